@@ -1,0 +1,5 @@
+//! keyward: a reverse proxy between n8n and the OpenAI API that knows which workflow node still sends the old key.
+
+pub mod clock;
+
+pub mod tasks;
