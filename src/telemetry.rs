@@ -1,0 +1,136 @@
+//! What keyward says: its own events by `tracing`, and the log's bounded writer that no request ever waits for.
+
+pub mod writer;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use self::writer::{Lane, LaneWriter};
+
+/// The settings under `[log]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How lines look; nothing means for people on a terminal and JSON everywhere else.
+    pub format: Option<Format>,
+    /// The least important level that is written.
+    pub level: Level,
+    /// Where lines go; nothing means standard output.
+    pub file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The format, where none was chosen: a file or a pipe is read by programs.
+    #[must_use]
+    pub fn resolved_format(&self) -> Format {
+        self.format.unwrap_or_else(|| match self.file {
+            None if std::io::stdout().is_terminal() => Format::Human,
+            None | Some(_) => Format::Json,
+        })
+    }
+
+    /// Whether lines may carry colours: on a terminal whose user has not said no (<https://no-color.org>).
+    #[must_use]
+    pub fn is_coloured(&self) -> bool {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        self.file.is_none() && std::io::stdout().is_terminal() && !refused
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned and coloured, with the remedy under a bad line.
+    Human,
+    /// One JSON object in a line.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// How important an event is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// keyward cannot do its work, or a credential fault breaks a workflow.
+    Error,
+    /// Something a person should look at.
+    Warn,
+    /// What happens.
+    #[default]
+    Info,
+    /// What happens inside.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// Its name, as in the log and in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "error" => Ok(Self::Error),
+            "warn" => Ok(Self::Warn),
+            "info" => Ok(Self::Info),
+            "debug" => Ok(Self::Debug),
+            "trace" => Ok(Self::Trace),
+            _ => Err(()),
+        }
+    }
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Sends the process's `tracing` events into the log. Only the first call in a process has an effect.
+///
+/// Libraries below keyward stay at `warn`: at `trace` they print whole heads, and with them keys.
+pub fn install(settings: &Settings, lane: Lane) {
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("keyward", settings.level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(LaneWriter::new(lane)).with_target(false);
+    let lines = match settings.resolved_format() {
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        Format::Human => lines.compact().with_ansi(settings.is_coloured()).boxed(),
+    };
+    // A second subscriber is refused: the first one goes on, which is what a test with many servers wants.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+}
