@@ -5,3 +5,5 @@ pub mod clock;
 pub mod tasks;
 
 pub mod telemetry;
+
+pub mod head;

@@ -1,0 +1,228 @@
+//! Pure. What of a request may be looked at, collected in one walk over its headers: nobody looks a header up again.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+/// A borrowed view of the request's head.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The path as it came, our prefix included.
+    pub path: &'r str,
+    /// Every header that means something to keyward.
+    pub fields: Fields<'r>,
+}
+
+impl<'r> Head<'r> {
+    /// Walks the headers once.
+    #[must_use]
+    pub fn new(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap) -> Self {
+        Self { method, path: uri.path(), fields: Fields::collect(headers) }
+    }
+}
+
+/// How often a header stands in the request, and its first value.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Field<'r> {
+    /// Not at all.
+    #[default]
+    Absent,
+    /// Once.
+    One(&'r HeaderValue),
+    /// More than once; this is the first.
+    Repeated(&'r HeaderValue),
+}
+
+impl<'r> Field<'r> {
+    /// The first value's bytes, however often the header came.
+    #[must_use]
+    pub fn first(self) -> Option<&'r [u8]> {
+        match self {
+            Self::Absent => None,
+            Self::One(value) | Self::Repeated(value) => Some(value.as_bytes()),
+        }
+    }
+
+    /// The first value, if it is visible ASCII.
+    #[must_use]
+    pub fn text(self) -> Option<&'r str> {
+        match self {
+            Self::Absent => None,
+            Self::One(value) | Self::Repeated(value) => value.to_str().ok(),
+        }
+    }
+
+    /// Whether the header came at all.
+    #[must_use]
+    pub fn is_present(self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+
+    fn add(&mut self, value: &'r HeaderValue) {
+        *self = match *self {
+            Self::Absent => Self::One(value),
+            Self::One(first) | Self::Repeated(first) => Self::Repeated(first),
+        };
+    }
+}
+
+/// The headers that keyward reads. Names compare without case (RFC 9110, 5.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields<'r> {
+    /// `Authorization`.
+    pub authorization: Field<'r>,
+    /// `api-key`, Azure's place for the credential.
+    pub api_key: Field<'r>,
+    /// `Sec-WebSocket-Protocol`, as far as it carries the credential of a Realtime session.
+    pub websocket_protocol: Field<'r>,
+    /// `X-N8N-Tag`, our tag.
+    pub tag: Field<'r>,
+    /// `X-N8N-Workflow-Id`.
+    pub workflow_id: Field<'r>,
+    /// `X-N8N-Execution-Id`.
+    pub execution_id: Field<'r>,
+    /// `X-N8N-Node-Id`.
+    pub node_id: Field<'r>,
+    /// `X-N8N-Workflow-Name`.
+    pub workflow_name: Field<'r>,
+    /// `OpenAI-Organization`.
+    pub organization: Field<'r>,
+    /// `OpenAI-Platform`, a constant that n8n's LangChain nodes send (2.x).
+    pub platform: Field<'r>,
+    /// `User-Agent`.
+    pub user_agent: Field<'r>,
+    /// `Accept`.
+    pub accept: Field<'r>,
+    /// `X-Stainless-Lang`: the language of an OpenAI SDK.
+    pub stainless_lang: Field<'r>,
+    /// `X-Stainless-Package-Version`: the SDK's version.
+    pub stainless_version: Field<'r>,
+    /// `Connection`.
+    pub connection: Field<'r>,
+    /// `Upgrade`.
+    pub upgrade: Field<'r>,
+    /// Which headers must not go on, for whoever edits the head in place.
+    pub unforwarded: Unforwarded,
+}
+
+/// How a protocol begins that carries a key: browsers cannot set `Authorization` on a WebSocket.
+pub const PROTOCOL_WITH_KEY: &str = "openai-insecure-api-key.";
+
+fn carries_key(value: &HeaderValue) -> bool {
+    memchr::memmem::find(value.as_bytes(), PROTOCOL_WITH_KEY.as_bytes()).is_some()
+}
+
+/// A set of the headers that stand in a request and end at this proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unforwarded(u16);
+
+/// The headers that never go on, in the order of [`Unforwarded`]'s bits: the connection's own (RFC 9110, 7.6.1), and ours.
+pub static UNFORWARDED: [HeaderName; 12] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("x-n8n-tag"),
+    HeaderName::from_static("x-n8n-workflow-id"),
+    HeaderName::from_static("x-n8n-execution-id"),
+    HeaderName::from_static("x-n8n-node-id"),
+    HeaderName::from_static("x-n8n-workflow-name"),
+];
+
+impl Unforwarded {
+    fn add(&mut self, bit: u16) {
+        self.0 |= 1 << bit;
+    }
+
+    /// The names in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static HeaderName> {
+        UNFORWARDED.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
+    }
+}
+
+impl<'r> Fields<'r> {
+    fn collect(headers: &'r HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            fields.add(name.as_str(), value);
+        }
+        fields
+    }
+
+    /// The length parts the names so well that most headers of a request cost one comparison.
+    fn add(&mut self, name: &str, value: &'r HeaderValue) {
+        match (name.len(), name) {
+            (2, "te") => self.unforwarded.add(4),
+            (6, "accept") => self.accept.add(value),
+            (7, "api-key") => self.api_key.add(value),
+            (7, "upgrade") => {
+                self.upgrade.add(value);
+                self.unforwarded.add(6);
+            }
+            (9, "x-n8n-tag") => {
+                self.tag.add(value);
+                self.unforwarded.add(7);
+            }
+            (10, "user-agent") => self.user_agent.add(value),
+            (10, "connection") => {
+                self.connection.add(value);
+                self.unforwarded.add(0);
+            }
+            (10, "keep-alive") => self.unforwarded.add(1),
+            (13, "authorization") => self.authorization.add(value),
+            (13, "x-n8n-node-id") => {
+                self.node_id.add(value);
+                self.unforwarded.add(10);
+            }
+            (15, "openai-platform") => self.platform.add(value),
+            (16, "x-stainless-lang") => self.stainless_lang.add(value),
+            (16, "proxy-connection") => self.unforwarded.add(2),
+            (17, "transfer-encoding") => self.unforwarded.add(5),
+            (17, "x-n8n-workflow-id") => {
+                self.workflow_id.add(value);
+                self.unforwarded.add(8);
+            }
+            (18, "x-n8n-execution-id") => {
+                self.execution_id.add(value);
+                self.unforwarded.add(9);
+            }
+            (19, "openai-organization") => self.organization.add(value),
+            (19, "proxy-authorization") => self.unforwarded.add(3),
+            (19, "x-n8n-workflow-name") => {
+                self.workflow_name.add(value);
+                self.unforwarded.add(11);
+            }
+            (22, "sec-websocket-protocol") if carries_key(value) => self.websocket_protocol.add(value),
+            (27, "x-stainless-package-version") => self.stainless_version.add(value),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_in_the_table_sets_its_own_bit() {
+        for (bit, name) in UNFORWARDED.iter().enumerate() {
+            let mut headers = HeaderMap::new();
+            headers.insert(name.clone(), HeaderValue::from_static("x"));
+            assert_eq!(Fields::collect(&headers).unforwarded, Unforwarded(1 << bit), "{name}");
+            assert_eq!(Fields::collect(&headers).unforwarded.names().collect::<Vec<_>>(), [name]);
+        }
+    }
+
+    #[test]
+    fn a_header_that_came_twice_is_repeated() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer a"));
+        headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer b"));
+        let fields = Fields::collect(&headers);
+        assert!(matches!(fields.authorization, Field::Repeated(first) if first == "Bearer a"));
+        assert!(!fields.api_key.is_present());
+    }
+}
