@@ -7,3 +7,5 @@ pub mod tasks;
 pub mod telemetry;
 
 pub mod head;
+
+pub mod keys;

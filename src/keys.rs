@@ -1,0 +1,45 @@
+//! The keys that requests are judged by: secrets, their public names, the key ring, where keys come from and what the
+//! state folder remembers of them.
+
+pub mod fingerprint;
+pub mod history;
+pub mod keeper;
+pub mod learned;
+pub mod secret;
+pub mod set;
+pub mod source;
+pub mod state;
+
+use std::time::Duration;
+
+use self::source::Source;
+
+/// The settings under `[keys]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// All sets; `default` is the first.
+    pub sets: Vec<SetSettings>,
+}
+
+/// The settings under `[keys.<name>]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetSettings {
+    /// The set's name.
+    pub name: Box<str>,
+    /// The current key; a set without one learns.
+    pub current: Option<Source>,
+    /// The announced next key.
+    pub next: Option<Source>,
+    /// Keys that were current before.
+    pub previous: Vec<Source>,
+    /// How long a previous key stays good after it was replaced; zero means not at all.
+    pub grace: Duration,
+}
+
+impl SetSettings {
+    /// A set of which nothing but the name was declared: it learns.
+    #[must_use]
+    pub fn learning(name: &str) -> Self {
+        Self { name: name.into(), current: None, next: None, previous: Vec::new(), grace: Duration::ZERO }
+    }
+}

@@ -1,0 +1,237 @@
+//! Pure. The public names of a key: its fingerprint (keyed hash) and its hint (kind and last four characters).
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::hmac;
+
+/// The public name of a key: 128 bits of HMAC-SHA256 under this installation's [`FingerprintKey`].
+///
+/// Displays as its first eight hex digits; [`Fingerprint::to_hex`] is the whole of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// All 32 hex digits, as kept in the state folder.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The eight hex digits that people see, as ASCII.
+    #[must_use]
+    pub fn short(self) -> [u8; 8] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 8];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        digits
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(ParseFingerprintError);
+        }
+        let mut bytes = [0; 16];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| ParseFingerprintError)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The text is not 32 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fingerprint is 32 hex digits")]
+pub struct ParseFingerprintError;
+
+/// What makes fingerprints of this installation useless elsewhere: made at first start, kept beside the state, mode 0600.
+pub struct FingerprintKey(hmac::Key);
+
+impl FingerprintKey {
+    /// The length of the key in bytes.
+    pub const LEN: usize = 32;
+
+    /// From its stored bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8; Self::LEN]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// The fingerprint of a key's value.
+    #[must_use]
+    pub fn fingerprint(&self, value: &[u8]) -> Fingerprint {
+        let tag = hmac::sign(&self.0, value);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&tag.as_ref()[..16]);
+        Fingerprint(bytes)
+    }
+}
+
+impl fmt::Debug for FingerprintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FingerprintKey(…)")
+    }
+}
+
+/// What sort of key a value looks like. Never a reason to refuse it: OpenAI has changed its formats four times in two
+/// years, and compatible upstreams have their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// `sk-proj-…`
+    Project,
+    /// `sk-svcacct-…`
+    ServiceAccount,
+    /// `sk-admin-…`: the administration API's, which has no place on the data path.
+    Admin,
+    /// `sk-…`
+    User,
+    /// `sess-…`: a dashboard session.
+    Session,
+    /// `ek_…`: a short-lived Realtime client secret.
+    Ephemeral,
+    /// `eyJ…`: an OAuth or workload-identity access token.
+    AccessToken,
+    /// `kw_…`: a token of ours.
+    Token,
+    /// Anything else.
+    Other,
+}
+
+impl KeyKind {
+    const PREFIXES: [(&'static str, Self); 8] = [
+        ("sk-proj-", Self::Project),
+        ("sk-svcacct-", Self::ServiceAccount),
+        ("sk-admin-", Self::Admin),
+        ("sk-", Self::User),
+        ("sess-", Self::Session),
+        ("ek_", Self::Ephemeral),
+        ("eyJ", Self::AccessToken),
+        ("kw_", Self::Token),
+    ];
+
+    /// The kind of `value`, by its prefix.
+    #[must_use]
+    pub fn of(value: &[u8]) -> Self {
+        Self::PREFIXES
+            .iter()
+            .find(|(prefix, _)| value.starts_with(prefix.as_bytes()))
+            .map_or(Self::Other, |(_, kind)| *kind)
+    }
+
+    /// The prefix that gives the kind away; empty for [`KeyKind::Other`].
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        Self::PREFIXES.iter().find(|(_, kind)| *kind == self).map_or("", |(prefix, _)| prefix)
+    }
+
+    /// As a person would say it, with its article: `a project key`.
+    #[must_use]
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::Project => "a project key",
+            Self::ServiceAccount => "a service account's key",
+            Self::Admin => "an admin key",
+            Self::User => "a user key",
+            Self::Session => "a dashboard session",
+            Self::Ephemeral => "a short-lived client secret",
+            Self::AccessToken => "an access token",
+            Self::Token => "a keyward token",
+            Self::Other => "a key",
+        }
+    }
+}
+
+/// What a person recognises a key by: its kind and its last four characters, `sk-proj-…AbCd`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hint {
+    kind: KeyKind,
+    last: [u8; 4],
+}
+
+impl Hint {
+    /// The hint of `value`; nothing for a value under 20 characters, of which four would say too much.
+    #[must_use]
+    pub fn of(value: &[u8]) -> Option<Self> {
+        let (_, last) = value.split_last_chunk::<4>()?;
+        let tells_little = value.len() >= 20 && last.iter().all(u8::is_ascii_graphic);
+        tells_little.then_some(Self { kind: KeyKind::of(value), last: *last })
+    }
+
+    /// The four last characters, all visible ASCII.
+    #[must_use]
+    pub fn last(&self) -> &[u8; 4] {
+        &self.last
+    }
+
+    /// The kind's prefix.
+    #[must_use]
+    pub fn prefix(&self) -> &'static str {
+        self.kind.prefix()
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.prefix())?;
+        f.write_str("…")?;
+        self.last.iter().try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+    }
+}
+
+impl fmt::Debug for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_depends_on_the_installation_and_survives_the_state_file() {
+        let (here, there) = (FingerprintKey::new(&[1; 32]), FingerprintKey::new(&[2; 32]));
+        let fingerprint = here.fingerprint(b"sk-proj-a");
+        assert_eq!(fingerprint, here.fingerprint(b"sk-proj-a"));
+        assert_ne!(fingerprint, there.fingerprint(b"sk-proj-a"));
+        assert_ne!(fingerprint, here.fingerprint(b"sk-proj-b"));
+        assert_eq!(fingerprint.to_hex().parse(), Ok(fingerprint));
+        assert_eq!(fingerprint.to_string(), fingerprint.to_hex()[..8]);
+        assert_eq!(fingerprint.short(), fingerprint.to_string().as_bytes());
+        assert_eq!("xyz".parse::<Fingerprint>(), Err(ParseFingerprintError));
+    }
+
+    #[test]
+    fn hints() {
+        #[track_caller]
+        fn check(value: &str, expected: Option<&str>) {
+            assert_eq!(Hint::of(value.as_bytes()).map(|hint| hint.to_string()).as_deref(), expected);
+        }
+        check("sk-proj-0123456789abcdAbCd", Some("sk-proj-…AbCd"));
+        check("sk-svcacct-0123456789abcdAbCd", Some("sk-svcacct-…AbCd"));
+        check("sk-0123456789abcdefAbCd", Some("sk-…AbCd"));
+        check("some-other-upstreams-key", Some("…-key"));
+        check("sk-proj-tooshort", None);
+        check("", None);
+        check("sk-proj-0123456789abcdAbé", None);
+    }
+}

@@ -1,0 +1,172 @@
+//! Pure. What the state folder remembers of each set's keys, by fingerprint: so a key that was replaced while keyward was
+//! down is still known to be outdated, and a set that learns does not begin anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::fingerprint::Fingerprint;
+use super::learned::Learned;
+use super::set::{Retired, Role};
+use crate::clock::Timestamp;
+
+/// The memory of all sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// By the set's name.
+    pub sets: BTreeMap<String, SetHistory>,
+}
+
+/// The memory of one set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetHistory {
+    /// The declared current key, and when it was last known to be.
+    pub current: Option<LastCurrent>,
+    /// Keys that were current, the one retired last at the end.
+    pub previous: Vec<Previous>,
+    /// What a set without a declared current key has learned.
+    pub learned: Learned,
+}
+
+/// A key that was current when keyward looked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastCurrent {
+    /// The key.
+    pub key: Fingerprint,
+    /// Since when.
+    pub since: Timestamp,
+    /// When keyward looked last.
+    pub seen: Timestamp,
+}
+
+/// A key that is current no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// The key.
+    pub key: Fingerprint,
+    /// When it was replaced, as closely as is known.
+    pub retired: Retired,
+}
+
+impl SetHistory {
+    /// Takes in what is declared now. A key that was current and is no longer was replaced between the last look and
+    /// now; a declared previous key that was never seen current was replaced by now.
+    pub fn advance(&mut self, current: Option<Fingerprint>, previous: &[Fingerprint], now: Timestamp) {
+        let last = self.current.filter(|last| current.is_some_and(|key| key != last.key));
+        if let Some(last) = last {
+            self.retire(last.key, Retired { after: Some(last.seen), by: now });
+            self.current = None;
+        }
+        for key in previous {
+            self.retire(*key, Retired { after: None, by: now });
+        }
+        if let Some(key) = current {
+            self.previous.retain(|previous| previous.key != key);
+            let since = self.current.map_or(now, |last| last.since);
+            self.current = Some(LastCurrent { key, since, seen: now });
+        }
+        let surplus = self.previous.len().saturating_sub(PREVIOUS_PER_SET);
+        self.previous.drain(..surplus);
+    }
+
+    /// Notes that the current key is still the same.
+    pub fn look_again(&mut self, now: Timestamp) {
+        if let Some(current) = &mut self.current {
+            current.seen = current.seen.max(now);
+        }
+    }
+
+    /// The roles of the previous keys under that grace.
+    pub fn previous_roles(&self, grace: Duration) -> impl Iterator<Item = (Fingerprint, Role)> {
+        self.previous.iter().map(move |previous| {
+            let role = Role::Previous { retired: previous.retired, grace_until: previous.retired.by.after(grace) };
+            (previous.key, role)
+        })
+    }
+
+    /// The first word on when a key was retired stands.
+    fn retire(&mut self, key: Fingerprint, retired: Retired) {
+        if !self.previous.iter().any(|previous| previous.key == key) {
+            self.previous.push(Previous { key, retired });
+        }
+    }
+}
+
+/// How many previous keys of a set are remembered.
+const PREVIOUS_PER_SET: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::fingerprint::FingerprintKey;
+
+    fn key(number: u8) -> Fingerprint {
+        FingerprintKey::new(&[7; 32]).fingerprint(&[number])
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn retired(after: Option<i64>, by: i64) -> Retired {
+        Retired { after: after.map(at), by: at(by) }
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_while_keyward_was_down_was_retired_between_two_looks() {
+        let mut history = SetHistory::default();
+        history.advance(Some(key(1)), &[], at(100));
+        history.look_again(at(200));
+        history.advance(Some(key(2)), &[], at(500));
+        assert_eq!(history.previous, [Previous { key: key(1), retired: retired(Some(200), 500) }]);
+        assert_eq!(history.current, Some(LastCurrent { key: key(2), since: at(500), seen: at(500) }));
+    }
+
+    #[test]
+    fn a_restart_with_the_same_keys_changes_nothing_but_the_look() {
+        let mut history = SetHistory::default();
+        history.advance(Some(key(1)), &[key(2)], at(100));
+        history.advance(Some(key(1)), &[key(2)], at(300));
+        assert_eq!(history.previous, [Previous { key: key(2), retired: retired(None, 100) }]);
+        assert_eq!(history.current, Some(LastCurrent { key: key(1), since: at(100), seen: at(300) }));
+    }
+
+    #[test]
+    fn a_key_that_moves_to_the_previous_ones_keeps_the_time_of_the_switch() {
+        let mut history = SetHistory::default();
+        history.advance(Some(key(1)), &[], at(100));
+        history.advance(Some(key(2)), &[key(1)], at(300));
+        history.advance(Some(key(2)), &[key(1)], at(900));
+        assert_eq!(history.previous, [Previous { key: key(1), retired: retired(Some(100), 300) }]);
+    }
+
+    #[test]
+    fn a_rollback_makes_the_old_key_current_again() {
+        let mut history = SetHistory::default();
+        history.advance(Some(key(1)), &[], at(100));
+        history.advance(Some(key(2)), &[], at(200));
+        history.advance(Some(key(1)), &[], at(300));
+        assert_eq!(history.current.map(|last| (last.key, last.since)), Some((key(1), at(300))));
+        assert_eq!(history.previous, [Previous { key: key(2), retired: retired(Some(200), 300) }]);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_for_once_is_not_retired() {
+        let mut history = SetHistory::default();
+        history.advance(Some(key(1)), &[], at(100));
+        history.advance(None, &[], at(200));
+        assert_eq!(history.current.map(|last| last.key), Some(key(1)));
+        assert!(history.previous.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_grace_counts_from_the_latest_possible_moment() {
+        let mut history = SetHistory::default();
+        for number in 0..200 {
+            history.advance(Some(key(number)), &[], at(i64::from(number)));
+        }
+        assert_eq!(history.previous.len(), PREVIOUS_PER_SET);
+        let (last, role) = history.previous_roles(Duration::from_millis(10)).last().expect("a key");
+        assert_eq!(last, key(198));
+        assert_eq!(role, Role::Previous { retired: retired(Some(198), 199), grace_until: at(209) });
+    }
+}

@@ -1,0 +1,317 @@
+//! Keeps the key ring: makes it from the sources and the history, and makes the next one when a set has learned.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::fingerprint::{Fingerprint, FingerprintKey};
+use super::history::{History, SetHistory};
+use super::secret::Secret;
+use super::set::{KeyRing, KeySet, Owner, Retired, Role, SetIndex};
+use super::source::{Source, SourceError};
+use super::state::{self, StateError, StateFolder};
+use super::{SetSettings, Settings};
+use crate::clock::{Clock, Timestamp};
+
+/// The ring and what it comes from.
+pub struct Keeper {
+    ring: ArcSwap<KeyRing>,
+    history: Mutex<History>,
+    changed: AtomicBool,
+    folder: Option<StateFolder>,
+    clock: Clock,
+}
+
+/// What went wrong while the ring was made. None of it stops traffic.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// A key cannot be had from its source.
+    #[error("the key `{key}` of set `{set}` is not known: {from}: {source}")]
+    Source {
+        /// The set.
+        set: Box<str>,
+        /// `current`, `next` or `previous`.
+        key: &'static str,
+        /// Where it was to come from.
+        from: Source,
+        /// Why it did not.
+        source: SourceError,
+    },
+    /// The state folder cannot be used.
+    #[error("the state folder cannot be used, so rotations are forgotten at the next start: {source}")]
+    State {
+        /// Why not.
+        #[from]
+        source: StateError,
+    },
+}
+
+impl Keeper {
+    /// Makes the first ring. An unreadable source or state leaves its part out, and is said in the list beside the keeper.
+    pub fn open(
+        settings: &Settings,
+        state: &state::Settings,
+        clock: Clock,
+    ) -> Result<(Self, Vec<Trouble>), StateError> {
+        let mut troubles = Vec::new();
+        let (folder, fingerprint_key, mut history) = match open_state(state) {
+            Ok((folder, key, history)) => (Some(folder), key, history),
+            Err(error) => {
+                troubles.push(error.into());
+                (None, state::passing_fingerprint_key()?, History::default())
+            }
+        };
+        let ring = make_ring(settings, Arc::new(fingerprint_key), &mut history, clock.now(), &mut troubles);
+        let keeper = Self {
+            ring: ArcSwap::from_pointee(ring),
+            history: Mutex::new(history),
+            changed: AtomicBool::new(true),
+            folder,
+            clock,
+        };
+        Ok((keeper, troubles))
+    }
+
+    /// The ring now.
+    #[must_use]
+    pub fn ring(&self) -> arc_swap::Guard<Arc<KeyRing>> {
+        self.ring.load()
+    }
+
+    /// Whether that set learns.
+    #[must_use]
+    pub fn learns(&self, set: SetIndex) -> bool {
+        self.ring().set(set).learning
+    }
+
+    /// Upstream accepted `key` in a set that learns, from a binding that sent `before` until then, if it sent another.
+    pub fn accept(&self, set: SetIndex, key: Fingerprint, before: Option<Fingerprint>) {
+        let now = self.clock.now();
+        self.learn(set, |history| history.learned.accept(key, before, now));
+    }
+
+    /// Upstream refused `key` as invalid in a set that learns.
+    pub fn refuse(&self, set: SetIndex, key: Fingerprint) {
+        let now = self.clock.now();
+        self.learn(set, |history| history.learned.refuse(key, now));
+    }
+
+    /// Notes that the current keys are still the same, and writes the history if it changed or `look_again` says so.
+    pub fn save(&self, look_again: bool) -> Result<(), StateError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        if !self.changed.swap(false, Ordering::AcqRel) && !look_again {
+            return Ok(());
+        }
+        let history = {
+            let mut history = self.history();
+            history.sets.values_mut().for_each(|set| set.look_again(self.clock.now()));
+            history.clone()
+        };
+        folder.save(&history).inspect_err(|_| self.changed.store(true, Ordering::Release))
+    }
+
+    fn learn(&self, set: SetIndex, change: impl FnOnce(&mut SetHistory) -> bool) {
+        let mut history = self.history();
+        let ring = self.ring.load_full();
+        let facts = ring.set(set);
+        let memory = history.sets.entry(facts.name.to_string()).or_default();
+        if change(memory) {
+            // The lock is held until the new ring is in place, so that no two changes overtake each other.
+            self.ring.store(Arc::new(ring.relearned(set, memory.learned.roles(facts.grace))));
+            self.changed.store(true, Ordering::Release);
+        }
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_state(settings: &state::Settings) -> Result<(StateFolder, FingerprintKey, History), StateError> {
+    let folder = StateFolder::open(settings)?;
+    let key = folder.fingerprint_key()?;
+    let history = folder.history()?;
+    Ok((folder, key, history))
+}
+
+fn make_ring(
+    settings: &Settings,
+    fingerprint_key: Arc<FingerprintKey>,
+    history: &mut History,
+    now: Timestamp,
+    troubles: &mut Vec<Trouble>,
+) -> KeyRing {
+    let sets = settings.sets.iter().map(|set| KeySet {
+        name: set.name.as_ref().into(),
+        learning: set.current.is_none(),
+        grace: set.grace,
+    });
+    let mut ring = KeyRing::new(sets.collect(), fingerprint_key);
+    for (set, index) in settings.sets.iter().zip(ring.indexes()) {
+        let keys = Keys::read(set, troubles);
+        let memory = history.sets.entry(set.name.to_string()).or_default();
+        ring = keys.put_into(ring, index, memory, set, now);
+    }
+    ring
+}
+
+/// The values of one set's keys, as far as their sources gave them.
+struct Keys {
+    current: Option<Secret>,
+    next: Option<Secret>,
+    previous: Vec<Secret>,
+}
+
+impl Keys {
+    fn read(set: &SetSettings, troubles: &mut Vec<Trouble>) -> Self {
+        let mut read = |key: &'static str, from: &Source| {
+            let note = |source| Trouble::Source { set: set.name.clone(), key, from: from.clone(), source };
+            from.read().map_err(|error| troubles.push(note(error))).ok()
+        };
+        Self {
+            current: set.current.as_ref().and_then(|source| read("current", source)),
+            next: set.next.as_ref().and_then(|source| read("next", source)),
+            previous: set.previous.iter().filter_map(|source| read("previous", source)).collect(),
+        }
+    }
+
+    /// The current key comes first, since the first role of a key wins.
+    fn put_into(
+        self,
+        mut ring: KeyRing,
+        index: SetIndex,
+        memory: &mut SetHistory,
+        set: &SetSettings,
+        now: Timestamp,
+    ) -> KeyRing {
+        let fingerprint = |secret: &Secret| ring.names(secret.expose()).fingerprint;
+        let previous: Vec<_> = self.previous.iter().map(fingerprint).collect();
+        memory.advance(self.current.as_ref().map(fingerprint), &previous, now);
+        for (secret, role) in [(self.current, Role::Current), (self.next, Role::Next)] {
+            if let Some(secret) = secret {
+                ring = ring.with_key(secret, index, role);
+            }
+        }
+        for (secret, fingerprint) in self.previous.into_iter().zip(previous) {
+            let remembered = memory.previous_roles(set.grace).find(|(key, _)| *key == fingerprint);
+            let unheard =
+                Role::Previous { retired: Retired { after: None, by: now }, grace_until: now.after(set.grace) };
+            ring = ring.with_key(secret, index, remembered.map_or(unheard, |(_, role)| role));
+        }
+        for (key, role) in memory.previous_roles(set.grace) {
+            ring = ring.with_remembered(key, Owner { set: index, role, learned: false });
+        }
+        if set.current.is_none() { ring.relearned(index, memory.learned.roles(set.grace)) } else { ring }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::AtomicI64;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Bench {
+        folder: tempfile::TempDir,
+        now: Arc<AtomicI64>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self { folder: tempfile::tempdir().expect("a folder"), now: Arc::new(AtomicI64::new(1_000)) }
+        }
+
+        fn path(&self, name: &str) -> std::path::PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn key(&self, name: &str, value: &str) -> Source {
+            std::fs::write(self.path(name), value).expect("a file");
+            Source::File(self.path(name))
+        }
+
+        fn open(&self, current: Option<Source>, previous: Vec<Source>) -> (Keeper, Vec<Trouble>) {
+            let grace = Duration::from_millis(500);
+            let set = SetSettings { name: "default".into(), current, next: None, previous, grace };
+            let clock = Clock::Chosen(Arc::clone(&self.now));
+            let state = state::Settings { dir: self.path("state") };
+            Keeper::open(&Settings { sets: vec![set] }, &state, clock).expect("a keeper")
+        }
+    }
+
+    fn role(keeper: &Keeper, value: &str) -> Option<Role> {
+        keeper.ring().recognise(value.as_bytes(), None).owner.map(|owner| owner.role)
+    }
+
+    fn retired(after: Option<i64>, by: i64) -> Role {
+        let retired = Retired { after: after.map(Timestamp::from_millis), by: Timestamp::from_millis(by) };
+        Role::Previous { retired, grace_until: Timestamp::from_millis(by + 500) }
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_while_keyward_was_down_is_still_known() {
+        let bench = Bench::new();
+        let (keeper, troubles) = bench.open(Some(bench.key("key", "sk-old")), vec![]);
+        assert!(troubles.is_empty());
+        bench.now.store(2_000, Ordering::Relaxed);
+        keeper.save(true).expect("saved");
+        bench.now.store(9_000, Ordering::Relaxed);
+        let (keeper, _) = bench.open(Some(bench.key("key", "sk-new")), vec![]);
+        assert_eq!(role(&keeper, "sk-new"), Some(Role::Current));
+        assert_eq!(role(&keeper, "sk-old"), Some(retired(Some(2_000), 9_000)));
+        assert_eq!(role(&keeper, "sk-other"), None);
+    }
+
+    #[test]
+    fn a_declared_previous_key_keeps_the_time_of_its_first_mention() {
+        let bench = Bench::new();
+        let (current, previous) = (bench.key("key", "sk-new"), bench.key("old", "sk-old"));
+        let (keeper, _) = bench.open(Some(current.clone()), vec![previous.clone()]);
+        keeper.save(true).expect("saved");
+        bench.now.store(5_000, Ordering::Relaxed);
+        let (keeper, _) = bench.open(Some(current), vec![previous]);
+        assert_eq!(role(&keeper, "sk-old"), Some(retired(None, 1_000)));
+    }
+
+    #[test]
+    fn what_was_learned_lasts() {
+        let bench = Bench::new();
+        let (keeper, _) = bench.open(None, vec![]);
+        let fingerprint = |value: &str| keeper.ring().names(value.as_bytes()).fingerprint;
+        let (a, b) = (fingerprint("sk-a"), fingerprint("sk-b"));
+        keeper.accept(SetIndex::DEFAULT, a, None);
+        assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
+        bench.now.store(3_000, Ordering::Relaxed);
+        keeper.accept(SetIndex::DEFAULT, b, Some(a));
+        keeper.save(false).expect("saved");
+        let (keeper, _) = bench.open(None, vec![]);
+        assert_eq!(role(&keeper, "sk-a"), Some(retired(Some(1_000), 3_000)));
+        assert_eq!(role(&keeper, "sk-b"), Some(Role::Current));
+        keeper.refuse(SetIndex::DEFAULT, b);
+        assert_eq!(role(&keeper, "sk-b"), Some(retired(Some(3_000), 3_000)));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_said_and_the_rest_goes_on() {
+        let bench = Bench::new();
+        let missing = Source::File(bench.path("missing"));
+        let (keeper, troubles) = bench.open(Some(missing), vec![bench.key("old", "sk-old")]);
+        assert!(matches!(&troubles[..], [Trouble::Source { key: "current", .. }]), "{troubles:?}");
+        assert!(!keeper.learns(SetIndex::DEFAULT), "a set whose key is declared does not learn another");
+        assert_eq!(role(&keeper, "sk-old"), Some(retired(None, 1_000)));
+    }
+
+    #[test]
+    fn without_a_state_folder_traffic_goes_on() {
+        let bench = Bench::new();
+        std::fs::write(bench.path("state"), "a file in the way").expect("a file");
+        let (keeper, troubles) = bench.open(Some(bench.key("key", "sk-a")), vec![]);
+        assert!(matches!(&troubles[..], [Trouble::State { .. }]), "{troubles:?}");
+        assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
+        keeper.save(true).expect("nothing to save to");
+        assert!(Path::new(&bench.path("state")).is_file());
+    }
+}

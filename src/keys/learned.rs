@@ -1,0 +1,188 @@
+//! Pure. What a set without a declared current key learns from the answers of upstream.
+//!
+//! Every key that upstream accepts is current, until one binding switches from a key to another, both accepted: then the
+//! first is a previous key, for everybody. A key that was accepted and is now refused as invalid is outdated. Two keys in
+//! use without a switch stay current both: which one is meant to be, only a person can say.
+
+use super::fingerprint::Fingerprint;
+use super::set::{Retired, Role};
+use crate::clock::Timestamp;
+use std::time::Duration;
+
+/// The keys that a set has learned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    keys: Vec<LearnedKey>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnedKey {
+    /// The key.
+    pub key: Fingerprint,
+    /// When upstream accepted it first.
+    pub since: Timestamp,
+    /// Whether it is still current.
+    pub standing: Standing,
+}
+
+/// What became of a key that was accepted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is accepted.
+    Current,
+    /// A binding switched from it to another one.
+    Replaced {
+        /// When the switch was seen.
+        at: Timestamp,
+    },
+    /// Upstream refused it.
+    Refused {
+        /// When that was seen.
+        at: Timestamp,
+    },
+}
+
+impl Learned {
+    /// From what was remembered.
+    #[must_use]
+    pub fn new(keys: Vec<LearnedKey>) -> Self {
+        Self { keys }
+    }
+
+    /// All keys.
+    #[must_use]
+    pub fn keys(&self) -> &[LearnedKey] {
+        &self.keys
+    }
+
+    /// Upstream accepted `key` from a binding whose last accepted key was `before`, if that was another. Says whether
+    /// anything changed.
+    ///
+    /// A switch back to a replaced key is a stale binding, not a second rotation.
+    pub fn accept(&mut self, key: Fingerprint, before: Option<Fingerprint>, now: Timestamp) -> bool {
+        let (is_new, is_current) = self.welcome(key, now);
+        let replaced = before.filter(|_| is_current).and_then(|before| self.find(before));
+        match replaced {
+            Some(replaced) if replaced.standing == Standing::Current => {
+                replaced.standing = Standing::Replaced { at: now };
+                true
+            }
+            Some(_) | None => is_new,
+        }
+    }
+
+    /// Upstream refused `key` as invalid. Says whether anything changed.
+    pub fn refuse(&mut self, key: Fingerprint, now: Timestamp) -> bool {
+        match self.find(key) {
+            Some(known) if known.standing == Standing::Current => {
+                known.standing = Standing::Refused { at: now };
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The keys' roles under that grace.
+    pub fn roles(&self, grace: Duration) -> impl Iterator<Item = (Fingerprint, Role)> {
+        self.keys.iter().map(move |learned| {
+            let role = match learned.standing {
+                Standing::Current => Role::Current,
+                Standing::Replaced { at } | Standing::Refused { at } => {
+                    let retired = Retired { after: Some(learned.since), by: at };
+                    Role::Previous { retired, grace_until: at.after(grace) }
+                }
+            };
+            (learned.key, role)
+        })
+    }
+
+    /// Whether the key is new or accepted again, and whether it is current now.
+    fn welcome(&mut self, key: Fingerprint, now: Timestamp) -> (bool, bool) {
+        let has_room = self.keys.len() < KEYS_PER_SET;
+        match self.find(key) {
+            Some(known) => match known.standing {
+                Standing::Current => (false, true),
+                Standing::Replaced { .. } => (false, false),
+                Standing::Refused { .. } => {
+                    known.standing = Standing::Current;
+                    (true, true)
+                }
+            },
+            None if has_room => {
+                self.keys.push(LearnedKey { key, since: now, standing: Standing::Current });
+                (true, true)
+            }
+            None => (false, false),
+        }
+    }
+
+    fn find(&mut self, key: Fingerprint) -> Option<&mut LearnedKey> {
+        self.keys.iter_mut().find(|known| known.key == key)
+    }
+}
+
+/// How many keys a set learns. Only keys that upstream accepted count, so nobody can fill it with made-up ones.
+const KEYS_PER_SET: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::fingerprint::FingerprintKey;
+
+    fn key(number: u8) -> Fingerprint {
+        FingerprintKey::new(&[7; 32]).fingerprint(&[number])
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn standings(learned: &Learned) -> Vec<Standing> {
+        learned.keys.iter().map(|key| key.standing).collect()
+    }
+
+    #[test]
+    fn two_keys_without_a_switch_are_both_current() {
+        let mut learned = Learned::default();
+        assert!(learned.accept(key(1), None, at(1)));
+        assert!(!learned.accept(key(1), None, at(2)), "nothing new");
+        assert!(learned.accept(key(2), None, at(3)));
+        assert_eq!(standings(&learned), [Standing::Current, Standing::Current]);
+    }
+
+    #[test]
+    fn the_switch_of_one_binding_retires_the_first_key_for_everybody() {
+        let mut learned = Learned::default();
+        learned.accept(key(1), None, at(1));
+        assert!(learned.accept(key(2), Some(key(1)), at(5)));
+        assert_eq!(standings(&learned), [Standing::Replaced { at: at(5) }, Standing::Current]);
+        assert!(!learned.accept(key(1), Some(key(2)), at(6)), "a stale binding is no second rotation");
+        assert!(!learned.accept(key(1), None, at(7)), "nor is an old key that still works");
+        assert_eq!(standings(&learned), [Standing::Replaced { at: at(5) }, Standing::Current]);
+        let retired = Retired { after: Some(at(1)), by: at(5) };
+        let role = Role::Previous { retired, grace_until: at(15) };
+        assert_eq!(learned.roles(Duration::from_millis(10)).next(), Some((key(1), role)));
+    }
+
+    #[test]
+    fn a_key_that_is_refused_is_outdated_until_it_is_accepted_again() {
+        let mut learned = Learned::default();
+        assert!(!learned.refuse(key(1), at(1)), "a key that never worked is nobody's");
+        learned.accept(key(1), None, at(2));
+        assert!(learned.refuse(key(1), at(3)));
+        assert!(!learned.refuse(key(1), at(4)));
+        assert_eq!(standings(&learned), [Standing::Refused { at: at(3) }]);
+        assert!(learned.accept(key(1), None, at(5)));
+        assert_eq!(standings(&learned), [Standing::Current]);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut learned = Learned::default();
+        for number in 0..200 {
+            learned.accept(key(number), None, at(1));
+        }
+        assert_eq!(learned.keys().len(), KEYS_PER_SET);
+    }
+}

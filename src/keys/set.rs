@@ -1,0 +1,338 @@
+//! Pure. Key sets and the key ring: one immutable snapshot of every key that keyward knows.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
+use super::secret::Secret;
+use crate::clock::Timestamp;
+
+/// Which set, as its position in the ring. Positions are fixed for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SetIndex(u16);
+
+impl SetIndex {
+    /// The set `default`: the first of every ring.
+    pub const DEFAULT: Self = Self(0);
+
+    /// As a position in a table with a row for each set.
+    #[must_use]
+    pub fn position(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// When a key stopped being current, as closely as keyward knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// It was still current then; nothing when keyward never saw it current.
+    pub after: Option<Timestamp>,
+    /// It was current no longer then.
+    pub by: Timestamp,
+}
+
+/// What a key is to its set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The current key.
+    Current,
+    /// The announced next key.
+    Next,
+    /// A previous key, and when its grace ends.
+    Previous {
+        /// When it was replaced.
+        retired: Retired,
+        /// Until when it is still good.
+        grace_until: Timestamp,
+    },
+    /// A token of ours that stands for the set's current key.
+    Token,
+}
+
+/// A key whose value is known.
+#[derive(Debug)]
+pub struct KnownKey {
+    /// Its value.
+    pub secret: Secret,
+    /// Whose it is and what for.
+    pub owner: Owner,
+    /// Its public names, made once.
+    pub names: Names,
+}
+
+/// The public names of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Its keyed hash.
+    pub fingerprint: Fingerprint,
+    /// Kind and last four characters, if it is long enough to show them.
+    pub hint: Option<Hint>,
+}
+
+/// A set that has a key, and the key's role in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The set.
+    pub set: SetIndex,
+    /// The key's role.
+    pub role: Role,
+    /// Whether keyward learned this from traffic, rather than being told.
+    pub learned: bool,
+}
+
+/// A set's own facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySet {
+    /// Its name, as in `[keys.<name>]`.
+    pub name: Arc<str>,
+    /// Whether it has no declared current key and learns which one is, from what upstream accepts.
+    pub learning: bool,
+    /// How long a previous key stays good.
+    pub grace: Duration,
+}
+
+/// All sets and all keys. Never changes: whatever changes makes a new ring of the next generation.
+pub struct KeyRing {
+    generation: u64,
+    sets: Vec<KeySet>,
+    /// Sorted by the fast hash of the value; keys of one hash stand in the order of their roles.
+    known: Vec<(u64, Arc<KnownKey>)>,
+    /// Keys of which only the fingerprint is known: replaced while keyward was down, or learned.
+    remembered: HashMap<Fingerprint, Vec<Owner>>,
+    fast_hash: RandomState,
+    fingerprint_key: Arc<FingerprintKey>,
+}
+
+/// A presented value, as the ring knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recognised {
+    /// Its public names.
+    pub names: Names,
+    /// Whose it is, if anybody's: the preferred set's where several have it.
+    pub owner: Option<Owner>,
+}
+
+impl KeyRing {
+    /// A ring of generation 0 without keys. The first of `sets` is `default`.
+    #[must_use]
+    pub fn new(sets: Vec<KeySet>, fingerprint_key: Arc<FingerprintKey>) -> Self {
+        Self {
+            generation: 0,
+            sets,
+            known: Vec::new(),
+            remembered: HashMap::new(),
+            fast_hash: RandomState::new(),
+            fingerprint_key,
+        }
+    }
+
+    /// With a key whose value is known. Add a set's current key before its previous ones: the first role wins.
+    #[must_use]
+    pub fn with_key(mut self, secret: Secret, set: SetIndex, role: Role) -> Self {
+        let names = self.names(secret.expose());
+        let hash = self.fast_hash.hash_one(secret.expose());
+        let key = KnownKey { secret, names, owner: Owner { set, role, learned: false } };
+        let position = self.known.partition_point(|(other, _)| *other <= hash);
+        self.known.insert(position, (hash, Arc::new(key)));
+        self
+    }
+
+    /// With a key of which only the fingerprint is known.
+    #[must_use]
+    pub fn with_remembered(mut self, fingerprint: Fingerprint, owner: Owner) -> Self {
+        self.remembered.entry(fingerprint).or_default().push(owner);
+        self
+    }
+
+    /// The next generation, with what `set` has learned replaced by `learned`.
+    #[must_use]
+    pub fn relearned(&self, set: SetIndex, learned: impl IntoIterator<Item = (Fingerprint, Role)>) -> Self {
+        let mut remembered = self.remembered.clone();
+        for owners in remembered.values_mut() {
+            owners.retain(|owner| !(owner.learned && owner.set == set));
+        }
+        for (fingerprint, role) in learned {
+            remembered.entry(fingerprint).or_default().push(Owner { set, role, learned: true });
+        }
+        remembered.retain(|_, owners| !owners.is_empty());
+        Self {
+            generation: self.generation + 1,
+            sets: self.sets.clone(),
+            known: self.known.clone(),
+            remembered,
+            fast_hash: self.fast_hash.clone(),
+            fingerprint_key: Arc::clone(&self.fingerprint_key),
+        }
+    }
+
+    /// Grows with every change, so that a judgement that was remembered can be told to be old.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All sets; a [`SetIndex`] is a position in it.
+    #[must_use]
+    pub fn sets(&self) -> &[KeySet] {
+        &self.sets
+    }
+
+    /// The facts of a set.
+    #[must_use]
+    pub fn set(&self, set: SetIndex) -> &KeySet {
+        &self.sets[set.position()]
+    }
+
+    /// The set of that name.
+    #[must_use]
+    pub fn find_set(&self, name: &str) -> Option<SetIndex> {
+        let position = self.sets.iter().position(|set| &*set.name == name)?;
+        u16::try_from(position).ok().map(SetIndex)
+    }
+
+    /// The positions of all sets.
+    pub fn indexes(&self) -> impl Iterator<Item = SetIndex> + use<> {
+        (0..self.sets.len()).filter_map(|position| u16::try_from(position).ok()).map(SetIndex)
+    }
+
+    /// The public names of a set's current key, if its value is known.
+    #[must_use]
+    pub fn current(&self, set: SetIndex) -> Option<Names> {
+        let is_current = |key: &KnownKey| key.owner.set == set && key.owner.role == Role::Current;
+        self.known.iter().find(|(_, key)| is_current(key)).map(|(_, key)| key.names)
+    }
+
+    /// The public names of a value.
+    #[must_use]
+    pub fn names(&self, value: &[u8]) -> Names {
+        Names { fingerprint: self.fingerprint_key.fingerprint(value), hint: Hint::of(value) }
+    }
+
+    /// Finds out whose key `value` is. A known key costs a fast hash and a constant-time comparison; only a value that
+    /// is not known is fingerprinted.
+    #[must_use]
+    pub fn recognise(&self, value: &[u8], preferred: Option<SetIndex>) -> Recognised {
+        let prefers = |owner: &Owner| preferred.is_none_or(|set| owner.set == set);
+        let known = || self.known_as(value);
+        let key = known().find(|key| prefers(&key.owner)).or_else(|| known().next());
+        if let Some(key) = key
+            && (prefers(&key.owner) || self.remembered.is_empty())
+        {
+            return Recognised { names: key.names, owner: Some(key.owner) };
+        }
+        let names = key.map_or_else(|| self.names(value), |key| key.names);
+        let remembered = self.remembered.get(&names.fingerprint).map_or(&[][..], Vec::as_slice);
+        let owner = remembered.iter().find(|owner| prefers(owner)).copied();
+        let owner = owner.or(key.map(|key| key.owner)).or_else(|| remembered.first().copied());
+        Recognised { names, owner }
+    }
+
+    fn known_as<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a KnownKey> {
+        let hash = self.fast_hash.hash_one(value);
+        let first = self.known.partition_point(|(other, _)| *other < hash);
+        self.known[first..]
+            .iter()
+            .take_while(move |(other, _)| *other == hash)
+            .map(|(_, key)| &**key)
+            .filter(move |key| key.secret.matches(value))
+    }
+}
+
+/// Says how many keys it holds and nothing of them.
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing")
+            .field("generation", &self.generation)
+            .field("sets", &self.sets)
+            .field("known", &self.known.len())
+            .field("remembered", &self.remembered.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAGING: SetIndex = SetIndex(1);
+
+    fn ring() -> KeyRing {
+        let set = |name: &str| KeySet { name: name.into(), learning: false, grace: Duration::ZERO };
+        KeyRing::new(vec![set("default"), set("staging")], Arc::new(FingerprintKey::new(&[7; 32])))
+    }
+
+    fn secret(text: &str) -> Secret {
+        text.parse().expect("a key")
+    }
+
+    fn owner(set: SetIndex, role: Role) -> Owner {
+        Owner { set, role, learned: false }
+    }
+
+    #[test]
+    fn a_key_is_found_by_value_and_by_fingerprint() {
+        let ring = ring().with_key(secret("sk-a"), SetIndex::DEFAULT, Role::Current);
+        let forgotten = ring.names(b"sk-b").fingerprint;
+        let ring = ring.with_remembered(forgotten, owner(STAGING, Role::Next));
+        assert_eq!(ring.recognise(b"sk-a", None).owner, Some(owner(SetIndex::DEFAULT, Role::Current)));
+        assert_eq!(ring.recognise(b"sk-b", None).owner, Some(owner(STAGING, Role::Next)));
+        assert_eq!(ring.recognise(b"sk-c", None).owner, None);
+        assert_eq!(ring.recognise(b"sk-a", None).names, ring.names(b"sk-a"));
+    }
+
+    #[test]
+    fn a_key_of_two_sets_belongs_to_the_one_that_the_request_declares() {
+        let ring = ring().with_key(secret("sk-a"), SetIndex::DEFAULT, Role::Current).with_key(
+            secret("sk-a"),
+            STAGING,
+            Role::Next,
+        );
+        let forgotten = ring.names(b"sk-b").fingerprint;
+        let ring = ring
+            .with_remembered(forgotten, owner(SetIndex::DEFAULT, Role::Next))
+            .with_remembered(forgotten, owner(STAGING, Role::Current));
+        assert_eq!(ring.recognise(b"sk-a", None).owner, Some(owner(SetIndex::DEFAULT, Role::Current)));
+        assert_eq!(ring.recognise(b"sk-a", Some(STAGING)).owner, Some(owner(STAGING, Role::Next)));
+        assert_eq!(ring.recognise(b"sk-b", Some(STAGING)).owner, Some(owner(STAGING, Role::Current)));
+    }
+
+    #[test]
+    fn a_key_of_another_set_is_still_told_to_be_its() {
+        let ring = ring().with_key(secret("sk-a"), SetIndex::DEFAULT, Role::Current);
+        assert_eq!(ring.recognise(b"sk-a", Some(STAGING)).owner, Some(owner(SetIndex::DEFAULT, Role::Current)));
+    }
+
+    #[test]
+    fn the_first_role_of_a_key_in_its_set_wins() {
+        let retired = Retired { after: None, by: Timestamp::from_millis(1) };
+        let previous = Role::Previous { retired, grace_until: Timestamp::from_millis(2) };
+        let ring = ring().with_key(secret("sk-a"), SetIndex::DEFAULT, Role::Current).with_key(
+            secret("sk-a"),
+            SetIndex::DEFAULT,
+            previous,
+        );
+        assert_eq!(ring.recognise(b"sk-a", None).owner, Some(owner(SetIndex::DEFAULT, Role::Current)));
+    }
+
+    #[test]
+    fn learning_again_replaces_what_that_set_had_learned_and_nothing_else() {
+        let ring = ring().with_key(secret("sk-a"), STAGING, Role::Current);
+        let (b, c) = (ring.names(b"sk-b").fingerprint, ring.names(b"sk-c").fingerprint);
+        let first = ring.relearned(SetIndex::DEFAULT, [(b, Role::Current)]);
+        let second = first.relearned(SetIndex::DEFAULT, [(c, Role::Current)]);
+        assert_eq!(first.recognise(b"sk-b", None).owner.map(|owner| owner.learned), Some(true));
+        assert_eq!(second.recognise(b"sk-b", None).owner, None);
+        assert_eq!(second.recognise(b"sk-c", None).owner.map(|owner| owner.set), Some(SetIndex::DEFAULT));
+        assert_eq!(second.recognise(b"sk-a", None).owner, Some(owner(STAGING, Role::Current)));
+        assert_eq!((first.generation(), second.generation()), (1, 2));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let ring = ring().with_key(secret("sk-canary"), STAGING, Role::Current);
+        assert!(!format!("{ring:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Where a key's value is read from: a file or an environment variable, never the configuration itself.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::secret::{ParseSecretError, Secret};
+
+/// A place that holds a key's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file with the key and nothing else; white space around it is dropped.
+    File(PathBuf),
+    /// An environment variable.
+    Env(Box<str>),
+}
+
+impl Source {
+    /// Reads the value.
+    pub fn read(&self) -> Result<Secret, SourceError> {
+        let text = match self {
+            Self::File(path) => std::fs::read_to_string(path).map_err(SourceError::File)?,
+            Self::Env(name) => std::env::var(&**name).map_err(|error| match error {
+                std::env::VarError::NotPresent => SourceError::Unset,
+                std::env::VarError::NotUnicode(_) => SourceError::NotText,
+            })?,
+        };
+        Ok(Zeroizing::new(text).parse()?)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+        }
+    }
+}
+
+/// Why a source gives no key. Never quotes what it holds.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file cannot be read.
+    #[error("it cannot be read")]
+    File(#[source] io::Error),
+    /// The variable is not set.
+    #[error("it is not set")]
+    Unset,
+    /// The variable holds something that is no text.
+    #[error("it holds no text")]
+    NotText,
+    /// What it holds is no key.
+    #[error(transparent)]
+    Parse(#[from] ParseSecretError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_gives_its_key_or_says_why_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        std::fs::write(&path, "sk-a\n").expect("a file");
+        let file = Source::File(path.clone());
+        assert_eq!(file.read().expect("a key").expose(), b"sk-a");
+        std::fs::write(&path, "\n").expect("a file");
+        assert_eq!(file.read().expect_err("empty").to_string(), "the key is empty");
+        let missing = Source::File(folder.path().join("missing"));
+        assert_eq!(missing.read().expect_err("missing").to_string(), "it cannot be read");
+        let unset = Source::Env("KEYWARD_TEST_NOBODY_SETS_THIS".into());
+        assert_eq!(unset.read().expect_err("unset").to_string(), "it is not set");
+    }
+}

@@ -1,0 +1,342 @@
+//! The state folder: the fingerprint key (mode 0600) and the history of each set's fingerprints. Holds no secret of
+//! OpenAI's.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::fingerprint::{Fingerprint, FingerprintKey};
+use super::history::{History, LastCurrent, Previous, SetHistory};
+use super::learned::{Learned, LearnedKey, Standing};
+use super::set::Retired;
+use crate::clock::Timestamp;
+
+/// The settings under `[state]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The folder.
+    pub dir: PathBuf,
+}
+
+/// The opened folder.
+#[derive(Clone, Debug)]
+pub struct StateFolder {
+    dir: PathBuf,
+}
+
+/// What is wrong with the state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file or the folder cannot be read or written.
+    #[error("{} cannot be {action}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// `read`, `made`, `written`.
+        action: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The fingerprint key is not 32 bytes long.
+    #[error("{} is damaged: a fingerprint key has 32 bytes", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The history is not what keyward wrote.
+    #[error("{} is damaged", path.display())]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says; positions, no content.
+        source: serde_json::Error,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+impl StateFolder {
+    /// Opens the folder, and makes it (mode 0700) where there is none.
+    pub fn open(settings: &Settings) -> Result<Self, StateError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&settings.dir);
+        made.map_err(io_error(&settings.dir, "made"))?;
+        Ok(Self { dir: settings.dir.clone() })
+    }
+
+    /// The fingerprint key, made at the first call.
+    pub fn fingerprint_key(&self) -> Result<FingerprintKey, StateError> {
+        let path = self.dir.join("fingerprint.key");
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match made {
+            Ok(mut file) => {
+                let bytes = random_bytes()?;
+                file.write_all(&*bytes).and_then(|()| file.sync_all()).map_err(io_error(&path, "written"))?;
+                Ok(FingerprintKey::new(&bytes))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read_key(&path),
+            Err(error) => Err(io_error(&path, "made")(error)),
+        }
+    }
+
+    /// The history; empty where there is none yet.
+    pub fn history(&self) -> Result<History, StateError> {
+        let path = self.history_path();
+        match fs::read(&path) {
+            Ok(text) => {
+                let stored: Stored =
+                    serde_json::from_slice(&text).map_err(|source| StateError::History { path, source })?;
+                Ok(stored.into())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
+            Err(error) => Err(io_error(&path, "read")(error)),
+        }
+    }
+
+    /// Writes the history whole or not at all.
+    pub fn save(&self, history: &History) -> Result<(), StateError> {
+        let path = self.history_path();
+        let draft = self.dir.join("history.json.new");
+        let text = serde_json::to_vec_pretty(&Stored::from(history))
+            .map_err(|source| StateError::History { path: path.clone(), source })?;
+        let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
+        written
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&draft, &path))
+            .map_err(io_error(&path, "written"))
+    }
+
+    fn history_path(&self) -> PathBuf {
+        self.dir.join("history.json")
+    }
+}
+
+/// A fingerprint key that lives as long as the process: for when the folder cannot be used.
+pub fn passing_fingerprint_key() -> Result<FingerprintKey, StateError> {
+    Ok(FingerprintKey::new(&*random_bytes()?))
+}
+
+fn random_bytes() -> Result<Zeroizing<[u8; FingerprintKey::LEN]>, StateError> {
+    let mut bytes = Zeroizing::new([0; FingerprintKey::LEN]);
+    SystemRandom::new().fill(&mut *bytes).map_err(|_unspecified| StateError::Random)?;
+    Ok(bytes)
+}
+
+fn read_key(path: &Path) -> Result<FingerprintKey, StateError> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FingerprintKey::LEN + 1));
+    let file = fs::File::open(path).map_err(io_error(path, "read"))?;
+    file.take(FingerprintKey::LEN as u64 + 1).read_to_end(&mut bytes).map_err(io_error(path, "read"))?;
+    let bytes: &[u8; FingerprintKey::LEN] =
+        bytes[..].try_into().map_err(|_wrong_length| StateError::Key { path: path.into() })?;
+    Ok(FingerprintKey::new(bytes))
+}
+
+fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> StateError {
+    move |source| StateError::Io { path: path.into(), action, source }
+}
+
+// === The file's shape ===
+
+/// `history.json`: times in milliseconds since the Unix epoch, fingerprints as 32 hex digits.
+#[derive(Deserialize, Serialize)]
+struct Stored {
+    version: Version,
+    sets: std::collections::BTreeMap<String, StoredSet>,
+}
+
+/// The shape's version. A file of a later one is not read.
+#[derive(Deserialize, Serialize)]
+enum Version {
+    #[serde(rename = "1")]
+    One,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredSet {
+    current: Option<StoredCurrent>,
+    previous: Vec<StoredPrevious>,
+    learned: Vec<StoredLearned>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredCurrent {
+    key: Hex,
+    since: i64,
+    seen: i64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredPrevious {
+    key: Hex,
+    retired_after: Option<i64>,
+    retired_by: i64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredLearned {
+    key: Hex,
+    since: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<i64>,
+}
+
+/// A fingerprint in all its digits.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+struct Hex(Fingerprint);
+
+impl TryFrom<String> for Hex {
+    type Error = super::fingerprint::ParseFingerprintError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<Hex> for String {
+    fn from(hex: Hex) -> Self {
+        hex.0.to_hex()
+    }
+}
+
+impl From<&History> for Stored {
+    fn from(history: &History) -> Self {
+        let sets = history.sets.iter().map(|(name, set)| (name.clone(), StoredSet::from(set))).collect();
+        Self { version: Version::One, sets }
+    }
+}
+
+impl From<Stored> for History {
+    fn from(stored: Stored) -> Self {
+        let Version::One = stored.version;
+        Self { sets: stored.sets.into_iter().map(|(name, set)| (name, set.into())).collect() }
+    }
+}
+
+impl From<&SetHistory> for StoredSet {
+    fn from(set: &SetHistory) -> Self {
+        let current = set.current.map(|last| StoredCurrent {
+            key: Hex(last.key),
+            since: last.since.as_millis(),
+            seen: last.seen.as_millis(),
+        });
+        let previous = set.previous.iter().map(|previous| StoredPrevious {
+            key: Hex(previous.key),
+            retired_after: previous.retired.after.map(Timestamp::as_millis),
+            retired_by: previous.retired.by.as_millis(),
+        });
+        Self {
+            current,
+            previous: previous.collect(),
+            learned: set.learned.keys().iter().map(StoredLearned::from).collect(),
+        }
+    }
+}
+
+impl From<StoredSet> for SetHistory {
+    fn from(stored: StoredSet) -> Self {
+        let at = Timestamp::from_millis;
+        let current =
+            stored.current.map(|last| LastCurrent { key: last.key.0, since: at(last.since), seen: at(last.seen) });
+        let previous = stored.previous.into_iter().map(|previous| Previous {
+            key: previous.key.0,
+            retired: Retired { after: previous.retired_after.map(at), by: at(previous.retired_by) },
+        });
+        let learned = stored.learned.into_iter().map(LearnedKey::from).collect();
+        Self { current, previous: previous.collect(), learned: Learned::new(learned) }
+    }
+}
+
+impl From<&LearnedKey> for StoredLearned {
+    fn from(learned: &LearnedKey) -> Self {
+        let (replaced, refused) = match learned.standing {
+            Standing::Current => (None, None),
+            Standing::Replaced { at } => (Some(at.as_millis()), None),
+            Standing::Refused { at } => (None, Some(at.as_millis())),
+        };
+        Self { key: Hex(learned.key), since: learned.since.as_millis(), replaced, refused }
+    }
+}
+
+impl From<StoredLearned> for LearnedKey {
+    fn from(stored: StoredLearned) -> Self {
+        let at = Timestamp::from_millis;
+        let standing = match (stored.replaced, stored.refused) {
+            (Some(replaced), _) => Standing::Replaced { at: at(replaced) },
+            (None, Some(refused)) => Standing::Refused { at: at(refused) },
+            (None, None) => Standing::Current,
+        };
+        Self { key: stored.key.0, since: at(stored.since), standing }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, StateFolder) {
+        let parent = tempfile::tempdir().expect("a folder");
+        let state = StateFolder::open(&Settings { dir: parent.path().join("a/b") }).expect("a state folder");
+        (parent, state)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("metadata").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_fingerprint_key_is_made_once_and_for_its_owner_alone() {
+        let (_parent, state) = folder();
+        let first = state.fingerprint_key().expect("a key").fingerprint(b"sk-a");
+        let second = state.fingerprint_key().expect("a key").fingerprint(b"sk-a");
+        assert_eq!(first, second);
+        assert_eq!(mode(&state.dir.join("fingerprint.key")), 0o600);
+        assert_eq!(mode(&state.dir), 0o700);
+    }
+
+    #[test]
+    fn a_damaged_fingerprint_key_is_said_to_be_and_not_replaced() {
+        let (_parent, state) = folder();
+        for damaged in [&[1; 31][..], &[1; 33]] {
+            fs::write(state.dir.join("fingerprint.key"), damaged).expect("a file");
+            assert!(matches!(state.fingerprint_key(), Err(StateError::Key { .. })));
+        }
+    }
+
+    #[test]
+    fn the_history_comes_back_as_it_was() {
+        let (_parent, state) = folder();
+        assert_eq!(state.history().expect("a history"), History::default());
+        let key = |number: u8| FingerprintKey::new(&[7; 32]).fingerprint(&[number]);
+        let at = Timestamp::from_millis;
+        let mut set = SetHistory::default();
+        set.advance(Some(key(1)), &[key(2)], at(1));
+        set.advance(Some(key(3)), &[key(2)], at(5));
+        set.learned.accept(key(4), None, at(6));
+        set.learned.accept(key(5), Some(key(4)), at(7));
+        set.learned.accept(key(6), None, at(8));
+        set.learned.refuse(key(6), at(9));
+        let history = History { sets: [("default".to_owned(), set)].into() };
+        state.save(&history).expect("saved");
+        assert_eq!(state.history().expect("a history"), history);
+        assert_eq!(mode(&state.history_path()), 0o600);
+    }
+
+    #[test]
+    fn a_damaged_history_is_said_to_be() {
+        let (_parent, state) = folder();
+        for damaged in ["", "{", r#"{"version":"2","sets":{}}"#] {
+            fs::write(state.history_path(), damaged).expect("a file");
+            assert!(matches!(state.history(), Err(StateError::History { .. })), "{damaged}");
+        }
+    }
+}
