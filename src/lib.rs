@@ -9,3 +9,7 @@ pub mod telemetry;
 pub mod head;
 
 pub mod keys;
+
+pub mod route;
+
+pub mod caller;

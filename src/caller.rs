@@ -1,0 +1,250 @@
+//! Pure. Who sent a request: n8n instance, workflow, execution, node, client family and version, and how we know each.
+
+pub mod declared;
+pub mod inferred;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use self::declared::{Declared, Ids, Sender};
+use crate::head::Head;
+use crate::route::Route;
+
+/// The sender, as far as the request's head tells. Borrows from the head; nothing is copied to find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller<'r> {
+    /// Which n8n, if the tag says so (`inst=`).
+    pub instance: Option<&'r str>,
+    /// The workflow's id.
+    pub workflow: Option<&'r str>,
+    /// The execution's id.
+    pub execution: Option<&'r str>,
+    /// The node's id.
+    pub node: Option<&'r str>,
+    /// The workflow's name, percent-decoded.
+    pub workflow_name: Option<Cow<'r, str>>,
+    /// The key set that tag or path declares.
+    pub set: Option<&'r str>,
+    /// Which source the ids came from: the strongest that gave any.
+    pub attribution: Attribution,
+    /// Whether a workflow ran, or a person worked in the editor.
+    pub origin: Origin,
+    /// The client.
+    pub client: Client<'r>,
+    /// What was odd about the sources.
+    pub doubts: Doubts,
+}
+
+/// How keyward knows the caller; the earlier, the surer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribution {
+    /// `X-N8N-Tag`.
+    Tag,
+    /// `X-N8N-Workflow-Id` and its kin.
+    Header,
+    /// The prefix of the path.
+    Path,
+    /// `OpenAI-Organization: n8n-<workflow>-<execution>`.
+    Organization,
+    /// Nothing: client family and peer address stand in.
+    None,
+}
+
+/// What in n8n made the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A run of a workflow, by its declaration.
+    Workflow,
+    /// The editor's test button or a model list: never an incident of a workflow.
+    Editor,
+    /// Nothing was declared.
+    Undeclared,
+}
+
+/// The client software.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client<'r> {
+    /// Its family.
+    pub family: Family,
+    /// Its version, as it says.
+    pub version: Option<&'r str>,
+}
+
+/// Families of clients that fail in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// n8n's built-in OpenAI node and the credential's test button.
+    Legacy,
+    /// The OpenAI node of n8n's LangChain package.
+    Vendor,
+    /// Whatever uses an OpenAI SDK: n8n's chat model and embeddings nodes, or a program of one's own.
+    Sdk,
+    /// n8n's HTTP Request node.
+    HttpRequest,
+    /// Anything else.
+    Other,
+}
+
+/// Facts about the sources that a person should know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// A tag that is invalid as a whole: a repeated, unknown or unreadable field.
+    pub invalid_tag: bool,
+    /// Two sources that name different workflows, executions, nodes or sets.
+    pub sources_disagree: bool,
+}
+
+// === impl Caller ===
+
+impl<'r> Caller<'r> {
+    /// Finds out who sent a request.
+    ///
+    /// The ids come from the strongest source that gives any, since ids of two runs must not mix; a weaker source may
+    /// complete them only if it names the same workflow. A set counts wherever it stands: it narrows what a key may be.
+    #[must_use]
+    pub fn identify(head: &Head<'r>, route: &Route<'r>) -> Self {
+        let client = Client::infer(&head.fields);
+        if declared::is_anything_declared(&head.fields, route) {
+            Sources::read(head, route).combine(client)
+        } else {
+            Self::undeclared(client)
+        }
+    }
+
+    fn undeclared(client: Client<'r>) -> Self {
+        Self {
+            instance: None,
+            workflow: None,
+            execution: None,
+            node: None,
+            workflow_name: None,
+            set: None,
+            attribution: Attribution::None,
+            origin: Origin::Undeclared,
+            client,
+            doubts: Doubts::default(),
+        }
+    }
+}
+
+/// What each source declares, the surest first.
+struct Sources<'r> {
+    declared: [(Attribution, Declared<'r>); 4],
+    invalid_tag: bool,
+}
+
+// === impl Sources ===
+
+impl<'r> Sources<'r> {
+    fn read(head: &Head<'r>, route: &Route<'r>) -> Self {
+        let tag = declared::read_tag(head.fields.tag);
+        let headers = declared::read_headers(&head.fields);
+        let invalid_tag = tag.is_err() || headers.is_err();
+        let declared = [
+            (Attribution::Tag, tag.unwrap_or_default()),
+            (Attribution::Header, headers.unwrap_or_default()),
+            (Attribution::Path, declared::read_route(route)),
+            (Attribution::Organization, declared::read_organization(head.fields.organization).unwrap_or_default()),
+        ];
+        Self { declared, invalid_tag }
+    }
+
+    fn doubts(&self) -> Doubts {
+        Doubts { invalid_tag: self.invalid_tag, sources_disagree: self.disagree() }
+    }
+
+    fn disagree(&self) -> bool {
+        differ(self.each().map(|source| source.ids.sender))
+            || differ(self.each().map(|source| source.ids.execution))
+            || differ(self.each().map(|source| source.ids.node))
+            || differ(self.each().map(|source| source.set))
+    }
+
+    fn combine(mut self, client: Client<'r>) -> Caller<'r> {
+        let (attribution, ids) = self.strongest();
+        let workflow_name = self.take_name(ids.sender);
+        let same_sender = |source: &&Declared<'r>| source.ids.sender.is_some() && source.ids.sender == ids.sender;
+        Caller {
+            instance: self.each().find_map(|source| source.instance),
+            workflow: ids.sender.and_then(Sender::workflow),
+            execution: ids
+                .execution
+                .or_else(|| self.each().filter(same_sender).find_map(|source| source.ids.execution)),
+            node: ids.node.or_else(|| self.each().filter(same_sender).find_map(|source| source.ids.node)),
+            set: self.each().find_map(|source| source.set),
+            attribution,
+            origin: ids.origin(),
+            client,
+            doubts: self.doubts(),
+            workflow_name,
+        }
+    }
+
+    fn strongest(&self) -> (Attribution, Ids<'r>) {
+        let strongest = self.declared.iter().find(|(_, source)| source.ids.name_someone());
+        strongest.map_or((Attribution::None, Ids::default()), |(attribution, source)| (*attribution, source.ids))
+    }
+
+    /// The name of that sender, or one that stands beside no ids at all.
+    fn take_name(&mut self, sender: Option<Sender<'r>>) -> Option<Cow<'r, str>> {
+        let fitting = |source: &&mut Declared<'r>| source.ids.sender == sender || !source.ids.name_someone();
+        self.declared.iter_mut().map(|(_, source)| source).filter(fitting).find_map(|source| source.name.take())
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Declared<'r>> {
+        self.declared.iter().map(|(_, source)| source)
+    }
+}
+
+// === impl Attribution ===
+
+impl Attribution {
+    /// The stable code, as in logs and JSON.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Tag => "tag",
+            Self::Header => "header",
+            Self::Path => "path",
+            Self::Organization => "organization",
+            Self::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for Attribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+// === impl Family ===
+
+impl Family {
+    /// The stable code, as in logs, metrics and JSON.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Vendor => "vendor",
+            Self::Sdk => "sdk",
+            Self::HttpRequest => "http-request",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Whether two of the values that are there are different.
+fn differ<T: PartialEq>(values: impl Iterator<Item = Option<T>>) -> bool {
+    let mut named = values.flatten();
+    named.next().is_some_and(|first| named.any(|other| other != first))
+}
+
+#[cfg(test)]
+mod tests;

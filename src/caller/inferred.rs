@@ -1,0 +1,66 @@
+//! Pure. The client family, told from the headers that each client sends.
+//!
+//! | family | `User-Agent`: n8n 1.x | n8n 2.x | `Accept` |
+//! |---|---|---|---|
+//! | legacy | `n8n` | `n8n` | `application/json, text/plain, */*` |
+//! | vendor | `axios/1.8.3` | `n8n` | `application/json`, for speech `*/*` |
+//! | http-request | `axios/1.8.3` | `n8n` | `application/json,text/html,…` |
+//! | sdk | `OpenAI/JS 4.104.0` | `langchainjs-openai/1.0.0 (…)` | any; `X-Stainless-Lang` is there |
+//!
+//! Versions float with each n8n, so none is matched. Two calls cannot be told from their neighbours by these headers:
+//! the vendor node's "message an assistant" calls the SDK and is `sdk`, as is the model list of the chat model in 1.x
+//! (in 2.x that list comes from a bare `undici`, which is `other`). A program of one's own with the same headers is
+//! taken for the node. The credential's test button is `legacy`.
+
+use super::{Client, Family};
+use crate::head::Fields;
+
+impl<'r> Client<'r> {
+    /// Tells the client from the headers it sent.
+    #[must_use]
+    pub fn infer(fields: &Fields<'r>) -> Self {
+        let agent = fields.user_agent.text().unwrap_or_default();
+        let sdk_version = fields.stainless_version.text().filter(|text| is_version(text));
+        let family = if fields.stainless_lang.is_present() || is_sdk(agent) {
+            Family::Sdk
+        } else {
+            family_of_node(agent, fields.accept.text().unwrap_or_default())
+        };
+        Self { family, version: sdk_version.or_else(|| version_in(agent)) }
+    }
+}
+
+fn is_sdk(agent: &str) -> bool {
+    agent.starts_with("OpenAI/") || agent.starts_with("langchainjs-openai/")
+}
+
+/// n8n's own requests go out by axios, and from 2.x on by the name of n8n: it is the `Accept` that tells its nodes apart.
+fn family_of_node(agent: &str, accept: &str) -> Family {
+    let is_n8n = agent == "n8n";
+    if !is_n8n && !agent.starts_with("axios/") {
+        return Family::Other;
+    }
+    match accept {
+        "application/json" | "*/*" => Family::Vendor,
+        // It is axios' default, so that without n8n's name it may be any program.
+        "application/json, text/plain, */*" if is_n8n => Family::Legacy,
+        _ if accept.starts_with(HTTP_REQUEST_ACCEPT) => Family::HttpRequest,
+        _ => Family::Other,
+    }
+}
+
+/// The first part of a product name that looks like a version: `axios/1.8.3`, `OpenAI/JS 4.104.0`.
+fn version_in(agent: &str) -> Option<&str> {
+    agent.split(['/', ' ']).skip(1).find(|part| is_version(part))
+}
+
+fn is_version(text: &str) -> bool {
+    text.len() <= LONGEST_VERSION
+        && text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_'))
+}
+
+/// How the one value that was recorded begins; what follows is a list of preferences, which other versions may change.
+const HTTP_REQUEST_ACCEPT: &str = "application/json,text/html,";
+
+const LONGEST_VERSION: usize = 64;
