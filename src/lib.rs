@@ -13,3 +13,7 @@ pub mod keys;
 pub mod route;
 
 pub mod caller;
+
+pub mod outcome;
+
+pub mod verdict;

@@ -1,0 +1,154 @@
+//! Pure. The verdict: what the credential of a request is, before anything is sent upstream.
+
+pub mod credential;
+pub mod explain;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use self::credential::{Credential, Malformed};
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::KeyKind;
+use crate::keys::set::{KeyRing, Names, Owner, Retired, Role, SetIndex};
+
+/// What a credential is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The set's current key.
+    Current,
+    /// The set's announced next key.
+    Next,
+    /// A valid token of the set.
+    Token,
+    /// A previous key of the set.
+    Outdated(Outdated),
+    /// A key of another set than the request declares.
+    Foreign {
+        /// The set whose key it is.
+        owner: SetIndex,
+    },
+    /// Well-formed, and in no set.
+    Unknown(KeyKind),
+    /// No credential in any place.
+    Missing,
+    /// A credential that cannot be a key, and why.
+    Malformed(Malformed),
+}
+
+/// Since when a key is outdated, and whether it is still good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outdated {
+    /// When it was replaced.
+    pub retired: Retired,
+    /// When its grace ends, or ended.
+    pub grace_until: Timestamp,
+    /// Whether the grace still ran when the request came.
+    pub in_grace: bool,
+}
+
+/// Judges a credential by the ring.
+///
+/// `declared` is the set that the request declares, if it declares one that exists; without one the set that owns the
+/// key judges it, else `default`.
+#[must_use]
+pub fn judge(credential: &Credential<'_>, declared: Option<SetIndex>, ring: &KeyRing, now: Timestamp) -> Judgement {
+    let set = declared.unwrap_or(SetIndex::DEFAULT);
+    let without_key = |verdict| Judgement { verdict, set, key: None, learned: false };
+    let presented = match credential {
+        Credential::Missing => return without_key(Verdict::Missing),
+        Credential::Malformed(kind) => return without_key(Verdict::Malformed(*kind)),
+        Credential::Key(presented) => presented,
+    };
+    let recognised = ring.recognise(&presented.value, declared);
+    let key = Some(recognised.names);
+    match recognised.owner {
+        None => Judgement { verdict: Verdict::Unknown(KeyKind::of(&presented.value)), set, key, learned: false },
+        Some(owner) if declared.is_some_and(|declared| declared != owner.set) => {
+            Judgement { verdict: Verdict::Foreign { owner: owner.set }, set, key, learned: owner.learned }
+        }
+        Some(owner) => {
+            Judgement { verdict: Verdict::of_own_key(owner, now), set: owner.set, key, learned: owner.learned }
+        }
+    }
+}
+
+impl Judgement {
+    /// The same judgement at a later time: only the end of a grace changes with time.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        match self.verdict {
+            Verdict::Outdated(outdated) => {
+                let in_grace = now < outdated.grace_until;
+                Self { verdict: Verdict::Outdated(Outdated { in_grace, ..outdated }), ..self }
+            }
+            Verdict::Current
+            | Verdict::Next
+            | Verdict::Token
+            | Verdict::Foreign { .. }
+            | Verdict::Unknown(_)
+            | Verdict::Missing
+            | Verdict::Malformed(_) => self,
+        }
+    }
+}
+
+impl Verdict {
+    /// How many codes there are.
+    pub const COUNT: usize = 8;
+
+    /// Every code, by [`Verdict::position`].
+    pub const CODES: [&'static str; Self::COUNT] =
+        ["current", "next", "token", "outdated", "foreign", "unknown", "missing", "malformed"];
+
+    /// As a position in a table with a row for each code.
+    #[must_use]
+    pub fn position(self) -> usize {
+        match self {
+            Self::Current => 0,
+            Self::Next => 1,
+            Self::Token => 2,
+            Self::Outdated(_) => 3,
+            Self::Foreign { .. } => 4,
+            Self::Unknown(_) => 5,
+            Self::Missing => 6,
+            Self::Malformed(_) => 7,
+        }
+    }
+
+    fn of_own_key(owner: Owner, now: Timestamp) -> Self {
+        match owner.role {
+            Role::Current => Self::Current,
+            Role::Next => Self::Next,
+            Role::Token => Self::Token,
+            Role::Previous { retired, grace_until } => {
+                Self::Outdated(Outdated { retired, grace_until, in_grace: now < grace_until })
+            }
+        }
+    }
+
+    /// The stable code, as in logs, headers and metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        Self::CODES[self.position()]
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The verdict with what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The set that the request was judged by.
+    pub set: SetIndex,
+    /// The public names of the key that came, if one came.
+    pub key: Option<Names>,
+    /// Whether the verdict rests on what keyward learned, rather than on what it was told.
+    pub learned: bool,
+}

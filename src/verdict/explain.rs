@@ -1,0 +1,489 @@
+//! Pure. The diagnosis: verdict and outcome together, in words, with the remedy.
+//!
+//! The texts are written for the person in front of n8n: first what happened and to whom, then what to do, step by step.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::credential::Malformed;
+use super::{Judgement, Outdated, Verdict};
+use crate::caller::{Family, Origin};
+use crate::keys::fingerprint::KeyKind;
+use crate::outcome::{Ending, Outcome, UpstreamError};
+
+/// What is wrong with an exchange, if anything is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diagnosis {
+    /// Nothing.
+    Ok,
+    /// The right key, refused by upstream as invalid: revoked or wrong there; n8n is not at fault.
+    CurrentKeyRejected,
+    /// The right key, without leave for this: permissions, not the binding.
+    KeyScope,
+    /// The right key, refused for a reason that keyward has no name for.
+    KeyRefused,
+    /// The account has no money or no allowance left.
+    Quota,
+    /// Too much at once.
+    RateLimited,
+    /// A previous key is still sent.
+    StaleBinding {
+        /// Whether its grace runs and upstream still took it.
+        tolerated: bool,
+    },
+    /// The key of another set is sent.
+    WrongSet,
+    /// A key that no set has, and that upstream took or did not come to judge.
+    UnlistedKey(KeyKind),
+    /// A key that no set has, refused by upstream.
+    UnknownKeyRejected,
+    /// No credential, from a client that always sends one.
+    DroppedHeader,
+    /// No credential, from a client that may well have none.
+    MissingHeader,
+    /// A credential that cannot be a key.
+    Malformed(Malformed),
+    /// The request itself was refused; the key is good.
+    RequestError,
+    /// Upstream failed.
+    UpstreamError,
+    /// Upstream could not be reached, or did not bring its answer to an end.
+    UpstreamFailed,
+    /// Upstream answered with a redirect.
+    UpstreamRedirect,
+    /// The client went away.
+    ClientGone,
+    /// keyward was stopped before the answer was whole.
+    ShutDown,
+    /// keyward itself failed.
+    KeywardFailed,
+}
+
+/// How much a diagnosis matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Nothing is to be done, or not by whoever keeps the keys.
+    Fine,
+    /// It works, but somebody should look.
+    Warning,
+    /// It does not work.
+    Error,
+}
+
+/// What a diagnosis must know of the sender beside the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its client family.
+    pub family: Family,
+    /// Whether the same binding has sent a key before.
+    pub sent_key_before: bool,
+    /// Whether its set learns which key is current.
+    pub learning: bool,
+}
+
+/// Makes the diagnosis. A fault of the credential outranks one of the transport: it will still be there tomorrow.
+#[must_use]
+pub fn diagnose(verdict: Verdict, outcome: &Outcome, sender: Sender) -> Diagnosis {
+    match verdict {
+        Verdict::Current | Verdict::Next | Verdict::Token => diagnose_good_key(outcome),
+        Verdict::Outdated(Outdated { in_grace, .. }) => {
+            Diagnosis::StaleBinding { tolerated: in_grace && outcome.is_accepted() }
+        }
+        Verdict::Foreign { .. } => Diagnosis::WrongSet,
+        Verdict::Unknown(_) if outcome.status == Some(StatusCode::UNAUTHORIZED) => Diagnosis::UnknownKeyRejected,
+        // A set that learns has just learned it, or learns it from an answer that is still to come.
+        Verdict::Unknown(_) if sender.learning => diagnose_good_key(outcome),
+        Verdict::Unknown(kind) => Diagnosis::UnlistedKey(kind),
+        Verdict::Missing => match sender {
+            Sender { family: Family::Sdk | Family::Vendor, .. } | Sender { sent_key_before: true, .. } => {
+                Diagnosis::DroppedHeader
+            }
+            Sender { family: Family::Legacy | Family::HttpRequest | Family::Other, sent_key_before: false, .. } => {
+                Diagnosis::MissingHeader
+            }
+        },
+        Verdict::Malformed(kind) => Diagnosis::Malformed(kind),
+    }
+}
+
+fn diagnose_good_key(outcome: &Outcome) -> Diagnosis {
+    match outcome.ending {
+        Ending::Completed => diagnose_answer(outcome),
+        Ending::ClientGone => Diagnosis::ClientGone,
+        Ending::Unreachable | Ending::TimedOut | Ending::CutOff => Diagnosis::UpstreamFailed,
+        Ending::Redirected => Diagnosis::UpstreamRedirect,
+        // Whoever refused it has said why; the key was not the reason.
+        Ending::Refused => Diagnosis::RequestError,
+        Ending::Failed => Diagnosis::KeywardFailed,
+        Ending::ShutDown => Diagnosis::ShutDown,
+    }
+}
+
+fn diagnose_answer(outcome: &Outcome) -> Diagnosis {
+    match (outcome.status.map(|status| status.as_u16()), outcome.error) {
+        (Some(401), UpstreamError::InvalidApiKey) => Diagnosis::CurrentKeyRejected,
+        (Some(401 | 403), UpstreamError::Scope) => Diagnosis::KeyScope,
+        (Some(401 | 403), _) => Diagnosis::KeyRefused,
+        (Some(429), UpstreamError::Quota) => Diagnosis::Quota,
+        (Some(429), _) => Diagnosis::RateLimited,
+        (Some(400..=499), _) => Diagnosis::RequestError,
+        (Some(500..), _) => Diagnosis::UpstreamError,
+        (Some(_) | None, _) => Diagnosis::Ok,
+    }
+}
+
+impl Diagnosis {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::CurrentKeyRejected => "current_key_rejected",
+            Self::KeyScope => "key_scope",
+            Self::KeyRefused => "key_refused",
+            Self::Quota => "quota",
+            Self::RateLimited => "rate_limited",
+            Self::StaleBinding { .. } => "stale_binding",
+            Self::WrongSet => "wrong_set",
+            Self::UnlistedKey(_) => "unlisted_key",
+            Self::UnknownKeyRejected => "unknown_key_rejected",
+            Self::DroppedHeader => "dropped_header",
+            Self::MissingHeader => "missing_header",
+            Self::Malformed(kind) => malformed_code(kind),
+            Self::RequestError => "request_error",
+            Self::UpstreamError => "upstream_error",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamRedirect => "upstream_redirect",
+            Self::ClientGone => "client_gone",
+            Self::ShutDown => "shut_down",
+            Self::KeywardFailed => "keyward_failed",
+        }
+    }
+
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Ok | Self::RequestError | Self::ClientGone => Severity::Fine,
+            // Kinds that come and go by design are named, but are no alarm.
+            Self::UnlistedKey(KeyKind::Ephemeral | KeyKind::AccessToken | KeyKind::Admin) => Severity::Fine,
+            Self::UnlistedKey(_)
+            | Self::StaleBinding { tolerated: true }
+            | Self::RateLimited
+            | Self::UpstreamError
+            | Self::ShutDown => Severity::Warning,
+            Self::CurrentKeyRejected
+            | Self::KeyScope
+            | Self::KeyRefused
+            | Self::Quota
+            | Self::StaleBinding { tolerated: false }
+            | Self::WrongSet
+            | Self::UnknownKeyRejected
+            | Self::DroppedHeader
+            | Self::MissingHeader
+            | Self::Malformed(_)
+            | Self::UpstreamFailed
+            | Self::UpstreamRedirect
+            | Self::KeywardFailed => Severity::Error,
+        }
+    }
+}
+
+fn malformed_code(kind: Malformed) -> &'static str {
+    match kind {
+        Malformed::Empty => "malformed_empty",
+        Malformed::Scheme => "malformed_scheme",
+        Malformed::Undefined => "malformed_undefined",
+        Malformed::Null => "malformed_null",
+        Malformed::Object => "malformed_object",
+        Malformed::Placeholder => "malformed_placeholder",
+        Malformed::Quoted => "malformed_quoted",
+        Malformed::Doubled => "malformed_doubled",
+        Malformed::Whitespace => "malformed_whitespace",
+        Malformed::Duplicate => "malformed_duplicate",
+        Malformed::Url => "malformed_url",
+        Malformed::Oversized => "malformed_oversized",
+    }
+}
+
+/// What the words may speak of. It has no room for a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The set's name.
+    pub set: &'a str,
+    /// All sets' names, by position.
+    pub sets: &'a [Arc<str>],
+    /// The verdict and what it rests on.
+    pub judgement: &'a Judgement,
+    /// The workflow's id.
+    pub workflow: Option<&'a str>,
+    /// The workflow's name, as the caller gave it.
+    pub workflow_name: Option<&'a str>,
+    /// The node's id.
+    pub node: Option<&'a str>,
+    /// The client family.
+    pub family: Family,
+    /// What in n8n made the request.
+    pub origin: Origin,
+    /// Who is at the other end of the connection.
+    pub peer: IpAddr,
+    /// The status that the client got.
+    pub status: Option<StatusCode>,
+    /// The code in upstream's error body.
+    pub upstream_code: Option<&'a str>,
+}
+
+/// A diagnosis in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// One sentence: what happened, and to whom.
+    pub message: String,
+    /// What to do, a numbered step in each line.
+    pub remedy: String,
+}
+
+/// Puts a diagnosis into words.
+#[must_use]
+pub fn explain(diagnosis: Diagnosis, context: &Context<'_>) -> Explanation {
+    let steps = match diagnosis {
+        Diagnosis::Malformed(kind) => malformed_steps(kind),
+        _ => steps(diagnosis),
+    };
+    let remedy: Vec<String> = steps.iter().enumerate().map(|(index, step)| format!("{}. {step}", index + 1)).collect();
+    Explanation { message: context.message(diagnosis), remedy: remedy.join("\n").replace("[set]", context.set) }
+}
+
+impl Context<'_> {
+    fn message(&self, diagnosis: Diagnosis) -> String {
+        let (who, key, set) = (self.who(), self.key(), self.set);
+        match diagnosis {
+            Diagnosis::Ok => format!("{who} works with {key}."),
+            Diagnosis::CurrentKeyRejected => {
+                format!("{who} sends {key}, which is right for set `{set}`, but upstream says that the key is invalid.")
+            }
+            Diagnosis::KeyScope => {
+                format!("{who} sends the right key, but it has no permission for this{}.", self.said())
+            }
+            Diagnosis::KeyRefused => format!("{who} sends the right key, but upstream refuses it{}.", self.said()),
+            Diagnosis::Quota => {
+                format!("{who} sends the right key, but its account is out of credit or limit{}.", self.said())
+            }
+            Diagnosis::RateLimited => format!("{who} sends the right key, but too much at once{}.", self.said()),
+            Diagnosis::StaleBinding { tolerated } => {
+                let state = if tolerated { "still works for now" } else { "no longer good" };
+                format!("{who} still sends {key}, a previous key of set `{set}`: {state}, replaced {}.", self.since())
+            }
+            Diagnosis::WrongSet => format!("{who} belongs to set `{set}` but sends {key} of set `{}`.", self.owner()),
+            Diagnosis::UnlistedKey(kind) => {
+                format!("{who} sends {} that no set has: {key}.", kind.phrase())
+            }
+            Diagnosis::UnknownKeyRejected => format!("{who} sends {key}, which no set has, and upstream refuses it."),
+            Diagnosis::DroppedHeader => format!("{who} sent no key at all: its Authorization header was dropped."),
+            Diagnosis::MissingHeader => format!("{who} sent no key at all."),
+            Diagnosis::Malformed(kind) => format!("{who} sent {}.", malformed_phrase(kind)),
+            Diagnosis::RequestError => {
+                format!("{who} sent the right key, but upstream refuses the request{}.", self.said())
+            }
+            Diagnosis::UpstreamError => format!("{who} met a failure of upstream{}.", self.said()),
+            Diagnosis::UpstreamFailed => format!("{who} got no whole answer from upstream."),
+            Diagnosis::UpstreamRedirect => format!("{who} got a redirect from upstream, which keyward holds back."),
+            Diagnosis::ClientGone => format!("{who} left before the answer was whole."),
+            Diagnosis::ShutDown => format!("{who} was still being answered when keyward was stopped."),
+            Diagnosis::KeywardFailed => format!("{who} got no answer, for keyward itself failed."),
+        }
+    }
+
+    /// `Workflow …, node …`, or what else is known.
+    fn who(&self) -> String {
+        let Some(workflow) = self.workflow_name.or(self.workflow) else {
+            return match self.origin {
+                Origin::Editor => "n8n's editor".to_owned(),
+                Origin::Workflow | Origin::Undeclared => {
+                    format!("An untagged client at {} ({})", self.peer, family_phrase(self.family))
+                }
+            };
+        };
+        let mut who = format!("Workflow {}", capped(workflow));
+        if let Some(node) = self.node {
+            let _ = write!(who, ", node {}", capped(node));
+        }
+        who
+    }
+
+    fn key(&self) -> String {
+        match self.judgement.key {
+            None => "a key".to_owned(),
+            Some(names) => match names.hint {
+                Some(hint) => format!("key {hint} ({})", names.fingerprint),
+                None => format!("key {}", names.fingerprint),
+            },
+        }
+    }
+
+    fn owner(&self) -> &str {
+        let position = match self.judgement.verdict {
+            Verdict::Foreign { owner } => owner.position(),
+            _ => return self.set,
+        };
+        self.sets.get(position).map_or(self.set, |name| name)
+    }
+
+    fn since(&self) -> String {
+        let Verdict::Outdated(Outdated { retired, .. }) = self.judgement.verdict else { return String::new() };
+        match retired.after {
+            Some(after) if after < retired.by => format!("between {after} and {}", retired.by),
+            Some(_) => format!("at {}", retired.by),
+            None => format!("at {} or before", retired.by),
+        }
+    }
+
+    /// What upstream gave as its reason, as far as a code says it.
+    fn said(&self) -> String {
+        let status = self.status.map(|status| format!("{}", status.as_u16()));
+        let code = self.upstream_code.map(|code| capped(code).to_owned());
+        match [status, code].into_iter().flatten().collect::<Vec<_>>().join(" ") {
+            said if said.is_empty() => said,
+            said => format!(" ({said})"),
+        }
+    }
+}
+
+fn family_phrase(family: Family) -> &'static str {
+    match family {
+        Family::Legacy => "n8n's built-in OpenAI node, or the credential's test",
+        Family::Vendor => "n8n's OpenAI node",
+        Family::Sdk => "an OpenAI SDK, as in n8n's chat model and embeddings nodes",
+        Family::HttpRequest => "n8n's HTTP Request node",
+        Family::Other => "no client that n8n uses",
+    }
+}
+
+fn malformed_phrase(kind: Malformed) -> &'static str {
+    match kind {
+        Malformed::Empty => "an empty key",
+        Malformed::Scheme => "an Authorization header that is neither `Bearer <key>` nor Basic with a password",
+        Malformed::Undefined => "the word `undefined` in place of a key",
+        Malformed::Null => "the word `null` in place of a key",
+        Malformed::Object => "`[object Object]` in place of a key",
+        Malformed::Placeholder => "a placeholder in place of a key",
+        Malformed::Quoted => "its key in quotation marks",
+        Malformed::Doubled => "`Bearer` twice",
+        Malformed::Whitespace => "a key with white space or an invisible character in it",
+        Malformed::Duplicate => "two credentials at once",
+        Malformed::Url => "an address in place of a key",
+        Malformed::Oversized => "a credential that is longer than any key",
+    }
+}
+
+/// What to do. `[set]` stands for the set's name.
+fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
+    match diagnosis {
+        Diagnosis::CurrentKeyRejected => &[
+            "Look in OpenAI's dashboard whether the current key of set `[set]` was revoked, has expired or belongs to a deleted project.",
+            "Make a new key, put it where keyward reads the set's current key, and into n8n's credential.",
+        ],
+        Diagnosis::KeyScope => &[
+            "Give the key the permission that the code names: scope, model, project, IP address or country.",
+            "Leave n8n's credential as it is: it sends the right key.",
+        ],
+        Diagnosis::KeyRefused => &[
+            "Look up OpenAI's code in its error guide, and the key in OpenAI's dashboard.",
+            "Leave n8n's credential as it is: it sends the right key.",
+        ],
+        Diagnosis::Quota => {
+            &["Add credit, or raise the limit of the project or organization, in OpenAI's billing settings."]
+        }
+        Diagnosis::RateLimited => &["Spread the load, or ask OpenAI for a higher rate limit. Retries make it worse."],
+        Diagnosis::StaleBinding { .. } => &[
+            "Open the node in n8n and see which credential it uses: it is one with the old key (a copy, another record, or a key typed into the node).",
+            "Put the current key of set `[set]` into that credential, or choose the credential that has it.",
+            "Publish the workflow (n8n 2.x). An execution that waits or is retried with its original workflow keeps the old credential.",
+        ],
+        Diagnosis::WrongSet => {
+            &["Choose the credential of set `[set]` in this node, or correct the set in the tag or in the Base URL."]
+        }
+        Diagnosis::UnlistedKey(_) => &[
+            "Find out whose key it is. If it is meant to be used, add it to a set of keyward's configuration.",
+            "Otherwise put the current key of set `[set]` into the credential that this node uses.",
+        ],
+        Diagnosis::UnknownKeyRejected => &[
+            "Put the current key of set `[set]` into the credential that this node uses.",
+            "If the key was made a moment ago, wait: OpenAI may take some minutes to know it.",
+        ],
+        Diagnosis::DroppedHeader => &[
+            "See that n8n's Base URL is keyward's own final address: a redirect on the way (http to https, another host) makes clients drop the key.",
+            "Open the node's credential: its API key may be empty, or an expression that gives nothing.",
+            "Update n8n if it is old: nodes of some versions lost the header of the credential.",
+        ],
+        Diagnosis::MissingHeader => &[
+            "Choose an OpenAI credential in this node, or add the header `Authorization: Bearer <key>`.",
+            "If the credential has a key, look for a redirect between n8n and keyward: clients drop the key on the way.",
+        ],
+        Diagnosis::UpstreamError => &["Try again later, and look at OpenAI's status page. The key is not at fault."],
+        Diagnosis::UpstreamFailed => &[
+            "See whether keyward's machine reaches upstream (name, route, firewall, certificate). The key is not at fault.",
+        ],
+        Diagnosis::UpstreamRedirect => &["Set `proxy.upstream` to the address that upstream redirects to."],
+        Diagnosis::ShutDown => {
+            &["Nothing, if keyward was meant to stop. A longer `drain_timeout` lets such answers end."]
+        }
+        Diagnosis::KeywardFailed => &["Report the panic message in this log: it is a fault of keyward."],
+        Diagnosis::RequestError => {
+            &["Read upstream's answer: it says what is wrong with the request. The key is good."]
+        }
+        Diagnosis::Ok | Diagnosis::ClientGone | Diagnosis::Malformed(_) => &["Nothing."],
+    }
+}
+
+/// What to do about each kind, by what gives this value in n8n (seen in n8n 1.100.1 and 2.41.1).
+fn malformed_steps(kind: Malformed) -> &'static [&'static str] {
+    match kind {
+        Malformed::Empty => &[
+            "Open the credential that this node uses: its API key is empty, or an expression that gives nothing (n8n 1.x).",
+            "Put the current key of set `[set]` in.",
+        ],
+        Malformed::Undefined | Malformed::Null => &[
+            "Open the credential that this node uses: its API key is an expression that gives no value, such as an unset $env or $vars.",
+            "Set the variable (and restart n8n if it is one of the environment), or put the current key of set `[set]` in.",
+        ],
+        Malformed::Object => &[
+            "Open the credential that this node uses: its API key is an expression that gives an object. Choose the field that holds the key.",
+        ],
+        Malformed::Placeholder => &[
+            "Open the credential that this node uses: it was imported or copied without its key, or an example was left in.",
+            "Put the current key of set `[set]` in.",
+        ],
+        Malformed::Quoted => {
+            &["Open the credential that this node uses and take the quotation marks away from the API key."]
+        }
+        Malformed::Doubled => &[
+            "Open the credential that this node uses: its API key begins with `Bearer`. n8n adds that word by itself; take it away.",
+        ],
+        Malformed::Whitespace => &[
+            "Open the credential that this node uses and type or paste the API key again, without spaces or line ends around it.",
+        ],
+        Malformed::Scheme => &[
+            "Send the key as `Authorization: Bearer <key>`. In an HTTP Request node, choose the predefined OpenAI credential.",
+        ],
+        Malformed::Duplicate => {
+            &["Take one of the two away: a header typed into the node stands beside the one of its credential."]
+        }
+        Malformed::Url => {
+            &["Open the credential that this node uses: the Base URL stands in the field of the API key."]
+        }
+        Malformed::Oversized => {
+            &["Open the credential that this node uses: its API key is longer than any key. Paste it again."]
+        }
+    }
+}
+
+/// Whatever a caller wrote stays a small part of the sentence.
+fn capped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(64)]
+}
+
+#[cfg(test)]
+mod tests;

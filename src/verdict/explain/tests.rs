@@ -1,0 +1,227 @@
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::{FingerprintKey, Hint};
+use crate::keys::set::{Names, Retired, SetIndex};
+
+const SDK: Sender = Sender { family: Family::Sdk, sent_key_before: false, learning: false };
+const LEGACY: Sender = Sender { family: Family::Legacy, sent_key_before: false, learning: false };
+const LEARNING: Sender = Sender { learning: true, ..SDK };
+
+fn outdated(in_grace: bool) -> Verdict {
+    let by = Timestamp::from_millis(1_790_000_000_000);
+    Verdict::Outdated(Outdated { retired: Retired { after: None, by }, grace_until: by, in_grace })
+}
+
+fn foreign() -> Verdict {
+    Verdict::Foreign { owner: SetIndex::DEFAULT }
+}
+
+fn answered(status: u16, error: UpstreamError) -> Outcome {
+    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error }
+}
+
+fn ended(ending: Ending) -> Outcome {
+    Outcome { ending, status: None, error: UpstreamError::None }
+}
+
+#[track_caller]
+fn check(verdict: Verdict, outcome: Outcome, sender: Sender, code: &str, severity: Severity) {
+    let diagnosis = diagnose(verdict, &outcome, sender);
+    assert_eq!((diagnosis.code(), diagnosis.severity()), (code, severity));
+}
+
+#[test]
+fn a_good_key_is_as_good_as_the_answer() {
+    use Severity::{Error, Fine, Warning};
+    use UpstreamError::{InvalidApiKey, None as Nothing, Other, Quota, Scope};
+    for verdict in [Verdict::Current, Verdict::Next, Verdict::Token] {
+        check(verdict, answered(200, Nothing), SDK, "ok", Fine);
+        check(verdict, answered(101, Nothing), SDK, "ok", Fine);
+        check(verdict, answered(401, InvalidApiKey), SDK, "current_key_rejected", Error);
+        check(verdict, answered(401, Scope), SDK, "key_scope", Error);
+        check(verdict, answered(403, Scope), SDK, "key_scope", Error);
+        check(verdict, answered(401, Other), SDK, "key_refused", Error);
+        check(verdict, answered(403, Nothing), SDK, "key_refused", Error);
+        check(verdict, answered(429, Quota), SDK, "quota", Error);
+        check(verdict, answered(429, Other), SDK, "rate_limited", Warning);
+        check(verdict, answered(404, Other), SDK, "request_error", Fine);
+        check(verdict, answered(503, Nothing), SDK, "upstream_error", Warning);
+        check(verdict, ended(Ending::Unreachable), SDK, "upstream_failed", Error);
+        check(verdict, ended(Ending::TimedOut), SDK, "upstream_failed", Error);
+        check(verdict, ended(Ending::CutOff), SDK, "upstream_failed", Error);
+        check(verdict, ended(Ending::Redirected), SDK, "upstream_redirect", Error);
+        check(verdict, ended(Ending::ClientGone), SDK, "client_gone", Fine);
+        check(verdict, ended(Ending::Refused), SDK, "request_error", Fine);
+        check(verdict, ended(Ending::Failed), SDK, "keyward_failed", Error);
+        check(verdict, ended(Ending::ShutDown), SDK, "shut_down", Warning);
+    }
+}
+
+#[test]
+fn an_outdated_key_is_a_stale_binding_whatever_came_of_it() {
+    check(outdated(true), answered(200, UpstreamError::None), SDK, "stale_binding", Severity::Warning);
+    check(outdated(true), answered(401, UpstreamError::InvalidApiKey), SDK, "stale_binding", Severity::Error);
+    check(outdated(false), answered(200, UpstreamError::None), SDK, "stale_binding", Severity::Error);
+    check(outdated(false), ended(Ending::Unreachable), SDK, "stale_binding", Severity::Error);
+}
+
+#[test]
+fn a_key_that_no_set_has() {
+    let unknown = |kind| Verdict::Unknown(kind);
+    check(unknown(KeyKind::Project), answered(200, UpstreamError::None), SDK, "unlisted_key", Severity::Warning);
+    check(unknown(KeyKind::Ephemeral), answered(200, UpstreamError::None), SDK, "unlisted_key", Severity::Fine);
+    check(unknown(KeyKind::Project), ended(Ending::Unreachable), SDK, "unlisted_key", Severity::Warning);
+    check(unknown(KeyKind::Project), answered(401, UpstreamError::Other), SDK, "unknown_key_rejected", Severity::Error);
+    check(unknown(KeyKind::Project), answered(200, UpstreamError::None), LEARNING, "ok", Severity::Fine);
+    check(unknown(KeyKind::Project), ended(Ending::Unreachable), LEARNING, "upstream_failed", Severity::Error);
+    let rejected = answered(401, UpstreamError::InvalidApiKey);
+    check(unknown(KeyKind::Project), rejected, LEARNING, "unknown_key_rejected", Severity::Error);
+}
+
+#[test]
+fn who_dropped_a_header_and_who_never_had_one() {
+    let refused = answered(401, UpstreamError::Other);
+    let family = |family| Sender { family, ..SDK };
+    check(Verdict::Missing, refused, SDK, "dropped_header", Severity::Error);
+    check(Verdict::Missing, refused, family(Family::Vendor), "dropped_header", Severity::Error);
+    check(Verdict::Missing, refused, Sender { sent_key_before: true, ..LEGACY }, "dropped_header", Severity::Error);
+    check(Verdict::Missing, refused, LEGACY, "missing_header", Severity::Error);
+    check(Verdict::Missing, refused, family(Family::HttpRequest), "missing_header", Severity::Error);
+    check(Verdict::Missing, refused, family(Family::Other), "missing_header", Severity::Error);
+}
+
+#[test]
+fn a_fault_of_the_credential_outranks_one_of_the_transport() {
+    for ending in Ending::ALL {
+        check(foreign(), ended(ending), SDK, "wrong_set", Severity::Error);
+        check(Verdict::Malformed(Malformed::Null), ended(ending), SDK, "malformed_null", Severity::Error);
+        check(Verdict::Missing, ended(ending), LEGACY, "missing_header", Severity::Error);
+    }
+}
+
+fn every_verdict() -> Vec<Verdict> {
+    let plain = [Verdict::Current, Verdict::Next, Verdict::Token, outdated(true), outdated(false), foreign()];
+    let unknown = ["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-", "sess-", "ek_", "eyJ", "kw_", "?"]
+        .map(|prefix| Verdict::Unknown(KeyKind::of(prefix.as_bytes())));
+    let malformed = Malformed::ALL.map(Verdict::Malformed);
+    [&plain[..], &unknown[..], &malformed[..], &[Verdict::Missing]].concat()
+}
+
+fn every_outcome() -> Vec<Outcome> {
+    use UpstreamError::{InvalidApiKey, None as Nothing, Other, Quota, Scope};
+    let statuses = [200, 302, 400, 401, 403, 404, 429, 500, 503];
+    let answered = statuses
+        .into_iter()
+        .flat_map(|status| [Nothing, InvalidApiKey, Scope, Quota, Other].map(|error| answered(status, error)));
+    answered.chain(Ending::ALL.map(ended)).collect()
+}
+
+fn every_sender() -> impl Iterator<Item = Sender> {
+    let families = [Family::Legacy, Family::Vendor, Family::Sdk, Family::HttpRequest, Family::Other];
+    families.into_iter().flat_map(|family| {
+        [(false, false), (true, false), (false, true), (true, true)].map(|(sent_key_before, learning)| Sender {
+            family,
+            sent_key_before,
+            learning,
+        })
+    })
+}
+
+/// Every diagnosis that can come of anything, once.
+fn every_diagnosis() -> Vec<Diagnosis> {
+    let mut all = Vec::new();
+    for verdict in every_verdict() {
+        for outcome in every_outcome() {
+            for sender in every_sender() {
+                let diagnosis = diagnose(verdict, &outcome, sender);
+                if !all.contains(&diagnosis) {
+                    all.push(diagnosis);
+                }
+            }
+        }
+    }
+    all
+}
+
+fn judgement(diagnosis: Diagnosis) -> Judgement {
+    let verdict = match diagnosis {
+        Diagnosis::StaleBinding { .. } => outdated(false),
+        Diagnosis::WrongSet => foreign(),
+        _ => Verdict::Current,
+    };
+    let fingerprint = FingerprintKey::new(&[7; 32]).fingerprint(KEY);
+    let key = Some(Names { fingerprint, hint: Hint::of(KEY) });
+    Judgement { verdict, set: SetIndex::DEFAULT, key, learned: false }
+}
+
+const KEY: &[u8] = b"sk-proj-aaaaaaaaaaaaaaaaaaaaaaaaAbCd";
+
+fn context<'a>(judgement: &'a Judgement, sets: &'a [Arc<str>], text: Option<&'a str>) -> Context<'a> {
+    Context {
+        set: "production",
+        sets,
+        judgement,
+        workflow: text,
+        workflow_name: None,
+        node: text,
+        family: Family::Sdk,
+        origin: if text.is_some() { Origin::Workflow } else { Origin::Undeclared },
+        peer: Ipv4Addr::LOCALHOST.into(),
+        status: Some(StatusCode::FORBIDDEN),
+        upstream_code: text,
+    }
+}
+
+#[test]
+fn the_texts() {
+    let sets = [Arc::from("default"), Arc::from("staging")];
+    let texts: Vec<String> = every_diagnosis()
+        .into_iter()
+        .map(|diagnosis| {
+            let judgement = judgement(diagnosis);
+            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, &sets, Some("Sales")));
+            format!("{} ({:?})\n{message}\n{remedy}\n", diagnosis.code(), diagnosis.severity())
+        })
+        .collect();
+    insta::with_settings!({ snapshot_path => "../../../tests/data", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("diagnoses", texts.join("\n"));
+    });
+}
+
+#[test]
+fn a_sender_without_a_tag_is_told_by_its_address_and_its_client() {
+    let judgement = judgement(Diagnosis::MissingHeader);
+    let context = context(&judgement, &[], None);
+    let message = explain(Diagnosis::MissingHeader, &context).message;
+    let client = "an OpenAI SDK, as in n8n's chat model and embeddings nodes";
+    assert_eq!(message, format!("An untagged client at 127.0.0.1 ({client}) sent no key at all."));
+    let editor = Context { origin: Origin::Editor, ..context };
+    assert_eq!(explain(Diagnosis::MissingHeader, &editor).message, "n8n's editor sent no key at all.");
+}
+
+#[test]
+fn only_a_malformed_credential_or_one_of_two_graces_shares_a_code() {
+    let all = every_diagnosis();
+    let codes: BTreeSet<&str> = all.iter().map(|diagnosis| diagnosis.code()).collect();
+    let same = |diagnosis: &&Diagnosis| {
+        matches!(diagnosis, Diagnosis::UnlistedKey(_) | Diagnosis::StaleBinding { tolerated: true })
+    };
+    assert_eq!(codes.len(), all.iter().filter(|diagnosis| !same(diagnosis)).count() + 1);
+}
+
+proptest! {
+    #[test]
+    fn no_caller_makes_a_text_long(text in "\\PC{0,300}") {
+        for diagnosis in every_diagnosis() {
+            let judgement = judgement(diagnosis);
+            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, &[], Some(&text)));
+            prop_assert!(message.len() < 450, "{} {message}", message.len());
+            prop_assert!(remedy.len() < 600, "{} {remedy}", remedy.len());
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::credential::{Place, Presented};
+use super::*;
+use crate::keys::fingerprint::FingerprintKey;
+use crate::keys::set::KeySet;
+
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+const RETIRED: Retired = Retired { after: None, by: Timestamp::from_millis(900_000) };
+
+fn ring() -> KeyRing {
+    let set = |name: &str| KeySet { name: name.into(), learning: false, grace: Duration::ZERO };
+    let previous = |until| Role::Previous { retired: RETIRED, grace_until: Timestamp::from_millis(until) };
+    let add = |ring: KeyRing, value: &str, set, role| ring.with_key(value.parse().expect("a key"), set, role);
+    let ring = KeyRing::new(vec![set("default"), set("staging")], Arc::new(FingerprintKey::new(&[7; 32])));
+    let staging = ring.find_set("staging").expect("a set");
+    let ring = add(ring, "sk-current", SetIndex::DEFAULT, Role::Current);
+    let ring = add(ring, "sk-next", SetIndex::DEFAULT, Role::Next);
+    let ring = add(ring, "sk-in-grace", SetIndex::DEFAULT, previous(1_000_001));
+    let ring = add(ring, "sk-too-old", SetIndex::DEFAULT, previous(1_000_000));
+    let ring = add(ring, "kw_token", SetIndex::DEFAULT, Role::Token);
+    add(ring, "sk-staging", staging, Role::Current)
+}
+
+fn key(value: &str) -> Credential<'_> {
+    Credential::Key(Presented { value: Cow::Borrowed(value.as_bytes()), place: Place::Bearer })
+}
+
+#[track_caller]
+fn check(credential: &Credential<'_>, declared: Option<&str>, verdict: &str, set: &str) -> Judgement {
+    let ring = ring();
+    let declared = declared.map(|name| ring.find_set(name).expect("a set"));
+    let judgement = judge(credential, declared, &ring, NOW);
+    assert_eq!((judgement.verdict.code(), &*ring.set(judgement.set).name), (verdict, set));
+    judgement
+}
+
+#[test]
+fn every_verdict() {
+    check(&key("sk-current"), None, "current", "default");
+    check(&key("sk-next"), None, "next", "default");
+    check(&key("kw_token"), None, "token", "default");
+    check(&key("sk-in-grace"), None, "outdated", "default");
+    check(&key("sk-staging"), None, "current", "staging");
+    check(&key("sk-staging"), Some("staging"), "current", "staging");
+    check(&key("sk-staging"), Some("default"), "foreign", "default");
+    check(&key("sk-in-grace"), Some("staging"), "foreign", "staging");
+    check(&key("sk-nobodys"), None, "unknown", "default");
+    check(&key("sk-nobodys"), Some("staging"), "unknown", "staging");
+    check(&Credential::Missing, Some("staging"), "missing", "staging");
+    check(&Credential::Malformed(Malformed::Empty), None, "malformed", "default");
+}
+
+#[test]
+fn grace_ends_at_its_moment_also_for_a_judgement_that_was_remembered() {
+    let outdated = |judgement: Judgement| match judgement.verdict {
+        Verdict::Outdated(outdated) => outdated,
+        other => panic!("{other}"),
+    };
+    let good = check(&key("sk-in-grace"), None, "outdated", "default");
+    assert!(outdated(good).in_grace);
+    assert_eq!(outdated(good).retired, RETIRED);
+    assert!(!outdated(good.at(Timestamp::from_millis(1_000_001))).in_grace);
+    assert!(!outdated(check(&key("sk-too-old"), None, "outdated", "default")).in_grace);
+}
+
+#[test]
+fn a_judgement_names_the_key_that_came_and_only_then() {
+    let ring = ring();
+    let named = check(&key("sk-nobodys"), None, "unknown", "default").key.expect("names");
+    assert_eq!(named.fingerprint, ring.names(b"sk-nobodys").fingerprint);
+    assert_eq!(check(&Credential::Missing, None, "missing", "default").key, None);
+}
+
+#[test]
+fn codes_and_positions_agree() {
+    let verdicts = [Verdict::Current, Verdict::Next, Verdict::Token, Verdict::Missing];
+    for verdict in verdicts {
+        assert_eq!(Verdict::CODES[verdict.position()], verdict.to_string());
+    }
+}
