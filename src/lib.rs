@@ -17,3 +17,5 @@ pub mod caller;
 pub mod outcome;
 
 pub mod verdict;
+
+pub mod policy;
