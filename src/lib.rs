@@ -19,3 +19,5 @@ pub mod outcome;
 pub mod verdict;
 
 pub mod policy;
+
+pub mod metrics;

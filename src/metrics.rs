@@ -1,0 +1,101 @@
+//! Counters: a shard for each worker, added up only when somebody asks.
+//!
+//! | metric | labels | meaning |
+//! |---|---|---|
+//! | `keyward_exchanges_total` | `set`, `verdict`, `outcome` | exchanges that ended |
+//! | `keyward_exchanges_open` | | exchanges under way |
+//! | `keyward_bytes_total` | `direction` = `in`, `out` | body bytes from and to clients |
+//! | `keyward_client_connections_total` | | connections accepted |
+//! | `keyward_client_connections_open` | | client connections now |
+//! | `keyward_upstream_connections_total` | | connections made to upstream |
+//! | `keyward_upstream_failures_total` | | attempts to connect to upstream that failed |
+//! | `keyward_bindings` | | bindings known |
+//! | `keyward_bindings_overflowed_total` | | sightings counted under `other`, because there were too many bindings |
+//! | `keyward_log_dropped_total` | | log lines dropped |
+//! | `keyward_panics_total` | | exchanges that failed by a fault of keyward |
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::keys::set::SetIndex;
+use crate::outcome::Outcome;
+use crate::verdict::Verdict;
+
+/// One worker's counters. Only its own thread writes them, so that they never contend.
+#[derive(Debug)]
+pub struct Shard {
+    exchanges: Box<[AtomicU64]>,
+    /// Exchanges begun; those ended are the sum of the exchanges.
+    pub begun: Counter,
+    /// Body bytes from clients.
+    pub bytes_in: Counter,
+    /// Body bytes to clients.
+    pub bytes_out: Counter,
+    /// Connections accepted.
+    pub clients: Counter,
+    /// Connections ended.
+    pub clients_gone: Counter,
+    /// Connections made to upstream.
+    pub upstream_connections: Counter,
+    /// Attempts to connect to upstream that failed.
+    pub upstream_failures: Counter,
+    /// Panics caught.
+    pub panics: Counter,
+}
+
+impl Shard {
+    /// All at zero, for that many sets.
+    #[must_use]
+    pub fn new(sets: usize) -> Self {
+        Self {
+            exchanges: (0..sets * ROW).map(|_| AtomicU64::new(0)).collect(),
+            begun: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            clients: Counter::default(),
+            clients_gone: Counter::default(),
+            upstream_connections: Counter::default(),
+            upstream_failures: Counter::default(),
+            panics: Counter::default(),
+        }
+    }
+
+    /// Counts an exchange that ended.
+    pub fn ended(&self, set: SetIndex, verdict: Verdict, outcome: &Outcome) {
+        let position = set.position() * ROW + verdict.position() * Outcome::COUNT + outcome.position();
+        self.exchanges[position].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Exchanges that ended: position of the set, code of the verdict, code of the outcome, count. Zeros are left out.
+    pub fn exchanges(&self) -> impl Iterator<Item = (usize, &'static str, &'static str, u64)> {
+        self.exchanges.iter().enumerate().filter_map(|(position, count)| {
+            let count = count.load(Ordering::Relaxed);
+            let (set, cell) = (position / ROW, position % ROW);
+            let (verdict, outcome) = (Verdict::CODES[cell / Outcome::COUNT], Outcome::CODES[cell % Outcome::COUNT]);
+            (count > 0).then_some((set, verdict, outcome, count))
+        })
+    }
+}
+
+const ROW: usize = Verdict::COUNT * Outcome::COUNT;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// That many more.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
