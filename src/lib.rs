@@ -21,3 +21,5 @@ pub mod verdict;
 pub mod policy;
 
 pub mod metrics;
+
+pub mod openai;

@@ -1,0 +1,3 @@
+//! OpenAI as seen from keyward.
+
+pub mod error;
