@@ -23,3 +23,5 @@ pub mod policy;
 pub mod metrics;
 
 pub mod openai;
+
+pub mod ledger;

@@ -1,0 +1,250 @@
+//! One caller towards one key set: the thing that can be stale.
+
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
+
+use crate::caller::{Caller, Family, Origin};
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::set::SetIndex;
+use crate::verdict::Judgement;
+
+/// What makes two sightings belong to one binding: instance, workflow and node where they are declared, client family,
+/// peer and fingerprint where nothing is.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The key set.
+    pub set: SetIndex,
+    /// Which n8n.
+    pub instance: Option<&'a str>,
+    /// The workflow's id.
+    pub workflow: Option<&'a str>,
+    /// The node's id.
+    pub node: Option<&'a str>,
+    /// The client family.
+    pub family: Family,
+    /// Who is at the other end of the connection.
+    pub peer: IpAddr,
+    /// The key, for a caller that nothing else tells from others.
+    pub key: Option<Fingerprint>,
+}
+
+impl<'a> Identity<'a> {
+    /// The identity of a request's sender.
+    #[must_use]
+    pub fn of(caller: &Caller<'a>, judgement: &Judgement, peer: IpAddr) -> Self {
+        let key = judgement.key.map(|names| names.fingerprint);
+        let untagged = Self::untagged(judgement.set, caller.client.family, peer, key);
+        match caller.origin {
+            Origin::Workflow => {
+                Self { instance: caller.instance, workflow: caller.workflow, node: caller.node, ..untagged }
+            }
+            // The editor's test button is nobody's binding, but must not be taken for an untagged program either.
+            Origin::Editor => Self { instance: caller.instance, workflow: Some("editor"), ..untagged },
+            Origin::Undeclared => untagged,
+        }
+    }
+
+    /// The identity of a sender of whom nothing is declared.
+    #[must_use]
+    pub fn untagged(set: SetIndex, family: Family, peer: IpAddr, key: Option<Fingerprint>) -> Self {
+        Self { set, instance: None, workflow: None, node: None, family, peer, key }
+    }
+
+    /// The identity under which a set counts whoever found no room.
+    #[must_use]
+    pub fn other(set: SetIndex) -> Self {
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { workflow: Some("other"), ..Self::untagged(set, Family::Other, nobody, None) }
+    }
+
+    /// A declared workflow is the same one whichever client, key or address its requests come with.
+    fn ties(&self) -> (SetIndex, Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<Untagged>) {
+        let untagged = self.workflow.is_none().then_some((self.family, self.peer, self.key));
+        (self.set, self.instance, self.workflow, self.node, untagged)
+    }
+}
+
+type Untagged = (Family, IpAddr, Option<Fingerprint>);
+
+impl Hash for Identity<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ties().hash(state);
+    }
+}
+
+impl PartialEq for Identity<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.ties() == other.ties()
+    }
+}
+
+impl Eq for Identity<'_> {}
+
+/// A binding as it lives in memory.
+#[derive(Debug)]
+pub struct Binding {
+    set: SetIndex,
+    instance: Option<Box<str>>,
+    workflow: Option<Box<str>>,
+    node: Option<Box<str>>,
+    family: Family,
+    peer: IpAddr,
+    key: Option<Fingerprint>,
+    memory: Mutex<Memory>,
+}
+
+/// What is remembered of a binding.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// One entry for each key that it sent, and one for none; bounded by [`KEYS_PER_BINDING`].
+    pub keys: Vec<KeyUse>,
+    /// Sightings with a key that found no room in `keys`.
+    pub other_keys: u64,
+    /// The key that upstream accepted last.
+    pub accepted: Option<Fingerprint>,
+}
+
+/// How one binding used one key, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The key; nothing for requests without a usable one.
+    pub key: Option<Fingerprint>,
+    /// The first sighting.
+    pub first: Timestamp,
+    /// The last sighting.
+    pub last: Timestamp,
+    /// How many sightings.
+    pub sightings: u64,
+}
+
+impl Binding {
+    /// New, without sightings.
+    #[must_use]
+    pub fn new(identity: &Identity<'_>) -> Self {
+        let owned = |text: Option<&str>| text.map(Box::from);
+        Self {
+            set: identity.set,
+            instance: owned(identity.instance),
+            workflow: owned(identity.workflow),
+            node: owned(identity.node),
+            family: identity.family,
+            peer: identity.peer,
+            key: identity.key,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// Whose binding it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity<'_> {
+        Identity {
+            set: self.set,
+            instance: self.instance.as_deref(),
+            workflow: self.workflow.as_deref(),
+            node: self.node.as_deref(),
+            family: self.family,
+            peer: self.peer,
+            key: self.key,
+        }
+    }
+
+    /// Whether it is the binding of `identity`.
+    #[must_use]
+    pub fn is(&self, identity: &Identity<'_>) -> bool {
+        self.identity() == *identity
+    }
+
+    /// Whether it ever sent a key: then a request without one has lost it.
+    #[must_use]
+    pub fn sent_key_before(&self) -> bool {
+        self.lock().keys.iter().any(|used| used.key.is_some())
+    }
+
+    /// Adds a sighting.
+    pub fn sight(&self, key: Option<Fingerprint>, now: Timestamp) {
+        let mut memory = self.lock();
+        if let Some(used) = memory.keys.iter_mut().find(|used| used.key == key) {
+            used.last = used.last.max(now);
+            used.sightings += 1;
+        } else if memory.keys.len() < KEYS_PER_BINDING {
+            memory.keys.push(KeyUse { key, first: now, last: now, sightings: 1 });
+        } else {
+            memory.other_keys += 1;
+        }
+    }
+
+    /// Notes that upstream accepted `key`, and returns the key that it accepted before if that was another one.
+    pub fn accept(&self, key: Fingerprint) -> Option<Fingerprint> {
+        self.lock().accepted.replace(key).filter(|before| *before != key)
+    }
+
+    /// What is remembered now.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many keys of one binding are told apart.
+pub const KEYS_PER_BINDING: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::fingerprint::FingerprintKey;
+
+    fn fingerprint(value: u64) -> Fingerprint {
+        FingerprintKey::new(&[7; 32]).fingerprint(&value.to_le_bytes())
+    }
+
+    fn binding() -> Binding {
+        Binding::new(&Identity::other(SetIndex::DEFAULT))
+    }
+
+    #[test]
+    fn a_declared_workflow_stays_itself_whatever_key_or_client_it_uses() {
+        let peer = |last| IpAddr::from([127, 0, 0, last]);
+        let untagged =
+            |last, key| Identity::untagged(SetIndex::DEFAULT, Family::Sdk, peer(last), Some(fingerprint(key)));
+        let tagged = |last, key| Identity { workflow: Some("a"), ..untagged(last, key) };
+        assert_eq!(tagged(1, 1), tagged(2, 2));
+        assert_ne!(untagged(1, 1), untagged(1, 2), "untagged, the key is all that tells them apart");
+        assert_ne!(untagged(1, 1), untagged(2, 1));
+        assert_ne!(tagged(1, 1), Identity { node: Some("n"), ..tagged(1, 1) });
+    }
+
+    #[test]
+    fn uses_of_each_key_are_kept_apart_and_bounded() {
+        let binding = binding();
+        let at = Timestamp::from_millis;
+        binding.sight(None, at(1));
+        assert!(!binding.sent_key_before());
+        for key in 0..100 {
+            binding.sight(Some(fingerprint(key)), at(2));
+        }
+        binding.sight(Some(fingerprint(0)), at(9));
+        binding.sight(Some(fingerprint(0)), at(8));
+        let memory = binding.memory();
+        assert!(binding.sent_key_before());
+        assert_eq!(memory.keys.len(), KEYS_PER_BINDING);
+        assert_eq!(memory.other_keys, 100 - (KEYS_PER_BINDING as u64 - 1));
+        let first = KeyUse { key: Some(fingerprint(0)), first: at(2), last: at(9), sightings: 3 };
+        assert_eq!(memory.keys[1], first);
+    }
+
+    #[test]
+    fn a_switch_is_noticed_once() {
+        let binding = binding();
+        let (a, b) = (fingerprint(1), fingerprint(2));
+        assert_eq!(binding.accept(a), None);
+        assert_eq!(binding.accept(a), None);
+        assert_eq!(binding.accept(b), Some(a));
+        assert_eq!(binding.accept(b), None);
+    }
+}

@@ -1,0 +1,397 @@
+//! An exchange as it is remembered: a guard that closes itself with the outcome on every way out.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+
+use super::binding::Binding;
+use crate::caller::{Attribution, Caller, Doubts, Family, Origin};
+use crate::clock::Timestamp;
+use crate::openai::error::ErrorReading;
+use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::verdict::Judgement;
+
+/// Who is told when an exchange ends.
+pub trait Witness: Send + Sync {
+    /// The exchange ended so. Called once, on the worker's thread, so it must not wait for anything.
+    fn exchange_ended(&self, exchange: &Exchange, outcome: &Outcome);
+
+    /// Whether keyward cuts off whatever is still open.
+    fn is_shutting_down(&self) -> bool;
+}
+
+/// What is known of an exchange, and what comes to be known while it runs. Shared by the two bodies of the exchange;
+/// everything that changes is a relaxed atomic, for only one thread at a time writes it.
+pub struct Exchange {
+    /// Its number: unique, and without meaning.
+    pub id: ExchangeId,
+    /// When its head came.
+    pub at: Timestamp,
+    /// The same, for measuring.
+    pub started: Instant,
+    /// Whose it is.
+    pub binding: Arc<Binding>,
+    /// What its credential is.
+    pub judgement: Judgement,
+    /// The action's code.
+    pub action: &'static str,
+    /// The method.
+    pub method: Method,
+    /// Who is at the other end of the connection.
+    pub peer: IpAddr,
+    /// The client family.
+    pub family: Family,
+    /// How the caller is known.
+    pub attribution: Attribution,
+    /// What in n8n made the request.
+    pub origin: Origin,
+    /// What was odd about the sources.
+    pub doubts: Doubts,
+    /// What had to be repaired about the path.
+    pub note: Option<&'static str>,
+    texts: Texts,
+    moved: Moved,
+    answered: OnceLock<Answered>,
+    error: OnceLock<ErrorReading>,
+    ending: AtomicU8,
+    refused_with: AtomicU16,
+}
+
+/// What the exchange has carried so far.
+#[derive(Debug, Default)]
+struct Moved {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    at: AtomicU64,
+}
+
+/// The head of upstream's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Its status.
+    pub status: StatusCode,
+    /// When it came.
+    pub at: Instant,
+}
+
+/// The facts that an exchange begins with.
+pub struct Opening<'r> {
+    /// Its number.
+    pub id: ExchangeId,
+    /// When its head came.
+    pub at: Timestamp,
+    /// The same, for measuring.
+    pub started: Instant,
+    /// What its credential is.
+    pub judgement: Judgement,
+    /// The action's code.
+    pub action: &'static str,
+    /// The method.
+    pub method: &'r Method,
+    /// Upstream's path, without the query.
+    pub path: &'r str,
+    /// Who is at the other end of the connection.
+    pub peer: IpAddr,
+    /// What had to be repaired about the path.
+    pub note: Option<&'static str>,
+}
+
+impl Exchange {
+    /// Copies what must outlive the request's head, in a single piece.
+    #[must_use]
+    pub fn new(opening: &Opening<'_>, caller: &Caller<'_>, binding: Arc<Binding>) -> Self {
+        Self {
+            id: opening.id,
+            at: opening.at,
+            started: opening.started,
+            binding,
+            judgement: opening.judgement,
+            action: opening.action,
+            method: opening.method.clone(),
+            peer: opening.peer,
+            family: caller.client.family,
+            attribution: caller.attribution,
+            origin: caller.origin,
+            doubts: caller.doubts,
+            note: opening.note,
+            texts: Texts::new([
+                opening.path,
+                caller.workflow.unwrap_or_default(),
+                caller.execution.unwrap_or_default(),
+                caller.node.unwrap_or_default(),
+                caller.workflow_name.as_deref().unwrap_or_default(),
+                caller.instance.unwrap_or_default(),
+                caller.client.version.unwrap_or_default(),
+            ]),
+            moved: Moved::default(),
+            answered: OnceLock::new(),
+            error: OnceLock::new(),
+            ending: AtomicU8::new(NO_ENDING),
+            refused_with: AtomicU16::new(0),
+        }
+    }
+
+    /// Upstream's path, without prefix and query, capped.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.texts.at(0).unwrap_or_default()
+    }
+
+    /// The workflow's id.
+    #[must_use]
+    pub fn workflow(&self) -> Option<&str> {
+        self.texts.at(1)
+    }
+
+    /// The execution's id.
+    #[must_use]
+    pub fn execution(&self) -> Option<&str> {
+        self.texts.at(2)
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.texts.at(3)
+    }
+
+    /// The workflow's name, as the caller gave it.
+    #[must_use]
+    pub fn workflow_name(&self) -> Option<&str> {
+        self.texts.at(4)
+    }
+
+    /// Which n8n.
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        self.texts.at(5)
+    }
+
+    /// The client's version, as it says.
+    #[must_use]
+    pub fn client_version(&self) -> Option<&str> {
+        self.texts.at(6)
+    }
+
+    /// The head of upstream's answer, once it came.
+    #[must_use]
+    pub fn answered(&self) -> Option<Answered> {
+        self.answered.get().copied()
+    }
+
+    /// The status that the client got, if it got one.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        let ours = StatusCode::from_u16(self.refused_with.load(Ordering::Relaxed)).ok();
+        ours.or_else(|| self.answered().map(|answered| answered.status))
+    }
+
+    /// The code in upstream's error body.
+    #[must_use]
+    pub fn upstream_code(&self) -> Option<&str> {
+        self.error.get().and_then(|reading| reading.code.as_deref())
+    }
+
+    /// Body bytes that came from the client.
+    #[must_use]
+    pub fn bytes_in(&self) -> u64 {
+        self.moved.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Body bytes that went to the client.
+    #[must_use]
+    pub fn bytes_out(&self) -> u64 {
+        self.moved.bytes_out.load(Ordering::Relaxed)
+    }
+
+    /// Notes body bytes from the client, at that time of the pulse.
+    pub fn took(&self, bytes: usize, pulse: u64) {
+        add(&self.moved.bytes_in, bytes as u64);
+        self.moved.at.store(pulse, Ordering::Relaxed);
+    }
+
+    /// Notes body bytes to the client, at that time of the pulse.
+    pub fn gave(&self, bytes: usize, pulse: u64) {
+        add(&self.moved.bytes_out, bytes as u64);
+        self.moved.at.store(pulse, Ordering::Relaxed);
+    }
+
+    /// Notes at that time of the pulse that something moved without bytes of a body: a head.
+    pub fn touch(&self, pulse: u64) {
+        self.moved.at.store(pulse, Ordering::Relaxed);
+    }
+
+    /// The time of the pulse at which something last moved in either direction.
+    #[must_use]
+    pub fn moved_at(&self) -> u64 {
+        self.moved.at.load(Ordering::Relaxed)
+    }
+
+    /// Notes the head of upstream's answer.
+    pub fn answer_came(&self, status: StatusCode) {
+        let _ = self.answered.set(Answered { status, at: Instant::now() });
+    }
+
+    /// Notes what upstream's error body says.
+    pub fn error_read(&self, reading: ErrorReading) {
+        let _ = self.error.set(reading);
+    }
+
+    /// Notes that the client gets an answer of ours with that status.
+    pub fn answered_by_us(&self, status: StatusCode) {
+        self.refused_with.store(status.as_u16(), Ordering::Relaxed);
+    }
+
+    /// Notes how the exchange ended. The first word counts.
+    pub fn end(&self, ending: Ending) {
+        let _ = self.ending.compare_exchange(NO_ENDING, ending as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The outcome. An exchange that nobody ended was dropped: by a panic, or because the client left.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let noted = Ending::ALL.get(usize::from(self.ending.load(Ordering::Relaxed))).copied();
+        let ending = noted.unwrap_or(if thread::panicking() { Ending::Failed } else { Ending::ClientGone });
+        let status = self.answered().map(|answered| answered.status);
+        let error = self.error.get().map_or(UpstreamError::None, |reading| reading.class);
+        Outcome { ending, status, error }
+    }
+}
+
+/// Only one thread at a time adds, so that a load and a store will do.
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+}
+
+/// The exchange's only owner that may end it. Dropping it tells the witness, so that no way out forgets to.
+pub struct Sighting {
+    exchange: Arc<Exchange>,
+    witness: Arc<dyn Witness>,
+}
+
+impl Sighting {
+    /// Begins.
+    #[must_use]
+    pub fn open(exchange: Exchange, witness: Arc<dyn Witness>) -> Self {
+        Self { exchange: Arc::new(exchange), witness }
+    }
+
+    /// For the request's body, which counts what it carries but does not keep the exchange open.
+    #[must_use]
+    pub fn share(&self) -> Arc<Exchange> {
+        Arc::clone(&self.exchange)
+    }
+}
+
+impl std::ops::Deref for Sighting {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl Drop for Sighting {
+    fn drop(&mut self) {
+        if self.witness.is_shutting_down() {
+            self.exchange.end(Ending::ShutDown);
+        }
+        let outcome = self.exchange.outcome();
+        self.witness.exchange_ended(&self.exchange, &outcome);
+    }
+}
+
+/// The number of an exchange: sixteen hex digits, as in `x-keyward-id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExchangeId(u64);
+
+impl ExchangeId {
+    /// From a number that is used once.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its sixteen hex digits, as ASCII.
+    #[must_use]
+    pub fn digits(self) -> [u8; 16] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 16];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        digits
+    }
+}
+
+impl fmt::Display for ExchangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Several short texts in one allocation that is just as long as they are. An empty text is none.
+struct Texts {
+    all: Box<str>,
+    ends: [u16; TEXTS],
+}
+
+impl Texts {
+    fn new(texts: [&str; TEXTS]) -> Self {
+        let texts = texts.map(capped);
+        let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
+        let mut ends = [0; TEXTS];
+        for (text, end) in texts.iter().zip(&mut ends) {
+            all.push_str(text);
+            // Seven times the cap is far below the largest u16.
+            *end = u16::try_from(all.len()).unwrap_or(u16::MAX);
+        }
+        Self { all: all.into_boxed_str(), ends }
+    }
+
+    fn at(&self, position: usize) -> Option<&str> {
+        let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let text = self.all.get(usize::from(start)..usize::from(self.ends[position]))?;
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+fn capped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES)]
+}
+
+const TEXTS: usize = 7;
+
+/// No text of a caller is kept beyond this, in bytes.
+const TEXT_BYTES: usize = 512;
+
+const NO_ENDING: u8 = u8::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_share_one_piece_and_are_capped() {
+        let long = "é".repeat(TEXT_BYTES);
+        let texts = Texts::new(["/v1/models", "", "e", "", &long, "", "4.1"]);
+        assert_eq!(texts.at(0), Some("/v1/models"));
+        assert_eq!(texts.at(1), None);
+        assert_eq!(texts.at(2), Some("e"));
+        assert_eq!(texts.at(4).map(str::len), Some(TEXT_BYTES));
+        assert_eq!(texts.at(6), Some("4.1"));
+    }
+
+    #[test]
+    fn the_digits_are_the_number() {
+        let id = ExchangeId::new(0x0123_4567_89ab_cdef);
+        assert_eq!(&id.digits(), b"0123456789abcdef");
+        assert_eq!(id.to_string(), "0123456789abcdef");
+    }
+}
