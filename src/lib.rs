@@ -25,3 +25,7 @@ pub mod metrics;
 pub mod openai;
 
 pub mod ledger;
+
+pub mod welcome;
+
+pub mod proxy;

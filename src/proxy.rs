@@ -1,0 +1,170 @@
+//! A request's way: from the client's connection through judgement to upstream, and the answer's way back.
+
+pub mod access_log;
+pub mod body;
+pub mod exchange;
+pub mod forward;
+pub mod headers;
+pub mod panic;
+pub mod pulse;
+pub mod refusal;
+pub mod server;
+pub mod upstream;
+pub mod worker;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// The settings under `[proxy]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where clients connect to.
+    pub listen: SocketAddr,
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// Certificates (PEM) to trust for upstream, in place of the system's.
+    pub upstream_ca: Option<PathBuf>,
+    /// How many threads carry requests; at least one.
+    pub workers: usize,
+    /// Time and size limits.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The most workers that may be asked for.
+    pub const MAX_WORKERS: usize = 256;
+
+    /// One worker for each core that the cgroup and the affinity mask allow.
+    #[must_use]
+    pub fn workers_of_machine() -> usize {
+        available_parallelism().map_or(1, |cores| cores.get().min(Self::MAX_WORKERS))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            upstream: Upstream::default(),
+            upstream_ca: None,
+            workers: Self::workers_of_machine(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The origin that requests go to: never with a path, which is the request's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// A name in lower case or an address, an IPv6 one without its brackets.
+    pub host: Box<str>,
+    /// The port, never 0.
+    pub port: u16,
+}
+
+impl Default for Upstream {
+    /// OpenAI's API.
+    fn default() -> Self {
+        Self { scheme: Scheme::Https, host: "api.openai.com".into(), port: Scheme::Https.default_port() }
+    }
+}
+
+/// How upstream is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+}
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port where none is named (RFC 9110, 4.2.1 and 4.2.2).
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl Upstream {
+    /// The value of the `Host` header: the port is left out where it is the scheme's own (RFC 9110, 7.2).
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
+        if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.name(), self.authority())
+    }
+}
+
+/// The limits of an exchange. There is no limit for the whole of it: a long answer is not a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For a connection to upstream, TLS included.
+    pub connect_timeout: Duration,
+    /// How long upstream may be silent before the head of its answer.
+    pub answer_timeout: Duration,
+    /// How long a body may stand still, in either direction.
+    pub idle_timeout: Duration,
+    /// How long a client may take for the head of its next request, the wait before it included.
+    pub client_idle_timeout: Duration,
+    /// How long an unused connection to upstream is kept: below upstream's own limit.
+    pub pool_idle_timeout: Duration,
+    /// How long open exchanges may go on after the signal to stop.
+    pub drain_timeout: Duration,
+    /// The largest head of a request, in bytes.
+    pub max_head: usize,
+    /// How many client connections may be open at once.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(2 * 60 * 60),
+            idle_timeout: Duration::from_secs(2 * 60 * 60),
+            client_idle_timeout: Duration::from_secs(75),
+            pool_idle_timeout: Duration::from_secs(50),
+            drain_timeout: Duration::from_secs(30),
+            max_head: 64 * 1024,
+            max_connections: 10_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_shown_as_it_is_addressed() {
+        #[track_caller]
+        fn check(scheme: Scheme, host: &str, port: u16, expected: &str) {
+            assert_eq!(Upstream { scheme, host: host.into(), port }.to_string(), expected);
+        }
+        check(Scheme::Https, "api.openai.com", 443, "https://api.openai.com");
+        check(Scheme::Https, "api.openai.com", 80, "https://api.openai.com:80");
+        check(Scheme::Http, "127.0.0.1", 8099, "http://127.0.0.1:8099");
+        check(Scheme::Http, "::1", 80, "http://[::1]");
+    }
+}

@@ -1,0 +1,186 @@
+//! The two bodies of an exchange, streamed and counted as they pass, never collected and never changed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::upstream::Connection;
+use super::worker::Worker;
+use crate::ledger::sighting::{Exchange, Sighting};
+use crate::openai::error::ErrorBody;
+use crate::outcome::Ending;
+
+/// The request's body on its way upstream.
+pub struct ClientBody {
+    incoming: Incoming,
+    exchange: Arc<Exchange>,
+    worker: Arc<Worker>,
+}
+
+impl ClientBody {
+    /// Counts for that exchange.
+    #[must_use]
+    pub fn new(incoming: Incoming, exchange: Arc<Exchange>, worker: Arc<Worker>) -> Self {
+        Self { incoming, exchange, worker }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            this.exchange.took(data.len(), this.worker.pulse.millis());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// The answer's body on its way to the client.
+pub enum AnswerBody {
+    /// keyward's own words.
+    Ours(Option<Bytes>),
+    /// Upstream's.
+    Upstream(UpstreamBody),
+}
+
+/// Upstream's body, with all that must last as long as it does.
+pub struct UpstreamBody {
+    incoming: Incoming,
+    connection: Option<Connection>,
+    worker: Arc<Worker>,
+    sighting: Sighting,
+    error: Option<Box<ErrorBody>>,
+}
+
+/// Why the answer broke off. hyper ends the client's connection on it, so that nobody takes the answer for whole.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The connection to upstream ended, or broke the protocol.
+    #[error("upstream's answer was cut off")]
+    CutOff(#[source] hyper::Error),
+    /// Upstream stood still for too long.
+    #[error("upstream's answer stood still for too long")]
+    TimedOut,
+}
+
+impl UpstreamBody {
+    /// The body of an answer that came over `connection`. `error` reads along if the answer is an error.
+    #[must_use]
+    pub fn new(
+        incoming: Incoming,
+        connection: Connection,
+        worker: Arc<Worker>,
+        sighting: Sighting,
+        error: Option<Box<ErrorBody>>,
+    ) -> Self {
+        Self { incoming, connection: Some(connection), worker, sighting, error }
+    }
+
+    /// What came already is handed on first; only when there is nothing is the connection polled.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if frame.is_pending()
+            && let Some(connection) = &mut self.connection
+        {
+            connection.drive(cx);
+            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match frame {
+            Poll::Pending => self.check_for_standstill(),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.pass(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.sighting.end(Ending::CutOff);
+                tracing::debug!(error = %error, id = %self.sighting.id, "upstream's answer was cut off");
+                Poll::Ready(Some(Err(AnswerError::CutOff(error))))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, AnswerError>>> {
+        if self.worker.pulse.is_past(self.sighting.moved_at(), self.worker.limits().idle_timeout) {
+            self.sighting.end(Ending::TimedOut);
+            return Poll::Ready(Some(Err(AnswerError::TimedOut)));
+        }
+        Poll::Pending
+    }
+
+    fn pass(&mut self, frame: &Frame<Bytes>) {
+        let Some(data) = frame.data_ref() else { return };
+        self.sighting.gave(data.len(), self.worker.pulse.millis());
+        if let Some(error) = &mut self.error {
+            error.push(data);
+        }
+    }
+
+    /// The answer is whole: its connection may serve the next exchange.
+    fn finish(&mut self) {
+        self.sighting.end(Ending::Completed);
+        if let Some(connection) = self.connection.take() {
+            self.worker.pool.put(connection);
+        }
+    }
+}
+
+impl Drop for UpstreamBody {
+    /// hyper does not poll a body to its end when it knows the length: such a body is whole too. Any other that is
+    /// dropped was abandoned, and its connection with it, which is what tells upstream to stop.
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+        if let Some(error) = self.error.take() {
+            self.sighting.error_read(error.read());
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self.get_mut() {
+            Self::Ours(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Upstream(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ours(text) => text.is_none(),
+            Self::Upstream(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ours(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Upstream(body) => body.incoming.size_hint(),
+        }
+    }
+}

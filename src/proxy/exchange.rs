@@ -1,0 +1,176 @@
+//! The way of a request: look at its head, find out who sent it, judge its key, decide, remember, act.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+
+use super::body::{AnswerBody, ClientBody, UpstreamBody};
+use super::forward::{ForwardError, forward};
+use super::headers::{self, RequestEdit};
+use super::refusal;
+use super::upstream::Connection;
+use super::worker::{Session, Worker};
+use crate::caller::{Caller, declared};
+use crate::head::Head;
+use crate::ledger::binding::Identity;
+use crate::ledger::sighting::{Exchange, Opening, Sighting};
+use crate::openai::error::{Encoding, ErrorBody};
+use crate::outcome::Ending;
+use crate::policy::{self, Action};
+use crate::route::{Repair, Route, Target};
+
+/// Carries one exchange up to the head of its answer; its body goes on by itself.
+pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+    if let Some(answer) = answer_outside_the_api(&session, &request) {
+        return Ok(answer);
+    }
+    let worker = &session.worker;
+    worker.counters.begun.increment();
+    let Judged { sighting, action, target, edit } = judge(&session, &request);
+    let Action::Forward(permit) = action;
+    let request = redirect_upstream(request, target, edit, &sighting, worker);
+    Ok(match forward(permit, request, &sighting, worker).await {
+        Ok((answer, connection)) => pass_on(answer, connection, sighting, worker),
+        Err(error) => say_what_failed(&error, &sighting, worker),
+    })
+}
+
+/// What is decided about a request while its head is only borrowed.
+struct Judged {
+    sighting: Sighting,
+    action: Action,
+    target: Option<Uri>,
+    edit: RequestEdit,
+}
+
+/// Everything that needs the head happens here, in one look.
+fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
+    let worker = &session.worker;
+    let shared = &worker.shared;
+    let (started, now) = (Instant::now(), shared.clock.now());
+    let head = Head::new(request.method(), request.uri(), request.headers());
+    let route = Route::read(head.path);
+    let caller = Caller::identify(&head, &route);
+    let ring = shared.keeper.ring();
+    let declared_set = caller.set.and_then(|name| ring.find_set(name));
+    let judgement = session.judge(&head.fields, declared_set, &ring, now);
+    let action = policy::decide(&judgement, shared.policy);
+    let binding = shared.ledger.binding(&Identity::of(&caller, &judgement, session.peer));
+    let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let target = route.target(path_and_query);
+    let opening = Opening {
+        id: worker.next_id(),
+        at: now,
+        started,
+        judgement,
+        action: action.code(),
+        method: head.method,
+        path: path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len())),
+        peer: session.peer,
+        note: route.repair.map(Repair::note),
+    };
+    let exchange = Exchange::new(&opening, &caller, binding);
+    Judged {
+        sighting: Sighting::open(exchange, Arc::clone(&worker.witness)),
+        action,
+        target: new_uri(request.uri(), &target),
+        edit: RequestEdit::new(
+            head.fields.unforwarded,
+            head.fields.connection,
+            declared::is_our_organization(head.fields.organization),
+        ),
+    }
+}
+
+/// Upstream's path, without the query, which is as long as it was.
+fn path_of<'a>(target: &'a Target<'_>, came: &'a str, query: usize) -> &'a str {
+    let text = match target {
+        Target::AsItCame => came,
+        Target::Suffix(suffix) => suffix,
+        Target::Repaired(text) => text,
+    };
+    &text[..text.len().saturating_sub(query)]
+}
+
+/// The target in origin form, where it is not what came already (RFC 9112, 3.2.1).
+fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
+    let text = match target {
+        Target::AsItCame if came.authority().is_none() => return None,
+        Target::AsItCame => came.path_and_query().map_or("/", PathAndQuery::as_str),
+        Target::Suffix(suffix) => suffix,
+        Target::Repaired(text) => text,
+    };
+    // It is a part of a URI that was parsed already, so it always parses; if ever it did not, the request would go on
+    // as it came, which upstream refuses.
+    Uri::from_maybe_shared(bytes::Bytes::copy_from_slice(text.as_bytes())).ok()
+}
+
+/// Edits the head in place and puts the counting body in.
+fn redirect_upstream(
+    request: Request<Incoming>,
+    target: Option<Uri>,
+    edit: RequestEdit,
+    sighting: &Sighting,
+    worker: &Arc<Worker>,
+) -> Request<ClientBody> {
+    let (mut head, body) = request.into_parts();
+    if let Some(target) = target {
+        head.uri = target;
+    }
+    head.version = Version::HTTP_11;
+    edit.apply(&mut head.headers, &worker.shared.host);
+    Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(worker)))
+}
+
+/// The answer goes to the client as it is, but for the head's edits. A redirect never leaves.
+fn pass_on(
+    mut answer: Response<Incoming>,
+    connection: Connection,
+    sighting: Sighting,
+    worker: &Arc<Worker>,
+) -> Response<AnswerBody> {
+    let status = answer.status();
+    sighting.answer_came(status);
+    sighting.touch(worker.pulse.millis());
+    if headers::is_redirect(status) {
+        sighting.end(Ending::Redirected);
+        return ours(refusal::redirected(status, &worker.shared.upstream), &sighting);
+    }
+    headers::edit_answer(answer.headers_mut(), sighting.id, sighting.judgement.verdict, sighting.note);
+    let error = error_body(status, answer.headers());
+    answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(worker), sighting, error)))
+}
+
+/// Only error answers are read along.
+fn error_body(status: StatusCode, headers: &HeaderMap) -> Option<Box<ErrorBody>> {
+    if status.as_u16() < 400 {
+        return None;
+    }
+    let encoding = Encoding::read(headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes));
+    Some(Box::new(ErrorBody::new(status, encoding)))
+}
+
+fn say_what_failed(error: &ForwardError, sighting: &Sighting, worker: &Worker) -> Response<AnswerBody> {
+    sighting.end(error.ending());
+    ours(refusal::upstream_failed(error, &worker.shared.upstream), sighting)
+}
+
+/// Marks an answer of ours as the answer to that exchange.
+fn ours(mut answer: Response<AnswerBody>, sighting: &Sighting) -> Response<AnswerBody> {
+    sighting.answered_by_us(answer.status());
+    headers::edit_answer(answer.headers_mut(), sighting.id, sighting.judgement.verdict, sighting.note);
+    answer
+}
+
+/// What is no request to the API: the page for people, and clients that take keyward for an HTTP proxy.
+fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
+    if request.method() == Method::CONNECT {
+        return Some(refusal::not_a_proxy());
+    }
+    let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
+    is_page.then(|| refusal::page(session.worker.shared.page.clone()))
+}

@@ -1,0 +1,111 @@
+//! One request to upstream and the head of its answer back.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::body::ClientBody;
+use super::upstream::{ConnectError, Connection};
+use super::worker::Worker;
+use crate::ledger::sighting::Exchange;
+use crate::outcome::Ending;
+use crate::policy::Permit;
+
+/// Why no answer came. Each names who is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// Upstream, or the way to it.
+    #[error("upstream cannot be reached")]
+    Connect(#[from] ConnectError),
+    /// Upstream, which closed the connection or broke the protocol before its head was whole.
+    #[error("upstream broke off before its answer")]
+    CutOff(#[source] hyper::Error),
+    /// Upstream, which was silent for too long.
+    #[error("upstream did not answer in time")]
+    TimedOut,
+    /// The client, whose body ended before it was whole.
+    #[error("the request's body broke off")]
+    ClientBody(#[source] hyper::Error),
+}
+
+impl ForwardError {
+    /// How the exchange ends by it.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Connect(_) => Ending::Unreachable,
+            Self::CutOff(_) => Ending::CutOff,
+            Self::TimedOut => Ending::TimedOut,
+            Self::ClientBody(_) => Ending::ClientGone,
+        }
+    }
+}
+
+/// Sends the request over an idle connection, or a new one where there is none.
+///
+/// A connection that turns out closed before it took a byte of the request gives the request back, and the next one is
+/// tried: nothing was sent, so nothing can happen twice.
+pub async fn forward(
+    _permit: Permit,
+    mut request: Request<ClientBody>,
+    exchange: &Exchange,
+    worker: &Worker,
+) -> Result<(Response<Incoming>, Connection), ForwardError> {
+    loop {
+        let (mut connection, is_new) = match worker.pool.take().await {
+            Some(connection) => (connection, false),
+            None => (connect(worker).await?, true),
+        };
+        match send(&mut connection, request, exchange, worker).await {
+            Ok(answer) => return Ok((answer, connection)),
+            Err(Failure::NotSent(unsent, _)) if !is_new => request = *unsent,
+            Err(Failure::NotSent(_, error)) => return Err(ForwardError::CutOff(error)),
+            Err(Failure::Failed(error)) => return Err(error),
+        }
+    }
+}
+
+async fn connect(worker: &Worker) -> Result<Connection, ConnectError> {
+    worker.pool.connect().await.inspect(|_| worker.counters.upstream_connections.increment()).inspect_err(|error| {
+        worker.counters.upstream_failures.increment();
+        tracing::debug!(error = error as &dyn std::error::Error, "no connection to upstream");
+    })
+}
+
+enum Failure {
+    NotSent(Box<Request<ClientBody>>, hyper::Error),
+    Failed(ForwardError),
+}
+
+async fn send(
+    connection: &mut Connection,
+    request: Request<ClientBody>,
+    exchange: &Exchange,
+    worker: &Worker,
+) -> Result<Response<Incoming>, Failure> {
+    exchange.touch(worker.pulse.millis());
+    let mut answer = pin!(connection.sender.try_send_request(request));
+    poll_fn(|context| {
+        connection.drive(context);
+        match answer.as_mut().poll(context) {
+            Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+            Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
+                Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
+                None => Failure::Failed(blame(error.into_error())),
+            })),
+            Poll::Pending if worker.pulse.is_past(exchange.moved_at(), worker.limits().answer_timeout) => {
+                Poll::Ready(Err(Failure::Failed(ForwardError::TimedOut)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// hyper calls a failure of the request's body the user's.
+fn blame(error: hyper::Error) -> ForwardError {
+    if error.is_user() { ForwardError::ClientBody(error) } else { ForwardError::CutOff(error) }
+}

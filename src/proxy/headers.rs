@@ -1,0 +1,183 @@
+//! Edits of heads, in place: copying a head costs more than all the rest of judging a request.
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use crate::head::{Field, Unforwarded};
+use crate::ledger::sighting::ExchangeId;
+use crate::verdict::Verdict;
+
+/// What of a request's head ends here, noted while the head was only borrowed.
+pub struct RequestEdit {
+    unforwarded: Unforwarded,
+    named_by_connection: Vec<HeaderName>,
+    organization_is_ours: bool,
+}
+
+impl RequestEdit {
+    /// From what the walk over the head found.
+    #[must_use]
+    pub fn new(unforwarded: Unforwarded, connection: Field<'_>, organization_is_ours: bool) -> Self {
+        Self { unforwarded, named_by_connection: named_by(connection), organization_is_ours }
+    }
+
+    /// Removes what belongs to the client's connection or to keyward, and names upstream as the host.
+    pub fn apply(self, headers: &mut HeaderMap, host: &HeaderValue) {
+        for name in self.unforwarded.names() {
+            headers.remove(name);
+        }
+        for name in &self.named_by_connection {
+            headers.remove(name);
+        }
+        if self.organization_is_ours {
+            headers.remove(&ORGANIZATION);
+        }
+        headers.insert(header::HOST, host.clone());
+    }
+}
+
+/// The headers that `Connection` names are the connection's own as well (RFC 9110, 7.6.1), but for those without which
+/// the request would mean something else: nobody may strip a credential that way.
+fn named_by(connection: Field<'_>) -> Vec<HeaderName> {
+    let first = match connection {
+        Field::Absent => return Vec::new(),
+        Field::One(value) | Field::Repeated(value) => value.as_bytes(),
+    };
+    if first.eq_ignore_ascii_case(b"close") || first.eq_ignore_ascii_case(b"keep-alive") {
+        return Vec::new();
+    }
+    let meant_end_to_end = |name: &HeaderName| {
+        [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(name)
+    };
+    first
+        .split(|byte| *byte == b',')
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !meant_end_to_end(name))
+        .collect()
+}
+
+/// Removes from upstream's head what belongs to upstream's connection, what speaks of upstream's address rather than
+/// ours, and whatever passes for keyward's own; then puts keyward's own in.
+pub fn edit_answer(headers: &mut HeaderMap, id: ExchangeId, verdict: Verdict, note: Option<&'static str>) {
+    remove_unwanted(headers);
+    headers.insert(ID, hex(id));
+    headers.insert(VERDICT, HeaderValue::from_static(verdict.code()));
+    if let Some(note) = note {
+        headers.insert(NOTE, HeaderValue::from_static(note));
+    }
+}
+
+fn hex(id: ExchangeId) -> HeaderValue {
+    // Hex digits are a valid value, so the alternative is never taken.
+    HeaderValue::from_bytes(&id.digits()).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// One walk finds what is there; most answers have one such header or none.
+fn remove_unwanted(headers: &mut HeaderMap) {
+    let mut found = 0_u16;
+    let mut pretenders = Vec::new();
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => found |= 1,
+            "keep-alive" => found |= 1 << 1,
+            "proxy-connection" => found |= 1 << 2,
+            "transfer-encoding" => found |= 1 << 3,
+            "upgrade" => found |= 1 << 4,
+            "alt-svc" => found |= 1 << 5,
+            "strict-transport-security" => found |= 1 << 6,
+            other if other.starts_with("x-keyward-") => pretenders.push(name.clone()),
+            _ => {}
+        }
+    }
+    for (bit, name) in UNWANTED.iter().enumerate() {
+        if found & (1 << bit) != 0 {
+            headers.remove(name);
+        }
+    }
+    for name in pretenders {
+        headers.remove(name);
+    }
+}
+
+/// Whether an answer is a redirect that a client would follow, away from here and without its key: clients drop the
+/// credential on the way to another host (seen in n8n 1.100.1 and 2.41.1), so it must not leave the proxy.
+#[must_use]
+pub fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// In the order of the bits in [`remove_unwanted`].
+static UNWANTED: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::ALT_SVC,
+    header::STRICT_TRANSPORT_SECURITY,
+];
+
+const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
+const ID: HeaderName = HeaderName::from_static("x-keyward-id");
+const VERDICT: HeaderName = HeaderName::from_static("x-keyward-verdict");
+const NOTE: HeaderName = HeaderName::from_static("x-keyward-note");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Head;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[track_caller]
+    fn check(lines: &[(&'static str, &'static str)], expected: &[(&'static str, &'static str)]) {
+        let mut headers = headers(lines);
+        let uri = http::Uri::from_static("/v1/models");
+        let fields = Head::new(&http::Method::GET, &uri, &headers).fields;
+        let edit = RequestEdit::new(fields.unforwarded, fields.connection, false);
+        edit.apply(&mut headers, &HeaderValue::from_static("api.openai.com"));
+        let left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        assert_eq!(left, expected);
+    }
+
+    const HOST: (&str, &str) = ("host", "api.openai.com");
+
+    #[test]
+    fn what_belongs_to_the_connection_or_to_keyward_stays_here() {
+        check(&[("connection", "close"), ("te", "trailers"), ("x-n8n-tag", "wf=a")], &[HOST]);
+        check(&[("host", "keyward:8080"), ("accept", "*/*")], &[HOST, ("accept", "*/*")]);
+        check(&[("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("x-end", "2")], &[("x-end", "2"), HOST]);
+        check(&[("upgrade", "websocket"), ("keep-alive", "timeout=5"), ("transfer-encoding", "chunked")], &[HOST]);
+    }
+
+    #[test]
+    fn nobody_strips_a_credential_by_naming_it() {
+        check(
+            &[("connection", "authorization"), ("authorization", "Bearer sk-a")],
+            &[("authorization", "Bearer sk-a"), HOST],
+        );
+    }
+
+    #[test]
+    fn an_answer_carries_our_marks_and_never_anybody_elses() {
+        let mut headers = headers(&[
+            ("x-keyward-verdict", "current"),
+            ("x-keyward-spoof", "1"),
+            ("alt-svc", "h3"),
+            ("x-request-id", "r"),
+        ]);
+        edit_answer(&mut headers, ExchangeId::new(1), Verdict::Missing, Some("path: repaired"));
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        left.sort_unstable();
+        let expected = [
+            ("x-keyward-id", "0000000000000001"),
+            ("x-keyward-note", "path: repaired"),
+            ("x-keyward-verdict", "missing"),
+            ("x-request-id", "r"),
+        ];
+        assert_eq!(left, expected);
+    }
+}

@@ -1,0 +1,85 @@
+//! Every answer that keyward makes itself, in the shape that OpenAI's clients read.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::body::AnswerBody;
+use super::forward::ForwardError;
+
+/// Upstream did not answer: 502, or 504 where it took too long. Clients try these again, as they should.
+#[must_use]
+pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerBody> {
+    let (status, what) = match error {
+        ForwardError::Connect(cause) => (StatusCode::BAD_GATEWAY, format!("keyward cannot reach {upstream}: {cause}")),
+        ForwardError::CutOff(_) => {
+            (StatusCode::BAD_GATEWAY, format!("{upstream} ended the connection before its answer was whole"))
+        }
+        ForwardError::TimedOut => {
+            (StatusCode::GATEWAY_TIMEOUT, format!("{upstream} did not answer within keyward's answer_timeout"))
+        }
+        ForwardError::ClientBody(_) => {
+            (StatusCode::BAD_REQUEST, "the request's body ended before it was whole".to_owned())
+        }
+    };
+    let message = format!("{what}. The key is not at fault.");
+    openai_error(status, &message, "keyward_error", "upstream_failed")
+}
+
+/// Upstream answered with a redirect: 400, which no client tries again. Clients that follow a redirect to another host
+/// leave the credential behind.
+#[must_use]
+pub fn redirected(status: StatusCode, upstream: &str) -> Response<AnswerBody> {
+    let message = format!(
+        "{upstream} answered with a redirect ({}), which keyward does not pass on: a client that follows it loses its \
+         key on the way. Set keyward's upstream to the final address.",
+        status.as_u16()
+    );
+    openai_error(StatusCode::BAD_REQUEST, &message, "keyward_refusal", "upstream_redirect")
+}
+
+/// A request that is none for an origin server, such as CONNECT: 405.
+#[must_use]
+pub fn not_a_proxy() -> Response<AnswerBody> {
+    let message = "keyward stands in for the API's own address: set it as the base URL, not as an HTTP proxy.";
+    openai_error(StatusCode::METHOD_NOT_ALLOWED, message, "keyward_refusal", "not_a_proxy")
+}
+
+/// keyward itself failed: 500.
+#[must_use]
+pub fn failed() -> Response<AnswerBody> {
+    let message = "keyward failed while it carried this request. Its log says where.";
+    openai_error(StatusCode::INTERNAL_SERVER_ERROR, message, "keyward_error", "keyward_failed")
+}
+
+/// The page for people.
+#[must_use]
+pub fn page(html: Bytes) -> Response<AnswerBody> {
+    answer(StatusCode::OK, html, HeaderValue::from_static("text/html; charset=utf-8"))
+}
+
+/// `{"error":{"message":…,"type":…,"param":null,"code":…}}`, the only shape whose message every n8n node shows.
+fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> Response<AnswerBody> {
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        error: Error<'a>,
+    }
+    #[derive(Serialize)]
+    struct Error<'a> {
+        message: &'a str,
+        r#type: &'a str,
+        param: Option<&'a str>,
+        code: &'a str,
+    }
+    // Serialising strings into memory cannot fail; an empty body would still carry the status.
+    let text = serde_json::to_vec(&Envelope { error: Error { message, r#type, param: None, code } });
+    answer(status, text.unwrap_or_default().into(), HeaderValue::from_static("application/json"))
+}
+
+fn answer(status: StatusCode, text: Bytes, content_type: HeaderValue) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Ours(Some(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,235 @@
+//! Client connections: accepted from one shared listener, spread over the workers, served, and let go of in peace.
+//!
+//! All workers listen on the same socket, not on one each by `SO_REUSEPORT`: so a second `serve` on the port fails, a
+//! socket that somebody hands over is enough for all, and a worker that stops takes no waiting client with it. A worker
+//! that has more clients than another passes a new one on, for n8n's few keep-alive connections would otherwise all
+//! stay with the worker that happened to wake first.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tower::service_fn;
+
+use super::exchange::exchange;
+use super::panic::CatchPanic;
+use super::worker::{Seat, Session, Worker};
+use super::{Limits, pulse, refusal};
+
+/// How far keyward is with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not at all.
+    Running,
+    /// No new clients; those that are here finish.
+    Draining,
+    /// Whatever is open is cut.
+    Ended,
+}
+
+/// Opens the listener that all workers share.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    // A port whose last connections are still dying may be taken again at once; a port in use may not.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Serves until `stage` says to stop and the clients are gone, or the time for it is over.
+pub async fn run(
+    worker: Arc<Worker>,
+    workers: Arc<[Arc<Worker>]>,
+    listener: TcpListener,
+    inbox: mpsc::Receiver<(std::net::TcpStream, IpAddr)>,
+    stage: watch::Receiver<Stage>,
+) {
+    let beating = tokio::spawn(beat(Arc::clone(&worker)));
+    let receiving = tokio::spawn(receive(Arc::clone(&worker), inbox));
+    accept(&worker, &workers, listener, stage.clone()).await;
+    drain(&worker, stage).await;
+    beating.abort();
+    receiving.abort();
+    worker.end();
+}
+
+/// Ticks: moves the clock of the pulse, has open connections look at it, and closes idle ones.
+async fn beat(worker: Arc<Worker>) {
+    let mut ticks = tokio::time::interval(pulse::interval(shortest(worker.limits())));
+    loop {
+        ticks.tick().await;
+        worker.pulse.tick();
+        worker.pool.sweep();
+        worker.seats.wake_all();
+    }
+}
+
+fn shortest(limits: &Limits) -> Duration {
+    let Limits { answer_timeout, idle_timeout, client_idle_timeout, pool_idle_timeout, .. } = *limits;
+    answer_timeout.min(idle_timeout).min(client_idle_timeout).min(pool_idle_timeout)
+}
+
+/// Takes the clients that other workers pass on.
+async fn receive(worker: Arc<Worker>, mut inbox: mpsc::Receiver<(std::net::TcpStream, IpAddr)>) {
+    while let Some((stream, peer)) = inbox.recv().await {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => seat(&worker, stream, peer),
+            Err(error) => {
+                worker.seats.no_longer_expect();
+                tracing::debug!(%error, "a client could not be passed on");
+            }
+        }
+    }
+}
+
+/// Accepts until it is time to stop, then what is still waiting in the queue.
+async fn accept(
+    worker: &Arc<Worker>,
+    workers: &[Arc<Worker>],
+    listener: TcpListener,
+    mut stage: watch::Receiver<Stage>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = stage.wait_for(|stage| *stage != Stage::Running) => break,
+            accepted = next_client(workers, &listener) => welcome(worker, workers, accepted).await,
+        }
+    }
+    // The kernel's queue is looked at once more: whoever connected before the signal is served.
+    tokio::task::yield_now().await;
+    while let Poll::Ready(accepted) = poll_fn(|context| Poll::Ready(listener.poll_accept(context))).await {
+        welcome(worker, workers, accepted).await;
+    }
+}
+
+/// Accepts as long as there is room for one more; without, clients wait in the kernel's queue.
+async fn next_client(workers: &[Arc<Worker>], listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let most = workers.first().map_or(usize::MAX, |worker| worker.limits().max_connections);
+    while workers.iter().map(|worker| worker.seats.taken()).sum::<usize>() >= most {
+        tokio::time::sleep(FULL_HOUSE).await;
+    }
+    listener.accept().await
+}
+
+async fn welcome(worker: &Arc<Worker>, workers: &[Arc<Worker>], accepted: io::Result<(TcpStream, SocketAddr)>) {
+    match accepted {
+        Ok((stream, peer)) => place(worker, workers, stream, peer.ip()),
+        // Out of descriptors, or a client that left while it waited: neither is worth a spin.
+        Err(error) => {
+            tracing::debug!(%error, "a client could not be accepted");
+            tokio::time::sleep(FULL_HOUSE).await;
+        }
+    }
+}
+
+/// Keeps the client, or passes it on to a worker that has at least two fewer.
+fn place(worker: &Arc<Worker>, workers: &[Arc<Worker>], stream: TcpStream, peer: IpAddr) {
+    let taken = worker.seats.taken();
+    let idlest = workers.iter().min_by_key(|worker| worker.seats.taken());
+    match idlest.filter(|other| other.seats.taken() + 2 <= taken) {
+        None => {
+            worker.seats.expect();
+            seat(worker, stream, peer);
+        }
+        Some(other) => {
+            if let Err(error) = pass_client_on(other, stream, peer) {
+                tracing::debug!(%error, "a client could not be passed on");
+            }
+        }
+    }
+}
+
+/// The client counts as the other worker's from now on, so that a burst does not all go to one.
+fn pass_client_on(other: &Worker, stream: TcpStream, peer: IpAddr) -> io::Result<()> {
+    let stream = stream.into_std()?;
+    other.seats.expect();
+    other.inbox.try_send((stream, peer)).map_err(|_full| {
+        other.seats.no_longer_expect();
+        io::Error::from(io::ErrorKind::ConnectionRefused)
+    })
+}
+
+fn seat(worker: &Arc<Worker>, stream: TcpStream, peer: IpAddr) {
+    // Failing to say so costs speed alone.
+    let _ = stream.set_nodelay(true);
+    tokio::spawn(serve(Seat::take(Arc::clone(worker)), Arc::clone(worker), stream, peer));
+}
+
+/// Serves one client. What every request gets stands around the exchange: a panic costs it alone.
+async fn serve(mut seat: Seat, worker: Arc<Worker>, stream: TcpStream, peer: IpAddr) {
+    let limits = worker.limits();
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(worker.pulse.clone())
+        .header_read_timeout(limits.client_idle_timeout)
+        .max_header_size(limits.max_head);
+    let session = Arc::new(Session::new(Arc::clone(&worker), peer));
+    let service = service_fn(move |request| exchange(Arc::clone(&session), request));
+    let service = CatchPanic::new(service, move || {
+        worker.counters.panics.increment();
+        refusal::failed()
+    });
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), AlwaysReady(service)));
+    let served = poll_fn(|context| {
+        if seat.is_asked_to_leave(context) {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(context)
+    })
+    .await;
+    if let Err(error) = served {
+        tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+    }
+}
+
+/// A tower service as hyper takes it. The services here are always ready, so nobody has to wait for them to be.
+struct AlwaysReady<S>(S);
+
+impl<S, R> hyper::service::Service<R> for AlwaysReady<S>
+where
+    S: tower::Service<R> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: R) -> S::Future {
+        self.0.clone().call(request)
+    }
+}
+
+/// Waits for the clients to finish, but not for ever.
+async fn drain(worker: &Worker, mut stage: watch::Receiver<Stage>) {
+    worker.seats.ask_to_leave();
+    let gone = async {
+        while worker.seats.taken() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let cut = async { stage.wait_for(|stage| *stage == Stage::Ended).await.is_ok() };
+    tokio::select! {
+        () = gone => {}
+        _ = cut => {}
+        () = tokio::time::sleep(worker.limits().drain_timeout) => {
+            tracing::warn!(open = worker.seats.taken(), "the time for draining is over, what is open is cut");
+        }
+    }
+}
+
+/// How many clients may wait to be accepted, as far as the system allows.
+const BACKLOG: i32 = 4096;
+
+/// How long to wait when there is no room for a client.
+const FULL_HOUSE: Duration = Duration::from_millis(20);

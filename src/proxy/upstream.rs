@@ -1,0 +1,320 @@
+//! A worker's connections to upstream: made, kept, and looked at before they are used again.
+//!
+//! A connection has no task of its own. Whoever carries an exchange over it polls it in the same task, which saves a
+//! wake-up in each direction; while it is idle nobody does, so its readiness is looked at when it is taken.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::body::ClientBody;
+use super::pulse::Pulse;
+use super::{Limits, Upstream};
+
+/// How to reach upstream: the same for all workers.
+#[derive(Clone)]
+pub struct Route {
+    /// Where it is.
+    pub origin: Upstream,
+    /// How to speak TLS to it, and the name that its certificate must carry.
+    pub tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+/// Why there is no connection to upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Its name has no address.
+    #[error("the name {host} cannot be resolved")]
+    Resolve {
+        /// The name.
+        host: Box<str>,
+        /// What the resolver says.
+        source: io::Error,
+    },
+    /// No TCP connection.
+    #[error("no connection to {host}:{port}")]
+    Connect {
+        /// The host.
+        host: Box<str>,
+        /// The port.
+        port: u16,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No TLS session: often a certificate that is not trusted.
+    #[error("no TLS session with {host}")]
+    Tls {
+        /// The host.
+        host: Box<str>,
+        /// What rustls says.
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("no connection within {limit:?}")]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
+    /// hyper refused the connection.
+    #[error("the connection broke at once")]
+    Handshake(#[source] hyper::Error),
+}
+
+/// The idle connections of one worker, the one used last on top.
+pub struct Pool {
+    idle: Mutex<Vec<Connection>>,
+    route: Route,
+    limits: Limits,
+    pulse: Pulse,
+}
+
+impl Pool {
+    /// Empty.
+    #[must_use]
+    pub fn new(route: Route, limits: Limits, pulse: Pulse) -> Self {
+        Self { idle: Mutex::default(), route, limits, pulse }
+    }
+
+    /// An idle connection that still looks alive.
+    ///
+    /// One that has been idle for a while first lets the runtime look at its sockets: upstream may have closed it, and
+    /// the news is still in the kernel.
+    pub async fn take(&self) -> Option<Connection> {
+        loop {
+            let mut connection = self.idle().pop()?;
+            if self.pulse.is_past(connection.idle_since, LOOK_AFTER) {
+                tokio::task::yield_now().await;
+            }
+            if !self.is_stale(&connection) && connection.is_usable().await {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection whose exchange is over.
+    pub fn put(&self, mut connection: Connection) {
+        connection.idle_since = self.pulse.millis();
+        self.idle().push(connection);
+    }
+
+    /// Closes the connections that have been idle for too long: they lie at the bottom.
+    pub fn sweep(&self) {
+        let mut idle = self.idle();
+        let keep = idle.iter().position(|connection| !self.is_stale(connection)).unwrap_or(idle.len());
+        idle.drain(..keep);
+    }
+
+    /// Makes a new connection.
+    pub async fn connect(&self) -> Result<Connection, ConnectError> {
+        let limit = self.limits.connect_timeout;
+        let stream = tokio::time::timeout(limit, self.route.connect())
+            .await
+            .map_err(|_elapsed| ConnectError::TimedOut { limit })??;
+        let (sender, driver) =
+            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
+        Ok(Connection { sender, driver: Some(Box::pin(driver)), idle_since: 0 })
+    }
+
+    fn is_stale(&self, connection: &Connection) -> bool {
+        self.pulse.is_past(connection.idle_since, self.limits.pool_idle_timeout)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection to upstream.
+pub struct Connection {
+    /// Takes the next request.
+    pub sender: SendRequest<ClientBody>,
+    driver: Option<Driver>,
+    idle_since: u64,
+}
+
+type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, ClientBody>>>;
+
+impl Connection {
+    /// Moves bytes in both directions. When the connection has ended, only its sender is left.
+    pub fn drive(&mut self, context: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(context).is_ready()
+        {
+            self.driver = None;
+        }
+    }
+
+    /// Whether it can take a request now; one that is still busy with its last one will not do.
+    pub async fn is_usable(&mut self) -> bool {
+        poll_fn(|context| {
+            self.drive(context);
+            Poll::Ready(self.driver.is_some() && self.sender.is_ready())
+        })
+        .await
+    }
+}
+
+impl Route {
+    async fn connect(&self) -> Result<Stream, ConnectError> {
+        let tcp = self.connect_tcp().await?;
+        // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
+        // costs speed alone.
+        let _ = tcp.set_nodelay(true);
+        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        let tls = connector.connect(name.clone(), tcp).await;
+        let tls = tls.map_err(|source| ConnectError::Tls { host: self.origin.host.clone(), source })?;
+        Ok(Stream::Tls(Box::new(tls)))
+    }
+
+    /// Tries each address of the name in turn.
+    async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
+        let Upstream { host, port, .. } = &self.origin;
+        let addresses = tokio::net::lookup_host((&**host, *port)).await;
+        let addresses = addresses.map_err(|source| ConnectError::Resolve { host: host.clone(), source })?;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(ConnectError::Connect { host: host.clone(), port: *port, source: last })
+    }
+}
+
+/// A stream to upstream, plain or TLS.
+pub enum Stream {
+    /// Plain.
+    Plain(TcpStream),
+    /// TLS, boxed since it is forty times as large.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// How to speak TLS to upstream: the certificates in `ca` or the system's, and where there are none of either (an empty
+/// container) those that Mozilla trusts, as built in.
+pub fn tls(upstream: &Upstream, ca: Option<&std::path::Path>) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(path) = ca {
+        let unreadable = |source| TlsError::Unreadable { path: path.into(), source };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+            roots.add(certificate.map_err(unreadable)?).map_err(TlsError::NoCertificate)?;
+        }
+        if roots.is_empty() {
+            return Err(TlsError::Empty { path: path.into() });
+        }
+    } else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Protocol)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let name = ServerName::try_from(upstream.host.to_string())
+        .map_err(|_invalid| TlsError::Name { host: upstream.host.clone() })?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+/// Why TLS to upstream cannot be set up at all.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file with certificates cannot be read.
+    #[error("the certificates in {} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The file holds none.
+    #[error("{} holds no certificate (PEM)", path.display())]
+    Empty {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+    /// One of them is broken.
+    #[error("a certificate cannot be used")]
+    NoCertificate(#[source] rustls::Error),
+    /// No protocol version is left.
+    #[error("TLS cannot be set up")]
+    Protocol(#[source] rustls::Error),
+    /// A certificate could never carry that name.
+    #[error("{host} is no name for a certificate")]
+    Name {
+        /// The host.
+        host: Box<str>,
+    },
+}
+
+/// From this idle time on a connection is looked at twice before it is used. Below it, the runtime has seen its sockets
+/// anyway.
+const LOOK_AFTER: Duration = Duration::from_millis(500);

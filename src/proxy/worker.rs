@@ -1,0 +1,259 @@
+//! A worker: one thread, one runtime, its own connections to upstream. Workers share nothing on a request's way but
+//! immutable snapshots, sharded counters and the bindings.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use http::HeaderValue;
+use slab::Slab;
+use tokio::sync::mpsc;
+use zeroize::Zeroize;
+
+use super::Limits;
+use super::pulse::Pulse;
+use super::upstream::Pool;
+use crate::clock::{Clock, Timestamp};
+use crate::head::{Field, Fields};
+use crate::keys::keeper::Keeper;
+use crate::keys::set::{KeyRing, SetIndex};
+use crate::ledger::Ledger;
+use crate::ledger::sighting::{ExchangeId, Witness};
+use crate::metrics::Shard;
+use crate::policy::Policy;
+use crate::verdict::credential::Credential;
+use crate::verdict::{self, Judgement};
+
+/// What all workers share.
+pub struct Shared {
+    /// The keys.
+    pub keeper: Arc<Keeper>,
+    /// The bindings.
+    pub ledger: Ledger,
+    /// What is done about verdicts.
+    pub policy: Policy,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// What upstream is called in `Host`.
+    pub host: HeaderValue,
+    /// What upstream is called in front of people.
+    pub upstream: Box<str>,
+    /// The page under `/`, for people who look where they just pointed n8n.
+    pub page: bytes::Bytes,
+    /// Time and size limits.
+    pub limits: Limits,
+}
+
+/// One worker's own things.
+pub struct Worker {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Its connections to upstream.
+    pub pool: Pool,
+    /// Its counters.
+    pub counters: Arc<Shard>,
+    /// Its heartbeat.
+    pub pulse: Pulse,
+    /// Whom it tells of exchanges that end.
+    pub witness: Arc<dyn Witness>,
+    /// Its clients.
+    pub seats: Seats,
+    /// Hands it a connection that another worker accepted.
+    pub inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>,
+    ids: AtomicU64,
+    shutting_down: Arc<AtomicBool>,
+}
+
+/// The parts that differ from worker to worker.
+pub struct Parts {
+    /// Its connections to upstream.
+    pub pool: Pool,
+    /// Its counters.
+    pub counters: Arc<Shard>,
+    /// Its heartbeat.
+    pub pulse: Pulse,
+    /// Whom it tells of exchanges that end.
+    pub witness: Arc<dyn Witness>,
+    /// Hands it connections.
+    pub inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>,
+    /// Told when whatever is still open is cut off.
+    pub shutting_down: Arc<AtomicBool>,
+    /// Where its exchange numbers begin.
+    pub seed: u64,
+}
+
+impl Worker {
+    /// Without clients.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+        let Parts { pool, counters, pulse, witness, inbox, shutting_down, seed } = parts;
+        let (ids, seats) = (AtomicU64::new(seed), Seats::default());
+        Self { shared, pool, counters, pulse, witness, seats, inbox, ids, shutting_down }
+    }
+
+    /// The limits of an exchange.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// A number that no other exchange has. The numbers look random: SplitMix64, which gives each number of its run once.
+    #[must_use]
+    pub fn next_id(&self) -> ExchangeId {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let seed = self.ids.load(Ordering::Relaxed).wrapping_add(STEP);
+        self.ids.store(seed, Ordering::Relaxed);
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ExchangeId::new(mixed ^ (mixed >> 31))
+    }
+
+    /// Has what is still open counted as cut by the shutdown.
+    pub fn end(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The clients of a worker: how many there are, and how to wake them.
+#[derive(Default)]
+pub struct Seats {
+    taken: AtomicUsize,
+    leaving: AtomicBool,
+    wakers: Mutex<Slab<Option<Waker>>>,
+}
+
+impl Seats {
+    /// How many clients there are, those that are on their way here included.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Counts a client that is coming.
+    pub fn expect(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes back an [`Seats::expect`]: the client went elsewhere.
+    pub fn no_longer_expect(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Has every client's task look around, for time has passed.
+    pub fn wake_all(&self) {
+        self.wakers().iter().for_each(|(_, waker)| waker.iter().for_each(Waker::wake_by_ref));
+    }
+
+    /// Has every client leave after the exchange that it is in.
+    pub fn ask_to_leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one expected client. Dropping it frees the place.
+pub struct Seat {
+    worker: Arc<Worker>,
+    number: usize,
+    is_known: bool,
+    was_asked: bool,
+}
+
+impl Seat {
+    /// For a client that was expected.
+    #[must_use]
+    pub fn take(worker: Arc<Worker>) -> Self {
+        let number = worker.seats.wakers().insert(None);
+        worker.counters.clients.increment();
+        Self { worker, number, is_known: false, was_asked: false }
+    }
+
+    /// Whether the client is to leave; says so once. To be called by the client's task whenever it runs.
+    pub fn is_asked_to_leave(&mut self, context: &Context<'_>) -> bool {
+        if !self.is_known {
+            self.is_known = true;
+            self.worker.seats.wakers()[self.number] = Some(context.waker().clone());
+        }
+        let is_news = !self.was_asked && self.worker.seats.leaving.load(Ordering::Relaxed);
+        self.was_asked |= is_news;
+        is_news
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.seats.wakers().remove(self.number);
+        self.worker.seats.no_longer_expect();
+        self.worker.counters.clients_gone.increment();
+    }
+}
+
+/// What lasts as long as a client's connection.
+pub struct Session {
+    /// Who serves it.
+    pub worker: Arc<Worker>,
+    /// Who is at the other end.
+    pub peer: IpAddr,
+    memo: Mutex<Memo>,
+}
+
+/// What the connection's last credential was judged to be.
+#[derive(Default)]
+struct Memo {
+    authorization: Vec<u8>,
+    declared: Option<SetIndex>,
+    generation: u64,
+    judgement: Option<Judgement>,
+}
+
+impl Drop for Memo {
+    fn drop(&mut self) {
+        self.authorization.zeroize();
+    }
+}
+
+impl Session {
+    /// New, with nothing remembered.
+    #[must_use]
+    pub fn new(worker: Arc<Worker>, peer: IpAddr) -> Self {
+        Self { worker, peer, memo: Mutex::default() }
+    }
+
+    /// Judges a request's credential: looks again only when its bytes, the declared set or the ring have changed.
+    #[must_use]
+    pub fn judge(&self, fields: &Fields<'_>, declared: Option<SetIndex>, ring: &KeyRing, now: Timestamp) -> Judgement {
+        let judge = || verdict::judge(&Credential::read(fields), declared, ring, now);
+        let only_place = !fields.api_key.is_present() && !fields.websocket_protocol.is_present();
+        let Field::One(authorization) = fields.authorization else { return judge() };
+        if !only_place {
+            return judge();
+        }
+        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(judgement) = memo.judgement
+            && memo.authorization == authorization.as_bytes()
+            && (memo.declared, memo.generation) == (declared, ring.generation())
+        {
+            return judgement.at(now);
+        }
+        let judgement = judge();
+        memo.remember(authorization.as_bytes(), declared, ring.generation(), judgement);
+        judgement
+    }
+}
+
+impl Memo {
+    fn remember(&mut self, bytes: &[u8], declared: Option<SetIndex>, generation: u64, judgement: Judgement) {
+        self.authorization.zeroize();
+        self.judgement = None;
+        // What is longer than any key is judged quickly, and not worth keeping.
+        if bytes.len() <= 1024 {
+            self.authorization.extend_from_slice(bytes);
+            (self.declared, self.generation, self.judgement) = (declared, generation, Some(judgement));
+        }
+    }
+}

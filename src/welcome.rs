@@ -1,0 +1,154 @@
+//! Pure. What a newcomer is told: where keyward listens, what it checks by, and what to paste into n8n. The same words
+//! stand in the first lines of the log and on the page under `/`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+/// The Base URL of n8n's OpenAI credential, where a custom header tags the node (n8n 2.x).
+#[must_use]
+pub fn base_url(origin: &str) -> String {
+    format!("{origin}/v1")
+}
+
+/// The value of the custom header `X-N8N-Tag` (n8n 2.x), an expression.
+pub const TAG: &str = "wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
+
+/// The Base URL that tags the node by itself (n8n 1.x and 2.x), an expression. Its guard keeps the credential's test
+/// button and the model lists working, which know no workflow (seen in n8n 1.100.1 and 2.41.1).
+#[must_use]
+pub fn tagging_base_url(origin: &str) -> String {
+    format!("{origin}/n8n/{GUARDED_WORKFLOW}/{{{{ $execution.id }}}}/{{{{ $nodeId || 'none' }}}}/v1")
+}
+
+/// The Organization ID that tags HTTP Request nodes as well (n8n 1.x), an expression.
+#[must_use]
+pub fn organization() -> String {
+    format!("n8n-{GUARDED_WORKFLOW}-{{{{ $execution.id }}}}")
+}
+
+const GUARDED_WORKFLOW: &str = "{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}";
+
+/// How a client on the same machine addresses the listener.
+#[must_use]
+pub fn origin(listen: SocketAddr) -> String {
+    let host = match listen {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    };
+    format!("http://{host}:{}", listen.port())
+}
+
+/// What the first lines say.
+pub struct Welcome<'a> {
+    /// Where clients connect to.
+    pub listen: SocketAddr,
+    /// Where the admin listener is.
+    pub admin: Option<SocketAddr>,
+    /// Where requests go.
+    pub upstream: &'a str,
+    /// What is done about verdicts.
+    pub policy: &'a str,
+    /// A line for each set: what it is checked by.
+    pub sets: &'a [String],
+    /// Where the state lies.
+    pub state: &'a str,
+}
+
+impl Welcome<'_> {
+    /// The first lines, for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let origin = origin(self.listen);
+        let mut text = String::new();
+        let _ = writeln!(text, "keyward {} listens on {origin} for {}", env!("CARGO_PKG_VERSION"), self.upstream);
+        let _ = writeln!(text, "  policy    {}", self.policy);
+        for set in self.sets {
+            let _ = writeln!(text, "  keys      {set}");
+        }
+        if let Some(admin) = self.admin {
+            let _ = writeln!(text, "  admin     http://{admin}/metrics, /healthz, /readyz");
+        }
+        let _ = writeln!(text, "  state     {}", self.state);
+        let _ = writeln!(text, "\nIn n8n's OpenAI credential (switch fields with {{{{ }}}} to Expression):");
+        let _ = writeln!(text, "  n8n 2.x   Base URL           {}", base_url(&origin));
+        let _ = writeln!(text, "            Add Custom Header  X-N8N-Tag: {TAG}");
+        let _ = writeln!(text, "  n8n 1.x   Base URL           {}", tagging_base_url(&origin));
+        let _ = writeln!(text, "            Organization ID    {}\n", organization());
+        text
+    }
+
+    /// The page under `/`. It shows no key, not by hint either: anybody may look at it.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let origin = origin(self.listen);
+        let marked =
+            |text: &str| escape(text).replace(&escape(&origin), &format!("<b class=origin>{}</b>", escape(&origin)));
+        PAGE.replace("[version]", env!("CARGO_PKG_VERSION"))
+            .replace("[upstream]", &escape(self.upstream))
+            .replace("[policy]", self.policy)
+            .replace("[base-url]", &marked(&base_url(&origin)))
+            .replace("[tag]", &escape(TAG))
+            .replace("[tagging-base-url]", &marked(&tagging_base_url(&origin)))
+            .replace("[organization]", &escape(&organization()))
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The browser knows by which address it came, and n8n on another machine needs that one.
+const PAGE: &str = include_str!("welcome/page.html");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcome(sets: &[String]) -> Welcome<'_> {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let admin = Some(SocketAddr::from(([127, 0, 0, 1], 8081)));
+        Welcome { listen, admin, upstream: "https://api.openai.com", policy: "observe", sets, state: "/state" }
+    }
+
+    #[test]
+    fn the_first_lines() {
+        let sets = ["default: current key sk-proj-…AbCd (12345678)".to_owned()];
+        insta::assert_snapshot!(welcome(&sets).text().replace(env!("CARGO_PKG_VERSION"), "[version]"), @r"
+        keyward [version] listens on http://127.0.0.1:8080 for https://api.openai.com
+          policy    observe
+          keys      default: current key sk-proj-…AbCd (12345678)
+          admin     http://127.0.0.1:8081/metrics, /healthz, /readyz
+          state     /state
+
+        In n8n's OpenAI credential (switch fields with {{ }} to Expression):
+          n8n 2.x   Base URL           http://127.0.0.1:8080/v1
+                    Add Custom Header  X-N8N-Tag: wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}
+          n8n 1.x   Base URL           http://127.0.0.1:8080/n8n/{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}/{{ $execution.id }}/{{ $nodeId || 'none' }}/v1
+                    Organization ID    n8n-{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}-{{ $execution.id }}
+        ");
+    }
+
+    #[test]
+    fn the_page_says_the_same_and_names_no_key() {
+        let sets = ["default: current key sk-proj-…AbCd (12345678)".to_owned()];
+        let page = welcome(&sets).page();
+        assert!(page.contains("<b class=origin>http://127.0.0.1:8080</b>/v1"));
+        assert!(page.contains(TAG) && page.contains(&organization()));
+        assert!(!page.contains("AbCd") && !page.contains("12345678"));
+        assert!(!page.contains("[base-url]") && !page.contains("[version]"), "every blank is filled in");
+    }
+
+    #[test]
+    fn origins() {
+        #[track_caller]
+        fn check(listen: &str, expected: &str) {
+            assert_eq!(origin(listen.parse().expect("an address")), expected);
+        }
+        check("127.0.0.1:8080", "http://127.0.0.1:8080");
+        check("[::1]:80", "http://[::1]:80");
+        check("0.0.0.0:8080", "http://<this machine>:8080");
+        check("[::]:8080", "http://<this machine>:8080");
+    }
+}
