@@ -29,3 +29,5 @@ pub mod ledger;
 pub mod welcome;
 
 pub mod proxy;
+
+pub mod admin;

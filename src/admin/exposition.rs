@@ -1,0 +1,112 @@
+//! The metrics as text: every shard is added up when somebody asks, and not before.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::{Counter, Shard};
+use crate::proxy::worker::Shared;
+use crate::telemetry::writer::LogCounts;
+
+/// Everything that is counted, and where.
+pub struct Exposition(Registry);
+
+/// Where the numbers come from.
+pub struct Sources {
+    /// A shard for each worker.
+    pub shards: Vec<Arc<Shard>>,
+    /// The sets' names, by position.
+    pub sets: Arc<[Arc<str>]>,
+    /// For the bindings.
+    pub shared: Arc<Shared>,
+    /// For dropped lines.
+    pub log: LogCounts,
+}
+
+impl Exposition {
+    /// Of those sources.
+    #[must_use]
+    pub fn new(sources: Sources) -> Self {
+        let mut registry = Registry::with_prefix("keyward");
+        registry.register_collector(Box::new(sources));
+        Self(registry)
+    }
+
+    /// The numbers now.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.0)?;
+        Ok(out)
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_exchanges(&mut encoder)?;
+        let sum = |of: fn(&Shard) -> &Counter| self.shards.iter().map(|shard| of(shard).value()).sum::<u64>();
+        let (clients, gone) = (sum(|shard| &shard.clients), sum(|shard| &shard.clients_gone));
+        let counters = [
+            ("client_connections", "Connections accepted", clients),
+            ("upstream_connections", "Connections made to upstream", sum(|shard| &shard.upstream_connections)),
+            ("upstream_failures", "Attempts to connect to upstream that failed", sum(|shard| &shard.upstream_failures)),
+            ("bindings_overflowed", "Sightings counted under `other`", self.shared.ledger.overflowed()),
+            ("log_dropped", "Log lines dropped", self.log.dropped()),
+            ("panics", "Exchanges that failed by a fault of keyward", sum(|shard| &shard.panics)),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let ended: u64 = self.shards.iter().flat_map(|shard| shard.exchanges()).map(|(.., count)| count).sum();
+        let gauges = [
+            ("exchanges_open", "Exchanges under way", sum(|shard| &shard.begun).saturating_sub(ended)),
+            ("client_connections_open", "Client connections now", clients.saturating_sub(gone)),
+            ("bindings", "Bindings known", self.shared.ledger.len() as u64),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        self.encode_bytes(&mut encoder)
+    }
+}
+
+impl Sources {
+    fn encode_exchanges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut sums = BTreeMap::new();
+        for (set, verdict, outcome, count) in self.shards.iter().flat_map(|shard| shard.exchanges()) {
+            *sums.entry((set, verdict, outcome)).or_insert(0) += count;
+        }
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut family = encoder.encode_descriptor("exchanges", "Exchanges that ended", None, kind)?;
+        for ((set, verdict, outcome), count) in sums {
+            let labels = [("set", &*self.sets[set]), ("verdict", verdict), ("outcome", outcome)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut family = encoder.encode_descriptor("bytes", "Body bytes from and to clients", None, kind)?;
+        let (bytes_in, bytes_out): (fn(&Shard) -> &Counter, fn(&Shard) -> &Counter) =
+            (|shard| &shard.bytes_in, |shard| &shard.bytes_out);
+        for (direction, of) in [("in", bytes_in), ("out", bytes_out)] {
+            let sum: u64 = self.shards.iter().map(|shard| of(shard).value()).sum();
+            ConstCounter::new(sum).encode(family.encode_family(&[("direction", direction)])?)?;
+        }
+        Ok(())
+    }
+}
