@@ -1,4 +1,38 @@
 //! keyward: a reverse proxy between n8n and the OpenAI API that knows which workflow node still sends the old key.
+//!
+//! This page is the map of the code. The binary (`src/main.rs`) prepares the process and hands over to [`cli`].
+//!
+//! # The way of a request
+//!
+//! [`proxy::server`] accepts a client and gives it to one of the [workers](proxy::worker); [`proxy::exchange`] is the
+//! way of one request, on one page:
+//!
+//! | step | where | |
+//! |---|---|---|
+//! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
+//! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
+//! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
+//! | what is done about it | [`policy::decide`]: only it makes a [`policy::Permit`] | pure |
+//! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
+//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`] | |
+//! | or an answer of our own goes back | [`proxy::refusal`] | |
+//! | the answer passes by, chunk by chunk, and is counted | [`proxy::body`], [`openai::error`] | |
+//! | verdict and [`outcome`] together, in words | [`verdict::explain`] | pure |
+//! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
+//!
+//! # What never happens
+//!
+//! - A request never waits for the log, the ledger, the state folder or the admin listener. What cannot be handed over
+//!   is dropped and counted.
+//! - An unjudged request never goes upstream: forwarding takes a permit.
+//! - A body is never collected nor changed, and a head is never copied.
+//! - A secret is never printed: [`keys::secret::Secret`] has no text of its own, and its value is read in few places,
+//!   which `tests/it/tidy.rs` lists.
+//! - Workers share nothing on a request's way but immutable snapshots, sharded counters and, behind one short lock of a
+//!   shard, the bindings.
+//! - A pure module (its first line says "Pure.") names no runtime, socket, file, environment or clock.
+//! - A module below never imports one further up: the list is in that order, and `tests/it/tidy.rs` holds it.
+//! - No concern reads the configuration: [`config`] knows the settings of all of them, none knows [`config`].
 
 pub mod clock;
 
@@ -31,3 +65,9 @@ pub mod welcome;
 pub mod proxy;
 
 pub mod admin;
+
+pub mod config;
+
+pub mod app;
+
+pub mod cli;

@@ -1,0 +1,357 @@
+//! Puts the concerns together, starts them, and ends them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use http::HeaderValue;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::Admin;
+use crate::admin::exposition::{Exposition, Sources};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::keys::Settings as KeySettings;
+use crate::keys::keeper::Keeper;
+use crate::ledger::{Bounds, Ledger};
+use crate::metrics::Shard;
+use crate::policy::Policy;
+use crate::proxy::access_log::{Recorder, Style};
+use crate::proxy::pulse::Pulse;
+use crate::proxy::server::{self, Stage};
+use crate::proxy::upstream::{self, Pool, Route};
+use crate::proxy::worker::{Parts, Shared, Worker};
+use crate::proxy::{Scheme, Settings as ProxySettings};
+use crate::telemetry::Format;
+use crate::telemetry::writer::{Log, LogCounts, Rank};
+use crate::welcome::{self, Welcome};
+use crate::{tasks, telemetry};
+
+/// A running keyward.
+pub struct Server {
+    listen: SocketAddr,
+    admin: Option<SocketAddr>,
+    stage: watch::Sender<Stage>,
+    workers: Vec<JoinHandle<()>>,
+    control: JoinHandle<()>,
+    keeper: Arc<Keeper>,
+    log: Log,
+}
+
+/// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file.
+pub fn serve(config: &Config) -> anyhow::Result<()> {
+    let server = Server::start(config, Clock::System)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(server.heed_signals())?;
+    server.join();
+    Ok(())
+}
+
+impl Server {
+    /// Binds everything first, so that whatever is wrong is said before anything runs.
+    pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        let proxy = &config.proxy;
+        let log = Log::start(config.log.file.clone(), proxy.workers + 1).context("the log cannot be opened")?;
+        telemetry::install(&config.log, log.lane(proxy.workers));
+        let listener = bind(proxy.listen, "proxy.listen")?;
+        let admin = config.admin.listen.map(|address| bind(address, "admin.listen")).transpose()?;
+        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
+        let keeper = Arc::new(keeper);
+        let (listen, admin_address) =
+            (listener.local_addr()?, admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?);
+        let upstream = proxy.upstream.to_string();
+        let state = config.state.dir.display().to_string();
+        let sets = describe_sets(&config.keys, &keeper);
+        let policy = Policy::Observe;
+        let welcome = Welcome {
+            listen,
+            admin: admin_address,
+            upstream: &upstream,
+            policy: policy.name(),
+            sets: &sets,
+            state: &state,
+        };
+        say_welcome(&welcome, config, &log);
+        for trouble in &troubles {
+            tracing::error!(event = "keys", "{trouble}");
+        }
+        save(&keeper, true);
+        let shared = Arc::new(Shared {
+            keeper: Arc::clone(&keeper),
+            ledger: Ledger::new(Bounds::default()),
+            policy,
+            clock,
+            host: HeaderValue::from_str(&proxy.upstream.authority()).context("proxy.upstream")?,
+            upstream: upstream.as_str().into(),
+            page: welcome.page().into(),
+            limits: proxy.limits,
+        });
+        let (stage, watched) = watch::channel(Stage::Running);
+        let team = Team::new(config, &shared, &log)?;
+        let control = Control {
+            admin: admin.map(|listener| Admin {
+                listener,
+                exposition: Exposition::new(team.sources(&shared, log.counts())),
+                stage: watched.clone(),
+            }),
+            keeper: Arc::clone(&keeper),
+            stage: watched.clone(),
+        };
+        let workers = team.start(&listener, &watched)?;
+        let control = tasks::run("control".into(), move || control.run())?;
+        Ok(Self { listen, admin: admin_address, stage, workers, control, keeper, log })
+    }
+
+    /// Where clients connect to.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where the admin listener is.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// No new clients; those that are here finish, within the time for it.
+    pub fn drain(&self) {
+        self.stage.send_if_modified(|stage| {
+            let is_running = *stage == Stage::Running;
+            if is_running {
+                *stage = Stage::Draining;
+            }
+            is_running
+        });
+    }
+
+    /// Cuts whatever is open.
+    pub fn end(&self) {
+        self.stage.send_replace(Stage::Ended);
+    }
+
+    /// Waits for the workers to finish, then ends the rest. The log comes last: it has the last word.
+    pub fn join(self) {
+        for worker in self.workers {
+            // A worker that panicked has said so already.
+            let _ = worker.join();
+        }
+        self.stage.send_replace(Stage::Ended);
+        let _ = self.control.join();
+        save(&self.keeper, true);
+        tracing::info!(event = "stopped", "keyward has stopped");
+        self.log.close(LAST_WORDS);
+    }
+
+    async fn heed_signals(&self) -> anyhow::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        while !self.workers.iter().all(JoinHandle::is_finished) {
+            tokio::select! {
+                _ = terminate.recv() => self.stop(),
+                _ = interrupt.recv() => self.stop(),
+                _ = hang_up.recv() => self.log.counts().reopen(),
+                () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        if *self.stage.borrow() == Stage::Running {
+            tracing::info!(event = "draining", "no new clients; a second signal ends at once");
+            self.drain();
+        } else {
+            tracing::warn!(event = "ending", "a second signal: what is open is cut");
+            self.end();
+        }
+    }
+}
+
+/// The workers before they run.
+struct Team {
+    workers: Arc<[Arc<Worker>]>,
+    inboxes: Vec<mpsc::Receiver<(std::net::TcpStream, std::net::IpAddr)>>,
+    sets: Arc<[Arc<str>]>,
+}
+
+impl Team {
+    fn new(config: &Config, shared: &Arc<Shared>, log: &Log) -> anyhow::Result<Self> {
+        let route = route(&config.proxy)?;
+        let sets: Arc<[Arc<str>]> = shared.keeper.ring().sets().iter().map(|set| Arc::clone(&set.name)).collect();
+        let style =
+            Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
+        let mut inboxes = Vec::new();
+        let mut workers = Vec::new();
+        for number in 0..config.proxy.workers {
+            let (inbox, receiver) = mpsc::channel(INBOX);
+            let counters = Arc::new(Shard::new(sets.len()));
+            let shutting_down = Arc::new(AtomicBool::new(false));
+            let recorder = Recorder {
+                sets: Arc::clone(&sets),
+                counters: Arc::clone(&counters),
+                lane: log.lane(number),
+                style,
+                keeper: Arc::clone(&shared.keeper),
+                shutting_down: Arc::clone(&shutting_down),
+            };
+            let pulse = Pulse::new();
+            let pool = Pool::new(route.clone(), config.proxy.limits, pulse.clone());
+            let parts = Parts {
+                pool,
+                counters,
+                pulse,
+                witness: Arc::new(recorder),
+                inbox,
+                shutting_down,
+                seed: random_number()?,
+            };
+            workers.push(Arc::new(Worker::new(Arc::clone(shared), parts)));
+            inboxes.push(receiver);
+        }
+        Ok(Self { workers: workers.into(), inboxes, sets })
+    }
+
+    fn sources(&self, shared: &Arc<Shared>, log: LogCounts) -> Sources {
+        let shards = self.workers.iter().map(|worker| Arc::clone(&worker.counters)).collect();
+        Sources { shards, sets: Arc::clone(&self.sets), shared: Arc::clone(shared), log }
+    }
+
+    fn start(
+        self,
+        listener: &std::net::TcpListener,
+        stage: &watch::Receiver<Stage>,
+    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let start = |(number, inbox)| {
+            let (workers, stage, listener) = (Arc::clone(&self.workers), stage.clone(), listener.try_clone()?);
+            let worker = Arc::clone(&workers[number]);
+            let run = async move || match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => server::run(worker, workers, listener, inbox, stage).await,
+                Err(error) => tracing::error!(%error, "a worker cannot listen"),
+            };
+            Ok(tasks::run(format!("worker-{number}"), run)?)
+        };
+        self.inboxes.into_iter().enumerate().map(start).collect()
+    }
+}
+
+/// What runs beside the workers: the admin listener, and the state's upkeep.
+struct Control {
+    admin: Option<Admin>,
+    keeper: Arc<Keeper>,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Control {
+    async fn run(self) {
+        let upkeep = tokio::spawn(keep_state(self.keeper));
+        let mut stage = self.stage;
+        match self.admin {
+            Some(admin) => admin.run().await,
+            None => drop(stage.wait_for(|stage| *stage == Stage::Ended).await),
+        }
+        upkeep.abort();
+    }
+}
+
+/// What was learned is written soon; that the keys are still the same, now and then.
+async fn keep_state(keeper: Arc<Keeper>) {
+    let mut ticks = tokio::time::interval(SAVE_LEARNED);
+    for tick in 1_u32.. {
+        ticks.tick().await;
+        save(&keeper, tick % LOOK_AGAIN == 0);
+    }
+}
+
+fn save(keeper: &Keeper, look_again: bool) {
+    if let Err(error) = keeper.save(look_again) {
+        tracing::error!(event = "state", error = &error as &dyn std::error::Error, "the state cannot be written");
+    }
+}
+
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListener> {
+    server::listen(address).with_context(|| {
+        format!("cannot listen on {address} ({setting}); is another keyward, or another program, there already?")
+    })
+}
+
+fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
+    let tls = match proxy.upstream.scheme {
+        Scheme::Http => None,
+        Scheme::Https => Some(upstream::tls(&proxy.upstream, proxy.upstream_ca.as_deref()).context("proxy.upstream")?),
+    };
+    Ok(Route { origin: proxy.upstream.clone(), tls })
+}
+
+fn random_number() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| anyhow::anyhow!("the system gives no random bytes"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// A line for each set: what it is checked by.
+fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
+    let ring = keeper.ring();
+    let describe = |(set, index): (&crate::keys::SetSettings, _)| {
+        let Some(source) = &set.current else {
+            return format!("{}: no key declared, learns the current one from what upstream accepts", set.name);
+        };
+        match ring.current(index) {
+            Some(names) => {
+                let hint = names.hint.map_or_else(String::new, |hint| format!("{hint} "));
+                format!("{}: current key {hint}({}) from {source}", set.name, names.fingerprint)
+            }
+            None => format!("{}: current key NOT KNOWN, its {source} gave none", set.name),
+        }
+    };
+    settings.sets.iter().zip(ring.indexes()).map(describe).collect()
+}
+
+fn say_welcome(welcome: &Welcome<'_>, config: &Config, log: &Log) {
+    match config.log.resolved_format() {
+        Format::Human => log.lane(config.proxy.workers).append(Rank::Trouble, |buffer| {
+            buffer.extend_from_slice(welcome.text().as_bytes());
+        }),
+        Format::Json => {
+            let origin = welcome::origin(welcome.listen);
+            tracing::info!(
+                event = "listening",
+                address = %welcome.listen,
+                admin = welcome.admin.map(tracing::field::display),
+                upstream = welcome.upstream,
+                policy = welcome.policy,
+                keys = welcome.sets.join("; "),
+                state = welcome.state,
+                base_url = welcome::base_url(&origin),
+                tag_header = welcome::TAG,
+                tagging_base_url = welcome::tagging_base_url(&origin),
+                organization = welcome::organization(),
+                "keyward {} listens on {origin} for {}",
+                env!("CARGO_PKG_VERSION"),
+                welcome.upstream,
+            );
+        }
+    }
+}
+
+/// How many clients may be on their way from one worker to another.
+const INBOX: usize = 1024;
+
+/// How soon what was learned is written.
+const SAVE_LEARNED: Duration = Duration::from_secs(2);
+
+/// Every how many times the state is written even if nothing changed: every minute. The time since is how closely a
+/// rotation that happens while keyward is down can be dated.
+const LOOK_AGAIN: u32 = 30;
+
+/// How often a stopping keyward looks whether its workers are done.
+const LOOK_FOR_THE_END: Duration = Duration::from_millis(10);
+
+/// How long the log may take for its last lines.
+const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -1,0 +1,163 @@
+//! The command line: what may be said there, and how the process ends.
+
+mod serve;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::serve::ServeArguments;
+use crate::config::{Config, Environment};
+
+/// The arguments of the process. The texts for users stand in attributes: they are no Markdown.
+#[derive(Debug, Parser)]
+#[command(version, about = ABOUT, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Example: keyward serve --listen 0.0.0.0:8080")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(ServeArguments),
+}
+
+/// Does what the process's arguments ask for. `serve` is the service itself: it returns when keyward has stopped.
+///
+/// Ends with 0 if all went well, 1 where keyward could not do it and 2 where the command line makes no sense.
+pub fn run(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
+    run_with(std::env::args_os(), &Environment::of_process(), serve)
+}
+
+fn run_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+    serve: impl FnOnce(Config) -> anyhow::Result<()>,
+) -> ExitCode {
+    let command = match Cli::try_parse_from(arguments) {
+        Ok(Cli { command }) => command,
+        Err(answer) => return print_answer(&answer),
+    };
+    let done = match command {
+        Command::Serve(arguments) => arguments.into_config(environment).map_err(anyhow::Error::new).and_then(serve),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version are answers as well: clap knows which of them is an error, and where it belongs.
+fn print_answer(answer: &clap::Error) -> ExitCode {
+    // Whoever closed our output does not want to know.
+    let _ = answer.print();
+    u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn complain(text: fmt::Arguments<'_>) {
+    // Nobody is left to be told that nobody reads this.
+    let _ = writeln!(io::stderr(), "keyward: {text}");
+}
+
+const ABOUT: &str =
+    "Judges the key of every request from n8n to the OpenAI API, and says which workflow and node sent it";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_says_what_keyward_is() {
+        insta::assert_snapshot!(answer(&["--help"]), @r"
+        Judges the key of every request from n8n to the OpenAI API, and says which workflow and node sent it
+
+        Usage: keyward <COMMAND>
+
+        Commands:
+          serve  Stand between n8n and the OpenAI API until stopped
+          help   Print this message or the help of the given subcommand(s)
+
+        Options:
+          -h, --help     Print help
+          -V, --version  Print version
+
+        Example: keyward serve --listen 0.0.0.0:8080
+        ");
+    }
+
+    #[test]
+    fn help_of_serve_says_what_can_be_set() {
+        insta::assert_snapshot!(answer(&["serve", "--help"]), @r"
+        Stand between n8n and the OpenAI API until stopped
+
+        Usage: keyward serve [OPTIONS]
+
+        Options:
+              --config <FILE>          Read settings from this file (or from the one that KEYWARD_CONFIG
+                                       names)
+              --listen <ADDRESS:PORT>  Listen here for n8n [default: 127.0.0.1:8080]
+              --upstream <URL>         Send requests there [default: https://api.openai.com]
+              --log <FORMAT>           Write the log for people or for programs [default: human on a
+                                       terminal, otherwise json] [possible values: human, json]
+          -h, --help                   Print help
+
+        Without any setting, keyward forwards every request as it came and learns which key is current.
+        If OPENAI_API_KEY is set, that key is the current one.
+
+        Every setting can also come from the environment: `listen` in the table [proxy] is
+        KEYWARD_PROXY_LISTEN. The command line overrides the environment, which overrides the file.
+
+        Example: keyward serve --config /etc/keyward/keyward.toml --log json
+        ");
+    }
+
+    #[test]
+    fn version_is_the_crates() {
+        assert_eq!(answer(&["--version"]), format!("keyward {}\n", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn the_exit_code_says_whose_fault_it_was() {
+        #[track_caller]
+        fn check(arguments: &[&str], expected: u8) {
+            let environment = Environment::default().with_state_folder("/state").with("KEYWARD_LOG_LEVEL", "error");
+            let arguments = ["keyward"].iter().chain(arguments).map(OsString::from);
+            let code = run_with(arguments, &environment, |config| match config.proxy.listen.port() {
+                7 => Err(anyhow::anyhow!("the address is in use")),
+                _ => Ok(()),
+            });
+            assert_eq!(code, ExitCode::from(expected));
+        }
+        check(&["serve"], 0);
+        check(&["--version"], 0);
+        check(&["serve", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--log", "json"], 0);
+        check(&["serve", "--listen", "127.0.0.1:7"], 1);
+        check(&["serve", "--listen", "nowhere"], 1);
+        check(&["serve", "--config", "/nowhere/keyward.toml"], 1);
+        check(&["serve", "--log", "loud"], 2);
+        check(&["serve", "--what"], 2);
+        check(&["dance"], 2);
+        check(&[], 2);
+    }
+
+    /// What clap prints instead of running a command, as on a terminal of 100 columns.
+    fn answer(arguments: &[&str]) -> String {
+        let arguments = ["keyward"].iter().chain(arguments);
+        let command = Cli::command().term_width(100);
+        command.try_get_matches_from(arguments).expect_err("an answer").to_string()
+    }
+}

@@ -1,0 +1,163 @@
+//! All settings: read from the file, the environment and the command line, and either valid as a whole or refused with
+//! every problem at once.
+//!
+//! Later overrides earlier: default, file, `KEYWARD_…`, command line. What is wrong is told wherever it stands, also
+//! where something later overrides it.
+
+mod env;
+mod known;
+mod parse;
+mod problem;
+mod raw;
+mod sets;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use self::env::Environment;
+pub use self::known::{SETTINGS, Setting};
+pub use self::problem::{Place, Problem, Problems};
+
+use self::known::Reading;
+use self::raw::{Given, Value};
+use self::sets::Sets;
+use crate::keys::source::Source;
+use crate::keys::{self, state};
+use crate::{admin, proxy, telemetry};
+
+/// The settings of every concern, all of them valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[proxy]`
+    pub proxy: proxy::Settings,
+    /// `[keys.<set>]`
+    pub keys: keys::Settings,
+    /// `[log]`
+    pub log: telemetry::Settings,
+    /// `[admin]`
+    pub admin: admin::Settings,
+    /// `[state]`
+    pub state: state::Settings,
+}
+
+/// What the command line sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`, over `proxy.listen`.
+    pub listen: Option<String>,
+    /// `--upstream`, over `proxy.upstream`.
+    pub upstream: Option<String>,
+    /// `--log`, over `log.format`.
+    pub log: Option<String>,
+}
+
+impl Config {
+    /// Reads all that is set. `file` is what the command line names; otherwise `KEYWARD_CONFIG` may name one.
+    pub fn load(file: Option<&Path>, environment: &Environment, overrides: Overrides) -> Result<Self, Problems> {
+        let read = |problems: &mut Problems| match config_file(file, environment) {
+            Some((path, place)) => read_file(&path, place, problems),
+            None => Some(Vec::new()),
+        };
+        Self::assemble(read, environment, overrides)
+    }
+
+    /// Puts all sources together. `read_file` gives nothing where the file is not known as a whole.
+    fn assemble(
+        read_file: impl FnOnce(&mut Problems) -> Option<Vec<Given>>,
+        environment: &Environment,
+        overrides: Overrides,
+    ) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let of_file = read_file(&mut problems);
+        let whole = of_file.is_some();
+        let of_file = of_file.unwrap_or_default();
+        let of_environment = env::read(environment, &of_file, &mut problems);
+        let given = of_file.into_iter().chain(of_environment).chain(overrides.into_given());
+
+        let mut config = Self::unset(environment);
+        let mut sets = Sets::default();
+        given.for_each(|given| config.apply(given, &mut sets, &mut problems));
+        if whole {
+            // With half a file, fields may seem to be missing that stand in the other half.
+            sets.check(&mut problems);
+            config.check(&mut problems);
+        }
+        let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
+        config.keys = sets.into_settings(fallback);
+        if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
+    }
+
+    /// The defaults. The state's folder stays empty where the platform has none, which [`Config::check`] refuses.
+    fn unset(environment: &Environment) -> Self {
+        let dir = environment.state_folder().map_or_else(PathBuf::new, |folder| folder.join("keyward"));
+        Self {
+            proxy: proxy::Settings::default(),
+            keys: keys::Settings { sets: Vec::new() },
+            log: telemetry::Settings::default(),
+            admin: admin::Settings::default(),
+            state: state::Settings { dir },
+        }
+    }
+
+    fn apply(&mut self, given: Given, sets: &mut Sets, problems: &mut Problems) {
+        match given.value {
+            Value::OfSet(name, value) => sets.apply(&name, value, given.place, problems),
+            Value::Text(setting, text) => {
+                let Reading::Value(read) = setting.reading else { return };
+                if let Err(unfit) = read(self, &text) {
+                    problems.push(Problem::misfit(given.place, setting.key, unfit, setting.allowed).quoting(&text));
+                }
+            }
+        }
+    }
+
+    /// What no value can show alone.
+    fn check(&self, problems: &mut Problems) {
+        if self.state.dir.as_os_str().is_empty() && !problems.iter().any(|problem| problem.key == STATE_DIR) {
+            let text = "This user has no home, so there is no folder to choose: set it, or KEYWARD_STATE_DIR.";
+            problems.push(Problem::new(Place::Nowhere, STATE_DIR, text));
+        }
+    }
+}
+
+impl Overrides {
+    fn into_given(self) -> impl Iterator<Item = Given> {
+        let options = [
+            ("--listen", "proxy", "listen", self.listen),
+            ("--upstream", "proxy", "upstream", self.upstream),
+            ("--log", "log", "format", self.log),
+        ];
+        options.into_iter().filter_map(|(option, table, name, text)| {
+            let value = Value::Text(known::find(table, name)?, text?);
+            Some(Given { place: Place::CommandLine(option), value })
+        })
+    }
+}
+
+fn config_file(file: Option<&Path>, environment: &Environment) -> Option<(PathBuf, Place)> {
+    let named = file.map(|path| (path.to_owned(), Place::CommandLine("--config")));
+    named.or_else(|| {
+        let path = environment.value(known::CONFIG_VARIABLE)?;
+        Some((path.into(), Place::Environment(known::CONFIG_VARIABLE.into())))
+    })
+}
+
+fn read_file(path: &Path, place: Place, problems: &mut Problems) -> Option<Vec<Given>> {
+    let shown = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => raw::read(&shown, &text, problems),
+        Err(error) => {
+            let text = format!("The file cannot be read: {error}.");
+            problems.push(Problem::new(place, "config file", text).quoting(&shown));
+            None
+        }
+    }
+}
+
+/// Where every `OpenAI` client looks for its key; keyward does too, where no key set `default` is declared.
+const OPENAI_VARIABLE: &str = "OPENAI_API_KEY";
+
+const STATE_DIR: &str = "state.dir";

@@ -1,0 +1,251 @@
+//! The environment: what of it keyward looks at, and which settings its `KEYWARD_…` variables give.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+use super::known::{
+    self, CONFIG_VARIABLE, Reading, Role, SET_SUFFIXES, SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable,
+};
+use super::parse::{self, Unfit};
+use super::problem::{Place, Problem, Problems, nearest};
+use super::raw::{Given, SetValue, Value};
+use super::sets::field_key;
+use crate::keys::source::Source;
+
+/// The process's surroundings, handed in as a plain map so that a test can choose them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    state_folder: Option<PathBuf>,
+}
+
+impl Environment {
+    /// This process's own.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        Self {
+            variables: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
+            state_folder: platform_state_folder(),
+        }
+    }
+
+    /// With a variable set.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With a folder where programs keep their state.
+    #[must_use]
+    pub fn with_state_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.state_folder = Some(folder.into());
+        self
+    }
+
+    /// What a variable holds. An empty one counts as not set: that is what container tools pass for "nothing".
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The folder where programs of this user keep their state, if there is one.
+    #[must_use]
+    pub fn state_folder(&self) -> Option<&Path> {
+        self.state_folder.as_deref()
+    }
+}
+
+/// Shows names alone: a variable may hold a key.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("variables", &self.variables.keys())
+            .field("state_folder", &self.state_folder)
+            .finish()
+    }
+}
+
+/// Reads the `KEYWARD_…` variables. `file` is what the config file gave: its sets are found by their names, and the
+/// variables that it names as the place of a key are no settings.
+pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Problems) -> Vec<Given> {
+    let mut reader = Reader { set_names: set_names(file), set_sources: BTreeMap::new(), problems, given: Vec::new() };
+    let key_holders = key_holders(environment, file);
+    for name in environment.variables.keys() {
+        if !name.starts_with(known::VARIABLE_PREFIX) || name == CONFIG_VARIABLE || key_holders.contains(name.as_str()) {
+            continue;
+        }
+        reader.read_variable(name, environment.value(name));
+    }
+    reader.give_sources();
+    reader.given
+}
+
+struct Reader<'a> {
+    /// Names of the sets in the file by how they look in the environment. More than one may look alike.
+    set_names: BTreeMap<String, Vec<&'a str>>,
+    /// A key may stand in a file or in a variable, so two settings speak of the same thing.
+    set_sources: BTreeMap<(Box<str>, Role), Vec<Found>>,
+    problems: &'a mut Problems,
+    given: Vec<Given>,
+}
+
+/// The places of keys that one variable names.
+type Found = (Place, Vec<Source>);
+
+impl Reader<'_> {
+    fn read_variable(&mut self, name: &str, value: Option<&str>) {
+        let mut plain = SETTINGS.iter().filter(|setting| matches!(setting.reading, Reading::Value(_)));
+        if let Some(setting) = plain.find(|setting| setting.variables().iter().any(|variable| variable == name)) {
+            let given = value.map(|text| Given { place: place(name), value: Value::Text(setting, text.to_owned()) });
+            self.given.extend(given);
+        } else if let Some((set, variable)) = split_set_variable(name) {
+            self.read_set_variable(name, set, variable, value);
+        } else {
+            self.report_unknown(name);
+        }
+    }
+
+    fn read_set_variable(&mut self, name: &str, set: &str, variable: SetVariable, value: Option<&str>) {
+        let set = match self.set_name(set) {
+            Ok(set) => set,
+            Err(text) => return self.problems.push(Problem::new(place(name), known::KEYS, text)),
+        };
+        let Some(text) = value else { return };
+        let (role, sources) = match variable {
+            SetVariable::Files(role) => (role, sources(role, text, parse::file_source)),
+            SetVariable::Envs(role) => (role, sources(role, text, parse::env_source)),
+            SetVariable::Grace => {
+                let value = Value::OfSet(set, SetValue::Grace(text.to_owned()));
+                return self.given.push(Given { place: place(name), value });
+            }
+        };
+        match sources {
+            Ok(sources) => self.set_sources.entry((set, role)).or_default().push((place(name), sources)),
+            Err(unfit) => {
+                let key = field_key(&set, SetField::Keys(role));
+                self.problems.push(Problem::misfit(place(name), key, unfit, variable.allowed()));
+            }
+        }
+    }
+
+    /// What the file calls the set, or the name in lower case where the file has no such set.
+    fn set_name(&self, in_environment: &str) -> Result<Box<str>, String> {
+        match self.set_names.get(in_environment).map(Vec::as_slice) {
+            Some([name]) => Ok((*name).into()),
+            Some(names) => Err(format!("This means each of the key sets {}: rename one.", names.join(", "))),
+            None => {
+                let name = in_environment.to_ascii_lowercase();
+                if parse::is_set_name(&name) && in_environment == in_environment.to_ascii_uppercase() {
+                    Ok(name.into())
+                } else {
+                    Err("The name of a key set has up to 32 of A-Z, 0-9 and _ here, the first a letter or digit."
+                        .to_owned())
+                }
+            }
+        }
+    }
+
+    fn give_sources(&mut self) {
+        for ((set, role), found) in std::mem::take(&mut self.set_sources) {
+            let (places, sources): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            let mut sources = sources.into_iter().flatten();
+            let value = match (role, sources.next(), sources.next()) {
+                (Role::Current, Some(source), None) => SetValue::Current(source),
+                (Role::Next, Some(source), None) => SetValue::Next(source),
+                (Role::Previous, first, second) => {
+                    SetValue::Previous(first.into_iter().chain(second).chain(sources).collect())
+                }
+                (Role::Current | Role::Next, _, _) => {
+                    self.report_two(&field_key(&set, SetField::Keys(role)), places);
+                    continue;
+                }
+            };
+            let place = places.into_iter().next();
+            self.given.extend(place.map(|place| Given { place, value: Value::OfSet(set, value) }));
+        }
+    }
+
+    fn report_two(&mut self, key: &str, places: Vec<Place>) {
+        let text = "Name one place: either the file or the environment variable.";
+        for place in places {
+            self.problems.push(Problem::new(place, key, text));
+        }
+    }
+
+    fn report_unknown(&mut self, name: &str) {
+        let plain = SETTINGS.iter().filter(|setting| matches!(setting.reading, Reading::Value(_)));
+        let mut known: Vec<_> = plain.flat_map(known::Setting::variables).collect();
+        for set in self.set_names.keys().map(String::as_str).chain(["DEFAULT"]).chain(possible_sets(name)) {
+            known.extend(SET_SUFFIXES.iter().map(|(suffix, _)| format!("{SET_VARIABLE_PREFIX}{set}{suffix}")));
+        }
+        let text = match nearest(name, known.iter().map(String::as_str).chain([CONFIG_VARIABLE])) {
+            Some(near) => format!("There is no such setting: did you mean `{near}`?"),
+            None => "There is no such setting, and no name is near: config/reference.toml lists all.".to_owned(),
+        };
+        self.problems.push(Problem::new(place(name), "unknown variable", text));
+    }
+}
+
+/// What may have been meant as the name of a set: whatever ends before a `_`.
+fn possible_sets(variable: &str) -> impl Iterator<Item = &str> {
+    let rest = variable.strip_prefix(SET_VARIABLE_PREFIX).unwrap_or("");
+    rest.match_indices('_').map(|(end, _)| &rest[..end]).filter(|set| !set.is_empty())
+}
+
+fn place(variable: &str) -> Place {
+    Place::Environment(variable.into())
+}
+
+/// One place of a key, or for previous keys a list with commas.
+fn sources(role: Role, text: &str, parse: fn(&str) -> Result<Source, Unfit>) -> Result<Vec<Source>, Unfit> {
+    match role {
+        Role::Current | Role::Next => parse(text).map(|source| vec![source]),
+        Role::Previous => text.split(',').map(str::trim).map(parse).collect(),
+    }
+}
+
+/// `KEYWARD_KEYS_TEAM_A_NEXT_FILE` into `TEAM_A` and what the rest means.
+fn split_set_variable(name: &str) -> Option<(&str, SetVariable)> {
+    let rest = name.strip_prefix(SET_VARIABLE_PREFIX)?;
+    SET_SUFFIXES.iter().find_map(|(suffix, variable)| Some((rest.strip_suffix(suffix)?, *variable)))
+}
+
+fn set_names(file: &[Given]) -> BTreeMap<String, Vec<&str>> {
+    let mut names: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for given in file {
+        if let Value::OfSet(set, SetValue::Declared) = &given.value {
+            names.entry(set.to_ascii_uppercase().replace('-', "_")).or_default().push(set);
+        }
+    }
+    names
+}
+
+/// The variables that hold keys, by the file and by the environment itself.
+fn key_holders<'a>(environment: &'a Environment, file: &'a [Given]) -> BTreeSet<&'a str> {
+    let of_file = file.iter().flat_map(|given| match &given.value {
+        Value::OfSet(_, value) => value.sources(),
+        Value::Text(..) => &[],
+    });
+    let of_file = of_file.filter_map(|source| match source {
+        Source::Env(name) => Some(&**name),
+        Source::File(_) => None,
+    });
+    let of_environment = environment.variables.iter().filter_map(|(name, value)| match split_set_variable(name)? {
+        (_, SetVariable::Envs(_)) => Some(value.split(',').map(str::trim)),
+        (_, SetVariable::Files(_) | SetVariable::Grace) => None,
+    });
+    of_file.chain(of_environment.flatten()).collect()
+}
+
+/// `$XDG_STATE_HOME` or `~/.local/state` (XDG Base Directory Specification), the local application data on Windows.
+fn platform_state_folder() -> Option<PathBuf> {
+    let folders = etcetera::choose_base_strategy().ok()?;
+    let folder = folders.state_dir().unwrap_or_else(|| folders.data_dir());
+    // Without a home there may still be an empty one, which would make the folder relative to anything.
+    folder.is_absolute().then_some(folder)
+}

@@ -1,0 +1,341 @@
+//! Pure. The one table of all settings: reading, environment names and `config/reference.toml` are held to it.
+
+use super::Config;
+use super::parse::{self, Unfit};
+
+/// Every setting, in the order of `config/reference.toml`.
+pub static SETTINGS: [Setting; 21] = [
+    Setting {
+        key: "proxy.listen",
+        default: Some("\"127.0.0.1:8080\""),
+        sentence: "Where n8n connects.",
+        allowed: ADDRESS,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.listen, parse::address(text))),
+    },
+    Setting {
+        key: "proxy.upstream",
+        default: Some("\"https://api.openai.com\""),
+        sentence: "Where requests go: scheme, host and perhaps a port, without the /v1.",
+        allowed: "an origin, such as https://api.openai.com or http://127.0.0.1:9000",
+        reading: Reading::Value(|config, text| put(&mut config.proxy.upstream, parse::upstream(text))),
+    },
+    Setting {
+        key: "proxy.upstream_ca",
+        default: None,
+        sentence: "A PEM file with the only certificates that may vouch for upstream.",
+        allowed: PATH_OF_FILE,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.upstream_ca, parse::path(text).map(Some))),
+    },
+    Setting {
+        key: "proxy.workers",
+        default: Some("0"),
+        sentence: "How many workers serve; 0 means one for each core that the cgroup allows.",
+        allowed: "a whole number from 0 to 256",
+        reading: Reading::Value(|config, text| put(&mut config.proxy.workers, parse::workers(text))),
+    },
+    Setting {
+        key: "proxy.connect_timeout",
+        default: Some("\"10s\""),
+        sentence: "How long connecting to upstream may take, TLS included.",
+        allowed: TIMEOUT,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.connect_timeout, parse::timeout(text))),
+    },
+    Setting {
+        key: "proxy.answer_timeout",
+        default: Some("\"2h\""),
+        sentence: "How long upstream may be silent before its answer begins.",
+        allowed: TIMEOUT,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.answer_timeout, parse::timeout(text))),
+    },
+    Setting {
+        key: "proxy.idle_timeout",
+        default: Some("\"2h\""),
+        sentence: "How long a body may be silent between two chunks, in either direction.",
+        allowed: TIMEOUT,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.idle_timeout, parse::timeout(text))),
+    },
+    Setting {
+        key: "proxy.client_idle_timeout",
+        default: Some("\"75s\""),
+        sentence: "How long a kept-alive client may wait before its next request, and how long a request's head may take.",
+        allowed: TIMEOUT,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.client_idle_timeout, parse::timeout(text))),
+    },
+    Setting {
+        key: "proxy.pool_idle_timeout",
+        default: Some("\"50s\""),
+        sentence: "How long an unused connection to upstream is kept: less long than upstream itself keeps it.",
+        allowed: TIMEOUT,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.pool_idle_timeout, parse::timeout(text))),
+    },
+    Setting {
+        key: "proxy.drain_timeout",
+        default: Some("\"30s\""),
+        sentence: "How long exchanges may go on after the signal to stop.",
+        allowed: SPAN,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.drain_timeout, parse::span(text))),
+    },
+    Setting {
+        key: "proxy.max_head",
+        default: Some("\"64KiB\""),
+        sentence: "How large the head of a request or of an answer may be.",
+        allowed: "a size from 8KiB to 1MiB, such as 64KiB or 65536",
+        reading: Reading::Value(|config, text| {
+            put(&mut config.proxy.limits.max_head, parse::size(text, &(8 << 10..=1 << 20)))
+        }),
+    },
+    Setting {
+        key: "proxy.max_connections",
+        default: Some("10000"),
+        sentence: "How many clients may be connected at a time.",
+        allowed: "a whole number, 1 or more",
+        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.max_connections, parse::count(text))),
+    },
+    Setting {
+        key: "keys.<set>.current",
+        default: None,
+        sentence: "Where the set's current key stands.",
+        allowed: SOURCE,
+        reading: Reading::OfSet(SetField::Keys(Role::Current)),
+    },
+    Setting {
+        key: "keys.<set>.next",
+        default: None,
+        sentence: "Where the announced next key stands, once a rotation has begun.",
+        allowed: SOURCE,
+        reading: Reading::OfSet(SetField::Keys(Role::Next)),
+    },
+    Setting {
+        key: "keys.<set>.previous",
+        default: Some("[]"),
+        sentence: "Where the keys stand that were current before.",
+        allowed: SOURCES,
+        reading: Reading::OfSet(SetField::Keys(Role::Previous)),
+    },
+    Setting {
+        key: "keys.<set>.grace",
+        default: Some("\"0s\""),
+        sentence: "How long a previous key stays good after it was replaced; 0s means not at all.",
+        allowed: SPAN,
+        reading: Reading::OfSet(SetField::Grace),
+    },
+    Setting {
+        key: "log.format",
+        default: None,
+        sentence: "How log lines look: human for people, json for programs.",
+        allowed: "human or json",
+        reading: Reading::Value(|config, text| put(&mut config.log.format, parse::fit(text).map(Some))),
+    },
+    Setting {
+        key: "log.level",
+        default: Some("\"info\""),
+        sentence: "The least important level that is written.",
+        allowed: "error, warn, info, debug or trace",
+        reading: Reading::Value(|config, text| put(&mut config.log.level, parse::fit(text))),
+    },
+    Setting {
+        key: "log.file",
+        default: None,
+        sentence: "The file that the log goes to, which SIGHUP opens again.",
+        allowed: PATH_OF_FILE,
+        reading: Reading::Value(|config, text| put(&mut config.log.file, parse::path(text).map(Some))),
+    },
+    Setting {
+        key: "admin.listen",
+        default: Some("\"127.0.0.1:8081\""),
+        sentence: "Where /healthz, /readyz and /metrics are served, or off.",
+        allowed: "an IP address and a port, such as 127.0.0.1:8081, or off",
+        reading: Reading::Value(|config, text| put(&mut config.admin.listen, parse::address_or_off(text))),
+    },
+    Setting {
+        key: "state.dir",
+        default: None,
+        sentence: "The folder that keeps the fingerprint key and the fingerprints of each set's keys, never a key.",
+        allowed: "the path of a folder",
+        reading: Reading::Value(|config, text| put(&mut config.state.dir, parse::path(text))),
+    },
+];
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its table and name: `proxy.listen`. `<set>` stands for the name of any key set.
+    pub key: &'static str,
+    /// What holds where nothing is set, as it would stand in the file; nothing where the code decides.
+    pub default: Option<&'static str>,
+    /// What it is, in one sentence.
+    pub sentence: &'static str,
+    /// What it may be, as it follows "Allowed: ".
+    pub allowed: &'static str,
+    pub(super) reading: Reading,
+}
+
+impl Setting {
+    /// The table in the file: `proxy` of `proxy.listen`.
+    #[must_use]
+    pub fn table(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// The name inside its table: `listen` of `proxy.listen`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
+    }
+
+    /// The environment variables that set it: `KEYWARD_PROXY_LISTEN`. A key has one for each place where it may stand.
+    #[must_use]
+    pub fn variables(&self) -> Vec<String> {
+        match self.reading {
+            Reading::Value(_) => vec![format!("{VARIABLE_PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())],
+            Reading::OfSet(field) => set_variables(field, "<SET>").collect(),
+        }
+    }
+}
+
+/// How a setting is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    /// From one text, which goes to its place in the configuration.
+    Value(fn(&mut Config, &str) -> Result<(), Unfit>),
+    /// As part of a key set, of which there may be many.
+    OfSet(SetField),
+}
+
+/// What a key set has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SetField {
+    /// The places of its keys in that role.
+    Keys(Role),
+    /// How long a previous key stays good.
+    Grace,
+}
+
+impl SetField {
+    /// Its name in the set's table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Keys(Role::Current) => "current",
+            Self::Keys(Role::Next) => "next",
+            Self::Keys(Role::Previous) => "previous",
+            Self::Grace => "grace",
+        }
+    }
+}
+
+/// What a key is to its set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// The one current key.
+    Current,
+    /// The one that comes next.
+    Next,
+    /// Any of those before.
+    Previous,
+}
+
+/// What the text of a set's variable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SetVariable {
+    /// Files with keys in them.
+    Files(Role),
+    /// Variables with keys in them.
+    Envs(Role),
+    /// A span.
+    Grace,
+}
+
+impl SetVariable {
+    /// What it may be, as it follows "Allowed: ".
+    pub(super) const fn allowed(self) -> &'static str {
+        match self {
+            Self::Files(Role::Current | Role::Next) => PATH_OF_FILE,
+            Self::Files(Role::Previous) => "paths of files, with commas between them",
+            Self::Envs(Role::Current | Role::Next) => "the name of an environment variable",
+            Self::Envs(Role::Previous) => "names of environment variables, with commas between them",
+            Self::Grace => SPAN,
+        }
+    }
+
+    const fn field(self) -> SetField {
+        match self {
+            Self::Files(role) | Self::Envs(role) => SetField::Keys(role),
+            Self::Grace => SetField::Grace,
+        }
+    }
+}
+
+/// The setting of that name in that table.
+pub(super) fn find(table: &str, name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.table() == table && setting.name() == name)
+}
+
+/// The variables that set a field of the set whose name in the environment is `set`.
+pub(super) fn set_variables(field: SetField, set: &str) -> impl Iterator<Item = String> {
+    SET_SUFFIXES
+        .iter()
+        .filter(move |(_, variable)| variable.field() == field)
+        .map(move |(suffix, _)| format!("{SET_VARIABLE_PREFIX}{set}{suffix}"))
+}
+
+/// The table of all sets.
+pub(super) const KEYS: &str = "keys";
+
+/// The table of any one set.
+pub(super) const ANY_SET: &str = "keys.<set>";
+
+pub(super) const VARIABLE_PREFIX: &str = "KEYWARD_";
+
+pub(super) const SET_VARIABLE_PREFIX: &str = "KEYWARD_KEYS_";
+
+/// Names the config file; the one variable that is no setting.
+pub(super) const CONFIG_VARIABLE: &str = "KEYWARD_CONFIG";
+
+/// How the variables of a set end, behind `KEYWARD_KEYS_<SET>`.
+pub(super) const SET_SUFFIXES: [(&str, SetVariable); 7] = [
+    ("_CURRENT_FILE", SetVariable::Files(Role::Current)),
+    ("_CURRENT_ENV", SetVariable::Envs(Role::Current)),
+    ("_NEXT_FILE", SetVariable::Files(Role::Next)),
+    ("_NEXT_ENV", SetVariable::Envs(Role::Next)),
+    ("_PREVIOUS_FILES", SetVariable::Files(Role::Previous)),
+    ("_PREVIOUS_ENVS", SetVariable::Envs(Role::Previous)),
+    ("_GRACE", SetVariable::Grace),
+];
+
+pub(super) const SPAN: &str = "a span from 0s to 3650d, such as 30s, 24h or 1h30m";
+
+fn put<T>(place: &mut T, parsed: Result<T, Unfit>) -> Result<(), Unfit> {
+    *place = parsed?;
+    Ok(())
+}
+
+const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080";
+const PATH_OF_FILE: &str = "the path of a file";
+const TIMEOUT: &str = "a span longer than 0s and up to 3650d, such as 250ms, 30s or 1h30m";
+const SOURCE: &str = "{ file = \"…\" } or { env = \"…\" }";
+const SOURCES: &str = "a list such as [{ file = \"…\" }, { env = \"…\" }]";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_stands_there_once_with_what_people_need_to_know() {
+        for setting in &SETTINGS {
+            assert!(std::ptr::eq(find(setting.table(), setting.name()).expect("itself"), setting), "{}", setting.key);
+            assert!(setting.sentence.ends_with('.') && !setting.allowed.ends_with('.'), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn variables_are_made_from_keys() {
+        #[track_caller]
+        fn check(table: &str, name: &str, expected: &[&str]) {
+            assert_eq!(find(table, name).expect("a setting").variables(), expected);
+        }
+        check("proxy", "connect_timeout", &["KEYWARD_PROXY_CONNECT_TIMEOUT"]);
+        check("state", "dir", &["KEYWARD_STATE_DIR"]);
+        check(ANY_SET, "grace", &["KEYWARD_KEYS_<SET>_GRACE"]);
+        check(ANY_SET, "previous", &["KEYWARD_KEYS_<SET>_PREVIOUS_FILES", "KEYWARD_KEYS_<SET>_PREVIOUS_ENVS"]);
+    }
+}

@@ -1,0 +1,280 @@
+//! Pure. From the text of a value to the value: what comes out of here can no longer be wrong.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::units;
+use crate::keys::source::Source;
+use crate::proxy::{self, Scheme, Upstream};
+
+/// Why a text is not a value of its setting. What is allowed stands beside the setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is none of what is allowed.
+    NotAllowed,
+    /// It is a known mistake, with a sentence of its own.
+    Because(&'static str),
+}
+
+/// An address to listen on.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Unfit> {
+    if text.starts_with("localhost:") {
+        return Err(Unfit::Because("A host name may stand for many addresses: write 127.0.0.1 for localhost."));
+    }
+    fit(text)
+}
+
+/// An address to listen on, or `off`.
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, Unfit> {
+    if text == "off" { Ok(None) } else { address(text).map(Some) }
+}
+
+/// An origin: scheme, host and perhaps a port (RFC 6454, 4). A slash behind it is an empty path and allowed.
+pub(super) fn upstream(text: &str) -> Result<Upstream, Unfit> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(Unfit::Because("It has no scheme."));
+    };
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return Err(Unfit::Because("keyward speaks http and https alone.")),
+    };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    refuse_user_information(authority)?;
+    refuse_tail(tail)?;
+    let (host, port) = split_port(authority)?;
+    Ok(Upstream { scheme, host: self::host(host)?, port: port.unwrap_or(scheme.default_port()) })
+}
+
+/// How many workers: 0 asks for one per core.
+pub(super) fn workers(text: &str) -> Result<usize, Unfit> {
+    match fit(text)? {
+        0 => Ok(proxy::Settings::workers_of_machine()),
+        asked @ 1..=proxy::Settings::MAX_WORKERS => Ok(asked),
+        _ => Err(Unfit::NotAllowed),
+    }
+}
+
+/// How many of something, at least one.
+pub(super) fn count(text: &str) -> Result<usize, Unfit> {
+    let count: u32 = fit(text)?;
+    usize::try_from(count).ok().filter(|count| *count > 0).ok_or(Unfit::NotAllowed)
+}
+
+/// A size within bounds.
+pub(super) fn size(text: &str, bounds: &RangeInclusive<usize>) -> Result<usize, Unfit> {
+    units::parse_size(text).filter(|size| bounds.contains(size)).ok_or(Unfit::NotAllowed)
+}
+
+/// A span that may be zero.
+pub(super) fn span(text: &str) -> Result<Duration, Unfit> {
+    units::parse_span(text).filter(|span| *span <= LONGEST_SPAN).ok_or(Unfit::NotAllowed)
+}
+
+/// A span that something may take. Zero would let nothing through: it is no way to say "never".
+pub(super) fn timeout(text: &str) -> Result<Duration, Unfit> {
+    span(text).and_then(|span| if span.is_zero() { Err(Unfit::NotAllowed) } else { Ok(span) })
+}
+
+/// The path of a file or folder; a relative one belongs to the folder that keyward is started in.
+pub(super) fn path(text: &str) -> Result<PathBuf, Unfit> {
+    if text.is_empty() || text.contains('\0') { Err(Unfit::NotAllowed) } else { Ok(PathBuf::from(text)) }
+}
+
+/// One of a type's own words.
+pub(super) fn fit<T: FromStr>(text: &str) -> Result<T, Unfit> {
+    text.parse().map_err(|_| Unfit::NotAllowed)
+}
+
+/// Whether a set may be called so: `[a-z0-9][a-z0-9_-]{0,31}`. A name travels in paths and tags.
+pub(super) fn is_set_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let mut bytes = text.bytes();
+    text.len() <= 32 && bytes.next().is_some_and(plain) && bytes.all(|byte| plain(byte) || matches!(byte, b'_' | b'-'))
+}
+
+/// The file that a key stands in. The sentence of a refusal never quotes the text, which may be the key.
+pub(super) fn file_source(text: &str) -> Result<Source, Unfit> {
+    if text.starts_with("sk-") && !text.contains(['/', '.']) {
+        return Err(Unfit::Because("This looks like a key, not like the path of a file that holds one."));
+    }
+    path(text).map(Source::File).map_err(|_| Unfit::Because("The path of the file is empty or has a NUL in it."))
+}
+
+/// The environment variable that a key stands in. The sentence of a refusal never quotes the text.
+pub(super) fn env_source(text: &str) -> Result<Source, Unfit> {
+    let letter = |c: char| c == '_' || c.is_ascii_alphabetic();
+    let good = text.starts_with(letter) && text.chars().all(|c| letter(c) || c.is_ascii_digit());
+    if good {
+        Ok(Source::Env(text.into()))
+    } else {
+        Err(Unfit::Because("A variable's name has letters, digits and _ and does not begin with a digit."))
+    }
+}
+
+fn refuse_user_information(authority: &str) -> Result<(), Unfit> {
+    if authority.contains('@') {
+        return Err(Unfit::Because("Leave out the user information before the @: keyward sends none."));
+    }
+    Ok(())
+}
+
+fn refuse_tail(tail: &str) -> Result<(), Unfit> {
+    match tail {
+        "" | "/" => Ok(()),
+        "/v1" | "/v1/" => Err(Unfit::Because(
+            "Leave out the /v1: keyward passes on the path of each request by itself, and n8n's requests begin with /v1.",
+        )),
+        _ => {
+            Err(Unfit::Because("Leave out what follows the host and port: keyward passes on each request's own path."))
+        }
+    }
+}
+
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), Unfit> {
+    let after_host = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let Some(colon) = authority[after_host..].find(':').map(|position| after_host + position) else {
+        return Ok((authority, None));
+    };
+    let port = &authority[colon + 1..];
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse::<u16>() {
+        Ok(port) if digits && port != 0 => Ok((&authority[..colon], Some(port))),
+        _ => Err(Unfit::Because("Its port is not a number from 1 to 65535.")),
+    }
+}
+
+/// A name or an address: the rules of DNS are left to DNS, and `_` to container networks, which have it in names.
+fn host(text: &str) -> Result<Box<str>, Unfit> {
+    const BAD: Unfit = Unfit::Because("Its host is neither a name nor an address.");
+    if let Some(inner) = text.strip_prefix('[') {
+        let inner = inner.strip_suffix(']').ok_or(BAD)?;
+        return inner.parse::<Ipv6Addr>().map(|address| address.to_string().into()).map_err(|_| BAD);
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let good = (1..=253).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with(['.', '-']);
+    if good { Ok(text.to_ascii_lowercase().into()) } else { Err(BAD) }
+}
+
+/// Ten years: so far away that no sum with a moment overflows.
+const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_an_origin() {
+        #[track_caller]
+        fn check(text: &str, expected: Option<&str>) {
+            assert_eq!(upstream(text).ok().map(|upstream| upstream.to_string()).as_deref(), expected, "{text}");
+        }
+        check("https://api.openai.com", Some("https://api.openai.com"));
+        check("https://api.openai.com/", Some("https://api.openai.com"));
+        check("HTTPS://API.OpenAI.com:443", Some("https://api.openai.com"));
+        check("http://127.0.0.1:9000", Some("http://127.0.0.1:9000"));
+        check("http://fake_upstream:80", Some("http://fake_upstream"));
+        check("http://[::1]:9000/", Some("http://[::1]:9000"));
+        check("http://[0:0:0:0:0:0:0:1]", Some("http://[::1]"));
+        for refused in [
+            "",
+            "api.openai.com",
+            "://api.openai.com",
+            "ftp://api.openai.com",
+            "https://",
+            "https:///v1",
+            "https://:443",
+            "https://user:canary@api.openai.com",
+            "https://@api.openai.com",
+            "https://api.openai.com/v1",
+            "https://api.openai.com/v1/",
+            "https://api.openai.com/other",
+            "https://api.openai.com//",
+            "https://api.openai.com?x",
+            "https://api.openai.com#x",
+            "https://api.openai.com\\v1",
+            "https://api.openai.com:",
+            "https://api.openai.com:0",
+            "https://api.openai.com:+443",
+            "https://api.openai.com:65536",
+            "https://api.openai.com:443:443",
+            "https://api openai.com",
+            "https://.openai.com",
+            "https://[::1",
+            "https://[::1]x",
+            "https://[::1%eth0]",
+            "https://::1",
+            "https://bücher.example",
+            " https://api.openai.com",
+        ] {
+            check(refused, None);
+        }
+    }
+
+    #[test]
+    fn a_set_name_is_short_and_plain() {
+        for good in ["default", "a", "7", "team-a_2", &"a".repeat(32)] {
+            assert!(is_set_name(good), "{good}");
+        }
+        for bad in ["", "-a", "_a", "Team", "a.b", "a b", "ü", &"a".repeat(33)] {
+            assert!(!is_set_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_where_its_place_should_stand_is_refused() {
+        assert_eq!(env_source("OPENAI_API_KEY"), Ok(Source::Env("OPENAI_API_KEY".into())));
+        assert_eq!(file_source("/run/secrets/key"), Ok(Source::File("/run/secrets/key".into())));
+        assert_eq!(file_source("sk-keys/now"), Ok(Source::File("sk-keys/now".into())));
+        for bad in ["", "1A", "A-B", "A=B", "sk-proj-canary"] {
+            assert!(env_source(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a\0b", "sk-proj-canary"] {
+            assert!(file_source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        assert_eq!(workers("0"), Ok(proxy::Settings::workers_of_machine()));
+        assert_eq!(workers("256"), Ok(256));
+        assert_eq!(workers("257"), Err(Unfit::NotAllowed));
+        assert_eq!(workers("-1"), Err(Unfit::NotAllowed));
+        assert_eq!(count("1"), Ok(1));
+        assert_eq!(count("0"), Err(Unfit::NotAllowed));
+        assert_eq!(timeout("0s"), Err(Unfit::NotAllowed));
+        assert_eq!(span("0s"), Ok(Duration::ZERO));
+        assert_eq!(span("3650d"), Ok(LONGEST_SPAN));
+        assert_eq!(span("3651d"), Err(Unfit::NotAllowed));
+        assert_eq!(size("8KiB", &(8192..=9000)), Ok(8192));
+        assert_eq!(size("8191", &(8192..=9000)), Err(Unfit::NotAllowed));
+    }
+
+    #[test]
+    fn an_address_has_a_port() {
+        assert_eq!(address_or_off("off"), Ok(None));
+        assert!(address_or_off("[::]:0").is_ok_and(|address| address.is_some()));
+        assert_eq!(address("8080"), Err(Unfit::NotAllowed));
+        assert_eq!(address(":8080"), Err(Unfit::NotAllowed));
+        assert!(matches!(address("localhost:8080"), Err(Unfit::Because(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn an_origin_reads_back_as_itself(text in "https?://([a-z0-9.]{1,9}|\\[::[0-9a-f]{1,4}\\])(:[0-9]{1,5})?/?") {
+            if let Ok(origin) = upstream(&text) {
+                prop_assert_eq!(upstream(&origin.to_string()), Ok(origin));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "(https?://)?\\PC{0,20}") {
+            let _ = (upstream(&text), address(&text), is_set_name(&text), env_source(&text), file_source(&text));
+        }
+    }
+}

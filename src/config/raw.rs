@@ -1,0 +1,267 @@
+//! Pure. The config file as it was written: which values it gives, where each stands, and what in it is no setting.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::known::{self, Reading, Role, SETTINGS, SetField, Setting};
+use super::parse::{self, Unfit};
+use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
+use super::sets::field_key;
+use crate::keys::source::Source;
+
+/// A value that somebody gave, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+/// What was given.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// The text of a setting, not yet parsed.
+    Text(&'static Setting, String),
+    /// Something of the key set of that name.
+    OfSet(Box<str>, SetValue),
+}
+
+/// What was given of a key set.
+#[derive(Clone, Debug)]
+pub(super) enum SetValue {
+    /// Its table is there, whatever may be in it.
+    Declared,
+    /// The place of its current key.
+    Current(Source),
+    /// The place of its next key.
+    Next(Source),
+    /// The places of its previous keys.
+    Previous(Vec<Source>),
+    /// The text of its grace, not yet parsed.
+    Grace(String),
+}
+
+impl SetValue {
+    /// Every place of a key in it.
+    pub(super) fn sources(&self) -> &[Source] {
+        match self {
+            Self::Current(source) | Self::Next(source) => std::slice::from_ref(source),
+            Self::Previous(sources) => sources,
+            Self::Declared | Self::Grace(_) => &[],
+        }
+    }
+}
+
+/// Reads a config file. A file with a syntax error gives nothing but its errors.
+pub(super) fn read(path: &str, text: &str, problems: &mut Problems) -> Option<Vec<Given>> {
+    let mut reader = Reader { path: path.into(), text, problems, given: Vec::new() };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        reader.report_syntax(&errors);
+        return None;
+    }
+    reader.read_document(document.get_ref());
+    Some(reader.given)
+}
+
+struct Reader<'a> {
+    path: Arc<str>,
+    text: &'a str,
+    problems: &'a mut Problems,
+    given: Vec<Given>,
+}
+
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+
+impl Reader<'_> {
+    fn read_document(&mut self, document: &DeTable<'_>) {
+        for (key, value) in document {
+            let name = key.get_ref().as_ref();
+            match value.get_ref().as_table() {
+                Some(sets) if name == known::KEYS => self.read_sets(sets),
+                Some(table) if is_table(name) => self.read_table(name, table),
+                None if name == known::KEYS || is_table(name) => {
+                    self.report(key, name, format!("This is a table: it begins with [{name}]."));
+                }
+                Some(_) | None => self.report_unknown(key, "", &tables_and_settings()),
+            }
+        }
+    }
+
+    fn read_table(&mut self, table: &str, entries: &DeTable<'_>) {
+        for (key, value) in entries {
+            match known::find(table, key.get_ref()) {
+                Some(setting) => self.read_text(key, setting, value.get_ref()),
+                None => self.report_unknown(key, table, &names_in(table)),
+            }
+        }
+    }
+
+    fn read_text(&mut self, key: &Key<'_>, setting: &'static Setting, value: &DeValue<'_>) {
+        match scalar_text(value) {
+            Some(text) => self.give(key, Value::Text(setting, text)),
+            None => self.report_misfit(key, setting.key, setting.allowed, Unfit::NotAllowed),
+        }
+    }
+
+    fn read_sets(&mut self, sets: &DeTable<'_>) {
+        for (key, value) in sets {
+            let name = key.get_ref().as_ref();
+            match value.get_ref().as_table() {
+                found if is_field(name) && found.is_none_or(is_source) => {
+                    self.report(key, format!("keys.{name}"), "This belongs to a key set, such as [keys.default].");
+                }
+                Some(set) if parse::is_set_name(name) => self.read_set(key, name, set),
+                // A name that cannot be one may be a key in the wrong place, so it is not quoted.
+                Some(_) | None => self.report(key, "keys", BAD_SET),
+            }
+        }
+    }
+
+    fn read_set(&mut self, set_key: &Key<'_>, set: &str, entries: &DeTable<'_>) {
+        self.give(set_key, Value::OfSet(set.into(), SetValue::Declared));
+        for (key, value) in entries {
+            let Some(setting) = known::find(known::ANY_SET, key.get_ref()) else {
+                self.report_unknown(key, &format!("keys.{set}"), &names_in(known::ANY_SET));
+                continue;
+            };
+            let Reading::OfSet(field) = setting.reading else { continue };
+            match set_value(field, value.get_ref()) {
+                Ok(value) => self.give(key, Value::OfSet(set.into(), value)),
+                Err(unfit) => self.report_misfit(key, field_key(set, field), setting.allowed, unfit),
+            }
+        }
+    }
+
+    fn give(&mut self, key: &Key<'_>, value: Value) {
+        let place = self.place(key);
+        self.given.push(Given { place, value });
+    }
+
+    fn report(&mut self, key: &Key<'_>, name: impl Into<String>, text: impl Into<String>) {
+        let place = self.place(key);
+        self.problems.push(Problem::new(place, name, text));
+    }
+
+    fn report_misfit(&mut self, key: &Key<'_>, name: impl Into<String>, allowed: &'static str, unfit: Unfit) {
+        let place = self.place(key);
+        self.problems.push(Problem::misfit(place, name, unfit, allowed));
+    }
+
+    fn report_unknown(&mut self, key: &Key<'_>, table: &str, known: &[&str]) {
+        let name = key.get_ref().as_ref();
+        let dot = if table.is_empty() { "" } else { "." };
+        let elsewhere = || SETTINGS.iter().find(|setting| setting.name() == name).map(|setting| setting.key);
+        let text = match nearest(name, known.iter().copied()).or_else(elsewhere) {
+            Some(near) => format!("There is no such setting: did you mean `{near}`?"),
+            None => format!("There is no such setting; known here: {}.", known.join(", ")),
+        };
+        let shown = if may_be_quoted(name) { name.escape_debug().to_string() } else { "…".to_owned() };
+        self.report(key, format!("{table}{dot}{shown}"), text);
+    }
+
+    /// Only the parser's own sentences are told: its `Display` would show the line, and with it perhaps a key.
+    fn report_syntax(&mut self, errors: &[toml::de::Error]) {
+        for error in errors {
+            let (line, column) = self.position(error.span().map_or(self.text.len(), |span| span.start));
+            let place = Place::File { path: Arc::clone(&self.path), line, column: Some(column) };
+            self.problems.push(Problem::new(place, "TOML syntax", capitalised(error.message())));
+        }
+    }
+
+    fn place(&self, key: &Key<'_>) -> Place {
+        let (line, _) = self.position(key.span().start);
+        Place::File { path: Arc::clone(&self.path), line, column: None }
+    }
+
+    /// Line and column of a byte, both from 1.
+    fn position(&self, byte: usize) -> (usize, usize) {
+        let before = self.text.get(..byte).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
+fn set_value(field: SetField, value: &DeValue<'_>) -> Result<SetValue, Unfit> {
+    match field {
+        SetField::Keys(Role::Current) => source(value).map(SetValue::Current),
+        SetField::Keys(Role::Next) => source(value).map(SetValue::Next),
+        SetField::Keys(Role::Previous) => {
+            let list = value.as_array().ok_or_else(|| no_source(value))?;
+            list.iter().map(|value| source(value.get_ref())).collect::<Result<_, _>>().map(SetValue::Previous)
+        }
+        SetField::Grace => Ok(SetValue::Grace(scalar_text(value).ok_or(Unfit::NotAllowed)?)),
+    }
+}
+
+/// The place of a key. No sentence quotes the value: it may be the key itself.
+fn source(value: &DeValue<'_>) -> Result<Source, Unfit> {
+    let mut entries = value.as_table().ok_or_else(|| no_source(value))?.iter();
+    let (Some((key, value)), None) = (entries.next(), entries.next()) else {
+        return Err(Unfit::Because("Name one place: either a file or an environment variable."));
+    };
+    match (key.get_ref().as_ref(), value.get_ref().as_str()) {
+        ("file", Some(path)) => parse::file_source(path),
+        ("env", Some(name)) => parse::env_source(name),
+        _ => Err(Unfit::NotAllowed),
+    }
+}
+
+fn no_source(value: &DeValue<'_>) -> Unfit {
+    if value.is_str() {
+        Unfit::Because(
+            "A key has no place in the config file: name the file or the environment variable that holds it.",
+        )
+    } else {
+        Unfit::NotAllowed
+    }
+}
+
+/// What a person would write for it on the command line; nothing for a list or a table.
+fn scalar_text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => number.to_string(),
+            Err(_) => number.as_str().to_owned(),
+        }),
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Datetime(moment) => Some(moment.to_string()),
+        DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// Whether it is what a set has, by its name.
+fn is_field(name: &str) -> bool {
+    known::find(known::ANY_SET, name).is_some()
+}
+
+/// Whether it looks like the place of a key, and not like a set.
+fn is_source(table: &DeTable<'_>) -> bool {
+    table.contains_key("file") || table.contains_key("env")
+}
+
+/// Whether it is a table with values in it: not the one of the sets, whose name nobody writes.
+fn is_table(name: &str) -> bool {
+    name != known::ANY_SET && SETTINGS.iter().any(|setting| setting.table() == name)
+}
+
+fn names_in(table: &str) -> Vec<&'static str> {
+    SETTINGS.iter().filter(|setting| setting.table() == table).map(Setting::name).collect()
+}
+
+fn tables_and_settings() -> Vec<&'static str> {
+    let mut names: Vec<_> = SETTINGS.iter().filter_map(|setting| setting.key.split('.').next()).collect();
+    names.dedup();
+    names
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}
+
+const BAD_SET: &str =
+    "A key set is a table, and its name has up to 32 of a-z, 0-9, _ and -, the first a letter or digit: [keys.team-a].";

@@ -1,0 +1,486 @@
+//! Whole configurations: what holds, what overrides what, and how problems read.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
+use crate::keys::SetSettings;
+use crate::telemetry::{Format, Level};
+
+#[test]
+fn with_nothing_set_keyward_observes_openai_and_learns() {
+    let config = load("", &environment());
+    assert_eq!(config.proxy, proxy::Settings::default());
+    assert_eq!(config.proxy.listen, address("127.0.0.1:8080"));
+    assert_eq!(config.proxy.upstream.to_string(), "https://api.openai.com");
+    assert_eq!(config.keys.sets, [SetSettings::learning("default")]);
+    assert_eq!(config.log, telemetry::Settings { format: None, level: Level::Info, file: None });
+    assert_eq!(config.admin.listen, Some(address("127.0.0.1:8081")));
+    assert_eq!(config.state.dir, Path::new("/state/keyward"));
+}
+
+#[test]
+fn the_defaults_in_the_table_are_those_of_the_code() {
+    let defaults = load("", &environment());
+    for setting in SETTINGS.iter().filter(|setting| matches!(setting.reading, Reading::Value(_))) {
+        let Some(default) = setting.default else { continue };
+        let set = load(&format!("{} = {default}", setting.key), &environment());
+        assert_eq!(set, defaults, "{}", setting.key);
+    }
+}
+
+#[test]
+fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
+    #[track_caller]
+    fn check(key: &str, text: &str, change: impl FnOnce(&mut Config)) {
+        let mut expected = load("", &environment());
+        change(&mut expected);
+        assert_ne!(expected, load("", &environment()), "{key}");
+        assert_eq!(load(&format!("{key} = {text:?}"), &environment()), expected, "{key}");
+        let variable = format!("KEYWARD_{}", key.replace('.', "_").to_uppercase());
+        assert_eq!(load("", &environment().with(&variable, text)), expected, "{variable}");
+    }
+    let seconds = Duration::from_secs;
+    check("proxy.listen", "[::]:1", |config| config.proxy.listen = address("[::]:1"));
+    check("proxy.upstream", "http://a:1", |config| {
+        config.proxy.upstream = proxy::Upstream { scheme: proxy::Scheme::Http, host: "a".into(), port: 1 };
+    });
+    check("proxy.upstream_ca", "a.pem", |config| config.proxy.upstream_ca = Some("a.pem".into()));
+    check("proxy.workers", "255", |config| config.proxy.workers = 255);
+    check("proxy.connect_timeout", "1s", |config| config.proxy.limits.connect_timeout = seconds(1));
+    check("proxy.answer_timeout", "2s", |config| config.proxy.limits.answer_timeout = seconds(2));
+    check("proxy.idle_timeout", "3s", |config| config.proxy.limits.idle_timeout = seconds(3));
+    check("proxy.client_idle_timeout", "4s", |config| config.proxy.limits.client_idle_timeout = seconds(4));
+    check("proxy.pool_idle_timeout", "5s", |config| config.proxy.limits.pool_idle_timeout = seconds(5));
+    check("proxy.drain_timeout", "0s", |config| config.proxy.limits.drain_timeout = seconds(0));
+    check("proxy.max_head", "8KiB", |config| config.proxy.limits.max_head = 8192);
+    check("proxy.max_connections", "1", |config| config.proxy.limits.max_connections = 1);
+    check("keys.default.grace", "24h", |config| config.keys.sets[0].grace = seconds(86_400));
+    check("log.format", "human", |config| config.log.format = Some(Format::Human));
+    check("log.level", "trace", |config| config.log.level = Level::Trace);
+    check("log.file", "a.log", |config| config.log.file = Some("a.log".into()));
+    check("admin.listen", "off", |config| config.admin.listen = None);
+    check("state.dir", "a", |config| config.state.dir = "a".into());
+}
+
+#[test]
+fn later_overrides_earlier() {
+    let overrides = || Overrides { listen: Some("127.0.0.1:3".to_owned()), ..Overrides::default() };
+    let listen = |file: &str, environment: &Environment, overrides| {
+        load_with(file, environment, overrides).expect("a configuration").proxy.listen.port()
+    };
+    let (file, variable) = ("proxy.listen = '127.0.0.1:1'", environment().with("KEYWARD_PROXY_LISTEN", "127.0.0.1:2"));
+    assert_eq!(listen(file, &environment(), Overrides::default()), 1);
+    assert_eq!(listen(file, &variable, Overrides::default()), 2);
+    assert_eq!(listen(file, &variable, overrides()), 3);
+    assert_eq!(listen(file, &environment().with("KEYWARD_PROXY_LISTEN", ""), Overrides::default()), 1);
+}
+
+#[test]
+fn the_command_line_sets_upstream_and_log_too() {
+    let overrides =
+        Overrides { upstream: Some("http://a".to_owned()), log: Some("json".to_owned()), ..Overrides::default() };
+    let config = load_with("log.format = 'human'", &environment(), overrides).expect("a configuration");
+    assert_eq!(config.proxy.upstream.to_string(), "http://a");
+    assert_eq!(config.log.format, Some(Format::Json));
+}
+
+#[test]
+fn a_config_file_may_be_named_by_the_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keyward.toml");
+    std::fs::write(&path, "proxy.workers = 7").expect("a file");
+    let environment = environment().with("KEYWARD_CONFIG", path.to_str().expect("a plain path"));
+    let config = Config::load(None, &environment, Overrides::default()).expect("a configuration");
+    assert_eq!(config.proxy.workers, 7);
+}
+
+#[test]
+fn the_openai_variable_counts_where_nothing_is_said_of_the_default_set() {
+    #[track_caller]
+    fn check(file: &str, environment: &Environment, expected: Option<&str>) {
+        let expected = expected.map(|name| Source::Env(name.into()));
+        assert_eq!(load(file, environment).keys.sets[0].current, expected, "{file}");
+    }
+    let with_key = environment().with("OPENAI_API_KEY", "sk-canary");
+    check("", &with_key, Some("OPENAI_API_KEY"));
+    check("[keys.staging]", &with_key, Some("OPENAI_API_KEY"));
+    check("keys.default.current = { env = 'OTHER' }", &with_key, Some("OTHER"));
+    check("", &with_key.clone().with("KEYWARD_KEYS_DEFAULT_CURRENT_ENV", "OTHER"), Some("OTHER"));
+    check("[keys.default]", &with_key, None);
+    check("", &environment().with("OPENAI_API_KEY", ""), None);
+}
+
+#[test]
+fn sets_are_read_whole_with_default_first() {
+    let config = load(
+        r#"
+        [keys.team-a]
+        current = { file = "/keys/a" }
+        next = { env = "A_NEXT" }
+        previous = [{ env = "KEYWARD_A_OLD" }, { file = "/keys/older" }]
+        grace = "365d"
+        [keys.default]
+        current = { env = "NOW" }
+        "#,
+        &environment().with("KEYWARD_A_OLD", "sk-canary"),
+    );
+    let (file, env) = (|path: &str| Source::File(path.into()), |name: &str| Source::Env(name.into()));
+    let team = SetSettings {
+        name: "team-a".into(),
+        current: Some(file("/keys/a")),
+        next: Some(env("A_NEXT")),
+        previous: vec![env("KEYWARD_A_OLD"), file("/keys/older")],
+        grace: Duration::from_secs(365 * 86_400),
+    };
+    let default = SetSettings { current: Some(env("NOW")), ..SetSettings::learning("default") };
+    assert_eq!(config.keys.sets, [default, team]);
+}
+
+#[test]
+fn a_file_as_a_service_has_it_is_read() {
+    let config = load(
+        r#"
+        [proxy]
+        listen = "127.0.0.1:18080"
+        upstream = "https://127.0.0.1:19443"
+        upstream_ca = "/etc/keyward/ca.pem"
+        workers = 2
+
+        [keys.default]
+        current = { env = "CURRENT" }
+        previous = [{ env = "PREVIOUS" }]
+        grace = "365d"
+
+        [log]
+        format = "json"
+        file = "/var/log/keyward/access.log"
+
+        [admin]
+        listen = "127.0.0.1:0"
+
+        [state]
+        dir = "/var/lib/keyward"
+        "#,
+        &Environment::default(),
+    );
+    assert_eq!((config.proxy.workers, config.proxy.upstream.port), (2, 19_443));
+    assert_eq!(config.keys.sets[0].previous, [Source::Env("PREVIOUS".into())]);
+    assert_eq!(config.admin.listen, Some(address("127.0.0.1:0")));
+    assert_eq!(config.state.dir, Path::new("/var/lib/keyward"));
+}
+
+#[test]
+fn sets_of_the_file_are_overridden_and_new_ones_made_by_the_environment() {
+    let environment = environment()
+        .with("KEYWARD_KEYS_TEAM_A_NEXT_FILE", "/keys/next")
+        .with("KEYWARD_KEYS_TEAM_A_PREVIOUS_FILES", "/keys/1, /keys/2")
+        .with("KEYWARD_KEYS_TEAM_A_PREVIOUS_ENVS", "KEYWARD_OLD")
+        .with("KEYWARD_OLD", "sk-canary")
+        .with("KEYWARD_KEYS_NEW_SET_CURRENT_ENV", "KEYWARD_PROXY_LISTEN")
+        .with("KEYWARD_PROXY_LISTEN", "sk-canary")
+        .with("KEYWARD_KEYS_NEW_SET_GRACE", "");
+    let config = load(
+        "[keys.team-a]\ncurrent = { file = '/keys/a' }\nnext = { env = 'B' }\nprevious = [{ env = 'C' }]",
+        &environment,
+    );
+    let (file, env) = (|path: &str| Source::File(path.into()), |name: &str| Source::Env(name.into()));
+    let [_, new, team] = config.keys.sets.as_slice() else { panic!("{:?}", config.keys) };
+    assert_eq!((&*new.name, &new.current), ("new_set", &Some(env("KEYWARD_PROXY_LISTEN"))));
+    assert_eq!((&*team.name, &team.current), ("team-a", &Some(file("/keys/a"))));
+    assert_eq!(team.next, Some(file("/keys/next")));
+    assert_eq!(team.previous, [env("KEYWARD_OLD"), file("/keys/1"), file("/keys/2")]);
+}
+
+#[test]
+fn problems_of_every_source_are_told_at_once_in_the_order_of_their_places() {
+    let file = r#"listen = "127.0.0.1:1"
+[log]
+level = "loud"
+[proxy]
+listn = "127.0.0.1:8080"
+upstream = "https://api.openai.com/v1"
+[keys.default]
+current = "sk-canary"
+"#;
+    let environment = Environment::default().with("KEYWARD_PROXY_LISTNE", "sk-canary");
+    let overrides = Overrides { listen: Some("8080".to_owned()), ..Overrides::default() };
+    insta::assert_snapshot!(told(file, &environment, overrides), @r#"
+    the configuration has 8 problems:
+
+      keyward.toml:1: listen
+          There is no such setting: did you mean `proxy.listen`?
+
+      keyward.toml:3: log.level = "loud"
+          Allowed: error, warn, info, debug or trace.
+
+      keyward.toml:5: proxy.listn
+          There is no such setting: did you mean `listen`?
+
+      keyward.toml:6: proxy.upstream = "https://api.openai.com/v1"
+          Leave out the /v1: keyward passes on the path of each request by itself, and n8n's requests begin with /v1.
+          Allowed: an origin, such as https://api.openai.com or http://127.0.0.1:9000.
+
+      keyward.toml:8: keys.default.current
+          A key has no place in the config file: name the file or the environment variable that holds it.
+          Allowed: { file = "…" } or { env = "…" }.
+
+      environment KEYWARD_PROXY_LISTNE: unknown variable
+          There is no such setting: did you mean `KEYWARD_PROXY_LISTEN`?
+
+      command line --listen: proxy.listen = 8080
+          Allowed: an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080.
+
+      not set: state.dir
+          This user has no home, so there is no folder to choose: set it, or KEYWARD_STATE_DIR.
+    "#);
+}
+
+#[test]
+fn problems_of_values_say_what_is_allowed() {
+    let file = r#"[proxy]
+listen = "localhost:8080"
+workers = 257
+connect_timeout = 10
+max_head = ["64KiB"]
+level = "debug"
+colour = true
+[admin]
+listen = "sk-canary"
+[logs]
+"#;
+    insta::assert_snapshot!(told(file, &environment(), Overrides::default()), @r#"
+    the configuration has 8 problems:
+
+      keyward.toml:2: proxy.listen = "localhost:8080"
+          A host name may stand for many addresses: write 127.0.0.1 for localhost.
+          Allowed: an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080.
+
+      keyward.toml:3: proxy.workers = 257
+          Allowed: a whole number from 0 to 256.
+
+      keyward.toml:4: proxy.connect_timeout = 10
+          Allowed: a span longer than 0s and up to 3650d, such as 250ms, 30s or 1h30m.
+
+      keyward.toml:5: proxy.max_head
+          Allowed: a size from 8KiB to 1MiB, such as 64KiB or 65536.
+
+      keyward.toml:6: proxy.level
+          There is no such setting: did you mean `log.level`?
+
+      keyward.toml:7: proxy.colour
+          There is no such setting; known here: listen, upstream, upstream_ca, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections.
+
+      keyward.toml:9: admin.listen
+          Allowed: an IP address and a port, such as 127.0.0.1:8081, or off.
+
+      keyward.toml:10: logs
+          There is no such setting: did you mean `log`?
+    "#);
+}
+
+#[test]
+fn problems_of_keys_quote_nothing() {
+    let file = r#"[keys]
+current = { env = "A" }
+Canary = {}
+[keys.default]
+nxt = { env = "A" }
+grace = "canary"
+[keys.staging]
+next = { file = "a", env = "b" }
+previous = [{ env = "sk-canary" }]
+[keys.third]
+next = { env = "A" }
+previous = [{ file = "b" }]
+[keys.fourth]
+current = {}
+"#;
+    insta::assert_snapshot!(told(file, &environment(), Overrides::default()), @r#"
+    the configuration has 9 problems:
+
+      keyward.toml:2: keys.current
+          This belongs to a key set, such as [keys.default].
+
+      keyward.toml:3: keys
+          A key set is a table, and its name has up to 32 of a-z, 0-9, _ and -, the first a letter or digit: [keys.team-a].
+
+      keyward.toml:5: keys.default.nxt
+          There is no such setting: did you mean `next`?
+
+      keyward.toml:6: keys.default.grace
+          Allowed: a span from 0s to 3650d, such as 30s, 24h or 1h30m.
+
+      keyward.toml:8: keys.staging.next
+          Name one place: either a file or an environment variable.
+          Allowed: { file = "…" } or { env = "…" }.
+
+      keyward.toml:9: keys.staging.previous
+          A variable's name has letters, digits and _ and does not begin with a digit.
+          Allowed: a list such as [{ file = "…" }, { env = "…" }].
+
+      keyward.toml:11: keys.third.next
+          A set without a current key learns its keys: set keys.third.current too, or leave this out.
+
+      keyward.toml:12: keys.third.previous
+          A set without a current key learns its keys: set keys.third.current too, or leave this out.
+
+      keyward.toml:14: keys.fourth.current
+          Name one place: either a file or an environment variable.
+          Allowed: { file = "…" } or { env = "…" }.
+    "#);
+}
+
+#[test]
+fn problems_of_variables_name_the_variable() {
+    let environment = environment()
+        .with("KEYWARD_PROXY_UPSTREAM", "https://user:canary@host")
+        .with("KEYWARD_KEYS_DEFAULT_CURRENT", "sk-canary")
+        .with("KEYWARD_KEYS_DEFAULT_GRACE", "canary")
+        .with("KEYWARD_KEYS_DEFAULT_PREVIOUS_ENVS", "A,sk-canary")
+        .with("KEYWARD_KEYS_FIFTH_CURRENT_ENV", "A")
+        .with("KEYWARD_KEYS_FIFTH_CURRENT_FILE", "a")
+        .with("KEYWARD_KEYS_FIFTH_GARCE", "1h")
+        .with("KEYWARD_KEYS__GRACE", "1h")
+        .with("KEYWARD_SOMETHING_ELSE", "");
+    insta::assert_snapshot!(told("", &environment, Overrides::default()), @r#"
+    the configuration has 9 problems:
+
+      environment KEYWARD_KEYS_DEFAULT_CURRENT: unknown variable
+          There is no such setting: did you mean `KEYWARD_KEYS_DEFAULT_CURRENT_ENV`?
+
+      environment KEYWARD_KEYS_DEFAULT_GRACE: keys.default.grace
+          Allowed: a span from 0s to 3650d, such as 30s, 24h or 1h30m.
+
+      environment KEYWARD_KEYS_DEFAULT_PREVIOUS_ENVS: keys.default.previous
+          A variable's name has letters, digits and _ and does not begin with a digit.
+          Allowed: names of environment variables, with commas between them.
+
+      environment KEYWARD_KEYS_FIFTH_CURRENT_ENV: keys.fifth.current
+          Name one place: either the file or the environment variable.
+
+      environment KEYWARD_KEYS_FIFTH_CURRENT_FILE: keys.fifth.current
+          Name one place: either the file or the environment variable.
+
+      environment KEYWARD_KEYS_FIFTH_GARCE: unknown variable
+          There is no such setting: did you mean `KEYWARD_KEYS_FIFTH_GRACE`?
+
+      environment KEYWARD_KEYS__GRACE: keys
+          The name of a key set has up to 32 of A-Z, 0-9 and _ here, the first a letter or digit.
+
+      environment KEYWARD_PROXY_UPSTREAM: proxy.upstream
+          Leave out the user information before the @: keyward sends none.
+          Allowed: an origin, such as https://api.openai.com or http://127.0.0.1:9000.
+
+      environment KEYWARD_SOMETHING_ELSE: unknown variable
+          There is no such setting, and no name is near: config/reference.toml lists all.
+    "#);
+}
+
+#[test]
+fn a_syntax_error_is_told_by_its_place_alone() {
+    let file = "[proxy]\nlisten = \n[keys.default]\ncurrent = { env = sk-canary }\n";
+    let environment = environment().with("KEYWARD_PROXY_WORKERS", "many");
+    insta::assert_snapshot!(told(file, &environment, Overrides::default()), @r#"
+    the configuration has 3 problems:
+
+      keyward.toml:2:10: TOML syntax
+          String values must be quoted, expected literal string.
+
+      keyward.toml:4:19: TOML syntax
+          String values must be quoted, expected literal string.
+
+      environment KEYWARD_PROXY_WORKERS: proxy.workers = "many"
+          Allowed: a whole number from 0 to 256.
+    "#);
+}
+
+#[test]
+fn half_a_file_does_not_make_the_environment_wrong() {
+    let environment = environment().with("KEYWARD_KEYS_DEFAULT_NEXT_FILE", "next");
+    let problems = load_with("[keys.default]\ncurrent = ", &environment, Overrides::default());
+    assert_eq!(problems.expect_err("a syntax error").iter().count(), 1);
+}
+
+#[test]
+fn a_missing_file_is_a_problem_of_whoever_named_it() {
+    #[track_caller]
+    fn check(file: Option<&str>, environment: &Environment, expected: &str) {
+        let problems = Config::load(file.map(Path::new), environment, Overrides::default()).expect_err("no file");
+        assert_eq!(problems.to_string(), expected);
+    }
+    check(
+        Some("/nowhere/keyward.toml"),
+        &environment(),
+        "the configuration has a problem:\n\n  command line --config: config file = \"/nowhere/keyward.toml\"\n      \
+         The file cannot be read: No such file or directory (os error 2).",
+    );
+    check(
+        None,
+        &environment().with("KEYWARD_CONFIG", "/nowhere/keyward.toml"),
+        "the configuration has a problem:\n\n  environment KEYWARD_CONFIG: config file = \"/nowhere/keyward.toml\"\n      \
+         The file cannot be read: No such file or directory (os error 2).",
+    );
+}
+
+#[test]
+fn two_sets_that_look_alike_in_the_environment_have_to_be_told_apart() {
+    let environment = environment().with("KEYWARD_KEYS_TEAM_A_GRACE", "1h");
+    let problems = load_with("[keys.team-a]\n[keys.team_a]", &environment, Overrides::default());
+    let problems = problems.expect_err("two sets").to_string();
+    assert!(problems.contains("each of the key sets team-a, team_a"), "{problems}");
+}
+
+#[test]
+fn a_name_in_no_table_is_told_with_what_there_is() {
+    #[track_caller]
+    fn check(file: &str, expected: &str) {
+        let problems = load_with(file, &environment(), Overrides::default()).expect_err("a problem");
+        let told: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
+        assert_eq!(told, [expected]);
+    }
+    check("x = 1", "x: There is no such setting; known here: proxy, keys, log, admin, state.");
+    check("proxy = 1", "proxy: This is a table: it begins with [proxy].");
+    check("[[log]]", "log: This is a table: it begins with [log].");
+    check("keys = 'sk-canary'", "keys: This is a table: it begins with [keys].");
+    check("['keys.<set>']", "keys.<set>: There is no such setting; known here: proxy, keys, log, admin, state.");
+    check("[proxy]\nsk-canary = 1\n", &format!("proxy.…: {}", unknown_in("proxy")));
+    check("[keys.default]\nsk-canary = 1\n", &format!("keys.default.…: {}", unknown_in("keys.<set>")));
+}
+
+fn unknown_in(table: &str) -> String {
+    let names: Vec<_> = SETTINGS.iter().filter(|setting| setting.table() == table).map(Setting::name).collect();
+    format!("There is no such setting; known here: {}.", names.join(", "))
+}
+
+#[test]
+fn debug_shows_no_variable() {
+    assert!(!format!("{:?}", environment().with("OPENAI_API_KEY", "sk-canary")).contains("canary"));
+}
+
+#[track_caller]
+fn load(file: &str, environment: &Environment) -> Config {
+    load_with(file, environment, Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The problems as people see them. Whatever is called a canary stands for a key.
+#[track_caller]
+fn told(file: &str, environment: &Environment, overrides: Overrides) -> String {
+    let told = load_with(file, environment, overrides).expect_err("problems").to_string();
+    assert!(!told.contains("canary"), "{told}");
+    told
+}
+
+/// Loads what is in `file` as if it stood in `keyward.toml`.
+fn load_with(file: &str, environment: &Environment, overrides: Overrides) -> Result<Config, Problems> {
+    let read = |problems: &mut Problems| raw::read("keyward.toml", file, problems);
+    Config::assemble(read, environment, overrides)
+}
+
+fn environment() -> Environment {
+    Environment::default().with_state_folder("/state")
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}

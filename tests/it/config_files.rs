@@ -1,0 +1,115 @@
+//! The example files: `config/reference.toml` is true and complete, and every file under `config/` can be used.
+
+use std::path::{Path, PathBuf};
+
+use keyward::config::{Config, Environment, Overrides, SETTINGS, Setting};
+
+#[test]
+fn the_reference_as_it_stands_is_the_default() {
+    assert_eq!(load(&reference()), defaults());
+}
+
+#[test]
+fn the_reference_with_all_its_defaults_taken_in_is_the_default() {
+    let in_force: String = reference()
+        .lines()
+        .map(|line| if is_default_line(line) || line.starts_with("#[") { &line[1..] } else { line })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(load(&in_force), defaults());
+}
+
+#[test]
+fn the_reference_with_all_its_examples_taken_in_is_valid() {
+    let in_force: String = reference()
+        .lines()
+        .map(|line| if setting_line(line).is_some() || line.starts_with("#[") { &line[1..] } else { line })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_ne!(load(&in_force), defaults());
+}
+
+#[test]
+fn the_reference_has_each_setting_once_in_order_with_its_sentence_and_its_default() {
+    let reference = reference();
+    let told = told_settings(&reference);
+    let keys: Vec<_> = told.iter().map(|told| told.key.as_str()).collect();
+    assert_eq!(keys, SETTINGS.each_ref().map(|setting| setting.key));
+    for (told, setting) in told.iter().zip(&SETTINGS) {
+        assert!(told.comment.starts_with(setting.sentence), "{}: {}", told.key, told.comment);
+        if let Some(default) = setting.default {
+            assert_eq!(told.value, default, "{}", told.key);
+        }
+    }
+}
+
+#[test]
+fn every_example_file_can_be_used() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let files = std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path());
+    let toml: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+    assert!(toml.len() >= 2, "{toml:?}");
+    for path in toml {
+        let loaded = Config::load(Some(&path), &environment(), Overrides::default());
+        assert!(loaded.is_ok(), "{}: {}", path.display(), loaded.err().map_or_else(String::new, |all| all.to_string()));
+    }
+}
+
+/// A setting as the reference tells of it.
+struct Told {
+    key: String,
+    value: String,
+    /// The lines above it, as one.
+    comment: String,
+}
+
+fn told_settings(reference: &str) -> Vec<Told> {
+    let (mut table, mut comment, mut told) = (String::new(), String::new(), Vec::new());
+    for line in reference.lines() {
+        let bare = line.trim_start_matches('#');
+        if bare.starts_with('[') {
+            table = bare.trim_matches(['[', ']']).replace("default", "<set>");
+        } else if let Some((name, value)) = setting_line(line) {
+            let (key, value) = (format!("{table}.{name}"), value.to_owned());
+            told.push(Told { key, value, comment: std::mem::take(&mut comment) });
+        } else if let Some(text) = line.strip_prefix("# ") {
+            let space = if comment.is_empty() { "" } else { " " };
+            comment = format!("{comment}{space}{text}");
+        } else {
+            comment.clear();
+        }
+    }
+    told
+}
+
+/// Name and value of `#name = value`. Prose has a space behind its `#`.
+fn setting_line(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.strip_prefix('#')?.split_once(" = ")?;
+    name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()).then_some((name, value))
+}
+
+fn is_default_line(line: &str) -> bool {
+    let holds = |setting: &Setting, (name, value)| setting.name() == name && setting.default == Some(value);
+    setting_line(line).is_some_and(|told| SETTINGS.iter().any(|setting| holds(setting, told)))
+}
+
+fn reference() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.toml");
+    std::fs::read_to_string(path).expect("the reference")
+}
+
+#[track_caller]
+fn load(text: &str) -> Config {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keyward.toml");
+    std::fs::write(&path, text).expect("a file");
+    Config::load(Some(&path), &environment(), Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn defaults() -> Config {
+    Config::load(None, &environment(), Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn environment() -> Environment {
+    Environment::default().with_state_folder("/home/somebody/.local/state")
+}
