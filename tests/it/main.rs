@@ -1,0 +1,6 @@
+//! The integration tests, in one binary. A new promise to the user gets a module here.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+/// Requests that real n8n sent, recorded byte for byte: what keyward makes of their heads.
+mod captures;

@@ -1,0 +1,84 @@
+"""Starts keyward as its users do, with a config file, and reads its log as they would."""
+
+import json
+import os
+from pathlib import Path
+
+import processes
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+CONFIG = """\
+[proxy]
+listen = "127.0.0.1:0"
+upstream = "{upstream}"
+
+[keys.default]
+current = {{ file = "{folder}/current-key" }}
+previous = [ {{ file = "{folder}/previous-key" }} ]
+grace = "24h"
+
+[log]
+format = "json"
+file = "{folder}/keyward.log"
+
+[admin]
+listen = "127.0.0.1:0"
+
+[state]
+dir = "{folder}/state"
+"""
+
+
+def binary(log):
+    """The binary under test: `KEYWARD_BIN`, or a release build of this project."""
+    chosen = os.environ.get("KEYWARD_BIN")
+    if chosen:
+        path = Path(chosen).resolve()
+    else:
+        print("cargo build --release", flush=True)
+        status = processes.run(["cargo", "build", "--release", "--locked"], log=log, cwd=PROJECT)
+        if status != 0:
+            raise RuntimeError(f"cargo build ended with status {status}:\n{processes.tail(log)}")
+        # A relative target folder is one below the folder that cargo was called in.
+        path = PROJECT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "keyward"
+    if not os.access(path, os.X_OK):
+        raise RuntimeError(f"there is no keyward to run at {path}")
+    return path
+
+
+class Keyward:
+    """A running keyward with one key set."""
+
+    def __init__(self, binary, folder, upstream, current, previous):
+        self.log, self.output, self.state = folder / "keyward.log", folder / "keyward.out", folder / "state"
+        for name, key in {"current-key": current, "previous-key": previous}.items():
+            (folder / name).write_text(f"{key}\n")
+            (folder / name).chmod(0o600)
+        config = folder / "keyward.toml"
+        config.write_text(CONFIG.format(upstream=upstream, folder=folder))
+        # Settings of the machine would change what is tried, and a backtrace would bury the panic's message.
+        foreign = ("KEYWARD_", "RUST_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        command = [binary, "serve", "--config", config]
+        self._child = processes.Child(command, log=self.output, cwd=folder, env=environment)
+        self.url = f"http://{processes.until(self._listening, timeout=20, what='keyward')['address']}"
+
+    def exchanges(self):
+        """The log's line of each exchange so far, in the log's order."""
+        return [line for line in self._lines() if line.get("event") == "exchange"]
+
+    def stop(self):
+        """Sends SIGTERM and returns the exit status."""
+        return self._child.end()
+
+    def _listening(self):
+        if not self._child.running():
+            raise RuntimeError(f"keyward ended while it was starting:\n{processes.tail(self.output)}")
+        return next((line for line in self._lines() if line.get("event") == "listening"), None)
+
+    def _lines(self):
+        if not self.log.exists():
+            return []
+        # The last piece is empty, or a line that is being written.
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
