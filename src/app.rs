@@ -23,7 +23,8 @@ use crate::policy::Policy;
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
-use crate::proxy::upstream::{self, Pool, Route};
+use crate::proxy::tls;
+use crate::proxy::upstream::{Pool, Route};
 use crate::proxy::worker::{Parts, Shared, Worker};
 use crate::proxy::{Scheme, Settings as ProxySettings};
 use crate::telemetry::Format;
@@ -54,56 +55,42 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 impl Server {
     /// Binds everything first, so that whatever is wrong is said before anything runs.
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        let proxy = &config.proxy;
-        let log = Log::start(config.log.file.clone(), proxy.workers + 1).context("the log cannot be opened")?;
-        telemetry::install(&config.log, log.lane(proxy.workers));
-        let listener = bind(proxy.listen, "proxy.listen")?;
-        let admin = config.admin.listen.map(|address| bind(address, "admin.listen")).transpose()?;
+        let log = Log::start(config.log.file.clone(), config.proxy.workers + 1).context("the log cannot be opened")?;
+        telemetry::install(&config.log, log.lane(config.proxy.workers));
+        let bound = Bound::bind(config)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
-        let keeper = Arc::new(keeper);
-        let (listen, admin_address) =
-            (listener.local_addr()?, admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?);
-        let upstream = proxy.upstream.to_string();
-        let state = config.state.dir.display().to_string();
-        let sets = describe_sets(&config.keys, &keeper);
-        let policy = Policy::Observe;
-        let welcome = Welcome {
-            listen,
-            admin: admin_address,
-            upstream: &upstream,
-            policy: policy.name(),
-            sets: &sets,
-            state: &state,
-        };
-        say_welcome(&welcome, config, &log);
+        let page = say_welcome(config, &bound, &keeper, &log);
         for trouble in &troubles {
             tracing::error!(event = "keys", "{trouble}");
         }
         save(&keeper, true);
         let shared = Arc::new(Shared {
-            keeper: Arc::clone(&keeper),
+            keeper: Arc::new(keeper),
             ledger: Ledger::new(Bounds::default()),
-            policy,
+            policy: Policy::Observe,
             clock,
-            host: HeaderValue::from_str(&proxy.upstream.authority()).context("proxy.upstream")?,
-            upstream: upstream.as_str().into(),
-            page: welcome.page().into(),
-            limits: proxy.limits,
+            host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
+            upstream: config.proxy.upstream.to_string().into(),
+            page: page.into(),
+            limits: config.proxy.limits,
         });
+        Self::run(config, &shared, bound, log)
+    }
+
+    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, log: Log) -> anyhow::Result<Self> {
+        let keeper = Arc::clone(&shared.keeper);
         let (stage, watched) = watch::channel(Stage::Running);
-        let team = Team::new(config, &shared, &log)?;
+        let team = Team::new(config, shared, &log)?;
+        let exposition = Exposition::new(team.sources(shared, log.counts()));
+        let stage_of_admin = watched.clone();
         let control = Control {
-            admin: admin.map(|listener| Admin {
-                listener,
-                exposition: Exposition::new(team.sources(&shared, log.counts())),
-                stage: watched.clone(),
-            }),
+            admin: bound.admin.map(|listener| Admin { listener, exposition, stage: stage_of_admin }),
             keeper: Arc::clone(&keeper),
             stage: watched.clone(),
         };
-        let workers = team.start(&listener, &watched)?;
+        let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
-        Ok(Self { listen, admin: admin_address, stage, workers, control, keeper, log })
+        Ok(Self { listen: bound.listen, admin: bound.admin_address, stage, workers, control, keeper, log })
     }
 
     /// Where clients connect to.
@@ -171,6 +158,24 @@ impl Server {
             tracing::warn!(event = "ending", "a second signal: what is open is cut");
             self.end();
         }
+    }
+}
+
+/// The listeners, and where they came to listen.
+struct Bound {
+    listener: std::net::TcpListener,
+    listen: SocketAddr,
+    admin: Option<std::net::TcpListener>,
+    admin_address: Option<SocketAddr>,
+}
+
+impl Bound {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let listener = bind(config.proxy.listen, "proxy.listen")?;
+        let admin = config.admin.listen.map(|address| bind(address, "admin.listen")).transpose()?;
+        let listen = listener.local_addr()?;
+        let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        Ok(Self { listener, listen, admin, admin_address })
     }
 }
 
@@ -284,7 +289,7 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListe
 fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
     let tls = match proxy.upstream.scheme {
         Scheme::Http => None,
-        Scheme::Https => Some(upstream::tls(&proxy.upstream, proxy.upstream_ca.as_deref()).context("proxy.upstream")?),
+        Scheme::Https => Some(tls::client(&proxy.upstream, proxy.upstream_ca.as_deref()).context("proxy.upstream")?),
     };
     Ok(Route { origin: proxy.upstream.clone(), tls })
 }
@@ -313,31 +318,43 @@ fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
     settings.sets.iter().zip(ring.indexes()).map(describe).collect()
 }
 
-fn say_welcome(welcome: &Welcome<'_>, config: &Config, log: &Log) {
+/// Says hello in the log; gives the page that says the same.
+fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> String {
+    let welcome = Welcome {
+        listen: bound.listen,
+        admin: bound.admin_address,
+        upstream: &config.proxy.upstream.to_string(),
+        policy: Policy::Observe.name(),
+        sets: &describe_sets(&config.keys, keeper),
+        state: &config.state.dir.display().to_string(),
+    };
     match config.log.resolved_format() {
         Format::Human => log.lane(config.proxy.workers).append(Rank::Trouble, |buffer| {
             buffer.extend_from_slice(welcome.text().as_bytes());
         }),
-        Format::Json => {
-            let origin = welcome::origin(welcome.listen);
-            tracing::info!(
-                event = "listening",
-                address = %welcome.listen,
-                admin = welcome.admin.map(tracing::field::display),
-                upstream = welcome.upstream,
-                policy = welcome.policy,
-                keys = welcome.sets.join("; "),
-                state = welcome.state,
-                base_url = welcome::base_url(&origin),
-                tag_header = welcome::TAG,
-                tagging_base_url = welcome::tagging_base_url(&origin),
-                organization = welcome::organization(),
-                "keyward {} listens on {origin} for {}",
-                env!("CARGO_PKG_VERSION"),
-                welcome.upstream,
-            );
-        }
+        Format::Json => tell_welcome(&welcome),
     }
+    welcome.page()
+}
+
+fn tell_welcome(welcome: &Welcome<'_>) {
+    let origin = welcome::origin(welcome.listen);
+    tracing::info!(
+        event = "listening",
+        address = %welcome.listen,
+        admin = welcome.admin.map(tracing::field::display),
+        upstream = welcome.upstream,
+        policy = welcome.policy,
+        keys = welcome.sets.join("; "),
+        state = welcome.state,
+        base_url = welcome::base_url(&origin),
+        tag_header = welcome::TAG,
+        tagging_base_url = welcome::tagging_base_url(&origin),
+        organization = welcome::organization(),
+        "keyward {} listens on {origin} for {}",
+        env!("CARGO_PKG_VERSION"),
+        welcome.upstream,
+    );
 }
 
 /// How many clients may be on their way from one worker to another.

@@ -108,7 +108,7 @@ impl Ledger {
     fn overflow(&self, set: SetIndex) -> Arc<Binding> {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
         let other = Identity::other(set);
-        self.begin(self.hash.hash_one(&other), &other)
+        self.begin(self.hash.hash_one(other), &other)
     }
 }
 

@@ -60,7 +60,7 @@ impl Shard {
     }
 
     /// Counts an exchange that ended.
-    pub fn ended(&self, set: SetIndex, verdict: Verdict, outcome: &Outcome) {
+    pub fn ended(&self, set: SetIndex, verdict: Verdict, outcome: Outcome) {
         let position = set.position() * ROW + verdict.position() * Outcome::COUNT + outcome.position();
         self.exchanges[position].fetch_add(1, Ordering::Relaxed);
     }

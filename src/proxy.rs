@@ -5,10 +5,12 @@ pub mod body;
 pub mod exchange;
 pub mod forward;
 pub mod headers;
+pub mod human_log;
 pub mod panic;
 pub mod pulse;
 pub mod refusal;
 pub mod server;
+pub mod tls;
 pub mod upstream;
 pub mod worker;
 
@@ -141,8 +143,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_secs(2 * 60 * 60),
-            idle_timeout: Duration::from_secs(2 * 60 * 60),
+            answer_timeout: Duration::from_hours(2),
+            idle_timeout: Duration::from_hours(2),
             client_idle_timeout: Duration::from_secs(75),
             pool_idle_timeout: Duration::from_secs(50),
             drain_timeout: Duration::from_secs(30),

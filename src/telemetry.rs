@@ -1,5 +1,6 @@
 //! What keyward says: its own events by `tracing`, and the log's bounded writer that no request ever waits for.
 
+pub mod json;
 pub mod writer;
 
 use std::io::IsTerminal;

@@ -101,10 +101,9 @@ impl Sources {
     fn encode_bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let kind = ConstCounter::new(0_u64).metric_type();
         let mut family = encoder.encode_descriptor("bytes", "Body bytes from and to clients", None, kind)?;
-        let (bytes_in, bytes_out): (fn(&Shard) -> &Counter, fn(&Shard) -> &Counter) =
-            (|shard| &shard.bytes_in, |shard| &shard.bytes_out);
-        for (direction, of) in [("in", bytes_in), ("out", bytes_out)] {
-            let sum: u64 = self.shards.iter().map(|shard| of(shard).value()).sum();
+        let bytes_in: u64 = self.shards.iter().map(|shard| shard.bytes_in.value()).sum();
+        let bytes_out: u64 = self.shards.iter().map(|shard| shard.bytes_out.value()).sum();
+        for (direction, sum) in [("in", bytes_in), ("out", bytes_out)] {
             ConstCounter::new(sum).encode(family.encode_family(&[("direction", direction)])?)?;
         }
         Ok(())

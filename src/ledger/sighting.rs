@@ -19,7 +19,7 @@ use crate::verdict::Judgement;
 /// Who is told when an exchange ends.
 pub trait Witness: Send + Sync {
     /// The exchange ended so. Called once, on the worker's thread, so it must not wait for anything.
-    fn exchange_ended(&self, exchange: &Exchange, outcome: &Outcome);
+    fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome);
 
     /// Whether keyward cuts off whatever is still open.
     fn is_shutting_down(&self) -> bool;
@@ -302,7 +302,7 @@ impl Drop for Sighting {
             self.exchange.end(Ending::ShutDown);
         }
         let outcome = self.exchange.outcome();
-        self.witness.exchange_ended(&self.exchange, &outcome);
+        self.witness.exchange_ended(&self.exchange, outcome);
     }
 }
 

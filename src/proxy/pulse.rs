@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_interval_suits_the_shortest_limit() {
         assert_eq!(interval(Duration::from_secs(4)), Duration::from_millis(500));
-        assert_eq!(interval(Duration::from_secs(7200)), Duration::from_secs(5));
+        assert_eq!(interval(Duration::from_hours(2)), Duration::from_secs(5));
         assert_eq!(interval(Duration::from_millis(1)), Duration::from_millis(10));
     }
 }

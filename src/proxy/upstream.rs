@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -249,70 +249,6 @@ impl AsyncWrite for Stream {
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
-}
-
-/// How to speak TLS to upstream: the certificates in `ca` or the system's, and where there are none of either (an empty
-/// container) those that Mozilla trusts, as built in.
-pub fn tls(upstream: &Upstream, ca: Option<&std::path::Path>) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
-
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(path) = ca {
-        let unreadable = |source| TlsError::Unreadable { path: path.into(), source };
-        for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-            roots.add(certificate.map_err(unreadable)?).map_err(TlsError::NoCertificate)?;
-        }
-        if roots.is_empty() {
-            return Err(TlsError::Empty { path: path.into() });
-        }
-    } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Protocol)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = ServerName::try_from(upstream.host.to_string())
-        .map_err(|_invalid| TlsError::Name { host: upstream.host.clone() })?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
-}
-
-/// Why TLS to upstream cannot be set up at all.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file with certificates cannot be read.
-    #[error("the certificates in {} cannot be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why not.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The file holds none.
-    #[error("{} holds no certificate (PEM)", path.display())]
-    Empty {
-        /// The file.
-        path: std::path::PathBuf,
-    },
-    /// One of them is broken.
-    #[error("a certificate cannot be used")]
-    NoCertificate(#[source] rustls::Error),
-    /// No protocol version is left.
-    #[error("TLS cannot be set up")]
-    Protocol(#[source] rustls::Error),
-    /// A certificate could never carry that name.
-    #[error("{host} is no name for a certificate")]
-    Name {
-        /// The host.
-        host: Box<str>,
-    },
 }
 
 /// From this idle time on a connection is looked at twice before it is used. Below it, the runtime has seen its sockets

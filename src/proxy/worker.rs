@@ -98,7 +98,7 @@ impl Worker {
         &self.shared.limits
     }
 
-    /// A number that no other exchange has. The numbers look random: SplitMix64, which gives each number of its run once.
+    /// A number that no other exchange has. The numbers look random: `SplitMix64`, which gives each number of its run once.
     #[must_use]
     pub fn next_id(&self) -> ExchangeId {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -346,8 +346,8 @@ mod tests {
     fn a_full_lane_drops_ordinary_lines_first_and_counts_them() {
         let shared = Arc::new(Shared::new(1));
         let lane = Lane { shared: Arc::clone(&shared), number: 0 };
-        let line = [b'x'; 1024];
-        let push = |rank| lane.append(rank, |buffer| buffer.extend_from_slice(&line));
+        let text = [b'x'; 1024];
+        let push = |rank| lane.append(rank, |buffer| buffer.extend_from_slice(&text));
         for _ in 0..LANE_BYTES / 1024 {
             push(Rank::Ordinary);
         }

@@ -218,7 +218,7 @@ fn find_fault(token: &[u8]) -> Option<Malformed> {
 /// With white space, control characters or bytes beyond ASCII in it.
 fn find_fault_in_odd(token: &[u8]) -> Option<Malformed> {
     let trimmed = token.trim_ascii();
-    let first_word = trimmed.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+    let first_word = trimmed.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     if trimmed.is_empty() {
         Some(Malformed::Empty)
     } else if first_word.eq_ignore_ascii_case(b"bearer") && first_word.len() < trimmed.len() {

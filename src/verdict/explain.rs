@@ -86,7 +86,7 @@ pub struct Sender {
 
 /// Makes the diagnosis. A fault of the credential outranks one of the transport: it will still be there tomorrow.
 #[must_use]
-pub fn diagnose(verdict: Verdict, outcome: &Outcome, sender: Sender) -> Diagnosis {
+pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis {
     match verdict {
         Verdict::Current | Verdict::Next | Verdict::Token => diagnose_good_key(outcome),
         Verdict::Outdated(Outdated { in_grace, .. }) => {
@@ -109,7 +109,7 @@ pub fn diagnose(verdict: Verdict, outcome: &Outcome, sender: Sender) -> Diagnosi
     }
 }
 
-fn diagnose_good_key(outcome: &Outcome) -> Diagnosis {
+fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
     match outcome.ending {
         Ending::Completed => diagnose_answer(outcome),
         Ending::ClientGone => Diagnosis::ClientGone,
@@ -122,7 +122,7 @@ fn diagnose_good_key(outcome: &Outcome) -> Diagnosis {
     }
 }
 
-fn diagnose_answer(outcome: &Outcome) -> Diagnosis {
+fn diagnose_answer(outcome: Outcome) -> Diagnosis {
     match (outcome.status.map(|status| status.as_u16()), outcome.error) {
         (Some(401), UpstreamError::InvalidApiKey) => Diagnosis::CurrentKeyRejected,
         (Some(401 | 403), UpstreamError::Scope) => Diagnosis::KeyScope,
@@ -167,9 +167,11 @@ impl Diagnosis {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::Ok | Self::RequestError | Self::ClientGone => Severity::Fine,
-            // Kinds that come and go by design are named, but are no alarm.
-            Self::UnlistedKey(KeyKind::Ephemeral | KeyKind::AccessToken | KeyKind::Admin) => Severity::Fine,
+            // Of the keys that no set has, those that come and go by design are named, but are no alarm.
+            Self::Ok
+            | Self::RequestError
+            | Self::ClientGone
+            | Self::UnlistedKey(KeyKind::Ephemeral | KeyKind::AccessToken | KeyKind::Admin) => Severity::Fine,
             Self::UnlistedKey(_)
             | Self::StaleBinding { tolerated: true }
             | Self::RateLimited
@@ -248,10 +250,7 @@ pub struct Explanation {
 /// Puts a diagnosis into words.
 #[must_use]
 pub fn explain(diagnosis: Diagnosis, context: &Context<'_>) -> Explanation {
-    let steps = match diagnosis {
-        Diagnosis::Malformed(kind) => malformed_steps(kind),
-        _ => steps(diagnosis),
-    };
+    let steps = steps(diagnosis);
     let remedy: Vec<String> = steps.iter().enumerate().map(|(index, step)| format!("{}. {step}", index + 1)).collect();
     Explanation { message: context.message(diagnosis), remedy: remedy.join("\n").replace("[set]", context.set) }
 }
@@ -324,11 +323,8 @@ impl Context<'_> {
     }
 
     fn owner(&self) -> &str {
-        let position = match self.judgement.verdict {
-            Verdict::Foreign { owner } => owner.position(),
-            _ => return self.set,
-        };
-        self.sets.get(position).map_or(self.set, |name| name)
+        let Verdict::Foreign { owner } = self.judgement.verdict else { return self.set };
+        self.sets.get(owner.position()).map_or(self.set, |name| name)
     }
 
     fn since(&self) -> String {
@@ -379,6 +375,7 @@ fn malformed_phrase(kind: Malformed) -> &'static str {
 }
 
 /// What to do. `[set]` stands for the set's name.
+#[expect(clippy::too_many_lines, reason = "a table of texts")]
 fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
     match diagnosis {
         Diagnosis::CurrentKeyRejected => &[
@@ -434,7 +431,8 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         Diagnosis::RequestError => {
             &["Read upstream's answer: it says what is wrong with the request. The key is good."]
         }
-        Diagnosis::Ok | Diagnosis::ClientGone | Diagnosis::Malformed(_) => &["Nothing."],
+        Diagnosis::Malformed(kind) => malformed_steps(kind),
+        Diagnosis::Ok | Diagnosis::ClientGone => &["Nothing."],
     }
 }
 

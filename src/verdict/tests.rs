@@ -55,9 +55,9 @@ fn every_verdict() {
 
 #[test]
 fn grace_ends_at_its_moment_also_for_a_judgement_that_was_remembered() {
-    let outdated = |judgement: Judgement| match judgement.verdict {
-        Verdict::Outdated(outdated) => outdated,
-        other => panic!("{other}"),
+    let outdated = |judgement: Judgement| {
+        let Verdict::Outdated(outdated) = judgement.verdict else { panic!("{}", judgement.verdict) };
+        outdated
     };
     let good = check(&key("sk-in-grace"), None, "outdated", "default");
     assert!(outdated(good).in_grace);

@@ -1,0 +1,106 @@
+//! The log line of an exchange as people read it on a terminal: aligned, coloured, the remedy under a bad one.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use super::access_log::Line;
+use crate::clock::Timestamp;
+use crate::ledger::sighting::Exchange;
+use crate::telemetry::Level;
+use crate::verdict::explain::Explanation;
+
+/// Writes the line, and under a bad one what to do.
+pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, paint: Paint, explanation: Option<&Explanation>) {
+    out.extend_from_slice(summary(line.exchange, paint).as_bytes());
+    let Some(Explanation { message, remedy }) = explanation else { return };
+    let (on, off) = (paint.tone(), paint.off());
+    let _ = writeln!(out, "{MARGIN}{on}{} {}{off}  {}", paint.mark(), line.diagnosis.code(), printable(message));
+    for step in steps(remedy) {
+        let _ = writeln!(out, "{MARGIN}  {}", printable(step));
+    }
+}
+
+fn summary(exchange: &Exchange, paint: Paint) -> String {
+    let judgement = &exchange.judgement;
+    let mut line = String::with_capacity(200);
+    let status = exchange.status().map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
+    let verdict = judgement.verdict.code();
+    let (tone, dim, off) = (paint.tone(), paint.dim(), paint.off());
+    let _ = write!(line, "{dim}{}{off}  {tone}{status}  {verdict:<9}{off}  ", local_time(exchange.at));
+    let _ = write!(line, "{:<4} {:<24}  ", exchange.method, printable(exchange.path()));
+    let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
+    line.push_str(&who(exchange));
+    if let Some(names) = judgement.key {
+        let _ = write!(line, "  {dim}{}", names.fingerprint);
+        if let Some(hint) = names.hint {
+            let _ = write!(line, " {hint}");
+        }
+        line.push_str(off);
+    }
+    line.push('\n');
+    line
+}
+
+fn who(exchange: &Exchange) -> String {
+    let Some(workflow) = exchange.workflow() else { return format!("from {}", exchange.peer) };
+    let mut who = format!("workflow {}", printable(exchange.workflow_name().unwrap_or(workflow)));
+    for (name, id) in [("execution", exchange.execution()), ("node", exchange.node())] {
+        if let Some(id) = id {
+            let _ = write!(who, " {name} {}", printable(id));
+        }
+    }
+    who
+}
+
+/// The steps of a remedy, each to stand on a line of its own.
+fn steps(remedy: &str) -> impl Iterator<Item = &str> {
+    remedy.lines().map(str::trim).filter(|step| !step.is_empty())
+}
+
+/// The colours of a line.
+#[derive(Clone, Copy)]
+pub(super) struct Paint {
+    /// Whether there are any.
+    pub(super) coloured: bool,
+    /// What the line is about.
+    pub(super) level: Level,
+}
+
+impl Paint {
+    fn tone(self) -> &'static str {
+        match (self.coloured, self.level) {
+            (false, _) => "",
+            (true, Level::Error) => "\x1b[1;31m",
+            (true, Level::Warn) => "\x1b[33m",
+            (true, Level::Info | Level::Debug | Level::Trace) => "\x1b[32m",
+        }
+    }
+
+    fn dim(self) -> &'static str {
+        if self.coloured { "\x1b[2m" } else { "" }
+    }
+
+    fn off(self) -> &'static str {
+        if self.coloured { "\x1b[0m" } else { "" }
+    }
+
+    fn mark(self) -> &'static str {
+        if self.level == Level::Error { "✗" } else { "!" }
+    }
+}
+
+/// Text of a caller as a terminal may show it: nothing in it can steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+}
+
+/// The time of day where keyward runs.
+fn local_time(at: Timestamp) -> String {
+    let zoned = jiff::Timestamp::from_millisecond(at.as_millis())
+        .map(|moment| moment.to_zoned(jiff::tz::TimeZone::system()))
+        .unwrap_or_default();
+    zoned.strftime("%H:%M:%S").to_string()
+}
+
+/// Where the lines under a bad one begin: below its status.
+const MARGIN: &str = "              ";
