@@ -160,7 +160,7 @@ fn host(text: &str) -> Result<Box<str>, Unfit> {
 }
 
 /// Ten years: so far away that no sum with a moment overflows.
-const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+const LONGEST_SPAN: Duration = Duration::from_hours(3650 * 24);
 
 #[cfg(test)]
 mod tests {

@@ -131,7 +131,7 @@ fn sets_are_read_whole_with_default_first() {
         current: Some(file("/keys/a")),
         next: Some(env("A_NEXT")),
         previous: vec![env("KEYWARD_A_OLD"), file("/keys/older")],
-        grace: Duration::from_secs(365 * 86_400),
+        grace: Duration::from_hours(365 * 24),
     };
     let default = SetSettings { current: Some(env("NOW")), ..SetSettings::learning("default") };
     assert_eq!(config.keys.sets, [default, team]);

@@ -15,7 +15,7 @@ impl Fingerprint {
     /// All 32 hex digits, as kept in the state folder.
     #[must_use]
     pub fn to_hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:032x}", u128::from_be_bytes(self.0))
     }
 
     /// The eight hex digits that people see, as ASCII.

@@ -116,13 +116,12 @@ impl<'a> Said<'a> {
     /// `{"error":{…}}`, `{"error":"…"}`, or the fields without the envelope. Some gateways send a list of one.
     fn find(value: &'a Value) -> Self {
         let value = value.get(0).unwrap_or(value);
-        match value.get("error").unwrap_or(value) {
-            Value::String(message) => Self { message, ..Self::default() },
-            error => {
-                let text = |name: &str| error.get(name).and_then(Value::as_str);
-                Self { code: text("code"), kind: text("type"), message: text("message").unwrap_or_default() }
-            }
+        let error = value.get("error").unwrap_or(value);
+        if let Value::String(message) = error {
+            return Self { message, ..Self::default() };
         }
+        let text = |name: &str| error.get(name).and_then(Value::as_str);
+        Self { code: text("code"), kind: text("type"), message: text("message").unwrap_or_default() }
     }
 
     fn is_named(&self, names: &[&str]) -> bool {
