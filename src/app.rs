@@ -60,6 +60,13 @@ impl Server {
         let bound = Bound::bind(config)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
         let page = say_welcome(config, &bound, &keeper, &log);
+        for name in &config.ignored {
+            tracing::warn!(
+                event = "environment",
+                variable = &**name,
+                "the variable {name} is no setting and is ignored"
+            );
+        }
         for trouble in &troubles {
             tracing::error!(event = "keys", "{trouble}");
         }

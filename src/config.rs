@@ -41,6 +41,8 @@ pub struct Config {
     pub admin: admin::Settings,
     /// `[state]`
     pub state: state::Settings,
+    /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
+    pub ignored: Vec<Box<str>>,
 }
 
 /// What the command line sets.
@@ -75,7 +77,7 @@ impl Config {
         let whole = of_file.is_some();
         let of_file = of_file.unwrap_or_default();
         let of_environment = env::read(environment, &of_file, &mut problems);
-        let given = of_file.into_iter().chain(of_environment).chain(overrides.into_given());
+        let given = of_file.into_iter().chain(of_environment.given).chain(overrides.into_given());
 
         let mut config = Self::unset(environment);
         let mut sets = Sets::default();
@@ -87,6 +89,7 @@ impl Config {
         }
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
         config.keys = sets.into_settings(fallback);
+        config.ignored = of_environment.ignored;
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
 
@@ -99,6 +102,7 @@ impl Config {
             log: telemetry::Settings::default(),
             admin: admin::Settings::default(),
             state: state::Settings { dir },
+            ignored: Vec::new(),
         }
     }
 

@@ -72,8 +72,9 @@ impl fmt::Debug for Environment {
 
 /// Reads the `KEYWARD_…` variables. `file` is what the config file gave: its sets are found by their names, and the
 /// variables that it names as the place of a key are no settings.
-pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Problems) -> Vec<Given> {
-    let mut reader = Reader { set_names: set_names(file), set_sources: BTreeMap::new(), problems, given: Vec::new() };
+pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Problems) -> Read {
+    let read = Read::default();
+    let mut reader = Reader { set_names: set_names(file), set_sources: BTreeMap::new(), problems, read };
     let key_holders = key_holders(environment, file);
     for name in environment.variables.keys() {
         if !name.starts_with(known::VARIABLE_PREFIX) || name == CONFIG_VARIABLE || key_holders.contains(name.as_str()) {
@@ -82,7 +83,16 @@ pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Pro
         reader.read_variable(name, environment.value(name));
     }
     reader.give_sources();
-    reader.given
+    reader.read
+}
+
+/// What the environment gave.
+#[derive(Default)]
+pub(super) struct Read {
+    /// Settings.
+    pub(super) given: Vec<Given>,
+    /// Variables that only begin like keyward's own. Kubernetes sets such ones for a service of that name.
+    pub(super) ignored: Vec<Box<str>>,
 }
 
 struct Reader<'a> {
@@ -91,7 +101,7 @@ struct Reader<'a> {
     /// A key may stand in a file or in a variable, so two settings speak of the same thing.
     set_sources: BTreeMap<(Box<str>, Role), Vec<Found>>,
     problems: &'a mut Problems,
-    given: Vec<Given>,
+    read: Read,
 }
 
 /// The places of keys that one variable names.
@@ -102,7 +112,7 @@ impl Reader<'_> {
         let mut plain = SETTINGS.iter().filter(|setting| matches!(setting.reading, Reading::Value(_)));
         if let Some(setting) = plain.find(|setting| setting.variables().iter().any(|variable| variable == name)) {
             let given = value.map(|text| Given { place: place(name), value: Value::Text(setting, text.to_owned()) });
-            self.given.extend(given);
+            self.read.given.extend(given);
         } else if let Some((set, variable)) = split_set_variable(name) {
             self.read_set_variable(name, set, variable, value);
         } else {
@@ -121,7 +131,7 @@ impl Reader<'_> {
             SetVariable::Envs(role) => (role, sources(role, text, parse::env_source)),
             SetVariable::Grace => {
                 let value = Value::OfSet(set, SetValue::Grace(text.to_owned()));
-                return self.given.push(Given { place: place(name), value });
+                return self.read.given.push(Given { place: place(name), value });
             }
         };
         match sources {
@@ -166,7 +176,7 @@ impl Reader<'_> {
                 }
             };
             let place = places.into_iter().next();
-            self.given.extend(place.map(|place| Given { place, value: Value::OfSet(set, value) }));
+            self.read.given.extend(place.map(|place| Given { place, value: Value::OfSet(set, value) }));
         }
     }
 
@@ -183,12 +193,21 @@ impl Reader<'_> {
         for set in self.set_names.keys().map(String::as_str).chain(["DEFAULT"]).chain(possible_sets(name)) {
             known.extend(SET_SUFFIXES.iter().map(|(suffix, _)| format!("{SET_VARIABLE_PREFIX}{set}{suffix}")));
         }
-        let text = match nearest(name, known.iter().map(String::as_str).chain([CONFIG_VARIABLE])) {
-            Some(near) => format!("There is no such setting: did you mean `{near}`?"),
-            None => "There is no such setting, and no name is near: config/reference.toml lists all.".to_owned(),
+        // Their common prefix must not make names look nearer than they are.
+        let known = known.iter().map(String::as_str).chain([CONFIG_VARIABLE]).map(without_prefix);
+        let text = match nearest(without_prefix(name), known) {
+            Some(near) => format!("There is no such setting: did you mean `{}{near}`?", known::VARIABLE_PREFIX),
+            None if known::is_of_a_table(name) => {
+                "There is no such setting, and no name is near: config/reference.toml lists all.".to_owned()
+            }
+            None => return self.read.ignored.push(name.into()),
         };
         self.problems.push(Problem::new(place(name), "unknown variable", text));
     }
+}
+
+fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(known::VARIABLE_PREFIX).unwrap_or(name)
 }
 
 /// What may have been meant as the name of a set: whatever ends before a `_`.

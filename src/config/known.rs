@@ -270,6 +270,14 @@ pub(super) fn find(table: &str, name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.table() == table && setting.name() == name)
 }
 
+/// Whether a variable can only be meant for keyward: it begins like those of one of the tables.
+pub(super) fn is_of_a_table(variable: &str) -> bool {
+    let tables = SETTINGS.iter().map(|setting| setting.table().split('.').next().unwrap_or_default());
+    tables
+        .map(|table| format!("{VARIABLE_PREFIX}{}_", table.to_ascii_uppercase()))
+        .any(|start| variable.starts_with(&start))
+}
+
 /// The variables that set a field of the set whose name in the environment is `set`.
 pub(super) fn set_variables(field: SetField, set: &str) -> impl Iterator<Item = String> {
     SET_SUFFIXES

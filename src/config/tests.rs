@@ -342,7 +342,7 @@ fn problems_of_variables_name_the_variable() {
         .with("KEYWARD_KEYS_FIFTH_CURRENT_FILE", "a")
         .with("KEYWARD_KEYS_FIFTH_GARCE", "1h")
         .with("KEYWARD_KEYS__GRACE", "1h")
-        .with("KEYWARD_SOMETHING_ELSE", "");
+        .with("KEYWARD_LOG_SOMETHING_ELSE", "");
     insta::assert_snapshot!(told("", &environment, Overrides::default()), @r#"
     the configuration has 9 problems:
 
@@ -368,13 +368,22 @@ fn problems_of_variables_name_the_variable() {
       environment KEYWARD_KEYS__GRACE: keys
           The name of a key set has up to 32 of A-Z, 0-9 and _ here, the first a letter or digit.
 
+      environment KEYWARD_LOG_SOMETHING_ELSE: unknown variable
+          There is no such setting, and no name is near: config/reference.toml lists all.
+
       environment KEYWARD_PROXY_UPSTREAM: proxy.upstream
           Leave out the user information before the @: keyward sends none.
           Allowed: an origin, such as https://api.openai.com or http://127.0.0.1:9000.
-
-      environment KEYWARD_SOMETHING_ELSE: unknown variable
-          There is no such setting, and no name is near: config/reference.toml lists all.
     "#);
+}
+
+#[test]
+fn what_others_set_under_our_name_is_ignored() {
+    // For a service of the name `keyward`, Kubernetes sets the last three in every container.
+    let names = ["KEYWARD_BIN", "KEYWARD_PORT", "KEYWARD_PORT_8080_TCP_ADDR", "KEYWARD_SERVICE_HOST"];
+    let environment =
+        names.iter().fold(environment(), |environment, name| environment.with(name, "tcp://10.0.0.7:8080"));
+    assert_eq!(load("", &environment).ignored, names.map(Box::from));
 }
 
 #[test]
