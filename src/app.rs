@@ -55,7 +55,12 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 impl Server {
     /// Binds everything first, so that whatever is wrong is said before anything runs.
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        let log = Log::start(config.log.file.clone(), config.proxy.workers + 1).context("the log cannot be opened")?;
+        let lanes = match config.log.resolved_format() {
+            Format::Json => config.proxy.workers + 1,
+            // One lane keeps the lines of all workers in their order, which people follow.
+            Format::Human => 1,
+        };
+        let log = Log::start(config.log.file.clone(), lanes).context("the log cannot be opened")?;
         telemetry::install(&config.log, log.lane(config.proxy.workers));
         let bound = Bound::bind(config)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;

@@ -3,6 +3,7 @@
 pub mod json;
 pub mod writer;
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,10 +11,13 @@ use std::str::FromStr;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer as FormatWriter;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::writer::{Lane, LaneWriter};
+use crate::clock::{Clock, Timestamp};
 
 /// The settings under `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,6 +126,22 @@ impl From<Level> for LevelFilter {
     }
 }
 
+/// The time of day where keyward runs, for people: `08:15:00`.
+struct TimeOfDay;
+
+impl FormatTime for TimeOfDay {
+    fn format_time(&self, out: &mut FormatWriter<'_>) -> fmt::Result {
+        out.write_str(&time_of_day(Clock::System.now()))
+    }
+}
+
+/// A moment as [`TimeOfDay`] shows it.
+#[must_use]
+pub fn time_of_day(at: Timestamp) -> String {
+    let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
+    moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
 /// Sends the process's `tracing` events into the log. Only the first call in a process has an effect.
 ///
 /// Libraries below keyward stay at `warn`: at `trace` they print whole heads, and with them keys.
@@ -130,7 +150,7 @@ pub fn install(settings: &Settings, lane: Lane) {
     let lines = tracing_subscriber::fmt::layer().with_writer(LaneWriter::new(lane)).with_target(false);
     let lines = match settings.resolved_format() {
         Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
-        Format::Human => lines.compact().with_ansi(settings.is_coloured()).boxed(),
+        Format::Human => lines.compact().with_ansi(settings.is_coloured()).with_timer(TimeOfDay).boxed(),
     };
     // A second subscriber is refused: the first one goes on, which is what a test with many servers wants.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::access_log::Line;
-use crate::clock::Timestamp;
 use crate::ledger::sighting::Exchange;
-use crate::telemetry::Level;
+use crate::telemetry::{Level, time_of_day};
 use crate::verdict::explain::Explanation;
 
 /// Writes the line, and under a bad one what to do.
@@ -26,8 +25,8 @@ fn summary(exchange: &Exchange, paint: Paint) -> String {
     let status = exchange.status().map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
     let verdict = judgement.verdict.code();
     let (tone, dim, off) = (paint.tone(), paint.dim(), paint.off());
-    let _ = write!(line, "{dim}{}{off}  {tone}{status}  {verdict:<9}{off}  ", local_time(exchange.at));
-    let _ = write!(line, "{:<4} {:<24}  ", exchange.method, printable(exchange.path()));
+    let _ = write!(line, "{dim}{}{off}  {tone}{status}  {verdict:<9}{off}  ", time_of_day(exchange.at));
+    let _ = write!(line, "{:<4} {:<24}  ", exchange.method.as_str(), printable(exchange.path()));
     let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
     line.push_str(&who(exchange));
     if let Some(names) = judgement.key {
@@ -92,14 +91,6 @@ impl Paint {
 /// Text of a caller as a terminal may show it: nothing in it can steer the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
-}
-
-/// The time of day where keyward runs.
-fn local_time(at: Timestamp) -> String {
-    let zoned = jiff::Timestamp::from_millisecond(at.as_millis())
-        .map(|moment| moment.to_zoned(jiff::tz::TimeZone::system()))
-        .unwrap_or_default();
-    zoned.strftime("%H:%M:%S").to_string()
 }
 
 /// Where the lines under a bad one begin: below its status.

@@ -24,20 +24,16 @@ impl Log {
     /// Opens the log file, or standard output, and starts the writer with `lanes` lanes.
     pub fn start(file: Option<PathBuf>, lanes: usize) -> io::Result<Self> {
         let sink = Sink::open(file)?;
-        let shared = Arc::new(Shared::new(lanes));
-        let writer = Writer { shared: Arc::clone(&shared), sink, said_why: false, spare: Vec::new() };
+        let shared = Arc::new(Shared::new(lanes.max(1)));
+        let writer = Writer { shared: Arc::clone(&shared), sink, cut: false, said_why: false, spare: Vec::new() };
         let thread = thread::Builder::new().name("log".into()).spawn(move || writer.run())?;
         Ok(Self { shared, thread })
     }
 
-    /// The lane with that number.
-    ///
-    /// # Panics
-    /// If there are not that many lanes.
+    /// The lane with that number; where there are fewer, some are shared.
     #[must_use]
     pub fn lane(&self, number: usize) -> Lane {
-        assert!(number < self.shared.lanes.len(), "the log has no lane {number}");
-        Lane { shared: Arc::clone(&self.shared), number }
+        Lane { shared: Arc::clone(&self.shared), number: number % self.shared.lanes.len() }
     }
 
     /// What others may know of the log.
@@ -155,6 +151,8 @@ impl Shared {
 struct Writer {
     shared: Arc<Shared>,
     sink: Sink,
+    /// Whether the sink took only a part of its last line.
+    cut: bool,
     said_why: bool,
     spare: Vec<u8>,
 }
@@ -184,9 +182,11 @@ impl Writer {
     }
 
     fn reopen_if_asked(&mut self) {
-        if self.shared.reopen.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.sink.reopen()
-        {
+        if !self.shared.reopen.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        self.cut = false;
+        if let Err(error) = self.sink.reopen() {
             complain(&format!("keyward: the log file could not be opened again, the old one stays in use: {error}"));
         }
     }
@@ -209,12 +209,17 @@ impl Writer {
 
     /// A sink that takes nothing (a full disk, a closed pipe) costs the lines that it refuses, and nothing else.
     fn write(&mut self, lines: &[u8]) {
-        let Err(error) = self.sink.write_all(lines) else {
-            self.said_why &= lines.is_empty();
+        if lines.is_empty() {
+            return;
+        }
+        let (taken, result) = self.sink.write_all(if self.cut { b"\n" } else { b"" }, lines);
+        self.cut = if taken == 0 { self.cut } else { lines[taken - 1] != b'\n' };
+        let Err(error) = result else {
+            self.said_why = false;
             return;
         };
-        let lost = memchr::memchr_iter(b'\n', lines).count();
-        self.shared.dropped.fetch_add(lost.max(1) as u64, Ordering::Relaxed);
+        let lost = memchr::memchr_iter(b'\n', &lines[taken..]).count();
+        self.shared.dropped.fetch_add(lost as u64, Ordering::Relaxed);
         if !self.said_why {
             self.said_why = true;
             complain(&format!("keyward: the log cannot be written, lines are dropped and counted: {error}"));
@@ -250,14 +255,27 @@ impl Sink {
         }
     }
 
-    fn write_all(&mut self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout(stdout) => {
-                stdout.write_all(lines)?;
-                stdout.flush()
+    /// Writes `before`, then `lines`; says how much of `lines` was taken.
+    fn write_all(&mut self, before: &[u8], lines: &[u8]) -> (usize, io::Result<()>) {
+        let out: &mut dyn Write = match self {
+            Self::Stdout(stdout) => stdout,
+            Self::File { file, .. } => file,
+        };
+        let mut taken = 0;
+        let mut write = || {
+            out.write_all(before)?;
+            while taken < lines.len() {
+                match out.write(&lines[taken..]) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(some) => taken += some,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
             }
-            Self::File { file, .. } => file.write_all(lines),
-        }
+            out.flush()
+        };
+        let result = write();
+        (taken, result)
     }
 }
 
