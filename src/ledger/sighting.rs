@@ -1,6 +1,7 @@
 //! An exchange as it is remembered: a guard that closes itself with the outcome on every way out.
 
-use std::fmt;
+use std::error::Error;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -58,6 +59,7 @@ pub struct Exchange {
     moved: Moved,
     answered: OnceLock<Answered>,
     error: OnceLock<ErrorReading>,
+    cause: OnceLock<Box<str>>,
     ending: AtomicU8,
     refused_with: AtomicU16,
 }
@@ -131,6 +133,7 @@ impl Exchange {
             moved: Moved::default(),
             answered: OnceLock::new(),
             error: OnceLock::new(),
+            cause: OnceLock::new(),
             ending: AtomicU8::new(NO_ENDING),
             refused_with: AtomicU16::new(0),
         }
@@ -197,6 +200,12 @@ impl Exchange {
         self.error.get().and_then(|reading| reading.code.as_deref())
     }
 
+    /// Why upstream gave no whole answer, where it is known.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.get().map(|cause| &**cause)
+    }
+
     /// Body bytes that came from the client.
     #[must_use]
     pub fn bytes_in(&self) -> u64 {
@@ -240,6 +249,17 @@ impl Exchange {
     /// Notes what upstream's error body says.
     pub fn error_read(&self, reading: ErrorReading) {
         let _ = self.error.set(reading);
+    }
+
+    /// Notes why upstream gave no whole answer: an error with all its causes.
+    pub fn failed_because(&self, error: &dyn Error) {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let _ = write!(text, ": {cause}");
+            source = cause.source();
+        }
+        let _ = self.cause.set(text.into());
     }
 
     /// Notes that the client gets an answer of ours with that status.

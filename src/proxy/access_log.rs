@@ -119,6 +119,7 @@ impl Recorder {
                 peer: exchange.peer,
                 status: exchange.status(),
                 upstream_code: exchange.upstream_code(),
+                cause: exchange.cause(),
             },
         )
     }
@@ -186,6 +187,9 @@ impl Line<'_> {
         }
         if exchange.doubts.sources_disagree {
             json.yes(name!("sources_disagree"));
+        }
+        if exchange.cause().is_some() {
+            json.text(name!("cause"), exchange.cause());
         }
         if exchange.note.is_some() {
             json.text(name!("note"), exchange.note);

@@ -110,9 +110,7 @@ impl UpstreamBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.sighting.end(Ending::CutOff);
-                tracing::debug!(error = %error, id = %self.sighting.id, "upstream's answer was cut off");
-                Poll::Ready(Some(Err(AnswerError::CutOff(error))))
+                Poll::Ready(Some(Err(self.fail(Ending::CutOff, AnswerError::CutOff(error)))))
             }
             Poll::Ready(None) => {
                 self.finish();
@@ -123,10 +121,15 @@ impl UpstreamBody {
 
     fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, AnswerError>>> {
         if self.worker.pulse.is_past(self.sighting.moved_at(), self.worker.limits().idle_timeout) {
-            self.sighting.end(Ending::TimedOut);
-            return Poll::Ready(Some(Err(AnswerError::TimedOut)));
+            return Poll::Ready(Some(Err(self.fail(Ending::TimedOut, AnswerError::TimedOut))));
         }
         Poll::Pending
+    }
+
+    fn fail(&self, ending: Ending, error: AnswerError) -> AnswerError {
+        self.sighting.end(ending);
+        self.sighting.failed_because(&error);
+        error
     }
 
     fn pass(&mut self, frame: &Frame<Bytes>) {

@@ -156,6 +156,7 @@ fn error_body(status: StatusCode, headers: &HeaderMap) -> Option<Box<ErrorBody>>
 
 fn say_what_failed(error: &ForwardError, sighting: &Sighting, worker: &Worker) -> Response<AnswerBody> {
     sighting.end(error.ending());
+    sighting.failed_because(error);
     ours(refusal::upstream_failed(error, &worker.shared.upstream), sighting)
 }
 

@@ -236,6 +236,8 @@ pub struct Context<'a> {
     pub status: Option<StatusCode>,
     /// The code in upstream's error body.
     pub upstream_code: Option<&'a str>,
+    /// Why there is no whole answer.
+    pub cause: Option<&'a str>,
 }
 
 /// A diagnosis in words.
@@ -287,7 +289,9 @@ impl Context<'_> {
                 format!("{who} sent the right key, but upstream refuses the request{}.", self.said())
             }
             Diagnosis::UpstreamError => format!("{who} met a failure of upstream{}.", self.said()),
-            Diagnosis::UpstreamFailed => format!("{who} got no whole answer from upstream."),
+            Diagnosis::UpstreamFailed => {
+                format!("{who} got no whole answer: {}.", self.cause.unwrap_or("its connection broke"))
+            }
             Diagnosis::UpstreamRedirect => format!("{who} got a redirect from upstream, which keyward holds back."),
             Diagnosis::ClientGone => format!("{who} left before the answer was whole."),
             Diagnosis::ShutDown => format!("{who} was still being answered when keyward was stopped."),

@@ -176,6 +176,7 @@ fn context<'a>(judgement: &'a Judgement, sets: &'a [Arc<str>], text: Option<&'a 
         peer: Ipv4Addr::LOCALHOST.into(),
         status: Some(StatusCode::FORBIDDEN),
         upstream_code: text,
+        cause: Some("no connection to 127.0.0.1:9: Connection refused (os error 111)"),
     }
 }
 
