@@ -34,6 +34,8 @@
 //! - A module below never imports one further up: the list is in that order, and `tests/it/tidy.rs` holds it.
 //! - No concern reads the configuration: [`config`] knows the settings of all of them, none knows [`config`].
 
+pub mod allocator;
+
 pub mod clock;
 
 pub mod tasks;

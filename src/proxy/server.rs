@@ -23,6 +23,7 @@ use super::exchange::exchange;
 use super::panic::CatchPanic;
 use super::worker::{Seat, Session, Worker};
 use super::{Limits, pulse, refusal};
+use crate::allocator;
 
 /// How far keyward is with stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +57,12 @@ pub async fn run(
     stage: watch::Receiver<Stage>,
 ) {
     let beating = tokio::spawn(beat(Arc::clone(&worker)));
+    let tidying = tokio::spawn(tidy_up(Arc::clone(&worker)));
     let receiving = tokio::spawn(receive(Arc::clone(&worker), inbox));
     accept(&worker, &workers, listener, stage.clone()).await;
     drain(&worker, stage).await;
     beating.abort();
+    tidying.abort();
     receiving.abort();
     worker.end();
 }
@@ -72,6 +75,16 @@ async fn beat(worker: Arc<Worker>) {
         worker.pulse.tick();
         worker.pool.sweep();
         worker.seats.wake_all();
+    }
+}
+
+/// Gives memory back when a crowd has left, a moment later: the rest of it may be on its way out.
+async fn tidy_up(worker: Arc<Worker>) {
+    loop {
+        worker.seats.crowd_left().await;
+        tokio::time::sleep(LAST_GUESTS).await;
+        allocator::give_back();
+        tracing::debug!(clients = worker.seats.taken(), "a crowd has left, its memory is given back");
     }
 }
 
@@ -230,6 +243,9 @@ async fn drain(worker: &Worker, mut stage: watch::Receiver<Stage>) {
 
 /// How many clients may wait to be accepted, as far as the system allows.
 const BACKLOG: i32 = 4096;
+
+/// How long a leaving crowd may take before its memory is given back.
+const LAST_GUESTS: Duration = Duration::from_millis(100);
 
 /// How long to wait when there is no room for a client.
 const FULL_HOUSE: Duration = Duration::from_millis(20);

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 
 use http::HeaderValue;
 use slab::Slab;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroize;
 
 use super::Limits;
@@ -119,6 +119,9 @@ impl Worker {
 #[derive(Default)]
 pub struct Seats {
     taken: AtomicUsize,
+    /// The most that were taken since a crowd last left.
+    peak: AtomicUsize,
+    crowd_left: Notify,
     leaving: AtomicBool,
     wakers: Mutex<Slab<Option<Waker>>>,
 }
@@ -132,12 +135,23 @@ impl Seats {
 
     /// Counts a client that is coming.
     pub fn expect(&self) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        self.peak.fetch_max(before + 1, Ordering::Relaxed);
     }
 
-    /// Takes back an [`Seats::expect`]: the client went elsewhere.
+    /// Takes back an [`Seats::expect`]: the client left, or went elsewhere.
     pub fn no_longer_expect(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+        let left = self.taken.fetch_sub(1, Ordering::Relaxed) - 1;
+        let peak = self.peak.load(Ordering::Relaxed);
+        if peak >= CROWD && left <= peak / 2 {
+            self.peak.store(left, Ordering::Relaxed);
+            self.crowd_left.notify_one();
+        }
+    }
+
+    /// Waits until at least half of a crowd of clients has left.
+    pub async fn crowd_left(&self) {
+        self.crowd_left.notified().await;
     }
 
     /// Has every client's task look around, for time has passed.
@@ -257,3 +271,6 @@ impl Memo {
         }
     }
 }
+
+/// How many clients of a worker are worth the trouble of giving their memory back: some eight megabytes.
+const CROWD: usize = 256;
