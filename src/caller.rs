@@ -92,6 +92,8 @@ pub struct Doubts {
     pub invalid_tag: bool,
     /// Two sources that name different workflows, executions, nodes or sets.
     pub sources_disagree: bool,
+    /// A declared set that does not exist. Only the key ring can tell.
+    pub unknown_set: bool,
 }
 
 // === impl Caller ===
@@ -150,7 +152,7 @@ impl<'r> Sources<'r> {
     }
 
     fn doubts(&self) -> Doubts {
-        Doubts { invalid_tag: self.invalid_tag, sources_disagree: self.disagree() }
+        Doubts { invalid_tag: self.invalid_tag, sources_disagree: self.disagree(), unknown_set: false }
     }
 
     fn disagree(&self) -> bool {

@@ -188,6 +188,9 @@ impl Line<'_> {
         if exchange.doubts.sources_disagree {
             json.yes(name!("sources_disagree"));
         }
+        if exchange.doubts.unknown_set {
+            json.yes(name!("unknown_set"));
+        }
         if exchange.cause().is_some() {
             json.text(name!("cause"), exchange.cause());
         }

@@ -54,9 +54,10 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let (started, now) = (Instant::now(), shared.clock.now());
     let head = Head::new(request.method(), request.uri(), request.headers());
     let route = Route::read(head.path);
-    let caller = Caller::identify(&head, &route);
+    let mut caller = Caller::identify(&head, &route);
     let ring = shared.keeper.ring();
     let declared_set = caller.set.and_then(|name| ring.find_set(name));
+    caller.doubts.unknown_set = caller.set.is_some() && declared_set.is_none();
     let judgement = session.judge(&head.fields, declared_set, &ring, now);
     let action = policy::decide(&judgement, shared.policy);
     let binding = shared.ledger.binding(&Identity::of(&caller, &judgement, session.peer));
