@@ -2,8 +2,29 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+/// What the tests are written with: a keyward in this process, an upstream that follows a script, and a client that
+/// sees every byte.
+mod support;
+
+/// The admin listener: health, readiness and metrics, and nothing of keys.
+mod admin;
+/// Whose request it is: every source, how they rank, and that nothing of ours goes upstream.
+mod attribution;
+/// Clients are spread over the workers, and wait when there are too many.
+mod balance;
 /// Requests that real n8n sent, recorded byte for byte: what keyward makes of their heads.
 mod captures;
-
-/// What a configuration says, and what the shipped ones are worth.
+/// Heads and bodies pass as they are, in both directions, as soon as they come.
+mod carrying;
+/// The example files are true, complete and can be used.
 mod config_files;
+/// keyward stops in peace: what is open finishes, until the time for it is over.
+mod draining;
+/// Upstream fails, the client leaves: what each of them gets, and what the log says.
+mod faults;
+/// The page for people under `/`.
+mod page;
+/// Only what one parser can read in one way goes upstream.
+mod smuggling;
+/// What a credential is, and what the log and the answer say of it.
+mod verdicts;

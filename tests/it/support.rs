@@ -1,0 +1,51 @@
+//! What the tests are written with: a keyward in this process, an upstream that follows a script, and a client that
+//! sees every byte.
+
+mod client;
+mod proxy;
+mod request;
+mod upstream;
+mod wire;
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+pub use self::client::{Answer, Client};
+pub use self::proxy::{CURRENT, NEXT, OUTDATED, TestProxy, UNLISTED};
+pub use self::upstream::{Answering, FakeUpstream, Received, Visit};
+pub use self::wire::{Framing, Head};
+
+/// How long anything may take before a test fails: long, for the machine may be busy.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives something.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Lets one side of a test go on when the other says so: each `open` lets one `pass` through.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<usize>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() += 1;
+        self.0.1.notify_all();
+    }
+
+    #[track_caller]
+    pub fn pass(&self) {
+        let opened = self.0.0.lock().unwrap();
+        let (mut opened, waited) = self.0.1.wait_timeout_while(opened, DEADLINE, |opened| *opened == 0).unwrap();
+        assert!(!waited.timed_out(), "nobody opened the gate");
+        *opened -= 1;
+    }
+}

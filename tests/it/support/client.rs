@@ -1,0 +1,120 @@
+//! A client that writes bytes and reads bytes.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::wire::{Framing, Head, Wire, impatient, write_until_stuck};
+
+/// One connection to keyward.
+pub struct Client(Wire<TcpStream>);
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        Self(Wire::new(impatient(TcpStream::connect(address).unwrap())))
+    }
+
+    /// Sends these bytes. That the other side has closed already is for the answer to show.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.0.write(bytes);
+    }
+
+    /// Sends as much of `bytes` as is taken before nothing moves for that long, and says how much it was.
+    pub fn send_until_stuck(&self, bytes: &[u8], patience: Duration) -> usize {
+        write_until_stuck(&self.0.stream, bytes, patience)
+    }
+
+    /// The head of the next answer, informational ones included.
+    pub fn head(&mut self) -> Head {
+        self.0.head().unwrap().expect("an answer")
+    }
+
+    /// The next piece of the answer's body: a chunk as it came.
+    pub fn piece(&mut self, framing: &mut Framing) -> io::Result<Option<Vec<u8>>> {
+        self.0.piece(framing)
+    }
+
+    /// The next chunk, as text.
+    pub fn chunk(&mut self) -> String {
+        String::from_utf8(self.0.piece(&mut Framing::Chunked).unwrap().expect("a chunk")).unwrap()
+    }
+
+    /// The body that this head announces, or where it broke off.
+    pub fn body(&mut self, head: &Head) -> io::Result<Vec<u8>> {
+        self.0.body(answer_framing(head))
+    }
+
+    /// The next answer, whole.
+    #[track_caller]
+    pub fn answer(&mut self) -> Answer {
+        let head = self.head();
+        let body = self.body(&head).expect("a whole body");
+        Answer { status: status(&head), head, body }
+    }
+
+    /// The next answer, to HEAD: without a body, whatever its head says.
+    pub fn answer_to_head(&mut self) -> Answer {
+        let head = self.head();
+        Answer { status: status(&head), head, body: Vec::new() }
+    }
+
+    /// Waits until keyward closes the connection, and gives what it sent until then.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.0.rest()
+    }
+
+    /// Says that nothing more comes from here.
+    pub fn end_sending(&self) {
+        let _ = self.0.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Another hand on the same connection, for sending while an answer is read.
+    pub fn second_hand(&self) -> Self {
+        Self(Wire::new(self.0.stream.try_clone().unwrap()))
+    }
+}
+
+impl Answer {
+    pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.head.header(name)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The code of an error in OpenAI's shape, whose every part has to be there.
+    #[track_caller]
+    pub fn error_code(&self) -> String {
+        let json = self.json();
+        let error = json["error"].as_object().expect("an error");
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert!(error["message"].is_string() && error["type"].is_string() && error["param"].is_null(), "{json}");
+        error["code"].as_str().expect("a code").to_owned()
+    }
+}
+
+fn status(head: &Head) -> u16 {
+    head.line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn answer_framing(head: &Head) -> Framing {
+    let has_none = matches!(status(head), 100..=199 | 204 | 304);
+    match head.framing() {
+        _ if has_none => Framing::Ended,
+        Framing::Ended => Framing::UntilClose,
+        told => told,
+    }
+}

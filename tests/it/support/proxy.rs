@@ -1,0 +1,246 @@
+//! A keyward in this process, with an own folder, an own log and a clock that the test moves.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use keyward::app::Server;
+use keyward::clock::Clock;
+use keyward::config::Config;
+use keyward::keys::source::Source;
+use keyward::keys::{self, SetSettings, state};
+use keyward::proxy::{self, Limits, Upstream};
+use keyward::telemetry::{self, Format};
+use keyward::{admin, clock};
+use serde_json::Value;
+
+use super::client::{Answer, Client};
+use super::eventually;
+use super::upstream::FakeUpstream;
+
+pub const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
+pub const NEXT: &str = "sk-proj-next-0123456789abcdefghijNeXt";
+pub const OUTDATED: &str = "sk-proj-outdated-0123456789abcdefOuTd";
+pub const UNLISTED: &str = "sk-proj-unlisted-0123456789abcdefUnLi";
+
+/// A running keyward. Dropping it ends it.
+pub struct TestProxy {
+    server: Option<Server>,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    log: PathBuf,
+    now: Arc<AtomicI64>,
+    _folder: tempfile::TempDir,
+}
+
+/// A keyward that is still being described.
+pub struct Builder {
+    folder: tempfile::TempDir,
+    sets: Vec<SetSettings>,
+    settings: proxy::Settings,
+}
+
+impl TestProxy {
+    /// One that sends requests to `upstream`. Without keys, its set `default` learns.
+    pub fn with(upstream: &FakeUpstream) -> Builder {
+        Self::towards(upstream.origin())
+    }
+
+    /// One that sends requests there, whether anybody is there or not.
+    pub fn towards(upstream: Upstream) -> Builder {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Builder {
+            folder: tempfile::tempdir().unwrap(),
+            sets: vec![SetSettings::learning("default")],
+            settings: proxy::Settings { listen, upstream, workers: 1, ..proxy::Settings::default() },
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(self.listen)
+    }
+
+    /// The server itself, to stop it.
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Waits until everything has ended, and gives all that the log says of exchanges.
+    pub fn join(mut self) -> Vec<Value> {
+        self.server.take().unwrap().join();
+        self.lines()
+    }
+
+    /// Ends it, and gives all that the log says of exchanges.
+    pub fn end(self) -> Vec<Value> {
+        self.server().end();
+        self.join()
+    }
+
+    pub fn now(&self) -> clock::Timestamp {
+        clock::Timestamp::from_millis(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, span: Duration) {
+        self.now.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// The log's line of the exchange that had this answer.
+    #[track_caller]
+    pub fn line(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-keyward-id").expect("an exchange's answer");
+        eventually("a line in the log", || self.lines().into_iter().find(|line| line["id"] == id))
+    }
+
+    /// The log's line of the only exchange so far.
+    #[track_caller]
+    pub fn only_line(&self) -> Value {
+        let lines = self.lines_of(1);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.into_iter().next().unwrap()
+    }
+
+    /// The log's lines, once there are that many.
+    #[track_caller]
+    pub fn lines_of(&self, exchanges: usize) -> Vec<Value> {
+        eventually("lines in the log", || Some(self.lines()).filter(|lines| lines.len() >= exchanges))
+    }
+
+    /// What the log says of exchanges up to now; a line that is still being written is left out.
+    pub fn lines(&self) -> Vec<Value> {
+        let text = self.log_text();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines = whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")));
+        lines.filter(|line: &Value| line["event"] == "exchange").collect()
+    }
+
+    /// The log, byte for byte.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What the admin listener says.
+    pub fn admin(&self, target: &str) -> Answer {
+        let mut client = Client::connect(self.admin);
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"));
+        client.answer()
+    }
+
+    /// A connection to the admin listener.
+    pub fn admin_client(&self) -> Client {
+        Client::connect(self.admin)
+    }
+
+    /// The value of a metric, written as in the exposition: `keyward_bytes_total{direction="in"}`. Zero if it is not there.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// How many exchanges of set `default` ended so.
+    pub fn exchanges(&self, verdict: &str, outcome: &str) -> u64 {
+        self.metric(&format!("keyward_exchanges_total{{set=\"default\",verdict=\"{verdict}\",outcome=\"{outcome}\"}}"))
+    }
+}
+
+impl Drop for TestProxy {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.end();
+            server.join();
+        }
+    }
+}
+
+// === impl Builder ===
+
+impl Builder {
+    pub fn current_key(self, key: &str) -> Self {
+        self.current_key_of("default", key)
+    }
+
+    pub fn next_key(mut self, key: &str) -> Self {
+        self.sets[0].next = Some(self.source(key));
+        self
+    }
+
+    pub fn previous_key(mut self, key: &str) -> Self {
+        let source = self.source(key);
+        self.sets[0].previous.push(source);
+        self
+    }
+
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.sets[0].grace = grace;
+        self
+    }
+
+    /// With that current key in the set of that name.
+    pub fn current_key_of(mut self, set: &str, key: &str) -> Self {
+        let current = Some(self.source(key));
+        match self.sets.iter_mut().find(|known| &*known.name == set) {
+            Some(known) => known.current = current,
+            None => self.sets.push(SetSettings { current, ..SetSettings::learning(set) }),
+        }
+        self
+    }
+
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.settings.workers = workers;
+        self
+    }
+
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.settings.limits);
+        self
+    }
+
+    /// With these certificates (PEM) to trust, and no others.
+    pub fn trusting(mut self, certificates: &str) -> Self {
+        let path = self.folder.path().join("ca.pem");
+        std::fs::write(&path, certificates).unwrap();
+        self.settings.upstream_ca = Some(path);
+        self
+    }
+
+    pub fn start(self) -> TestProxy {
+        let log = self.folder.path().join("exchanges.log");
+        let config = self.config(&log);
+        let now = Arc::new(AtomicI64::new(START));
+        let server = Server::start(&config, Clock::Chosen(Arc::clone(&now))).unwrap();
+        let (listen, admin) = (server.listen(), server.admin().unwrap());
+        TestProxy { server: Some(server), listen, admin, log, now, _folder: self.folder }
+    }
+
+    fn config(&self, log: &Path) -> Config {
+        Config {
+            proxy: self.settings.clone(),
+            keys: keys::Settings { sets: self.sets.clone() },
+            log: telemetry::Settings {
+                format: Some(Format::Json),
+                file: Some(log.to_owned()),
+                ..telemetry::Settings::default()
+            },
+            admin: admin::Settings { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
+            state: state::Settings { dir: self.folder.path().join("state") },
+        }
+    }
+
+    /// A file with that key.
+    fn source(&self, key: &str) -> Source {
+        let path = self.folder.path().join(key);
+        std::fs::write(&path, format!("{key}\n")).unwrap();
+        Source::File(path)
+    }
+}
+
+/// When every test begins: 2026-11-23T08:00:00Z.
+const START: i64 = 1_795_420_800_000;

@@ -1,0 +1,302 @@
+//! An upstream that follows a script, and remembers every byte that it was sent.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use keyward::proxy::{Scheme, Upstream};
+
+use super::wire::{Framing, Head, Wire, impatient, write_until_stuck};
+
+/// A listening upstream. Dropping it closes the listener.
+pub struct FakeUpstream {
+    address: SocketAddr,
+    scheme: Scheme,
+    shared: Arc<Shared>,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub head: Head,
+    /// The body, without the marks of its chunks.
+    pub body: Vec<u8>,
+}
+
+/// One request, and the connection that it came over, in the hands of the script.
+pub struct Visit<'a> {
+    pub head: Head,
+    wire: &'a mut Wire<Stream>,
+    framing: Framing,
+    shared: &'a Shared,
+    number: usize,
+    is_over: bool,
+}
+
+/// What an upstream does that has nothing special to do: it reads the request, and gives this answer.
+pub struct Answering;
+
+struct Shared {
+    received: Mutex<Vec<Received>>,
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+type Script = dyn Fn(&mut Visit<'_>) + Send + Sync;
+
+impl FakeUpstream {
+    /// One that answers every request with these bytes.
+    pub fn answering(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self::scripted(move |visit| visit.answer(&bytes))
+    }
+
+    /// One that accepts every key.
+    pub fn accepting() -> Self {
+        Self::answering(Answering::json(200, "{\"object\":\"list\"}"))
+    }
+
+    /// One that follows `script` for each request, from its head on.
+    pub fn scripted(script: impl Fn(&mut Visit<'_>) + Send + Sync + 'static) -> Self {
+        Self::start(None, script)
+    }
+
+    /// The same over TLS.
+    pub fn over_tls(tls: Arc<rustls::ServerConfig>, script: impl Fn(&mut Visit<'_>) + Send + Sync + 'static) -> Self {
+        Self::start(Some(tls), script)
+    }
+
+    /// Where it is.
+    pub fn origin(&self) -> Upstream {
+        Upstream { scheme: self.scheme, host: "127.0.0.1".into(), port: self.address.port() }
+    }
+
+    /// What `Host` must say.
+    pub fn authority(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// All requests up to now.
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+
+    /// The only request up to now.
+    #[track_caller]
+    pub fn only_received(&self) -> Received {
+        let received = self.received();
+        assert_eq!(received.len(), 1, "{received:?}");
+        received.into_iter().next().unwrap()
+    }
+
+    /// How many connections there were up to now.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections there are now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    fn start(tls: Option<Arc<rustls::ServerConfig>>, script: impl Fn(&mut Visit<'_>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (address, scheme) = (listener.local_addr().unwrap(), tls.as_ref().map_or(Scheme::Http, |_| Scheme::Https));
+        let shared = Arc::new(Shared::new());
+        let (script, served): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&shared));
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept()
+                && !served.stopped.load(Ordering::SeqCst)
+            {
+                let (script, shared, tls) = (Arc::clone(&script), Arc::clone(&served), tls.clone());
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                shared.open.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || shared.serve(stream, tls, &*script));
+            }
+        });
+        Self { address, scheme, shared }
+    }
+}
+
+impl Drop for FakeUpstream {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            received: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, script: &Script) {
+        /// Counts down on every way out.
+        struct Open<'a>(&'a AtomicUsize);
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let _open = Open(&self.open);
+        let mut wire = Wire::new(Stream::new(impatient(stream), tls));
+        while let Ok(Some(head)) = wire.head() {
+            let mut visit = self.receive(head, &mut wire);
+            script(&mut visit);
+            if visit.is_over || visit.body().is_err() {
+                break;
+            }
+        }
+    }
+
+    fn receive<'a>(&'a self, head: Head, wire: &'a mut Wire<Stream>) -> Visit<'a> {
+        let mut received = self.received.lock().unwrap();
+        received.push(Received { head: head.clone(), body: Vec::new() });
+        let (framing, number) = (head.framing(), received.len() - 1);
+        Visit { head, wire, framing, shared: self, number, is_over: false }
+    }
+}
+
+// === impl Visit ===
+
+impl Visit<'_> {
+    /// Reads the whole request, then sends these bytes.
+    pub fn answer(&mut self, bytes: &[u8]) {
+        let _ = self.body();
+        self.send(bytes);
+    }
+
+    /// Sends these bytes. That keyward has left already is for the test to show.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.wire.write(bytes);
+    }
+
+    /// Sends a chunk.
+    pub fn chunk(&mut self, text: impl AsRef<[u8]>) {
+        self.send([format!("{:x}\r\n", text.as_ref().len()).as_bytes(), text.as_ref(), b"\r\n"].concat());
+    }
+
+    /// Sends as much of `bytes` as is taken before nothing moves for that long, and says how much it was.
+    pub fn send_until_stuck(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        write_until_stuck(self.wire.stream.tcp(), bytes, patience)
+    }
+
+    /// What comes next of the request's body; nothing at its end.
+    pub fn piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.piece_unkept().inspect(|piece| self.keep(piece.as_deref().unwrap_or_default()))
+    }
+
+    /// The same, without remembering it: for a body that is too large.
+    pub fn piece_unkept(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.wire.piece(&mut self.framing)
+    }
+
+    /// The rest of the request's body.
+    pub fn body(&mut self) -> io::Result<()> {
+        while self.piece()?.is_some() {}
+        Ok(())
+    }
+
+    /// Closes the connection after all that was sent.
+    pub fn close(&mut self) {
+        self.is_over = true;
+        let _ = self.wire.stream.tcp().shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Breaks the connection off, so that the other side gets an error.
+    pub fn reset(&mut self) {
+        self.is_over = true;
+        let _ = socket2::SockRef::from(self.wire.stream.tcp()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Waits until keyward closes the connection.
+    pub fn wait_until_left(&mut self) {
+        self.is_over = true;
+        self.wire.rest();
+    }
+
+    fn keep(&self, piece: &[u8]) {
+        self.shared.received.lock().unwrap()[self.number].body.extend_from_slice(piece);
+    }
+}
+
+// === impl Answering ===
+
+impl Answering {
+    /// An answer with that status and JSON in it.
+    pub fn json(status: u16, body: impl AsRef<[u8]>) -> Vec<u8> {
+        Self::with(status, "Content-Type: application/json\r\n", body)
+    }
+
+    /// An answer with these headers, each ended by its `\r\n`, and the length of `body`.
+    pub fn with(status: u16, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+        let length = body.as_ref().len();
+        let head = format!("HTTP/1.1 {status} Scripted\r\n{headers}Content-Length: {length}\r\n\r\n");
+        [head.as_bytes(), body.as_ref()].concat()
+    }
+
+    /// The head of a stream of events, in chunks.
+    pub const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<rustls::StreamOwned<rustls::ServerConnection, TcpStream>>),
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn new(tcp: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        match tls {
+            None => Self::Plain(tcp),
+            Some(config) => {
+                let session = rustls::ServerConnection::new(config).unwrap();
+                Self::Tls(Box::new(rustls::StreamOwned::new(session, tcp)))
+            }
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => &tls.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(tcp) => tcp.flush(),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
