@@ -10,23 +10,40 @@ use crate::verdict::Verdict;
 /// What of a request's head ends here, noted while the head was only borrowed.
 pub struct RequestEdit {
     unforwarded: Unforwarded,
-    named_by_connection: Vec<HeaderName>,
+    hops: Hops,
     organization_is_ours: bool,
+}
+
+/// The headers that `Connection` names.
+enum Hops {
+    /// As its only value names them.
+    Named(Vec<HeaderName>),
+    /// It stands there more than once, so all of them are read when the head is edited.
+    InSeveralHeaders,
 }
 
 impl RequestEdit {
     /// From what the walk over the head found.
     #[must_use]
     pub fn new(unforwarded: Unforwarded, connection: Field<'_>, organization_is_ours: bool) -> Self {
-        Self { unforwarded, named_by_connection: named_by(connection), organization_is_ours }
+        let hops = match connection {
+            Field::Absent => Hops::Named(Vec::new()),
+            Field::One(value) => Hops::Named(named_by(value)),
+            Field::Repeated(_) => Hops::InSeveralHeaders,
+        };
+        Self { unforwarded, hops, organization_is_ours }
     }
 
     /// Removes what belongs to the client's connection or to keyward, and names upstream as the host.
     pub fn apply(self, headers: &mut HeaderMap, host: &HeaderValue) {
+        let hops = match self.hops {
+            Hops::Named(names) => names,
+            Hops::InSeveralHeaders => named_in(headers),
+        };
         for name in self.unforwarded.names() {
             headers.remove(name);
         }
-        for name in &self.named_by_connection {
+        for name in &hops {
             headers.remove(name);
         }
         if self.organization_is_ours {
@@ -38,22 +55,24 @@ impl RequestEdit {
 
 /// The headers that `Connection` names are the connection's own as well (RFC 9110, 7.6.1), but for those without which
 /// the request would mean something else: nobody may strip a credential that way.
-fn named_by(connection: Field<'_>) -> Vec<HeaderName> {
-    let first = match connection {
-        Field::Absent => return Vec::new(),
-        Field::One(value) | Field::Repeated(value) => value.as_bytes(),
-    };
-    if first.eq_ignore_ascii_case(b"close") || first.eq_ignore_ascii_case(b"keep-alive") {
+fn named_by(connection: &HeaderValue) -> Vec<HeaderName> {
+    let names = connection.as_bytes();
+    if names.eq_ignore_ascii_case(b"close") || names.eq_ignore_ascii_case(b"keep-alive") {
         return Vec::new();
     }
     let meant_end_to_end = |name: &HeaderName| {
         [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(name)
     };
-    first
+    names
         .split(|byte| *byte == b',')
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .filter(|name| !meant_end_to_end(name))
         .collect()
+}
+
+/// The same of every `Connection` in a head.
+fn named_in(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect()
 }
 
 /// Removes from upstream's head what belongs to upstream's connection, what speaks of upstream's address rather than
@@ -75,7 +94,7 @@ fn hex(id: ExchangeId) -> HeaderValue {
 /// One walk finds what is there; most answers have one such header or none.
 fn remove_unwanted(headers: &mut HeaderMap) {
     let mut found = 0_u16;
-    let mut pretenders = Vec::new();
+    let mut unwelcome = Vec::new();
     for name in headers.keys() {
         match name.as_str() {
             "connection" => found |= 1,
@@ -85,16 +104,19 @@ fn remove_unwanted(headers: &mut HeaderMap) {
             "upgrade" => found |= 1 << 4,
             "alt-svc" => found |= 1 << 5,
             "strict-transport-security" => found |= 1 << 6,
-            other if other.starts_with("x-keyward-") => pretenders.push(name.clone()),
+            other if other.starts_with("x-keyward-") => unwelcome.push(name.clone()),
             _ => {}
         }
+    }
+    if found & 1 != 0 {
+        unwelcome.extend(named_in(headers));
     }
     for (bit, name) in UNWANTED.iter().enumerate() {
         if found & (1 << bit) != 0 {
             headers.remove(name);
         }
     }
-    for name in pretenders {
+    for name in unwelcome {
         headers.remove(name);
     }
 }
