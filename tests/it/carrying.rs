@@ -146,7 +146,7 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     });
     let proxy = TestProxy::with(&upstream).start();
     let client = proxy.post("/v1/files").header("Content-Length", LARGE.to_string()).begin();
-    let sent = client.send_until_stuck(&vec![b'a'; LARGE], Duration::from_secs(1));
+    let sent = client.send_until_stuck(LARGE, Duration::from_secs(1));
     assert!(sent < LARGE / 2, "{sent} bytes were taken, though nobody reads them");
     end.open();
 }
@@ -156,7 +156,7 @@ fn a_client_that_does_not_read_holds_upstream_back() {
     let (told, heard) = mpsc::channel();
     let upstream = FakeUpstream::scripted(move |visit| {
         visit.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
-        told.send(visit.send_until_stuck(&vec![b'a'; LARGE], Duration::from_secs(1))).unwrap();
+        told.send(visit.send_until_stuck(LARGE, Duration::from_secs(1))).unwrap();
         visit.close();
     });
     let proxy = TestProxy::with(&upstream).start();

@@ -1,1 +1,155 @@
-//! TODO
+//! Only what one parser can read in one way goes upstream; everything else is refused before anybody is asked.
+
+use crate::support::{Answer, CURRENT, FakeUpstream, TestProxy};
+
+#[test]
+fn two_lengths_that_differ_never_reach_upstream() {
+    for lengths in [
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5, 6\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: -5\r\n",
+        "Content-Length: 0x5\r\n",
+        "Content-Length: 5 5\r\n",
+        "Content-Length: \r\n",
+        "Content-Length: 99999999999999999999999\r\n",
+    ] {
+        check_refused(
+            &format!("POST /v1/files HTTP/1.1\r\nHost: k\r\n{lengths}\r\nhelloGET /v1/stolen HTTP/1.1\r\n\r\n"),
+            400,
+        );
+    }
+}
+
+#[test]
+fn a_transfer_encoding_that_hides_the_end_never_reaches_upstream() {
+    for encoding in [
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Transfer-Encoding:\r\n chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
+    ] {
+        check_refused(&format!("POST /v1/files HTTP/1.1\r\nHost: k\r\n{encoding}\r\n0\r\n\r\n"), 400);
+    }
+    check_refused("POST /v1/files HTTP/1.0\r\nHost: k\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400);
+}
+
+/// RFC 9112, 6.3: a reader may go by the chunks alone. Upstream must not see the length, or it could go by that.
+#[test]
+fn a_length_beside_chunks_does_not_reach_upstream() {
+    for headers in
+        ["Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"]
+    {
+        let (upstream, proxy) = running();
+        let mut client = proxy.connect();
+        let hidden = "0\r\n\r\nGET /v1/hidden HTTP/1.1\r\nX: ";
+        let chunks = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
+        client.send(format!("POST /v1/files HTTP/1.1\r\nHost: k\r\n{headers}\r\n{chunks}"));
+        assert_eq!(client.answer().status, 200);
+        let received = upstream.only_received();
+        assert_eq!(received.head.header("content-length"), None, "{headers}");
+        assert_eq!(String::from_utf8(received.body).unwrap(), hidden, "the body is one body");
+    }
+}
+
+#[test]
+fn broken_chunks_are_not_passed_on_as_a_whole_body() {
+    for chunks in ["5\r\nhelloX\r\n0\r\n\r\n", "G\r\nhello\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\nhello"] {
+        let (upstream, proxy) = running();
+        let mut client = proxy.connect();
+        client.send(format!("POST /v1/files HTTP/1.1\r\nHost: k\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+        let answer = client.rest();
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{chunks}: {}", String::from_utf8_lossy(&answer));
+        let lines = proxy.end();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["outcome"], "client_gone", "{chunks}");
+        assert!(upstream.received().iter().all(|received| !received.body.ends_with(b"X")));
+    }
+}
+
+#[test]
+fn heads_that_are_read_differently_by_others_are_refused() {
+    for head in [
+        "GET /v1/models HTTP/1.1\r\nHost: k\r\nX-A: 1\r\n X-Folded: 2\r\n\r\n",
+        "GET /v1/models HTTP/1.1\r\nHost: k\r\nX A: 1\r\n\r\n",
+        "GET /v1/models HTTP/1.1\r\nHost: k\r\nX-A: a\0b\r\n\r\n",
+        "GET /v1/models HTTP/1.1\r\nHost: k\r\nX-A: a\rb\r\n\r\n",
+        "GET /v1/models HTTP/1.1\r\nHost: k\r\n: nothing\r\n\r\n",
+        "GET  /v1/models HTTP/1.1\r\nHost: k\r\n\r\n",
+        "GET /v1/models HTTP/3.7\r\nHost: k\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n",
+    ] {
+        check_refused(head, 400);
+    }
+}
+
+#[test]
+fn a_head_beyond_the_limit_is_refused() {
+    let long = "a".repeat(70 * 1024);
+    check_refused(&format!("GET /v1/models HTTP/1.1\r\nHost: k\r\nX-Long: {long}\r\n\r\n"), 431);
+    check_refused(&format!("GET /v1/{long} HTTP/1.1\r\nHost: k\r\n\r\n"), 431);
+    let many = "X-One-Of-Many: 1\r\n".repeat(200);
+    check_refused(&format!("GET /v1/models HTTP/1.1\r\nHost: k\r\n{many}\r\n"), 431);
+}
+
+#[test]
+fn the_limit_of_a_head_is_the_one_that_is_set() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).limits(|limits| limits.max_head = 4096).start();
+    assert_eq!(proxy.get("/v1/models").header("X-Long", "a".repeat(3000)).send().status, 200);
+    assert_eq!(proxy.get("/v1/models").header("X-Long", "a".repeat(5000)).send().status, 431);
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn a_head_up_to_the_limit_passes() {
+    let (upstream, proxy) = running();
+    let long = "a".repeat(60 * 1024);
+    assert_eq!(proxy.get("/v1/models").header("X-Long", &long).send().status, 200);
+    assert_eq!(upstream.only_received().head.header("x-long"), Some(&*long));
+}
+
+#[test]
+fn a_client_that_takes_keyward_for_an_http_proxy_is_told() {
+    let answer = check_refused("CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n", 405);
+    assert_eq!(answer.error_code(), "not_a_proxy");
+}
+
+/// RFC 9112, 3.2.2: a server takes the absolute form too. It goes to upstream all the same, wherever it points.
+#[test]
+fn a_target_in_absolute_form_goes_to_upstream_in_origin_form() {
+    let (upstream, proxy) = running();
+    let line = proxy.get("http://elsewhere.example/n8n/w1/v1/models?a=1").key(CURRENT).logged();
+    let head = upstream.only_received().head;
+    assert_eq!(
+        (head.line.as_str(), head.header("host")),
+        ("GET /v1/models?a=1 HTTP/1.1", Some(&*upstream.authority()))
+    );
+    assert_eq!((&line["workflow_id"], &line["path"]), (&"w1".into(), &"/v1/models".into()));
+    assert_eq!(proxy.get("http://elsewhere.example/v1/models?a=1").logged()["path"], "/v1/models");
+    assert_eq!(upstream.received()[1].head.line, "GET /v1/models?a=1 HTTP/1.1");
+}
+
+fn running() -> (FakeUpstream, TestProxy) {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    (upstream, proxy)
+}
+
+/// Sends these bytes: they get that status, the connection ends, and nobody upstream hears of it.
+#[track_caller]
+fn check_refused(request: &str, status: u16) -> Answer {
+    let (upstream, proxy) = running();
+    let mut client = proxy.connect();
+    client.send(request);
+    client.end_sending();
+    let shown = &request[..request.len().min(200)];
+    let answer = client.answer();
+    assert_eq!(answer.status, status, "{shown}");
+    assert_eq!(client.rest(), b"", "{shown}");
+    assert_eq!(proxy.get("/v1/alive").send().status, 200);
+    assert_eq!(upstream.only_received().head.line, "GET /v1/alive HTTP/1.1", "{shown}");
+    answer
+}

@@ -27,9 +27,9 @@ impl Client {
         let _ = self.0.write(bytes);
     }
 
-    /// Sends as much of `bytes` as is taken before nothing moves for that long, and says how much it was.
-    pub fn send_until_stuck(&self, bytes: &[u8], patience: Duration) -> usize {
-        write_until_stuck(&self.0.stream, bytes, patience)
+    /// Sends up to `most` bytes, as long as some are taken within that time, and says how many were.
+    pub fn send_until_stuck(&self, most: usize, patience: Duration) -> usize {
+        write_until_stuck(&self.0.stream, most, patience)
     }
 
     /// The head of the next answer, informational ones included.

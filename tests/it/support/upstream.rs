@@ -187,9 +187,9 @@ impl Visit<'_> {
         self.send([format!("{:x}\r\n", text.as_ref().len()).as_bytes(), text.as_ref(), b"\r\n"].concat());
     }
 
-    /// Sends as much of `bytes` as is taken before nothing moves for that long, and says how much it was.
-    pub fn send_until_stuck(&mut self, bytes: &[u8], patience: Duration) -> usize {
-        write_until_stuck(self.wire.stream.tcp(), bytes, patience)
+    /// Sends up to `most` bytes, as long as some are taken within that time, and says how many were.
+    pub fn send_until_stuck(&mut self, most: usize, patience: Duration) -> usize {
+        write_until_stuck(self.wire.stream.tcp(), most, patience)
     }
 
     /// What comes next of the request's body; nothing at its end.

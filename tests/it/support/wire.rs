@@ -185,12 +185,13 @@ pub fn impatient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Writes as much of `bytes` as is taken before nothing moves for that long, and says how much it was.
-pub fn write_until_stuck(mut stream: &TcpStream, bytes: &[u8], patience: Duration) -> usize {
+/// Writes up to `most` bytes, as long as some are taken within that time, and says how many were.
+pub fn write_until_stuck(mut stream: &TcpStream, most: usize, patience: Duration) -> usize {
+    let piece = [b'a'; 64 * 1024];
     stream.set_write_timeout(Some(patience)).unwrap();
     let mut sent = 0;
-    while sent < bytes.len()
-        && let Ok(taken) = stream.write(&bytes[sent..])
+    while sent < most
+        && let Ok(taken) = stream.write(&piece[..piece.len().min(most - sent)])
     {
         sent += taken;
     }
