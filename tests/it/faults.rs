@@ -1,1 +1,321 @@
-//! TODO
+//! Upstream fails, or the client leaves: what each side gets, and that the log and the metrics say it once.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use keyward::proxy::{Scheme, Upstream};
+use serde_json::Value;
+
+use crate::support::{Answering, CURRENT, Client, DEADLINE, FakeUpstream, Framing, Gate, TestProxy, eventually};
+
+#[test]
+fn an_upstream_that_cannot_be_reached_is_a_502_in_openais_shape() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let upstream = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port };
+    let proxy = TestProxy::towards(upstream).current_key(CURRENT).start();
+    let answer = proxy.post("/v1/responses").key(CURRENT).body("{}").send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    assert_eq!(answer.header("x-keyward-verdict"), Some("current"));
+    let line = proxy.line(&answer);
+    assert_eq!(
+        (&line["diagnosis"], &line["level"], &line["status"]),
+        (&"upstream_failed".into(), &"error".into(), &502.into())
+    );
+    assert_eq!(proxy.metric("keyward_upstream_failures_total"), 1);
+    check_once(proxy, "unreachable");
+}
+
+#[test]
+fn a_name_without_an_address_is_a_502_too() {
+    let upstream = Upstream { scheme: Scheme::Http, host: "nowhere.invalid".into(), port: 80 };
+    let proxy = TestProxy::towards(upstream).current_key(CURRENT).start();
+    let answer = proxy.get("/v1/models").key(CURRENT).send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    check_once(proxy, "unreachable");
+}
+
+#[test]
+fn a_connection_that_takes_too_long_is_given_up() {
+    // It listens, and never says a word of TLS.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let upstream =
+        Upstream { scheme: Scheme::Https, host: "127.0.0.1".into(), port: silent.local_addr().unwrap().port() };
+    let proxy = TestProxy::towards(upstream)
+        .current_key(CURRENT)
+        .limits(|limits| limits.connect_timeout = Duration::from_millis(100))
+        .start();
+    let answer = proxy.get("/v1/models").key(CURRENT).send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    check_once(proxy, "unreachable");
+}
+
+#[test]
+fn an_upstream_that_leaves_before_its_answer_is_a_502() {
+    for with_reset in [false, true] {
+        let upstream = FakeUpstream::scripted(move |visit| {
+            let _ = visit.body();
+            if with_reset { visit.reset() } else { visit.close() }
+        });
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let answer = proxy.post("/v1/responses").key(CURRENT).body("{}").send();
+        assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+        assert_eq!(upstream.received().len(), 1, "what upstream may have begun is not sent again");
+        check_once(proxy, "cut_off");
+    }
+}
+
+#[test]
+fn an_upstream_that_talks_nonsense_is_a_502() {
+    for nonsense in ["", "SSH-2.0-OpenSSH_9.6\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 200 OK\r\nX: 1\r\nhalf a he"]
+    {
+        let upstream = FakeUpstream::scripted(move |visit| {
+            visit.answer(nonsense.as_bytes());
+            visit.close();
+        });
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let answer = proxy.get("/v1/models").key(CURRENT).send();
+        assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()), "{nonsense}");
+        check_once(proxy, "cut_off");
+    }
+}
+
+#[test]
+fn an_answer_that_is_cut_off_ends_so_that_the_client_can_tell() {
+    for (head, sent) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", "half"),
+        (Answering::STREAM, "4\r\nhalf\r\n"),
+        (Answering::STREAM, "4\r\nhalf\r\nff\r\nonly"),
+        (Answering::STREAM, "4\r\nhalf\r\nnonsense\r\n"),
+    ] {
+        let upstream = FakeUpstream::scripted(move |visit| {
+            visit.answer(head.as_bytes());
+            visit.send(sent);
+            visit.close();
+        });
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let mut client = proxy.get("/v1/models").key(CURRENT).begin();
+        let head = client.head();
+        assert_eq!(head.line, "HTTP/1.1 200 OK");
+        assert!(client.body(&head).is_err(), "{sent:?} was taken for a whole answer");
+        let line = proxy.only_line();
+        assert_eq!((&line["status"], &line["diagnosis"]), (&200.into(), &"upstream_failed".into()));
+        check_once(proxy, "cut_off");
+    }
+}
+
+#[test]
+fn an_upstream_that_is_silent_for_too_long_is_a_504() {
+    let (upstream, left) = silent_upstream();
+    let proxy = TestProxy::with(&upstream)
+        .current_key(CURRENT)
+        .limits(|limits| limits.answer_timeout = Duration::from_millis(200))
+        .start();
+    let answer = proxy.post("/v1/responses").key(CURRENT).body("{}").send();
+    assert_eq!((answer.status, answer.error_code()), (504, "upstream_failed".to_owned()));
+    left.recv_timeout(DEADLINE).expect("the request is cancelled");
+    check_once(proxy, "timed_out");
+}
+
+#[test]
+fn an_answer_that_stands_still_for_too_long_ends_so_that_the_client_can_tell() {
+    let (upstream, left) = stalling_upstream();
+    let proxy = TestProxy::with(&upstream)
+        .current_key(CURRENT)
+        .limits(|limits| limits.idle_timeout = Duration::from_millis(200))
+        .start();
+    let mut client = proxy.get("/v1/models").key(CURRENT).begin();
+    client.head();
+    let mut framing = Framing::Chunked;
+    assert_eq!(client.piece(&mut framing).unwrap().as_deref(), Some(&b"first"[..]));
+    assert!(client.piece(&mut framing).is_err(), "it was taken for a whole answer");
+    left.recv_timeout(DEADLINE).expect("the request is cancelled");
+    check_once(proxy, "timed_out");
+}
+
+#[test]
+fn an_upload_that_stands_still_for_too_long_is_given_up() {
+    let (upstream, left) = silent_upstream();
+    let proxy = TestProxy::with(&upstream)
+        .current_key(CURRENT)
+        .limits(|limits| limits.idle_timeout = Duration::from_millis(200))
+        .start();
+    let mut client = proxy.post("/v1/files").key(CURRENT).header("Content-Length", "100").begin();
+    client.send("half");
+    left.recv_timeout(DEADLINE).expect("the request is cancelled");
+    assert_eq!(client.answer().status, 408);
+    check_once(proxy, "client_gone");
+}
+
+#[test]
+fn slow_bodies_are_no_fault_as_long_as_something_moves() {
+    let next = Gate::default();
+    let gate = next.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        visit.answer(Answering::STREAM.as_bytes());
+        for _ in 0..5 {
+            gate.pass();
+            visit.chunk("more");
+        }
+        visit.send("0\r\n\r\n");
+    });
+    let proxy = TestProxy::with(&upstream).limits(|limits| limits.idle_timeout = Duration::from_secs(2)).start();
+    let mut client = proxy.get("/v1/models").begin();
+    client.head();
+    let begin = Instant::now();
+    for step in 1..=5 {
+        // Five times half a second is more than the limit, which only a single wait must not reach.
+        eventually("its turn", || (begin.elapsed() > step * Duration::from_millis(500)).then_some(()));
+        next.open();
+        assert_eq!(client.chunk(), "more");
+    }
+    assert_eq!(client.piece(&mut Framing::Chunked).unwrap(), None);
+    assert_eq!(proxy.only_line()["outcome"], "success");
+}
+
+#[test]
+fn a_redirect_never_leaves() {
+    for status in [301, 302, 303, 307, 308] {
+        let location = "Location: https://elsewhere.example/v1/models\r\n";
+        let upstream = FakeUpstream::answering(Answering::with(status, location, "moved"));
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let answer = proxy.get("/v1/models").key(CURRENT).send();
+        assert_eq!((answer.status, answer.error_code()), (400, "upstream_redirect".to_owned()), "{status}");
+        assert_eq!((answer.header("location"), answer.header("x-keyward-verdict")), (None, Some("current")));
+        assert!(!answer.text().contains("elsewhere"), "{}", answer.text());
+        assert_eq!(proxy.line(&answer)["diagnosis"], "upstream_redirect");
+        check_once(proxy, "redirected");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_the_first_token_cancels_upstream() {
+    let (upstream, left) = silent_upstream();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let client = proxy.post("/v1/responses").key(CURRENT).body("{}").begin();
+    eventually("the request upstream", || upstream.received().first().filter(|seen| !seen.body.is_empty()).cloned());
+    check_cancelled(client, &left);
+    assert_eq!(proxy.only_line()["status"], Value::Null);
+    check_once(proxy, "client_gone");
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_a_stream_cancels_upstream() {
+    let (upstream, left) = stalling_upstream();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let mut client = proxy.post("/v1/responses").key(CURRENT).body("{}").begin();
+    client.head();
+    assert_eq!(client.chunk(), "first");
+    check_cancelled(client, &left);
+    let line = proxy.only_line();
+    assert_eq!((&line["status"], &line["bytes_out"], &line["level"]), (&200.into(), &5.into(), &"info".into()));
+    check_once(proxy, "client_gone");
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_upload_cancels_upstream() {
+    let (upstream, left) = silent_upstream();
+    for framing in [("Content-Length", "100", "half"), ("Transfer-Encoding", "chunked", "4\r\nhalf\r\n")] {
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let mut client = proxy.post("/v1/files").key(CURRENT).header(framing.0, framing.1).begin();
+        client.send(framing.2);
+        eventually("the upload", || upstream.received().pop().filter(|seen| seen.body == b"half"));
+        check_cancelled(client, &left);
+        check_once(proxy, "client_gone");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_with_one_exchange_leaves_the_others_alone() {
+    let (next, (told, left)) = (Gate::default(), mpsc::channel());
+    let gate = next.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        if visit.head.line.contains("leaves") {
+            visit.wait_until_left();
+            told.send(Instant::now()).unwrap();
+        } else {
+            gate.pass();
+            visit.answer(&Answering::json(200, "{}"));
+        }
+    });
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let mut stays = proxy.get("/v1/stays").key(CURRENT).begin();
+    let leaves = proxy.get("/v1/leaves").key(CURRENT).begin();
+    eventually("both upstream", || (upstream.received().len() == 2).then_some(()));
+    check_cancelled(leaves, &left);
+    next.open();
+    assert_eq!(stays.answer().status, 200);
+}
+
+#[test]
+fn an_early_answer_reaches_a_client_that_still_uploads() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        let _ = visit.piece();
+        visit.send(Answering::json(413, r#"{"error":{"code":"too_large"}}"#));
+        visit.wait_until_left();
+    });
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let mut client = proxy.post("/v1/files").key(CURRENT).header("Content-Length", "100000000").begin();
+    client.send("the first of many");
+    let answer = client.answer();
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (413, &"too_large".into()));
+    let line = proxy.line(&answer);
+    assert_eq!((&line["outcome"], &line["upstream_code"]), (&"request_error".into(), &"too_large".into()));
+    assert_eq!(proxy.lines().len(), 1);
+    eventually("the end of the half-used connection", || (upstream.open_connections() == 0).then_some(()));
+}
+
+#[test]
+fn what_follows_an_answer_on_upstreams_connection_is_nobodys() {
+    let stray = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    let upstream = FakeUpstream::scripted(move |visit| {
+        visit.answer(&[Answering::json(200, "{}"), stray.into()].concat());
+    });
+    let proxy = TestProxy::with(&upstream).start();
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/v1/models").send().text(), "{}");
+    }
+}
+
+/// One that reads requests and never answers, and says when keyward has left it.
+fn silent_upstream() -> (FakeUpstream, Receiver<Instant>) {
+    let (told, heard) = mpsc::channel();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        let _ = visit.body();
+        visit.wait_until_left();
+        told.send(Instant::now()).unwrap();
+    });
+    (upstream, heard)
+}
+
+/// One that begins a stream, and then says no more.
+fn stalling_upstream() -> (FakeUpstream, Receiver<Instant>) {
+    let (told, heard) = mpsc::channel();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        visit.answer(Answering::STREAM.as_bytes());
+        visit.chunk("first");
+        visit.wait_until_left();
+        told.send(Instant::now()).unwrap();
+    });
+    (upstream, heard)
+}
+
+/// The client leaves: upstream sees it within a second.
+#[track_caller]
+fn check_cancelled(client: Client, left: &Receiver<Instant>) {
+    let leaves = Instant::now();
+    drop(client);
+    let seen = left.recv_timeout(DEADLINE).expect("the end of upstream's connection");
+    let took = seen.saturating_duration_since(leaves);
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+}
+
+/// The only exchange, with the current key, ended so: in the metrics, and once in the log.
+#[track_caller]
+fn check_once(proxy: TestProxy, outcome: &str) {
+    eventually("the exchange in the metrics", || (proxy.exchanges("current", outcome) == 1).then_some(()));
+    assert_eq!(proxy.metric("keyward_exchanges_open"), 0);
+    let lines = proxy.end();
+    let outcomes: Vec<_> = lines.iter().map(|line| &line["outcome"]).collect();
+    assert_eq!(outcomes, [outcome]);
+}
