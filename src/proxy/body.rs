@@ -68,6 +68,7 @@ pub struct UpstreamBody {
     worker: Arc<Worker>,
     sighting: Sighting,
     error: Option<Box<ErrorBody>>,
+    broken: Option<AnswerError>,
 }
 
 /// Why the answer broke off. hyper ends the client's connection on it, so that nobody takes the answer for whole.
@@ -91,11 +92,14 @@ impl UpstreamBody {
         sighting: Sighting,
         error: Option<Box<ErrorBody>>,
     ) -> Self {
-        Self { incoming, connection: Some(connection), worker, sighting, error }
+        Self { incoming, connection: Some(connection), worker, sighting, error, broken: None }
     }
 
     /// What came already is handed on first; only when there is nothing is the connection polled.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending()
             && let Some(connection) = &mut self.connection
@@ -109,14 +113,20 @@ impl UpstreamBody {
                 self.pass(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(self.fail(Ending::CutOff, AnswerError::CutOff(error)))))
-            }
+            Poll::Ready(Some(Err(error))) => self.break_off(error, cx),
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)
             }
         }
+    }
+
+    /// hyper throws away what it has not yet written when a body breaks off. What came before belongs to the client, so
+    /// hyper gets to write it first.
+    fn break_off<T>(&mut self, error: hyper::Error, cx: &Context<'_>) -> Poll<T> {
+        self.broken = Some(self.fail(Ending::CutOff, AnswerError::CutOff(error)));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, AnswerError>>> {
