@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
@@ -70,6 +70,7 @@ struct Moved {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     at: AtomicU64,
+    took_all: AtomicBool,
 }
 
 /// The head of upstream's answer.
@@ -222,6 +223,17 @@ impl Exchange {
     pub fn took(&self, bytes: usize, pulse: u64) {
         add(&self.moved.bytes_in, bytes as u64);
         self.moved.at.store(pulse, Ordering::Relaxed);
+    }
+
+    /// Notes that the client's body is at its end, or that nobody takes more of it.
+    pub fn took_all(&self) {
+        self.moved.took_all.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more of the client's body goes upstream.
+    #[must_use]
+    pub fn has_taken_all(&self) -> bool {
+        self.moved.took_all.load(Ordering::Relaxed)
     }
 
     /// Notes body bytes to the client, at that time of the pulse.

@@ -53,6 +53,13 @@ impl Body for ClientBody {
     }
 }
 
+impl Drop for ClientBody {
+    /// hyper lets go of a body as soon as it has sent its end.
+    fn drop(&mut self) {
+        self.exchange.took_all();
+    }
+}
+
 /// The answer's body on its way to the client.
 pub enum AnswerBody {
     /// keyward's own words.
@@ -150,10 +157,13 @@ impl UpstreamBody {
         }
     }
 
-    /// The answer is whole: its connection may serve the next exchange.
+    /// The answer is whole: its connection may serve the next exchange, unless the request is still on its way. Then
+    /// nobody waits for the rest of it, and the connection ends here.
     fn finish(&mut self) {
         self.sighting.end(Ending::Completed);
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take()
+            && self.sighting.has_taken_all()
+        {
             self.worker.pool.put(connection);
         }
     }
