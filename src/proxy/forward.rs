@@ -26,6 +26,9 @@ pub enum ForwardError {
     /// Upstream, which was silent for too long.
     #[error("upstream did not answer in time")]
     TimedOut,
+    /// The client, whose body stood still for too long, or upstream, which did not take it.
+    #[error("the request's body stood still for too long")]
+    StoodStill,
     /// The client, whose body ended before it was whole.
     #[error("the request's body broke off")]
     ClientBody(#[source] hyper::Error),
@@ -38,7 +41,7 @@ impl ForwardError {
         match self {
             Self::Connect(_) => Ending::Unreachable,
             Self::CutOff(_) => Ending::CutOff,
-            Self::TimedOut => Ending::TimedOut,
+            Self::TimedOut | Self::StoodStill => Ending::TimedOut,
             Self::ClientBody(_) => Ending::ClientGone,
         }
     }
@@ -96,13 +99,21 @@ async fn send(
                 Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
                 None => Failure::Failed(blame(error.into_error())),
             })),
-            Poll::Pending if worker.pulse.is_past(exchange.moved_at(), worker.limits().answer_timeout) => {
-                Poll::Ready(Err(Failure::Failed(ForwardError::TimedOut)))
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => check_for_standstill(exchange, worker),
         }
     })
     .await
+}
+
+/// As long as the request is on its way, it is the body that must not stand still; then it is upstream's turn.
+fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<T, Failure>> {
+    let (limit, error) = if exchange.has_taken_all() {
+        (worker.limits().answer_timeout, ForwardError::TimedOut)
+    } else {
+        (worker.limits().idle_timeout, ForwardError::StoodStill)
+    };
+    let is_over = worker.pulse.is_past(exchange.moved_at(), limit);
+    if is_over { Poll::Ready(Err(Failure::Failed(error))) } else { Poll::Pending }
 }
 
 /// hyper calls a failure of the request's body the user's.

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::body::AnswerBody;
 use super::forward::ForwardError;
 
-/// Upstream did not answer: 502, or 504 where it took too long. Clients try these again, as they should.
+/// Upstream did not answer: 502, or 504 where it took too long; 408 where the request stood still on its way. Clients try
+/// these again, as they should.
 #[must_use]
 pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerBody> {
     let (status, what) = match error {
@@ -19,6 +20,10 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerB
         ForwardError::TimedOut => {
             (StatusCode::GATEWAY_TIMEOUT, format!("{upstream} did not answer within keyward's answer_timeout"))
         }
+        ForwardError::StoodStill => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's body stood still for longer than keyward's idle_timeout".to_owned(),
+        ),
         ForwardError::ClientBody(_) => {
             (StatusCode::BAD_REQUEST, "the request's body ended before it was whole".to_owned())
         }
