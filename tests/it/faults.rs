@@ -97,6 +97,12 @@ fn an_answer_that_is_cut_off_ends_so_that_the_client_can_tell() {
         let mut client = proxy.get("/v1/models").key(CURRENT).begin();
         let head = client.head();
         assert_eq!(head.line, "HTTP/1.1 200 OK");
+        let mut framing = head.framing();
+        assert_eq!(
+            client.piece(&mut framing).unwrap().as_deref(),
+            Some(&b"half"[..]),
+            "what came belongs to the client"
+        );
         assert!(client.body(&head).is_err(), "{sent:?} was taken for a whole answer");
         let line = proxy.only_line();
         assert_eq!((&line["status"], &line["diagnosis"]), (&200.into(), &"upstream_failed".into()));
@@ -143,8 +149,10 @@ fn an_upload_that_stands_still_for_too_long_is_given_up() {
     let mut client = proxy.post("/v1/files").key(CURRENT).header("Content-Length", "100").begin();
     client.send("half");
     left.recv_timeout(DEADLINE).expect("the request is cancelled");
-    assert_eq!(client.answer().status, 408);
-    check_once(proxy, "client_gone");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.error_code()), (408, "upstream_failed".to_owned()));
+    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("idle_timeout"));
+    check_once(proxy, "timed_out");
 }
 
 #[test]
