@@ -6,7 +6,7 @@
 //! | `keyward_exchanges_open` | | exchanges under way |
 //! | `keyward_bytes_total` | `direction` = `in`, `out` | body bytes from and to clients |
 //! | `keyward_client_connections_total` | | connections accepted |
-//! | `keyward_client_connections_open` | | client connections now |
+//! | `keyward_client_connections_open` | `worker` | client connections now |
 //! | `keyward_upstream_connections_total` | | connections made to upstream |
 //! | `keyward_upstream_failures_total` | | attempts to connect to upstream that failed |
 //! | `keyward_bindings` | | bindings known |

@@ -56,9 +56,8 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_exchanges(&mut encoder)?;
         let sum = |of: fn(&Shard) -> &Counter| self.shards.iter().map(|shard| of(shard).value()).sum::<u64>();
-        let (clients, gone) = (sum(|shard| &shard.clients), sum(|shard| &shard.clients_gone));
         let counters = [
-            ("client_connections", "Connections accepted", clients),
+            ("client_connections", "Connections accepted", sum(|shard| &shard.clients)),
             ("upstream_connections", "Connections made to upstream", sum(|shard| &shard.upstream_connections)),
             ("upstream_failures", "Attempts to connect to upstream that failed", sum(|shard| &shard.upstream_failures)),
             ("bindings_overflowed", "Sightings counted under `other`", self.shared.ledger.overflowed()),
@@ -72,13 +71,13 @@ impl Collector for Sources {
         let ended: u64 = self.shards.iter().flat_map(|shard| shard.exchanges()).map(|(.., count)| count).sum();
         let gauges = [
             ("exchanges_open", "Exchanges under way", sum(|shard| &shard.begun).saturating_sub(ended)),
-            ("client_connections_open", "Client connections now", clients.saturating_sub(gone)),
             ("bindings", "Bindings known", self.shared.ledger.len() as u64),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        self.encode_clients(&mut encoder)?;
         self.encode_bytes(&mut encoder)
     }
 }
@@ -94,6 +93,19 @@ impl Sources {
         for ((set, verdict, outcome), count) in sums {
             let labels = [("set", &*self.sets[set]), ("verdict", verdict), ("outcome", outcome)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_clients(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let mut family = encoder.encode_descriptor("client_connections_open", "Client connections now", None, kind)?;
+        for (worker, shard) in self.shards.iter().enumerate() {
+            // Read first, so that a client who leaves in between does not make it less than nothing.
+            let gone = shard.clients_gone.value();
+            let open = shard.clients.value().saturating_sub(gone);
+            let gauge = ConstGauge::new(i64::try_from(open).unwrap_or(i64::MAX));
+            gauge.encode(family.encode_family(&[("worker", worker)])?)?;
         }
         Ok(())
     }
