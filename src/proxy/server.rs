@@ -120,10 +120,11 @@ async fn accept(
             accepted = next_client(workers, &listener) => welcome(worker, workers, accepted).await,
         }
     }
-    // The kernel's queue is looked at once more: whoever connected before the signal is served.
+    // The kernel's queue is looked at once more: whoever connected before the signal is served. Nobody is passed on any
+    // more, for the other workers may be gone.
     tokio::task::yield_now().await;
     while let Poll::Ready(accepted) = poll_fn(|context| Poll::Ready(listener.poll_accept(context))).await {
-        welcome(worker, workers, accepted).await;
+        welcome(worker, std::slice::from_ref(worker), accepted).await;
     }
 }
 
@@ -225,8 +226,10 @@ where
 
 /// Waits for the clients to finish, but not for ever.
 async fn drain(worker: &Worker, mut stage: watch::Receiver<Stage>) {
-    worker.seats.ask_to_leave();
     let gone = async {
+        // Whoever was let in last has a request on the way that nobody has read yet, and would be sent off without it.
+        tokio::time::sleep(NEWCOMERS).await;
+        worker.seats.ask_to_leave();
         while worker.seats.taken() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -246,6 +249,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long a leaving crowd may take before its memory is given back.
 const LAST_GUESTS: Duration = Duration::from_millis(100);
+
+/// How long new clients have before they are asked to leave: many turns of the runtime, each of which reads what came.
+const NEWCOMERS: Duration = Duration::from_millis(50);
 
 /// How long to wait when there is no room for a client.
 const FULL_HOUSE: Duration = Duration::from_millis(20);
