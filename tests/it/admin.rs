@@ -1,1 +1,150 @@
-//! TODO
+//! The admin listener: health, readiness and metrics, and nothing of keys.
+
+use std::collections::HashSet;
+
+use crate::support::{Answering, CURRENT, FakeUpstream, Gate, OUTDATED, TestProxy, UNLISTED, eventually};
+
+#[test]
+fn it_is_alive_and_ready_while_it_serves() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).start();
+    assert_eq!((proxy.admin("/healthz").status, proxy.admin("/healthz").text()), (200, "alive\n".to_owned()));
+    assert_eq!((proxy.admin("/readyz").status, proxy.admin("/readyz").text()), (200, "ready\n".to_owned()));
+}
+
+#[test]
+fn it_is_alive_but_not_ready_while_it_drains() {
+    let (begun, end) = (Gate::default(), Gate::default());
+    let (told, gate) = (begun.clone(), end.clone());
+    let upstream = FakeUpstream::scripted(move |visit| {
+        told.open();
+        gate.pass();
+        visit.answer(&Answering::json(200, "{}"));
+    });
+    let proxy = TestProxy::with(&upstream).start();
+    let mut client = proxy.get("/v1/models").begin();
+    begun.pass();
+    proxy.server().drain();
+    assert_eq!((proxy.admin("/readyz").status, proxy.admin("/readyz").text()), (503, "draining\n".to_owned()));
+    assert_eq!((proxy.admin("/healthz").status, proxy.admin("/metrics").status), (200, 200));
+    end.open();
+    assert_eq!(client.answer().status, 200);
+}
+
+#[test]
+fn the_metrics_count_what_happened() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        let status = if visit.head.line.contains("missing") { 404 } else { 200 };
+        visit.answer(&Answering::json(status, "0123456789"));
+    });
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED).start();
+    for (target, key) in [("/v1/a", CURRENT), ("/v1/a", CURRENT), ("/v1/missing", CURRENT), ("/v1/a", OUTDATED)] {
+        proxy.post(target).key(key).header("X-N8N-Tag", "wf=w1;node=n1").body("12345").logged();
+    }
+    proxy.get("/v1/a").header("X-N8N-Tag", "wf=w2").logged();
+    for (verdict, outcome, count) in [
+        ("current", "success", 2),
+        ("current", "request_error", 1),
+        ("outdated", "success", 1),
+        ("missing", "success", 1),
+        ("unknown", "success", 0),
+    ] {
+        assert_eq!(proxy.exchanges(verdict, outcome), count, "{verdict} {outcome}");
+    }
+    for (metric, value) in [
+        ("keyward_exchanges_open", 0),
+        ("keyward_bytes_total{direction=\"in\"}", 20),
+        ("keyward_bytes_total{direction=\"out\"}", 50),
+        ("keyward_client_connections_total", 5),
+        ("keyward_upstream_connections_total", 1),
+        ("keyward_upstream_failures_total", 0),
+        ("keyward_bindings", 2),
+        ("keyward_bindings_overflowed_total", 0),
+        ("keyward_log_dropped_total", 0),
+        ("keyward_panics_total", 0),
+    ] {
+        assert_eq!(proxy.metric(metric), value, "{metric}");
+    }
+    eventually("the last client gone", || {
+        (proxy.metric("keyward_client_connections_open{worker=\"0\"}") == 0).then_some(())
+    });
+}
+
+#[test]
+fn an_exchange_under_way_is_counted_as_open() {
+    let end = Gate::default();
+    let gate = end.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        gate.pass();
+        visit.answer(&Answering::json(200, "{}"));
+    });
+    let proxy = TestProxy::with(&upstream).start();
+    let mut client = proxy.get("/v1/models").begin();
+    eventually("the exchange open", || (proxy.metric("keyward_exchanges_open") == 1).then_some(()));
+    end.open();
+    client.answer();
+    eventually("the exchange ended", || (proxy.metric("keyward_exchanges_open") == 0).then_some(()));
+}
+
+/// <https://prometheus.io/docs/specs/om/open_metrics_spec>
+#[test]
+fn the_metrics_are_valid_open_metrics_text() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    proxy.get("/v1/models").key(CURRENT).logged();
+    let answer = proxy.admin("/metrics");
+    assert_eq!(answer.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    let text = answer.text();
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    let mut typed = HashSet::new();
+    let mut samples = HashSet::new();
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        if let Some(typing) = line.strip_prefix("# TYPE ") {
+            assert!(typed.insert(typing.split(' ').next().unwrap()), "typed twice: {line}");
+        } else if !line.starts_with("# HELP ") {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            assert!(typed.contains(name.strip_suffix("_total").unwrap_or(name)), "not typed: {line}");
+            assert!(name.starts_with("keyward_") && value.parse::<f64>().is_ok(), "{line}");
+            assert!(samples.insert(sample), "twice: {line}");
+        }
+    }
+    assert_eq!(typed.len(), 11, "{text}");
+}
+
+#[test]
+fn labels_do_not_grow_with_callers_or_keys() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let request = |number: u32| {
+        let tag = format!("wf=w{number};ex={number};node=n{number};inst=i{number}");
+        proxy.get("/v1/models").key(&format!("{UNLISTED}{number}")).header("X-N8N-Tag", tag).logged()
+    };
+    let count = || proxy.admin("/metrics").text().lines().count();
+    request(0);
+    let before = count();
+    (1..30).for_each(|number| drop(request(number)));
+    assert_eq!(count(), before);
+    assert_eq!(proxy.metric("keyward_bindings"), 30);
+}
+
+#[test]
+fn it_has_nothing_else_and_says_nothing_of_keys_or_callers() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let line = proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=secret-workflow").logged();
+    for target in ["/", "/v1/models", "/keys", "/debug", "/healthz/", "/metrics/..", "/readyz/x"] {
+        assert_eq!((proxy.admin(target).status, proxy.admin(target).body.len()), (404, 0), "{target}");
+    }
+    for target in ["/healthz", "/readyz", "/metrics"] {
+        let answer = proxy.admin(target);
+        let said = format!("{}{}", String::from_utf8_lossy(&answer.head.raw), answer.text());
+        for hidden in [CURRENT, "CuRr", line["fingerprint"].as_str().unwrap(), "secret-workflow"] {
+            assert!(!said.contains(hidden), "{target} tells {hidden}");
+        }
+        let mut client = proxy.admin_client();
+        client.send(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(client.answer().status, 405);
+    }
+    assert_eq!(upstream.received().len(), 1);
+}

@@ -128,7 +128,7 @@ fn an_answer_that_stands_still_for_too_long_ends_so_that_the_client_can_tell() {
     let (upstream, left) = stalling_upstream();
     let proxy = TestProxy::with(&upstream)
         .current_key(CURRENT)
-        .limits(|limits| limits.idle_timeout = Duration::from_millis(200))
+        .limits(|limits| limits.idle_timeout = Duration::from_secs(1))
         .start();
     let mut client = proxy.get("/v1/models").key(CURRENT).begin();
     client.head();
@@ -167,13 +167,13 @@ fn slow_bodies_are_no_fault_as_long_as_something_moves() {
         }
         visit.send("0\r\n\r\n");
     });
-    let proxy = TestProxy::with(&upstream).limits(|limits| limits.idle_timeout = Duration::from_secs(2)).start();
+    let proxy = TestProxy::with(&upstream).limits(|limits| limits.idle_timeout = Duration::from_secs(3)).start();
     let mut client = proxy.get("/v1/models").begin();
     client.head();
     let begin = Instant::now();
     for step in 1..=5 {
-        // Five times half a second is more than the limit, which only a single wait must not reach.
-        eventually("its turn", || (begin.elapsed() > step * Duration::from_millis(500)).then_some(()));
+        // All waits together are longer than the limit, which only a single one must not reach.
+        eventually("its turn", || (begin.elapsed() > step * Duration::from_millis(700)).then_some(()));
         next.open();
         assert_eq!(client.chunk(), "more");
     }

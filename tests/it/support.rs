@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 pub use self::client::{Answer, Client};
 pub use self::proxy::{CURRENT, NEXT, OUTDATED, TestProxy, UNLISTED};
-pub use self::upstream::{Answering, FakeUpstream, Received, Visit};
-pub use self::wire::{Framing, Head};
+pub use self::upstream::{Answering, FakeUpstream, Visit};
+pub use self::wire::Framing;
 
 /// How long anything may take before a test fails: long, for the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(20);

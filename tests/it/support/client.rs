@@ -75,11 +75,6 @@ impl Client {
     pub fn end_sending(&self) {
         let _ = self.0.stream.shutdown(Shutdown::Write);
     }
-
-    /// Another hand on the same connection, for sending while an answer is read.
-    pub fn second_hand(&self) -> Self {
-        Self(Wire::new(self.0.stream.try_clone().unwrap()))
-    }
 }
 
 impl Answer {

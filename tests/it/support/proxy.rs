@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use keyward::admin;
 use keyward::app::Server;
 use keyward::clock::Clock;
 use keyward::config::Config;
@@ -13,7 +14,6 @@ use keyward::keys::source::Source;
 use keyward::keys::{self, SetSettings, state};
 use keyward::proxy::{self, Limits, Upstream};
 use keyward::telemetry::{self, Format};
-use keyward::{admin, clock};
 use serde_json::Value;
 
 use super::client::{Answer, Client};
@@ -81,10 +81,6 @@ impl TestProxy {
     pub fn end(self) -> Vec<Value> {
         self.server().end();
         self.join()
-    }
-
-    pub fn now(&self) -> clock::Timestamp {
-        clock::Timestamp::from_millis(self.now.load(Ordering::Relaxed))
     }
 
     /// Moves the clock on.
