@@ -111,6 +111,10 @@ fn remove_unwanted(headers: &mut HeaderMap) {
     if found & 1 != 0 {
         unwelcome.extend(named_in(headers));
     }
+    if found & (1 << 3) != 0 {
+        // The chunks overrule a length beside them (RFC 9112, 6.3), which would cut the answer short on its way out.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for (bit, name) in UNWANTED.iter().enumerate() {
         if found & (1 << bit) != 0 {
             headers.remove(name);
