@@ -133,7 +133,7 @@ pub struct Limits {
     pub pool_idle_timeout: Duration,
     /// How long open exchanges may go on after the signal to stop.
     pub drain_timeout: Duration,
-    /// The largest head of a request, in bytes.
+    /// The largest head of a request or of an answer, in bytes.
     pub max_head: usize,
     /// How many client connections may be open at once.
     pub max_connections: usize,

@@ -121,8 +121,11 @@ impl Pool {
         let stream = tokio::time::timeout(limit, self.route.connect())
             .await
             .map_err(|_elapsed| ConnectError::TimedOut { limit })??;
-        let (sender, driver) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(ConnectError::Handshake)?;
+        let (sender, driver) = http1::Builder::new()
+            .max_header_size(self.limits.max_head)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ConnectError::Handshake)?;
         Ok(Connection { sender, driver: Some(Box::pin(driver)), idle_since: 0 })
     }
 
