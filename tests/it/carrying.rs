@@ -52,26 +52,15 @@ fn connection_close_ends_the_clients_connection_and_not_upstreams() {
 #[test]
 fn each_event_of_a_stream_arrives_before_upstream_sends_the_next() {
     let next = Gate::default();
-    let gate = next.clone();
-    let upstream = FakeUpstream::scripted(move |visit| {
-        let _ = visit.body();
-        visit.send(Answering::STREAM);
-        for number in 0..4 {
-            gate.pass();
-            visit.chunk(format!("data: {number}\n\n"));
-        }
-        visit.send("0\r\n\r\n");
-    });
-    let proxy = TestProxy::with(&upstream).start();
-    let mut client = proxy.post("/v1/responses").key(CURRENT).body("{\"stream\":true}").begin();
-    let head = client.head();
-    assert_eq!(head.header("content-type"), Some("text/event-stream"), "the head comes before the first event");
-    for number in 0..4 {
-        next.open();
-        assert_eq!(client.chunk(), format!("data: {number}\n\n"));
-    }
-    assert_eq!(client.piece(&mut Framing::Chunked).unwrap(), None);
-    assert_eq!(proxy.only_line()["outcome"], "success");
+    let upstream = FakeUpstream::scripted(stream(next.clone()));
+    check_streams(&TestProxy::with(&upstream).start(), &next);
+}
+
+#[test]
+fn each_event_of_a_stream_arrives_as_soon_over_tls() {
+    let (next, (certificate, tls)) = (Gate::default(), certified("127.0.0.1"));
+    let upstream = FakeUpstream::over_tls(tls, stream(next.clone()));
+    check_streams(&TestProxy::with(&upstream).trusting(&certificate).start(), &next);
 }
 
 #[test]
@@ -358,6 +347,31 @@ fn ok(visit: &mut Visit<'_>) {
     visit.answer(&Answering::json(200, "{}"));
 }
 
+/// Sends an event for each time that the gate is opened.
+fn stream(next: Gate) -> impl Fn(&mut Visit<'_>) {
+    move |visit| {
+        visit.answer(Answering::STREAM.as_bytes());
+        for number in 0..EVENTS {
+            next.pass();
+            visit.chunk(format!("data: {number}\n\n"));
+        }
+        visit.send("0\r\n\r\n");
+    }
+}
+
+#[track_caller]
+fn check_streams(proxy: &TestProxy, next: &Gate) {
+    let mut client = proxy.post("/v1/responses").key(CURRENT).body("{\"stream\":true}").begin();
+    let head = client.head();
+    assert_eq!(head.header("content-type"), Some("text/event-stream"), "the head comes before the first event");
+    for number in 0..EVENTS {
+        next.open();
+        assert_eq!(client.chunk(), format!("data: {number}\n\n"));
+    }
+    assert_eq!(client.piece(&mut Framing::Chunked).unwrap(), None);
+    assert_eq!(proxy.only_line()["outcome"], "success");
+}
+
 /// A certificate for that name (PEM), and a TLS server that has it.
 fn certified(name: &str) -> (String, Arc<rustls::ServerConfig>) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
@@ -421,6 +435,8 @@ fn resident() -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+const EVENTS: usize = 4;
 
 const LARGE: usize = 64 * 1024 * 1024;
 

@@ -156,6 +156,23 @@ fn an_upload_that_stands_still_for_too_long_is_given_up() {
 }
 
 #[test]
+fn a_client_that_does_not_bring_its_head_to_an_end_is_let_go() {
+    let upstream = FakeUpstream::accepting();
+    let proxy =
+        TestProxy::with(&upstream).limits(|limits| limits.client_idle_timeout = Duration::from_millis(200)).start();
+    let mut silent = proxy.connect();
+    let mut slow = proxy.connect();
+    slow.send("GET /v1/models HTTP/1.1\r\nHost: k\r\nX-Slow: ");
+    let mut idle = proxy.get("/v1/models").begin();
+    assert_eq!(idle.answer().status, 200);
+    for client in [&mut silent, &mut slow, &mut idle] {
+        assert!(!client.rest().starts_with(b"HTTP/1.1 2"));
+    }
+    assert_eq!(upstream.received().len(), 1);
+    assert_eq!(proxy.end().len(), 1);
+}
+
+#[test]
 fn slow_bodies_are_no_fault_as_long_as_something_moves() {
     let next = Gate::default();
     let gate = next.clone();

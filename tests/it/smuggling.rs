@@ -1,6 +1,6 @@
 //! Only what one parser can read in one way goes upstream; everything else is refused before anybody is asked.
 
-use crate::support::{Answer, CURRENT, FakeUpstream, TestProxy};
+use crate::support::{Answer, Answering, CURRENT, FakeUpstream, TestProxy};
 
 #[test]
 fn two_lengths_that_differ_never_reach_upstream() {
@@ -54,6 +54,37 @@ fn a_length_beside_chunks_does_not_reach_upstream() {
     }
 }
 
+/// A trailer is no header: neither a credential nor a tag may come in by it, nor go on.
+#[test]
+fn trailers_declare_nothing_and_do_not_go_on() {
+    let (upstream, proxy) = running();
+    let mut client = proxy.connect();
+    client.send(format!(
+        "POST /v1/files HTTP/1.1\r\nHost: k\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\nAuthorization: Bearer {CURRENT}\r\nX-N8N-Tag: wf=w1\r\n\r\n"
+    ));
+    let line = proxy.line(&client.answer());
+    assert_eq!((&line["verdict"], &line["attribution"]), (&"missing".into(), &"none".into()));
+    assert_eq!(upstream.only_received().body, b"hello");
+}
+
+#[test]
+fn an_answer_whose_end_can_be_read_in_two_ways_reaches_no_client_so() {
+    let answer = |headers: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{headers}\r\n{body}");
+    for lengths in ["Content-Length: 2\r\nContent-Length: 3\r\n", "Content-Length: 2, 3\r\n", "Content-Length: x\r\n"] {
+        let upstream = FakeUpstream::answering(answer(lengths, "one"));
+        let proxy = TestProxy::with(&upstream).start();
+        assert_eq!(proxy.get("/v1/models").send().status, 502, "{lengths}");
+    }
+    let (length, chunked) = ("Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n");
+    for headers in [[length, chunked].concat(), [chunked, length].concat()] {
+        let upstream = FakeUpstream::answering(answer(&headers, "5\r\nhello\r\n0\r\n\r\n"));
+        let proxy = TestProxy::with(&upstream).start();
+        let answer = proxy.get("/v1/models").send();
+        assert_eq!((answer.header("content-length"), answer.text()), (None, "hello".to_owned()), "{headers}");
+    }
+}
+
 #[test]
 fn broken_chunks_are_not_passed_on_as_a_whole_body() {
     for chunks in ["5\r\nhelloX\r\n0\r\n\r\n", "G\r\nhello\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\nhello"] {
@@ -101,6 +132,18 @@ fn the_limit_of_a_head_is_the_one_that_is_set() {
     assert_eq!(proxy.get("/v1/models").header("X-Long", "a".repeat(3000)).send().status, 200);
     assert_eq!(proxy.get("/v1/models").header("X-Long", "a".repeat(5000)).send().status, 431);
     assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn the_limit_holds_for_the_heads_of_answers_too() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        let long = "a".repeat(if visit.head.line.contains("long") { 5000 } else { 3000 });
+        visit.answer(&Answering::with(200, &format!("X-Long: {long}\r\n"), "ok"));
+    });
+    let proxy = TestProxy::with(&upstream).limits(|limits| limits.max_head = 4096).start();
+    assert_eq!(proxy.get("/v1/models").send().status, 200);
+    let answer = proxy.get("/v1/long").send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
 }
 
 #[test]
