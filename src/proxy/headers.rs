@@ -60,13 +60,10 @@ fn named_by(connection: &HeaderValue) -> Vec<HeaderName> {
     if names.eq_ignore_ascii_case(b"close") || names.eq_ignore_ascii_case(b"keep-alive") {
         return Vec::new();
     }
-    let meant_end_to_end = |name: &HeaderName| {
-        [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(name)
-    };
     names
         .split(|byte| *byte == b',')
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !meant_end_to_end(name))
+        .filter(|name| !END_TO_END.contains(name))
         .collect()
 }
 
@@ -131,6 +128,16 @@ fn remove_unwanted(headers: &mut HeaderMap) {
 pub fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
+
+/// The places of a credential, and what says what the message is.
+static END_TO_END: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("api-key"),
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+];
 
 /// In the order of the bits in [`remove_unwanted`].
 static UNWANTED: [HeaderName; 7] = [
