@@ -134,7 +134,7 @@ impl<S: Read + Write> Wire<S> {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        let mut piece = [0; 64 * 1024];
+        let mut piece = vec![0; 64 * 1024];
         let read = self.stream.read(&mut piece);
         let is_late = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         assert!(!read.as_ref().is_err_and(is_late), "nothing came within {DEADLINE:?}");
@@ -187,7 +187,7 @@ pub fn impatient(stream: TcpStream) -> TcpStream {
 
 /// Writes up to `most` bytes, as long as some are taken within that time, and says how many were.
 pub fn write_until_stuck(mut stream: &TcpStream, most: usize, patience: Duration) -> usize {
-    let piece = [b'a'; 64 * 1024];
+    let piece = vec![b'a'; 64 * 1024];
     stream.set_write_timeout(Some(patience)).unwrap();
     let mut sent = 0;
     while sent < most
