@@ -4,20 +4,24 @@ use crate::support::{Answering, CURRENT, Client, FakeUpstream, Framing, Gate, Te
 
 #[test]
 fn of_four_busy_connections_the_busier_of_two_workers_serves_at_most_three() {
-    let (upstream, end) = waiting_upstream();
-    let proxy = TestProxy::with(&upstream).current_key(CURRENT).workers(2).start();
-    let mut clients: Vec<Client> = Vec::new();
-    for number in 1..=4 {
-        clients.push(busy(&proxy));
-        eventually("the request upstream", || (upstream.received().len() == number).then_some(()));
+    for at_once in [true, false, true, false] {
+        let (upstream, end) = waiting_upstream();
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).workers(2).start();
+        let mut clients: Vec<Client> = Vec::new();
+        for number in 1..=4 {
+            clients.push(busy(&proxy));
+            if !at_once || number == 4 {
+                eventually("the requests upstream", || (upstream.received().len() == number).then_some(()));
+            }
+        }
+        let served = [0, 1].map(|worker| open_clients(&proxy, worker));
+        assert_eq!(served.iter().sum::<u64>(), 4);
+        assert!(served.iter().all(|clients| *clients <= 3), "{served:?}");
+        (0..4).for_each(|_| end.open());
+        assert!(clients.iter_mut().all(|client| client.answer().status == 200));
+        drop(clients);
+        eventually("nobody left", || [0, 1].iter().all(|worker| open_clients(&proxy, *worker) == 0).then_some(()));
     }
-    let served = [0, 1].map(|worker| open_clients(&proxy, worker));
-    assert_eq!(served.iter().sum::<u64>(), 4);
-    assert!(served.iter().all(|clients| *clients <= 3), "{served:?}");
-    (0..4).for_each(|_| end.open());
-    assert!(clients.iter_mut().all(|client| client.answer().status == 200));
-    drop(clients);
-    eventually("nobody left", || [0, 1].iter().all(|worker| open_clients(&proxy, *worker) == 0).then_some(()));
 }
 
 #[test]
