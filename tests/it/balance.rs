@@ -47,7 +47,9 @@ fn whoever_comes_when_the_house_is_full_waits_and_is_served() {
         // Whoever is inside may go on: all that came before this was seen by the same worker, and not let in.
         (0..2).for_each(|_| end.open());
         assert!(inside.iter_mut().all(|client| client.answer().status == 200));
-        inside.iter_mut().for_each(|client| client.send(proxy.get("/v1/models").key(CURRENT).bytes()));
+        for client in &mut inside {
+            client.send(proxy.get("/v1/models").key(CURRENT).bytes());
+        }
         assert_eq!(proxy.metric("keyward_client_connections_total"), 2);
     }
     drop(inside);

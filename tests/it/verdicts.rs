@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answering, CURRENT, FakeUpstream, NEXT, OUTDATED, TestProxy, UNLISTED, Visit};
 
-const GRACE: Duration = Duration::from_secs(60 * 60);
+const GRACE: Duration = Duration::from_hours(1);
 
 const STAGING: &str = "sk-proj-staging-0123456789abcdefgStAg";
 

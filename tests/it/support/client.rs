@@ -110,6 +110,6 @@ fn answer_framing(head: &Head) -> Framing {
     match head.framing() {
         _ if has_none => Framing::Ended,
         Framing::Ended => Framing::UntilClose,
-        told => told,
+        told @ (Framing::Length(_) | Framing::Chunked | Framing::UntilClose) => told,
     }
 }

@@ -227,12 +227,14 @@ impl Builder {
             },
             admin: admin::Settings { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
             state: state::Settings { dir: self.folder.path().join("state") },
+            ignored: Vec::new(),
         }
     }
 
     /// A file with that key.
     fn source(&self, key: &str) -> Source {
-        let path = self.folder.path().join(key);
+        let number = std::fs::read_dir(self.folder.path()).unwrap().count();
+        let path = self.folder.path().join(format!("key-{number}"));
         std::fs::write(&path, format!("{key}\n")).unwrap();
         Source::File(path)
     }
