@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::access_log::Line;
+use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;
 use crate::telemetry::{Level, time_of_day};
 use crate::verdict::explain::Explanation;
@@ -28,16 +29,14 @@ fn summary(exchange: &Exchange, paint: Paint) -> String {
     let _ = write!(line, "{dim}{}{off}  {tone}{status}  {verdict:<9}{off}  ", time_of_day(exchange.at));
     let _ = write!(line, "{:<4} {:<24}  ", exchange.method.as_str(), printable(exchange.path()));
     let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
-    line.push_str(&who(exchange));
-    if let Some(names) = judgement.key {
-        let _ = write!(line, "  {dim}{}", names.fingerprint);
-        if let Some(hint) = names.hint {
-            let _ = write!(line, " {hint}");
-        }
-        line.push_str(off);
-    }
+    let _ = write!(line, "{dim}{:<16}{off}  {}", judgement.key.map_or_else(String::new, recognisable), who(exchange));
     line.push('\n');
     line
+}
+
+/// The hint is what people recognise a key by; a short one has none.
+fn recognisable(key: Names) -> String {
+    key.hint.map_or_else(|| key.fingerprint.to_string(), |hint| hint.to_string())
 }
 
 fn who(exchange: &Exchange) -> String {
