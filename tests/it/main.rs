@@ -28,3 +28,9 @@ mod page;
 mod smuggling;
 /// What a credential is, and what the log and the answer say of it.
 mod verdicts;
+
+/// For the modules below: the real binary in a process of its own, a fake upstream and a client, all over plain sockets.
+mod process;
+
+/// `keyward serve` from the first line on: what a newcomer reads, what can be set, and how wrong settings are told.
+mod serve;

@@ -1,0 +1,353 @@
+//! The real binary as a process of its own: started in a home made for it, heard on all its outputs, ended by its id.
+
+pub(crate) mod client;
+pub(crate) mod upstream;
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use self::client::Answer;
+use self::upstream::Upstream;
+
+/// Longer than anything takes on a loaded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks until there is something to be seen, and fails if that takes too long.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A user's home, where a keyward finds what an earlier one left. Gone with the test.
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A file of that name with that text.
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Where keyward keeps its state unless it is told otherwise.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path(".local/state/keyward")
+    }
+
+    /// The binary with those arguments, and nothing in its environment but a home and a free port for the admin listener.
+    pub(crate) fn keyward(&self, arguments: &[&str]) -> Launch {
+        self.launch(Command::new(env!("CARGO_BIN_EXE_keyward"))).args(arguments)
+    }
+
+    /// `keyward serve` on a free port.
+    pub(crate) fn serve(&self) -> Launch {
+        self.keyward(&["serve", "--listen", "127.0.0.1:0"])
+    }
+
+    /// The same, in front of that upstream.
+    pub(crate) fn serve_for(&self, upstream: &Upstream) -> Launch {
+        self.serve().args(&["--upstream", &upstream.url()])
+    }
+
+    /// The same, started by a shell that first runs those commands: so a limit is set for keyward alone.
+    pub(crate) fn serve_after(&self, commands: &str, upstream: &Upstream) -> Launch {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_keyward")]);
+        self.launch(shell).args(&["serve", "--listen", "127.0.0.1:0", "--upstream", &upstream.url()])
+    }
+
+    fn launch(&self, mut command: Command) -> Launch {
+        command.env_clear().env("HOME", self.0.path()).env("KEYWARD_ADMIN_LISTEN", "127.0.0.1:0");
+        command.current_dir(self.0.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Launch { command, home: self.0.path().to_owned(), log_file: None }
+    }
+}
+
+/// A keyward that is about to be started.
+pub(crate) struct Launch {
+    command: Command,
+    home: PathBuf,
+    log_file: Option<PathBuf>,
+}
+
+impl Launch {
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn without(mut self, variable: &str) -> Self {
+        self.command.env_remove(variable);
+        self
+    }
+
+    /// With `OPENAI_API_KEY`.
+    pub(crate) fn key(self, value: &str) -> Self {
+        self.env("OPENAI_API_KEY", value)
+    }
+
+    /// With a config file.
+    pub(crate) fn config(self, text: &str) -> Self {
+        fs::write(self.home.join("keyward.toml"), text).unwrap();
+        self.args(&["--config", "keyward.toml"])
+    }
+
+    /// With the log in that file of the home.
+    pub(crate) fn log_file(mut self, name: &str) -> Self {
+        let path = self.home.join(name);
+        self = self.env("KEYWARD_LOG_FILE", path.to_str().unwrap());
+        self.log_file = Some(path);
+        self
+    }
+
+    /// Starts it and waits until it says where it listens.
+    #[track_caller]
+    pub(crate) fn start(self) -> Keyward {
+        let mut keyward = self.spawn();
+        let addresses = eventually("the first lines", || {
+            keyward.assert_running();
+            read_addresses(&keyward.log())
+        });
+        (keyward.listen, keyward.admin) = addresses;
+        keyward
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub(crate) fn run(self) -> Finished {
+        self.spawn().wait()
+    }
+
+    fn spawn(mut self) -> Keyward {
+        let mut child = self.command.spawn().unwrap();
+        let stdout = Heard::listen(child.stdout.take().unwrap());
+        let stderr = Heard::listen(child.stderr.take().unwrap());
+
+        Keyward { child, stdout, stderr, log_file: self.log_file, listen: NOWHERE, admin: NOWHERE }
+    }
+}
+
+/// A keyward that runs. It is killed when the test lets go of it.
+pub(crate) struct Keyward {
+    child: Child,
+    stdout: Heard,
+    stderr: Heard,
+    log_file: Option<PathBuf>,
+    /// Where clients connect to.
+    pub(crate) listen: SocketAddr,
+    /// Where the admin listener is.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Keyward {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Reads no more of what it prints, so that its pipe fills.
+    pub(crate) fn stop_reading(&self) {
+        self.stdout.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// A `GET` from the admin listener.
+    #[track_caller]
+    pub(crate) fn admin(&self, path: &str) -> Answer {
+        client::get(self.admin, path)
+    }
+
+    /// The value of that metric now, without labels.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("/metrics").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        match &self.log_file {
+            Some(path) => fs::read_to_string(path).unwrap_or_default(),
+            None => self.stdout.text(),
+        }
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// The JSON lines of exchanges, as soon as there are that many.
+    #[track_caller]
+    pub(crate) fn exchanges(&self, count: usize) -> Vec<Value> {
+        eventually("lines of exchanges", || {
+            let lines = events(&self.log(), "exchange");
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
+    /// The log, once that text stands in it.
+    #[track_caller]
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        eventually(text, || Some(self.log()).filter(|log| log.contains(text)))
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Ends it in peace.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Finished {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Finished {
+        let status = eventually("the end of keyward", || self.child.try_wait().unwrap());
+        Finished {
+            status,
+            log: self.log_file.take(),
+            stdout: self.stdout.to_the_end(),
+            stderr: self.stderr.to_the_end(),
+        }
+    }
+
+    #[track_caller]
+    fn assert_running(&mut self) {
+        assert!(!self.has_ended(), "it ended: {}{}", self.stdout.text(), self.stderr.text());
+    }
+}
+
+impl Drop for Keyward {
+    fn drop(&mut self) {
+        // One that has ended already is not there to be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A keyward that has ended.
+pub(crate) struct Finished {
+    status: ExitStatus,
+    log: Option<PathBuf>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// The exit code; nothing where a signal killed it.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// All that it logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.as_ref().map_or_else(|| self.stdout.clone(), |path| fs::read_to_string(path).unwrap())
+    }
+
+    /// The JSON lines of exchanges.
+    pub(crate) fn exchanges(&self) -> Vec<Value> {
+        events(&self.log(), "exchange")
+    }
+}
+
+/// One of a process's outputs, read as it comes.
+struct Heard {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    deaf: Arc<AtomicBool>,
+    /// Gives the output back, so that a pipe nobody reads stays open.
+    reader: Option<JoinHandle<Box<dyn Read + Send>>>,
+}
+
+impl Heard {
+    fn listen(output: impl Read + Send + 'static) -> Self {
+        let (bytes, deaf) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (into, until) = (Arc::clone(&bytes), Arc::clone(&deaf));
+        let reader = Some(thread::spawn(move || listen(Box::new(output), &into, &until)));
+        Self { bytes, deaf, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    /// Everything, now that the process has closed it.
+    fn to_the_end(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            drop(reader.join().unwrap());
+        }
+        self.text()
+    }
+}
+
+fn listen(mut output: Box<dyn Read + Send>, into: &Mutex<Vec<u8>>, deaf: &AtomicBool) -> Box<dyn Read + Send> {
+    let mut chunk = [0; 64 * 1024];
+    while !deaf.load(Ordering::Relaxed) {
+        match output.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => into.lock().unwrap().extend_from_slice(&chunk[..count]),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::Interrupted),
+        }
+    }
+    output
+}
+
+/// The JSON lines of a log with that event. A line that is still being written is left out.
+pub(crate) fn events(log: &str, event: &str) -> Vec<Value> {
+    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+    let parsed = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    parsed.filter(|line| line["event"] == event).collect()
+}
+
+/// Where it listens and where its admin listener is, by its first lines of either format.
+fn read_addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    if let Some(line) = events(log, "listening").first() {
+        let address = |name: &str| line[name].as_str()?.parse().ok();
+        return Some((address("address")?, address("admin").unwrap_or(NOWHERE)));
+    }
+    let after = |mark: &str| log.split_once(mark)?.1.split_once([' ', '/', '\n'])?.0.parse().ok();
+    Some((after("listens on http://")?, after("admin     http://").unwrap_or(NOWHERE)))
+}
+
+/// Every file below a folder, with what it holds.
+pub(crate) fn files_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let below =
+        |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![(path.clone(), fs::read(path).unwrap())] };
+    paths.flat_map(below).collect()
+}
+
+/// Until it is known, and where there is none.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
