@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::serve::ServeArguments;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Place, Problem, Problems};
 
 /// The arguments of the process. The texts for users stand in attributes: they are no Markdown.
 #[derive(Debug, Parser)]
@@ -49,9 +49,15 @@ fn run_with(
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format_args!("{error:#}"));
-            ExitCode::FAILURE
+            if is_of_the_command_line(&error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Whether all that is wrong was said in the arguments.
+fn is_of_the_command_line(error: &anyhow::Error) -> bool {
+    let is_there = |problem: &Problem| matches!(problem.place, Place::CommandLine(_));
+    error.downcast_ref::<Problems>().is_some_and(|problems| problems.iter().all(is_there))
 }
 
 /// Help and version are answers as well: clap knows which of them is an error, and where it belongs.
@@ -65,6 +71,9 @@ fn complain(text: fmt::Arguments<'_>) {
     // Nobody is left to be told that nobody reads this.
     let _ = writeln!(io::stderr(), "keyward: {text}");
 }
+
+/// As clap ends where it cannot read the arguments.
+const USAGE: u8 = 2;
 
 const ABOUT: &str =
     "Judges the key of every request from n8n to the OpenAI API, and says which workflow and node sent it";
@@ -146,8 +155,8 @@ mod tests {
         check(&["--version"], 0);
         check(&["serve", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--log", "json"], 0);
         check(&["serve", "--listen", "127.0.0.1:7"], 1);
-        check(&["serve", "--listen", "nowhere"], 1);
-        check(&["serve", "--config", "/nowhere/keyward.toml"], 1);
+        check(&["serve", "--listen", "nowhere"], 2);
+        check(&["serve", "--config", "/nowhere/keyward.toml"], 2);
         check(&["serve", "--log", "loud"], 2);
         check(&["serve", "--what"], 2);
         check(&["dance"], 2);
