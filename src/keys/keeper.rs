@@ -27,7 +27,7 @@ pub struct Keeper {
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// A key cannot be had from its source.
-    #[error("the key `{key}` of set `{set}` is not known: {from}: {source}")]
+    #[error("the key `{key}` of set `{set}` is not known: {from}")]
     Source {
         /// The set.
         set: Box<str>,
@@ -39,7 +39,7 @@ pub enum Trouble {
         source: SourceError,
     },
     /// The state folder cannot be used.
-    #[error("the state folder cannot be used, so rotations are forgotten at the next start: {source}")]
+    #[error("the state cannot be used, so rotations are forgotten at the next start")]
     State {
         /// Why not.
         #[from]
@@ -55,13 +55,20 @@ impl Keeper {
         clock: Clock,
     ) -> Result<(Self, Vec<Trouble>), StateError> {
         let mut troubles = Vec::new();
-        let (folder, fingerprint_key, mut history) = match open_state(state) {
-            Ok((folder, key, history)) => (Some(folder), key, history),
+        let (mut folder, fingerprint_key) = match open_folder(state) {
+            Ok((folder, key)) => (Some(folder), key),
             Err(error) => {
                 troubles.push(error.into());
-                (None, state::passing_fingerprint_key()?, History::default())
+                (None, state::passing_fingerprint_key()?)
             }
         };
+        // A damaged history is left as it is, for whoever can mend it: nothing is written over it.
+        let mut history =
+            folder.as_ref().map_or(Ok(History::default()), StateFolder::history).unwrap_or_else(|error| {
+                troubles.push(error.into());
+                folder = None;
+                History::default()
+            });
         let ring = make_ring(settings, Arc::new(fingerprint_key), &mut history, clock.now(), &mut troubles);
         let keeper = Self {
             ring: ArcSwap::from_pointee(ring),
@@ -128,11 +135,10 @@ impl Keeper {
     }
 }
 
-fn open_state(settings: &state::Settings) -> Result<(StateFolder, FingerprintKey, History), StateError> {
+fn open_folder(settings: &state::Settings) -> Result<(StateFolder, FingerprintKey), StateError> {
     let folder = StateFolder::open(settings)?;
     let key = folder.fingerprint_key()?;
-    let history = folder.history()?;
-    Ok((folder, key, history))
+    Ok((folder, key))
 }
 
 fn make_ring(

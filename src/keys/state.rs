@@ -69,19 +69,23 @@ impl StateFolder {
         Ok(Self { dir: settings.dir.clone() })
     }
 
-    /// The fingerprint key, made at the first call.
+    /// The fingerprint key, made at the first call: whole or not at all, for a half one would be damaged for good.
     pub fn fingerprint_key(&self) -> Result<FingerprintKey, StateError> {
         let path = self.dir.join("fingerprint.key");
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        match made {
-            Ok(mut file) => {
-                let bytes = random_bytes()?;
-                file.write_all(&*bytes).and_then(|()| file.sync_all()).map_err(io_error(&path, "written"))?;
-                Ok(FingerprintKey::new(&bytes))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read_key(&path),
-            Err(error) => Err(io_error(&path, "made")(error)),
+        match read_key(&path) {
+            Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            read => return read,
         }
+        let draft = self.dir.join(format!("fingerprint.key.{}.new", std::process::id()));
+        write_private(&draft, &*random_bytes()?).map_err(io_error(&path, "written"))?;
+        // Unlike a rename, a link never replaces the key that another keyward made meanwhile; not every disk has links.
+        let made =
+            fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft)).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => fs::remove_file(&draft),
+                _ => fs::rename(&draft, &path),
+            });
+        made.map_err(io_error(&path, "made"))?;
+        read_key(&path)
     }
 
     /// The history; empty where there is none yet.
@@ -104,11 +108,7 @@ impl StateFolder {
         let draft = self.dir.join("history.json.new");
         let text = serde_json::to_vec_pretty(&Stored::from(history))
             .map_err(|source| StateError::History { path: path.clone(), source })?;
-        let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
-        written
-            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&draft, &path))
-            .map_err(io_error(&path, "written"))
+        write_private(&draft, &text).and_then(|()| fs::rename(&draft, &path)).map_err(io_error(&path, "written"))
     }
 
     fn history_path(&self) -> PathBuf {
@@ -125,6 +125,13 @@ fn random_bytes() -> Result<Zeroizing<[u8; FingerprintKey::LEN]>, StateError> {
     let mut bytes = Zeroizing::new([0; FingerprintKey::LEN]);
     SystemRandom::new().fill(&mut *bytes).map_err(|_unspecified| StateError::Random)?;
     Ok(bytes)
+}
+
+/// Writes a file for its owner alone, down to the disk.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 fn read_key(path: &Path) -> Result<FingerprintKey, StateError> {
