@@ -53,14 +53,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 impl Server {
-    /// Binds everything first, so that whatever is wrong is said before anything runs.
+    /// Opens everything first, so that whatever is wrong is said before anything runs.
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        let lanes = match config.log.resolved_format() {
-            Format::Json => config.proxy.workers + 1,
-            // One lane keeps the lines of all workers in their order, which people follow.
-            Format::Human => 1,
-        };
-        let log = Log::start(config.log.file.clone(), lanes).context("the log cannot be opened")?;
+        let log = open_log(config)?;
         telemetry::install(&config.log, log.lane(config.proxy.workers));
         let bound = Bound::bind(config)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
@@ -72,8 +67,8 @@ impl Server {
                 "the variable {name} is no setting and is ignored"
             );
         }
-        for trouble in &troubles {
-            tracing::error!(event = "keys", "{trouble}");
+        for trouble in troubles {
+            tracing::error!(event = "keys", "{:#}", anyhow::Error::new(trouble));
         }
         save(&keeper, true);
         let shared = Arc::new(Shared {
@@ -92,7 +87,7 @@ impl Server {
     fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, log: Log) -> anyhow::Result<Self> {
         let keeper = Arc::clone(&shared.keeper);
         let (stage, watched) = watch::channel(Stage::Running);
-        let team = Team::new(config, shared, &log)?;
+        let team = Team::new(config, shared, &bound.route, &log)?;
         let exposition = Exposition::new(team.sources(shared, log.counts()));
         let stage_of_admin = watched.clone();
         let control = Control {
@@ -173,8 +168,9 @@ impl Server {
     }
 }
 
-/// The listeners, and where they came to listen.
+/// The listeners, where they came to listen, and the way to upstream.
 struct Bound {
+    route: Route,
     listener: std::net::TcpListener,
     listen: SocketAddr,
     admin: Option<std::net::TcpListener>,
@@ -183,11 +179,12 @@ struct Bound {
 
 impl Bound {
     fn bind(config: &Config) -> anyhow::Result<Self> {
+        let route = route(&config.proxy)?;
         let listener = bind(config.proxy.listen, "proxy.listen")?;
         let admin = config.admin.listen.map(|address| bind(address, "admin.listen")).transpose()?;
         let listen = listener.local_addr()?;
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-        Ok(Self { listener, listen, admin, admin_address })
+        Ok(Self { route, listener, listen, admin, admin_address })
     }
 }
 
@@ -199,8 +196,7 @@ struct Team {
 }
 
 impl Team {
-    fn new(config: &Config, shared: &Arc<Shared>, log: &Log) -> anyhow::Result<Self> {
-        let route = route(&config.proxy)?;
+    fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log) -> anyhow::Result<Self> {
         let sets: Arc<[Arc<str>]> = shared.keeper.ring().sets().iter().map(|set| Arc::clone(&set.name)).collect();
         let style =
             Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
@@ -288,8 +284,20 @@ async fn keep_state(keeper: Arc<Keeper>) {
 
 fn save(keeper: &Keeper, look_again: bool) {
     if let Err(error) = keeper.save(look_again) {
-        tracing::error!(event = "state", error = &error as &dyn std::error::Error, "the state cannot be written");
+        tracing::error!(event = "state", "rotations are forgotten at the next start: {:#}", anyhow::Error::new(error));
     }
+}
+
+fn open_log(config: &Config) -> anyhow::Result<Log> {
+    let lanes = match config.log.resolved_format() {
+        Format::Json => config.proxy.workers + 1,
+        // One lane keeps the lines of all workers in their order, which people follow.
+        Format::Human => 1,
+    };
+    Log::start(config.log.file.clone(), lanes).with_context(|| match &config.log.file {
+        Some(path) => format!("cannot write the log to {} (log.file)", path.display()),
+        None => "cannot write the log".to_owned(),
+    })
 }
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListener> {
@@ -299,10 +307,13 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListe
 }
 
 fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
-    let tls = match proxy.upstream.scheme {
-        Scheme::Http => None,
-        Scheme::Https => Some(tls::client(&proxy.upstream, proxy.upstream_ca.as_deref()).context("proxy.upstream")?),
-    };
+    let tls =
+        match proxy.upstream.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls::client(&proxy.upstream, proxy.upstream_ca.as_deref()).with_context(|| {
+                format!("cannot speak TLS to {} (proxy.upstream, proxy.upstream_ca)", proxy.upstream)
+            })?),
+        };
     Ok(Route { origin: proxy.upstream.clone(), tls })
 }
 
