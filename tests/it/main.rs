@@ -34,3 +34,9 @@ mod process;
 
 /// `keyward serve` from the first line on: what a newcomer reads, what can be set, and how wrong settings are told.
 mod serve;
+
+/// Signals: how keyward stops, and how it changes log files.
+mod signals;
+
+/// The log as it is written: fields, formats, levels, hostile callers, full disks and pipes that nobody reads.
+mod log_output;

@@ -1,7 +1,7 @@
 //! A client of a test's own: it sends bytes as they are given and tells a whole answer from one that was cut.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use super::PATIENCE;
 
@@ -55,11 +55,6 @@ impl Client {
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         // A server that has said its answer may close before it read everything; then the answer tells.
         let _ = self.0.write_all(bytes);
-    }
-
-    /// Says that nothing more will come.
-    pub(crate) fn finish(&mut self) {
-        let _ = self.0.shutdown(Shutdown::Write);
     }
 
     /// The head of an answer.
