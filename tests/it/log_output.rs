@@ -207,8 +207,8 @@ fn a_pipe_that_nobody_reads_costs_lines_that_are_counted_and_no_request() {
 fn a_closed_pipe_does_not_end_it() {
     let (home, upstream) = (Home::new(), Upstream::start());
     // The shell's own output is the pipe that the test reads; keyward's goes to a reader that leaves after a line.
-    let launch = home.serve_after("exec 3>&1; mkfifo p; head -n 1 p >&3 & exec >p", &upstream);
-    let keyward = launch.env("PATH", "/usr/bin:/bin").start();
+    let launch = home.serve_after("exec 3>&1; mkfifo p; head -n 1 p >&3 & exec >p");
+    let keyward = launch.upstream(&upstream).env("PATH", "/usr/bin:/bin").start();
     eventually("dropped lines", || {
         assert_eq!(get(keyward.listen, "/v1/models").status, 200);
         (keyward.metric("keyward_log_dropped_total") > 0).then_some(())

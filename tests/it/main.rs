@@ -40,3 +40,6 @@ mod signals;
 
 /// The log as it is written: fields, formats, levels, hostile callers, full disks and pipes that nobody reads.
 mod log_output;
+
+/// The state folder and the places of keys: what outlives a restart, and what goes on without them.
+mod state;

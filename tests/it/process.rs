@@ -71,14 +71,14 @@ impl Home {
 
     /// The same, in front of that upstream.
     pub(crate) fn serve_for(&self, upstream: &Upstream) -> Launch {
-        self.serve().args(&["--upstream", &upstream.url()])
+        self.serve().upstream(upstream)
     }
 
-    /// The same, started by a shell that first runs those commands: so a limit is set for keyward alone.
-    pub(crate) fn serve_after(&self, commands: &str, upstream: &Upstream) -> Launch {
+    /// As [`Home::serve`], started by a shell that first runs those commands: so a limit is set for keyward alone.
+    pub(crate) fn serve_after(&self, commands: &str) -> Launch {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_keyward")]);
-        self.launch(shell).args(&["serve", "--listen", "127.0.0.1:0", "--upstream", &upstream.url()])
+        self.launch(shell).args(&["serve", "--listen", "127.0.0.1:0"])
     }
 
     fn launch(&self, mut command: Command) -> Launch {
@@ -106,9 +106,8 @@ impl Launch {
         self
     }
 
-    pub(crate) fn without(mut self, variable: &str) -> Self {
-        self.command.env_remove(variable);
-        self
+    pub(crate) fn upstream(self, upstream: &Upstream) -> Self {
+        self.args(&["--upstream", &upstream.url()])
     }
 
     /// With `OPENAI_API_KEY`.
@@ -212,12 +211,6 @@ impl Keyward {
             let lines = events(&self.log(), "exchange");
             (lines.len() >= count).then_some(lines)
         })
-    }
-
-    /// The log, once that text stands in it.
-    #[track_caller]
-    pub(crate) fn log_with(&self, text: &str) -> String {
-        eventually(text, || Some(self.log()).filter(|log| log.contains(text)))
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
