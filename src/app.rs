@@ -46,6 +46,7 @@ pub struct Server {
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
     let server = Server::start(config, Clock::System)?;
+    telemetry::report_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(server.heed_signals())?;
     server.join();

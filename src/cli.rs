@@ -2,6 +2,7 @@
 
 mod serve;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 use self::serve::ServeArguments;
 use crate::config::{Config, Environment, Place, Problem, Problems};
+use crate::telemetry::masked::mask_keys;
 
 /// The arguments of the process. The texts for users stand in attributes: they are no Markdown.
 #[derive(Debug, Parser)]
@@ -62,14 +64,19 @@ fn is_of_the_command_line(error: &anyhow::Error) -> bool {
 
 /// Help and version are answers as well: clap knows which of them is an error, and where it belongs.
 fn print_answer(answer: &clap::Error) -> ExitCode {
+    let text = answer.to_string();
     // Whoever closed our output does not want to know.
-    let _ = answer.print();
+    let _ = match mask_keys(&text) {
+        // A mistake is quoted, and may have been a key in the wrong place.
+        Cow::Owned(masked) => write!(io::stderr(), "{masked}"),
+        Cow::Borrowed(_) => answer.print(),
+    };
     u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn complain(text: fmt::Arguments<'_>) {
     // Nobody is left to be told that nobody reads this.
-    let _ = writeln!(io::stderr(), "keyward: {text}");
+    let _ = writeln!(io::stderr(), "keyward: {}", mask_keys(&text.to_string()));
 }
 
 /// As clap ends where it cannot read the arguments.

@@ -1,6 +1,7 @@
 //! What keyward says: its own events by `tracing`, and the log's bounded writer that no request ever waits for.
 
 pub mod json;
+pub mod masked;
 pub mod writer;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::masked::mask_keys;
 use self::writer::{Lane, LaneWriter};
 use crate::clock::{Clock, Timestamp};
 
@@ -140,6 +142,15 @@ impl FormatTime for TimeOfDay {
 pub fn time_of_day(at: Timestamp) -> String {
     let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
     moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
+/// Has panics told in the log, like any other trouble. Their texts quote what was being worked on, which may be a key.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        let text = panic.payload_as_str().unwrap_or("a panic without words");
+        tracing::error!(event = "panic", location, "keyward has a fault: {}", mask_keys(text));
+    }));
 }
 
 /// Sends the process's `tracing` events into the log. Only the first call in a process has an effect.

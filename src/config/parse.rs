@@ -1,5 +1,6 @@
 //! Pure. From the text of a value to the value: what comes out of here can no longer be wrong.
 
+use std::borrow::Cow;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use super::units;
 use crate::keys::source::Source;
 use crate::proxy::{self, Scheme, Upstream};
+use crate::telemetry::masked::mask_keys;
 
 /// Why a text is not a value of its setting. What is allowed stands beside the setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,9 @@ pub(super) fn file_source(text: &str) -> Result<Source, Unfit> {
 pub(super) fn env_source(text: &str) -> Result<Source, Unfit> {
     let letter = |c: char| c == '_' || c.is_ascii_alphabetic();
     let good = text.starts_with(letter) && text.chars().all(|c| letter(c) || c.is_ascii_digit());
-    if good {
+    if matches!(mask_keys(text), Cow::Owned(_)) {
+        Err(Unfit::Because("This looks like a key, not like the name of a variable that holds one."))
+    } else if good {
         Ok(Source::Env(text.into()))
     } else {
         Err(Unfit::Because("A variable's name has letters, digits and _ and does not begin with a digit."))
@@ -231,7 +235,7 @@ mod tests {
         assert_eq!(env_source("OPENAI_API_KEY"), Ok(Source::Env("OPENAI_API_KEY".into())));
         assert_eq!(file_source("/run/secrets/key"), Ok(Source::File("/run/secrets/key".into())));
         assert_eq!(file_source("sk-keys/now"), Ok(Source::File("sk-keys/now".into())));
-        for bad in ["", "1A", "A-B", "A=B", "sk-proj-canary"] {
+        for bad in ["", "1A", "A-B", "A=B", "sk-proj-canary", "kw_0123456789abcdefABCD", "eyJ0123456789abcdefABCD"] {
             assert!(env_source(bad).is_err(), "{bad}");
         }
         for bad in ["", "a\0b", "sk-proj-canary"] {

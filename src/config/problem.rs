@@ -152,7 +152,7 @@ pub(super) fn may_be_quoted(text: &str) -> bool {
 
 const MAX_QUOTED: usize = 80;
 
-const SECRET_MARKS: [&str; 7] = ["sk-", "kw_", "ek_", "bearer", "@", "?", "#"];
+const SECRET_MARKS: [&str; 9] = ["sk-", "sess-", "kw_", "ek_", "eyj", "bearer", "@", "?", "#"];
 
 #[cfg(test)]
 mod tests {

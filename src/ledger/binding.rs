@@ -8,6 +8,7 @@ use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;
+use crate::telemetry::masked::mask_id;
 use crate::verdict::Judgement;
 
 /// What makes two sightings belong to one binding: instance, workflow and node where they are declared, client family,
@@ -38,10 +39,12 @@ impl<'a> Identity<'a> {
         let untagged = Self::untagged(judgement.set, caller.client.family, peer, key);
         match caller.origin {
             Origin::Workflow => {
-                Self { instance: caller.instance, workflow: caller.workflow, node: caller.node, ..untagged }
+                let [instance, workflow, node] =
+                    [caller.instance, caller.workflow, caller.node].map(|id| id.map(mask_id));
+                Self { instance, workflow, node, ..untagged }
             }
             // The editor's test button is nobody's binding, but must not be taken for an untagged program either.
-            Origin::Editor => Self { instance: caller.instance, workflow: Some("editor"), ..untagged },
+            Origin::Editor => Self { instance: caller.instance.map(mask_id), workflow: Some("editor"), ..untagged },
             Origin::Undeclared => untagged,
         }
     }

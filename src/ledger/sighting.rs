@@ -15,6 +15,7 @@ use crate::caller::{Attribution, Caller, Doubts, Family, Origin};
 use crate::clock::Timestamp;
 use crate::openai::error::ErrorReading;
 use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::telemetry::masked::mask_and_cap;
 use crate::verdict::Judgement;
 
 /// Who is told when an exchange ends.
@@ -41,7 +42,7 @@ pub struct Exchange {
     pub judgement: Judgement,
     /// The action's code.
     pub action: &'static str,
-    /// The method.
+    /// The method, or `OTHER` where it is longer than any.
     pub method: Method,
     /// Who is at the other end of the connection.
     pub peer: IpAddr,
@@ -115,7 +116,7 @@ impl Exchange {
             binding,
             judgement: opening.judgement,
             action: opening.action,
-            method: opening.method.clone(),
+            method: shown(opening.method),
             peer: opening.peer,
             family: caller.client.family,
             attribution: caller.attribution,
@@ -295,6 +296,14 @@ impl Exchange {
     }
 }
 
+/// A method of a caller's own may be as long as a head; the longest registered one has 17 letters.
+fn shown(method: &Method) -> Method {
+    match method.as_str().len() {
+        ..=17 => method.clone(),
+        _ => Method::from_bytes(b"OTHER").unwrap_or_default(),
+    }
+}
+
 /// Only one thread at a time adds, so that a load and a store will do.
 fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
@@ -376,7 +385,7 @@ struct Texts {
 
 impl Texts {
     fn new(texts: [&str; TEXTS]) -> Self {
-        let texts = texts.map(capped);
+        let texts = texts.map(|text| mask_and_cap(text, TEXT_BYTES));
         let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
         let mut ends = [0; TEXTS];
         for (text, end) in texts.iter().zip(&mut ends) {
@@ -392,10 +401,6 @@ impl Texts {
         let text = self.all.get(usize::from(start)..usize::from(self.ends[position]))?;
         (!text.is_empty()).then_some(text)
     }
-}
-
-fn capped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TEXT_BYTES)]
 }
 
 const TEXTS: usize = 7;
@@ -418,6 +423,22 @@ mod tests {
         assert_eq!(texts.at(2), Some("e"));
         assert_eq!(texts.at(4).map(str::len), Some(TEXT_BYTES));
         assert_eq!(texts.at(6), Some("4.1"));
+    }
+
+    #[test]
+    fn texts_hold_no_key() {
+        let key = "sk-proj-0123456789abcdef";
+        let texts = Texts::new([&format!("/v1/{key}"), key, "", "", &format!("a {key} b"), "", ""]);
+        assert_eq!(texts.at(0), Some("/v1/sk-…[redacted]"));
+        assert_eq!(texts.at(1), Some("sk-…[redacted]"));
+        assert_eq!(texts.at(4), Some("a sk-…[redacted] b"));
+    }
+
+    #[test]
+    fn an_endless_method_is_not_kept() {
+        let method = |text: &str| shown(&Method::from_bytes(text.as_bytes()).expect("a method"));
+        assert_eq!(method("UPDATEREDIRECTREF").as_str(), "UPDATEREDIRECTREF");
+        assert_eq!(method(&"A".repeat(18)).as_str(), "OTHER");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::outcome::UpstreamError;
+use crate::telemetry::masked::mask_and_cap;
 
 /// Gathers the beginning of an error body as it passes by.
 #[derive(Debug)]
@@ -159,8 +160,8 @@ fn classify_message(message: &str) -> UpstreamError {
 }
 
 fn clean(code: &str) -> Option<Box<str>> {
-    let clean: String = code.chars().filter(char::is_ascii_graphic).take(LONGEST_CODE).collect();
-    (!clean.is_empty()).then(|| clean.into())
+    let clean: String = code.chars().filter(char::is_ascii_graphic).collect();
+    (!clean.is_empty()).then(|| mask_and_cap(&clean, LONGEST_CODE).into())
 }
 
 /// Codes and types that say: the key is good, its permissions are not (OpenAI's error guide, and bodies seen until
@@ -265,6 +266,8 @@ mod tests {
 
     #[test]
     fn a_code_is_safe_to_show() {
+        let body = r#"{"error":{"code":"no:sk-0123456789abcdef0123"}}"#;
+        assert_eq!(read(400, Encoding::Identity, body.as_bytes()).code.as_deref(), Some("no:sk-…[redacted]"));
         let body = format!(r#"{{"error":{{"code":"a\u001b[31m b\n{}"}}}}"#, "c".repeat(200));
         let code = read(400, Encoding::Identity, body.as_bytes()).code.expect("a code");
         assert!(code.starts_with("a[31mbccc") && code.len() == LONGEST_CODE);
