@@ -43,3 +43,6 @@ mod log_output;
 
 /// The state folder and the places of keys: what outlives a restart, and what goes on without them.
 mod state;
+
+/// Canary keys in every place, and none of them in anything that keyward prints, serves of its own or keeps.
+mod secrets;

@@ -86,6 +86,7 @@ impl Client {
         match length {
             Some(length) => answer.whole = self.read_exactly(length, &mut answer.body),
             None if answer.header("transfer-encoding").is_some() => answer.whole = self.read_chunks(&mut answer.body),
+            None if status == 0 => answer.whole = false,
             None => while self.read_exactly(1, &mut answer.body) {},
         }
         answer
