@@ -1,4 +1,4 @@
-//! Pure. Wall-clock time as keyward passes it about, and the clock that tests may set.
+//! Wall-clock time as keyward passes it about, and the clock that tests may set.
 
 use std::fmt;
 use std::sync::Arc;

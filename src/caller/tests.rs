@@ -1,3 +1,5 @@
+//! Who sent a request, by its head: a table for each source, and what they make of each other.
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Paths with and without our prefix: what they declare, and what goes upstream.
+
 use proptest::prelude::*;
 
 use super::*;

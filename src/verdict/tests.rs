@@ -1,3 +1,5 @@
+//! Verdicts: one key ring, and what each credential is judged to be by it.
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;

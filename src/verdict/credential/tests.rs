@@ -1,3 +1,5 @@
+//! Credentials in each place and each way to write them wrong.
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 

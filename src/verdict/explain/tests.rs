@@ -1,3 +1,5 @@
+//! Every diagnosis: a total table, and its words.
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
