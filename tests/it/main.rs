@@ -46,3 +46,6 @@ mod state;
 
 /// Canary keys in every place, and none of them in anything that keyward prints, serves of its own or keeps.
 mod secrets;
+
+/// Rules of the tree, held by reading its sources.
+mod tidy;

@@ -1,0 +1,250 @@
+//! Rules of the tree, held by reading its sources: layers, pure modules, who may see a secret, who may start a thread.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Code that runs, by its path below the root: without comments and without tests.
+struct Source {
+    path: String,
+    whole: String,
+    code: String,
+}
+
+#[test]
+fn modules_import_only_what_stands_above_them_in_the_map() {
+    let map = modules_of_the_map();
+    let position = |module: &str| map.iter().position(|listed| listed == module);
+    for source in sources("src") {
+        let module = module_of(&source.path);
+        let Some(own) = position(module) else {
+            assert!(["lib", "main"].contains(&module), "{} is not in the map of lib.rs", source.path);
+            continue;
+        };
+        // The crate by its other name.
+        let root = if source.path == format!("src/{module}.rs") { "super::" } else { "super::super::" };
+        for imported in imports(&source.code.replace(root, "crate::")) {
+            let other = position(&imported).unwrap_or_else(|| panic!("{}: no module {imported}", source.path));
+            assert!(other <= own, "{}: `{module}` stands above `{imported}` and must not import it", source.path);
+        }
+    }
+}
+
+#[test]
+fn imports_are_found_however_they_are_written() {
+    let code = "use crate::clock;\nuse crate::keys::{self, set};\nuse crate::{admin, proxy::{Limits, tls}, config};\n\
+                fn f(x: crate::head::Head) -> pub(crate) u8 { crate::route::f() }";
+    assert_eq!(imports(code), ["clock", "keys", "admin", "proxy", "config", "head", "route"]);
+    assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod tests {\n    c\n}\n"), "a\nb\n");
+    assert_eq!(without_comments("a // b\n  //! c\n/// d\n\"http://e\"\n"), "a \n  \n\n\"http://e\"\n");
+}
+
+#[test]
+fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
+    let barred =
+        ["tokio", "hyper::", "std::fs", "fs::", "std::net::Tcp", "std::env", "env::", "Instant::now", "SystemTime"];
+    let pure: Vec<_> = sources("src").into_iter().filter(|source| source.whole.starts_with("//! Pure.")).collect();
+    for source in &pure {
+        for name in barred {
+            assert!(!source.code.contains(name), "{} says that it is pure and names {name}", source.path);
+        }
+    }
+    for path in ["head", "caller", "route", "verdict", "policy", "keys/set", "keys/fingerprint", "telemetry/masked"] {
+        assert!(pure.iter().any(|source| source.path == format!("src/{path}.rs")), "{path} is to be pure");
+    }
+}
+
+#[test]
+fn every_file_begins_by_saying_what_lives_in_it() {
+    for source in all_sources() {
+        let first = source.whole.lines().next().unwrap_or_default();
+        assert!(first.starts_with("//! ") && first.len() > 20, "{}: {first}", source.path);
+    }
+}
+
+#[test]
+fn the_places_that_read_the_value_of_a_secret_are_these() {
+    check_places(
+        ".expose(",
+        &[
+            ("src/keys/keeper.rs", 1, "a declared previous key is found in the history by its fingerprint"),
+            ("src/keys/set.rs", 2, "a key is filed under its public names and its fast hash"),
+        ],
+    );
+}
+
+#[test]
+fn the_places_that_start_threads_and_tasks_are_these() {
+    check_places(
+        "spawn(",
+        &[
+            ("src/app.rs", 1, "the upkeep of the state, beside the admin listener"),
+            ("src/proxy/server.rs", 3, "a worker's beat and inbox, and each of its clients"),
+            ("src/tasks.rs", 1, "every thread with a runtime"),
+            ("src/telemetry/writer.rs", 1, "the log's writer, which has none"),
+        ],
+    );
+}
+
+#[test]
+fn the_places_that_write_to_standard_outputs_are_these() {
+    check_places(
+        "io::std",
+        &[
+            ("src/cli.rs", 2, "answers and complaints of the command line"),
+            ("src/main.rs", 1, "a descriptor to copy, so that the table grows"),
+            ("src/telemetry.rs", 2, "whether a person reads the log"),
+            ("src/telemetry/writer.rs", 2, "the log, and that it cannot be written"),
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    for source in sources("src") {
+        for left in ["todo!", "unimplemented!", "dbg!", "print!(", "println!("] {
+            let is_answer = left.starts_with("print") && source.path.starts_with("src/cli");
+            assert!(is_answer || !source.code.contains(left), "{} has {left}", source.path);
+        }
+    }
+}
+
+#[test]
+fn no_test_is_left_out_or_meant_to_panic() {
+    // Put together, so that this file does not find itself.
+    let barred = ["ignore", "should_panic"].map(|attribute| format!("#[{attribute}"));
+    for source in all_sources() {
+        for attribute in &barred {
+            assert!(!source.whole.contains(attribute.as_str()), "{} has {attribute}", source.path);
+        }
+    }
+}
+
+#[test]
+fn modules_lie_flat() {
+    for source in all_sources() {
+        assert!(!source.path.ends_with("/mod.rs"), "{}", source.path);
+        let module =
+            source.path.trim_start_matches("tests/it/").trim_start_matches("src/").trim_end_matches("/tests.rs");
+        assert!(module.split('/').count() <= 2, "{} lies too deep", source.path);
+    }
+}
+
+#[test]
+fn every_integration_test_is_listed_with_what_belongs_there() {
+    let main = read("tests/it/main.rs");
+    let files = sources("tests/it").into_iter().filter(|source| source.path.split('/').count() == 3);
+    for source in files.filter(|source| !source.path.ends_with("/main.rs")) {
+        let line = format!("mod {};", module_of(&source.path));
+        let above = main.lines().zip(main.lines().skip(1)).find(|(_, listed)| **listed == line);
+        assert!(
+            above.is_some_and(|(above, _)| above.starts_with("/// ")),
+            "{line} has no line above it, or is missing"
+        );
+    }
+}
+
+/// The needle stands in those files that often, and nowhere else. The reasons are for whoever wants to add one.
+#[track_caller]
+fn check_places(needle: &str, expected: &[(&str, usize, &str)]) {
+    let expected: BTreeMap<_, _> = expected.iter().map(|(path, count, _reason)| ((*path).to_owned(), *count)).collect();
+    let counted = sources("src").into_iter().map(|source| (source.path, source.code.matches(needle).count()));
+    let found: BTreeMap<_, _> = counted.filter(|(_, count)| *count > 0).collect();
+    assert_eq!(found, expected, "places of `{needle}`");
+}
+
+/// The modules of the crate, in the order in which lib.rs lists them.
+fn modules_of_the_map() -> Vec<String> {
+    let map = read("src/lib.rs");
+    let listed = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let modules: Vec<_> = listed.map(str::to_owned).collect();
+    assert!(modules.len() > 10, "{modules:?}");
+    modules
+}
+
+/// `proxy` of `src/proxy/tls.rs`.
+fn module_of(path: &str) -> &str {
+    let below = path.trim_start_matches("src/").trim_start_matches("tests/it/");
+    below.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+/// Every module of the crate that the code names, wherever it does.
+fn imports(code: &str) -> Vec<String> {
+    let found = code.match_indices("crate::").map(|(at, path)| &code[at + path.len()..]);
+    found.flat_map(|rest| rest.strip_prefix('{').map_or_else(|| vec![first_name(rest)], names_in_braces)).collect()
+}
+
+/// The first name of each path in a list of imports, whose lists inside are skipped.
+fn names_in_braces(list: &str) -> Vec<String> {
+    let (mut depth, mut names, mut is_new) = (1, Vec::new(), true);
+    for (at, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => is_new = true,
+            _ if depth == 1 && is_new && character.is_alphanumeric() => {
+                names.push(first_name(&list[at..]));
+                is_new = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+fn first_name(path: &str) -> String {
+    path.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+}
+
+fn all_sources() -> Vec<Source> {
+    ["src", "tests", "benches"].into_iter().flat_map(sources).collect()
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let mut sources: Vec<_> = files_below(&root().join(folder)).into_iter().map(|path| Source::read(&path)).collect();
+    sources.sort_by(|one, other| one.path.cmp(&other.path));
+    sources
+}
+
+impl Source {
+    fn read(path: &Path) -> Self {
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let whole = read(&path);
+        let is_test = path.ends_with("/tests.rs");
+        let code = if is_test { String::new() } else { without_comments(&without_tests(&whole)) };
+        Self { path, whole, code }
+    }
+}
+
+/// Tests stand at the end of a file, or in one of their own.
+fn without_tests(text: &str) -> String {
+    let text = text.replace("#[cfg(test)]\nmod tests;\n", "");
+    text.split_once("#[cfg(test)]\nmod tests {").map_or(text.as_str(), |(code, _)| code).to_owned()
+}
+
+/// A `//` behind a colon belongs to an address.
+fn without_comments(text: &str) -> String {
+    let code = |line: &str| {
+        let starts = line.match_indices("//").map(|(at, _)| at).find(|at| !line[..*at].ends_with(':'));
+        format!("{}\n", &line[..starts.unwrap_or(line.len())])
+    };
+    text.lines().map(code).collect()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|end| end == "rs")).collect()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
