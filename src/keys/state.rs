@@ -79,11 +79,10 @@ impl StateFolder {
         let draft = self.dir.join(format!("fingerprint.key.{}.new", std::process::id()));
         write_private(&draft, &*random_bytes()?).map_err(io_error(&path, "written"))?;
         // Unlike a rename, a link never replaces the key that another keyward made meanwhile; not every disk has links.
-        let made =
-            fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft)).or_else(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => fs::remove_file(&draft),
-                _ => fs::rename(&draft, &path),
-            });
+        let made = match fs::hard_link(&draft, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => fs::rename(&draft, &path),
+            Ok(()) | Err(_) => fs::remove_file(&draft),
+        };
         made.map_err(io_error(&path, "made"))?;
         read_key(&path)
     }
