@@ -104,7 +104,7 @@ fn every_line_of_a_hostile_run_is_json() {
         let parsed = serde_json::from_slice::<Value>(line);
         assert!(parsed.is_ok_and(|line| line.is_object()), "{}", String::from_utf8_lossy(line));
         assert!(line.len() < 8 * 1024, "caller text is capped: {} bytes", line.len());
-        assert!(!line.iter().any(|byte| byte.is_ascii_control()), "{}", String::from_utf8_lossy(line));
+        assert!(!line.iter().any(u8::is_ascii_control), "{}", String::from_utf8_lossy(line));
     }
     assert_eq!(events(&String::from_utf8(log.clone()).unwrap(), "exchange").len(), answered);
 }

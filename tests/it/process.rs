@@ -231,8 +231,8 @@ impl Keyward {
         Finished {
             status,
             log: self.log_file.take(),
-            stdout: self.stdout.to_the_end(),
-            stderr: self.stderr.to_the_end(),
+            stdout: self.stdout.hear_the_end(),
+            stderr: self.stderr.hear_the_end(),
         }
     }
 
@@ -296,7 +296,7 @@ impl Heard {
     }
 
     /// Everything, now that the process has closed it.
-    fn to_the_end(&mut self) -> String {
+    fn hear_the_end(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             drop(reader.join().unwrap());
         }
@@ -305,7 +305,7 @@ impl Heard {
 }
 
 fn listen(mut output: Box<dyn Read + Send>, into: &Mutex<Vec<u8>>, deaf: &AtomicBool) -> Box<dyn Read + Send> {
-    let mut chunk = [0; 64 * 1024];
+    let mut chunk = vec![0; 64 * 1024];
     while !deaf.load(Ordering::Relaxed) {
         match output.read(&mut chunk) {
             Ok(0) => break,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::sync::LazyLock;
 use std::thread;
@@ -83,12 +83,12 @@ fn keys_stay_out_when_upstream_cannot_be_reached() {
 
 #[test]
 fn keys_stay_out_when_upstream_is_silent_or_breaks_off() {
-    let upstream = Upstream::answering(|request, stream| match request.head.starts_with(b"POST") {
-        // Half an answer, then the end.
-        true => stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf")
-            .and(Err(std::io::ErrorKind::Other.into())),
-        false => Ok(()),
+    let upstream = Upstream::answering(|request, stream| {
+        if request.head.starts_with(b"GET") {
+            return Ok(());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf")?;
+        Err(ErrorKind::ConnectionAborted.into())
     });
     let limits = "[proxy]\nanswer_timeout = \"100ms\"\nidle_timeout = \"100ms\"\n";
     let (home, keyward) = start_with(&format!("{limits}{SETS}"), |launch| launch.upstream(&upstream));
@@ -125,7 +125,7 @@ fn keys_in_a_wrong_configuration_stay_out_of_its_problems() {
         format!("[keys.default]\n{CURRENT} = 1"),
         format!("[keys.{CURRENT}]"),
         format!("[keys]\ndefault = \"{CURRENT}\""),
-        format!("{CURRENT}"),
+        CURRENT.to_owned(),
         format!("{CURRENT} = \"{NEXT}\""),
         format!("[proxy]\nlisten = \"{CURRENT}\""),
         format!("[proxy]\nupstream = \"https://user:{UNKNOWN}@host\""),
@@ -398,7 +398,9 @@ fn check_all(home: &Home, keyward: Keyward) {
     assert!(log.len() > 1000, "there is something to look through");
     let state = files_below(&home.state());
     assert_eq!(state.len(), 2, "{state:?}");
-    state.iter().for_each(|(path, bytes)| assert_clean(&path.display().to_string(), bytes));
+    for (path, bytes) in state {
+        assert_clean(&path.display().to_string(), &bytes);
+    }
 }
 
 #[track_caller]

@@ -45,7 +45,9 @@ fn without_any_setting_the_first_lines_say_all_that_a_person_needs() {
         &format!("  state     {}\n", home.state().display()),
         &format!("http://{}/metrics", keyward.admin),
     ];
-    said.iter().for_each(|text| assert!(log.contains(text), "{text} is not in {log}"));
+    for text in said {
+        assert!(log.contains(text), "{text} is not in {log}");
+    }
 }
 
 #[test]

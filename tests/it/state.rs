@@ -19,7 +19,9 @@ fn the_state_is_for_its_owner_alone() {
     assert_eq!(mode(&home.state()), 0o700);
     let files: Vec<_> = fs::read_dir(home.state()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 2, "no drafts are left: {files:?}");
-    files.iter().for_each(|path| assert_eq!(mode(path), 0o600, "{}", path.display()));
+    for path in files {
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
     assert_eq!(fs::read(home.state().join("fingerprint.key")).unwrap().len(), 32);
 }
 
@@ -218,7 +220,9 @@ fn assert_trouble(keyward: &Keyward, said: &[&str]) {
     let troubles = eventually("the trouble", || Some(events(&keyward.log(), "keys")).filter(|all| !all.is_empty()));
     assert_eq!((troubles.len(), &troubles[0]["level"]), (1, &"ERROR".into()), "{troubles:?}");
     let message = troubles[0]["message"].as_str().unwrap();
-    said.iter().for_each(|text| assert!(message.contains(text), "{text} is not in {message}"));
+    for text in said {
+        assert!(message.contains(text), "{text} is not in {message}");
+    }
 }
 
 #[track_caller]
