@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use http::HeaderValue;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
@@ -45,12 +46,31 @@ pub struct Server {
 
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    // Before the first line is said: whoever reads it may send a signal at once, and must not kill by it.
+    let signals = runtime.block_on(async { Signals::catch() })?;
     let server = Server::start(config, Clock::System)?;
     telemetry::report_panics();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(server.heed_signals())?;
+    runtime.block_on(server.heed(signals));
     server.join();
     Ok(())
+}
+
+/// The signals that keyward heeds, caught from now on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 impl Server {
@@ -142,20 +162,15 @@ impl Server {
         self.log.close(LAST_WORDS);
     }
 
-    async fn heed_signals(&self) -> anyhow::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+    async fn heed(&self, mut signals: Signals) {
         while !self.workers.iter().all(JoinHandle::is_finished) {
             tokio::select! {
-                _ = terminate.recv() => self.stop(),
-                _ = interrupt.recv() => self.stop(),
-                _ = hang_up.recv() => self.log.counts().reopen(),
+                _ = signals.terminate.recv() => self.stop(),
+                _ = signals.interrupt.recv() => self.stop(),
+                _ = signals.hang_up.recv() => self.log.counts().reopen(),
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
         }
-        Ok(())
     }
 
     fn stop(&self) {
