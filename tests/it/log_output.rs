@@ -141,6 +141,20 @@ fn the_human_format_is_aligned_with_the_remedy_under_a_bad_line() {
 }
 
 #[test]
+fn on_a_terminal_the_log_is_for_people_and_coloured_unless_they_say_no() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    let lines = |variable: &str| {
+        let keyward = home.serve_for(&upstream).key(KEY).env(variable, "1").on_a_terminal().start();
+        ask_with(keyward.listen, KEY);
+        keyward.stop().stdout
+    };
+    let coloured = lines("COLORTERM");
+    assert!(coloured.starts_with("keyward ") && coloured.contains("\x1b[32m200  current"), "{coloured}");
+    let plain = lines("NO_COLOR");
+    assert!(plain.contains("200  current") && !plain.contains('\x1b'), "{plain}");
+}
+
+#[test]
 fn the_level_parts_what_is_written_from_what_is_not() {
     #[track_caller]
     fn check(level: &str, expected: &[&str]) {

@@ -3,7 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod upstream;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 use self::client::Answer;
@@ -84,7 +85,7 @@ impl Home {
     fn launch(&self, mut command: Command) -> Launch {
         command.env_clear().env("HOME", self.0.path()).env("KEYWARD_ADMIN_LISTEN", "127.0.0.1:0");
         command.current_dir(self.0.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Launch { command, home: self.0.path().to_owned(), log_file: None }
+        Launch { command, home: self.0.path().to_owned(), log_file: None, terminal: None }
     }
 }
 
@@ -93,6 +94,7 @@ pub(crate) struct Launch {
     command: Command,
     home: PathBuf,
     log_file: Option<PathBuf>,
+    terminal: Option<File>,
 }
 
 impl Launch {
@@ -129,6 +131,16 @@ impl Launch {
         self
     }
 
+    /// With a terminal to print to.
+    pub(crate) fn on_a_terminal(mut self) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        self.command.stdout(File::options().write(true).open(name.to_str().unwrap()).unwrap());
+        self.terminal = Some(File::from(ours));
+        self
+    }
+
     /// Starts it and waits until it says where it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Keyward {
@@ -149,7 +161,10 @@ impl Launch {
 
     fn spawn(mut self) -> Keyward {
         let mut child = self.command.spawn().unwrap();
-        let stdout = Heard::listen(child.stdout.take().unwrap());
+        let stdout = match self.terminal.take() {
+            Some(terminal) => Heard::listen(terminal),
+            None => Heard::listen(child.stdout.take().unwrap()),
+        };
         let stderr = Heard::listen(child.stderr.take().unwrap());
 
         Keyward { child, stdout, stderr, log_file: self.log_file, listen: NOWHERE, admin: NOWHERE }
@@ -310,7 +325,9 @@ fn listen(mut output: Box<dyn Read + Send>, into: &Mutex<Vec<u8>>, deaf: &Atomic
         match output.read(&mut chunk) {
             Ok(0) => break,
             Ok(count) => into.lock().unwrap().extend_from_slice(&chunk[..count]),
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::Interrupted),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // How a terminal ends whose last writer is gone.
+            Err(_) => break,
         }
     }
     output
