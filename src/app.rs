@@ -29,6 +29,7 @@ use crate::proxy::upstream::{Pool, Route};
 use crate::proxy::worker::{Parts, Shared, Worker};
 use crate::proxy::{Scheme, Settings as ProxySettings};
 use crate::telemetry::Format;
+use crate::telemetry::masked::mask_keys;
 use crate::telemetry::writer::{Log, LogCounts, Rank};
 use crate::welcome::{self, Welcome};
 use crate::{tasks, telemetry};
@@ -82,11 +83,8 @@ impl Server {
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
         let page = say_welcome(config, &bound, &keeper, &log);
         for name in &config.ignored {
-            tracing::warn!(
-                event = "environment",
-                variable = &**name,
-                "the variable {name} is no setting and is ignored"
-            );
+            let variable = &*mask_keys(name);
+            tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
         }
         for trouble in troubles {
             tracing::error!(event = "keys", "{:#}", anyhow::Error::new(trouble));
