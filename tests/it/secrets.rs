@@ -153,13 +153,22 @@ fn keys_in_the_environment_stay_out_of_problems() {
         ("KEYWARD_KEYS_DEFAULT_CURRENT_ENV", TOKEN),
         ("KEYWARD_KEYS_DEFAULT_CURRENT", CURRENT),
         ("KEYWARD_KEYS_DEFAULT_GRACE", CURRENT),
-        ("KEYWARD_OPENAI_API_KEY", CURRENT),
+        ("KEYWARD_KEYS_DEFAULT", CURRENT),
         ("KEYWARD_CONFIG", CURRENT),
     ] {
         let finished = Home::new().serve().env(name, value).run();
         assert_eq!(finished.code(), Some(1), "{name}");
         assert_clean_end(name, &finished);
     }
+}
+
+#[test]
+fn keys_in_variables_that_mean_nothing_stay_out() {
+    let (home, pasted) = (Home::new(), format!("KEYWARD_{CURRENT}"));
+    let launch = home.serve().env(&pasted, "1").env("KEYWARD_OPENAI_API_KEY", UNKNOWN);
+    let finished = launch.start().stop();
+    assert!(finished.stdout.contains("is ignored"), "{}", finished.stdout);
+    assert_clean_end("ignored variables", &finished);
 }
 
 #[test]
