@@ -199,12 +199,15 @@ impl Keyward {
         client::get(self.admin, path)
     }
 
-    /// The value of that metric now, without labels.
+    /// The value of that metric now, its labels added up.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.admin("/metrics").text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let values: Vec<u64> =
+            text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        assert!(!values.is_empty(), "no {name} in {text}");
+        values.iter().sum()
     }
 
     /// What it has logged so far.
