@@ -1,5 +1,6 @@
 //! What keyward says: its own events by `tracing`, and the log's bounded writer that no request ever waits for.
 
+pub mod event;
 pub mod json;
 pub mod masked;
 pub mod writer;
@@ -17,6 +18,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::event::JsonEvents;
 use self::masked::mask_keys;
 use self::writer::{Lane, LaneWriter};
 use crate::clock::{Clock, Timestamp};
@@ -160,7 +162,7 @@ pub fn install(settings: &Settings, lane: Lane) {
     let filter = Targets::new().with_default(LevelFilter::WARN).with_target("keyward", settings.level);
     let lines = tracing_subscriber::fmt::layer().with_writer(LaneWriter::new(lane)).with_target(false);
     let lines = match settings.resolved_format() {
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        Format::Json => lines.event_format(JsonEvents).boxed(),
         Format::Human => lines.compact().with_ansi(settings.is_coloured()).with_timer(TimeOfDay).boxed(),
     };
     // A second subscriber is refused: the first one goes on, which is what a test with many servers wants.

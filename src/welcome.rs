@@ -10,7 +10,10 @@ pub fn base_url(origin: &str) -> String {
     format!("{origin}/v1")
 }
 
-/// The value of the custom header `X-N8N-Tag` (n8n 2.x), an expression.
+/// The custom header that tags the node (n8n 2.x).
+pub const TAG_HEADER: &str = "X-N8N-Tag";
+
+/// The value of the custom header [`TAG_HEADER`], an expression.
 pub const TAG: &str = "wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
 
 /// The Base URL that tags the node by itself (n8n 1.x and 2.x), an expression. Its guard keeps the credential's test
@@ -73,7 +76,7 @@ impl Welcome<'_> {
         let _ = writeln!(text, "  state     {}", self.state);
         let _ = writeln!(text, "\nIn n8n's OpenAI credential (switch fields with {{{{ }}}} to Expression):");
         let _ = writeln!(text, "  n8n 2.x   Base URL           {}", base_url(&origin));
-        let _ = writeln!(text, "            Add Custom Header  X-N8N-Tag: {TAG}");
+        let _ = writeln!(text, "            Add Custom Header  {TAG_HEADER}: {TAG}");
         let _ = writeln!(text, "  n8n 1.x   Base URL           {}", tagging_base_url(&origin));
         let _ = writeln!(text, "            Organization ID    {}\n", organization());
         text

@@ -1,7 +1,7 @@
 //! An exchange as it is remembered: a guard that closes itself with the outcome on every way out.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +15,7 @@ use crate::caller::{Attribution, Caller, Doubts, Family, Origin};
 use crate::clock::Timestamp;
 use crate::openai::error::ErrorReading;
 use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_and_cap;
 use crate::verdict::Judgement;
 
@@ -266,13 +267,7 @@ impl Exchange {
 
     /// Notes why upstream gave no whole answer: an error with all its causes.
     pub fn failed_because(&self, error: &dyn Error) {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
-            source = cause.source();
-        }
-        let _ = self.cause.set(text.into());
+        let _ = self.cause.set(with_causes(error).into());
     }
 
     /// Notes that the client gets an answer of ours with that status.

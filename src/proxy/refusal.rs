@@ -28,8 +28,7 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerB
             (StatusCode::BAD_REQUEST, "the request's body ended before it was whole".to_owned())
         }
     };
-    let message = format!("{what}. The key is not at fault.");
-    openai_error(status, &message, "keyward_error", "upstream_failed")
+    openai_error(status, &what, "keyward_error", "upstream_failed")
 }
 
 /// Upstream answered with a redirect: 400, which no client tries again. Clients that follow a redirect to another host

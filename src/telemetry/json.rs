@@ -144,6 +144,17 @@ impl<'a> Json<'a> {
         self.put("true");
     }
 
+    /// A text whose field is not known as a literal.
+    pub fn named_text(&mut self, name: &str, text: &str) {
+        let _ = write!(self.0, ",\"{name}\":");
+        self.quoted(text);
+    }
+
+    /// A number or a truth value whose field is not known as a literal.
+    pub fn named_plain(&mut self, name: &str, value: &dyn std::fmt::Display) {
+        let _ = write!(self.0, ",\"{name}\":{value}");
+    }
+
     /// Ends the object and its line.
     pub fn end(self) {
         self.0.extend_from_slice(b"}\n");

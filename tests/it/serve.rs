@@ -23,7 +23,7 @@ fn without_any_setting_the_first_line_says_all_that_a_program_needs() {
     assert_eq!(line["admin"], keyward.admin.to_string());
     assert_eq!(line["state"], home.state().to_str().unwrap());
     assert_eq!(line["base_url"], format!("http://{}/v1", keyward.listen));
-    assert_eq!(line["tag_header"], TAG);
+    assert_eq!((&line["tag_header"], &line["tag"]), (&"X-N8N-Tag".into(), &TAG.into()));
     assert_eq!(line["tagging_base_url"], tagging_base_url(&keyward));
     assert_eq!(line["organization"], format!("n8n-{GUARDED}-{{{{ $execution.id }}}}"));
 }

@@ -151,7 +151,7 @@ fn a_disk_that_fills_later_is_said_and_costs_no_request() {
     let keyward = home.serve_for(&upstream).start();
     assert_eq!(verdicts(&keyward, &["sk-a", "sk-a"]), ["unknown", "current"]);
     let said = eventually("the trouble", || events(&keyward.log(), "state").first().cloned());
-    assert_eq!(said["level"], "ERROR", "{said}");
+    assert_eq!(said["level"], "error", "{said}");
     let message = said["message"].as_str().unwrap();
     assert!(message.contains("history.json") && message.contains("No space left on device"), "{message}");
     assert_eq!(keyward.stop().code(), Some(0));
@@ -218,7 +218,7 @@ fn serves_without_state(launch: Launch, said: &[&str]) -> Keyward {
 #[track_caller]
 fn assert_trouble(keyward: &Keyward, said: &[&str]) {
     let troubles = eventually("the trouble", || Some(events(&keyward.log(), "keys")).filter(|all| !all.is_empty()));
-    assert_eq!((troubles.len(), &troubles[0]["level"]), (1, &"ERROR".into()), "{troubles:?}");
+    assert_eq!((troubles.len(), &troubles[0]["level"]), (1, &"error".into()), "{troubles:?}");
     let message = troubles[0]["message"].as_str().unwrap();
     for text in said {
         assert!(message.contains(text), "{text} is not in {message}");
