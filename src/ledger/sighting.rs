@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::openai::error::ErrorReading;
 use crate::outcome::{Ending, Outcome, UpstreamError};
 use crate::telemetry::event::with_causes;
-use crate::telemetry::masked::mask_and_cap;
+use crate::telemetry::masked::{holds_key, mask_and_cap};
 use crate::verdict::Judgement;
 
 /// Who is told when an exchange ends.
@@ -380,7 +380,14 @@ struct Texts {
 
 impl Texts {
     fn new(texts: [&str; TEXTS]) -> Self {
+        if texts.iter().all(|text| text.len() <= TEXT_BYTES && !holds_key(text)) {
+            return Self::pack(texts);
+        }
         let texts = texts.map(|text| mask_and_cap(text, TEXT_BYTES));
+        Self::pack(texts.each_ref().map(|text| &**text))
+    }
+
+    fn pack(texts: [&str; TEXTS]) -> Self {
         let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
         let mut ends = [0; TEXTS];
         for (text, end) in texts.iter().zip(&mut ends) {

@@ -34,7 +34,14 @@ pub fn mask_and_cap(text: &str, most: usize) -> Cow<'_, str> {
 /// An id, or a word of ours in place of one that has a key in it: an id is no longer one with a part missing.
 #[must_use]
 pub fn mask_id(id: &str) -> &str {
-    if find_key(id).is_some() { REDACTED_ID } else { id }
+    if holds_key(id) { REDACTED_ID } else { id }
+}
+
+/// Whether there is anything to mask. Most texts of a request are shorter than any key, and known by that alone.
+#[must_use]
+#[inline]
+pub fn holds_key(text: &str) -> bool {
+    text.len() >= SHORTEST_MARK + SHORTEST && find_key(text).is_some()
 }
 
 /// Where the first key stands, without its mark. Every mark ends in one of three bytes, which are rare in other texts.
@@ -65,6 +72,8 @@ fn capped(text: &str, most: usize) -> &str {
 
 /// How keys begin: OpenAI's own, dashboard sessions, short-lived client secrets, keyward's tokens, access tokens.
 const MARKS: [&str; 5] = ["sk-", "sess-", "ek_", "kw_", "eyJ"];
+
+const SHORTEST_MARK: usize = 3;
 
 const LONGEST_MARK: usize = 5;
 
