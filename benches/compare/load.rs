@@ -32,11 +32,11 @@ impl Load {
 
     pub fn title(self) -> &'static str {
         match self {
-            Self::KeepAlive => "request, connection kept (µs)",
-            Self::Close => "request, connection closed (µs)",
-            Self::Streams => "chunk of a stream (µs)",
-            Self::Upload => "MB uploaded (µs)",
-            Self::Download => "MB downloaded (µs)",
+            Self::KeepAlive => "CPU µs per request, connection kept",
+            Self::Close => "CPU µs per request, new connection each",
+            Self::Streams => "CPU µs per chunk of a stream",
+            Self::Upload => "CPU µs per MB uploaded",
+            Self::Download => "CPU µs per MB downloaded",
         }
     }
 

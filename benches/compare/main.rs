@@ -75,7 +75,7 @@ fn compare(turns: usize) -> io::Result<ExitCode> {
         print_row(load.title(), &costs(&runtime, load, &kinds, upstream, turns)?);
     }
     let memory: io::Result<Vec<_>> = kinds.iter().map(|kind| Ok(vec![memory(&runtime, *kind, upstream)?])).collect();
-    print_row("open stream, of 2000 (KB of memory)", &memory?);
+    print_row("KB of memory per open stream", &memory?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,7 +115,7 @@ fn memory(runtime: &Runtime, kind: Kind, upstream: SocketAddr) -> io::Result<f64
 }
 
 fn print_head(kinds: &[Kind]) {
-    print!("| processor time or memory for each |");
+    print!("| |");
     for kind in kinds {
         print!(" {} |", kind.name());
     }
