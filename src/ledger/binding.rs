@@ -17,6 +17,8 @@ use crate::verdict::Judgement;
 pub struct Identity<'a> {
     /// The key set.
     pub set: SetIndex,
+    /// Whether it stands for one caller.
+    pub holder: Holder,
     /// Which n8n.
     pub instance: Option<&'a str>,
     /// The workflow's id.
@@ -29,6 +31,17 @@ pub struct Identity<'a> {
     pub peer: IpAddr,
     /// The key, for a caller that nothing else tells from others.
     pub key: Option<Fingerprint>,
+}
+
+/// Whether an identity stands for one caller, of whom things can be concluded, or for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// One workflow, node or untagged client.
+    Caller,
+    /// n8n's editor, which tries out one credential after the other.
+    Editor,
+    /// Everybody for whom there was no room.
+    Other,
 }
 
 impl<'a> Identity<'a> {
@@ -44,7 +57,7 @@ impl<'a> Identity<'a> {
                 Self { instance, workflow, node, ..untagged }
             }
             // The editor's test button is nobody's binding, but must not be taken for an untagged program either.
-            Origin::Editor => Self { instance: caller.instance.map(mask_id), workflow: Some("editor"), ..untagged },
+            Origin::Editor => Self { holder: Holder::Editor, instance: caller.instance.map(mask_id), ..untagged },
             Origin::Undeclared => untagged,
         }
     }
@@ -52,22 +65,25 @@ impl<'a> Identity<'a> {
     /// The identity of a sender of whom nothing is declared.
     #[must_use]
     pub fn untagged(set: SetIndex, family: Family, peer: IpAddr, key: Option<Fingerprint>) -> Self {
-        Self { set, instance: None, workflow: None, node: None, family, peer, key }
+        Self { set, holder: Holder::Caller, instance: None, workflow: None, node: None, family, peer, key }
     }
 
     /// The identity under which a set counts whoever found no room.
     #[must_use]
     pub fn other(set: SetIndex) -> Self {
         let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { workflow: Some("other"), ..Self::untagged(set, Family::Other, nobody, None) }
+        Self { holder: Holder::Other, ..Self::untagged(set, Family::Other, nobody, None) }
     }
 
     /// A declared workflow is the same one whichever client, key or address its requests come with.
-    fn ties(&self) -> (SetIndex, Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<Untagged>) {
-        let untagged = self.workflow.is_none().then_some((self.family, self.peer, self.key));
-        (self.set, self.instance, self.workflow, self.node, untagged)
+    fn ties(&self) -> Ties<'a> {
+        let is_untagged = self.holder == Holder::Caller && self.workflow.is_none();
+        let untagged = is_untagged.then_some((self.family, self.peer, self.key));
+        (self.set, self.holder, [self.instance, self.workflow, self.node], untagged)
     }
 }
+
+type Ties<'a> = (SetIndex, Holder, [Option<&'a str>; 3], Option<Untagged>);
 
 type Untagged = (Family, IpAddr, Option<Fingerprint>);
 
@@ -89,6 +105,7 @@ impl Eq for Identity<'_> {}
 #[derive(Debug)]
 pub struct Binding {
     set: SetIndex,
+    holder: Holder,
     instance: Option<Box<str>>,
     workflow: Option<Box<str>>,
     node: Option<Box<str>>,
@@ -105,8 +122,8 @@ pub struct Memory {
     pub keys: Vec<KeyUse>,
     /// Sightings with a key that found no room in `keys`.
     pub other_keys: u64,
-    /// The key that upstream accepted last.
-    pub accepted: Option<Fingerprint>,
+    /// The key that upstream accepted last, and when that request came.
+    pub accepted: Option<(Fingerprint, Timestamp)>,
 }
 
 /// How one binding used one key, or none.
@@ -129,6 +146,7 @@ impl Binding {
         let owned = |text: Option<&str>| text.map(Box::from);
         Self {
             set: identity.set,
+            holder: identity.holder,
             instance: owned(identity.instance),
             workflow: owned(identity.workflow),
             node: owned(identity.node),
@@ -144,6 +162,7 @@ impl Binding {
     pub fn identity(&self) -> Identity<'_> {
         Identity {
             set: self.set,
+            holder: self.holder,
             instance: self.instance.as_deref(),
             workflow: self.workflow.as_deref(),
             node: self.node.as_deref(),
@@ -159,10 +178,10 @@ impl Binding {
         self.identity() == *identity
     }
 
-    /// Whether it ever sent a key: then a request without one has lost it.
+    /// Whether this caller ever sent a key: then a request without one has lost it.
     #[must_use]
     pub fn sent_key_before(&self) -> bool {
-        self.lock().keys.iter().any(|used| used.key.is_some())
+        self.holder == Holder::Caller && self.lock().keys.iter().any(|used| used.key.is_some())
     }
 
     /// Adds a sighting.
@@ -178,9 +197,16 @@ impl Binding {
         }
     }
 
-    /// Notes that upstream accepted `key`, and returns the key that it accepted before if that was another one.
-    pub fn accept(&self, key: Fingerprint) -> Option<Fingerprint> {
-        self.lock().accepted.replace(key).filter(|before| *before != key)
+    /// Notes that upstream accepted `key` in a request that came at that time, and returns the key that it accepted
+    /// before from the same caller, if that was another one. Where many share the binding, two keys are two callers and
+    /// no switch; nor does a long answer that ends late undo a switch that came after its request.
+    pub fn accept(&self, key: Fingerprint, at: Timestamp) -> Option<Fingerprint> {
+        let mut memory = self.lock();
+        if memory.accepted.is_some_and(|(_, last)| at < last) {
+            return None;
+        }
+        let (before, _) = memory.accepted.replace((key, at))?;
+        (before != key && self.holder == Holder::Caller).then_some(before)
     }
 
     /// What is remembered now.
@@ -207,7 +233,8 @@ mod tests {
     }
 
     fn binding() -> Binding {
-        Binding::new(&Identity::other(SetIndex::DEFAULT))
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Binding::new(&Identity::untagged(SetIndex::DEFAULT, Family::Sdk, peer, None))
     }
 
     #[test]
@@ -242,12 +269,28 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_concluded_where_many_share_a_binding() {
+        let other = Identity::other(SetIndex::DEFAULT);
+        for identity in [other, Identity { holder: Holder::Editor, ..other }] {
+            let binding = Binding::new(&identity);
+            binding.sight(Some(fingerprint(1)), Timestamp::from_millis(1));
+            assert!(!binding.sent_key_before());
+            let accept = |key, at| binding.accept(fingerprint(key), Timestamp::from_millis(at));
+            assert_eq!((accept(1, 1), accept(2, 2)), (None, None));
+        }
+        assert_ne!(other, Identity { workflow: Some("other"), holder: Holder::Caller, ..other });
+    }
+
+    #[test]
     fn a_switch_is_noticed_once() {
         let binding = binding();
         let (a, b) = (fingerprint(1), fingerprint(2));
-        assert_eq!(binding.accept(a), None);
-        assert_eq!(binding.accept(a), None);
-        assert_eq!(binding.accept(b), Some(a));
-        assert_eq!(binding.accept(b), None);
+        let at = Timestamp::from_millis;
+        assert_eq!(binding.accept(a, at(1)), None);
+        assert_eq!(binding.accept(a, at(2)), None);
+        assert_eq!(binding.accept(b, at(5)), Some(a));
+        assert_eq!(binding.accept(b, at(6)), None);
+        assert_eq!(binding.accept(a, at(3)), None, "its request came before the switch");
+        assert_eq!(binding.accept(b, at(7)), None);
     }
 }

@@ -75,7 +75,7 @@ impl Recorder {
         let set = exchange.judgement.set;
         let Some(names) = exchange.judgement.key.filter(|_| self.keeper.learns(set)) else { return };
         if outcome.is_accepted() {
-            let before = exchange.binding.accept(names.fingerprint);
+            let before = exchange.binding.accept(names.fingerprint, exchange.at);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
             if is_news {
                 self.keeper.accept(set, names.fingerprint, before);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answering, CURRENT, FakeUpstream, NEXT, OUTDATED, TestProxy, UNLISTED, Visit};
+use crate::support::{Answering, CURRENT, FakeUpstream, Gate, NEXT, OUTDATED, TestProxy, UNLISTED, Visit, eventually};
 
 const GRACE: Duration = Duration::from_hours(1);
 
@@ -311,6 +311,39 @@ fn two_keys_in_use_without_a_switch_are_both_current() {
         let line = proxy.get("/v1/models").key(key).header("X-N8N-Tag", workflow).logged();
         assert_eq!((&line["verdict"], &line["diagnosis"]), (&"current".into(), &"ok".into()));
     }
+}
+
+#[test]
+fn who_tries_out_credentials_in_the_editor_switches_nothing() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).start();
+    for key in [CURRENT, NEXT, CURRENT, NEXT] {
+        proxy.get("/n8n/editor/__UNKNOWN__/none/v1/models").key(key).logged();
+    }
+    for key in [CURRENT, NEXT] {
+        check(&proxy, key, "current", "ok");
+    }
+}
+
+#[test]
+fn an_answer_that_ends_late_does_not_undo_a_switch() {
+    let end = Gate::default();
+    let gate = end.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        if visit.head.line.contains("slow") {
+            gate.pass();
+        }
+        visit.answer(&Answering::json(200, "{}"));
+    });
+    let proxy = TestProxy::with(&upstream).start();
+    let mut slow = proxy.get("/v1/slow").key(OUTDATED).header("X-N8N-Tag", "wf=w1").begin();
+    eventually("the slow request upstream", || (upstream.received().len() == 1).then_some(()));
+    proxy.advance(Duration::from_secs(1));
+    proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=w1").logged();
+    end.open();
+    let answer = slow.answer();
+    proxy.line(&answer);
+    check(&proxy, CURRENT, "current", "ok");
 }
 
 #[test]
