@@ -17,7 +17,7 @@ use crate::admin::exposition::{Exposition, Sources};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
-use crate::keys::keeper::Keeper;
+use crate::keys::keeper::{Keeper, Reload};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::policy::Policy;
@@ -45,7 +45,8 @@ pub struct Server {
     log: Log,
 }
 
-/// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file.
+/// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
+/// the keys again.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the first line is said: whoever reads it may send a signal at once, and must not kill by it.
@@ -165,7 +166,10 @@ impl Server {
             tokio::select! {
                 _ = signals.terminate.recv() => self.stop(),
                 _ = signals.interrupt.recv() => self.stop(),
-                _ = signals.hang_up.recv() => self.log.counts().reopen(),
+                _ = signals.hang_up.recv() => {
+                    self.log.counts().reopen();
+                    reload(&self.keeper);
+                }
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
         }
@@ -277,7 +281,7 @@ struct Control {
 
 impl Control {
     async fn run(self) {
-        let upkeep = tokio::spawn(keep_state(self.keeper));
+        let upkeep = tokio::spawn(keep_keys(self.keeper));
         let mut stage = self.stage;
         match self.admin {
             Some(admin) => admin.run().await,
@@ -287,12 +291,45 @@ impl Control {
     }
 }
 
-/// What was learned is written soon; that the keys are still the same, now and then.
-async fn keep_state(keeper: Arc<Keeper>) {
-    let mut ticks = tokio::time::interval(SAVE_LEARNED);
+/// New keys are found soon, and what was learned is written soon; that the keys are still the same, now and then.
+async fn keep_keys(keeper: Arc<Keeper>) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    // What is wrong from the start was told there.
+    let mut complaint = told(keeper.reload());
     for tick in 1_u32.. {
         ticks.tick().await;
+        let troubles = told(keeper.reload());
+        if troubles != complaint {
+            complain(&troubles);
+            complaint = troubles;
+        }
         save(&keeper, tick % LOOK_AGAIN == 0);
+    }
+}
+
+fn reload(keeper: &Keeper) {
+    complain(&told(keeper.reload()));
+}
+
+/// Says what changed; gives back what went wrong.
+fn told(reload: Reload) -> Vec<String> {
+    match reload {
+        Reload::Unchanged => Vec::new(),
+        Reload::Changed(changes) => {
+            for change in changes {
+                tracing::info!(event = "keys", "{change}");
+            }
+            Vec::new()
+        }
+        Reload::Failed(troubles) => {
+            troubles.into_iter().map(|trouble| format!("{:#}", anyhow::Error::new(trouble))).collect()
+        }
+    }
+}
+
+fn complain(troubles: &[String]) {
+    for trouble in troubles {
+        tracing::error!(event = "keys", "the keys stay as they were: {trouble}");
     }
 }
 
@@ -345,10 +382,7 @@ fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
             return format!("{}: no key declared, learns the current one from what upstream accepts", set.name);
         };
         match ring.current(index) {
-            Some(names) => {
-                let hint = names.hint.map_or_else(String::new, |hint| format!("{hint} "));
-                format!("{}: current key {hint}({}) from {source}", set.name, names.fingerprint)
-            }
+            Some(names) => format!("{}: current key {names} from {source}", set.name),
             None => format!("{}: current key NOT KNOWN, its {source} gave none", set.name),
         }
     };
@@ -398,8 +432,8 @@ fn tell_welcome(welcome: &Welcome<'_>) {
 /// How many clients may be on their way from one worker to another.
 const INBOX: usize = 1024;
 
-/// How soon what was learned is written.
-const SAVE_LEARNED: Duration = Duration::from_secs(2);
+/// How soon new keys are found and what was learned is written.
+const UPKEEP: Duration = Duration::from_secs(2);
 
 /// Every how many times the state is written even if nothing changed: every minute. The time since is how closely a
 /// rotation that happens while keyward is down can be dated.

@@ -1,4 +1,5 @@
-//! Keeps the key ring: makes it from the sources and the history, and makes the next one when a set has learned.
+//! Keeps the key ring: makes it from the sources and the history, and makes the next one when a source holds another key
+//! or a set has learned.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use arc_swap::ArcSwap;
 use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::history::{History, SetHistory};
 use super::secret::Secret;
-use super::set::{KeyRing, KeySet, Owner, Retired, Role, SetIndex};
+use super::set::{KeyRing, KeySet, Names, Owner, Retired, Role, SetIndex};
 use super::source::{Source, SourceError};
 use super::state::{self, StateError, StateFolder};
 use super::{SetSettings, Settings};
@@ -17,10 +18,29 @@ use crate::clock::{Clock, Timestamp};
 /// The ring and what it comes from.
 pub struct Keeper {
     ring: ArcSwap<KeyRing>,
-    history: Mutex<History>,
+    settings: Settings,
+    memory: Mutex<Memory>,
     changed: AtomicBool,
     folder: Option<StateFolder>,
     clock: Clock,
+}
+
+/// What the next ring is made from.
+struct Memory {
+    history: History,
+    /// What the sources gave when they were read last, for each set.
+    declared: Vec<Declared>,
+}
+
+/// What the sources hold, compared with what they held before.
+#[derive(Debug)]
+pub enum Reload {
+    /// The same.
+    Unchanged,
+    /// Other keys: the new ring is in place. A line for each set that changed.
+    Changed(Vec<String>),
+    /// Not all of them could be read, so the old ring stays as it is.
+    Failed(Vec<Trouble>),
 }
 
 /// What went wrong while the ring was made. None of it stops traffic.
@@ -69,10 +89,14 @@ impl Keeper {
                 folder = None;
                 History::default()
             });
-        let ring = make_ring(settings, Arc::new(fingerprint_key), &mut history, clock.now(), &mut troubles);
+        let empty = empty_ring(settings, fingerprint_key);
+        let keys = read_keys(settings, &mut troubles);
+        let declared = keys.iter().map(|keys| keys.declared(&empty)).collect();
+        let ring = make_ring(settings, keys, empty, &mut history, clock.now());
         let keeper = Self {
             ring: ArcSwap::from_pointee(ring),
-            history: Mutex::new(history),
+            settings: settings.clone(),
+            memory: Mutex::new(Memory { history, declared }),
             changed: AtomicBool::new(true),
             folder,
             clock,
@@ -84,6 +108,29 @@ impl Keeper {
     #[must_use]
     pub fn ring(&self) -> arc_swap::Guard<Arc<KeyRing>> {
         self.ring.load()
+    }
+
+    /// Reads the sources again. Whole or not at all: a key that cannot be read leaves the whole ring as it is.
+    pub fn reload(&self) -> Reload {
+        let mut troubles = Vec::new();
+        let keys = read_keys(&self.settings, &mut troubles);
+        if !troubles.is_empty() {
+            return Reload::Failed(troubles);
+        }
+        let mut memory = self.memory();
+        let now = self.clock.now();
+        let empty = self.ring().without_keys();
+        let declared: Vec<_> = keys.iter().map(|keys| keys.declared(&empty)).collect();
+        if memory.declared == declared {
+            memory.history.sets.values_mut().for_each(|set| set.look_again(now));
+            return Reload::Unchanged;
+        }
+        // The lock is held until the new ring is in place, so that no two changes overtake each other.
+        self.ring.store(Arc::new(make_ring(&self.settings, keys, empty, &mut memory.history, now)));
+        self.changed.store(true, Ordering::Release);
+        let changes = self.describe_changes(&memory.declared, &declared);
+        memory.declared = declared;
+        Reload::Changed(changes)
     }
 
     /// Whether that set learns.
@@ -111,7 +158,7 @@ impl Keeper {
             return Ok(());
         }
         let history = {
-            let mut history = self.history();
+            let history = &mut self.memory().history;
             history.sets.values_mut().for_each(|set| set.look_again(self.clock.now()));
             history.clone()
         };
@@ -119,19 +166,33 @@ impl Keeper {
     }
 
     fn learn(&self, set: SetIndex, change: impl FnOnce(&mut SetHistory) -> bool) {
-        let mut history = self.history();
+        let mut memory = self.memory();
         let ring = self.ring.load_full();
         let facts = ring.set(set);
-        let memory = history.sets.entry(facts.name.to_string()).or_default();
-        if change(memory) {
-            // The lock is held until the new ring is in place, so that no two changes overtake each other.
-            self.ring.store(Arc::new(ring.relearned(set, memory.learned.roles(facts.grace))));
+        let history = memory.history.sets.entry(facts.name.to_string()).or_default();
+        if change(history) {
+            // Under the lock, as in `reload`.
+            self.ring.store(Arc::new(ring.relearned(set, history.learned.roles(facts.grace))));
             self.changed.store(true, Ordering::Release);
         }
     }
 
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A line for each set whose keys are others now.
+    fn describe_changes(&self, before: &[Declared], now: &[Declared]) -> Vec<String> {
+        let sets = self.settings.sets.iter().zip(before.iter().zip(now));
+        sets.filter(|(_, (before, now))| before != now)
+            .map(|(set, (before, now))| {
+                let name = &set.name;
+                match now.current.filter(|_| before.current != now.current) {
+                    Some(current) => format!("set `{name}` has a new current key: {current}"),
+                    None => format!("set `{name}` has other next or previous keys"),
+                }
+            })
+            .collect()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -141,21 +202,28 @@ fn open_folder(settings: &state::Settings) -> Result<(StateFolder, FingerprintKe
     Ok((folder, key))
 }
 
-fn make_ring(
-    settings: &Settings,
-    fingerprint_key: Arc<FingerprintKey>,
-    history: &mut History,
-    now: Timestamp,
-    troubles: &mut Vec<Trouble>,
-) -> KeyRing {
+fn empty_ring(settings: &Settings, fingerprint_key: FingerprintKey) -> KeyRing {
     let sets = settings.sets.iter().map(|set| KeySet {
         name: set.name.as_ref().into(),
         learning: set.current.is_none(),
         grace: set.grace,
     });
-    let mut ring = KeyRing::new(sets.collect(), fingerprint_key);
-    for (set, index) in settings.sets.iter().zip(ring.indexes()) {
-        let keys = Keys::read(set, troubles);
+    KeyRing::new(sets.collect(), Arc::new(fingerprint_key))
+}
+
+fn read_keys(settings: &Settings, troubles: &mut Vec<Trouble>) -> Vec<Keys> {
+    settings.sets.iter().map(|set| Keys::read(set, troubles)).collect()
+}
+
+/// Puts the keys of all sets into a ring that has none.
+fn make_ring(
+    settings: &Settings,
+    keys: Vec<Keys>,
+    mut ring: KeyRing,
+    history: &mut History,
+    now: Timestamp,
+) -> KeyRing {
+    for ((set, keys), index) in settings.sets.iter().zip(keys).zip(ring.indexes()) {
         let memory = history.sets.entry(set.name.to_string()).or_default();
         ring = keys.put_into(ring, index, memory, set, now);
     }
@@ -167,6 +235,14 @@ struct Keys {
     current: Option<Secret>,
     next: Option<Secret>,
     previous: Vec<Secret>,
+}
+
+/// The public names of one set's keys.
+#[derive(PartialEq, Eq)]
+struct Declared {
+    current: Option<Names>,
+    next: Option<Names>,
+    previous: Vec<Names>,
 }
 
 impl Keys {
@@ -182,6 +258,15 @@ impl Keys {
         }
     }
 
+    fn declared(&self, ring: &KeyRing) -> Declared {
+        let names = |secret: &Secret| ring.names(secret.expose());
+        Declared {
+            current: self.current.as_ref().map(names),
+            next: self.next.as_ref().map(names),
+            previous: self.previous.iter().map(names).collect(),
+        }
+    }
+
     /// The current key comes first, since the first role of a key wins.
     fn put_into(
         self,
@@ -191,9 +276,9 @@ impl Keys {
         set: &SetSettings,
         now: Timestamp,
     ) -> KeyRing {
-        let fingerprint = |secret: &Secret| ring.names(secret.expose()).fingerprint;
-        let previous: Vec<_> = self.previous.iter().map(fingerprint).collect();
-        memory.advance(self.current.as_ref().map(fingerprint), &previous, now);
+        let declared = self.declared(&ring);
+        let previous: Vec<_> = declared.previous.iter().map(|names| names.fingerprint).collect();
+        memory.advance(declared.current.map(|names| names.fingerprint), &previous, now);
         for (secret, role) in [(self.current, Role::Current), (self.next, Role::Next)] {
             if let Some(secret) = secret {
                 ring = ring.with_key(secret, index, role);
@@ -308,6 +393,55 @@ mod tests {
         assert!(matches!(&troubles[..], [Trouble::Source { key: "current", .. }]), "{troubles:?}");
         assert!(!keeper.learns(SetIndex::DEFAULT), "a set whose key is declared does not learn another");
         assert_eq!(role(&keeper, "sk-old"), Some(retired(None, 1_000)));
+    }
+
+    #[test]
+    fn another_key_in_the_file_is_current_and_the_one_before_outdated_since_then() {
+        let bench = Bench::new();
+        let (keeper, _) = bench.open(Some(bench.key("key", "sk-old")), vec![]);
+        let generation = keeper.ring().generation();
+        bench.now.store(2_000, Ordering::Relaxed);
+        assert!(matches!(keeper.reload(), Reload::Unchanged));
+        assert_eq!(keeper.ring().generation(), generation);
+        bench.key("key", "sk-new");
+        bench.now.store(3_000, Ordering::Relaxed);
+        let Reload::Changed(changes) = keeper.reload() else { panic!("the file has another key") };
+        let fingerprint = keeper.ring().names(b"sk-new").fingerprint;
+        assert_eq!(changes, [format!("set `default` has a new current key: {fingerprint}")]);
+        assert!(keeper.ring().generation() > generation, "what connections remember is looked at again");
+        assert_eq!(role(&keeper, "sk-new"), Some(Role::Current));
+        assert_eq!(role(&keeper, "sk-old"), Some(retired(Some(2_000), 3_000)));
+        bench.key("key", "sk-old");
+        assert!(matches!(keeper.reload(), Reload::Changed(_)));
+        assert_eq!(role(&keeper, "sk-old"), Some(Role::Current), "back again");
+    }
+
+    #[test]
+    fn a_reload_is_whole_or_not_at_all() {
+        let bench = Bench::new();
+        let (keeper, _) = bench.open(Some(bench.key("key", "sk-a")), vec![bench.key("old", "sk-old")]);
+        let generation = keeper.ring().generation();
+        bench.key("key", "sk-b");
+        bench.key("old", "");
+        let Reload::Failed(troubles) = keeper.reload() else { panic!("one of the files is empty") };
+        assert!(matches!(&troubles[..], [Trouble::Source { key: "previous", .. }]), "{troubles:?}");
+        assert_eq!((role(&keeper, "sk-a"), role(&keeper, "sk-b")), (Some(Role::Current), None));
+        assert_eq!(keeper.ring().generation(), generation);
+        bench.key("old", "sk-old");
+        assert!(matches!(keeper.reload(), Reload::Changed(_)));
+        assert_eq!(role(&keeper, "sk-b"), Some(Role::Current));
+    }
+
+    #[test]
+    fn what_was_learned_outlives_a_reload() {
+        let bench = Bench::new();
+        let (keeper, _) = bench.open(None, vec![bench.key("old", "sk-old")]);
+        let a = keeper.ring().names(b"sk-a").fingerprint;
+        keeper.accept(SetIndex::DEFAULT, a, None);
+        bench.key("old", "sk-older");
+        assert!(matches!(keeper.reload(), Reload::Changed(_)));
+        assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
+        assert!(matches!(role(&keeper, "sk-older"), Some(Role::Previous { .. })));
     }
 
     #[test]

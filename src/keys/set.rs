@@ -72,6 +72,16 @@ pub struct Names {
     pub hint: Option<Hint>,
 }
 
+/// As people recognise it: `sk-proj-…AbCd (1bf3ef9e)`, or the fingerprint alone.
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hint {
+            Some(hint) => write!(f, "{hint} ({})", self.fingerprint),
+            None => self.fingerprint.fmt(f),
+        }
+    }
+}
+
 /// A set that has a key, and the key's role in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -145,6 +155,13 @@ impl KeyRing {
     pub fn with_remembered(mut self, fingerprint: Fingerprint, owner: Owner) -> Self {
         self.remembered.entry(fingerprint).or_default().push(owner);
         self
+    }
+
+    /// The next generation, with the same sets and no keys.
+    #[must_use]
+    pub fn without_keys(&self) -> Self {
+        let empty = Self::new(self.sets.clone(), Arc::clone(&self.fingerprint_key));
+        Self { generation: self.generation + 1, ..empty }
     }
 
     /// The next generation, with what `set` has learned replaced by `learned`.

@@ -317,13 +317,7 @@ impl Context<'_> {
     }
 
     fn key(&self) -> String {
-        match self.judgement.key {
-            None => "a key".to_owned(),
-            Some(names) => match names.hint {
-                Some(hint) => format!("key {hint} ({})", names.fingerprint),
-                None => format!("key {}", names.fingerprint),
-            },
-        }
+        self.judgement.key.map_or_else(|| "a key".to_owned(), |names| format!("key {names}"))
     }
 
     fn owner(&self) -> &str {

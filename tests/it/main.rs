@@ -49,3 +49,6 @@ mod secrets;
 
 /// Rules of the tree, held by reading its sources.
 mod tidy;
+
+/// New keys are taken without a restart, and no request fails meanwhile.
+mod reload;

@@ -1,0 +1,124 @@
+//! New keys are taken without a restart: found by themselves or at SIGHUP, whole or not at all, and no request fails.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+
+use crate::process::client::{Client, ask_with};
+use crate::process::upstream::Upstream;
+use crate::process::{Home, Keyward, events, eventually};
+
+const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\nprevious = [{ file = \"old\" }]\n";
+
+#[test]
+fn a_new_key_in_the_file_is_current_and_the_old_one_outdated_since_then() {
+    let (home, upstream) = (home(), Upstream::start());
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    // A connection that is kept remembers what its key was judged to be, and must look again.
+    let mut kept = Client::connect(keyward.listen);
+    let mut ask = |key: &str| kept.ask("/v1/models", &[("Authorization", &format!("Bearer {key}"))]);
+    assert_eq!(ask("sk-first").verdict(), "current");
+    home.write("key", "sk-second");
+    wait_for_change(&keyward, 1);
+    assert_eq!(ask("sk-first").verdict(), "outdated");
+    assert_eq!(ask("sk-second").verdict(), "current");
+    let told = &events(&keyward.log(), "keys")[0];
+    assert!(told["message"].as_str().unwrap().starts_with("set `default` has a new current key: "), "{told}");
+}
+
+#[test]
+fn a_file_that_is_swapped_by_a_link_is_read_anew() {
+    let (home, upstream) = (home(), Upstream::start());
+    // As Kubernetes and Docker change a secret: a link to a folder is replaced by another.
+    for (version, key) in [("v1", "sk-first"), ("v2", "sk-second")] {
+        fs::create_dir(home.path(version)).unwrap();
+        home.write(&format!("{version}/key"), key);
+    }
+    symlink("v1", home.path("now")).unwrap();
+    let config = "[keys.default]\ncurrent = { file = \"now/key\" }\n";
+    let keyward = home.serve_for(&upstream).config(config).start();
+    assert_eq!(ask_with(keyward.listen, "sk-first").verdict(), "current");
+    symlink("v2", home.path("next")).unwrap();
+    fs::rename(home.path("next"), home.path("now")).unwrap();
+    wait_for_change(&keyward, 1);
+    assert_eq!(ask_with(keyward.listen, "sk-second").verdict(), "current");
+}
+
+#[test]
+fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
+    let (home, upstream) = (home(), Upstream::start());
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    fs::remove_file(home.path("old")).unwrap();
+    home.write("key", "sk-second");
+    let complaints = || events(&keyward.log(), "keys");
+    eventually("the complaint", || (!complaints().is_empty()).then_some(()));
+    assert_eq!(ask_with(keyward.listen, "sk-first").verdict(), "current");
+    assert_eq!(ask_with(keyward.listen, "sk-second").verdict(), "unknown");
+    let message = complaints()[0]["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("the keys stay as they were: the key `previous` of set `default`"), "{message}");
+    // Several looks later it was still told once; whoever asks by SIGHUP is told again.
+    keyward.signal(Signal::HUP);
+    eventually("the second complaint", || (complaints().len() == 2).then_some(()));
+    home.write("old", "sk-old");
+    eventually("the change", || (complaints().len() == 3).then_some(()));
+    assert_eq!(ask_with(keyward.listen, "sk-second").verdict(), "current");
+}
+
+#[test]
+fn no_request_fails_while_keys_change_and_each_is_judged_by_one_ring() {
+    let (home, upstream) = (home(), Upstream::start());
+    let keyward = home.serve_for(&upstream).config(FILE).log_file("exchanges.log").start();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ask = || {
+            let mut client = Client::connect(keyward.listen);
+            while !is_over.load(Ordering::Relaxed) {
+                for key in ["sk-even", "sk-uneven"] {
+                    let answer = client.ask("/v1/models", &[("Authorization", &format!("Bearer {key}"))]);
+                    assert_eq!(answer.status, 200);
+                    assert!(["current", "outdated", "unknown"].contains(&answer.verdict()), "{}", answer.verdict());
+                }
+            }
+        };
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        let over = Over(&is_over);
+        for round in 0..100 {
+            let key = if round % 2 == 0 { "sk-even" } else { "sk-uneven" };
+            home.write("draft", key);
+            fs::rename(home.path("draft"), home.path("key")).unwrap();
+            keyward.signal(Signal::HUP);
+            let is_current = || ask_with(keyward.listen, key).verdict() == "current";
+            eventually("the change of keys", || is_current().then_some(()));
+        }
+        drop(over);
+        for thread in asking {
+            thread.join().unwrap();
+        }
+    });
+    assert_eq!(ask_with(keyward.listen, "sk-uneven").verdict(), "current");
+    assert_eq!(ask_with(keyward.listen, "sk-even").verdict(), "outdated");
+}
+
+/// Ends those who ask, also where the test has failed meanwhile.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn home() -> Home {
+    let home = Home::new();
+    home.write("key", "sk-first");
+    home.write("old", "sk-old");
+    home
+}
+
+fn wait_for_change(keyward: &Keyward, count: usize) {
+    let is_told = || events(&keyward.log(), "keys").len() >= count;
+    eventually("the change of keys", || is_told().then_some(()));
+}
