@@ -143,6 +143,12 @@ impl KeyKind {
         Self::PREFIXES.iter().find(|(_, kind)| *kind == self).map_or("", |(prefix, _)| prefix)
     }
 
+    /// Whether such keys come and go by themselves, so that a new one says nothing about a rotation.
+    #[must_use]
+    pub fn is_short_lived(self) -> bool {
+        matches!(self, Self::Session | Self::Ephemeral | Self::AccessToken)
+    }
+
     /// As a person would say it, with its article: `a project key`.
     #[must_use]
     pub fn phrase(self) -> &'static str {

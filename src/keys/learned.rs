@@ -59,7 +59,8 @@ impl Learned {
     /// Upstream accepted `key` from a binding whose last accepted key was `before`, if that was another. Says whether
     /// anything changed.
     ///
-    /// A switch back to a replaced key is a stale binding, not a second rotation.
+    /// A switch back to a replaced key is a stale binding, not a second rotation, unless no other key is left: then the
+    /// rotation was taken back.
     pub fn accept(&mut self, key: Fingerprint, before: Option<Fingerprint>, now: Timestamp) -> bool {
         let (is_new, is_current) = self.welcome(key, now);
         let replaced = before.filter(|_| is_current).and_then(|before| self.find(before));
@@ -99,22 +100,34 @@ impl Learned {
 
     /// Whether the key is new or accepted again, and whether it is current now.
     fn welcome(&mut self, key: Fingerprint, now: Timestamp) -> (bool, bool) {
-        let has_room = self.keys.len() < KEYS_PER_SET;
-        match self.find(key) {
-            Some(known) => match known.standing {
-                Standing::Current => (false, true),
-                Standing::Replaced { .. } => (false, false),
-                Standing::Refused { .. } => {
-                    known.standing = Standing::Current;
-                    (true, true)
-                }
-            },
-            None if has_room => {
-                self.keys.push(LearnedKey { key, since: now, standing: Standing::Current });
+        let none_is_current = !self.keys.iter().any(|known| known.standing == Standing::Current);
+        let Some(known) = self.find(key) else {
+            let has_room = self.make_room();
+            self.keys.extend(has_room.then_some(LearnedKey { key, since: now, standing: Standing::Current }));
+            return (has_room, has_room);
+        };
+        match known.standing {
+            Standing::Current => (false, true),
+            Standing::Replaced { .. } if !none_is_current => (false, false),
+            Standing::Replaced { .. } | Standing::Refused { .. } => {
+                known.standing = Standing::Current;
                 (true, true)
             }
-            None => (false, false),
         }
+    }
+
+    /// Forgets the key that has been current no longer for longest, if there is no room for another one.
+    fn make_room(&mut self) -> bool {
+        if self.keys.len() < KEYS_PER_SET {
+            return true;
+        }
+        let oldest = self.keys.iter().enumerate().filter_map(|(position, known)| match known.standing {
+            Standing::Current => None,
+            Standing::Replaced { at } | Standing::Refused { at } => Some((at, position)),
+        });
+        let Some((_, position)) = oldest.min() else { return false };
+        self.keys.remove(position);
+        true
     }
 
     fn find(&mut self, key: Fingerprint) -> Option<&mut LearnedKey> {
@@ -175,6 +188,29 @@ mod tests {
         assert_eq!(standings(&learned), [Standing::Refused { at: at(3) }]);
         assert!(learned.accept(key(1), None, at(5)));
         assert_eq!(standings(&learned), [Standing::Current]);
+    }
+
+    #[test]
+    fn a_rotation_can_be_taken_back() {
+        let mut learned = Learned::default();
+        learned.accept(key(1), None, at(1));
+        learned.accept(key(2), Some(key(1)), at(2));
+        learned.refuse(key(2), at(3));
+        assert!(learned.accept(key(1), Some(key(2)), at(4)), "no other key is left");
+        assert_eq!(standings(&learned), [Standing::Current, Standing::Refused { at: at(3) }]);
+    }
+
+    #[test]
+    fn a_full_memory_forgets_what_has_been_outdated_for_longest() {
+        let mut learned = Learned::default();
+        for number in 0..64 {
+            learned.accept(key(number), None, at(1));
+        }
+        assert!(!learned.accept(key(100), None, at(2)), "all of them are in use");
+        learned.refuse(key(7), at(4));
+        learned.refuse(key(8), at(3));
+        assert!(learned.accept(key(100), None, at(5)));
+        assert!(learned.find(key(8)).is_none() && learned.find(key(7)).is_some());
     }
 
     #[test]

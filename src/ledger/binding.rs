@@ -122,8 +122,19 @@ pub struct Memory {
     pub keys: Vec<KeyUse>,
     /// Sightings with a key that found no room in `keys`.
     pub other_keys: u64,
-    /// The key that upstream accepted last, and when that request came.
-    pub accepted: Option<(Fingerprint, Timestamp)>,
+    /// The key that upstream accepted last.
+    pub accepted: Option<Accepted>,
+}
+
+/// A request whose key upstream accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The key.
+    pub key: Fingerprint,
+    /// When the request came.
+    pub at: Timestamp,
+    /// From where.
+    pub peer: IpAddr,
 }
 
 /// How one binding used one key, or none.
@@ -197,16 +208,19 @@ impl Binding {
         }
     }
 
-    /// Notes that upstream accepted `key` in a request that came at that time, and returns the key that it accepted
-    /// before from the same caller, if that was another one. Where many share the binding, two keys are two callers and
-    /// no switch; nor does a long answer that ends late undo a switch that came after its request.
-    pub fn accept(&self, key: Fingerprint, at: Timestamp) -> Option<Fingerprint> {
+    /// Notes that upstream accepted `key` in a request that came then and from there, and returns the key from which this
+    /// caller switched with it.
+    ///
+    /// A switch is one node's, seen at one address, in the order of its requests. Two nodes of a workflow may well use
+    /// two keys, a tag can be made up elsewhere, and a long answer ends after one to a later request.
+    pub fn accept(&self, key: Fingerprint, at: Timestamp, peer: IpAddr) -> Option<Fingerprint> {
         let mut memory = self.lock();
-        if memory.accepted.is_some_and(|(_, last)| at < last) {
+        if memory.accepted.is_some_and(|last| at < last.at) {
             return None;
         }
-        let (before, _) = memory.accepted.replace((key, at))?;
-        (before != key && self.holder == Holder::Caller).then_some(before)
+        let before = memory.accepted.replace(Accepted { key, at, peer })?;
+        let is_switch = self.node.is_some() && before.peer == peer && before.key != key;
+        is_switch.then_some(before.key)
     }
 
     /// What is remembered now.
@@ -228,13 +242,15 @@ mod tests {
     use super::*;
     use crate::keys::fingerprint::FingerprintKey;
 
+    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
     fn fingerprint(value: u64) -> Fingerprint {
         FingerprintKey::new(&[7; 32]).fingerprint(&value.to_le_bytes())
     }
 
     fn binding() -> Binding {
-        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Binding::new(&Identity::untagged(SetIndex::DEFAULT, Family::Sdk, peer, None))
+        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, HOME, None);
+        Binding::new(&Identity { workflow: Some("w"), node: Some("n"), ..untagged })
     }
 
     #[test]
@@ -271,12 +287,14 @@ mod tests {
     #[test]
     fn nothing_is_concluded_where_many_share_a_binding() {
         let other = Identity::other(SetIndex::DEFAULT);
-        for identity in [other, Identity { holder: Holder::Editor, ..other }] {
+        let editor = Identity { holder: Holder::Editor, ..other };
+        let workflow = Identity { holder: Holder::Caller, workflow: Some("w"), ..other };
+        for identity in [other, editor, workflow] {
             let binding = Binding::new(&identity);
-            binding.sight(Some(fingerprint(1)), Timestamp::from_millis(1));
-            assert!(!binding.sent_key_before());
-            let accept = |key, at| binding.accept(fingerprint(key), Timestamp::from_millis(at));
+            let accept = |key, at| binding.accept(fingerprint(key), Timestamp::from_millis(at), HOME);
             assert_eq!((accept(1, 1), accept(2, 2)), (None, None));
+            binding.sight(Some(fingerprint(1)), Timestamp::from_millis(1));
+            assert_eq!(binding.sent_key_before(), identity == workflow);
         }
         assert_ne!(other, Identity { workflow: Some("other"), holder: Holder::Caller, ..other });
     }
@@ -285,12 +303,14 @@ mod tests {
     fn a_switch_is_noticed_once() {
         let binding = binding();
         let (a, b) = (fingerprint(1), fingerprint(2));
-        let at = Timestamp::from_millis;
-        assert_eq!(binding.accept(a, at(1)), None);
-        assert_eq!(binding.accept(a, at(2)), None);
-        assert_eq!(binding.accept(b, at(5)), Some(a));
-        assert_eq!(binding.accept(b, at(6)), None);
-        assert_eq!(binding.accept(a, at(3)), None, "its request came before the switch");
-        assert_eq!(binding.accept(b, at(7)), None);
+        let accept = |key, at, peer| binding.accept(key, Timestamp::from_millis(at), peer);
+        assert_eq!(accept(a, 1, HOME), None);
+        assert_eq!(accept(a, 2, HOME), None);
+        assert_eq!(accept(b, 5, HOME), Some(a));
+        assert_eq!(accept(b, 6, HOME), None);
+        assert_eq!(accept(a, 3, HOME), None, "its request came before the switch");
+        let elsewhere = IpAddr::from([127, 0, 0, 2]);
+        assert_eq!(accept(a, 7, elsewhere), None, "anybody may claim to be that node");
+        assert_eq!(accept(b, 8, HOME), None);
     }
 }

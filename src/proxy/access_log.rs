@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::Method;
+
 use super::human_log::{self, Paint};
 use crate::keys::keeper::Keeper;
 use crate::keys::set::Names;
@@ -73,9 +75,11 @@ impl Recorder {
 
     fn learn(&self, exchange: &Exchange, outcome: Outcome) {
         let set = exchange.judgement.set;
-        let Some(names) = exchange.judgement.key.filter(|_| self.keeper.learns(set)) else { return };
+        let Some(names) = exchange.judgement.key.filter(|_| self.keeper.learns(set) && teaches(exchange)) else {
+            return;
+        };
         if outcome.is_accepted() {
-            let before = exchange.binding.accept(names.fingerprint, exchange.at);
+            let before = exchange.binding.accept(names.fingerprint, exchange.at, exchange.peer);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
             if is_news {
                 self.keeper.accept(set, names.fingerprint, before);
@@ -123,6 +127,24 @@ impl Recorder {
             },
         )
     }
+}
+
+/// Whether an answer says anything about the key as a key of that set: upstream looked at it, it is no other set's, and it
+/// is of a kind that lasts. OpenAI answers OPTIONS without a look at the key.
+fn teaches(exchange: &Exchange) -> bool {
+    let was_looked_at =
+        ![Method::OPTIONS, Method::TRACE].contains(&exchange.method) && exchange.path().starts_with("/v1/");
+    let is_lasting = match exchange.judgement.verdict {
+        Verdict::Unknown(kind) => !kind.is_short_lived(),
+        Verdict::Foreign { .. } => false,
+        Verdict::Current
+        | Verdict::Next
+        | Verdict::Token
+        | Verdict::Outdated(_)
+        | Verdict::Missing
+        | Verdict::Malformed(_) => true,
+    };
+    was_looked_at && is_lasting
 }
 
 /// An exchange that is to be written down.

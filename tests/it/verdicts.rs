@@ -37,7 +37,7 @@ fn an_outdated_key_is_a_warning_in_its_grace_and_an_error_after_it() {
     proxy.advance(last_second);
     let line = tagged.logged();
     assert_eq!((&line["verdict"], &line["level"]), (&"outdated".into(), &"error".into()));
-    assert!(line["message"].as_str().unwrap().contains("no longer good"), "{line}");
+    assert!(line["message"].as_str().unwrap().contains("its grace is over, though upstream still takes it"), "{line}");
 }
 
 #[test]
@@ -336,10 +336,10 @@ fn an_answer_that_ends_late_does_not_undo_a_switch() {
         visit.answer(&Answering::json(200, "{}"));
     });
     let proxy = TestProxy::with(&upstream).start();
-    let mut slow = proxy.get("/v1/slow").key(OUTDATED).header("X-N8N-Tag", "wf=w1").begin();
+    let mut slow = proxy.get("/v1/slow").key(OUTDATED).header("X-N8N-Tag", "wf=w1;node=n").begin();
     eventually("the slow request upstream", || (upstream.received().len() == 1).then_some(()));
     proxy.advance(Duration::from_secs(1));
-    proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=w1").logged();
+    proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=w1;node=n").logged();
     end.open();
     let answer = slow.answer();
     proxy.line(&answer);
@@ -351,15 +351,58 @@ fn the_switch_of_one_binding_makes_the_old_key_outdated_for_everybody() {
     let upstream = FakeUpstream::accepting();
     let proxy = TestProxy::with(&upstream).start();
     let send = |workflow: &str, key| proxy.get("/v1/models").key(key).header("X-N8N-Tag", workflow).logged();
-    send("wf=w1", OUTDATED);
-    send("wf=w2", OUTDATED);
-    send("wf=w1", CURRENT);
-    assert_eq!(send("wf=w1", CURRENT)["verdict"], "current");
-    let line = send("wf=w2", OUTDATED);
+    send("wf=w1;node=n", OUTDATED);
+    send("wf=w2;node=n", OUTDATED);
+    send("wf=w1;node=n", CURRENT);
+    assert_eq!(send("wf=w1;node=n", CURRENT)["verdict"], "current");
+    let line = send("wf=w2;node=n", OUTDATED);
     assert_eq!((&line["verdict"], &line["diagnosis"]), (&"outdated".into(), &"stale_binding".into()));
     assert_eq!((&line["learned"], &line["workflow_id"]), (&true.into(), &"w2".into()));
-    assert_eq!(send("wf=w3", OUTDATED)["verdict"], "outdated");
-    assert_eq!(send("wf=w3", CURRENT)["verdict"], "current", "the switch back was no second rotation");
+    assert_eq!(send("wf=w3;node=n", OUTDATED)["verdict"], "outdated");
+    assert_eq!(send("wf=w3;node=n", CURRENT)["verdict"], "current", "the switch back was no second rotation");
+}
+
+#[test]
+fn nobody_teaches_a_set_a_key_that_upstream_has_not_looked_at() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).start();
+    let send = |method: &str, path: &str, key: &str| {
+        proxy.request(method, path).key(key).header("X-N8N-Tag", "wf=victim;node=n").logged()
+    };
+    send("GET", "/v1/models", CURRENT);
+    // OpenAI answers the preflight of a browser without a look at the key, and pages outside the API likewise.
+    for (method, path) in [("OPTIONS", "/v1/models"), ("GET", "/robots.txt"), ("TRACE", "/v1/models")] {
+        for _ in 0..2 {
+            assert_eq!(send(method, path, UNLISTED)["verdict"], "unknown", "{method} {path}");
+        }
+    }
+    assert_eq!(send("GET", "/v1/models", CURRENT)["verdict"], "current");
+    for _ in 0..2 {
+        assert_eq!(send("GET", "/v1/models", "ek_0123456789abcdef01234567")["verdict"], "unknown", "it never lasts");
+    }
+    assert_eq!(send("GET", "/v1/models", CURRENT)["verdict"], "current");
+}
+
+#[test]
+fn two_nodes_of_a_workflow_may_use_two_keys() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).start();
+    for key in [CURRENT, NEXT, CURRENT, NEXT] {
+        proxy.get("/v1/models").key(key).header("OpenAI-Organization", "n8n-w1-7").logged();
+    }
+    for key in [CURRENT, NEXT] {
+        check(&proxy, key, "current", "ok");
+    }
+}
+
+#[test]
+fn a_set_does_not_learn_the_key_of_another() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).learning_set("staging").start();
+    for _ in 0..3 {
+        let line = proxy.get("/set/staging/v1/models").key(CURRENT).logged();
+        assert_eq!((&line["verdict"], &line["diagnosis"]), (&"foreign".into(), &"wrong_set".into()));
+    }
 }
 
 #[test]

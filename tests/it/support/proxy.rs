@@ -189,6 +189,12 @@ impl Builder {
         self
     }
 
+    /// With a set of that name that learns its current key.
+    pub fn learning_set(mut self, set: &str) -> Self {
+        self.sets.push(SetSettings::learning(set));
+        self
+    }
+
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers;
         self
