@@ -34,6 +34,9 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     let Action::Forward(permit) = action;
     let request = redirect_upstream(request, target, edit, &sighting, worker);
     Ok(match forward(permit, request, &sighting, worker).await {
+        Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            say_what_failed(&ForwardError::Upgraded, &sighting, worker)
+        }
         Ok((answer, connection)) => pass_on(answer, connection, sighting, worker),
         Err(error) => say_what_failed(&error, &sighting, worker),
     })
@@ -105,9 +108,10 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
         Target::Suffix(suffix) => suffix,
         Target::Repaired(text) => text,
     };
-    // It is a part of a URI that was parsed already, so it always parses; if ever it did not, the request would go on
-    // as it came, which upstream refuses.
-    Uri::from_maybe_shared(bytes::Bytes::copy_from_slice(text.as_bytes())).ok()
+    // An absolute target may have a query and no path (RFC 9112, 3.2.1). Apart from that, a part of a URI that was parsed
+    // already always parses.
+    let slash = if text.starts_with('/') { "" } else { "/" };
+    Some(Uri::from_maybe_shared(bytes::Bytes::from([slash, text].concat())).unwrap_or_default())
 }
 
 /// Edits the head in place and puts the counting body in.

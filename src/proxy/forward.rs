@@ -23,6 +23,9 @@ pub enum ForwardError {
     /// Upstream, which closed the connection or broke the protocol before its head was whole.
     #[error("upstream broke off before its answer")]
     CutOff(#[source] hyper::Error),
+    /// Upstream, which began to speak another protocol.
+    #[error("upstream switched to another protocol, which nobody had asked for")]
+    Upgraded,
     /// Upstream, which was silent for too long.
     #[error("upstream did not answer in time")]
     TimedOut,
@@ -40,7 +43,7 @@ impl ForwardError {
     pub fn ending(&self) -> Ending {
         match self {
             Self::Connect(_) => Ending::Unreachable,
-            Self::CutOff(_) => Ending::CutOff,
+            Self::CutOff(_) | Self::Upgraded => Ending::CutOff,
             Self::TimedOut | Self::StoodStill => Ending::TimedOut,
             Self::ClientBody(_) => Ending::ClientGone,
         }

@@ -17,6 +17,7 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerB
         ForwardError::CutOff(_) => {
             (StatusCode::BAD_GATEWAY, format!("{upstream} ended the connection before its answer was whole"))
         }
+        ForwardError::Upgraded => (StatusCode::BAD_GATEWAY, format!("{upstream} switched to another protocol unasked")),
         ForwardError::TimedOut => {
             (StatusCode::GATEWAY_TIMEOUT, format!("{upstream} did not answer within keyward's answer_timeout"))
         }

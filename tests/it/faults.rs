@@ -124,6 +124,17 @@ fn an_upstream_that_is_silent_for_too_long_is_a_504() {
 }
 
 #[test]
+fn an_upstream_that_switches_protocols_unasked_is_at_fault() {
+    let upstream =
+        FakeUpstream::answering("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let answer = proxy.get("/v1/models").key(CURRENT).send();
+    assert_eq!((answer.status, &*answer.error_code()), (502, "upstream_failed"));
+    let line = proxy.line(&answer);
+    assert_eq!((&line["outcome"], &line["diagnosis"]), (&"cut_off".into(), &"upstream_failed".into()), "{line}");
+}
+
+#[test]
 fn an_answer_that_stands_still_for_too_long_ends_so_that_the_client_can_tell() {
     let (upstream, left) = stalling_upstream();
     let proxy = TestProxy::with(&upstream)
