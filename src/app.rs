@@ -1,5 +1,6 @@
 //! Puts the concerns together, starts them, and ends them in order.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -66,7 +67,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn catch() -> std::io::Result<Self> {
+    fn catch() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -352,8 +353,18 @@ fn open_log(config: &Config) -> anyhow::Result<Log> {
 }
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListener> {
-    server::listen(address).with_context(|| {
-        format!("cannot listen on {address} ({setting}); is another keyward, or another program, there already?")
+    server::listen(address).map_err(|error| {
+        let is = |kind| error.kind() == kind;
+        let hint = if is(io::ErrorKind::AddrInUse) {
+            "; is another keyward, or another program, there already?"
+        } else if is(io::ErrorKind::PermissionDenied) {
+            "; a port below 1024 may need a privilege"
+        } else if is(io::ErrorKind::AddrNotAvailable) {
+            "; this machine has no such address"
+        } else {
+            ""
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {address} ({setting}){hint}"))
     })
 }
 

@@ -21,7 +21,11 @@ impl Source {
     /// Reads the value.
     pub fn read(&self) -> Result<Secret, SourceError> {
         let text = match self {
-            Self::File(path) => std::fs::read_to_string(path).map_err(SourceError::File)?,
+            // A pipe would be read once and then never again, or wait for a writer for ever.
+            Self::File(path) if std::fs::metadata(path).map_err(SourceError::File)?.is_file() => {
+                std::fs::read_to_string(path).map_err(SourceError::File)?
+            }
+            Self::File(_) => return Err(SourceError::NoFile),
             Self::Env(name) => std::env::var(&**name).map_err(|error| match error {
                 std::env::VarError::NotPresent => SourceError::Unset,
                 std::env::VarError::NotUnicode(_) => SourceError::NotText,
@@ -46,6 +50,9 @@ pub enum SourceError {
     /// The file cannot be read.
     #[error("it cannot be read")]
     File(#[source] io::Error),
+    /// There is something else under that name: a folder, a pipe, a device.
+    #[error("it is no regular file")]
+    NoFile,
     /// The variable is not set.
     #[error("it is not set")]
     Unset,
@@ -72,6 +79,8 @@ mod tests {
         assert_eq!(file.read().expect_err("empty").to_string(), "the key is empty");
         let missing = Source::File(folder.path().join("missing"));
         assert_eq!(missing.read().expect_err("missing").to_string(), "it cannot be read");
+        let folder = Source::File(folder.path().into());
+        assert_eq!(folder.read().expect_err("a folder").to_string(), "it is no regular file");
         let unset = Source::Env("KEYWARD_TEST_NOBODY_SETS_THIS".into());
         assert_eq!(unset.read().expect_err("unset").to_string(), "it is not set");
     }

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::access_log::Line;
+use crate::caller::Doubts;
 use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;
+use crate::outcome::Ending;
 use crate::telemetry::{Level, time_of_day};
 use crate::verdict::explain::Explanation;
 
@@ -30,8 +32,23 @@ fn summary(exchange: &Exchange, paint: Paint) -> String {
     let _ = write!(line, "{:<4} {:<24}  ", exchange.method.as_str(), printable(exchange.path()));
     let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
     let _ = write!(line, "{dim}{:<16}{off}  {}", judgement.key.map_or_else(String::new, recognisable), who(exchange));
+    line.extend(oddities(exchange));
     line.push('\n');
     line
+}
+
+/// What is odd about an exchange that is no fault of its key.
+fn oddities(exchange: &Exchange) -> impl Iterator<Item = &'static str> {
+    let Doubts { invalid_tag, sources_disagree, unknown_set } = exchange.doubts;
+    [
+        (invalid_tag, "  (its tag cannot be read: is the field an expression?)"),
+        (sources_disagree, "  (its tags disagree)"),
+        (unknown_set, "  (it declares a set that there is not)"),
+        (exchange.judgement.learned, "  (learned)"),
+        (exchange.outcome().ending == Ending::ClientGone, "  (the client left)"),
+    ]
+    .into_iter()
+    .filter_map(|(is_so, text)| is_so.then_some(text))
 }
 
 /// The hint is what people recognise a key by; a short one has none.

@@ -274,7 +274,12 @@ impl Context<'_> {
             }
             Diagnosis::RateLimited => format!("{who} sends the right key, but too much at once{}.", self.said()),
             Diagnosis::StaleBinding { tolerated } => {
-                let state = if tolerated { "still works for now" } else { "no longer good" };
+                let state = match self.status {
+                    _ if tolerated => "still works for now",
+                    Some(status) if status.is_success() => "its grace is over, though upstream still takes it",
+                    Some(StatusCode::UNAUTHORIZED) => "upstream refuses it",
+                    Some(_) | None => "its grace is over",
+                };
                 format!("{who} still sends {key}, a previous key of set `{set}`: {state}, replaced {}.", self.since())
             }
             Diagnosis::WrongSet => format!("{who} belongs to set `{set}` but sends {key} of set `{}`.", self.owner()),
@@ -327,10 +332,11 @@ impl Context<'_> {
 
     fn since(&self) -> String {
         let Verdict::Outdated(Outdated { retired, .. }) = self.judgement.verdict else { return String::new() };
-        match retired.after {
-            Some(after) if after < retired.by => format!("between {after} and {}", retired.by),
-            Some(_) => format!("at {}", retired.by),
-            None => format!("at {} or before", retired.by),
+        let by = retired.by.to_string();
+        match retired.after.map(|after| after.to_string()) {
+            Some(after) if after != by => format!("between {after} and {by}"),
+            Some(_) => format!("at {by}"),
+            None => format!("at {by} or before"),
         }
     }
 
