@@ -255,3 +255,6 @@ const NEWCOMERS: Duration = Duration::from_millis(50);
 
 /// How long to wait when there is no room for a client.
 const FULL_HOUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Serving clients over real sockets, with a part that panics.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicBool;
+
+use http::HeaderValue;
+
+use super::*;
+use crate::clock::Clock;
+use crate::keys::keeper::Keeper;
+use crate::keys::{SetSettings, Settings, state};
+use crate::ledger::sighting::{Exchange, Witness};
+use crate::ledger::{Bounds, Ledger};
+use crate::metrics::Shard;
+use crate::outcome::Outcome;
+use crate::policy::Policy;
+use crate::proxy::pulse::Pulse;
+use crate::proxy::upstream::{Pool, Route};
+use crate::proxy::worker::{Parts, Shared};
+use crate::proxy::{Scheme, Upstream};
+
+/// The one part of an exchange that can be handed in from outside.
+struct Unlucky;
+
+impl Witness for Unlucky {
+    fn exchange_ended(&self, exchange: &Exchange, _outcome: Outcome) {
+        assert_ne!(exchange.path(), "/v1/unlucky");
+    }
+
+    fn is_shutting_down(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_panic_in_one_exchange_costs_that_exchange_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inbox, receiver) = mpsc::channel(1);
+    let worker = Arc::new(Worker::new(shared(folder.path()), parts(inbox)));
+    let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stage, watched) = watch::channel(Stage::Running);
+    let serving = Arc::clone(&worker);
+    let thread = crate::tasks::run("unlucky".into(), async move || {
+        let workers = Arc::new([Arc::clone(&serving)]);
+        run(serving, workers, TcpListener::from_std(listener).unwrap(), receiver, watched).await;
+    });
+    let [mut first, mut second] = [(); 2].map(|()| BufReader::new(std::net::TcpStream::connect(address).unwrap()));
+    // Nobody listens upstream, so whatever else is asked for gets a 502.
+    assert_eq!(ask(&mut first, "/v1/models"), (502, "upstream_failed".to_owned()));
+    assert_eq!(ask(&mut second, "/v1/models"), (502, "upstream_failed".to_owned()));
+    assert_eq!(ask(&mut first, "/v1/unlucky"), (500, "keyward_failed".to_owned()));
+    assert_eq!(worker.counters.panics.value(), 1);
+    assert_eq!(ask(&mut first, "/v1/models"), (502, "upstream_failed".to_owned()), "its client goes on");
+    assert_eq!(ask(&mut second, "/v1/models"), (502, "upstream_failed".to_owned()), "and so do all others");
+    stage.send_replace(Stage::Draining);
+    thread.unwrap().join().unwrap();
+}
+
+fn ask(client: &mut BufReader<std::net::TcpStream>, path: &str) -> (u16, String) {
+    write!(client.get_mut(), "GET {path} HTTP/1.1\r\nhost: keyward\r\n\r\n").unwrap();
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| line != "\r\n") {
+        let mut line = String::new();
+        assert_ne!(client.read_line(&mut line).unwrap(), 0, "the connection ended: {lines:?}");
+        lines.push(line);
+    }
+    let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.trim().parse().unwrap()];
+    client.read_exact(&mut body).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    (lines[0][9..12].parse().unwrap(), body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+fn shared(folder: &std::path::Path) -> Arc<Shared> {
+    let settings = Settings { sets: vec![SetSettings::learning("default")] };
+    let (keeper, _) = Keeper::open(&settings, &state::Settings { dir: folder.into() }, Clock::System).unwrap();
+    Arc::new(Shared {
+        keeper: Arc::new(keeper),
+        ledger: Ledger::new(Bounds::default()),
+        policy: Policy::Observe,
+        clock: Clock::System,
+        host: HeaderValue::from_static("upstream"),
+        upstream: "http://upstream".into(),
+        page: bytes::Bytes::new(),
+        limits: Limits::default(),
+    })
+}
+
+fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
+    // Listened on for a moment only: every connection is refused.
+    let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: closed.port() };
+    let pulse = Pulse::new();
+    Parts {
+        pool: Pool::new(Route { origin, tls: None }, Limits::default(), pulse.clone()),
+        counters: Arc::new(Shard::new(1)),
+        pulse,
+        witness: Arc::new(Unlucky),
+        inbox,
+        shutting_down: Arc::new(AtomicBool::new(false)),
+        seed: 1,
+    }
+}
