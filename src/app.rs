@@ -21,7 +21,6 @@ use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::{Keeper, Reload};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
-use crate::policy::Policy;
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
@@ -95,7 +94,7 @@ impl Server {
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
             ledger: Ledger::new(Bounds::default()),
-            policy: Policy::Observe,
+            rules: config.rules.clone(),
             clock,
             host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
             upstream: config.proxy.upstream.to_string().into(),
@@ -385,6 +384,16 @@ fn random_number() -> anyhow::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
+/// One word where all sets have the same policy, else one for each.
+fn describe_policies(config: &Config) -> String {
+    let sets = || config.keys.sets.iter().zip(&config.rules.sets);
+    let first = config.rules.sets.first().map_or(config.policy, |rules| rules.policy);
+    if sets().all(|(_, rules)| rules.policy == first) {
+        return first.name().to_owned();
+    }
+    sets().map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
+}
+
 /// A line for each set: what it is checked by.
 fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
     let ring = keeper.ring();
@@ -406,7 +415,7 @@ fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> St
         listen: bound.listen,
         admin: bound.admin_address,
         upstream: &config.proxy.upstream.to_string(),
-        policy: Policy::Observe.name(),
+        policy: &describe_policies(config),
         sets: &describe_sets(&config.keys, keeper),
         state: &config.state.dir.display().to_string(),
     };

@@ -90,10 +90,22 @@ pub enum Family {
 pub struct Doubts {
     /// A tag that is invalid as a whole: a repeated, unknown or unreadable field.
     pub invalid_tag: bool,
-    /// Two sources that name different workflows, executions, nodes or sets.
-    pub sources_disagree: bool,
+    /// Whether two sources name different senders or sets.
+    pub agreement: Agreement,
     /// A declared set that does not exist. Only the key ring can tell.
     pub unknown_set: bool,
+}
+
+/// How far the sources say the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Agreement {
+    /// As far as each says anything.
+    #[default]
+    Full,
+    /// Two name different workflows, executions or nodes.
+    SendersDiffer,
+    /// Two name different sets.
+    SetsDiffer,
 }
 
 // === impl Caller ===
@@ -152,14 +164,20 @@ impl<'r> Sources<'r> {
     }
 
     fn doubts(&self) -> Doubts {
-        Doubts { invalid_tag: self.invalid_tag, sources_disagree: self.disagree(), unknown_set: false }
+        let agreement = if differ(self.each().map(|source| source.set)) {
+            Agreement::SetsDiffer
+        } else if self.senders_differ() {
+            Agreement::SendersDiffer
+        } else {
+            Agreement::Full
+        };
+        Doubts { invalid_tag: self.invalid_tag, agreement, unknown_set: false }
     }
 
-    fn disagree(&self) -> bool {
+    fn senders_differ(&self) -> bool {
         differ(self.each().map(|source| source.ids.sender))
             || differ(self.each().map(|source| source.ids.execution))
             || differ(self.each().map(|source| source.ids.node))
-            || differ(self.each().map(|source| source.set))
     }
 
     fn combine(mut self, client: Client<'r>) -> Caller<'r> {

@@ -26,6 +26,8 @@ use self::raw::{Given, Value};
 use self::sets::Sets;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
+use crate::policy::Policy;
+use crate::policy::rules::Rules;
 use crate::{admin, proxy, telemetry};
 
 /// The settings of every concern, all of them valid.
@@ -39,6 +41,10 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// `[admin]`
     pub admin: admin::Settings,
+    /// What is done about requests: a set's rules stand where the set stands in `keys`.
+    pub rules: Rules,
+    /// The policy of sets that have none of their own.
+    pub policy: Policy,
     /// `[state]`
     pub state: state::Settings,
     /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
@@ -84,11 +90,12 @@ impl Config {
         given.for_each(|given| config.apply(given, &mut sets, &mut problems));
         if whole {
             // With half a file, fields may seem to be missing that stand in the other half.
-            sets.check(&mut problems);
+            let has_fallback = environment.value(OPENAI_VARIABLE).is_some();
+            sets.check(config.policy, has_fallback, &mut problems);
             config.check(&mut problems);
         }
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
-        config.keys = sets.into_settings(fallback);
+        (config.keys, config.rules.sets) = sets.into_settings(fallback, config.policy);
         config.ignored = of_environment.ignored;
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
@@ -101,6 +108,8 @@ impl Config {
             keys: keys::Settings { sets: Vec::new() },
             log: telemetry::Settings::default(),
             admin: admin::Settings::default(),
+            rules: Rules::default(),
+            policy: Policy::default(),
             state: state::Settings { dir },
             ignored: Vec::new(),
         }
@@ -110,7 +119,7 @@ impl Config {
         match given.value {
             Value::OfSet(name, value) => sets.apply(&name, value, given.place, problems),
             Value::Text(setting, text) => {
-                let Reading::Value(read) = setting.reading else { return };
+                let (Reading::Value(read) | Reading::List(read)) = setting.reading else { return };
                 if let Err(unfit) = read(self, &text) {
                     problems.push(Problem::misfit(given.place, setting.key, unfit, setting.allowed).quoting(&text));
                 }
@@ -123,6 +132,14 @@ impl Config {
         if self.state.dir.as_os_str().is_empty() && !problems.iter().any(|problem| problem.key == STATE_DIR) {
             let text = "This user has no home, so there is no folder to choose: set it, or KEYWARD_STATE_DIR.";
             problems.push(Problem::new(Place::Nowhere, STATE_DIR, text));
+        }
+        let missing = match (&self.proxy.tls.cert, &self.proxy.tls.key) {
+            (Some(_), None) => Some("tls.key"),
+            (None, Some(_)) => Some("tls.cert"),
+            (Some(_), Some(_)) | (None, None) => None,
+        };
+        if let Some(missing) = missing {
+            problems.push(Problem::new(Place::Nowhere, missing, "A certificate and its private key go together."));
         }
     }
 }

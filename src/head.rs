@@ -97,6 +97,12 @@ pub struct Fields<'r> {
     pub stainless_lang: Field<'r>,
     /// `X-Stainless-Package-Version`: the SDK's version.
     pub stainless_version: Field<'r>,
+    /// `Host`.
+    pub host: Field<'r>,
+    /// `Origin`: a browser sends it by order of a page.
+    pub origin: Field<'r>,
+    /// Whether another proxy says that it passed the request on: `Via`, `Forwarded`, `X-Forwarded-For`, `X-Real-IP`.
+    pub is_relayed: bool,
     /// `Connection`.
     pub connection: Field<'r>,
     /// `Upgrade`.
@@ -156,7 +162,10 @@ impl<'r> Fields<'r> {
     fn add(&mut self, name: &str, value: &'r HeaderValue) {
         match (name.len(), name) {
             (2, "te") => self.unforwarded.add(4),
+            (3, "via") | (9, "forwarded" | "x-real-ip") | (15, "x-forwarded-for") => self.is_relayed = true,
+            (4, "host") => self.host.add(value),
             (6, "accept") => self.accept.add(value),
+            (6, "origin") => self.origin.add(value),
             (7, "api-key") => self.api_key.add(value),
             (7, "upgrade") => {
                 self.upgrade.add(value);

@@ -1,6 +1,7 @@
 //! The keys that requests are judged by: secrets, their public names, the key ring, where keys come from and what the
 //! state folder remembers of them.
 
+pub mod access;
 pub mod fingerprint;
 pub mod history;
 pub mod keeper;
@@ -9,6 +10,7 @@ pub mod secret;
 pub mod set;
 pub mod source;
 pub mod state;
+pub mod token;
 
 use std::time::Duration;
 
@@ -37,6 +39,11 @@ pub struct SetSettings {
 }
 
 impl SetSettings {
+    /// Every place that holds a key of it.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.current.iter().chain(&self.next).chain(&self.previous)
+    }
+
     /// A set of which nothing but the name was declared: it learns.
     #[must_use]
     pub fn learning(name: &str) -> Self {

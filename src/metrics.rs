@@ -2,7 +2,7 @@
 //!
 //! | metric | labels | meaning |
 //! |---|---|---|
-//! | `keyward_exchanges_total` | `set`, `verdict`, `outcome` | exchanges that ended |
+//! | `keyward_exchanges_total` | `set`, `verdict`, `action`, `outcome` | exchanges that ended |
 //! | `keyward_exchanges_open` | | exchanges under way |
 //! | `keyward_bytes_total` | `direction` = `in`, `out` | body bytes from and to clients |
 //! | `keyward_client_connections_total` | | connections accepted |
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::keys::set::SetIndex;
 use crate::outcome::Outcome;
+use crate::policy::Action;
 use crate::verdict::Verdict;
 
 /// One worker's counters. Only its own thread writes them, so that they never contend.
@@ -59,24 +60,25 @@ impl Shard {
         }
     }
 
-    /// Counts an exchange that ended.
-    pub fn ended(&self, set: SetIndex, verdict: Verdict, outcome: Outcome) {
-        let position = set.position() * ROW + verdict.position() * Outcome::COUNT + outcome.position();
+    /// Counts an exchange that ended, with an action of that position.
+    pub fn ended(&self, set: SetIndex, verdict: Verdict, action: usize, outcome: Outcome) {
+        let cell = verdict.position() * Action::COUNT + action;
+        let position = set.position() * ROW + cell * Outcome::COUNT + outcome.position();
         self.exchanges[position].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Exchanges that ended: position of the set, code of the verdict, code of the outcome, count. Zeros are left out.
-    pub fn exchanges(&self) -> impl Iterator<Item = (usize, &'static str, &'static str, u64)> {
+    /// Exchanges that ended: position of the set, codes of verdict, action and outcome, count. Zeros are left out.
+    pub fn exchanges(&self) -> impl Iterator<Item = (usize, [&'static str; 3], u64)> {
         self.exchanges.iter().enumerate().filter_map(|(position, count)| {
             let count = count.load(Ordering::Relaxed);
-            let (set, cell) = (position / ROW, position % ROW);
-            let (verdict, outcome) = (Verdict::CODES[cell / Outcome::COUNT], Outcome::CODES[cell % Outcome::COUNT]);
-            (count > 0).then_some((set, verdict, outcome, count))
+            let (set, row, outcome) = (position / ROW, position % ROW / Outcome::COUNT, position % Outcome::COUNT);
+            let (verdict, action) = (Verdict::CODES[row / Action::COUNT], Action::CODES[row % Action::COUNT]);
+            (count > 0).then_some((set, [verdict, action, Outcome::CODES[outcome]], count))
         })
     }
 }
 
-const ROW: usize = Verdict::COUNT * Outcome::COUNT;
+const ROW: usize = Verdict::COUNT * Action::COUNT * Outcome::COUNT;
 
 /// A number that only grows.
 #[derive(Debug, Default)]

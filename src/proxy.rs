@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod body;
+pub mod diagnosis;
 pub mod exchange;
 pub mod forward;
 pub mod headers;
@@ -16,11 +17,13 @@ pub mod worker;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-/// The settings under `[proxy]`.
+use ipnet::IpNet;
+
+/// The settings under `[proxy]` and `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where clients connect to.
@@ -29,6 +32,10 @@ pub struct Settings {
     pub upstream: Upstream,
     /// Certificates (PEM) to trust for upstream, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// What clients are shown, where they speak TLS.
+    pub tls: ServerTls,
+    /// Peers whose connections begin with the PROXY protocol.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// How many threads carry requests; at least one.
     pub workers: usize,
     /// Time and size limits.
@@ -52,9 +59,28 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             upstream: Upstream::default(),
             upstream_ca: None,
+            tls: ServerTls::default(),
+            proxy_protocol_from: Vec::new(),
             workers: Self::workers_of_machine(),
             limits: Limits::default(),
         }
+    }
+}
+
+/// The files of a certificate, both PEM. Without them clients speak plain HTTP; there is never just one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate, and the ones that vouch for it.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+}
+
+impl ServerTls {
+    /// Certificate and private key, where clients speak TLS.
+    #[must_use]
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        self.cert.as_deref().zip(self.key.as_deref())
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use self::credential::{Credential, Malformed};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::KeyKind;
-use crate::keys::set::{KeyRing, Names, Owner, Retired, Role, SetIndex};
+use crate::keys::set::{KeyRing, Names, Owner, Recognised, Retired, Role, SetIndex};
 
 /// What a credential is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,17 @@ pub struct Outdated {
     pub grace_until: Timestamp,
     /// Whether the grace still ran when the request came.
     pub in_grace: bool,
+    /// Why it admits nobody, whatever its grace.
+    pub barred: Option<Barred>,
+}
+
+/// Why a previous key admits nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// Somebody revoked it: `keyward keys revoke`.
+    Revoked,
+    /// Upstream refused it when it saw it last: who holds it may be whom it was revoked for.
+    Refused,
 }
 
 /// Judges a credential by the ring.
@@ -54,23 +65,22 @@ pub struct Outdated {
 #[must_use]
 pub fn judge(credential: &Credential<'_>, declared: Option<SetIndex>, ring: &KeyRing, now: Timestamp) -> Judgement {
     let set = declared.unwrap_or(SetIndex::DEFAULT);
-    let without_key = |verdict| Judgement { verdict, set, key: None, learned: false };
+    let without_key = |verdict| Judgement { verdict, set, key: None, learned: false, revoked: None };
     let presented = match credential {
         Credential::Missing => return without_key(Verdict::Missing),
         Credential::Malformed(kind) => return without_key(Verdict::Malformed(*kind)),
         Credential::Key(presented) => presented,
     };
     let recognised = ring.recognise(&presented.value, declared);
-    let key = Some(recognised.names);
-    match recognised.owner {
-        None => Judgement { verdict: Verdict::Unknown(KeyKind::of(&presented.value)), set, key, learned: false },
+    let (verdict, set) = match recognised.owner {
+        None => (Verdict::Unknown(KeyKind::of(&presented.value)), set),
         Some(owner) if declared.is_some_and(|declared| declared != owner.set) => {
-            Judgement { verdict: Verdict::Foreign { owner: owner.set }, set, key, learned: owner.learned }
+            (Verdict::Foreign { owner: owner.set }, set)
         }
-        Some(owner) => {
-            Judgement { verdict: Verdict::of_own_key(owner, now), set: owner.set, key, learned: owner.learned }
-        }
-    }
+        Some(owner) => (Verdict::of_own_key(owner, &recognised, now), owner.set),
+    };
+    let learned = recognised.owner.is_some_and(|owner| owner.learned);
+    Judgement { verdict, set, key: Some(recognised.names), learned, revoked: recognised.revoked }
 }
 
 impl Judgement {
@@ -116,14 +126,24 @@ impl Verdict {
         }
     }
 
-    fn of_own_key(owner: Owner, now: Timestamp) -> Self {
-        match owner.role {
-            Role::Current => Self::Current,
-            Role::Next => Self::Next,
-            Role::Token => Self::Token,
-            Role::Previous { retired, grace_until } => {
-                Self::Outdated(Outdated { retired, grace_until, in_grace: now < grace_until })
+    /// A revoked key is outdated from then on, whatever it was to its set.
+    fn of_own_key(owner: Owner, recognised: &Recognised, now: Timestamp) -> Self {
+        let outdated = |retired, grace_until, barred| {
+            Self::Outdated(Outdated { retired, grace_until, in_grace: now < grace_until, barred })
+        };
+        match (owner.role, recognised.revoked) {
+            (Role::Previous { retired, grace_until }, Some(revoked)) => {
+                outdated(retired, grace_until.min(revoked), Some(Barred::Revoked))
             }
+            (Role::Current | Role::Next | Role::Token, Some(revoked)) => {
+                outdated(Retired { after: Some(revoked), by: revoked }, revoked, Some(Barred::Revoked))
+            }
+            (Role::Previous { retired, grace_until }, None) => {
+                outdated(retired, grace_until, recognised.is_refused.then_some(Barred::Refused))
+            }
+            (Role::Current, None) => Self::Current,
+            (Role::Next, None) => Self::Next,
+            (Role::Token, None) => Self::Token,
         }
     }
 
@@ -151,4 +171,6 @@ pub struct Judgement {
     pub key: Option<Names>,
     /// Whether the verdict rests on what keyward learned, rather than on what it was told.
     pub learned: bool,
+    /// When the key or token that came was revoked, if it was.
+    pub revoked: Option<Timestamp>,
 }

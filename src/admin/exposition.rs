@@ -85,13 +85,13 @@ impl Collector for Sources {
 impl Sources {
     fn encode_exchanges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut sums = BTreeMap::new();
-        for (set, verdict, outcome, count) in self.shards.iter().flat_map(|shard| shard.exchanges()) {
-            *sums.entry((set, verdict, outcome)).or_insert(0) += count;
+        for (set, codes, count) in self.shards.iter().flat_map(|shard| shard.exchanges()) {
+            *sums.entry((set, codes)).or_insert(0) += count;
         }
         let kind = ConstCounter::new(0_u64).metric_type();
         let mut family = encoder.encode_descriptor("exchanges", "Exchanges that ended", None, kind)?;
-        for ((set, verdict, outcome), count) in sums {
-            let labels = [("set", &*self.sets[set]), ("verdict", verdict), ("outcome", outcome)];
+        for ((set, [verdict, action, outcome]), count) in sums {
+            let labels = [("set", &*self.sets[set]), ("verdict", verdict), ("action", action), ("outcome", outcome)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
         Ok(())

@@ -39,7 +39,7 @@ impl Request {
 fn describe(caller: &Caller<'_>) -> String {
     let editor = (caller.origin == Origin::Editor).then_some("yes");
     let invalid = caller.doubts.invalid_tag.then_some("yes");
-    let disagree = caller.doubts.sources_disagree.then_some("yes");
+    let disagree = (caller.doubts.agreement != Agreement::Full).then_some("yes");
     let parts = [
         ("by", Some(caller.attribution.code()).filter(|code| *code != "none")),
         ("inst", caller.instance),

@@ -109,7 +109,7 @@ type Found = (Place, Vec<Source>);
 
 impl Reader<'_> {
     fn read_variable(&mut self, name: &str, value: Option<&str>) {
-        let mut plain = SETTINGS.iter().filter(|setting| matches!(setting.reading, Reading::Value(_)));
+        let mut plain = SETTINGS.iter().filter(|setting| !matches!(setting.reading, Reading::OfSet(_)));
         if let Some(setting) = plain.find(|setting| setting.variables().iter().any(|variable| variable == name)) {
             let given = value.map(|text| Given { place: place(name), value: Value::Text(setting, text.to_owned()) });
             self.read.given.extend(given);
@@ -129,8 +129,8 @@ impl Reader<'_> {
         let (role, sources) = match variable {
             SetVariable::Files(role) => (role, sources(role, text, parse::file_source)),
             SetVariable::Envs(role) => (role, sources(role, text, parse::env_source)),
-            SetVariable::Grace => {
-                let value = Value::OfSet(set, SetValue::Grace(text.to_owned()));
+            SetVariable::Rule(rule) => {
+                let value = Value::OfSet(set, SetValue::Rule(rule, text.to_owned()));
                 return self.read.given.push(Given { place: place(name), value });
             }
         };
@@ -188,7 +188,7 @@ impl Reader<'_> {
     }
 
     fn report_unknown(&mut self, name: &str) {
-        let plain = SETTINGS.iter().filter(|setting| matches!(setting.reading, Reading::Value(_)));
+        let plain = SETTINGS.iter().filter(|setting| !matches!(setting.reading, Reading::OfSet(_)));
         let mut known: Vec<_> = plain.flat_map(known::Setting::variables).collect();
         for set in self.set_names.keys().map(String::as_str).chain(["DEFAULT"]).chain(possible_sets(name)) {
             known.extend(SET_SUFFIXES.iter().map(|(suffix, _)| format!("{SET_VARIABLE_PREFIX}{set}{suffix}")));
@@ -256,7 +256,7 @@ fn key_holders<'a>(environment: &'a Environment, file: &'a [Given]) -> BTreeSet<
     });
     let of_environment = environment.variables.iter().filter_map(|(name, value)| match split_set_variable(name)? {
         (_, SetVariable::Envs(_)) => Some(value.split(',').map(str::trim)),
-        (_, SetVariable::Files(_) | SetVariable::Grace) => None,
+        (_, SetVariable::Files(_) | SetVariable::Rule(_)) => None,
     });
     of_file.chain(of_environment.flatten()).collect()
 }

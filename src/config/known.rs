@@ -4,7 +4,7 @@ use super::Config;
 use super::parse::{self, Unfit};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 21] = [
+pub static SETTINGS: [Setting; 33] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -25,6 +25,34 @@ pub static SETTINGS: [Setting; 21] = [
         sentence: "A PEM file with the only certificates that may vouch for upstream.",
         allowed: PATH_OF_FILE,
         reading: Reading::Value(|config, text| put(&mut config.proxy.upstream_ca, parse::path(text).map(Some))),
+    },
+    Setting {
+        key: "proxy.policy",
+        default: Some("\"observe\""),
+        sentence: "What is done about requests, for every set that has no policy of its own.",
+        allowed: POLICY,
+        reading: Reading::Value(|config, text| put(&mut config.policy, parse::fit(text))),
+    },
+    Setting {
+        key: "proxy.allow_host",
+        default: Some("[]"),
+        sentence: "The hosts that requests may name in `Host`; without any, all.",
+        allowed: "a list of names or addresses, perhaps with a port, such as [\"keyward:8080\", \"10.1.2.3\"]",
+        reading: Reading::List(|config, text| put(&mut config.rules.allow_host, parse::hosts(text))),
+    },
+    Setting {
+        key: "proxy.allow_origin",
+        default: Some("[]"),
+        sentence: "The pages whose browsers an injecting set serves; without any, none.",
+        allowed: "a list of origins, such as [\"https://app.example.com\"]",
+        reading: Reading::List(|config, text| put(&mut config.rules.allow_origin, parse::origins(text))),
+    },
+    Setting {
+        key: "proxy.proxy_protocol_from",
+        default: Some("[]"),
+        sentence: "The load balancers that begin each connection with the PROXY protocol, whose word on addresses counts.",
+        allowed: NETWORKS,
+        reading: Reading::List(|config, text| put(&mut config.proxy.proxy_protocol_from, parse::networks(text))),
     },
     Setting {
         key: "proxy.workers",
@@ -92,6 +120,20 @@ pub static SETTINGS: [Setting; 21] = [
         reading: Reading::Value(|config, text| put(&mut config.proxy.limits.max_connections, parse::count(text))),
     },
     Setting {
+        key: "tls.cert",
+        default: None,
+        sentence: "A PEM file with the certificate that clients are shown, and the ones that vouch for it.",
+        allowed: PATH_OF_FILE,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.tls.cert, parse::path(text).map(Some))),
+    },
+    Setting {
+        key: "tls.key",
+        default: None,
+        sentence: "A PEM file with the private key of that certificate.",
+        allowed: PATH_OF_FILE,
+        reading: Reading::Value(|config, text| put(&mut config.proxy.tls.key, parse::path(text).map(Some))),
+    },
+    Setting {
         key: "keys.<set>.current",
         default: None,
         sentence: "Where the set's current key stands.",
@@ -117,7 +159,49 @@ pub static SETTINGS: [Setting; 21] = [
         default: Some("\"0s\""),
         sentence: "How long a previous key stays good after it was replaced; 0s means not at all.",
         allowed: SPAN,
-        reading: Reading::OfSet(SetField::Grace),
+        reading: Reading::OfSet(SetField::Rule(Rule::Grace)),
+    },
+    Setting {
+        key: "keys.<set>.policy",
+        default: None,
+        sentence: "What is done about the requests of this set.",
+        allowed: POLICY,
+        reading: Reading::OfSet(SetField::Rule(Rule::Policy)),
+    },
+    Setting {
+        key: "keys.<set>.unknown",
+        default: Some("\"refuse\""),
+        sentence: "What enforce and inject do about a well-formed key that no set has.",
+        allowed: "refuse or forward",
+        reading: Reading::OfSet(SetField::Rule(Rule::Unknown)),
+    },
+    Setting {
+        key: "keys.<set>.inject_until",
+        default: None,
+        sentence: "Until when inject admits those who send a previous key.",
+        allowed: MOMENT,
+        reading: Reading::OfSet(SetField::Rule(Rule::InjectUntil)),
+    },
+    Setting {
+        key: "keys.<set>.allow_from",
+        default: Some("[]"),
+        sentence: "The addresses from which inject admits requests without a credential.",
+        allowed: NETWORKS,
+        reading: Reading::OfSet(SetField::Rule(Rule::AllowFrom)),
+    },
+    Setting {
+        key: "keys.<set>.allow_from_is_safe",
+        default: Some("false"),
+        sentence: "Whether no stranger can have an address in allow_from, although the range is wide, loopback or a gateway's.",
+        allowed: "true or false",
+        reading: Reading::OfSet(SetField::Rule(Rule::AllowFromIsSafe)),
+    },
+    Setting {
+        key: "keys.<set>.workflows",
+        default: Some("{}"),
+        sentence: "Workflows that belong to this set, by id, each perhaps with a tighter policy of its own.",
+        allowed: "a table such as { \"<id>\" = { policy = \"enforce\" }, \"<id>\" = {} }",
+        reading: Reading::OfSet(SetField::Workflows),
     },
     Setting {
         key: "log.format",
@@ -187,7 +271,9 @@ impl Setting {
     #[must_use]
     pub fn variables(&self) -> Vec<String> {
         match self.reading {
-            Reading::Value(_) => vec![format!("{VARIABLE_PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())],
+            Reading::Value(_) | Reading::List(_) => {
+                vec![format!("{VARIABLE_PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())]
+            }
             Reading::OfSet(field) => set_variables(field, "<SET>").collect(),
         }
     }
@@ -198,6 +284,8 @@ impl Setting {
 pub(super) enum Reading {
     /// From one text, which goes to its place in the configuration.
     Value(fn(&mut Config, &str) -> Result<(), Unfit>),
+    /// The same from several texts, which commas part.
+    List(fn(&mut Config, &str) -> Result<(), Unfit>),
     /// As part of a key set, of which there may be many.
     OfSet(SetField),
 }
@@ -207,8 +295,41 @@ pub(super) enum Reading {
 pub(super) enum SetField {
     /// The places of its keys in that role.
     Keys(Role),
+    /// One of its rules.
+    Rule(Rule),
+    /// Its workflows.
+    Workflows,
+}
+
+/// A rule of a set, given as a text or a list of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rule {
     /// How long a previous key stays good.
     Grace,
+    /// Its policy.
+    Policy,
+    /// What is done about unknown keys.
+    Unknown,
+    /// Until when previous keys admit.
+    InjectUntil,
+    /// Addresses that are admitted.
+    AllowFrom,
+    /// That they are safe.
+    AllowFromIsSafe,
+}
+
+impl Rule {
+    /// Its name in the set's table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Grace => "grace",
+            Self::Policy => "policy",
+            Self::Unknown => "unknown",
+            Self::InjectUntil => "inject_until",
+            Self::AllowFrom => "allow_from",
+            Self::AllowFromIsSafe => "allow_from_is_safe",
+        }
+    }
 }
 
 impl SetField {
@@ -218,7 +339,8 @@ impl SetField {
             Self::Keys(Role::Current) => "current",
             Self::Keys(Role::Next) => "next",
             Self::Keys(Role::Previous) => "previous",
-            Self::Grace => "grace",
+            Self::Rule(rule) => rule.name(),
+            Self::Workflows => "workflows",
         }
     }
 }
@@ -241,26 +363,26 @@ pub(super) enum SetVariable {
     Files(Role),
     /// Variables with keys in them.
     Envs(Role),
-    /// A span.
-    Grace,
+    /// A rule; a list has commas.
+    Rule(Rule),
 }
 
 impl SetVariable {
     /// What it may be, as it follows "Allowed: ".
-    pub(super) const fn allowed(self) -> &'static str {
+    pub(super) fn allowed(self) -> &'static str {
         match self {
             Self::Files(Role::Current | Role::Next) => PATH_OF_FILE,
             Self::Files(Role::Previous) => "paths of files, with commas between them",
             Self::Envs(Role::Current | Role::Next) => "the name of an environment variable",
             Self::Envs(Role::Previous) => "names of environment variables, with commas between them",
-            Self::Grace => SPAN,
+            Self::Rule(rule) => find(ANY_SET, rule.name()).map_or("", |setting| setting.allowed),
         }
     }
 
     const fn field(self) -> SetField {
         match self {
             Self::Files(role) | Self::Envs(role) => SetField::Keys(role),
-            Self::Grace => SetField::Grace,
+            Self::Rule(rule) => SetField::Rule(rule),
         }
     }
 }
@@ -300,17 +422,22 @@ pub(super) const SET_VARIABLE_PREFIX: &str = "KEYWARD_KEYS_";
 pub(super) const CONFIG_VARIABLE: &str = "KEYWARD_CONFIG";
 
 /// How the variables of a set end, behind `KEYWARD_KEYS_<SET>`.
-pub(super) const SET_SUFFIXES: [(&str, SetVariable); 7] = [
+pub(super) const SET_SUFFIXES: [(&str, SetVariable); 12] = [
     ("_CURRENT_FILE", SetVariable::Files(Role::Current)),
     ("_CURRENT_ENV", SetVariable::Envs(Role::Current)),
     ("_NEXT_FILE", SetVariable::Files(Role::Next)),
     ("_NEXT_ENV", SetVariable::Envs(Role::Next)),
     ("_PREVIOUS_FILES", SetVariable::Files(Role::Previous)),
     ("_PREVIOUS_ENVS", SetVariable::Envs(Role::Previous)),
-    ("_GRACE", SetVariable::Grace),
+    ("_GRACE", SetVariable::Rule(Rule::Grace)),
+    ("_POLICY", SetVariable::Rule(Rule::Policy)),
+    ("_UNKNOWN", SetVariable::Rule(Rule::Unknown)),
+    ("_INJECT_UNTIL", SetVariable::Rule(Rule::InjectUntil)),
+    ("_ALLOW_FROM", SetVariable::Rule(Rule::AllowFrom)),
+    ("_ALLOW_FROM_IS_SAFE", SetVariable::Rule(Rule::AllowFromIsSafe)),
 ];
 
-pub(super) const SPAN: &str = "a span from 0s to 3650d, such as 30s, 24h or 1h30m";
+const SPAN: &str = "a span from 0s to 3650d, such as 30s, 24h or 1h30m";
 
 fn put<T>(place: &mut T, parsed: Result<T, Unfit>) -> Result<(), Unfit> {
     *place = parsed?;
@@ -320,6 +447,9 @@ fn put<T>(place: &mut T, parsed: Result<T, Unfit>) -> Result<(), Unfit> {
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080";
 const PATH_OF_FILE: &str = "the path of a file";
 const TIMEOUT: &str = "a span longer than 0s and up to 3650d, such as 250ms, 30s or 1h30m";
+const POLICY: &str = "observe, enforce or inject";
+const NETWORKS: &str = "a list of addresses and ranges, such as [\"10.1.2.0/24\", \"fd00::7\"]";
+const MOMENT: &str = "a date and time with its offset, such as 2026-12-31T18:00:00Z";
 const SOURCE: &str = "{ file = \"…\" } or { env = \"…\" }";
 const SOURCES: &str = "a list such as [{ file = \"…\" }, { env = \"…\" }]";
 

@@ -1,14 +1,18 @@
 //! Pure. From the text of a value to the value: what comes out of here can no longer be wrong.
 
 use std::borrow::Cow;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::units;
+use crate::clock::Timestamp;
 use crate::keys::source::Source;
+use crate::policy::rules::AllowedHost;
 use crate::proxy::{self, Scheme, Upstream};
 use crate::telemetry::masked::mask_keys;
 
@@ -89,6 +93,61 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Unfit> {
 /// One of a type's own words.
 pub(super) fn fit<T: FromStr>(text: &str) -> Result<T, Unfit> {
     text.parse().map_err(|_| Unfit::NotAllowed)
+}
+
+/// A moment, with its offset from UTC (RFC 3339).
+pub(super) fn moment(text: &str) -> Result<Timestamp, Unfit> {
+    let moment: jiff::Timestamp = fit(text)?;
+    Ok(Timestamp::from_millis(moment.as_millisecond()))
+}
+
+/// Addresses and ranges of them. One with bits behind its length is refused: whoever wrote it meant something else.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Unfit> {
+    each(text, |item| {
+        let network = match item.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => fit::<IpNet>(item)?,
+        };
+        if network.addr() != network.network() {
+            return Err(Unfit::Because("A range begins with its first address: 10.1.2.0/24, not 10.1.2.3/24."));
+        }
+        if let IpAddr::V6(address) = network.addr()
+            && address.to_ipv4_mapped().is_some()
+        {
+            return Err(Unfit::Because("Write IPv4 addresses as such: 10.1.2.3, not ::ffff:10.1.2.3."));
+        }
+        Ok(network)
+    })
+}
+
+/// Hosts, each perhaps with a port.
+pub(super) fn hosts(text: &str) -> Result<Vec<AllowedHost>, Unfit> {
+    each(text, |item| {
+        let (name, port) = split_port(item)?;
+        let host = match host(name)? {
+            address if address.contains(':') => format!("[{address}]").into(),
+            name => name,
+        };
+        Ok(AllowedHost { host, port })
+    })
+}
+
+/// Origins as browsers send them: scheme, host and perhaps a port (RFC 6454, 7).
+pub(super) fn origins(text: &str) -> Result<Vec<Box<str>>, Unfit> {
+    each(text, |item| {
+        let (scheme, rest) = item.split_once("://").ok_or(Unfit::Because("An origin begins with its scheme."))?;
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'*' | b'?' | b'#' | b'@');
+        let is_sound = !scheme.is_empty() && !rest.is_empty() && rest.bytes().all(is_plain);
+        if is_sound { Ok(item.to_ascii_lowercase().into()) } else { Err(Unfit::NotAllowed) }
+    })
+}
+
+/// Each of several texts with commas between them. None at all is an empty list.
+fn each<T>(text: &str, read: impl Fn(&str) -> Result<T, Unfit>) -> Result<Vec<T>, Unfit> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(|item| read(item.trim())).collect()
 }
 
 /// Whether a set may be called so: `[a-z0-9][a-z0-9_-]{0,31}`. A name travels in paths and tags.

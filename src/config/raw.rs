@@ -5,11 +5,12 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::known::{self, Reading, Role, SETTINGS, SetField, Setting};
+use super::known::{self, Reading, Role, Rule, SETTINGS, SetField, Setting};
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
 use super::sets::field_key;
 use crate::keys::source::Source;
+use crate::route::{is_id, is_placeholder};
 
 /// A value that somebody gave, and where.
 #[derive(Clone, Debug)]
@@ -38,8 +39,10 @@ pub(super) enum SetValue {
     Next(Source),
     /// The places of its previous keys.
     Previous(Vec<Source>),
-    /// The text of its grace, not yet parsed.
-    Grace(String),
+    /// The text of a rule, not yet parsed.
+    Rule(Rule, String),
+    /// A workflow that belongs to it, and the text of its policy if it has one of its own.
+    Workflow(Box<str>, Option<String>),
 }
 
 impl SetValue {
@@ -48,7 +51,7 @@ impl SetValue {
         match self {
             Self::Current(source) | Self::Next(source) => std::slice::from_ref(source),
             Self::Previous(sources) => sources,
-            Self::Declared | Self::Grace(_) => &[],
+            Self::Declared | Self::Rule(..) | Self::Workflow(..) => &[],
         }
     }
 }
@@ -99,7 +102,11 @@ impl Reader<'_> {
     }
 
     fn read_text(&mut self, key: &Key<'_>, setting: &'static Setting, value: &DeValue<'_>) {
-        match scalar_text(value) {
+        let text = match setting.reading {
+            Reading::List(_) => list_text(value),
+            Reading::Value(_) | Reading::OfSet(_) => scalar_text(value),
+        };
+        match text {
             Some(text) => self.give(key, Value::Text(setting, text)),
             None => self.report_misfit(key, setting.key, setting.allowed, Unfit::NotAllowed),
         }
@@ -127,8 +134,8 @@ impl Reader<'_> {
                 continue;
             };
             let Reading::OfSet(field) = setting.reading else { continue };
-            match set_value(field, value.get_ref()) {
-                Ok(value) => self.give(key, Value::OfSet(set.into(), value)),
+            match set_values(field, value.get_ref()) {
+                Ok(values) => values.into_iter().for_each(|value| self.give(key, Value::OfSet(set.into(), value))),
                 Err(unfit) => self.report_misfit(key, field_key(set, field), setting.allowed, unfit),
             }
         }
@@ -183,16 +190,32 @@ impl Reader<'_> {
     }
 }
 
-fn set_value(field: SetField, value: &DeValue<'_>) -> Result<SetValue, Unfit> {
-    match field {
-        SetField::Keys(Role::Current) => source(value).map(SetValue::Current),
-        SetField::Keys(Role::Next) => source(value).map(SetValue::Next),
+fn set_values(field: SetField, value: &DeValue<'_>) -> Result<Vec<SetValue>, Unfit> {
+    let value = match field {
+        SetField::Keys(Role::Current) => SetValue::Current(source(value)?),
+        SetField::Keys(Role::Next) => SetValue::Next(source(value)?),
         SetField::Keys(Role::Previous) => {
             let list = value.as_array().ok_or_else(|| no_source(value))?;
-            list.iter().map(|value| source(value.get_ref())).collect::<Result<_, _>>().map(SetValue::Previous)
+            SetValue::Previous(list.iter().map(|value| source(value.get_ref())).collect::<Result<_, _>>()?)
         }
-        SetField::Grace => Ok(SetValue::Grace(scalar_text(value).ok_or(Unfit::NotAllowed)?)),
+        SetField::Rule(rule @ Rule::AllowFrom) => SetValue::Rule(rule, list_text(value).ok_or(Unfit::NotAllowed)?),
+        SetField::Rule(rule) => SetValue::Rule(rule, scalar_text(value).ok_or(Unfit::NotAllowed)?),
+        SetField::Workflows => return value.as_table().ok_or(Unfit::NotAllowed)?.iter().map(workflow).collect(),
+    };
+    Ok(vec![value])
+}
+
+fn workflow((id, value): (&Key<'_>, &Spanned<DeValue<'_>>)) -> Result<SetValue, Unfit> {
+    let id = id.get_ref().as_ref();
+    if !is_id(id) || is_placeholder(id) {
+        return Err(Unfit::Because("One of the names in it is no workflow's id."));
     }
+    let table = value.get_ref().as_table().ok_or(Unfit::NotAllowed)?;
+    if table.keys().any(|key| key.get_ref() != "policy") {
+        return Err(Unfit::Because("A workflow has a `policy` here, and nothing else."));
+    }
+    let policy = table.values().next().map(|policy| scalar_text(policy.get_ref()).ok_or(Unfit::NotAllowed));
+    Ok(SetValue::Workflow(id.into(), policy.transpose()?))
 }
 
 /// The place of a key. No sentence quotes the value: it may be the key itself.
@@ -231,6 +254,15 @@ fn scalar_text(value: &DeValue<'_>) -> Option<String> {
         DeValue::Datetime(moment) => Some(moment.to_string()),
         DeValue::Array(_) | DeValue::Table(_) => None,
     }
+}
+
+/// The texts of a list with commas between them; a single text is a list of one.
+fn list_text(value: &DeValue<'_>) -> Option<String> {
+    let Some(list) = value.as_array() else {
+        return scalar_text(value);
+    };
+    let texts: Option<Vec<_>> = list.iter().map(|value| scalar_text(value.get_ref())).collect();
+    texts.map(|texts| texts.join(","))
 }
 
 /// Whether it is what a set has, by its name.

@@ -1,14 +1,19 @@
-//! Pure. The key sets, put together from all that was given of them.
+//! Pure. The key sets and their rules, put together from all that was given of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::known::{self, Role, SetField};
-use super::parse;
+use ipnet::IpNet;
+
+use super::known::{self, Role, Rule, SetField};
+use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems};
 use super::raw::SetValue;
+use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::keys::{SetSettings, Settings};
+use crate::policy::Policy;
+use crate::policy::rules::{SetRules, Unknown};
 
 /// What is known of each set, by name.
 #[derive(Debug, Default)]
@@ -21,6 +26,12 @@ struct Draft {
     next: Option<(Place, Source)>,
     previous: Option<(Place, Vec<Source>)>,
     grace: Duration,
+    policy: Option<(Place, Policy)>,
+    unknown: Unknown,
+    inject_until: Option<Timestamp>,
+    allow_from: Option<(Place, Vec<IpNet>)>,
+    allow_from_is_safe: bool,
+    workflows: BTreeMap<Box<str>, (Place, Option<Policy>)>,
 }
 
 impl Sets {
@@ -32,50 +43,170 @@ impl Sets {
             SetValue::Current(source) => draft.current = Some(source),
             SetValue::Next(source) => draft.next = Some((place, source)),
             SetValue::Previous(sources) => draft.previous = (!sources.is_empty()).then_some((place, sources)),
-            SetValue::Grace(text) => match parse::span(&text) {
-                Ok(grace) => draft.grace = grace,
-                Err(unfit) => {
-                    problems.push(Problem::misfit(place, field_key(name, SetField::Grace), unfit, known::SPAN));
+            SetValue::Rule(rule, text) => {
+                if let Err(unfit) = draft.apply_rule(rule, &text, &place) {
+                    problems.push(misfit(place, name, SetField::Rule(rule), unfit));
                 }
+            }
+            SetValue::Workflow(id, text) => match text.as_deref().map(parse::fit).transpose() {
+                Ok(policy) => drop(draft.workflows.insert(id, (place, policy))),
+                Err(unfit) => problems.push(misfit(place, name, SetField::Workflows, unfit)),
             },
         }
     }
 
-    /// Finds fields that a set without a current key cannot have: it learns, and is told nothing.
-    pub(super) fn check(&self, problems: &mut Problems) {
-        for (name, draft) in self.0.iter().filter(|(_, draft)| draft.current.is_none()) {
-            let current = field_key(name, SetField::Keys(Role::Current));
-            if problems.iter().any(|problem| problem.key == current) {
-                continue;
-            }
-            let next = draft.next.iter().map(|(place, _)| (place, Role::Next));
-            let previous = draft.previous.iter().map(|(place, _)| (place, Role::Previous));
-            for (place, role) in next.chain(previous) {
-                let key = field_key(name, SetField::Keys(role));
-                let text =
-                    format!("A set without a current key learns its keys: set {current} too, or leave this out.");
-                problems.push(Problem::new(place.clone(), key, text));
-            }
+    /// Finds what does not go together.
+    pub(super) fn check(&self, policy: Policy, has_fallback: bool, problems: &mut Problems) {
+        if !self.0.contains_key(DEFAULT_SET) && !has_fallback && policy != Policy::Observe {
+            problems.push(without_current(Place::Nowhere, DEFAULT_SET, policy));
         }
+        for (name, draft) in &self.0 {
+            draft.check_keys(name, policy, problems);
+            draft.check_allow_from(name, problems);
+            draft.check_workflows(name, policy, problems);
+        }
+        self.check_shared_workflows(problems);
     }
 
-    /// All sets, `default` first. Where nobody said anything of `default`, it has the key that `fallback` names.
-    pub(super) fn into_settings(mut self, fallback: Option<Source>) -> Settings {
+    /// All sets with their rules, `default` first. Where nobody said anything of `default`, it has the key that
+    /// `fallback` names; where nobody said what a set's policy is, it is `policy`.
+    pub(super) fn into_settings(mut self, fallback: Option<Source>, policy: Policy) -> (Settings, Vec<SetRules>) {
         let default = self.0.remove(DEFAULT_SET).unwrap_or(Draft { current: fallback, ..Draft::default() });
-        let others = self.0.into_iter().map(|(name, draft)| draft.into_settings(name));
-        Settings { sets: std::iter::once(default.into_settings(DEFAULT_SET.into())).chain(others).collect() }
+        let all = std::iter::once((DEFAULT_SET.into(), default)).chain(self.0);
+        let (sets, rules) = all.map(|(name, draft)| draft.into_settings(name, policy)).unzip();
+        (Settings { sets }, rules)
+    }
+
+    /// A workflow belongs to one set.
+    fn check_shared_workflows(&self, problems: &mut Problems) {
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, draft) in &self.0 {
+            for (id, (place, _)) in &draft.workflows {
+                let Some(owner) = owners.insert(id, name) else { continue };
+                let text = format!("Workflow {id} belongs to set {owner} already: name it in one set alone.");
+                problems.push(Problem::new(place.clone(), field_key(name, SetField::Workflows), text));
+            }
+        }
     }
 }
 
 impl Draft {
-    fn into_settings(self, name: Box<str>) -> SetSettings {
-        SetSettings {
+    fn apply_rule(&mut self, rule: Rule, text: &str, place: &Place) -> Result<(), Unfit> {
+        match rule {
+            Rule::Grace => self.grace = parse::span(text)?,
+            Rule::Policy => self.policy = Some((place.clone(), parse::fit(text)?)),
+            Rule::Unknown => self.unknown = parse::fit(text)?,
+            Rule::InjectUntil => self.inject_until = Some(parse::moment(text)?),
+            Rule::AllowFrom => {
+                let networks = parse::networks(text)?;
+                self.allow_from = (!networks.is_empty()).then(|| (place.clone(), networks));
+            }
+            Rule::AllowFromIsSafe => self.allow_from_is_safe = parse::fit(text)?,
+        }
+        Ok(())
+    }
+
+    /// A set without a current key learns: it is told nothing, and can do nothing but observe.
+    fn check_keys(&self, name: &str, policy: Policy, problems: &mut Problems) {
+        let current = field_key(name, SetField::Keys(Role::Current));
+        if self.current.is_some() || problems.iter().any(|problem| problem.key == current) {
+            return;
+        }
+        let next = self.next.iter().map(|(place, _)| (place, Role::Next));
+        let previous = self.previous.iter().map(|(place, _)| (place, Role::Previous));
+        for (place, role) in next.chain(previous) {
+            let key = field_key(name, SetField::Keys(role));
+            let text = format!("A set without a current key learns its keys: set {current} too, or leave this out.");
+            problems.push(Problem::new(place.clone(), key, text));
+        }
+        let policy = self.policy.as_ref().map_or(policy, |(_, policy)| *policy);
+        if policy != Policy::Observe {
+            let place = self.policy.as_ref().map_or(Place::Nowhere, |(place, _)| place.clone());
+            problems.push(without_current(place, name, policy));
+        }
+    }
+
+    /// What a stranger may be in has to be called safe by somebody who knows better.
+    fn check_allow_from(&self, name: &str, problems: &mut Problems) {
+        let Some((place, networks)) = self.allow_from.as_ref().filter(|_| !self.allow_from_is_safe) else { return };
+        for network in networks {
+            let what = if network.addr().is_loopback() || network.contains(&loopback_like(network)) {
+                "holds loopback addresses: whatever is forwarded from outside (a published port, a tunnel) comes from there"
+            } else if network.prefix_len() < narrowest(network) {
+                "is wide: there may be strangers in it"
+            } else {
+                continue;
+            };
+            let safe = field_key(name, SetField::Rule(Rule::AllowFromIsSafe));
+            let text = format!("{network} {what}. Name the very addresses, or set {safe} = true.");
+            let key = field_key(name, SetField::Rule(Rule::AllowFrom));
+            problems.push(Problem::new(place.clone(), key, text));
+        }
+    }
+
+    /// Exceptions tighten.
+    fn check_workflows(&self, name: &str, policy: Policy, problems: &mut Problems) {
+        let policy = self.policy.as_ref().map_or(policy, |(_, policy)| *policy);
+        for (id, (place, exception)) in &self.workflows {
+            let Some(exception) = exception.filter(|exception| !policy.may_tighten_to(*exception)) else { continue };
+            let text = format!(
+                "Workflow {id} would have {}, which is not tighter than its set's {}: anybody can claim to be that \
+                 workflow, so only enforce may stand here.",
+                exception.name(),
+                policy.name()
+            );
+            problems.push(Problem::new(place.clone(), field_key(name, SetField::Workflows), text));
+        }
+    }
+
+    fn into_settings(self, name: Box<str>, policy: Policy) -> (SetSettings, SetRules) {
+        let policy = self.policy.map_or(policy, |(_, policy)| policy);
+        let set = SetSettings {
             name,
             current: self.current,
             next: self.next.map(|(_, source)| source),
             previous: self.previous.map_or_else(Vec::new, |(_, sources)| sources),
             grace: self.grace,
-        }
+        };
+        let rules = SetRules {
+            policy,
+            unknown: self.unknown,
+            inject_until: self.inject_until,
+            allow_from: self.allow_from.map_or_else(Vec::new, |(_, networks)| networks),
+            allow_from_is_safe: self.allow_from_is_safe,
+            workflows: self.workflows.into_iter().map(|(id, (_, own))| (id, own.unwrap_or(policy))).collect(),
+        };
+        (set, rules)
+    }
+}
+
+fn misfit(place: Place, set: &str, field: SetField, unfit: Unfit) -> Problem {
+    let allowed = known::find(known::ANY_SET, field.name()).map_or("", |setting| setting.allowed);
+    Problem::misfit(place, field_key(set, field), unfit, allowed)
+}
+
+fn without_current(place: Place, set: &str, policy: Policy) -> Problem {
+    let current = field_key(set, SetField::Keys(Role::Current));
+    let text = format!(
+        "Set {set} has no declared current key, so it learns and can only observe, but its policy is {}: set {current}.",
+        policy.name()
+    );
+    Problem::new(place, field_key(set, SetField::Rule(Rule::Policy)), text)
+}
+
+/// A loopback address of the network's family.
+fn loopback_like(network: &IpNet) -> std::net::IpAddr {
+    match network {
+        IpNet::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpNet::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// The length of the widest range that may hold no strangers: one network of a container host, or one host's /64.
+fn narrowest(network: &IpNet) -> u8 {
+    match network {
+        IpNet::V4(_) => 24,
+        IpNet::V6(_) => 64,
     }
 }
 

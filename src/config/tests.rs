@@ -22,7 +22,7 @@ fn with_nothing_set_keyward_observes_openai_and_learns() {
 #[test]
 fn the_defaults_in_the_table_are_those_of_the_code() {
     let defaults = load("", &environment());
-    for setting in SETTINGS.iter().filter(|setting| matches!(setting.reading, Reading::Value(_))) {
+    for setting in SETTINGS.iter().filter(|setting| !matches!(setting.reading, Reading::OfSet(_))) {
         let Some(default) = setting.default else { continue };
         let set = load(&format!("{} = {default}", setting.key), &environment());
         assert_eq!(set, defaults, "{}", setting.key);
@@ -448,11 +448,11 @@ fn a_name_in_no_table_is_told_with_what_there_is() {
         let told: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
         assert_eq!(told, [expected]);
     }
-    check("x = 1", "x: There is no such setting; known here: proxy, keys, log, admin, state.");
+    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, log, admin, state.");
     check("proxy = 1", "proxy: This is a table: it begins with [proxy].");
     check("[[log]]", "log: This is a table: it begins with [log].");
     check("keys = 'sk-canary'", "keys: This is a table: it begins with [keys].");
-    check("['keys.<set>']", "keys.<set>: There is no such setting; known here: proxy, keys, log, admin, state.");
+    check("['keys.<set>']", "keys.<set>: There is no such setting; known here: proxy, tls, keys, log, admin, state.");
     check("[proxy]\nsk-canary = 1\n", &format!("proxy.…: {}", unknown_in("proxy")));
     check("[keys.default]\nsk-canary = 1\n", &format!("keys.default.…: {}", unknown_in("keys.<set>")));
 }

@@ -18,6 +18,12 @@ impl Fingerprint {
         format!("{:032x}", u128::from_be_bytes(self.0))
     }
 
+    /// Whether it begins with those hex digits.
+    #[must_use]
+    pub fn begins_with(self, digits: &str) -> bool {
+        self.to_hex().starts_with(&digits.to_ascii_lowercase())
+    }
+
     /// The eight hex digits that people see, as ASCII.
     #[must_use]
     pub fn short(self) -> [u8; 8] {
@@ -180,6 +186,13 @@ impl Hint {
         let (_, last) = value.split_last_chunk::<4>()?;
         let tells_little = value.len() >= 20 && last.iter().all(u8::is_ascii_graphic);
         tells_little.then_some(Self { kind: KeyKind::of(value), last: *last })
+    }
+
+    /// From what was stored of it; nothing where that cannot be a hint.
+    #[must_use]
+    pub fn of_token(last: &str) -> Option<Self> {
+        let last: [u8; 4] = last.as_bytes().try_into().ok()?;
+        last.iter().all(u8::is_ascii_graphic).then_some(Self { kind: KeyKind::Token, last })
     }
 
     /// The four last characters, all visible ASCII.

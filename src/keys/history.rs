@@ -25,6 +25,17 @@ pub struct SetHistory {
     pub previous: Vec<Previous>,
     /// What a set without a declared current key has learned.
     pub learned: Learned,
+    /// Keys of the set that upstream refused as invalid when it saw them last, the latest at the end.
+    pub refused: Vec<Refused>,
+}
+
+/// A key that upstream refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The key.
+    pub key: Fingerprint,
+    /// When that was seen.
+    pub at: Timestamp,
 }
 
 /// A key that was current when keyward looked last.
@@ -66,6 +77,19 @@ impl SetHistory {
         }
         let surplus = self.previous.len().saturating_sub(PREVIOUS_PER_SET);
         self.previous.drain(..surplus);
+    }
+
+    /// Notes that upstream refused one of the set's keys, or took it again. Says whether that is news.
+    pub fn hear(&mut self, key: Fingerprint, is_refused: bool, now: Timestamp) -> bool {
+        let known = self.refused.iter().position(|refused| refused.key == key);
+        match (known, is_refused) {
+            (Some(position), false) => drop(self.refused.remove(position)),
+            (None, true) => self.refused.push(Refused { key, at: now }),
+            (Some(_), true) | (None, false) => return false,
+        }
+        let surplus = self.refused.len().saturating_sub(PREVIOUS_PER_SET);
+        self.refused.drain(..surplus);
+        true
     }
 
     /// Notes that the current key is still the same.

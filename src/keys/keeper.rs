@@ -1,11 +1,13 @@
 //! Keeps the key ring: makes it from the sources and the history, and makes the next one when a source holds another key
 //! or a set has learned.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::access::{Access, Token};
 use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::history::{History, SetHistory};
 use super::secret::Secret;
@@ -30,6 +32,8 @@ struct Memory {
     history: History,
     /// What the sources gave when they were read last, for each set.
     declared: Vec<Declared>,
+    /// Tokens and revoked keys, as they were read last.
+    access: Access,
 }
 
 /// What the sources hold, compared with what they held before.
@@ -58,6 +62,12 @@ pub enum Trouble {
         /// Why it did not.
         source: SourceError,
     },
+    /// Tokens and revoked keys are not known, so that tokens admit nobody, and revoked keys might.
+    #[error("tokens and revoked keys are not known")]
+    Access {
+        /// Why not.
+        source: StateError,
+    },
     /// The state folder cannot be used.
     #[error("the state cannot be used, so rotations are forgotten at the next start")]
     State {
@@ -77,11 +87,20 @@ impl Keeper {
         let mut troubles = Vec::new();
         let (mut folder, fingerprint_key) = match open_folder(state) {
             Ok((folder, key)) => (Some(folder), key),
+            // Without the key that its fingerprints were made with, nothing in that file is known.
+            Err(source) if state::access_path(&state.dir).exists() => {
+                troubles.push(Trouble::Access { source });
+                (None, state::passing_fingerprint_key()?)
+            }
             Err(error) => {
                 troubles.push(error.into());
                 (None, state::passing_fingerprint_key()?)
             }
         };
+        let access = folder.as_ref().map_or(Ok(Access::default()), StateFolder::access).unwrap_or_else(|source| {
+            troubles.push(Trouble::Access { source });
+            Access::default()
+        });
         // A damaged history is left as it is, for whoever can mend it: nothing is written over it.
         let mut history =
             folder.as_ref().map_or(Ok(History::default()), StateFolder::history).unwrap_or_else(|error| {
@@ -92,11 +111,11 @@ impl Keeper {
         let empty = empty_ring(settings, fingerprint_key);
         let keys = read_keys(settings, &mut troubles);
         let declared = keys.iter().map(|keys| keys.declared(&empty)).collect();
-        let ring = make_ring(settings, keys, empty, &mut history, clock.now());
+        let ring = access.put_into(make_ring(settings, keys, empty, &mut history, clock.now()));
         let keeper = Self {
             ring: ArcSwap::from_pointee(ring),
             settings: settings.clone(),
-            memory: Mutex::new(Memory { history, declared }),
+            memory: Mutex::new(Memory { history, declared, access }),
             changed: AtomicBool::new(true),
             folder,
             clock,
@@ -114,6 +133,8 @@ impl Keeper {
     pub fn reload(&self) -> Reload {
         let mut troubles = Vec::new();
         let keys = read_keys(&self.settings, &mut troubles);
+        let access = self.folder.as_ref().map_or(Ok(Access::default()), StateFolder::access);
+        let access = access.map_err(|source| troubles.push(Trouble::Access { source })).unwrap_or_default();
         if !troubles.is_empty() {
             return Reload::Failed(troubles);
         }
@@ -121,15 +142,18 @@ impl Keeper {
         let now = self.clock.now();
         let empty = self.ring().without_keys();
         let declared: Vec<_> = keys.iter().map(|keys| keys.declared(&empty)).collect();
-        if memory.declared == declared {
+        if memory.declared == declared && memory.access == access {
             memory.history.sets.values_mut().for_each(|set| set.look_again(now));
             return Reload::Unchanged;
         }
         // The lock is held until the new ring is in place, so that no two changes overtake each other.
-        self.ring.store(Arc::new(make_ring(&self.settings, keys, empty, &mut memory.history, now)));
+        let ring = access.put_into(make_ring(&self.settings, keys, empty, &mut memory.history, now));
+        self.ring.store(Arc::new(ring));
         self.changed.store(true, Ordering::Release);
-        let changes = self.describe_changes(&memory.declared, &declared);
+        let mut changes = self.describe_changes(&memory.declared, &declared);
+        changes.extend(describe_access(&memory.access, &access));
         memory.declared = declared;
+        memory.access = access;
         Reload::Changed(changes)
     }
 
@@ -149,6 +173,32 @@ impl Keeper {
     pub fn refuse(&self, set: SetIndex, key: Fingerprint) {
         let now = self.clock.now();
         self.learn(set, |history| history.learned.refuse(key, now));
+    }
+
+    /// Upstream refused one of a set's own keys as invalid, or took it.
+    pub fn hear(&self, set: SetIndex, key: Fingerprint, is_refused: bool) {
+        if self.ring().is_refused(key) == is_refused {
+            return;
+        }
+        let mut memory = self.memory();
+        let ring = self.ring.load_full();
+        let history = memory.history.sets.entry(ring.set(set).name.to_string()).or_default();
+        if history.hear(key, is_refused, self.clock.now()) {
+            // Under the lock, as in `reload`.
+            self.ring.store(Arc::new(ring.with_refusal(key, is_refused)));
+            self.changed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Every file that a ring is made from: whoever wants to know of a change has to look at these.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let sources = self.settings.sets.iter().flat_map(SetSettings::sources);
+        let files = sources.filter_map(|source| match source {
+            Source::File(path) => Some(path.clone()),
+            Source::Env(_) => None,
+        });
+        files.chain(self.folder.iter().map(StateFolder::access_path)).collect()
     }
 
     /// Notes that the current keys are still the same, and writes the history if it changed or `look_again` says so.
@@ -194,6 +244,17 @@ impl Keeper {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A line for each token and key that was made or revoked.
+fn describe_access(before: &Access, now: &Access) -> Vec<String> {
+    let is_news = |token: &&Token| !before.tokens.contains(token);
+    let tokens = now.tokens.iter().filter(is_news).map(|token| {
+        let done = if token.revoked.is_some() { "was revoked" } else { "was made" };
+        format!("token {} of set `{}` {done}", Names { fingerprint: token.fingerprint, hint: token.hint }, token.set)
+    });
+    let keys = now.revoked_keys.iter().filter(|key| !before.revoked_keys.contains(key));
+    tokens.chain(keys.map(|key| format!("key {} was revoked", key.fingerprint))).collect()
 }
 
 fn open_folder(settings: &state::Settings) -> Result<(StateFolder, FingerprintKey), StateError> {
@@ -290,6 +351,9 @@ impl Keys {
                 Role::Previous { retired: Retired { after: None, by: now }, grace_until: now.after(set.grace) };
             ring = ring.with_key(secret, index, remembered.map_or(unheard, |(_, role)| role));
         }
+        for refused in &memory.refused {
+            ring = ring.with_refused(refused.key);
+        }
         for (key, role) in memory.previous_roles(set.grace) {
             ring = ring.with_remembered(key, Owner { set: index, role, learned: false });
         }
@@ -315,7 +379,7 @@ mod tests {
             Self { folder: tempfile::tempdir().expect("a folder"), now: Arc::new(AtomicI64::new(1_000)) }
         }
 
-        fn path(&self, name: &str) -> std::path::PathBuf {
+        fn path(&self, name: &str) -> PathBuf {
             self.folder.path().join(name)
         }
 

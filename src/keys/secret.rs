@@ -11,6 +11,11 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
+    /// Of bytes that are visible ASCII already.
+    pub(super) fn from_visible(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(Box::from(bytes)))
+    }
+
     /// The bytes themselves.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

@@ -1,10 +1,14 @@
 //! Pure. Key sets and the key ring: one immutable snapshot of every key that keyward knows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use zeroize::Zeroizing;
 
 use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use super::secret::Secret;
@@ -93,6 +97,32 @@ pub struct Owner {
     pub learned: bool,
 }
 
+/// A set's current key as it goes upstream: the value of `Authorization`. Shows nothing, and is wiped when the last copy
+/// of it is dropped.
+#[derive(Clone)]
+pub struct Bearer {
+    /// `Bearer <key>`, marked sensitive.
+    pub value: HeaderValue,
+    /// The key's public names.
+    pub names: Names,
+}
+
+impl Bearer {
+    /// Of a key. A key is visible ASCII, so that it is always fit for a header.
+    fn new(secret: &Secret, names: Names) -> Option<Self> {
+        let text = Zeroizing::new([b"Bearer ", secret.expose()].concat());
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
+        value.set_sensitive(true);
+        Some(Self { value, names })
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bearer").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
 /// A set's own facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySet {
@@ -110,8 +140,14 @@ pub struct KeyRing {
     sets: Vec<KeySet>,
     /// Sorted by the fast hash of the value; keys of one hash stand in the order of their roles.
     known: Vec<(u64, Arc<KnownKey>)>,
-    /// Keys of which only the fingerprint is known: replaced while keyward was down, or learned.
+    /// Keys of which only the fingerprint is known: replaced while keyward was down, learned, or tokens.
     remembered: HashMap<Fingerprint, Vec<Owner>>,
+    /// The current key of each set, ready to be put in.
+    bearers: Vec<Option<Bearer>>,
+    /// Keys and tokens that somebody revoked, and when: none of them is good for anything.
+    revoked: HashMap<Fingerprint, Timestamp>,
+    /// Keys of a set that upstream refused as invalid when it saw them last.
+    refused: HashSet<Fingerprint>,
     fast_hash: RandomState,
     fingerprint_key: Arc<FingerprintKey>,
 }
@@ -123,6 +159,10 @@ pub struct Recognised {
     pub names: Names,
     /// Whose it is, if anybody's: the preferred set's where several have it.
     pub owner: Option<Owner>,
+    /// When somebody revoked it, if somebody did.
+    pub revoked: Option<Timestamp>,
+    /// Whether upstream refused it when it saw it last.
+    pub is_refused: bool,
 }
 
 impl KeyRing {
@@ -131,9 +171,12 @@ impl KeyRing {
     pub fn new(sets: Vec<KeySet>, fingerprint_key: Arc<FingerprintKey>) -> Self {
         Self {
             generation: 0,
+            bearers: vec![None; sets.len()],
             sets,
             known: Vec::new(),
             remembered: HashMap::new(),
+            revoked: HashMap::new(),
+            refused: HashSet::new(),
             fast_hash: RandomState::new(),
             fingerprint_key,
         }
@@ -143,6 +186,9 @@ impl KeyRing {
     #[must_use]
     pub fn with_key(mut self, secret: Secret, set: SetIndex, role: Role) -> Self {
         let names = self.names(secret.expose());
+        if role == Role::Current {
+            self.bearers[set.position()] = Bearer::new(&secret, names);
+        }
         let hash = self.fast_hash.hash_one(secret.expose());
         let key = KnownKey { secret, names, owner: Owner { set, role, learned: false } };
         let position = self.known.partition_point(|(other, _)| *other <= hash);
@@ -154,6 +200,20 @@ impl KeyRing {
     #[must_use]
     pub fn with_remembered(mut self, fingerprint: Fingerprint, owner: Owner) -> Self {
         self.remembered.entry(fingerprint).or_default().push(owner);
+        self
+    }
+
+    /// With a key or token that somebody revoked, whoever has it.
+    #[must_use]
+    pub fn with_revoked(mut self, fingerprint: Fingerprint, at: Timestamp) -> Self {
+        self.revoked.insert(fingerprint, at);
+        self
+    }
+
+    /// With a key that upstream refused.
+    #[must_use]
+    pub fn with_refused(mut self, fingerprint: Fingerprint) -> Self {
+        self.refused.insert(fingerprint);
         self
     }
 
@@ -175,11 +235,30 @@ impl KeyRing {
             remembered.entry(fingerprint).or_default().push(Owner { set, role, learned: true });
         }
         remembered.retain(|_, owners| !owners.is_empty());
+        Self { remembered, ..self.next_generation() }
+    }
+
+    /// The next generation, in which upstream refuses `fingerprint`, or takes it.
+    #[must_use]
+    pub fn with_refusal(&self, fingerprint: Fingerprint, is_refused: bool) -> Self {
+        let mut next = self.next_generation();
+        if is_refused {
+            next.refused.insert(fingerprint);
+        } else {
+            next.refused.remove(&fingerprint);
+        }
+        next
+    }
+
+    fn next_generation(&self) -> Self {
         Self {
             generation: self.generation + 1,
             sets: self.sets.clone(),
             known: self.known.clone(),
-            remembered,
+            remembered: self.remembered.clone(),
+            bearers: self.bearers.clone(),
+            revoked: self.revoked.clone(),
+            refused: self.refused.clone(),
             fast_hash: self.fast_hash.clone(),
             fingerprint_key: Arc::clone(&self.fingerprint_key),
         }
@@ -218,8 +297,19 @@ impl KeyRing {
     /// The public names of a set's current key, if its value is known.
     #[must_use]
     pub fn current(&self, set: SetIndex) -> Option<Names> {
-        let is_current = |key: &KnownKey| key.owner.set == set && key.owner.role == Role::Current;
-        self.known.iter().find(|(_, key)| is_current(key)).map(|(_, key)| key.names)
+        self.bearer(set).map(|bearer| bearer.names)
+    }
+
+    /// A set's current key as it goes upstream, if its value is known.
+    #[must_use]
+    pub fn bearer(&self, set: SetIndex) -> Option<&Bearer> {
+        self.bearers[set.position()].as_ref()
+    }
+
+    /// Whether upstream refused that key when it saw it last.
+    #[must_use]
+    pub fn is_refused(&self, fingerprint: Fingerprint) -> bool {
+        !self.refused.is_empty() && self.refused.contains(&fingerprint)
     }
 
     /// The public names of a value.
@@ -238,13 +328,18 @@ impl KeyRing {
         if let Some(key) = key
             && (prefers(&key.owner) || self.remembered.is_empty())
         {
-            return Recognised { names: key.names, owner: Some(key.owner) };
+            return self.recognised(key.names, Some(key.owner));
         }
         let names = key.map_or_else(|| self.names(value), |key| key.names);
         let remembered = self.remembered.get(&names.fingerprint).map_or(&[][..], Vec::as_slice);
         let owner = remembered.iter().find(|owner| prefers(owner)).copied();
         let owner = owner.or(key.map(|key| key.owner)).or_else(|| remembered.first().copied());
-        Recognised { names, owner }
+        self.recognised(names, owner)
+    }
+
+    fn recognised(&self, names: Names, owner: Option<Owner>) -> Recognised {
+        let revoked = if self.revoked.is_empty() { None } else { self.revoked.get(&names.fingerprint).copied() };
+        Recognised { names, owner, revoked, is_refused: self.is_refused(names.fingerprint) }
     }
 
     fn known_as<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a KnownKey> {

@@ -1,5 +1,5 @@
-//! The state folder: the fingerprint key (mode 0600) and the history of each set's fingerprints. Holds no secret of
-//! OpenAI's.
+//! The state folder: the fingerprint key (mode 0600), the history of each set's fingerprints, and what people decided on
+//! the command line. Holds no secret of OpenAI's, and no token.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,8 +10,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::fingerprint::{Fingerprint, FingerprintKey};
-use super::history::{History, LastCurrent, Previous, SetHistory};
+use super::access::{Access, RevokedKey, Token};
+use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
+use super::history::{History, LastCurrent, Previous, Refused, SetHistory};
 use super::learned::{Learned, LearnedKey, Standing};
 use super::set::Retired;
 use crate::clock::Timestamp;
@@ -48,9 +49,9 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
-    /// The history is not what keyward wrote.
+    /// A file is not what keyward wrote.
     #[error("{} is damaged", path.display())]
-    History {
+    Damaged {
         /// The file.
         path: PathBuf,
         /// What the parser says; positions, no content.
@@ -89,30 +90,64 @@ impl StateFolder {
 
     /// The history; empty where there is none yet.
     pub fn history(&self) -> Result<History, StateError> {
-        let path = self.history_path();
-        match fs::read(&path) {
-            Ok(text) => {
-                let stored: Stored =
-                    serde_json::from_slice(&text).map_err(|source| StateError::History { path, source })?;
-                Ok(stored.into())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
-            Err(error) => Err(io_error(&path, "read")(error)),
-        }
+        Ok(read_json::<Stored>(&self.history_path())?.map_or_else(History::default, History::from))
     }
 
     /// Writes the history whole or not at all.
     pub fn save(&self, history: &History) -> Result<(), StateError> {
-        let path = self.history_path();
-        let draft = self.dir.join("history.json.new");
-        let text = serde_json::to_vec_pretty(&Stored::from(history))
-            .map_err(|source| StateError::History { path: path.clone(), source })?;
-        write_private(&draft, &text).and_then(|()| fs::rename(&draft, &path)).map_err(io_error(&path, "written"))
+        write_json(&self.history_path(), &Stored::from(history))
+    }
+
+    /// Tokens and revoked keys; none where nobody made or revoked any.
+    pub fn access(&self) -> Result<Access, StateError> {
+        Ok(read_json::<StoredAccess>(&self.access_path())?.map_or_else(Access::default, Access::from))
+    }
+
+    /// Changes tokens and revoked keys, whole or not at all. Two changes at once wait for each other.
+    pub fn change_access<T>(&self, change: impl FnOnce(&mut Access) -> T) -> Result<T, StateError> {
+        let path = self.access_path();
+        let lock = self.dir.join("access.lock");
+        let locked = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
+        let locked = locked.map_err(io_error(&lock, "made"))?;
+        locked.lock().map_err(io_error(&lock, "locked"))?;
+        let mut access = self.access()?;
+        let done = change(&mut access);
+        write_json(&path, &StoredAccess::from(&access))?;
+        Ok(done)
+    }
+
+    /// Where tokens and revoked keys are kept.
+    #[must_use]
+    pub fn access_path(&self) -> PathBuf {
+        access_path(&self.dir)
     }
 
     fn history_path(&self) -> PathBuf {
         self.dir.join("history.json")
     }
+}
+
+/// Where tokens and revoked keys are kept below a state folder, whether it can be opened or not.
+#[must_use]
+pub fn access_path(dir: &Path) -> PathBuf {
+    dir.join("access.json")
+}
+
+/// Nothing where there is no such file.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    match fs::read(path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map(Some).map_err(|source| StateError::Damaged { path: path.into(), source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(path, "read")(error)),
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
+    let draft = path.with_extension("json.new");
+    let text = serde_json::to_vec_pretty(value).map_err(|source| StateError::Damaged { path: path.into(), source })?;
+    write_private(&draft, &text).and_then(|()| fs::rename(&draft, path)).map_err(io_error(path, "written"))
 }
 
 /// A fingerprint key that lives as long as the process: for when the folder cannot be used.
@@ -146,7 +181,7 @@ fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Stat
     move |source| StateError::Io { path: path.into(), action, source }
 }
 
-// === The file's shape ===
+// === The files' shapes ===
 
 /// `history.json`: times in milliseconds since the Unix epoch, fingerprints as 32 hex digits.
 #[derive(Deserialize, Serialize)]
@@ -167,6 +202,35 @@ struct StoredSet {
     current: Option<StoredCurrent>,
     previous: Vec<StoredPrevious>,
     learned: Vec<StoredLearned>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<StoredRefused>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredRefused {
+    key: Hex,
+    at: i64,
+}
+
+/// `access.json`: times and fingerprints as in `history.json`.
+#[derive(Deserialize, Serialize)]
+struct StoredAccess {
+    version: Version,
+    tokens: Vec<StoredToken>,
+    revoked_keys: Vec<StoredRefused>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredToken {
+    key: Hex,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
+    set: Box<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Box<str>>,
+    made: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<i64>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -242,6 +306,7 @@ impl From<&SetHistory> for StoredSet {
             current,
             previous: previous.collect(),
             learned: set.learned.keys().iter().map(StoredLearned::from).collect(),
+            refused: set.refused.iter().map(|refused| StoredRefused::new(refused.key, refused.at)).collect(),
         }
     }
 }
@@ -256,7 +321,47 @@ impl From<StoredSet> for SetHistory {
             retired: Retired { after: previous.retired_after.map(at), by: at(previous.retired_by) },
         });
         let learned = stored.learned.into_iter().map(LearnedKey::from).collect();
-        Self { current, previous: previous.collect(), learned: Learned::new(learned) }
+        let refused = stored.refused.into_iter().map(|refused| Refused { key: refused.key.0, at: at(refused.at) });
+        Self { current, previous: previous.collect(), learned: Learned::new(learned), refused: refused.collect() }
+    }
+}
+
+impl StoredRefused {
+    fn new(key: Fingerprint, at: Timestamp) -> Self {
+        Self { key: Hex(key), at: at.as_millis() }
+    }
+}
+
+impl From<&Access> for StoredAccess {
+    fn from(access: &Access) -> Self {
+        let tokens = access.tokens.iter().map(|token| StoredToken {
+            key: Hex(token.fingerprint),
+            last: token.hint.map(|hint| String::from_utf8_lossy(hint.last()).into_owned()),
+            set: token.set.clone(),
+            name: token.name.clone(),
+            made: token.made.as_millis(),
+            revoked: token.revoked.map(Timestamp::as_millis),
+        });
+        let revoked_keys = access.revoked_keys.iter().map(|key| StoredRefused::new(key.fingerprint, key.at)).collect();
+        Self { version: Version::One, tokens: tokens.collect(), revoked_keys }
+    }
+}
+
+impl From<StoredAccess> for Access {
+    fn from(stored: StoredAccess) -> Self {
+        let Version::One = stored.version;
+        let at = Timestamp::from_millis;
+        let tokens = stored.tokens.into_iter().map(|token| Token {
+            fingerprint: token.key.0,
+            hint: token.last.as_deref().and_then(Hint::of_token),
+            set: token.set,
+            name: token.name,
+            made: at(token.made),
+            revoked: token.revoked.map(at),
+        });
+        let revoked = stored.revoked_keys.into_iter();
+        let revoked_keys = revoked.map(|key| RevokedKey { fingerprint: key.key.0, at: at(key.at) }).collect();
+        Self { tokens: tokens.collect(), revoked_keys }
     }
 }
 
@@ -342,7 +447,7 @@ mod tests {
         let (_parent, state) = folder();
         for damaged in ["", "{", r#"{"version":"2","sets":{}}"#] {
             fs::write(state.history_path(), damaged).expect("a file");
-            assert!(matches!(state.history(), Err(StateError::History { .. })), "{damaged}");
+            assert!(matches!(state.history(), Err(StateError::Damaged { .. })), "{damaged}");
         }
     }
 }

@@ -13,11 +13,14 @@ use http::{Method, StatusCode};
 use super::binding::Binding;
 use crate::caller::{Attribution, Caller, Doubts, Family, Origin};
 use crate::clock::Timestamp;
+use crate::keys::set::Names;
 use crate::openai::error::ErrorReading;
 use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::policy::{Action, Refusal};
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::{holds_key, mask_and_cap};
 use crate::verdict::Judgement;
+use crate::verdict::explain::Explanation;
 
 /// Who is told when an exchange ends.
 pub trait Witness: Send + Sync {
@@ -41,8 +44,12 @@ pub struct Exchange {
     pub binding: Arc<Binding>,
     /// What its credential is.
     pub judgement: Judgement,
-    /// The action's code.
-    pub action: &'static str,
+    /// What keyward did about it: the action's position.
+    pub action: usize,
+    /// The key that went upstream in place of what came.
+    pub injected: Option<Names>,
+    /// Why keyward answered itself.
+    pub refusal: Option<Refusal>,
     /// The method, or `OTHER` where it is longer than any.
     pub method: Method,
     /// Who is at the other end of the connection.
@@ -62,6 +69,7 @@ pub struct Exchange {
     answered: OnceLock<Answered>,
     error: OnceLock<ErrorReading>,
     cause: OnceLock<Box<str>>,
+    explanation: OnceLock<Box<Explanation>>,
     ending: AtomicU8,
     refused_with: AtomicU16,
 }
@@ -94,8 +102,8 @@ pub struct Opening<'r> {
     pub started: Instant,
     /// What its credential is.
     pub judgement: Judgement,
-    /// The action's code.
-    pub action: &'static str,
+    /// What keyward does about it.
+    pub action: Acted,
     /// The method.
     pub method: &'r Method,
     /// Upstream's path, without the query.
@@ -104,6 +112,26 @@ pub struct Opening<'r> {
     pub peer: IpAddr,
     /// What had to be repaired about the path.
     pub note: Option<&'static str>,
+}
+
+/// What is remembered of an action.
+#[derive(Clone, Copy, Debug)]
+pub struct Acted {
+    position: usize,
+    injected: Option<Names>,
+    refusal: Option<Refusal>,
+}
+
+impl Acted {
+    /// Of an action that is about to be taken.
+    #[must_use]
+    pub fn of(action: &Action) -> Self {
+        let (injected, refusal) = match action {
+            Action::Forward(permit) => (permit.injected().map(|bearer| bearer.names), None),
+            Action::Refuse(refusal) => (None, Some(*refusal)),
+        };
+        Self { position: action.position(), injected, refusal }
+    }
 }
 
 impl Exchange {
@@ -116,7 +144,9 @@ impl Exchange {
             started: opening.started,
             binding,
             judgement: opening.judgement,
-            action: opening.action,
+            action: opening.action.position,
+            injected: opening.action.injected,
+            refusal: opening.action.refusal,
             method: shown(opening.method),
             peer: opening.peer,
             family: caller.client.family,
@@ -137,6 +167,7 @@ impl Exchange {
             answered: OnceLock::new(),
             error: OnceLock::new(),
             cause: OnceLock::new(),
+            explanation: OnceLock::new(),
             ending: AtomicU8::new(NO_ENDING),
             refused_with: AtomicU16::new(0),
         }
@@ -268,6 +299,29 @@ impl Exchange {
     /// Notes why upstream gave no whole answer: an error with all its causes.
     pub fn failed_because(&self, error: &dyn Error) {
         let _ = self.cause.set(with_causes(error).into());
+    }
+
+    /// Notes what the client is told, so that the log says the same.
+    pub fn explained(&self, explanation: Explanation) {
+        let _ = self.explanation.set(Box::new(explanation));
+    }
+
+    /// What the client was told.
+    #[must_use]
+    pub fn explanation(&self) -> Option<&Explanation> {
+        self.explanation.get().map(|explanation| &**explanation)
+    }
+
+    /// The action's code.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        Action::CODES[self.action]
+    }
+
+    /// The key that upstream saw.
+    #[must_use]
+    pub fn sent_key(&self) -> Option<Names> {
+        self.injected.or(self.judgement.key)
     }
 
     /// Notes that the client gets an answer of ours with that status.

@@ -71,6 +71,12 @@ impl ErrorBody {
         self.bytes.extend_from_slice(&piece[..piece.len().min(room)]);
     }
 
+    /// Whether whatever else comes is not read.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= BOUND
+    }
+
     /// Reads what was gathered.
     #[must_use]
     pub fn read(&self) -> ErrorReading {

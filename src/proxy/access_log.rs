@@ -1,11 +1,15 @@
 //! The log line of an exchange: one for each, rendered on the worker's thread and written by the log's own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
 
+use super::diagnosis;
 use super::human_log::{self, Paint};
+use crate::caller::Agreement;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::keeper::Keeper;
 use crate::keys::set::Names;
 use crate::ledger::sighting::{Exchange, Witness};
@@ -15,7 +19,7 @@ use crate::telemetry::json::{Json, name};
 use crate::telemetry::writer::{Lane, Rank};
 use crate::telemetry::{Format, Level};
 use crate::verdict::Verdict;
-use crate::verdict::explain::{Context, Diagnosis, Explanation, Sender, Severity, diagnose, explain};
+use crate::verdict::explain::{Diagnosis, Explanation, Severity};
 
 /// Takes down each exchange of one worker when it ends: on its binding, in the counters, for learning, in the log.
 pub struct Recorder {
@@ -48,11 +52,10 @@ impl Witness for Recorder {
     fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome) {
         let judgement = &exchange.judgement;
         let key = judgement.key.map(|names| names.fingerprint);
-        let sender = self.sender(exchange);
-        let diagnosis = diagnose(judgement.verdict, outcome, sender);
+        let diagnosis = diagnosis::diagnose(exchange, outcome, self.keeper.learns(judgement.set));
         exchange.binding.sight(key, exchange.at);
         self.learn(exchange, outcome);
-        self.counters.ended(judgement.set, judgement.verdict, outcome);
+        self.counters.ended(judgement.set, judgement.verdict, exchange.action, outcome);
         self.counters.bytes_in.add(exchange.bytes_in());
         self.counters.bytes_out.add(exchange.bytes_out());
         self.log(&Line { exchange, outcome, diagnosis, set: &self.sets[judgement.set.position()] });
@@ -64,20 +67,14 @@ impl Witness for Recorder {
 }
 
 impl Recorder {
-    fn sender(&self, exchange: &Exchange) -> Sender {
-        Sender {
-            family: exchange.family,
-            // Of interest only when no key came.
-            sent_key_before: exchange.judgement.key.is_none() && exchange.binding.sent_key_before(),
-            learning: self.keeper.learns(exchange.judgement.set),
-        }
-    }
-
     fn learn(&self, exchange: &Exchange, outcome: Outcome) {
         let set = exchange.judgement.set;
-        let Some(names) = exchange.judgement.key.filter(|_| self.keeper.learns(set) && teaches(exchange)) else {
+        let Some(names) = exchange.sent_key().filter(|_| exchange.refusal.is_none() && teaches(exchange)) else {
             return;
         };
+        if !self.keeper.learns(set) {
+            return self.hear(exchange, names.fingerprint, outcome);
+        }
         if outcome.is_accepted() {
             let before = exchange.binding.accept(names.fingerprint, exchange.at, exchange.peer);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
@@ -89,8 +86,20 @@ impl Recorder {
         }
     }
 
+    /// What upstream says of a set's own key, now or when it was current: one that it refuses admits nobody later.
+    fn hear(&self, exchange: &Exchange, key: Fingerprint, outcome: Outcome) {
+        let is_a_sets_own = exchange.injected.is_some()
+            || matches!(exchange.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Outdated(_));
+        if is_a_sets_own && (outcome.is_accepted() || outcome.is_invalid_key()) {
+            self.keeper.hear(exchange.judgement.set, key, outcome.is_invalid_key());
+        }
+    }
+
     fn log(&self, line: &Line<'_>) {
-        let (level, rank) = match line.diagnosis.severity() {
+        let severity = line.diagnosis.severity();
+        let (level, rank) = match severity {
+            // Whoever is refused has a broken workflow, whatever the reason.
+            Severity::Fine | Severity::Warning if line.exchange.refusal.is_some() => (Level::Error, Rank::Trouble),
             Severity::Fine => (Level::Info, Rank::Ordinary),
             Severity::Warning => (Level::Warn, Rank::Trouble),
             Severity::Error => (Level::Error, Rank::Trouble),
@@ -100,32 +109,15 @@ impl Recorder {
         }
         let coloured = self.style.coloured;
         // Rendering the explanation allocates, so it is done only for lines that carry one, and outside the lane's lock.
-        let explanation = (level < Level::Info).then(|| self.explain(line));
-        self.lane.append(rank, |buffer| match self.style.format {
-            Format::Json => line.write_json(buffer, level, explanation.as_ref()),
-            Format::Human => human_log::write(buffer, line, Paint { coloured, level }, explanation.as_ref()),
+        let explanation = (level < Level::Info).then(|| match line.exchange.explanation() {
+            Some(told) => Cow::Borrowed(told),
+            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.keeper.ring())),
         });
-    }
-
-    fn explain(&self, line: &Line<'_>) -> Explanation {
-        let exchange = line.exchange;
-        explain(
-            line.diagnosis,
-            &Context {
-                set: line.set,
-                sets: &self.sets,
-                judgement: &exchange.judgement,
-                workflow: exchange.workflow(),
-                workflow_name: exchange.workflow_name(),
-                node: exchange.node(),
-                family: exchange.family,
-                origin: exchange.origin,
-                peer: exchange.peer,
-                status: exchange.status(),
-                upstream_code: exchange.upstream_code(),
-                cause: exchange.cause(),
-            },
-        )
+        let explanation = explanation.as_deref();
+        self.lane.append(rank, |buffer| match self.style.format {
+            Format::Json => line.write_json(buffer, level, explanation),
+            Format::Human => human_log::write(buffer, line, Paint { coloured, level }, explanation),
+        });
     }
 }
 
@@ -166,7 +158,7 @@ impl Line<'_> {
         json.word(name!("set"), self.set);
         json.word(name!("verdict"), judgement.verdict.code());
         json.word(name!("diagnosis"), self.diagnosis.code());
-        json.word(name!("action"), exchange.action);
+        json.word(name!("action"), exchange.action());
         json.text(name!("workflow_id"), exchange.workflow());
         json.text(name!("execution_id"), exchange.execution());
         json.text(name!("node_id"), exchange.node());
@@ -207,7 +199,7 @@ impl Line<'_> {
         if exchange.doubts.invalid_tag {
             json.yes(name!("invalid_tag"));
         }
-        if exchange.doubts.sources_disagree {
+        if exchange.doubts.agreement != Agreement::Full {
             json.yes(name!("sources_disagree"));
         }
         if exchange.doubts.unknown_set {

@@ -1,5 +1,6 @@
 //! The two bodies of an exchange, streamed and counted as they pass, never collected and never changed.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -76,6 +77,7 @@ pub struct UpstreamBody {
     sighting: Sighting,
     error: Option<Box<ErrorBody>>,
     broken: Option<AnswerError>,
+    is_swallowed: bool,
 }
 
 /// Why the answer broke off. hyper ends the client's connection on it, so that nobody takes the answer for whole.
@@ -99,7 +101,18 @@ impl UpstreamBody {
         sighting: Sighting,
         error: Option<Box<ErrorBody>>,
     ) -> Self {
-        Self { incoming, connection: Some(connection), worker, sighting, error, broken: None }
+        Self { incoming, connection: Some(connection), worker, sighting, error, broken: None, is_swallowed: false }
+    }
+
+    /// Reads the error that the body is, as far as anybody reads errors, and lets nothing of it out.
+    pub async fn swallow(mut self) {
+        self.is_swallowed = true;
+        while let Some(Ok(_)) = poll_fn(|context| self.poll(context)).await {
+            if self.error.as_ref().is_none_or(|error| error.is_full()) {
+                break;
+            }
+        }
+        self.sighting.end(Ending::Completed);
     }
 
     /// What came already is handed on first; only when there is nothing is the connection polled.
@@ -151,7 +164,12 @@ impl UpstreamBody {
 
     fn pass(&mut self, frame: &Frame<Bytes>) {
         let Some(data) = frame.data_ref() else { return };
-        self.sighting.gave(data.len(), self.worker.pulse.millis());
+        let pulse = self.worker.pulse.millis();
+        if self.is_swallowed {
+            self.sighting.touch(pulse);
+        } else {
+            self.sighting.gave(data.len(), pulse);
+        }
         if let Some(error) = &mut self.error {
             error.push(data);
         }

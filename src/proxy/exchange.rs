@@ -4,23 +4,26 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::body::{AnswerBody, ClientBody, UpstreamBody};
 use super::forward::{ForwardError, forward};
-use super::headers::{self, RequestEdit};
-use super::refusal;
+use super::headers::{self, Marks, RequestEdit};
 use super::upstream::Connection;
 use super::worker::{Session, Worker};
-use crate::caller::{Caller, declared};
+use super::{diagnosis, refusal};
+use crate::caller::{Agreement, Caller, declared};
 use crate::head::Head;
+use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::Identity;
-use crate::ledger::sighting::{Exchange, Opening, Sighting};
+use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
 use crate::openai::error::{Encoding, ErrorBody};
 use crate::outcome::Ending;
-use crate::policy::{self, Action};
+use crate::policy::rules::Rules;
+use crate::policy::{self, Action, Asked, Permit, Refusal};
 use crate::route::{Repair, Route, Target};
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
@@ -31,11 +34,17 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     let worker = &session.worker;
     worker.counters.begun.increment();
     let Judged { sighting, action, target, edit } = judge(&session, &request);
-    let Action::Forward(permit) = action;
-    let request = redirect_upstream(request, target, edit, &sighting, worker);
+    let permit = match action {
+        Action::Forward(permit) => permit,
+        Action::Refuse(refusal) => return Ok(refuse(refusal, request.body(), &sighting, &session)),
+    };
+    let request = redirect_upstream(request, target, edit, &permit, &sighting, worker);
     Ok(match forward(permit, request, &sighting, worker).await {
         Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             say_what_failed(&ForwardError::Upgraded, &sighting, worker)
+        }
+        Ok((answer, connection)) if answer.status() == StatusCode::UNAUTHORIZED && sighting.injected.is_some() => {
+            answer_for_our_key(answer, connection, sighting, worker).await
         }
         Ok((answer, connection)) => pass_on(answer, connection, sighting, worker),
         Err(error) => say_what_failed(&error, &sighting, worker),
@@ -59,10 +68,18 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let route = Route::read(head.path);
     let mut caller = Caller::identify(&head, &route);
     let ring = shared.keeper.ring();
-    let declared_set = caller.set.and_then(|name| ring.find_set(name));
-    caller.doubts.unknown_set = caller.set.is_some() && declared_set.is_none();
+    let declared_set = declared_set(&mut caller, &ring, &shared.rules);
     let judgement = session.judge(&head.fields, declared_set, &ring, now);
-    let action = policy::decide(&judgement, shared.policy);
+    let asked = Asked {
+        judgement: &judgement,
+        head: &head,
+        authority: request.uri().authority().map(Authority::as_str),
+        workflow: caller.workflow,
+        set_is_unclear: caller.doubts.unknown_set || caller.doubts.agreement == Agreement::SetsDiffer,
+        peer: session.peer,
+        now,
+    };
+    let action = policy::decide(&asked, &shared.rules, &ring);
     let binding = shared.ledger.binding(&Identity::of(&caller, &judgement, session.peer));
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let target = route.target(path_and_query);
@@ -71,7 +88,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         at: now,
         started,
         judgement,
-        action: action.code(),
+        action: Acted::of(&action),
         method: head.method,
         path: path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len())),
         peer: session.peer,
@@ -88,6 +105,18 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
             declared::is_our_organization(head.fields.organization),
         ),
     }
+}
+
+/// The set that tag or path declares, else the one that has the workflow by the rules. Notes where they disagree.
+fn declared_set(caller: &mut Caller<'_>, ring: &KeyRing, rules: &Rules) -> Option<SetIndex> {
+    let declared = caller.set.and_then(|name| ring.find_set(name));
+    caller.doubts.unknown_set = caller.set.is_some() && declared.is_none();
+    let listed = caller.workflow.and_then(|workflow| rules.set_of_workflow(workflow));
+    let listed = listed.and_then(|position| ring.indexes().nth(position));
+    if caller.set.is_some() && listed.is_some() && listed != declared {
+        caller.doubts.agreement = Agreement::SetsDiffer;
+    }
+    declared.or(listed)
 }
 
 /// Upstream's path, without the query, which is as long as it was.
@@ -119,6 +148,7 @@ fn redirect_upstream(
     request: Request<Incoming>,
     target: Option<Uri>,
     edit: RequestEdit,
+    permit: &Permit,
     sighting: &Sighting,
     worker: &Arc<Worker>,
 ) -> Request<ClientBody> {
@@ -128,6 +158,9 @@ fn redirect_upstream(
     }
     head.version = Version::HTTP_11;
     edit.apply(&mut head.headers, &worker.shared.host);
+    if let Some(bearer) = permit.injected() {
+        headers::replace_credential(&mut head.headers, bearer);
+    }
     Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(worker)))
 }
 
@@ -145,9 +178,43 @@ fn pass_on(
         sighting.end(Ending::Redirected);
         return ours(refusal::redirected(status, &worker.shared.upstream), &sighting);
     }
-    headers::edit_answer(answer.headers_mut(), sighting.id, sighting.judgement.verdict, sighting.note);
+    headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let error = error_body(status, answer.headers());
     answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(worker), sighting, error)))
+}
+
+/// Upstream refused the key that keyward put in. Its answer quotes a part of that key, so the client gets ours.
+async fn answer_for_our_key(
+    answer: Response<Incoming>,
+    connection: Connection,
+    sighting: Sighting,
+    worker: &Arc<Worker>,
+) -> Response<AnswerBody> {
+    sighting.answer_came(answer.status());
+    let exchange = sighting.share();
+    let error = error_body(answer.status(), answer.headers());
+    let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(worker), sighting, error);
+    body.swallow().await;
+    let (diagnosis, explanation) = diagnosis::of_ended(&exchange, exchange.outcome(), &worker.shared.keeper.ring());
+    ours(refusal::unauthorized(diagnosis, &explanation), &exchange)
+}
+
+/// keyward answers itself: why, and what to do about it, for whoever reads n8n's execution.
+fn refuse(refusal: Refusal, body: &Incoming, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {
+    sighting.end(Ending::Refused);
+    if !body.is_end_stream() {
+        session.leave_unread();
+    }
+    let (diagnosis, explanation) =
+        diagnosis::of_ended(sighting, sighting.outcome(), &session.worker.shared.keeper.ring());
+    let answer = match refusal {
+        Refusal::Credential | Refusal::UnclearSet => refusal::unauthorized(diagnosis, &explanation),
+        Refusal::Origin => refusal::forbidden(diagnosis, &explanation),
+        Refusal::Host => refusal::misdirected(diagnosis, &explanation),
+    };
+    let answer = ours(answer, sighting);
+    sighting.explained(explanation);
+    answer
 }
 
 /// Only error answers are read along.
@@ -166,9 +233,9 @@ fn say_what_failed(error: &ForwardError, sighting: &Sighting, worker: &Worker) -
 }
 
 /// Marks an answer of ours as the answer to that exchange.
-fn ours(mut answer: Response<AnswerBody>, sighting: &Sighting) -> Response<AnswerBody> {
-    sighting.answered_by_us(answer.status());
-    headers::edit_answer(answer.headers_mut(), sighting.id, sighting.judgement.verdict, sighting.note);
+fn ours(mut answer: Response<AnswerBody>, exchange: &Exchange) -> Response<AnswerBody> {
+    exchange.answered_by_us(answer.status());
+    headers::edit_answer(answer.headers_mut(), &Marks::from(exchange));
     answer
 }
 

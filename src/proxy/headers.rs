@@ -3,8 +3,9 @@
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use crate::head::{Field, Unforwarded};
-use crate::ledger::sighting::ExchangeId;
+use crate::head::{Field, PROTOCOL_WITH_KEY, Unforwarded};
+use crate::keys::set::Bearer;
+use crate::ledger::sighting::{Exchange, ExchangeId};
 use crate::verdict::Verdict;
 
 /// What of a request's head ends here, noted while the head was only borrowed.
@@ -72,13 +73,66 @@ fn named_in(headers: &HeaderMap) -> Vec<HeaderName> {
     headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect()
 }
 
+/// What an answer tells of its exchange.
+pub struct Marks {
+    /// Its number.
+    pub id: ExchangeId,
+    /// What the credential was.
+    pub verdict: Verdict,
+    /// What had to be repaired about the path.
+    pub note: Option<&'static str>,
+    /// Whether upstream saw a key that the client may not know.
+    pub is_key_lent: bool,
+}
+
+impl From<&Exchange> for Marks {
+    fn from(exchange: &Exchange) -> Self {
+        Self {
+            id: exchange.id,
+            verdict: exchange.judgement.verdict,
+            note: exchange.note,
+            is_key_lent: exchange.injected.is_some(),
+        }
+    }
+}
+
+/// Puts that key in and takes every other credential away, wherever OpenAI would look for one. WebSocket subprotocols
+/// that carry no key stay.
+pub fn replace_credential(headers: &mut HeaderMap, bearer: &Bearer) {
+    headers.insert(header::AUTHORIZATION, bearer.value.clone());
+    headers.remove(&API_KEY);
+    if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        let kept: Vec<_> = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(without_key).collect();
+        headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+        for value in kept {
+            headers.append(header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+    }
+}
+
+/// A list of subprotocols without the one that carries a key; nothing where no other is left.
+fn without_key(protocols: &HeaderValue) -> Option<HeaderValue> {
+    let others: Vec<_> = protocols
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|protocol| !protocol.starts_with(PROTOCOL_WITH_KEY.as_bytes()) && !protocol.is_empty())
+        .collect();
+    // What was part of a header's value still is fit for one.
+    HeaderValue::from_bytes(&others.join(&b", "[..])).ok().filter(|value| !value.is_empty())
+}
+
 /// Removes from upstream's head what belongs to upstream's connection, what speaks of upstream's address rather than
-/// ours, and whatever passes for keyward's own; then puts keyward's own in.
-pub fn edit_answer(headers: &mut HeaderMap, id: ExchangeId, verdict: Verdict, note: Option<&'static str>) {
+/// ours, and whatever passes for keyward's own; then puts keyward's own in. Whom a lent key belongs to is not told.
+pub fn edit_answer(headers: &mut HeaderMap, marks: &Marks) {
     remove_unwanted(headers);
-    headers.insert(ID, hex(id));
-    headers.insert(VERDICT, HeaderValue::from_static(verdict.code()));
-    if let Some(note) = note {
+    if marks.is_key_lent {
+        headers.remove(&ORGANIZATION);
+        headers.remove(&PROJECT);
+    }
+    headers.insert(ID, hex(marks.id));
+    headers.insert(VERDICT, HeaderValue::from_static(marks.verdict.code()));
+    if let Some(note) = marks.note {
         headers.insert(NOTE, HeaderValue::from_static(note));
     }
 }
@@ -132,7 +186,7 @@ pub fn is_redirect(status: StatusCode) -> bool {
 /// The places of a credential, and what says what the message is.
 static END_TO_END: [HeaderName; 6] = [
     header::AUTHORIZATION,
-    HeaderName::from_static("api-key"),
+    API_KEY,
     header::SEC_WEBSOCKET_PROTOCOL,
     header::HOST,
     header::CONTENT_LENGTH,
@@ -150,6 +204,8 @@ static UNWANTED: [HeaderName; 7] = [
     header::STRICT_TRANSPORT_SECURITY,
 ];
 
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const PROJECT: HeaderName = HeaderName::from_static("openai-project");
 const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
 const ID: HeaderName = HeaderName::from_static("x-keyward-id");
 const VERDICT: HeaderName = HeaderName::from_static("x-keyward-verdict");
@@ -159,6 +215,8 @@ const NOTE: HeaderName = HeaderName::from_static("x-keyward-note");
 mod tests {
     use super::*;
     use crate::head::Head;
+    use crate::keys::fingerprint::FingerprintKey;
+    use crate::keys::set::{KeyRing, KeySet, Role, SetIndex};
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -200,8 +258,16 @@ mod tests {
             ("x-keyward-spoof", "1"),
             ("alt-svc", "h3"),
             ("x-request-id", "r"),
+            ("openai-organization", "org-a"),
+            ("openai-project", "proj_a"),
         ]);
-        edit_answer(&mut headers, ExchangeId::new(1), Verdict::Missing, Some("path: repaired"));
+        let marks = Marks {
+            id: ExchangeId::new(1),
+            verdict: Verdict::Missing,
+            note: Some("path: repaired"),
+            is_key_lent: true,
+        };
+        edit_answer(&mut headers, &marks);
         let mut left: Vec<_> =
             headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
         left.sort_unstable();
@@ -212,5 +278,29 @@ mod tests {
             ("x-request-id", "r"),
         ];
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_key_that_is_put_in_replaces_every_credential_and_leaves_other_subprotocols() {
+        let set = KeySet { name: "default".into(), learning: false, grace: std::time::Duration::ZERO };
+        let ring = KeyRing::new(vec![set], std::sync::Arc::new(FingerprintKey::new(&[7; 32])));
+        let ring = ring.with_key("sk-ours".parse().expect("a key"), SetIndex::DEFAULT, Role::Current);
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Basic OnNrLWE="),
+            ("authorization", "Bearer sk-a"),
+            ("api-key", "sk-a"),
+            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-a, openai-beta.realtime-v1"),
+            ("sec-websocket-protocol", "openai-insecure-api-key.sk-b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        replace_credential(&mut headers, ring.bearer(SetIndex::DEFAULT).expect("a current key"));
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        left.sort_unstable();
+        let protocols = ("sec-websocket-protocol", "realtime, openai-beta.realtime-v1");
+        assert_eq!(left, [("authorization", "Bearer sk-ours"), protocols]);
+        assert!(headers[header::AUTHORIZATION].is_sensitive());
     }
 }

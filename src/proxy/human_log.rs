@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::access_log::Line;
-use crate::caller::Doubts;
+use crate::caller::{Agreement, Doubts};
 use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Ending;
@@ -39,12 +39,14 @@ fn summary(exchange: &Exchange, paint: Paint) -> String {
 
 /// What is odd about an exchange that is no fault of its key.
 fn oddities(exchange: &Exchange) -> impl Iterator<Item = &'static str> {
-    let Doubts { invalid_tag, sources_disagree, unknown_set } = exchange.doubts;
+    let Doubts { invalid_tag, agreement, unknown_set } = exchange.doubts;
     [
         (invalid_tag, "  (its tag cannot be read: is the field an expression?)"),
-        (sources_disagree, "  (its tags disagree)"),
+        (agreement != Agreement::Full, "  (its tags disagree)"),
         (unknown_set, "  (it declares a set that there is not)"),
         (exchange.judgement.learned, "  (learned)"),
+        (exchange.injected.is_some(), "  (current key put in)"),
+        (exchange.refusal.is_some(), "  (refused by keyward)"),
         (exchange.outcome().ending == Ending::ClientGone, "  (the client left)"),
     ]
     .into_iter()

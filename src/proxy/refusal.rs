@@ -7,6 +7,31 @@ use serde::Serialize;
 
 use super::body::AnswerBody;
 use super::forward::ForwardError;
+use crate::verdict::explain::{Diagnosis, Explanation};
+
+/// The credential will not do, or the key that keyward put in: 401, which no client tries again, as OpenAI says it.
+#[must_use]
+pub fn unauthorized(diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
+    let mut answer = refused(StatusCode::UNAUTHORIZED, diagnosis, explanation);
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    answer
+}
+
+/// Not for browsers: 403.
+#[must_use]
+pub fn forbidden(diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
+    refused(StatusCode::FORBIDDEN, diagnosis, explanation)
+}
+
+/// Not by that name: 421 (RFC 9110, 15.5.20).
+#[must_use]
+pub fn misdirected(diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
+    refused(StatusCode::MISDIRECTED_REQUEST, diagnosis, explanation)
+}
+
+fn refused(status: StatusCode, diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
+    openai_error(status, &explanation.in_short(LONGEST_MESSAGE), "keyward_refusal", diagnosis.code())
+}
 
 /// Upstream did not answer: 502, or 504 where it took too long; 408 where the request stood still on its way. Clients try
 /// these again, as they should.
@@ -88,3 +113,9 @@ fn answer(status: StatusCode, text: Bytes, content_type: HeaderValue) -> Respons
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
+
+/// OpenAI's own, for clients that look at it (seen in answers of its API until September 2026).
+const CHALLENGE: &str = "Bearer realm=\"OpenAI API\"";
+
+/// What an n8n node shows of a message without cutting it, in bytes.
+const LONGEST_MESSAGE: usize = 600;

@@ -21,7 +21,7 @@ use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::Ledger;
 use crate::ledger::sighting::{ExchangeId, Witness};
 use crate::metrics::Shard;
-use crate::policy::Policy;
+use crate::policy::rules::Rules;
 use crate::verdict::credential::Credential;
 use crate::verdict::{self, Judgement};
 
@@ -32,7 +32,7 @@ pub struct Shared {
     /// The bindings.
     pub ledger: Ledger,
     /// What is done about verdicts.
-    pub policy: Policy,
+    pub rules: Rules,
     /// Where the time comes from.
     pub clock: Clock,
     /// What upstream is called in `Host`.
@@ -214,6 +214,7 @@ pub struct Session {
     /// Who is at the other end.
     pub peer: IpAddr,
     memo: Mutex<Memo>,
+    has_unread: AtomicBool,
 }
 
 /// What the connection's last credential was judged to be.
@@ -235,7 +236,18 @@ impl Session {
     /// New, with nothing remembered.
     #[must_use]
     pub fn new(worker: Arc<Worker>, peer: IpAddr) -> Self {
-        Self { worker, peer, memo: Mutex::default() }
+        Self { worker, peer, memo: Mutex::default(), has_unread: AtomicBool::new(false) }
+    }
+
+    /// Notes that a request was answered while its body was still on the way.
+    pub fn leave_unread(&self) {
+        self.has_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may still be sending when its connection ends.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.has_unread.load(Ordering::Relaxed)
     }
 
     /// Judges a request's credential: looks again only when its bytes, the declared set or the ring have changed.

@@ -4,7 +4,6 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use http::StatusCode;
 
@@ -60,6 +59,14 @@ pub enum Diagnosis {
     ShutDown,
     /// keyward itself failed.
     KeywardFailed,
+    /// A token went upstream as it came, for its set only observes.
+    TokenNotReplaced,
+    /// The set's key would have been put in, if it were clear which set that is.
+    UnclearSet,
+    /// A page sent a browser here that has no business here.
+    OriginNotAllowed,
+    /// A host was named by which keyward is not to be called.
+    HostNotAllowed,
 }
 
 /// How much a diagnosis matters.
@@ -109,7 +116,9 @@ pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis
     }
 }
 
-fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
+/// The diagnosis where the key is right, or was put in by keyward: only the outcome is left to tell of.
+#[must_use]
+pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
     match outcome.ending {
         Ending::Completed => diagnose_answer(outcome),
         Ending::ClientGone => Diagnosis::ClientGone,
@@ -160,6 +169,10 @@ impl Diagnosis {
             Self::ClientGone => "client_gone",
             Self::ShutDown => "shut_down",
             Self::KeywardFailed => "keyward_failed",
+            Self::TokenNotReplaced => "token_not_replaced",
+            Self::UnclearSet => "unclear_set",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::HostNotAllowed => "host_not_allowed",
         }
     }
 
@@ -189,7 +202,11 @@ impl Diagnosis {
             | Self::Malformed(_)
             | Self::UpstreamFailed
             | Self::UpstreamRedirect
-            | Self::KeywardFailed => Severity::Error,
+            | Self::KeywardFailed
+            | Self::TokenNotReplaced
+            | Self::UnclearSet
+            | Self::OriginNotAllowed
+            | Self::HostNotAllowed => Severity::Error,
         }
     }
 }
@@ -216,10 +233,14 @@ fn malformed_code(kind: Malformed) -> &'static str {
 pub struct Context<'a> {
     /// The set's name.
     pub set: &'a str,
-    /// All sets' names, by position.
-    pub sets: &'a [Arc<str>],
+    /// The name of the set that the key belongs to, where it is another one.
+    pub owner: Option<&'a str>,
+    /// Whether keyward knows the set's current key, or learns it.
+    pub is_current_known: bool,
     /// The verdict and what it rests on.
     pub judgement: &'a Judgement,
+    /// What keyward did about it.
+    pub handling: Handling,
     /// The workflow's id.
     pub workflow: Option<&'a str>,
     /// The workflow's name, as the caller gave it.
@@ -240,6 +261,17 @@ pub struct Context<'a> {
     pub cause: Option<&'a str>,
 }
 
+/// What keyward did about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handling {
+    /// It went upstream as it came.
+    Forwarded,
+    /// It went upstream with the set's current key.
+    Injected,
+    /// keyward answered it.
+    Refused,
+}
+
 /// A diagnosis in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -252,29 +284,79 @@ pub struct Explanation {
 /// Puts a diagnosis into words.
 #[must_use]
 pub fn explain(diagnosis: Diagnosis, context: &Context<'_>) -> Explanation {
-    let steps = steps(diagnosis);
-    let remedy: Vec<String> = steps.iter().enumerate().map(|(index, step)| format!("{}. {step}", index + 1)).collect();
-    Explanation { message: context.message(diagnosis), remedy: remedy.join("\n").replace("[set]", context.set) }
+    let mut remedy = String::new();
+    let steps = context.steps_of_keyward(diagnosis).iter().chain(steps(diagnosis));
+    for (number, step) in (1..).zip(steps) {
+        let _ = write!(remedy, "{}{number}. ", if number == 1 { "" } else { "\n" });
+        push_with_set(&mut remedy, step, context.set);
+    }
+    Explanation { message: context.message(diagnosis), remedy }
+}
+
+/// `[set]` in a step stands for the set's name.
+fn push_with_set(text: &mut String, step: &str, set: &str) {
+    let mut parts = step.split("[set]");
+    text.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        text.push_str(set);
+        text.push_str(part);
+    }
+}
+
+impl Explanation {
+    /// Both in one line of fewer than that many bytes, with as many whole steps as there is room for: what an n8n node
+    /// shows of an error.
+    #[must_use]
+    pub fn in_short(&self, most: usize) -> String {
+        let mut text = self.message.clone();
+        for step in self.remedy.lines() {
+            if text.len() + 1 + step.len() >= most {
+                break;
+            }
+            text.push(' ');
+            text.push_str(step);
+        }
+        text
+    }
 }
 
 impl Context<'_> {
+    /// What happened, and what keyward did about it where that is not what it does by itself.
     fn message(&self, diagnosis: Diagnosis) -> String {
-        let (who, key, set) = (self.who(), self.key(), self.set);
+        let mut message = self.what_happened(diagnosis);
+        let is_fault_of_key = !matches!(self.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Token);
+        match self.handling {
+            Handling::Refused => message.push_str(" keyward refused it and sent nothing upstream."),
+            Handling::Injected if is_fault_of_key => message.push_str(" keyward put the current key in."),
+            Handling::Injected | Handling::Forwarded => {}
+        }
+        message
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a table of texts")]
+    fn what_happened(&self, diagnosis: Diagnosis) -> String {
+        let (who, key, set, right_key) = (self.who(), self.key(), self.set, self.right_key());
         match diagnosis {
             Diagnosis::Ok => format!("{who} works with {key}."),
+            Diagnosis::CurrentKeyRejected if self.handling == Handling::Injected => {
+                format!("{who} {right_key} of set `{set}`, but upstream says that this key is invalid.")
+            }
             Diagnosis::CurrentKeyRejected => {
                 format!("{who} sends {key}, which is right for set `{set}`, but upstream says that the key is invalid.")
             }
             Diagnosis::KeyScope => {
-                format!("{who} sends the right key, but it has no permission for this{}.", self.said())
+                format!("{who} {right_key}, but it has no permission for this{}.", self.said())
             }
-            Diagnosis::KeyRefused => format!("{who} sends the right key, but upstream refuses it{}.", self.said()),
+            Diagnosis::KeyRefused => format!("{who} {right_key}, but upstream refuses it{}.", self.said()),
             Diagnosis::Quota => {
-                format!("{who} sends the right key, but its account is out of credit or limit{}.", self.said())
+                format!("{who} {right_key}, but its account is out of credit or limit{}.", self.said())
             }
-            Diagnosis::RateLimited => format!("{who} sends the right key, but too much at once{}.", self.said()),
+            Diagnosis::RateLimited => format!("{who} {right_key}, but asks for too much at once{}.", self.said()),
             Diagnosis::StaleBinding { tolerated } => {
                 let state = match self.status {
+                    _ if self.judgement.revoked.is_some() => "it was marked as compromised",
+                    _ if self.is_barred() => "upstream has refused it, so it admits nobody",
+                    _ if self.handling != Handling::Forwarded && !tolerated => "its grace is over",
                     _ if tolerated => "still works for now",
                     Some(status) if status.is_success() => "its grace is over, though upstream still takes it",
                     Some(StatusCode::UNAUTHORIZED) => "upstream refuses it",
@@ -282,7 +364,13 @@ impl Context<'_> {
                 };
                 format!("{who} still sends {key}, a previous key of set `{set}`: {state}, replaced {}.", self.since())
             }
-            Diagnosis::WrongSet => format!("{who} belongs to set `{set}` but sends {key} of set `{}`.", self.owner()),
+            Diagnosis::WrongSet => {
+                let owner = self.owner.unwrap_or(set);
+                format!("{who} declares set `{set}` but sends {key} of set `{owner}`.")
+            }
+            Diagnosis::UnlistedKey(_) if self.judgement.revoked.is_some() => {
+                format!("{who} sends {key}, which was revoked.")
+            }
             Diagnosis::UnlistedKey(kind) => {
                 format!("{who} sends {} that no set has: {key}.", kind.phrase())
             }
@@ -301,6 +389,44 @@ impl Context<'_> {
             Diagnosis::ClientGone => format!("{who} left before the answer was whole."),
             Diagnosis::ShutDown => format!("{who} was still being answered when keyward was stopped."),
             Diagnosis::KeywardFailed => format!("{who} got no answer, for keyward itself failed."),
+            Diagnosis::TokenNotReplaced => {
+                format!(
+                    "{who} sends {key}, but set `{set}` only observes: the token went upstream, which does not know it."
+                )
+            }
+            Diagnosis::UnclearSet => {
+                format!("{who} may have the key of a set, but what it declares leaves open of which.")
+            }
+            Diagnosis::OriginNotAllowed => {
+                format!("{who} is a browser, sent by a page that is not allowed to use set `{set}`.")
+            }
+            Diagnosis::HostNotAllowed => format!("{who} calls keyward by a name that it does not go by."),
+        }
+    }
+
+    fn right_key(&self) -> &'static str {
+        match self.handling {
+            Handling::Injected => "got the current key from keyward",
+            Handling::Forwarded | Handling::Refused => "sends the right key",
+        }
+    }
+
+    fn is_barred(&self) -> bool {
+        matches!(self.judgement.verdict, Verdict::Outdated(Outdated { barred: Some(_), .. }))
+            && self.handling != Handling::Forwarded
+    }
+
+    /// What keyward's own part in it asks for, before all else.
+    fn steps_of_keyward(&self, diagnosis: Diagnosis) -> &'static [&'static str] {
+        let is_unlisted = matches!(diagnosis, Diagnosis::UnlistedKey(_) | Diagnosis::UnknownKeyRejected);
+        if is_unlisted && !self.is_current_known {
+            &[
+                "keyward could not read the current key of set `[set]`, so it cannot tell which keys are right: see the beginning of its log.",
+            ]
+        } else if diagnosis == Diagnosis::CurrentKeyRejected && self.handling == Handling::Injected {
+            &["Nothing is wrong in n8n: whoever runs keyward has to give it a new key."]
+        } else {
+            &[]
         }
     }
 
@@ -323,11 +449,6 @@ impl Context<'_> {
 
     fn key(&self) -> String {
         self.judgement.key.map_or_else(|| "a key".to_owned(), |names| format!("key {names}"))
-    }
-
-    fn owner(&self) -> &str {
-        let Verdict::Foreign { owner } = self.judgement.verdict else { return self.set };
-        self.sets.get(owner.position()).map_or(self.set, |name| name)
     }
 
     fn since(&self) -> String {
@@ -382,6 +503,16 @@ fn malformed_phrase(kind: Malformed) -> &'static str {
 #[expect(clippy::too_many_lines, reason = "a table of texts")]
 fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
     match diagnosis {
+        Diagnosis::TokenNotReplaced => &[
+            "Set `keys.[set].policy` to \"enforce\" or \"inject\" in keyward's configuration, so that the token is replaced by the current key.",
+        ],
+        Diagnosis::UnclearSet => {
+            &["Let the tag, the Base URL and keyward's `workflows` name the same set, and one that there is."]
+        }
+        Diagnosis::OriginNotAllowed => &[
+            "Add the page's origin to `proxy.allow_origin` if it may use the key, which whoever opens the page can then do.",
+        ],
+        Diagnosis::HostNotAllowed => &["Use one of the names in `proxy.allow_host`, or add the one that you use."],
         Diagnosis::CurrentKeyRejected => &[
             "Look in OpenAI's dashboard whether the current key of set `[set]` was revoked, has expired or belongs to a deleted project.",
             "Make a new key, put it where keyward reads the set's current key, and into n8n's credential.",

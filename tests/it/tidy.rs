@@ -68,7 +68,11 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
         ".expose(",
         &[
             ("src/keys/keeper.rs", 1, "a declared previous key is found in the history by its fingerprint"),
-            ("src/keys/set.rs", 2, "a key is filed under its public names and its fast hash"),
+            (
+                "src/keys/set.rs",
+                3,
+                "a key is filed under its public names and its fast hash, and made ready to be put in",
+            ),
         ],
     );
 }

@@ -264,7 +264,7 @@ fn a_key_of_another_set_than_the_declared_one_is_foreign() {
         );
         assert_eq!(line["level"], "error");
         let message = line["message"].as_str().unwrap();
-        assert!(message.contains("belongs to set `staging` but sends key sk-proj-…CuRr"), "{message}");
+        assert!(message.contains("declares set `staging` but sends key sk-proj-…CuRr"), "{message}");
         assert!(message.ends_with("of set `default`."), "{message}");
     }
 }

@@ -14,7 +14,7 @@ use crate::ledger::sighting::{Exchange, Witness};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
-use crate::policy::Policy;
+use crate::policy::rules::{Rules, SetRules};
 use crate::proxy::pulse::Pulse;
 use crate::proxy::upstream::{Pool, Route};
 use crate::proxy::worker::{Parts, Shared};
@@ -79,7 +79,7 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
     Arc::new(Shared {
         keeper: Arc::new(keeper),
         ledger: Ledger::new(Bounds::default()),
-        policy: Policy::Observe,
+        rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
         clock: Clock::System,
         host: HeaderValue::from_static("upstream"),
         upstream: "http://upstream".into(),

@@ -16,7 +16,7 @@ const LEARNING: Sender = Sender { learning: true, ..SDK };
 
 fn outdated(in_grace: bool) -> Verdict {
     let by = Timestamp::from_millis(1_790_000_000_000);
-    Verdict::Outdated(Outdated { retired: Retired { after: None, by }, grace_until: by, in_grace })
+    Verdict::Outdated(Outdated { retired: Retired { after: None, by }, grace_until: by, in_grace, barred: None })
 }
 
 fn foreign() -> Verdict {
@@ -147,6 +147,12 @@ fn every_diagnosis() -> Vec<Diagnosis> {
             }
         }
     }
+    all.extend([
+        Diagnosis::TokenNotReplaced,
+        Diagnosis::UnclearSet,
+        Diagnosis::OriginNotAllowed,
+        Diagnosis::HostNotAllowed,
+    ]);
     all
 }
 
@@ -160,16 +166,18 @@ fn judgement(diagnosis: Diagnosis) -> Judgement {
     };
     let fingerprint = FingerprintKey::new(&[7; 32]).fingerprint(KEY);
     let key = Some(Names { fingerprint, hint: Hint::of(KEY) });
-    Judgement { verdict, set: SetIndex::DEFAULT, key, learned: false }
+    Judgement { verdict, set: SetIndex::DEFAULT, key, learned: false, revoked: None }
 }
 
 const KEY: &[u8] = b"sk-proj-aaaaaaaaaaaaaaaaaaaaaaaaAbCd";
 
-fn context<'a>(judgement: &'a Judgement, sets: &'a [Arc<str>], text: Option<&'a str>) -> Context<'a> {
+fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
     Context {
         set: "production",
-        sets,
+        owner: Some("staging"),
+        is_current_known: true,
         judgement,
+        handling: Handling::Forwarded,
         workflow: text,
         workflow_name: None,
         node: text,
@@ -184,12 +192,11 @@ fn context<'a>(judgement: &'a Judgement, sets: &'a [Arc<str>], text: Option<&'a 
 
 #[test]
 fn the_texts() {
-    let sets = [Arc::from("default"), Arc::from("staging")];
     let texts: Vec<String> = every_diagnosis()
         .into_iter()
         .map(|diagnosis| {
             let judgement = judgement(diagnosis);
-            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, &sets, Some("Sales")));
+            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, Some("Sales")));
             format!("{} ({:?})\n{message}\n{remedy}\n", diagnosis.code(), diagnosis.severity())
         })
         .collect();
@@ -201,7 +208,7 @@ fn the_texts() {
 #[test]
 fn a_sender_without_a_tag_is_told_by_its_address_and_its_client() {
     let judgement = judgement(Diagnosis::MissingHeader);
-    let context = context(&judgement, &[], None);
+    let context = context(&judgement, None);
     let message = explain(Diagnosis::MissingHeader, &context).message;
     let client = "an OpenAI SDK, as in n8n's chat model and embeddings nodes";
     assert_eq!(message, format!("An untagged client at 127.0.0.1 ({client}) sent no key at all."));
@@ -224,7 +231,7 @@ proptest! {
     fn no_caller_makes_a_text_long(text in "\\PC{0,300}") {
         for diagnosis in every_diagnosis() {
             let judgement = judgement(diagnosis);
-            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, &[], Some(&text)));
+            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, Some(&text)));
             prop_assert!(message.len() < 450, "{} {message}", message.len());
             prop_assert!(remedy.len() < 600, "{} {remedy}", remedy.len());
         }

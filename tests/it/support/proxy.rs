@@ -12,6 +12,8 @@ use keyward::clock::Clock;
 use keyward::config::Config;
 use keyward::keys::source::Source;
 use keyward::keys::{self, SetSettings, state};
+use keyward::policy::Policy;
+use keyward::policy::rules::{Rules, SetRules};
 use keyward::proxy::{self, Limits, Upstream};
 use keyward::telemetry::{self, Format};
 use serde_json::Value;
@@ -39,6 +41,7 @@ pub struct TestProxy {
 pub struct Builder {
     folder: tempfile::TempDir,
     sets: Vec<SetSettings>,
+    rules: Rules,
     settings: proxy::Settings,
 }
 
@@ -54,6 +57,7 @@ impl TestProxy {
         Builder {
             folder: tempfile::tempdir().unwrap(),
             sets: vec![SetSettings::learning("default")],
+            rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
             settings: proxy::Settings { listen, upstream, workers: 1, ..proxy::Settings::default() },
         }
     }
@@ -141,9 +145,10 @@ impl TestProxy {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// How many exchanges of set `default` ended so.
+    /// How many exchanges of set `default` were forwarded and ended so.
     pub fn exchanges(&self, verdict: &str, outcome: &str) -> u64 {
-        self.metric(&format!("keyward_exchanges_total{{set=\"default\",verdict=\"{verdict}\",outcome=\"{outcome}\"}}"))
+        let labels = format!("set=\"default\",verdict=\"{verdict}\",action=\"forward\",outcome=\"{outcome}\"");
+        self.metric(&format!("keyward_exchanges_total{{{labels}}}"))
     }
 }
 
@@ -182,16 +187,32 @@ impl Builder {
     /// With that current key in the set of that name.
     pub fn current_key_of(mut self, set: &str, key: &str) -> Self {
         let current = Some(self.source(key));
-        match self.sets.iter_mut().find(|known| &*known.name == set) {
-            Some(known) => known.current = current,
-            None => self.sets.push(SetSettings { current, ..SetSettings::learning(set) }),
+        if let Some(known) = self.sets.iter_mut().find(|known| &*known.name == set) {
+            known.current = current;
+            return self;
         }
+        self.sets.push(SetSettings { current, ..SetSettings::learning(set) });
+        self.rules.sets.push(SetRules::default());
         self
     }
 
     /// With a set of that name that learns its current key.
     pub fn learning_set(mut self, set: &str) -> Self {
         self.sets.push(SetSettings::learning(set));
+        self.rules.sets.push(SetRules::default());
+        self
+    }
+
+    /// With that policy in every set so far, and these changes of the rules of `default`.
+    pub fn policy(mut self, policy: Policy, change: impl FnOnce(&mut SetRules)) -> Self {
+        self.rules.sets.iter_mut().for_each(|rules| rules.policy = policy);
+        change(&mut self.rules.sets[0]);
+        self
+    }
+
+    /// With these changes of the rules.
+    pub fn rules(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        change(&mut self.rules);
         self
     }
 
@@ -232,6 +253,8 @@ impl Builder {
                 ..telemetry::Settings::default()
             },
             admin: admin::Settings { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
+            rules: self.rules.clone(),
+            policy: Policy::Observe,
             state: state::Settings { dir: self.folder.path().join("state") },
             ignored: Vec::new(),
         }

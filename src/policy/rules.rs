@@ -1,0 +1,153 @@
+//! Pure. The rules by which requests are decided: a policy for each set, its exceptions, and whom it admits.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+use super::Policy;
+use crate::clock::Timestamp;
+use crate::head::Field;
+use crate::keys::set::SetIndex;
+use crate::verdict::Outdated;
+
+/// The rules of all sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// In the order of the sets; a [`SetIndex`] is a position in it.
+    pub sets: Vec<SetRules>,
+    /// Origins of pages (RFC 6454) whose browsers an injecting set serves, in lower case.
+    pub allow_origin: Vec<Box<str>>,
+    /// Hosts that requests may name; any where it is empty.
+    pub allow_host: Vec<AllowedHost>,
+}
+
+/// The rules of one set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetRules {
+    /// What is done about verdicts.
+    pub policy: Policy,
+    /// What is done about keys that no set has, where not all is forwarded.
+    pub unknown: Unknown,
+    /// Until when a previous key admits; nothing where its grace says so.
+    pub inject_until: Option<Timestamp>,
+    /// Addresses from which a request without a credential is admitted.
+    pub allow_from: Vec<IpNet>,
+    /// Whether somebody vouches that no stranger can have one of them.
+    pub allow_from_is_safe: bool,
+    /// Policies for single workflows of this set, by id. None is looser than the set's own.
+    pub workflows: HashMap<Box<str>, Policy>,
+}
+
+/// What is done about a well-formed key that no set has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It goes upstream as it came.
+    Forward,
+}
+
+impl FromStr for Unknown {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "forward" => Ok(Self::Forward),
+            _ => Err(()),
+        }
+    }
+}
+
+/// A host that requests may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedHost {
+    /// A name in lower case or an address, an IPv6 one in its brackets.
+    pub host: Box<str>,
+    /// The port; any where there is none.
+    pub port: Option<u16>,
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// The rules of a set.
+    #[must_use]
+    pub fn of_set(&self, set: SetIndex) -> &SetRules {
+        &self.sets[set.position()]
+    }
+
+    /// The position of the set in whose `workflows` that workflow stands.
+    #[must_use]
+    pub fn set_of_workflow(&self, workflow: &str) -> Option<usize> {
+        self.sets.iter().position(|set| set.workflows.contains_key(workflow))
+    }
+
+    /// Whether a page of that origin may use an injecting set.
+    #[must_use]
+    pub fn allows_origin(&self, origin: &[u8]) -> bool {
+        self.allow_origin.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
+    }
+
+    /// Whether a request to that host is served. The target's authority counts where there is one (RFC 9112, 3.2.2).
+    #[must_use]
+    pub fn allows_host(&self, authority: Option<&str>, host: Field<'_>) -> bool {
+        if self.allow_host.is_empty() {
+            return true;
+        }
+        let named = match (authority, host) {
+            (Some(authority), _) => Some(authority),
+            (None, Field::One(host)) => HeaderValue::to_str(host).ok(),
+            (None, Field::Absent | Field::Repeated(_)) => None,
+        };
+        named.is_some_and(|named| self.allow_host.iter().any(|allowed| allowed.is(named)))
+    }
+}
+
+// === impl SetRules ===
+
+impl SetRules {
+    /// What is done about the requests of a workflow.
+    #[must_use]
+    pub fn policy_for(&self, workflow: Option<&str>) -> Policy {
+        if self.workflows.is_empty() {
+            return self.policy;
+        }
+        workflow.and_then(|workflow| self.workflows.get(workflow)).copied().unwrap_or(self.policy)
+    }
+
+    /// Whether a previous key still admits.
+    #[must_use]
+    pub fn admits(&self, key: &Outdated, now: Timestamp) -> bool {
+        let until = self.inject_until.unwrap_or(key.grace_until);
+        key.barred.is_none() && now < until
+    }
+
+    /// Whether that address is admitted without a credential.
+    #[must_use]
+    pub fn allows_from(&self, peer: IpAddr) -> bool {
+        self.allow_from.iter().any(|range| range.contains(&peer))
+    }
+}
+
+// === impl AllowedHost ===
+
+impl AllowedHost {
+    fn is(&self, named: &str) -> bool {
+        let Some(rest) = named
+            .get(..self.host.len())
+            .filter(|start| start.eq_ignore_ascii_case(&self.host))
+            .map(|_| &named[self.host.len()..])
+        else {
+            return false;
+        };
+        match (rest.strip_prefix(':'), self.port) {
+            (None, port) => rest.is_empty() && port.is_none(),
+            (Some(named), port) => named.parse::<u16>().is_ok_and(|named| port.is_none_or(|port| port == named)),
+        }
+    }
+}

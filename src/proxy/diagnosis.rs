@@ -1,0 +1,72 @@
+//! What is wrong with an exchange, if anything is: the same for the log and for the client.
+
+use http::StatusCode;
+
+use crate::keys::set::{KeyRing, SetIndex};
+use crate::ledger::sighting::Exchange;
+use crate::outcome::Outcome;
+use crate::policy::Refusal;
+use crate::verdict::Verdict;
+use crate::verdict::explain::{self, Context, Diagnosis, Explanation, Handling, Sender};
+
+/// Diagnosis and words of an exchange that ended so.
+#[must_use]
+pub fn of_ended(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> (Diagnosis, Explanation) {
+    let diagnosis = diagnose(exchange, outcome, ring.set(exchange.judgement.set).learning);
+    (diagnosis, explain(diagnosis, exchange, ring))
+}
+
+/// The diagnosis. Where keyward put its own key in and upstream refused that, the key of ours is at fault, whatever came.
+#[must_use]
+pub fn diagnose(exchange: &Exchange, outcome: Outcome, learning: bool) -> Diagnosis {
+    let verdict = exchange.judgement.verdict;
+    let was_denied = matches!(outcome.status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN));
+    match (exchange.refusal, exchange.injected) {
+        (Some(Refusal::UnclearSet), _) => Diagnosis::UnclearSet,
+        (Some(Refusal::Origin), _) => Diagnosis::OriginNotAllowed,
+        (Some(Refusal::Host), _) => Diagnosis::HostNotAllowed,
+        (None, Some(_)) if was_denied => explain::diagnose_good_key(outcome),
+        (None, None) if was_denied && verdict == Verdict::Token => Diagnosis::TokenNotReplaced,
+        (Some(Refusal::Credential) | None, _) => {
+            let sender = Sender {
+                family: exchange.family,
+                // Of interest only when no key came.
+                sent_key_before: exchange.judgement.key.is_none() && exchange.binding.sent_key_before(),
+                learning,
+            };
+            explain::diagnose(verdict, outcome, sender)
+        }
+    }
+}
+
+/// The diagnosis in words.
+#[must_use]
+pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing) -> Explanation {
+    let name = |set: SetIndex| &*ring.set(set).name;
+    let judgement = &exchange.judgement;
+    let owner = if let Verdict::Foreign { owner } = judgement.verdict { Some(name(owner)) } else { None };
+    let handling = match (exchange.refusal, exchange.injected) {
+        (Some(_), _) => Handling::Refused,
+        (None, Some(_)) => Handling::Injected,
+        (None, None) => Handling::Forwarded,
+    };
+    explain::explain(
+        diagnosis,
+        &Context {
+            set: name(judgement.set),
+            owner,
+            is_current_known: ring.set(judgement.set).learning || ring.current(judgement.set).is_some(),
+            judgement,
+            handling,
+            workflow: exchange.workflow(),
+            workflow_name: exchange.workflow_name(),
+            node: exchange.node(),
+            family: exchange.family,
+            origin: exchange.origin,
+            peer: exchange.peer,
+            status: exchange.status(),
+            upstream_code: exchange.upstream_code(),
+            cause: exchange.cause(),
+        },
+    )
+}
