@@ -31,6 +31,7 @@ use crate::proxy::{Scheme, Settings as ProxySettings};
 use crate::telemetry::Format;
 use crate::telemetry::masked::mask_keys;
 use crate::telemetry::writer::{Log, LogCounts, Rank};
+use crate::watch::Watch;
 use crate::welcome::{self, Welcome};
 use crate::{tasks, telemetry};
 
@@ -291,19 +292,29 @@ impl Control {
     }
 }
 
-/// New keys are found soon, and what was learned is written soon; that the keys are still the same, now and then.
+/// New keys are found at once where the system tells of them, and soon where it does not. What was learned is written soon;
+/// that the keys are still the same, now and then.
 async fn keep_keys(keeper: Arc<Keeper>) {
-    let mut ticks = tokio::time::interval(UPKEEP);
+    let mut watch = Watch::new(keeper.files());
+    let (mut polls, mut saves) = (tokio::time::interval(POLL), tokio::time::interval(UPKEEP));
     // What is wrong from the start was told there.
     let mut complaint = told(keeper.reload());
-    for tick in 1_u32.. {
-        ticks.tick().await;
+    let mut saved = 0_u32;
+    loop {
+        tokio::select! {
+            () = watch.changed() => {}
+            _ = polls.tick() => {}
+            _ = saves.tick() => {
+                saved = saved.wrapping_add(1);
+                save(&keeper, saved.is_multiple_of(LOOK_AGAIN));
+                continue;
+            }
+        }
         let troubles = told(keeper.reload());
         if troubles != complaint {
             complain(&troubles);
             complaint = troubles;
         }
-        save(&keeper, tick % LOOK_AGAIN == 0);
     }
 }
 
@@ -452,7 +463,10 @@ fn tell_welcome(welcome: &Welcome<'_>) {
 /// How many clients may be on their way from one worker to another.
 const INBOX: usize = 1024;
 
-/// How soon new keys are found and what was learned is written.
+/// How soon new keys are found where the system does not tell of them.
+const POLL: Duration = Duration::from_secs(5);
+
+/// How soon what was learned is written.
 const UPKEEP: Duration = Duration::from_secs(2);
 
 /// Every how many times the state is written even if nothing changed: every minute. The time since is how closely a

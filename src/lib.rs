@@ -40,6 +40,8 @@ pub mod clock;
 
 pub mod tasks;
 
+pub mod watch;
+
 pub mod telemetry;
 
 pub mod head;
