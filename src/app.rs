@@ -15,6 +15,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
 use crate::admin::exposition::{Exposition, Sources};
+use crate::check::gateways::gateways;
+use crate::check::{self, Gravity};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
@@ -83,6 +85,8 @@ impl Server {
         telemetry::install(&config.log, log.lane(config.proxy.workers));
         let bound = Bound::bind(config)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
+        let gateways = gateways();
+        refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(config, &bound, &keeper, &log);
         for name in &config.ignored {
             let variable = &*mask_keys(name);
@@ -90,6 +94,12 @@ impl Server {
         }
         for trouble in troubles {
             tracing::error!(event = "keys", "{:#}", anyhow::Error::new(trouble));
+        }
+        for finding in check::examine(config, &gateways, clock.now()) {
+            // A key that cannot be read was told above.
+            if finding.gravity == Gravity::Warning {
+                tracing::warn!(event = "check", "{finding}");
+            }
         }
         save(&keeper, true);
         let shared = Arc::new(Shared {
@@ -299,14 +309,14 @@ async fn keep_keys(keeper: Arc<Keeper>) {
     let (mut polls, mut saves) = (tokio::time::interval(POLL), tokio::time::interval(UPKEEP));
     // What is wrong from the start was told there.
     let mut complaint = told(keeper.reload());
-    let mut saved = 0_u32;
+    let mut rounds = 0_u32;
     loop {
         tokio::select! {
             () = watch.changed() => {}
             _ = polls.tick() => {}
             _ = saves.tick() => {
-                saved = saved.wrapping_add(1);
-                save(&keeper, saved.is_multiple_of(LOOK_AGAIN));
+                rounds = rounds.wrapping_add(1);
+                save(&keeper, rounds.is_multiple_of(LOOK_AGAIN));
                 continue;
             }
         }
@@ -350,6 +360,14 @@ fn save(keeper: &Keeper, look_again: bool) {
     }
 }
 
+fn refuse_to_start(reasons: &[String]) -> anyhow::Result<()> {
+    match reasons {
+        [] => Ok(()),
+        [reason] => Err(anyhow::anyhow!("it would not be safe to start: {reason}")),
+        reasons => Err(anyhow::anyhow!("it would not be safe to start:\n  {}", reasons.join("\n  "))),
+    }
+}
+
 fn open_log(config: &Config) -> anyhow::Result<Log> {
     let lanes = match config.log.resolved_format() {
         Format::Json => config.proxy.workers + 1,
@@ -378,7 +396,8 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListe
     })
 }
 
-fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
+/// The way to upstream.
+pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
     let tls =
         match proxy.upstream.scheme {
             Scheme::Http => None,

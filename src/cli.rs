@@ -1,6 +1,11 @@
 //! The command line: what may be said there, and how the process ends.
 
+mod check;
+mod keys;
+mod output;
 mod serve;
+mod setup;
+mod token;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -10,7 +15,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::check::CheckArguments;
+use self::keys::KeysArguments;
 use self::serve::ServeArguments;
+use self::token::TokenArguments;
 use crate::config::{Config, Environment, Place, Problem, Problems};
 use crate::telemetry::masked::mask_keys;
 
@@ -26,6 +34,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArguments),
+    Check(CheckArguments),
+    Token(TokenArguments),
+    Keys(KeysArguments),
 }
 
 /// Does what the process's arguments ask for. `serve` is the service itself: it returns when keyward has stopped.
@@ -45,10 +56,16 @@ fn run_with(
         Err(answer) => return print_answer(&answer),
     };
     let done = match command {
-        Command::Serve(arguments) => arguments.into_config(environment).map_err(anyhow::Error::new).and_then(serve),
+        Command::Serve(arguments) => {
+            arguments.into_config(environment).map_err(anyhow::Error::new).and_then(serve).map(|()| true)
+        }
+        Command::Check(arguments) => arguments.run(environment),
+        Command::Token(arguments) => arguments.run(environment).map(|()| true),
+        Command::Keys(arguments) => arguments.run(environment).map(|()| true),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             complain(format_args!("{error:#}"));
             if is_of_the_command_line(&error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }

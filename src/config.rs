@@ -49,6 +49,8 @@ pub struct Config {
     pub state: state::Settings,
     /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
     pub ignored: Vec<Box<str>>,
+    /// Variables of the environment that name a proxy for programs of this machine.
+    pub proxies: Vec<Box<str>>,
 }
 
 /// What the command line sets.
@@ -112,6 +114,11 @@ impl Config {
             policy: Policy::default(),
             state: state::Settings { dir },
             ignored: Vec::new(),
+            proxies: PROXY_VARIABLES
+                .into_iter()
+                .filter(|name| environment.value(name).is_some())
+                .map(Box::from)
+                .collect(),
         }
     }
 
@@ -180,5 +187,8 @@ fn read_file(path: &Path, place: Place, problems: &mut Problems) -> Option<Vec<G
 
 /// Where every `OpenAI` client looks for its key; keyward does too, where no key set `default` is declared.
 const OPENAI_VARIABLE: &str = "OPENAI_API_KEY";
+
+/// What curl and its kin heed for an https address.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 const STATE_DIR: &str = "state.dir";

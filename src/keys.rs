@@ -6,6 +6,7 @@ pub mod fingerprint;
 pub mod history;
 pub mod keeper;
 pub mod learned;
+pub mod listing;
 pub mod secret;
 pub mod set;
 pub mod source;

@@ -72,6 +72,8 @@ pub mod admin;
 
 pub mod config;
 
+pub mod check;
+
 pub mod app;
 
 pub mod cli;

@@ -1,3 +1,4 @@
 //! OpenAI as seen from keyward.
 
 pub mod error;
+pub mod probe;

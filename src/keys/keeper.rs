@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::access::{Access, Token};
 use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::history::{History, SetHistory};
+use super::listing::{self, Entry};
 use super::secret::Secret;
 use super::set::{KeyRing, KeySet, Names, Owner, Retired, Role, SetIndex};
 use super::source::{Source, SourceError};
@@ -188,6 +189,18 @@ impl Keeper {
             self.ring.store(Arc::new(ring.with_refusal(key, is_refused)));
             self.changed.store(true, Ordering::Release);
         }
+    }
+
+    /// Every key of every set, as people are shown them.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        listing::entries(&self.ring(), &self.memory().history)
+    }
+
+    /// Every token that was ever made.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<Token> {
+        self.memory().access.tokens.clone()
     }
 
     /// Every file that a ring is made from: whoever wants to know of a change has to look at these.

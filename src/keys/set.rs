@@ -101,19 +101,25 @@ pub struct Owner {
 /// of it is dropped.
 #[derive(Clone)]
 pub struct Bearer {
-    /// `Bearer <key>`, marked sensitive.
-    pub value: HeaderValue,
+    value: HeaderValue,
     /// The key's public names.
     pub names: Names,
 }
 
 impl Bearer {
     /// Of a key. A key is visible ASCII, so that it is always fit for a header.
-    fn new(secret: &Secret, names: Names) -> Option<Self> {
+    #[must_use]
+    pub fn new(secret: &Secret, names: Names) -> Option<Self> {
         let text = Zeroizing::new([b"Bearer ", secret.expose()].concat());
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
         value.set_sensitive(true);
         Some(Self { value, names })
+    }
+
+    /// `Bearer <key>`, marked sensitive. A test holds the list of the places that ask for it.
+    #[must_use]
+    pub fn expose_header(&self) -> HeaderValue {
+        self.value.clone()
     }
 }
 
@@ -304,6 +310,21 @@ impl KeyRing {
     #[must_use]
     pub fn bearer(&self, set: SetIndex) -> Option<&Bearer> {
         self.bearers[set.position()].as_ref()
+    }
+
+    /// Every key and what it is to its set; one may stand there more than once.
+    pub fn owners(&self) -> impl Iterator<Item = (Names, Owner)> {
+        let known = self.known.iter().map(|(_, key)| (key.names, key.owner));
+        let remembered = self.remembered.iter().flat_map(|(fingerprint, owners)| {
+            owners.iter().map(|owner| (Names { fingerprint: *fingerprint, hint: None }, *owner))
+        });
+        known.chain(remembered)
+    }
+
+    /// When that key or token was revoked, if it was.
+    #[must_use]
+    pub fn revoked(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
+        self.revoked.get(&fingerprint).copied()
     }
 
     /// Whether upstream refused that key when it saw it last.

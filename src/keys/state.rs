@@ -14,7 +14,8 @@ use super::access::{Access, RevokedKey, Token};
 use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use super::history::{History, LastCurrent, Previous, Refused, SetHistory};
 use super::learned::{Learned, LearnedKey, Standing};
-use super::set::Retired;
+use super::secret::Secret;
+use super::set::{Names, Retired};
 use crate::clock::Timestamp;
 
 /// The settings under `[state]`.
@@ -86,6 +87,12 @@ impl StateFolder {
         };
         made.map_err(io_error(&path, "made"))?;
         read_key(&path)
+    }
+
+    /// The public names of a secret.
+    pub fn names(&self, secret: &Secret) -> Result<Names, StateError> {
+        let value = secret.expose();
+        Ok(Names { fingerprint: self.fingerprint_key()?.fingerprint(value), hint: Hint::of(value) })
     }
 
     /// The history; empty where there is none yet.

@@ -88,6 +88,18 @@ impl ErrorBody {
         ErrorReading { code: said.code.and_then(clean), class: classify(self.status, &said) }
     }
 
+    /// The scopes that the error says are missing: OpenAI names them in the message alone.
+    #[must_use]
+    pub fn missing_scopes(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.decoded()).into_owned();
+        let (_, scopes) = text.split_once("Missing scopes: ")?;
+        let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | ',' | ' ');
+        let end = scopes.find(|character| !is_part(character)).unwrap_or(scopes.len());
+        // Behind the dot that ends the sentence another one begins.
+        let scopes = scopes[..end.min(LONGEST_SCOPES)].split(". ").next()?.trim_end_matches(['.', ' ']);
+        (!scopes.is_empty()).then(|| scopes.to_owned())
+    }
+
     /// The decoder stops at the bound, so a bomb costs no more than any other body.
     fn decoded(&self) -> Vec<u8> {
         let bytes = &self.bytes[..];
@@ -204,6 +216,8 @@ const BOUND: usize = 16 * 1024;
 
 const LONGEST_CODE: usize = 64;
 
+const LONGEST_SCOPES: usize = 200;
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -268,6 +282,23 @@ mod tests {
         check(404, "", None, Nothing);
         check(403, "<html><body>Cloudflare</body></html>", None, Nothing);
         check(500, "null", None, Nothing);
+    }
+
+    #[test]
+    fn the_scopes_that_are_missing_are_named() {
+        #[track_caller]
+        fn check(body: &str, expected: Option<&str>) {
+            let mut error = ErrorBody::new(StatusCode::FORBIDDEN, Encoding::Identity);
+            error.push(body.as_bytes());
+            assert_eq!(error.missing_scopes().as_deref(), expected);
+        }
+        check(
+            r#"{"error":"You have insufficient permissions for this operation. Missing scopes: api.model.read. Check that …"}"#,
+            Some("api.model.read"),
+        );
+        check(r#"{"error":"Missing scopes: model.request, api.files.read."}"#, Some("model.request, api.files.read"));
+        check(r#"{"error":"Missing scopes: "}"#, None);
+        check(r#"{"error":{"message":"Incorrect API key provided: sk-a"}}"#, None);
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl From<&Exchange> for Marks {
 /// Puts that key in and takes every other credential away, wherever OpenAI would look for one. WebSocket subprotocols
 /// that carry no key stay.
 pub fn replace_credential(headers: &mut HeaderMap, bearer: &Bearer) {
-    headers.insert(header::AUTHORIZATION, bearer.value.clone());
+    headers.insert(header::AUTHORIZATION, bearer.expose_header());
     headers.remove(&API_KEY);
     if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
         let kept: Vec<_> = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(without_key).collect();

@@ -169,7 +169,8 @@ impl Connection {
 }
 
 impl Route {
-    async fn connect(&self) -> Result<Stream, ConnectError> {
+    /// A connection to upstream, over TLS if it speaks that. There is no limit of time.
+    pub async fn connect(&self) -> Result<Stream, ConnectError> {
         let tcp = self.connect_tcp().await?;
         // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
         // costs speed alone.

@@ -202,7 +202,8 @@ fn present(token: &[u8], place: Place) -> Credential<'_> {
 }
 
 /// Looks for what no key of any upstream is. Short, long or oddly named values are keys that nobody knows.
-fn find_fault(token: &[u8]) -> Option<Malformed> {
+#[must_use]
+pub fn find_fault(token: &[u8]) -> Option<Malformed> {
     match token {
         [] => Some(Malformed::Empty),
         _ if token.len() > LONGEST => Some(Malformed::Oversized),

@@ -482,7 +482,9 @@ fn family_phrase(family: Family) -> &'static str {
     }
 }
 
-fn malformed_phrase(kind: Malformed) -> &'static str {
+/// What was sent in place of a key, as a person would say it.
+#[must_use]
+pub fn malformed_phrase(kind: Malformed) -> &'static str {
     match kind {
         Malformed::Empty => "an empty key",
         Malformed::Scheme => "an Authorization header that is neither `Bearer <key>` nor Basic with a password",

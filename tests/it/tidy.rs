@@ -67,12 +67,27 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
     check_places(
         ".expose(",
         &[
+            ("src/check.rs", 2, "a value that is no key, or that announces nothing, is told"),
+            ("src/cli/check.rs", 1, "the next key is made ready for a probe"),
+            ("src/cli/token.rs", 1, "a new token is printed, this once"),
             ("src/keys/keeper.rs", 1, "a declared previous key is found in the history by its fingerprint"),
             (
                 "src/keys/set.rs",
                 3,
                 "a key is filed under its public names and its fast hash, and made ready to be put in",
             ),
+            ("src/keys/state.rs", 1, "the command line asks for the public names of a secret"),
+        ],
+    );
+}
+
+#[test]
+fn the_places_that_read_a_key_ready_to_be_sent_are_these() {
+    check_places(
+        ".expose_header(",
+        &[
+            ("src/check/online.rs", 1, "a probe sends it"),
+            ("src/proxy/headers.rs", 1, "it is put in, in place of what came"),
         ],
     );
 }
@@ -96,6 +111,8 @@ fn the_places_that_write_to_standard_outputs_are_these() {
         "io::std",
         &[
             ("src/cli.rs", 2, "answers and complaints of the command line"),
+            ("src/cli/keys.rs", 2, "a key comes by standard input, and a person is asked for it"),
+            ("src/cli/output.rs", 2, "answers of the commands, and remarks beside them"),
             ("src/main.rs", 1, "a descriptor to copy, so that the table grows"),
             ("src/telemetry.rs", 2, "whether a person reads the log"),
             ("src/telemetry/writer.rs", 2, "the log, and that it cannot be written"),

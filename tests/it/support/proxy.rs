@@ -257,6 +257,7 @@ impl Builder {
             policy: Policy::Observe,
             state: state::Settings { dir: self.folder.path().join("state") },
             ignored: Vec::new(),
+            proxies: Vec::new(),
         }
     }
 

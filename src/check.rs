@@ -1,0 +1,297 @@
+//! Whether what is configured would work, and is safe: everything that can be told before the first request.
+
+pub mod gateways;
+pub mod online;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::keys::SetSettings;
+use crate::keys::access::Token;
+use crate::keys::keeper::Trouble;
+use crate::keys::secret::Secret;
+use crate::keys::set::{KeyRing, Names, SetIndex};
+use crate::keys::source::Source;
+use crate::policy::Policy;
+use crate::policy::rules::SetRules;
+use crate::proxy::Scheme;
+use crate::verdict::credential::find_fault;
+use crate::verdict::explain::malformed_phrase;
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub gravity: Gravity,
+    /// What it is about: a setting's name.
+    pub about: String,
+    /// What is wrong with it and what to do, in a sentence.
+    pub text: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// It does not work, or keyward refuses to start with it.
+    Problem,
+    /// It works, and somebody should look.
+    Warning,
+    /// It is as it should be.
+    Sound,
+}
+
+impl Gravity {
+    /// As it stands in front of a finding.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Problem => "problem",
+            Self::Warning => "warning",
+            Self::Sound => "ok",
+        }
+    }
+}
+
+impl Finding {
+    /// One with which keyward does not do what it should.
+    #[must_use]
+    pub fn problem(about: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { gravity: Gravity::Problem, about: about.into(), text: text.into() }
+    }
+
+    /// One that somebody should look at.
+    #[must_use]
+    pub fn warning(about: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { gravity: Gravity::Warning, ..Self::problem(about, text) }
+    }
+
+    /// One that says that something is as it should be.
+    #[must_use]
+    pub fn sound(about: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { gravity: Gravity::Sound, ..Self::problem(about, text) }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.about, self.text)
+    }
+}
+
+/// What of a configuration is unsafe or does not work, the worst first.
+#[must_use]
+pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (set, rules) in config.keys.sets.iter().zip(&config.rules.sets) {
+        let keys = read_keys(set, &mut findings);
+        findings.extend(look_alikes(&set.name, &keys));
+        examine_rules(&set.name, rules, gateways, now, &mut findings);
+    }
+    examine_listeners(config, &mut findings);
+    examine_way_out(config, &mut findings);
+    findings.sort_by_key(|finding| finding.gravity);
+    findings
+}
+
+/// With what keyward must not start: a set that is to act needs its current key, and what was revoked has to be known.
+#[must_use]
+pub fn reasons_not_to_start(config: &Config, troubles: &[Trouble], gateways: &[IpAddr]) -> Vec<String> {
+    let acts = |name: &str| {
+        let rules = config.keys.sets.iter().zip(&config.rules.sets).find(|(set, _)| &*set.name == name);
+        rules.is_some_and(|(_, rules)| rules.policy != Policy::Observe)
+    };
+    let any_acts = config.rules.sets.iter().any(|rules| rules.policy != Policy::Observe);
+    let troubles = troubles.iter().filter(|trouble| match trouble {
+        Trouble::Source { set, key, .. } => *key == "current" && acts(set),
+        Trouble::Access { .. } => any_acts,
+        Trouble::State { .. } => false,
+    });
+    let mut reasons: Vec<_> = troubles.map(|trouble| in_full(trouble)).collect();
+    for (set, rules) in config.keys.sets.iter().zip(&config.rules.sets) {
+        reasons.extend(gateways_in(&set.name, rules, gateways).map(|finding| finding.to_string()));
+    }
+    reasons
+}
+
+/// What the keeper could not do. A key that cannot be read is found without it.
+#[must_use]
+pub fn of_trouble(trouble: &Trouble) -> Option<Finding> {
+    let text = in_full(trouble);
+    match trouble {
+        Trouble::Source { .. } => None,
+        Trouble::Access { .. } | Trouble::State { .. } => Some(Finding::problem("state.dir", text)),
+    }
+}
+
+/// A line for each set: its policy, and the key that it checks by.
+#[must_use]
+pub fn keys_in_use(config: &Config, ring: &KeyRing) -> Vec<Finding> {
+    let sets = config.keys.sets.iter().zip(&config.rules.sets).zip(ring.indexes());
+    let describe = |((set, rules), index): ((&SetSettings, &SetRules), SetIndex)| {
+        let policy = rules.policy.name();
+        let key = match (ring.current(index), &set.current) {
+            (Some(names), Some(source)) => format!("current key {names} from {source}"),
+            (Some(_) | None, None) => "no key declared, learns the current one from what upstream accepts".to_owned(),
+            (None, Some(_)) => return None,
+        };
+        let about = format!("keys.{}", set.name);
+        match ring.current(index).and_then(|names| ring.revoked(names.fingerprint)) {
+            Some(at) => Some(Finding::problem(
+                about,
+                format!("policy {policy}, {key}, which was revoked at {at}: put another one in."),
+            )),
+            None => Some(Finding::sound(about, format!("policy {policy}, {key}"))),
+        }
+    };
+    sets.filter_map(describe).collect()
+}
+
+/// Tokens of sets that there are no more.
+#[must_use]
+pub fn orphaned_tokens(config: &Config, tokens: &[Token]) -> Vec<Finding> {
+    let is_known = |token: &&Token| config.keys.sets.iter().any(|set| set.name == token.set);
+    let orphans = tokens.iter().filter(|token| token.revoked.is_none()).filter(|token| !is_known(token));
+    let find = |token: &Token| {
+        let names = Names { fingerprint: token.fingerprint, hint: token.hint };
+        let text = format!("token {names} belongs to set `{}`, which is not configured: it admits nobody.", token.set);
+        Finding::warning("tokens", text)
+    };
+    orphans.map(find).collect()
+}
+
+/// An error with all its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    crate::telemetry::event::with_causes(error)
+}
+
+/// Reads every key of a set, as keyward would at its start.
+fn read_keys(set: &SetSettings, findings: &mut Vec<Finding>) -> Vec<(String, Secret)> {
+    let current = set.current.iter().map(|source| ("current", source));
+    let next = set.next.iter().map(|source| ("next", source));
+    let previous = set.previous.iter().map(|source| ("previous", source));
+    let mut keys = Vec::new();
+    for (role, source) in current.chain(next).chain(previous) {
+        let about = format!("keys.{}.{role}", set.name);
+        match source.read() {
+            Err(error) => {
+                findings.push(Finding::problem(&about, format!("{source} gives no key: {}", in_full(&error))));
+            }
+            Ok(secret) => {
+                findings.extend(implausible(&about, source, &secret));
+                keys.push((about.clone(), secret));
+            }
+        }
+        findings.extend(readable_by_all(&about, source));
+    }
+    keys
+}
+
+/// A value that is no key of any upstream: it was pasted wrongly.
+fn implausible(about: &str, source: &Source, secret: &Secret) -> Option<Finding> {
+    let value = secret.expose();
+    let what = if value.starts_with(b"kw_") {
+        "a token of keyward's, which stands for a key and is none"
+    } else {
+        malformed_phrase(find_fault(value)?)
+    };
+    Some(Finding::problem(about, format!("{source} holds {what}.")))
+}
+
+fn readable_by_all(about: &str, source: &Source) -> Option<Finding> {
+    let Source::File(path) = source else { return None };
+    warn_if_readable_by_all(about, path)
+}
+
+fn warn_if_readable_by_all(about: &str, path: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    let text = || {
+        let (path, mode) = (path.display(), mode & 0o777);
+        format!("every user of this machine can read {path} (mode {mode:o}): chmod 600 it, or 640 for a group.")
+    };
+    (mode & 0o004 != 0).then(|| Finding::warning(about, text()))
+}
+
+/// A next key that is the current one announces nothing.
+fn look_alikes(set: &str, keys: &[(String, Secret)]) -> Option<Finding> {
+    let of = |role: &str| keys.iter().find(|(about, _)| *about == format!("keys.{set}.{role}"));
+    let ((_, current), (about, next)) = (of("current")?, of("next")?);
+    let text = "this is the current key: leave it out until there is another one.";
+    current.matches(next.expose()).then(|| Finding::warning(about, text))
+}
+
+fn examine_rules(set: &str, rules: &SetRules, gateways: &[IpAddr], now: Timestamp, findings: &mut Vec<Finding>) {
+    let setting = |name: &str| format!("keys.{set}.{name}");
+    findings.extend(gateways_in(set, rules, gateways));
+    let injects = rules.policy == Policy::Inject;
+    if !injects && !rules.allow_from.is_empty() {
+        let text = format!("it has no effect with policy {}: only inject admits by address.", rules.policy.name());
+        findings.push(Finding::warning(setting("allow_from"), text));
+    }
+    if injects && !rules.allow_from.is_empty() && rules.allow_from_is_safe {
+        let text = "whoever can connect from one of these addresses uses the current key without any credential.";
+        findings.push(Finding::warning(setting("allow_from"), text));
+    }
+    if let Some(until) = rules.inject_until {
+        let text = if !injects {
+            format!("it has no effect with policy {}.", rules.policy.name())
+        } else if until <= now {
+            format!("it is over since {until}: no previous key admits any more.")
+        } else {
+            return;
+        };
+        findings.push(Finding::warning(setting("inject_until"), text));
+    }
+}
+
+/// Behind a published port everybody may come from the gateway.
+fn gateways_in<'a>(set: &'a str, rules: &'a SetRules, gateways: &'a [IpAddr]) -> impl Iterator<Item = Finding> + 'a {
+    let unsafe_ones = gateways.iter().filter(|gateway| !rules.allow_from_is_safe && rules.allows_from(**gateway));
+    unsafe_ones.map(move |gateway| {
+        let text = format!(
+            "it holds {gateway}, the gateway of this machine's network: behind a port that Docker publishes, every \
+             stranger may come from there. Name the very addresses, or set keys.{set}.allow_from_is_safe = true."
+        );
+        Finding::problem(format!("keys.{set}.allow_from"), text)
+    })
+}
+
+fn examine_listeners(config: &Config, findings: &mut Vec<Finding>) {
+    let listen = config.proxy.listen;
+    if config.proxy.tls.files().is_none() && !listen.ip().is_loopback() {
+        let text = format!(
+            "{listen} is reached from other machines without TLS: keys and tokens can be read on the way. Set [tls], or let \
+             only a network of containers on this machine reach it."
+        );
+        findings.push(Finding::warning("proxy.listen", text));
+    }
+    if let Some(admin) = config.admin.listen.filter(|admin| !admin.ip().is_loopback()) {
+        let text = format!("{admin} is reached from other machines, and shows /metrics to whoever asks.");
+        findings.push(Finding::warning("admin.listen", text));
+    }
+    if let Some((_, key)) = config.proxy.tls.files() {
+        findings.extend(warn_if_readable_by_all("tls.key", key));
+    }
+}
+
+fn examine_way_out(config: &Config, findings: &mut Vec<Finding>) {
+    let upstream = &config.proxy.upstream;
+    let host = &*upstream.host;
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if upstream.scheme == Scheme::Http && !is_here {
+        let whose = if config.rules.sets.iter().any(|rules| rules.policy == Policy::Inject) {
+            "the current keys that keyward puts in"
+        } else {
+            "the keys of requests"
+        };
+        let text = format!("{upstream} is plain HTTP: {whose} can be read on the way. Use https://.");
+        findings.push(Finding::warning("proxy.upstream", text));
+    }
+    for variable in &config.proxies {
+        let text = format!("{variable} names a proxy, which keyward does not use: it connects to {upstream} directly.");
+        findings.push(Finding::warning("environment", text));
+    }
+}

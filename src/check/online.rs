@@ -1,0 +1,77 @@
+//! Asking upstream whether a key is alive, at no cost.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Request, header};
+use http_body::Body;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use crate::keys::set::Bearer;
+use crate::openai::error::{Encoding, ErrorBody};
+use crate::openai::probe::{PATH, Standing};
+use crate::proxy::upstream::{ConnectError, Route};
+
+/// Why a probe has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// There is no way to upstream.
+    #[error("upstream cannot be reached")]
+    Connect(#[from] ConnectError),
+    /// The connection broke.
+    #[error("upstream broke off")]
+    CutOff(#[from] hyper::Error),
+    /// It took too long.
+    #[error("upstream did not answer within {} s", LIMIT.as_secs())]
+    TimedOut,
+}
+
+/// Asks upstream for its models with that key.
+pub async fn probe(route: &Route, bearer: &Bearer) -> Result<Standing, ProbeError> {
+    tokio::time::timeout(LIMIT, ask(route, bearer)).await.map_err(|_elapsed| ProbeError::TimedOut)?
+}
+
+async fn ask(route: &Route, bearer: &Bearer) -> Result<Standing, ProbeError> {
+    let stream = route.connect().await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::new(String::new());
+    *request.uri_mut() = http::Uri::from_static(PATH);
+    let headers = request.headers_mut();
+    if let Ok(host) = route.origin.authority().try_into() {
+        headers.insert(header::HOST, host);
+    }
+    headers.insert(header::AUTHORIZATION, bearer.expose_header());
+    headers.insert(header::USER_AGENT, http::HeaderValue::from_static(concat!("keyward/", env!("CARGO_PKG_VERSION"))));
+    let asking = async {
+        let answer = sender.send_request(request).await?;
+        let (head, mut body) = answer.into_parts();
+        let mut error = ErrorBody::new(head.status, encoding(&head.headers));
+        while let Some(frame) = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
+        {
+            if let Some(data) = frame?.data_ref() {
+                error.push(data);
+            }
+            if error.is_full() {
+                break;
+            }
+        }
+        Ok(Standing::read(head.status, &error))
+    };
+    // The connection moves the bytes; it may end a moment before the answer is read to its end.
+    let mut asking = std::pin::pin!(asking);
+    tokio::select! {
+        biased;
+        standing = &mut asking => standing,
+        ended = connection => match ended {
+            Ok(()) => asking.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Encoding {
+    Encoding::read(headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes))
+}
+
+/// Longer than any list of models takes.
+const LIMIT: Duration = Duration::from_secs(20);

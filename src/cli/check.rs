@@ -1,0 +1,121 @@
+//! `keyward check`: everything that can be told of a configuration before it is used.
+
+use clap::Args;
+use serde_json::json;
+
+use super::output::{print, print_json};
+use super::setup::ConfigArgument;
+use crate::app;
+use crate::check::online::probe;
+use crate::check::{self, Finding, Gravity};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, Overrides};
+use crate::keys::keeper::Keeper;
+use crate::keys::set::{Bearer, KeyRing, SetIndex};
+use crate::telemetry::event::with_causes;
+
+/// What `keyward check` takes. The texts for users stand in attributes: they are no Markdown.
+#[derive(Args, Debug)]
+#[command(about = "Tell what of the configuration would not work, or is unsafe", after_help = AFTER_HELP)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[arg(long, help = "Ask upstream whether each current and next key is alive, at no cost")]
+    online: bool,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+impl CheckArguments {
+    /// Says whether all is sound.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
+        let config = Config::load(self.config.config.as_deref(), environment, Overrides::default())?;
+        let findings = examine(&config, self.online)?;
+        if self.json {
+            print_json(&in_json(&findings));
+        } else {
+            tell(&findings);
+        }
+        Ok(findings.iter().all(|finding| finding.gravity != Gravity::Problem))
+    }
+}
+
+fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
+    let clock = Clock::System;
+    let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
+    let mut findings = check::examine(config, &check::gateways::gateways(), clock.now());
+    findings.extend(troubles.iter().filter_map(check::of_trouble));
+    findings.extend(check::orphaned_tokens(config, &keeper.tokens()));
+    for name in &config.ignored {
+        findings.push(Finding::warning("environment", format!("{name} is no setting of keyward's and is ignored.")));
+    }
+    let route = app::route(&config.proxy);
+    findings.extend(route.as_ref().err().map(|error| Finding::problem("proxy.upstream", format!("{error:#}"))));
+    findings.extend(check::keys_in_use(config, &keeper.ring()));
+    if let (Ok(route), true) = (route, online) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        findings.extend(runtime.block_on(probe_all(config, &keeper.ring(), &route)));
+    }
+    findings.sort_by_key(|finding| finding.gravity);
+    Ok(findings)
+}
+
+/// Each set's current and next key, one after the other.
+async fn probe_all(config: &Config, ring: &KeyRing, route: &crate::proxy::upstream::Route) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (set, index) in config.keys.sets.iter().zip(ring.indexes()) {
+        for (role, bearer) in keys_to_probe(set, ring, index) {
+            let about = format!("keys.{}.{role}", set.name);
+            let names = bearer.names;
+            findings.push(match probe(route, &bearer).await {
+                Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
+                Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
+                Err(error) => {
+                    Finding::problem(about, format!("key {names} could not be asked for: {}", with_causes(&error)))
+                }
+            });
+        }
+    }
+    findings
+}
+
+fn keys_to_probe(set: &crate::keys::SetSettings, ring: &KeyRing, index: SetIndex) -> Vec<(&'static str, Bearer)> {
+    let current = ring.bearer(index).cloned().map(|bearer| ("current", bearer));
+    let next = set.next.as_ref().and_then(|source| source.read().ok());
+    let next = next.and_then(|secret| Bearer::new(&secret, ring.names(secret.expose()))).map(|bearer| ("next", bearer));
+    current.into_iter().chain(next).collect()
+}
+
+fn tell(findings: &[Finding]) {
+    for finding in findings {
+        print(format_args!("{:<8} {finding}", finding.gravity.name()));
+    }
+    let count = |gravity| findings.iter().filter(|finding| finding.gravity == gravity).count();
+    let (problems, warnings) = (count(Gravity::Problem), count(Gravity::Warning));
+    print(match (problems, warnings) {
+        (0, 0) => "The configuration is sound.".to_owned(),
+        (0, warnings) => format!("The configuration works; {} to look at.", counted(warnings, "warning")),
+        (problems, 0) => format!("{}: see above.", counted(problems, "problem")),
+        (problems, warnings) => {
+            format!("{} and {}: see above.", counted(problems, "problem"), counted(warnings, "warning"))
+        }
+    });
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn in_json(findings: &[Finding]) -> serde_json::Value {
+    let findings: Vec<_> = findings
+        .iter()
+        .map(|finding| json!({ "gravity": finding.gravity.name(), "about": finding.about, "text": finding.text }))
+        .collect();
+    json!({ "findings": findings })
+}
+
+const AFTER_HELP: &str = "\
+Ends with 0 if keyward would serve (perhaps with warnings), with 1 if there is a problem, and with 2
+if the command line makes no sense.
+
+Example: keyward check --config /etc/keyward/keyward.toml --online";

@@ -1,0 +1,66 @@
+//! What the commands beside `serve` work on: the configuration, the state folder, the keys.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::output::remark;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, Environment, Overrides};
+use crate::keys::keeper::Keeper;
+use crate::keys::state::StateFolder;
+use crate::policy::Policy;
+use crate::telemetry::event::with_causes;
+
+/// Which config file a command reads.
+#[derive(Args, Debug)]
+pub(super) struct ConfigArgument {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Read settings from this file (or from the one that KEYWARD_CONFIG names)"
+    )]
+    pub(super) config: Option<PathBuf>,
+}
+
+/// A configuration, as `serve` would have it.
+pub(super) struct Setup {
+    config: Config,
+    clock: Clock,
+}
+
+impl Setup {
+    pub(super) fn open(argument: &ConfigArgument, environment: &Environment) -> anyhow::Result<Self> {
+        let config = Config::load(argument.config.as_deref(), environment, Overrides::default())?;
+        Ok(Self { config, clock: Clock::System })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The state folder, made where there is none.
+    pub(super) fn folder(&self) -> anyhow::Result<StateFolder> {
+        StateFolder::open(&self.config.state).context("the state folder cannot be used (state.dir)")
+    }
+
+    /// All keys, as `serve` would know them. What cannot be read is told, and left out.
+    pub(super) fn keeper(&self) -> anyhow::Result<Keeper> {
+        let (keeper, troubles) = Keeper::open(&self.config.keys, &self.config.state, self.clock.clone())?;
+        for trouble in troubles {
+            remark(format_args!("keyward: {}", with_causes(&trouble)));
+        }
+        Ok(keeper)
+    }
+
+    /// The policy of the set of that name, if there is one.
+    pub(super) fn policy(&self, set: &str) -> Option<Policy> {
+        let position = self.config.keys.sets.iter().position(|known| &*known.name == set)?;
+        self.config.rules.sets.get(position).map(|rules| rules.policy)
+    }
+
+    pub(super) fn set_names(&self) -> Vec<&str> {
+        self.config.keys.sets.iter().map(|set| &*set.name).collect()
+    }
+}

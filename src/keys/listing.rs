@@ -1,0 +1,63 @@
+//! Pure. The keys of all sets as people are shown them.
+
+use super::fingerprint::Fingerprint;
+use super::history::History;
+use super::set::{KeyRing, Names, Role, SetIndex};
+use crate::clock::Timestamp;
+
+/// A key of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The set.
+    pub set: SetIndex,
+    /// Its public names; without a hint where only its fingerprint is remembered.
+    pub names: Names,
+    /// What it is to the set; never a token.
+    pub role: Role,
+    /// Since when it is current, where it is.
+    pub since: Option<Timestamp>,
+    /// Whether the set learned that from traffic.
+    pub learned: bool,
+    /// When somebody revoked it, if somebody did.
+    pub revoked: Option<Timestamp>,
+    /// Whether upstream refused it when it saw it last.
+    pub is_refused: bool,
+}
+
+/// Every key once in each of its sets: set by set, current first, of the previous ones the latest first.
+#[must_use]
+pub fn entries(ring: &KeyRing, history: &History) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (names, owner) in ring.owners().filter(|(_, owner)| owner.role != Role::Token) {
+        if entries.iter().any(|entry| entry.set == owner.set && entry.names.fingerprint == names.fingerprint) {
+            continue;
+        }
+        entries.push(Entry {
+            set: owner.set,
+            names,
+            role: owner.role,
+            since: since(history, &ring.set(owner.set).name, names.fingerprint),
+            learned: owner.learned,
+            revoked: ring.revoked(names.fingerprint),
+            is_refused: ring.is_refused(names.fingerprint),
+        });
+    }
+    entries.sort_by_key(|entry| (entry.set, rank(entry.role), entry.names.fingerprint));
+    entries
+}
+
+fn since(history: &History, set: &str, key: Fingerprint) -> Option<Timestamp> {
+    let history = history.sets.get(set)?;
+    let declared = history.current.filter(|current| current.key == key).map(|current| current.since);
+    let learned = || history.learned.keys().iter().find(|learned| learned.key == key).map(|learned| learned.since);
+    declared.or_else(learned)
+}
+
+fn rank(role: Role) -> (u8, i64) {
+    match role {
+        Role::Current => (0, 0),
+        Role::Next => (1, 0),
+        Role::Previous { retired, .. } => (2, -retired.by.as_millis()),
+        Role::Token => (3, 0),
+    }
+}
