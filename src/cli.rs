@@ -122,6 +122,9 @@ mod tests {
 
         Commands:
           serve  Stand between n8n and the OpenAI API until stopped
+          check  Tell what of the configuration would not work, or is unsafe
+          token  Make, list and revoke tokens, which n8n holds in place of a key
+          keys   See which keys keyward knows, and revoke one
           help   Print this message or the help of the given subcommand(s)
 
         Options:
@@ -156,6 +159,16 @@ mod tests {
 
         Example: keyward serve --config /etc/keyward/keyward.toml --log json
         ");
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example: keyward "), "{}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

@@ -123,6 +123,9 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Unfit> {
 /// Hosts, each perhaps with a port.
 pub(super) fn hosts(text: &str) -> Result<Vec<AllowedHost>, Unfit> {
     each(text, |item| {
+        if item.contains('/') {
+            return Err(Unfit::Because("A host has neither a scheme nor a path."));
+        }
         let (name, port) = split_port(item)?;
         let host = match host(name)? {
             address if address.contains(':') => format!("[{address}]").into(),

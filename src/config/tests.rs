@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::keys::SetSettings;
+use crate::policy::rules::{AllowedHost, Unknown};
 use crate::telemetry::{Format, Level};
 
 #[test]
@@ -56,11 +58,169 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("proxy.max_head", "8KiB", |config| config.proxy.limits.max_head = 8192);
     check("proxy.max_connections", "1", |config| config.proxy.limits.max_connections = 1);
     check("keys.default.grace", "24h", |config| config.keys.sets[0].grace = seconds(86_400));
+    check("proxy.allow_host", "keyward:8080, 10.1.2.3", |config| {
+        let host = |host: &str, port| AllowedHost { host: host.into(), port };
+        config.rules.allow_host = vec![host("keyward", Some(8080)), host("10.1.2.3", None)];
+    });
+    check("proxy.allow_origin", "https://App.example", |config| {
+        config.rules.allow_origin = vec!["https://app.example".into()];
+    });
+    check("proxy.proxy_protocol_from", "10.0.0.0/8,fd00::1", |config| {
+        config.proxy.proxy_protocol_from = networks(&["10.0.0.0/8", "fd00::1/128"]);
+    });
+    check("keys.default.unknown", "forward", |config| config.rules.sets[0].unknown = Unknown::Forward);
+    check("keys.default.inject_until", "2026-12-31T18:00:00Z", |config| {
+        config.rules.sets[0].inject_until = Some(Timestamp::from_millis(1_798_740_000_000));
+    });
+    check("keys.default.allow_from", "10.1.2.0/24", |config| {
+        config.rules.sets[0].allow_from = networks(&["10.1.2.0/24"]);
+    });
+    check("keys.default.allow_from_is_safe", "true", |config| config.rules.sets[0].allow_from_is_safe = true);
     check("log.format", "human", |config| config.log.format = Some(Format::Human));
     check("log.level", "trace", |config| config.log.level = Level::Trace);
     check("log.file", "a.log", |config| config.log.file = Some("a.log".into()));
     check("admin.listen", "off", |config| config.admin.listen = None);
     check("state.dir", "a", |config| config.state.dir = "a".into());
+}
+
+#[test]
+fn a_list_may_be_a_list_or_one_text_with_commas() {
+    let listed = load("proxy.proxy_protocol_from = ['10.0.0.0/8', '10.1.2.3']", &environment());
+    let texted = load("proxy.proxy_protocol_from = '10.0.0.0/8, 10.1.2.3'", &environment());
+    assert_eq!(listed.proxy.proxy_protocol_from, networks(&["10.0.0.0/8", "10.1.2.3/32"]));
+    assert_eq!(listed, texted);
+    assert_eq!(load("proxy.proxy_protocol_from = []", &environment()), load("", &environment()));
+}
+
+#[test]
+fn a_set_has_the_policy_of_all_unless_it_has_its_own() {
+    let config = load(
+        r#"
+        proxy.policy = "enforce"
+        [keys.default]
+        current = { env = "A" }
+        workflows = { "w1" = {}, "w2" = { policy = "enforce" } }
+        [keys.staging]
+        policy = "inject"
+        current = { env = "B" }
+        workflows.w3.policy = "enforce"
+        [keys.learning]
+        policy = "observe"
+        "#,
+        &environment(),
+    );
+    let policies: Vec<_> = config.rules.sets.iter().map(|rules| rules.policy).collect();
+    assert_eq!(policies, [Policy::Enforce, Policy::Observe, Policy::Inject], "by name, default first");
+    let of = |set: usize, workflow: &str| config.rules.sets[set].policy_for(Some(workflow));
+    assert_eq!((of(0, "w1"), of(2, "w3"), of(2, "w4")), (Policy::Enforce, Policy::Enforce, Policy::Inject));
+    assert_eq!(["w1", "w3", "w4"].map(|id| config.rules.set_of_workflow(id)), [Some(0), Some(2), None]);
+    let by_variable = environment().with("KEYWARD_PROXY_POLICY", "enforce").with("OPENAI_API_KEY", "sk-canary");
+    assert_eq!(load("", &by_variable).rules.sets[0].policy, Policy::Enforce);
+}
+
+#[test]
+fn a_certificate_and_its_key_go_together() {
+    let config = load("[tls]\ncert = 'a.pem'\nkey = 'b.pem'", &environment());
+    assert_eq!(config.proxy.tls.files(), Some((Path::new("a.pem"), Path::new("b.pem"))));
+    let told = told("[tls]\ncert = 'a.pem'", &environment(), Overrides::default());
+    assert!(told.contains("tls.key\n      A certificate and its private key go together."), "{told}");
+}
+
+#[test]
+fn rules_that_do_not_go_together_are_told() {
+    let file = r#"[proxy]
+policy = "enforce"
+allow_host = ["http://keyward"]
+allow_origin = ["*"]
+proxy_protocol_from = ["10.1.2.3/8", "::ffff:10.1.2.3", "ten"]
+[keys.default]
+policy = "strict"
+current = { env = "A" }
+allow_from = ["127.0.0.0/8", "0.0.0.0/0", "172.17.0.0/16", "10.1.2.0/24", "10.1.2.3", "::/0", "fd00::/64"]
+inject_until = "tomorrow"
+allow_from_is_safe = "maybe"
+[keys.learning]
+[keys.one]
+policy = "inject"
+current = { env = "B" }
+workflows = { a = { policy = "observe" }, b = {}, "c d" = {} }
+[keys.other]
+policy = "observe"
+current = { env = "C" }
+workflows = { a = { policy = "inject" }, b = { policy = "enforce", key = 1 } }
+[keys.third]
+current = { env = "D" }
+workflows.a = {}
+[keys.fourth]
+current = { env = "E" }
+workflows.a.policy = "enforce"
+"#;
+    insta::assert_snapshot!(told(file, &environment(), Overrides::default()), @r#"
+    the configuration has 14 problems:
+
+      keyward.toml:3: proxy.allow_host = "http://keyward"
+          A host has neither a scheme nor a path.
+          Allowed: a list of names or addresses, perhaps with a port, such as ["keyward:8080", "10.1.2.3"].
+
+      keyward.toml:4: proxy.allow_origin = "*"
+          An origin begins with its scheme.
+          Allowed: a list of origins, such as ["https://app.example.com"].
+
+      keyward.toml:5: proxy.proxy_protocol_from = "10.1.2.3/8,::ffff:10.1.2.3,ten"
+          A range begins with its first address: 10.1.2.0/24, not 10.1.2.3/24.
+          Allowed: a list of addresses and ranges, such as ["10.1.2.0/24", "fd00::7"].
+
+      keyward.toml:7: keys.default.policy
+          Allowed: observe, enforce or inject.
+
+      keyward.toml:9: keys.default.allow_from
+          0.0.0.0/0 holds loopback addresses: whatever is forwarded from outside (a published port, a tunnel) comes from there. Name the very addresses, or set keys.default.allow_from_is_safe = true.
+
+      keyward.toml:9: keys.default.allow_from
+          127.0.0.0/8 holds loopback addresses: whatever is forwarded from outside (a published port, a tunnel) comes from there. Name the very addresses, or set keys.default.allow_from_is_safe = true.
+
+      keyward.toml:9: keys.default.allow_from
+          172.17.0.0/16 is wide: there may be strangers in it. Name the very addresses, or set keys.default.allow_from_is_safe = true.
+
+      keyward.toml:9: keys.default.allow_from
+          ::/0 holds loopback addresses: whatever is forwarded from outside (a published port, a tunnel) comes from there. Name the very addresses, or set keys.default.allow_from_is_safe = true.
+
+      keyward.toml:10: keys.default.inject_until
+          Allowed: a date and time with its offset, such as 2026-12-31T18:00:00Z.
+
+      keyward.toml:11: keys.default.allow_from_is_safe
+          Allowed: true or false.
+
+      keyward.toml:16: keys.one.workflows
+          One of the names in it is no workflow's id.
+          Allowed: a table such as { "<id>" = { policy = "enforce" }, "<id>" = {} }.
+
+      keyward.toml:20: keys.other.workflows
+          A workflow has a `policy` here, and nothing else.
+          Allowed: a table such as { "<id>" = { policy = "enforce" }, "<id>" = {} }.
+
+      keyward.toml:23: keys.third.workflows
+          Workflow a belongs to set fourth already: name it in one set alone.
+
+      not set: keys.learning.policy
+          Set learning has no declared current key, so it learns and can only observe, but its policy is enforce: set keys.learning.current.
+    "#);
+    let enforced = environment().with("KEYWARD_PROXY_POLICY", "inject");
+    insta::assert_snapshot!(told("", &enforced, Overrides::default()), @r"
+    the configuration has a problem:
+
+      not set: keys.default.policy
+          Set default has no declared current key, so it learns and can only observe, but its policy is inject: set keys.default.current.
+    ");
+    let file = r#"
+[keys.default]
+policy = "enforce"
+current = { env = "A" }
+workflows = { a = { policy = "observe" }, b = { policy = "inject" }, c = { policy = "enforce" } }
+"#;
+    let told = told(file, &environment(), Overrides::default());
+    assert!(told.contains("2 problems") && told.contains("Workflow a would have observe"), "{told}");
+    assert!(told.contains("Workflow b would have inject, which is not tighter than its set's enforce"), "{told}");
 }
 
 #[test]
@@ -269,7 +429,7 @@ listen = "sk-canary"
           There is no such setting: did you mean `log.level`?
 
       keyward.toml:7: proxy.colour
-          There is no such setting; known here: listen, upstream, upstream_ca, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections.
+          There is no such setting; known here: listen, upstream, upstream_ca, policy, allow_host, allow_origin, proxy_protocol_from, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections.
 
       keyward.toml:9: admin.listen
           Allowed: an IP address and a port, such as 127.0.0.1:8081, or off.
@@ -488,6 +648,10 @@ fn load_with(file: &str, environment: &Environment, overrides: Overrides) -> Res
 
 fn environment() -> Environment {
     Environment::default().with_state_folder("/state")
+}
+
+fn networks(texts: &[&str]) -> Vec<ipnet::IpNet> {
+    texts.iter().map(|text| text.parse().expect("a network")).collect()
 }
 
 fn address(text: &str) -> SocketAddr {

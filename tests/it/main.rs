@@ -52,3 +52,6 @@ mod tidy;
 
 /// New keys are taken without a restart, and no request fails meanwhile.
 mod reload;
+
+/// The commands beside `serve`, and that a running keyward heeds them at once.
+mod commands;

@@ -4,8 +4,9 @@ pub(crate) mod client;
 pub(crate) mod upstream;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,7 +86,7 @@ impl Home {
     fn launch(&self, mut command: Command) -> Launch {
         command.env_clear().env("HOME", self.0.path()).env("KEYWARD_ADMIN_LISTEN", "127.0.0.1:0");
         command.current_dir(self.0.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Launch { command, home: self.0.path().to_owned(), log_file: None, terminal: None }
+        Launch { command, home: self.0.path().to_owned(), log_file: None, terminal: None, input: None }
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) struct Launch {
     home: PathBuf,
     log_file: Option<PathBuf>,
     terminal: Option<File>,
+    input: Option<String>,
 }
 
 impl Launch {
@@ -131,6 +133,13 @@ impl Launch {
         self
     }
 
+    /// With that on its standard input.
+    pub(crate) fn input(mut self, text: &str) -> Self {
+        self.command.stdin(Stdio::piped());
+        self.input = Some(text.to_owned());
+        self
+    }
+
     /// With a terminal to print to.
     pub(crate) fn on_a_terminal(mut self) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -161,6 +170,9 @@ impl Launch {
 
     fn spawn(mut self) -> Keyward {
         let mut child = self.command.spawn().unwrap();
+        if let Some(input) = &self.input {
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        }
         let stdout = match self.terminal.take() {
             Some(terminal) => Heard::listen(terminal),
             None => Heard::listen(child.stdout.take().unwrap()),
@@ -208,6 +220,26 @@ impl Keyward {
             text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
         assert!(!values.is_empty(), "no {name} in {text}");
         values.iter().sum()
+    }
+
+    /// How much memory it has, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        kilobytes.unwrap().trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Whether those bytes stand anywhere in what it may write to: the heap, the stacks, its own data.
+    pub(crate) fn memory_holds(&self, bytes: &[u8]) -> bool {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
+        let open = |name: &str| File::open(format!("/proc/{}/{name}", self.child.id())).unwrap();
+        let (memory, pages) = (open("mem"), open("pagemap"));
+        let writable = maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|may| may.starts_with("rw")));
+        let ranges = writable.filter_map(|line| {
+            let (from, to) = line.split(' ').next()?.split_once('-')?;
+            Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
+        });
+        ranges.into_iter().any(|(from, to)| range_holds(&memory, &pages, from, to, bytes))
     }
 
     /// What it has logged so far.
@@ -351,6 +383,23 @@ fn read_addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     }
     let after = |mark: &str| log.split_once(mark)?.1.split_once([' ', '/', '\n'])?.0.parse().ok();
     Some((after("listens on http://")?, after("admin     http://").unwrap_or(NOWHERE)))
+}
+
+/// Looks at the pages that are there alone, for much of an address space is reserved and empty.
+fn range_holds(memory: &File, pages: &File, from: u64, to: u64, bytes: &[u8]) -> bool {
+    const PAGE: u64 = 4096;
+    let mut entries = vec![0; usize::try_from((to - from) / PAGE * 8).unwrap()];
+    pages.read_exact_at(&mut entries, from / PAGE * 8).unwrap();
+    let entries = entries.chunks_exact(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap()));
+    // Present, or swapped out (proc_pid_pagemap(5)).
+    let present: Vec<bool> = entries.map(|entry| entry >> 62 != 0).collect();
+    let mut at = from;
+    present.chunk_by(|one, other| one == other).any(|run| {
+        let (begin, length) = (at, run.len() as u64 * PAGE);
+        at += length;
+        let mut held = vec![0; if run[0] { usize::try_from(length).unwrap() } else { 0 }];
+        memory.read_exact_at(&mut held, begin).is_ok() && memchr::memmem::find(&held, bytes).is_some()
+    })
 }
 
 /// Every file below a folder, with what it holds.

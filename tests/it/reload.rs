@@ -68,38 +68,69 @@ fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
 }
 
 #[test]
-fn no_request_fails_while_keys_change_and_each_is_judged_by_one_ring() {
-    let (home, upstream) = (home(), Upstream::start());
-    let keyward = home.serve_for(&upstream).config(FILE).log_file("exchanges.log").start();
+fn no_request_fails_in_a_thousand_reloads_and_each_is_judged_by_one_ring() {
+    let (home, upstream) = (home(), Upstream::taking(&["sk-even", "sk-uneven"]));
+    let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"1h\"\ncurrent = { file = \"key\" }\n";
+    home.write("key", "sk-uneven");
+    let token = home.keyward(&["token", "new", "default"]).config(config).run().stdout.trim_end().to_owned();
+    let keyward = home.serve_for(&upstream).config(config).log_file("exchanges.log").start();
     let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let memory = thread::scope(|scope| {
         let ask = || {
             let mut client = Client::connect(keyward.listen);
             while !is_over.load(Ordering::Relaxed) {
-                for key in ["sk-even", "sk-uneven"] {
+                let verdicts = ["sk-even", "sk-uneven", &token].map(|key| {
                     let answer = client.ask("/v1/models", &[("Authorization", &format!("Bearer {key}"))]);
-                    assert_eq!(answer.status, 200);
-                    assert!(["current", "outdated", "unknown"].contains(&answer.verdict()), "{}", answer.verdict());
-                }
+                    // Upstream takes these two keys alone: half a ring would lend none, or a third one.
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    answer.verdict().to_owned()
+                });
+                let is_known = |verdict: &String| ["current", "outdated"].contains(&verdict.as_str());
+                assert!(is_known(&verdicts[0]) && is_known(&verdicts[1]) && verdicts[2] == "token", "{verdicts:?}");
             }
         };
+        // Before the first change the other key is in no set.
+        home.write("key", "sk-even");
+        wait_for_change(&keyward, 1);
         let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         let over = Over(&is_over);
-        for round in 0..100 {
-            let key = if round % 2 == 0 { "sk-even" } else { "sk-uneven" };
-            home.write("draft", key);
+        let mut memory = Vec::new();
+        for round in 1..=1000 {
+            home.write("draft", if round % 2 == 0 { "sk-even" } else { "sk-uneven" });
             fs::rename(home.path("draft"), home.path("key")).unwrap();
             keyward.signal(Signal::HUP);
+            let key = if round % 2 == 0 { "sk-even" } else { "sk-uneven" };
             let is_current = || ask_with(keyward.listen, key).verdict() == "current";
             eventually("the change of keys", || is_current().then_some(()));
+            if round % 250 == 0 {
+                memory.push(keyward.resident());
+            }
         }
         drop(over);
         for thread in asking {
             thread.join().unwrap();
         }
+        memory
     });
-    assert_eq!(ask_with(keyward.listen, "sk-uneven").verdict(), "current");
-    assert_eq!(ask_with(keyward.listen, "sk-even").verdict(), "outdated");
+    let (settled, last) = (memory[0], memory[memory.len() - 1]);
+    assert!(last < settled + settled / 4 + (4 << 20), "memory stays flat: {memory:?}");
+}
+
+#[test]
+fn a_key_that_was_replaced_is_nowhere_in_memory() {
+    // Not one that has any part in common with another, or with a text of keyward's.
+    const RETIRED: &str = "sk-proj-Zq7vWm3Xk9Lp2Rt8Yb5Nc1Hd6Jf4Gs0";
+    const CURRENT: &str = "sk-proj-Tn4uBe8Oc2Iw6Ax0Vz3Mq7Kj1Ph5Fy9";
+    let (home, upstream) = (Home::new(), Upstream::start());
+    home.write("key", RETIRED);
+    let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"1h\"\ncurrent = { file = \"key\" }\n";
+    let keyward = home.serve_for(&upstream).config(config).start();
+    assert!(keyward.memory_holds(RETIRED.as_bytes()), "as long as it is current it has to be there");
+    home.write("key", CURRENT);
+    wait_for_change(&keyward, 1);
+    assert!(keyward.memory_holds(CURRENT.as_bytes()));
+    assert!(!keyward.memory_holds(RETIRED.as_bytes()), "it is wiped, and known by its fingerprint alone");
+    assert_eq!(ask_with(keyward.listen, RETIRED).verdict(), "outdated");
 }
 
 /// Ends those who ask, also where the test has failed meanwhile.

@@ -1,0 +1,385 @@
+//! The commands beside `serve`: tokens are made, listed and revoked, keys listed and revoked, a configuration checked; and
+//! a running keyward heeds them at once.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::process::client::{Answer, ask_with};
+use crate::process::upstream::{Upstream, answer};
+use crate::process::{Finished, Home, Keyward, events, eventually, files_below};
+
+const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
+const OTHER: &str = "sk-proj-other-0123456789abcdefghijOtHr";
+
+const INJECT: &str = "[keys.default]\npolicy = \"inject\"\ncurrent = { file = \"key\" }\n\
+                      [keys.staging]\ncurrent = { file = \"other\" }\n";
+
+#[test]
+fn a_token_works_in_a_running_keyward_until_it_is_revoked() {
+    let (home, upstream) = (home(), Upstream::taking(&[CURRENT]));
+    let keyward = home.serve_for(&upstream).config(INJECT).start();
+    let token = make_token(&home, &["default", "--name", "n8n"]);
+    let asked =
+        eventually("the token's welcome", || Some(ask_with(keyward.listen, &token)).filter(|it| it.status == 200));
+    assert_eq!(asked.verdict(), "token");
+    let seen = upstream.requests(1).pop().unwrap();
+    assert_eq!(seen.header("authorization"), Some(format!("Bearer {CURRENT}")));
+    let line = line_of(&keyward, "token");
+    assert_eq!((&line["action"], &line["diagnosis"], &line["level"]), (&"inject".into(), &"ok".into(), &"info".into()));
+
+    let revoked = run(&home, &["token", "revoke", "n8n"]);
+    assert!(revoked.stdout.contains("is revoked"), "{}", revoked.stdout);
+    let refused = eventually("the refusal", || Some(ask_with(keyward.listen, &token)).filter(|it| it.status == 401));
+    assert_eq!(code(&refused), "unlisted_key");
+    assert!(refused.text().contains("which was revoked"), "{}", refused.text());
+    let is_told = || changes(&keyward).iter().any(|said| said.contains("of set `default` was revoked"));
+    eventually("the change in the log", || is_told().then_some(()));
+    let again = run(&home, &["token", "revoke", &token]);
+    assert!(again.stdout.contains("was revoked before"), "by the token itself: {}", again.stdout);
+}
+
+#[test]
+fn a_token_is_printed_once_and_kept_nowhere() {
+    let home = home();
+    let token = make_token(&home, &["default"]);
+    assert!(token.starts_with("kw_") && token.len() == 46, "{token}");
+    let listed = run(&home, &["token", "list"]);
+    assert!(listed.stdout.contains(&format!("kw_…{}", &token[42..])), "{}", listed.stdout);
+    assert!(!listed.stdout.contains(&token[3..20]));
+    for (path, bytes) in files_below(&home.state()) {
+        assert!(!String::from_utf8_lossy(&bytes).contains(&token[3..20]), "{}", path.display());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} is its owner's alone", path.display());
+    }
+}
+
+#[test]
+fn tokens_are_listed_for_people_and_for_programs() {
+    let home = home();
+    let empty = run(&home, &["token", "list"]);
+    assert!(empty.stderr.contains("There are no tokens yet"), "{}", empty.stderr);
+    make_token(&home, &["default", "--name", "n8n production"]);
+    make_token(&home, &["staging"]);
+    run(&home, &["token", "revoke", "n8n production"]);
+    let listed = run(&home, &["token", "list"]).stdout;
+    let lines: Vec<_> = listed.lines().collect();
+    assert!(lines[0].starts_with("TOKEN") && lines.len() == 3, "{listed}");
+    assert!(lines[1].contains("n8n production") && lines[1].contains("revoked 20"), "{listed}");
+    assert!(lines[2].contains("its set only observes"), "{listed}");
+    let json: Value = serde_json::from_str(&run(&home, &["token", "list", "--json"]).stdout).unwrap();
+    assert_eq!(json["tokens"][0]["name"], "n8n production");
+    assert_eq!((&json["tokens"][1]["set"], &json["tokens"][1]["revoked"]), (&"staging".into(), &Value::Null));
+    assert_eq!(json["tokens"][1]["fingerprint"].as_str().unwrap().len(), 32);
+}
+
+#[test]
+fn what_makes_no_token_is_told() {
+    #[track_caller]
+    fn check(arguments: &[&str], said: &str) {
+        let home = home();
+        make_token(&home, &["default", "--name", "taken"]);
+        let finished = home.keyward(arguments).config(INJECT).run();
+        assert_eq!(finished.code(), Some(1), "{arguments:?}");
+        assert!(finished.stderr.contains(said), "{}", finished.stderr);
+        assert!(finished.stdout.is_empty(), "{}", finished.stdout);
+    }
+    check(&["token", "new", "nope"], "no key set of that name; the configuration has: default, staging");
+    check(&["token", "new", "default", "--name", "taken"], "a token of that name already");
+    check(&["token", "new", "default", "--name", "\u{1b}[31m"], "a token's name has");
+    check(&["token", "revoke", "nope"], "there is no such token");
+    check(&["token", "revoke", ""], "there is no such token");
+    check(&["token", "revoke", "kw_short"], "there is no such token");
+    check(&["keys", "revoke", "1bf3"], "8 to 32 hex digits");
+    check(&["keys", "revoke", "00000000"], "no key that keyward knows");
+}
+
+#[test]
+fn a_token_for_a_set_that_observes_is_made_with_a_warning() {
+    let home = home();
+    let finished = home.keyward(&["token", "new", "staging"]).config(INJECT).run();
+    assert_eq!(finished.code(), Some(0));
+    assert!(finished.stderr.contains("Set `staging` only observes"), "{}", finished.stderr);
+}
+
+#[test]
+fn many_tokens_made_at_once_are_all_kept() {
+    let home = home();
+    make_token(&home, &["default"]);
+    let names: Vec<_> = (0..8).map(|number| format!("n{number}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| {
+                assert_eq!(
+                    home.keyward(&["token", "new", "default", "--name", name])
+                        .env("KEYWARD_CONFIG", "keyward.toml")
+                        .run()
+                        .code(),
+                    Some(0)
+                )
+            });
+        }
+    });
+    let listed = run(&home, &["token", "list"]).stdout;
+    assert!(names.iter().all(|name| listed.contains(name.as_str())), "{listed}");
+}
+
+#[test]
+fn keys_are_listed_by_their_public_names() {
+    let (home, upstream) = (home(), Upstream::start());
+    home.serve_for(&upstream).config(INJECT).start().stop();
+    home.write("key", OTHER);
+    let keyward = home.serve_for(&upstream).config(INJECT).start();
+    assert_eq!(ask_with(keyward.listen, OTHER).verdict(), "current");
+    keyward.stop();
+    let listed = run(&home, &["keys", "list"]).stdout;
+    let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..4], ["SET", "ROLE", "KEY", "FINGERPRINT"]);
+    assert_eq!(rows[1][..3], ["default", "current", "sk-proj-…OtHr"]);
+    assert_eq!(rows[2][..3], ["default", "previous", "-"], "only its fingerprint is remembered");
+    assert_eq!(rows[3][..2], ["staging", "current"]);
+    let json: Value = serde_json::from_str(&run(&home, &["keys", "list", "--json"]).stdout).unwrap();
+    let fingerprint = json["keys"][0]["fingerprint"].as_str().unwrap();
+    assert_eq!((fingerprint.len(), &fingerprint[..8]), (32, rows[1][3]));
+    assert!(!listed.contains("0123456789") && !json.to_string().contains("0123456789"));
+}
+
+#[test]
+fn a_key_on_standard_input_has_the_fingerprint_that_the_log_shows() {
+    let (home, upstream) = (home(), Upstream::start());
+    let keyward = home.serve_for(&upstream).config(INJECT).start();
+    ask_with(keyward.listen, CURRENT);
+    let logged = keyward.exchanges(1)[0]["fingerprint"].as_str().unwrap().to_owned();
+    let printed = home.keyward(&["keys", "fingerprint"]).config(INJECT).input(&format!("{CURRENT}\n")).run();
+    assert!(printed.stdout.starts_with(&logged), "{} {logged}", printed.stdout);
+    assert!(printed.stdout.trim_end().ends_with("sk-proj-…CuRr"), "{}", printed.stdout);
+    for (input, said) in [("", "the key is empty"), ("sk-canary two", "not visible ASCII at position 9")] {
+        let refused = home.keyward(&["keys", "fingerprint"]).config(INJECT).input(input).run();
+        assert_eq!(refused.code(), Some(1));
+        assert!(refused.stderr.contains(said) && !refused.stderr.contains("canary"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_compromised_key_is_refused_at_once_while_tokens_go_on() {
+    let (home, upstream) = (home(), Upstream::start());
+    let keyward = home.serve_for(&upstream).config(INJECT).start();
+    let token = make_token(&home, &["default"]);
+    eventually("the token's welcome", || (ask_with(keyward.listen, &token).status == 200).then_some(()));
+    assert_eq!(ask_with(keyward.listen, CURRENT).verdict(), "current");
+    let fingerprint = line_of(&keyward, "current")["fingerprint"].clone();
+    let revoked = run(&home, &["keys", "revoke", fingerprint.as_str().unwrap()]);
+    assert!(revoked.stdout.contains("it never admits again"), "{}", revoked.stdout);
+    assert!(revoked.stderr.contains("It is the current key of set `default`"), "{}", revoked.stderr);
+    let refused = eventually("the refusal", || Some(ask_with(keyward.listen, CURRENT)).filter(|it| it.status == 401));
+    assert_eq!((refused.verdict(), code(&refused).as_str()), ("outdated", "stale_binding"));
+    assert!(refused.text().contains("it was marked as compromised"), "{}", refused.text());
+    assert_eq!(ask_with(keyward.listen, &token).status, 200);
+    keyward.stop();
+    let keyward = home.serve_for(&upstream).config(INJECT).start();
+    assert_eq!(ask_with(keyward.listen, CURRENT).status, 401, "it outlives a restart");
+}
+
+#[test]
+fn a_set_that_acts_does_not_start_without_its_current_key_but_one_that_observes_does() {
+    let home = home();
+    for policy in ["enforce", "inject"] {
+        let config = format!("[keys.default]\npolicy = \"{policy}\"\ncurrent = {{ file = \"missing\" }}\n");
+        let finished = home.serve().config(&config).run();
+        assert_eq!(finished.code(), Some(1));
+        for said in ["would not be safe to start", "`current` of set `default`", "file missing", "No such file"] {
+            assert!(finished.stderr.contains(said), "{said} is not in {}", finished.stderr);
+        }
+        assert!(events(&finished.stdout, "listening").is_empty(), "{}", finished.stdout);
+    }
+    let upstream = Upstream::start();
+    let keyward = home.serve_for(&upstream).config("[keys.default]\ncurrent = { file = \"missing\" }\n").start();
+    assert_eq!(ask_with(keyward.listen, CURRENT).status, 200);
+    let line = &keyward.exchanges(1)[0];
+    assert!(line["remedy"].as_str().unwrap().starts_with("1. keyward could not read the current key"), "{line}");
+}
+
+#[test]
+fn without_knowing_what_was_revoked_a_set_that_acts_does_not_start() {
+    let (home, upstream) = (home(), Upstream::start());
+    make_token(&home, &["default"]);
+    fs::write(home.state().join("access.json"), "{").unwrap();
+    let finished = home.serve_for(&upstream).config(INJECT).run();
+    assert_eq!(finished.code(), Some(1));
+    assert!(finished.stderr.contains("access.json is damaged"), "{}", finished.stderr);
+    let refused = home.keyward(&["token", "new", "default"]).config(INJECT).run();
+    assert_eq!(refused.code(), Some(1), "nothing is written over it");
+    assert_eq!(fs::read_to_string(home.state().join("access.json")).unwrap(), "{");
+    let keyward = home.serve_for(&upstream).config("[keys.default]\ncurrent = { file = \"key\" }\n").start();
+    assert_eq!(ask_with(keyward.listen, CURRENT).status, 200, "who only observes goes on");
+}
+
+#[test]
+fn a_sound_configuration_passes_the_check() {
+    let home = home();
+    let finished = home.keyward(&["check"]).config(INJECT).run();
+    assert_eq!(finished.code(), Some(0), "{}{}", finished.stdout, finished.stderr);
+    let said = "ok       keys.default: policy inject, current key sk-proj-…CuRr (";
+    assert!(finished.stdout.contains(said), "{}", finished.stdout);
+    assert!(finished.stdout.ends_with("The configuration is sound.\n"), "{}", finished.stdout);
+}
+
+#[test]
+fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
+    let home = home();
+    home.write("quoted", format!("\"{CURRENT}\""));
+    home.write("token", "kw_0123456789012345678901234567890123456789012");
+    fs::set_permissions(home.path("quoted"), fs::Permissions::from_mode(0o644)).unwrap();
+    let config = "[proxy]\nlisten = \"0.0.0.0:0\"\nupstream = \"http://10.255.255.1:9\"\n[admin]\nlisten = \"0.0.0.0:0\"\n\
+        [keys.default]\npolicy = \"inject\"\ncurrent = { file = \"quoted\" }\nnext = { file = \"missing\" }\n\
+        previous = [{ file = \"token\" }]\ninject_until = 2025-01-01T00:00:00Z\nallow_from = [\"10.0.0.0/8\"]\n\
+        allow_from_is_safe = true\n[keys.staging]\ncurrent = { file = \"other\" }\nnext = { file = \"other\" }\n\
+        allow_from = [\"10.1.2.3\"]\n";
+    let launch = home
+        .keyward(&["check"])
+        .config(&config)
+        .env("HTTPS_PROXY", "http://user:canary@proxy")
+        .env("KEYWARD_ZZZ_PORT", "1");
+    let finished = launch.env("KEYWARD_ADMIN_LISTEN", "").run();
+    assert_eq!(finished.code(), Some(1), "{}", finished.stderr);
+    for said in [
+        "problem  keys.default.current: file quoted holds its key in quotation marks.",
+        "problem  keys.default.next: file missing gives no key: it cannot be read: No such file",
+        "problem  keys.default.previous: file token holds a token of keyward's",
+        "warning  keys.default.current: every user of this machine can read quoted (mode 644)",
+        "warning  keys.default.allow_from: whoever can connect from one of these addresses",
+        "warning  keys.default.inject_until: it is over since 2025-01-01T00:00:00Z",
+        "warning  keys.staging.next: this is the current key",
+        "warning  keys.staging.allow_from: it has no effect with policy observe",
+        "warning  proxy.listen: 0.0.0.0:0 is reached from other machines without TLS",
+        "warning  admin.listen: 0.0.0.0:0 is reached from other machines",
+        "warning  proxy.upstream: http://10.255.255.1:9 is plain HTTP: the current keys that keyward puts in",
+        "warning  environment: HTTPS_PROXY names a proxy, which keyward does not use",
+        "warning  environment: KEYWARD_ZZZ_PORT is no setting",
+        "3 problems and 11 warnings: see above.",
+    ] {
+        assert!(finished.stdout.contains(said), "{said} is not in\n{}", finished.stdout);
+    }
+    assert!(!finished.stdout.contains("canary") && !finished.stdout.contains("0123456789"), "{}", finished.stdout);
+    let json = home.keyward(&["check", "--json"]).config(&config).run();
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["findings"][0]["gravity"], "problem");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_fails_the_check_as_it_fails_the_start() {
+    let home = Home::new();
+    let finished = home.keyward(&["check"]).config("[proxy]\nlisen = 1\n[keys.default]\npolicy = \"strict\"\n").run();
+    assert_eq!(finished.code(), Some(1));
+    assert!(
+        finished.stderr.contains("proxy.lisen") && finished.stderr.contains("keys.default.policy"),
+        "{}",
+        finished.stderr
+    );
+    let finished = home.keyward(&["check", "--config", "/nowhere/keyward.toml"]).run();
+    assert_eq!(finished.code(), Some(2));
+}
+
+#[test]
+fn online_each_key_is_asked_for_and_its_standing_said_in_words() {
+    const RESTRICTED: &str = "sk-proj-restricted-0123456789abcdefReSt";
+    const DEAD: &str = "sk-proj-dead-0123456789abcdefghijkldEaD";
+    let home = home();
+    home.write("restricted", RESTRICTED);
+    home.write("dead", DEAD);
+    let upstream = Upstream::answering(|request, stream| {
+        let key = request.header("authorization").unwrap_or_default();
+        stream.write_all(&match key.strip_prefix("Bearer ") {
+            Some(CURRENT) => answer("200 OK", b"{\"object\":\"list\"}"),
+            Some(RESTRICTED) => answer(
+                "403 Forbidden",
+                b"{\"error\":\"You have insufficient permissions. Missing scopes: api.model.read. Check that\"}",
+            ),
+            _ => answer(
+                "401 Unauthorized",
+                format!(
+                    "{{\"error\":{{\"message\":\"Incorrect API key provided: {DEAD}\",\"code\":\"invalid_api_key\"}}}}"
+                )
+                .as_bytes(),
+            ),
+        })
+    });
+    let sets = "[keys.default]\ncurrent = { file = \"key\" }\nnext = { file = \"restricted\" }\n";
+    let config = format!("[proxy]\nupstream = \"{}\"\n{sets}", upstream.url());
+    let finished = home.keyward(&["check", "--online"]).config(&config).run();
+    assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
+    for said in [
+        "ok       keys.default.current: key sk-proj-…CuRr (",
+        ") is alive: upstream takes it",
+        ") is restricted: upstream knows it, but not for the list of models (api.model.read)",
+    ] {
+        assert!(finished.stdout.contains(said), "{said} is not in\n{}", finished.stdout);
+    }
+    let seen = upstream.requests(2);
+    assert!(seen.iter().all(|request| request.head.starts_with(b"GET /v1/models HTTP/1.1")), "it costs nothing");
+
+    let dead = config.replace("file = \"restricted\"", "file = \"dead\"");
+    let finished = home.keyward(&["check", "--online"]).config(&dead).run();
+    assert_eq!(finished.code(), Some(1));
+    assert!(finished.stdout.contains(") is dead: upstream says that it is no key"), "{}", finished.stdout);
+    assert!(!finished.stdout.contains("0123456789"), "{}", finished.stdout);
+
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = format!("[proxy]\nupstream = \"http://{nobody}\"\n{sets}");
+    let finished = home.keyward(&["check", "--online"]).config(&gone).run();
+    assert_eq!(finished.code(), Some(1));
+    let said = "could not be asked for: upstream cannot be reached: no connection to 127.0.0.1:";
+    assert!(finished.stdout.contains(said), "{}", finished.stdout);
+}
+
+#[test]
+fn what_is_unsafe_is_said_at_each_start_too() {
+    let home = home();
+    fs::set_permissions(home.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let keyward = home.serve().config(INJECT).env("HTTPS_PROXY", "http://proxy").start();
+    let said = eventually("the warnings", || Some(events(&keyward.log(), "check")).filter(|said| said.len() >= 2));
+    assert!(said.iter().all(|line| line["level"] == "warn"), "{said:?}");
+    assert!(said[0]["message"].as_str().unwrap().contains("can read key (mode 644)"), "{said:?}");
+}
+
+fn home() -> Home {
+    let home = Home::new();
+    for (name, key) in [("key", CURRENT), ("other", OTHER)] {
+        home.write(name, format!("{key}\n"));
+        fs::set_permissions(home.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    home
+}
+
+/// Makes a token and gives it.
+#[track_caller]
+fn make_token(home: &Home, arguments: &[&str]) -> String {
+    run(home, &[&["token", "new"], arguments].concat()).stdout.trim_end().to_owned()
+}
+
+/// Runs a command that has to work.
+#[track_caller]
+fn run(home: &Home, arguments: &[&str]) -> Finished {
+    let finished = home.keyward(arguments).config(INJECT).run();
+    assert_eq!(finished.code(), Some(0), "{arguments:?}: {}", finished.stderr);
+    finished
+}
+
+/// The line of an exchange with that verdict.
+#[track_caller]
+fn line_of(keyward: &Keyward, verdict: &str) -> Value {
+    let is_it = |line: &Value| line["verdict"] == verdict;
+    eventually("the line", || events(&keyward.log(), "exchange").into_iter().find(is_it))
+}
+
+fn changes(keyward: &Keyward) -> Vec<String> {
+    events(&keyward.log(), "keys").iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+}
+
+fn code(answer: &Answer) -> String {
+    let json: Value = serde_json::from_slice(&answer.body).unwrap();
+    json["error"]["code"].as_str().unwrap().to_owned()
+}
