@@ -12,19 +12,23 @@
 //! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
-//! | what is done about it | [`policy::decide`]: only it makes a [`policy::Permit`] | pure |
+//! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
 //! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted | [`proxy::body`], [`openai::error`] | |
-//! | verdict and [`outcome`] together, in words | [`verdict::explain`] | pure |
+//! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
+//!
+//! Beside that way: [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`check`] tells what would not
+//! work or is unsafe, and [`cli`] has the commands.
 //!
 //! # What never happens
 //!
 //! - A request never waits for the log, the ledger, the state folder or the admin listener. What cannot be handed over
 //!   is dropped and counted.
-//! - An unjudged request never goes upstream: forwarding takes a permit.
+//! - An unjudged request never goes upstream: forwarding takes a permit. Nor does a key of ours for whom
+//!   [`policy::decide`] has not admitted: it alone hands one out, inside the permit.
 //! - A body is never collected nor changed, and a head is never copied.
 //! - A secret is never printed: [`keys::secret::Secret`] has no text of its own, and its value is read in few places,
 //!   which `tests/it/tidy.rs` lists.

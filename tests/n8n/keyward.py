@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import processes
@@ -14,9 +15,10 @@ listen = "127.0.0.1:0"
 upstream = "{upstream}"
 
 [keys.default]
+policy = "{policy}"
 current = {{ file = "{folder}/current-key" }}
 previous = [ {{ file = "{folder}/previous-key" }} ]
-grace = "24h"
+grace = "{grace}"
 
 [log]
 format = "json"
@@ -50,23 +52,42 @@ def binary(log):
 class Keyward:
     """A running keyward with one key set."""
 
-    def __init__(self, binary, folder, upstream, current, previous):
+    def __init__(self, binary, folder, upstream, current, previous, policy="observe", grace="24h"):
+        self._binary, self._folder = binary, folder
         self.log, self.output, self.state = folder / "keyward.log", folder / "keyward.out", folder / "state"
         for name, key in {"current-key": current, "previous-key": previous}.items():
+            (folder / name).touch(mode=0o600)
             (folder / name).write_text(f"{key}\n")
-            (folder / name).chmod(0o600)
-        config = folder / "keyward.toml"
-        config.write_text(CONFIG.format(upstream=upstream, folder=folder))
-        # Settings of the machine would change what is tried, and a backtrace would bury the panic's message.
-        foreign = ("KEYWARD_", "RUST_")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        command = [binary, "serve", "--config", config]
-        self._child = processes.Child(command, log=self.output, cwd=folder, env=environment)
+        self._config = folder / "keyward.toml"
+        self._config.write_text(CONFIG.format(upstream=upstream, folder=folder, policy=policy, grace=grace))
+        command = [binary, "serve", "--config", self._config]
+        self._child = processes.Child(command, log=self.output, cwd=folder, env=_environment())
         self.url = f"http://{processes.until(self._listening, timeout=20, what='keyward')['address']}"
 
     def exchanges(self):
         """The log's line of each exchange so far, in the log's order."""
         return [line for line in self._lines() if line.get("event") == "exchange"]
+
+    def command(self, *arguments):
+        """Runs another command of keyward's with the same config, and returns what it prints."""
+        command = [self._binary, *arguments, "--config", self._config]
+        done = subprocess.run(command, cwd=self._folder, env=_environment(), capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"keyward {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
+        return done.stdout.strip()
+
+    def rotate(self, key):
+        """Puts another key where the current one stands, and waits until keyward says that it has it."""
+        (self._folder / "current-key").write_text(f"{key}\n")
+        self.wait_for("has a new current key")
+
+    def wait_for(self, words):
+        """Waits until the log says so."""
+
+        def said():
+            return any(words in line.get("message", "") for line in self._lines())
+
+        processes.until(said, timeout=20, what=f"{words!r} in keyward's log")
 
     def stop(self):
         """Sends SIGTERM and returns the exit status."""
@@ -82,3 +103,9 @@ class Keyward:
             return []
         # The last piece is empty, or a line that is being written.
         return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
+
+
+def _environment():
+    """Settings of the machine would change what is tried, and a backtrace would bury the panic's message."""
+    foreign = ("KEYWARD_", "RUST_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}

@@ -4,8 +4,12 @@ A scenario is a function of the stage and of `expect`, which collects what is no
 docstring is the name of its check.
 """
 
+import json
+
 import openai
+import processes
 import workflows
+from stage import new_key
 
 HEALTHY = {"set": "default", "verdict": "current", "diagnosis": "ok", "status": 200}
 USERS_ORGANIZATION = "org-UsersOwn1234"
@@ -23,6 +27,8 @@ def of(release):
         tells_the_test_button_from_a_workflow,
         passes_on_the_users_organization,
         passes_on_the_key_and_no_tag,
+        rotates_behind_a_token,
+        shows_why_a_key_is_refused,
         exits_cleanly,
         never_writes_a_key,
     ]
@@ -177,6 +183,58 @@ def passes_on_the_key_and_no_tag(stage, expect):
         if exchange["verdict"] in keys:
             # The difference itself would show the key.
             expect.true(f"the key of {title} is n8n's", _authorization(received) == keys[exchange["verdict"]])
+
+
+def rotates_behind_a_token(stage, expect):
+    """with a token in place of a key, a rotation passes n8n by"""
+    with stage.through("inject") as keyward:
+        token = keyward.command("token", "new", "default", "--name", "n8n")
+        keyward.wait_for("was made")
+        tagged = stage.taggings()["path" if stage.n8n.release.major < 2 else "tag"](apiKey=token)
+        stage.edit(tagged)
+        address = f"{keyward.url}/v1"
+        http_request = stage.n8n.import_workflow(workflows.http_request(stage.credential, address))
+        key = stage.current
+        for _ in range(2):
+            for workflow in (stage.agent, stage.legacy, http_request):
+                trial = stage.run(workflow)
+                expect.success(trial)
+                expect.exchange(trial, set="default", verdict="token", diagnosis="ok", action="inject", status=200)
+                values = _authorization(trial.received)
+                expect.true("OpenAI got the current key, and nothing else", values == [f"Bearer {key}"])
+            # From now on OpenAI knows the new key alone, and nothing changes in n8n.
+            key = _rotate(stage, keyward)
+        stage.openai.keys = {stage.current, stage.previous}
+
+
+def _rotate(stage, keyward):
+    """Rotates the key at OpenAI and at keyward, and returns the new one."""
+    key = new_key()
+    stage.openai.keys = {key}
+    keyward.rotate(key)
+    return key
+
+
+def shows_why_a_key_is_refused(stage, expect):
+    """a refused key never reaches OpenAI, and n8n shows what is wrong with which node"""
+    with stage.through("enforce") as keyward:
+        tagged = stage.taggings()["path" if stage.n8n.release.major < 2 else "tag"]
+        for kind in (workflows.legacy, workflows.agent):
+            workflow = stage.another(kind, tagged(apiKey=stage.previous))
+            known, reached = len(keyward.exchanges()), len(stage.openai.journal)
+            run = stage.n8n.run(workflow)
+            (exchange,) = processes.until(
+                lambda: keyward.exchanges()[known:], timeout=20, what="the log line of the refusal"
+            )
+            expect.equal("what reached OpenAI", len(stage.openai.journal), reached)
+            expect.equal("the status of the execution", run.execution["status"], "error")
+            wanted = {"verdict": "outdated", "diagnosis": "stale_binding", "action": "refuse", "status": 401}
+            for field, value in wanted.items():
+                expect.equal(f"{field} in the log line", exchange.get(field), value)
+            shown = json.dumps(run.execution, ensure_ascii=False)
+            for words in (f"node {exchange['node_id']} still sends key", "keyward refused it", "1. Open the node"):
+                expect.true(f"{words!r} is shown by n8n", words in shown)
+            expect.true("n8n shows nothing of the current key", f"…{stage.current[-4:]}" not in shown)
 
 
 def exits_cleanly(stage, expect):

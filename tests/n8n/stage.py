@@ -1,5 +1,6 @@
 """The set-up that a release of n8n is tried in: a fake OpenAI, a keyward, the n8n and its workflows."""
 
+import contextlib
 import secrets
 from dataclasses import dataclass
 
@@ -34,7 +35,8 @@ class Stage:
     """Everything that a scenario acts on.  What it starts is registered with `cleanup`."""
 
     def __init__(self, installed, binary, folder, cleanup):
-        self.current, self.previous = _new_key(), _new_key()
+        self.current, self.previous = new_key(), new_key()
+        self._beginning = (binary, folder, cleanup)
         self.openai = openai.OpenAI([self.current, self.previous])
         cleanup.callback(self.openai.stop)
         self.n8n = n8n.N8n(installed, folder)
@@ -77,6 +79,21 @@ class Stage:
         """Saves other values in the one credential that the stage's own workflows use."""
         self.n8n.edit_credential(self.credential, data)
 
+    @contextlib.contextmanager
+    def through(self, policy, grace="0s"):
+        """A keyward with that policy beside the first one, which the values of credentials name meanwhile."""
+        binary, folder, cleanup = self._beginning
+        (folder / policy).mkdir()
+        first = self.keyward
+        keys = (self.current, self.previous)
+        self.keyward = keyward.Keyward(binary, folder / policy, self.openai.url, *keys, policy, grace)
+        cleanup.callback(self.keyward.stop)
+        try:
+            yield self.keyward
+        finally:
+            self.keyward.stop()
+            self.keyward = first
+
     def another(self, workflow, data):
         """A second credential record, and a new workflow that uses it."""
         credential = self.n8n.create_credential("OpenAI, the other one", data)
@@ -113,6 +130,6 @@ class Traffic:
         return len(exchanges) == len(received) and list(zip(exchanges, received))
 
 
-def _new_key():
+def new_key():
     """An invented key of the form and length of a real one."""
     return f"sk-proj-{secrets.token_hex(24)}"
