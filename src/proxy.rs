@@ -11,6 +11,7 @@ pub mod panic;
 pub mod pulse;
 pub mod refusal;
 pub mod server;
+pub mod stream;
 pub mod tls;
 pub mod upstream;
 pub mod worker;

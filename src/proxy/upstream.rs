@@ -13,13 +13,13 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::body::ClientBody;
 use super::pulse::Pulse;
+use super::stream::Stream;
 use super::{Limits, Upstream};
 
 /// How to reach upstream: the same for all workers.
@@ -146,7 +146,7 @@ pub struct Connection {
     idle_since: u64,
 }
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, ClientBody>>>;
+type Driver = Pin<Box<http1::Connection<TokioIo<Stream<TlsStream<TcpStream>>>, ClientBody>>>;
 
 impl Connection {
     /// Moves bytes in both directions. When the connection has ended, only its sender is left.
@@ -170,7 +170,7 @@ impl Connection {
 
 impl Route {
     /// A connection to upstream, over TLS if it speaks that. There is no limit of time.
-    pub async fn connect(&self) -> Result<Stream, ConnectError> {
+    pub async fn connect(&self) -> Result<Stream<TlsStream<TcpStream>>, ConnectError> {
         let tcp = self.connect_tcp().await?;
         // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
         // costs speed alone.
@@ -194,64 +194,6 @@ impl Route {
             }
         }
         Err(ConnectError::Connect { host: host.clone(), port: *port, source: last })
-    }
-}
-
-/// A stream to upstream, plain or TLS.
-pub enum Stream {
-    /// Plain.
-    Plain(TcpStream),
-    /// TLS, boxed since it is forty times as large.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
 
