@@ -24,6 +24,8 @@ use crate::keys::keeper::{Keeper, Reload};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::proxy::access_log::{Recorder, Style};
+use crate::proxy::certificate::{Renewal, ServerCertificate};
+use crate::proxy::entrance::Entrance;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
 use crate::proxy::tls;
@@ -45,11 +47,12 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
     keeper: Arc<Keeper>,
+    certificate: Option<Arc<ServerCertificate>>,
     log: Log,
 }
 
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
-/// the keys again.
+/// the keys and the certificate again.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the first line is said: whoever reads it may send a signal at once, and must not kill by it.
@@ -83,6 +86,7 @@ impl Server {
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
         let log = open_log(config)?;
         telemetry::install(&config.log, log.lane(config.proxy.workers));
+        let entrance = Entrance::open(&config.proxy).context("cannot speak TLS to clients (tls.cert, tls.key)")?;
         let bound = Bound::bind(config)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
         let gateways = gateways();
@@ -111,12 +115,14 @@ impl Server {
             upstream: config.proxy.upstream.to_string().into(),
             page: page.into(),
             limits: config.proxy.limits,
+            entrance,
         });
         Self::run(config, &shared, bound, log)
     }
 
     fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, log: Log) -> anyhow::Result<Self> {
         let keeper = Arc::clone(&shared.keeper);
+        let certificate = shared.entrance.certificate().cloned();
         let (stage, watched) = watch::channel(Stage::Running);
         let team = Team::new(config, shared, &bound.route, &log)?;
         let exposition = Exposition::new(team.sources(shared, log.counts()));
@@ -124,11 +130,12 @@ impl Server {
         let control = Control {
             admin: bound.admin.map(|listener| Admin { listener, exposition, stage: stage_of_admin }),
             keeper: Arc::clone(&keeper),
+            certificate: certificate.clone(),
             stage: watched.clone(),
         };
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
-        Ok(Self { listen: bound.listen, admin: bound.admin_address, stage, workers, control, keeper, log })
+        Ok(Self { listen: bound.listen, admin: bound.admin_address, stage, workers, control, keeper, certificate, log })
     }
 
     /// Where clients connect to.
@@ -180,6 +187,7 @@ impl Server {
                 _ = signals.hang_up.recv() => {
                     self.log.counts().reopen();
                     reload(&self.keeper);
+                    complain_of_certificate(renew(self.certificate.as_deref()).as_deref());
                 }
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
@@ -283,16 +291,17 @@ impl Team {
     }
 }
 
-/// What runs beside the workers: the admin listener, and the state's upkeep.
+/// What runs beside the workers: the admin listener, and the upkeep of keys, certificate and state.
 struct Control {
     admin: Option<Admin>,
     keeper: Arc<Keeper>,
+    certificate: Option<Arc<ServerCertificate>>,
     stage: watch::Receiver<Stage>,
 }
 
 impl Control {
     async fn run(self) {
-        let upkeep = tokio::spawn(keep_keys(self.keeper));
+        let upkeep = tokio::spawn(keep_keys(self.keeper, self.certificate));
         let mut stage = self.stage;
         match self.admin {
             Some(admin) => admin.run().await,
@@ -304,11 +313,13 @@ impl Control {
 
 /// New keys are found at once where the system tells of them, and soon where it does not. What was learned is written soon;
 /// that the keys are still the same, now and then.
-async fn keep_keys(keeper: Arc<Keeper>) {
-    let mut watch = Watch::new(keeper.files());
+async fn keep_keys(keeper: Arc<Keeper>, certificate: Option<Arc<ServerCertificate>>) {
+    let files_of_certificate = certificate.iter().flat_map(|certificate| certificate.files());
+    let mut watch = Watch::new(keeper.files().into_iter().chain(files_of_certificate).collect());
     let (mut polls, mut saves) = (tokio::time::interval(POLL), tokio::time::interval(UPKEEP));
     // What is wrong from the start was told there.
     let mut complaint = told(keeper.reload());
+    let mut complaint_of_certificate = None;
     let mut rounds = 0_u32;
     loop {
         tokio::select! {
@@ -324,6 +335,11 @@ async fn keep_keys(keeper: Arc<Keeper>) {
         if troubles != complaint {
             complain(&troubles);
             complaint = troubles;
+        }
+        let trouble = renew(certificate.as_deref());
+        if trouble != complaint_of_certificate {
+            complain_of_certificate(trouble.as_deref());
+            complaint_of_certificate = trouble;
         }
     }
 }
@@ -351,6 +367,24 @@ fn told(reload: Reload) -> Vec<String> {
 fn complain(troubles: &[String]) {
     for trouble in troubles {
         tracing::error!(event = "keys", "the keys stay as they were: {trouble}");
+    }
+}
+
+/// Shows clients a new certificate, where there is one; gives back what went wrong.
+fn renew(certificate: Option<&ServerCertificate>) -> Option<String> {
+    match certificate?.reload() {
+        Ok(Renewal::Unchanged) => None,
+        Ok(Renewal::Changed) => {
+            tracing::info!(event = "tls", "clients are shown another certificate from now on");
+            None
+        }
+        Err(error) => Some(format!("{:#}", anyhow::Error::new(error))),
+    }
+}
+
+fn complain_of_certificate(trouble: Option<&str>) {
+    if let Some(trouble) = trouble {
+        tracing::error!(event = "tls", "the certificate stays as it was: {trouble}");
     }
 }
 
@@ -442,6 +476,7 @@ fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
 /// Says hello in the log; gives the page that says the same.
 fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> String {
     let welcome = Welcome {
+        scheme: config.proxy.tls.scheme().name(),
         listen: bound.listen,
         admin: bound.admin_address,
         upstream: &config.proxy.upstream.to_string(),
@@ -459,7 +494,7 @@ fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> St
 }
 
 fn tell_welcome(welcome: &Welcome<'_>) {
-    let origin = welcome::origin(welcome.listen);
+    let origin = welcome.origin();
     tracing::info!(
         event = "listening",
         address = %welcome.listen,

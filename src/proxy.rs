@@ -2,7 +2,9 @@
 
 pub mod access_log;
 pub mod body;
+pub mod certificate;
 pub mod diagnosis;
+pub mod entrance;
 pub mod exchange;
 pub mod forward;
 pub mod headers;
@@ -83,6 +85,12 @@ impl ServerTls {
     pub fn files(&self) -> Option<(&Path, &Path)> {
         self.cert.as_deref().zip(self.key.as_deref())
     }
+
+    /// How clients speak.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        if self.files().is_some() { Scheme::Https } else { Scheme::Http }
+    }
 }
 
 /// The origin that requests go to: never with a path, which is the request's own.
@@ -103,7 +111,7 @@ impl Default for Upstream {
     }
 }
 
-/// How upstream is spoken to.
+/// How upstream is spoken to, or how clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain HTTP/1.1.
@@ -113,7 +121,9 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    fn name(self) -> &'static str {
+    /// As it stands in a URL.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",

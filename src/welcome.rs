@@ -31,20 +31,10 @@ pub fn organization() -> String {
 
 const GUARDED_WORKFLOW: &str = "{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}";
 
-/// How a client on the same machine addresses the listener.
-#[must_use]
-pub fn origin(listen: SocketAddr) -> String {
-    let host = match listen {
-        SocketAddr::V4(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),
-        SocketAddr::V6(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
-    };
-    format!("http://{host}:{}", listen.port())
-}
-
 /// What the first lines say.
 pub struct Welcome<'a> {
+    /// How clients speak: http or https.
+    pub scheme: &'a str,
     /// Where clients connect to.
     pub listen: SocketAddr,
     /// Where the admin listener is.
@@ -60,10 +50,16 @@ pub struct Welcome<'a> {
 }
 
 impl Welcome<'_> {
+    /// How a client on the same machine addresses the listener.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        origin(self.scheme, self.listen)
+    }
+
     /// The first lines, for people.
     #[must_use]
     pub fn text(&self) -> String {
-        let origin = origin(self.listen);
+        let origin = self.origin();
         let mut text = String::new();
         let _ = writeln!(text, "keyward {} listens on {origin} for {}", env!("CARGO_PKG_VERSION"), self.upstream);
         let _ = writeln!(text, "  policy    {}", self.policy);
@@ -85,7 +81,7 @@ impl Welcome<'_> {
     /// The page under `/`. It shows no key, not by hint either: anybody may look at it.
     #[must_use]
     pub fn page(&self) -> String {
-        let origin = origin(self.listen);
+        let origin = self.origin();
         let marked =
             |text: &str| escape(text).replace(&escape(&origin), &format!("<b class=origin>{}</b>", escape(&origin)));
         PAGE.replace("[version]", env!("CARGO_PKG_VERSION"))
@@ -96,6 +92,16 @@ impl Welcome<'_> {
             .replace("[tagging-base-url]", &marked(&tagging_base_url(&origin)))
             .replace("[organization]", &escape(&organization()))
     }
+}
+
+fn origin(scheme: &str, listen: SocketAddr) -> String {
+    let host = match listen {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    };
+    format!("{scheme}://{host}:{}", listen.port())
 }
 
 fn escape(text: &str) -> String {
@@ -112,7 +118,8 @@ mod tests {
     fn welcome(sets: &[String]) -> Welcome<'_> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
         let admin = Some(SocketAddr::from(([127, 0, 0, 1], 8081)));
-        Welcome { listen, admin, upstream: "https://api.openai.com", policy: "observe", sets, state: "/state" }
+        let upstream = "https://api.openai.com";
+        Welcome { scheme: "http", listen, admin, upstream, policy: "observe", sets, state: "/state" }
     }
 
     #[test]
@@ -144,14 +151,23 @@ mod tests {
     }
 
     #[test]
+    fn where_clients_speak_tls_every_url_says_so() {
+        let tls = Welcome { scheme: "https", ..welcome(&[]) };
+        for said in [tls.text(), tls.page()] {
+            assert!(said.contains("https://127.0.0.1:8080") && !said.contains("http://127.0.0.1:8080"), "{said}");
+        }
+    }
+
+    #[test]
     fn origins() {
         #[track_caller]
-        fn check(listen: &str, expected: &str) {
-            assert_eq!(origin(listen.parse().expect("an address")), expected);
+        fn check(scheme: &str, listen: &str, expected: &str) {
+            assert_eq!(origin(scheme, listen.parse().expect("an address")), expected);
         }
-        check("127.0.0.1:8080", "http://127.0.0.1:8080");
-        check("[::1]:80", "http://[::1]:80");
-        check("0.0.0.0:8080", "http://<this machine>:8080");
-        check("[::]:8080", "http://<this machine>:8080");
+        check("http", "127.0.0.1:8080", "http://127.0.0.1:8080");
+        check("https", "127.0.0.1:8443", "https://127.0.0.1:8443");
+        check("http", "[::1]:80", "http://[::1]:80");
+        check("http", "0.0.0.0:8080", "http://<this machine>:8080");
+        check("http", "[::]:8080", "http://<this machine>:8080");
     }
 }

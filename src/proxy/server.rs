@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tower::service_fn;
 
+use super::entrance::Entered;
 use super::exchange::exchange;
 use super::panic::CatchPanic;
 use super::worker::{Seat, Session, Worker};
@@ -181,8 +182,19 @@ fn seat(worker: &Arc<Worker>, stream: TcpStream, peer: IpAddr) {
     tokio::spawn(serve(Seat::take(Arc::clone(worker)), Arc::clone(worker), stream, peer));
 }
 
-/// Serves one client. What every request gets stands around the exchange: a panic costs it alone.
+/// Lets one client in, and serves it.
 async fn serve(mut seat: Seat, worker: Arc<Worker>, stream: TcpStream, peer: IpAddr) {
+    let entering = worker.shared.entrance.enter(stream, peer, worker.limits().client_idle_timeout);
+    match seat.unless_asked_to_leave(entering).await {
+        Some(Ok(client)) => converse(seat, worker, client).await,
+        Some(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client did not get in"),
+        None => tracing::debug!(%peer, "a client had to leave before it was in"),
+    }
+}
+
+/// Speaks HTTP with one client. What every request gets stands around the exchange: a panic costs it alone.
+async fn converse(mut seat: Seat, worker: Arc<Worker>, client: Entered) {
+    let Entered { stream, peer } = client;
     let limits = worker.limits();
     let mut protocol = http1::Builder::new();
     protocol

@@ -1,10 +1,12 @@
 //! A worker: one thread, one runtime, its own connections to upstream. Workers share nothing on a request's way but
 //! immutable snapshots, sharded counters and the bindings.
 
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use http::HeaderValue;
 use slab::Slab;
@@ -12,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroize;
 
 use super::Limits;
+use super::entrance::Entrance;
 use super::pulse::Pulse;
 use super::upstream::Pool;
 use crate::clock::{Clock, Timestamp};
@@ -43,6 +46,8 @@ pub struct Shared {
     pub page: bytes::Bytes,
     /// Time and size limits.
     pub limits: Limits,
+    /// How clients get in.
+    pub entrance: Entrance,
 }
 
 /// One worker's own things.
@@ -196,6 +201,18 @@ impl Seat {
         let is_news = !self.was_asked && self.worker.seats.leaving.load(Ordering::Relaxed);
         self.was_asked |= is_news;
         is_news
+    }
+
+    /// Lets something come to its end, unless the client is asked to leave before. For what a client can do without.
+    pub async fn unless_asked_to_leave<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if self.is_asked_to_leave(context) {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 }
 

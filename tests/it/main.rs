@@ -26,6 +26,8 @@ mod faults;
 mod page;
 /// Only what one parser can read in one way goes upstream.
 mod smuggling;
+/// Clients speak TLS: what they are shown, how it changes, and what becomes of those who speak something else.
+mod tls;
 /// What a credential is, and what the log and the answer say of it.
 mod verdicts;
 

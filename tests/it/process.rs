@@ -382,7 +382,8 @@ fn read_addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
         return Some((address("address")?, address("admin").unwrap_or(NOWHERE)));
     }
     let after = |mark: &str| log.split_once(mark)?.1.split_once([' ', '/', '\n'])?.0.parse().ok();
-    Some((after("listens on http://")?, after("admin     http://").unwrap_or(NOWHERE)))
+    let listen = after("listens on http://").or_else(|| after("listens on https://"));
+    Some((listen?, after("admin     http://").unwrap_or(NOWHERE)))
 }
 
 /// Looks at the pages that are there alone, for much of an address space is reserved and empty.

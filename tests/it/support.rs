@@ -1,15 +1,18 @@
 //! What the tests are written with: a keyward in this process, an upstream that follows a script, and a client that
 //! sees every byte.
 
+mod certificate;
 mod client;
 mod proxy;
 mod request;
+mod stream;
 mod upstream;
 mod wire;
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
 pub use self::proxy::{CURRENT, NEXT, OUTDATED, TestProxy, UNLISTED};
 pub use self::upstream::{Answering, FakeUpstream, Visit};

@@ -15,6 +15,7 @@ use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
+use crate::proxy::entrance::Entrance;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::upstream::{Pool, Route};
 use crate::proxy::worker::{Parts, Shared};
@@ -85,6 +86,7 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
         upstream: "http://upstream".into(),
         page: bytes::Bytes::new(),
         limits: Limits::default(),
+        entrance: Entrance::open(&crate::proxy::Settings::default()).unwrap(),
     })
 }
 

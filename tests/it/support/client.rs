@@ -2,12 +2,18 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+
+use super::certificate::Certificate;
+use super::stream::Stream;
 use super::wire::{Framing, Head, Wire, impatient, write_until_stuck};
 
 /// One connection to keyward.
-pub struct Client(Wire<TcpStream>);
+pub struct Client(Wire<Stream<ClientConnection>>);
 
 /// A whole answer.
 #[derive(Clone, Debug)]
@@ -19,7 +25,31 @@ pub struct Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        Self(Wire::new(impatient(TcpStream::connect(address).unwrap())))
+        Self(Wire::new(Stream::Plain(impatient(TcpStream::connect(address).unwrap()))))
+    }
+
+    /// One over TLS, with whoever shows that certificate.
+    pub fn secure(address: SocketAddr, certificate: &Certificate) -> io::Result<Self> {
+        Self::connect(address).into_secure(certificate)
+    }
+
+    /// Speaks TLS from now on, with whoever shows that certificate.
+    pub fn into_secure(self, certificate: &Certificate) -> io::Result<Self> {
+        let Stream::Plain(mut tcp) = self.0.stream else { panic!("TLS is spoken already") };
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut session = ClientConnection::new(Arc::new(certificate.client()), name).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp)?;
+        }
+        Ok(Self(Wire::new(Stream::tls(session, tcp))))
+    }
+
+    /// What both sides agreed to speak over TLS.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match &self.0.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.conn.alpn_protocol(),
+        }
     }
 
     /// Sends these bytes. That the other side has closed already is for the answer to show.
@@ -29,7 +59,7 @@ impl Client {
 
     /// Sends up to `most` bytes, as long as some are taken within that time, and says how many were.
     pub fn send_until_stuck(&self, most: usize, patience: Duration) -> usize {
-        write_until_stuck(&self.0.stream, most, patience)
+        write_until_stuck(self.0.stream.tcp(), most, patience)
     }
 
     /// The head of the next answer, informational ones included.
@@ -73,7 +103,7 @@ impl Client {
 
     /// Says that nothing more comes from here.
     pub fn end_sending(&self) {
-        let _ = self.0.stream.shutdown(Shutdown::Write);
+        let _ = self.0.stream.tcp().shutdown(Shutdown::Write);
     }
 }
 

@@ -14,10 +14,11 @@ use keyward::keys::source::Source;
 use keyward::keys::{self, SetSettings, state};
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
-use keyward::proxy::{self, Limits, Upstream};
+use keyward::proxy::{self, Limits, ServerTls, Upstream};
 use keyward::telemetry::{self, Format};
 use serde_json::Value;
 
+use super::certificate::Certificate;
 use super::client::{Answer, Client};
 use super::eventually;
 use super::upstream::FakeUpstream;
@@ -34,7 +35,7 @@ pub struct TestProxy {
     admin: SocketAddr,
     log: PathBuf,
     now: Arc<AtomicI64>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A keyward that is still being described.
@@ -68,6 +69,19 @@ impl TestProxy {
 
     pub fn connect(&self) -> Client {
         Client::connect(self.listen)
+    }
+
+    /// Over TLS, if it shows that certificate.
+    #[track_caller]
+    pub fn connect_securely(&self, certificate: &Certificate) -> Client {
+        Client::secure(self.listen, certificate).unwrap()
+    }
+
+    /// Puts another text into a file that it was given, in one stroke.
+    pub fn swap(&self, name: &str, text: &str) {
+        let draft = self.folder.path().join("draft");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(draft, self.folder.path().join(name)).unwrap();
     }
 
     /// The server itself, to stop it.
@@ -115,10 +129,15 @@ impl TestProxy {
 
     /// What the log says of exchanges up to now; a line that is still being written is left out.
     pub fn lines(&self) -> Vec<Value> {
+        self.events("exchange")
+    }
+
+    /// What the log says of that event up to now.
+    pub fn events(&self, event: &str) -> Vec<Value> {
         let text = self.log_text();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let lines = whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")));
-        lines.filter(|line: &Value| line["event"] == "exchange").collect()
+        lines.filter(|line: &Value| line["event"] == event).collect()
     }
 
     /// The log, byte for byte.
@@ -234,13 +253,25 @@ impl Builder {
         self
     }
 
+    /// With that certificate for clients, in the files `tls.crt` and `tls.key`.
+    pub fn certificate(mut self, certificate: &Certificate) -> Self {
+        let write = |name, text| {
+            let path = self.folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        self.settings.tls =
+            ServerTls { cert: write("tls.crt", &certificate.cert), key: write("tls.key", &certificate.key) };
+        self
+    }
+
     pub fn start(self) -> TestProxy {
         let log = self.folder.path().join("exchanges.log");
         let config = self.config(&log);
         let now = Arc::new(AtomicI64::new(START));
         let server = Server::start(&config, Clock::Chosen(Arc::clone(&now))).unwrap();
         let (listen, admin) = (server.listen(), server.admin().unwrap());
-        TestProxy { server: Some(server), listen, admin, log, now, _folder: self.folder }
+        TestProxy { server: Some(server), listen, admin, log, now, folder: self.folder }
     }
 
     fn config(&self, log: &Path) -> Config {

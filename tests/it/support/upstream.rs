@@ -1,6 +1,6 @@
 //! An upstream that follows a script, and remembers every byte that it was sent.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use keyward::proxy::{Scheme, Upstream};
+use rustls::ServerConnection;
 
+use super::stream::Stream;
 use super::wire::{Framing, Head, Wire, impatient, write_until_stuck};
 
 /// A listening upstream. Dropping it closes the listener.
@@ -29,7 +31,7 @@ pub struct Received {
 /// One request, and the connection that it came over, in the hands of the script.
 pub struct Visit<'a> {
     pub head: Head,
-    wire: &'a mut Wire<Stream>,
+    wire: &'a mut Wire<Stream<ServerConnection>>,
     framing: Framing,
     shared: &'a Shared,
     number: usize,
@@ -150,7 +152,11 @@ impl Shared {
             }
         }
         let _open = Open(&self.open);
-        let mut wire = Wire::new(Stream::new(impatient(stream), tls));
+        let stream = impatient(stream);
+        let mut wire = Wire::new(match tls {
+            None => Stream::Plain(stream),
+            Some(config) => Stream::tls(ServerConnection::new(config).unwrap(), stream),
+        });
         while let Ok(Some(head)) = wire.head() {
             let mut visit = self.receive(head, &mut wire);
             script(&mut visit);
@@ -160,7 +166,7 @@ impl Shared {
         }
     }
 
-    fn receive<'a>(&'a self, head: Head, wire: &'a mut Wire<Stream>) -> Visit<'a> {
+    fn receive<'a>(&'a self, head: Head, wire: &'a mut Wire<Stream<ServerConnection>>) -> Visit<'a> {
         let mut received = self.received.lock().unwrap();
         received.push(Received { head: head.clone(), body: Vec::new() });
         let (framing, number) = (head.framing(), received.len() - 1);
@@ -248,55 +254,4 @@ impl Answering {
 
     /// The head of a stream of events, in chunks.
     pub const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<rustls::StreamOwned<rustls::ServerConnection, TcpStream>>),
-}
-
-// === impl Stream ===
-
-impl Stream {
-    fn new(tcp: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        match tls {
-            None => Self::Plain(tcp),
-            Some(config) => {
-                let session = rustls::ServerConnection::new(config).unwrap();
-                Self::Tls(Box::new(rustls::StreamOwned::new(session, tcp)))
-            }
-        }
-    }
-
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => &tls.sock,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(tcp) => tcp.read(buffer),
-            Self::Tls(tls) => tls.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(tcp) => tcp.write(bytes),
-            Self::Tls(tls) => tls.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(tcp) => tcp.flush(),
-            Self::Tls(tls) => tls.flush(),
-        }
-    }
 }
