@@ -10,6 +10,7 @@ pub mod forward;
 pub mod headers;
 pub mod human_log;
 pub mod panic;
+pub mod proxy_protocol;
 pub mod pulse;
 pub mod refusal;
 pub mod server;

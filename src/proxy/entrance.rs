@@ -1,38 +1,45 @@
-//! What comes before the first request on a client's connection: TLS, where clients speak it.
+//! What comes before the first request on a client's connection: a load balancer's word on who it is, then TLS.
 
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Settings;
 use super::certificate::{CertificateError, ServerCertificate};
+use super::proxy_protocol::{self, HeaderError, TIME_FOR_HEADER};
 use super::stream::Stream;
 
 /// How clients get in: the same for all workers.
 pub struct Entrance {
     certificate: Option<Arc<ServerCertificate>>,
     tls: Option<TlsAcceptor>,
+    balancers: Box<[IpNet]>,
 }
 
 /// A client that got in.
 pub struct Entered {
     /// What HTTP is spoken over.
     pub stream: ClientStream,
-    /// Who is at the other end.
+    /// Who is at the other end, as far as it can be believed.
     pub peer: IpAddr,
 }
 
 /// A stream to a client.
 pub type ClientStream = Stream<TlsStream<TcpStream>>;
 
-/// Why a client did not get in. Each is the client's own doing.
+/// Why a client did not get in. None of it is keyward's doing.
 #[derive(Debug, thiserror::Error)]
 pub enum EntranceError {
+    /// A load balancer did not say whom it speaks for.
+    #[error("the load balancer does not say whom it speaks for")]
+    Unannounced(#[from] HeaderError),
     /// No TLS session.
     #[error("no TLS session")]
     Tls(#[source] io::Error),
@@ -50,7 +57,7 @@ impl Entrance {
         let open = |(cert, key)| ServerCertificate::open(cert, key).map(Arc::new);
         let certificate = settings.tls.files().map(open).transpose()?;
         let tls = certificate.clone().map(ServerCertificate::acceptor).transpose()?;
-        Ok(Self { certificate, tls })
+        Ok(Self { certificate, tls, balancers: settings.proxy_protocol_from.as_slice().into() })
     }
 
     /// What clients are shown, to be looked at again.
@@ -59,12 +66,36 @@ impl Entrance {
         self.certificate.as_ref()
     }
 
-    /// Lets a client in, which may take that long.
+    /// Lets in whoever is at the other end of this connection from `peer`. A handshake may take `limit`.
     pub async fn enter(&self, stream: TcpStream, peer: IpAddr, limit: Duration) -> Result<Entered, EntranceError> {
-        let Some(tls) = &self.tls else { return Ok(Entered { stream: Stream::Plain(stream), peer }) };
-        // In a box: whoever speaks no TLS should not carry the room for a handshake about.
-        let handshake = Box::pin(tokio::time::timeout(limit, tls.accept(stream)));
-        let stream = handshake.await.map_err(|_elapsed| EntranceError::TimedOut { limit })?;
-        Ok(Entered { stream: Stream::Tls(Box::new(stream.map_err(EntranceError::Tls)?)), peer })
+        if self.tls.is_none() && !self.is_balancer(peer) {
+            return Ok(Entered { stream: Stream::Plain(stream), peer });
+        }
+        // In a box: whoever walks straight in should not carry the room for all that about.
+        Box::pin(self.receive(stream, peer, limit)).await
     }
+
+    /// The header stands outside of TLS: the load balancer that writes it may have no part in that.
+    async fn receive(&self, mut stream: TcpStream, peer: IpAddr, limit: Duration) -> Result<Entered, EntranceError> {
+        let mut source = None;
+        if self.is_balancer(peer) {
+            source = within(TIME_FOR_HEADER, proxy_protocol::read_source(&mut stream)).await??;
+        }
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => {
+                let stream = within(limit, tls.accept(stream)).await?.map_err(EntranceError::Tls)?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        Ok(Entered { stream, peer: source.map_or(peer, |source| source.to_canonical()) })
+    }
+
+    fn is_balancer(&self, peer: IpAddr) -> bool {
+        self.balancers.iter().any(|range| range.contains(&peer))
+    }
+}
+
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, EntranceError> {
+    tokio::time::timeout(limit, future).await.map_err(|_elapsed| EntranceError::TimedOut { limit })
 }

@@ -140,7 +140,8 @@ async fn next_client(workers: &[Arc<Worker>], listener: &TcpListener) -> io::Res
 
 async fn welcome(worker: &Arc<Worker>, workers: &[Arc<Worker>], accepted: io::Result<(TcpStream, SocketAddr)>) {
     match accepted {
-        Ok((stream, peer)) => place(worker, workers, stream, peer.ip()),
+        // A socket for both families shows an IPv4 client by an IPv6 address, which no rule and no log line means.
+        Ok((stream, peer)) => place(worker, workers, stream, peer.ip().to_canonical()),
         // Out of descriptors, or a client that left while it waited: neither is worth a spin.
         Err(error) => {
             tracing::debug!(%error, "a client could not be accepted");

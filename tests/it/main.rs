@@ -24,6 +24,8 @@ mod draining;
 mod faults;
 /// The page for people under `/`.
 mod page;
+/// Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
+mod proxy_protocol;
 /// Only what one parser can read in one way goes upstream.
 mod smuggling;
 /// Clients speak TLS: what they are shown, how it changes, and what becomes of those who speak something else.

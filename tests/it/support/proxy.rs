@@ -235,6 +235,12 @@ impl Builder {
         self
     }
 
+    /// Where it listens; by default, at a port of 127.0.0.1.
+    pub fn listen(mut self, listen: SocketAddr) -> Self {
+        self.settings.listen = listen;
+        self
+    }
+
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers;
         self
@@ -262,6 +268,12 @@ impl Builder {
         };
         self.settings.tls =
             ServerTls { cert: write("tls.crt", &certificate.cert), key: write("tls.key", &certificate.key) };
+        self
+    }
+
+    /// With load balancers in these ranges.
+    pub fn balancers(mut self, ranges: &[&str]) -> Self {
+        self.settings.proxy_protocol_from = ranges.iter().map(|range| range.parse().unwrap()).collect();
         self
     }
 
