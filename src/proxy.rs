@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod forward;
 pub mod headers;
 pub mod human_log;
+pub mod lingering;
 pub mod panic;
 pub mod proxy_protocol;
 pub mod pulse;

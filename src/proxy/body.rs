@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::upstream::Connection;
-use super::worker::Worker;
+use super::worker::{Session, Worker};
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::openai::error::ErrorBody;
 use crate::outcome::Ending;
@@ -19,14 +19,24 @@ use crate::outcome::Ending;
 pub struct ClientBody {
     incoming: Incoming,
     exchange: Arc<Exchange>,
-    worker: Arc<Worker>,
+    session: Arc<Session>,
+    is_read: bool,
 }
 
 impl ClientBody {
     /// Counts for that exchange.
     #[must_use]
-    pub fn new(incoming: Incoming, exchange: Arc<Exchange>, worker: Arc<Worker>) -> Self {
-        Self { incoming, exchange, worker }
+    pub fn new(incoming: Incoming, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
+        Self { incoming, exchange, session, is_read: false }
+    }
+
+    fn note(&mut self, frame: Option<&Frame<Bytes>>) {
+        if let Some(data) = frame.and_then(Frame::data_ref) {
+            self.exchange.took(data.len(), self.session.worker.pulse.millis());
+        } else {
+            // Behind the trailers comes nothing.
+            self.is_read = true;
+        }
     }
 }
 
@@ -37,10 +47,10 @@ impl Body for ClientBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            this.exchange.took(data.len(), this.worker.pulse.millis());
+        match &frame {
+            None => this.note(None),
+            Some(Ok(frame)) => this.note(Some(frame)),
+            Some(Err(_)) => {}
         }
         Poll::Ready(frame)
     }
@@ -55,9 +65,12 @@ impl Body for ClientBody {
 }
 
 impl Drop for ClientBody {
-    /// hyper lets go of a body as soon as it has sent its end.
+    /// hyper lets go of a body as soon as it has sent its end. One that is let go of before is not read any further.
     fn drop(&mut self) {
         self.exchange.took_all();
+        if !self.is_read && !self.incoming.is_end_stream() {
+            self.session.leave_unread(self.incoming.size_hint().exact());
+        }
     }
 }
 

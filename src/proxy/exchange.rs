@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -13,7 +13,7 @@ use super::body::{AnswerBody, ClientBody, UpstreamBody};
 use super::forward::{ForwardError, forward};
 use super::headers::{self, Marks, RequestEdit};
 use super::upstream::Connection;
-use super::worker::{Session, Worker};
+use super::worker::Session;
 use super::{diagnosis, refusal};
 use crate::caller::{Agreement, Caller, declared};
 use crate::head::Head;
@@ -28,6 +28,7 @@ use crate::route::{Repair, Route, Target};
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
 pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+    session.begin_request();
     if let Some(answer) = answer_outside_the_api(&session, &request) {
         return Ok(answer);
     }
@@ -38,16 +39,16 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
         Action::Forward(permit) => permit,
         Action::Refuse(refusal) => return Ok(refuse(refusal, request.body(), &sighting, &session)),
     };
-    let request = redirect_upstream(request, target, edit, &permit, &sighting, worker);
+    let request = redirect_upstream(request, target, edit, &permit, &sighting, &session);
     Ok(match forward(permit, request, &sighting, worker).await {
         Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            say_what_failed(&ForwardError::Upgraded, &sighting, worker)
+            say_what_failed(&ForwardError::Upgraded, &sighting, &session)
         }
         Ok((answer, connection)) if answer.status() == StatusCode::UNAUTHORIZED && sighting.injected.is_some() => {
-            answer_for_our_key(answer, connection, sighting, worker).await
+            answer_for_our_key(answer, connection, sighting, &session).await
         }
-        Ok((answer, connection)) => pass_on(answer, connection, sighting, worker),
-        Err(error) => say_what_failed(&error, &sighting, worker),
+        Ok((answer, connection)) => pass_on(answer, connection, sighting, &session),
+        Err(error) => say_what_failed(&error, &sighting, &session),
     })
 }
 
@@ -150,18 +151,18 @@ fn redirect_upstream(
     edit: RequestEdit,
     permit: &Permit,
     sighting: &Sighting,
-    worker: &Arc<Worker>,
+    session: &Arc<Session>,
 ) -> Request<ClientBody> {
     let (mut head, body) = request.into_parts();
     if let Some(target) = target {
         head.uri = target;
     }
     head.version = Version::HTTP_11;
-    edit.apply(&mut head.headers, &worker.shared.host);
+    edit.apply(&mut head.headers, &session.worker.shared.host);
     if let Some(bearer) = permit.injected() {
         headers::replace_credential(&mut head.headers, bearer);
     }
-    Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(worker)))
+    Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session)))
 }
 
 /// The answer goes to the client as it is, but for the head's edits. A redirect never leaves.
@@ -169,14 +170,17 @@ fn pass_on(
     mut answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
-    worker: &Arc<Worker>,
+    session: &Session,
 ) -> Response<AnswerBody> {
+    let worker = &session.worker;
     let status = answer.status();
     sighting.answer_came(status);
     sighting.touch(worker.pulse.millis());
     if headers::is_redirect(status) {
         sighting.end(Ending::Redirected);
-        return ours(refusal::redirected(status, &worker.shared.upstream), &sighting);
+        // With what it still had to take of the request.
+        drop(connection);
+        return ours(refusal::redirected(status, &worker.shared.upstream), &sighting, session);
     }
     headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let error = error_body(status, answer.headers());
@@ -188,23 +192,22 @@ async fn answer_for_our_key(
     answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
-    worker: &Arc<Worker>,
+    session: &Session,
 ) -> Response<AnswerBody> {
+    let worker = &session.worker;
     sighting.answer_came(answer.status());
     let exchange = sighting.share();
     let error = error_body(answer.status(), answer.headers());
     let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(worker), sighting, error);
     body.swallow().await;
     let (diagnosis, explanation) = diagnosis::of_ended(&exchange, exchange.outcome(), &worker.shared.keeper.ring());
-    ours(refusal::unauthorized(diagnosis, &explanation), &exchange)
+    ours(refusal::unauthorized(diagnosis, &explanation), &exchange, session)
 }
 
 /// keyward answers itself: why, and what to do about it, for whoever reads n8n's execution.
 fn refuse(refusal: Refusal, body: &Incoming, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {
     sighting.end(Ending::Refused);
-    if !body.is_end_stream() {
-        session.leave_unread();
-    }
+    leave(body, session);
     let (diagnosis, explanation) =
         diagnosis::of_ended(sighting, sighting.outcome(), &session.worker.shared.keeper.ring());
     let answer = match refusal {
@@ -212,7 +215,7 @@ fn refuse(refusal: Refusal, body: &Incoming, sighting: &Sighting, session: &Sess
         Refusal::Origin => refusal::forbidden(diagnosis, &explanation),
         Refusal::Host => refusal::misdirected(diagnosis, &explanation),
     };
-    let answer = ours(answer, sighting);
+    let answer = ours(answer, sighting, session);
     sighting.explained(explanation);
     answer
 }
@@ -222,28 +225,46 @@ fn error_body(status: StatusCode, headers: &HeaderMap) -> Option<Box<ErrorBody>>
     if status.as_u16() < 400 {
         return None;
     }
-    let encoding = Encoding::read(headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes));
+    let encoding = Encoding::read(headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes));
     Some(Box::new(ErrorBody::new(status, encoding)))
 }
 
-fn say_what_failed(error: &ForwardError, sighting: &Sighting, worker: &Worker) -> Response<AnswerBody> {
+fn say_what_failed(error: &ForwardError, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {
     sighting.end(error.ending());
     sighting.failed_because(error);
-    ours(refusal::upstream_failed(error, &worker.shared.upstream), sighting)
+    ours(refusal::upstream_failed(error, &session.worker.shared.upstream), sighting, session)
 }
 
 /// Marks an answer of ours as the answer to that exchange.
-fn ours(mut answer: Response<AnswerBody>, exchange: &Exchange) -> Response<AnswerBody> {
+fn ours(mut answer: Response<AnswerBody>, exchange: &Exchange, session: &Session) -> Response<AnswerBody> {
     exchange.answered_by_us(answer.status());
     headers::edit_answer(answer.headers_mut(), &Marks::from(exchange));
+    say_if_last(answer, session)
+}
+
+/// Nobody reads that body any further.
+fn leave(body: &Incoming, session: &Session) {
+    if !body.is_end_stream() {
+        session.leave_unread(body.size_hint().exact());
+    }
+}
+
+/// Behind a large body that nobody reads the connection is over. A client that knows does not send its next request over it.
+fn say_if_last(mut answer: Response<AnswerBody>, session: &Session) -> Response<AnswerBody> {
+    if session.is_over() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer
 }
 
 /// What is no request to the API: the page for people, and clients that take keyward for an HTTP proxy.
 fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
-    if request.method() == Method::CONNECT {
-        return Some(refusal::not_a_proxy());
-    }
     let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
-    is_page.then(|| refusal::page(session.worker.shared.page.clone()))
+    let answer = match *request.method() {
+        Method::CONNECT => refusal::not_a_proxy(),
+        _ if is_page => refusal::page(session.worker.shared.page.clone()),
+        _ => return None,
+    };
+    leave(request.body(), session);
+    Some(say_if_last(answer, session))
 }

@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tower::service_fn;
 
 use super::entrance::Entered;
 use super::exchange::exchange;
+use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::worker::{Seat, Session, Worker};
 use super::{Limits, pulse, refusal};
@@ -203,21 +204,30 @@ async fn converse(mut seat: Seat, worker: Arc<Worker>, client: Entered) {
         .header_read_timeout(limits.client_idle_timeout)
         .max_header_size(limits.max_head);
     let session = Arc::new(Session::new(Arc::clone(&worker), peer));
-    let service = service_fn(move |request| exchange(Arc::clone(&session), request));
+    let of_service = Arc::clone(&session);
+    let service = service_fn(move |request| exchange(Arc::clone(&of_service), request));
     let service = CatchPanic::new(service, move || {
         worker.counters.panics.increment();
         refusal::failed()
     });
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), AlwaysReady(service)));
+    let mut connection = protocol.serve_connection(TokioIo::new(stream), AlwaysReady(service));
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        connection.as_mut().poll(context)
+        Pin::new(&mut connection).poll(context)
     })
     .await;
-    if let Err(error) = served {
-        tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+    match served {
+        Ok(()) if session.has_unread() => {
+            // In a box: few clients ever need the room.
+            let lingering = Box::pin(linger(connection.into_parts().io.into_inner()));
+            seat.unless_asked_to_leave(lingering).await;
+        }
+        Ok(()) => {}
+        Err(error) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// Plain or TLS, by the stream of that side: a server's or a client's.
 pub enum Stream<T> {
@@ -13,6 +14,16 @@ pub enum Stream<T> {
     Plain(TcpStream),
     /// TLS, boxed since it is forty times as large.
     Tls(Box<T>),
+}
+
+impl Stream<TlsStream<TcpStream>> {
+    /// What a client's connection was all along.
+    pub fn into_tcp(self) -> TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.into_inner().0,
+        }
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {

@@ -232,6 +232,7 @@ pub struct Session {
     pub peer: IpAddr,
     memo: Mutex<Memo>,
     has_unread: AtomicBool,
+    is_over: AtomicBool,
 }
 
 /// What the connection's last credential was judged to be.
@@ -253,12 +254,25 @@ impl Session {
     /// New, with nothing remembered.
     #[must_use]
     pub fn new(worker: Arc<Worker>, peer: IpAddr) -> Self {
-        Self { worker, peer, memo: Mutex::default(), has_unread: AtomicBool::new(false) }
+        Self { worker, peer, memo: Mutex::default(), has_unread: AtomicBool::default(), is_over: AtomicBool::default() }
     }
 
-    /// Notes that a request was answered while its body was still on the way.
-    pub fn leave_unread(&self) {
+    /// Notes that another request came: whatever was unread before it has been read.
+    pub fn begin_request(&self) {
+        self.has_unread.store(false, Ordering::Relaxed);
+        self.is_over.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that a request is answered while its body is still on the way, or that much of it where that is known.
+    pub fn leave_unread(&self, rest: Option<u64>) {
         self.has_unread.store(true, Ordering::Relaxed);
+        self.is_over.store(rest.is_none_or(|rest| rest > SKIPPED), Ordering::Relaxed);
+    }
+
+    /// Whether what is unread is more than hyper skips, so that the connection cannot go on.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     /// Whether the client may still be sending when its connection ends.
@@ -304,3 +318,7 @@ impl Memo {
 /// How many clients of a worker are worth the trouble of giving their memory back, some twenty megabytes: a smaller crowd
 /// often comes again, and finds it ready.
 const CROWD: usize = 768;
+
+/// The most of a body that hyper skips to keep a connection, in bytes: as much as it reads along with most heads. What it
+/// cannot skip at once, it does not wait for.
+const SKIPPED: u64 = 4096;

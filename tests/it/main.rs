@@ -20,6 +20,8 @@ mod carrying;
 mod config_files;
 /// keyward stops in peace: what is open finishes, until the time for it is over.
 mod draining;
+/// An answer that comes before the request is whole: it arrives, and nothing of the rest is taken for a request.
+mod early_answers;
 /// Upstream fails, the client leaves: what each of them gets, and what the log says.
 mod faults;
 /// The page for people under `/`.

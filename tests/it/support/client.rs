@@ -54,7 +54,12 @@ impl Client {
 
     /// Sends these bytes. That the other side has closed already is for the answer to show.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.0.write(bytes);
+        let _ = self.try_send(bytes);
+    }
+
+    /// Sends these bytes, all of which the other side has to take.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.write(bytes)
     }
 
     /// Sends up to `most` bytes, as long as some are taken within that time, and says how many were.
