@@ -86,7 +86,7 @@ impl Server {
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
         let log = open_log(config)?;
         telemetry::install(&config.log, log.lane(config.proxy.workers));
-        let entrance = Entrance::open(&config.proxy).context("cannot speak TLS to clients (tls.cert, tls.key)")?;
+        let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
         let gateways = gateways();
@@ -428,6 +428,11 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListe
         };
         anyhow::Error::new(error).context(format!("cannot listen on {address} ({setting}){hint}"))
     })
+}
+
+/// The way in for clients.
+pub fn entrance(proxy: &ProxySettings) -> anyhow::Result<Entrance> {
+    Entrance::open(proxy).context("cannot speak TLS to clients (tls.cert, tls.key)")
 }
 
 /// The way to upstream.

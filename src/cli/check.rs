@@ -51,6 +51,8 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     }
     let route = app::route(&config.proxy);
     findings.extend(route.as_ref().err().map(|error| Finding::problem("proxy.upstream", format!("{error:#}"))));
+    let entrance = app::entrance(&config.proxy);
+    findings.extend(entrance.err().map(|error| Finding::problem("tls", format!("{error:#}"))));
     findings.extend(check::keys_in_use(config, &keeper.ring()));
     if let (Ok(route), true) = (route, online) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;

@@ -145,6 +145,18 @@ fn a_certificate_that_cannot_be_shown_is_told_at_the_start() {
 }
 
 #[test]
+fn a_check_tells_it_before_the_start() {
+    let (one, other) = (Certificate::make(), Certificate::make());
+    let home = Home::new();
+    home.write("one.crt", &one.cert);
+    home.write("other.key", &other.key);
+    let check = home.keyward(&["check"]).env("KEYWARD_TLS_CERT", "one.crt").env("KEYWARD_TLS_KEY", "other.key").run();
+    let said = "tls: cannot speak TLS to clients (tls.cert, tls.key): the private key in other.key is not that of";
+    assert_eq!(check.code(), Some(1));
+    assert!(check.stdout.contains(said), "{}", check.stdout);
+}
+
+#[test]
 fn every_url_that_a_newcomer_reads_says_https() {
     let (_upstream, certificate, proxy) = running();
     let origin = format!("https://{}", proxy.address());
