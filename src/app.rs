@@ -1,5 +1,7 @@
 //! Puts the concerns together, starts them, and ends them in order.
 
+mod upkeep;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use self::upkeep::Upkeep;
 use crate::admin::Admin;
 use crate::admin::exposition::{Exposition, Sources};
 use crate::check::gateways::gateways;
@@ -20,11 +23,11 @@ use crate::check::{self, Gravity};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
-use crate::keys::keeper::{Keeper, Reload};
+use crate::keys::keeper::Keeper;
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::proxy::access_log::{Recorder, Style};
-use crate::proxy::certificate::{Renewal, ServerCertificate};
+use crate::proxy::certificate::ServerCertificate;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
@@ -33,9 +36,9 @@ use crate::proxy::upstream::{Pool, Route};
 use crate::proxy::worker::{Parts, Shared, Worker};
 use crate::proxy::{Scheme, Settings as ProxySettings};
 use crate::telemetry::Format;
+use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
 use crate::telemetry::writer::{Log, LogCounts, Rank};
-use crate::watch::Watch;
 use crate::welcome::{self, Welcome};
 use crate::{tasks, telemetry};
 
@@ -96,8 +99,8 @@ impl Server {
             let variable = &*mask_keys(name);
             tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
         }
-        for trouble in troubles {
-            tracing::error!(event = "keys", "{:#}", anyhow::Error::new(trouble));
+        for trouble in &troubles {
+            tracing::error!(event = "keys", "{}", with_causes(trouble));
         }
         for finding in check::examine(config, &gateways, clock.now()) {
             // A key that cannot be read was told above.
@@ -105,7 +108,7 @@ impl Server {
                 tracing::warn!(event = "check", "{finding}");
             }
         }
-        save(&keeper, true);
+        upkeep::save(&keeper, true);
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
             ledger: Ledger::new(Bounds::default()),
@@ -117,10 +120,12 @@ impl Server {
             limits: config.proxy.limits,
             entrance,
         });
-        Self::run(config, &shared, bound, log)
+        let certificate = shared.entrance.certificate().cloned();
+        let upkeep = Upkeep::new(Arc::clone(&shared.keeper), certificate, &troubles);
+        Self::run(config, &shared, bound, upkeep, log)
     }
 
-    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, log: Log) -> anyhow::Result<Self> {
+    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, upkeep: Upkeep, log: Log) -> anyhow::Result<Self> {
         let keeper = Arc::clone(&shared.keeper);
         let certificate = shared.entrance.certificate().cloned();
         let (stage, watched) = watch::channel(Stage::Running);
@@ -129,8 +134,7 @@ impl Server {
         let stage_of_admin = watched.clone();
         let control = Control {
             admin: bound.admin.map(|listener| Admin { listener, exposition, stage: stage_of_admin }),
-            keeper: Arc::clone(&keeper),
-            certificate: certificate.clone(),
+            upkeep,
             stage: watched.clone(),
         };
         let workers = team.start(&bound.listener, &watched)?;
@@ -174,7 +178,7 @@ impl Server {
         }
         self.stage.send_replace(Stage::Ended);
         let _ = self.control.join();
-        save(&self.keeper, true);
+        upkeep::save(&self.keeper, true);
         tracing::info!(event = "stopped", "keyward has stopped");
         self.log.close(LAST_WORDS);
     }
@@ -186,8 +190,7 @@ impl Server {
                 _ = signals.interrupt.recv() => self.stop(),
                 _ = signals.hang_up.recv() => {
                     self.log.counts().reopen();
-                    reload(&self.keeper);
-                    complain_of_certificate(renew(self.certificate.as_deref()).as_deref());
+                    upkeep::look_again(&self.keeper, self.certificate.as_deref());
                 }
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
@@ -294,103 +297,19 @@ impl Team {
 /// What runs beside the workers: the admin listener, and the upkeep of keys, certificate and state.
 struct Control {
     admin: Option<Admin>,
-    keeper: Arc<Keeper>,
-    certificate: Option<Arc<ServerCertificate>>,
+    upkeep: Upkeep,
     stage: watch::Receiver<Stage>,
 }
 
 impl Control {
     async fn run(self) {
-        let upkeep = tokio::spawn(keep_keys(self.keeper, self.certificate));
+        let upkeep = tokio::spawn(self.upkeep.run());
         let mut stage = self.stage;
         match self.admin {
             Some(admin) => admin.run().await,
             None => drop(stage.wait_for(|stage| *stage == Stage::Ended).await),
         }
         upkeep.abort();
-    }
-}
-
-/// New keys are found at once where the system tells of them, and soon where it does not. What was learned is written soon;
-/// that the keys are still the same, now and then.
-async fn keep_keys(keeper: Arc<Keeper>, certificate: Option<Arc<ServerCertificate>>) {
-    let files_of_certificate = certificate.iter().flat_map(|certificate| certificate.files());
-    let mut watch = Watch::new(keeper.files().into_iter().chain(files_of_certificate).collect());
-    let (mut polls, mut saves) = (tokio::time::interval(POLL), tokio::time::interval(UPKEEP));
-    // What is wrong from the start was told there.
-    let mut complaint = told(keeper.reload());
-    let mut complaint_of_certificate = None;
-    let mut rounds = 0_u32;
-    loop {
-        tokio::select! {
-            () = watch.changed() => {}
-            _ = polls.tick() => {}
-            _ = saves.tick() => {
-                rounds = rounds.wrapping_add(1);
-                save(&keeper, rounds.is_multiple_of(LOOK_AGAIN));
-                continue;
-            }
-        }
-        let troubles = told(keeper.reload());
-        if troubles != complaint {
-            complain(&troubles);
-            complaint = troubles;
-        }
-        let trouble = renew(certificate.as_deref());
-        if trouble != complaint_of_certificate {
-            complain_of_certificate(trouble.as_deref());
-            complaint_of_certificate = trouble;
-        }
-    }
-}
-
-fn reload(keeper: &Keeper) {
-    complain(&told(keeper.reload()));
-}
-
-/// Says what changed; gives back what went wrong.
-fn told(reload: Reload) -> Vec<String> {
-    match reload {
-        Reload::Unchanged => Vec::new(),
-        Reload::Changed(changes) => {
-            for change in changes {
-                tracing::info!(event = "keys", "{change}");
-            }
-            Vec::new()
-        }
-        Reload::Failed(troubles) => {
-            troubles.into_iter().map(|trouble| format!("{:#}", anyhow::Error::new(trouble))).collect()
-        }
-    }
-}
-
-fn complain(troubles: &[String]) {
-    for trouble in troubles {
-        tracing::error!(event = "keys", "the keys stay as they were: {trouble}");
-    }
-}
-
-/// Shows clients a new certificate, where there is one; gives back what went wrong.
-fn renew(certificate: Option<&ServerCertificate>) -> Option<String> {
-    match certificate?.reload() {
-        Ok(Renewal::Unchanged) => None,
-        Ok(Renewal::Changed) => {
-            tracing::info!(event = "tls", "clients are shown another certificate from now on");
-            None
-        }
-        Err(error) => Some(format!("{:#}", anyhow::Error::new(error))),
-    }
-}
-
-fn complain_of_certificate(trouble: Option<&str>) {
-    if let Some(trouble) = trouble {
-        tracing::error!(event = "tls", "the certificate stays as it was: {trouble}");
-    }
-}
-
-fn save(keeper: &Keeper, look_again: bool) {
-    if let Err(error) = keeper.save(look_again) {
-        tracing::error!(event = "state", "rotations are forgotten at the next start: {:#}", anyhow::Error::new(error));
     }
 }
 
@@ -521,16 +440,6 @@ fn tell_welcome(welcome: &Welcome<'_>) {
 
 /// How many clients may be on their way from one worker to another.
 const INBOX: usize = 1024;
-
-/// How soon new keys are found where the system does not tell of them.
-const POLL: Duration = Duration::from_secs(5);
-
-/// How soon what was learned is written.
-const UPKEEP: Duration = Duration::from_secs(2);
-
-/// Every how many times the state is written even if nothing changed: every minute. The time since is how closely a
-/// rotation that happens while keyward is down can be dated.
-const LOOK_AGAIN: u32 = 30;
 
 /// How often a stopping keyward looks whether its workers are done.
 const LOOK_FOR_THE_END: Duration = Duration::from_millis(10);

@@ -127,6 +127,7 @@ fn a_certificate_and_its_key_go_together() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a configuration and what is told of it")]
 fn rules_that_do_not_go_together_are_told() {
     let file = r#"[proxy]
 policy = "enforce"
@@ -205,6 +206,10 @@ workflows.a.policy = "enforce"
       not set: keys.learning.policy
           Set learning has no declared current key, so it learns and can only observe, but its policy is enforce: set keys.learning.current.
     "#);
+}
+
+#[test]
+fn a_set_that_learns_cannot_act() {
     let enforced = environment().with("KEYWARD_PROXY_POLICY", "inject");
     insta::assert_snapshot!(told("", &enforced, Overrides::default()), @r"
     the configuration has a problem:
@@ -212,6 +217,10 @@ workflows.a.policy = "enforce"
       not set: keys.default.policy
           Set default has no declared current key, so it learns and can only observe, but its policy is inject: set keys.default.current.
     ");
+}
+
+#[test]
+fn an_exception_tightens() {
     let file = r#"
 [keys.default]
 policy = "enforce"

@@ -113,13 +113,8 @@ fn many_tokens_made_at_once_are_all_kept() {
     std::thread::scope(|scope| {
         for name in &names {
             scope.spawn(|| {
-                assert_eq!(
-                    home.keyward(&["token", "new", "default", "--name", name])
-                        .env("KEYWARD_CONFIG", "keyward.toml")
-                        .run()
-                        .code(),
-                    Some(0)
-                )
+                let launch = home.keyward(&["token", "new", "default", "--name", name]);
+                assert_eq!(launch.env("KEYWARD_CONFIG", "keyward.toml").run().code(), Some(0));
             });
         }
     });
@@ -240,7 +235,7 @@ fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
         allow_from = [\"10.1.2.3\"]\n";
     let launch = home
         .keyward(&["check"])
-        .config(&config)
+        .config(config)
         .env("HTTPS_PROXY", "http://user:canary@proxy")
         .env("KEYWARD_ZZZ_PORT", "1");
     let finished = launch.env("KEYWARD_ADMIN_LISTEN", "").run();
@@ -264,7 +259,7 @@ fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
         assert!(finished.stdout.contains(said), "{said} is not in\n{}", finished.stdout);
     }
     assert!(!finished.stdout.contains("canary") && !finished.stdout.contains("0123456789"), "{}", finished.stdout);
-    let json = home.keyward(&["check", "--json"]).config(&config).run();
+    let json = home.keyward(&["check", "--json"]).config(config).run();
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(json["findings"][0]["gravity"], "problem");
 }
