@@ -151,6 +151,11 @@ pub fn decide(asked: &Asked<'_>, rules: &Rules, ring: &KeyRing) -> Action {
     let set = rules.of_set(asked.judgement.set);
     match set.policy_for(asked.workflow) {
         Policy::Observe => asked.observe(rules),
+        // An exception: what its set refuses stays refused, or naming a workflow would open what is closed.
+        Policy::Enforce if set.policy == Policy::Inject => match asked.inject(set, rules, ring) {
+            Action::Forward(_) => asked.enforce(set, rules, ring),
+            refused @ Action::Refuse(_) => refused,
+        },
         Policy::Enforce => asked.enforce(set, rules, ring),
         Policy::Inject => asked.inject(set, rules, ring),
     }
