@@ -182,14 +182,11 @@ impl Asked<'_> {
 
     /// Denies by default: whoever is not admitted here gets no key of ours.
     fn inject(&self, set: &SetRules, rules: &Rules, ring: &KeyRing) -> Action {
-        match self.head.fields.origin {
-            Field::Absent => {}
-            Field::One(origin) if rules.allows_origin(origin.as_bytes()) => {
-                if self.is_preflight() {
-                    return as_it_came();
-                }
-            }
-            Field::One(_) | Field::Repeated(_) => return Action::Refuse(Refusal::Origin),
+        if self.is_barred_page(rules) {
+            return Action::Refuse(Refusal::Origin);
+        }
+        if self.head.fields.origin.is_present() && self.is_preflight() {
+            return as_it_came();
         }
         match self.judgement.verdict {
             // It is the very key that would be put in.
@@ -226,6 +223,15 @@ impl Asked<'_> {
         !self.head.fields.is_relayed && set.allows_from(self.peer)
     }
 
+    /// Whether a browser sends it, by order of a page that may not use an injecting set.
+    fn is_barred_page(&self, rules: &Rules) -> bool {
+        match self.head.fields.origin {
+            Field::Absent => false,
+            Field::One(origin) => !rules.allows_origin(origin.as_bytes()),
+            Field::Repeated(_) => true,
+        }
+    }
+
     /// What pages ask before they ask (Fetch Standard, CORS-preflight request): never with a credential.
     fn is_preflight(&self) -> bool {
         *self.head.method == Method::OPTIONS && self.judgement.verdict == Verdict::Missing
@@ -240,8 +246,11 @@ impl Asked<'_> {
             Verdict::Current | Verdict::Next | Verdict::Token | Verdict::Outdated(_) => return false,
         };
         let unclaimed = rules.of_set(unclaimed);
-        let is_unknown = matches!(self.judgement.verdict, Verdict::Unknown(_));
-        unclaimed.policy_for(self.workflow) != Policy::Observe && !(is_unknown && unclaimed.unknown == Unknown::Forward)
+        let is_welcome = matches!(self.judgement.verdict, Verdict::Unknown(_))
+            && self.judgement.revoked.is_none()
+            && unclaimed.unknown == Unknown::Forward;
+        let is_barred = unclaimed.policy == Policy::Inject && self.is_barred_page(rules);
+        is_barred || (unclaimed.policy_for(self.workflow) != Policy::Observe && !is_welcome)
     }
 }
 
