@@ -2,6 +2,8 @@
 //! that was not judged cannot go upstream, and none gets a key of ours that was not admitted.
 
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::str::FromStr;
