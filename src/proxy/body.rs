@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -125,7 +126,6 @@ impl UpstreamBody {
                 break;
             }
         }
-        self.sighting.end(Ending::Completed);
     }
 
     /// What came already is handed on first; only when there is nothing is the connection polled.
@@ -163,7 +163,9 @@ impl UpstreamBody {
     }
 
     fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, AnswerError>>> {
-        if self.worker.pulse.is_past(self.sighting.moved_at(), self.worker.limits().idle_timeout) {
+        let limit = self.worker.limits().idle_timeout;
+        let limit = if self.is_swallowed { limit.min(PATIENCE) } else { limit };
+        if self.worker.pulse.is_past(self.sighting.moved_at(), limit) {
             return Poll::Ready(Some(Err(self.fail(Ending::TimedOut, AnswerError::TimedOut))));
         }
         Poll::Pending
@@ -238,3 +240,6 @@ impl Body for AnswerBody {
         }
     }
 }
+
+/// How long a client waits, without a word from upstream, for the rest of an error that it will not see.
+const PATIENCE: Duration = Duration::from_secs(3);

@@ -196,6 +196,9 @@ async fn answer_for_our_key(
 ) -> Response<AnswerBody> {
     let worker = &session.worker;
     sighting.answer_came(answer.status());
+    sighting.touch(worker.pulse.millis());
+    // Upstream has said no. That is how it ended, however the rest of its words comes.
+    sighting.end(Ending::Completed);
     let exchange = sighting.share();
     let error = error_body(answer.status(), answer.headers());
     let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(worker), sighting, error);
