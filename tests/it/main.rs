@@ -26,6 +26,8 @@ mod early_answers;
 mod faults;
 /// The page for people under `/`.
 mod page;
+/// What each policy does about a credential: refusals, lent keys, and what clients get.
+mod policies;
 /// Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
 mod proxy_protocol;
 /// Only what one parser can read in one way goes upstream.

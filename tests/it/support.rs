@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
-pub use self::proxy::{CURRENT, NEXT, OUTDATED, TestProxy, UNLISTED};
+pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED};
+pub use self::request::Request;
 pub use self::upstream::{Answering, FakeUpstream, Visit};
 pub use self::wire::Framing;
 

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use keyward::admin;
 use keyward::app::Server;
-use keyward::clock::Clock;
+use keyward::clock::{Clock, Timestamp};
 use keyward::config::Config;
+use keyward::keys::access::Token;
+use keyward::keys::fingerprint::{Fingerprint, Hint};
 use keyward::keys::source::Source;
+use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
@@ -27,6 +30,7 @@ pub const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
 pub const NEXT: &str = "sk-proj-next-0123456789abcdefghijNeXt";
 pub const OUTDATED: &str = "sk-proj-outdated-0123456789abcdefOuTd";
 pub const UNLISTED: &str = "sk-proj-unlisted-0123456789abcdefUnLi";
+pub const TOKEN: &str = "kw_0123456789abcdefghijklmnopqrstuvwxyz-_AToKn";
 
 /// A running keyward. Dropping it ends it.
 pub struct TestProxy {
@@ -222,6 +226,24 @@ impl Builder {
         self
     }
 
+    /// With that token of the set of that name.
+    pub fn token(self, set: &str, text: &str) -> Self {
+        self.make_token(set, text, None)
+    }
+
+    /// With a token of the set of that name that was revoked.
+    pub fn revoked_token(self, set: &str, text: &str) -> Self {
+        self.make_token(set, text, Some(Timestamp::from_millis(START)))
+    }
+
+    /// With that key called compromised, whatever it is to its set.
+    pub fn revoked_key(self, key: &str) -> Self {
+        let fingerprint = self.fingerprint(key);
+        let revoke = self.state().change_access(|access| access.revoke_key(fingerprint, Timestamp::from_millis(START)));
+        assert!(revoke.unwrap(), "it was revoked already");
+        self
+    }
+
     /// With that policy in every set so far, and these changes of the rules of `default`.
     pub fn policy(mut self, policy: Policy, change: impl FnOnce(&mut SetRules)) -> Self {
         self.rules.sets.iter_mut().for_each(|rules| rules.policy = policy);
@@ -298,10 +320,29 @@ impl Builder {
             admin: admin::Settings { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
             rules: self.rules.clone(),
             policy: Policy::Observe,
-            state: state::Settings { dir: self.folder.path().join("state") },
+            state: self.state_settings(),
             ignored: Vec::new(),
             proxies: Vec::new(),
         }
+    }
+
+    fn make_token(self, set: &str, text: &str, revoked: Option<Timestamp>) -> Self {
+        let (fingerprint, hint, set) = (self.fingerprint(text), Hint::of(text.as_bytes()), set.into());
+        let token = Token { fingerprint, hint, set, name: None, made: Timestamp::from_millis(START), revoked };
+        self.state().change_access(|access| access.tokens.push(token)).unwrap();
+        self
+    }
+
+    fn fingerprint(&self, text: &str) -> Fingerprint {
+        self.state().fingerprint_key().unwrap().fingerprint(text.as_bytes())
+    }
+
+    fn state(&self) -> StateFolder {
+        StateFolder::open(&self.state_settings()).unwrap()
+    }
+
+    fn state_settings(&self) -> state::Settings {
+        state::Settings { dir: self.folder.path().join("state") }
     }
 
     /// A file with that key.
