@@ -8,6 +8,8 @@ mod support;
 
 /// The admin listener: health, readiness and metrics, and nothing of keys.
 mod admin;
+/// Who gets the current key, and in how many ways one stays a stranger.
+mod admission;
 /// Whose request it is: every source, how they rank, and that nothing of ours goes upstream.
 mod attribution;
 /// Clients are spread over the workers, and wait when there are too many.

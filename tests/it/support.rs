@@ -16,7 +16,7 @@ pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
 pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED};
 pub use self::request::Request;
-pub use self::upstream::{Answering, FakeUpstream, Visit};
+pub use self::upstream::{Answering, FakeUpstream, Received, Visit};
 pub use self::wire::Framing;
 
 /// How long anything may take before a test fails: long, for the machine may be busy.

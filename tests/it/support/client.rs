@@ -1,7 +1,7 @@
 //! A client that writes bytes and reads bytes.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,15 @@ impl Client {
             Stream::Plain(_) => None,
             Stream::Tls(tls) => tls.conn.alpn_protocol(),
         }
+    }
+
+    /// The same, from that address of this machine.
+    pub fn connect_from(own: IpAddr, address: SocketAddr) -> Self {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((own, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self(Wire::new(Stream::Plain(impatient(socket.into()))))
     }
 
     /// Sends these bytes. That the other side has closed already is for the answer to show.

@@ -38,6 +38,7 @@ pub struct TestProxy {
     listen: SocketAddr,
     admin: SocketAddr,
     log: PathBuf,
+    current: Option<Source>,
     now: Arc<AtomicI64>,
     folder: tempfile::TempDir,
 }
@@ -51,6 +52,9 @@ pub struct Builder {
 }
 
 impl TestProxy {
+    /// When every test begins: 2026-11-23T08:00:00Z.
+    pub const START: i64 = 1_795_420_800_000;
+
     /// One that sends requests to `upstream`. Without keys, its set `default` learns.
     pub fn with(upstream: &FakeUpstream) -> Builder {
         Self::towards(upstream.origin())
@@ -103,6 +107,17 @@ impl TestProxy {
     pub fn end(self) -> Vec<Value> {
         self.server().end();
         self.join()
+    }
+
+    /// Puts another current key where keyward reads that of `default`, and waits until it is taken.
+    #[track_caller]
+    pub fn rotate(&self, key: &str) {
+        let Some(Source::File(path)) = &self.current else { panic!("`default` has no declared current key") };
+        std::fs::write(path.with_extension("new"), key).unwrap();
+        std::fs::rename(path.with_extension("new"), path).unwrap();
+        // An answer to OPTIONS says nothing of a key, so that asking changes nothing.
+        let request = self.request("OPTIONS", "/v1/rotated").key(key);
+        eventually("the new key", || (request.send().header("x-keyward-verdict") == Some("current")).then_some(()));
     }
 
     /// Moves the clock on.
@@ -233,13 +248,15 @@ impl Builder {
 
     /// With a token of the set of that name that was revoked.
     pub fn revoked_token(self, set: &str, text: &str) -> Self {
-        self.make_token(set, text, Some(Timestamp::from_millis(START)))
+        self.make_token(set, text, Some(Timestamp::from_millis(TestProxy::START)))
     }
 
     /// With that key called compromised, whatever it is to its set.
     pub fn revoked_key(self, key: &str) -> Self {
         let fingerprint = self.fingerprint(key);
-        let revoke = self.state().change_access(|access| access.revoke_key(fingerprint, Timestamp::from_millis(START)));
+        let revoke = self
+            .state()
+            .change_access(|access| access.revoke_key(fingerprint, Timestamp::from_millis(TestProxy::START)));
         assert!(revoke.unwrap(), "it was revoked already");
         self
     }
@@ -302,10 +319,11 @@ impl Builder {
     pub fn start(self) -> TestProxy {
         let log = self.folder.path().join("exchanges.log");
         let config = self.config(&log);
-        let now = Arc::new(AtomicI64::new(START));
+        let now = Arc::new(AtomicI64::new(TestProxy::START));
         let server = Server::start(&config, Clock::Chosen(Arc::clone(&now))).unwrap();
         let (listen, admin) = (server.listen(), server.admin().unwrap());
-        TestProxy { server: Some(server), listen, admin, log, now, folder: self.folder }
+        let current = self.sets[0].current.clone();
+        TestProxy { server: Some(server), listen, admin, log, current, now, folder: self.folder }
     }
 
     fn config(&self, log: &Path) -> Config {
@@ -328,7 +346,8 @@ impl Builder {
 
     fn make_token(self, set: &str, text: &str, revoked: Option<Timestamp>) -> Self {
         let (fingerprint, hint, set) = (self.fingerprint(text), Hint::of(text.as_bytes()), set.into());
-        let token = Token { fingerprint, hint, set, name: None, made: Timestamp::from_millis(START), revoked };
+        let token =
+            Token { fingerprint, hint, set, name: None, made: Timestamp::from_millis(TestProxy::START), revoked };
         self.state().change_access(|access| access.tokens.push(token)).unwrap();
         self
     }
@@ -353,6 +372,3 @@ impl Builder {
         Source::File(path)
     }
 }
-
-/// When every test begins: 2026-11-23T08:00:00Z.
-const START: i64 = 1_795_420_800_000;
