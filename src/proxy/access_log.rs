@@ -124,8 +124,7 @@ impl Recorder {
 /// Whether an answer says anything about the key as a key of that set: upstream looked at it, it is no other set's, and it
 /// is of a kind that lasts. OpenAI answers OPTIONS without a look at the key.
 fn teaches(exchange: &Exchange) -> bool {
-    let was_looked_at =
-        ![Method::OPTIONS, Method::TRACE].contains(&exchange.method) && exchange.path().starts_with("/v1/");
+    let was_looked_at = ![Method::OPTIONS, Method::TRACE].contains(&exchange.method) && is_of_the_api(exchange.path());
     let is_lasting = match exchange.judgement.verdict {
         Verdict::Unknown(kind) => !kind.is_short_lived(),
         Verdict::Foreign { .. } => false,
@@ -137,6 +136,16 @@ fn teaches(exchange: &Exchange) -> bool {
         | Verdict::Malformed(_) => true,
     };
     was_looked_at && is_lasting
+}
+
+/// Whether everybody on the way reads that path as one of the API: some resolve dots, and decode or turn slashes first, so
+/// that `/v1/../robots.txt` is a page that needs no key. Only the beginning of a long path is known.
+fn is_of_the_api(path: &str) -> bool {
+    path.strip_prefix("/v1/").is_some_and(|rest| {
+        path.len() <= LONGEST_ENDPOINT
+            && !rest.contains(['%', '\\'])
+            && !rest.split('/').any(|part| part.starts_with('.'))
+    })
 }
 
 /// An exchange that is to be written down.
@@ -231,3 +240,6 @@ fn write_key(json: &mut Json<'_>, names: Option<Names>) {
         None => json.put(concat!(name!("hint"), "null")),
     }
 }
+
+/// No endpoint of the API is longer, in bytes.
+const LONGEST_ENDPOINT: usize = 256;

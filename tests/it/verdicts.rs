@@ -371,7 +371,19 @@ fn nobody_teaches_a_set_a_key_that_upstream_has_not_looked_at() {
     };
     send("GET", "/v1/models", CURRENT);
     // OpenAI answers the preflight of a browser without a look at the key, and pages outside the API likewise.
-    for (method, path) in [("OPTIONS", "/v1/models"), ("GET", "/robots.txt"), ("TRACE", "/v1/models")] {
+    let long = format!("/v1/{}/../../robots.txt", "a".repeat(600));
+    for (method, path) in [
+        ("OPTIONS", "/v1/models"),
+        ("GET", "/robots.txt"),
+        ("TRACE", "/v1/models"),
+        // Which upstream reads as the page above.
+        ("GET", "/v1/../robots.txt"),
+        ("GET", "/v1/%2e%2E/robots.txt"),
+        ("GET", "/v1/models/..%2f..%2f..%2frobots.txt"),
+        ("GET", "/v1/models/..\\..\\..\\robots.txt"),
+        ("GET", "/v1/..;/robots.txt"),
+        ("GET", &long),
+    ] {
         for _ in 0..2 {
             assert_eq!(send(method, path, UNLISTED)["verdict"], "unknown", "{method} {path}");
         }
