@@ -76,6 +76,8 @@ pub enum Refusal {
     Origin,
     /// It names a host that is not in `allow_host`.
     Host,
+    /// It asks upstream to send back what it gets (TRACE), which would be the set's current key.
+    Echo,
 }
 
 /// What a set wants done about verdicts.
@@ -206,6 +208,9 @@ impl Asked<'_> {
     }
 
     fn lend(&self, ring: &KeyRing) -> Action {
+        if *self.head.method == Method::TRACE {
+            return Action::Refuse(Refusal::Echo);
+        }
         match ring.bearer(self.judgement.set) {
             Some(bearer) if !self.set_is_unclear => Action::Forward(Permit { instead: Some(bearer.clone()) }),
             Some(_) | None => Action::Refuse(Refusal::UnclearSet),

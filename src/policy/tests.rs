@@ -285,6 +285,22 @@ fn nobody_is_lent_a_key_of_a_set_that_is_not_clear() {
     Request::with_key("sk-in-grace").unclear().check(&inject, "UnclearSet");
 }
 
+/// An upstream that answers TRACE sends back the head that it got (RFC 9110, 9.3.8).
+#[test]
+fn nobody_is_lent_a_key_to_have_it_sent_back() {
+    let trace = |request: Request| request.method(Method::TRACE);
+    let mut inject = as_is(Policy::Inject);
+    inject.sets[0].allow_from = vec!["172.18.0.5/32".parse().expect("a range")];
+    for key in ["kw_default", "sk-next", "sk-in-grace"] {
+        trace(Request::with_key(key)).check(&inject, "Echo");
+    }
+    trace(Request::bare().from(N8N)).check(&inject, "Echo");
+    trace(Request::with_key("kw_default")).check(&as_is(Policy::Enforce), "Echo");
+    for policy in [Policy::Observe, Policy::Enforce, Policy::Inject] {
+        trace(Request::with_key("sk-current")).check(&as_is(policy), "forward");
+    }
+}
+
 #[test]
 fn a_browser_is_served_for_the_pages_that_are_listed_and_no_others() {
     let mut inject = as_is(Policy::Inject);

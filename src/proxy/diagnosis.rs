@@ -25,6 +25,7 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, learning: bool) -> Diagno
         (Some(Refusal::UnclearSet), _) => Diagnosis::UnclearSet,
         (Some(Refusal::Origin), _) => Diagnosis::OriginNotAllowed,
         (Some(Refusal::Host), _) => Diagnosis::HostNotAllowed,
+        (Some(Refusal::Echo), _) => Diagnosis::EchoNotAllowed,
         (None, Some(_)) if was_denied => explain::diagnose_good_key(outcome),
         (None, None) if was_denied && verdict == Verdict::Token => Diagnosis::TokenNotReplaced,
         (Some(Refusal::Credential) | None, _) => {

@@ -215,7 +215,7 @@ fn refuse(refusal: Refusal, body: &Incoming, sighting: &Sighting, session: &Sess
         diagnosis::of_ended(sighting, sighting.outcome(), &session.worker.shared.keeper.ring());
     let answer = match refusal {
         Refusal::Credential | Refusal::UnclearSet => refusal::unauthorized(diagnosis, &explanation),
-        Refusal::Origin => refusal::forbidden(diagnosis, &explanation),
+        Refusal::Origin | Refusal::Echo => refusal::forbidden(diagnosis, &explanation),
         Refusal::Host => refusal::misdirected(diagnosis, &explanation),
     };
     let answer = ours(answer, sighting, session);

@@ -17,7 +17,7 @@ pub fn unauthorized(diagnosis: Diagnosis, explanation: &Explanation) -> Response
     answer
 }
 
-/// Not for browsers: 403.
+/// Not for browsers, and not for echoes: 403.
 #[must_use]
 pub fn forbidden(diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
     refused(StatusCode::FORBIDDEN, diagnosis, explanation)

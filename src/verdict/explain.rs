@@ -67,6 +67,8 @@ pub enum Diagnosis {
     OriginNotAllowed,
     /// A host was named by which keyward is not to be called.
     HostNotAllowed,
+    /// Upstream was to send back what it gets, and with it the set's key.
+    EchoNotAllowed,
 }
 
 /// How much a diagnosis matters.
@@ -173,6 +175,7 @@ impl Diagnosis {
             Self::UnclearSet => "unclear_set",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::HostNotAllowed => "host_not_allowed",
+            Self::EchoNotAllowed => "echo_not_allowed",
         }
     }
 
@@ -206,7 +209,8 @@ impl Diagnosis {
             | Self::TokenNotReplaced
             | Self::UnclearSet
             | Self::OriginNotAllowed
-            | Self::HostNotAllowed => Severity::Error,
+            | Self::HostNotAllowed
+            | Self::EchoNotAllowed => Severity::Error,
         }
     }
 }
@@ -401,6 +405,9 @@ impl Context<'_> {
                 format!("{who} is a browser, sent by a page that is not allowed to use set `{set}`.")
             }
             Diagnosis::HostNotAllowed => format!("{who} calls keyward by a name that it does not go by."),
+            Diagnosis::EchoNotAllowed => {
+                format!("{who} sent TRACE, the answer to which would show the current key of set `{set}`.")
+            }
         }
     }
 
@@ -515,6 +522,7 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             "Add the page's origin to `proxy.allow_origin` if it may use the key, which whoever opens the page can then do.",
         ],
         Diagnosis::HostNotAllowed => &["Use one of the names in `proxy.allow_host`, or add the one that you use."],
+        Diagnosis::EchoNotAllowed => &["Use another method: no client of n8n sends this one."],
         Diagnosis::CurrentKeyRejected => &[
             "Look in OpenAI's dashboard whether the current key of set `[set]` was revoked, has expired or belongs to a deleted project.",
             "Make a new key, put it where keyward reads the set's current key, and into n8n's credential.",

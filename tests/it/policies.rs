@@ -478,6 +478,23 @@ fn connections_to_upstream_are_used_again_after_a_refusal_of_a_lent_key() {
 }
 
 #[test]
+fn nobody_has_a_lent_key_sent_back() {
+    for policy in [Policy::Enforce, Policy::Inject] {
+        let upstream = FakeUpstream::scripted(|visit| {
+            let head = visit.head.raw.clone();
+            visit.answer(&Answering::with(200, "Content-Type: message/http\r\n", head));
+        });
+        let builder = TestProxy::with(&upstream).current_key(CURRENT).token("default", TOKEN);
+        let proxy = builder.policy(policy, |_| {}).start();
+        let answer = proxy.request("TRACE", "/v1/models").key(TOKEN).send();
+        check_refusal(&answer, 403, "echo_not_allowed");
+        assert_eq!(upstream.connections(), 0);
+        let own = proxy.request("TRACE", "/v1/models").key(CURRENT).send();
+        assert!(own.text().contains(CURRENT), "what the caller knows already");
+    }
+}
+
+#[test]
 fn whom_a_lent_key_belongs_to_is_not_told_whatever_the_answer() {
     let upstream = FakeUpstream::scripted(|visit| {
         let status = visit.head.line.split('/').nth(2).unwrap()[..3].parse().unwrap();

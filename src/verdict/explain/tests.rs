@@ -152,6 +152,7 @@ fn every_diagnosis() -> Vec<Diagnosis> {
         Diagnosis::UnclearSet,
         Diagnosis::OriginNotAllowed,
         Diagnosis::HostNotAllowed,
+        Diagnosis::EchoNotAllowed,
     ]);
     all
 }
