@@ -1,13 +1,12 @@
 //! Every request recorded from real n8n is told by its client family, and by its ids once n8n tags it in one of our ways.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use keyward::caller::declared::is_our_organization;
 use keyward::caller::{Attribution, Caller, Doubts, Family, Origin};
 use keyward::head::Head;
 use keyward::route::{Repair, Route, Target};
+
+use crate::support::{Recording, recordings};
 
 const WORKFLOW: &str = "Xk2vQ9wLmB7tRz4c";
 const EXECUTION: &str = "716";
@@ -220,30 +219,16 @@ fn every_spelling_of_the_base_url_reaches_the_same_target() {
 }
 
 fn captures() -> Vec<Capture> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/captures");
-    let mut files: Vec<_> = files_in(&root).iter().flat_map(|version| files_in(version)).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
-    files.sort();
-    files.iter().flat_map(|file| read(&root, file)).collect()
+    recordings().into_iter().map(Capture::from).collect()
 }
 
-fn files_in(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
-}
-
-fn read(root: &Path, file: &Path) -> Vec<Capture> {
-    let name = file.strip_prefix(root).unwrap().with_extension("").to_str().unwrap().replace('\\', "/");
-    let requests: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    requests.iter().map(|request| parse(name.clone(), request)).collect()
-}
-
-fn parse(name: String, request: &serde_json::Value) -> Capture {
-    let mut line = request["request_line"].as_str().unwrap().split(' ');
-    let (method, target) = (line.next().unwrap().parse().unwrap(), line.next().unwrap().to_owned());
-    let mut headers = HeaderMap::new();
-    for header in request["headers"].as_array().unwrap() {
-        let name = HeaderName::from_bytes(header[0].as_str().unwrap().as_bytes()).unwrap();
-        headers.append(name, HeaderValue::from_str(header[1].as_str().unwrap()).unwrap());
+impl From<Recording> for Capture {
+    fn from(recording: Recording) -> Self {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &recording.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        Self { name: recording.name, method: recording.method.parse().unwrap(), target: recording.target, headers }
     }
-    Capture { name, method, target, headers }
 }

@@ -4,6 +4,7 @@
 mod certificate;
 mod client;
 mod proxy;
+mod recording;
 mod request;
 mod stream;
 mod upstream;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
 pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED};
+pub use self::recording::{Recording, recording, recordings};
 pub use self::request::Request;
 pub use self::upstream::{Answering, FakeUpstream, Received, Visit};
 pub use self::wire::Framing;
