@@ -36,6 +36,8 @@ mod policies;
 mod proxy_protocol;
 /// Only what one parser can read in one way goes upstream.
 mod smuggling;
+/// How long it takes to judge a wrong key says nothing of where it goes wrong.
+mod timing;
 /// Clients speak TLS: what they are shown, how it changes, and what becomes of those who speak something else.
 mod tls;
 /// What a credential is, and what the log and the answer say of it.
