@@ -235,8 +235,11 @@ fn what_enforce_lets_pass_passes_as_it_came() {
     }
     let line = proxy.get("/v1/models").key(OUTDATED).logged();
     assert_eq!(line["level"], "warn", "it works, and somebody has to know");
+    let mut kept = proxy.get("/v1/models").key(OUTDATED).begin();
+    assert_eq!(kept.answer().status, 200);
     proxy.advance(GRACE);
-    assert_eq!(proxy.get("/v1/models").key(OUTDATED).send().error_code(), "stale_binding");
+    kept.send(proxy.get("/v1/models").key(OUTDATED).bytes());
+    assert_eq!(kept.answer().error_code(), "stale_binding", "not a moment longer, on whatever connection");
 }
 
 #[test]
