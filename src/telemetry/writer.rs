@@ -100,16 +100,19 @@ pub struct Lane {
 impl Lane {
     /// Appends the whole line that `render` writes, or drops it, but never waits for the sink.
     pub fn append(&self, rank: Rank, render: impl FnOnce(&mut Vec<u8>)) {
-        {
+        let waiting = {
             let mut buffer = self.shared.lanes[self.number].lock().unwrap_or_else(PoisonError::into_inner);
             if buffer.len() >= rank.limit() {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             render(&mut buffer);
-        }
+            buffer.len()
+        };
         if self.shared.asleep.load(Ordering::Relaxed) {
             self.shared.wake();
+        } else if waiting >= BATCH_BYTES && self.shared.batching.load(Ordering::Relaxed) {
+            Shared::rouse(&self.shared.batching, &self.shared.writer);
         }
     }
 }
@@ -119,7 +122,10 @@ struct Shared {
     dropped: AtomicU64,
     reopen: AtomicBool,
     closing: AtomicBool,
+    /// Whether the writer waits for a first line.
     asleep: AtomicBool,
+    /// Whether it waits for company for that line.
+    batching: AtomicBool,
     writer: OnceLock<Thread>,
 }
 
@@ -131,13 +137,19 @@ impl Shared {
             reopen: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
+            batching: AtomicBool::new(false),
             writer: OnceLock::new(),
         }
     }
 
     fn wake(&self) {
-        if self.asleep.swap(false, Ordering::AcqRel)
-            && let Some(writer) = self.writer.get()
+        Self::rouse(&self.asleep, &self.writer);
+    }
+
+    /// Ends one of the writer's waits, if it is in that one.
+    fn rouse(wait: &AtomicBool, writer: &OnceLock<Thread>) {
+        if wait.swap(false, Ordering::AcqRel)
+            && let Some(writer) = writer.get()
         {
             writer.unpark();
         }
@@ -177,8 +189,20 @@ impl Writer {
         }
         self.shared.asleep.store(false, Ordering::Release);
         if !self.shared.closing.load(Ordering::Acquire) {
-            thread::sleep(BATCHING);
+            self.wait_for_company();
         }
+    }
+
+    /// A batch is written when its time is over, or sooner where it is large: lanes are not to fill up in a storm.
+    fn wait_for_company(&self) {
+        let deadline = Instant::now() + BATCHING;
+        self.shared.batching.store(true, Ordering::Release);
+        while self.shared.batching.load(Ordering::Acquire)
+            && let Some(left) = deadline.checked_duration_since(Instant::now())
+        {
+            thread::park_timeout(left);
+        }
+        self.shared.batching.store(false, Ordering::Release);
     }
 
     fn reopen_if_asked(&mut self) {
@@ -328,6 +352,9 @@ impl Write for EventWriter<'_> {
 
 /// How much a lane holds at most, in bytes: some thousand lines.
 const LANE_BYTES: usize = 2 * 1024 * 1024;
+
+/// With that much in a lane, in bytes, the writer waits for no more.
+const BATCH_BYTES: usize = LANE_BYTES / 8;
 
 /// How long the writer waits for company after the first line of a batch. Nobody sees it; it saves a write for each line.
 const BATCHING: Duration = Duration::from_millis(20);
