@@ -91,6 +91,7 @@ pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Find
         findings.extend(look_alikes(&set.name, &keys));
         examine_rules(&set.name, rules, gateways, now, &mut findings);
     }
+    findings.extend(open_to_pages(config));
     examine_listeners(config, &mut findings);
     examine_way_out(config, &mut findings);
     findings.sort_by_key(|finding| finding.gravity);
@@ -102,9 +103,9 @@ pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Find
 pub fn reasons_not_to_start(config: &Config, troubles: &[Trouble], gateways: &[IpAddr]) -> Vec<String> {
     let acts = |name: &str| {
         let rules = config.keys.sets.iter().zip(&config.rules.sets).find(|(set, _)| &*set.name == name);
-        rules.is_some_and(|(_, rules)| rules.policy != Policy::Observe)
+        rules.is_some_and(|(_, rules)| rules.act())
     };
-    let any_acts = config.rules.sets.iter().any(|rules| rules.policy != Policy::Observe);
+    let any_acts = config.rules.sets.iter().any(SetRules::act);
     let troubles = troubles.iter().filter(|trouble| match trouble {
         Trouble::Source { set, key, .. } => *key == "current" && acts(set),
         Trouble::Access { .. } => any_acts,
@@ -245,6 +246,15 @@ fn examine_rules(set: &str, rules: &SetRules, gateways: &[IpAddr], now: Timestam
         };
         findings.push(Finding::warning(setting("inject_until"), text));
     }
+}
+
+/// A page whose name points to keyward makes a browser send its requests as if they were its own, without an `Origin`.
+fn open_to_pages(config: &Config) -> Option<Finding> {
+    let admits = |rules: &SetRules| rules.policy == Policy::Inject && !rules.allow_from.is_empty();
+    let text = "a browser with an address in allow_from can be sent here by a page whose name points to keyward: list the \
+                names that clients call keyward by.";
+    let is_open = config.rules.allow_host.is_empty() && config.rules.sets.iter().any(admits);
+    is_open.then(|| Finding::warning("proxy.allow_host", text))
 }
 
 /// Behind a published port everybody may come from the gateway.

@@ -13,6 +13,7 @@ use http::Method;
 use self::rules::{Rules, SetRules, Unknown};
 use crate::clock::Timestamp;
 use crate::head::{Field, Head};
+use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::verdict::credential::Malformed;
 use crate::verdict::{Judgement, Outdated, Verdict};
@@ -219,7 +220,9 @@ impl Asked<'_> {
 
     fn forward_unknown(&self, set: &SetRules, rules: &Rules) -> Action {
         let is_compromised = self.judgement.revoked.is_some();
-        if set.unknown == Unknown::Refuse || is_compromised || self.claim_loosens(rules) {
+        // One of keyward's own, mistyped or of another keyward: upstream is not to see it.
+        let is_token = self.judgement.verdict == Verdict::Unknown(KeyKind::Token);
+        if set.unknown == Unknown::Refuse || is_compromised || is_token || self.claim_loosens(rules) {
             return Action::Refuse(Refusal::Credential);
         }
         as_it_came()

@@ -111,6 +111,12 @@ impl Rules {
 // === impl SetRules ===
 
 impl SetRules {
+    /// Whether anything but observing may be done about a request of the set.
+    #[must_use]
+    pub fn act(&self) -> bool {
+        [self.policy].iter().chain(self.workflows.values()).any(|policy| *policy != Policy::Observe)
+    }
+
     /// What is done about the requests of a workflow.
     #[must_use]
     pub fn policy_for(&self, workflow: Option<&str>) -> Policy {

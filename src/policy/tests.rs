@@ -212,6 +212,7 @@ fn unknown_keys_pass_where_that_is_wanted_unless_they_are_compromised() {
         let forward = rules(policy, |set| set.unknown = Unknown::Forward);
         Request::with_key("sk-nobodys").check(&forward, "forward");
         Request::with_key("sk-nobodys-leaked").check(&forward, "Credential");
+        Request::with_key("kw_nobodys").check(&forward, "Credential");
         Request::bare().check(&forward, "Credential");
         Request::with_key("sk-too-old").check(&forward, "Credential");
         Request::with_key("sk-leaked").check(&forward, "Credential");

@@ -190,6 +190,8 @@ fn a_set_that_acts_does_not_start_without_its_current_key_but_one_that_observes_
         }
         assert!(events(&finished.stdout, "listening").is_empty(), "{}", finished.stdout);
     }
+    let exception = "[keys.default]\ncurrent = { file = \"missing\" }\nworkflows.w1.policy = \"enforce\"\n";
+    assert_eq!(home.serve().config(exception).run().code(), Some(1), "a set with an exception acts as well");
     let upstream = Upstream::start();
     let keyward = home.serve_for(&upstream).config("[keys.default]\ncurrent = { file = \"missing\" }\n").start();
     assert_eq!(ask_with(keyward.listen, CURRENT).status, 200);
@@ -249,12 +251,13 @@ fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
         "warning  keys.default.inject_until: it is over since 2025-01-01T00:00:00Z",
         "warning  keys.staging.next: this is the current key",
         "warning  keys.staging.allow_from: it has no effect with policy observe",
+        "warning  proxy.allow_host: a browser with an address in allow_from",
         "warning  proxy.listen: 0.0.0.0:0 is reached from other machines without TLS",
         "warning  admin.listen: 0.0.0.0:0 is reached from other machines",
         "warning  proxy.upstream: http://10.255.255.1:9 is plain HTTP: the current keys that keyward puts in",
         "warning  environment: HTTPS_PROXY names a proxy, which keyward does not use",
         "warning  environment: KEYWARD_ZZZ_PORT is no setting",
-        "3 problems and 11 warnings: see above.",
+        "3 problems and 12 warnings: see above.",
     ] {
         assert!(finished.stdout.contains(said), "{said} is not in\n{}", finished.stdout);
     }
