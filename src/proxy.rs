@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod forward;
 pub mod headers;
 pub mod human_log;
+pub mod last_refusal;
 pub mod lingering;
 pub mod panic;
 pub mod proxy_protocol;

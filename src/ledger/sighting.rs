@@ -69,7 +69,7 @@ pub struct Exchange {
     answered: OnceLock<Answered>,
     error: OnceLock<ErrorReading>,
     cause: OnceLock<Box<str>>,
-    explanation: OnceLock<Box<Explanation>>,
+    explanation: OnceLock<Arc<Explanation>>,
     ending: AtomicU8,
     refused_with: AtomicU16,
 }
@@ -302,8 +302,8 @@ impl Exchange {
     }
 
     /// Notes what the client is told, so that the log says the same.
-    pub fn explained(&self, explanation: Explanation) {
-        let _ = self.explanation.set(Box::new(explanation));
+    pub fn explained(&self, explanation: Arc<Explanation>) {
+        let _ = self.explanation.set(explanation);
     }
 
     /// What the client was told.

@@ -9,9 +9,8 @@ use http::Method;
 use super::diagnosis;
 use super::human_log::{self, Paint};
 use crate::caller::Agreement;
-use crate::keys::fingerprint::Fingerprint;
 use crate::keys::keeper::Keeper;
-use crate::keys::set::Names;
+use crate::keys::set::{KeyRing, Names};
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
@@ -52,9 +51,11 @@ impl Witness for Recorder {
     fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome) {
         let judgement = &exchange.judgement;
         let key = judgement.key.map(|names| names.fingerprint);
-        let diagnosis = diagnosis::diagnose(exchange, outcome, self.keeper.learns(judgement.set));
+        let ring = self.keeper.ring();
+        let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
         exchange.binding.sight(key, exchange.at);
-        self.learn(exchange, outcome);
+        self.learn(exchange, outcome, &ring);
+        drop(ring);
         self.counters.ended(judgement.set, judgement.verdict, exchange.action, outcome);
         self.counters.bytes_in.add(exchange.bytes_in());
         self.counters.bytes_out.add(exchange.bytes_out());
@@ -67,31 +68,24 @@ impl Witness for Recorder {
 }
 
 impl Recorder {
-    fn learn(&self, exchange: &Exchange, outcome: Outcome) {
+    fn learn(&self, exchange: &Exchange, outcome: Outcome, ring: &KeyRing) {
         let set = exchange.judgement.set;
-        let Some(names) = exchange.sent_key().filter(|_| exchange.refusal.is_none() && teaches(exchange)) else {
-            return;
-        };
-        if !self.keeper.learns(set) {
-            return self.hear(exchange, names.fingerprint, outcome);
-        }
-        if outcome.is_accepted() {
-            let before = exchange.binding.accept(names.fingerprint, exchange.at, exchange.peer);
+        let Some(names) = exchange.sent_key().filter(|_| exchange.refusal.is_none()) else { return };
+        let key = names.fingerprint;
+        if !ring.set(set).learning {
+            if is_news_of_own_key(exchange, outcome, ring.is_refused(key)) && teaches(exchange) {
+                self.keeper.hear(set, key, outcome.is_invalid_key());
+            }
+        } else if !teaches(exchange) {
+            // It says nothing of the key.
+        } else if outcome.is_accepted() {
+            let before = exchange.binding.accept(key, exchange.at, exchange.peer);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
             if is_news {
-                self.keeper.accept(set, names.fingerprint, before);
+                self.keeper.accept(set, key, before);
             }
         } else if outcome.is_invalid_key() {
-            self.keeper.refuse(set, names.fingerprint);
-        }
-    }
-
-    /// What upstream says of a set's own key, now or when it was current: one that it refuses admits nobody later.
-    fn hear(&self, exchange: &Exchange, key: Fingerprint, outcome: Outcome) {
-        let is_a_sets_own = exchange.injected.is_some()
-            || matches!(exchange.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Outdated(_));
-        if is_a_sets_own && (outcome.is_accepted() || outcome.is_invalid_key()) {
-            self.keeper.hear(exchange.judgement.set, key, outcome.is_invalid_key());
+            self.keeper.refuse(set, key);
         }
     }
 
@@ -119,6 +113,14 @@ impl Recorder {
             Format::Human => human_log::write(buffer, line, Paint { coloured, level }, explanation),
         });
     }
+}
+
+/// Whether upstream takes one of a set's own keys that it had refused, or the other way about. A key that it refuses,
+/// even if it is current, admits nobody once it was replaced.
+fn is_news_of_own_key(exchange: &Exchange, outcome: Outcome, is_refused: bool) -> bool {
+    let is_own = exchange.injected.is_some()
+        || matches!(exchange.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Outdated(_));
+    is_own && if is_refused { outcome.is_accepted() } else { outcome.is_invalid_key() }
 }
 
 /// Whether an answer says anything about the key as a key of that set: upstream looked at it, it is no other set's, and it
@@ -187,8 +189,7 @@ impl Line<'_> {
         json.number(name!("bytes_out"), Some(exchange.bytes_out()));
         self.write_rarities(&mut json);
         if let Some(explanation) = explanation {
-            json.text(name!("message"), Some(&explanation.message));
-            json.text(name!("remedy"), Some(&explanation.remedy));
+            json.fields(explanation.in_json());
         }
         json.end();
     }
@@ -198,6 +199,9 @@ impl Line<'_> {
         let exchange = self.exchange;
         if exchange.workflow().is_none() {
             json.display(name!("peer"), &exchange.peer);
+        }
+        if let Some(injected) = exchange.injected {
+            json.bytes(name!("injected"), &injected.fingerprint.short());
         }
         if exchange.instance().is_some() {
             json.text(name!("instance"), exchange.instance());

@@ -9,16 +9,9 @@ use crate::policy::Refusal;
 use crate::verdict::Verdict;
 use crate::verdict::explain::{self, Context, Diagnosis, Explanation, Handling, Sender};
 
-/// Diagnosis and words of an exchange that ended so.
-#[must_use]
-pub fn of_ended(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> (Diagnosis, Explanation) {
-    let diagnosis = diagnose(exchange, outcome, ring.set(exchange.judgement.set).learning);
-    (diagnosis, explain(diagnosis, exchange, ring))
-}
-
 /// The diagnosis. Where keyward put its own key in and upstream refused that, the key of ours is at fault, whatever came.
 #[must_use]
-pub fn diagnose(exchange: &Exchange, outcome: Outcome, learning: bool) -> Diagnosis {
+pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagnosis {
     let verdict = exchange.judgement.verdict;
     let was_denied = matches!(outcome.status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN));
     match (exchange.refusal, exchange.injected) {
@@ -33,7 +26,7 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, learning: bool) -> Diagno
                 family: exchange.family,
                 // Of interest only when no key came.
                 sent_key_before: exchange.judgement.key.is_none() && exchange.binding.sent_key_before(),
-                learning,
+                learning: ring.set(exchange.judgement.set).learning,
             };
             explain::diagnose(verdict, outcome, sender)
         }

@@ -34,12 +34,12 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     }
     let worker = &session.worker;
     worker.counters.begun.increment();
-    let Judged { sighting, action, target, edit } = judge(&session, &request);
-    let permit = match action {
-        Action::Forward(permit) => permit,
-        Action::Refuse(refusal) => return Ok(refuse(refusal, request.body(), &sighting, &session)),
+    let Judged { sighting, way } = judge(&session, &request);
+    let (permit, turn) = match way {
+        Way::Upstream(permit, turn) => (permit, turn),
+        Way::Back(refusal) => return Ok(refuse(refusal, request.body(), &sighting, &session)),
     };
-    let request = redirect_upstream(request, target, edit, &permit, &sighting, &session);
+    let request = redirect_upstream(request, turn, &permit, &sighting, &session);
     Ok(match forward(permit, request, &sighting, worker).await {
         Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             say_what_failed(&ForwardError::Upgraded, &sighting, &session)
@@ -55,7 +55,17 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
 /// What is decided about a request while its head is only borrowed.
 struct Judged {
     sighting: Sighting,
-    action: Action,
+    way: Way,
+}
+
+/// Where the request goes from here.
+enum Way {
+    Upstream(Permit, Turn),
+    Back(Refusal),
+}
+
+/// What of a head has to be another one upstream.
+struct Turn {
     target: Option<Uri>,
     edit: RequestEdit,
 }
@@ -96,16 +106,15 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         note: route.repair.map(Repair::note),
     };
     let exchange = Exchange::new(&opening, &caller, binding);
-    Judged {
-        sighting: Sighting::open(exchange, Arc::clone(&worker.witness)),
-        action,
-        target: new_uri(request.uri(), &target),
-        edit: RequestEdit::new(
-            head.fields.unforwarded,
-            head.fields.connection,
-            declared::is_our_organization(head.fields.organization),
-        ),
-    }
+    let way = match action {
+        Action::Forward(permit) => {
+            let is_ours = declared::is_our_organization(head.fields.organization);
+            let edit = RequestEdit::new(head.fields.unforwarded, head.fields.connection, is_ours);
+            Way::Upstream(permit, Turn { target: new_uri(request.uri(), &target), edit })
+        }
+        Action::Refuse(refusal) => Way::Back(refusal),
+    };
+    Judged { sighting: Sighting::open(exchange, Arc::clone(&worker.witness)), way }
 }
 
 /// The set that tag or path declares, else the one that has the workflow by the rules. Notes where they disagree.
@@ -147,8 +156,7 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
 /// Edits the head in place and puts the counting body in.
 fn redirect_upstream(
     request: Request<Incoming>,
-    target: Option<Uri>,
-    edit: RequestEdit,
+    Turn { target, edit }: Turn,
     permit: &Permit,
     sighting: &Sighting,
     session: &Arc<Session>,
@@ -203,24 +211,28 @@ async fn answer_for_our_key(
     let error = error_body(answer.status(), answer.headers());
     let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(worker), sighting, error);
     body.swallow().await;
-    let (diagnosis, explanation) = diagnosis::of_ended(&exchange, exchange.outcome(), &worker.shared.keeper.ring());
-    ours(refusal::unauthorized(diagnosis, &explanation), &exchange, session)
+    let ring = worker.shared.keeper.ring();
+    let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);
+    let explanation = diagnosis::explain(diagnosis, &exchange, &ring);
+    ours(refusal::unauthorized(refusal::body(diagnosis, &explanation)), &exchange, session)
 }
 
 /// keyward answers itself: why, and what to do about it, for whoever reads n8n's execution.
 fn refuse(refusal: Refusal, body: &Incoming, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {
     sighting.end(Ending::Refused);
     leave(body, session);
-    let (diagnosis, explanation) =
-        diagnosis::of_ended(sighting, sighting.outcome(), &session.worker.shared.keeper.ring());
+    let ring = session.worker.shared.keeper.ring();
+    let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
+    let explain = || diagnosis::explain(diagnosis, sighting, &ring);
+    let told = session.last_refusal.tell(diagnosis, sighting, ring.generation(), explain);
+    sighting.explained(Arc::clone(&told.explanation));
+    let body = told.body.clone();
     let answer = match refusal {
-        Refusal::Credential | Refusal::UnclearSet => refusal::unauthorized(diagnosis, &explanation),
-        Refusal::Origin | Refusal::Echo => refusal::forbidden(diagnosis, &explanation),
-        Refusal::Host => refusal::misdirected(diagnosis, &explanation),
+        Refusal::Credential | Refusal::UnclearSet => refusal::unauthorized(body),
+        Refusal::Origin | Refusal::Echo => refusal::forbidden(body),
+        Refusal::Host => refusal::misdirected(body),
     };
-    let answer = ours(answer, sighting, session);
-    sighting.explained(explanation);
-    answer
+    ours(answer, sighting, session)
 }
 
 /// Only error answers are read along.
@@ -241,7 +253,7 @@ fn say_what_failed(error: &ForwardError, sighting: &Sighting, session: &Session)
 /// Marks an answer of ours as the answer to that exchange.
 fn ours(mut answer: Response<AnswerBody>, exchange: &Exchange, session: &Session) -> Response<AnswerBody> {
     exchange.answered_by_us(answer.status());
-    headers::edit_answer(answer.headers_mut(), &Marks::from(exchange));
+    headers::mark(answer.headers_mut(), &Marks::from(exchange));
     say_if_last(answer, session)
 }
 

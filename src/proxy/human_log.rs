@@ -14,7 +14,7 @@ use crate::verdict::explain::Explanation;
 /// Writes the line, and under a bad one what to do.
 pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, paint: Paint, explanation: Option<&Explanation>) {
     out.extend_from_slice(summary(line.exchange, paint).as_bytes());
-    let Some(Explanation { message, remedy }) = explanation else { return };
+    let Some(Explanation { message, remedy, .. }) = explanation else { return };
     let (on, off) = (paint.tone(), paint.off());
     let _ = writeln!(out, "{MARGIN}{on}{} {}{off}  {}", paint.mark(), line.diagnosis.code(), printable(message));
     for step in steps(remedy) {

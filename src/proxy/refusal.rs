@@ -9,28 +9,30 @@ use super::body::AnswerBody;
 use super::forward::ForwardError;
 use crate::verdict::explain::{Diagnosis, Explanation};
 
+/// What a refusal says, in the shape of OpenAI's errors.
+#[must_use]
+pub fn body(diagnosis: Diagnosis, explanation: &Explanation) -> Bytes {
+    error_body(&explanation.in_short(LONGEST_MESSAGE), "keyward_refusal", diagnosis.code())
+}
+
 /// The credential will not do, or the key that keyward put in: 401, which no client tries again, as OpenAI says it.
 #[must_use]
-pub fn unauthorized(diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
-    let mut answer = refused(StatusCode::UNAUTHORIZED, diagnosis, explanation);
+pub fn unauthorized(body: Bytes) -> Response<AnswerBody> {
+    let mut answer = answer(StatusCode::UNAUTHORIZED, body, JSON);
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
     answer
 }
 
 /// Not for browsers, and not for echoes: 403.
 #[must_use]
-pub fn forbidden(diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
-    refused(StatusCode::FORBIDDEN, diagnosis, explanation)
+pub fn forbidden(body: Bytes) -> Response<AnswerBody> {
+    answer(StatusCode::FORBIDDEN, body, JSON)
 }
 
 /// Not by that name: 421 (RFC 9110, 15.5.20).
 #[must_use]
-pub fn misdirected(diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
-    refused(StatusCode::MISDIRECTED_REQUEST, diagnosis, explanation)
-}
-
-fn refused(status: StatusCode, diagnosis: Diagnosis, explanation: &Explanation) -> Response<AnswerBody> {
-    openai_error(status, &explanation.in_short(LONGEST_MESSAGE), "keyward_refusal", diagnosis.code())
+pub fn misdirected(body: Bytes) -> Response<AnswerBody> {
+    answer(StatusCode::MISDIRECTED_REQUEST, body, JSON)
 }
 
 /// Upstream did not answer: 502, or 504 where it took too long; 408 where the request stood still on its way. Clients try
@@ -89,8 +91,12 @@ pub fn page(html: Bytes) -> Response<AnswerBody> {
     answer(StatusCode::OK, html, HeaderValue::from_static("text/html; charset=utf-8"))
 }
 
-/// `{"error":{"message":…,"type":…,"param":null,"code":…}}`, the only shape whose message every n8n node shows.
 fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> Response<AnswerBody> {
+    answer(status, error_body(message, r#type, code), JSON)
+}
+
+/// `{"error":{"message":…,"type":…,"param":null,"code":…}}`, the only shape whose message every n8n node shows.
+fn error_body(message: &str, r#type: &str, code: &str) -> Bytes {
     #[derive(Serialize)]
     struct Envelope<'a> {
         error: Error<'a>,
@@ -104,15 +110,19 @@ fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> 
     }
     // Serialising strings into memory cannot fail; an empty body would still carry the status.
     let text = serde_json::to_vec(&Envelope { error: Error { message, r#type, param: None, code } });
-    answer(status, text.unwrap_or_default().into(), HeaderValue::from_static("application/json"))
+    text.unwrap_or_default().into()
 }
 
 fn answer(status: StatusCode, text: Bytes, content_type: HeaderValue) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Ours(Some(text)));
     *response.status_mut() = status;
+    // With those of the exchange there are more than the map would make room for at first.
+    response.headers_mut().reserve(6);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// OpenAI's own, for clients that look at it (seen in answers of its API until September 2026).
 const CHALLENGE: &str = "Bearer realm=\"OpenAI API\"";

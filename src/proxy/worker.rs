@@ -15,6 +15,7 @@ use zeroize::Zeroize;
 
 use super::Limits;
 use super::entrance::Entrance;
+use super::last_refusal::LastRefusal;
 use super::pulse::Pulse;
 use super::upstream::Pool;
 use crate::clock::{Clock, Timestamp};
@@ -230,6 +231,8 @@ pub struct Session {
     pub worker: Arc<Worker>,
     /// Who is at the other end.
     pub peer: IpAddr,
+    /// What it was told when it was refused last.
+    pub last_refusal: LastRefusal,
     memo: Mutex<Memo>,
     has_unread: AtomicBool,
     is_over: AtomicBool,
@@ -254,7 +257,14 @@ impl Session {
     /// New, with nothing remembered.
     #[must_use]
     pub fn new(worker: Arc<Worker>, peer: IpAddr) -> Self {
-        Self { worker, peer, memo: Mutex::default(), has_unread: AtomicBool::default(), is_over: AtomicBool::default() }
+        Self {
+            worker,
+            peer,
+            last_refusal: LastRefusal::default(),
+            memo: Mutex::default(),
+            has_unread: AtomicBool::default(),
+            is_over: AtomicBool::default(),
+        }
     }
 
     /// Notes that another request came: whatever was unread before it has been read.
@@ -292,7 +302,7 @@ impl Session {
         }
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(judgement) = memo.judgement
-            && memo.authorization == authorization.as_bytes()
+            && is_same(&memo.authorization, authorization.as_bytes())
             && (memo.declared, memo.generation) == (declared, ring.generation())
         {
             return judgement.at(now);
@@ -313,6 +323,13 @@ impl Memo {
             (self.declared, self.generation, self.judgement) = (declared, generation, Some(judgement));
         }
     }
+}
+
+/// Whether both are the same, with no early end at the first difference: a proxy in front may let several clients share a
+/// connection, and none is to feel its way to what another one sent.
+fn is_same(remembered: &[u8], sent: &[u8]) -> bool {
+    let differences = remembered.iter().zip(sent).fold(0, |found, (one, other)| found | (one ^ other));
+    remembered.len() == sent.len() && std::hint::black_box(differences) == 0
 }
 
 /// How many clients of a worker are worth the trouble of giving their memory back, some twenty megabytes: a smaller crowd

@@ -45,6 +45,16 @@ impl<'a> Json<'a> {
         Self(buffer)
     }
 
+    /// More fields of an object that was begun elsewhere.
+    pub fn go_on(buffer: &'a mut Vec<u8>) -> Self {
+        Self(buffer)
+    }
+
+    /// Fields that were written before, with [`Json::go_on`].
+    pub fn fields(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
     /// A literal, as it is.
     #[inline]
     pub fn put(&mut self, text: &'static str) {

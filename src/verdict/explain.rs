@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use http::StatusCode;
 
@@ -12,6 +13,7 @@ use super::{Judgement, Outdated, Verdict};
 use crate::caller::{Family, Origin};
 use crate::keys::fingerprint::KeyKind;
 use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::telemetry::json::{Json, name};
 
 /// What is wrong with an exchange, if anything is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +285,7 @@ pub struct Explanation {
     pub message: String,
     /// What to do, a numbered step in each line.
     pub remedy: String,
+    json: OnceLock<Vec<u8>>,
 }
 
 /// Puts a diagnosis into words.
@@ -294,7 +297,7 @@ pub fn explain(diagnosis: Diagnosis, context: &Context<'_>) -> Explanation {
         let _ = write!(remedy, "{}{number}. ", if number == 1 { "" } else { "\n" });
         push_with_set(&mut remedy, step, context.set);
     }
-    Explanation { message: context.message(diagnosis), remedy }
+    Explanation { message: context.message(diagnosis), remedy, json: OnceLock::new() }
 }
 
 /// `[set]` in a step stands for the set's name.
@@ -308,6 +311,18 @@ fn push_with_set(text: &mut String, step: &str, set: &str) {
 }
 
 impl Explanation {
+    /// Both as fields of a JSON object, each with its comma: made once, however often they are written.
+    #[must_use]
+    pub fn in_json(&self) -> &[u8] {
+        self.json.get_or_init(|| {
+            let mut fields = Vec::with_capacity(self.message.len() + self.remedy.len() + 64);
+            let mut json = Json::go_on(&mut fields);
+            json.text(name!("message"), Some(&self.message));
+            json.text(name!("remedy"), Some(&self.remedy));
+            fields
+        })
+    }
+
     /// Both in one line of fewer than that many bytes, with as many whole steps as there is room for: what an n8n node
     /// shows of an error.
     #[must_use]

@@ -205,6 +205,75 @@ fn keys_that_cannot_be_read_are_not_quoted() {
     assert_clean_end("a bad key file", &finished);
 }
 
+#[test]
+fn keys_and_tokens_stay_out_of_what_the_commands_print_and_keep() {
+    let home = Home::new();
+    for (name, key) in [("current", CURRENT), ("next", NEXT), ("previous", PREVIOUS)] {
+        home.write(name, key);
+    }
+    let upstream = Upstream::answering(|_, stream| stream.write_all(&telltale_answer()));
+    let config = format!("[proxy]\nupstream = \"{}\"\npolicy = \"enforce\"\n{SETS}", upstream.url());
+    let config = config.replace("[keys.learning]", "[keys.learning]\npolicy = \"observe\"");
+    let with_other = |arguments: &[&str]| home.keyward(arguments).config(&config).env("OTHER", OTHER_SET);
+    let made = with_other(&["token", "new", "default", "--name", "canary"]).run();
+    let token = made.stdout.trim_end();
+    assert!(token.len() == 46 && !made.stderr.contains(&token[3..20]), "{}", made.stderr);
+    for (arguments, input) in [
+        (&["token", "new", "default", "--name", CURRENT][..], ""),
+        (&["token", "new", UNKNOWN], ""),
+        (&["token", "revoke", TOKEN], ""),
+        (&["token", "revoke", UNKNOWN], ""),
+        (&["token", "list"], ""),
+        (&["token", "list", "--json"], ""),
+        (&["keys", "list"], ""),
+        (&["keys", "list", "--json"], ""),
+        (&["keys", "fingerprint"], CURRENT),
+        (&["keys", "fingerprint"], &format!("{NEXT} {PREVIOUS}")),
+        (&["keys", "revoke", UNKNOWN], ""),
+        (&["keys", UNKNOWN], ""),
+        (&["check"], ""),
+        (&["check", "--online"], ""),
+        (&["check", "--online", "--json"], ""),
+        (&["check", UNKNOWN], ""),
+        (&["token", "revoke", token], ""),
+    ] {
+        let finished = with_other(arguments).input(input).run();
+        let what = format!("{:?}", arguments.first());
+        assert!(!finished.stdout.is_empty() || !finished.stderr.is_empty(), "{what}");
+        assert_clean_end(&what, &finished);
+        assert!(![&finished.stdout, &finished.stderr].iter().any(|text| text.contains(&token[3..15])), "{what}");
+    }
+    for (path, bytes) in files_below(&home.state()) {
+        assert_clean(&path.display().to_string(), &bytes);
+        assert!(!String::from_utf8_lossy(&bytes).contains(&token[3..15]), "{}", path.display());
+    }
+}
+
+#[test]
+fn keys_and_tokens_stay_out_where_keyward_acts() {
+    let upstream = Upstream::answering(|_, stream| stream.write_all(&telltale_answer()));
+    for policy in ["enforce", "inject"] {
+        let config = format!("[proxy]\npolicy = \"{policy}\"\n{SETS}policy = \"observe\"\n");
+        let (home, keyward) = start_with(&config, |launch| launch.upstream(&upstream));
+        let made = home.keyward(&["token", "new", "default"]).config(&config).env("OTHER", OTHER_SET).run();
+        let token = made.stdout.trim_end().to_owned();
+        for key in CANARIES.iter().copied().chain([token.as_str()]) {
+            ask_everywhere(&keyward, key);
+        }
+        let pages = [get(keyward.listen, "/"), keyward.admin("/metrics")];
+        let log = fs::read(home.path("log")).unwrap();
+        let finished = keyward.stop();
+        assert_clean_end(policy, &finished);
+        for text in pages.iter().map(|page| &page.body).chain([&log]) {
+            assert_clean(policy, text);
+            assert!(!String::from_utf8_lossy(text).contains(&token[3..15]), "{policy}");
+        }
+        for (path, bytes) in files_below(&home.state()) {
+            assert_clean(&path.display().to_string(), &bytes);
+        }
+    }
+}
+
 /// Everything a caller can do with each key, judged by two sets, one of them with all roles, and by one that learns.
 fn check_requests(arguments: &[&str]) {
     let upstream = Upstream::answering(|request, stream| {

@@ -197,7 +197,7 @@ fn the_texts() {
         .into_iter()
         .map(|diagnosis| {
             let judgement = judgement(diagnosis);
-            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, Some("Sales")));
+            let Explanation { message, remedy, .. } = explain(diagnosis, &context(&judgement, Some("Sales")));
             format!("{} ({:?})\n{message}\n{remedy}\n", diagnosis.code(), diagnosis.severity())
         })
         .collect();
@@ -232,7 +232,7 @@ proptest! {
     fn no_caller_makes_a_text_long(text in "\\PC{0,300}") {
         for diagnosis in every_diagnosis() {
             let judgement = judgement(diagnosis);
-            let Explanation { message, remedy } = explain(diagnosis, &context(&judgement, Some(&text)));
+            let Explanation { message, remedy, .. } = explain(diagnosis, &context(&judgement, Some(&text)));
             prop_assert!(message.len() < 450, "{} {message}", message.len());
             prop_assert!(remedy.len() < 600, "{} {remedy}", remedy.len());
         }

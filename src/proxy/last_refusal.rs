@@ -1,0 +1,84 @@
+//! The last refusal of a connection, in words that are made once: a client that is refused sends the same again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::refusal;
+use crate::caller::{Family, Origin};
+use crate::ledger::sighting::Exchange;
+use crate::policy::Refusal;
+use crate::verdict::Judgement;
+use crate::verdict::explain::{Diagnosis, Explanation};
+
+/// What the connection was told last, if it was refused.
+#[derive(Default)]
+pub struct LastRefusal(Mutex<Option<Arc<Told>>>);
+
+/// A refusal in words.
+pub struct Told {
+    cause: Cause,
+    /// For the log as well.
+    pub explanation: Arc<Explanation>,
+    /// The answer's body.
+    pub body: Bytes,
+}
+
+impl LastRefusal {
+    /// The words for an exchange that is refused: those of the last one if nothing in them would be different.
+    pub fn tell(
+        &self,
+        diagnosis: Diagnosis,
+        exchange: &Exchange,
+        generation: u64,
+        explain: impl FnOnce() -> Explanation,
+    ) -> Arc<Told> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = last.as_ref().filter(|told| told.cause.is_of(diagnosis, exchange, generation)) {
+            return Arc::clone(told);
+        }
+        let explanation = explain();
+        let body = refusal::body(diagnosis, &explanation);
+        let cause = Cause::of(diagnosis, exchange, generation);
+        let told = Arc::new(Told { cause, explanation: Arc::new(explanation), body });
+        *last = Some(Arc::clone(&told));
+        told
+    }
+}
+
+/// All that the words depend on, but for the peer, which is the connection's.
+struct Cause {
+    diagnosis: Diagnosis,
+    judgement: Judgement,
+    refusal: Option<Refusal>,
+    /// Of the ring, which knows the names of sets and whether their keys are known.
+    generation: u64,
+    family: Family,
+    origin: Origin,
+    sender: [Option<Box<str>>; 3],
+}
+
+impl Cause {
+    fn of(diagnosis: Diagnosis, exchange: &Exchange, generation: u64) -> Self {
+        Self {
+            diagnosis,
+            judgement: exchange.judgement,
+            refusal: exchange.refusal,
+            generation,
+            family: exchange.family,
+            origin: exchange.origin,
+            sender: sender(exchange).map(|text| text.map(Box::from)),
+        }
+    }
+
+    fn is_of(&self, diagnosis: Diagnosis, exchange: &Exchange, generation: u64) -> bool {
+        (self.diagnosis, self.refusal, self.generation) == (diagnosis, exchange.refusal, generation)
+            && (self.family, self.origin) == (exchange.family, exchange.origin)
+            && self.judgement == exchange.judgement
+            && self.sender.each_ref().map(Option::as_deref) == sender(exchange)
+    }
+}
+
+fn sender(exchange: &Exchange) -> [Option<&str>; 3] {
+    [exchange.workflow(), exchange.workflow_name(), exchange.node()]
+}
