@@ -181,6 +181,20 @@ impl Diagnosis {
         }
     }
 
+    /// Whether it tells of what came, rather than of what upstream made of it.
+    fn is_of_credential(self) -> bool {
+        matches!(
+            self,
+            Self::StaleBinding { .. }
+                | Self::WrongSet
+                | Self::UnlistedKey(_)
+                | Self::UnknownKeyRejected
+                | Self::DroppedHeader
+                | Self::MissingHeader
+                | Self::Malformed(_)
+        )
+    }
+
     /// How much it matters.
     #[must_use]
     pub fn severity(self) -> Severity {
@@ -292,8 +306,7 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(diagnosis: Diagnosis, context: &Context<'_>) -> Explanation {
     let mut remedy = String::new();
-    let steps = context.steps_of_keyward(diagnosis).iter().chain(steps(diagnosis));
-    for (number, step) in (1..).zip(steps) {
+    for (number, step) in (1..).zip(context.steps(diagnosis)) {
         let _ = write!(remedy, "{}{number}. ", if number == 1 { "" } else { "\n" });
         push_with_set(&mut remedy, step, context.set);
     }
@@ -343,10 +356,9 @@ impl Context<'_> {
     /// What happened, and what keyward did about it where that is not what it does by itself.
     fn message(&self, diagnosis: Diagnosis) -> String {
         let mut message = self.what_happened(diagnosis);
-        let is_fault_of_key = !matches!(self.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Token);
         match self.handling {
             Handling::Refused => message.push_str(" keyward refused it and sent nothing upstream."),
-            Handling::Injected if is_fault_of_key => message.push_str(" keyward put the current key in."),
+            Handling::Injected if diagnosis.is_of_credential() => message.push_str(" keyward put the current key in."),
             Handling::Injected | Handling::Forwarded => {}
         }
         message
@@ -358,7 +370,7 @@ impl Context<'_> {
         match diagnosis {
             Diagnosis::Ok => format!("{who} works with {key}."),
             Diagnosis::CurrentKeyRejected if self.handling == Handling::Injected => {
-                format!("{who} {right_key} of set `{set}`, but upstream says that this key is invalid.")
+                format!("{who} {right_key}, that of set `{set}`, but upstream says that it is invalid.")
             }
             Diagnosis::CurrentKeyRejected => {
                 format!("{who} sends {key}, which is right for set `{set}`, but upstream says that the key is invalid.")
@@ -438,18 +450,15 @@ impl Context<'_> {
             && self.handling != Handling::Forwarded
     }
 
-    /// What keyward's own part in it asks for, before all else.
-    fn steps_of_keyward(&self, diagnosis: Diagnosis) -> &'static [&'static str] {
+    /// What to do, with keyward's own part in it before all else.
+    fn steps(&self, diagnosis: Diagnosis) -> impl Iterator<Item = &'static str> {
         let is_unlisted = matches!(diagnosis, Diagnosis::UnlistedKey(_) | Diagnosis::UnknownKeyRejected);
-        if is_unlisted && !self.is_current_known {
-            &[
-                "keyward could not read the current key of set `[set]`, so it cannot tell which keys are right: see the beginning of its log.",
-            ]
-        } else if diagnosis == Diagnosis::CurrentKeyRejected && self.handling == Handling::Injected {
-            &["Nothing is wrong in n8n: whoever runs keyward has to give it a new key."]
-        } else {
-            &[]
-        }
+        let (first, rest) = match (diagnosis, self.handling) {
+            (Diagnosis::CurrentKeyRejected, Handling::Injected) => (None, &LENT_KEY_REJECTED[..]),
+            _ if is_unlisted && !self.is_current_known => (Some(KEY_NOT_KNOWN), steps(diagnosis)),
+            _ => (None, steps(diagnosis)),
+        };
+        first.into_iter().chain(rest.iter().copied())
     }
 
     /// `Workflow …, node …`, or what else is known.
@@ -595,6 +604,16 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         Diagnosis::Ok | Diagnosis::ClientGone => &["Nothing."],
     }
 }
+
+/// Where the set's current key could not be read.
+const KEY_NOT_KNOWN: &str = "keyward could not read the current key of set `[set]`, so it cannot tell which keys are right: see the beginning of its log.";
+
+/// Where upstream refuses the key that keyward put in.
+const LENT_KEY_REJECTED: [&str; 3] = [
+    "Nothing is wrong in n8n: whoever runs keyward has to give it another key.",
+    "Look in OpenAI's dashboard whether the current key of set `[set]` was revoked, has expired or belongs to a deleted project.",
+    "Make a new key and put it where keyward reads the set's current key.",
+];
 
 /// What to do about each kind, by what gives this value in n8n (seen in n8n 1.100.1 and 2.41.1).
 fn malformed_steps(kind: Malformed) -> &'static [&'static str] {
