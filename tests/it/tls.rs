@@ -66,7 +66,6 @@ fn another_certificate_in_the_files_is_shown_to_whoever_comes_next() {
         next.open();
         assert_eq!(open.chunk(), "more", "what is open goes on");
     }
-    eventually("a line in the log", || proxy.events("tls").into_iter().find(|line| line["level"] == "info"));
 }
 
 #[test]
@@ -158,16 +157,17 @@ fn a_check_tells_it_before_the_start() {
 
 #[test]
 fn every_url_that_a_newcomer_reads_says_https() {
-    let (_upstream, certificate, proxy) = running();
-    let origin = format!("https://{}", proxy.address());
-    let line = eventually("the first line", || proxy.events("listening").pop());
+    let certificate = Certificate::make();
+    let (_home, keyward) = serving(&certificate);
+    let origin = format!("https://{}", keyward.listen);
+    let line = &events(&keyward.log(), "listening")[0];
     assert_eq!(line["base_url"], format!("{origin}/v1"));
     assert!(line["tagging_base_url"].as_str().unwrap().starts_with(&format!("{origin}/n8n/")), "{line}");
     assert!(line["message"].as_str().unwrap().contains(&format!("listens on {origin} ")), "{line}");
-    let mut client = proxy.connect_securely(&certificate);
+    let mut client = Client::secure(keyward.listen, &certificate).unwrap();
     client.send("GET / HTTP/1.1\r\nHost: keyward\r\n\r\n");
     let page = client.answer().text();
-    assert!(page.contains(&origin) && !page.contains(&format!("http://{}", proxy.address())), "{page}");
+    assert!(page.contains(&origin) && !page.contains(&format!("http://{}", keyward.listen)), "{page}");
 }
 
 #[test]
