@@ -64,7 +64,7 @@ impl Shard {
     pub fn ended(&self, set: SetIndex, verdict: Verdict, action: usize, outcome: Outcome) {
         let cell = verdict.position() * Action::COUNT + action;
         let position = set.position() * ROW + cell * Outcome::COUNT + outcome.position();
-        self.exchanges[position].fetch_add(1, Ordering::Relaxed);
+        add(&self.exchanges[position], 1);
     }
 
     /// Exchanges that ended: position of the set, codes of verdict, action and outcome, count. Zeros are left out.
@@ -80,7 +80,12 @@ impl Shard {
 
 const ROW: usize = Verdict::COUNT * Action::COUNT * Outcome::COUNT;
 
-/// A number that only grows.
+/// Only one thread writes, so that a load and a store will do, without a locked step between them.
+fn add(number: &AtomicU64, amount: u64) {
+    number.store(number.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+}
+
+/// A number that only grows. Only its worker's own thread writes it.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -92,7 +97,7 @@ impl Counter {
 
     /// That many more.
     pub fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
+        add(&self.0, amount);
     }
 
     /// The number now.
