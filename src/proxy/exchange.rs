@@ -91,7 +91,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         now,
     };
     let action = policy::decide(&asked, &shared.rules, &ring);
-    let binding = shared.ledger.binding(&Identity::of(&caller, &judgement, session.peer));
+    let binding = session.binding(&Identity::of(&caller, &judgement, session.peer));
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let target = route.target(path_and_query);
     let opening = Opening {

@@ -23,6 +23,7 @@ use crate::head::{Field, Fields};
 use crate::keys::keeper::Keeper;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::Ledger;
+use crate::ledger::binding::{Binding, Identity};
 use crate::ledger::sighting::{ExchangeId, Witness};
 use crate::metrics::Shard;
 use crate::policy::rules::Rules;
@@ -233,6 +234,7 @@ pub struct Session {
     pub peer: IpAddr,
     /// What it was told when it was refused last.
     pub last_refusal: LastRefusal,
+    last_binding: Mutex<Option<Arc<Binding>>>,
     memo: Mutex<Memo>,
     has_unread: AtomicBool,
     is_over: AtomicBool,
@@ -261,6 +263,7 @@ impl Session {
             worker,
             peer,
             last_refusal: LastRefusal::default(),
+            last_binding: Mutex::default(),
             memo: Mutex::default(),
             has_unread: AtomicBool::default(),
             is_over: AtomicBool::default(),
@@ -289,6 +292,18 @@ impl Session {
     #[must_use]
     pub fn has_unread(&self) -> bool {
         self.has_unread.load(Ordering::Relaxed)
+    }
+
+    /// The binding of `identity`: mostly that of the connection's last request, which is found without a look-up.
+    #[must_use]
+    pub fn binding(&self, identity: &Identity<'_>) -> Arc<Binding> {
+        let mut last = self.last_binding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(binding) = last.as_ref().filter(|binding| binding.is(identity)) {
+            return Arc::clone(binding);
+        }
+        let binding = self.worker.shared.ledger.binding(identity);
+        *last = Some(Arc::clone(&binding));
+        binding
     }
 
     /// Judges a request's credential: looks again only when its bytes, the declared set or the ring have changed.
