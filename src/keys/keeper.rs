@@ -89,7 +89,7 @@ impl Keeper {
         let (mut folder, fingerprint_key) = match open_folder(state) {
             Ok((folder, key)) => (Some(folder), key),
             // Without the key that its fingerprints were made with, nothing in that file is known.
-            Err(source) if state::access_path(&state.dir).exists() => {
+            Err(source) if state::may_have_access(&state.dir) => {
                 troubles.push(Trouble::Access { source });
                 (None, state::passing_fingerprint_key()?)
             }

@@ -50,6 +50,14 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+    /// The fingerprint key is gone, and with it what the tokens and revoked keys are known by.
+    #[error("{} is missing, without which nothing in {} is known: put it back, or delete both to begin anew", path.display(), access.display())]
+    KeyLost {
+        /// The file that is missing.
+        path: PathBuf,
+        /// The file that needs it.
+        access: PathBuf,
+    },
     /// A file is not what keyward wrote.
     #[error("{} is damaged", path.display())]
     Damaged {
@@ -77,6 +85,11 @@ impl StateFolder {
         match read_key(&path) {
             Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             read => return read,
+        }
+        // Another key would void every token, and every revocation.
+        let access = self.access_path();
+        if access.try_exists().map_err(io_error(&access, "read"))? {
+            return Err(StateError::KeyLost { path, access });
         }
         let draft = self.dir.join(format!("fingerprint.key.{}.new", std::process::id()));
         write_private(&draft, &*random_bytes()?).map_err(io_error(&path, "written"))?;
@@ -134,9 +147,17 @@ impl StateFolder {
     }
 }
 
-/// Where tokens and revoked keys are kept below a state folder, whether it can be opened or not.
+/// Whether there may be tokens and revoked keys below a state folder: only where there is certainly no such file is there
+/// nothing to know. A folder that may not be looked into tells nothing.
 #[must_use]
-pub fn access_path(dir: &Path) -> PathBuf {
+pub fn may_have_access(dir: &Path) -> bool {
+    match access_path(dir).try_exists() {
+        Ok(exists) => exists,
+        Err(error) => error.kind() != io::ErrorKind::NotADirectory,
+    }
+}
+
+fn access_path(dir: &Path) -> PathBuf {
     dir.join("access.json")
 }
 

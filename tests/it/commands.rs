@@ -215,6 +215,35 @@ fn without_knowing_what_was_revoked_a_set_that_acts_does_not_start() {
 }
 
 #[test]
+fn without_the_key_of_its_fingerprints_nothing_revoked_is_known_and_no_new_one_is_made() {
+    let (home, upstream) = (home(), Upstream::start());
+    make_token(&home, &["default"]);
+    fs::remove_file(home.state().join("fingerprint.key")).unwrap();
+    for arguments in [&["check"][..], &["token", "new", "default"], &["keys", "list"]] {
+        let finished = home.keyward(arguments).config(INJECT).run();
+        let said = finished.stdout + &finished.stderr;
+        assert!(said.contains("fingerprint.key is missing"), "{arguments:?}: {said}");
+    }
+    let finished = home.serve_for(&upstream).config(INJECT).run();
+    assert_eq!(finished.code(), Some(1));
+    assert!(finished.stderr.contains("put it back, or delete both"), "{}", finished.stderr);
+    assert!(!home.state().join("fingerprint.key").exists());
+}
+
+#[test]
+fn a_state_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one() {
+    let (home, upstream) = (home(), Upstream::start());
+    make_token(&home, &["default"]);
+    // What leave is missing to look into, for root as well: a link that leads to itself.
+    let state = home.state();
+    fs::rename(&state, home.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(&state, &state).unwrap();
+    let finished = home.serve_for(&upstream).config(INJECT).run();
+    assert_eq!(finished.code(), Some(1), "{}", finished.stdout);
+    assert!(finished.stderr.contains("tokens and revoked keys are not known"), "{}", finished.stderr);
+}
+
+#[test]
 fn a_sound_configuration_passes_the_check() {
     let home = home();
     let finished = home.keyward(&["check"]).config(INJECT).run();
