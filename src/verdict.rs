@@ -10,7 +10,7 @@ use std::fmt;
 use self::credential::{Credential, Malformed};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::KeyKind;
-use crate::keys::set::{KeyRing, Names, Owner, Recognised, Retired, Role, SetIndex};
+use crate::keys::set::{KeyRing, Names, Owner, Recognised, Retired, Role, SetIndex, Word};
 
 /// What a credential is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub enum Barred {
     Revoked,
     /// Upstream refused it when it saw it last: who holds it may be whom it was revoked for.
     Refused,
+    /// Upstream never took it, and nobody declared it: it may have stood in a key file by mistake, and be easy to guess.
+    Unproven,
 }
 
 /// Judges a credential by the ring.
@@ -138,9 +140,7 @@ impl Verdict {
             (Role::Current | Role::Next | Role::Token, Some(revoked)) => {
                 outdated(Retired { after: Some(revoked), by: revoked }, revoked, Some(Barred::Revoked))
             }
-            (Role::Previous { retired, grace_until }, None) => {
-                outdated(retired, grace_until, recognised.is_refused.then_some(Barred::Refused))
-            }
+            (Role::Previous { retired, grace_until }, None) => outdated(retired, grace_until, bar_of(recognised)),
             (Role::Current, None) => Self::Current,
             (Role::Next, None) => Self::Next,
             (Role::Token, None) => Self::Token,
@@ -151,6 +151,15 @@ impl Verdict {
     #[must_use]
     pub fn code(self) -> &'static str {
         Self::CODES[self.position()]
+    }
+}
+
+/// Why a previous key that nobody revoked admits nobody.
+fn bar_of(key: &Recognised) -> Option<Barred> {
+    match key.word {
+        Some(Word::Accepted) => None,
+        Some(Word::Refused) => Some(Barred::Refused),
+        None => (!key.is_declared).then_some(Barred::Unproven),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fingerprint::Fingerprint;
 use super::learned::Learned;
-use super::set::{Retired, Role};
+use super::set::{Retired, Role, Word};
 use crate::clock::Timestamp;
 
 /// The memory of all sets.
@@ -25,16 +25,18 @@ pub struct SetHistory {
     pub previous: Vec<Previous>,
     /// What a set without a declared current key has learned.
     pub learned: Learned,
-    /// Keys of the set that upstream refused as invalid when it saw them last, the latest at the end.
-    pub refused: Vec<Refused>,
+    /// What upstream said of the set's own keys when it saw them last, the latest news at the end.
+    pub heard: Vec<Heard>,
 }
 
-/// A key that upstream refused.
+/// What upstream said last of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct Heard {
     /// The key.
     pub key: Fingerprint,
-    /// When that was seen.
+    /// What it said.
+    pub word: Word,
+    /// Since when it says so.
     pub at: Timestamp,
 }
 
@@ -79,16 +81,15 @@ impl SetHistory {
         self.previous.drain(..surplus);
     }
 
-    /// Notes that upstream refused one of the set's keys, or took it again. Says whether that is news.
-    pub fn hear(&mut self, key: Fingerprint, is_refused: bool, now: Timestamp) -> bool {
-        let known = self.refused.iter().position(|refused| refused.key == key);
-        match (known, is_refused) {
-            (Some(position), false) => drop(self.refused.remove(position)),
-            (None, true) => self.refused.push(Refused { key, at: now }),
-            (Some(_), true) | (None, false) => return false,
+    /// Notes what upstream says of one of the set's keys. Says whether that is news.
+    pub fn hear(&mut self, key: Fingerprint, word: Word, now: Timestamp) -> bool {
+        if self.heard.iter().any(|heard| heard.key == key && heard.word == word) {
+            return false;
         }
-        let surplus = self.refused.len().saturating_sub(PREVIOUS_PER_SET);
-        self.refused.drain(..surplus);
+        self.heard.retain(|heard| heard.key != key);
+        self.heard.push(Heard { key, word, at: now });
+        let surplus = self.heard.len().saturating_sub(PREVIOUS_PER_SET);
+        self.heard.drain(..surplus);
         true
     }
 

@@ -12,7 +12,7 @@ use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::history::{History, SetHistory};
 use super::listing::{self, Entry};
 use super::secret::Secret;
-use super::set::{KeyRing, KeySet, Names, Owner, Retired, Role, SetIndex};
+use super::set::{KeyRing, KeySet, Names, Owner, Retired, Role, SetIndex, Word};
 use super::source::{Source, SourceError};
 use super::state::{self, StateError, StateFolder};
 use super::{SetSettings, Settings};
@@ -176,17 +176,14 @@ impl Keeper {
         self.learn(set, |history| history.learned.refuse(key, now));
     }
 
-    /// Upstream refused one of a set's own keys as invalid, or took it.
-    pub fn hear(&self, set: SetIndex, key: Fingerprint, is_refused: bool) {
-        if self.ring().is_refused(key) == is_refused {
-            return;
-        }
+    /// What upstream says of one of a set's own keys.
+    pub fn hear(&self, set: SetIndex, key: Fingerprint, word: Word) {
         let mut memory = self.memory();
         let ring = self.ring.load_full();
         let history = memory.history.sets.entry(ring.set(set).name.to_string()).or_default();
-        if history.hear(key, is_refused, self.clock.now()) {
+        if history.hear(key, word, self.clock.now()) {
             // Under the lock, as in `reload`.
-            self.ring.store(Arc::new(ring.with_refusal(key, is_refused)));
+            self.ring.store(Arc::new(ring.hearing(key, word)));
             self.changed.store(true, Ordering::Release);
         }
     }
@@ -364,8 +361,8 @@ impl Keys {
                 Role::Previous { retired: Retired { after: None, by: now }, grace_until: now.after(set.grace) };
             ring = ring.with_key(secret, index, remembered.map_or(unheard, |(_, role)| role));
         }
-        for refused in &memory.refused {
-            ring = ring.with_refused(refused.key);
+        for heard in &memory.heard {
+            ring = ring.with_word(heard.key, heard.word);
         }
         for (key, role) in memory.previous_roles(set.grace) {
             ring = ring.with_remembered(key, Owner { set: index, role, learned: false });

@@ -2,7 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::history::History;
-use super::set::{KeyRing, Names, Role, SetIndex};
+use super::set::{KeyRing, Names, Role, SetIndex, Word};
 use crate::clock::Timestamp;
 
 /// A key of a set.
@@ -39,7 +39,7 @@ pub fn entries(ring: &KeyRing, history: &History) -> Vec<Entry> {
             since: since(history, &ring.set(owner.set).name, names.fingerprint),
             learned: owner.learned,
             revoked: ring.revoked(names.fingerprint),
-            is_refused: ring.is_refused(names.fingerprint),
+            is_refused: ring.word(names.fingerprint) == Some(Word::Refused),
         });
     }
     entries.sort_by_key(|entry| (entry.set, rank(entry.role), entry.names.fingerprint));

@@ -1,6 +1,6 @@
 //! Pure. Key sets and the key ring: one immutable snapshot of every key that keyward knows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -54,6 +54,15 @@ pub enum Role {
     },
     /// A token of ours that stands for the set's current key.
     Token,
+}
+
+/// What upstream says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It takes it.
+    Accepted,
+    /// It says that it is no key.
+    Refused,
 }
 
 /// A key whose value is known.
@@ -152,8 +161,8 @@ pub struct KeyRing {
     bearers: Vec<Option<Bearer>>,
     /// Keys and tokens that somebody revoked, and when: none of them is good for anything.
     revoked: HashMap<Fingerprint, Timestamp>,
-    /// Keys of a set that upstream refused as invalid when it saw them last.
-    refused: HashSet<Fingerprint>,
+    /// What upstream said last of the sets' own keys, the latest news at the end.
+    heard: Vec<(Fingerprint, Word)>,
     fast_hash: RandomState,
     fingerprint_key: Arc<FingerprintKey>,
 }
@@ -167,8 +176,10 @@ pub struct Recognised {
     pub owner: Option<Owner>,
     /// When somebody revoked it, if somebody did.
     pub revoked: Option<Timestamp>,
-    /// Whether upstream refused it when it saw it last.
-    pub is_refused: bool,
+    /// What upstream said of it when it saw it last.
+    pub word: Option<Word>,
+    /// Whether somebody declared it, so that its value is known.
+    pub is_declared: bool,
 }
 
 impl KeyRing {
@@ -182,7 +193,7 @@ impl KeyRing {
             known: Vec::new(),
             remembered: HashMap::new(),
             revoked: HashMap::new(),
-            refused: HashSet::new(),
+            heard: Vec::new(),
             fast_hash: RandomState::new(),
             fingerprint_key,
         }
@@ -216,10 +227,11 @@ impl KeyRing {
         self
     }
 
-    /// With a key that upstream refused.
+    /// With what upstream said last of a key.
     #[must_use]
-    pub fn with_refused(mut self, fingerprint: Fingerprint) -> Self {
-        self.refused.insert(fingerprint);
+    pub fn with_word(mut self, fingerprint: Fingerprint, word: Word) -> Self {
+        self.heard.retain(|(key, _)| *key != fingerprint);
+        self.heard.push((fingerprint, word));
         self
     }
 
@@ -244,16 +256,10 @@ impl KeyRing {
         Self { remembered, ..self.next_generation() }
     }
 
-    /// The next generation, in which upstream refuses `fingerprint`, or takes it.
+    /// The next generation, in which upstream says that of a key.
     #[must_use]
-    pub fn with_refusal(&self, fingerprint: Fingerprint, is_refused: bool) -> Self {
-        let mut next = self.next_generation();
-        if is_refused {
-            next.refused.insert(fingerprint);
-        } else {
-            next.refused.remove(&fingerprint);
-        }
-        next
+    pub fn hearing(&self, fingerprint: Fingerprint, word: Word) -> Self {
+        self.next_generation().with_word(fingerprint, word)
     }
 
     fn next_generation(&self) -> Self {
@@ -264,7 +270,7 @@ impl KeyRing {
             remembered: self.remembered.clone(),
             bearers: self.bearers.clone(),
             revoked: self.revoked.clone(),
-            refused: self.refused.clone(),
+            heard: self.heard.clone(),
             fast_hash: self.fast_hash.clone(),
             fingerprint_key: Arc::clone(&self.fingerprint_key),
         }
@@ -327,10 +333,10 @@ impl KeyRing {
         self.revoked.get(&fingerprint).copied()
     }
 
-    /// Whether upstream refused that key when it saw it last.
+    /// What upstream said of that key when it saw it last.
     #[must_use]
-    pub fn is_refused(&self, fingerprint: Fingerprint) -> bool {
-        !self.refused.is_empty() && self.refused.contains(&fingerprint)
+    pub fn word(&self, fingerprint: Fingerprint) -> Option<Word> {
+        self.heard.iter().rev().find(|(key, _)| *key == fingerprint).map(|(_, word)| *word)
     }
 
     /// The public names of a value.
@@ -349,18 +355,18 @@ impl KeyRing {
         if let Some(key) = key
             && (prefers(&key.owner) || self.remembered.is_empty())
         {
-            return self.recognised(key.names, Some(key.owner));
+            return self.recognised(key.names, Some(key.owner), true);
         }
         let names = key.map_or_else(|| self.names(value), |key| key.names);
         let remembered = self.remembered.get(&names.fingerprint).map_or(&[][..], Vec::as_slice);
         let owner = remembered.iter().find(|owner| prefers(owner)).copied();
         let owner = owner.or(key.map(|key| key.owner)).or_else(|| remembered.first().copied());
-        self.recognised(names, owner)
+        self.recognised(names, owner, key.is_some())
     }
 
-    fn recognised(&self, names: Names, owner: Option<Owner>) -> Recognised {
+    fn recognised(&self, names: Names, owner: Option<Owner>, is_declared: bool) -> Recognised {
         let revoked = if self.revoked.is_empty() { None } else { self.revoked.get(&names.fingerprint).copied() };
-        Recognised { names, owner, revoked, is_refused: self.is_refused(names.fingerprint) }
+        Recognised { names, owner, revoked, word: self.word(names.fingerprint), is_declared }
     }
 
     fn known_as<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a KnownKey> {

@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 
 use super::access::{Access, RevokedKey, Token};
 use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
-use super::history::{History, LastCurrent, Previous, Refused, SetHistory};
+use super::history::{Heard, History, LastCurrent, Previous, SetHistory};
 use super::learned::{Learned, LearnedKey, Standing};
 use super::secret::Secret;
-use super::set::{Names, Retired};
+use super::set::{Names, Retired, Word};
 use crate::clock::Timestamp;
 
 /// The settings under `[state]`.
@@ -231,11 +231,18 @@ struct StoredSet {
     previous: Vec<StoredPrevious>,
     learned: Vec<StoredLearned>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    refused: Vec<StoredRefused>,
+    heard: Vec<StoredHeard>,
 }
 
 #[derive(Deserialize, Serialize)]
-struct StoredRefused {
+struct StoredHeard {
+    key: Hex,
+    accepted: bool,
+    at: i64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredRevoked {
     key: Hex,
     at: i64,
 }
@@ -245,7 +252,7 @@ struct StoredRefused {
 struct StoredAccess {
     version: Version,
     tokens: Vec<StoredToken>,
-    revoked_keys: Vec<StoredRefused>,
+    revoked_keys: Vec<StoredRevoked>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -334,7 +341,7 @@ impl From<&SetHistory> for StoredSet {
             current,
             previous: previous.collect(),
             learned: set.learned.keys().iter().map(StoredLearned::from).collect(),
-            refused: set.refused.iter().map(|refused| StoredRefused::new(refused.key, refused.at)).collect(),
+            heard: set.heard.iter().map(StoredHeard::from).collect(),
         }
     }
 }
@@ -349,12 +356,25 @@ impl From<StoredSet> for SetHistory {
             retired: Retired { after: previous.retired_after.map(at), by: at(previous.retired_by) },
         });
         let learned = stored.learned.into_iter().map(LearnedKey::from).collect();
-        let refused = stored.refused.into_iter().map(|refused| Refused { key: refused.key.0, at: at(refused.at) });
-        Self { current, previous: previous.collect(), learned: Learned::new(learned), refused: refused.collect() }
+        let heard = stored.heard.into_iter().map(Heard::from).collect();
+        Self { current, previous: previous.collect(), learned: Learned::new(learned), heard }
     }
 }
 
-impl StoredRefused {
+impl From<&Heard> for StoredHeard {
+    fn from(heard: &Heard) -> Self {
+        Self { key: Hex(heard.key), accepted: heard.word == Word::Accepted, at: heard.at.as_millis() }
+    }
+}
+
+impl From<StoredHeard> for Heard {
+    fn from(stored: StoredHeard) -> Self {
+        let word = if stored.accepted { Word::Accepted } else { Word::Refused };
+        Self { key: stored.key.0, word, at: Timestamp::from_millis(stored.at) }
+    }
+}
+
+impl StoredRevoked {
     fn new(key: Fingerprint, at: Timestamp) -> Self {
         Self { key: Hex(key), at: at.as_millis() }
     }
@@ -370,7 +390,7 @@ impl From<&Access> for StoredAccess {
             made: token.made.as_millis(),
             revoked: token.revoked.map(Timestamp::as_millis),
         });
-        let revoked_keys = access.revoked_keys.iter().map(|key| StoredRefused::new(key.fingerprint, key.at)).collect();
+        let revoked_keys = access.revoked_keys.iter().map(|key| StoredRevoked::new(key.fingerprint, key.at)).collect();
         Self { version: Version::One, tokens: tokens.collect(), revoked_keys }
     }
 }
@@ -464,6 +484,8 @@ mod tests {
         set.learned.accept(key(5), Some(key(4)), at(7));
         set.learned.accept(key(6), None, at(8));
         set.learned.refuse(key(6), at(9));
+        set.hear(key(3), Word::Accepted, at(10));
+        set.hear(key(1), Word::Refused, at(11));
         let history = History { sets: [("default".to_owned(), set)].into() };
         state.save(&history).expect("saved");
         assert_eq!(state.history().expect("a history"), history);

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use super::rules::AllowedHost;
 use super::*;
 use crate::keys::fingerprint::FingerprintKey;
-use crate::keys::set::{KeySet, Retired, Role};
+use crate::keys::set::{KeySet, Retired, Role, Word};
 use crate::verdict;
 use crate::verdict::credential::Credential;
 
@@ -50,7 +50,7 @@ fn ring() -> KeyRing {
     let fingerprint = |text: &str| ring.names(text.as_bytes()).fingerprint;
     let refused = fingerprint("sk-refused");
     let revoked = ["sk-leaked", "kw_revoked", "sk-nobodys-leaked"].map(fingerprint);
-    let ring = ring.with_refused(refused);
+    let ring = ring.with_word(refused, Word::Refused);
     revoked.into_iter().fold(ring, |ring, key| ring.with_revoked(key, Timestamp::from_millis(NOW - 1)))
 }
 

@@ -10,7 +10,7 @@ use super::diagnosis;
 use super::human_log::{self, Paint};
 use crate::caller::Agreement;
 use crate::keys::keeper::Keeper;
-use crate::keys::set::{KeyRing, Names};
+use crate::keys::set::{KeyRing, Names, Word};
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
@@ -73,8 +73,11 @@ impl Recorder {
         let Some(names) = exchange.sent_key().filter(|_| exchange.refusal.is_none()) else { return };
         let key = names.fingerprint;
         if !ring.set(set).learning {
-            if is_news_of_own_key(exchange, outcome, ring.is_refused(key)) && teaches(exchange) {
-                self.keeper.hear(set, key, outcome.is_invalid_key());
+            if let Some(word) = word_on_own_key(exchange, outcome)
+                && ring.word(key) != Some(word)
+                && teaches(exchange)
+            {
+                self.keeper.hear(set, key, word);
             }
         } else if !teaches(exchange) {
             // It says nothing of the key.
@@ -115,12 +118,17 @@ impl Recorder {
     }
 }
 
-/// Whether upstream takes one of a set's own keys that it had refused, or the other way about. A key that it refuses,
-/// even if it is current, admits nobody once it was replaced.
-fn is_news_of_own_key(exchange: &Exchange, outcome: Outcome, is_refused: bool) -> bool {
+/// What upstream says of one of a set's own keys. One that it refuses, or never took, admits nobody once it was replaced.
+fn word_on_own_key(exchange: &Exchange, outcome: Outcome) -> Option<Word> {
     let is_own = exchange.injected.is_some()
         || matches!(exchange.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Outdated(_));
-    is_own && if is_refused { outcome.is_accepted() } else { outcome.is_invalid_key() }
+    if !is_own {
+        None
+    } else if outcome.is_accepted() {
+        Some(Word::Accepted)
+    } else {
+        outcome.is_invalid_key().then_some(Word::Refused)
+    }
 }
 
 /// Whether an answer says anything about the key as a key of that set: upstream looked at it, it is no other set's, and it

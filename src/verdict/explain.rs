@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use http::StatusCode;
 
 use super::credential::Malformed;
-use super::{Judgement, Outdated, Verdict};
+use super::{Barred, Judgement, Outdated, Verdict};
 use crate::caller::{Family, Origin};
 use crate::keys::fingerprint::KeyKind;
 use crate::outcome::{Ending, Outcome, UpstreamError};
@@ -386,7 +386,8 @@ impl Context<'_> {
             Diagnosis::StaleBinding { tolerated } => {
                 let state = match self.status {
                     _ if self.judgement.revoked.is_some() => "it was marked as compromised",
-                    _ if self.is_barred() => "upstream has refused it, so it admits nobody",
+                    _ if self.is_barred(Barred::Refused) => "upstream has refused it, so it admits nobody",
+                    _ if self.is_barred(Barred::Unproven) => "upstream never took it, so it admits nobody",
                     _ if self.handling != Handling::Forwarded && !tolerated => "its grace is over",
                     _ if tolerated => "still works for now",
                     Some(status) if status.is_success() => "its grace is over, though upstream still takes it",
@@ -445,8 +446,8 @@ impl Context<'_> {
         }
     }
 
-    fn is_barred(&self) -> bool {
-        matches!(self.judgement.verdict, Verdict::Outdated(Outdated { barred: Some(_), .. }))
+    fn is_barred(&self, by: Barred) -> bool {
+        matches!(self.judgement.verdict, Verdict::Outdated(Outdated { barred, .. }) if barred == Some(by))
             && self.handling != Handling::Forwarded
     }
 

@@ -89,9 +89,11 @@ fn no_request_fails_in_a_thousand_reloads_and_each_is_judged_by_one_ring() {
                 assert!(is_known(&verdicts[0]) && is_known(&verdicts[1]) && verdicts[2] == "token", "{verdicts:?}");
             }
         };
-        // Before the first change the other key is in no set.
+        // Both keys are proven: one that upstream never took admits nobody, and before the first change one is in no set.
+        prove(&keyward, "sk-uneven");
         home.write("key", "sk-even");
         wait_for_change(&keyward, 1);
+        prove(&keyward, "sk-even");
         let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         let over = Over(&is_over);
         let mut memory = Vec::new();
@@ -131,6 +133,37 @@ fn a_key_that_was_replaced_is_nowhere_in_memory() {
     assert!(keyward.memory_holds(CURRENT.as_bytes()));
     assert!(!keyward.memory_holds(RETIRED.as_bytes()), "it is wiped, and known by its fingerprint alone");
     assert_eq!(ask_with(keyward.listen, RETIRED).verdict(), "outdated");
+}
+
+#[test]
+fn what_stood_in_the_key_file_by_mistake_admits_nobody() {
+    let (home, upstream) = (Home::new(), Upstream::taking(&["sk-first", "sk-second"]));
+    home.write("key", "sk-first");
+    let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"24h\"\ncurrent = { file = \"key\" }\n";
+    let keyward = home.serve_for(&upstream).config(config).start();
+    prove(&keyward, "sk-first");
+    // As a shell truncates and writes it, and as somebody mistypes it.
+    for (number, written) in ["s", "sk-sec", "sk-second"].into_iter().enumerate() {
+        home.write("key", written);
+        wait_for_change(&keyward, number + 1);
+    }
+    for mistake in ["s", "sk-sec"] {
+        let refused = ask_with(keyward.listen, mistake);
+        assert_eq!((refused.status, refused.verdict()), (401, "outdated"), "{mistake}");
+    }
+    assert_eq!(ask_with(keyward.listen, "sk-first").status, 200, "upstream took that one");
+    keyward.stop();
+    let keyward = home.serve_for(&upstream).config(config).start();
+    assert_eq!(["s", "sk-sec", "sk-first"].map(|key| ask_with(keyward.listen, key).status), [401, 401, 200]);
+}
+
+/// Has upstream take a key, and waits until keyward has heard of it: the first exchange of a connection is over when the
+/// second one is answered.
+fn prove(keyward: &Keyward, key: &str) {
+    let mut client = Client::connect(keyward.listen);
+    for _ in 0..2 {
+        assert_eq!(client.ask("/v1/models", &[("Authorization", &format!("Bearer {key}"))]).status, 200);
+    }
 }
 
 /// Ends those who ask, also where the test has failed meanwhile.
