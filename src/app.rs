@@ -91,7 +91,7 @@ impl Server {
         telemetry::install(&config.log, log.lane(config.proxy.workers));
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config)?;
-        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
+        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, check::fault_of_key, clock.clone())?;
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(config, &bound, &keeper, &log);

@@ -193,13 +193,17 @@ fn read_keys(set: &SetSettings, findings: &mut Vec<Finding>) -> Vec<(String, Sec
 
 /// A value that is no key of any upstream: it was pasted wrongly.
 fn implausible(about: &str, source: &Source, secret: &Secret) -> Option<Finding> {
-    let value = secret.expose();
-    let what = if value.starts_with(b"kw_") {
-        "a token of keyward's, which stands for a key and is none"
-    } else {
-        malformed_phrase(find_fault(value)?)
-    };
+    let what = fault_of_key(secret.expose())?;
     Some(Finding::problem(about, format!("{source} holds {what}.")))
+}
+
+/// What a value is that can be no key of any upstream.
+#[must_use]
+pub fn fault_of_key(value: &[u8]) -> Option<&'static str> {
+    if value.starts_with(b"kw_") {
+        return Some("a token of keyward's, which stands for a key and is none");
+    }
+    find_fault(value).map(malformed_phrase)
 }
 
 fn readable_by_all(about: &str, source: &Source) -> Option<Finding> {

@@ -42,7 +42,7 @@ impl CheckArguments {
 
 fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     let clock = Clock::System;
-    let (keeper, troubles) = Keeper::open(&config.keys, &config.state, clock.clone())?;
+    let (keeper, troubles) = Keeper::open(&config.keys, &config.state, check::fault_of_key, clock.clone())?;
     let mut findings = check::examine(config, &check::gateways::gateways(), clock.now());
     findings.extend(troubles.iter().filter_map(check::of_trouble));
     findings.extend(check::orphaned_tokens(config, &keeper.tokens()));

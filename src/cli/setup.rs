@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::output::remark;
+use crate::check::fault_of_key;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
 use crate::keys::keeper::Keeper;
@@ -47,7 +48,7 @@ impl Setup {
 
     /// All keys, as `serve` would know them. What cannot be read is told, and left out.
     pub(super) fn keeper(&self) -> anyhow::Result<Keeper> {
-        let (keeper, troubles) = Keeper::open(&self.config.keys, &self.config.state, self.clock.clone())?;
+        let (keeper, troubles) = Keeper::open(&self.config.keys, &self.config.state, fault_of_key, self.clock.clone())?;
         for trouble in troubles {
             remark(format_args!("keyward: {}", with_causes(&trouble)));
         }

@@ -13,7 +13,7 @@ use super::history::{History, SetHistory};
 use super::listing::{self, Entry};
 use super::secret::Secret;
 use super::set::{KeyRing, KeySet, Names, Owner, Retired, Role, SetIndex, Word};
-use super::source::{Source, SourceError};
+use super::source::{FaultOf, Source, SourceError};
 use super::state::{self, StateError, StateFolder};
 use super::{SetSettings, Settings};
 use crate::clock::{Clock, Timestamp};
@@ -25,6 +25,7 @@ pub struct Keeper {
     memory: Mutex<Memory>,
     changed: AtomicBool,
     folder: Option<StateFolder>,
+    fault_of: FaultOf,
     clock: Clock,
 }
 
@@ -83,6 +84,7 @@ impl Keeper {
     pub fn open(
         settings: &Settings,
         state: &state::Settings,
+        fault_of: FaultOf,
         clock: Clock,
     ) -> Result<(Self, Vec<Trouble>), StateError> {
         let mut troubles = Vec::new();
@@ -110,7 +112,7 @@ impl Keeper {
                 History::default()
             });
         let empty = empty_ring(settings, fingerprint_key);
-        let keys = read_keys(settings, &mut troubles);
+        let keys = read_keys(settings, fault_of, &mut troubles);
         let declared = keys.iter().map(|keys| keys.declared(&empty)).collect();
         let ring = access.put_into(make_ring(settings, keys, empty, &mut history, clock.now()));
         let keeper = Self {
@@ -119,6 +121,7 @@ impl Keeper {
             memory: Mutex::new(Memory { history, declared, access }),
             changed: AtomicBool::new(true),
             folder,
+            fault_of,
             clock,
         };
         Ok((keeper, troubles))
@@ -133,7 +136,7 @@ impl Keeper {
     /// Reads the sources again. Whole or not at all: a key that cannot be read leaves the whole ring as it is.
     pub fn reload(&self) -> Reload {
         let mut troubles = Vec::new();
-        let keys = read_keys(&self.settings, &mut troubles);
+        let keys = read_keys(&self.settings, self.fault_of, &mut troubles);
         let access = self.folder.as_ref().map_or(Ok(Access::default()), StateFolder::access);
         let access = access.map_err(|source| troubles.push(Trouble::Access { source })).unwrap_or_default();
         if !troubles.is_empty() {
@@ -282,8 +285,8 @@ fn empty_ring(settings: &Settings, fingerprint_key: FingerprintKey) -> KeyRing {
     KeyRing::new(sets.collect(), Arc::new(fingerprint_key))
 }
 
-fn read_keys(settings: &Settings, troubles: &mut Vec<Trouble>) -> Vec<Keys> {
-    settings.sets.iter().map(|set| Keys::read(set, troubles)).collect()
+fn read_keys(settings: &Settings, fault_of: FaultOf, troubles: &mut Vec<Trouble>) -> Vec<Keys> {
+    settings.sets.iter().map(|set| Keys::read(set, fault_of, troubles)).collect()
 }
 
 /// Puts the keys of all sets into a ring that has none.
@@ -317,10 +320,10 @@ struct Declared {
 }
 
 impl Keys {
-    fn read(set: &SetSettings, troubles: &mut Vec<Trouble>) -> Self {
+    fn read(set: &SetSettings, fault_of: FaultOf, troubles: &mut Vec<Trouble>) -> Self {
         let mut read = |key: &'static str, from: &Source| {
             let note = |source| Trouble::Source { set: set.name.clone(), key, from: from.clone(), source };
-            from.read().map_err(|error| troubles.push(note(error))).ok()
+            from.read_key(fault_of).map_err(|error| troubles.push(note(error))).ok()
         };
         Self {
             current: set.current.as_ref().and_then(|source| read("current", source)),
@@ -403,7 +406,7 @@ mod tests {
             let set = SetSettings { name: "default".into(), current, next: None, previous, grace };
             let clock = Clock::Chosen(Arc::clone(&self.now));
             let state = state::Settings { dir: self.path("state") };
-            Keeper::open(&Settings { sets: vec![set] }, &state, clock).expect("a keeper")
+            Keeper::open(&Settings { sets: vec![set] }, &state, |_| None, clock).expect("a keeper")
         }
     }
 

@@ -18,6 +18,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// Reads a key: a value that can be none was pasted or written by mistake, and must not take a good key's place.
+    pub fn read_key(&self, fault_of: FaultOf) -> Result<Secret, SourceError> {
+        let secret = self.read()?;
+        match fault_of(secret.expose()) {
+            Some(what) => Err(SourceError::NoKey { what }),
+            None => Ok(secret),
+        }
+    }
+
     /// Reads the value.
     pub fn read(&self) -> Result<Secret, SourceError> {
         let text = match self {
@@ -34,6 +43,9 @@ impl Source {
         Ok(Zeroizing::new(text).parse()?)
     }
 }
+
+/// Says what a value is that can be no key of any upstream, as it follows "it holds".
+pub type FaultOf = fn(&[u8]) -> Option<&'static str>;
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,6 +71,12 @@ pub enum SourceError {
     /// The variable holds something that is no text.
     #[error("it holds no text")]
     NotText,
+    /// What it holds can be no key of any upstream.
+    #[error("it holds {what}")]
+    NoKey {
+        /// What it is.
+        what: &'static str,
+    },
     /// What it holds is no key.
     #[error(transparent)]
     Parse(#[from] ParseSecretError),

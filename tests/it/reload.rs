@@ -157,6 +157,21 @@ fn what_stood_in_the_key_file_by_mistake_admits_nobody() {
     assert_eq!(["s", "sk-sec", "sk-first"].map(|key| ask_with(keyward.listen, key).status), [401, 401, 200]);
 }
 
+#[test]
+fn what_can_be_no_key_takes_no_good_keys_place() {
+    let (home, upstream) = (home(), Upstream::start());
+    let config = "[keys.default]\npolicy = \"enforce\"\ncurrent = { file = \"key\" }\n";
+    let keyward = home.serve_for(&upstream).config(config).start();
+    home.write("key", "undefined");
+    let told = eventually("the complaint", || events(&keyward.log(), "keys").into_iter().next());
+    assert!(told["message"].as_str().unwrap().ends_with("it holds the word `undefined` in place of a key"), "{told}");
+    assert_eq!((&told["level"], ask_with(keyward.listen, "sk-first").status), (&"error".into(), 200));
+    keyward.stop();
+    let finished = home.serve_for(&upstream).config(config).run();
+    assert_eq!(finished.code(), Some(1), "nor does a set that acts start with it");
+    assert!(finished.stderr.contains("it holds the word `undefined`"), "{}", finished.stderr);
+}
+
 /// Has upstream take a key, and waits until keyward has heard of it: the first exchange of a connection is over when the
 /// second one is answered.
 fn prove(keyward: &Keyward, key: &str) {

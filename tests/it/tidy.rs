@@ -76,6 +76,7 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
                 3,
                 "a key is filed under its public names and its fast hash, and made ready to be put in",
             ),
+            ("src/keys/source.rs", 1, "a value that is no key is not taken for one"),
             ("src/keys/state.rs", 1, "the command line asks for the public names of a secret"),
         ],
     );

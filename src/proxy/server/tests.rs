@@ -76,7 +76,8 @@ fn ask(client: &mut BufReader<std::net::TcpStream>, path: &str) -> (u16, String)
 
 fn shared(folder: &std::path::Path) -> Arc<Shared> {
     let settings = Settings { sets: vec![SetSettings::learning("default")] };
-    let (keeper, _) = Keeper::open(&settings, &state::Settings { dir: folder.into() }, Clock::System).unwrap();
+    let (keeper, _) =
+        Keeper::open(&settings, &state::Settings { dir: folder.into() }, |_| None, Clock::System).unwrap();
     Arc::new(Shared {
         keeper: Arc::new(keeper),
         ledger: Ledger::new(Bounds::default()),
