@@ -4,8 +4,8 @@
 //!
 //! # The way of a request
 //!
-//! [`proxy::server`] accepts a client and gives it to one of the [workers](proxy::worker), which lets it in by
-//! [`proxy::entrance`]; [`proxy::exchange`] is the way of one request, on one page:
+//! [`proxy::server`] accepts a client and gives it to one of the [workers](proxy::worker). Their
+//! [`proxy::conversation`] begins at the [`proxy::entrance`]; [`proxy::exchange`] is the way of one request, on one page:
 //!
 //! | step | where | |
 //! |---|---|---|

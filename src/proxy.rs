@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod body;
 pub mod certificate;
+pub mod conversation;
 pub mod diagnosis;
 pub mod entrance;
 pub mod exchange;
