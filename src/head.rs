@@ -105,8 +105,6 @@ pub struct Fields<'r> {
     pub is_relayed: bool,
     /// `Connection`.
     pub connection: Field<'r>,
-    /// `Upgrade`.
-    pub upgrade: Field<'r>,
     /// Which headers must not go on, for whoever edits the head in place.
     pub unforwarded: Unforwarded,
 }
@@ -143,6 +141,12 @@ impl Unforwarded {
         self.0 |= 1 << bit;
     }
 
+    /// Whether that header stands in the request.
+    #[must_use]
+    pub fn contains(self, name: &HeaderName) -> bool {
+        self.names().any(|other| other == name)
+    }
+
     /// The names in the set.
     pub fn names(self) -> impl Iterator<Item = &'static HeaderName> {
         UNFORWARDED.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
@@ -167,10 +171,7 @@ impl<'r> Fields<'r> {
             (6, "accept") => self.accept.add(value),
             (6, "origin") => self.origin.add(value),
             (7, "api-key") => self.api_key.add(value),
-            (7, "upgrade") => {
-                self.upgrade.add(value);
-                self.unforwarded.add(6);
-            }
+            (7, "upgrade") => self.unforwarded.add(6),
             (9, "x-n8n-tag") => {
                 self.tag.add(value);
                 self.unforwarded.add(7);

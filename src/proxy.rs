@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod server;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;
 pub mod upstream;
 pub mod worker;
 

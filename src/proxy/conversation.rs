@@ -51,16 +51,17 @@ async fn speak(mut seat: Seat, worker: Arc<Worker>, client: Entered) {
         Pin::new(&mut connection).poll(context)
     })
     .await;
-    match served {
-        Ok(()) if session.has_unread() => {
-            // In a box: few clients ever need the room.
-            let lingering = Box::pin(linger(connection.into_parts().io.into_inner()));
-            seat.unless_asked_to_leave(lingering).await;
-        }
-        Ok(()) => {}
-        Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client's connection ended badly");
-        }
+    if let Err(error) = served {
+        tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+        return;
+    }
+    // What follows the last answer is in a box each: few clients ever need the room.
+    if let Some(tunnel) = session.take_tunnel() {
+        let parts = connection.into_parts();
+        Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
+    } else if session.has_unread() {
+        let lingering = Box::pin(linger(connection.into_parts().io.into_inner()));
+        seat.unless_asked_to_leave(lingering).await;
     }
 }
 

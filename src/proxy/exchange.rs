@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::body::{AnswerBody, ClientBody, UpstreamBody};
 use super::forward::{ForwardError, forward};
 use super::headers::{self, Marks, RequestEdit};
+use super::tunnel::Tunnel;
 use super::upstream::Connection;
 use super::worker::Session;
 use super::{diagnosis, refusal};
@@ -39,10 +40,10 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
         Way::Upstream(permit, turn) => (permit, turn),
         Way::Back(refusal) => return Ok(refuse(refusal, request.body(), &sighting, &session)),
     };
-    let request = redirect_upstream(request, turn, &permit, &sighting, &session);
+    let (request, asked) = redirect_upstream(request, turn, &permit, &sighting, &session);
     Ok(match forward(permit, request, &sighting, worker).await {
-        Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            say_what_failed(&ForwardError::Upgraded, &sighting, &session)
+        Ok((answer, connection)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            switch_protocols(answer, connection, asked.as_ref(), sighting, &session).await
         }
         Ok((answer, connection)) if answer.status() == StatusCode::UNAUTHORIZED && sighting.injected.is_some() => {
             answer_for_our_key(answer, connection, sighting, &session).await
@@ -153,24 +154,26 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
     Some(Uri::from_maybe_shared(bytes::Bytes::from([slash, text].concat())).unwrap_or_default())
 }
 
-/// Edits the head in place and puts the counting body in.
+/// Edits the head in place and puts the counting body in. Gives the protocols that upstream is asked to switch to.
 fn redirect_upstream(
     request: Request<Incoming>,
     Turn { target, edit }: Turn,
     permit: &Permit,
     sighting: &Sighting,
     session: &Arc<Session>,
-) -> Request<ClientBody> {
+) -> (Request<ClientBody>, Option<HeaderValue>) {
     let (mut head, body) = request.into_parts();
     if let Some(target) = target {
         head.uri = target;
     }
+    // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body nobody could tell where they begin.
+    let can_switch = head.version == Version::HTTP_11 && body.is_end_stream();
     head.version = Version::HTTP_11;
-    edit.apply(&mut head.headers, &session.worker.shared.host);
+    let asked = edit.apply(&mut head.headers, &session.worker.shared.host, can_switch);
     if let Some(bearer) = permit.injected() {
         headers::replace_credential(&mut head.headers, bearer);
     }
-    Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session)))
+    (Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session))), asked)
 }
 
 /// The answer goes to the client as it is, but for the head's edits. A redirect never leaves.
@@ -193,6 +196,27 @@ fn pass_on(
     headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let error = error_body(status, answer.headers());
     answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(worker), sighting, error)))
+}
+
+/// Upstream speaks another protocol from here on. If it was asked to, the client is told, and its connection becomes a
+/// tunnel behind that answer; not a byte passes before.
+async fn switch_protocols(
+    answer: Response<Incoming>,
+    connection: Connection,
+    asked: Option<&HeaderValue>,
+    sighting: Sighting,
+    session: &Session,
+) -> Response<AnswerBody> {
+    let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(answer.headers(), asked)) else {
+        return say_what_failed(&ForwardError::Upgraded, &sighting, session);
+    };
+    let worker = &session.worker;
+    sighting.answer_came(answer.status());
+    let mut answer = answer.map(|_empty| AnswerBody::Ours(None));
+    headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
+    let (upstream, early) = connection.into_stream().await;
+    session.open_tunnel(Tunnel::new(upstream, early, Arc::clone(worker), sighting));
+    answer
 }
 
 /// Upstream refused the key that keyward put in. Its answer quotes a part of that key, so the client gets ours.

@@ -35,8 +35,11 @@ impl RequestEdit {
         Self { unforwarded, hops, organization_is_ours }
     }
 
-    /// Removes what belongs to the client's connection or to keyward, and names upstream as the host.
-    pub fn apply(self, headers: &mut HeaderMap, host: &HeaderValue) {
+    /// Removes what belongs to the client's connection or to keyward, and names upstream as the host. Gives the protocols
+    /// that upstream is asked to switch to, where the client wants that and can.
+    pub fn apply(self, headers: &mut HeaderMap, host: &HeaderValue, can_switch: bool) -> Option<HeaderValue> {
+        let is_asked = can_switch && self.unforwarded.contains(&header::UPGRADE);
+        let protocols = if is_asked { wanted_protocols(headers) } else { None };
         let hops = match self.hops {
             Hops::Named(names) => names,
             Hops::InSeveralHeaders => named_in(headers),
@@ -51,7 +54,53 @@ impl RequestEdit {
             headers.remove(&ORGANIZATION);
         }
         headers.insert(header::HOST, host.clone());
+        if let Some(protocols) = &protocols {
+            ask_to_switch(headers, protocols.clone());
+        }
+        protocols
     }
+}
+
+/// The protocols that a client wants to switch to (RFC 9110, 7.8), as far as bytes in a tunnel can be them. One that wraps
+/// HTTP itself would let a client send requests that nobody judges.
+fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
+    if !tokens(headers, header::CONNECTION).any(|name| name.eq_ignore_ascii_case(b"upgrade")) {
+        return None;
+    }
+    let carried: Vec<_> = tokens(headers, header::UPGRADE).filter(|protocol| !wraps_http(protocol)).collect();
+    // What was part of a header's value still is fit for one.
+    HeaderValue::from_bytes(&carried.join(&b", "[..])).ok().filter(|protocols| !protocols.is_empty())
+}
+
+fn wraps_http(protocol: &[u8]) -> bool {
+    let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
+    [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|wrapping| name.eq_ignore_ascii_case(wrapping))
+}
+
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+    tokens.filter(|token| !token.is_empty())
+}
+
+fn ask_to_switch(headers: &mut HeaderMap, protocols: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocols);
+}
+
+/// What upstream switches to, if it is among what it was asked for.
+#[must_use]
+pub fn agreed_protocols(answer: &HeaderMap, asked: &HeaderValue) -> Option<HeaderValue> {
+    let asked: Vec<_> = asked.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    let was_asked = |protocol: &[u8]| asked.iter().any(|asked| asked.eq_ignore_ascii_case(protocol));
+    let agreed = answer.get(header::UPGRADE).filter(|agreed| !agreed.is_empty())?;
+    tokens(answer, header::UPGRADE).all(was_asked).then(|| agreed.clone())
+}
+
+/// Edits the head by which upstream switches: what it switches to is told on, although it is the connection's own.
+pub fn edit_switch(headers: &mut HeaderMap, marks: &Marks, agreed: HeaderValue) {
+    edit_answer(headers, marks);
+    ask_to_switch(headers, agreed);
 }
 
 /// The headers that `Connection` names are the connection's own as well (RFC 9110, 7.6.1), but for those without which
@@ -233,7 +282,8 @@ mod tests {
         let uri = http::Uri::from_static("/v1/models");
         let fields = Head::new(&http::Method::GET, &uri, &headers).fields;
         let edit = RequestEdit::new(fields.unforwarded, fields.connection, false);
-        edit.apply(&mut headers, &HeaderValue::from_static("api.openai.com"));
+        let asked = edit.apply(&mut headers, &HeaderValue::from_static("api.openai.com"), true);
+        assert_eq!(asked.as_ref(), headers.get(header::UPGRADE));
         let left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
         assert_eq!(left, expected);
     }
@@ -246,6 +296,39 @@ mod tests {
         check(&[("host", "keyward:8080"), ("accept", "*/*")], &[HOST, ("accept", "*/*")]);
         check(&[("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("x-end", "2")], &[("x-end", "2"), HOST]);
         check(&[("upgrade", "websocket"), ("keep-alive", "timeout=5"), ("transfer-encoding", "chunked")], &[HOST]);
+    }
+
+    #[test]
+    fn a_switch_to_another_protocol_is_asked_for_again_but_never_to_one_that_wraps_http() {
+        check(
+            &[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")],
+            &[("sec-websocket-version", "13"), HOST, ("connection", "upgrade"), ("upgrade", "websocket")],
+        );
+        check(
+            &[("connection", "upgrade"), ("upgrade", "h2c, WebSocket,, HTTP/3.0, TLS/1.2")],
+            &[HOST, ("connection", "upgrade"), ("upgrade", "WebSocket")],
+        );
+        check(
+            &[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk")],
+            &[HOST],
+        );
+        check(&[("upgrade", "websocket")], &[HOST]);
+    }
+
+    #[test]
+    fn upstream_switches_to_what_it_was_asked_for_and_to_nothing_else() {
+        #[track_caller]
+        fn check(answered: &'static str, is_agreed: bool) {
+            let answer = headers(&[("upgrade", answered)]);
+            let asked = HeaderValue::from_static("websocket, foo/2");
+            assert_eq!(agreed_protocols(&answer, &asked).is_some(), is_agreed, "{answered}");
+        }
+        check("websocket", true);
+        check("WebSocket", true);
+        check("foo/2", true);
+        check("foo/1", false);
+        check("websocket, h2c", false);
+        assert_eq!(agreed_protocols(&HeaderMap::new(), &HeaderValue::from_static("websocket")), None);
     }
 
     #[test]

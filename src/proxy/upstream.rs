@@ -3,13 +3,14 @@
 //! A connection has no task of its own. Whoever carries an exchange over it polls it in the same task, which saves a
 //! wake-up in each direction; while it is idle nobody does, so its readiness is looked at when it is taken.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -126,7 +127,7 @@ impl Pool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ConnectError::Handshake)?;
-        Ok(Connection { sender, driver: Some(Box::pin(driver)), idle_since: 0 })
+        Ok(Connection { sender, driver: Box::new(driver), has_ended: false, idle_since: 0 })
     }
 
     fn is_stale(&self, connection: &Connection) -> bool {
@@ -142,27 +143,41 @@ impl Pool {
 pub struct Connection {
     /// Takes the next request.
     pub sender: SendRequest<ClientBody>,
-    driver: Option<Driver>,
+    driver: Driver,
+    has_ended: bool,
     idle_since: u64,
 }
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Stream<TlsStream<TcpStream>>>, ClientBody>>>;
+type Driver = Box<http1::Connection<TokioIo<UpstreamStream>, ClientBody>>;
+
+/// What is spoken to upstream over.
+pub type UpstreamStream = Stream<TlsStream<TcpStream>>;
 
 impl Connection {
-    /// Moves bytes in both directions. When the connection has ended, only its sender is left.
+    /// Moves bytes in both directions, until the connection has ended.
     pub fn drive(&mut self, context: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(context).is_ready()
-        {
-            self.driver = None;
+        if !self.has_ended {
+            self.has_ended = Pin::new(&mut *self.driver).poll(context).is_ready();
         }
+    }
+
+    /// What is left of a connection on which upstream has switched to another protocol: its stream, and what upstream sent
+    /// right behind its answer.
+    pub async fn into_stream(mut self) -> (UpstreamStream, Bytes) {
+        poll_fn(|context| {
+            self.drive(context);
+            if self.has_ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let parts = self.driver.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
     }
 
     /// Whether it can take a request now; one that is still busy with its last one will not do.
     pub async fn is_usable(&mut self) -> bool {
         poll_fn(|context| {
             self.drive(context);
-            Poll::Ready(self.driver.is_some() && self.sender.is_ready())
+            Poll::Ready(!self.has_ended && self.sender.is_ready())
         })
         .await
     }

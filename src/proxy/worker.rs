@@ -17,6 +17,7 @@ use super::Limits;
 use super::entrance::Entrance;
 use super::last_refusal::LastRefusal;
 use super::pulse::Pulse;
+use super::tunnel::Tunnel;
 use super::upstream::Pool;
 use crate::clock::{Clock, Timestamp};
 use crate::head::{Field, Fields};
@@ -236,6 +237,7 @@ pub struct Session {
     pub last_refusal: LastRefusal,
     last_binding: Mutex<Option<Arc<Binding>>>,
     memo: Mutex<Memo>,
+    tunnel: Mutex<Option<Box<Tunnel>>>,
     has_unread: AtomicBool,
     is_over: AtomicBool,
 }
@@ -265,6 +267,7 @@ impl Session {
             last_refusal: LastRefusal::default(),
             last_binding: Mutex::default(),
             memo: Mutex::default(),
+            tunnel: Mutex::default(),
             has_unread: AtomicBool::default(),
             is_over: AtomicBool::default(),
         }
@@ -292,6 +295,17 @@ impl Session {
     #[must_use]
     pub fn has_unread(&self) -> bool {
         self.has_unread.load(Ordering::Relaxed)
+    }
+
+    /// Has the connection become a tunnel as soon as its last answer is out.
+    pub fn open_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tunnel));
+    }
+
+    /// The tunnel that the connection has become.
+    #[must_use]
+    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The binding of `identity`: mostly that of the connection's last request, which is found without a look-up.

@@ -137,7 +137,8 @@ fn streaming_upstream() -> (FakeUpstream, Gate) {
     let gate = next.clone();
     let upstream = FakeUpstream::scripted(move |visit| {
         if visit.head.line.contains("silent") {
-            return visit.wait_until_left();
+            visit.wait_until_left();
+            return;
         }
         visit.answer(Answering::STREAM.as_bytes());
         for _ in 0..CHUNKS {

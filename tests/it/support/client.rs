@@ -110,6 +110,17 @@ impl Client {
         Answer { status: status(&head), head, body: Vec::new() }
     }
 
+    /// The next bytes, that many, whatever they are.
+    #[track_caller]
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        self.0.body(Framing::Length(count)).expect("as many bytes")
+    }
+
+    /// Breaks the connection off, so that the other side gets an error.
+    pub fn reset(self) {
+        let _ = socket2::SockRef::from(self.0.stream.tcp()).set_linger(Some(Duration::ZERO));
+    }
+
     /// Waits until keyward closes the connection, and gives what it sent until then.
     pub fn rest(&mut self) -> Vec<u8> {
         self.0.rest()

@@ -214,6 +214,21 @@ impl Visit<'_> {
         Ok(())
     }
 
+    /// The next bytes, that many, whatever they are; fewer if the connection ends.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        let (mut framing, mut taken) = (Framing::Length(count), Vec::new());
+        while let Ok(Some(piece)) = self.wire.piece(&mut framing) {
+            taken.extend(piece);
+        }
+        taken
+    }
+
+    /// Says that nothing more comes from here.
+    pub fn end_sending(&mut self) {
+        self.is_over = true;
+        let _ = self.wire.stream.tcp().shutdown(std::net::Shutdown::Write);
+    }
+
     /// Closes the connection after all that was sent.
     pub fn close(&mut self) {
         self.is_over = true;
@@ -226,10 +241,10 @@ impl Visit<'_> {
         let _ = socket2::SockRef::from(self.wire.stream.tcp()).set_linger(Some(Duration::ZERO));
     }
 
-    /// Waits until keyward closes the connection.
-    pub fn wait_until_left(&mut self) {
+    /// Waits until keyward closes the connection, and gives what it sent until then.
+    pub fn wait_until_left(&mut self) -> Vec<u8> {
         self.is_over = true;
-        self.wire.rest();
+        self.wire.rest()
     }
 
     fn keep(&self, piece: &[u8]) {

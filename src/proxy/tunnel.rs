@@ -1,0 +1,227 @@
+//! What follows a switch to another protocol, a WebSocket above all: bytes pass in both directions as they come.
+//!
+//! It is the end of the client's HTTP, so the client's own task carries it, in the client's seat: a tunnel counts among
+//! the clients, is waited for when keyward drains, and is cut with the rest.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::upstream::UpstreamStream;
+use super::worker::Worker;
+use crate::ledger::sighting::{Exchange, Sighting};
+use crate::outcome::Ending;
+
+/// Upstream's end of a tunnel, until the client's end is there as well.
+pub struct Tunnel {
+    upstream: UpstreamStream,
+    /// What upstream sent right behind its answer.
+    early: Bytes,
+    worker: Arc<Worker>,
+    sighting: Sighting,
+}
+
+/// Why a tunnel ended before both sides had closed it.
+#[derive(Debug, thiserror::Error)]
+enum TunnelError {
+    /// The client's connection broke.
+    #[error("the client's connection broke")]
+    Client(#[source] io::Error),
+    /// Upstream's connection broke.
+    #[error("upstream's connection broke")]
+    Upstream(#[source] io::Error),
+    /// Nothing moved for too long.
+    #[error("nothing moved for {limit:?}")]
+    StoodStill {
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+impl Tunnel {
+    /// Of an exchange that upstream has agreed to carry on in another protocol.
+    #[must_use]
+    pub fn new(upstream: UpstreamStream, early: Bytes, worker: Arc<Worker>, sighting: Sighting) -> Self {
+        Self { upstream, early, worker, sighting }
+    }
+
+    /// Passes bytes until both sides have closed. `sent` is what the client sent behind its request.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
+        let Self { upstream, early, worker, sighting } = self;
+        sighting.touch(worker.pulse.millis());
+        let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early) };
+        let ended = poll_fn(|context| {
+            let is_halved = match passage.poll(&sighting, worker.pulse.millis(), context) {
+                Poll::Ready(ended) => return Poll::Ready(ended),
+                Poll::Pending => passage.up.has_ended() || passage.down.has_ended(),
+            };
+            let limit = worker.limits().idle_timeout;
+            let limit = if is_halved { limit.min(FAREWELL) } else { limit };
+            let stood_still = worker.pulse.is_past(sighting.moved_at(), limit);
+            if stood_still { Poll::Ready(Err(TunnelError::StoodStill { limit })) } else { Poll::Pending }
+        })
+        .await;
+        sighting.end(ended.as_ref().map_or_else(TunnelError::ending, |()| Ending::Completed));
+        if let Err(error) = &ended {
+            sighting.failed_because(error);
+        }
+    }
+}
+
+impl TunnelError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Client(_) => Ending::ClientGone,
+            Self::Upstream(_) => Ending::CutOff,
+            Self::StoodStill { .. } => Ending::TimedOut,
+        }
+    }
+}
+
+/// Both ends and both directions.
+struct Passage<S> {
+    client: S,
+    upstream: UpstreamStream,
+    up: Half,
+    down: Half,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Passage<S> {
+    fn poll(&mut self, exchange: &Exchange, pulse: u64, context: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
+        let took = |count| exchange.took(count, pulse);
+        let up = match self.up.pass(&mut self.client, &mut self.upstream, took, context) {
+            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(TunnelError::Client(error))),
+            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(TunnelError::Upstream(error))),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        };
+        let gave = |count| exchange.gave(count, pulse);
+        let down = match self.down.pass(&mut self.upstream, &mut self.client, gave, context) {
+            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(TunnelError::Upstream(error))),
+            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(TunnelError::Client(error))),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        };
+        match (up, down) {
+            // Whoever has said all that he had to say may leave without hearing the rest.
+            (Poll::Ready(Ok(())), Poll::Ready(_)) | (Poll::Ready(_), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+            (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
+        }
+    }
+}
+
+/// One direction of a tunnel.
+struct Half {
+    /// What was read and could not be written yet: nothing, as long as the other side takes what comes.
+    waiting: Bytes,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// There is no more to read. What waits is still to be written, then the other side is told.
+    Ending,
+    Ended,
+}
+
+/// Which end of a direction broke.
+enum PassError {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl Half {
+    fn new(waiting: Bytes) -> Self {
+        Self { waiting, state: State::Open }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Passes on what is there, as far as `to` takes it; ready when `from` has closed and `to` was told. Nothing more is
+    /// read while something waits, so whoever is slow slows the other side down.
+    fn pass(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        note: impl Fn(usize),
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), PassError>> {
+        loop {
+            ready!(self.write_waiting(to, &note, context)).map_err(PassError::Write)?;
+            match self.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                State::Ending => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(context)).map_err(PassError::Write)?;
+                    self.state = State::Ended;
+                }
+                State::Open => match self.read(from, to, &note, context) {
+                    Poll::Ready(result) => result?,
+                    Poll::Pending => {
+                        // Nothing is held back while nothing comes.
+                        ready!(Pin::new(&mut *to).poll_flush(context)).map_err(PassError::Write)?;
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+    }
+
+    fn write_waiting(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        note: impl Fn(usize),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            let written = ready!(Pin::new(&mut *to).poll_write(context, &self.waiting))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            note(written);
+            self.waiting.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, and writes what it can of that at once: only a rest is copied. A tunnel that stands still has no buffer.
+    fn read(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        note: impl Fn(usize),
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), PassError>> {
+        let mut piece = [MaybeUninit::uninit(); PIECE];
+        let mut buffer = ReadBuf::uninit(&mut piece);
+        ready!(Pin::new(from).poll_read(context, &mut buffer)).map_err(PassError::Read)?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            self.state = State::Ending;
+            return Poll::Ready(Ok(()));
+        }
+        let written = match Pin::new(to).poll_write(context, read) {
+            Poll::Ready(written) => written.map_err(PassError::Write)?,
+            Poll::Pending => 0,
+        };
+        note(written);
+        self.waiting = Bytes::copy_from_slice(&read[written..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// How long the other side may take when one has closed. Bytes that still come begin that time anew.
+const FAREWELL: Duration = Duration::from_mins(1);
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 16 * 1024;
