@@ -1,21 +1,32 @@
 //! One client's connection, from the moment it is let in to its end.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use hyper::server::conn::http1;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
-use tower::service_fn;
 
-use super::entrance::Entered;
+use super::body::AnswerBody;
+use super::entrance::{ClientStream, Entered};
 use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::refusal;
-use super::worker::{Seat, Session, Worker};
+use super::stream::Rewound;
+use super::worker::{Alarm, Seat, Session, Sharing, Worker};
 
 /// Lets one client in, and serves it.
 pub async fn converse(mut seat: Seat, worker: Arc<Worker>, stream: TcpStream, peer: IpAddr) {
@@ -27,23 +38,27 @@ pub async fn converse(mut seat: Seat, worker: Arc<Worker>, stream: TcpStream, pe
     }
 }
 
-/// Speaks HTTP with one client. What every request gets stands around the exchange: a panic costs it alone.
-async fn speak(mut seat: Seat, worker: Arc<Worker>, client: Entered) {
+/// Speaks what the client speaks. Over TLS both have agreed on that already.
+async fn speak(seat: Seat, worker: Arc<Worker>, client: Entered) {
     let Entered { stream, peer } = client;
+    if stream.is_for_http2() {
+        Box::pin(speak_in_streams(seat, worker, peer, Rewound::new(Bytes::new(), stream))).await;
+    } else {
+        speak_in_turns(seat, worker, peer, stream).await;
+    }
+}
+
+/// HTTP/1.1, and whatever may follow it: another protocol in a tunnel, or HTTP/2, which a client may begin with unasked
+/// (RFC 9113, 3.3).
+async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, stream: ClientStream) {
     let limits = worker.limits();
     let mut protocol = http1::Builder::new();
     protocol
         .timer(worker.pulse.clone())
         .header_read_timeout(limits.client_idle_timeout)
         .max_header_size(limits.max_head);
-    let session = Arc::new(Session::new(Arc::clone(&worker), peer));
-    let of_service = Arc::clone(&session);
-    let service = service_fn(move |request| exchange(Arc::clone(&of_service), request));
-    let service = CatchPanic::new(service, move || {
-        worker.counters.panics.increment();
-        refusal::failed()
-    });
-    let mut connection = protocol.serve_connection(TokioIo::new(stream), AlwaysReady(service));
+    let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InTurns));
+    let mut connection = protocol.serve_connection(TokioIo::new(stream), service(&session));
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
             Pin::new(&mut connection).graceful_shutdown();
@@ -51,24 +66,140 @@ async fn speak(mut seat: Seat, worker: Arc<Worker>, client: Entered) {
         Pin::new(&mut connection).poll(context)
     })
     .await;
-    if let Err(error) = served {
-        tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client's connection ended badly");
-        return;
+    // What follows is in a box each: few clients ever need the room.
+    match served {
+        Ok(()) => {
+            if let Some(tunnel) = session.take_tunnel() {
+                let parts = connection.into_parts();
+                Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
+            } else if session.has_unread() {
+                let lingering = Box::pin(linger(connection.into_parts().io.into_inner()));
+                seat.unless_asked_to_leave(lingering).await;
+            }
+        }
+        Err(error) if error.is_parse_version_h2() => {
+            let parts = connection.into_parts();
+            let stream = Rewound::new(parts.read_buf, parts.io.into_inner());
+            Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
+        }
+        Err(error) => say_how_it_ended(&error, peer),
     }
-    // What follows the last answer is in a box each: few clients ever need the room.
-    if let Some(tunnel) = session.take_tunnel() {
-        let parts = connection.into_parts();
-        Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
-    } else if session.has_unread() {
-        let lingering = Box::pin(linger(connection.into_parts().io.into_inner()));
-        seat.unless_asked_to_leave(lingering).await;
+}
+
+/// HTTP/2, each request in a stream and a task of its own.
+async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, stream: Rewound<ClientStream>) {
+    let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InStreams));
+    let streams = Streams::new(Arc::clone(&worker));
+    let max_head = u32::try_from(worker.limits().max_head).unwrap_or(u32::MAX);
+    let mut protocol = http2::Builder::new(streams.clone());
+    protocol
+        .timer(worker.pulse.clone())
+        .max_header_list_size(max_head)
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
+    let mut connection = protocol.serve_connection(TokioIo::new(stream), service(&session));
+    let mut was_sent_off = false;
+    let served = poll_fn(|context| {
+        let is_idle = streams.are_idle_for(worker.limits().client_idle_timeout);
+        if seat.is_asked_to_leave(context) || (is_idle && !was_sent_off) {
+            was_sent_off = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        let served = Pin::new(&mut connection).poll(context);
+        // Whoever was sent off and does not even answer that is gone.
+        let is_gone = was_sent_off && streams.are_idle_for(worker.limits().client_idle_timeout * 2);
+        if is_gone { Poll::Ready(Ok(())) } else { served }
+    })
+    .await;
+    if let Err(error) = served {
+        say_how_it_ended(&error, peer);
+    }
+}
+
+fn say_how_it_ended(error: &hyper::Error, peer: IpAddr) {
+    tracing::debug!(error = error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+}
+
+/// The exchange, with what every request gets around it: a panic costs it alone.
+fn service(
+    session: &Arc<Session>,
+) -> impl Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send + 'static> + use<>
+{
+    let (session, worker) = (Arc::clone(session), Arc::clone(&session.worker));
+    let service = tower::service_fn(move |request| exchange(Arc::clone(&session), request));
+    AlwaysReady(CatchPanic::new(service, move || {
+        worker.counters.panics.increment();
+        refusal::failed()
+    }))
+}
+
+/// The streams of an HTTP/2 connection: how many are open, and since when none is.
+#[derive(Clone)]
+struct Streams {
+    worker: Arc<Worker>,
+    open: Arc<AtomicUsize>,
+    idle_since: Arc<AtomicU64>,
+}
+
+impl Streams {
+    fn new(worker: Arc<Worker>) -> Self {
+        let idle_since = Arc::new(AtomicU64::new(worker.pulse.millis()));
+        Self { worker, open: Arc::default(), idle_since }
+    }
+
+    fn are_idle_for(&self, limit: Duration) -> bool {
+        self.open.load(Ordering::Relaxed) == 0
+            && self.worker.pulse.is_past(self.idle_since.load(Ordering::Relaxed), limit)
+    }
+}
+
+/// hyper hands every stream over as soon as its head is there.
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let place = Place { alarm: Alarm::new(Arc::clone(&self.worker)), streams: self.clone() };
+        tokio::spawn(InStream { stream, place });
+    }
+}
+
+/// The place of one open stream. Dropping it frees the place.
+struct Place {
+    alarm: Alarm,
+    streams: Streams,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.streams.idle_since.store(self.streams.worker.pulse.millis(), Ordering::Relaxed);
+        self.streams.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pin_project! {
+    /// One stream, which looks around at every tick as a client does that has a connection to itself.
+    struct InStream<F> {
+        #[pin]
+        stream: F,
+        place: Place,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for InStream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.place.alarm.set(context);
+        this.stream.poll(context)
     }
 }
 
 /// A tower service as hyper takes it. The services here are always ready, so nobody has to wait for them to be.
 struct AlwaysReady<S>(S);
 
-impl<S, R> hyper::service::Service<R> for AlwaysReady<S>
+impl<S, R> Service<R> for AlwaysReady<S>
 where
     S: tower::Service<R> + Clone,
 {
@@ -80,3 +211,15 @@ where
         self.0.clone().call(request)
     }
 }
+
+/// How many streams one client may have open at once: as many as RFC 9113, 6.5.2 recommends at least.
+const MOST_STREAMS: u32 = 100;
+
+/// How much of an upload may be on its way in one stream before upstream takes it, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for all streams of a client together: what a client can have keyward hold.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How much of an answer waits for a client that does not read, in bytes for each stream.
+const SEND_BUFFER: usize = 64 * 1024;

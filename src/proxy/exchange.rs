@@ -168,6 +168,9 @@ fn redirect_upstream(
     }
     // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body nobody could tell where they begin.
     let can_switch = head.version == Version::HTTP_11 && body.is_end_stream();
+    if head.version == Version::HTTP_2 {
+        headers::join_cookies(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
     let asked = edit.apply(&mut head.headers, &session.worker.shared.host, can_switch);
     if let Some(bearer) = permit.injected() {
@@ -301,6 +304,10 @@ fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Opt
     let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
     let answer = match *request.method() {
         Method::CONNECT => refusal::not_a_proxy(),
+        // Over HTTP/2 a client can leave its path out, or have it begin with anything (RFC 9113, 8.3.1).
+        _ if request.version() == Version::HTTP_2 && !request.uri().path().starts_with(['/', '*']) => {
+            refusal::without_path()
+        }
         _ if is_page => refusal::page(session.worker.shared.page.clone()),
         _ => return None,
     };

@@ -61,6 +61,17 @@ impl RequestEdit {
     }
 }
 
+/// HTTP/2 lets clients part their cookies, HTTP/1.1 does not (RFC 9113, 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let parts: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // What were headers' values joined by text is fit for one.
+    if parts.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// The protocols that a client wants to switch to (RFC 9110, 7.8), as far as bytes in a tunnel can be them. One that wraps
 /// HTTP itself would let a client send requests that nobody judges.
 fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {

@@ -78,6 +78,12 @@ pub fn not_a_proxy() -> Response<AnswerBody> {
     openai_error(StatusCode::METHOD_NOT_ALLOWED, message, "keyward_refusal", "not_a_proxy")
 }
 
+/// A request that does not say what it is for: 400.
+#[must_use]
+pub fn without_path() -> Response<AnswerBody> {
+    openai_error(StatusCode::BAD_REQUEST, "the request has no path.", "keyward_refusal", "malformed_request")
+}
+
 /// keyward itself failed: 500.
 #[must_use]
 pub fn failed() -> Response<AnswerBody> {

@@ -22,7 +22,7 @@ pub fn client(upstream: &Upstream, ca: Option<&Path>) -> Result<(TlsConnector, S
         .map_err(TlsError::Protocol)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
     let name = ServerName::try_from(upstream.host.to_string())
         .map_err(|_invalid| TlsError::Name { host: upstream.host.clone() })?;
     Ok((TlsConnector::from(Arc::new(config)), name))
@@ -77,3 +77,9 @@ pub enum TlsError {
         host: Box<str>,
     },
 }
+
+/// HTTP/2, as it is agreed on in a handshake (RFC 9113, 3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
+/// HTTP/1.1, likewise (RFC 7301, 6).
+pub const HTTP_1_1: &[u8] = b"http/1.1";

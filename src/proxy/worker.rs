@@ -178,11 +178,40 @@ impl Seats {
     }
 }
 
+/// Has a task woken at every tick of the pulse, as long as it is kept: limits of time are looked at whenever a task runs.
+pub struct Alarm {
+    worker: Arc<Worker>,
+    number: usize,
+    is_set: bool,
+}
+
+impl Alarm {
+    /// For a task that has not run yet.
+    #[must_use]
+    pub fn new(worker: Arc<Worker>) -> Self {
+        let number = worker.seats.wakers().insert(None);
+        Self { worker, number, is_set: false }
+    }
+
+    /// To be called by the task whenever it runs; the first time counts.
+    pub fn set(&mut self, context: &Context<'_>) {
+        if !self.is_set {
+            self.is_set = true;
+            self.worker.seats.wakers()[self.number] = Some(context.waker().clone());
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.worker.seats.wakers().remove(self.number);
+    }
+}
+
 /// The place of one expected client. Dropping it frees the place.
 pub struct Seat {
     worker: Arc<Worker>,
-    number: usize,
-    is_known: bool,
+    alarm: Alarm,
     was_asked: bool,
 }
 
@@ -190,17 +219,13 @@ impl Seat {
     /// For a client that was expected.
     #[must_use]
     pub fn take(worker: Arc<Worker>) -> Self {
-        let number = worker.seats.wakers().insert(None);
         worker.counters.clients.increment();
-        Self { worker, number, is_known: false, was_asked: false }
+        Self { alarm: Alarm::new(Arc::clone(&worker)), worker, was_asked: false }
     }
 
     /// Whether the client is to leave; says so once. To be called by the client's task whenever it runs.
     pub fn is_asked_to_leave(&mut self, context: &Context<'_>) -> bool {
-        if !self.is_known {
-            self.is_known = true;
-            self.worker.seats.wakers()[self.number] = Some(context.waker().clone());
-        }
+        self.alarm.set(context);
         let is_news = !self.was_asked && self.worker.seats.leaving.load(Ordering::Relaxed);
         self.was_asked |= is_news;
         is_news
@@ -221,7 +246,6 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.worker.seats.wakers().remove(self.number);
         self.worker.seats.no_longer_expect();
         self.worker.counters.clients_gone.increment();
     }
@@ -238,8 +262,18 @@ pub struct Session {
     last_binding: Mutex<Option<Arc<Binding>>>,
     memo: Mutex<Memo>,
     tunnel: Mutex<Option<Box<Tunnel>>>,
+    sharing: Sharing,
     has_unread: AtomicBool,
     is_over: AtomicBool,
+}
+
+/// How a client's requests share its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// One after the other: HTTP/1.1. What is left unread of one stands in the way of the next.
+    InTurns,
+    /// Side by side, each in a stream of its own: HTTP/2.
+    InStreams,
 }
 
 /// What the connection's last credential was judged to be.
@@ -260,10 +294,11 @@ impl Drop for Memo {
 impl Session {
     /// New, with nothing remembered.
     #[must_use]
-    pub fn new(worker: Arc<Worker>, peer: IpAddr) -> Self {
+    pub fn new(worker: Arc<Worker>, peer: IpAddr, sharing: Sharing) -> Self {
         Self {
             worker,
             peer,
+            sharing,
             last_refusal: LastRefusal::default(),
             last_binding: Mutex::default(),
             memo: Mutex::default(),
@@ -281,6 +316,9 @@ impl Session {
 
     /// Notes that a request is answered while its body is still on the way, or that much of it where that is known.
     pub fn leave_unread(&self, rest: Option<u64>) {
+        if self.sharing == Sharing::InStreams {
+            return;
+        }
         self.has_unread.store(true, Ordering::Relaxed);
         self.is_over.store(rest.is_none_or(|rest| rest > SKIPPED), Ordering::Relaxed);
     }

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod client;
+pub mod http2;
 mod proxy;
 mod recording;
 mod request;

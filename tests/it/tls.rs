@@ -11,7 +11,7 @@ use crate::support::{Answering, CURRENT, Certificate, Client, FakeUpstream, Fram
 fn requests_and_answers_pass_as_they_do_over_plain_http() {
     let (_upstream, certificate, proxy) = running();
     let mut client = proxy.connect_securely(&certificate);
-    assert_eq!(client.protocol(), Some(&b"http/1.1"[..]), "the only one, whatever else the client offers");
+    assert_eq!(client.protocol(), Some(&b"http/1.1"[..]), "the only one that the client offers");
     for _ in 0..2 {
         client.send(proxy.post("/v1/responses").key(CURRENT).body("{\"model\":\"gpt\"}").bytes());
         let answer = client.answer();

@@ -18,8 +18,8 @@ impl Certificate {
         Self { cert: made.cert.pem(), key: made.signing_key.serialize_pem() }
     }
 
-    /// How to speak TLS with whoever shows this certificate.
-    pub fn client(&self) -> ClientConfig {
+    /// How to speak TLS with whoever shows this certificate, offering these protocols.
+    pub fn client(&self, protocols: &[&[u8]]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()).unwrap();
         let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -27,7 +27,7 @@ impl Certificate {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         config
     }
 }

@@ -37,7 +37,7 @@ impl Client {
     pub fn into_secure(self, certificate: &Certificate) -> io::Result<Self> {
         let Stream::Plain(mut tcp) = self.0.stream else { panic!("TLS is spoken already") };
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        let mut session = ClientConnection::new(Arc::new(certificate.client()), name).unwrap();
+        let mut session = ClientConnection::new(Arc::new(certificate.client(&[b"http/1.1"])), name).unwrap();
         while session.is_handshaking() {
             session.complete_io(&mut tcp)?;
         }
@@ -114,6 +114,11 @@ impl Client {
     #[track_caller]
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         self.0.body(Framing::Length(count)).expect("as many bytes")
+    }
+
+    /// The same; nothing if the connection ends before.
+    pub fn try_take(&mut self, count: usize) -> Option<Vec<u8>> {
+        self.0.body(Framing::Length(count)).ok()
     }
 
     /// Breaks the connection off, so that the other side gets an error.
