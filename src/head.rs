@@ -103,6 +103,10 @@ pub struct Fields<'r> {
     pub origin: Field<'r>,
     /// Whether another proxy says that it passed the request on: `Via`, `Forwarded`, `X-Forwarded-For`, `X-Real-IP`.
     pub is_relayed: bool,
+    /// `Expect`.
+    pub expect: Field<'r>,
+    /// `TE`: what the client makes of an answer's transfer.
+    pub te: Field<'r>,
     /// `Connection`.
     pub connection: Field<'r>,
     /// Which headers must not go on, for whoever edits the head in place.
@@ -165,10 +169,14 @@ impl<'r> Fields<'r> {
     /// The length parts the names so well that most headers of a request cost one comparison.
     fn add(&mut self, name: &str, value: &'r HeaderValue) {
         match (name.len(), name) {
-            (2, "te") => self.unforwarded.add(4),
+            (2, "te") => {
+                self.te.add(value);
+                self.unforwarded.add(4);
+            }
             (3, "via") | (9, "forwarded" | "x-real-ip") | (15, "x-forwarded-for") => self.is_relayed = true,
             (4, "host") => self.host.add(value),
             (6, "accept") => self.accept.add(value),
+            (6, "expect") => self.expect.add(value),
             (6, "origin") => self.origin.add(value),
             (7, "api-key") => self.api_key.add(value),
             (7, "upgrade") => self.unforwarded.add(6),

@@ -1,15 +1,18 @@
 //! The two bodies of an exchange, streamed and counted as they pass, never collected and never changed.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
 
+use super::headers;
 use super::upstream::Connection;
 use super::worker::{Session, Worker};
 use crate::ledger::sighting::{Exchange, Sighting};
@@ -21,21 +24,49 @@ pub struct ClientBody {
     incoming: Incoming,
     exchange: Arc<Exchange>,
     session: Arc<Session>,
+    hold: Option<Hold>,
     is_read: bool,
+}
+
+/// A body that is not asked for before upstream wants it (RFC 9110, 10.1.1): its client waits to be told, and hyper tells
+/// it when the body is read.
+struct Hold {
+    is_wanted: Arc<AtomicBool>,
+    patience: Pin<Box<Sleep>>,
 }
 
 impl ClientBody {
     /// Counts for that exchange.
     #[must_use]
     pub fn new(incoming: Incoming, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
-        Self { incoming, exchange, session, is_read: false }
+        Self { incoming, exchange, session, hold: None, is_read: false }
     }
 
-    fn note(&mut self, frame: Option<&Frame<Bytes>>) {
-        if let Some(data) = frame.and_then(Frame::data_ref) {
+    /// Holds the body back until what this gives is true, but not for long: upstream may know nothing of it.
+    #[must_use]
+    pub fn hold(&mut self) -> Arc<AtomicBool> {
+        let is_wanted = Arc::new(AtomicBool::new(false));
+        let patience = Box::pin(sleep(WORTH_THE_WAIT));
+        self.hold = Some(Hold { is_wanted: Arc::clone(&is_wanted), patience });
+        is_wanted
+    }
+
+    fn poll_hold(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(hold) = &mut self.hold
+            && !hold.is_wanted.load(Ordering::Relaxed)
+        {
+            ready!(hold.patience.as_mut().poll(context));
+        }
+        self.hold = None;
+        Poll::Ready(())
+    }
+
+    fn pass(&mut self, frame: &mut Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
             self.exchange.took(data.len(), self.session.worker.pulse.millis());
-        } else {
-            // Behind the trailers comes nothing.
+        } else if let Some(trailers) = frame.trailers_mut() {
+            headers::edit_trailers(trailers);
+            // Behind them comes nothing.
             self.is_read = true;
         }
     }
@@ -47,10 +78,13 @@ impl Body for ClientBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
-        match &frame {
-            None => this.note(None),
-            Some(Ok(frame)) => this.note(Some(frame)),
+        if this.hold.is_some() {
+            ready!(this.poll_hold(cx));
+        }
+        let mut frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+        match &mut frame {
+            None => this.is_read = true,
+            Some(Ok(frame)) => this.pass(frame),
             Some(Err(_)) => {}
         }
         Poll::Ready(frame)
@@ -142,8 +176,8 @@ impl UpstreamBody {
         }
         match frame {
             Poll::Pending => self.check_for_standstill(),
-            Poll::Ready(Some(Ok(frame))) => {
-                self.pass(&frame);
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.pass(&mut frame);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => self.break_off(error, cx),
@@ -177,7 +211,10 @@ impl UpstreamBody {
         error
     }
 
-    fn pass(&mut self, frame: &Frame<Bytes>) {
+    fn pass(&mut self, frame: &mut Frame<Bytes>) {
+        if let Some(trailers) = frame.trailers_mut() {
+            headers::strip_answer(trailers, self.sighting.injected.is_some());
+        }
         let Some(data) = frame.data_ref() else { return };
         let pulse = self.worker.pulse.millis();
         if self.is_swallowed {
@@ -243,3 +280,6 @@ impl Body for AnswerBody {
 
 /// How long a client waits, without a word from upstream, for the rest of an error that it will not see.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long upstream may take to want a body: as long as clients commonly wait to be told before they send it anyhow.
+const WORTH_THE_WAIT: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::uri::{Authority, PathAndQuery};
@@ -69,6 +70,8 @@ enum Way {
 struct Turn {
     target: Option<Uri>,
     edit: RequestEdit,
+    /// Whether the body is held back until upstream wants it.
+    must_wait: bool,
 }
 
 /// Everything that needs the head happens here, in one look.
@@ -110,8 +113,9 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let way = match action {
         Action::Forward(permit) => {
             let is_ours = declared::is_our_organization(head.fields.organization);
-            let edit = RequestEdit::new(head.fields.unforwarded, head.fields.connection, is_ours);
-            Way::Upstream(permit, Turn { target: new_uri(request.uri(), &target), edit })
+            let edit = RequestEdit::new(&head.fields, is_ours);
+            let must_wait = headers::expects_to_be_told(&head.fields) && !request.body().is_end_stream();
+            Way::Upstream(permit, Turn { target: new_uri(request.uri(), &target), edit, must_wait })
         }
         Action::Refuse(refusal) => Way::Back(refusal),
     };
@@ -157,7 +161,7 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
 /// Edits the head in place and puts the counting body in. Gives the protocols that upstream is asked to switch to.
 fn redirect_upstream(
     request: Request<Incoming>,
-    Turn { target, edit }: Turn,
+    Turn { target, edit, must_wait }: Turn,
     permit: &Permit,
     sighting: &Sighting,
     session: &Arc<Session>,
@@ -176,7 +180,14 @@ fn redirect_upstream(
     if let Some(bearer) = permit.injected() {
         headers::replace_credential(&mut head.headers, bearer);
     }
-    (Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session))), asked)
+    let mut request = Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session)));
+    if must_wait {
+        let is_wanted = request.body_mut().hold();
+        hyper::ext::on_informational(&mut request, move |answer| {
+            is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
+        });
+    }
+    (request, asked)
 }
 
 /// The answer goes to the client as it is, but for the head's edits. A redirect never leaves.

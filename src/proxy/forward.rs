@@ -26,6 +26,9 @@ pub enum ForwardError {
     /// Upstream, which began to speak another protocol.
     #[error("upstream switched to another protocol, which nobody had asked for")]
     Upgraded,
+    /// Upstream, which said so much without an answer that nobody waits for one.
+    #[error("upstream sent {MOST_BEFORE_ANSWER} bytes and no answer")]
+    Chatter,
     /// Upstream, which was silent for too long.
     #[error("upstream did not answer in time")]
     TimedOut,
@@ -43,7 +46,7 @@ impl ForwardError {
     pub fn ending(&self) -> Ending {
         match self {
             Self::Connect(_) => Ending::Unreachable,
-            Self::CutOff(_) | Self::Upgraded => Ending::CutOff,
+            Self::CutOff(_) | Self::Upgraded | Self::Chatter => Ending::CutOff,
             Self::TimedOut | Self::StoodStill => Ending::TimedOut,
             Self::ClientBody(_) => Ending::ClientGone,
         }
@@ -93,6 +96,7 @@ async fn send(
     worker: &Worker,
 ) -> Result<Response<Incoming>, Failure> {
     exchange.touch(worker.pulse.millis());
+    let most = connection.bytes_read() + MOST_BEFORE_ANSWER;
     let mut answer = pin!(connection.sender.try_send_request(request));
     poll_fn(|context| {
         connection.drive(context);
@@ -102,6 +106,7 @@ async fn send(
                 Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
                 None => Failure::Failed(blame(error.into_error())),
             })),
+            Poll::Pending if connection.bytes_read() > most => Poll::Ready(Err(Failure::Failed(ForwardError::Chatter))),
             Poll::Pending => check_for_standstill(exchange, worker),
         }
     })
@@ -123,3 +128,7 @@ fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<
 fn blame(error: hyper::Error) -> ForwardError {
     if error.is_user() { ForwardError::ClientBody(error) } else { ForwardError::CutOff(error) }
 }
+
+/// How much upstream may send before its answer's head is whole, in bytes: informational answers, of which there may be
+/// any number (RFC 9110, 15.2), and a head, whose limit is below that.
+const MOST_BEFORE_ANSWER: u64 = 1024 * 1024;

@@ -3,7 +3,7 @@
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use crate::head::{Field, PROTOCOL_WITH_KEY, Unforwarded};
+use crate::head::{Field, Fields, PROTOCOL_WITH_KEY, UNFORWARDED, Unforwarded};
 use crate::keys::set::Bearer;
 use crate::ledger::sighting::{Exchange, ExchangeId};
 use crate::verdict::Verdict;
@@ -12,6 +12,7 @@ use crate::verdict::Verdict;
 pub struct RequestEdit {
     unforwarded: Unforwarded,
     hops: Hops,
+    takes_trailers: bool,
     organization_is_ours: bool,
 }
 
@@ -26,13 +27,14 @@ enum Hops {
 impl RequestEdit {
     /// From what the walk over the head found.
     #[must_use]
-    pub fn new(unforwarded: Unforwarded, connection: Field<'_>, organization_is_ours: bool) -> Self {
-        let hops = match connection {
+    pub fn new(fields: &Fields<'_>, organization_is_ours: bool) -> Self {
+        let hops = match fields.connection {
             Field::Absent => Hops::Named(Vec::new()),
             Field::One(value) => Hops::Named(named_by(value)),
             Field::Repeated(_) => Hops::InSeveralHeaders,
         };
-        Self { unforwarded, hops, organization_is_ours }
+        let takes_trailers = fields.te.first().is_some_and(|te| listed(te).any(|coding| is_token(coding, "trailers")));
+        Self { unforwarded: fields.unforwarded, hops, takes_trailers, organization_is_ours }
     }
 
     /// Removes what belongs to the client's connection or to keyward, and names upstream as the host. Gives the protocols
@@ -57,8 +59,19 @@ impl RequestEdit {
         if let Some(protocols) = &protocols {
             ask_to_switch(headers, protocols.clone());
         }
+        if self.takes_trailers {
+            // It is said of this connection again (RFC 9110, 10.1.4).
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.append(header::CONNECTION, HeaderValue::from_static("te"));
+        }
         protocols
     }
+}
+
+/// Whether the client sends its body only when it is told to (RFC 9110, 10.1.1).
+#[must_use]
+pub fn expects_to_be_told(fields: &Fields<'_>) -> bool {
+    fields.expect.first().is_some_and(|expected| is_token(expected, "100-continue"))
 }
 
 /// HTTP/2 lets clients part their cookies, HTTP/1.1 does not (RFC 9113, 8.2.3).
@@ -75,7 +88,7 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// The protocols that a client wants to switch to (RFC 9110, 7.8), as far as bytes in a tunnel can be them. One that wraps
 /// HTTP itself would let a client send requests that nobody judges.
 fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
-    if !tokens(headers, header::CONNECTION).any(|name| name.eq_ignore_ascii_case(b"upgrade")) {
+    if !tokens(headers, header::CONNECTION).any(|name| is_token(name, "upgrade")) {
         return None;
     }
     let carried: Vec<_> = tokens(headers, header::UPGRADE).filter(|protocol| !wraps_http(protocol)).collect();
@@ -85,13 +98,20 @@ fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn wraps_http(protocol: &[u8]) -> bool {
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
-    [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|wrapping| name.eq_ignore_ascii_case(wrapping))
+    ["h2c", "h2", "http", "tls"].iter().any(|wrapping| is_token(name, wrapping))
 }
 
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    let values = headers.get_all(name).into_iter();
-    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
-    tokens.filter(|token| !token.is_empty())
+    headers.get_all(name).into_iter().flat_map(|value| listed(value.as_bytes()))
+}
+
+/// The elements of a list (RFC 9110, 5.6.1).
+fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+fn is_token(bytes: &[u8], token: &str) -> bool {
+    bytes.eq_ignore_ascii_case(token.as_bytes())
 }
 
 fn ask_to_switch(headers: &mut HeaderMap, protocols: HeaderValue) {
@@ -102,7 +122,7 @@ fn ask_to_switch(headers: &mut HeaderMap, protocols: HeaderValue) {
 /// What upstream switches to, if it is among what it was asked for.
 #[must_use]
 pub fn agreed_protocols(answer: &HeaderMap, asked: &HeaderValue) -> Option<HeaderValue> {
-    let asked: Vec<_> = asked.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    let asked: Vec<_> = listed(asked.as_bytes()).collect();
     let was_asked = |protocol: &[u8]| asked.iter().any(|asked| asked.eq_ignore_ascii_case(protocol));
     let agreed = answer.get(header::UPGRADE).filter(|agreed| !agreed.is_empty())?;
     tokens(answer, header::UPGRADE).all(was_asked).then(|| agreed.clone())
@@ -121,9 +141,8 @@ fn named_by(connection: &HeaderValue) -> Vec<HeaderName> {
     if names.eq_ignore_ascii_case(b"close") || names.eq_ignore_ascii_case(b"keep-alive") {
         return Vec::new();
     }
-    names
-        .split(|byte| *byte == b',')
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    listed(names)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !END_TO_END.contains(name))
         .collect()
 }
@@ -156,6 +175,16 @@ impl From<&Exchange> for Marks {
     }
 }
 
+/// Removes from trailers what must not come in by them: credentials, and what ends at this proxy. hyper sends no others
+/// than the head has announced, and none that would change how the message is read (RFC 9110, 6.5.1).
+pub fn edit_trailers(trailers: &mut HeaderMap) {
+    for name in
+        UNFORWARDED.iter().chain([&header::AUTHORIZATION, &header::SEC_WEBSOCKET_PROTOCOL, &API_KEY, &ORGANIZATION])
+    {
+        trailers.remove(name);
+    }
+}
+
 /// Puts that key in and takes every other credential away, wherever OpenAI would look for one. WebSocket subprotocols
 /// that carry no key stay.
 pub fn replace_credential(headers: &mut HeaderMap, bearer: &Bearer) {
@@ -172,12 +201,8 @@ pub fn replace_credential(headers: &mut HeaderMap, bearer: &Bearer) {
 
 /// A list of subprotocols without the one that carries a key; nothing where no other is left.
 fn without_key(protocols: &HeaderValue) -> Option<HeaderValue> {
-    let others: Vec<_> = protocols
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|protocol| !protocol.starts_with(PROTOCOL_WITH_KEY.as_bytes()) && !protocol.is_empty())
-        .collect();
+    let others: Vec<_> =
+        listed(protocols.as_bytes()).filter(|protocol| !protocol.starts_with(PROTOCOL_WITH_KEY.as_bytes())).collect();
     // What was part of a header's value still is fit for one.
     HeaderValue::from_bytes(&others.join(&b", "[..])).ok().filter(|value| !value.is_empty())
 }
@@ -185,12 +210,17 @@ fn without_key(protocols: &HeaderValue) -> Option<HeaderValue> {
 /// Removes from upstream's head what belongs to upstream's connection, what speaks of upstream's address rather than
 /// ours, and whatever passes for keyward's own; then puts keyward's own in. Whom a lent key belongs to is not told.
 pub fn edit_answer(headers: &mut HeaderMap, marks: &Marks) {
+    strip_answer(headers, marks.is_key_lent);
+    mark(headers, marks);
+}
+
+/// The same without keyward's own: for trailers.
+pub fn strip_answer(headers: &mut HeaderMap, is_key_lent: bool) {
     remove_unwanted(headers);
-    if marks.is_key_lent {
+    if is_key_lent {
         headers.remove(&ORGANIZATION);
         headers.remove(&PROJECT);
     }
-    mark(headers, marks);
 }
 
 /// Puts keyward's own headers in, which is all that an answer of keyward's own needs.
@@ -292,7 +322,7 @@ mod tests {
         let mut headers = headers(lines);
         let uri = http::Uri::from_static("/v1/models");
         let fields = Head::new(&http::Method::GET, &uri, &headers).fields;
-        let edit = RequestEdit::new(fields.unforwarded, fields.connection, false);
+        let edit = RequestEdit::new(&fields, false);
         let asked = edit.apply(&mut headers, &HeaderValue::from_static("api.openai.com"), true);
         assert_eq!(asked.as_ref(), headers.get(header::UPGRADE));
         let left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
@@ -303,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_the_connection_or_to_keyward_stays_here() {
-        check(&[("connection", "close"), ("te", "trailers"), ("x-n8n-tag", "wf=a")], &[HOST]);
+        check(&[("connection", "close"), ("te", "deflate"), ("x-n8n-tag", "wf=a")], &[HOST]);
         check(&[("host", "keyward:8080"), ("accept", "*/*")], &[HOST, ("accept", "*/*")]);
         check(&[("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("x-end", "2")], &[("x-end", "2"), HOST]);
         check(&[("upgrade", "websocket"), ("keep-alive", "timeout=5"), ("transfer-encoding", "chunked")], &[HOST]);
@@ -340,6 +370,13 @@ mod tests {
         check("foo/1", false);
         check("websocket, h2c", false);
         assert_eq!(agreed_protocols(&HeaderMap::new(), &HeaderValue::from_static("websocket")), None);
+    }
+
+    #[test]
+    fn trailers_are_asked_for_where_the_client_takes_them() {
+        let asked = [HOST, ("te", "trailers"), ("connection", "te")];
+        check(&[("connection", "TE"), ("te", "gzip;q=0.5, Trailers")], &asked);
+        check(&[("connection", "TE"), ("te", "gzip")], &[HOST]);
     }
 
     #[test]

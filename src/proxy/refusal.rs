@@ -45,6 +45,9 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerB
             (StatusCode::BAD_GATEWAY, format!("{upstream} ended the connection before its answer was whole"))
         }
         ForwardError::Upgraded => (StatusCode::BAD_GATEWAY, format!("{upstream} switched to another protocol unasked")),
+        ForwardError::Chatter => {
+            (StatusCode::BAD_GATEWAY, format!("{upstream} sent informational answers without end, and no other"))
+        }
         ForwardError::TimedOut => {
             (StatusCode::GATEWAY_TIMEOUT, format!("{upstream} did not answer within keyward's answer_timeout"))
         }

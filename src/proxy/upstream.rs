@@ -6,7 +6,8 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::body::ClientBody;
 use super::pulse::Pulse;
-use super::stream::Stream;
+use super::stream::{Counted, Stream};
 use super::{Limits, Upstream};
 
 /// How to reach upstream: the same for all workers.
@@ -122,12 +123,13 @@ impl Pool {
         let stream = tokio::time::timeout(limit, self.route.connect())
             .await
             .map_err(|_elapsed| ConnectError::TimedOut { limit })??;
+        let (stream, read) = Counted::new(stream);
         let (sender, driver) = http1::Builder::new()
             .max_header_size(self.limits.max_head)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(ConnectError::Handshake)?;
-        Ok(Connection { sender, driver: Box::new(driver), has_ended: false, idle_since: 0 })
+        Ok(Connection { sender, driver: Box::new(driver), read, has_ended: false, idle_since: 0 })
     }
 
     fn is_stale(&self, connection: &Connection) -> bool {
@@ -144,11 +146,12 @@ pub struct Connection {
     /// Takes the next request.
     pub sender: SendRequest<ClientBody>,
     driver: Driver,
+    read: Arc<AtomicU64>,
     has_ended: bool,
     idle_since: u64,
 }
 
-type Driver = Box<http1::Connection<TokioIo<UpstreamStream>, ClientBody>>;
+type Driver = Box<http1::Connection<TokioIo<Counted<UpstreamStream>>, ClientBody>>;
 
 /// What is spoken to upstream over.
 pub type UpstreamStream = Stream<TlsStream<TcpStream>>;
@@ -170,7 +173,13 @@ impl Connection {
         })
         .await;
         let parts = self.driver.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        (parts.io.into_inner().into_inner(), parts.read_buf)
+    }
+
+    /// How much was read of it, in bytes.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Whether it can take a request now; one that is still busy with its last one will not do.

@@ -10,6 +10,8 @@ mod support;
 mod admin;
 /// Who gets the current key, and in how many ways one stays a stranger.
 mod admission;
+/// What stands around a body: the leave to send it, informational answers, trailers.
+mod around_bodies;
 /// Whose request it is: every source, how they rank, and that nothing of ours goes upstream.
 mod attribution;
 /// Clients are spread over the workers, and wait when there are too many.

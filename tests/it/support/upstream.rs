@@ -188,6 +188,11 @@ impl Visit<'_> {
         let _ = self.wire.write(bytes);
     }
 
+    /// The same, where it matters whether keyward takes them.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.wire.write(bytes)
+    }
+
     /// Sends a chunk.
     pub fn chunk(&mut self, text: impl AsRef<[u8]>) {
         self.send([format!("{:x}\r\n", text.as_ref().len()).as_bytes(), text.as_ref(), b"\r\n"].concat());
