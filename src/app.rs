@@ -29,6 +29,7 @@ use crate::metrics::Shard;
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::certificate::ServerCertificate;
 use crate::proxy::entrance::Entrance;
+use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
 use crate::proxy::tls;
@@ -119,6 +120,7 @@ impl Server {
             page: page.into(),
             limits: config.proxy.limits,
             entrance,
+            peers: Peers::default(),
         });
         let certificate = shared.entrance.certificate().cloned();
         let upkeep = Upkeep::new(Arc::clone(&shared.keeper), certificate, &troubles);

@@ -6,6 +6,7 @@
 //! | `keyward_exchanges_open` | | exchanges under way |
 //! | `keyward_bytes_total` | `direction` = `in`, `out` | body bytes from and to clients |
 //! | `keyward_client_connections_total` | | connections accepted |
+//! | `keyward_client_connections_turned_away_total` | | connections closed at once, since their peer has too many |
 //! | `keyward_client_connections_open` | `worker` | client connections now |
 //! | `keyward_upstream_connections_total` | | connections made to upstream |
 //! | `keyward_upstream_failures_total` | | attempts to connect to upstream that failed |
@@ -35,6 +36,8 @@ pub struct Shard {
     pub clients: Counter,
     /// Connections ended.
     pub clients_gone: Counter,
+    /// Connections closed at once.
+    pub clients_turned_away: Counter,
     /// Connections made to upstream.
     pub upstream_connections: Counter,
     /// Attempts to connect to upstream that failed.
@@ -54,6 +57,7 @@ impl Shard {
             bytes_out: Counter::default(),
             clients: Counter::default(),
             clients_gone: Counter::default(),
+            clients_turned_away: Counter::default(),
             upstream_connections: Counter::default(),
             upstream_failures: Counter::default(),
             panics: Counter::default(),

@@ -13,10 +13,12 @@ pub mod human_log;
 pub mod last_refusal;
 pub mod lingering;
 pub mod panic;
+pub mod peers;
 pub mod proxy_protocol;
 pub mod pulse;
 pub mod refusal;
 pub mod server;
+pub mod stall;
 pub mod stream;
 pub mod tls;
 pub mod tunnel;
@@ -167,10 +169,12 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// How long upstream may be silent before the head of its answer.
     pub answer_timeout: Duration,
-    /// How long a body may stand still, in either direction.
+    /// How long a body may stand still while upstream has the word: it sends nothing of an answer, or takes nothing.
     pub idle_timeout: Duration,
     /// How long a client may take for the head of its next request, the wait before it included.
     pub client_idle_timeout: Duration,
+    /// How long a client may stand still while it has the word: it sends nothing of its body, or takes nothing of an answer.
+    pub client_stall_timeout: Duration,
     /// How long an unused connection to upstream is kept: below upstream's own limit.
     pub pool_idle_timeout: Duration,
     /// How long open exchanges may go on after the signal to stop.
@@ -179,6 +183,8 @@ pub struct Limits {
     pub max_head: usize,
     /// How many client connections may be open at once.
     pub max_connections: usize,
+    /// How many of them one peer may have: an IPv4 address, or an IPv6 network of 64 bits.
+    pub max_connections_per_peer: usize,
 }
 
 impl Default for Limits {
@@ -188,10 +194,12 @@ impl Default for Limits {
             answer_timeout: Duration::from_hours(2),
             idle_timeout: Duration::from_hours(2),
             client_idle_timeout: Duration::from_secs(75),
+            client_stall_timeout: Duration::from_mins(2),
             pool_idle_timeout: Duration::from_secs(50),
             drain_timeout: Duration::from_secs(30),
             max_head: 64 * 1024,
             max_connections: 10_000,
+            max_connections_per_peer: 5_000,
         }
     }
 }

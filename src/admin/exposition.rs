@@ -58,6 +58,11 @@ impl Collector for Sources {
         let sum = |of: fn(&Shard) -> &Counter| self.shards.iter().map(|shard| of(shard).value()).sum::<u64>();
         let counters = [
             ("client_connections", "Connections accepted", sum(|shard| &shard.clients)),
+            (
+                "client_connections_turned_away",
+                "Connections closed at once, since their peer has too many",
+                sum(|shard| &shard.clients_turned_away),
+            ),
             ("upstream_connections", "Connections made to upstream", sum(|shard| &shard.upstream_connections)),
             ("upstream_failures", "Attempts to connect to upstream that failed", sum(|shard| &shard.upstream_failures)),
             ("bindings_overflowed", "Sightings counted under `other`", self.shared.ledger.overflowed()),

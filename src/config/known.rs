@@ -4,7 +4,7 @@ use super::Config;
 use super::parse::{self, Unfit};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 33] = [
+pub static SETTINGS: [Setting; 35] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -78,7 +78,7 @@ pub static SETTINGS: [Setting; 33] = [
     Setting {
         key: "proxy.idle_timeout",
         default: Some("\"2h\""),
-        sentence: "How long a body may be silent between two chunks, in either direction.",
+        sentence: "How long upstream may be silent within an answer, or take nothing of a body.",
         allowed: TIMEOUT,
         reading: Reading::Value(|config, text| put(&mut config.proxy.limits.idle_timeout, parse::timeout(text))),
     },
@@ -88,6 +88,15 @@ pub static SETTINGS: [Setting; 33] = [
         sentence: "How long a kept-alive client may wait before its next request, and how long a request's head may take.",
         allowed: TIMEOUT,
         reading: Reading::Value(|config, text| put(&mut config.proxy.limits.client_idle_timeout, parse::timeout(text))),
+    },
+    Setting {
+        key: "proxy.client_stall_timeout",
+        default: Some("\"2m\""),
+        sentence: "How long a client may take nothing of its answer, or send nothing of its body.",
+        allowed: TIMEOUT,
+        reading: Reading::Value(|config, text| {
+            put(&mut config.proxy.limits.client_stall_timeout, parse::timeout(text))
+        }),
     },
     Setting {
         key: "proxy.pool_idle_timeout",
@@ -118,6 +127,15 @@ pub static SETTINGS: [Setting; 33] = [
         sentence: "How many clients may be connected at a time.",
         allowed: "a whole number, 1 or more",
         reading: Reading::Value(|config, text| put(&mut config.proxy.limits.max_connections, parse::count(text))),
+    },
+    Setting {
+        key: "proxy.max_connections_per_peer",
+        default: Some("5000"),
+        sentence: "How many of them one address may have.",
+        allowed: "a whole number, 1 or more",
+        reading: Reading::Value(|config, text| {
+            put(&mut config.proxy.limits.max_connections_per_peer, parse::count(text))
+        }),
     },
     Setting {
         key: "tls.cert",

@@ -53,10 +53,12 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("proxy.answer_timeout", "2s", |config| config.proxy.limits.answer_timeout = seconds(2));
     check("proxy.idle_timeout", "3s", |config| config.proxy.limits.idle_timeout = seconds(3));
     check("proxy.client_idle_timeout", "4s", |config| config.proxy.limits.client_idle_timeout = seconds(4));
+    check("proxy.client_stall_timeout", "6s", |config| config.proxy.limits.client_stall_timeout = seconds(6));
     check("proxy.pool_idle_timeout", "5s", |config| config.proxy.limits.pool_idle_timeout = seconds(5));
     check("proxy.drain_timeout", "0s", |config| config.proxy.limits.drain_timeout = seconds(0));
     check("proxy.max_head", "8KiB", |config| config.proxy.limits.max_head = 8192);
     check("proxy.max_connections", "1", |config| config.proxy.limits.max_connections = 1);
+    check("proxy.max_connections_per_peer", "2", |config| config.proxy.limits.max_connections_per_peer = 2);
     check("keys.default.grace", "24h", |config| config.keys.sets[0].grace = seconds(86_400));
     check("proxy.allow_host", "keyward:8080, 10.1.2.3", |config| {
         let host = |host: &str, port| AllowedHost { host: host.into(), port };
@@ -438,7 +440,7 @@ listen = "sk-canary"
           There is no such setting: did you mean `log.level`?
 
       keyward.toml:7: proxy.colour
-          There is no such setting; known here: listen, upstream, upstream_ca, policy, allow_host, allow_origin, proxy_protocol_from, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections.
+          There is no such setting; known here: listen, upstream, upstream_ca, policy, allow_host, allow_origin, proxy_protocol_from, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, client_stall_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections, max_connections_per_peer.
 
       keyward.toml:9: admin.listen
           Allowed: an IP address and a port, such as 127.0.0.1:8081, or off.

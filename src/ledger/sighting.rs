@@ -81,6 +81,7 @@ struct Moved {
     bytes_out: AtomicU64,
     at: AtomicU64,
     took_all: AtomicBool,
+    waits_for_client: AtomicBool,
 }
 
 /// The head of upstream's answer.
@@ -267,6 +268,17 @@ impl Exchange {
     #[must_use]
     pub fn has_taken_all(&self) -> bool {
         self.moved.took_all.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it is the client who has yet to send more of its body.
+    pub fn waits_for_client(&self, waits: bool) {
+        self.moved.waits_for_client.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether it is the client who has yet to send more of its body, rather than upstream who takes none.
+    #[must_use]
+    pub fn is_waiting_for_client(&self) -> bool {
+        self.moved.waits_for_client.load(Ordering::Relaxed)
     }
 
     /// Notes body bytes to the client, at that time of the pulse.

@@ -81,7 +81,9 @@ impl Body for ClientBody {
         if this.hold.is_some() {
             ready!(this.poll_hold(cx));
         }
-        let mut frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+        let frame = Pin::new(&mut this.incoming).poll_frame(cx);
+        this.exchange.waits_for_client(frame.is_pending());
+        let mut frame = ready!(frame);
         match &mut frame {
             None => this.is_read = true,
             Some(Ok(frame)) => this.pass(frame),
@@ -121,11 +123,14 @@ pub enum AnswerBody {
 pub struct UpstreamBody {
     incoming: Incoming,
     connection: Option<Connection>,
-    worker: Arc<Worker>,
+    session: Arc<Session>,
     sighting: Sighting,
     error: Option<Box<ErrorBody>>,
     broken: Option<AnswerError>,
     is_swallowed: bool,
+    /// Whether the client has yet to take what was handed on last.
+    waits_for_client: bool,
+    waiting: Option<usize>,
 }
 
 /// Why the answer broke off. hyper ends the client's connection on it, so that nobody takes the answer for whole.
@@ -137,6 +142,12 @@ pub enum AnswerError {
     /// Upstream stood still for too long.
     #[error("upstream's answer stood still for too long")]
     TimedOut,
+    /// The client stood still for too long.
+    #[error("the client took nothing of its answer for {limit:?}")]
+    NotTaken {
+        /// The limit.
+        limit: Duration,
+    },
 }
 
 impl UpstreamBody {
@@ -145,11 +156,25 @@ impl UpstreamBody {
     pub fn new(
         incoming: Incoming,
         connection: Connection,
-        worker: Arc<Worker>,
+        session: Arc<Session>,
         sighting: Sighting,
         error: Option<Box<ErrorBody>>,
     ) -> Self {
-        Self { incoming, connection: Some(connection), worker, sighting, error, broken: None, is_swallowed: false }
+        Self {
+            incoming,
+            connection: Some(connection),
+            session,
+            sighting,
+            error,
+            broken: None,
+            is_swallowed: false,
+            waits_for_client: false,
+            waiting: None,
+        }
+    }
+
+    fn worker(&self) -> &Worker {
+        &self.session.worker
     }
 
     /// Reads the error that the body is, as far as anybody reads errors, and lets nothing of it out.
@@ -167,6 +192,7 @@ impl UpstreamBody {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        self.client_takes();
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending()
             && let Some(connection) = &mut self.connection
@@ -197,9 +223,9 @@ impl UpstreamBody {
     }
 
     fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, AnswerError>>> {
-        let limit = self.worker.limits().idle_timeout;
+        let limit = self.worker().limits().idle_timeout;
         let limit = if self.is_swallowed { limit.min(PATIENCE) } else { limit };
-        if self.worker.pulse.is_past(self.sighting.moved_at(), limit) {
+        if self.worker().pulse.is_past(self.sighting.moved_at(), limit) {
             return Poll::Ready(Some(Err(self.fail(Ending::TimedOut, AnswerError::TimedOut))));
         }
         Poll::Pending
@@ -216,14 +242,32 @@ impl UpstreamBody {
             headers::strip_answer(trailers, self.sighting.injected.is_some());
         }
         let Some(data) = frame.data_ref() else { return };
-        let pulse = self.worker.pulse.millis();
+        let pulse = self.worker().pulse.millis();
         if self.is_swallowed {
             self.sighting.touch(pulse);
         } else {
             self.sighting.gave(data.len(), pulse);
+            self.waits_for_client = true;
+            self.waiting = self.session.waits(pulse);
         }
         if let Some(error) = &mut self.error {
             error.push(data);
+        }
+    }
+
+    /// hyper asks for more as soon as the client has room for it.
+    fn client_takes(&mut self) {
+        self.waits_for_client = false;
+        if let Some(number) = self.waiting.take() {
+            self.session.waits_no_longer(number);
+        }
+    }
+
+    /// Says so where the client, rather than leave, was let go because it did not take its answer.
+    fn note_stall(&self) {
+        let limit = self.worker().limits().client_stall_timeout;
+        if self.waits_for_client && self.worker().pulse.is_past(self.sighting.moved_at(), limit) {
+            self.fail(Ending::ClientGone, AnswerError::NotTaken { limit });
         }
     }
 
@@ -234,7 +278,7 @@ impl UpstreamBody {
         if let Some(connection) = self.connection.take()
             && self.sighting.has_taken_all()
         {
-            self.worker.pool.put(connection);
+            self.worker().pool.put(connection);
         }
     }
 }
@@ -245,7 +289,10 @@ impl Drop for UpstreamBody {
     fn drop(&mut self) {
         if self.incoming.is_end_stream() {
             self.finish();
+        } else {
+            self.note_stall();
         }
+        self.client_takes();
         if let Some(error) = self.error.take() {
             self.sighting.error_read(error.read());
         }

@@ -25,6 +25,7 @@ use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::refusal;
+use super::stall::{Stall, Watched};
 use super::stream::Rewound;
 use super::worker::{Alarm, Seat, Session, Sharing, Worker};
 
@@ -58,12 +59,15 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
         .header_read_timeout(limits.client_idle_timeout)
         .max_header_size(limits.max_head);
     let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InTurns));
-    let mut connection = protocol.serve_connection(TokioIo::new(stream), service(&session));
+    let stall = Stall::new(worker.pulse.clone());
+    let stream = TokioIo::new(Watched::new(stream, stall.clone()));
+    let mut connection = protocol.serve_connection(stream, service(&session));
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
             Pin::new(&mut connection).graceful_shutdown();
         }
-        Pin::new(&mut connection).poll(context)
+        let served = Pin::new(&mut connection).poll(context).map_err(Some);
+        if stall.is_past(worker.limits().client_stall_timeout) { Poll::Ready(Err(None)) } else { served }
     })
     .await;
     // What follows is in a box each: few clients ever need the room.
@@ -73,16 +77,16 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
                 let parts = connection.into_parts();
                 Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
             } else if session.has_unread() {
-                let lingering = Box::pin(linger(connection.into_parts().io.into_inner()));
+                let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner()));
                 seat.unless_asked_to_leave(lingering).await;
             }
         }
-        Err(error) if error.is_parse_version_h2() => {
+        Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();
-            let stream = Rewound::new(parts.read_buf, parts.io.into_inner());
+            let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
             Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
         }
-        Err(error) => say_how_it_ended(&error, peer),
+        Err(error) => say_how_it_ended(error.as_ref(), peer),
     }
 }
 
@@ -99,7 +103,9 @@ async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, str
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let mut connection = protocol.serve_connection(TokioIo::new(stream), service(&session));
+    let stall = Stall::new(worker.pulse.clone());
+    let stream = TokioIo::new(Watched::new(stream, stall.clone()));
+    let mut connection = protocol.serve_connection(stream, service(&session));
     let mut was_sent_off = false;
     let served = poll_fn(|context| {
         let is_idle = streams.are_idle_for(worker.limits().client_idle_timeout);
@@ -107,19 +113,25 @@ async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, str
             was_sent_off = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
-        let served = Pin::new(&mut connection).poll(context);
+        let served = Pin::new(&mut connection).poll(context).map_err(Some);
         // Whoever was sent off and does not even answer that is gone.
         let is_gone = was_sent_off && streams.are_idle_for(worker.limits().client_idle_timeout * 2);
-        if is_gone { Poll::Ready(Ok(())) } else { served }
+        let is_stalled = stall.is_past(worker.limits().client_stall_timeout) || session.has_waited_for_too_long();
+        if is_gone || is_stalled { Poll::Ready(Err(None)) } else { served }
     })
     .await;
     if let Err(error) = served {
-        say_how_it_ended(&error, peer);
+        say_how_it_ended(error.as_ref(), peer);
     }
 }
 
-fn say_how_it_ended(error: &hyper::Error, peer: IpAddr) {
-    tracing::debug!(error = error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+/// Without an error, the client stood still for too long.
+fn say_how_it_ended(error: Option<&hyper::Error>, peer: IpAddr) {
+    if let Some(error) = error {
+        tracing::debug!(error = error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+    } else {
+        tracing::debug!(%peer, "a client stood still for too long");
+    }
 }
 
 /// The exchange, with what every request gets around it: a panic costs it alone.

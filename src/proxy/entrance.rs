@@ -91,7 +91,9 @@ impl Entrance {
         Ok(Entered { stream, peer: source.map_or(peer, |source| source.to_canonical()) })
     }
 
-    fn is_balancer(&self, peer: IpAddr) -> bool {
+    /// Whether connections from there speak for others.
+    #[must_use]
+    pub fn is_balancer(&self, peer: IpAddr) -> bool {
         self.balancers.iter().any(|range| range.contains(&peer))
     }
 }

@@ -195,7 +195,7 @@ fn pass_on(
     mut answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
-    session: &Session,
+    session: &Arc<Session>,
 ) -> Response<AnswerBody> {
     let worker = &session.worker;
     let status = answer.status();
@@ -209,7 +209,7 @@ fn pass_on(
     }
     headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let error = error_body(status, answer.headers());
-    answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(worker), sighting, error)))
+    answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(session), sighting, error)))
 }
 
 /// Upstream speaks another protocol from here on. If it was asked to, the client is told, and its connection becomes a
@@ -238,7 +238,7 @@ async fn answer_for_our_key(
     answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
-    session: &Session,
+    session: &Arc<Session>,
 ) -> Response<AnswerBody> {
     let worker = &session.worker;
     sighting.answer_came(answer.status());
@@ -247,7 +247,7 @@ async fn answer_for_our_key(
     sighting.end(Ending::Completed);
     let exchange = sighting.share();
     let error = error_body(answer.status(), answer.headers());
-    let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(worker), sighting, error);
+    let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(session), sighting, error);
     body.swallow().await;
     let ring = worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);

@@ -3,10 +3,12 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use super::Limits;
 use super::body::ClientBody;
 use super::upstream::{ConnectError, Connection};
 use super::worker::Worker;
@@ -32,9 +34,18 @@ pub enum ForwardError {
     /// Upstream, which was silent for too long.
     #[error("upstream did not answer in time")]
     TimedOut,
-    /// The client, whose body stood still for too long, or upstream, which did not take it.
-    #[error("the request's body stood still for too long")]
-    StoodStill,
+    /// The client, whose body stood still for too long.
+    #[error("the request's body stood still for {limit:?}")]
+    StoodStill {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Upstream, which took nothing of the body for too long.
+    #[error("upstream took nothing of the request's body for {limit:?}")]
+    NotTaken {
+        /// The limit.
+        limit: Duration,
+    },
     /// The client, whose body ended before it was whole.
     #[error("the request's body broke off")]
     ClientBody(#[source] hyper::Error),
@@ -47,8 +58,8 @@ impl ForwardError {
         match self {
             Self::Connect(_) => Ending::Unreachable,
             Self::CutOff(_) | Self::Upgraded | Self::Chatter => Ending::CutOff,
-            Self::TimedOut | Self::StoodStill => Ending::TimedOut,
-            Self::ClientBody(_) => Ending::ClientGone,
+            Self::TimedOut | Self::NotTaken { .. } => Ending::TimedOut,
+            Self::StoodStill { .. } | Self::ClientBody(_) => Ending::ClientGone,
         }
     }
 }
@@ -115,10 +126,13 @@ async fn send(
 
 /// As long as the request is on its way, it is the body that must not stand still; then it is upstream's turn.
 fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<T, Failure>> {
+    let Limits { answer_timeout, idle_timeout, client_stall_timeout, .. } = *worker.limits();
     let (limit, error) = if exchange.has_taken_all() {
-        (worker.limits().answer_timeout, ForwardError::TimedOut)
+        (answer_timeout, ForwardError::TimedOut)
+    } else if exchange.is_waiting_for_client() {
+        (client_stall_timeout, ForwardError::StoodStill { limit: client_stall_timeout })
     } else {
-        (worker.limits().idle_timeout, ForwardError::StoodStill)
+        (idle_timeout, ForwardError::NotTaken { limit: idle_timeout })
     };
     let is_over = worker.pulse.is_past(exchange.moved_at(), limit);
     if is_over { Poll::Ready(Err(Failure::Failed(error))) } else { Poll::Pending }

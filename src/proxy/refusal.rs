@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::body::AnswerBody;
 use super::forward::ForwardError;
+use crate::outcome::Ending;
 use crate::verdict::explain::{Diagnosis, Explanation};
 
 /// What a refusal says, in the shape of OpenAI's errors.
@@ -51,15 +52,20 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerB
         ForwardError::TimedOut => {
             (StatusCode::GATEWAY_TIMEOUT, format!("{upstream} did not answer within keyward's answer_timeout"))
         }
-        ForwardError::StoodStill => (
+        ForwardError::NotTaken { .. } => (
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("{upstream} took nothing of the request's body for longer than keyward's idle_timeout"),
+        ),
+        ForwardError::StoodStill { .. } => (
             StatusCode::REQUEST_TIMEOUT,
-            "the request's body stood still for longer than keyward's idle_timeout".to_owned(),
+            "the request's body stood still for longer than keyward's client_stall_timeout".to_owned(),
         ),
         ForwardError::ClientBody(_) => {
             (StatusCode::BAD_REQUEST, "the request's body ended before it was whole".to_owned())
         }
     };
-    openai_error(status, &what, "keyward_error", "upstream_failed")
+    let code = if error.ending() == Ending::ClientGone { "client_gone" } else { "upstream_failed" };
+    openai_error(status, &what, "keyward_error", code)
 }
 
 /// Upstream answered with a redirect: 400, which no client tries again. Clients that follow a redirect to another host

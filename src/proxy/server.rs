@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::conversation::converse;
+use super::peers::Peer;
 use super::worker::{Seat, Worker};
 use super::{Limits, pulse};
 use crate::allocator;
@@ -84,8 +85,9 @@ async fn tidy_up(worker: Arc<Worker>) {
 }
 
 fn shortest(limits: &Limits) -> Duration {
-    let Limits { answer_timeout, idle_timeout, client_idle_timeout, pool_idle_timeout, .. } = *limits;
-    answer_timeout.min(idle_timeout).min(client_idle_timeout).min(pool_idle_timeout)
+    let Limits { answer_timeout, idle_timeout, client_idle_timeout, client_stall_timeout, pool_idle_timeout, .. } =
+        *limits;
+    answer_timeout.min(idle_timeout).min(client_idle_timeout).min(client_stall_timeout).min(pool_idle_timeout)
 }
 
 /// Takes the clients that other workers pass on.
@@ -95,6 +97,7 @@ async fn receive(worker: Arc<Worker>, mut inbox: mpsc::Receiver<(std::net::TcpSt
             Ok(stream) => seat(&worker, stream, peer),
             Err(error) => {
                 worker.seats.no_longer_expect();
+                worker.shared.peers.leave(Peer::of(peer));
                 tracing::debug!(%error, "a client could not be passed on");
             }
         }
@@ -135,12 +138,24 @@ async fn next_client(workers: &[Arc<Worker>], listener: &TcpListener) -> io::Res
 async fn welcome(worker: &Arc<Worker>, workers: &[Arc<Worker>], accepted: io::Result<(TcpStream, SocketAddr)>) {
     match accepted {
         // A socket for both families shows an IPv4 client by an IPv6 address, which no rule and no log line means.
-        Ok((stream, peer)) => place(worker, workers, stream, peer.ip().to_canonical()),
+        Ok((stream, peer)) => let_in(worker, workers, stream, peer.ip().to_canonical()),
         // Out of descriptors, or a client that left while it waited: neither is worth a spin.
         Err(error) => {
             tracing::debug!(%error, "a client could not be accepted");
             tokio::time::sleep(FULL_HOUSE).await;
         }
+    }
+}
+
+/// Closes the connection of a client whose peer has too many already.
+fn let_in(worker: &Arc<Worker>, workers: &[Arc<Worker>], stream: TcpStream, peer: IpAddr) {
+    let is_balancer = worker.shared.entrance.is_balancer(peer);
+    let most = if is_balancer { usize::MAX } else { worker.limits().max_connections_per_peer };
+    if worker.shared.peers.come(Peer::of(peer), most) {
+        place(worker, workers, stream, peer);
+    } else {
+        worker.counters.clients_turned_away.increment();
+        tracing::debug!(%peer, "a client was turned away: its peer has too many connections already");
     }
 }
 
@@ -155,6 +170,7 @@ fn place(worker: &Arc<Worker>, workers: &[Arc<Worker>], stream: TcpStream, peer:
         }
         Some(other) => {
             if let Err(error) = pass_client_on(other, stream, peer) {
+                worker.shared.peers.leave(Peer::of(peer));
                 tracing::debug!(%error, "a client could not be passed on");
             }
         }
@@ -174,7 +190,7 @@ fn pass_client_on(other: &Worker, stream: TcpStream, peer: IpAddr) -> io::Result
 fn seat(worker: &Arc<Worker>, stream: TcpStream, peer: IpAddr) {
     // Failing to say so costs speed alone.
     let _ = stream.set_nodelay(true);
-    tokio::spawn(converse(Seat::take(Arc::clone(worker)), Arc::clone(worker), stream, peer));
+    tokio::spawn(converse(Seat::take(Arc::clone(worker), Peer::of(peer)), Arc::clone(worker), stream, peer));
 }
 
 /// Waits for the clients to finish, but not for ever.

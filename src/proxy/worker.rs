@@ -16,6 +16,7 @@ use zeroize::Zeroize;
 use super::Limits;
 use super::entrance::Entrance;
 use super::last_refusal::LastRefusal;
+use super::peers::{Peer, Peers};
 use super::pulse::Pulse;
 use super::tunnel::Tunnel;
 use super::upstream::Pool;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub limits: Limits,
     /// How clients get in.
     pub entrance: Entrance,
+    /// How many of them come from where.
+    pub peers: Peers,
 }
 
 /// One worker's own things.
@@ -212,15 +215,16 @@ impl Drop for Alarm {
 pub struct Seat {
     worker: Arc<Worker>,
     alarm: Alarm,
+    peer: Peer,
     was_asked: bool,
 }
 
 impl Seat {
     /// For a client that was expected.
     #[must_use]
-    pub fn take(worker: Arc<Worker>) -> Self {
+    pub fn take(worker: Arc<Worker>, peer: Peer) -> Self {
         worker.counters.clients.increment();
-        Self { alarm: Alarm::new(Arc::clone(&worker)), worker, was_asked: false }
+        Self { alarm: Alarm::new(Arc::clone(&worker)), worker, peer, was_asked: false }
     }
 
     /// Whether the client is to leave; says so once. To be called by the client's task whenever it runs.
@@ -246,6 +250,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.worker.shared.peers.leave(self.peer);
         self.worker.seats.no_longer_expect();
         self.worker.counters.clients_gone.increment();
     }
@@ -263,6 +268,8 @@ pub struct Session {
     memo: Mutex<Memo>,
     tunnel: Mutex<Option<Box<Tunnel>>>,
     sharing: Sharing,
+    /// When each stream was handed something that its client has not taken yet.
+    waiting: Mutex<Slab<u64>>,
     has_unread: AtomicBool,
     is_over: AtomicBool,
 }
@@ -299,6 +306,7 @@ impl Session {
             worker,
             peer,
             sharing,
+            waiting: Mutex::default(),
             last_refusal: LastRefusal::default(),
             last_binding: Mutex::default(),
             memo: Mutex::default(),
@@ -333,6 +341,27 @@ impl Session {
     #[must_use]
     pub fn has_unread(&self) -> bool {
         self.has_unread.load(Ordering::Relaxed)
+    }
+
+    /// Notes at that time of the pulse that a stream of the connection waits for the client, by a number to take it back.
+    pub fn waits(&self, pulse: u64) -> Option<usize> {
+        (self.sharing == Sharing::InStreams).then(|| self.waiting().insert(pulse))
+    }
+
+    /// Takes a [`Session::waits`] back.
+    pub fn waits_no_longer(&self, number: usize) {
+        self.waiting().remove(number);
+    }
+
+    /// Whether a stream has waited for the client for too long.
+    #[must_use]
+    pub fn has_waited_for_too_long(&self) -> bool {
+        let limit = self.worker.limits().client_stall_timeout;
+        self.waiting().iter().any(|(_, since)| self.worker.pulse.is_past(*since, limit))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Slab<u64>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the connection become a tunnel as soon as its last answer is out.

@@ -151,22 +151,6 @@ fn an_answer_that_stands_still_for_too_long_ends_so_that_the_client_can_tell() {
 }
 
 #[test]
-fn an_upload_that_stands_still_for_too_long_is_given_up() {
-    let (upstream, left) = silent_upstream();
-    let proxy = TestProxy::with(&upstream)
-        .current_key(CURRENT)
-        .limits(|limits| limits.idle_timeout = Duration::from_millis(200))
-        .start();
-    let mut client = proxy.post("/v1/files").key(CURRENT).header("Content-Length", "100").begin();
-    client.send("half");
-    left.recv_timeout(DEADLINE).expect("the request is cancelled");
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.error_code()), (408, "upstream_failed".to_owned()));
-    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("idle_timeout"));
-    check_once(proxy, "timed_out");
-}
-
-#[test]
 fn a_client_that_does_not_bring_its_head_to_an_end_is_let_go() {
     let upstream = FakeUpstream::accepting();
     let proxy =

@@ -299,7 +299,9 @@ fn an_idle_client_is_sent_off_and_one_that_never_begins_as_well() {
         client.send(begin);
         client.rest();
     }
-    eventually("empty seats", || (proxy.metric("keyward_client_connections") == 0).then_some(()));
+    let open = "keyward_client_connections_open{worker=\"0\"}";
+    eventually("empty seats", || (proxy.metric(open) == 0).then_some(()));
+    assert_eq!(proxy.metric("keyward_client_connections_total"), 3);
 }
 
 #[test]

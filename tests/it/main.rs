@@ -38,6 +38,8 @@ mod page;
 mod policies;
 /// Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
 mod proxy_protocol;
+/// Clients that are slow or many: they are let go in time, and others are served meanwhile.
+mod slow_clients;
 /// Only what one parser can read in one way goes upstream.
 mod smuggling;
 /// How long it takes to judge a wrong key says nothing of where it goes wrong.

@@ -16,6 +16,7 @@ use crate::metrics::Shard;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
 use crate::proxy::entrance::Entrance;
+use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::upstream::{Pool, Route};
 use crate::proxy::worker::{Parts, Shared};
@@ -88,6 +89,7 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
         page: bytes::Bytes::new(),
         limits: Limits::default(),
         entrance: Entrance::open(&crate::proxy::Settings::default()).unwrap(),
+        peers: Peers::default(),
     })
 }
 
