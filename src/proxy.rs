@@ -5,6 +5,7 @@ pub mod body;
 pub mod certificate;
 pub mod conversation;
 pub mod diagnosis;
+pub mod dial;
 pub mod entrance;
 pub mod exchange;
 pub mod forward;

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use crate::keys::set::Bearer;
 use crate::openai::error::{Encoding, ErrorBody};
 use crate::openai::probe::{PATH, Standing};
-use crate::proxy::upstream::{ConnectError, Route};
+use crate::proxy::dial::{ConnectError, Route};
 
 /// Why a probe has no answer.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,8 @@ use hyper::body::Incoming;
 
 use super::Limits;
 use super::body::ClientBody;
-use super::upstream::{ConnectError, Connection};
+use super::dial::ConnectError;
+use super::upstream::Connection;
 use super::worker::Worker;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Ending;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::upstream::UpstreamStream;
+use super::dial::UpstreamStream;
 use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::outcome::Ending;

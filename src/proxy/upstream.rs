@@ -4,7 +4,6 @@
 //! wake-up in each direction; while it is idle nobody does, so its readiness is looked at when it is taken.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,64 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::Limits;
 use super::body::ClientBody;
+use super::dial::{ConnectError, Route, UpstreamStream};
 use super::pulse::Pulse;
-use super::stream::{Counted, Stream};
-use super::{Limits, Upstream};
-
-/// How to reach upstream: the same for all workers.
-#[derive(Clone)]
-pub struct Route {
-    /// Where it is.
-    pub origin: Upstream,
-    /// How to speak TLS to it, and the name that its certificate must carry.
-    pub tls: Option<(TlsConnector, ServerName<'static>)>,
-}
-
-/// Why there is no connection to upstream.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Its name has no address.
-    #[error("the name {host} cannot be resolved")]
-    Resolve {
-        /// The name.
-        host: Box<str>,
-        /// What the resolver says.
-        source: io::Error,
-    },
-    /// No TCP connection.
-    #[error("no connection to {host}:{port}")]
-    Connect {
-        /// The host.
-        host: Box<str>,
-        /// The port.
-        port: u16,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// No TLS session: often a certificate that is not trusted.
-    #[error("no TLS session with {host}")]
-    Tls {
-        /// The host.
-        host: Box<str>,
-        /// What rustls says.
-        source: io::Error,
-    },
-    /// It took too long.
-    #[error("no connection within {limit:?}")]
-    TimedOut {
-        /// The limit.
-        limit: Duration,
-    },
-    /// hyper refused the connection.
-    #[error("the connection broke at once")]
-    Handshake(#[source] hyper::Error),
-}
+use super::stream::Counted;
 
 /// The idle connections of one worker, the one used last on top.
 pub struct Pool {
@@ -153,9 +100,6 @@ pub struct Connection {
 
 type Driver = Box<http1::Connection<TokioIo<Counted<UpstreamStream>>, ClientBody>>;
 
-/// What is spoken to upstream over.
-pub type UpstreamStream = Stream<TlsStream<TcpStream>>;
-
 impl Connection {
     /// Moves bytes in both directions, until the connection has ended.
     pub fn drive(&mut self, context: &mut Context<'_>) {
@@ -189,35 +133,6 @@ impl Connection {
             Poll::Ready(!self.has_ended && self.sender.is_ready())
         })
         .await
-    }
-}
-
-impl Route {
-    /// A connection to upstream, over TLS if it speaks that. There is no limit of time.
-    pub async fn connect(&self) -> Result<Stream<TlsStream<TcpStream>>, ConnectError> {
-        let tcp = self.connect_tcp().await?;
-        // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
-        // costs speed alone.
-        let _ = tcp.set_nodelay(true);
-        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(tcp)) };
-        let tls = connector.connect(name.clone(), tcp).await;
-        let tls = tls.map_err(|source| ConnectError::Tls { host: self.origin.host.clone(), source })?;
-        Ok(Stream::Tls(Box::new(tls)))
-    }
-
-    /// Tries each address of the name in turn.
-    async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
-        let Upstream { host, port, .. } = &self.origin;
-        let addresses = tokio::net::lookup_host((&**host, *port)).await;
-        let addresses = addresses.map_err(|source| ConnectError::Resolve { host: host.clone(), source })?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(ConnectError::Connect { host: host.clone(), port: *port, source: last })
     }
 }
 

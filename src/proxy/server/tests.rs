@@ -15,10 +15,11 @@ use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
+use crate::proxy::dial::Route;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
-use crate::proxy::upstream::{Pool, Route};
+use crate::proxy::upstream::Pool;
 use crate::proxy::worker::{Parts, Shared};
 use crate::proxy::{Scheme, Upstream};
 
