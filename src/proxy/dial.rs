@@ -1,6 +1,7 @@
 //! The way to upstream: its name looked up, one of its addresses reached, and TLS spoken to it.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -9,6 +10,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Upstream;
+use super::distrust::Distrust;
+use super::reach::reach_first;
 use super::stream::Stream;
 
 /// How to reach upstream: the same for all workers.
@@ -32,16 +35,22 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// No TCP connection.
-    #[error("no connection to {host}:{port}")]
+    #[error("no connection to {target}")]
     Connect {
-        /// The host.
-        host: Box<str>,
-        /// The port.
-        port: u16,
-        /// What the system says.
+        /// Host, port and the addresses that were tried.
+        target: Box<str>,
+        /// What the system says of the last one.
         source: io::Error,
     },
-    /// No TLS session: often a certificate that is not trusted.
+    /// Its certificate does not vouch for it.
+    #[error("the certificate of {host} {fault}")]
+    Certificate {
+        /// The host.
+        host: Box<str>,
+        /// What is wrong with it.
+        fault: Distrust,
+    },
+    /// No TLS session, for another reason than the certificate.
     #[error("no TLS session with {host}")]
     Tls {
         /// The host.
@@ -66,28 +75,42 @@ pub type UpstreamStream = Stream<TlsStream<TcpStream>>;
 impl Route {
     /// A connection to upstream, over TLS if it speaks that. There is no limit of time.
     pub async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
-        let tcp = self.connect_tcp().await?;
-        // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
-        // costs speed alone.
-        let _ = tcp.set_nodelay(true);
-        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(tcp)) };
-        let tls = connector.connect(name.clone(), tcp).await;
-        let tls = tls.map_err(|source| ConnectError::Tls { host: self.origin.host.clone(), source })?;
-        Ok(Stream::Tls(Box::new(tls)))
+        let tcp = reach(&self.origin.host, self.origin.port).await?;
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        Ok(Stream::Tls(Box::new(secure(tcp, tls, &self.origin.host).await?)))
     }
+}
 
-    /// Tries each address of the name in turn.
-    async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
-        let Upstream { host, port, .. } = &self.origin;
-        let addresses = tokio::net::lookup_host((&**host, *port)).await;
-        let addresses = addresses.map_err(|source| ConnectError::Resolve { host: host.clone(), source })?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(ConnectError::Connect { host: host.clone(), port: *port, source: last })
+/// A connection to that host, whose name is looked up anew each time: it may have moved.
+async fn reach(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found = found.map_err(|source| ConnectError::Resolve { host: host.into(), source })?;
+    let addresses: Vec<_> = found.collect();
+    let stream = reach_first(addresses.iter().copied()).await;
+    let stream = stream.map_err(|source| ConnectError::Connect { target: target(host, port, &addresses), source })?;
+    // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
+    // costs speed alone.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+async fn secure(
+    stream: TcpStream,
+    (connector, name): &(TlsConnector, ServerName<'static>),
+    host: &str,
+) -> Result<TlsStream<TcpStream>, ConnectError> {
+    connector.connect(name.clone(), stream).await.map_err(|source| match Distrust::read(&source) {
+        Some(fault) => ConnectError::Certificate { host: host.into(), fault },
+        None => ConnectError::Tls { host: host.into(), source },
+    })
+}
+
+/// `api.example.com:443 (at 192.0.2.1 or 2001:db8::1)`; an address says where it is by itself.
+fn target(host: &str, port: u16, addresses: &[SocketAddr]) -> Box<str> {
+    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    if host.parse::<IpAddr>().is_ok() {
+        return shown.into();
     }
+    let tried: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    format!("{shown} (at {})", tried.join(" or ")).into()
 }

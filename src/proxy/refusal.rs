@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::body::AnswerBody;
 use super::forward::ForwardError;
 use crate::outcome::Ending;
+use crate::telemetry::event::with_causes;
 use crate::verdict::explain::{Diagnosis, Explanation};
 
 /// What a refusal says, in the shape of OpenAI's errors.
@@ -41,7 +42,9 @@ pub fn misdirected(body: Bytes) -> Response<AnswerBody> {
 #[must_use]
 pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerBody> {
     let (status, what) = match error {
-        ForwardError::Connect(cause) => (StatusCode::BAD_GATEWAY, format!("keyward cannot reach {upstream}: {cause}")),
+        ForwardError::Connect(cause) => {
+            (StatusCode::BAD_GATEWAY, format!("keyward cannot reach {upstream}: {}", with_causes(cause)))
+        }
         ForwardError::CutOff(_) => {
             (StatusCode::BAD_GATEWAY, format!("{upstream} ended the connection before its answer was whole"))
         }

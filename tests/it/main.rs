@@ -75,5 +75,8 @@ mod tidy;
 /// New keys are taken without a restart, and no request fails meanwhile.
 mod reload;
 
+/// The way to upstream: which failures of it are told apart, and how.
+mod way_out;
+
 /// The commands beside `serve`, and that a running keyward heeds them at once.
 mod commands;

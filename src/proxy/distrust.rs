@@ -1,0 +1,83 @@
+//! Pure. Why a certificate does not vouch for the server that shows it, in words that say what to do.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use rustls::CertificateError;
+
+use crate::clock::Timestamp;
+
+/// What is wrong with a certificate. It is written behind the words "the certificate of".
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distrust {
+    /// Its time is over.
+    Expired(Timestamp),
+    /// Its time has not come.
+    NotYetValid(Timestamp),
+    /// It is another server's: the names that it is good for.
+    OtherName(Box<str>),
+    /// Nobody trusted has signed it.
+    UnknownIssuer,
+    /// Something else, in rustls's words.
+    Other(CertificateError),
+}
+
+impl Distrust {
+    /// What a handshake failed for, if that was the certificate.
+    #[must_use]
+    pub fn read(error: &io::Error) -> Option<Self> {
+        let rustls::Error::InvalidCertificate(error) = error.get_ref()?.downcast_ref()? else { return None };
+        Some(Self::of(error))
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add others, which are told in its own words")]
+    fn of(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::ExpiredContext { not_after, .. } => Self::Expired(moment(not_after.as_secs())),
+            CertificateError::NotValidYetContext { not_before, .. } => Self::NotYetValid(moment(not_before.as_secs())),
+            CertificateError::NotValidForNameContext { presented, .. } => Self::OtherName(names(presented)),
+            // The second where somebody calls himself like one who is trusted.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
+            other => Self::Other(other.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired(end) => {
+                write!(f, "expired at {end}: whoever runs it has to renew it, or the clock of this machine is wrong")
+            }
+            Self::NotYetValid(begin) => {
+                write!(f, "is good only from {begin} on: the clock of this machine may be wrong")
+            }
+            Self::OtherName(names) => write!(f, "is for {names}: another server answers there, or is on the way"),
+            Self::UnknownIssuer => f.write_str(
+                "is signed by nobody whom keyward trusts: if it is the right one, add whoever signed it to \
+                 proxy.upstream_ca or to the system's certificates",
+            ),
+            Self::Other(error) => write!(f, "cannot be trusted: {error}"),
+        }
+    }
+}
+
+fn moment(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(0).after(Duration::from_secs(seconds))
+}
+
+/// webpki gives each name as `DnsName("api.example.com")`.
+fn names(presented: &[String]) -> Box<str> {
+    let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    let mut shown: Vec<_> = presented.iter().take(MOST_NAMES).map(plain).collect();
+    match presented.len().saturating_sub(MOST_NAMES) {
+        0 if shown.is_empty() => shown.push("no name at all".to_owned()),
+        0 => {}
+        more => shown.push(format!("{more} more")),
+    }
+    shown.join(", ").into()
+}
+
+/// A certificate may have hundreds.
+const MOST_NAMES: usize = 3;
