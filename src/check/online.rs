@@ -26,13 +26,13 @@ pub enum ProbeError {
     TimedOut,
 }
 
-/// Asks upstream for its models with that key.
-pub async fn probe(route: &Route, bearer: &Bearer) -> Result<Standing, ProbeError> {
-    tokio::time::timeout(LIMIT, ask(route, bearer)).await.map_err(|_elapsed| ProbeError::TimedOut)?
+/// Asks upstream for its models with that key. Connecting may take that long, and all of it no longer than [`LIMIT`].
+pub async fn probe(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
+    tokio::time::timeout(LIMIT, ask(route, bearer, connect_timeout)).await.map_err(|_elapsed| ProbeError::TimedOut)?
 }
 
-async fn ask(route: &Route, bearer: &Bearer) -> Result<Standing, ProbeError> {
-    let stream = route.connect().await?;
+async fn ask(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
+    let stream = route.connect(connect_timeout).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::from_static(PATH);

@@ -69,7 +69,7 @@ async fn probe_all(config: &Config, ring: &KeyRing, route: &crate::proxy::dial::
         for (role, bearer) in keys_to_probe(set, ring, index) {
             let about = format!("keys.{}.{role}", set.name);
             let names = bearer.names;
-            findings.push(match probe(route, &bearer).await {
+            findings.push(match probe(route, &bearer, config.proxy.limits.connect_timeout).await {
                 Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
                 Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
                 Err(error) => {

@@ -1,11 +1,13 @@
 //! The way to upstream: its name looked up, one of its addresses reached, and TLS spoken to it.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -59,9 +61,11 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// It took too long.
-    #[error("no connection within {limit:?}")]
+    #[error("{what} within {limit:?} (connect_timeout)")]
     TimedOut {
-        /// The limit.
+        /// What did not come: `no connection to api.example.com:443`.
+        what: Box<str>,
+        /// How long all of it may take.
         limit: Duration,
     },
     /// hyper refused the connection.
@@ -73,21 +77,44 @@ pub enum ConnectError {
 pub type UpstreamStream = Stream<TlsStream<TcpStream>>;
 
 impl Route {
-    /// A connection to upstream, over TLS if it speaks that. There is no limit of time.
-    pub async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
-        let tcp = reach(&self.origin.host, self.origin.port).await?;
+    /// A connection to upstream, over TLS if it speaks that. All of it has to be done within the limit.
+    pub async fn connect(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
+        let deadline = Deadline::after(limit);
+        let tcp = reach(&self.origin.host, self.origin.port, deadline).await?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
-        Ok(Stream::Tls(Box::new(secure(tcp, tls, &self.origin.host).await?)))
+        Ok(Stream::Tls(Box::new(secure(tcp, tls, &self.origin.host, deadline).await?)))
+    }
+}
+
+/// When a connection has to be there.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    fn after(limit: Duration) -> Self {
+        Self { at: Instant::now() + limit, limit }
+    }
+
+    /// What comes of it in time; otherwise an error that says what did not come.
+    async fn hold<T>(self, what: impl FnOnce() -> String, coming: impl Future<Output = T>) -> Result<T, ConnectError> {
+        let late = |_elapsed| ConnectError::TimedOut { what: what().into(), limit: self.limit };
+        tokio::time::timeout_at(self.at, coming).await.map_err(late)
     }
 }
 
 /// A connection to that host, whose name is looked up anew each time: it may have moved.
-async fn reach(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let found = tokio::net::lookup_host((host, port)).await;
+async fn reach(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, ConnectError> {
+    let looking = tokio::net::lookup_host((host, port));
+    let found = deadline.hold(|| format!("no address for the name {host}"), looking).await?;
     let found = found.map_err(|source| ConnectError::Resolve { host: host.into(), source })?;
     let addresses: Vec<_> = found.collect();
-    let stream = reach_first(addresses.iter().copied()).await;
-    let stream = stream.map_err(|source| ConnectError::Connect { target: target(host, port, &addresses), source })?;
+    let target = || target(host, port, &addresses);
+    let reaching = reach_first(addresses.iter().copied());
+    let stream = deadline.hold(|| format!("no connection to {}", target()), reaching).await?;
+    let stream = stream.map_err(|source| ConnectError::Connect { target: target().into(), source })?;
     // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
     // costs speed alone.
     let _ = stream.set_nodelay(true);
@@ -98,19 +125,22 @@ async fn secure(
     stream: TcpStream,
     (connector, name): &(TlsConnector, ServerName<'static>),
     host: &str,
+    deadline: Deadline,
 ) -> Result<TlsStream<TcpStream>, ConnectError> {
-    connector.connect(name.clone(), stream).await.map_err(|source| match Distrust::read(&source) {
+    let handshake = connector.connect(name.clone(), stream);
+    let ended = deadline.hold(|| format!("no TLS session with {host}"), handshake).await?;
+    ended.map_err(|source| match Distrust::read(&source) {
         Some(fault) => ConnectError::Certificate { host: host.into(), fault },
         None => ConnectError::Tls { host: host.into(), source },
     })
 }
 
 /// `api.example.com:443 (at 192.0.2.1 or 2001:db8::1)`; an address says where it is by itself.
-fn target(host: &str, port: u16, addresses: &[SocketAddr]) -> Box<str> {
+fn target(host: &str, port: u16, addresses: &[SocketAddr]) -> String {
     let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     if host.parse::<IpAddr>().is_ok() {
-        return shown.into();
+        return shown;
     }
     let tried: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    format!("{shown} (at {})", tried.join(" or ")).into()
+    format!("{shown} (at {})", tried.join(" or "))
 }

@@ -66,10 +66,7 @@ impl Pool {
 
     /// Makes a new connection.
     pub async fn connect(&self) -> Result<Connection, ConnectError> {
-        let limit = self.limits.connect_timeout;
-        let stream = tokio::time::timeout(limit, self.route.connect())
-            .await
-            .map_err(|_elapsed| ConnectError::TimedOut { limit })??;
+        let stream = self.route.connect(self.limits.connect_timeout).await?;
         let (stream, read) = Counted::new(stream);
         let (sender, driver) = http1::Builder::new()
             .max_header_size(self.limits.max_head)

@@ -47,6 +47,11 @@ fn a_connection_that_takes_too_long_is_given_up() {
         .start();
     let answer = proxy.get("/v1/models").key(CURRENT).send();
     assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    assert!(
+        answer.text().contains("no TLS session with 127.0.0.1 within 100ms (connect_timeout)"),
+        "{}",
+        answer.text()
+    );
     check_once(proxy, "unreachable");
 }
 
