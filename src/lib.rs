@@ -17,7 +17,7 @@
 //! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::dial`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted | [`proxy::body`], [`openai::error`] | |
-//! | or both connections become a tunnel, for a WebSocket | [`proxy::tunnel`] | |
+//! | or both connections are upgraded, to a WebSocket above all | [`proxy::upgrade`] | |
 //! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
 //!

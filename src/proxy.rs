@@ -24,7 +24,7 @@ pub mod server;
 pub mod stall;
 pub mod stream;
 pub mod tls;
-pub mod tunnel;
+pub mod upgrade;
 pub mod upstream;
 pub mod worker;
 

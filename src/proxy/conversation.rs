@@ -49,7 +49,7 @@ async fn speak(seat: Seat, worker: Arc<Worker>, client: Entered) {
     }
 }
 
-/// HTTP/1.1, and whatever may follow it: another protocol in a tunnel, or HTTP/2, which a client may begin with unasked
+/// HTTP/1.1, and whatever may follow it: another protocol, or HTTP/2, which a client may begin with unasked
 /// (RFC 9113, 3.3).
 async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, stream: ClientStream) {
     let limits = worker.limits();
@@ -73,9 +73,9 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
     // What follows is in a box each: few clients ever need the room.
     match served {
         Ok(()) => {
-            if let Some(tunnel) = session.take_tunnel() {
+            if let Some(upgraded) = session.take_upgraded() {
                 let parts = connection.into_parts();
-                Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
+                Box::pin(upgraded.run(parts.io.into_inner(), parts.read_buf)).await;
             } else if session.has_unread() {
                 let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner()));
                 seat.unless_asked_to_leave(lingering).await;

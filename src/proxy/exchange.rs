@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::body::{AnswerBody, ClientBody, UpstreamBody};
 use super::forward::{ForwardError, forward};
 use super::headers::{self, Marks, RequestEdit};
-use super::tunnel::Tunnel;
+use super::upgrade::Upgraded;
 use super::upstream::Connection;
 use super::worker::Session;
 use super::{diagnosis, refusal};
@@ -212,8 +212,8 @@ fn pass_on(
     answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(session), sighting, error)))
 }
 
-/// Upstream speaks another protocol from here on. If it was asked to, the client is told, and its connection becomes a
-/// tunnel behind that answer; not a byte passes before.
+/// Upstream speaks another protocol from here on. If it was asked to, the client is told, and both connections
+/// become one behind that answer; not a byte passes before.
 async fn switch_protocols(
     answer: Response<Incoming>,
     connection: Connection,
@@ -229,7 +229,7 @@ async fn switch_protocols(
     let mut answer = answer.map(|_empty| AnswerBody::Ours(None));
     headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
     let (upstream, early) = connection.into_stream().await;
-    session.open_tunnel(Tunnel::new(upstream, early, Arc::clone(worker), sighting));
+    session.upgrade_to(Upgraded::new(upstream, early, Arc::clone(worker), sighting));
     answer
 }
 

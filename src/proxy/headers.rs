@@ -85,7 +85,7 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// The protocols that a client wants to switch to (RFC 9110, 7.8), as far as bytes in a tunnel can be them. One that wraps
+/// The protocols that a client wants to switch to (RFC 9110, 7.8), as far as keyward can carry them as bytes. One that wraps
 /// HTTP itself would let a client send requests that nobody judges.
 fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
     if !tokens(headers, header::CONNECTION).any(|name| is_token(name, "upgrade")) {

@@ -18,7 +18,7 @@ use super::entrance::Entrance;
 use super::last_refusal::LastRefusal;
 use super::peers::{Peer, Peers};
 use super::pulse::Pulse;
-use super::tunnel::Tunnel;
+use super::upgrade::Upgraded;
 use super::upstream::Pool;
 use crate::clock::{Clock, Timestamp};
 use crate::head::{Field, Fields};
@@ -266,7 +266,7 @@ pub struct Session {
     pub last_refusal: LastRefusal,
     last_binding: Mutex<Option<Arc<Binding>>>,
     memo: Mutex<Memo>,
-    tunnel: Mutex<Option<Box<Tunnel>>>,
+    upgraded: Mutex<Option<Box<Upgraded>>>,
     sharing: Sharing,
     /// When each stream was handed something that its client has not taken yet.
     waiting: Mutex<Slab<u64>>,
@@ -310,7 +310,7 @@ impl Session {
             last_refusal: LastRefusal::default(),
             last_binding: Mutex::default(),
             memo: Mutex::default(),
-            tunnel: Mutex::default(),
+            upgraded: Mutex::default(),
             has_unread: AtomicBool::default(),
             is_over: AtomicBool::default(),
         }
@@ -364,15 +364,15 @@ impl Session {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the connection become a tunnel as soon as its last answer is out.
-    pub fn open_tunnel(&self, tunnel: Tunnel) {
-        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tunnel));
+    /// Has the connection carry another protocol as soon as its last answer is out.
+    pub fn upgrade_to(&self, upgraded: Upgraded) {
+        *self.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(upgraded));
     }
 
-    /// The tunnel that the connection has become.
+    /// What the connection carries from now on, if it is no HTTP.
     #[must_use]
-    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
-        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn take_upgraded(&self) -> Option<Box<Upgraded>> {
+        self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The binding of `identity`: mostly that of the connection's last request, which is found without a look-up.

@@ -47,7 +47,7 @@ mod timing;
 /// Clients speak TLS: what they are shown, how it changes, and what becomes of those who speak something else.
 mod tls;
 /// WebSockets and other protocols: nothing passes before upstream has agreed, and everything as it is from then on.
-mod tunnels;
+mod upgrades;
 /// What a credential is, and what the log and the answer say of it.
 mod verdicts;
 

@@ -142,7 +142,7 @@ fn either_side_may_close_first_and_still_hear_the_rest() {
 }
 
 #[test]
-fn whoever_breaks_a_tunnel_is_named() {
+fn whoever_breaks_an_upgraded_connection_is_named() {
     let upstream = FakeUpstream::scripted(|visit| {
         visit.send(AGREED);
         if visit.head.line.contains("upstream") {
@@ -164,7 +164,7 @@ fn whoever_breaks_a_tunnel_is_named() {
 }
 
 #[test]
-fn a_tunnel_in_which_nothing_moves_is_closed_and_one_in_which_something_does_is_not() {
+fn an_upgraded_connection_in_which_nothing_moves_is_closed_and_one_in_which_something_does_is_not() {
     let upstream = FakeUpstream::scripted(|visit| {
         visit.send(AGREED);
         for _ in 0..20 {
@@ -198,7 +198,7 @@ fn a_client_that_does_not_read_stops_upstream() {
 }
 
 #[test]
-fn a_tunnel_is_waited_for_when_keyward_drains_and_cut_when_the_time_is_over() {
+fn an_upgraded_connection_is_waited_for_when_keyward_drains_and_cut_when_the_time_is_over() {
     let echo = || {
         FakeUpstream::scripted(|visit: &mut Visit<'_>| {
             visit.send(AGREED);
@@ -243,13 +243,13 @@ fn websocket(key: &str) -> String {
     )
 }
 
-/// The connection, which has to become a tunnel.
+/// The connection, which has to be upgraded.
 #[track_caller]
 fn open(proxy: &TestProxy, request: &str) -> Client {
-    ask(proxy, request).unwrap_or_else(|answer| panic!("no tunnel: {answer:?}"))
+    ask(proxy, request).unwrap_or_else(|answer| panic!("no upgrade: {answer:?}"))
 }
 
-/// The connection, if it became a tunnel, else the answer.
+/// The connection, if it was upgraded, else the answer.
 fn ask(proxy: &TestProxy, request: &str) -> Result<Client, Answer> {
     let mut client = proxy.connect();
     client.send(request);

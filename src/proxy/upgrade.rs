@@ -1,6 +1,6 @@
 //! What follows a switch to another protocol, a WebSocket above all: bytes pass in both directions as they come.
 //!
-//! It is the end of the client's HTTP, so the client's own task carries it, in the client's seat: a tunnel counts among
+//! It is the end of the client's HTTP, so the client's own task carries it, in the client's seat: it counts among
 //! the clients, is waited for when keyward drains, and is cut with the rest.
 
 use std::future::poll_fn;
@@ -19,8 +19,8 @@ use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::outcome::Ending;
 
-/// Upstream's end of a tunnel, until the client's end is there as well.
-pub struct Tunnel {
+/// An exchange that goes on in another protocol: upstream's end of it, until the client's end is there as well.
+pub struct Upgraded {
     upstream: UpstreamStream,
     /// What upstream sent right behind its answer.
     early: Bytes,
@@ -28,9 +28,9 @@ pub struct Tunnel {
     sighting: Sighting,
 }
 
-/// Why a tunnel ended before both sides had closed it.
+/// Why it ended before both sides had closed it.
 #[derive(Debug, thiserror::Error)]
-enum TunnelError {
+enum UpgradeError {
     /// The client's connection broke.
     #[error("the client's connection broke")]
     Client(#[source] io::Error),
@@ -45,7 +45,7 @@ enum TunnelError {
     },
 }
 
-impl Tunnel {
+impl Upgraded {
     /// Of an exchange that upstream has agreed to carry on in another protocol.
     #[must_use]
     pub fn new(upstream: UpstreamStream, early: Bytes, worker: Arc<Worker>, sighting: Sighting) -> Self {
@@ -65,17 +65,17 @@ impl Tunnel {
             let limit = worker.limits().idle_timeout;
             let limit = if is_halved { limit.min(FAREWELL) } else { limit };
             let stood_still = worker.pulse.is_past(sighting.moved_at(), limit);
-            if stood_still { Poll::Ready(Err(TunnelError::StoodStill { limit })) } else { Poll::Pending }
+            if stood_still { Poll::Ready(Err(UpgradeError::StoodStill { limit })) } else { Poll::Pending }
         })
         .await;
-        sighting.end(ended.as_ref().map_or_else(TunnelError::ending, |()| Ending::Completed));
+        sighting.end(ended.as_ref().map_or_else(UpgradeError::ending, |()| Ending::Completed));
         if let Err(error) = &ended {
             sighting.failed_because(error);
         }
     }
 }
 
-impl TunnelError {
+impl UpgradeError {
     fn ending(&self) -> Ending {
         match self {
             Self::Client(_) => Ending::ClientGone,
@@ -94,18 +94,18 @@ struct Passage<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Passage<S> {
-    fn poll(&mut self, exchange: &Exchange, pulse: u64, context: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
+    fn poll(&mut self, exchange: &Exchange, pulse: u64, context: &mut Context<'_>) -> Poll<Result<(), UpgradeError>> {
         let took = |count| exchange.took(count, pulse);
         let up = match self.up.pass(&mut self.client, &mut self.upstream, took, context) {
-            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(TunnelError::Client(error))),
-            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(TunnelError::Upstream(error))),
+            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(UpgradeError::Client(error))),
+            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(UpgradeError::Upstream(error))),
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         };
         let gave = |count| exchange.gave(count, pulse);
         let down = match self.down.pass(&mut self.upstream, &mut self.client, gave, context) {
-            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(TunnelError::Upstream(error))),
-            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(TunnelError::Client(error))),
+            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(UpgradeError::Upstream(error))),
+            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(UpgradeError::Client(error))),
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         };
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Passage<S> {
     }
 }
 
-/// One direction of a tunnel.
+/// One direction.
 struct Half {
     /// What was read and could not be written yet: nothing, as long as the other side takes what comes.
     waiting: Bytes,
@@ -194,7 +194,7 @@ impl Half {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once, and writes what it can of that at once: only a rest is copied. A tunnel that stands still has no buffer.
+    /// Reads once, and writes what it can of that at once: only a rest is copied. A direction that stands still has no buffer.
     fn read(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
