@@ -28,13 +28,14 @@ use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::certificate::ServerCertificate;
-use crate::proxy::dial::Route;
+use crate::proxy::dial::{Hop, Route};
 use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
 use crate::proxy::tls;
 use crate::proxy::upstream::Pool;
+use crate::proxy::via::Via;
 use crate::proxy::worker::{Parts, Shared, Worker};
 use crate::proxy::{Scheme, Settings as ProxySettings};
 use crate::telemetry::Format;
@@ -366,7 +367,19 @@ pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
                 format!("cannot speak TLS to {} (proxy.upstream, proxy.upstream_ca)", proxy.upstream)
             })?),
         };
-    Ok(Route { origin: proxy.upstream.clone(), tls })
+    let via = proxy.via.as_ref().map(hop).transpose()?;
+    Ok(Route { origin: proxy.upstream.clone(), tls, via })
+}
+
+fn hop(via: &Via) -> anyhow::Result<Hop> {
+    let tls = match via.origin.scheme {
+        Scheme::Http => None,
+        Scheme::Https => {
+            let tls = tls::client_of_proxy(&via.origin);
+            Some(tls.with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))?)
+        }
+    };
+    Ok(Hop { proxy: via.clone(), tls })
 }
 
 fn random_number() -> anyhow::Result<u64> {
@@ -402,11 +415,13 @@ fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
 
 /// Says hello in the log; gives the page that says the same.
 fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> String {
+    let via = config.proxy.via.as_ref().map(Via::describe);
     let welcome = Welcome {
         scheme: config.proxy.tls.scheme().name(),
         listen: bound.listen,
         admin: bound.admin_address,
         upstream: &config.proxy.upstream.to_string(),
+        via: via.as_deref(),
         policy: &describe_policies(config),
         sets: &describe_sets(&config.keys, keeper),
         state: &config.state.dir.display().to_string(),
@@ -427,6 +442,7 @@ fn tell_welcome(welcome: &Welcome<'_>) {
         address = %welcome.listen,
         admin = welcome.admin.map(tracing::field::display),
         upstream = welcome.upstream,
+        via = welcome.via,
         policy = welcome.policy,
         keys = welcome.sets.join("; "),
         state = welcome.state,

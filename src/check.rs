@@ -295,17 +295,18 @@ fn examine_way_out(config: &Config, findings: &mut Vec<Finding>) {
     let upstream = &config.proxy.upstream;
     let host = &*upstream.host;
     let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if upstream.scheme == Scheme::Http && !is_here {
+    let via = config.proxy.via.as_ref();
+    if upstream.scheme == Scheme::Http && (!is_here || via.is_some()) {
         let whose = if config.rules.sets.iter().any(|rules| rules.policy == Policy::Inject) {
             "the current keys that keyward puts in"
         } else {
             "the keys of requests"
         };
-        let text = format!("{upstream} is plain HTTP: {whose} can be read on the way. Use https://.");
+        let by = via.map_or_else(String::new, |via| format!(", by the proxy {via} too"));
+        let text = format!("{upstream} is plain HTTP: {whose} can be read on the way{by}. Use https://.");
         findings.push(Finding::warning("proxy.upstream", text));
     }
-    for variable in &config.proxies {
-        let text = format!("{variable} names a proxy, which keyward does not use: it connects to {upstream} directly.");
-        findings.push(Finding::warning("environment", text));
+    if let Some(via) = via {
+        findings.push(Finding::sound("proxy.via", format!("{upstream} is reached {}", via.describe())));
     }
 }

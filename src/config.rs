@@ -11,6 +11,7 @@ mod problem;
 mod raw;
 mod sets;
 mod units;
+mod way_out;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::keys::source::Source;
 use crate::keys::{self, state};
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
+use crate::proxy::via::Choice;
 use crate::{admin, proxy, telemetry};
 
 /// The settings of every concern, all of them valid.
@@ -49,8 +51,8 @@ pub struct Config {
     pub state: state::Settings,
     /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
     pub ignored: Vec<Box<str>>,
-    /// Variables of the environment that name a proxy for programs of this machine.
-    pub proxies: Vec<Box<str>>,
+    /// `proxy.via`, by which `proxy` has a proxy or none.
+    pub via: Choice,
 }
 
 /// What the command line sets.
@@ -99,6 +101,7 @@ impl Config {
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
         (config.keys, config.rules.sets) = sets.into_settings(fallback, config.policy);
         config.ignored = of_environment.ignored;
+        config.proxy.via = way_out::resolve(&config.via, &config.proxy.upstream, environment, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
 
@@ -114,11 +117,7 @@ impl Config {
             policy: Policy::default(),
             state: state::Settings { dir },
             ignored: Vec::new(),
-            proxies: PROXY_VARIABLES
-                .into_iter()
-                .filter(|name| environment.value(name).is_some())
-                .map(Box::from)
-                .collect(),
+            via: Choice::default(),
         }
     }
 
@@ -128,7 +127,8 @@ impl Config {
             Value::Text(setting, text) => {
                 let (Reading::Value(read) | Reading::List(read)) = setting.reading else { return };
                 if let Err(unfit) = read(self, &text) {
-                    problems.push(Problem::misfit(given.place, setting.key, unfit, setting.allowed).quoting(&text));
+                    let problem = Problem::misfit(given.place, setting.key, unfit, setting.allowed);
+                    problems.push(if setting.key == way_out::VIA { problem } else { problem.quoting(&text) });
                 }
             }
         }
@@ -187,8 +187,5 @@ fn read_file(path: &Path, place: Place, problems: &mut Problems) -> Option<Vec<G
 
 /// Where every `OpenAI` client looks for its key; keyward does too, where no key set `default` is declared.
 const OPENAI_VARIABLE: &str = "OPENAI_API_KEY";
-
-/// What curl and its kin heed for an https address.
-const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 const STATE_DIR: &str = "state.dir";

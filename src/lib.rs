@@ -14,7 +14,7 @@
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
-//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::dial`] | |
+//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::dial`], [`proxy::tunnel`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted | [`proxy::body`], [`openai::error`] | |
 //! | or both connections are upgraded, to a WebSocket above all | [`proxy::upgrade`] | |

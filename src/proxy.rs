@@ -24,8 +24,10 @@ pub mod server;
 pub mod stall;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;
 pub mod upgrade;
 pub mod upstream;
+pub mod via;
 pub mod worker;
 
 use std::fmt;
@@ -36,6 +38,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::via::Via;
+
 /// The settings under `[proxy]` and `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -45,6 +49,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// Certificates (PEM) to trust for upstream, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// The proxy through which upstream is reached.
+    pub via: Option<Via>,
     /// What clients are shown, where they speak TLS.
     pub tls: ServerTls,
     /// Peers whose connections begin with the PROXY protocol.
@@ -72,6 +78,7 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             upstream: Upstream::default(),
             upstream_ca: None,
+            via: None,
             tls: ServerTls::default(),
             proxy_protocol_from: Vec::new(),
             workers: Self::workers_of_machine(),
@@ -154,8 +161,17 @@ impl Upstream {
     /// The value of the `Host` header: the port is left out where it is the scheme's own (RFC 9110, 7.2).
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
-        if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
+        if self.port == self.scheme.default_port() { self.host_in_url() } else { self.authority_with_port() }
+    }
+
+    /// Host and port, as a proxy is asked for it.
+    #[must_use]
+    pub fn authority_with_port(&self) -> String {
+        format!("{}:{}", self.host_in_url(), self.port)
+    }
+
+    fn host_in_url(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() }
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Welcome<'a> {
     pub admin: Option<SocketAddr>,
     /// Where requests go.
     pub upstream: &'a str,
+    /// Through which proxy they go there.
+    pub via: Option<&'a str>,
     /// What is done about verdicts.
     pub policy: &'a str,
     /// A line for each set: what it is checked by.
@@ -62,6 +64,9 @@ impl Welcome<'_> {
         let origin = self.origin();
         let mut text = String::new();
         let _ = writeln!(text, "keyward {} listens on {origin} for {}", env!("CARGO_PKG_VERSION"), self.upstream);
+        if let Some(via) = self.via {
+            let _ = writeln!(text, "  upstream  is reached {via}");
+        }
         let _ = writeln!(text, "  policy    {}", self.policy);
         for set in self.sets {
             let _ = writeln!(text, "  keys      {set}");
@@ -119,7 +124,7 @@ mod tests {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
         let admin = Some(SocketAddr::from(([127, 0, 0, 1], 8081)));
         let upstream = "https://api.openai.com";
-        Welcome { scheme: "http", listen, admin, upstream, policy: "observe", sets, state: "/state" }
+        Welcome { scheme: "http", listen, admin, upstream, via: None, policy: "observe", sets, state: "/state" }
     }
 
     #[test]
@@ -138,6 +143,16 @@ mod tests {
           n8n 1.x   Base URL           http://127.0.0.1:8080/n8n/{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}/{{ $execution.id }}/{{ $nodeId || 'none' }}/v1
                     Organization ID    n8n-{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}-{{ $execution.id }}
         ");
+    }
+
+    #[test]
+    fn the_proxy_of_the_machine_is_named() {
+        let via = Some("through the proxy http://proxy:3128 (HTTPS_PROXY)");
+        let text = Welcome { via, ..welcome(&[]) }.text();
+        assert!(
+            text.contains("\n  upstream  is reached through the proxy http://proxy:3128 (HTTPS_PROXY)\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Pure. The one table of all settings: reading, environment names and `config/reference.toml` are held to it.
 
-use super::Config;
 use super::parse::{self, Unfit};
+use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 35] = [
+pub static SETTINGS: [Setting; 36] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -25,6 +25,13 @@ pub static SETTINGS: [Setting; 35] = [
         sentence: "A PEM file with the only certificates that may vouch for upstream.",
         allowed: PATH_OF_FILE,
         reading: Reading::Value(|config, text| put(&mut config.proxy.upstream_ca, parse::path(text).map(Some))),
+    },
+    Setting {
+        key: "proxy.via",
+        default: Some("\"environment\""),
+        sentence: "The proxy through which upstream is reached: what the environment names, none, or this one.",
+        allowed: way_out::ALLOWED,
+        reading: Reading::Value(|config, text| put(&mut config.via, parse::choice_of_proxy(text))),
     },
     Setting {
         key: "proxy.policy",

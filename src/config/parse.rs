@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use http::HeaderValue;
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 
 use super::units;
 use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::policy::rules::AllowedHost;
+use crate::proxy::via::{Choice, Via};
 use crate::proxy::{self, Scheme, Upstream};
 use crate::telemetry::masked::mask_keys;
 
@@ -53,6 +57,48 @@ pub(super) fn upstream(text: &str) -> Result<Upstream, Unfit> {
     refuse_tail(tail)?;
     let (host, port) = split_port(authority)?;
     Ok(Upstream { scheme, host: self::host(host)?, port: port.unwrap_or(scheme.default_port()) })
+}
+
+/// The proxy on the way to upstream: the environment's, none, or this one.
+pub(super) fn choice_of_proxy(text: &str) -> Result<Choice, Unfit> {
+    match text {
+        "environment" => Ok(Choice::Environment),
+        "none" => Ok(Choice::None),
+        url => outgoing_proxy(url, "proxy.via").map(Choice::Named),
+    }
+}
+
+/// A proxy's URL, perhaps with user and password. Without a scheme it is spoken to in plain, as curl has it.
+pub(super) fn outgoing_proxy(text: &str, named_by: &str) -> Result<Via, Unfit> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        socks if socks.starts_with("socks") => return Err(Unfit::Because(NO_SOCKS)),
+        _ => return Err(Unfit::Because("A proxy is spoken to by http or https.")),
+    };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    if !matches!(tail, "" | "/") {
+        return Err(Unfit::Because("A proxy has no path; in its user and password, / ? # are written %2F %3F %23."));
+    }
+    let (user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (host, port) = split_port(authority)?;
+    let origin = Upstream { scheme, host: self::host(host)?, port: port.unwrap_or(scheme.default_port()) };
+    Ok(Via { origin, authorization: authorization(user)?, named_by: named_by.into() })
+}
+
+/// User and password as a proxy wants them (RFC 7617).
+fn authorization(user_information: &str) -> Result<Option<HeaderValue>, Unfit> {
+    if user_information.is_empty() {
+        return Ok(None);
+    }
+    let (user, password) = user_information.split_once(':').unwrap_or((user_information, ""));
+    let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();
+    let pair = [decoded(user), b":".to_vec(), decoded(password)].concat();
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(pair)))
+        .map_err(|_| Unfit::Because("Its user or password cannot be sent."))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// How many workers: 0 asks for one per core.
@@ -225,6 +271,8 @@ fn host(text: &str) -> Result<Box<str>, Unfit> {
     if good { Ok(text.to_ascii_lowercase().into()) } else { Err(BAD) }
 }
 
+const NO_SOCKS: &str = "keyward asks its proxy for a tunnel in HTTP (CONNECT) and speaks no SOCKS.";
+
 /// Ten years: so far away that no sum with a moment overflows.
 const LONGEST_SPAN: Duration = Duration::from_hours(3650 * 24);
 
@@ -279,6 +327,43 @@ mod tests {
             " https://api.openai.com",
         ] {
             check(refused, None);
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_url_perhaps_with_user_and_password() {
+        #[track_caller]
+        fn check(text: &str, shown: &str, credentials: Option<&str>) {
+            let via = outgoing_proxy(text, "HTTPS_PROXY").expect(text);
+            assert_eq!(via.to_string(), shown, "{text}");
+            let expected = credentials.map(|pair| format!("Basic {}", BASE64_STANDARD.encode(pair)));
+            let sent = via.authorization.as_ref().map(|value| value.to_str().expect("plain text"));
+            assert_eq!(sent, expected.as_deref(), "{text}");
+            assert!(!format!("{via:?}").contains("Basic"), "{via:?}");
+        }
+        check("http://proxy:3128", "http://proxy:3128", None);
+        check("proxy.example:3128", "http://proxy.example:3128", None);
+        check("HTTPS://Proxy/", "https://proxy", None);
+        check("http://[fd00::7]:3128", "http://[fd00::7]:3128", None);
+        check("http://user:canary@proxy:3128", "http://proxy:3128", Some("user:canary"));
+        check("http://us%40er:c%3Ana%2Fry@proxy:3128", "http://proxy:3128", Some("us@er:c:na/ry"));
+        check("http://user:can@ry@proxy:3128", "http://proxy:3128", Some("user:can@ry"));
+        check("http://user@proxy", "http://proxy", Some("user:"));
+        check("http://@proxy", "http://proxy", None);
+        for refused in [
+            "",
+            "http://",
+            "http://:3128",
+            "http://proxy:0",
+            "http://proxy:3128/path",
+            "http://user:can/ary@proxy",
+            "http://user:can#ary@proxy",
+            "socks5://proxy:1080",
+            "socks5h://proxy:1080",
+            "ftp://proxy",
+            "http://pro xy",
+        ] {
+            assert!(outgoing_proxy(refused, "proxy.via").is_err(), "{refused}");
         }
     }
 
@@ -340,7 +425,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "(https?://)?\\PC{0,20}") {
-            let _ = (upstream(&text), address(&text), is_set_name(&text), env_source(&text), file_source(&text));
+            let _ = (upstream(&text), choice_of_proxy(&text), address(&text), is_set_name(&text), env_source(&text), file_source(&text));
         }
     }
 }

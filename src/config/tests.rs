@@ -440,7 +440,7 @@ listen = "sk-canary"
           There is no such setting: did you mean `log.level`?
 
       keyward.toml:7: proxy.colour
-          There is no such setting; known here: listen, upstream, upstream_ca, policy, allow_host, allow_origin, proxy_protocol_from, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, client_stall_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections, max_connections_per_peer.
+          There is no such setting; known here: listen, upstream, upstream_ca, via, policy, allow_host, allow_origin, proxy_protocol_from, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, client_stall_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections, max_connections_per_peer.
 
       keyward.toml:9: admin.listen
           Allowed: an IP address and a port, such as 127.0.0.1:8081, or off.

@@ -1,4 +1,5 @@
-//! The way to upstream: its name looked up, one of its addresses reached, and TLS spoken to it.
+//! The way to upstream: its name looked up and one of its addresses reached, or a proxy's, which leads there; and TLS spoken
+//! to it.
 
 use std::future::Future;
 use std::io;
@@ -6,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -15,12 +17,25 @@ use super::Upstream;
 use super::distrust::Distrust;
 use super::reach::reach_first;
 use super::stream::Stream;
+use super::tunnel::{self, TunnelError};
+use super::via::Via;
 
 /// How to reach upstream: the same for all workers.
 #[derive(Clone)]
 pub struct Route {
     /// Where it is.
     pub origin: Upstream,
+    /// How to speak TLS to it, and the name that its certificate must carry.
+    pub tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The proxy that leads there.
+    pub via: Option<Hop>,
+}
+
+/// How to reach the proxy that leads to upstream.
+#[derive(Clone)]
+pub struct Hop {
+    /// Where it is, and what it is told of us.
+    pub proxy: Via,
     /// How to speak TLS to it, and the name that its certificate must carry.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -68,21 +83,64 @@ pub enum ConnectError {
         /// How long all of it may take.
         limit: Duration,
     },
+    /// The proxy on the way is not reached itself.
+    #[error("the proxy {proxy} is not reached")]
+    Proxy {
+        /// The proxy, without user and password.
+        proxy: Box<str>,
+        /// Why not.
+        source: Box<Self>,
+    },
+    /// The proxy on the way opens no tunnel.
+    #[error("the proxy {proxy} opens no tunnel to {target}")]
+    Tunnel {
+        /// The proxy, without user and password.
+        proxy: Box<str>,
+        /// Upstream's host and port.
+        target: Box<str>,
+        /// Why not.
+        source: TunnelError,
+    },
     /// hyper refused the connection.
     #[error("the connection broke at once")]
     Handshake(#[source] hyper::Error),
 }
 
 /// What upstream is spoken to over.
-pub type UpstreamStream = Stream<TlsStream<TcpStream>>;
+pub type UpstreamStream = Stream<TlsStream<Wire>, Wire>;
+
+/// A TCP connection to upstream, or a tunnel to it, perhaps within TLS to the proxy.
+type Wire = Stream<TlsStream<TcpStream>>;
 
 impl Route {
     /// A connection to upstream, over TLS if it speaks that. All of it has to be done within the limit.
     pub async fn connect(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
         let deadline = Deadline::after(limit);
-        let tcp = reach(&self.origin.host, self.origin.port, deadline).await?;
+        let wire = match &self.via {
+            Some(hop) => hop.lead_to(&self.origin, deadline).await?,
+            None => Stream::Plain(reach(&self.origin, deadline).await?),
+        };
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(wire)) };
+        Ok(Stream::Tls(Box::new(secure(wire, tls, &self.origin.host, deadline).await?)))
+    }
+}
+
+impl Hop {
+    /// A tunnel to upstream, whose name the proxy looks up.
+    async fn lead_to(&self, upstream: &Upstream, deadline: Deadline) -> Result<Wire, ConnectError> {
+        let proxy = || self.proxy.to_string().into();
+        let unreached = |source| ConnectError::Proxy { proxy: proxy(), source: Box::new(source) };
+        let wire = self.reach(deadline).await.map_err(unreached)?;
+        let opening = tunnel::open(wire, upstream, self.proxy.authorization.as_ref());
+        let opened = deadline.hold(|| format!("no answer from the proxy {}", self.proxy), opening).await?;
+        let target = || upstream.authority_with_port().into();
+        opened.map_err(|source| ConnectError::Tunnel { proxy: proxy(), target: target(), source })
+    }
+
+    async fn reach(&self, deadline: Deadline) -> Result<Wire, ConnectError> {
+        let tcp = reach(&self.proxy.origin, deadline).await?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
-        Ok(Stream::Tls(Box::new(secure(tcp, tls, &self.origin.host, deadline).await?)))
+        Ok(Stream::Tls(Box::new(secure(tcp, tls, &self.proxy.origin.host, deadline).await?)))
     }
 }
 
@@ -106,12 +164,13 @@ impl Deadline {
 }
 
 /// A connection to that host, whose name is looked up anew each time: it may have moved.
-async fn reach(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, ConnectError> {
-    let looking = tokio::net::lookup_host((host, port));
+async fn reach(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, ConnectError> {
+    let host = &*origin.host;
+    let looking = tokio::net::lookup_host((host, origin.port));
     let found = deadline.hold(|| format!("no address for the name {host}"), looking).await?;
     let found = found.map_err(|source| ConnectError::Resolve { host: host.into(), source })?;
     let addresses: Vec<_> = found.collect();
-    let target = || target(host, port, &addresses);
+    let target = || target(origin, &addresses);
     let reaching = reach_first(addresses.iter().copied());
     let stream = deadline.hold(|| format!("no connection to {}", target()), reaching).await?;
     let stream = stream.map_err(|source| ConnectError::Connect { target: target().into(), source })?;
@@ -121,12 +180,12 @@ async fn reach(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, C
     Ok(stream)
 }
 
-async fn secure(
-    stream: TcpStream,
+async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     (connector, name): &(TlsConnector, ServerName<'static>),
     host: &str,
     deadline: Deadline,
-) -> Result<TlsStream<TcpStream>, ConnectError> {
+) -> Result<TlsStream<S>, ConnectError> {
     let handshake = connector.connect(name.clone(), stream);
     let ended = deadline.hold(|| format!("no TLS session with {host}"), handshake).await?;
     ended.map_err(|source| match Distrust::read(&source) {
@@ -136,9 +195,9 @@ async fn secure(
 }
 
 /// `api.example.com:443 (at 192.0.2.1 or 2001:db8::1)`; an address says where it is by itself.
-fn target(host: &str, port: u16, addresses: &[SocketAddr]) -> String {
-    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    if host.parse::<IpAddr>().is_ok() {
+fn target(origin: &Upstream, addresses: &[SocketAddr]) -> String {
+    let shown = origin.authority_with_port();
+    if origin.host.parse::<IpAddr>().is_ok() {
         return shown;
     }
     let tried: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();

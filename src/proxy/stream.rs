@@ -1,4 +1,4 @@
-//! A TCP stream, with or without TLS around it: what both sides of keyward are spoken to over.
+//! A stream, with or without TLS around it: what both sides of keyward are spoken to over.
 
 use std::io;
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::tls;
 
-/// Plain or TLS, by the stream of that side: a server's or a client's.
-pub enum Stream<T> {
+/// Plain or TLS, by the stream of that side: a server's or a client's. Below it is TCP, or what a proxy leads through.
+pub enum Stream<T, P = TcpStream> {
     /// Plain.
-    Plain(TcpStream),
+    Plain(P),
     /// TLS, boxed since it is forty times as large.
     Tls(Box<T>),
 }
@@ -39,7 +39,7 @@ impl Stream<TlsStream<TcpStream>> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
+impl<T: AsyncRead + Unpin, P: AsyncRead + Unpin> AsyncRead for Stream<T, P> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -48,7 +48,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
+impl<T: AsyncWrite + Unpin, P: AsyncWrite + Unpin> AsyncWrite for Stream<T, P> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),

@@ -28,6 +28,15 @@ pub fn client(upstream: &Upstream, ca: Option<&Path>) -> Result<(TlsConnector, S
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
+/// The same for a proxy on the way to upstream, which is asked for a tunnel in HTTP/1.1 and vouched for by the system's
+/// certificates.
+pub fn client_of_proxy(proxy: &Upstream) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+    let (connector, name) = client(proxy, None)?;
+    let mut config = ClientConfig::clone(connector.config());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
 fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.into(), source };
     let mut roots = RootCertStore::empty();

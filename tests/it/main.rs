@@ -75,7 +75,7 @@ mod tidy;
 /// New keys are taken without a restart, and no request fails meanwhile.
 mod reload;
 
-/// The way to upstream: which failures of it are told apart, and how.
+/// The way to upstream: by the machine's proxy where there is one, and which failures of it are told apart.
 mod way_out;
 
 /// The commands beside `serve`, and that a running keyward heeds them at once.

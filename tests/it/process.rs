@@ -1,6 +1,7 @@
 //! The real binary as a process of its own: started in a home made for it, heard on all its outputs, ended by its id.
 
 pub(crate) mod client;
+pub(crate) mod tunnels;
 pub(crate) mod upstream;
 
 use std::fs::{self, File};

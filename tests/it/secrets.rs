@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::process::client::{Answer, Client, get, request};
+use crate::process::tunnels::{Manner, TunnelProxy};
 use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, Launch, files_below};
 
@@ -28,6 +29,9 @@ const ACCESS: &str =
     "eyJIeCZ80X5UwhQM1XhGkK7GWXiBzKjPr.eyJl4SqY17nTpD88AM4FvuPB5cukr87Xp.KUMiK3ZlP1F4wdEkSOM9Z3VgC87QfR";
 
 const CANARIES: [&str; 10] = [CURRENT, NEXT, PREVIOUS, OTHER_SET, LEARNED, UNKNOWN, SESSION, EPHEMERAL, TOKEN, ACCESS];
+
+/// A proxy's, in no form that is known: whatever keeps it out, it is not that it looks like a key.
+const PASSWORD: &str = "h7RkV2mQx9TbLc4WfYd8NsJg3ZpAe6Hu";
 
 /// What only sounds like a key: the part that all keys of a kind begin with, which hints show.
 const KINDS: [&str; 3] = ["sk-svcacct-", "sk-admin-", "sk-proj-"];
@@ -115,6 +119,30 @@ fn keys_stay_out_when_upstream_speaks_another_protocol() {
 }
 
 #[test]
+fn the_password_of_a_proxy_stays_out_whether_it_is_taken_or_not() {
+    let upstream = Upstream::start();
+    let refused = Manner::Says(format!("HTTP/1.1 407 {PASSWORD}\r\nX-Echo: {PASSWORD}\r\n\r\n{PASSWORD}").into());
+    for (manner, status) in [(Manner::Opens(upstream.address()), 200), (refused, 502), (Manner::Silent, 502)] {
+        let proxy = TunnelProxy::start(manner);
+        let limit = format!("[proxy]\nconnect_timeout = \"1s\"\n{SETS}");
+        let (home, keyward) = start_with(&limit, |launch| {
+            launch.upstream(&upstream).env("http_proxy", &proxy.url(&format!("a:{PASSWORD}@")))
+        });
+        let answer = with(&keyward, "Authorization", &format!("Bearer {CURRENT}"));
+        assert_eq!(answer.status, status);
+        assert_clean("the answer", &[answer.head.as_bytes(), &answer.body].concat());
+        let basic = BASE64_STANDARD.encode(format!("a:{PASSWORD}"));
+        assert!(proxy.asked()[0].contains(&basic), "it was sent where it belongs");
+        check_all(&home, keyward);
+        let url = proxy.url(&format!("a:{PASSWORD}@"));
+        let check = home.keyward(&["check", "--online"]).env("HTTPS_PROXY", &url).key(CURRENT);
+        let check = check.env("KEYWARD_PROXY_CONNECT_TIMEOUT", "1s").run();
+        assert!(check.stdout.contains("proxy.via: https://api.openai.com is reached through"), "{}", check.stdout);
+        assert_clean_end("the check", &check);
+    }
+}
+
+#[test]
 fn keys_in_a_wrong_configuration_stay_out_of_its_problems() {
     for line in [
         format!("[keys.default]\ncurrent = \"{CURRENT}\""),
@@ -130,6 +158,10 @@ fn keys_in_a_wrong_configuration_stay_out_of_its_problems() {
         format!("[proxy]\nlisten = \"{CURRENT}\""),
         format!("[proxy]\nupstream = \"https://user:{UNKNOWN}@host\""),
         format!("[proxy]\nupstream = \"https://host/?key={SESSION}\""),
+        format!("[proxy]\nvia = \"http://user:{PASSWORD}\""),
+        format!("[proxy]\nvia = \"http://a:{PASSWORD}/@proxy\""),
+        format!("[proxy]\nvia = \"socks5://a:{PASSWORD}@proxy\""),
+        format!("[proxy]\nvia = \"{PASSWORD} \""),
         format!("[proxy]\nworkers = \"{ACCESS}\""),
         format!("[log]\nlevel = \"{SESSION}\""),
         format!("[log]\nformat = \"{EPHEMERAL}\n"),
@@ -155,6 +187,9 @@ fn keys_in_the_environment_stay_out_of_problems() {
         ("KEYWARD_KEYS_DEFAULT_GRACE", CURRENT),
         ("KEYWARD_KEYS_DEFAULT", CURRENT),
         ("KEYWARD_CONFIG", CURRENT),
+        ("KEYWARD_PROXY_VIA", &format!("user:{PASSWORD}")),
+        ("HTTPS_PROXY", &format!("http://user:{PASSWORD}")),
+        ("ALL_PROXY", &format!("socks5://a:{PASSWORD}@proxy")),
     ] {
         let finished = Home::new().serve().env(name, value).run();
         assert_eq!(finished.code(), Some(1), "{name}");
@@ -519,10 +554,11 @@ fn find(bytes: &[u8]) -> Option<String> {
 /// Every piece of every canary, as it is and as Basic credentials carry it.
 fn pieces() -> HashSet<Vec<u8>> {
     let encoded = |canary: &str| ["", ":", "a:"].map(|user| BASE64_STANDARD.encode(format!("{user}{canary}")));
-    let encoded: Vec<_> = CANARIES.iter().flat_map(|canary| encoded(canary)).collect();
+    let canaries = || CANARIES.iter().chain([&PASSWORD]);
+    let encoded: Vec<_> = canaries().flat_map(|canary| encoded(canary)).collect();
     // What encodes the part that all keys of a kind share tells of none of them.
     let encoded = encoded.iter().flat_map(|text| windows(&text[16..]));
-    let plain = CANARIES.iter().flat_map(|canary| windows(bare(canary)));
+    let plain = canaries().flat_map(|canary| windows(bare(canary)));
     plain.chain(encoded).map(|piece| piece.as_bytes().to_vec()).collect()
 }
 

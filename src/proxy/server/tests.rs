@@ -100,7 +100,7 @@ fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
     let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: closed.port() };
     let pulse = Pulse::new();
     Parts {
-        pool: Pool::new(Route { origin, tls: None }, Limits::default(), pulse.clone()),
+        pool: Pool::new(Route { origin, tls: None, via: None }, Limits::default(), pulse.clone()),
         counters: Arc::new(Shard::new(1)),
         pulse,
         witness: Arc::new(Unlucky),

@@ -17,6 +17,7 @@ use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
+use keyward::proxy::via::Choice;
 use keyward::proxy::{self, Limits, ServerTls, Upstream};
 use keyward::telemetry::{self, Format};
 use serde_json::Value;
@@ -336,7 +337,7 @@ impl Builder {
             policy: Policy::Observe,
             state: self.state_settings(),
             ignored: Vec::new(),
-            proxies: Vec::new(),
+            via: Choice::default(),
         }
     }
 

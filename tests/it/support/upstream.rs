@@ -77,6 +77,11 @@ impl FakeUpstream {
         Upstream { scheme: self.scheme, host: "127.0.0.1".into(), port: self.address.port() }
     }
 
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What `Host` must say.
     pub fn authority(&self) -> String {
         self.address.to_string()
