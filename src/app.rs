@@ -1,5 +1,6 @@
 //! Puts the concerns together, starts them, and ends them in order.
 
+mod systemd;
 mod upkeep;
 
 use std::io;
@@ -15,6 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use self::systemd::Sockets;
 use self::upkeep::Upkeep;
 use crate::admin::Admin;
 use crate::admin::exposition::{Exposition, Sources};
@@ -60,11 +62,13 @@ pub struct Server {
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
 /// the keys and the certificate again.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
+    let sockets = Sockets::take()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the first line is said: whoever reads it may send a signal at once, and must not kill by it.
     let signals = runtime.block_on(async { Signals::catch() })?;
-    let server = Server::start(config, Clock::System)?;
+    let server = Server::start_on(sockets, config, Clock::System)?;
     telemetry::report_panics();
+    systemd::say_ready();
     runtime.block_on(server.heed(signals));
     server.join();
     Ok(())
@@ -90,10 +94,15 @@ impl Signals {
 impl Server {
     /// Opens everything first, so that whatever is wrong is said before anything runs.
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        Self::start_on(Sockets::default(), config, clock)
+    }
+
+    fn start_on(sockets: Sockets, config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        let config = &sockets.settle(config)?;
         let log = open_log(config)?;
         telemetry::install(&config.log, log.lane(config.proxy.workers));
         let entrance = entrance(&config.proxy)?;
-        let bound = Bound::bind(config)?;
+        let bound = Bound::bind(config, sockets)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, check::fault_of_key, clock.clone())?;
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
@@ -204,6 +213,7 @@ impl Server {
     fn stop(&self) {
         if *self.stage.borrow() == Stage::Running {
             tracing::info!(event = "draining", "no new clients; a second signal ends at once");
+            systemd::say_stopping();
             self.drain();
         } else {
             tracing::warn!(event = "ending", "a second signal: what is open is cut");
@@ -219,16 +229,20 @@ struct Bound {
     listen: SocketAddr,
     admin: Option<std::net::TcpListener>,
     admin_address: Option<SocketAddr>,
+    /// Which of them were not opened here.
+    handed_over: Option<&'static str>,
 }
 
 impl Bound {
-    fn bind(config: &Config) -> anyhow::Result<Self> {
+    fn bind(config: &Config, mut sockets: Sockets) -> anyhow::Result<Self> {
         let route = route(&config.proxy)?;
-        let listener = bind(config.proxy.listen, "proxy.listen")?;
-        let admin = config.admin.listen.map(|address| bind(address, "admin.listen")).transpose()?;
+        let handed_over = sockets.describe();
+        let listener = sockets.clients(|| bind(config.proxy.listen, "proxy.listen"))?;
+        let open_admin = || config.admin.listen.map(|address| bind(address, "admin.listen")).transpose();
+        let admin = sockets.admin(open_admin)?;
         let listen = listener.local_addr()?;
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-        Ok(Self { route, listener, listen, admin, admin_address })
+        Ok(Self { route, listener, listen, admin, admin_address, handed_over })
     }
 }
 
@@ -420,6 +434,7 @@ fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> St
         scheme: config.proxy.tls.scheme().name(),
         listen: bound.listen,
         admin: bound.admin_address,
+        sockets: bound.handed_over,
         upstream: &config.proxy.upstream.to_string(),
         via: via.as_deref(),
         policy: &describe_policies(config),
@@ -443,6 +458,7 @@ fn tell_welcome(welcome: &Welcome<'_>) {
         admin = welcome.admin.map(tracing::field::display),
         upstream = welcome.upstream,
         via = welcome.via,
+        sockets = welcome.sockets,
         policy = welcome.policy,
         keys = welcome.sets.join("; "),
         state = welcome.state,

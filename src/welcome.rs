@@ -39,6 +39,8 @@ pub struct Welcome<'a> {
     pub listen: SocketAddr,
     /// Where the admin listener is.
     pub admin: Option<SocketAddr>,
+    /// Which listeners were not opened by keyward itself.
+    pub sockets: Option<&'a str>,
     /// Where requests go.
     pub upstream: &'a str,
     /// Through which proxy they go there.
@@ -73,6 +75,9 @@ impl Welcome<'_> {
         }
         if let Some(admin) = self.admin {
             let _ = writeln!(text, "  admin     http://{admin}/metrics, /healthz, /readyz");
+        }
+        if let Some(sockets) = self.sockets {
+            let _ = writeln!(text, "  sockets   {sockets}");
         }
         let _ = writeln!(text, "  state     {}", self.state);
         let _ = writeln!(text, "\nIn n8n's OpenAI credential (switch fields with {{{{ }}}} to Expression):");
@@ -123,8 +128,17 @@ mod tests {
     fn welcome(sets: &[String]) -> Welcome<'_> {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
         let admin = Some(SocketAddr::from(([127, 0, 0, 1], 8081)));
-        let upstream = "https://api.openai.com";
-        Welcome { scheme: "http", listen, admin, upstream, via: None, policy: "observe", sets, state: "/state" }
+        Welcome {
+            scheme: "http",
+            listen,
+            admin,
+            sockets: None,
+            upstream: "https://api.openai.com",
+            via: None,
+            policy: "observe",
+            sets,
+            state: "/state",
+        }
     }
 
     #[test]

@@ -60,6 +60,9 @@ mod serve;
 /// Signals: how keyward stops, and how it changes log files.
 mod signals;
 
+/// A service manager hands sockets over and is told how keyward is: another process takes over, and nobody is turned away.
+mod activation;
+
 /// The log as it is written: fields, formats, levels, hostile callers, full disks and pipes that nobody reads.
 mod log_output;
 

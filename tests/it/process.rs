@@ -6,7 +6,8 @@ pub(crate) mod upstream;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -84,6 +85,11 @@ impl Home {
         self.launch(shell).args(&["serve", "--listen", "127.0.0.1:0"])
     }
 
+    /// `keyward serve` with that many sockets: see [`Launch::sockets`].
+    pub(crate) fn serve_on_sockets(&self, count: usize) -> Launch {
+        self.serve_after(&format!("export LISTEN_PID=$$ LISTEN_FDS={count}; exec 3<&0 4<&1 </dev/null"))
+    }
+
     fn launch(&self, mut command: Command) -> Launch {
         command.env_clear().env("HOME", self.0.path()).env("KEYWARD_ADMIN_LISTEN", "127.0.0.1:0");
         command.current_dir(self.0.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -134,6 +140,15 @@ impl Launch {
         self
     }
 
+    /// With that listener as its socket 3 and perhaps another one as socket 4, as a service manager hands them over; the
+    /// names are what it calls them. Its log goes to a file then.
+    pub(crate) fn sockets(mut self, names: &str, first: &TcpListener, second: Option<&TcpListener>) -> Self {
+        let copy = |listener: &TcpListener| OwnedFd::from(listener.try_clone().unwrap());
+        self.command.stdin(copy(first));
+        second.map(|second| self.command.stdout(copy(second)));
+        self.env("LISTEN_FDNAMES", names).log_file("log")
+    }
+
     /// With that on its standard input.
     pub(crate) fn input(mut self, text: &str) -> Self {
         self.command.stdin(Stdio::piped());
@@ -174,9 +189,10 @@ impl Launch {
         if let Some(input) = &self.input {
             child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         }
-        let stdout = match self.terminal.take() {
-            Some(terminal) => Heard::listen(terminal),
-            None => Heard::listen(child.stdout.take().unwrap()),
+        let stdout = match (self.terminal.take(), child.stdout.take()) {
+            (Some(terminal), _) => Heard::listen(terminal),
+            (None, Some(pipe)) => Heard::listen(pipe),
+            (None, None) => Heard::listen(io::empty()),
         };
         let stderr = Heard::listen(child.stderr.take().unwrap());
 
