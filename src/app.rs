@@ -273,7 +273,7 @@ impl Team {
                 shutting_down: Arc::clone(&shutting_down),
             };
             let pulse = Pulse::new();
-            let pool = Pool::new(route.clone(), config.proxy.limits, pulse.clone());
+            let pool = Pool::new(route.clone(), config.proxy.upstream_sharing(), config.proxy.limits, pulse.clone());
             let parts = Parts {
                 pool,
                 counters,
@@ -389,7 +389,7 @@ fn hop(via: &Via) -> anyhow::Result<Hop> {
     let tls = match via.origin.scheme {
         Scheme::Http => None,
         Scheme::Https => {
-            let tls = tls::client_of_proxy(&via.origin);
+            let tls = tls::client(&via.origin, None);
             Some(tls.with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))?)
         }
     };

@@ -38,6 +38,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::stream::Sharing;
+
 use self::via::Via;
 
 /// The settings under `[proxy]` and `[tls]`.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where requests go.
     pub upstream: Upstream,
+    /// Whether upstream is spoken to in HTTP/2, if it takes that.
+    pub upstream_http2: bool,
     /// Certificates (PEM) to trust for upstream, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
     /// The proxy through which upstream is reached.
@@ -62,6 +66,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How requests share a connection to upstream, if it agrees.
+    #[must_use]
+    pub fn upstream_sharing(&self) -> Sharing {
+        if self.upstream_http2 { Sharing::InStreams } else { Sharing::InTurns }
+    }
+
     /// The most workers that may be asked for.
     pub const MAX_WORKERS: usize = 256;
 
@@ -77,6 +87,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             upstream: Upstream::default(),
+            upstream_http2: false,
             upstream_ca: None,
             via: None,
             tls: ServerTls::default(),

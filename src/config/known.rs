@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 36] = [
+pub static SETTINGS: [Setting; 37] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -18,6 +18,13 @@ pub static SETTINGS: [Setting; 36] = [
         sentence: "Where requests go: scheme, host and perhaps a port, without the /v1.",
         allowed: "an origin, such as https://api.openai.com or http://127.0.0.1:9000",
         reading: Reading::Value(|config, text| put(&mut config.proxy.upstream, parse::upstream(text))),
+    },
+    Setting {
+        key: "proxy.upstream_http2",
+        default: Some("false"),
+        sentence: "Whether upstream is spoken to in HTTP/2, if it takes that.",
+        allowed: "true or false",
+        reading: Reading::Value(|config, text| put(&mut config.proxy.upstream_http2, parse::fit(text))),
     },
     Setting {
         key: "proxy.upstream_ca",

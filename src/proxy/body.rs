@@ -1,9 +1,10 @@
 //! The two bodies of an exchange, streamed and counted as they pass, never collected and never changed.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,11 +22,44 @@ use crate::outcome::Ending;
 
 /// The request's body on its way upstream.
 pub struct ClientBody {
-    incoming: Incoming,
+    source: Source,
     exchange: Arc<Exchange>,
     session: Arc<Session>,
     hold: Option<Hold>,
+    kept: Option<Arc<Mutex<Kept>>>,
     is_read: bool,
+}
+
+enum Source {
+    /// As it comes from the client.
+    Client(Incoming),
+    /// As it came before.
+    Again(VecDeque<Bytes>),
+}
+
+/// A short body that may have to be sent again, as far as it went by.
+#[derive(Default)]
+struct Kept {
+    pieces: VecDeque<Bytes>,
+    size: usize,
+    is_whole: bool,
+}
+
+/// What is kept of a body, in case that it has to be sent again.
+pub struct Keepsake {
+    kept: Arc<Mutex<Kept>>,
+    exchange: Arc<Exchange>,
+    session: Arc<Session>,
+}
+
+impl Keepsake {
+    /// The body once more, if all of it was kept.
+    #[must_use]
+    pub fn into_body(self) -> Option<ClientBody> {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_all = kept.is_whole && kept.size <= MOST_KEPT;
+        is_all.then(|| ClientBody::of(Source::Again(kept.pieces), self.exchange, self.session))
+    }
 }
 
 /// A body that is not asked for before upstream wants it (RFC 9110, 10.1.1): its client waits to be told, and hyper tells
@@ -39,7 +73,33 @@ impl ClientBody {
     /// Counts for that exchange.
     #[must_use]
     pub fn new(incoming: Incoming, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
-        Self { incoming, exchange, session, hold: None, is_read: false }
+        Self::of(Source::Client(incoming), exchange, session)
+    }
+
+    fn of(source: Source, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
+        Self { source, exchange, session, hold: None, kept: None, is_read: false }
+    }
+
+    /// Keeps what goes by, as long as it is short.
+    #[must_use]
+    pub fn keep(&mut self) -> Keepsake {
+        let kept = Arc::new(Mutex::new(Kept { is_whole: self.is_end_stream(), ..Kept::default() }));
+        self.kept = Some(Arc::clone(&kept));
+        Keepsake { kept, exchange: Arc::clone(&self.exchange), session: Arc::clone(&self.session) }
+    }
+
+    fn keep_piece(&self, piece: Option<&Bytes>) {
+        let Some(kept) = &self.kept else { return };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(piece) = piece {
+            kept.size += piece.len();
+            if kept.size <= MOST_KEPT {
+                kept.pieces.push_back(piece.clone());
+            } else {
+                kept.pieces.clear();
+            }
+        }
+        kept.is_whole = self.is_end_stream();
     }
 
     /// Holds the body back until what this gives is true, but not for long: upstream may know nothing of it.
@@ -81,7 +141,11 @@ impl Body for ClientBody {
         if this.hold.is_some() {
             ready!(this.poll_hold(cx));
         }
-        let frame = Pin::new(&mut this.incoming).poll_frame(cx);
+        let incoming = match &mut this.source {
+            Source::Client(incoming) => incoming,
+            Source::Again(pieces) => return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
+        };
+        let frame = Pin::new(incoming).poll_frame(cx);
         this.exchange.waits_for_client(frame.is_pending());
         let mut frame = ready!(frame);
         match &mut frame {
@@ -89,15 +153,24 @@ impl Body for ClientBody {
             Some(Ok(frame)) => this.pass(frame),
             Some(Err(_)) => {}
         }
+        if this.kept.is_some() {
+            this.keep_piece(frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()));
+        }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Again(pieces) => pieces.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Client(incoming) => incoming.size_hint(),
+            Source::Again(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
+        }
     }
 }
 
@@ -105,8 +178,11 @@ impl Drop for ClientBody {
     /// hyper lets go of a body as soon as it has sent its end. One that is let go of before is not read any further.
     fn drop(&mut self) {
         self.exchange.took_all();
-        if !self.is_read && !self.incoming.is_end_stream() {
-            self.session.leave_unread(self.incoming.size_hint().exact());
+        if !self.is_read
+            && let Source::Client(incoming) = &self.source
+            && !incoming.is_end_stream()
+        {
+            self.session.leave_unread(incoming.size_hint().exact());
         }
     }
 }
@@ -324,6 +400,9 @@ impl Body for AnswerBody {
         }
     }
 }
+
+/// The most that is kept of a body in case that it has to be sent again, in bytes: more than most prompts have.
+const MOST_KEPT: usize = 64 * 1024;
 
 /// How long a client waits, without a word from upstream, for the rest of an error that it will not see.
 const PATIENCE: Duration = Duration::from_secs(3);

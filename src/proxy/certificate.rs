@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
+use super::stream::Sharing;
 use super::tls;
 
 /// A certificate and its private key, swapped together or not at all.
@@ -124,7 +125,7 @@ impl ServerCertificate {
             .map_err(CertificateError::Protocol)?
             .with_no_client_auth()
             .with_cert_resolver(self);
-        config.alpn_protocols = vec![tls::HTTP_2.to_vec(), tls::HTTP_1_1.to_vec()];
+        config.alpn_protocols = tls::offers(Sharing::InStreams);
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }

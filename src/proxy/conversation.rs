@@ -26,8 +26,8 @@ use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::refusal;
 use super::stall::{Stall, Watched};
-use super::stream::Rewound;
-use super::worker::{Alarm, Seat, Session, Sharing, Worker};
+use super::stream::{Rewound, Sharing};
+use super::worker::{Alarm, Seat, Session, Worker};
 
 /// Lets one client in, and serves it.
 pub async fn converse(mut seat: Seat, worker: Arc<Worker>, stream: TcpStream, peer: IpAddr) {

@@ -16,7 +16,8 @@ use tokio_rustls::client::TlsStream;
 use super::Upstream;
 use super::distrust::Distrust;
 use super::reach::reach_first;
-use super::stream::Stream;
+use super::stream::{Sharing, Stream};
+use super::tls;
 use super::tunnel::{self, TunnelError};
 use super::via::Via;
 
@@ -114,14 +115,15 @@ type Wire = Stream<TlsStream<TcpStream>>;
 
 impl Route {
     /// A connection to upstream, over TLS if it speaks that. All of it has to be done within the limit.
-    pub async fn connect(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
+    /// HTTP/2 is offered, where requests are to share it in streams.
+    pub async fn connect(&self, limit: Duration, sharing: Sharing) -> Result<UpstreamStream, ConnectError> {
         let deadline = Deadline::after(limit);
         let wire = match &self.via {
             Some(hop) => hop.lead_to(&self.origin, deadline).await?,
             None => Stream::Plain(reach(&self.origin, deadline).await?),
         };
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(wire)) };
-        Ok(Stream::Tls(Box::new(secure(wire, tls, &self.origin.host, deadline).await?)))
+        Ok(Stream::Tls(Box::new(secure(wire, tls, sharing, &self.origin.host, deadline).await?)))
     }
 }
 
@@ -140,7 +142,7 @@ impl Hop {
     async fn reach(&self, deadline: Deadline) -> Result<Wire, ConnectError> {
         let tcp = reach(&self.proxy.origin, deadline).await?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
-        Ok(Stream::Tls(Box::new(secure(tcp, tls, &self.proxy.origin.host, deadline).await?)))
+        Ok(Stream::Tls(Box::new(secure(tcp, tls, Sharing::InTurns, &self.proxy.origin.host, deadline).await?)))
     }
 }
 
@@ -183,10 +185,11 @@ async fn reach(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, Conne
 async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     (connector, name): &(TlsConnector, ServerName<'static>),
+    sharing: Sharing,
     host: &str,
     deadline: Deadline,
 ) -> Result<TlsStream<S>, ConnectError> {
-    let handshake = connector.connect(name.clone(), stream);
+    let handshake = connector.with_alpn(tls::offers(sharing)).connect(name.clone(), stream);
     let ended = deadline.hold(|| format!("no TLS session with {host}"), handshake).await?;
     ended.map_err(|source| match Distrust::read(&source) {
         Some(fault) => ConnectError::Certificate { host: host.into(), fault },

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use super::body::{AnswerBody, ClientBody, UpstreamBody};
 use super::forward::{ForwardError, forward};
 use super::headers::{self, Marks, RequestEdit};
+use super::stream::Sharing;
 use super::upgrade::Upgraded;
 use super::upstream::Connection;
 use super::worker::Session;
@@ -42,7 +43,9 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
         Way::Back(refusal) => return Ok(refuse(refusal, request.body(), &sighting, &session)),
     };
     let (request, asked) = redirect_upstream(request, turn, &permit, &sighting, &session);
-    Ok(match forward(permit, request, &sighting, worker).await {
+    // A switch to another protocol is one of HTTP/1.1 alone.
+    let sharing = if asked.is_some() { Sharing::InTurns } else { worker.pool.sharing() };
+    Ok(match forward(permit, request, sharing, &sighting, worker).await {
         Ok((answer, connection)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch_protocols(answer, connection, asked.as_ref(), sighting, &session).await
         }
@@ -224,11 +227,13 @@ async fn switch_protocols(
     let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(answer.headers(), asked)) else {
         return say_what_failed(&ForwardError::Upgraded, &sighting, session);
     };
+    let Some((upstream, early)) = connection.into_stream().await else {
+        return say_what_failed(&ForwardError::Upgraded, &sighting, session);
+    };
     let worker = &session.worker;
     sighting.answer_came(answer.status());
     let mut answer = answer.map(|_empty| AnswerBody::Ours(None));
     headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
-    let (upstream, early) = connection.into_stream().await;
     session.upgrade_to(Upgraded::new(upstream, early, Arc::clone(worker), sighting));
     answer
 }

@@ -1,16 +1,21 @@
 //! One request to upstream and the head of its answer back.
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Request, Response, header};
+use http_body::Body;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 use super::Limits;
-use super::body::ClientBody;
+use super::body::{ClientBody, Keepsake};
 use super::dial::ConnectError;
+use super::stream::Sharing;
 use super::upstream::Connection;
 use super::worker::Worker;
 use crate::ledger::sighting::Exchange;
@@ -65,35 +70,106 @@ impl ForwardError {
     }
 }
 
-/// Sends the request over an idle connection, or a new one where there is none.
+/// Sends the request over a connection that is there, or a new one where there is none. `sharing` is what its protocol
+/// has to be: a request that asks for another one goes in HTTP/1.1.
 ///
 /// A connection that turns out closed before it took a byte of the request gives the request back, and the next one is
-/// tried: nothing was sent, so nothing can happen twice.
+/// tried: nothing was sent, so nothing can happen twice. The same where upstream says that it has not looked at the
+/// request, and where a kept connection ends without a byte of an answer under a request that may be sent twice, as far
+/// as its body is still there.
 pub async fn forward(
     _permit: Permit,
     mut request: Request<ClientBody>,
+    sharing: Sharing,
     exchange: &Exchange,
     worker: &Worker,
 ) -> Result<(Response<Incoming>, Connection), ForwardError> {
+    let mut spare = None;
+    let mut must_be_new = false;
     loop {
-        let (mut connection, is_new) = match worker.pool.take().await {
-            Some(connection) => (connection, false),
-            None => (connect(worker).await?, true),
+        let kept = if must_be_new { None } else { worker.pool.take(sharing).await };
+        let is_new = kept.is_none();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => connect(worker, sharing).await?,
         };
+        if !must_be_new {
+            spare = Spare::keep(&mut request, &connection, is_new);
+        }
         match send(&mut connection, request, exchange, worker).await {
             Ok(answer) => return Ok((answer, connection)),
             Err(Failure::NotSent(unsent, _)) if !is_new => request = *unsent,
             Err(Failure::NotSent(_, error)) => return Err(ForwardError::CutOff(error)),
-            Err(Failure::Failed(error)) => return Err(error),
+            Err(Failure::Failed(error)) => {
+                let again = spare.take().filter(|spare: &Spare| spare.is_called_for(&error, &connection));
+                request = again.and_then(Spare::into_request).ok_or(error)?;
+                must_be_new = true;
+            }
         }
     }
 }
 
-async fn connect(worker: &Worker) -> Result<Connection, ConnectError> {
-    worker.pool.connect().await.inspect(|_| worker.counters.upstream_connections.increment()).inspect_err(|error| {
-        worker.counters.upstream_failures.increment();
-        tracing::debug!(error = error as &dyn std::error::Error, "no connection to upstream");
+/// A request that may be sent once more, kept where it may have to be.
+struct Spare {
+    head: Parts,
+    body: Keepsake,
+    read_before: u64,
+}
+
+impl Spare {
+    /// In HTTP/2 upstream says which requests it has not looked at. In HTTP/1.1 nobody does, so only a request that may be
+    /// done twice (RFC 9110, 9.2.2) is kept, and only on a connection that may have ended meanwhile. A client that waits to
+    /// be told about its body is told once.
+    fn keep(request: &mut Request<ClientBody>, connection: &Connection, is_new: bool) -> Option<Self> {
+        let is_worth_it = match connection {
+            Connection::Owned(_) => !is_new && request.method().is_idempotent() && request.body().is_end_stream(),
+            Connection::Shared(_) => !request.headers().contains_key(header::EXPECT),
+        };
+        if !is_worth_it {
+            return None;
+        }
+        let body = request.body_mut().keep();
+        let mut head = Request::new(()).into_parts().0;
+        head.method.clone_from(request.method());
+        head.uri.clone_from(request.uri());
+        head.version = request.version();
+        head.headers.clone_from(request.headers());
+        Some(Self { head, body, read_before: connection.bytes_read() })
+    }
+
+    fn is_called_for(&self, error: &ForwardError, connection: &Connection) -> bool {
+        let ForwardError::CutOff(error) = error else { return false };
+        match connection {
+            Connection::Owned(_) => connection.bytes_read() == self.read_before,
+            Connection::Shared(_) => was_not_looked_at(error),
+        }
+    }
+
+    /// Nothing where the body was not kept whole.
+    fn into_request(self) -> Option<Request<ClientBody>> {
+        Some(Request::from_parts(self.head, self.body.into_body()?))
+    }
+}
+
+/// Upstream refused the stream, or closed the connection and named an earlier one as the last that it has looked at (RFC
+/// 9113, 8.7).
+fn was_not_looked_at(error: &hyper::Error) -> bool {
+    let reason = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    reason.is_some_and(|error| {
+        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
     })
+}
+
+async fn connect(worker: &Worker, sharing: Sharing) -> Result<Connection, ConnectError> {
+    let connected = worker.pool.connect(sharing).await;
+    match &connected {
+        Ok(_) => worker.counters.upstream_connections.increment(),
+        Err(error) => {
+            worker.counters.upstream_failures.increment();
+            tracing::debug!(error = error as &dyn Error, "no connection to upstream");
+        }
+    }
+    connected
 }
 
 enum Failure {
@@ -103,13 +179,32 @@ enum Failure {
 
 async fn send(
     connection: &mut Connection,
-    request: Request<ClientBody>,
+    mut request: Request<ClientBody>,
     exchange: &Exchange,
     worker: &Worker,
 ) -> Result<Response<Incoming>, Failure> {
     exchange.touch(worker.pulse.millis());
+    connection.address(&mut request, &worker.shared.host);
+    match connection {
+        Connection::Owned(owned) => {
+            let answer = owned.sender.try_send_request(request);
+            wait_for(answer, connection, exchange, worker).await
+        }
+        Connection::Shared(place) => {
+            let answer = place.sender.try_send_request(request);
+            wait_for(answer, connection, exchange, worker).await
+        }
+    }
+}
+
+async fn wait_for(
+    answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<ClientBody>>>>,
+    connection: &mut Connection,
+    exchange: &Exchange,
+    worker: &Worker,
+) -> Result<Response<Incoming>, Failure> {
     let most = connection.bytes_read() + MOST_BEFORE_ANSWER;
-    let mut answer = pin!(connection.sender.try_send_request(request));
+    let mut answer = pin!(answer);
     poll_fn(|context| {
         connection.drive(context);
         match answer.as_mut().poll(context) {

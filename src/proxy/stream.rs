@@ -9,9 +9,19 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client;
 use tokio_rustls::server::TlsStream;
 
 use super::tls;
+
+/// How requests share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// One after the other: HTTP/1.1. What is left unread of one stands in the way of the next.
+    InTurns,
+    /// Side by side, each in a stream of its own: HTTP/2.
+    InStreams,
+}
 
 /// Plain or TLS, by the stream of that side: a server's or a client's. Below it is TCP, or what a proxy leads through.
 pub enum Stream<T, P = TcpStream> {
@@ -35,6 +45,17 @@ impl Stream<TlsStream<TcpStream>> {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2),
+        }
+    }
+}
+
+impl<P> Stream<client::TlsStream<P>, P> {
+    /// How requests share it: as both sides have agreed, or as `wanted` where there was nothing to agree on.
+    pub fn sharing(&self, wanted: Sharing) -> Sharing {
+        match self {
+            Self::Plain(_) => wanted,
+            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => Sharing::InStreams,
+            Self::Tls(_) => Sharing::InTurns,
         }
     }
 }

@@ -9,31 +9,23 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use super::Upstream;
+use super::stream::Sharing;
 
-/// How to speak TLS to `upstream`, and the name that its certificate must carry.
+/// How to speak TLS to `upstream` or a proxy on the way to it, and the name that its certificate must carry. What is spoken
+/// inside is offered with each connection.
 pub fn client(upstream: &Upstream, ca: Option<&Path>) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
     let roots = match ca {
         Some(path) => read_roots(path)?,
         None => system_roots(),
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Protocol)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
     let name = ServerName::try_from(upstream.host.to_string())
         .map_err(|_invalid| TlsError::Name { host: upstream.host.clone() })?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
-}
-
-/// The same for a proxy on the way to upstream, which is asked for a tunnel in HTTP/1.1 and vouched for by the system's
-/// certificates.
-pub fn client_of_proxy(proxy: &Upstream) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
-    let (connector, name) = client(proxy, None)?;
-    let mut config = ClientConfig::clone(connector.config());
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
@@ -85,6 +77,15 @@ pub enum TlsError {
         /// The host.
         host: Box<str>,
     },
+}
+
+/// What is offered to whoever is to share a connection so, the best first.
+#[must_use]
+pub fn offers(sharing: Sharing) -> Vec<Vec<u8>> {
+    match sharing {
+        Sharing::InTurns => vec![HTTP_1_1.to_vec()],
+        Sharing::InStreams => vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()],
+    }
 }
 
 /// HTTP/2, as it is agreed on in a handshake (RFC 9113, 3.2).

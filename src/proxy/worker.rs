@@ -18,6 +18,7 @@ use super::entrance::Entrance;
 use super::last_refusal::LastRefusal;
 use super::peers::{Peer, Peers};
 use super::pulse::Pulse;
+use super::stream::Sharing;
 use super::upgrade::Upgraded;
 use super::upstream::Pool;
 use crate::clock::{Clock, Timestamp};
@@ -272,15 +273,6 @@ pub struct Session {
     waiting: Mutex<Slab<u64>>,
     has_unread: AtomicBool,
     is_over: AtomicBool,
-}
-
-/// How a client's requests share its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// One after the other: HTTP/1.1. What is left unread of one stands in the way of the next.
-    InTurns,
-    /// Side by side, each in a stream of its own: HTTP/2.
-    InStreams,
 }
 
 /// What the connection's last credential was judged to be.

@@ -85,7 +85,7 @@ fn told_settings(reference: &str) -> Vec<Told> {
 /// Name and value of `#name = value`. Prose has a space behind its `#`.
 fn setting_line(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.strip_prefix('#')?.split_once(" = ")?;
-    name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()).then_some((name, value))
+    name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit()).then_some((name, value))
 }
 
 fn is_default_line(line: &str) -> bool {

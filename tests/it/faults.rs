@@ -290,6 +290,31 @@ fn an_early_answer_reaches_a_client_that_still_uploads() {
     eventually("the end of the half-used connection", || (upstream.open_connections() == 0).then_some(()));
 }
 
+/// Upstream closes a kept connection just as it is used again: who asks for something that may be done twice gets it, and
+/// nothing else is ever sent twice.
+#[test]
+fn a_kept_connection_that_ends_under_a_request_is_replaced_where_that_is_safe() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        if visit.number() % 3 == 1 {
+            let _ = visit.body();
+            visit.close();
+        } else {
+            visit.answer(&Answering::json(200, "{}"));
+        }
+    });
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    for _ in 0..2 {
+        assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
+    }
+    assert_eq!((upstream.received().len(), upstream.connections()), (3, 2));
+    assert_eq!(proxy.exchanges("current", "success"), 2);
+    let upload = proxy.post("/v1/responses").key(CURRENT).body("{}");
+    assert_eq!(upload.send().status, 200);
+    let answer = upload.send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    assert_eq!(upstream.received().len(), 5, "it was sent once");
+}
+
 #[test]
 fn what_follows_an_answer_on_upstreams_connection_is_nobodys() {
     let stray = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";

@@ -48,6 +48,8 @@ mod timing;
 mod tls;
 /// WebSockets and other protocols: nothing passes before upstream has agreed, and everything as it is from then on.
 mod upgrades;
+/// Upstream is spoken to in HTTP/2, where that is set and it takes it.
+mod upstream_http2;
 /// What a credential is, and what the log and the answer say of it.
 mod verdicts;
 

@@ -9,6 +9,7 @@ mod recording;
 mod request;
 mod stream;
 mod upstream;
+pub mod upstream2;
 mod wire;
 
 use std::sync::{Arc, Condvar, Mutex};

@@ -19,6 +19,7 @@ use crate::proxy::dial::Route;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
+use crate::proxy::stream::Sharing;
 use crate::proxy::upstream::Pool;
 use crate::proxy::worker::{Parts, Shared};
 use crate::proxy::{Scheme, Upstream};
@@ -100,7 +101,7 @@ fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
     let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: closed.port() };
     let pulse = Pulse::new();
     Parts {
-        pool: Pool::new(Route { origin, tls: None, via: None }, Limits::default(), pulse.clone()),
+        pool: Pool::new(Route { origin, tls: None, via: None }, Sharing::InTurns, Limits::default(), pulse.clone()),
         counters: Arc::new(Shard::new(1)),
         pulse,
         witness: Arc::new(Unlucky),

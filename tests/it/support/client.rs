@@ -25,7 +25,12 @@ pub struct Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        Self(Wire::new(Stream::Plain(impatient(TcpStream::connect(address).unwrap()))))
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// One side of that connection.
+    pub fn over(stream: TcpStream) -> Self {
+        Self(Wire::new(Stream::Plain(impatient(stream))))
     }
 
     /// One over TLS, with whoever shows that certificate.

@@ -277,6 +277,12 @@ impl Builder {
         self
     }
 
+    /// Speaking HTTP/2 to upstream, if it takes that.
+    pub fn upstream_http2(mut self) -> Self {
+        self.settings.upstream_http2 = true;
+        self
+    }
+
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers;
         self

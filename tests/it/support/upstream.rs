@@ -182,6 +182,11 @@ impl Shared {
 // === impl Visit ===
 
 impl Visit<'_> {
+    /// Which request it is, from 0 on.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// Reads the whole request, then sends these bytes.
     pub fn answer(&mut self, bytes: &[u8]) {
         let _ = self.body();
