@@ -32,7 +32,7 @@ fn of_environment(upstream: &Upstream, environment: &Environment, problems: &mut
     let via = parse::outgoing_proxy(url, name);
     via.map_err(|unfit| {
         let place = Place::Environment(name.into());
-        problems.push(Problem::misfit(place, VIA, unfit, ALLOWED));
+        problems.push(Problem::misfit(place, VIA, unfit, ALLOWED_IN_VARIABLE));
     })
     .ok()
 }
@@ -59,9 +59,11 @@ const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 /// is wrong.
 pub(super) const VIA: &str = "proxy.via";
 
-/// What may be said instead, in a variable and in the setting.
-pub(super) const ALLOWED: &str =
-    "environment, none, or a proxy's URL such as http://proxy:3128 or https://user:password@proxy";
+/// What the setting may be.
+pub(super) const ALLOWED: &str = "environment, none, or a URL such as http://proxy:3128 or https://user:password@proxy";
+
+const ALLOWED_IN_VARIABLE: &str =
+    "a URL such as http://proxy:3128 or https://user:password@proxy; with proxy.via = \"none\" no variable counts";
 
 #[cfg(test)]
 mod tests {

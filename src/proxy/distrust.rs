@@ -81,3 +81,31 @@ fn names(presented: &[String]) -> Box<str> {
 
 /// A certificate may have hundreds.
 const MOST_NAMES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_certificate_are_told_within_bounds() {
+        #[track_caller]
+        fn check(presented: &[&str], expected: &str) {
+            let presented: Vec<_> = presented.iter().map(ToString::to_string).collect();
+            assert_eq!(&*names(&presented), expected);
+        }
+        check(&[], "no name at all");
+        check(&["DnsName(\"api.example.com\")"], "api.example.com");
+        check(&["DnsName(\"*.a\")", "IpAddress(192.0.2.1)", "DnsName(\"c\")"], "*.a, IpAddress(192.0.2.1), c");
+        check(&["DnsName(\"a\")"; 100], "a, a, a, 97 more");
+    }
+
+    #[test]
+    fn what_is_no_matter_of_certificates_is_not_taken_for_one() {
+        for error in [io::Error::other(rustls::Error::HandshakeNotComplete), io::ErrorKind::ConnectionReset.into()] {
+            assert_eq!(Distrust::read(&error), None);
+        }
+        let error = rustls::Error::InvalidCertificate(CertificateError::Revoked);
+        let said = Distrust::read(&io::Error::other(error)).map(|fault| fault.to_string());
+        assert_eq!(said.as_deref(), Some("cannot be trusted: Revoked"));
+    }
+}

@@ -591,7 +591,7 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         ],
         Diagnosis::UpstreamError => &["Try again later, and look at OpenAI's status page. The key is not at fault."],
         Diagnosis::UpstreamFailed => &[
-            "See whether keyward's machine reaches upstream (name, route, firewall, certificate). The key is not at fault.",
+            "See whether keyward's machine reaches upstream (name, route, proxy, firewall, certificate). The key is not at fault.",
         ],
         Diagnosis::UpstreamRedirect => &["Set `proxy.upstream` to the address that upstream redirects to."],
         Diagnosis::ShutDown => {

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -47,6 +48,26 @@ fn a_failure_to_connect_names_the_addresses_that_were_tried() {
     check_unreachable(&proxy, &format!("no connection to localhost:{} (at ", closed.port));
     let proxy = TestProxy::towards(closed.clone()).current_key(CURRENT).start();
     check_unreachable(&proxy, &format!("no connection to 127.0.0.1:{}: Connection refused", closed.port));
+}
+
+#[test]
+fn an_address_without_anybody_behind_it_is_named_when_the_time_is_over() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let hole = TcpListener::from(socket);
+    let address = hole.local_addr().unwrap();
+    // Linux answers nobody who comes when the queue is full.
+    let mut guests = Vec::new();
+    while let Ok(guest) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        guests.push(guest);
+    }
+    let port = address.port();
+    let proxy = TestProxy::towards(Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port })
+        .current_key(CURRENT)
+        .limits(|limits| limits.connect_timeout = Duration::from_millis(300))
+        .start();
+    check_unreachable(&proxy, &format!("no connection to 127.0.0.1:{port} within 300ms (connect_timeout)"));
 }
 
 #[test]
@@ -185,13 +206,13 @@ fn a_proxy_that_cannot_be_one_is_told_at_the_start() {
         ("http://user:canary", "Its port is not a number from 1 to 65535."),
         ("ftp://proxy", "A proxy is spoken to by http or https."),
     ] {
-        for (name, place) in
-            [("ALL_PROXY", "environment ALL_PROXY"), ("KEYWARD_PROXY_VIA", "environment KEYWARD_PROXY_VIA")]
-        {
+        for (name, allowed) in [
+            ("ALL_PROXY", "Allowed: a URL such as http://proxy:3128 or https://user:password@proxy; with proxy.via"),
+            ("KEYWARD_PROXY_VIA", "Allowed: environment, none, or a URL such as http://proxy:3128"),
+        ] {
             let finished = Home::new().serve().env(name, value).run();
             assert_eq!(finished.code(), Some(1));
-            let allowed = "Allowed: environment, none, or a proxy's URL such as http://proxy:3128";
-            for said in [&format!("{place}: proxy.via\n"), said, allowed] {
+            for said in [&format!("environment {name}: proxy.via\n"), said, allowed] {
                 assert!(finished.stderr.contains(said), "{said} is not in {}", finished.stderr);
             }
             assert!(!finished.stderr.contains("canary"), "{}", finished.stderr);
