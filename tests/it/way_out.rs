@@ -166,7 +166,11 @@ fn what_a_proxy_does_in_place_of_a_tunnel_is_told() {
         ("", says("HTTP/1.1 403 Forbidden\r\n\r\nblocked by policy"), "it answered 403 Forbidden"),
         ("", says("HTTP/1.1 502 Oh\r\nContent-Length: 0\r\n\r\n"), "it answered 502 Bad Gateway"),
         ("", says("HTTP/1.1 302 Found\r\nLocation: http://login\r\n\r\n"), "it answered 302 Found"),
-        ("", says("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), ""),
+        (
+            "",
+            says("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+            "it answered 101 Switching Protocols",
+        ),
         ("", says("SSH-2.0-OpenSSH_9.6\r\n\r\n"), "it gave no answer that can be read"),
         ("", says(""), "it gave no answer that can be read"),
         ("", says(&large), "it gave no answer that can be read"),
@@ -179,6 +183,18 @@ fn what_a_proxy_does_in_place_of_a_tunnel_is_told() {
         check_told(&keyward, &format!("the proxy {} opens no tunnel to api.example:80: ", proxy.url("")));
         assert!(keyward.log().contains(said), "{said} is not in {}", keyward.log());
         assert_eq!(proxy.asked().len(), 1);
+    }
+}
+
+#[test]
+fn a_proxy_that_waits_for_another_try_is_not_waited_for() {
+    for said in
+        ["Content-Length: 0\r\n\r\n", "Content-Length: 3\r\n\r\nwho", "Transfer-Encoding: chunked\r\n\r\n3\r\nwho\r\n"]
+    {
+        let proxy = TunnelProxy::start(Manner::Awaits(format!("HTTP/1.1 407 No\r\n{said}").into()));
+        let home = Home::new();
+        let launch = home.serve().env("KEYWARD_PROXY_CONNECT_TIMEOUT", "1h").env("HTTPS_PROXY", &proxy.url(""));
+        check_told(&launch.start(), "it answered 407 (Proxy Authentication Required): name a user and password");
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Manner {
     Opens(SocketAddr),
     /// It says that and closes.
     Says(Vec<u8>),
+    /// It says that and waits for more.
+    Awaits(Vec<u8>),
     /// It says nothing.
     Silent,
 }
@@ -92,6 +94,10 @@ where
         Manner::Says(bytes) => {
             client.write_all(&bytes).await?;
             client.shutdown().await
+        }
+        Manner::Awaits(bytes) => {
+            client.write_all(&bytes).await?;
+            client.read_u8().await.map(drop)
         }
         Manner::Silent => pending().await,
     }
