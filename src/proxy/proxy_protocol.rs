@@ -78,6 +78,10 @@ async fn read_more(stream: &mut TcpStream, header: &mut Vec<u8>, count: usize) -
 }
 
 fn source_of_text(header: &[u8]) -> Result<Option<IpAddr>, HeaderError> {
+    // The parser does not tell a space from a carriage return, of which there is one, at the end (version 1, section 2.1).
+    if memchr::memchr(b'\r', header) != header.len().checked_sub(2) {
+        return Err(HeaderError::Malformed);
+    }
     let header = v1::Header::try_from(header).map_err(|_| HeaderError::Malformed)?;
     Ok(match header.addresses {
         v1::Addresses::Tcp4(addresses) => Some(addresses.source_address.into()),
@@ -140,6 +144,9 @@ mod tests {
             "PROXY  TCP4 203.0.113.7 10.0.0.1 1 443\r\n",
             "PROXY TCP5 203.0.113.7 10.0.0.1 1 443\r\n",
             "PROXY TCP4 203.0.113.7 10.0.0.1 1 443 \r\n",
+            "PROXY TCP4 203.0.113.7 10.0.0.1 1 443 \n",
+            "PROXY UNKNOWN \n",
+            "PROXY TCP4\r203.0.113.7 10.0.0.1 1 443\r\n",
             "PROXY TCP4 203.0.113.\u{fc} 10.0.0.1 1 443\r\n",
             "PROXYTCP4 203.0.113.7 10.0.0.1 1 443\r\n",
             "PROXY \r\nPROXY UNKNOWN\r\n",
