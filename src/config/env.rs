@@ -210,10 +210,11 @@ fn without_prefix(name: &str) -> &str {
     name.strip_prefix(known::VARIABLE_PREFIX).unwrap_or(name)
 }
 
-/// What may have been meant as the name of a set: whatever ends before a `_`.
+/// What may have been meant as the name of a set: whatever ends before a `_` and can be one.
 fn possible_sets(variable: &str) -> impl Iterator<Item = &str> {
     let rest = variable.strip_prefix(SET_VARIABLE_PREFIX).unwrap_or("");
-    rest.match_indices('_').map(|(end, _)| &rest[..end]).filter(|set| !set.is_empty())
+    let names = rest.match_indices('_').map(|(end, _)| &rest[..end]);
+    names.filter(|set| parse::is_set_name(&set.to_ascii_lowercase()))
 }
 
 fn place(variable: &str) -> Place {

@@ -118,7 +118,7 @@ impl fmt::Display for Place {
             Self::Nowhere => f.write_str("not set"),
             Self::File { path, line, column: Some(column) } => write!(f, "{path}:{line}:{column}"),
             Self::File { path, line, column: None } => write!(f, "{path}:{line}"),
-            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Environment(name) => write!(f, "environment {}", name.escape_debug()),
             Self::CommandLine(option) => write!(f, "command line {option}"),
         }
     }

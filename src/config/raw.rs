@@ -164,7 +164,11 @@ impl Reader<'_> {
             Some(near) => format!("There is no such setting: did you mean `{near}`?"),
             None => format!("There is no such setting; known here: {}.", known.join(", ")),
         };
-        let shown = if may_be_quoted(name) { name.escape_debug().to_string() } else { "…".to_owned() };
+        let shown = match name {
+            "" => "\"\"".to_owned(),
+            name if may_be_quoted(name) => name.escape_debug().to_string(),
+            _ => "…".to_owned(),
+        };
         self.report(key, format!("{table}{dot}{shown}"), text);
     }
 

@@ -14,6 +14,7 @@ use crate::keys::source::Source;
 use crate::keys::{SetSettings, Settings};
 use crate::policy::Policy;
 use crate::policy::rules::{SetRules, Unknown};
+use crate::telemetry::masked::mask_id;
 
 /// What is known of each set, by name.
 #[derive(Debug, Default)]
@@ -83,6 +84,7 @@ impl Sets {
         for (name, draft) in &self.0 {
             for (id, (place, _)) in &draft.workflows {
                 let Some(owner) = owners.insert(id, name) else { continue };
+                let id = mask_id(id);
                 let text = format!("Workflow {id} belongs to set {owner} already: name it in one set alone.");
                 problems.push(Problem::new(place.clone(), field_key(name, SetField::Workflows), text));
             }
@@ -150,8 +152,9 @@ impl Draft {
         for (id, (place, exception)) in &self.workflows {
             let Some(exception) = exception.filter(|exception| !policy.may_tighten_to(*exception)) else { continue };
             let text = format!(
-                "Workflow {id} would have {}, which is not tighter than its set's {}: anybody can claim to be that \
+                "Workflow {} would have {}, which is not tighter than its set's {}: anybody can claim to be that \
                  workflow, so only enforce may stand here.",
+                mask_id(id),
                 exception.name(),
                 policy.name()
             );

@@ -237,6 +237,30 @@ workflows = { a = { policy = "observe" }, b = { policy = "inject" }, c = { polic
 }
 
 #[test]
+fn a_key_in_place_of_a_workflow_is_not_quoted() {
+    let workflows = "current = { env = 'A' }\nworkflows.'sk-proj-canary0123456789abcd'";
+    let loose = format!("[keys.default]\n{workflows}.policy = 'inject'");
+    let shared = format!("[keys.default]\n{workflows} = {{}}\n[keys.other]\n{workflows} = {{}}");
+    for (file, expected) in [(loose, "[redacted] would have inject"), (shared, "[redacted] belongs to set default")] {
+        let told = told(&file, &environment(), Overrides::default());
+        assert!(told.contains(expected) && !told.contains("canary"), "{told}");
+    }
+}
+
+#[test]
+fn a_variable_does_nothing_to_the_terminal_that_shows_its_name() {
+    let odd = environment().with("KEYWARD_PROXY_\u{1b}[31mLISTEN", "a").with("KEYWARD_KEYS_\u{1b}[31m_CURENT_ENV", "A");
+    let told = told("", &odd, Overrides::default());
+    assert!(told.contains(r"environment KEYWARD_PROXY_\u{1b}[31mLISTEN") && !told.contains('\u{1b}'), "{told}");
+}
+
+#[test]
+fn a_name_of_nothing_is_shown_as_one_writes_it() {
+    let told = told("'' = 1\nproxy.'' = 1", &environment(), Overrides::default());
+    assert!(told.contains("keyward.toml:1: \"\"\n") && told.contains("keyward.toml:2: proxy.\"\"\n"), "{told}");
+}
+
+#[test]
 fn later_overrides_earlier() {
     let overrides = || Overrides { listen: Some("127.0.0.1:3".to_owned()), ..Overrides::default() };
     let listen = |file: &str, environment: &Environment, overrides| {
