@@ -256,7 +256,7 @@ impl Asked<'_> {
             Verdict::Current | Verdict::Next | Verdict::Token | Verdict::Outdated(_) => return false,
         };
         let unclaimed = rules.of_set(unclaimed);
-        let is_welcome = matches!(self.judgement.verdict, Verdict::Unknown(_))
+        let is_welcome = matches!(self.judgement.verdict, Verdict::Unknown(kind) if kind != KeyKind::Token)
             && self.judgement.revoked.is_none()
             && unclaimed.unknown == Unknown::Forward;
         let is_barred = unclaimed.policy == Policy::Inject && self.is_barred_page(rules);

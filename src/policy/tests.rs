@@ -418,6 +418,7 @@ fn a_claim_never_loosens() {
         "sk-staging-too-old",
         "sk-nobodys",
         "sk-nobodys-leaked",
+        "kw_nobodys",
         "undefined",
     ];
     let mut requests: Vec<_> = credentials.into_iter().map(Request::with_key).collect();
