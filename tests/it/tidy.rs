@@ -148,7 +148,7 @@ fn no_test_is_left_out_or_meant_to_panic() {
 fn modules_lie_flat() {
     for source in all_sources() {
         assert!(!source.path.ends_with("/mod.rs"), "{}", source.path);
-        let module = ["src/", "tests/it/", "benches/"]
+        let module = ["src/", "tests/it/", "tests/fuzz/", "benches/"]
             .iter()
             .find_map(|folder| source.path.strip_prefix(folder))
             .unwrap()

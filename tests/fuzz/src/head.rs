@@ -1,0 +1,411 @@
+//! What a client sends, from its first byte on: the first byte of an input chooses the rules, the rest is sent.
+//!
+//! The bytes go through the server that keyward has, then through its own parts as in `proxy::exchange`, and, if they may,
+//! through the client that keyward has. What that one wrote is read again here.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use keyward::caller::{Agreement, Caller, declared};
+use keyward::head::{Head, UNFORWARDED};
+use keyward::keys::set::SetIndex;
+use keyward::policy::{self, Action, Asked, Policy};
+use keyward::proxy::headers::{RequestEdit, replace_credential};
+use keyward::route::{Route, Target};
+use keyward::verdict::credential::{Credential, Malformed};
+use keyward::verdict::{Judgement, Outdated, Verdict, judge};
+
+use crate::wire::{Ending, Wire, drive};
+use crate::world::{CURRENT, NEXT, NOW, RING, Setting, TOKENS, TOLERATED, sets};
+
+/// Holds the way of a head to its promises.
+pub fn check(data: &[u8]) {
+    let Some((number, sent)) = data.split_first() else { return };
+    let trial = Rc::new(Trial { setting: Setting::of(*number), sent: sent.to_vec(), ..Trial::default() });
+    let of_service = Rc::clone(&trial);
+    let service = service_fn(move |request| Rc::clone(&of_service).carry(request));
+    let mut protocol = hyper::server::conn::http1::Builder::new();
+    protocol.max_header_size(MAX_HEAD);
+    drive(protocol.serve_connection(Wire::new(sent, Ending::Close), service));
+    let upstream = trial.upstream.borrow();
+    if let Some(upstream) = &*upstream {
+        upstream.check(&trial);
+    }
+}
+
+/// One input on its way.
+struct Trial {
+    setting: Setting,
+    sent: Vec<u8>,
+    upstream: RefCell<Option<Upstream>>,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self { setting: Setting::of(0), sent: Vec::new(), upstream: RefCell::new(None) }
+    }
+}
+
+/// What came to upstream, and what was to come.
+struct Upstream {
+    written: Rc<RefCell<Vec<u8>>>,
+    body: Rc<RefCell<Vec<u8>>>,
+    lent: Option<SetIndex>,
+    end_to_end: HeaderMap,
+}
+
+/// What is decided about a head, and on what grounds.
+struct Judged {
+    judgement: Judgement,
+    /// The set's own, or the exception for the workflow that the request claims to come from.
+    policy: Policy,
+    action: Action,
+    target: Option<Uri>,
+    edit: RequestEdit,
+}
+
+// === impl Trial ===
+
+impl Trial {
+    async fn carry(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+        // keyward answers these itself, unjudged.
+        if *request.method() == Method::CONNECT || self.upstream.borrow().is_some() {
+            return Ok(Response::new(String::new()));
+        }
+        let judged = judge_head(&self.setting, request.method(), request.uri(), request.headers());
+        self.check_action(&judged, &request);
+        self.check_claims(&judged, &request);
+        if let Action::Forward(permit) = judged.action {
+            let (mut head, body) = request.into_parts();
+            let end_to_end = head.headers.clone();
+            head.uri = judged.target.unwrap_or(head.uri);
+            head.version = Version::HTTP_11;
+            judged.edit.apply(&mut head.headers, &HeaderValue::from_static(HOST));
+            if let Some(bearer) = permit.injected() {
+                replace_credential(&mut head.headers, bearer);
+            }
+            let body = Kept { incoming: body, kept: Rc::default() };
+            let wire = Wire::new(b"", Ending::Silence);
+            *self.upstream.borrow_mut() = Some(Upstream {
+                written: Rc::clone(&wire.written),
+                body: Rc::clone(&body.kept),
+                lent: permit.injected().map(|_| judged.judgement.set),
+                end_to_end,
+            });
+            send(Request::from_parts(head, body), wire).await;
+        }
+        Ok(Response::new(String::new()))
+    }
+
+    /// Nobody gets a key of ours without a key that admits, or an address that does.
+    fn check_action(&self, judged: &Judged, request: &Request<Incoming>) {
+        let Action::Forward(permit) = &judged.action else { return };
+        let judgement = &judged.judgement;
+        let Some(lent) = permit.injected() else { return };
+        assert_eq!(Some(lent.names), RING.current(judgement.set), "the key of the very set");
+        let policy = judged.policy;
+        let admitting: &[&str] = match policy {
+            Policy::Observe => &[],
+            Policy::Enforce => &TOKENS,
+            Policy::Inject => &[TOKENS[0], TOKENS[1], NEXT, TOLERATED],
+        };
+        // In Basic a key is not to be seen as such.
+        let may_hide_one = policy != Policy::Observe && find(&self.sent.to_ascii_lowercase(), b"basic");
+        let is_admitted = may_hide_one || admitting.iter().any(|key| find(&self.sent, key.as_bytes()));
+        assert!(is_admitted || self.is_admitted_by_address(policy, request), "{judgement:?} by {:?}", self.setting);
+        let verdict_admits = match judgement.verdict {
+            Verdict::Token => true,
+            Verdict::Next | Verdict::Missing | Verdict::Malformed(Malformed::Empty) => policy == Policy::Inject,
+            Verdict::Outdated(Outdated { in_grace, barred, .. }) => {
+                policy == Policy::Inject && in_grace && barred.is_none()
+            }
+            Verdict::Current | Verdict::Foreign { .. } | Verdict::Unknown(_) | Verdict::Malformed(_) => false,
+        };
+        assert!(verdict_admits && *request.method() != Method::TRACE, "{judgement:?}");
+    }
+
+    fn is_admitted_by_address(&self, policy: Policy, request: &Request<Incoming>) -> bool {
+        let headers = request.headers();
+        let is_relayed =
+            ["via", "forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
+        let is_foreign_page =
+            headers.get_all(header::ORIGIN).iter().any(|origin| !origin.as_bytes().eq_ignore_ascii_case(ORIGIN));
+        policy == Policy::Inject
+            && self.setting.peer.to_string().starts_with("10.1.2.")
+            && !is_relayed
+            && !is_foreign_page
+    }
+
+    /// What a request says of its sender may tighten what is done about it, and never loosen it.
+    fn check_claims(&self, judged: &Judged, request: &Request<Incoming>) {
+        let mut headers = request.headers().clone();
+        for name in UNFORWARDED.iter().filter(|name| name.as_str().starts_with("x-n8n-")) {
+            headers.remove(name);
+        }
+        if declared::is_our_organization(
+            Head::new(request.method(), request.uri(), request.headers()).fields.organization,
+        ) {
+            headers.remove("openai-organization");
+        }
+        let uri = judged.target.as_ref().unwrap_or(request.uri());
+        let unclaimed = judge_head(&self.setting, request.method(), uri, &headers);
+        // Where it was sent in absolute form, its authority is gone by now; no rule here asks for it.
+        assert!(
+            judged.rank() <= unclaimed.rank(),
+            "{:?} by claim, otherwise {:?}: {:?} {:?}",
+            judged.action,
+            unclaimed.action,
+            judged.judgement,
+            self.setting
+        );
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    /// The more, the more is granted. A token speaks for itself: it stands for its set's key, which whoever shows it may have.
+    fn rank(&self) -> u8 {
+        match &self.action {
+            Action::Refuse(_) => 0,
+            Action::Forward(permit) if permit.injected().is_none() || self.judgement.verdict == Verdict::Token => 1,
+            Action::Forward(_) => 2,
+        }
+    }
+}
+
+/// The way of a head, as `proxy::exchange` has it.
+fn judge_head(setting: &Setting, method: &Method, uri: &Uri, headers: &HeaderMap) -> Judged {
+    let head = Head::new(method, uri, headers);
+    let route = Route::read(head.path);
+    let mut caller = Caller::identify(&head, &route);
+    let declared_set = declared_set(&mut caller, setting);
+    let judgement = judge(&Credential::read(&head.fields), declared_set, &RING, NOW);
+    let asked = Asked {
+        judgement: &judgement,
+        head: &head,
+        authority: uri.authority().map(Authority::as_str),
+        workflow: caller.workflow,
+        set_is_unclear: caller.doubts.unknown_set || caller.doubts.agreement == Agreement::SetsDiffer,
+        peer: setting.peer,
+        now: NOW,
+    };
+    let action = policy::decide(&asked, &setting.rules, &RING);
+    let policy = setting.rules.of_set(judgement.set).policy_for(caller.workflow);
+    let target = route.target(uri.path_and_query().map_or("/", PathAndQuery::as_str));
+    let is_ours = declared::is_our_organization(head.fields.organization);
+    let edit = RequestEdit::new(head.fields.unforwarded, head.fields.connection, is_ours);
+    Judged { judgement, policy, action, target: new_uri(uri, &target), edit }
+}
+
+fn declared_set(caller: &mut Caller<'_>, setting: &Setting) -> Option<SetIndex> {
+    let declared = caller.set.and_then(|name| RING.find_set(name));
+    caller.doubts.unknown_set = caller.set.is_some() && declared.is_none();
+    let listed = caller.workflow.and_then(|workflow| setting.rules.set_of_workflow(workflow));
+    let listed = listed.map(|position| sets(&RING)[position]);
+    if caller.set.is_some() && listed.is_some() && listed != declared {
+        caller.doubts.agreement = Agreement::SetsDiffer;
+    }
+    declared.or(listed)
+}
+
+fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
+    let text = match target {
+        Target::AsItCame if came.authority().is_none() => return None,
+        Target::AsItCame => came.path_and_query().map_or("/", PathAndQuery::as_str),
+        Target::Suffix(suffix) => suffix,
+        Target::Repaired(text) => text,
+    };
+    let slash = if text.starts_with('/') { "" } else { "/" };
+    Some([slash, text].concat().parse().expect("a part of a URI that was parsed already always parses"))
+}
+
+/// Sends a request over the wire, and waits for an answer that does not come.
+async fn send(request: Request<Kept>, wire: Wire) {
+    let mut protocol = hyper::client::conn::http1::Builder::new();
+    protocol.max_header_size(MAX_HEAD);
+    let Ok((mut sender, connection)) = protocol.handshake(wire).await else { return };
+    let (mut connection, mut answer) = (pin!(connection), pin!(sender.send_request(request)));
+    poll_fn(|context| {
+        let _ = connection.as_mut().poll(context);
+        answer.as_mut().poll(context).map(drop)
+    })
+    .await;
+}
+
+/// A body, of which is kept what went by.
+struct Kept {
+    incoming: Incoming,
+    kept: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Body for Kept {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.incoming).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.kept.borrow_mut().extend_from_slice(data);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Reads what upstream got in the plainest way there is.
+    fn check(&self, trial: &Trial) {
+        let written = self.written.borrow();
+        let mut headers = [httparse::EMPTY_HEADER; 128];
+        let mut request = httparse::Request::new(&mut headers);
+        let Ok(httparse::Status::Complete(length)) = request.parse(&written) else {
+            assert!(written.is_empty(), "half a head: {:?}", String::from_utf8_lossy(&written));
+            return;
+        };
+        let target = request.path.expect("a target");
+        assert!(target.starts_with('/') || target == "*", "{target:?}");
+        let head = Written { headers: request.headers };
+        head.check_hops(&self.end_to_end);
+        self.check_credential(&head, &written, trial);
+        head.check_body(&written[length..], &self.body.borrow());
+    }
+
+    /// Ours alone where it was lent, and nowhere else.
+    fn check_credential(&self, head: &Written<'_, '_>, written: &[u8], trial: &Trial) {
+        if let Some(set) = self.lent {
+            let ours = format!("Bearer {}", CURRENT[set.position()]);
+            assert_eq!(head.all("authorization"), [ours.as_bytes()]);
+            assert!(head.all("api-key").is_empty());
+            let protocols = head.all("sec-websocket-protocol").join(&b',');
+            let mut protocols = protocols.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            assert!(!protocols.any(|protocol| protocol.starts_with(b"openai-insecure-api-key.")));
+        }
+        for (position, key) in CURRENT.iter().enumerate() {
+            let is_lent = self.lent.is_some_and(|set| set.position() == position);
+            assert!(
+                is_lent || find(&trial.sent, key.as_bytes()) || !find(written, key.as_bytes()),
+                "nobody sent {key}"
+            );
+        }
+    }
+}
+
+/// The headers that upstream got.
+struct Written<'a, 'b> {
+    headers: &'a [httparse::Header<'b>],
+}
+
+impl<'b> Written<'_, 'b> {
+    fn all(&self, name: &str) -> Vec<&'b [u8]> {
+        self.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value).collect()
+    }
+
+    /// Nothing that ends at this proxy goes on, and what must go on does.
+    fn check_hops(&self, came: &HeaderMap) {
+        assert_eq!(self.all("host"), [HOST.as_bytes()]);
+        for name in UNFORWARDED.iter().filter(|name| **name != header::TRANSFER_ENCODING) {
+            assert!(self.all(name.as_str()).is_empty(), "{name}");
+        }
+        let organizations = self.all("openai-organization");
+        assert!(!(organizations.len() == 1 && is_our_tag(organizations[0])), "{organizations:?}");
+        let named =
+            came.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let named: Vec<_> = named.map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase()).collect();
+        for name in came.keys().map(header::HeaderName::as_str) {
+            let stays = named.iter().any(|named| named == name && name != "close")
+                || UNFORWARDED.iter().any(|other| other == name);
+            let goes_on = ["authorization", "api-key", "content-type"].contains(&name);
+            let is_bodys = ["host", "content-length", "openai-organization", "sec-websocket-protocol"].contains(&name);
+            if !is_bodys && stays && !goes_on && name != "transfer-encoding" {
+                assert!(self.all(name).is_empty(), "{name} was the connection's own");
+            } else if !is_bodys && !stays {
+                assert!(name == "api-key" || !self.all(name).is_empty(), "{name} got lost");
+            }
+        }
+    }
+
+    /// There is one way to tell where the body ends, and it ends there.
+    fn check_body(&self, written: &[u8], read: &[u8]) {
+        let (lengths, encodings) = (self.all("content-length"), self.all("transfer-encoding"));
+        match (&lengths[..], &encodings[..]) {
+            ([], []) => assert!(written.is_empty(), "a body that nobody announced"),
+            ([length], []) => {
+                assert!(length.iter().all(u8::is_ascii_digit), "{length:?}");
+                let length: usize = std::str::from_utf8(length).expect("text").parse().unwrap_or(usize::MAX);
+                assert!(written.len() <= length && read.starts_with(written));
+            }
+            ([], [encoding]) => {
+                assert!(encoding.eq_ignore_ascii_case(b"chunked"), "{encoding:?}");
+                check_chunks(written, read);
+            }
+            _ => panic!("its end can be told in two ways: {lengths:?} {encodings:?}"),
+        }
+    }
+}
+
+/// The chunks hold what was read, and behind the last one comes nothing.
+fn check_chunks(mut chunks: &[u8], read: &[u8]) {
+    let mut body = Vec::new();
+    while let Some(end) = chunks.windows(2).position(|window| window == b"\r\n") {
+        let size = std::str::from_utf8(&chunks[..end]).expect("a size");
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        let rest = &chunks[end + 2..];
+        if size == 0 {
+            assert_eq!(rest, b"\r\n", "neither trailers nor another request");
+            break;
+        }
+        let data = &rest[..size.min(rest.len())];
+        body.extend_from_slice(data);
+        chunks = rest.get(size + 2..).unwrap_or_default();
+    }
+    assert!(read.starts_with(&body));
+}
+
+/// `n8n-<workflow>-<number>`, as n8n 1.x sends it.
+fn is_our_tag(organization: &[u8]) -> bool {
+    let text = std::str::from_utf8(organization).unwrap_or_default();
+    let parts = text.strip_prefix("n8n-").and_then(|rest| rest.rsplit_once('-'));
+    parts.is_some_and(|(workflow, number)| {
+        let is_plain = !workflow.is_empty() && workflow.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_plain
+            && workflow.len() <= 128
+            && (1..=128).contains(&number.len())
+            && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+fn find(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// As keyward has it.
+const MAX_HEAD: usize = 64 * 1024;
+
+const HOST: &str = "upstream.example";
+
+const ORIGIN: &[u8] = b"https://app.example";

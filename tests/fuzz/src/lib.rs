@@ -1,0 +1,33 @@
+//! What keyward's readers promise, whatever bytes come: one function per reader, which panics when a promise is broken.
+//!
+//! | target | reads | promises |
+//! |---|---|---|
+//! | [`head`] | a client's bytes | only who is admitted gets a key of ours; upstream sees one request, and nothing of ours |
+//! | [`path`] | a path | a prefix with a dot segment declares nothing; what is repaired needs no second repair |
+//! | [`tag`] | tag headers | a tag is read as a whole or not at all; what it declares cannot hide or end anything |
+//! | [`credential`] | headers that carry a key | there is always a verdict, and nothing that is told holds the key |
+//! | [`config`] | a file and an environment | a configuration or its problems, each with what is allowed; a key is never quoted |
+//! | [`error_body`] | an error answer | bounded; however its bytes are split, it says the same |
+//! | [`proxy_protocol`] | the first bytes of a connection | an address that stands there, and not a byte too much is taken |
+//!
+//! `tests/fuzz/run` builds and runs them; the inputs that are kept stand in `corpus`, one folder per target.
+
+pub mod head;
+
+pub mod path;
+
+pub mod tag;
+
+pub mod credential;
+
+pub mod config;
+
+pub mod error_body;
+
+pub mod proxy_protocol;
+
+pub mod fields;
+
+pub mod wire;
+
+pub mod world;

@@ -1,0 +1,54 @@
+//! Paths: a line each. A path is read and its target made, with the query that stands behind a `?`.
+
+use keyward::route::{Route, Target, is_id, is_placeholder};
+use percent_encoding::percent_decode_str;
+
+/// Holds the reader of paths to its promises.
+pub fn check(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    let query = &text[path.len()..];
+    let route = Route::read(path);
+    check_ids(&route, path);
+    match route.target(text) {
+        Target::AsItCame => {
+            assert!(route.begins == 0 && route.repair.is_none(), "what has a prefix cannot go on as it came");
+        }
+        Target::Suffix(suffix) => check_target(suffix, path, query),
+        Target::Repaired(repaired) => check_target(&repaired, path, query),
+    }
+}
+
+fn check_ids(route: &Route<'_>, path: &str) {
+    let ids = [route.workflow, route.execution, route.node];
+    for id in ids.into_iter().flatten() {
+        assert!(is_id(id) && !is_placeholder(id) && !id.contains('/') && path.contains(id), "{id:?}");
+    }
+    for name in route.set.into_iter().chain(ids.into_iter().flatten()) {
+        assert!(name.len() <= 128 && name.bytes().all(|byte| byte.is_ascii_graphic()), "{name:?}");
+    }
+    assert!(!(route.editor && ids.iter().any(Option::is_some)), "the editor has no ids");
+    assert!(route.begins > 0 || (route.set, ids) == (None, [None; 3]), "only a prefix declares");
+    assert!(path.is_char_boundary(route.begins));
+    if *route != Route::default() {
+        assert!(!path.split('/').any(is_dot_segment), "a dot segment, and yet {route:?}");
+    }
+}
+
+/// Slowly, and as RFC 3986 has it: a segment that is one dot or two once it is decoded.
+fn is_dot_segment(segment: &str) -> bool {
+    matches!(&*percent_decode_str(segment).collect::<Vec<_>>(), b"." | b"..")
+}
+
+fn check_target(target: &str, path: &str, query: &str) {
+    let upstream = target.strip_suffix(query).expect("the query as it came");
+    let behind = upstream.strip_prefix("/v1").expect("a path below /v1");
+    assert!(behind.is_empty() || behind.starts_with('/'), "{upstream:?}");
+    assert!(!behind.starts_with("//") && behind != "/v1" && !behind.starts_with("/v1/"), "{upstream:?}");
+    assert!(path.ends_with(behind), "{upstream:?} is no end of {path:?}");
+    assert!(!behind.split('/').any(is_dot_segment), "{upstream:?}");
+    // Once repaired is repaired: neither a prefix nor a fault is left.
+    let again = Route::read(upstream);
+    assert_eq!(again, Route::default(), "{upstream:?}");
+    assert_eq!(again.target(target), Target::AsItCame);
+}
