@@ -20,7 +20,7 @@ use keyward::caller::{Agreement, Caller, declared};
 use keyward::head::{Head, UNFORWARDED};
 use keyward::keys::set::SetIndex;
 use keyward::policy::{self, Action, Asked, Policy};
-use keyward::proxy::headers::{RequestEdit, replace_credential};
+use keyward::proxy::headers::{RequestEdit, edit_trailers, replace_credential};
 use keyward::route::{Route, Target};
 use keyward::verdict::credential::{Credential, Malformed};
 use keyward::verdict::{Judgement, Outdated, Verdict, judge};
@@ -89,8 +89,10 @@ impl Trial {
             let (mut head, body) = request.into_parts();
             let end_to_end = head.headers.clone();
             head.uri = judged.target.unwrap_or(head.uri);
+            let can_switch = head.version == Version::HTTP_11 && body.is_end_stream();
             head.version = Version::HTTP_11;
-            judged.edit.apply(&mut head.headers, &HeaderValue::from_static(HOST));
+            let asked = judged.edit.apply(&mut head.headers, &HeaderValue::from_static(HOST), can_switch);
+            assert!(asked.is_none() || can_switch, "a switch to {asked:?}, where none can be");
             if let Some(bearer) = permit.injected() {
                 replace_credential(&mut head.headers, bearer);
             }
@@ -204,7 +206,7 @@ fn judge_head(setting: &Setting, method: &Method, uri: &Uri, headers: &HeaderMap
     let policy = setting.rules.of_set(judgement.set).policy_for(caller.workflow);
     let target = route.target(uri.path_and_query().map_or("/", PathAndQuery::as_str));
     let is_ours = declared::is_our_organization(head.fields.organization);
-    let edit = RequestEdit::new(head.fields.unforwarded, head.fields.connection, is_ours);
+    let edit = RequestEdit::new(&head.fields, is_ours);
     Judged { judgement, policy, action, target: new_uri(uri, &target), edit }
 }
 
@@ -257,11 +259,13 @@ impl Body for Kept {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.incoming).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.kept.borrow_mut().extend_from_slice(data);
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &mut frame {
+            if let Some(data) = frame.data_ref() {
+                self.kept.borrow_mut().extend_from_slice(data);
+            } else if let Some(trailers) = frame.trailers_mut() {
+                edit_trailers(trailers);
+            }
         }
         frame
     }
@@ -328,9 +332,10 @@ impl<'b> Written<'_, 'b> {
     /// Nothing that ends at this proxy goes on, and what must go on does.
     fn check_hops(&self, came: &HeaderMap) {
         assert_eq!(self.all("host"), [HOST.as_bytes()]);
-        for name in UNFORWARDED.iter().filter(|name| **name != header::TRANSFER_ENCODING) {
+        for name in UNFORWARDED.iter().filter(|name| !SAID_AGAIN.contains(name)) {
             assert!(self.all(name.as_str()).is_empty(), "{name}");
         }
+        self.check_said_again();
         let organizations = self.all("openai-organization");
         assert!(!(organizations.len() == 1 && is_our_tag(organizations[0])), "{organizations:?}");
         let named =
@@ -340,12 +345,27 @@ impl<'b> Written<'_, 'b> {
             let stays = named.iter().any(|named| named == name && name != "close")
                 || UNFORWARDED.iter().any(|other| other == name);
             let goes_on = ["authorization", "api-key", "content-type"].contains(&name);
-            let is_bodys = ["host", "content-length", "openai-organization", "sec-websocket-protocol"].contains(&name);
-            if !is_bodys && stays && !goes_on && name != "transfer-encoding" {
+            let is_bodys = ["host", "content-length", "openai-organization", "sec-websocket-protocol"].contains(&name)
+                || SAID_AGAIN.iter().any(|again| again == name);
+            if !is_bodys && stays && !goes_on {
                 assert!(self.all(name).is_empty(), "{name} was the connection's own");
             } else if !is_bodys && !stays {
                 assert!(name == "api-key" || !self.all(name).is_empty(), "{name} got lost");
             }
+        }
+    }
+
+    /// What keyward says of its own connection, in the only words that it has for it.
+    fn check_said_again(&self) {
+        let (connection, upgrade, te) = (self.all("connection"), self.all("upgrade"), self.all("te"));
+        assert!(connection.iter().all(|word| [&b"upgrade"[..], b"te"].contains(word)), "{connection:?}");
+        assert_eq!(connection.contains(&&b"upgrade"[..]), !upgrade.is_empty());
+        assert_eq!(connection.contains(&&b"te"[..]), !te.is_empty());
+        assert!(te.is_empty() || te == [b"trailers"], "{te:?}");
+        for protocol in upgrade.iter().flat_map(|protocols| protocols.split(|byte| *byte == b',')) {
+            let name = protocol.trim_ascii().split(|byte| *byte == b'/').next().unwrap_or_default();
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            assert!(!["h2c", "h2", "http", "tls", ""].contains(&&*name), "a switch to what wraps HTTP: {name}");
         }
     }
 
@@ -376,7 +396,7 @@ fn check_chunks(mut chunks: &[u8], read: &[u8]) {
         let size = usize::from_str_radix(size, 16).expect("a size");
         let rest = &chunks[end + 2..];
         if size == 0 {
-            assert_eq!(rest, b"\r\n", "neither trailers nor another request");
+            check_trailers(rest);
             break;
         }
         let data = &rest[..size.min(rest.len())];
@@ -385,6 +405,24 @@ fn check_chunks(mut chunks: &[u8], read: &[u8]) {
     }
     assert!(read.starts_with(&body));
 }
+
+/// Behind the last chunk there are trailers at most, and none that ends at this proxy or says who sends it.
+fn check_trailers(rest: &[u8]) {
+    let mut trailers = [httparse::EMPTY_HEADER; 128];
+    let Ok(httparse::Status::Complete((length, trailers))) = httparse::parse_headers(rest, &mut trailers) else {
+        panic!("no end of trailers: {:?}", String::from_utf8_lossy(rest));
+    };
+    assert_eq!(length, rest.len(), "another request");
+    for trailer in trailers {
+        let name = trailer.name.to_ascii_lowercase();
+        let says_who = ["authorization", "api-key", "openai-organization", "sec-websocket-protocol"];
+        assert!(!says_who.contains(&&*name) && UNFORWARDED.iter().all(|barred| *barred != *name), "{name}");
+    }
+}
+
+/// What may stand in a head again although it ends at this proxy: what keyward says of its own connection.
+const SAID_AGAIN: [header::HeaderName; 4] =
+    [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// `n8n-<workflow>-<number>`, as n8n 1.x sends it.
 fn is_our_tag(organization: &[u8]) -> bool {
