@@ -137,9 +137,8 @@ impl Acted {
 
 impl Exchange {
     /// Copies what must outlive the request's head, in a single piece.
-    #[must_use]
-    pub fn new(opening: &Opening<'_>, caller: &Caller<'_>, binding: Arc<Binding>) -> Self {
-        Self {
+    fn begin(opening: &Opening<'_>, caller: &Caller<'_>, binding: Arc<Binding>) -> Arc<Self> {
+        Arc::new(Self {
             id: opening.id,
             at: opening.at,
             started: opening.started,
@@ -171,7 +170,7 @@ impl Exchange {
             explanation: OnceLock::new(),
             ending: AtomicU8::new(NO_ENDING),
             refused_with: AtomicU16::new(0),
-        }
+        })
     }
 
     /// Upstream's path, without prefix and query, capped.
@@ -379,8 +378,8 @@ pub struct Sighting {
 impl Sighting {
     /// Begins.
     #[must_use]
-    pub fn open(exchange: Exchange, witness: Arc<dyn Witness>) -> Self {
-        Self { exchange: Arc::new(exchange), witness }
+    pub fn open(opening: &Opening<'_>, caller: &Caller<'_>, binding: Arc<Binding>, witness: Arc<dyn Witness>) -> Self {
+        Self { exchange: Exchange::begin(opening, caller, binding), witness }
     }
 
     /// For the request's body, which counts what it carries but does not keep the exchange open.
@@ -466,8 +465,11 @@ impl Texts {
 
     fn at(&self, position: usize) -> Option<&str> {
         let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let text = self.all.get(usize::from(start)..usize::from(self.ends[position]))?;
-        (!text.is_empty()).then_some(text)
+        let end = self.ends[position];
+        if start == end {
+            return None;
+        }
+        self.all.get(usize::from(start)..usize::from(end))
     }
 }
 

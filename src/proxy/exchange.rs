@@ -112,7 +112,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         peer: session.peer,
         note: route.repair.map(Repair::note),
     };
-    let exchange = Exchange::new(&opening, &caller, binding);
+    let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.witness));
     let way = match action {
         Action::Forward(permit) => {
             let is_ours = declared::is_our_organization(head.fields.organization);
@@ -122,7 +122,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         }
         Action::Refuse(refusal) => Way::Back(refusal),
     };
-    Judged { sighting: Sighting::open(exchange, Arc::clone(&worker.witness)), way }
+    Judged { sighting, way }
 }
 
 /// The set that tag or path declares, else the one that has the workflow by the rules. Notes where they disagree.
