@@ -172,7 +172,7 @@ impl Line<'_> {
         let judgement = &exchange.judgement;
         let mut json = Json::begin(buffer, exchange.at);
         json.word(name!("level"), level.name());
-        json.word(name!("event"), "exchange");
+        json.put(concat!(name!("event"), "\"exchange\""));
         json.bytes(name!("id"), &exchange.id.digits());
         json.word(name!("set"), self.set);
         json.word(name!("verdict"), judgement.verdict.code());
