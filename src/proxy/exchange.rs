@@ -40,7 +40,7 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     let Judged { sighting, way } = judge(&session, &request);
     let (permit, turn) = match way {
         Way::Upstream(permit, turn) => (permit, turn),
-        Way::Back(refusal) => return Ok(refuse(refusal, request.body(), &sighting, &session)),
+        Way::Back(refusal) => return Ok(refuse(refusal, request, &sighting, &session)),
     };
     let (request, asked) = redirect_upstream(request, turn, &permit, &sighting, &session);
     // A switch to another protocol is one of HTTP/1.1 alone.
@@ -257,25 +257,26 @@ async fn answer_for_our_key(
     let ring = worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);
     let explanation = diagnosis::explain(diagnosis, &exchange, &ring);
-    ours(refusal::unauthorized(refusal::body(diagnosis, &explanation)), &exchange, session)
+    let body = refusal::body(diagnosis, &explanation);
+    ours(refusal::unauthorized(body, HeaderMap::new()), &exchange, session)
 }
 
 /// keyward answers itself: why, and what to do about it, for whoever reads n8n's execution.
-fn refuse(refusal: Refusal, body: &Incoming, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {
+fn refuse(
+    refusal: Refusal,
+    request: Request<Incoming>,
+    sighting: &Sighting,
+    session: &Session,
+) -> Response<AnswerBody> {
     sighting.end(Ending::Refused);
-    leave(body, session);
+    let (head, body) = request.into_parts();
+    leave(&body, session);
     let ring = session.worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
     let explain = || diagnosis::explain(diagnosis, sighting, &ring);
     let told = session.last_refusal.tell(diagnosis, sighting, ring.generation(), explain);
-    sighting.explained(Arc::clone(&told.explanation));
-    let body = told.body.clone();
-    let answer = match refusal {
-        Refusal::Credential | Refusal::UnclearSet => refusal::unauthorized(body),
-        Refusal::Origin | Refusal::Echo => refusal::forbidden(body),
-        Refusal::Host => refusal::misdirected(body),
-    };
-    ours(answer, sighting, session)
+    sighting.explained(told.explanation);
+    ours(refusal::refused(refusal, told.body, head.headers), sighting, session)
 }
 
 /// Only error answers are read along.
@@ -297,7 +298,8 @@ fn say_what_failed(error: &ForwardError, sighting: &Sighting, session: &Session)
 fn ours(mut answer: Response<AnswerBody>, exchange: &Exchange, session: &Session) -> Response<AnswerBody> {
     exchange.answered_by_us(answer.status());
     headers::mark(answer.headers_mut(), &Marks::from(exchange));
-    say_if_last(answer, session)
+    say_if_last(&mut answer, session);
+    answer
 }
 
 /// Nobody reads that body any further.
@@ -308,17 +310,16 @@ fn leave(body: &Incoming, session: &Session) {
 }
 
 /// Behind a large body that nobody reads the connection is over. A client that knows does not send its next request over it.
-fn say_if_last(mut answer: Response<AnswerBody>, session: &Session) -> Response<AnswerBody> {
+fn say_if_last(answer: &mut Response<AnswerBody>, session: &Session) {
     if session.is_over() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
 }
 
 /// What is no request to the API: the page for people, and clients that take keyward for an HTTP proxy.
 fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
     let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
-    let answer = match *request.method() {
+    let mut answer = match *request.method() {
         Method::CONNECT => refusal::not_a_proxy(),
         // Over HTTP/2 a client can leave its path out, or have it begin with anything (RFC 9113, 8.3.1).
         _ if request.version() == Version::HTTP_2 && !request.uri().path().starts_with(['/', '*']) => {
@@ -328,5 +329,6 @@ fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Opt
         _ => return None,
     };
     leave(request.body(), session);
-    Some(say_if_last(answer, session))
+    say_if_last(&mut answer, session);
+    Some(answer)
 }

@@ -13,11 +13,11 @@ use crate::verdict::explain::{Diagnosis, Explanation};
 
 /// What the connection was told last, if it was refused.
 #[derive(Default)]
-pub struct LastRefusal(Mutex<Option<Arc<Told>>>);
+pub struct LastRefusal(Mutex<Option<(Cause, Told)>>);
 
 /// A refusal in words.
+#[derive(Clone)]
 pub struct Told {
-    cause: Cause,
     /// For the log as well.
     pub explanation: Arc<Explanation>,
     /// The answer's body.
@@ -32,16 +32,15 @@ impl LastRefusal {
         exchange: &Exchange,
         generation: u64,
         explain: impl FnOnce() -> Explanation,
-    ) -> Arc<Told> {
+    ) -> Told {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = last.as_ref().filter(|told| told.cause.is_of(diagnosis, exchange, generation)) {
-            return Arc::clone(told);
+        if let Some((_, told)) = last.as_ref().filter(|(cause, _)| cause.is_of(diagnosis, exchange, generation)) {
+            return told.clone();
         }
         let explanation = explain();
         let body = refusal::body(diagnosis, &explanation);
-        let cause = Cause::of(diagnosis, exchange, generation);
-        let told = Arc::new(Told { cause, explanation: Arc::new(explanation), body });
-        *last = Some(Arc::clone(&told));
+        let told = Told { explanation: Arc::new(explanation), body };
+        *last = Some((Cause::of(diagnosis, exchange, generation), told.clone()));
         told
     }
 }

@@ -1,13 +1,14 @@
 //! Every answer that keyward makes itself, in the shape that OpenAI's clients read.
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::body::AnswerBody;
 use super::forward::ForwardError;
 use crate::outcome::Ending;
+use crate::policy::Refusal;
 use crate::telemetry::event::with_causes;
 use crate::verdict::explain::{Diagnosis, Explanation};
 
@@ -17,24 +18,27 @@ pub fn body(diagnosis: Diagnosis, explanation: &Explanation) -> Bytes {
     error_body(&explanation.in_short(LONGEST_MESSAGE), "keyward_refusal", diagnosis.code())
 }
 
+/// The answer to a request that the policy refuses. Its head takes the place of the request's headers, which hyper takes
+/// back for the connection's next request, so that neither has to make room.
+#[must_use]
+pub fn refused(refusal: Refusal, body: Bytes, mut headers: HeaderMap) -> Response<AnswerBody> {
+    headers.clear();
+    match refusal {
+        Refusal::Credential | Refusal::UnclearSet => unauthorized(body, headers),
+        // Not for browsers, and not for echoes.
+        Refusal::Origin | Refusal::Echo => answer(StatusCode::FORBIDDEN, body, typed(JSON, headers)),
+        // Not by that name (RFC 9110, 15.5.20).
+        Refusal::Host => answer(StatusCode::MISDIRECTED_REQUEST, body, typed(JSON, headers)),
+    }
+}
+
 /// The credential will not do, or the key that keyward put in: 401, which no client tries again, as OpenAI says it.
+/// `headers` are empty.
 #[must_use]
-pub fn unauthorized(body: Bytes) -> Response<AnswerBody> {
-    let mut answer = answer(StatusCode::UNAUTHORIZED, body, JSON);
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
-    answer
-}
-
-/// Not for browsers, and not for echoes: 403.
-#[must_use]
-pub fn forbidden(body: Bytes) -> Response<AnswerBody> {
-    answer(StatusCode::FORBIDDEN, body, JSON)
-}
-
-/// Not by that name: 421 (RFC 9110, 15.5.20).
-#[must_use]
-pub fn misdirected(body: Bytes) -> Response<AnswerBody> {
-    answer(StatusCode::MISDIRECTED_REQUEST, body, JSON)
+pub fn unauthorized(body: Bytes, headers: HeaderMap) -> Response<AnswerBody> {
+    let mut headers = typed(JSON, headers);
+    headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    answer(StatusCode::UNAUTHORIZED, body, headers)
 }
 
 /// Upstream did not answer: 502, or 504 where it took too long; 408 where the request stood still on its way. Clients try
@@ -106,11 +110,11 @@ pub fn failed() -> Response<AnswerBody> {
 /// The page for people.
 #[must_use]
 pub fn page(html: Bytes) -> Response<AnswerBody> {
-    answer(StatusCode::OK, html, HeaderValue::from_static("text/html; charset=utf-8"))
+    answer(StatusCode::OK, html, typed(HeaderValue::from_static("text/html; charset=utf-8"), HeaderMap::new()))
 }
 
 fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> Response<AnswerBody> {
-    answer(status, error_body(message, r#type, code), JSON)
+    answer(status, error_body(message, r#type, code), typed(JSON, HeaderMap::new()))
 }
 
 /// `{"error":{"message":…,"type":…,"param":null,"code":…}}`, the only shape whose message every n8n node shows.
@@ -131,12 +135,18 @@ fn error_body(message: &str, r#type: &str, code: &str) -> Bytes {
     text.unwrap_or_default().into()
 }
 
-fn answer(status: StatusCode, text: Bytes, content_type: HeaderValue) -> Response<AnswerBody> {
+/// The headers of an answer with that type of content.
+fn typed(content_type: HeaderValue, mut headers: HeaderMap) -> HeaderMap {
+    // With those of the exchange there are more than the map would make room for at first.
+    headers.reserve(6);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers
+}
+
+fn answer(status: StatusCode, text: Bytes, headers: HeaderMap) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Ours(Some(text)));
     *response.status_mut() = status;
-    // With those of the exchange there are more than the map would make room for at first.
-    response.headers_mut().reserve(6);
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    *response.headers_mut() = headers;
     response
 }
 
