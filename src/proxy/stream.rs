@@ -83,7 +83,10 @@ impl<T: AsyncWrite + Unpin, P: AsyncWrite + Unpin> AsyncWrite for Stream<T, P> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Plain(stream) => match join(slices, &mut [0; SMALL]) {
+                Some(bytes) => Pin::new(stream).poll_write(cx, bytes),
+                None => Pin::new(stream).poll_write_vectored(cx, slices),
+            },
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -201,3 +204,34 @@ macro_rules! write_through {
 
 write_through!(Rewound);
 write_through!(Counted);
+
+/// Slices that are small together, as one: a head and a short body. Sending one costs the kernel less than a list of two.
+fn join<'b>(slices: &[io::IoSlice<'_>], room: &'b mut [u8; SMALL]) -> Option<&'b [u8]> {
+    let mut length = 0;
+    for slice in slices {
+        room.get_mut(length..length + slice.len())?.copy_from_slice(slice);
+        length += slice.len();
+    }
+    Some(&room[..length])
+}
+
+/// What is copied for less than a list of slices costs, in bytes.
+const SMALL: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_small_together_is_joined() {
+        let joined = |slices: &[&[u8]]| {
+            let slices: Vec<_> = slices.iter().map(|bytes| IoSlice::new(bytes)).collect();
+            join(&slices, &mut [0; SMALL]).map(<[u8]>::to_vec)
+        };
+        assert_eq!(joined(&[b"head", b"", b"body"]).as_deref(), Some(&b"headbody"[..]));
+        assert_eq!(joined(&[&[b'a'; SMALL - 1], b"b"]).map(|bytes| bytes.len()), Some(SMALL));
+        assert_eq!(joined(&[&[b'a'; SMALL], b"b"]), None);
+    }
+}
