@@ -35,6 +35,7 @@ use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
+use crate::proxy::stream::keep_alive;
 use crate::proxy::tls;
 use crate::proxy::upstream::Pool;
 use crate::proxy::via::Via;
@@ -238,6 +239,8 @@ impl Bound {
         let route = route(&config.proxy)?;
         let handed_over = sockets.describe();
         let listener = sockets.clients(|| bind(config.proxy.listen, "proxy.listen"))?;
+        // Of a listener that was handed over as well.
+        keep_alive(&listener);
         let open_admin = || config.admin.listen.map(|address| bind(address, "admin.listen")).transpose();
         let admin = sockets.admin(open_admin)?;
         let listen = listener.local_addr()?;

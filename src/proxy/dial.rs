@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::Upstream;
 use super::distrust::Distrust;
 use super::reach::reach_first;
-use super::stream::{Sharing, Stream};
+use super::stream::{Sharing, Stream, keep_alive};
 use super::tls;
 use super::tunnel::{self, TunnelError};
 use super::via::Via;
@@ -179,6 +179,7 @@ async fn reach(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, Conne
     // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
     // costs speed alone.
     let _ = stream.set_nodelay(true);
+    keep_alive(&stream);
     Ok(stream)
 }
 

@@ -5,14 +5,34 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client;
 use tokio_rustls::server::TlsStream;
 
 use super::tls;
+
+/// Has the system ask the other side now and then whether it is still there, so that a machine that vanished without a word
+/// does not hold an exchange for as long as a living one may be silent. What is said of a listener holds for its connections
+/// as well, at no cost for each of them.
+pub fn keep_alive<'s>(socket: impl Into<SockRef<'s>>) {
+    let asking = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN).with_retries(ASK_TIMES);
+    // Failing to say so costs time alone, and only where somebody vanishes.
+    let _ = socket.into().set_tcp_keepalive(&asking);
+}
+
+/// How long a connection is silent before the other side is asked.
+const ASK_AFTER: Duration = Duration::from_mins(1);
+
+/// How long it has for an answer, before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+
+/// How often it is asked before it counts as gone.
+const ASK_TIMES: u32 = 4;
 
 /// How requests share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

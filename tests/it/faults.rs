@@ -327,6 +327,29 @@ fn what_follows_an_answer_on_upstreams_connection_is_nobodys() {
     }
 }
 
+/// A machine that vanishes says nothing, so the system has to ask for it. Asking takes minutes; that it is asked can be seen.
+#[test]
+#[cfg(target_os = "linux")]
+fn both_sides_are_asked_whether_they_are_still_there() {
+    let (upstream, _left) = silent_upstream();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let client = proxy.get("/v1/models").begin();
+    let from_client = client.address().port();
+    let to_upstream = upstream.origin().port;
+    eventually("a timer of both connections", || {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let sockets: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        // Fields of proc(5): the other side's address, the state (01 is open), and the kind of timer (02 is keepalive).
+        let is_asked = |port: u16| {
+            let other = format!(":{port:04X}");
+            sockets
+                .iter()
+                .any(|socket| socket[2].ends_with(&other) && socket[3] == "01" && socket[5].starts_with("02:"))
+        };
+        (is_asked(from_client) && is_asked(to_upstream)).then_some(())
+    });
+}
+
 /// One that reads requests and never answers, and says when keyward has left it.
 fn silent_upstream() -> (FakeUpstream, Receiver<Instant>) {
     let (told, heard) = mpsc::channel();

@@ -136,6 +136,11 @@ impl Client {
         self.0.rest()
     }
 
+    /// The address of this side.
+    pub fn address(&self) -> SocketAddr {
+        self.0.stream.tcp().local_addr().unwrap()
+    }
+
     /// Says that nothing more comes from here.
     pub fn end_sending(&self) {
         let _ = self.0.stream.tcp().shutdown(Shutdown::Write);
