@@ -71,22 +71,28 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
     })
     .await;
     // What follows is in a box each: few clients ever need the room.
-    match served {
+    let is_still_sending = match served {
         Ok(()) => {
             if let Some(upgraded) = session.take_upgraded() {
                 let parts = connection.into_parts();
-                Box::pin(upgraded.run(parts.io.into_inner(), parts.read_buf)).await;
-            } else if session.has_unread() {
-                let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner()));
-                seat.unless_asked_to_leave(lingering).await;
+                return Box::pin(upgraded.run(parts.io.into_inner(), parts.read_buf)).await;
             }
+            session.has_unread()
         }
         Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();
             let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
-            Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
+            return Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
         }
-        Err(error) => say_how_it_ended(error.as_ref(), peer),
+        Err(error) => {
+            say_how_it_ended(error.as_ref(), peer);
+            // hyper has answered a head that it could not read, whatever comes behind it.
+            error.is_some_and(|error| error.is_parse())
+        }
+    };
+    if is_still_sending {
+        let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner()));
+        seat.unless_asked_to_leave(lingering).await;
     }
 }
 

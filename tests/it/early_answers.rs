@@ -158,6 +158,23 @@ fn an_early_answer_of_upstream_arrives_whole() {
     }
 }
 
+/// hyper answers these itself, as soon as it has seen enough of them.
+#[test]
+fn a_client_whose_head_cannot_be_read_is_told_so_while_it_still_sends() {
+    let (upstream, proxy) = refusing();
+    let large = "x".repeat(LARGE);
+    for (head, status) in [
+        (format!("GET /v1/models HTTP/1.1\r\nHost: k\r\nX-Large: {large}\r\n\r\n"), 431),
+        (format!("POST /v1/files HTTP/1.1\r\nHost : k\r\nContent-Length: {LARGE}\r\n\r\n{large}"), 400),
+    ] {
+        for _ in 0..10 {
+            let (mut client, answer) = upload(&proxy, head.as_bytes());
+            assert_eq!((answer.status, client.rest()), (status, Vec::new()));
+        }
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
 #[test]
 fn a_client_that_never_stops_is_cut_off() {
     let (_upstream, proxy) = refusing();
