@@ -1,6 +1,7 @@
 //! A request's way: from the client's connection through judgement to upstream, and the answer's way back.
 
 pub mod access_log;
+pub mod ambiguity;
 pub mod body;
 pub mod certificate;
 pub mod conversation;

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::ambiguity::Ambiguity;
 use super::body::{AnswerBody, ClientBody, UpstreamBody};
 use super::forward::{ForwardError, forward};
 use super::headers::{self, Marks, RequestEdit};
@@ -316,19 +317,23 @@ fn say_if_last(answer: &mut Response<AnswerBody>, session: &Session) {
     }
 }
 
-/// What is no request to the API: the page for people, and clients that take keyward for an HTTP proxy.
+/// What is no request to the API: the page for people, clients that take keyward for an HTTP proxy, and what may mean
+/// something else to others.
 fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
     let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut answer = match *request.method() {
-        Method::CONNECT => refusal::not_a_proxy(),
-        // Over HTTP/2 a client can leave its path out, or have it begin with anything (RFC 9113, 8.3.1).
-        _ if request.version() == Version::HTTP_2 && !request.uri().path().starts_with(['/', '*']) => {
-            refusal::without_path()
-        }
-        _ if is_page => refusal::page(session.worker.shared.page.clone()),
-        _ => return None,
+    let mut answer = if *request.method() == Method::CONNECT {
+        // What a client sends behind it may be meant for a tunnel.
+        session.leave_unread(None);
+        refusal::not_a_proxy()
+    } else if let Some(ambiguity) = Ambiguity::find(request) {
+        session.leave_unread(None);
+        refusal::ambiguous(ambiguity)
+    } else if is_page {
+        leave(request.body(), session);
+        refusal::page(session.worker.shared.page.clone())
+    } else {
+        return None;
     };
-    leave(request.body(), session);
     say_if_last(&mut answer, session);
     Some(answer)
 }

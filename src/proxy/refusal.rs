@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::ambiguity::Ambiguity;
 use super::body::AnswerBody;
 use super::forward::ForwardError;
 use crate::outcome::Ending;
@@ -94,10 +95,22 @@ pub fn not_a_proxy() -> Response<AnswerBody> {
     openai_error(StatusCode::METHOD_NOT_ALLOWED, message, "keyward_refusal", "not_a_proxy")
 }
 
-/// A request that does not say what it is for: 400.
+/// A request that others may read otherwise: 400, or 501 for a coding that keyward does not take off (RFC 9112, 6.1).
 #[must_use]
-pub fn without_path() -> Response<AnswerBody> {
-    openai_error(StatusCode::BAD_REQUEST, "the request has no path.", "keyward_refusal", "malformed_request")
+pub fn ambiguous(ambiguity: Ambiguity) -> Response<AnswerBody> {
+    let (status, message) = match ambiguity {
+        Ambiguity::Target => (
+            StatusCode::BAD_REQUEST,
+            "the request's target is not one that every server reads alike: send a path, without a user and with all but \
+             ASCII percent-encoded.",
+        ),
+        Ambiguity::TransferCoding => (
+            StatusCode::NOT_IMPLEMENTED,
+            "keyward takes `Transfer-Encoding: chunked`, and no other coding beside it: send compressed content with \
+             Content-Encoding.",
+        ),
+    };
+    openai_error(status, message, "keyward_refusal", "ambiguous_request")
 }
 
 /// keyward itself failed: 500.

@@ -316,12 +316,12 @@ fn whoever_calls_keyward_by_another_name_is_sent_away() {
         (
             "an absolute target with a user",
             raw("GET http://keyward@evil/v1/models HTTP/1.1\nHost: keyward\nAuthorization: Bearer TOKEN\n\n"),
-            "host_not_allowed",
+            "ambiguous_request",
         ),
         (
             "an authority as target",
             raw("GET evil:80 HTTP/1.1\nHost: keyward\nAuthorization: Bearer TOKEN\n\n"),
-            "host_not_allowed",
+            "ambiguous_request",
         ),
         (
             "CONNECT",
