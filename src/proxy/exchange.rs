@@ -184,6 +184,10 @@ fn redirect_upstream(
     if let Some(bearer) = permit.injected() {
         headers::replace_credential(&mut head.headers, bearer);
     }
+    // hyper sends no body of unknown length with these unless the head says that there is one.
+    if matches!(head.method, Method::GET | Method::HEAD) && body.size_hint().exact().is_none() {
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut request = Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session)));
     if must_wait {
         let is_wanted = request.body_mut().hold();
