@@ -1,6 +1,36 @@
 //! Only what one parser can read in one way goes upstream; everything else is refused before anybody is asked.
 
-use crate::support::{Answer, Answering, CURRENT, FakeUpstream, TestProxy};
+use keyward::policy::Policy;
+
+use crate::support::{
+    Answer, Answering, CURRENT, Case, FakeUpstream, Pieces, StrictUpstream, TOKEN, TestProxy, Trial, UNLISTED, corpus,
+};
+
+#[test]
+fn every_case_of_the_corpus_has_one_meaning() {
+    check_corpus(Policy::Observe, CURRENT, Pieces::Whole, |_| true);
+}
+
+#[test]
+fn every_case_of_the_corpus_has_the_same_meaning_line_by_line() {
+    check_corpus(Policy::Observe, CURRENT, Pieces::Lines, |case| !case.is_swept);
+}
+
+#[test]
+fn every_case_of_the_corpus_has_the_same_meaning_byte_by_byte() {
+    check_corpus(Policy::Observe, CURRENT, Pieces::Bytes, |case| !case.is_swept && !case.is_large());
+}
+
+#[test]
+fn nothing_behind_a_refusal_is_anything_but_the_next_request() {
+    check_corpus(Policy::Enforce, UNLISTED, Pieces::Whole, |_| true);
+    check_corpus(Policy::Enforce, UNLISTED, Pieces::Lines, |case| !case.is_swept);
+}
+
+#[test]
+fn a_lent_key_goes_with_one_request_alone() {
+    check_corpus(Policy::Inject, TOKEN, Pieces::Whole, Case::has_key);
+}
 
 #[test]
 fn two_lengths_that_differ_never_reach_upstream() {
@@ -173,6 +203,20 @@ fn a_target_in_absolute_form_goes_to_upstream_in_origin_form() {
     assert_eq!((&line["workflow_id"], &line["path"]), (&"w1".into(), &"/v1/models".into()));
     assert_eq!(proxy.get("http://elsewhere.example/v1/models?a=1").logged()["path"], "/v1/models");
     assert_eq!(upstream.received()[1].head.line, "GET /v1/models?a=1 HTTP/1.1");
+}
+
+/// Sends the cases that are picked, and each of them has to go one of the ways that it may.
+#[track_caller]
+fn check_corpus(policy: Policy, key: &str, pieces: Pieces, pick: impl Fn(&Case) -> bool) {
+    let mut cases = corpus();
+    cases.retain(|case| pick(case));
+    let upstream = StrictUpstream::start();
+    let proxy = TestProxy::towards(upstream.origin()).current_key(CURRENT).token("default", TOKEN);
+    let trial = Trial { cases: &cases, pieces, key, is_welcome: key != UNLISTED };
+    let differences = trial.differences(proxy.policy(policy, |_| ()), &upstream);
+    let shown = differences.iter().take(40).map(|difference| difference.chars().take(600).collect());
+    let shown: Vec<String> = shown.collect();
+    assert!(differences.is_empty(), "{} of {} cases:\n{}", differences.len(), cases.len(), shown.join("\n"));
 }
 
 fn running() -> (FakeUpstream, TestProxy) {

@@ -3,11 +3,14 @@
 
 mod certificate;
 mod client;
+mod corpus;
 pub mod http2;
 mod proxy;
 mod recording;
 mod request;
 mod stream;
+mod strict;
+mod trial;
 mod upstream;
 pub mod upstream2;
 mod wire;
@@ -17,9 +20,12 @@ use std::time::{Duration, Instant};
 
 pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
+pub use self::corpus::{Case, corpus};
 pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED};
 pub use self::recording::{Recording, recording, recordings};
 pub use self::request::Request;
+pub use self::strict::StrictUpstream;
+pub use self::trial::{Pieces, Trial};
 pub use self::upstream::{Answering, FakeUpstream, Received, Visit};
 pub use self::wire::Framing;
 
