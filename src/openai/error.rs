@@ -110,6 +110,9 @@ impl ErrorBody {
                 nothing if nothing.is_empty() => bounded(flate2::read::DeflateDecoder::new(bytes)),
                 text => text,
             },
+            // The decoder knows an extension of brotli whose window, made at once, has up to a gigabyte. No `br` has it
+            // (RFC 7932, 9.1).
+            Encoding::Brotli if bytes.first().is_some_and(|first| first & 0x7f == 0x11) => Vec::new(),
             Encoding::Brotli => bounded(brotli_decompressor::Decompressor::new(bytes, BOUND)),
             Encoding::Unknown => Vec::new(),
         }
@@ -338,6 +341,22 @@ mod tests {
         let mut long = ErrorBody::new(StatusCode::BAD_REQUEST, Encoding::Identity);
         (0..100).for_each(|_| long.push(&[b' '; 1000]));
         assert_eq!(long.bytes.len(), BOUND);
+    }
+
+    #[test]
+    fn a_window_that_no_br_has_is_not_opened() {
+        #[track_caller]
+        fn check(spaces: &[u8], expected: usize) {
+            let mut body = ErrorBody::new(StatusCode::BAD_REQUEST, Encoding::Brotli);
+            body.push(spaces);
+            assert_eq!(body.decoded().len(), expected);
+        }
+        // Thirty million spaces, with a window of 16 MiB and with one of a gigabyte.
+        check(b"\xcf\xff\xff\x7f\xf8%@\xe2\xb1@ \xf7\xfe?\xff\x86\x93\xf1K\0\xc4a\x01\x80\xcen2", BOUND);
+        check(
+            b"\x11\x1e\xff\xff\xff\xe1\x97\0\x89\xc7\x02\x01\xb9\xf7\xff\xf97\x9c\x8c_\x02 \x0e\x0b\0\xe8\xec&\x03",
+            0,
+        );
     }
 
     #[test]
