@@ -209,7 +209,7 @@ fn pass_on(
     let status = answer.status();
     sighting.answer_came(status);
     sighting.touch(worker.pulse.millis());
-    if headers::is_redirect(status) {
+    if headers::is_redirect(status, answer.headers()) {
         sighting.end(Ending::Redirected);
         // With what it still had to take of the request.
         drop(connection);

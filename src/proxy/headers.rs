@@ -272,10 +272,12 @@ fn remove_unwanted(headers: &mut HeaderMap) {
 }
 
 /// Whether an answer is a redirect that a client would follow, away from here and without its key: clients drop the
-/// credential on the way to another host (seen in n8n 1.100.1 and 2.41.1), so it must not leave the proxy.
+/// credential on the way to another host (seen in n8n 1.100.1 and 2.41.1), so it must not leave the proxy. Some clients
+/// follow these statuses alone, others (follow-redirects, which axios uses) any of its class that says where to.
 #[must_use]
-pub fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+pub fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
+    status.is_redirection()
+        && (matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) || headers.contains_key(header::LOCATION))
 }
 
 /// The places of a credential, and what says what the message is.

@@ -28,6 +28,8 @@ mod draining;
 mod early_answers;
 /// Upstream fails, the client leaves: what each of them gets, and what the log says.
 mod faults;
+/// Upstream sends what it should not: heads without end, wrong lengths, bombs, redirects, other people's cookies.
+mod hostile_upstream;
 /// Clients that speak HTTP/2: the same judgement and the same care, for many requests side by side.
 mod http2;
 /// Every odd Authorization that real n8n sends, under each policy: what it is called, and what upstream gets.
