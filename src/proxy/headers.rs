@@ -250,6 +250,7 @@ fn remove_unwanted(headers: &mut HeaderMap) {
             "upgrade" => found |= 1 << 4,
             "alt-svc" => found |= 1 << 5,
             "strict-transport-security" => found |= 1 << 6,
+            "set-cookie" => found |= 1 << 7,
             other if other.starts_with("x-keyward-") => unwelcome.push(name.clone()),
             _ => {}
         }
@@ -268,6 +269,27 @@ fn remove_unwanted(headers: &mut HeaderMap) {
     }
     for name in unwelcome {
         headers.remove(name);
+    }
+    if found & (1 << 7) != 0 {
+        remove_foreign_cookies(headers);
+    }
+}
+
+/// A cookie with a domain is upstream's: keyward's own host is not in it, so that a client had to ignore it anyhow (RFC
+/// 6265, 5.3).
+fn remove_foreign_cookies(headers: &mut HeaderMap) {
+    let has_domain = |cookie: &&HeaderValue| {
+        let mut attributes = cookie.as_bytes().split(|byte| *byte == b';').skip(1);
+        attributes.any(|attribute| {
+            let name = attribute.split(|byte| *byte == b'=').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(b"domain")
+        })
+    };
+    let cookies: Vec<_> =
+        headers.get_all(header::SET_COOKIE).iter().filter(|cookie| !has_domain(cookie)).cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    for cookie in cookies {
+        headers.append(header::SET_COOKIE, cookie);
     }
 }
 

@@ -154,6 +154,25 @@ fn a_redirect_with_a_stream_behind_it_is_told_at_once() {
     assert_eq!((answer.status, answer.error_code()), (400, "upstream_redirect".to_owned()));
 }
 
+/// The client stands before keyward's address, for which nobody may set a cookie but for that very host (RFC 6265, 5.3).
+#[test]
+fn cookies_for_other_hosts_stay_behind() {
+    let headers = "Set-Cookie: __cf_bm=a; path=/; domain=.api.openai.com; HttpOnly; Secure\r\n\
+                   Set-Cookie: kept=1; Path=/\r\n\
+                   Set-Cookie: spaced=2; Secure;  DOMAIN = openai.com\r\n\
+                   Set-Cookie: domain=in-the-name; HttpOnly\r\n\
+                   Set-Cookie: empty=3; Domain\r\n";
+    let upstream = FakeUpstream::answering(Answering::with(200, headers, "ok"));
+    let proxy = TestProxy::with(&upstream).start();
+    let answer = proxy.get("/v1/models").key(CURRENT).send();
+    let cookies: Vec<_> = answer.head.all("set-cookie").collect();
+    assert_eq!(cookies, ["kept=1; Path=/", "domain=in-the-name; HttpOnly"]);
+    let foreign = "Set-Cookie: a=1; Domain=openai.com\r\nX-End: 1\r\n";
+    let proxy_of_one = FakeUpstream::answering(Answering::with(200, foreign, "ok"));
+    let answer = TestProxy::with(&proxy_of_one).start().get("/v1/models").send();
+    assert_eq!((answer.header("set-cookie"), answer.header("x-end")), (None, Some("1")));
+}
+
 /// A stream whose chunks are odd is broken off where it gets odd.
 #[test]
 fn chunks_that_are_none_end_the_answer() {
