@@ -4,7 +4,6 @@
 mod certificate;
 mod client;
 mod corpus;
-mod memory;
 pub mod http2;
 mod proxy;
 mod recording;
@@ -22,7 +21,6 @@ use std::time::{Duration, Instant};
 pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
 pub use self::corpus::{Case, corpus};
-pub use self::memory::Growth;
 pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED};
 pub use self::recording::{Recording, recording, recordings};
 pub use self::request::Request;
