@@ -15,7 +15,9 @@ import corpus
 
 CLIENTS = 4
 PATIENCE = 20
-HIDDEN = {"connection", "keep-alive", "proxy-connection", "te", "upgrade", "x-n8n-tag", "api-key"}
+HIDDEN = {"keep-alive", "proxy-connection", "x-n8n-tag", "api-key"}
+# What keyward says of its own connection, where the client asked for it.
+OWN = {"connection": {"te", "upgrade"}, "te": {"trailers"}}
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def _check_head(result, each, way, saw, server):
     for name, value in saw["headers"]:
         by_name[name].append(value)
     # nginx adds what is its own for the server behind it.
-    hidden = HIDDEN & set(by_name) if server.name != "nginx" else ()
+    foreign = HIDDEN & set(by_name) or any(set(by_name[name]) - said for name, said in OWN.items())
+    hidden = server.name != "nginx" and foreign
     good = by_name["authorization"] == [f"Bearer {way.good}"] and by_name["host"] == [server.authority]
     if hidden or not good:
         result.differences.append(f"{each.title()}: the server saw an odd head: {saw['headers']}")

@@ -165,6 +165,9 @@ impl<'a> Records<'a> {
             whole.all("host") == [authority]
                 && whole.all("authorization") == [key.as_str()]
                 && OF_THE_CONNECTION.iter().all(|name| whole.all(name).is_empty())
+                // What keyward says of its own connection, where the client asked for it.
+                && whole.all("connection").iter().all(|said| ["te", "upgrade"].contains(said))
+                && whole.all("te").iter().all(|said| *said == "trailers")
         };
         self.whole.iter().filter(|whole| !is_sound(whole)).map(|whole| format!("an odd head: {whole:?}")).collect()
     }
@@ -281,5 +284,4 @@ fn parse(mut bytes: &[u8]) -> Vec<Heard> {
 /// How many clients send at the same time: their requests share upstream's connections.
 const CLIENTS: usize = 4;
 
-const OF_THE_CONNECTION: [&str; 8] =
-    ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "x-n8n-tag", "x-keyward-id", "api-key"];
+const OF_THE_CONNECTION: [&str; 5] = ["keep-alive", "proxy-connection", "x-n8n-tag", "x-keyward-id", "api-key"];
