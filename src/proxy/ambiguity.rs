@@ -1,6 +1,6 @@
 //! What hyper lets pass although another reader may read it otherwise. Such a request is refused before it is judged.
 
-use http::{HeaderMap, Method, Request, Uri, header};
+use http::{HeaderMap, Method, Request, Uri, Version, header};
 use http_body::Body;
 
 /// Why a request may mean one thing here and another thing upstream.
@@ -9,6 +9,8 @@ pub enum Ambiguity {
     /// Its target has no path, as only that of CONNECT may (RFC 9112, 3.2.3; RFC 9113, 8.3.1), or names a user (RFC 9110,
     /// 4.2.4), or has bytes above ASCII, which no URI has (RFC 3986, 2) and whose encoding nobody tells.
     Target,
+    /// It names no host, or several (RFC 9112, 3.2). Whoever stands in front of keyward may have gone by another one.
+    Host,
     /// Its body is in more than chunks. hyper takes the chunks off and nothing else, so upstream would take what is left,
     /// which is still encoded, for the content.
     TransferCoding,
@@ -21,6 +23,9 @@ impl Ambiguity {
         if is_odd(request.uri(), request.method()) {
             return Some(Self::Target);
         }
+        if !has_one_host(request.headers(), request.version()) {
+            return Some(Self::Host);
+        }
         // A body of known length is in no coding, which saves most requests the look-up.
         let is_encoded = request.body().size_hint().exact().is_none() && !is_in_chunks_alone(request.headers());
         is_encoded.then_some(Self::TransferCoding)
@@ -31,6 +36,12 @@ fn is_odd(target: &Uri, method: &Method) -> bool {
     let has_no_path = method != Method::CONNECT && !target.path().starts_with(['/', '*']);
     let names_a_user = target.authority().is_some_and(|authority| authority.as_str().contains('@'));
     has_no_path || names_a_user || !target.path_and_query().is_none_or(|text| text.as_str().is_ascii())
+}
+
+/// Before HTTP/1.1 there need not be one, and since HTTP/2 it stands elsewhere.
+fn has_one_host(headers: &HeaderMap, version: Version) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    (hosts.next().is_some() || version != Version::HTTP_11) && hosts.next().is_none()
 }
 
 fn is_in_chunks_alone(headers: &HeaderMap) -> bool {
@@ -60,7 +71,7 @@ mod tests {
 
     #[track_caller]
     fn check(method: &str, target: &str, codings: &[&str], expected: Option<Ambiguity>) {
-        let mut request = Request::builder().method(method).uri(target);
+        let mut request = Request::builder().method(method).uri(target).header(header::HOST, "keyward");
         for coding in codings {
             request = request.header(header::TRANSFER_ENCODING, *coding);
         }
@@ -77,6 +88,26 @@ mod tests {
             ["elsewhere.example:443", "http://user@k/v1/models", "http://a:b@k/v1", "/v1/\u{e9}", "/v1?\u{e9}"]
         {
             check("GET", target, &[], Some(Ambiguity::Target));
+        }
+    }
+
+    #[test]
+    fn there_is_one_host_where_there_has_to_be_one() {
+        #[track_caller]
+        fn check(version: Version, hosts: &[&'static str], expected: Option<Ambiguity>) {
+            let mut request = Request::builder().version(version).uri("/v1/models");
+            for host in hosts {
+                request = request.header(header::HOST, *host);
+            }
+            assert_eq!(Ambiguity::find(&request.body(Streamed).expect("a request")), expected, "{version:?} {hosts:?}");
+        }
+        check(Version::HTTP_11, &["k"], None);
+        check(Version::HTTP_11, &[""], None);
+        check(Version::HTTP_11, &[], Some(Ambiguity::Host));
+        check(Version::HTTP_10, &[], None);
+        check(Version::HTTP_2, &[], None);
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            check(version, &["k", "k"], Some(Ambiguity::Host));
         }
     }
 

@@ -74,8 +74,8 @@ enum Way {
 struct Turn {
     target: Option<Uri>,
     edit: RequestEdit,
-    /// Whether the body is held back until upstream wants it.
-    must_wait: bool,
+    /// Whether the client sends its body only when it is told to.
+    expects_leave: bool,
 }
 
 /// Everything that needs the head happens here, in one look.
@@ -118,8 +118,8 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         Action::Forward(permit) => {
             let is_ours = declared::is_our_organization(head.fields.organization);
             let edit = RequestEdit::new(&head.fields, is_ours);
-            let must_wait = headers::expects_to_be_told(&head.fields) && !request.body().is_end_stream();
-            Way::Upstream(permit, Turn { target: new_uri(request.uri(), &target), edit, must_wait })
+            let expects_leave = headers::expects_to_be_told(&head.fields);
+            Way::Upstream(permit, Turn { target: new_uri(request.uri(), &target), edit, expects_leave })
         }
         Action::Refuse(refusal) => Way::Back(refusal),
     };
@@ -165,7 +165,7 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
 /// Edits the head in place and puts the counting body in. Gives the protocols that upstream is asked to switch to.
 fn redirect_upstream(
     request: Request<Incoming>,
-    Turn { target, edit, must_wait }: Turn,
+    Turn { target, edit, expects_leave }: Turn,
     permit: &Permit,
     sighting: &Sighting,
     session: &Arc<Session>,
@@ -189,13 +189,23 @@ fn redirect_upstream(
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut request = Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session)));
-    if must_wait {
-        let is_wanted = request.body_mut().hold();
-        hyper::ext::on_informational(&mut request, move |answer| {
-            is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
-        });
+    if expects_leave {
+        wait_for_leave(&mut request);
     }
     (request, asked)
+}
+
+/// Holds the body back until upstream gives leave to send it (RFC 9110, 10.1.1). Without a body there is nothing to wait for,
+/// which not every upstream knows.
+fn wait_for_leave(request: &mut Request<ClientBody>) {
+    if request.body().is_end_stream() {
+        request.headers_mut().remove(header::EXPECT);
+        return;
+    }
+    let is_wanted = request.body_mut().hold();
+    hyper::ext::on_informational(request, move |answer| {
+        is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
+    });
 }
 
 /// The answer goes to the client as it is, but for the head's edits. A redirect never leaves.

@@ -104,6 +104,7 @@ pub fn ambiguous(ambiguity: Ambiguity) -> Response<AnswerBody> {
             "the request's target is not one that every server reads alike: send a path, without a user and with all but \
              ASCII percent-encoded.",
         ),
+        Ambiguity::Host => (StatusCode::BAD_REQUEST, "the request has to name one host: send a single Host header."),
         Ambiguity::TransferCoding => (
             StatusCode::NOT_IMPLEMENTED,
             "keyward takes `Transfer-Encoding: chunked`, and no other coding beside it: send compressed content with \

@@ -281,12 +281,12 @@ fn whoever_calls_keyward_by_another_name_is_sent_away() {
             raw("GET /v1/models HTTP/1.1\nHost: evil\nAuthorization: Bearer TOKEN\n\n"),
             "host_not_allowed",
         ),
-        ("no host", raw("GET /v1/models HTTP/1.1\nAuthorization: Bearer TOKEN\n\n"), "host_not_allowed"),
+        ("no host", raw("GET /v1/models HTTP/1.1\nAuthorization: Bearer TOKEN\n\n"), "ambiguous_request"),
         ("no host in HTTP/1.0", raw("GET /v1/models HTTP/1.0\nAuthorization: Bearer TOKEN\n\n"), "host_not_allowed"),
         (
             "two hosts",
             raw("GET /v1/models HTTP/1.1\nHost: keyward\nHost: evil\nAuthorization: Bearer TOKEN\n\n"),
-            "host_not_allowed",
+            "ambiguous_request",
         ),
         (
             "a list of hosts",

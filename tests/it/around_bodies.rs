@@ -64,6 +64,14 @@ fn an_upstream_that_knows_nothing_of_it_gets_the_body_all_the_same() {
 }
 
 #[test]
+fn without_a_body_there_is_nothing_to_wait_for() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    assert_eq!(proxy.get("/v1/models").header("Expect", "100-continue").send().status, 200);
+    assert_eq!(upstream.only_received().head.header("expect"), None);
+}
+
+#[test]
 fn informational_answers_are_not_the_answer_and_may_not_go_on_for_ever() {
     let upstream = FakeUpstream::scripted(|visit| {
         if visit.head.line.contains("hints") {
