@@ -9,14 +9,16 @@
 //!
 //! | step | where | |
 //! |---|---|---|
+//! | what others could read otherwise is refused | [`proxy::ambiguity`] | |
 //! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
+//! | its body goes by, chunk by chunk | [`proxy::client_body`] | |
 //! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::dial`], [`proxy::tunnel`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
-//! | the answer passes by, chunk by chunk, and is counted | [`proxy::body`], [`openai::error`] | |
+//! | the answer passes by, chunk by chunk, and is counted | [`proxy::answer_body`], [`openai::error`] | |
 //! | or both connections are upgraded, to a WebSocket above all | [`proxy::upgrade`] | |
 //! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
@@ -30,7 +32,8 @@
 //!   is dropped and counted.
 //! - An unjudged request never goes upstream: forwarding takes a permit. Nor does a key of ours for whom
 //!   [`policy::decide`] has not admitted: it alone hands one out, inside the permit.
-//! - A body is never collected nor changed, and a head is never copied.
+//! - A body is never changed, and never collected but to be sent once more: a short one over HTTP/2, where upstream may say
+//!   that it has not looked at a request. A head is copied for nothing else.
 //! - A secret is never printed: [`keys::secret::Secret`] has no text of its own, and its value is read in few places,
 //!   which `tests/it/tidy.rs` lists.
 //! - Workers share nothing on a request's way but immutable snapshots, sharded counters and, behind one short lock of a

@@ -2,8 +2,9 @@
 
 pub mod access_log;
 pub mod ambiguity;
-pub mod body;
+pub mod answer_body;
 pub mod certificate;
+pub mod client_body;
 pub mod conversation;
 pub mod diagnosis;
 pub mod dial;

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
-use super::body::AnswerBody;
+use super::answer_body::AnswerBody;
 use super::entrance::{ClientStream, Entered};
 use super::exchange::exchange;
 use super::lingering::linger;

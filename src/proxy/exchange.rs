@@ -11,7 +11,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::ambiguity::Ambiguity;
-use super::body::{AnswerBody, ClientBody, UpstreamBody};
+use super::answer_body::{AnswerBody, UpstreamBody};
+use super::client_body::ClientBody;
 use super::forward::{ForwardError, forward};
 use super::headers::{self, Marks, RequestEdit};
 use super::stream::Sharing;

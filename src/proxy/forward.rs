@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
 use super::Limits;
-use super::body::{ClientBody, Keepsake};
+use super::client_body::{ClientBody, Keepsake};
 use super::dial::ConnectError;
 use super::stream::Sharing;
 use super::upstream::Connection;

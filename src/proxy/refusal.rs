@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::ambiguity::Ambiguity;
-use super::body::AnswerBody;
+use super::answer_body::AnswerBody;
 use super::forward::ForwardError;
 use crate::outcome::Ending;
 use crate::policy::Refusal;

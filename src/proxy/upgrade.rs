@@ -95,20 +95,10 @@ struct Passage<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Passage<S> {
     fn poll(&mut self, exchange: &Exchange, pulse: u64, context: &mut Context<'_>) -> Poll<Result<(), UpgradeError>> {
-        let took = |count| exchange.took(count, pulse);
-        let up = match self.up.pass(&mut self.client, &mut self.upstream, took, context) {
-            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(UpgradeError::Client(error))),
-            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(UpgradeError::Upstream(error))),
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        };
-        let gave = |count| exchange.gave(count, pulse);
-        let down = match self.down.pass(&mut self.upstream, &mut self.client, gave, context) {
-            Poll::Ready(Err(PassError::Read(error))) => Poll::Ready(Err(UpgradeError::Upstream(error))),
-            Poll::Ready(Err(PassError::Write(error))) => Poll::Ready(Err(UpgradeError::Client(error))),
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        };
+        let up = self.up.pass(&mut self.client, &mut self.upstream, |count| exchange.took(count, pulse), context);
+        let up = up.map_err(|error| error.blame(UpgradeError::Client, UpgradeError::Upstream));
+        let down = self.down.pass(&mut self.upstream, &mut self.client, |count| exchange.gave(count, pulse), context);
+        let down = down.map_err(|error| error.blame(UpgradeError::Upstream, UpgradeError::Client));
         match (up, down) {
             // Whoever has said all that he had to say may leave without hearing the rest.
             (Poll::Ready(Ok(())), Poll::Ready(_)) | (Poll::Ready(_), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
@@ -137,6 +127,19 @@ enum State {
 enum PassError {
     Read(io::Error),
     Write(io::Error),
+}
+
+impl PassError {
+    fn blame(
+        self,
+        reading: impl FnOnce(io::Error) -> UpgradeError,
+        writing: impl FnOnce(io::Error) -> UpgradeError,
+    ) -> UpgradeError {
+        match self {
+            Self::Read(error) => reading(error),
+            Self::Write(error) => writing(error),
+        }
+    }
 }
 
 impl Half {

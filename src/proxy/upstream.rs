@@ -18,7 +18,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::Limits;
-use super::body::ClientBody;
+use super::client_body::ClientBody;
 use super::dial::{ConnectError, Route, UpstreamStream};
 use super::pulse::Pulse;
 use super::stream::{Counted, Sharing};

@@ -1,0 +1,192 @@
+//! The request's body on its way upstream, streamed and counted as it passes: held back while nobody wants it, and kept
+//! while it is short and may have to be sent again. It is never collected for anything else, and never changed.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use super::headers;
+use super::worker::Session;
+use crate::ledger::sighting::Exchange;
+
+/// The request's body on its way upstream.
+pub struct ClientBody {
+    source: Source,
+    exchange: Arc<Exchange>,
+    session: Arc<Session>,
+    hold: Option<Hold>,
+    kept: Option<Arc<Mutex<Kept>>>,
+    is_read: bool,
+}
+
+enum Source {
+    /// As it comes from the client.
+    Client(Incoming),
+    /// As it came before.
+    Again(VecDeque<Bytes>),
+}
+
+/// A short body that may have to be sent again, as far as it went by.
+#[derive(Default)]
+struct Kept {
+    pieces: VecDeque<Bytes>,
+    size: usize,
+    is_whole: bool,
+}
+
+/// What is kept of a body, in case that it has to be sent again.
+pub struct Keepsake {
+    kept: Arc<Mutex<Kept>>,
+    exchange: Arc<Exchange>,
+    session: Arc<Session>,
+}
+
+impl Keepsake {
+    /// The body once more, if all of it was kept.
+    #[must_use]
+    pub fn into_body(self) -> Option<ClientBody> {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_all = kept.is_whole && kept.size <= MOST_KEPT;
+        is_all.then(|| ClientBody::of(Source::Again(kept.pieces), self.exchange, self.session))
+    }
+}
+
+/// A body that is not asked for before upstream wants it (RFC 9110, 10.1.1): its client waits to be told, and hyper tells
+/// it when the body is read.
+struct Hold {
+    is_wanted: Arc<AtomicBool>,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl ClientBody {
+    /// Counts for that exchange.
+    #[must_use]
+    pub fn new(incoming: Incoming, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
+        Self::of(Source::Client(incoming), exchange, session)
+    }
+
+    fn of(source: Source, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
+        Self { source, exchange, session, hold: None, kept: None, is_read: false }
+    }
+
+    /// Keeps what goes by, as long as it is short.
+    #[must_use]
+    pub fn keep(&mut self) -> Keepsake {
+        let kept = Arc::new(Mutex::new(Kept { is_whole: self.is_end_stream(), ..Kept::default() }));
+        self.kept = Some(Arc::clone(&kept));
+        Keepsake { kept, exchange: Arc::clone(&self.exchange), session: Arc::clone(&self.session) }
+    }
+
+    fn keep_piece(&self, piece: Option<&Bytes>) {
+        let Some(kept) = &self.kept else { return };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(piece) = piece {
+            kept.size += piece.len();
+            if kept.size <= MOST_KEPT {
+                kept.pieces.push_back(piece.clone());
+            } else {
+                kept.pieces.clear();
+            }
+        }
+        kept.is_whole = self.is_end_stream();
+    }
+
+    /// Holds the body back until what this gives is true, but not for long: upstream may know nothing of it.
+    #[must_use]
+    pub fn hold(&mut self) -> Arc<AtomicBool> {
+        let is_wanted = Arc::new(AtomicBool::new(false));
+        let patience = Box::pin(sleep(WORTH_THE_WAIT));
+        self.hold = Some(Hold { is_wanted: Arc::clone(&is_wanted), patience });
+        is_wanted
+    }
+
+    fn poll_hold(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(hold) = &mut self.hold
+            && !hold.is_wanted.load(Ordering::Relaxed)
+        {
+            ready!(hold.patience.as_mut().poll(context));
+        }
+        self.hold = None;
+        Poll::Ready(())
+    }
+
+    fn pass(&mut self, frame: &mut Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.exchange.took(data.len(), self.session.worker.pulse.millis());
+        } else if let Some(trailers) = frame.trailers_mut() {
+            headers::edit_trailers(trailers);
+            // Behind them comes nothing.
+            self.is_read = true;
+        }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        if this.hold.is_some() {
+            ready!(this.poll_hold(cx));
+        }
+        let incoming = match &mut this.source {
+            Source::Client(incoming) => incoming,
+            Source::Again(pieces) => return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
+        };
+        let frame = Pin::new(incoming).poll_frame(cx);
+        this.exchange.waits_for_client(frame.is_pending());
+        let mut frame = ready!(frame);
+        match &mut frame {
+            None => this.is_read = true,
+            Some(Ok(frame)) => this.pass(frame),
+            Some(Err(_)) => {}
+        }
+        if this.kept.is_some() {
+            this.keep_piece(frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Again(pieces) => pieces.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Client(incoming) => incoming.size_hint(),
+            Source::Again(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
+        }
+    }
+}
+
+impl Drop for ClientBody {
+    /// hyper lets go of a body as soon as it has sent its end. One that is let go of before is not read any further.
+    fn drop(&mut self) {
+        self.exchange.took_all();
+        if !self.is_read
+            && let Source::Client(incoming) = &self.source
+            && !incoming.is_end_stream()
+        {
+            self.session.leave_unread(incoming.size_hint().exact());
+        }
+    }
+}
+
+/// The most that is kept of a body in case that it has to be sent again, in bytes: more than most prompts have.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// How long upstream may take to want a body: as long as clients commonly wait to be told before they send it anyhow.
+const WORTH_THE_WAIT: Duration = Duration::from_secs(1);
