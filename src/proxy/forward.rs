@@ -84,25 +84,39 @@ pub async fn forward(
     exchange: &Exchange,
     worker: &Worker,
 ) -> Result<(Response<Incoming>, Connection), ForwardError> {
-    let mut spare = None;
+    let mut spare: Option<Box<Spare>> = None;
     let mut must_be_new = false;
     loop {
         let kept = if must_be_new { None } else { worker.pool.take(sharing).await };
         let is_new = kept.is_none();
         let mut connection = match kept {
             Some(connection) => connection,
-            None => connect(worker, sharing).await?,
+            // In a box: few exchanges need the room for all that about, and it would be moved along with each.
+            None => Box::pin(connect(worker, sharing)).await?,
         };
         if !must_be_new {
-            spare = Spare::keep(&mut request, &connection, is_new);
+            spare = Spare::keep(&mut request, &connection, is_new).map(Box::new);
         }
-        match send(&mut connection, request, exchange, worker).await {
+        exchange.touch(worker.pulse.millis());
+        connection.address(&mut request, &worker.shared.host);
+        // Sent from here rather than by a function that waits: a request has its room in every future that it is handed to.
+        let answered = match &mut connection {
+            Connection::Owned(owned) => {
+                let answer = owned.sender.try_send_request(request);
+                wait_for(answer, &mut connection, exchange, worker).await
+            }
+            Connection::Shared(place) => {
+                let answer = Box::pin(place.sender.try_send_request(request));
+                wait_for(answer, &mut connection, exchange, worker).await
+            }
+        };
+        match answered {
             Ok(answer) => return Ok((answer, connection)),
             Err(Failure::NotSent(unsent, _)) if !is_new => request = *unsent,
             Err(Failure::NotSent(_, error)) => return Err(ForwardError::CutOff(error)),
             Err(Failure::Failed(error)) => {
-                let again = spare.take().filter(|spare: &Spare| spare.is_called_for(&error, &connection));
-                request = again.and_then(Spare::into_request).ok_or(error)?;
+                let again = spare.take().filter(|spare| spare.is_called_for(&error, &connection));
+                request = again.and_then(|spare| spare.into_request()).ok_or(error)?;
                 must_be_new = true;
             }
         }
@@ -175,26 +189,6 @@ async fn connect(worker: &Worker, sharing: Sharing) -> Result<Connection, Connec
 enum Failure {
     NotSent(Box<Request<ClientBody>>, hyper::Error),
     Failed(ForwardError),
-}
-
-async fn send(
-    connection: &mut Connection,
-    mut request: Request<ClientBody>,
-    exchange: &Exchange,
-    worker: &Worker,
-) -> Result<Response<Incoming>, Failure> {
-    exchange.touch(worker.pulse.millis());
-    connection.address(&mut request, &worker.shared.host);
-    match connection {
-        Connection::Owned(owned) => {
-            let answer = owned.sender.try_send_request(request);
-            wait_for(answer, connection, exchange, worker).await
-        }
-        Connection::Shared(place) => {
-            let answer = place.sender.try_send_request(request);
-            wait_for(answer, connection, exchange, worker).await
-        }
-    }
 }
 
 async fn wait_for(
