@@ -1,4 +1,5 @@
-//! What n8n does to a proxy: small requests over kept or fresh connections, streams, uploads and downloads.
+//! What n8n does to a proxy: small requests over kept or fresh connections, streams, uploads and downloads. And what
+//! other clients do besides: they speak HTTP/2, or upgrade.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +11,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::proxies::Proxy;
 use crate::upstream::LARGE;
+use crate::{http2, messages};
 
 /// A way to burden a proxy, and what is counted of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,8 +22,12 @@ pub enum Load {
     KeepAlive,
     /// A new connection for each request, as n8n's older nodes do; counts requests.
     Close,
+    /// Small requests over four connections of HTTP/2, 16 at a time over each; counts requests.
+    Http2,
     /// 200 streams of tokens; counts chunks.
     Streams,
+    /// 100 connections upgraded, and small messages to and fro; counts messages, each once in its direction.
+    WebSockets,
     /// Four uploads at a time; counts megabytes.
     Upload,
     /// Four downloads at a time; counts megabytes.
@@ -28,24 +35,30 @@ pub enum Load {
 }
 
 impl Load {
-    pub const ALL: [Self; 5] = [Self::KeepAlive, Self::Close, Self::Streams, Self::Upload, Self::Download];
+    pub const ALL: [Self; 7] =
+        [Self::KeepAlive, Self::Close, Self::Http2, Self::Streams, Self::WebSockets, Self::Upload, Self::Download];
 
     pub fn title(self) -> &'static str {
         match self {
             Self::KeepAlive => "CPU µs per request, connection kept",
             Self::Close => "CPU µs per request, new connection each",
+            Self::Http2 => "CPU µs per request over HTTP/2",
             Self::Streams => "CPU µs per chunk of a stream",
+            Self::WebSockets => "CPU µs per WebSocket message, one way",
             Self::Upload => "CPU µs per MB uploaded",
             Self::Download => "CPU µs per MB downloaded",
         }
     }
 
     /// Burdens the proxy until `end`; says how much it carried.
-    pub async fn run(self, proxy: SocketAddr, end: Instant) -> io::Result<f64> {
+    pub async fn run(self, proxy: &Proxy, end: Instant) -> io::Result<f64> {
+        let Proxy { address: proxy, http2_address, .. } = *proxy;
         match self {
             Self::KeepAlive => count_in(64, |_| requests(proxy, end, "keep-alive")).await,
             Self::Close => count_in(16, |_| requests(proxy, end, "close")).await,
+            Self::Http2 => count_in(4, |_| http2::requests(http2_address, end)).await,
             Self::Streams => count_in(200, |_| stream(proxy, end)).await,
+            Self::WebSockets => count_in(100, |_| messages::messages(proxy, end)).await,
             Self::Upload => count_in(4, |_| uploads(proxy, end)).await,
             Self::Download => count_in(4, |_| downloads(proxy, end)).await,
         }
@@ -79,7 +92,8 @@ pub async fn in_turn(proxy: SocketAddr, requests: usize) -> io::Result<()> {
     Ok(())
 }
 
-async fn count_in<F>(tasks: usize, task: impl Fn(usize) -> F) -> io::Result<f64>
+/// Does so many of a task at a time, and adds up what they count.
+pub async fn count_in<F>(tasks: usize, task: impl Fn(usize) -> F) -> io::Result<f64>
 where
     F: Future<Output = io::Result<f64>> + Send + 'static,
 {
@@ -143,16 +157,16 @@ async fn downloads(proxy: SocketAddr, end: Instant) -> io::Result<f64> {
 }
 
 /// A connection to the proxy.
-pub struct Client(BufReader<TcpStream>);
+pub struct Client(pub BufReader<TcpStream>);
 
 impl Client {
-    async fn connect(proxy: SocketAddr) -> io::Result<Self> {
+    pub async fn connect(proxy: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(proxy).await?;
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::with_capacity(64 * 1024, stream)))
     }
 
-    async fn send(&mut self, head: &str, body: &[u8]) -> io::Result<()> {
+    pub async fn send(&mut self, head: &str, body: &[u8]) -> io::Result<()> {
         let stream = self.0.get_mut();
         if body.len() > BODY.len() {
             stream.write_all(head.as_bytes()).await?;
@@ -163,9 +177,14 @@ impl Client {
 
     /// The answer's head; gives the length of its body.
     async fn read_head(&mut self) -> io::Result<u64> {
+        self.read_head_of("200").await
+    }
+
+    /// The head of an answer with that status.
+    pub async fn read_head_of(&mut self, status: &str) -> io::Result<u64> {
         let mut line = String::new();
         self.0.read_line(&mut line).await?;
-        if !line.starts_with("HTTP/1.1 200 ") {
+        if !line.strip_prefix("HTTP/1.1 ").is_some_and(|line| line.starts_with(status)) {
             return Err(io::Error::other(format!("the proxy answered {line:?}")));
         }
         let mut length = 0;
@@ -192,21 +211,31 @@ pub fn in_a_while(span: Duration) -> Instant {
 }
 
 /// As an AI Agent of n8n 2.41.1 sends it, behind the Base URL that tags.
-fn head(method: &str, path: &str, connection: &str, more: &str, length: usize) -> String {
+pub fn head(method: &str, path: &str, connection: &str, more: &str, length: usize) -> String {
+    let path = tagged(path);
+    let fields = fields().map(|(name, value)| format!("{name}: {value}\r\n")).concat();
     let length = if method == "GET" { String::new() } else { format!("content-length: {length}\r\n") };
-    format!(
-        "{method} /n8n/Xk2vQ9wLmB7tRz4c/184467/5d2a3f6e-1111-4222-8333-944445555666{path} HTTP/1.1\r\n\
-         host: 127.0.0.1\r\nconnection: {connection}\r\n{more}x-stainless-lang: js\r\n\
-         x-stainless-package-version: 6.49.0\r\nx-stainless-runtime: node\r\nauthorization: Bearer {}\r\n\
-         user-agent: langchainjs-openai/1.0.0 ((node/v24.21.0; linux; x64))\r\ncontent-type: application/json\r\n\
-         {length}\r\n",
-        crate::proxies::key(),
-    )
+    format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: {connection}\r\n{more}{fields}{length}\r\n")
 }
 
-const CHAT: &str = "/v1/chat/completions";
+pub fn tagged(path: &str) -> String {
+    format!("/n8n/Xk2vQ9wLmB7tRz4c/184467/5d2a3f6e-1111-4222-8333-944445555666{path}")
+}
 
-const BODY: &[u8] = br#"{"model":"gpt-4o-mini","stream":false,"messages":[{"role":"user","content":"hi"}]}"#;
+pub fn fields() -> [(&'static str, String); 6] {
+    [
+        ("x-stainless-lang", "js".to_owned()),
+        ("x-stainless-package-version", "6.49.0".to_owned()),
+        ("x-stainless-runtime", "node".to_owned()),
+        ("authorization", format!("Bearer {}", crate::proxies::key())),
+        ("user-agent", "langchainjs-openai/1.0.0 ((node/v24.21.0; linux; x64))".to_owned()),
+        ("content-type", "application/json".to_owned()),
+    ]
+}
+
+pub const CHAT: &str = "/v1/chat/completions";
+
+pub const BODY: &[u8] = br#"{"model":"gpt-4o-mini","stream":false,"messages":[{"role":"user","content":"hi"}]}"#;
 
 #[expect(clippy::cast_precision_loss, reason = "some millions")]
 const MEGABYTES: f64 = LARGE as f64 / 1e6;

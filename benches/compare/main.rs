@@ -1,17 +1,22 @@
-//! keyward beside nginx and `HAProxy`, one worker each, with the same work: processor time for each request, chunk and
-//! megabyte, and memory for each open stream.
+//! keyward beside nginx and `HAProxy`, one worker each, with the same work: processor time for each request, chunk,
+//! message and megabyte, and memory for each open stream.
 //!
 //! - `cargo bench --bench compare` prints the table. The proxies take turns in slices of a second, so that whatever
-//!   else the machine does hits all of them; a figure is the median of all slices, a ratio that of all turns.
+//!   else the machine does hits all of them; a figure is the median of all slices, a ratio that of all turns, with its
+//!   least and its greatest. nginx and `HAProxy` have to be installed.
+//! - `cargo bench --bench compare -- --only WebSocket` prints the rows whose titles have that word, which is quicker.
 //! - `cargo bench --bench compare -- --instructions` counts keyward's instructions for each request with valgrind,
 //!   which repeats to a few in a thousand. `--instructions gate` fails where they are 3 % above the figure in
 //!   `benches/compare/instructions.txt`, and `--instructions land` writes them there.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is how it tells")]
 
+mod http2;
 mod load;
+mod messages;
 mod proxies;
 mod upstream;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +37,9 @@ struct Arguments {
     /// How often the proxies take turns.
     #[arg(long, default_value_t = 8)]
     turns: usize,
+    /// Only the rows whose titles have these words.
+    #[arg(long, default_value = "")]
+    only: String,
     /// What `cargo bench` says to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -52,7 +60,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.instructions {
         Some(figure) => count_instructions(figure),
-        None => compare(arguments.turns),
+        None => compare(arguments.turns, &arguments.only),
     };
     match done {
         Ok(code) => code,
@@ -65,17 +73,22 @@ fn main() -> ExitCode {
 
 // === the table ===
 
-fn compare(turns: usize) -> io::Result<ExitCode> {
+fn compare(turns: usize, only: &str) -> io::Result<ExitCode> {
+    let kinds = [Kind::Nginx, Kind::Haproxy, Kind::Keyward];
+    if let Some(missing) = kinds.iter().find(|kind| !kind.is_there()) {
+        return Err(io::Error::other(format!("{} is not installed", missing.name())));
+    }
     let runtime = runtime()?;
     let upstream = upstream::start()?;
-    let kinds: Vec<_> =
-        [Kind::Nginx, Kind::Haproxy, Kind::Keyward].into_iter().filter(|kind| kind.is_there()).collect();
-    print_head(&kinds);
-    for load in Load::ALL {
+    print_head(kinds);
+    for load in Load::ALL.into_iter().filter(|load| load.title().contains(only)) {
         print_row(load.title(), &costs(&runtime, load, &kinds, upstream, turns)?);
     }
-    let memory: io::Result<Vec<_>> = kinds.iter().map(|kind| Ok(vec![memory(&runtime, *kind, upstream)?])).collect();
-    print_row("KB of memory per open stream", &memory?);
+    if MEMORY.contains(only) {
+        let memory: io::Result<Vec<_>> =
+            kinds.iter().map(|kind| Ok(vec![memory(&runtime, *kind, upstream)?])).collect();
+        print_row(MEMORY, &memory?);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,7 +105,7 @@ fn costs(
     for turn in 0..=turns {
         for (proxy, costs) in proxies.iter().zip(&mut costs) {
             let before = proxy.cpu();
-            let units = runtime.block_on(load.run(proxy.address, load::in_a_while(SLICE)))?;
+            let units = runtime.block_on(load.run(proxy, load::in_a_while(SLICE)))?;
             let cost = proxy.cpu().saturating_sub(before).as_secs_f64() * 1e6 / units;
             // The first turn only warms up.
             costs.extend((turn > 0).then_some(cost));
@@ -114,13 +127,10 @@ fn memory(runtime: &Runtime, kind: Kind, upstream: SocketAddr) -> io::Result<f64
     Ok(grown as f64 / 1024.0 / STREAMS as f64)
 }
 
-fn print_head(kinds: &[Kind]) {
-    print!("| |");
-    for kind in kinds {
-        print!(" {} |", kind.name());
-    }
-    println!(" keyward to {} |", kinds[0].name());
-    println!("|---|{}---|", "---|".repeat(kinds.len()));
+fn print_head(kinds: [Kind; 3]) {
+    let [nginx, haproxy, keyward] = kinds.map(Kind::name);
+    println!("| | {nginx} | {haproxy} | {keyward} | {keyward} to {nginx} | {keyward} to {haproxy} |");
+    println!("|---|---|---|---|---|---|");
 }
 
 fn print_row(title: &str, costs: &[Vec<f64>]) {
@@ -128,8 +138,21 @@ fn print_row(title: &str, costs: &[Vec<f64>]) {
     for costs in costs {
         print!(" {:.1} |", median(costs.clone()));
     }
-    let ratios = costs[costs.len() - 1].iter().zip(&costs[0]).map(|(keyward, first)| keyward / first).collect();
-    println!(" {:.2} |", median(ratios));
+    let (others, keyward) = costs.split_at(costs.len() - 1);
+    for other in others {
+        let ratios: Vec<_> = keyward.iter().flatten().zip(other).map(|(keyward, other)| keyward / other).collect();
+        print!(" {} |", with_range(ratios));
+    }
+    println!();
+}
+
+/// The median, and the least and the greatest where there are several.
+fn with_range(figures: Vec<f64>) -> String {
+    let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = figures.iter().copied().fold(0.0, f64::max);
+    let is_alone = figures.len() == 1;
+    let median = median(figures);
+    if is_alone { format!("{median:.2}") } else { format!("{median:.2} ({least:.2}–{greatest:.2})") }
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -172,5 +195,7 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 const SLICE: Duration = Duration::from_secs(1);
+
+const MEMORY: &str = "KB of memory per open stream";
 
 const LANDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/instructions.txt");

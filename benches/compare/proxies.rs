@@ -40,6 +40,11 @@ impl Kind {
         }
     }
 
+    /// Whether it tells HTTP/2 from HTTP/1.1 by what the client begins with.
+    fn has_one_address(self) -> bool {
+        matches!(self, Self::Keyward | Self::CountedKeyward)
+    }
+
     fn template(self) -> &'static str {
         match self {
             Self::Nginx => include_str!("nginx.conf"),
@@ -73,6 +78,8 @@ impl Kind {
 pub struct Proxy {
     pub kind: Kind,
     pub address: SocketAddr,
+    /// Where it speaks HTTP/2: nginx 1.22 does so only at an address of its own.
+    pub http2_address: SocketAddr,
     child: Child,
     dir: TempDir,
 }
@@ -83,12 +90,13 @@ impl Proxy {
         let dir = tempfile::tempdir()?;
         // nginx's worker runs as another user.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let config = write_config(kind, dir.path(), address, upstream)?;
+        let (address, other_address) = free_addresses()?;
+        let http2_address = if kind.has_one_address() { address } else { other_address };
+        let config = write_config(kind, dir.path(), [address, http2_address, upstream])?;
         let out = fs::File::create(dir.path().join("output"))?;
         let child =
             kind.command(&config, dir.path()).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
-        let mut proxy = Self { kind, address, child, dir };
+        let mut proxy = Self { kind, address, http2_address, child, dir };
         proxy.wait_until_it_listens()?;
         Ok(proxy)
     }
@@ -156,13 +164,20 @@ pub fn key() -> String {
     format!("sk-proj-{}", "Qp7x".repeat(39))
 }
 
-fn write_config(kind: Kind, dir: &Path, address: SocketAddr, upstream: SocketAddr) -> io::Result<PathBuf> {
+/// Two at once, so that they differ.
+fn free_addresses() -> io::Result<(SocketAddr, SocketAddr)> {
+    let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((one.local_addr()?, other.local_addr()?))
+}
+
+fn write_config(kind: Kind, dir: &Path, [address, http2_address, upstream]: [SocketAddr; 3]) -> io::Result<PathBuf> {
     fs::write(dir.join("keys.map"), format!("{} current\n", key()))?;
     fs::write(dir.join("key"), key())?;
     let text = kind
         .template()
         .replace("[dir]", &dir.display().to_string())
         .replace("[port]", &address.port().to_string())
+        .replace("[http2_port]", &http2_address.port().to_string())
         .replace("[upstream]", &upstream.to_string())
         .replace("[key]", &key());
     let path = dir.join("config");

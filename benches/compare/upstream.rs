@@ -1,4 +1,4 @@
-//! What stands in for OpenAI: answers at once, streams, and takes and gives large bodies.
+//! What stands in for OpenAI: answers at once, streams, takes and gives large bodies, and echoes messages.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::websocket::{self, ACCEPT};
 
 /// Starts it on a thread of its own, for as long as the process lives.
 pub fn start() -> io::Result<SocketAddr> {
@@ -34,6 +36,7 @@ async fn answer_all(mut client: BufReader<TcpStream>) -> io::Result<()> {
             Kind::Plain => client.get_mut().write_all(PLAIN.as_bytes()).await?,
             Kind::Download => send_large(client.get_mut()).await?,
             Kind::Stream => send_stream(client.get_mut()).await?,
+            Kind::WebSocket => echo(&mut client).await?,
         }
     }
     Ok(())
@@ -49,6 +52,7 @@ enum Kind {
     Plain,
     Download,
     Stream,
+    WebSocket,
 }
 
 impl Head {
@@ -70,6 +74,8 @@ impl Head {
                 head.content_length = length.trim().parse().map_err(io::Error::other)?;
             } else if lower.starts_with("accept: text/event-stream") {
                 head.kind = Kind::Stream;
+            } else if lower.starts_with("upgrade: websocket") {
+                head.kind = Kind::WebSocket;
             }
         }
         Ok(Some(head))
@@ -97,6 +103,19 @@ async fn send_stream(client: &mut TcpStream) -> io::Result<()> {
     loop {
         ticks.tick().await;
         client.write_all(CHUNK.as_bytes()).await?;
+    }
+}
+
+/// Says every message again, until the client leaves.
+async fn echo(client: &mut BufReader<TcpStream>) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n"
+    );
+    client.get_mut().write_all(head.as_bytes()).await?;
+    let mut text = Vec::new();
+    loop {
+        websocket::receive(client, &mut text).await?;
+        websocket::send(client, &text, None).await?;
     }
 }
 
