@@ -178,7 +178,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         self.open.fetch_add(1, Ordering::Relaxed);
         let place = Place { alarm: Alarm::new(Arc::clone(&self.worker)), streams: self.clone() };
-        tokio::spawn(InStream { stream, place });
+        // In a box, for tokio copies a task as it begins and as it ends, and a stream is large.
+        tokio::spawn(InStream { stream: Box::pin(stream), place });
     }
 }
 
