@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
@@ -15,6 +16,7 @@ pub struct Watch {
     files: Vec<PathBuf>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
+    places: Arc<ArcSwap<BTreeSet<PathBuf>>>,
     heard: Arc<Notify>,
     is_settling: bool,
 }
@@ -25,19 +27,21 @@ impl Watch {
     pub fn new(files: Vec<PathBuf>) -> Self {
         let heard = Arc::new(Notify::new());
         let bell = Arc::clone(&heard);
+        let places = Arc::new(ArcSwap::default());
+        let of_interest = Arc::clone(&places);
         let ring = move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_change(event.kind)) {
+            if event.is_ok_and(|event| is_change_of(&of_interest.load(), &event)) {
                 bell.notify_one();
             }
         };
         let watcher = notify::recommended_watcher(ring);
         let watcher = watcher.inspect_err(|error| tracing::debug!(%error, "files cannot be watched, only polled")).ok();
-        let mut watch = Self { files, watcher, watched: BTreeSet::new(), heard, is_settling: false };
+        let mut watch = Self { files, watcher, watched: BTreeSet::new(), places, heard, is_settling: false };
         watch.follow_links();
         watch
     }
 
-    /// Waits until something happened in one of the folders, and then for a moment more: whoever writes a file truncates
+    /// Waits until something happened to one of the files or to what leads to it, and then for a moment more: whoever writes a file truncates
     /// it first. Whoever stops waiting in between and waits again misses nothing.
     pub async fn changed(&mut self) {
         if !self.is_settling {
@@ -52,7 +56,9 @@ impl Watch {
     /// A link may lead elsewhere than it did: Kubernetes and Docker change a secret by swapping a link to its folder.
     fn follow_links(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        let folders: BTreeSet<_> = self.files.iter().flat_map(|file| folders_on_the_way(file)).collect();
+        let places: BTreeSet<_> = self.files.iter().flat_map(|file| places_on_the_way(file)).collect();
+        let folders: BTreeSet<_> = places.iter().filter_map(|place| place.parent()).map(Path::to_owned).collect();
+        self.places.store(Arc::new(places));
         for left in self.watched.difference(&folders) {
             // A folder that is gone is watched no longer anyway.
             let _ = watcher.unwatch(left);
@@ -64,6 +70,12 @@ impl Watch {
     }
 }
 
+/// Other files in the same folder are no concern of anybody here: a log may stand there. What names no file may be about any.
+fn is_change_of(places: &BTreeSet<PathBuf>, event: &Event) -> bool {
+    let is_on_the_way = |path: &PathBuf| places.iter().any(|place| place.starts_with(path));
+    is_change(event.kind) && (event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(is_on_the_way))
+}
+
 /// That somebody reads a file is no change of it.
 fn is_change(kind: EventKind) -> bool {
     match kind {
@@ -72,15 +84,13 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// The folders in which something changes when the path leads to another file: its own, that of the file it leads to, and
-/// that of every link on the way.
-fn folders_on_the_way(path: &Path) -> BTreeSet<PathBuf> {
+/// What changes when the path leads to another file: the path itself, the file it leads to, and every link on the way.
+fn places_on_the_way(path: &Path) -> BTreeSet<PathBuf> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_link = |part: &&Path| std::fs::symlink_metadata(part).is_ok_and(|found| found.is_symlink());
     let links = path.ancestors().filter(is_link);
     let target = std::fs::canonicalize(&path).ok();
-    let places = links.chain([path.as_path()]).chain(target.as_deref());
-    places.filter_map(Path::parent).map(Path::to_owned).collect()
+    links.chain([path.as_path()]).chain(target.as_deref()).map(Path::to_owned).collect()
 }
 
 /// How long after the first sign of a change it is looked at.
@@ -110,6 +120,21 @@ mod tests {
         heard(vec![file.clone()], || fs::write(&file, "two").expect("a file"));
         fs::write(&draft, "three").expect("a file");
         heard(vec![file.clone()], || fs::rename(&draft, &file).expect("a rename"));
+    }
+
+    #[test]
+    fn nothing_is_heard_of_other_files_in_the_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, log) = (folder.path().join("key"), folder.path().join("log"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut watch = Watch::new(vec![file.clone()]);
+            fs::write(&log, "a line").expect("a file");
+            // What is heard comes in order, so that this is over before the next.
+            assert!(tokio::time::timeout(Duration::from_millis(300), watch.changed()).await.is_err());
+            fs::write(&file, "one").expect("a file");
+            tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("a change");
+        });
     }
 
     #[test]
