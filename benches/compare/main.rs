@@ -14,6 +14,7 @@
 mod http2;
 mod load;
 mod messages;
+mod process;
 mod proxies;
 mod upstream;
 mod websocket;
