@@ -549,7 +549,7 @@ async fn rest(world: &World, seconds: u64) -> bool {
 }
 
 /// Nothing takes longer, on a machine that has other things to do as well.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// From this size on a body may still be on its way when the answer comes, in bytes.
 const LARGE: usize = 64 * 1024;

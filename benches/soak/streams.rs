@@ -22,7 +22,7 @@ use crate::wire::Connection;
 
 /// Runs it. Whether no event was lost.
 pub fn run(runtime: &Handle, streams: usize, span: Duration) -> io::Result<bool> {
-    let upstream = Upstream::start(None, Duration::from_secs(60))?;
+    let upstream = Upstream::start(None, Duration::from_mins(1))?;
     upstream.seen.take_key(&keyward::key(0));
     let room = ("proxy", "max_connections = 100000\nmax_connections_per_peer = 100000".to_owned());
     let keyward = Keyward::start(&format!("http://{}", upstream.address), &[room])?;
@@ -108,7 +108,7 @@ fn watch(keyward: &Keyward, alive: &AtomicUsize, span: Duration) -> io::Result<V
             megabytes(vitals.pss),
             vitals.descriptors,
             vitals.threads,
-            (vitals.cpu - last.cpu).as_secs_f64() / 60.0 * 100.0,
+            vitals.cpu.saturating_sub(last.cpu).as_secs_f64() / 60.0 * 100.0,
         );
         last = vitals;
         full = if vitals.pss > full.pss { vitals } else { full };

@@ -248,7 +248,17 @@ async fn break_off(client: &mut Connection, plan: &Plan) -> io::Result<()> {
         Plan::Reset => client.break_when_dropped()?,
         Plan::Silence { millis } => sleep(Duration::from_millis(*millis)).await,
         Plan::CutHead => client.write(b"HTTP/1.1 200 OK\r\ncontent-ty").await?,
-        _ => {
+        Plan::Answer
+        | Plan::AnswerSlowly { .. }
+        | Plan::AnswerAndClose
+        | Plan::Stream { .. }
+        | Plan::Trickle { .. }
+        | Plan::Clocked { .. }
+        | Plan::Download { .. }
+        | Plan::Refuse { .. }
+        | Plan::CutBody
+        | Plan::CutStream { .. }
+        | Plan::Echo => {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", plan::PROMISED);
             client.write(head.as_bytes()).await?;
             client.write(&content::make(plan::CUT_AT)).await?;
@@ -338,9 +348,9 @@ async fn send_bytes(client: &mut Connection, bytes: u64, is_chunked: bool, seen:
         content::fill(position, piece);
         hash.update(piece);
         if is_chunked {
-            client.write_chunk(piece).await?
+            client.write_chunk(piece).await?;
         } else {
-            client.write(piece).await?
+            client.write(piece).await?;
         }
         seen.progress.sent(length);
         position += length as u64;

@@ -86,11 +86,14 @@ impl ClientBody {
         Keepsake { kept, exchange: Arc::clone(&self.exchange), session: Arc::clone(&self.session) }
     }
 
-    fn keep_piece(&self, piece: Option<&Bytes>) {
+    fn keep_frame(&self, frame: Option<&Frame<Bytes>>) {
         let Some(kept) = &self.kept else { return };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(piece) = piece {
-            kept.size += piece.len();
+        if frame.is_some_and(Frame::is_trailers) {
+            // A body with trailers is sent once.
+            kept.size = usize::MAX;
+        } else if let Some(piece) = frame.and_then(Frame::data_ref) {
+            kept.size = kept.size.saturating_add(piece.len());
             if kept.size <= MOST_KEPT {
                 kept.pieces.push_back(piece.clone());
             } else {
@@ -152,7 +155,7 @@ impl Body for ClientBody {
             Some(Err(_)) => {}
         }
         if this.kept.is_some() {
-            this.keep_piece(frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()));
+            this.keep_frame(frame.as_ref().and_then(|frame| frame.as_ref().ok()));
         }
         Poll::Ready(frame)
     }

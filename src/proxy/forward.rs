@@ -85,7 +85,7 @@ pub async fn forward(
     worker: &Worker,
 ) -> Result<(Response<Incoming>, Connection), ForwardError> {
     let mut spare: Option<Box<Spare>> = None;
-    let mut must_be_new = false;
+    let (mut is_again, mut must_be_new) = (false, false);
     loop {
         let kept = if must_be_new { None } else { worker.pool.take(sharing).await };
         let is_new = kept.is_none();
@@ -94,7 +94,7 @@ pub async fn forward(
             // In a box: few exchanges need the room for all that about, and it would be moved along with each.
             None => Box::pin(connect(worker, sharing)).await?,
         };
-        if !must_be_new {
+        if !is_again {
             spare = Spare::keep(&mut request, &connection, is_new).map(Box::new);
         }
         exchange.touch(worker.pulse.millis());
@@ -115,9 +115,12 @@ pub async fn forward(
             Err(Failure::NotSent(unsent, _)) if !is_new => request = *unsent,
             Err(Failure::NotSent(_, error)) => return Err(ForwardError::CutOff(error)),
             Err(Failure::Failed(error)) => {
+                let must_leave = is_going(&error);
                 let again = spare.take().filter(|spare| spare.is_called_for(&error, &connection));
                 request = again.and_then(|spare| spare.into_request()).ok_or(error)?;
-                must_be_new = true;
+                // Where a stream was refused, there is a place for another; and a new connection would not help.
+                must_be_new = !matches!(connection, Connection::Shared(_)) || must_leave;
+                is_again = true;
             }
         }
     }
@@ -163,6 +166,12 @@ impl Spare {
     fn into_request(self) -> Option<Request<ClientBody>> {
         Some(Request::from_parts(self.head, self.body.into_body()?))
     }
+}
+
+/// Whether upstream takes no more requests on that connection.
+fn is_going(error: &ForwardError) -> bool {
+    let ForwardError::CutOff(error) = error else { return false };
+    error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(h2::Error::is_go_away)
 }
 
 /// Upstream refused the stream, or closed the connection and named an earlier one as the last that it has looked at (RFC

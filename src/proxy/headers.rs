@@ -98,7 +98,7 @@ fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn wraps_http(protocol: &[u8]) -> bool {
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
-    ["h2c", "h2", "http", "tls"].iter().any(|wrapping| is_token(name, wrapping))
+    ["h2c", "h2", "http", "spdy", "tls"].iter().any(|wrapping| is_token(name, wrapping))
 }
 
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {

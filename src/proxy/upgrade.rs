@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Limits;
 use super::dial::UpstreamStream;
 use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
@@ -37,6 +38,12 @@ enum UpgradeError {
     /// Upstream's connection broke.
     #[error("upstream's connection broke")]
     Upstream(#[source] io::Error),
+    /// The client took nothing of what is there for it.
+    #[error("the client took nothing for {limit:?}")]
+    NotTaken {
+        /// The limit.
+        limit: Duration,
+    },
     /// Nothing moved for too long.
     #[error("nothing moved for {limit:?}")]
     StoodStill {
@@ -58,14 +65,12 @@ impl Upgraded {
         sighting.touch(worker.pulse.millis());
         let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early) };
         let ended = poll_fn(|context| {
-            let is_halved = match passage.poll(&sighting, worker.pulse.millis(), context) {
-                Poll::Ready(ended) => return Poll::Ready(ended),
-                Poll::Pending => passage.up.has_ended() || passage.down.has_ended(),
-            };
-            let limit = worker.limits().idle_timeout;
-            let limit = if is_halved { limit.min(FAREWELL) } else { limit };
+            if let Poll::Ready(ended) = passage.poll(&sighting, worker.pulse.millis(), context) {
+                return Poll::Ready(ended);
+            }
+            let (limit, error) = passage.patience(worker.limits());
             let stood_still = worker.pulse.is_past(sighting.moved_at(), limit);
-            if stood_still { Poll::Ready(Err(UpgradeError::StoodStill { limit })) } else { Poll::Pending }
+            if stood_still { Poll::Ready(Err(error(limit))) } else { Poll::Pending }
         })
         .await;
         sighting.end(ended.as_ref().map_or_else(UpgradeError::ending, |()| Ending::Completed));
@@ -78,7 +83,7 @@ impl Upgraded {
 impl UpgradeError {
     fn ending(&self) -> Ending {
         match self {
-            Self::Client(_) => Ending::ClientGone,
+            Self::Client(_) | Self::NotTaken { .. } => Ending::ClientGone,
             Self::Upstream(_) => Ending::CutOff,
             Self::StoodStill { .. } => Ending::TimedOut,
         }
@@ -100,10 +105,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Passage<S> {
         let down = self.down.pass(&mut self.upstream, &mut self.client, |count| exchange.gave(count, pulse), context);
         let down = down.map_err(|error| error.blame(UpgradeError::Upstream, UpgradeError::Client));
         match (up, down) {
+            (Poll::Ready(Ok(())), Poll::Ready(Err(error @ UpgradeError::Upstream(_)))) => Poll::Ready(Err(error)),
             // Whoever has said all that he had to say may leave without hearing the rest.
             (Poll::Ready(Ok(())), Poll::Ready(_)) | (Poll::Ready(_), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    /// How long nothing may move, and who is to blame if nothing does.
+    fn patience(&self, limits: &Limits) -> (Duration, fn(Duration) -> UpgradeError) {
+        if !self.down.waiting.is_empty() {
+            (limits.client_stall_timeout, |limit| UpgradeError::NotTaken { limit })
+        } else if self.up.has_ended() || self.down.has_ended() {
+            (limits.idle_timeout.min(FAREWELL), |limit| UpgradeError::StoodStill { limit })
+        } else {
+            (limits.idle_timeout, |limit| UpgradeError::StoodStill { limit })
         }
     }
 }
@@ -207,10 +224,16 @@ impl Half {
     ) -> Poll<Result<(), PassError>> {
         let mut piece = [MaybeUninit::uninit(); PIECE];
         let mut buffer = ReadBuf::uninit(&mut piece);
-        ready!(Pin::new(from).poll_read(context, &mut buffer)).map_err(PassError::Read)?;
+        match ready!(Pin::new(from).poll_read(context, &mut buffer)) {
+            // TLS that ends without a word: the protocol inside has words of its own for its end.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            read => read.map_err(PassError::Read)?,
+        }
         let read = buffer.filled();
         if read.is_empty() {
             self.state = State::Ending;
+            // The other side has its time from now on.
+            note(0);
             return Poll::Ready(Ok(()));
         }
         let written = match Pin::new(to).poll_write(context, read) {

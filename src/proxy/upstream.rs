@@ -216,7 +216,9 @@ struct Shared {
     room: Arc<Room>,
 }
 
-/// How many exchanges a connection carries, and how many upstream lets it.
+/// How many exchanges a connection carries, and how many it may: as upstream says, and no more than it has room for where
+/// none of their clients reads. One that does not read must not keep the others from what is theirs.
+#[derive(Default)]
 struct Room {
     taken: AtomicUsize,
     most: AtomicUsize,
@@ -247,19 +249,19 @@ impl Shared {
             .timer(TokioTimer::new())
             .max_header_list_size(max_head)
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW * MOST_PLACES)
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(ASK_AFTER)
             .keep_alive_timeout(limits.connect_timeout);
         let handshake = protocol.handshake(TokioIo::new(stream));
         let (sender, mut driver) = handshake.await.map_err(ConnectError::Handshake)?;
-        let most = AtomicUsize::new(driver.current_max_send_streams());
-        let room = Arc::new(Room { taken: AtomicUsize::new(0), most, idle_since: AtomicU64::new(0) });
+        let room = Arc::new(Room::default());
+        room.set_most(driver.current_max_send_streams());
         let of_driver = Arc::clone(&room);
         tokio::spawn(async move {
             let ended = poll_fn(|context| {
                 let ended = Pin::new(&mut driver).poll(context);
-                of_driver.most.store(driver.current_max_send_streams(), Ordering::Relaxed);
+                of_driver.set_most(driver.current_max_send_streams());
                 ended
             });
             if let Err(error) = ended.await {
@@ -293,6 +295,12 @@ impl Shared {
     fn idle_since(&self) -> Option<u64> {
         let is_idle = self.room.taken.load(Ordering::Relaxed) == 0;
         is_idle.then(|| self.room.idle_since.load(Ordering::Relaxed))
+    }
+}
+
+impl Room {
+    fn set_most(&self, of_upstream: usize) {
+        self.most.store(of_upstream.min(MOST_PLACES as usize), Ordering::Relaxed);
     }
 }
 
@@ -331,8 +339,8 @@ const ASK_AFTER: Duration = Duration::from_secs(20);
 /// How much of an answer may be on its way in one stream before the client takes it, in bytes.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// The same for all streams of a connection together.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// How many exchanges a connection carries at most. Together they can have it hold sixteen megabytes.
+const MOST_PLACES: u32 = 64;
 
 /// How much of a body waits for upstream to take it, in bytes for each stream.
 const SEND_BUFFER: usize = 64 * 1024;
