@@ -98,7 +98,8 @@ fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn wraps_http(protocol: &[u8]) -> bool {
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
-    ["h2c", "h2", "http", "spdy", "tls"].iter().any(|wrapping| is_token(name, wrapping))
+    // One without a name may be any.
+    ["h2c", "h2", "http", "spdy", "tls", ""].iter().any(|wrapping| is_token(name, wrapping))
 }
 
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
@@ -370,7 +371,7 @@ mod tests {
             &[("sec-websocket-version", "13"), HOST, ("connection", "upgrade"), ("upgrade", "websocket")],
         );
         check(
-            &[("connection", "upgrade"), ("upgrade", "h2c, WebSocket,, HTTP/3.0, TLS/1.2")],
+            &[("connection", "upgrade"), ("upgrade", "h2c, WebSocket,, HTTP/3.0, TLS/1.2, /t")],
             &[HOST, ("connection", "upgrade"), ("upgrade", "WebSocket")],
         );
         check(
