@@ -6,10 +6,11 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::client::{Answer, ask_with};
-use crate::process::upstream::{Upstream, answer};
+use crate::process::client::{Answer, Client, ask_with, request};
+use crate::process::upstream::{Gate, Upstream, answer};
 use crate::process::{Finished, Home, Keyward, events, eventually, files_below};
 
 const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
@@ -241,6 +242,55 @@ fn a_state_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one() {
     let finished = home.serve_for(&upstream).config(INJECT).run();
     assert_eq!(finished.code(), Some(1), "{}", finished.stdout);
     assert!(finished.stderr.contains("tokens and revoked keys are not known"), "{}", finished.stderr);
+}
+
+#[test]
+fn health_is_good_until_keyward_stops() {
+    let (home, gate) = (Home::new(), Gate::default());
+    let held = gate.clone();
+    let upstream = Upstream::answering(move |_, stream| {
+        held.wait();
+        stream.write_all(&answer("200 OK", b"{}"))
+    });
+    let keyward = home.serve_for(&upstream).start();
+    let admin = keyward.admin.to_string();
+    let ask = || home.keyward(&["health"]).env("KEYWARD_ADMIN_LISTEN", &admin).run();
+    let good = ask();
+    assert_eq!((good.code(), good.stdout.as_str()), (Some(0), "keyward lives and takes requests\n"), "{}", good.stderr);
+    let mut client = Client::connect(keyward.listen);
+    client.send(&request("GET", "/v1/models", &[], b""));
+    upstream.requests(1);
+    keyward.signal(Signal::TERM);
+    eventually("the draining", || (keyward.admin("/readyz").status == 503).then_some(()));
+    let draining = ask();
+    assert_eq!(draining.code(), Some(1), "{}", draining.stdout);
+    assert!(
+        draining.stderr.contains(&format!("takes no requests, says http://{admin}/readyz: draining")),
+        "{}",
+        draining.stderr
+    );
+    gate.open();
+    assert_eq!(client.read().status, 200);
+    assert_eq!(keyward.wait().code(), Some(0));
+    let gone = ask();
+    assert_eq!(gone.code(), Some(1), "{}", gone.stdout);
+    assert!(gone.stderr.contains("does keyward run, and with these settings?"), "{}", gone.stderr);
+}
+
+#[test]
+fn health_cannot_be_asked_of_nobody_or_of_somebody_else() {
+    let (home, upstream) = (Home::new(), Upstream::taking(&[CURRENT]));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (admin, said) in [
+        ("off", "nobody can be asked, because admin.listen is off: give it an address"),
+        ("127.0.0.1:0", "the port of admin.listen is 0"),
+        (&upstream.address().to_string(), "answers with 401: is that keyward's admin listener (admin.listen)?"),
+        (&silent.local_addr().unwrap().to_string(), "no answer from http://127.0.0.1:"),
+    ] {
+        let finished = home.keyward(&["health"]).env("KEYWARD_ADMIN_LISTEN", admin).run();
+        assert_eq!(finished.code(), Some(1), "{}", finished.stdout);
+        assert!(finished.stderr.contains(said), "{said} is not in {}", finished.stderr);
+    }
 }
 
 #[test]
