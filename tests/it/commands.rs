@@ -332,12 +332,13 @@ fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
         "warning  keys.staging.allow_from: it has no effect with policy observe",
         "warning  proxy.allow_host: a browser with an address in allow_from",
         "warning  proxy.listen: 0.0.0.0:0 is reached from other machines without TLS",
+        "warning  proxy.policy: whoever reaches 0.0.0.0:0 has a way to OpenAI with any key (set staging)",
         "warning  admin.listen: 0.0.0.0:0 is reached from other machines",
         "warning  proxy.upstream: http://10.255.255.1:9 is plain HTTP: the current keys that keyward puts in can be read on the way, by the \
          proxy http://proxy:3128 too",
         "ok       proxy.via: http://10.255.255.1:9 is reached through the proxy http://proxy:3128 (http_proxy)",
         "warning  environment: KEYWARD_ZZZ_PORT is no setting",
-        "3 problems and 11 warnings: see above.",
+        "3 problems and 12 warnings: see above.",
     ] {
         assert!(finished.stdout.contains(said), "{said} is not in\n{}", finished.stdout);
     }
