@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -78,6 +78,21 @@ fn tokens_are_listed_for_people_and_for_programs() {
 }
 
 #[test]
+fn what_root_makes_belongs_to_the_owner_of_the_state_folder() {
+    let home = home();
+    make_token(&home, &["default"]);
+    let owner = fs::metadata(home.state()).unwrap().uid();
+    // Only root can give a folder away, and is who has to leave it files.
+    let owner = if owner == 0 { 65532 } else { owner };
+    chown(home.state(), Some(owner), None).unwrap();
+    make_token(&home, &["staging"]);
+    for name in ["access.json", "access.lock"] {
+        let metadata = fs::metadata(home.state().join(name)).unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (owner, 0o600), "{name}");
+    }
+}
+
+#[test]
 fn what_makes_no_token_is_told() {
     #[track_caller]
     fn check(arguments: &[&str], said: &str) {
@@ -88,7 +103,10 @@ fn what_makes_no_token_is_told() {
         assert!(finished.stderr.contains(said), "{}", finished.stderr);
         assert!(finished.stdout.is_empty(), "{}", finished.stdout);
     }
-    check(&["token", "new", "nope"], "no key set of that name; the configuration has: default, staging");
+    check(
+        &["token", "new", "nope"],
+        "no key set of that name; the configuration has: default, staging (--config names another one)",
+    );
     check(&["token", "new", "default", "--name", "taken"], "a token of that name already");
     check(&["token", "new", "default", "--name", "\u{1b}[31m"], "a token's name has");
     check(&["token", "revoke", "nope"], "there is no such token");
@@ -186,7 +204,9 @@ fn a_set_that_acts_does_not_start_without_its_current_key_but_one_that_observes_
         let config = format!("[keys.default]\npolicy = \"{policy}\"\ncurrent = {{ file = \"missing\" }}\n");
         let finished = home.serve().config(&config).run();
         assert_eq!(finished.code(), Some(1));
-        for said in ["would not be safe to start", "`current` of set `default`", "file missing", "No such file"] {
+        for said in
+            ["would not be safe to start", "`current` of set `default`", "file missing", "`keyward check` tells"]
+        {
             assert!(finished.stderr.contains(said), "{said} is not in {}", finished.stderr);
         }
         assert!(events(&finished.stdout, "listening").is_empty(), "{}", finished.stdout);
@@ -358,8 +378,12 @@ fn a_configuration_that_cannot_be_read_fails_the_check_as_it_fails_the_start() {
         "{}",
         finished.stderr
     );
-    let finished = home.keyward(&["check", "--config", "/nowhere/keyward.toml"]).run();
-    assert_eq!(finished.code(), Some(2));
+    for (path, looked_for) in [("/nowhere/keyward.toml", false), ("nowhere.toml", true)] {
+        let finished = home.keyward(&["check", "--config", path]).run();
+        assert_eq!(finished.code(), Some(2));
+        let folder = format!("It is looked for in {}.", home.path("").canonicalize().unwrap().display());
+        assert_eq!(finished.stderr.contains(&folder), looked_for, "{}", finished.stderr);
+    }
 }
 
 #[test]
