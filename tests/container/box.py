@@ -114,7 +114,8 @@ class Container:
 
     def _enter(self, command, env=None):
         user = ",".join([self._image.user, *map(str, self._groups)])
-        return [sys.executable, "-B", ENTER, self.root, user, json.dumps(self._env | (env or {})), *command]
+        variables = json.dumps(self._env | (env or {}))
+        return [sys.executable, "-B", ENTER, self.root, self._image.workdir, user, variables, *command]
 
     def _target(self, source, at):
         """The place to mount something at, made where there is none."""

@@ -48,7 +48,7 @@ def build(dockerfile, context, folder, cache, log):
                 stages[name or len(stages)] = image
             case "WORKDIR":
                 image.workdir = image.workdir / rest
-                image.path("").mkdir(parents=True)
+                image.path("").mkdir(parents=True, exist_ok=True)
             case "COPY":
                 copy(rest, image, stages, context)
             case "RUN":
@@ -89,19 +89,23 @@ def copy(rest, image, stages, context):
         destination = image.path(target)
         if target.endswith("/") and origin.is_file():
             destination = destination / origin.name
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        owner = tuple(map(int, flags.get("chown", "0:0").split(":")))
+        make_parents(destination, owner)
         if origin.is_dir():
             shutil.copytree(origin, destination, dirs_exist_ok=True)
         else:
             shutil.copy2(origin, destination)
-        own(destination, *map(int, flags.get("chown", "0:0").split(":")))
+        for inside in [destination, *destination.rglob("*")]:
+            os.chown(inside, *owner)
         if "chmod" in flags:
             destination.chmod(int(flags["chmod"], 8))
 
 
-def own(path, user, group):
-    for inside in [path, *path.rglob("*")]:
-        os.chown(inside, user, group)
+def make_parents(path, owner):
+    """BuildKit gives them to whom it gives the copy."""
+    for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+        folder.mkdir(mode=0o755)
+        os.chown(folder, *owner)
 
 
 def run(rest, image, cache, log):

@@ -90,8 +90,8 @@ fn what_containers_and_services_set_are_settings_that_hold() {
     let (_, mounted) = kubernetes.split_once("  keyward.toml: |\n").expect("the mounted file");
     let mounted: String = mounted.split("\n---").next().unwrap().lines().flat_map(|line| [line.trim(), "\n"]).collect();
     let config = load(&mounted);
-    let patience = seconds(&kubernetes, "terminationGracePeriodSeconds: ") - seconds(&kubernetes, "sleep: {seconds: ");
-    assert!(config.proxy.limits.drain_timeout < patience);
+    let until_drained = seconds(&kubernetes, "sleep: {seconds: ") + config.proxy.limits.drain_timeout;
+    assert!(until_drained < seconds(&kubernetes, "terminationGracePeriodSeconds: "));
     assert!(!config.admin.listen.expect("the probes'").ip().is_loopback());
 
     let drain = defaults().proxy.limits.drain_timeout;
