@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use http::HeaderValue;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -335,11 +335,12 @@ impl Control {
 }
 
 fn refuse_to_start(reasons: &[String]) -> anyhow::Result<()> {
-    match reasons {
-        [] => Ok(()),
-        [reason] => Err(anyhow::anyhow!("it would not be safe to start: {reason}")),
-        reasons => Err(anyhow::anyhow!("it would not be safe to start:\n  {}", reasons.join("\n  "))),
-    }
+    ensure!(
+        reasons.is_empty(),
+        "it would not be safe to start:\n  {}\nPut that right (`keyward check` tells of all the rest as well), or let the set observe",
+        reasons.join("\n  ")
+    );
+    Ok(())
 }
 
 fn open_log(config: &Config) -> anyhow::Result<Log> {

@@ -17,7 +17,7 @@ use crate::keys::secret::Secret;
 use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::keys::source::Source;
 use crate::policy::Policy;
-use crate::policy::rules::SetRules;
+use crate::policy::rules::{SetRules, Unknown};
 use crate::proxy::Scheme;
 use crate::verdict::credential::find_fault;
 use crate::verdict::explain::malformed_phrase;
@@ -92,6 +92,7 @@ pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Find
         examine_rules(&set.name, rules, gateways, now, &mut findings);
     }
     findings.extend(open_to_pages(config));
+    findings.extend(open_to_strangers(config));
     examine_listeners(config, &mut findings);
     examine_way_out(config, &mut findings);
     findings.sort_by_key(|finding| finding.gravity);
@@ -259,6 +260,22 @@ fn open_to_pages(config: &Config) -> Option<Finding> {
                 names that clients call keyward by.";
     let is_open = config.rules.allow_host.is_empty() && config.rules.sets.iter().any(admits);
     is_open.then(|| Finding::warning("proxy.allow_host", text))
+}
+
+/// What is not refused goes upstream, whosever it is.
+fn open_to_strangers(config: &Config) -> Option<Finding> {
+    let listen = config.proxy.listen;
+    let passes = |rules: &SetRules| rules.policy == Policy::Observe || rules.unknown == Unknown::Forward;
+    let sets = config.keys.sets.iter().zip(&config.rules.sets);
+    let open: Vec<_> = sets.filter(|(_, rules)| passes(rules)).map(|(set, _)| &*set.name).collect();
+    let text = || {
+        format!(
+            "whoever reaches {listen} has a way to OpenAI with any key (set {}): let only n8n reach it, or let only keys \
+             and tokens of yours pass by `enforce` or `inject`.",
+            open.join(", ")
+        )
+    };
+    (!listen.ip().is_loopback() && !open.is_empty()).then(|| Finding::warning("proxy.policy", text()))
 }
 
 /// Behind a published port everybody may come from the gateway.

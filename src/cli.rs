@@ -1,8 +1,10 @@
 //! The command line: what may be said there, and how the process ends.
 
 mod check;
+mod health;
 mod keys;
 mod output;
+mod pages;
 mod serve;
 mod setup;
 mod token;
@@ -13,10 +15,12 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::check::CheckArguments;
+use self::health::HealthArguments;
 use self::keys::KeysArguments;
+use self::pages::{CompletionsArguments, ManArguments};
 use self::serve::ServeArguments;
 use self::token::TokenArguments;
 use crate::config::{Config, Environment, Place, Problem, Problems};
@@ -37,6 +41,9 @@ enum Command {
     Check(CheckArguments),
     Token(TokenArguments),
     Keys(KeysArguments),
+    Health(HealthArguments),
+    Completions(CompletionsArguments),
+    Man(ManArguments),
 }
 
 /// Does what the process's arguments ask for. `serve` is the service itself: it returns when keyward has stopped.
@@ -55,22 +62,35 @@ fn run_with(
         Ok(Cli { command }) => command,
         Err(answer) => return print_answer(&answer),
     };
-    let done = match command {
-        Command::Serve(arguments) => {
-            arguments.into_config(environment).map_err(anyhow::Error::new).and_then(serve).map(|()| true)
-        }
-        Command::Check(arguments) => arguments.run(environment),
-        Command::Token(arguments) => arguments.run(environment).map(|()| true),
-        Command::Keys(arguments) => arguments.run(environment).map(|()| true),
-    };
-    match done {
+    match command.run(environment, serve) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            complain(format_args!("{error:#}"));
-            if is_of_the_command_line(&error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
-        }
+        Err(error) => tell_error(&error),
     }
+}
+
+impl Command {
+    /// Says whether all is well.
+    fn run(self, environment: &Environment, serve: impl FnOnce(Config) -> anyhow::Result<()>) -> anyhow::Result<bool> {
+        match self {
+            Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
+            Self::Check(arguments) => return arguments.run(environment),
+            Self::Token(arguments) => arguments.run(environment)?,
+            Self::Keys(arguments) => arguments.run(environment)?,
+            Self::Health(arguments) => arguments.run(environment)?,
+            Self::Completions(arguments) => arguments.run(Cli::command()),
+            Self::Man(arguments) => arguments.run(Cli::command())?,
+        }
+        Ok(true)
+    }
+}
+
+fn tell_error(error: &anyhow::Error) -> ExitCode {
+    if let Some(answer) = error.downcast_ref::<clap::Error>() {
+        return print_answer(answer);
+    }
+    complain(format_args!("{error:#}"));
+    if is_of_the_command_line(error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }
 
 /// Whether all that is wrong was said in the arguments.
@@ -104,8 +124,6 @@ const ABOUT: &str =
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -121,11 +139,14 @@ mod tests {
         Usage: keyward <COMMAND>
 
         Commands:
-          serve  Stand between n8n and the OpenAI API until stopped
-          check  Tell what of the configuration would not work, or is unsafe
-          token  Make, list and revoke tokens, which n8n holds in place of a key
-          keys   See which keys keyward knows, and revoke one
-          help   Print this message or the help of the given subcommand(s)
+          serve        Stand between n8n and the OpenAI API until stopped
+          check        Tell what of the configuration would not work, or is unsafe
+          token        Make, list and revoke tokens, which n8n holds in place of a key
+          keys         See which keys keyward knows, and revoke one
+          health       Ask a running keyward whether it lives and takes requests
+          completions  Print what a shell needs to complete keyward's command lines
+          man          Print a manual page
+          help         Print this message or the help of the given subcommand(s)
 
         Options:
           -h, --help     Print help
@@ -197,6 +218,10 @@ mod tests {
         check(&["serve", "--log", "loud"], 2);
         check(&["serve", "--what"], 2);
         check(&["dance"], 2);
+        check(&["man", "token", "new"], 0);
+        check(&["man", "dance"], 2);
+        check(&["completions", "fish"], 0);
+        check(&["completions", "dance"], 2);
         check(&[], 2);
     }
 

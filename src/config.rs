@@ -178,7 +178,9 @@ fn read_file(path: &Path, place: Place, problems: &mut Problems) -> Option<Vec<G
     match std::fs::read_to_string(path) {
         Ok(text) => raw::read(&shown, &text, problems),
         Err(error) => {
-            let text = format!("The file cannot be read: {error}.");
+            let folder = std::env::current_dir().ok().filter(|_| path.is_relative());
+            let folder = folder.map(|folder| format!(" It is looked for in {}.", folder.display())).unwrap_or_default();
+            let text = format!("The file cannot be read: {error}.{folder}");
             problems.push(Problem::new(place, "config file", text).quoting(&shown));
             None
         }

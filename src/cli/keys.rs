@@ -148,7 +148,7 @@ fn read_secret() -> anyhow::Result<Secret> {
     // As large at once as it may become, so that no copy of it is left behind where it grew.
     let mut text = Zeroizing::new(String::with_capacity(LONGEST));
     io::stdin().lock().take(LONGEST as u64).read_to_string(&mut text).context("standard input cannot be read")?;
-    text.parse().context("standard input holds no key")
+    text.parse().context("standard input holds no key (keyward keys fingerprint < FILE)")
 }
 
 fn revoke(setup: &Setup, digits: &str) -> anyhow::Result<()> {

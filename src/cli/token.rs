@@ -61,7 +61,10 @@ impl TokenArguments {
 
 fn make(setup: &Setup, set: &str, name: Option<String>) -> anyhow::Result<()> {
     let Some(policy) = setup.policy(set) else {
-        bail!("there is no key set of that name; the configuration has: {}", setup.set_names().join(", "));
+        bail!(
+            "there is no key set of that name; the configuration has: {} (--config names another one)",
+            setup.set_names().join(", ")
+        );
     };
     let name = name.map(|name| sound_name(&name)).transpose()?;
     let secret = token::make()?;

@@ -71,7 +71,7 @@ pub enum Trouble {
         source: StateError,
     },
     /// The state folder cannot be used.
-    #[error("the state cannot be used, so rotations are forgotten at the next start")]
+    #[error("the state cannot be used, so rotations are forgotten at the next start (state.dir)")]
     State {
         /// Why not.
         #[from]

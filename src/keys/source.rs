@@ -60,7 +60,7 @@ impl fmt::Display for Source {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file cannot be read.
-    #[error("it cannot be read")]
+    #[error("it cannot be read{}", by_whom(.0))]
     File(#[source] io::Error),
     /// There is something else under that name: a folder, a pipe, a device.
     #[error("it is no regular file")]
@@ -80,6 +80,15 @@ pub enum SourceError {
     /// What it holds is no key.
     #[error(transparent)]
     Parse(#[from] ParseSecretError),
+}
+
+/// Names the user that may not, where that is why: in a container or a service it is seldom the one who reads this.
+pub(super) fn by_whom(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        format!(" by user {}", rustix::process::geteuid().as_raw())
+    } else {
+        String::new()
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -16,6 +16,7 @@ use super::history::{Heard, History, LastCurrent, Previous, SetHistory};
 use super::learned::{Learned, LearnedKey, Standing};
 use super::secret::Secret;
 use super::set::{Names, Retired, Word};
+use super::source::by_whom;
 use crate::clock::Timestamp;
 
 /// The settings under `[state]`.
@@ -35,7 +36,7 @@ pub struct StateFolder {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file or the folder cannot be read or written.
-    #[error("{} cannot be {action}", path.display())]
+    #[error("{} cannot be {action}{}", path.display(), by_whom(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -59,7 +60,7 @@ pub enum StateError {
         access: PathBuf,
     },
     /// A file is not what keyward wrote.
-    #[error("{} is damaged", path.display())]
+    #[error("{} is damaged: put a good copy back, or delete it and all that it says", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -127,8 +128,7 @@ impl StateFolder {
     pub fn change_access<T>(&self, change: impl FnOnce(&mut Access) -> T) -> Result<T, StateError> {
         let path = self.access_path();
         let lock = self.dir.join("access.lock");
-        let locked = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
-        let locked = locked.map_err(io_error(&lock, "made"))?;
+        let locked = open_private(&lock, OpenOptions::new().write(true)).map_err(io_error(&lock, "made"))?;
         locked.lock().map_err(io_error(&lock, "locked"))?;
         let mut access = self.access()?;
         let done = change(&mut access);
@@ -191,10 +191,23 @@ fn random_bytes() -> Result<Zeroizing<[u8; FingerprintKey::LEN]>, StateError> {
 
 /// Writes a file for its owner alone, down to the disk.
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = open_private(path, OpenOptions::new().write(true).truncate(true))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
+
+/// Opens a file that is its owner's alone, and makes it where there is none. What root makes belongs to whom the folder
+/// belongs: a keyward that runs as somebody else has to read what `sudo keyward token new` wrote.
+fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<fs::File> {
+    let file = options.create(true).mode(0o600).open(path)?;
+    let folder = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;
+    if file.metadata()?.uid() == ROOT && folder.uid() != ROOT {
+        fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+    }
+    Ok(file)
+}
+
+const ROOT: u32 = 0;
 
 fn read_key(path: &Path) -> Result<FingerprintKey, StateError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(FingerprintKey::LEN + 1));

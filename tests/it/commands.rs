@@ -4,12 +4,13 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::client::{Answer, ask_with};
-use crate::process::upstream::{Upstream, answer};
+use crate::process::client::{Answer, Client, ask_with, request};
+use crate::process::upstream::{Gate, Upstream, answer};
 use crate::process::{Finished, Home, Keyward, events, eventually, files_below};
 
 const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
@@ -77,6 +78,21 @@ fn tokens_are_listed_for_people_and_for_programs() {
 }
 
 #[test]
+fn what_root_makes_belongs_to_the_owner_of_the_state_folder() {
+    let home = home();
+    make_token(&home, &["default"]);
+    let owner = fs::metadata(home.state()).unwrap().uid();
+    // Only root can give a folder away, and is who has to leave it files.
+    let owner = if owner == 0 { 65532 } else { owner };
+    chown(home.state(), Some(owner), None).unwrap();
+    make_token(&home, &["staging"]);
+    for name in ["access.json", "access.lock"] {
+        let metadata = fs::metadata(home.state().join(name)).unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (owner, 0o600), "{name}");
+    }
+}
+
+#[test]
 fn what_makes_no_token_is_told() {
     #[track_caller]
     fn check(arguments: &[&str], said: &str) {
@@ -87,7 +103,10 @@ fn what_makes_no_token_is_told() {
         assert!(finished.stderr.contains(said), "{}", finished.stderr);
         assert!(finished.stdout.is_empty(), "{}", finished.stdout);
     }
-    check(&["token", "new", "nope"], "no key set of that name; the configuration has: default, staging");
+    check(
+        &["token", "new", "nope"],
+        "no key set of that name; the configuration has: default, staging (--config names another one)",
+    );
     check(&["token", "new", "default", "--name", "taken"], "a token of that name already");
     check(&["token", "new", "default", "--name", "\u{1b}[31m"], "a token's name has");
     check(&["token", "revoke", "nope"], "there is no such token");
@@ -185,7 +204,9 @@ fn a_set_that_acts_does_not_start_without_its_current_key_but_one_that_observes_
         let config = format!("[keys.default]\npolicy = \"{policy}\"\ncurrent = {{ file = \"missing\" }}\n");
         let finished = home.serve().config(&config).run();
         assert_eq!(finished.code(), Some(1));
-        for said in ["would not be safe to start", "`current` of set `default`", "file missing", "No such file"] {
+        for said in
+            ["would not be safe to start", "`current` of set `default`", "file missing", "`keyward check` tells"]
+        {
             assert!(finished.stderr.contains(said), "{said} is not in {}", finished.stderr);
         }
         assert!(events(&finished.stdout, "listening").is_empty(), "{}", finished.stdout);
@@ -244,6 +265,55 @@ fn a_state_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one() {
 }
 
 #[test]
+fn health_is_good_until_keyward_stops() {
+    let (home, gate) = (Home::new(), Gate::default());
+    let held = gate.clone();
+    let upstream = Upstream::answering(move |_, stream| {
+        held.wait();
+        stream.write_all(&answer("200 OK", b"{}"))
+    });
+    let keyward = home.serve_for(&upstream).start();
+    let admin = keyward.admin.to_string();
+    let ask = || home.keyward(&["health"]).env("KEYWARD_ADMIN_LISTEN", &admin).run();
+    let good = ask();
+    assert_eq!((good.code(), good.stdout.as_str()), (Some(0), "keyward lives and takes requests\n"), "{}", good.stderr);
+    let mut client = Client::connect(keyward.listen);
+    client.send(&request("GET", "/v1/models", &[], b""));
+    upstream.requests(1);
+    keyward.signal(Signal::TERM);
+    eventually("the draining", || (keyward.admin("/readyz").status == 503).then_some(()));
+    let draining = ask();
+    assert_eq!(draining.code(), Some(1), "{}", draining.stdout);
+    assert!(
+        draining.stderr.contains(&format!("takes no requests, says http://{admin}/readyz: draining")),
+        "{}",
+        draining.stderr
+    );
+    gate.open();
+    assert_eq!(client.read().status, 200);
+    assert_eq!(keyward.wait().code(), Some(0));
+    let gone = ask();
+    assert_eq!(gone.code(), Some(1), "{}", gone.stdout);
+    assert!(gone.stderr.contains("does keyward run, and with these settings?"), "{}", gone.stderr);
+}
+
+#[test]
+fn health_cannot_be_asked_of_nobody_or_of_somebody_else() {
+    let (home, upstream) = (Home::new(), Upstream::taking(&[CURRENT]));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (admin, said) in [
+        ("off", "nobody can be asked, because admin.listen is off: give it an address"),
+        ("127.0.0.1:0", "the port of admin.listen is 0"),
+        (&upstream.address().to_string(), "answers with 401: is that keyward's admin listener (admin.listen)?"),
+        (&silent.local_addr().unwrap().to_string(), "no answer from http://127.0.0.1:"),
+    ] {
+        let finished = home.keyward(&["health"]).env("KEYWARD_ADMIN_LISTEN", admin).run();
+        assert_eq!(finished.code(), Some(1), "{}", finished.stdout);
+        assert!(finished.stderr.contains(said), "{said} is not in {}", finished.stderr);
+    }
+}
+
+#[test]
 fn a_sound_configuration_passes_the_check() {
     let home = home();
     let finished = home.keyward(&["check"]).config(INJECT).run();
@@ -282,12 +352,13 @@ fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
         "warning  keys.staging.allow_from: it has no effect with policy observe",
         "warning  proxy.allow_host: a browser with an address in allow_from",
         "warning  proxy.listen: 0.0.0.0:0 is reached from other machines without TLS",
+        "warning  proxy.policy: whoever reaches 0.0.0.0:0 has a way to OpenAI with any key (set staging)",
         "warning  admin.listen: 0.0.0.0:0 is reached from other machines",
         "warning  proxy.upstream: http://10.255.255.1:9 is plain HTTP: the current keys that keyward puts in can be read on the way, by the \
          proxy http://proxy:3128 too",
         "ok       proxy.via: http://10.255.255.1:9 is reached through the proxy http://proxy:3128 (http_proxy)",
         "warning  environment: KEYWARD_ZZZ_PORT is no setting",
-        "3 problems and 11 warnings: see above.",
+        "3 problems and 12 warnings: see above.",
     ] {
         assert!(finished.stdout.contains(said), "{said} is not in\n{}", finished.stdout);
     }
@@ -307,8 +378,12 @@ fn a_configuration_that_cannot_be_read_fails_the_check_as_it_fails_the_start() {
         "{}",
         finished.stderr
     );
-    let finished = home.keyward(&["check", "--config", "/nowhere/keyward.toml"]).run();
-    assert_eq!(finished.code(), Some(2));
+    for (path, looked_for) in [("/nowhere/keyward.toml", false), ("nowhere.toml", true)] {
+        let finished = home.keyward(&["check", "--config", path]).run();
+        assert_eq!(finished.code(), Some(2));
+        let folder = format!("It is looked for in {}.", home.path("").canonicalize().unwrap().display());
+        assert_eq!(finished.stderr.contains(&folder), looked_for, "{}", finished.stderr);
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The example files: `config/reference.toml` is true and complete, and every file under `config/` can be used.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keyward::config::{Config, Environment, Overrides, SETTINGS, Setting};
 
@@ -55,6 +57,47 @@ fn every_example_file_can_be_used() {
     }
 }
 
+#[test]
+fn the_image_runs_what_there_is_as_a_user_without_a_name_and_drains_in_dockers_time() {
+    let dockerfile = file("Dockerfile");
+    let after = |word: &str| dockerfile.lines().filter_map(|line| line.strip_prefix(word)).next_back().expect(word);
+    let config = load(&file("container.toml"));
+    assert_eq!(after("EXPOSE "), config.proxy.listen.port().to_string());
+    assert!(config.proxy.listen.ip().is_unspecified(), "others reach it");
+    assert!(config.proxy.limits.drain_timeout < Duration::from_secs(10), "docker stop kills then");
+    assert_eq!(config.admin.listen.expect("the health check's").ip(), Ipv4Addr::LOCALHOST);
+    let ids: Vec<u32> = after("USER ").split(':').map(|id| id.parse().expect("a number")).collect();
+    assert!(ids.len() == 2 && ids.iter().all(|id| *id > 999), "{ids:?}");
+    assert!(after("HEALTHCHECK ").ends_with(r#"["/usr/local/bin/keyward", "health"]"#));
+    assert_eq!((after("ENTRYPOINT "), after("CMD ")), (r#"["/usr/local/bin/keyward"]"#, r#"["serve"]"#));
+    let rust = dockerfile.split_once("FROM rust:").expect("a Rust").1;
+    let parts = |version: &str| -> Vec<u32> { version.split('.').map_while(|part| part.parse().ok()).collect() };
+    assert!(parts(rust.split('-').next().expect("a version")) >= parts(env!("CARGO_PKG_RUST_VERSION")));
+}
+
+#[test]
+fn what_containers_and_services_set_are_settings_that_hold() {
+    let compose = file("compose.yaml");
+    let variables: Vec<_> = compose.lines().filter_map(|line| line.trim().split_once(": ")).collect();
+    let variables = variables.into_iter().filter(|(name, _)| name.starts_with("KEYWARD_"));
+    let environment = variables.fold(environment(), |environment, (name, value)| environment.with(name, value));
+    let config = Config::load(None, &environment, Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.ignored, [] as [Box<str>; 0]);
+    assert!(config.keys.sets[0].current.is_some());
+    assert!(config.proxy.limits.drain_timeout < seconds(&compose, "stop_grace_period: "));
+
+    let kubernetes = file("kubernetes.yaml");
+    let (_, mounted) = kubernetes.split_once("  keyward.toml: |\n").expect("the mounted file");
+    let mounted: String = mounted.split("\n---").next().unwrap().lines().flat_map(|line| [line.trim(), "\n"]).collect();
+    let config = load(&mounted);
+    let until_drained = seconds(&kubernetes, "sleep: {seconds: ") + config.proxy.limits.drain_timeout;
+    assert!(until_drained < seconds(&kubernetes, "terminationGracePeriodSeconds: "));
+    assert!(!config.admin.listen.expect("the probes'").ip().is_loopback());
+
+    let drain = defaults().proxy.limits.drain_timeout;
+    assert!(drain < seconds(&file("keyward.service"), "TimeoutStopSec="));
+}
+
 /// A setting as the reference tells of it.
 struct Told {
     key: String,
@@ -94,8 +137,20 @@ fn is_default_line(line: &str) -> bool {
 }
 
 fn reference() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.toml");
-    std::fs::read_to_string(path).expect("the reference")
+    file("reference.toml")
+}
+
+/// The file of that name under `config/`.
+fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    std::fs::read_to_string(path).expect(name)
+}
+
+/// The seconds that stand behind that word.
+fn seconds(text: &str, word: &str) -> Duration {
+    let (_, behind) = text.split_once(word).expect(word);
+    let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
+    Duration::from_secs(digits.parse().expect("a number"))
 }
 
 #[track_caller]

@@ -33,6 +33,11 @@ class Child:
             )
             _running.add(self)
 
+    @property
+    def pid(self):
+        """Its number."""
+        return self._process.pid
+
     def running(self):
         """Whether it has not ended yet."""
         return not self._ended(os.WNOHANG)
