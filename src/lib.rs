@@ -9,7 +9,7 @@
 //!
 //! | step | where | |
 //! |---|---|---|
-//! | what others could read otherwise is refused | [`proxy::ambiguity`] | |
+//! | what others could read otherwise is refused | [`proxy::ambiguity`], [`early_refusal`], [`proxy::strangers`] | |
 //! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
@@ -61,6 +61,8 @@ pub mod route;
 pub mod caller;
 
 pub mod outcome;
+
+pub mod early_refusal;
 
 pub mod verdict;
 

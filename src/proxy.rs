@@ -24,6 +24,7 @@ pub mod reach;
 pub mod refusal;
 pub mod server;
 pub mod stall;
+pub mod strangers;
 pub mod stream;
 pub mod tls;
 pub mod tunnel;

@@ -71,6 +71,7 @@ async fn beat(worker: Arc<Worker>) {
         worker.pulse.tick();
         worker.pool.sweep();
         worker.seats.wake_all();
+        worker.strangers.tell_rest();
     }
 }
 

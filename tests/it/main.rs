@@ -67,6 +67,9 @@ mod signals;
 /// A service manager hands sockets over and is told how keyward is: another process takes over, and nobody is turned away.
 mod activation;
 
+/// Whoever is sent away before there is an exchange: one line in the log, a number in the metrics, and no flood.
+mod strangers;
+
 /// The log as it is written: fields, formats, levels, hostile callers, full disks and pipes that nobody reads.
 mod log_output;
 
