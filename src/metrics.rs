@@ -13,6 +13,7 @@
 //! | `keyward_upstream_failures_total` | | attempts to connect to upstream that failed |
 //! | `keyward_bindings` | | bindings known |
 //! | `keyward_bindings_overflowed_total` | | sightings counted under `other`, because there were too many bindings |
+//! | `keyward_keys_unreadable_since_timestamp_seconds` | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
 //! | `keyward_log_dropped_total` | | log lines dropped |
 //! | `keyward_panics_total` | | exchanges that failed by a fault of keyward |
 

@@ -80,6 +80,11 @@ impl Collector for Sources {
         let gauges = [
             ("exchanges_open", "Exchanges under way", sum(|shard| &shard.begun).saturating_sub(ended)),
             ("bindings", "Bindings known", self.shared.ledger.len() as u64),
+            (
+                "keys_unreadable_since_timestamp_seconds",
+                "Since when not all keys can be read, so that those from before are in use; 0 while they can",
+                self.shared.keeper.unreadable_since().map_or(0, seconds),
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -88,6 +93,11 @@ impl Collector for Sources {
         self.encode_clients(&mut encoder)?;
         self.encode_bytes(&mut encoder)
     }
+}
+
+/// Of the epoch.
+fn seconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis() / 1000).unwrap_or_default()
 }
 
 impl Sources {
