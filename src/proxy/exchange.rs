@@ -227,6 +227,9 @@ fn pass_on(
         drop(connection);
         return ours(refusal::redirected(status, &worker.shared.upstream), &sighting, session);
     }
+    // Where upstream sends that content all the same, it would be taken for the next answer.
+    let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
+    let connection = may_be_kept.then_some(connection);
     headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let error = error_body(status, answer.headers());
     answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(session), sighting, error)))
@@ -269,7 +272,7 @@ async fn answer_for_our_key(
     sighting.end(Ending::Completed);
     let exchange = sighting.share();
     let error = error_body(answer.status(), answer.headers());
-    let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(session), sighting, error);
+    let body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, error);
     body.swallow().await;
     let ring = worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);
