@@ -13,6 +13,7 @@ pub mod entrance;
 pub mod exchange;
 pub mod forward;
 pub mod headers;
+pub mod heard;
 pub mod human_log;
 pub mod last_refusal;
 pub mod lingering;

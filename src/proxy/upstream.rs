@@ -20,8 +20,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::Limits;
 use super::client_body::ClientBody;
 use super::dial::{ConnectError, Route, UpstreamStream};
+use super::heard::Heard;
 use super::pulse::Pulse;
-use super::stream::{Counted, Sharing};
+use super::stream::Sharing;
 
 /// The connections of one worker.
 pub struct Pool {
@@ -177,7 +178,7 @@ impl Connection {
 pub struct Owned {
     /// Takes the next request.
     pub sender: http1::SendRequest<ClientBody>,
-    driver: Box<http1::Connection<TokioIo<Counted<UpstreamStream>>, ClientBody>>,
+    driver: Box<http1::Connection<TokioIo<Heard>, ClientBody>>,
     read: Arc<AtomicU64>,
     has_ended: bool,
     idle_since: u64,
@@ -185,7 +186,7 @@ pub struct Owned {
 
 impl Owned {
     async fn open(stream: UpstreamStream, limits: &Limits) -> Result<Self, ConnectError> {
-        let (stream, read) = Counted::new(stream);
+        let (stream, read) = Heard::new(stream);
         let handshake = http1::Builder::new().max_header_size(limits.max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
         Ok(Self { sender, driver: Box::new(driver), read, has_ended: false, idle_since: 0 })
