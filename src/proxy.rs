@@ -32,6 +32,7 @@ pub mod tunnel;
 pub mod upgrade;
 pub mod upstream;
 pub mod via;
+pub mod vigil;
 pub mod worker;
 
 use std::fmt;

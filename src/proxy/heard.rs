@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::dial::UpstreamStream;
+use super::pulse::Pulse;
+use super::vigil::Vigil;
 
 /// A stream that counts what is read of it, for somebody who cannot see it.
 ///
@@ -18,14 +20,15 @@ use super::dial::UpstreamStream;
 pub struct Heard {
     stream: UpstreamStream,
     read: Arc<AtomicU64>,
+    vigil: Vigil,
     is_deaf: bool,
 }
 
 impl Heard {
     /// Gives the count as well, in bytes.
-    pub fn new(stream: UpstreamStream) -> (Self, Arc<AtomicU64>) {
+    pub fn new(stream: UpstreamStream, pulse: Pulse) -> (Self, Arc<AtomicU64>) {
         let read = Arc::new(AtomicU64::new(0));
-        (Self { stream, read: Arc::clone(&read), is_deaf: false }, read)
+        (Self { stream, read: Arc::clone(&read), vigil: Vigil::new(pulse), is_deaf: false }, read)
     }
 
     /// The stream itself.
@@ -46,6 +49,9 @@ impl AsyncRead for Heard {
         let this = &mut *self;
         let before = buffer.filled().len();
         let poll = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if poll.is_pending() {
+            return this.vigil.look(this.stream.below().tcp()).map_or(Poll::Pending, |loss| Poll::Ready(Err(loss)));
+        }
         let read = (buffer.filled().len() - before) as u64;
         // One task at a time reads, so that a load and a store will do.
         this.read.store(this.read.load(Ordering::Relaxed) + read, Ordering::Relaxed);

@@ -23,6 +23,18 @@ pub fn keep_alive<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_tcp_keepalive(&asking);
 }
 
+/// Has the system give clients up that acknowledge nothing of what was sent to them for that long, though at least for as long
+/// as a silent one is given. While something is on its way to them, they are not asked whether they are still there.
+#[cfg(target_os = "linux")]
+pub fn give_up_after<'s>(listener: impl Into<SockRef<'s>>, limit: Duration) {
+    let limit = limit.max(ASK_AFTER + ASK_AGAIN * ASK_TIMES);
+    let _ = listener.into().set_tcp_user_timeout(Some(limit));
+}
+
+/// Elsewhere the system has a time of its own for that.
+#[cfg(not(target_os = "linux"))]
+pub fn give_up_after<'s>(_: impl Into<SockRef<'s>>, _: Duration) {}
+
 /// How long a connection is silent before the other side is asked.
 const ASK_AFTER: Duration = Duration::from_mins(1);
 
@@ -67,7 +79,25 @@ impl Stream<TlsStream<TcpStream>> {
     }
 }
 
+impl Stream<client::TlsStream<TcpStream>> {
+    /// The connection that it is in the end.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 impl<P> Stream<client::TlsStream<P>, P> {
+    /// What it is spoken over.
+    pub fn below(&self) -> &P {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// How requests share it: as both sides have agreed, or as `wanted` where there was nothing to agree on.
     pub fn sharing(&self, wanted: Sharing) -> Sharing {
         match self {

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
 use super::dial::UpstreamStream;
+use super::vigil::Vigil;
 use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::outcome::Ending;
@@ -75,10 +76,14 @@ impl Upgraded {
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
         let Self { upstream, early, worker, sighting } = self;
         sighting.touch(worker.pulse.millis());
+        let mut vigil = Vigil::new(worker.pulse.clone());
         let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early) };
         let ended = poll_fn(|context| {
             if let Poll::Ready(ended) = passage.poll(&sighting, worker.pulse.millis(), context) {
                 return Poll::Ready(ended);
+            }
+            if let Some(loss) = vigil.look(passage.upstream.below().tcp()) {
+                return Poll::Ready(Err(UpgradeError::Upstream(loss)));
             }
             let (limit, error) = passage.patience(worker.limits());
             let stood_still = worker.pulse.is_past(sighting.moved_at(), limit);

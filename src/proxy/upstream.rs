@@ -91,7 +91,7 @@ impl Pool {
     pub async fn connect(&self, sharing: Sharing) -> Result<Connection, ConnectError> {
         let stream = self.route.connect(self.limits.connect_timeout, sharing).await?;
         match stream.sharing(sharing) {
-            Sharing::InTurns => Owned::open(stream, &self.limits).await.map(Connection::Owned),
+            Sharing::InTurns => Owned::open(stream, &self.limits, self.pulse.clone()).await.map(Connection::Owned),
             Sharing::InStreams => {
                 let shared = Shared::open(stream, &self.route, &self.limits).await?;
                 let place = shared.take_place(&self.pulse);
@@ -185,8 +185,8 @@ pub struct Owned {
 }
 
 impl Owned {
-    async fn open(stream: UpstreamStream, limits: &Limits) -> Result<Self, ConnectError> {
-        let (stream, read) = Heard::new(stream);
+    async fn open(stream: UpstreamStream, limits: &Limits, pulse: Pulse) -> Result<Self, ConnectError> {
+        let (stream, read) = Heard::new(stream, pulse);
         let handshake = http1::Builder::new().max_header_size(limits.max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
         Ok(Self { sender, driver: Box::new(driver), read, has_ended: false, idle_since: 0 })

@@ -33,6 +33,10 @@ class Child:
             )
             _running.add(self)
 
+    def number(self):
+        """Its process id."""
+        return self._process.pid
+
     def running(self):
         """Whether it has not ended yet."""
         return not self._ended(os.WNOHANG)
