@@ -202,13 +202,10 @@ fn a_side_that_says_no_farewell_is_no_failure_of_the_other_one() {
     });
     let limit = Duration::from_millis(200);
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(|limits| limits.idle_timeout = limit).start();
-    for side in ["client", "upstream"] {
-        let mut client = open(&proxy, &websocket(CURRENT).replace("realtime", side));
-        if side == "client" {
-            client.end_sending();
-        }
-        assert_eq!(client.rest(), b"", "{side}");
-    }
+    let open_until_left = |side: &str| open(&proxy, &websocket(CURRENT).replace("realtime", side));
+    let (ends, mut stays) = (open_until_left("client"), open_until_left("upstream"));
+    ends.end_sending();
+    assert_eq!(stays.rest(), b"");
     for line in proxy.lines_of(2) {
         let cause = "one side has closed, and the other one did not within 200ms";
         assert_eq!((&line["outcome"], &line["cause"]), (&"success".into(), &cause.into()));
