@@ -3,7 +3,7 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /healthz` | 200 as long as the process runs |
-//! | `GET /readyz` | 200 when it takes requests, 503 when it is draining |
+//! | `GET /readyz` | 200 when it takes requests, 503 when it is draining. Keys that can no longer be read do not change it: those from before are in use, and a balancer that took keyward out would stop all traffic for it. [`crate::metrics`] and the log tell of them |
 //! | `GET /metrics` | counters in the Prometheus text format ([`crate::metrics`]) |
 
 pub mod exposition;

@@ -35,7 +35,7 @@ use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
-use crate::proxy::stream::keep_alive;
+use crate::proxy::stream::{give_up_after, keep_alive};
 use crate::proxy::tls;
 use crate::proxy::upstream::Pool;
 use crate::proxy::via::Via;
@@ -241,6 +241,7 @@ impl Bound {
         let listener = sockets.clients(|| bind(config.proxy.listen, "proxy.listen"))?;
         // Of a listener that was handed over as well.
         keep_alive(&listener);
+        give_up_after(&listener, config.proxy.limits.client_stall_timeout);
         let open_admin = || config.admin.listen.map(|address| bind(address, "admin.listen")).transpose();
         let admin = sockets.admin(open_admin)?;
         let listen = listener.local_addr()?;

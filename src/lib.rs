@@ -9,14 +9,14 @@
 //!
 //! | step | where | |
 //! |---|---|---|
-//! | what others could read otherwise is refused | [`proxy::ambiguity`] | |
+//! | what others could read otherwise is refused | [`proxy::ambiguity`], [`early_refusal`], [`proxy::strangers`] | |
 //! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
 //! | its body goes by, chunk by chunk | [`proxy::client_body`] | |
-//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::dial`], [`proxy::tunnel`] | |
+//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::heard`], [`proxy::vigil`], [`proxy::dial`], [`proxy::tunnel`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted | [`proxy::answer_body`], [`openai::error`] | |
 //! | or both connections are upgraded, to a WebSocket above all | [`proxy::upgrade`] | |
@@ -61,6 +61,8 @@ pub mod route;
 pub mod caller;
 
 pub mod outcome;
+
+pub mod early_refusal;
 
 pub mod verdict;
 

@@ -7,16 +7,19 @@
 //! | `keyward_bytes_total` | `direction` = `in`, `out` | body bytes from and to clients |
 //! | `keyward_client_connections_total` | | connections accepted |
 //! | `keyward_client_connections_turned_away_total` | | connections closed at once, since their peer has too many |
+//! | `keyward_refused_early_total` | `reason` ([`EarlyRefusal::code`]) | requests and connections ended before there was an exchange |
 //! | `keyward_client_connections_open` | `worker` | client connections now |
 //! | `keyward_upstream_connections_total` | | connections made to upstream |
 //! | `keyward_upstream_failures_total` | | attempts to connect to upstream that failed |
 //! | `keyward_bindings` | | bindings known |
 //! | `keyward_bindings_overflowed_total` | | sightings counted under `other`, because there were too many bindings |
+//! | `keyward_keys_unreadable_since_timestamp_seconds` | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
 //! | `keyward_log_dropped_total` | | log lines dropped |
 //! | `keyward_panics_total` | | exchanges that failed by a fault of keyward |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::early_refusal::EarlyRefusal;
 use crate::keys::set::SetIndex;
 use crate::outcome::Outcome;
 use crate::policy::Action;
@@ -26,6 +29,7 @@ use crate::verdict::Verdict;
 #[derive(Debug)]
 pub struct Shard {
     exchanges: Box<[AtomicU64]>,
+    refused_early: [Counter; EarlyRefusal::COUNT],
     /// Exchanges begun; those ended are the sum of the exchanges.
     pub begun: Counter,
     /// Body bytes from clients.
@@ -52,6 +56,7 @@ impl Shard {
     pub fn new(sets: usize) -> Self {
         Self {
             exchanges: (0..sets * ROW).map(|_| AtomicU64::new(0)).collect(),
+            refused_early: Default::default(),
             begun: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
@@ -69,6 +74,17 @@ impl Shard {
         let cell = verdict.position() * Action::COUNT + action;
         let position = set.position() * ROW + cell * Outcome::COUNT + outcome.position();
         add(&self.exchanges[position], 1);
+    }
+
+    /// Counts somebody who was sent away before there was an exchange.
+    pub fn refused_early(&self, why: EarlyRefusal) {
+        self.refused_early[why.position()].increment();
+    }
+
+    /// How many were sent away so.
+    #[must_use]
+    pub fn sent_away(&self, why: EarlyRefusal) -> u64 {
+        self.refused_early[why.position()].value()
     }
 
     /// Exchanges that ended: position of the set, codes of verdict, action and outcome, count. Zeros are left out.

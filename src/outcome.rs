@@ -34,11 +34,13 @@ pub enum Ending {
     Failed,
     /// keyward was shut down in the middle.
     ShutDown,
+    /// Neither side said anything for longer than the limit, on a connection that was upgraded: nobody is to blame.
+    Idle,
 }
 
 impl Ending {
     /// Every ending, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Completed,
         Self::ClientGone,
         Self::Unreachable,
@@ -48,6 +50,7 @@ impl Ending {
         Self::Refused,
         Self::Failed,
         Self::ShutDown,
+        Self::Idle,
     ];
 }
 
@@ -69,7 +72,7 @@ pub enum UpstreamError {
 
 impl Outcome {
     /// How many codes there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
 
     /// Every code, by [`Outcome::position`].
     pub const CODES: [&'static str; Self::COUNT] = [
@@ -86,6 +89,7 @@ impl Outcome {
         "refused",
         "failed",
         "shut_down",
+        "idle",
     ];
 
     /// The stable code, as in the log and the metrics: a whole answer by its status (401 and 403 `auth_error`, 429
@@ -114,6 +118,7 @@ impl Outcome {
             Ending::Refused => 10,
             Ending::Failed => 11,
             Ending::ShutDown => 12,
+            Ending::Idle => 13,
         }
     }
 
@@ -150,6 +155,7 @@ mod tests {
         check(Ending::Completed, 503, "upstream_error");
         check(Ending::ClientGone, 200, "client_gone");
         check(Ending::ShutDown, 0, "shut_down");
+        check(Ending::Idle, 101, "idle");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::clock::Timestamp;
+use crate::early_refusal::EarlyRefusal;
 use crate::metrics::{Counter, Shard};
 use crate::proxy::worker::Shared;
 use crate::telemetry::writer::LogCounts;
@@ -55,6 +57,7 @@ impl fmt::Debug for Sources {
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_exchanges(&mut encoder)?;
+        self.encode_early_refusals(&mut encoder)?;
         let sum = |of: fn(&Shard) -> &Counter| self.shards.iter().map(|shard| of(shard).value()).sum::<u64>();
         let counters = [
             ("client_connections", "Connections accepted", sum(|shard| &shard.clients)),
@@ -77,6 +80,11 @@ impl Collector for Sources {
         let gauges = [
             ("exchanges_open", "Exchanges under way", sum(|shard| &shard.begun).saturating_sub(ended)),
             ("bindings", "Bindings known", self.shared.ledger.len() as u64),
+            (
+                "keys_unreadable_since_timestamp_seconds",
+                "Since when not all keys can be read, so that those from before are in use; 0 while they can",
+                self.shared.keeper.unreadable_since().map_or(0, seconds),
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -85,6 +93,11 @@ impl Collector for Sources {
         self.encode_clients(&mut encoder)?;
         self.encode_bytes(&mut encoder)
     }
+}
+
+/// Of the epoch.
+fn seconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis() / 1000).unwrap_or_default()
 }
 
 impl Sources {
@@ -98,6 +111,17 @@ impl Sources {
         for ((set, [verdict, action, outcome]), count) in sums {
             let labels = [("set", &*self.sets[set]), ("verdict", verdict), ("action", action), ("outcome", outcome)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_early_refusals(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let help = "Requests and connections ended before there was an exchange";
+        let mut family = encoder.encode_descriptor("refused_early", help, None, kind)?;
+        for why in EarlyRefusal::ALL {
+            let sum: u64 = self.shards.iter().map(|shard| shard.sent_away(why)).sum();
+            ConstCounter::new(sum).encode(family.encode_family(&[("reason", why.code())])?)?;
         }
         Ok(())
     }

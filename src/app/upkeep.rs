@@ -53,10 +53,16 @@ impl Upkeep {
         let of_keys = read_keys(&self.keeper);
         if of_keys != self.told.of_keys {
             complain_of_keys(&of_keys);
+            if of_keys.is_empty() {
+                tracing::info!(event = "keys", "all keys can be read again");
+            }
         }
         let of_certificate = renew(self.certificate.as_deref());
         if of_certificate != self.told.of_certificate {
             complain_of_certificate(&of_certificate);
+            if of_certificate.is_empty() {
+                tracing::info!(event = "tls", "the certificate can be read again");
+            }
         }
         self.told = Told { of_keys, of_certificate };
     }

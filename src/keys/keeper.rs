@@ -2,7 +2,7 @@
 //! or a set has learned.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -24,6 +24,8 @@ pub struct Keeper {
     settings: Settings,
     memory: Mutex<Memory>,
     changed: AtomicBool,
+    /// Since when not all of them can be read, in milliseconds of the epoch; zero while they can.
+    unreadable_since: AtomicI64,
     folder: Option<StateFolder>,
     fault_of: FaultOf,
     clock: Clock,
@@ -120,10 +122,13 @@ impl Keeper {
             settings: settings.clone(),
             memory: Mutex::new(Memory { history, declared, access }),
             changed: AtomicBool::new(true),
+            unreadable_since: AtomicI64::new(0),
             folder,
             fault_of,
             clock,
         };
+        // Without a state folder there is nothing in it to be read again.
+        keeper.note_unreadable(troubles.iter().any(|trouble| !matches!(trouble, Trouble::State { .. })));
         Ok((keeper, troubles))
     }
 
@@ -139,6 +144,7 @@ impl Keeper {
         let keys = read_keys(&self.settings, self.fault_of, &mut troubles);
         let access = self.folder.as_ref().map_or(Ok(Access::default()), StateFolder::access);
         let access = access.map_err(|source| troubles.push(Trouble::Access { source })).unwrap_or_default();
+        self.note_unreadable(!troubles.is_empty());
         if !troubles.is_empty() {
             return Reload::Failed(troubles);
         }
@@ -159,6 +165,13 @@ impl Keeper {
         memory.declared = declared;
         memory.access = access;
         Reload::Changed(changes)
+    }
+
+    /// Since when keys, tokens or revocations cannot be read, so that the ring is the one from before; nothing while they can.
+    #[must_use]
+    pub fn unreadable_since(&self) -> Option<Timestamp> {
+        let since = self.unreadable_since.load(Ordering::Relaxed);
+        (since != 0).then(|| Timestamp::from_millis(since))
     }
 
     /// Whether that set learns.
@@ -226,6 +239,11 @@ impl Keeper {
             history.clone()
         };
         folder.save(&history).inspect_err(|_| self.changed.store(true, Ordering::Release))
+    }
+
+    fn note_unreadable(&self, is_unreadable: bool) {
+        let since = self.unreadable_since().map_or_else(|| self.clock.now().as_millis(), Timestamp::as_millis);
+        self.unreadable_since.store(if is_unreadable { since } else { 0 }, Ordering::Relaxed);
     }
 
     fn learn(&self, set: SetIndex, change: impl FnOnce(&mut SetHistory) -> bool) {
@@ -468,6 +486,7 @@ mod tests {
         let missing = Source::File(bench.path("missing"));
         let (keeper, troubles) = bench.open(Some(missing), vec![bench.key("old", "sk-old")]);
         assert!(matches!(&troubles[..], [Trouble::Source { key: "current", .. }]), "{troubles:?}");
+        assert_eq!(keeper.unreadable_since(), Some(Timestamp::from_millis(1_000)));
         assert!(!keeper.learns(SetIndex::DEFAULT), "a set whose key is declared does not learn another");
         assert_eq!(role(&keeper, "sk-old"), Some(retired(None, 1_000)));
     }
@@ -504,9 +523,13 @@ mod tests {
         assert!(matches!(&troubles[..], [Trouble::Source { key: "previous", .. }]), "{troubles:?}");
         assert_eq!((role(&keeper, "sk-a"), role(&keeper, "sk-b")), (Some(Role::Current), None));
         assert_eq!(keeper.ring().generation(), generation);
+        bench.now.store(2_000, Ordering::Relaxed);
+        assert!(matches!(keeper.reload(), Reload::Failed(_)));
+        assert_eq!(keeper.unreadable_since(), Some(Timestamp::from_millis(1_000)), "the first time counts");
         bench.key("old", "sk-old");
         assert!(matches!(keeper.reload(), Reload::Changed(_)));
         assert_eq!(role(&keeper, "sk-b"), Some(Role::Current));
+        assert_eq!(keeper.unreadable_since(), None);
     }
 
     #[test]
@@ -527,6 +550,7 @@ mod tests {
         std::fs::write(bench.path("state"), "a file in the way").expect("a file");
         let (keeper, troubles) = bench.open(Some(bench.key("key", "sk-a")), vec![]);
         assert!(matches!(&troubles[..], [Trouble::State { .. }]), "{troubles:?}");
+        assert_eq!(keeper.unreadable_since(), None);
         assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
         keeper.save(true).expect("nothing to save to");
         assert!(Path::new(&bench.path("state")).is_file());

@@ -3,6 +3,8 @@
 use http::{HeaderMap, Method, Request, Uri, Version, header};
 use http_body::Body;
 
+use crate::early_refusal::EarlyRefusal;
+
 /// Why a request may mean one thing here and another thing upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguity {
@@ -29,6 +31,16 @@ impl Ambiguity {
         // A body of known length is in no coding, which saves most requests the look-up.
         let is_encoded = request.body().size_hint().exact().is_none() && !is_in_chunks_alone(request.headers());
         is_encoded.then_some(Self::TransferCoding)
+    }
+}
+
+impl From<Ambiguity> for EarlyRefusal {
+    fn from(ambiguity: Ambiguity) -> Self {
+        match ambiguity {
+            Ambiguity::Target => Self::AmbiguousTarget,
+            Ambiguity::Host => Self::AmbiguousHost,
+            Ambiguity::TransferCoding => Self::TransferCoding,
+        }
     }
 }
 

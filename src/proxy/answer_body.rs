@@ -57,18 +57,19 @@ pub enum AnswerError {
 }
 
 impl UpstreamBody {
-    /// The body of an answer that came over `connection`. `error` reads along if the answer is an error.
+    /// The body of an answer that came over `connection`, unless all of it has come and nothing is to follow on that.
+    /// `error` reads along if the answer is an error.
     #[must_use]
     pub fn new(
         incoming: Incoming,
-        connection: Connection,
+        connection: Option<Connection>,
         session: Arc<Session>,
         sighting: Sighting,
         error: Option<Box<ErrorBody>>,
     ) -> Self {
         Self {
             incoming,
-            connection: Some(connection),
+            connection,
             session,
             sighting,
             error,

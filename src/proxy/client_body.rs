@@ -25,6 +25,7 @@ pub struct ClientBody {
     session: Arc<Session>,
     hold: Option<Hold>,
     kept: Option<Arc<Mutex<Kept>>>,
+    broken: Option<hyper::Error>,
     is_read: bool,
 }
 
@@ -75,7 +76,7 @@ impl ClientBody {
     }
 
     fn of(source: Source, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
-        Self { source, exchange, session, hold: None, kept: None, is_read: false }
+        Self { source, exchange, session, hold: None, kept: None, broken: None, is_read: false }
     }
 
     /// Keeps what goes by, as long as it is short.
@@ -122,6 +123,20 @@ impl ClientBody {
         Poll::Ready(())
     }
 
+    /// Where upstream has answered already, or does just now, its answer decides, and not that the rest of the request never
+    /// comes: hyper would end the connection on that, and the answer with it.
+    fn break_off(&mut self, error: hyper::Error, context: &Context<'_>) {
+        self.broken = Some(error);
+        context.waker().wake_by_ref();
+    }
+
+    fn poll_broken<T>(&mut self) -> Poll<Option<Result<T, hyper::Error>>> {
+        match self.broken.take_if(|_| self.exchange.answered().is_none()) {
+            Some(error) => Poll::Ready(Some(Err(error))),
+            None => Poll::Pending,
+        }
+    }
+
     fn pass(&mut self, frame: &mut Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
             self.exchange.took(data.len(), self.session.worker.pulse.millis());
@@ -142,22 +157,30 @@ impl Body for ClientBody {
         if this.hold.is_some() {
             ready!(this.poll_hold(cx));
         }
+        if this.broken.is_some() {
+            return this.poll_broken();
+        }
         let incoming = match &mut this.source {
             Source::Client(incoming) => incoming,
             Source::Again(pieces) => return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
         };
         let frame = Pin::new(incoming).poll_frame(cx);
         this.exchange.waits_for_client(frame.is_pending());
-        let mut frame = ready!(frame);
+        let mut frame = match ready!(frame).transpose() {
+            Ok(frame) => frame,
+            Err(error) => {
+                this.break_off(error, cx);
+                return Poll::Pending;
+            }
+        };
         match &mut frame {
             None => this.is_read = true,
-            Some(Ok(frame)) => this.pass(frame),
-            Some(Err(_)) => {}
+            Some(frame) => this.pass(frame),
         }
         if this.kept.is_some() {
-            this.keep_frame(frame.as_ref().and_then(|frame| frame.as_ref().ok()));
+            this.keep_frame(frame.as_ref());
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {

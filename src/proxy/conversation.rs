@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -20,7 +20,7 @@ use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
 use super::answer_body::AnswerBody;
-use super::entrance::{ClientStream, Entered};
+use super::entrance::{ClientStream, Entered, EntranceError};
 use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
@@ -28,14 +28,23 @@ use super::refusal;
 use super::stall::{Stall, Watched};
 use super::stream::{Rewound, Sharing};
 use super::worker::{Alarm, Seat, Session, Worker};
+use crate::early_refusal::EarlyRefusal;
 
 /// Lets one client in, and serves it.
 pub async fn converse(mut seat: Seat, worker: Arc<Worker>, stream: TcpStream, peer: IpAddr) {
     let entering = worker.shared.entrance.enter(stream, peer, worker.limits().client_idle_timeout);
     match seat.unless_asked_to_leave(entering).await {
         Some(Ok(client)) => speak(seat, worker, client).await,
-        Some(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a client did not get in"),
+        Some(Err(error)) => keep_out(&error, &worker, peer),
         None => tracing::debug!(%peer, "a client had to leave before it was in"),
+    }
+}
+
+fn keep_out(error: &EntranceError, worker: &Worker, peer: IpAddr) {
+    if let Some(why) = error.refusal() {
+        worker.strangers.keep_out(why, peer, error);
+    } else {
+        tracing::debug!(error = error as &dyn std::error::Error, %peer, "a client left before it was in");
     }
 }
 
@@ -84,10 +93,15 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
             let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
             return Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
         }
+        // hyper has answered a head that it could not read, whatever comes behind it.
+        Err(Some(error)) if error.is_parse() => {
+            let (why, status) = of_unread_head(&error);
+            worker.strangers.refuse(why, status, peer);
+            true
+        }
         Err(error) => {
             say_how_it_ended(error.as_ref(), peer);
-            // hyper has answered a head that it could not read, whatever comes behind it.
-            error.is_some_and(|error| error.is_parse())
+            false
         }
     };
     if is_still_sending {
@@ -129,6 +143,17 @@ async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, str
     if let Err(error) = served {
         say_how_it_ended(error.as_ref(), peer);
     }
+}
+
+/// What hyper has answered to such a head.
+fn of_unread_head(error: &hyper::Error) -> (EarlyRefusal, StatusCode) {
+    if !error.is_parse_too_large() {
+        return (EarlyRefusal::UnreadableHead, StatusCode::BAD_REQUEST);
+    }
+    // hyper tells a long target from a long head by its words alone.
+    let is_target = error.to_string() == "URI too long";
+    let status = if is_target { StatusCode::URI_TOO_LONG } else { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE };
+    (EarlyRefusal::OversizedHead, status)
 }
 
 /// Without an error, the client stood still for too long.

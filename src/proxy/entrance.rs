@@ -15,6 +15,7 @@ use super::Settings;
 use super::certificate::{CertificateError, ServerCertificate};
 use super::proxy_protocol::{self, HeaderError, TIME_FOR_HEADER};
 use super::stream::Stream;
+use crate::early_refusal::EarlyRefusal;
 
 /// How clients get in: the same for all workers.
 pub struct Entrance {
@@ -46,9 +47,25 @@ pub enum EntranceError {
     /// It took too long.
     #[error("it took longer than {limit:?}")]
     TimedOut {
+        /// What did not come.
+        missing: EarlyRefusal,
         /// The limit.
         limit: Duration,
     },
+}
+
+impl EntranceError {
+    /// What keyward did not accept; nothing where the client left, as one does who only looks whether the port is open.
+    #[must_use]
+    pub fn refusal(&self) -> Option<EarlyRefusal> {
+        match self {
+            Self::Unannounced(HeaderError::BrokenOff(_)) => None,
+            Self::Unannounced(_) => Some(EarlyRefusal::ProxyHeader),
+            // Whatever rustls does not like is data that is invalid; the rest is the connection's end.
+            Self::Tls(error) => (error.kind() == io::ErrorKind::InvalidData).then_some(EarlyRefusal::TlsHandshake),
+            Self::TimedOut { missing, .. } => Some(*missing),
+        }
+    }
 }
 
 impl Entrance {
@@ -79,13 +96,14 @@ impl Entrance {
     async fn receive(&self, mut stream: TcpStream, peer: IpAddr, limit: Duration) -> Result<Entered, EntranceError> {
         let mut source = None;
         if self.is_balancer(peer) {
-            source = within(TIME_FOR_HEADER, proxy_protocol::read_source(&mut stream)).await??;
+            let reading = proxy_protocol::read_source(&mut stream);
+            source = within(TIME_FOR_HEADER, EarlyRefusal::ProxyHeader, reading).await??;
         }
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {
-                let stream = within(limit, tls.accept(stream)).await?.map_err(EntranceError::Tls)?;
-                Stream::Tls(Box::new(stream))
+                let stream = within(limit, EarlyRefusal::TlsHandshake, tls.accept(stream)).await?;
+                Stream::Tls(Box::new(stream.map_err(EntranceError::Tls)?))
             }
         };
         Ok(Entered { stream, peer: source.map_or(peer, |source| source.to_canonical()) })
@@ -98,6 +116,6 @@ impl Entrance {
     }
 }
 
-async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, EntranceError> {
-    tokio::time::timeout(limit, future).await.map_err(|_elapsed| EntranceError::TimedOut { limit })
+async fn within<F: Future>(limit: Duration, missing: EarlyRefusal, future: F) -> Result<F::Output, EntranceError> {
+    tokio::time::timeout(limit, future).await.map_err(|_elapsed| EntranceError::TimedOut { missing, limit })
 }

@@ -21,6 +21,7 @@ use super::upstream::Connection;
 use super::worker::Session;
 use super::{diagnosis, refusal};
 use crate::caller::{Agreement, Caller, declared};
+use crate::early_refusal::EarlyRefusal;
 use crate::head::Head;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::Identity;
@@ -226,6 +227,9 @@ fn pass_on(
         drop(connection);
         return ours(refusal::redirected(status, &worker.shared.upstream), &sighting, session);
     }
+    // Where upstream sends that content all the same, it would be taken for the next answer.
+    let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
+    let connection = may_be_kept.then_some(connection);
     headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let error = error_body(status, answer.headers());
     answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(session), sighting, error)))
@@ -268,7 +272,7 @@ async fn answer_for_our_key(
     sighting.end(Ending::Completed);
     let exchange = sighting.share();
     let error = error_body(answer.status(), answer.headers());
-    let body = UpstreamBody::new(answer.into_body(), connection, Arc::clone(session), sighting, error);
+    let body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, error);
     body.swallow().await;
     let ring = worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);
@@ -332,17 +336,22 @@ fn say_if_last(answer: &mut Response<AnswerBody>, session: &Session) {
     }
 }
 
+/// Nobody knows where the next request begins behind such a one.
+fn refuse_early(why: EarlyRefusal, answer: Response<AnswerBody>, session: &Session) -> Response<AnswerBody> {
+    session.leave_unread(None);
+    session.worker.strangers.refuse(why, answer.status(), session.peer);
+    answer
+}
+
 /// What is no request to the API: the page for people, clients that take keyward for an HTTP proxy, and what may mean
 /// something else to others.
 fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
     let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
     let mut answer = if *request.method() == Method::CONNECT {
         // What a client sends behind it may be meant for a tunnel.
-        session.leave_unread(None);
-        refusal::not_a_proxy()
+        refuse_early(EarlyRefusal::NotAProxy, refusal::not_a_proxy(), session)
     } else if let Some(ambiguity) = Ambiguity::find(request) {
-        session.leave_unread(None);
-        refusal::ambiguous(ambiguity)
+        refuse_early(ambiguity.into(), refusal::ambiguous(ambiguity), session)
     } else if is_page {
         leave(request.body(), session);
         refusal::page(session.worker.shared.page.clone())

@@ -303,6 +303,14 @@ pub fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
         && (matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) || headers.contains_key(header::LOCATION))
 }
 
+/// Whether the head speaks of content, be it that there is none behind it: of an answer to HEAD, and by mistake where the
+/// status leaves no room for any (RFC 9110, 6.4.1).
+#[must_use]
+pub fn announces_content(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    length.is_some_and(|length| length.as_bytes() != b"0") || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
 /// The places of a credential, and what says what the message is.
 static END_TO_END: [HeaderName; 6] = [
     header::AUTHORIZATION,

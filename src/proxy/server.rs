@@ -71,17 +71,30 @@ async fn beat(worker: Arc<Worker>) {
         worker.pulse.tick();
         worker.pool.sweep();
         worker.seats.wake_all();
+        worker.strangers.tell_rest();
     }
 }
 
-/// Gives memory back when a crowd has left, a moment later: the rest of it may be on its way out.
+/// Gives memory back when a crowd has left, a moment later: the rest of it may be on its way out. The connections to upstream
+/// that it used are kept for a while, so once they have gone as well, their memory is given back, too.
 async fn tidy_up(worker: Arc<Worker>) {
+    let until_the_pool_is_swept = worker.limits().pool_idle_timeout + pulse::interval(shortest(worker.limits())) * 2;
     loop {
         worker.seats.crowd_left().await;
         tokio::time::sleep(LAST_GUESTS).await;
-        allocator::give_back();
-        tracing::debug!(clients = worker.seats.taken(), "a crowd has left, its memory is given back");
+        give_back(&worker);
+        // Another crowd that leaves meanwhile begins the time anew.
+        while tokio::time::timeout(until_the_pool_is_swept, worker.seats.crowd_left()).await.is_ok() {
+            tokio::time::sleep(LAST_GUESTS).await;
+            give_back(&worker);
+        }
+        give_back(&worker);
     }
+}
+
+fn give_back(worker: &Worker) {
+    allocator::give_back();
+    tracing::debug!(clients = worker.seats.taken(), "a crowd has left, its memory is given back");
 }
 
 fn shortest(limits: &Limits) -> Duration {

@@ -2,8 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +22,18 @@ pub fn keep_alive<'s>(socket: impl Into<SockRef<'s>>) {
     // Failing to say so costs time alone, and only where somebody vanishes.
     let _ = socket.into().set_tcp_keepalive(&asking);
 }
+
+/// Has the system give clients up that acknowledge nothing of what was sent to them for that long, though at least for as long
+/// as a silent one is given. While something is on its way to them, they are not asked whether they are still there.
+#[cfg(target_os = "linux")]
+pub fn give_up_after<'s>(listener: impl Into<SockRef<'s>>, limit: Duration) {
+    let limit = limit.max(ASK_AFTER + ASK_AGAIN * ASK_TIMES);
+    let _ = listener.into().set_tcp_user_timeout(Some(limit));
+}
+
+/// Elsewhere the system has a time of its own for that.
+#[cfg(not(target_os = "linux"))]
+pub fn give_up_after<'s>(_: impl Into<SockRef<'s>>, _: Duration) {}
 
 /// How long a connection is silent before the other side is asked.
 const ASK_AFTER: Duration = Duration::from_mins(1);
@@ -69,7 +79,25 @@ impl Stream<TlsStream<TcpStream>> {
     }
 }
 
+impl Stream<client::TlsStream<TcpStream>> {
+    /// The connection that it is in the end.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 impl<P> Stream<client::TlsStream<P>, P> {
+    /// What it is spoken over.
+    pub fn below(&self) -> &P {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// How requests share it: as both sides have agreed, or as `wanted` where there was nothing to agree on.
     pub fn sharing(&self, wanted: Sharing) -> Sharing {
         match self {
@@ -159,71 +187,31 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-// === Counted ===
-
-/// A stream that counts what is read of it, for somebody who cannot see it.
-pub struct Counted<S> {
-    stream: S,
-    read: Arc<AtomicU64>,
-}
-
-impl<S> Counted<S> {
-    /// Gives the count as well, in bytes.
-    pub fn new(stream: S) -> (Self, Arc<AtomicU64>) {
-        let read = Arc::new(AtomicU64::new(0));
-        (Self { stream, read: Arc::clone(&read) }, read)
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    /// The stream itself.
-    pub fn into_inner(self) -> S {
-        self.stream
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let read = (buffer.filled().len() - before) as u64;
-        // One task at a time reads, so that a load and a store will do.
-        self.read.store(self.read.load(Ordering::Relaxed) + read, Ordering::Relaxed);
-        poll
-    }
-}
-
-/// What is written passes straight through a stream that only does something about reading.
-macro_rules! write_through {
-    ($wrapper:ident) => {
-        impl<S: AsyncWrite + Unpin> AsyncWrite for $wrapper<S> {
-            fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.stream).poll_write(cx, bytes)
-            }
-
-            fn poll_write_vectored(
-                mut self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                slices: &[io::IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                self.stream.is_write_vectored()
-            }
-
-            fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.stream).poll_flush(cx)
-            }
-
-            fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.stream).poll_shutdown(cx)
-            }
-        }
-    };
-}
-
-write_through!(Rewound);
-write_through!(Counted);
 
 /// Slices that are small together, as one: a head and a short body. Sending one costs the kernel less than a list of two.
 fn join<'b>(slices: &[io::IoSlice<'_>], room: &'b mut [u8; SMALL]) -> Option<&'b [u8]> {

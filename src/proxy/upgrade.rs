@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
 use super::dial::UpstreamStream;
+use super::vigil::Vigil;
 use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::outcome::Ending;
@@ -44,8 +45,20 @@ enum UpgradeError {
         /// The limit.
         limit: Duration,
     },
-    /// Nothing moved for too long.
-    #[error("nothing moved for {limit:?}")]
+    /// Upstream took nothing of what is there for it.
+    #[error("upstream took nothing for {limit:?}")]
+    NotTakenUpstream {
+        /// The limit.
+        limit: Duration,
+    },
+    /// One side has said all that it had to say, and the other one neither went on nor closed.
+    #[error("one side has closed, and the other one did not within {limit:?}")]
+    NoFarewell {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Neither side said anything for too long.
+    #[error("nothing moved for {limit:?} (idle_timeout)")]
     StoodStill {
         /// The limit.
         limit: Duration,
@@ -63,10 +76,14 @@ impl Upgraded {
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
         let Self { upstream, early, worker, sighting } = self;
         sighting.touch(worker.pulse.millis());
+        let mut vigil = Vigil::new(worker.pulse.clone());
         let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early) };
         let ended = poll_fn(|context| {
             if let Poll::Ready(ended) = passage.poll(&sighting, worker.pulse.millis(), context) {
                 return Poll::Ready(ended);
+            }
+            if let Some(loss) = vigil.look(passage.upstream.below().tcp()) {
+                return Poll::Ready(Err(UpgradeError::Upstream(loss)));
             }
             let (limit, error) = passage.patience(worker.limits());
             let stood_still = worker.pulse.is_past(sighting.moved_at(), limit);
@@ -85,7 +102,10 @@ impl UpgradeError {
         match self {
             Self::Client(_) | Self::NotTaken { .. } => Ending::ClientGone,
             Self::Upstream(_) => Ending::CutOff,
-            Self::StoodStill { .. } => Ending::TimedOut,
+            Self::NotTakenUpstream { .. } => Ending::TimedOut,
+            // What there was to say has arrived.
+            Self::NoFarewell { .. } => Ending::Completed,
+            Self::StoodStill { .. } => Ending::Idle,
         }
     }
 }
@@ -115,12 +135,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Passage<S> {
 
     /// How long nothing may move, and who is to blame if nothing does.
     fn patience(&self, limits: &Limits) -> (Duration, fn(Duration) -> UpgradeError) {
+        let is_ending = self.up.has_ended() || self.down.has_ended();
+        let limit = if is_ending { limits.idle_timeout.min(FAREWELL) } else { limits.idle_timeout };
         if !self.down.waiting.is_empty() {
             (limits.client_stall_timeout, |limit| UpgradeError::NotTaken { limit })
-        } else if self.up.has_ended() || self.down.has_ended() {
-            (limits.idle_timeout.min(FAREWELL), |limit| UpgradeError::StoodStill { limit })
+        } else if !self.up.waiting.is_empty() {
+            (limit, |limit| UpgradeError::NotTakenUpstream { limit })
+        } else if is_ending {
+            (limit, |limit| UpgradeError::NoFarewell { limit })
         } else {
-            (limits.idle_timeout, |limit| UpgradeError::StoodStill { limit })
+            (limit, |limit| UpgradeError::StoodStill { limit })
         }
     }
 }

@@ -20,8 +20,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::Limits;
 use super::client_body::ClientBody;
 use super::dial::{ConnectError, Route, UpstreamStream};
+use super::heard::Heard;
 use super::pulse::Pulse;
-use super::stream::{Counted, Sharing};
+use super::stream::Sharing;
 
 /// The connections of one worker.
 pub struct Pool {
@@ -90,7 +91,7 @@ impl Pool {
     pub async fn connect(&self, sharing: Sharing) -> Result<Connection, ConnectError> {
         let stream = self.route.connect(self.limits.connect_timeout, sharing).await?;
         match stream.sharing(sharing) {
-            Sharing::InTurns => Owned::open(stream, &self.limits).await.map(Connection::Owned),
+            Sharing::InTurns => Owned::open(stream, &self.limits, self.pulse.clone()).await.map(Connection::Owned),
             Sharing::InStreams => {
                 let shared = Shared::open(stream, &self.route, &self.limits).await?;
                 let place = shared.take_place(&self.pulse);
@@ -177,15 +178,15 @@ impl Connection {
 pub struct Owned {
     /// Takes the next request.
     pub sender: http1::SendRequest<ClientBody>,
-    driver: Box<http1::Connection<TokioIo<Counted<UpstreamStream>>, ClientBody>>,
+    driver: Box<http1::Connection<TokioIo<Heard>, ClientBody>>,
     read: Arc<AtomicU64>,
     has_ended: bool,
     idle_since: u64,
 }
 
 impl Owned {
-    async fn open(stream: UpstreamStream, limits: &Limits) -> Result<Self, ConnectError> {
-        let (stream, read) = Counted::new(stream);
+    async fn open(stream: UpstreamStream, limits: &Limits, pulse: Pulse) -> Result<Self, ConnectError> {
+        let (stream, read) = Heard::new(stream, pulse);
         let handshake = http1::Builder::new().max_header_size(limits.max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
         Ok(Self { sender, driver: Box::new(driver), read, has_ended: false, idle_since: 0 })

@@ -18,6 +18,7 @@ use super::entrance::Entrance;
 use super::last_refusal::LastRefusal;
 use super::peers::{Peer, Peers};
 use super::pulse::Pulse;
+use super::strangers::Strangers;
 use super::stream::Sharing;
 use super::upgrade::Upgraded;
 use super::upstream::Pool;
@@ -71,6 +72,8 @@ pub struct Worker {
     pub witness: Arc<dyn Witness>,
     /// Its clients.
     pub seats: Seats,
+    /// Whoever never came as far as an exchange.
+    pub strangers: Strangers,
     /// Hands it a connection that another worker accepted.
     pub inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>,
     ids: AtomicU64,
@@ -101,7 +104,8 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, parts: Parts) -> Self {
         let Parts { pool, counters, pulse, witness, inbox, shutting_down, seed } = parts;
         let (ids, seats) = (AtomicU64::new(seed), Seats::default());
-        Self { shared, pool, counters, pulse, witness, seats, inbox, ids, shutting_down }
+        let strangers = Strangers::new(Arc::clone(&counters), pulse.clone());
+        Self { shared, pool, counters, pulse, witness, seats, strangers, inbox, ids, shutting_down }
     }
 
     /// The limits of an exchange.

@@ -2,7 +2,8 @@
 //!
 //! Each worker appends to a lane of its own, under a lock that only the writer ever shares. The writer wakes for the
 //! first line, waits a moment for company, and writes all that came in one go. What a full lane cannot take is counted;
-//! a line about trouble still finds room where an ordinary one no longer does.
+//! a line about trouble still finds room where an ordinary one no longer does, and one about strangers none where ordinary
+//! ones need it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -13,6 +14,8 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use super::STRANGERS;
 
 /// The log, as its owner holds it.
 pub struct Log {
@@ -74,7 +77,9 @@ impl LogCounts {
 /// How dear a line is when there is little room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// All is well; dropped first.
+    /// Tells of somebody who was sent away unjudged, of whom a flood may come; dropped first.
+    Stranger,
+    /// All is well; dropped next.
     Ordinary,
     /// Tells of trouble; kept as long as there is any room.
     Trouble,
@@ -84,6 +89,7 @@ impl Rank {
     /// A line is taken while its lane holds less than this, in bytes.
     fn limit(self) -> usize {
         match self {
+            Self::Stranger => LANE_BYTES / 4,
             Self::Ordinary => LANE_BYTES / 4 * 3,
             Self::Trouble => LANE_BYTES,
         }
@@ -328,7 +334,13 @@ impl<'a> MakeWriter<'a> for LaneWriter {
     }
 
     fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Self::Writer {
-        let rank = if *meta.level() <= tracing::Level::WARN { Rank::Trouble } else { Rank::Ordinary };
+        let rank = if meta.target() == STRANGERS {
+            Rank::Stranger
+        } else if *meta.level() <= tracing::Level::WARN {
+            Rank::Trouble
+        } else {
+            Rank::Ordinary
+        };
         EventWriter { lane: &self.lane, rank }
     }
 }
@@ -404,6 +416,23 @@ mod tests {
             push(Rank::Trouble);
         }
         assert!(shared.lanes[0].lock().expect("a lock").len() <= LANE_BYTES + 1024, "the lane is bounded");
+    }
+
+    #[test]
+    fn a_flood_of_strangers_leaves_most_of_the_room_to_others() {
+        let shared = Arc::new(Shared::new(1));
+        let lane = Lane { shared: Arc::clone(&shared), number: 0 };
+        let text = [b'x'; 1024];
+        let dropped = || shared.dropped.load(Ordering::Relaxed);
+        for _ in 0..LANE_BYTES / 1024 {
+            lane.append(Rank::Stranger, |buffer| buffer.extend_from_slice(&text));
+        }
+        let of_strangers = dropped();
+        assert_eq!(of_strangers, (LANE_BYTES / 1024 / 4 * 3) as u64);
+        for _ in 0..LANE_BYTES / 1024 / 2 {
+            lane.append(Rank::Ordinary, |buffer| buffer.extend_from_slice(&text));
+        }
+        assert_eq!(dropped(), of_strangers, "half of it is there for exchanges all the same");
     }
 
     #[test]

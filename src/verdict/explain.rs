@@ -57,6 +57,8 @@ pub enum Diagnosis {
     UpstreamRedirect,
     /// The client went away.
     ClientGone,
+    /// Neither side had anything to say for too long.
+    Idle,
     /// keyward was stopped before the answer was whole.
     ShutDown,
     /// keyward itself failed.
@@ -132,6 +134,7 @@ pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
         Ending::Refused => Diagnosis::RequestError,
         Ending::Failed => Diagnosis::KeywardFailed,
         Ending::ShutDown => Diagnosis::ShutDown,
+        Ending::Idle => Diagnosis::Idle,
     }
 }
 
@@ -171,6 +174,7 @@ impl Diagnosis {
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamRedirect => "upstream_redirect",
             Self::ClientGone => "client_gone",
+            Self::Idle => "idle",
             Self::ShutDown => "shut_down",
             Self::KeywardFailed => "keyward_failed",
             Self::TokenNotReplaced => "token_not_replaced",
@@ -203,6 +207,7 @@ impl Diagnosis {
             Self::Ok
             | Self::RequestError
             | Self::ClientGone
+            | Self::Idle
             | Self::UnlistedKey(KeyKind::Ephemeral | KeyKind::AccessToken | KeyKind::Admin) => Severity::Fine,
             Self::UnlistedKey(_)
             | Self::StaleBinding { tolerated: true }
@@ -419,6 +424,12 @@ impl Context<'_> {
             }
             Diagnosis::UpstreamRedirect => format!("{who} got a redirect from upstream, which keyward holds back."),
             Diagnosis::ClientGone => format!("{who} left before the answer was whole."),
+            Diagnosis::Idle => {
+                let cause = self.cause.unwrap_or("nothing moved");
+                format!(
+                    "{who} and upstream had nothing more to say to each other, so keyward closed their connection: {cause}."
+                )
+            }
             Diagnosis::ShutDown => format!("{who} was still being answered when keyward was stopped."),
             Diagnosis::KeywardFailed => format!("{who} got no answer, for keyward itself failed."),
             Diagnosis::TokenNotReplaced => {
@@ -594,6 +605,9 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             "See whether keyward's machine reaches upstream (name, route, proxy, firewall, certificate). The key is not at fault.",
         ],
         Diagnosis::UpstreamRedirect => &["Set `proxy.upstream` to the address that upstream redirects to."],
+        Diagnosis::Idle => &[
+            "Nothing, if both were done. A longer `idle_timeout` keeps such connections open, and so does a ping now and then.",
+        ],
         Diagnosis::ShutDown => {
             &["Nothing, if keyward was meant to stop. A longer `drain_timeout` lets such answers end."]
         }

@@ -109,7 +109,7 @@ fn the_metrics_are_valid_open_metrics_text() {
             assert!(samples.insert(sample), "twice: {line}");
         }
     }
-    assert_eq!(typed.len(), 12, "{text}");
+    assert_eq!(typed.len(), 14, "{text}");
 }
 
 #[test]

@@ -158,6 +158,56 @@ fn an_early_answer_of_upstream_arrives_whole() {
     }
 }
 
+/// The rest of the upload cannot be sent any more then, which is not what the client has to know.
+#[test]
+fn an_upstream_that_answers_and_leaves_in_the_middle_of_an_upload_has_answered() {
+    for with_reset in [false, true] {
+        let upstream = FakeUpstream::scripted(move |visit| {
+            let _ = visit.piece_unkept();
+            visit.send(Answering::json(400, TOO_LARGE));
+            if with_reset { visit.reset() } else { visit.close() }
+        });
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let request = proxy.post("/v1/files").key(CURRENT).body(vec![b'x'; 2 * LARGE]).bytes();
+        for _ in 0..20 {
+            let (_client, answer) = upload(&proxy, &request);
+            assert_eq!((answer.status, answer.text().as_str()), (400, TOO_LARGE));
+            let line = proxy.line(&answer);
+            assert_eq!((&line["outcome"], &line["upstream_code"]), (&"request_error".into(), &"c".into()), "{line}");
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_breaks_off_under_an_answer_is_no_fault_of_upstream() {
+    let gate = Gate::default();
+    let goes_on = gate.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        let _ = visit.piece();
+        visit.send("HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n");
+        visit.chunk(&TOO_LARGE[..10]);
+        goes_on.pass();
+        visit.chunk(&TOO_LARGE[10..]);
+        visit.send("0\r\n\r\n");
+        visit.wait_until_left();
+    });
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    // It may also be that the rest of the answer comes first.
+    for round in 1..=20 {
+        let mut client = proxy.post("/v1/files").key(CURRENT).header("Content-Length", "100").begin();
+        client.send("half");
+        let mut framing = client.head().framing();
+        assert_eq!(client.piece(&mut framing).unwrap().as_deref(), Some(&TOO_LARGE.as_bytes()[..10]));
+        client.end_sending();
+        gate.open();
+        assert_eq!(client.piece(&mut framing).unwrap().as_deref(), Some(&TOO_LARGE.as_bytes()[10..]));
+        assert_eq!(client.piece(&mut framing).unwrap(), None);
+        let line = &proxy.lines_of(round)[round - 1];
+        assert_eq!((&line["outcome"], &line["upstream_code"]), (&"request_error".into(), &"c".into()), "{line}");
+    }
+    eventually("the end of the half-used connection", || (upstream.open_connections() == 0).then_some(()));
+}
+
 /// hyper answers these itself, as soon as it has seen enough of them.
 #[test]
 fn a_client_whose_head_cannot_be_read_is_told_so_while_it_still_sends() {

@@ -82,6 +82,44 @@ fn a_body_where_none_may_be_is_nobodys() {
     }
 }
 
+/// Such a body may come later than its head, when the connection carries another request already.
+#[test]
+fn a_body_where_none_may_be_is_nobodys_however_late_it_comes() {
+    for (method, status, content) in [
+        ("HEAD", 200, "Content-Length: 6\r\n"),
+        ("HEAD", 200, "Transfer-Encoding: chunked\r\n"),
+        ("GET", 204, "Content-Length: 6\r\n"),
+        ("GET", 304, "Content-Length: 6\r\n"),
+    ] {
+        let upstream = FakeUpstream::scripted(move |visit| {
+            if !visit.head.line.contains("odd") {
+                return visit.answer(&Answering::json(200, "{}"));
+            }
+            visit.answer(format!("HTTP/1.1 {status} Odd\r\n{content}\r\n").as_bytes());
+            if !visit.take(1).is_empty() {
+                visit.send(Answering::with(200, "X-Forged: yes\r\n", "forged"));
+            }
+            visit.close();
+        });
+        let proxy = TestProxy::with(&upstream).start();
+        let mut client = proxy.request(method, "/v1/odd").begin();
+        assert_eq!(client.answer_to_head().status, status);
+        client.send(proxy.post("/v1/responses").body("{}").bytes());
+        let answer = client.answer();
+        assert_eq!((answer.header("x-forged"), answer.text()), (None, "{}".to_owned()), "{method} {status}");
+    }
+}
+
+#[test]
+fn an_answer_without_content_costs_no_connection() {
+    let upstream = FakeUpstream::scripted(|visit| visit.answer(b"HTTP/1.1 204 No Content\r\n\r\n"));
+    let proxy = TestProxy::with(&upstream).start();
+    for _ in 0..3 {
+        assert_eq!(proxy.request("DELETE", "/v1/files/f").send().status, 204);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
 /// A connection that is not in use has nothing to say.
 #[test]
 fn an_answer_that_nobody_asked_for_is_nobodys() {

@@ -22,6 +22,8 @@ mod captures;
 mod carrying;
 /// The example files are true, complete and can be used.
 mod config_files;
+/// A crowd of clients costs memory while it is there, and not when it has left.
+mod crowds;
 /// keyward stops in peace: what is open finishes, until the time for it is over.
 mod draining;
 /// An answer that comes before the request is whole: it arrives, and nothing of the rest is taken for a request.
@@ -66,6 +68,9 @@ mod signals;
 
 /// A service manager hands sockets over and is told how keyward is: another process takes over, and nobody is turned away.
 mod activation;
+
+/// Whoever is sent away before there is an exchange: one line in the log, a number in the metrics, and no flood.
+mod strangers;
 
 /// The log as it is written: fields, formats, levels, hostile callers, full disks and pipes that nobody reads.
 mod log_output;

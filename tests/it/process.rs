@@ -246,6 +246,13 @@ impl Keyward {
         kilobytes.unwrap().trim().parse::<u64>().unwrap() * 1024
     }
 
+    /// How much memory the system keeps for it alone, in bytes: what it would get back by its end.
+    pub(crate) fn private(&self) -> u64 {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
+        let kilobytes = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:")?.trim().strip_suffix(" kB"));
+        kilobytes.unwrap().trim().parse::<u64>().unwrap() * 1024
+    }
+
     /// Whether those bytes stand anywhere in what it may write to: the heap, the stacks, its own data.
     pub(crate) fn memory_holds(&self, bytes: &[u8]) -> bool {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();

@@ -4,12 +4,15 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
 use crate::process::client::{Client, ask_with};
 use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, events, eventually};
+
+const UNREADABLE_SINCE: &str = "keyward_keys_unreadable_since_timestamp_seconds";
 
 const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\nprevious = [{ file = \"old\" }]\n";
 
@@ -57,14 +60,20 @@ fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
     eventually("the complaint", || (!complaints().is_empty()).then_some(()));
     assert_eq!(ask_with(keyward.listen, "sk-first").verdict(), "current");
     assert_eq!(ask_with(keyward.listen, "sk-second").verdict(), "unknown");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!((now - 60..=now).contains(&keyward.metric(UNREADABLE_SINCE)));
+    // Traffic comes first: the keys from before are as good as they were.
+    assert_eq!(keyward.admin("/readyz").status, 200);
     let message = complaints()[0]["message"].as_str().unwrap().to_owned();
     assert!(message.starts_with("the keys stay as they were: the key `previous` of set `default`"), "{message}");
     // Several looks later it was still told once; whoever asks by SIGHUP is told again.
     keyward.signal(Signal::HUP);
     eventually("the second complaint", || (complaints().len() == 2).then_some(()));
     home.write("old", "sk-old");
-    eventually("the change", || (complaints().len() == 3).then_some(()));
+    eventually("the change and the all-clear", || (complaints().len() == 4).then_some(()));
+    assert_eq!(complaints()[3]["message"], "all keys can be read again");
     assert_eq!(ask_with(keyward.listen, "sk-second").verdict(), "current");
+    assert_eq!(keyward.metric(UNREADABLE_SINCE), 0);
 }
 
 #[test]

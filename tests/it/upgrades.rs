@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use keyward::policy::Policy;
 
-use crate::support::{Answer, Answering, CURRENT, Client, FakeUpstream, OUTDATED, TOKEN, TestProxy, Visit, eventually};
+use crate::support::{
+    Answer, Answering, CURRENT, Client, FakeUpstream, Gate, OUTDATED, TOKEN, TestProxy, Visit, eventually,
+};
 
 #[test]
 fn bytes_pass_in_both_directions_from_upstreams_agreement_on() {
@@ -178,7 +180,56 @@ fn an_upgraded_connection_in_which_nothing_moves_is_closed_and_one_in_which_some
     let mut client = open(&proxy, &websocket(CURRENT));
     assert_eq!(client.rest(), [b'.'; 20], "twice the limit of moving bytes, then silence");
     let line = proxy.only_line();
-    assert_eq!((&line["outcome"], &line["cause"]), (&"timed_out".into(), &"nothing moved for 200ms".into()));
+    assert_eq!(
+        (&line["outcome"], &line["diagnosis"], &line["level"]),
+        (&"idle".into(), &"idle".into(), &"info".into())
+    );
+    assert_eq!((&line["status"], &line["cause"]), (&101.into(), &"nothing moved for 200ms (idle_timeout)".into()));
+    assert_eq!(proxy.exchanges("current", "idle"), 1);
+}
+
+#[test]
+fn a_side_that_says_no_farewell_is_no_failure_of_the_other_one() {
+    let over = Gate::default();
+    let gate = over.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        visit.send(AGREED);
+        if visit.head.line.contains("upstream") {
+            visit.end_sending();
+        }
+        gate.pass();
+        visit.close();
+    });
+    let limit = Duration::from_millis(200);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(|limits| limits.idle_timeout = limit).start();
+    let open_until_left = |side: &str| open(&proxy, &websocket(CURRENT).replace("realtime", side));
+    let (ends, mut stays) = (open_until_left("client"), open_until_left("upstream"));
+    ends.end_sending();
+    assert_eq!(stays.rest(), b"");
+    for line in proxy.lines_of(2) {
+        let cause = "one side has closed, and the other one did not within 200ms";
+        assert_eq!((&line["outcome"], &line["cause"]), (&"success".into(), &cause.into()));
+        over.open();
+    }
+}
+
+#[test]
+fn an_upstream_that_takes_nothing_is_to_blame() {
+    let over = Gate::default();
+    let gate = over.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        visit.send(AGREED);
+        gate.pass();
+        visit.close();
+    });
+    let limit = Duration::from_millis(500);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(|limits| limits.idle_timeout = limit).start();
+    let client = open(&proxy, &websocket(CURRENT));
+    client.send_until_stuck(MANY, Duration::from_secs(10));
+    let line = proxy.only_line();
+    assert_eq!((&line["outcome"], &line["diagnosis"]), (&"timed_out".into(), &"upstream_failed".into()), "{line}");
+    assert_eq!(line["cause"], "upstream took nothing for 500ms");
+    over.open();
 }
 
 /// Back-pressure: keyward holds no more than the sockets do.

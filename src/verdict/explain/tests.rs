@@ -61,6 +61,13 @@ fn a_good_key_is_as_good_as_the_answer() {
         check(verdict, ended(Ending::Refused), SDK, "request_error", Fine);
         check(verdict, ended(Ending::Failed), SDK, "keyward_failed", Error);
         check(verdict, ended(Ending::ShutDown), SDK, "shut_down", Warning);
+        check(
+            verdict,
+            Outcome { status: Some(StatusCode::SWITCHING_PROTOCOLS), ..ended(Ending::Idle) },
+            SDK,
+            "idle",
+            Fine,
+        );
     }
 }
 

@@ -1,0 +1,107 @@
+//! Pure. Why somebody is sent away before there is an exchange: nothing of theirs was judged, so no line of an exchange
+//! tells of it.
+
+/// What was wrong. Each has a stable code, which is a label in the metrics as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyRefusal {
+    /// A request to open a tunnel, as to an HTTP proxy.
+    NotAProxy,
+    /// A target that not every server reads alike.
+    AmbiguousTarget,
+    /// No host, or several.
+    AmbiguousHost,
+    /// A transfer coding beside chunks.
+    TransferCoding,
+    /// Bytes that are no head of a request.
+    UnreadableHead,
+    /// A head, or a target, that is larger than heads may be.
+    OversizedHead,
+    /// A load balancer that does not say whom it speaks for.
+    ProxyHeader,
+    /// No TLS session.
+    TlsHandshake,
+}
+
+impl EarlyRefusal {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+
+    /// Every one, by [`EarlyRefusal::position`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::NotAProxy,
+        Self::AmbiguousTarget,
+        Self::AmbiguousHost,
+        Self::TransferCoding,
+        Self::UnreadableHead,
+        Self::OversizedHead,
+        Self::ProxyHeader,
+        Self::TlsHandshake,
+    ];
+
+    /// The stable code, as in the log and the metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotAProxy => "not_a_proxy",
+            Self::AmbiguousTarget => "ambiguous_target",
+            Self::AmbiguousHost => "ambiguous_host",
+            Self::TransferCoding => "transfer_coding",
+            Self::UnreadableHead => "unreadable_head",
+            Self::OversizedHead => "oversized_head",
+            Self::ProxyHeader => "proxy_header",
+            Self::TlsHandshake => "tls_handshake",
+        }
+    }
+
+    /// What happened and what to do about it, in a sentence that quotes nothing of what came.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::NotAProxy => {
+                "a client took keyward for an HTTP proxy (CONNECT): set keyward as the base URL of the credential, and not \
+                 as a proxy"
+            }
+            Self::AmbiguousTarget => {
+                "the target of a request is not one that every server reads alike: it has to be a path, without a user and \
+                 with all but ASCII percent-encoded"
+            }
+            Self::AmbiguousHost => "a request named no host, or several: it has to have a single Host header",
+            Self::TransferCoding => {
+                "the body of a request came in a transfer coding beside chunks, which keyward does not take off: compressed \
+                 content is told by Content-Encoding"
+            }
+            Self::UnreadableHead => {
+                "what came is no request in HTTP/1.1 or HTTP/2: is this a client of another protocol, or one that speaks TLS \
+                 to a port without [tls]?"
+            }
+            Self::OversizedHead => "the head of a request is larger than max_head allows",
+            Self::ProxyHeader => {
+                "a connection from an address in proxy_protocol_from does not begin with a PROXY protocol header: have the \
+                 load balancer send one, or take its address out of the list"
+            }
+            Self::TlsHandshake => {
+                "a client and keyward did not agree on a TLS session: does the client trust the certificate in [tls], and \
+                 does its base URL begin with https?"
+            }
+        }
+    }
+
+    /// As a position in a table with a row for each.
+    #[must_use]
+    pub fn position(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_stands_at_its_position_under_a_code_of_its_own() {
+        for (position, refusal) in EarlyRefusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal.position(), position);
+            assert_eq!(EarlyRefusal::ALL.into_iter().filter(|other| other.code() == refusal.code()).count(), 1);
+        }
+    }
+}

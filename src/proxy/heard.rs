@@ -1,0 +1,99 @@
+//! A connection to upstream as hyper has it: how much was heard of it, and that what it says decides where nothing more can be
+//! said to it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::dial::UpstreamStream;
+use super::pulse::Pulse;
+use super::vigil::Vigil;
+
+/// A stream that counts what is read of it, for somebody who cannot see it.
+///
+/// It takes what upstream no longer takes, and throws it away: an upstream that has heard enough of an upload answers and
+/// closes, and the answer is still there to be read. Where there is none, reading fails as well.
+pub struct Heard {
+    stream: UpstreamStream,
+    read: Arc<AtomicU64>,
+    vigil: Vigil,
+    is_deaf: bool,
+}
+
+impl Heard {
+    /// Gives the count as well, in bytes.
+    pub fn new(stream: UpstreamStream, pulse: Pulse) -> (Self, Arc<AtomicU64>) {
+        let read = Arc::new(AtomicU64::new(0));
+        (Self { stream, read: Arc::clone(&read), vigil: Vigil::new(pulse), is_deaf: false }, read)
+    }
+
+    /// The stream itself.
+    pub fn into_inner(self) -> UpstreamStream {
+        self.stream
+    }
+
+    /// What comes of a write of that much.
+    fn settle<T>(&mut self, write: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = &write else { return write };
+        self.is_deaf |= matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        if self.is_deaf { Poll::Ready(Ok(all)) } else { write }
+    }
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if poll.is_pending() {
+            return this.vigil.look(this.stream.below().tcp()).map_or(Poll::Pending, |loss| Poll::Ready(Err(loss)));
+        }
+        let read = (buffer.filled().len() - before) as u64;
+        // One task at a time reads, so that a load and a store will do.
+        this.read.store(this.read.load(Ordering::Relaxed) + read, Ordering::Relaxed);
+        poll
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_deaf {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.settle(write, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let all = || slices.iter().map(|slice| slice.len()).sum();
+        if self.is_deaf {
+            return Poll::Ready(Ok(all()));
+        }
+        let write = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if matches!(write, Poll::Ready(Err(_))) { self.settle(write, all()) } else { write }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_deaf {
+            return Poll::Ready(Ok(()));
+        }
+        let flush = Pin::new(&mut self.stream).poll_flush(cx);
+        self.settle(flush, ())
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
