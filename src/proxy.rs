@@ -18,6 +18,7 @@ pub mod last_refusal;
 pub mod lingering;
 pub mod panic;
 pub mod peers;
+pub mod preface;
 pub mod proxy_protocol;
 pub mod pulse;
 pub mod reach;

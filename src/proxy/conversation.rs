@@ -24,6 +24,7 @@ use super::entrance::{ClientStream, Entered};
 use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
+use super::preface::Prefaced;
 use super::refusal;
 use super::stall::{Stall, Watched};
 use super::stream::{Rewound, Sharing};
@@ -60,7 +61,7 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
         .max_header_size(limits.max_head);
     let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InTurns));
     let stall = Stall::new(worker.pulse.clone());
-    let stream = TokioIo::new(Watched::new(stream, stall.clone()));
+    let stream = TokioIo::new(Prefaced::new(Watched::new(stream, stall.clone())));
     let mut connection = protocol.serve_connection(stream, service(&session));
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
@@ -75,13 +76,13 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
         Ok(()) => {
             if let Some(upgraded) = session.take_upgraded() {
                 let parts = connection.into_parts();
-                return Box::pin(upgraded.run(parts.io.into_inner(), parts.read_buf)).await;
+                return Box::pin(upgraded.run(parts.io.into_inner().into_inner(), parts.read_buf)).await;
             }
             session.has_unread()
         }
         Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();
-            let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
+            let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner().into_inner());
             return Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
         }
         Err(error) => {
@@ -91,7 +92,7 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
         }
     };
     if is_still_sending {
-        let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner()));
+        let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner().into_inner()));
         seat.unless_asked_to_leave(lingering).await;
     }
 }

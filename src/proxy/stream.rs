@@ -222,6 +222,8 @@ macro_rules! write_through {
     };
 }
 
+pub(super) use write_through;
+
 write_through!(Rewound);
 write_through!(Counted);
 
