@@ -26,6 +26,7 @@ pub mod refusal;
 pub mod server;
 pub mod stall;
 pub mod stream;
+pub mod streams;
 pub mod tls;
 pub mod tunnel;
 pub mod upgrade;
@@ -207,6 +208,7 @@ pub struct Limits {
     /// How long a client may take for the head of its next request, the wait before it included.
     pub client_idle_timeout: Duration,
     /// How long a client may stand still while it has the word: it sends nothing of its body, or takes nothing of an answer.
+    /// While keyward drains, it is [`Limits::stall_while_draining`].
     pub client_stall_timeout: Duration,
     /// How long an unused connection to upstream is kept: below upstream's own limit.
     pub pool_idle_timeout: Duration,
@@ -218,6 +220,14 @@ pub struct Limits {
     pub max_connections: usize,
     /// How many of them one peer may have: an IPv4 address, or an IPv6 network of 64 bits.
     pub max_connections_per_peer: usize,
+}
+
+impl Limits {
+    /// How long a client may stand still once everybody is asked to leave: it must not use up the time of all others.
+    #[must_use]
+    pub fn stall_while_draining(&self) -> Duration {
+        self.client_stall_timeout.min(self.drain_timeout / 4)
+    }
 }
 
 impl Default for Limits {

@@ -225,11 +225,12 @@ async fn wait_for(
 
 /// As long as the request is on its way, it is the body that must not stand still; then it is upstream's turn.
 fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<T, Failure>> {
-    let Limits { answer_timeout, idle_timeout, client_stall_timeout, .. } = *worker.limits();
+    let Limits { answer_timeout, idle_timeout, .. } = *worker.limits();
     let (limit, error) = if exchange.has_taken_all() {
         (answer_timeout, ForwardError::TimedOut)
     } else if exchange.is_waiting_for_client() {
-        (client_stall_timeout, ForwardError::StoodStill { limit: client_stall_timeout })
+        let limit = worker.client_patience();
+        (limit, ForwardError::StoodStill { limit })
     } else {
         (idle_timeout, ForwardError::NotTaken { limit: idle_timeout })
     };
