@@ -161,17 +161,42 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
 
 // === Counted ===
 
-/// A stream that counts what is read of it, for somebody who cannot see it.
+/// A stream that counts what is read of it, for somebody who cannot see it, and ends with an error where that is too much.
 pub struct Counted<S> {
     stream: S,
-    read: Arc<AtomicU64>,
+    count: Arc<Count>,
+}
+
+/// How much was read of a stream, in bytes.
+pub struct Count {
+    read: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Count {
+    /// As much as it is.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// So much more may be read from now on, give or take a read; without a limit, any number.
+    pub fn allow(&self, more: Option<u64>) {
+        self.most.store(more.map_or(u64::MAX, |more| self.read() + more), Ordering::Relaxed);
+    }
+
+    /// Whether more was read than may be.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.read() > self.most.load(Ordering::Relaxed)
+    }
 }
 
 impl<S> Counted<S> {
-    /// Gives the count as well, in bytes.
-    pub fn new(stream: S) -> (Self, Arc<AtomicU64>) {
-        let read = Arc::new(AtomicU64::new(0));
-        (Self { stream, read: Arc::clone(&read) }, read)
+    /// Gives the count as well.
+    pub fn new(stream: S) -> (Self, Arc<Count>) {
+        let count = Arc::new(Count { read: AtomicU64::new(0), most: AtomicU64::new(u64::MAX) });
+        (Self { stream, count: Arc::clone(&count) }, count)
     }
 
     /// The stream itself.
@@ -182,11 +207,14 @@ impl<S> Counted<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.count.is_over() {
+            return Poll::Ready(Err(io::Error::other("too much was read")));
+        }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let read = (buffer.filled().len() - before) as u64;
         // One task at a time reads, so that a load and a store will do.
-        self.read.store(self.read.load(Ordering::Relaxed) + read, Ordering::Relaxed);
+        self.count.read.store(self.count.read() + read, Ordering::Relaxed);
         poll
     }
 }
