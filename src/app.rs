@@ -37,7 +37,7 @@ use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
 use crate::proxy::stream::{give_up_after, keep_alive};
 use crate::proxy::tls;
-use crate::proxy::upstream::Pool;
+use crate::proxy::upstream::{Dialer, Pool};
 use crate::proxy::via::Via;
 use crate::proxy::worker::{Parts, Shared, Worker};
 use crate::proxy::{Scheme, Settings as ProxySettings};
@@ -277,7 +277,13 @@ impl Team {
                 shutting_down: Arc::clone(&shutting_down),
             };
             let pulse = Pulse::new();
-            let pool = Pool::new(route.clone(), config.proxy.upstream_sharing(), config.proxy.limits, pulse.clone());
+            let dialer = Dialer {
+                route: route.clone(),
+                limits: config.proxy.limits,
+                counters: Arc::clone(&counters),
+                pulse: pulse.clone(),
+            };
+            let pool = Pool::new(dialer, config.proxy.upstream_sharing());
             let parts = Parts {
                 pool,
                 counters,

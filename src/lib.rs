@@ -16,7 +16,7 @@
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
 //! | its body goes by, chunk by chunk | [`proxy::client_body`] | |
-//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::heard`], [`proxy::vigil`], [`proxy::dial`], [`proxy::tunnel`] | |
+//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::places`], [`proxy::heard`], [`proxy::vigil`], [`proxy::dial`], [`proxy::tunnel`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted | [`proxy::answer_body`], [`openai::error`] | |
 //! | or both connections are upgraded, to a WebSocket above all | [`proxy::upgrade`] | |

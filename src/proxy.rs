@@ -12,6 +12,7 @@ pub mod distrust;
 pub mod entrance;
 pub mod exchange;
 pub mod forward;
+pub mod frames;
 pub mod headers;
 pub mod heard;
 pub mod human_log;
@@ -19,6 +20,8 @@ pub mod last_refusal;
 pub mod lingering;
 pub mod panic;
 pub mod peers;
+pub mod places;
+pub mod preface;
 pub mod proxy_protocol;
 pub mod pulse;
 pub mod reach;
@@ -27,6 +30,7 @@ pub mod server;
 pub mod stall;
 pub mod strangers;
 pub mod stream;
+pub mod streams;
 pub mod tls;
 pub mod tunnel;
 pub mod upgrade;
@@ -209,6 +213,7 @@ pub struct Limits {
     /// How long a client may take for the head of its next request, the wait before it included.
     pub client_idle_timeout: Duration,
     /// How long a client may stand still while it has the word: it sends nothing of its body, or takes nothing of an answer.
+    /// While keyward drains, it is [`Limits::stall_while_draining`].
     pub client_stall_timeout: Duration,
     /// How long an unused connection to upstream is kept: below upstream's own limit.
     pub pool_idle_timeout: Duration,
@@ -220,6 +225,14 @@ pub struct Limits {
     pub max_connections: usize,
     /// How many of them one peer may have: an IPv4 address, or an IPv6 network of 64 bits.
     pub max_connections_per_peer: usize,
+}
+
+impl Limits {
+    /// How long a client may stand still once everybody is asked to leave: it must not use up the time of all others.
+    #[must_use]
+    pub fn stall_while_draining(&self) -> Duration {
+        self.client_stall_timeout.min(self.drain_timeout / 4)
+    }
 }
 
 impl Default for Limits {

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use crate::keys::set::Bearer;
 use crate::openai::error::{Encoding, ErrorBody};
 use crate::openai::probe::{PATH, Standing};
-use crate::proxy::dial::{ConnectError, Route};
+use crate::proxy::dial::{ConnectError, Deadline, Route};
 use crate::proxy::stream::Sharing;
 
 /// Why a probe has no answer.
@@ -33,7 +33,7 @@ pub async fn probe(route: &Route, bearer: &Bearer, connect_timeout: Duration) ->
 }
 
 async fn ask(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
-    let stream = route.connect(connect_timeout, Sharing::InTurns).await?;
+    let stream = route.connect(Deadline::after(connect_timeout), Sharing::InTurns).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::from_static(PATH);

@@ -36,7 +36,6 @@ pub struct UpstreamBody {
     is_swallowed: bool,
     /// Whether the client has yet to take what was handed on last.
     waits_for_client: bool,
-    waiting: Option<usize>,
 }
 
 /// Why the answer broke off. hyper ends the client's connection on it, so that nobody takes the answer for whole.
@@ -76,7 +75,6 @@ impl UpstreamBody {
             broken: None,
             is_swallowed: false,
             waits_for_client: false,
-            waiting: None,
         }
     }
 
@@ -99,7 +97,8 @@ impl UpstreamBody {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        self.client_takes();
+        // hyper asks for more as soon as the client has room for it.
+        self.waits_for_client = false;
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending()
             && let Some(connection) = &mut self.connection
@@ -155,25 +154,17 @@ impl UpstreamBody {
         } else {
             self.sighting.gave(data.len(), pulse);
             self.waits_for_client = true;
-            self.waiting = self.session.waits(pulse);
         }
         if let Some(error) = &mut self.error {
             error.push(data);
         }
     }
 
-    /// hyper asks for more as soon as the client has room for it.
-    fn client_takes(&mut self) {
-        self.waits_for_client = false;
-        if let Some(number) = self.waiting.take() {
-            self.session.waits_no_longer(number);
-        }
-    }
-
     /// Says so where the client, rather than leave, was let go because it did not take its answer.
     fn note_stall(&self) {
-        let limit = self.worker().limits().client_stall_timeout;
-        if self.waits_for_client && self.worker().pulse.is_past(self.sighting.moved_at(), limit) {
+        let limit = self.worker().client_patience();
+        let is_past = self.session.is_given_up() || self.worker().pulse.is_past(self.sighting.moved_at(), limit);
+        if self.waits_for_client && is_past {
             self.fail(Ending::ClientGone, AnswerError::NotTaken { limit });
         }
     }
@@ -199,7 +190,6 @@ impl Drop for UpstreamBody {
         } else {
             self.note_stall();
         }
-        self.client_takes();
         if let Some(error) = self.error.take() {
             self.sighting.error_read(error.read());
         }

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::headers;
+use super::places::Interest;
 use super::worker::Session;
 use crate::ledger::sighting::Exchange;
 
@@ -26,6 +27,7 @@ pub struct ClientBody {
     hold: Option<Hold>,
     kept: Option<Arc<Mutex<Kept>>>,
     broken: Option<hyper::Error>,
+    interest: Option<Arc<Interest>>,
     is_read: bool,
 }
 
@@ -76,7 +78,12 @@ impl ClientBody {
     }
 
     fn of(source: Source, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
-        Self { source, exchange, session, hold: None, kept: None, broken: None, is_read: false }
+        Self { source, exchange, session, hold: None, kept: None, broken: None, interest: None, is_read: false }
+    }
+
+    /// Has it last no longer than that, where it goes upstream in HTTP/2.
+    pub fn last_with(&mut self, interest: Option<Arc<Interest>>) {
+        self.interest = interest;
     }
 
     /// Keeps what goes by, as long as it is short.
@@ -154,6 +161,9 @@ impl Body for ClientBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
+        if let Some(interest) = this.interest.take() {
+            interest.begin();
+        }
         if this.hold.is_some() {
             ready!(this.poll_hold(cx));
         }

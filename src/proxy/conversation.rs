@@ -5,18 +5,15 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
 use super::answer_body::AnswerBody;
@@ -24,10 +21,12 @@ use super::entrance::{ClientStream, Entered, EntranceError};
 use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
+use super::preface::Prefaced;
 use super::refusal;
-use super::stall::{Stall, Watched};
+use super::stall::{Moving, Stall, Watched};
 use super::stream::{Rewound, Sharing};
-use super::worker::{Alarm, Seat, Session, Worker};
+use super::streams::Streams;
+use super::worker::{Seat, Session, Worker};
 use crate::early_refusal::EarlyRefusal;
 
 /// Lets one client in, and serves it.
@@ -61,22 +60,20 @@ async fn speak(seat: Seat, worker: Arc<Worker>, client: Entered) {
 /// HTTP/1.1, and whatever may follow it: another protocol, or HTTP/2, which a client may begin with unasked
 /// (RFC 9113, 3.3).
 async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, stream: ClientStream) {
-    let limits = worker.limits();
-    let mut protocol = http1::Builder::new();
-    protocol
-        .timer(worker.pulse.clone())
-        .header_read_timeout(limits.client_idle_timeout)
-        .max_header_size(limits.max_head);
     let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InTurns));
     let stall = Stall::new(worker.pulse.clone());
-    let stream = TokioIo::new(Watched::new(stream, stall.clone()));
-    let mut connection = protocol.serve_connection(stream, service(&session));
+    let stream = TokioIo::new(Prefaced::new(Watched::new(stream, stall.clone())));
+    let mut connection = within_limits(&worker).serve_connection(stream, service(&session));
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
             Pin::new(&mut connection).graceful_shutdown();
         }
         let served = Pin::new(&mut connection).poll(context).map_err(Some);
-        if stall.is_past(worker.limits().client_stall_timeout) { Poll::Ready(Err(None)) } else { served }
+        if stall.is_past(worker.client_patience()) {
+            session.give_up();
+            return Poll::Ready(Err(None));
+        }
+        served
     })
     .await;
     // What follows is in a box each: few clients ever need the room.
@@ -84,13 +81,13 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
         Ok(()) => {
             if let Some(upgraded) = session.take_upgraded() {
                 let parts = connection.into_parts();
-                return Box::pin(upgraded.run(parts.io.into_inner(), parts.read_buf)).await;
+                return Box::pin(upgraded.run(parts.io.into_inner().into_inner(), parts.read_buf)).await;
             }
             session.has_unread()
         }
         Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();
-            let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner());
+            let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner().into_inner());
             return Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
         }
         // hyper has answered a head that it could not read, whatever comes behind it.
@@ -105,15 +102,28 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
         }
     };
     if is_still_sending {
-        let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner()));
+        let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner().into_inner()));
         seat.unless_asked_to_leave(lingering).await;
     }
+}
+
+/// HTTP/1.1 as it is spoken with every client.
+fn within_limits(worker: &Worker) -> http1::Builder {
+    let limits = worker.limits();
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(worker.pulse.clone())
+        .header_read_timeout(limits.client_idle_timeout)
+        .max_header_size(limits.max_head);
+    protocol
 }
 
 /// HTTP/2, each request in a stream and a task of its own.
 async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, stream: Rewound<ClientStream>) {
     let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InStreams));
-    let streams = Streams::new(Arc::clone(&worker));
+    let stall = Stall::new(worker.pulse.clone());
+    let (stream, moved) = Moving::new(Watched::new(stream, stall.clone()), worker.pulse.clone());
+    let streams = Streams::new(Arc::clone(&worker), moved);
     let max_head = u32::try_from(worker.limits().max_head).unwrap_or(u32::MAX);
     let mut protocol = http2::Builder::new(streams.clone());
     protocol
@@ -123,20 +133,26 @@ async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, str
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let stall = Stall::new(worker.pulse.clone());
-    let stream = TokioIo::new(Watched::new(stream, stall.clone()));
-    let mut connection = protocol.serve_connection(stream, service(&session));
-    let mut was_sent_off = false;
+    let mut connection = protocol.serve_connection(TokioIo::new(stream), streams.watching(service(&session)));
+    let (mut was_sent_off, mut asked_at) = (false, None);
     let served = poll_fn(|context| {
-        let is_idle = streams.are_idle_for(worker.limits().client_idle_timeout);
-        if seat.is_asked_to_leave(context) || (is_idle && !was_sent_off) {
+        let (pulse, limits) = (&worker.pulse, worker.limits());
+        let is_asked = seat.is_asked_to_leave(context);
+        if is_asked || (!was_sent_off && streams.are_idle_for(limits.client_idle_timeout)) {
             was_sent_off = true;
+            asked_at = is_asked.then(|| pulse.millis());
             Pin::new(&mut connection).graceful_shutdown();
         }
         let served = Pin::new(&mut connection).poll(context).map_err(Some);
         // Whoever was sent off and does not even answer that is gone.
-        let is_gone = was_sent_off && streams.are_idle_for(worker.limits().client_idle_timeout * 2);
-        let is_stalled = stall.is_past(worker.limits().client_stall_timeout) || session.has_waited_for_too_long();
+        let is_gone = match asked_at {
+            Some(at) => pulse.is_past(at, FAREWELL) && streams.are_silent_for(FAREWELL),
+            None => was_sent_off && streams.are_idle_for(limits.client_idle_timeout * 2),
+        };
+        let is_stalled = stall.is_past(worker.client_patience());
+        if is_stalled {
+            session.give_up();
+        }
         if is_gone || is_stalled { Poll::Ready(Err(None)) } else { served }
     })
     .await;
@@ -178,68 +194,6 @@ fn service(
     }))
 }
 
-/// The streams of an HTTP/2 connection: how many are open, and since when none is.
-#[derive(Clone)]
-struct Streams {
-    worker: Arc<Worker>,
-    open: Arc<AtomicUsize>,
-    idle_since: Arc<AtomicU64>,
-}
-
-impl Streams {
-    fn new(worker: Arc<Worker>) -> Self {
-        let idle_since = Arc::new(AtomicU64::new(worker.pulse.millis()));
-        Self { worker, open: Arc::default(), idle_since }
-    }
-
-    fn are_idle_for(&self, limit: Duration) -> bool {
-        self.open.load(Ordering::Relaxed) == 0
-            && self.worker.pulse.is_past(self.idle_since.load(Ordering::Relaxed), limit)
-    }
-}
-
-/// hyper hands every stream over as soon as its head is there.
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        let place = Place { alarm: Alarm::new(Arc::clone(&self.worker)), streams: self.clone() };
-        // In a box, for tokio copies a task as it begins and as it ends, and a stream is large.
-        tokio::spawn(InStream { stream: Box::pin(stream), place });
-    }
-}
-
-/// The place of one open stream. Dropping it frees the place.
-struct Place {
-    alarm: Alarm,
-    streams: Streams,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.streams.idle_since.store(self.streams.worker.pulse.millis(), Ordering::Relaxed);
-        self.streams.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-pin_project! {
-    /// One stream, which looks around at every tick as a client does that has a connection to itself.
-    struct InStream<F> {
-        #[pin]
-        stream: F,
-        place: Place,
-    }
-}
-
-impl<F: Future<Output = ()>> Future for InStream<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        this.place.alarm.set(context);
-        this.stream.poll(context)
-    }
-}
-
 /// A tower service as hyper takes it. The services here are always ready, so nobody has to wait for them to be.
 struct AlwaysReady<S>(S);
 
@@ -255,6 +209,10 @@ where
         self.0.clone().call(request)
     }
 }
+
+/// How long a client without a request may keep silent once it is told to leave: long enough for its answer to come back
+/// from anywhere.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How many streams one client may have open at once: as many as RFC 9113, 6.5.2 recommends at least.
 const MOST_STREAMS: u32 = 100;

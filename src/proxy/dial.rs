@@ -60,6 +60,15 @@ pub enum ConnectError {
         /// What the system says of the last one.
         source: io::Error,
     },
+    /// It left, with nothing said.
+    #[error("{host} closed the connection at once")]
+    Closed {
+        /// The host.
+        host: Box<str>,
+    },
+    /// keyward failed while it made the connection, or ends.
+    #[error("the connection was given up")]
+    GivenUp,
     /// Its certificate does not vouch for it.
     #[error("the certificate of {host} {fault}")]
     Certificate {
@@ -114,10 +123,9 @@ pub type UpstreamStream = Stream<TlsStream<Wire>, Wire>;
 type Wire = Stream<TlsStream<TcpStream>>;
 
 impl Route {
-    /// A connection to upstream, over TLS if it speaks that. All of it has to be done within the limit.
+    /// A connection to upstream, over TLS if it speaks that.
     /// HTTP/2 is offered, where requests are to share it in streams.
-    pub async fn connect(&self, limit: Duration, sharing: Sharing) -> Result<UpstreamStream, ConnectError> {
-        let deadline = Deadline::after(limit);
+    pub async fn connect(&self, deadline: Deadline, sharing: Sharing) -> Result<UpstreamStream, ConnectError> {
         let wire = match &self.via {
             Some(hop) => hop.lead_to(&self.origin, deadline).await?,
             None => Stream::Plain(reach(&self.origin, deadline).await?),
@@ -148,18 +156,24 @@ impl Hop {
 
 /// When a connection has to be there.
 #[derive(Clone, Copy)]
-struct Deadline {
+pub struct Deadline {
     at: Instant,
     limit: Duration,
 }
 
 impl Deadline {
-    fn after(limit: Duration) -> Self {
+    /// So long from now, for all that belongs to a connection.
+    #[must_use]
+    pub fn after(limit: Duration) -> Self {
         Self { at: Instant::now() + limit, limit }
     }
 
     /// What comes of it in time; otherwise an error that says what did not come.
-    async fn hold<T>(self, what: impl FnOnce() -> String, coming: impl Future<Output = T>) -> Result<T, ConnectError> {
+    pub async fn hold<T>(
+        self,
+        what: impl FnOnce() -> String,
+        coming: impl Future<Output = T>,
+    ) -> Result<T, ConnectError> {
         let late = |_elapsed| ConnectError::TimedOut { what: what().into(), limit: self.limit };
         tokio::time::timeout_at(self.at, coming).await.map_err(late)
     }

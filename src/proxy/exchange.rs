@@ -178,7 +178,8 @@ fn redirect_upstream(
     }
     // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body nobody could tell where they begin.
     let can_switch = head.version == Version::HTTP_11 && body.is_end_stream();
-    if head.version == Version::HTTP_2 {
+    let is_in_streams = head.version == Version::HTTP_2;
+    if is_in_streams {
         headers::join_cookies(&mut head.headers);
     }
     head.version = Version::HTTP_11;
@@ -191,7 +192,11 @@ fn redirect_upstream(
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut request = Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session)));
-    if expects_leave {
+    if expects_leave && is_in_streams {
+        // hyper passes no informational answer on to such a client. It sends its body before long, told or not, and what
+        // upstream answers without it is heard at once; so nobody has to wait to be asked.
+        request.headers_mut().remove(header::EXPECT);
+    } else if expects_leave {
         wait_for_leave(&mut request);
     }
     (request, asked)

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use hyper::client::conn::TrySendError;
 use super::Limits;
 use super::client_body::{ClientBody, Keepsake};
 use super::dial::ConnectError;
+use super::frames::MOST_BEFORE_ANSWER;
 use super::stream::Sharing;
 use super::upstream::Connection;
 use super::worker::Worker;
@@ -27,7 +29,7 @@ use crate::policy::Permit;
 pub enum ForwardError {
     /// Upstream, or the way to it.
     #[error("upstream cannot be reached")]
-    Connect(#[from] ConnectError),
+    Connect(#[from] Arc<ConnectError>),
     /// Upstream, which closed the connection or broke the protocol before its head was whole.
     #[error("upstream broke off before its answer")]
     CutOff(#[source] hyper::Error),
@@ -92,7 +94,7 @@ pub async fn forward(
         let mut connection = match kept {
             Some(connection) => connection,
             // In a box: few exchanges need the room for all that about, and it would be moved along with each.
-            None => Box::pin(connect(worker, sharing)).await?,
+            None => Box::pin(worker.pool.connect(sharing)).await?,
         };
         if !is_again {
             spare = Spare::keep(&mut request, &connection, is_new).map(Box::new);
@@ -183,18 +185,6 @@ fn was_not_looked_at(error: &hyper::Error) -> bool {
     })
 }
 
-async fn connect(worker: &Worker, sharing: Sharing) -> Result<Connection, ConnectError> {
-    let connected = worker.pool.connect(sharing).await;
-    match &connected {
-        Ok(_) => worker.counters.upstream_connections.increment(),
-        Err(error) => {
-            worker.counters.upstream_failures.increment();
-            tracing::debug!(error = error as &dyn Error, "no connection to upstream");
-        }
-    }
-    connected
-}
-
 enum Failure {
     NotSent(Box<Request<ClientBody>>, hyper::Error),
     Failed(ForwardError),
@@ -206,17 +196,20 @@ async fn wait_for(
     exchange: &Exchange,
     worker: &Worker,
 ) -> Result<Response<Incoming>, Failure> {
-    let most = connection.bytes_read() + MOST_BEFORE_ANSWER;
+    connection.await_head();
     let mut answer = pin!(answer);
     poll_fn(|context| {
         connection.drive(context);
         match answer.as_mut().poll(context) {
-            Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+            Poll::Ready(Ok(answer)) => {
+                connection.has_head();
+                Poll::Ready(Ok(answer))
+            }
             Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
                 Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
+                None if connection.is_flooded() => Failure::Failed(ForwardError::Chatter),
                 None => Failure::Failed(blame(error.into_error())),
             })),
-            Poll::Pending if connection.bytes_read() > most => Poll::Ready(Err(Failure::Failed(ForwardError::Chatter))),
             Poll::Pending => check_for_standstill(exchange, worker),
         }
     })
@@ -225,11 +218,12 @@ async fn wait_for(
 
 /// As long as the request is on its way, it is the body that must not stand still; then it is upstream's turn.
 fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<T, Failure>> {
-    let Limits { answer_timeout, idle_timeout, client_stall_timeout, .. } = *worker.limits();
+    let Limits { answer_timeout, idle_timeout, .. } = *worker.limits();
     let (limit, error) = if exchange.has_taken_all() {
         (answer_timeout, ForwardError::TimedOut)
     } else if exchange.is_waiting_for_client() {
-        (client_stall_timeout, ForwardError::StoodStill { limit: client_stall_timeout })
+        let limit = worker.client_patience();
+        (limit, ForwardError::StoodStill { limit })
     } else {
         (idle_timeout, ForwardError::NotTaken { limit: idle_timeout })
     };
@@ -241,7 +235,3 @@ fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<
 fn blame(error: hyper::Error) -> ForwardError {
     if error.is_user() { ForwardError::ClientBody(error) } else { ForwardError::CutOff(error) }
 }
-
-/// How much upstream may send before its answer's head is whole, in bytes: informational answers, of which there may be
-/// any number (RFC 9110, 15.2), and a head, whose limit is below that.
-const MOST_BEFORE_ANSWER: u64 = 1024 * 1024;

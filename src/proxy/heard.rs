@@ -13,22 +13,47 @@ use super::dial::UpstreamStream;
 use super::pulse::Pulse;
 use super::vigil::Vigil;
 
-/// A stream that counts what is read of it, for somebody who cannot see it.
+/// A stream that counts what is read of it, for somebody who cannot see it, and ends with an error where that is too much.
 ///
 /// It takes what upstream no longer takes, and throws it away: an upstream that has heard enough of an upload answers and
 /// closes, and the answer is still there to be read. Where there is none, reading fails as well.
 pub struct Heard {
     stream: UpstreamStream,
-    read: Arc<AtomicU64>,
+    count: Arc<Count>,
     vigil: Vigil,
     is_deaf: bool,
 }
 
+/// How much was read of a stream, in bytes.
+pub struct Count {
+    read: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Count {
+    /// As much as it is.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// So much more may be read from now on, give or take a read; without a limit, any number.
+    pub fn allow(&self, more: Option<u64>) {
+        self.most.store(more.map_or(u64::MAX, |more| self.read() + more), Ordering::Relaxed);
+    }
+
+    /// Whether more was read than may be.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.read() > self.most.load(Ordering::Relaxed)
+    }
+}
+
 impl Heard {
-    /// Gives the count as well, in bytes.
-    pub fn new(stream: UpstreamStream, pulse: Pulse) -> (Self, Arc<AtomicU64>) {
-        let read = Arc::new(AtomicU64::new(0));
-        (Self { stream, read: Arc::clone(&read), vigil: Vigil::new(pulse), is_deaf: false }, read)
+    /// Gives the count as well.
+    pub fn new(stream: UpstreamStream, pulse: Pulse) -> (Self, Arc<Count>) {
+        let count = Arc::new(Count { read: AtomicU64::new(0), most: AtomicU64::new(u64::MAX) });
+        (Self { stream, count: Arc::clone(&count), vigil: Vigil::new(pulse), is_deaf: false }, count)
     }
 
     /// The stream itself.
@@ -47,6 +72,9 @@ impl Heard {
 impl AsyncRead for Heard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.count.is_over() {
+            return Poll::Ready(Err(io::Error::other("too much was read")));
+        }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if poll.is_pending() {
@@ -54,7 +82,7 @@ impl AsyncRead for Heard {
         }
         let read = (buffer.filled().len() - before) as u64;
         // One task at a time reads, so that a load and a store will do.
-        this.read.store(this.read.load(Ordering::Relaxed) + read, Ordering::Relaxed);
+        this.count.read.store(this.count.read() + read, Ordering::Relaxed);
         poll
     }
 }

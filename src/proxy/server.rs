@@ -52,10 +52,14 @@ pub async fn run(
     inbox: mpsc::Receiver<(std::net::TcpStream, IpAddr)>,
     stage: watch::Receiver<Stage>,
 ) {
-    let beating = tokio::spawn(beat(Arc::clone(&worker)));
+    let shortest = shortest(worker.limits());
+    let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
     let tidying = tokio::spawn(tidy_up(Arc::clone(&worker)));
     let receiving = tokio::spawn(receive(Arc::clone(&worker), inbox));
     accept(&worker, &workers, listener, stage.clone()).await;
+    beating.abort();
+    let shortest = shortest.min(worker.limits().stall_while_draining());
+    let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
     drain(&worker, stage).await;
     beating.abort();
     tidying.abort();
@@ -63,9 +67,9 @@ pub async fn run(
     worker.end();
 }
 
-/// Ticks: moves the clock of the pulse, has open connections look at it, and closes idle ones.
-async fn beat(worker: Arc<Worker>) {
-    let mut ticks = tokio::time::interval(pulse::interval(shortest(worker.limits())));
+/// Ticks as the shortest limit needs it: moves the clock of the pulse, has open connections look at it, and closes idle ones.
+async fn beat(worker: Arc<Worker>, shortest: Duration) {
+    let mut ticks = tokio::time::interval(pulse::interval(shortest));
     loop {
         ticks.tick().await;
         worker.pulse.tick();

@@ -32,11 +32,23 @@ impl Stall {
         since != NONE && self.pulse.is_past(since, limit)
     }
 
+    /// From now on.
+    pub fn begin(&self) {
+        self.since.store(self.pulse.millis(), Ordering::Relaxed);
+    }
+
+    /// No longer.
+    pub fn end(&self) {
+        self.since.store(NONE, Ordering::Relaxed);
+    }
+
+    fn is_on(&self) -> bool {
+        self.since.load(Ordering::Relaxed) != NONE
+    }
+
     fn note<T>(&self, write: &Poll<T>) {
-        let is_stalled = self.since.load(Ordering::Relaxed) != NONE;
-        if is_stalled != write.is_pending() {
-            let since = if is_stalled { NONE } else { self.pulse.millis() };
-            self.since.store(since, Ordering::Relaxed);
+        if self.is_on() != write.is_pending() {
+            if write.is_pending() { self.begin() } else { self.end() }
         }
     }
 }
@@ -80,6 +92,63 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         let write = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.stall.note(&write);
         write
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A stream on which something moves or not, and when it did last, in either direction.
+pub struct Moving<S> {
+    stream: S,
+    pulse: Pulse,
+    moved: Arc<AtomicU64>,
+}
+
+impl<S> Moving<S> {
+    /// Gives that time of the pulse as well.
+    pub fn new(stream: S, pulse: Pulse) -> (Self, Arc<AtomicU64>) {
+        let moved = Arc::new(AtomicU64::new(pulse.millis()));
+        (Self { stream, pulse, moved: Arc::clone(&moved) }, moved)
+    }
+
+    fn note<T>(&self, poll: Poll<T>) -> Poll<T> {
+        if poll.is_ready() {
+            self.moved.store(self.pulse.millis(), Ordering::Relaxed);
+        }
+        poll
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Moving<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.note(read)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Moving<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(write)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(write)
     }
 
     fn is_write_vectored(&self) -> bool {

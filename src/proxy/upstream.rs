@@ -2,45 +2,46 @@
 //!
 //! A connection in HTTP/1.1 has no task of its own. Whoever carries an exchange over it polls it in the same task, which
 //! saves a wake-up in each direction; while it is idle nobody does, so its readiness is looked at when it is taken. One in
-//! HTTP/2 carries many exchanges at once and so has a task.
+//! HTTP/2 carries many exchanges at once and so has a task: [`super::places`].
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, Version, header};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 
 use super::Limits;
 use super::client_body::ClientBody;
-use super::dial::{ConnectError, Route, UpstreamStream};
-use super::heard::Heard;
+use super::dial::{ConnectError, Deadline, Route, UpstreamStream};
+use super::frames::MOST_BEFORE_ANSWER;
+use super::heard::{Count, Heard};
+use super::places::{Place, Places, Shared};
 use super::pulse::Pulse;
 use super::stream::Sharing;
+use crate::metrics::Shard;
 
 /// The connections of one worker.
 pub struct Pool {
     /// Those in HTTP/1.1 that are idle, the one used last on top.
     idle: Mutex<Vec<Owned>>,
     /// Those in HTTP/2, idle or not.
-    shared: Mutex<Vec<Shared>>,
+    places: Arc<Places>,
     sharing: Sharing,
-    route: Route,
-    limits: Limits,
-    pulse: Pulse,
+    dialer: Arc<Dialer>,
 }
 
 impl Pool {
     /// Empty. Connections are shared so, if upstream agrees.
     #[must_use]
-    pub fn new(route: Route, sharing: Sharing, limits: Limits, pulse: Pulse) -> Self {
-        Self { idle: Mutex::default(), shared: Mutex::default(), sharing, route, limits, pulse }
+    pub fn new(dialer: Dialer, sharing: Sharing) -> Self {
+        let dialer = Arc::new(dialer);
+        let places = Arc::new(Places::new(Arc::clone(&dialer)));
+        Self { idle: Mutex::default(), places, sharing, dialer }
     }
 
     /// How connections are shared, if upstream agrees.
@@ -55,13 +56,13 @@ impl Pool {
     /// the news is still in the kernel.
     pub async fn take(&self, sharing: Sharing) -> Option<Connection> {
         if sharing == Sharing::InStreams
-            && let Some(place) = self.shared().iter().find_map(|shared| shared.place(&self.pulse))
+            && let Some(place) = self.places.free()
         {
             return Some(Connection::Shared(place));
         }
         loop {
             let mut connection = self.idle().pop()?;
-            if self.pulse.is_past(connection.idle_since, LOOK_AFTER) {
+            if self.dialer.pulse.is_past(connection.idle_since, LOOK_AFTER) {
                 tokio::task::yield_now().await;
             }
             if !self.is_stale(connection.idle_since) && connection.is_usable().await {
@@ -73,7 +74,7 @@ impl Pool {
     /// Keeps a connection whose exchange is over.
     pub fn put(&self, connection: Connection) {
         if let Connection::Owned(mut connection) = connection {
-            connection.idle_since = self.pulse.millis();
+            connection.idle_since = self.dialer.pulse.millis();
             self.idle().push(connection);
         }
     }
@@ -83,34 +84,84 @@ impl Pool {
         let mut idle = self.idle();
         let keep = idle.iter().position(|connection| !self.is_stale(connection.idle_since)).unwrap_or(idle.len());
         idle.drain(..keep);
-        self.shared()
-            .retain(|shared| shared.is_of_use() && !shared.idle_since().is_some_and(|since| self.is_stale(since)));
+        self.places.sweep(|since| self.is_stale(since));
     }
 
-    /// Makes a new connection.
-    pub async fn connect(&self, sharing: Sharing) -> Result<Connection, ConnectError> {
-        let stream = self.route.connect(self.limits.connect_timeout, sharing).await?;
-        match stream.sharing(sharing) {
-            Sharing::InTurns => Owned::open(stream, &self.limits, self.pulse.clone()).await.map(Connection::Owned),
-            Sharing::InStreams => {
-                let shared = Shared::open(stream, &self.route, &self.limits).await?;
-                let place = shared.take_place(&self.pulse);
-                self.shared().push(shared);
-                Ok(Connection::Shared(place))
-            }
+    /// A new connection, or a place on one.
+    pub async fn connect(&self, sharing: Sharing) -> Result<Connection, Arc<ConnectError>> {
+        match sharing {
+            Sharing::InTurns => self.dialer.dial_alone().await.map(Connection::Owned).map_err(Arc::new),
+            Sharing::InStreams => self.places.wait_for_one().await,
         }
     }
 
     fn is_stale(&self, idle_since: u64) -> bool {
-        self.pulse.is_past(idle_since, self.limits.pool_idle_timeout)
+        self.dialer.pulse.is_past(idle_since, self.dialer.limits.pool_idle_timeout)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Owned>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn shared(&self) -> MutexGuard<'_, Vec<Shared>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+/// Makes connections, and counts them.
+pub struct Dialer {
+    /// How to reach upstream.
+    pub route: Route,
+    /// How long it may take, and how large heads may be.
+    pub limits: Limits,
+    /// What they are counted by.
+    pub counters: Arc<Shard>,
+    /// What tells how long something has been silent.
+    pub pulse: Pulse,
+}
+
+/// A new connection, in the protocol that upstream agreed on.
+pub enum Dialed {
+    /// In HTTP/1.1.
+    Owned(Owned),
+    /// In HTTP/2.
+    Shared(Shared),
+}
+
+impl Dialer {
+    /// A connection in HTTP/1.1.
+    pub async fn dial_alone(&self) -> Result<Owned, ConnectError> {
+        let dialing = async {
+            let deadline = Deadline::after(self.limits.connect_timeout);
+            Owned::open(self.route.connect(deadline, Sharing::InTurns).await?, self).await
+        };
+        self.count(dialing.await)
+    }
+
+    /// A connection in HTTP/2, if upstream agrees.
+    pub async fn dial(&self) -> Result<Dialed, ConnectError> {
+        let dialing = async {
+            let deadline = Deadline::after(self.limits.connect_timeout);
+            let stream = self.route.connect(deadline, Sharing::InStreams).await?;
+            match stream.sharing(Sharing::InStreams) {
+                Sharing::InTurns => Owned::open(stream, self).await.map(Dialed::Owned),
+                Sharing::InStreams => Shared::open(stream, self, deadline).await.map(Dialed::Shared),
+            }
+        };
+        self.count(dialing.await)
+    }
+
+    /// Upstream's name or address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.route.origin.host
+    }
+
+    fn count<T>(&self, dialed: Result<T, ConnectError>) -> Result<T, ConnectError> {
+        match &dialed {
+            Ok(_) => self.counters.upstream_connections.increment(),
+            Err(error) => {
+                self.counters.upstream_failures.increment();
+                tracing::debug!(error = error as &dyn std::error::Error, "no connection to upstream");
+            }
+        }
+        dialed
     }
 }
 
@@ -135,8 +186,31 @@ impl Connection {
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         match self {
-            Self::Owned(connection) => connection.read.load(Ordering::Relaxed),
+            Self::Owned(connection) => connection.count.read(),
             Self::Shared(_) => 0,
+        }
+    }
+
+    /// Has it end where upstream sends too much before the head of its answer is whole.
+    pub fn await_head(&self) {
+        if let Self::Owned(connection) = self {
+            connection.count.allow(Some(MOST_BEFORE_ANSWER));
+        }
+    }
+
+    /// Takes [`Connection::await_head`] back: what comes from here on is a body.
+    pub fn has_head(&self) {
+        if let Self::Owned(connection) = self {
+            connection.count.allow(None);
+        }
+    }
+
+    /// Whether it ended because upstream sent so much without an answer.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        match self {
+            Self::Owned(connection) => connection.count.is_over(),
+            Self::Shared(place) => place.is_flooded(),
         }
     }
 
@@ -149,11 +223,13 @@ impl Connection {
                 *request.uri_mut() = target.map(Uri::from).unwrap_or_default();
                 *request.version_mut() = Version::HTTP_11;
                 request.headers_mut().insert(header::HOST, host.clone());
+                request.body_mut().last_with(None);
             }
             Self::Shared(place) => {
-                *request.uri_mut() = place.origin.with(request.uri());
+                *request.uri_mut() = place.target(request.uri());
                 *request.version_mut() = Version::HTTP_2;
                 request.headers_mut().remove(header::HOST);
+                request.body_mut().last_with(Some(place.interest()));
             }
         }
     }
@@ -172,24 +248,24 @@ impl Connection {
     }
 }
 
-// === HTTP/1.1 ===
+// === Owned ===
 
 /// A connection that carries one exchange at a time.
 pub struct Owned {
     /// Takes the next request.
     pub sender: http1::SendRequest<ClientBody>,
     driver: Box<http1::Connection<TokioIo<Heard>, ClientBody>>,
-    read: Arc<AtomicU64>,
+    count: Arc<Count>,
     has_ended: bool,
     idle_since: u64,
 }
 
 impl Owned {
-    async fn open(stream: UpstreamStream, limits: &Limits, pulse: Pulse) -> Result<Self, ConnectError> {
-        let (stream, read) = Heard::new(stream, pulse);
-        let handshake = http1::Builder::new().max_header_size(limits.max_head).handshake(TokioIo::new(stream));
+    async fn open(stream: UpstreamStream, dialer: &Dialer) -> Result<Self, ConnectError> {
+        let (stream, count) = Heard::new(stream, dialer.pulse.clone());
+        let handshake = http1::Builder::new().max_header_size(dialer.limits.max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
-        Ok(Self { sender, driver: Box::new(driver), read, has_ended: false, idle_since: 0 })
+        Ok(Self { sender, driver: Box::new(driver), count, has_ended: false, idle_since: 0 })
     }
 
     fn drive(&mut self, context: &mut Context<'_>) {
@@ -208,140 +284,6 @@ impl Owned {
     }
 }
 
-// === HTTP/2 ===
-
-/// A connection that carries exchanges side by side.
-struct Shared {
-    sender: http2::SendRequest<ClientBody>,
-    origin: Arc<Origin>,
-    room: Arc<Room>,
-}
-
-/// How many exchanges a connection carries, and how many it may: as upstream says, and no more than it has room for where
-/// none of their clients reads. One that does not read must not keep the others from what is theirs.
-#[derive(Default)]
-struct Room {
-    taken: AtomicUsize,
-    most: AtomicUsize,
-    /// When the last exchange ended.
-    idle_since: AtomicU64,
-}
-
-/// What every request in HTTP/2 says of upstream.
-pub struct Origin {
-    scheme: Scheme,
-    authority: Option<Authority>,
-}
-
-/// The place of one exchange. Dropping it makes room for another.
-pub struct Place {
-    /// Takes the request.
-    pub sender: http2::SendRequest<ClientBody>,
-    origin: Arc<Origin>,
-    room: Arc<Room>,
-    pulse: Pulse,
-}
-
-impl Shared {
-    async fn open(stream: UpstreamStream, route: &Route, limits: &Limits) -> Result<Self, ConnectError> {
-        let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
-        let mut protocol = http2::Builder::new(TokioExecutor::new());
-        protocol
-            .timer(TokioTimer::new())
-            .max_header_list_size(max_head)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(STREAM_WINDOW * MOST_PLACES)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(ASK_AFTER)
-            .keep_alive_timeout(limits.connect_timeout);
-        let handshake = protocol.handshake(TokioIo::new(stream));
-        let (sender, mut driver) = handshake.await.map_err(ConnectError::Handshake)?;
-        let room = Arc::new(Room::default());
-        room.set_most(driver.current_max_send_streams());
-        let of_driver = Arc::clone(&room);
-        tokio::spawn(async move {
-            let ended = poll_fn(|context| {
-                let ended = Pin::new(&mut driver).poll(context);
-                of_driver.set_most(driver.current_max_send_streams());
-                ended
-            });
-            if let Err(error) = ended.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection to upstream ended badly");
-            }
-        });
-        Ok(Self { sender, origin: Arc::new(Origin::of(route)), room })
-    }
-
-    /// A place, if there is one.
-    fn place(&self, pulse: &Pulse) -> Option<Place> {
-        let has_room = self.room.taken.load(Ordering::Relaxed) < self.room.most.load(Ordering::Relaxed);
-        (has_room && self.is_of_use()).then(|| self.take_place(pulse))
-    }
-
-    fn take_place(&self, pulse: &Pulse) -> Place {
-        self.room.taken.fetch_add(1, Ordering::Relaxed);
-        Place {
-            sender: self.sender.clone(),
-            origin: Arc::clone(&self.origin),
-            room: Arc::clone(&self.room),
-            pulse: pulse.clone(),
-        }
-    }
-
-    fn is_of_use(&self) -> bool {
-        !self.sender.is_closed()
-    }
-
-    /// Since when it carries nothing.
-    fn idle_since(&self) -> Option<u64> {
-        let is_idle = self.room.taken.load(Ordering::Relaxed) == 0;
-        is_idle.then(|| self.room.idle_since.load(Ordering::Relaxed))
-    }
-}
-
-impl Room {
-    fn set_most(&self, of_upstream: usize) {
-        self.most.store(of_upstream.min(MOST_PLACES as usize), Ordering::Relaxed);
-    }
-}
-
-impl Origin {
-    fn of(route: &Route) -> Self {
-        let scheme = if route.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        Self { scheme, authority: route.origin.authority().parse().ok() }
-    }
-
-    /// The target, as every request in HTTP/2 names it (RFC 9113, 8.3.1).
-    fn with(&self, target: &Uri) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority.clone_from(&self.authority);
-        parts.path_and_query = Some(target.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
-        // An upstream's authority that no URI can name would have been refused with the settings.
-        Uri::from_parts(parts).unwrap_or_default()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.room.idle_since.store(self.pulse.millis(), Ordering::Relaxed);
-        self.room.taken.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// From this idle time on a connection is looked at twice before it is used. Below it, the runtime has seen its sockets
 /// anyway.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
-
-/// How long upstream may say nothing on a connection in HTTP/2 that carries something, before it is asked whether it is
-/// still there.
-const ASK_AFTER: Duration = Duration::from_secs(20);
-
-/// How much of an answer may be on its way in one stream before the client takes it, in bytes.
-const STREAM_WINDOW: u32 = 256 * 1024;
-
-/// How many exchanges a connection carries at most. Together they can have it hold sixteen megabytes.
-const MOST_PLACES: u32 = 64;
-
-/// How much of a body waits for upstream to take it, in bytes for each stream.
-const SEND_BUFFER: usize = 64 * 1024;

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::HeaderValue;
 use slab::Slab;
@@ -114,6 +115,13 @@ impl Worker {
         &self.shared.limits
     }
 
+    /// How long a client may stand still while it has the word.
+    #[must_use]
+    pub fn client_patience(&self) -> Duration {
+        let limits = self.limits();
+        if self.seats.are_leaving() { limits.stall_while_draining() } else { limits.client_stall_timeout }
+    }
+
     /// A number that no other exchange has. The numbers look random: `SplitMix64`, which gives each number of its run once.
     #[must_use]
     pub fn next_id(&self) -> ExchangeId {
@@ -181,6 +189,12 @@ impl Seats {
         self.wake_all();
     }
 
+    /// Whether every client is asked to leave.
+    #[must_use]
+    pub fn are_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     fn wakers(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,7 +249,7 @@ impl Seat {
     /// Whether the client is to leave; says so once. To be called by the client's task whenever it runs.
     pub fn is_asked_to_leave(&mut self, context: &Context<'_>) -> bool {
         self.alarm.set(context);
-        let is_news = !self.was_asked && self.worker.seats.leaving.load(Ordering::Relaxed);
+        let is_news = !self.was_asked && self.worker.seats.are_leaving();
         self.was_asked |= is_news;
         is_news
     }
@@ -273,10 +287,9 @@ pub struct Session {
     memo: Mutex<Memo>,
     upgraded: Mutex<Option<Box<Upgraded>>>,
     sharing: Sharing,
-    /// When each stream was handed something that its client has not taken yet.
-    waiting: Mutex<Slab<u64>>,
     has_unread: AtomicBool,
     is_over: AtomicBool,
+    has_stalled: AtomicBool,
 }
 
 /// What the connection's last credential was judged to be.
@@ -302,13 +315,13 @@ impl Session {
             worker,
             peer,
             sharing,
-            waiting: Mutex::default(),
             last_refusal: LastRefusal::default(),
             last_binding: Mutex::default(),
             memo: Mutex::default(),
             upgraded: Mutex::default(),
             has_unread: AtomicBool::default(),
             is_over: AtomicBool::default(),
+            has_stalled: AtomicBool::default(),
         }
     }
 
@@ -339,25 +352,15 @@ impl Session {
         self.has_unread.load(Ordering::Relaxed)
     }
 
-    /// Notes at that time of the pulse that a stream of the connection waits for the client, by a number to take it back.
-    pub fn waits(&self, pulse: u64) -> Option<usize> {
-        (self.sharing == Sharing::InStreams).then(|| self.waiting().insert(pulse))
+    /// Notes that the connection ends because the client took nothing of what was there for it.
+    pub fn give_up(&self) {
+        self.has_stalled.store(true, Ordering::Relaxed);
     }
 
-    /// Takes a [`Session::waits`] back.
-    pub fn waits_no_longer(&self, number: usize) {
-        self.waiting().remove(number);
-    }
-
-    /// Whether a stream has waited for the client for too long.
+    /// Whether it ends for that reason.
     #[must_use]
-    pub fn has_waited_for_too_long(&self) -> bool {
-        let limit = self.worker.limits().client_stall_timeout;
-        self.waiting().iter().any(|(_, since)| self.worker.pulse.is_past(*since, limit))
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Slab<u64>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn is_given_up(&self) -> bool {
+        self.has_stalled.load(Ordering::Relaxed)
     }
 
     /// Has the connection carry another protocol as soon as its last answer is out.

@@ -3,8 +3,11 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use keyward::policy::Policy;
+use keyward::proxy::Limits;
 
+use crate::support::http2::{Http2, channel, get, run};
 use crate::support::{Answering, CURRENT, FakeUpstream, Gate, TOKEN, TestProxy, UNLISTED};
 
 #[test]
@@ -69,6 +72,45 @@ fn without_a_body_there_is_nothing_to_wait_for() {
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
     assert_eq!(proxy.get("/v1/models").header("Expect", "100-continue").send().status, 200);
     assert_eq!(upstream.only_received().head.header("expect"), None);
+}
+
+/// There is nothing to tell it by: hyper sends an HTTP/2 client no informational answer. It sends its body when it has
+/// waited for long enough, as it has to (RFC 9110, 10.1.1), and then nobody holds it up any further.
+#[test]
+fn a_client_of_http_2_that_waits_to_be_told_is_not_held_up() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        if visit.head.line.contains("refused") {
+            visit.send(Answering::json(401, "{\"error\":{\"code\":null}}"));
+            visit.wait_until_left();
+        } else {
+            visit.answer(&Answering::json(200, "{}"));
+        }
+    });
+    let limits = |limits: &mut Limits| limits.client_stall_timeout = Duration::from_millis(400);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(limits).start();
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        let expecting = |path, body| {
+            let request = get(path, CURRENT).method("POST").header("expect", "100-continue");
+            request.header("content-length", "5").body(body).unwrap()
+        };
+        let (mut sender, body) = channel();
+        let (answer, ()) = tokio::join!(client.send(expecting("/v1/files", body)), async {
+            while upstream.received().is_empty() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            sender.send_data(Bytes::from_static(b"hello")).await.unwrap();
+            drop(sender);
+        });
+        assert_eq!(answer.status, 200);
+        let received = upstream.only_received();
+        assert_eq!((received.head.header("expect"), &*received.body), (None, &b"hello"[..]));
+        // What upstream says at once is heard at once, and who never sends it is let go.
+        let (_sender, body) = channel();
+        assert_eq!(client.send(expecting("/v1/refused", body)).await.status, 401);
+        let (_sender, body) = channel();
+        assert_eq!(client.send(expecting("/v1/never", body)).await.status, 408);
+    });
 }
 
 #[test]

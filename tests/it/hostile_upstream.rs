@@ -1,11 +1,15 @@
 //! What upstream may do to keyward and, through it, to clients: none of it costs more than its own exchange.
 
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
+
+use keyward::proxy::{Scheme, Upstream};
 
 use crate::process::Home;
 use crate::process::client::get;
-use crate::support::{Answering, CURRENT, FakeUpstream, Framing, Gate, TestProxy, Visit};
+use crate::support::http2::{END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame, next_frame};
+use crate::support::{Answering, CURRENT, Client, FakeUpstream, Framing, Gate, TestProxy, Visit};
 
 #[test]
 fn a_head_without_end_is_given_up() {
@@ -142,6 +146,44 @@ fn an_answer_that_nobody_asked_for_is_nobodys() {
         assert_eq!((answer.header("x-forged"), answer.text()), (None, "{}".to_owned()));
     }
     assert_eq!(upstream.connections(), 2, "the connection that spoke out of turn is not used again");
+}
+
+/// Over HTTP/2: a few hints are none of anybody's business, a flood of them ends the connection.
+#[test]
+fn informational_answers_without_end_are_given_up_over_http_2_as_well() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin =
+        Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+    let serving = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let mut peer = Client::over(listener.accept().unwrap().0);
+            peer.take(24);
+            peer.send(frame(SETTINGS, 0, 0, b""));
+            while let Some((kind, stream, payload)) = next_frame(&mut peer) {
+                if kind != HEADERS {
+                    continue;
+                }
+                // `:status: 103`, its name from the static table (RFC 7541, appendix A).
+                let hints = frame(HEADERS, END_HEADERS, stream, &[8, 3, b'1', b'0', b'3']).repeat(50);
+                peer.send(&hints);
+                // Only one head is that long.
+                let is_flood = payload.len() > 300;
+                while is_flood && peer.try_send(&hints).is_ok() {}
+                peer.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x88]));
+            }
+        }
+    });
+    let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).start();
+    assert_eq!(proxy.get("/v1/hints").key(CURRENT).send().status, 200);
+    let long = "a".repeat(600);
+    let answer = proxy.get("/v1/flood").header("X-Long", &long).key(CURRENT).send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    let line = proxy.line(&answer);
+    assert_eq!(line["outcome"], "cut_off");
+    assert_eq!(line["cause"], "upstream sent 1048576 bytes and no answer");
+    assert_eq!(proxy.get("/v1/hints").key(CURRENT).send().status, 200);
+    proxy.end();
+    serving.join().unwrap();
 }
 
 /// The error is read beside the stream, and its decoder is bounded.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use keyward::policy::Policy;
+use keyward::proxy::Limits;
 
 use crate::support::http2::{
-    DATA, END_STREAM, GOAWAY, HEADERS, Http2, RST_STREAM, channel, empty, fields, frame, full, get, head, next_frame,
-    preface, run,
+    DATA, END_STREAM, GOAWAY, HEADERS, Http2, PREFACE, RST_STREAM, channel, empty, fields, frame, full, get, head,
+    next_frame, preface, run,
 };
 use crate::support::{Answering, CURRENT, Certificate, Client, FakeUpstream, Gate, TestProxy, UNLISTED, eventually};
 
@@ -347,6 +348,62 @@ fn connect_and_broken_prefaces_lead_nowhere() {
         assert!(answer.starts_with(b"HTTP/1.1 400 "), "{broken}: {}", String::from_utf8_lossy(&answer));
     }
     assert!(upstream.received().is_empty());
+}
+
+/// The network may cut it anywhere.
+#[test]
+fn a_preface_that_comes_in_pieces_is_one() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let request = [preface(), head(1, END_STREAM, &fields("/v1/models", CURRENT))].concat();
+    let mut cuts: Vec<_> = (1..PREFACE.len()).map(|at| vec![at]).collect();
+    cuts.push((1..=PREFACE.len()).collect());
+    for (number, cuts) in cuts.into_iter().enumerate() {
+        let mut client = proxy.connect();
+        let mut sent = 0;
+        for at in cuts {
+            client.send(&request[sent..at]);
+            sent = at;
+            // It has its time to arrive alone.
+            assert!(proxy.metric("keyward_client_connections_total") <= number as u64 + 1);
+        }
+        client.send(&request[sent..]);
+        let answered = loop {
+            let (kind, stream, _) = next_frame(&mut client).expect("an answer in HTTP/2");
+            if (kind, stream) == (DATA, 1) {
+                break kind;
+            }
+        };
+        assert_eq!(answered, DATA);
+    }
+    assert_eq!(proxy.lines_of(PREFACE.len()).len(), PREFACE.len());
+}
+
+#[test]
+fn what_only_begins_like_a_preface_is_read_as_http_1() {
+    let upstream = FakeUpstream::accepting();
+    let limits = |limits: &mut Limits| limits.client_idle_timeout = Duration::from_millis(500);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(limits).start();
+    let request = proxy.post("/v1/responses").key(CURRENT).body("{}").bytes();
+    for at in 1..5 {
+        let mut client = proxy.connect();
+        client.send(&request[..at]);
+        proxy.metric("keyward_client_connections_total");
+        client.send(&request[at..]);
+        assert_eq!(client.answer().status, 200);
+    }
+    for at in [1, 3, 14, 16, 20, 23] {
+        let mut client = proxy.connect();
+        client.send(&PREFACE[..at]);
+        proxy.metric("keyward_client_connections_total");
+        client.send("\0 and more of it");
+        assert!(client.rest().starts_with(b"HTTP/1.1 400 "), "{at}");
+        // One that never goes on is let go in time.
+        let mut client = proxy.connect();
+        client.send(&PREFACE[..at]);
+        client.rest();
+    }
+    assert_eq!(upstream.received().len(), 4);
 }
 
 /// Heads that mean nothing in HTTP/2 (RFC 9113, 8.2 and 8.3), and something else wherever they were written out.

@@ -4,10 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use keyward::policy::Policy;
 use keyward::proxy::Limits;
 
-use crate::support::http2::{Http2, empty, get, run};
-use crate::support::{Answering, CURRENT, Client, FakeUpstream, TestProxy, eventually};
+use crate::support::http2::{
+    DATA, END_STREAM, Http2, RST_STREAM, WINDOW_UPDATE, empty, fields, frame, get, head, next_frame,
+    preface_with_window, run,
+};
+use crate::support::{Answering, CURRENT, Client, FakeUpstream, TestProxy, UNLISTED, eventually};
 
 #[test]
 fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
@@ -22,28 +26,69 @@ fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
 }
 
 #[test]
-fn a_stream_of_http_2_that_is_not_taken_costs_its_connection() {
-    let upstream = generous();
+fn a_stream_of_http_2_that_is_not_taken_ends_and_no_other() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        let body = if visit.head.line.contains("large") { vec![b'a'; LARGE] } else { b"{}".to_vec() };
+        visit.answer(&Answering::with(200, "", body));
+    });
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(impatient).start();
     run(async {
         let client = Http2::connect(proxy.address()).await;
         // The connection has room for other streams, so only this one stands still.
         let answer = client.begin(get("/v1/large", CURRENT).body(empty()).unwrap()).await.unwrap();
-        while !client.is_closed() {
+        while proxy.lines().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(answer.into_body().collect().await.is_err(), "a part is not taken for the whole");
+        assert_eq!(client.send(get("/v1/models", CURRENT).body(empty()).unwrap()).await.body, b"{}");
     });
-    let line = proxy.only_line();
+    let line = &proxy.lines_of(2)[0];
     assert_eq!(line["outcome"], "client_gone");
     assert_eq!(line["cause"], "the client took nothing of its answer for 200ms");
-    eventually("upstream is left as well", || (upstream.open_connections() == 0).then_some(()));
+    assert_eq!(proxy.metric("keyward_client_connections_total"), 1);
+    eventually("upstream is left as well", || (upstream.open_connections() == 1).then_some(()));
+}
+
+/// A client with no room for any answer, be it keyward's own.
+#[test]
+fn a_refusal_that_is_not_taken_ends_as_well_and_others_are_served_meanwhile() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream)
+        .current_key(CURRENT)
+        .policy(Policy::Enforce, |_| {})
+        .limits(|limits| (limits.client_stall_timeout, limits.client_idle_timeout) = (LIMIT, Duration::from_mins(5)))
+        .start();
+    let mut client = proxy.connect();
+    let refused: Vec<_> = (0..10).flat_map(|n| head(1 + 2 * n, END_STREAM, &fields("/v1/x", UNLISTED))).collect();
+    client.send([preface_with_window(0), refused].concat());
+    let mut ended = 0;
+    while ended < 10 {
+        let (kind, _, payload) = next_frame(&mut client).expect("the connection goes on");
+        assert_ne!(kind, DATA, "there was no room for it");
+        if kind == RST_STREAM {
+            assert_eq!(payload, [0, 0, 0, 8], "CANCEL");
+            ended += 1;
+        }
+    }
+    assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
+    // One that takes its answer after all.
+    let room = frame(WINDOW_UPDATE, 0, 21, &[0, 0, 0x40, 0]);
+    client.send([head(21, END_STREAM, &fields("/v1/x", UNLISTED)), room].concat());
+    let told = loop {
+        let (kind, stream, payload) = next_frame(&mut client).expect("the connection goes on");
+        assert_ne!(kind, RST_STREAM);
+        if (kind, stream) == (DATA, 21) {
+            break payload;
+        }
+    };
+    assert!(String::from_utf8(told).unwrap().contains("keyward_refusal"));
 }
 
 #[test]
 fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
     let upstream = generous();
-    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(impatient).start();
+    let limits = |limits: &mut Limits| limits.client_stall_timeout = Duration::from_secs(1);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(limits).start();
     let mut client = proxy.get("/v1/large").key(CURRENT).begin();
     let head = client.head();
     let mut framing = head.framing();
@@ -53,7 +98,7 @@ fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
         let before = taken / (LARGE / 16);
         taken += piece.len();
         if taken / (LARGE / 16) > before {
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(250));
         }
     }
     assert_eq!(taken, LARGE);
@@ -150,7 +195,9 @@ fn generous() -> FakeUpstream {
 }
 
 fn impatient(limits: &mut Limits) {
-    limits.client_stall_timeout = Duration::from_millis(200);
+    limits.client_stall_timeout = LIMIT;
 }
+
+const LIMIT: Duration = Duration::from_millis(200);
 
 const LARGE: usize = 64 * 1024 * 1024;

@@ -99,9 +99,17 @@ fn the_places_that_start_threads_and_tasks_are_these() {
         "spawn(",
         &[
             ("src/app.rs", 1, "the upkeep of keys and state, beside the admin listener"),
-            ("src/proxy/conversation.rs", 1, "each stream of an HTTP/2 connection"),
-            ("src/proxy/server.rs", 4, "a worker's beat, inbox and memory, and each of its clients"),
-            ("src/proxy/upstream.rs", 1, "a connection to upstream that several exchanges share"),
+            (
+                "src/proxy/places.rs",
+                4,
+                "connections to upstream that several exchanges share, and what hyper does on them",
+            ),
+            (
+                "src/proxy/server.rs",
+                5,
+                "a worker's beat (another while it drains), inbox and memory, and each of its clients",
+            ),
+            ("src/proxy/streams.rs", 1, "each stream of an HTTP/2 connection"),
             ("src/tasks.rs", 1, "every thread with a runtime"),
             ("src/telemetry/writer.rs", 1, "the log's writer, which has none"),
         ],

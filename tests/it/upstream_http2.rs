@@ -2,17 +2,20 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use keyward::policy::Policy;
-use keyward::proxy::{Scheme, Upstream};
+use keyward::proxy::{Limits, Scheme, Upstream};
 use rustls::pki_types::PrivateKeyDer;
 
 use crate::support::http2::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, SETTINGS, empty, frame, full, get, next_frame, run,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, SETTINGS, channel, empty, frame, full, get, next_frame, run,
 };
 use crate::support::upstream2::{Reply, Upstream2};
-use crate::support::{Answering, Builder, CURRENT, Client, FakeUpstream, TOKEN, TestProxy, eventually};
+use crate::support::{Answering, Builder, CURRENT, Client, FakeUpstream, Gate, TOKEN, TestProxy, eventually};
 
 #[test]
 fn a_request_reaches_upstream_as_http_2_words_it() {
@@ -55,6 +58,160 @@ fn requests_share_a_connection_as_far_as_upstream_lets_them() {
         }
         assert_eq!(upstream.connections(), 4, "five at a time each");
     });
+}
+
+#[test]
+fn a_burst_shares_the_connections_that_it_needs() {
+    let upstream = Upstream2::scripted(|_| Reply::Answer(b"{}".to_vec()));
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        assert_eq!(at_once(&client, 60).await, [200; 60]);
+        assert_eq!(upstream.connections(), 1, "it has room for 64");
+        assert_eq!(at_once(&client, 90).await, [200; 90]);
+        assert!(upstream.connections() <= 2, "{}", upstream.connections());
+    });
+    assert_eq!(proxy.metric("keyward_upstream_connections_total"), upstream.connections() as u64);
+}
+
+#[test]
+fn a_burst_spreads_over_as_many_as_upstream_wants() {
+    let upstream = Upstream2::with_room(5, |_| Reply::Begin);
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        let open = begin_at_once(&client, 20).await;
+        assert!(open.iter().all(|answer| answer.status() == 200));
+        assert_eq!((upstream.connections(), upstream.asked()), (4, 20), "and none was refused");
+    });
+}
+
+#[test]
+fn a_burst_that_fails_fails_once_for_all_and_with_its_cause() {
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let open = silent.local_addr().unwrap().port();
+    for (scheme, port, cause) in [
+        (Scheme::Http, closed, format!("no connection to 127.0.0.1:{closed}")),
+        (Scheme::Https, open, "no TLS session with 127.0.0.1 within 300ms (connect_timeout)".to_owned()),
+        (
+            Scheme::Http,
+            open,
+            "no HTTP/2 settings that allow a request from 127.0.0.1 within 300ms (connect_timeout)".to_owned(),
+        ),
+    ] {
+        let origin = Upstream { scheme, host: "127.0.0.1".into(), port };
+        let limits = |limits: &mut Limits| limits.connect_timeout = Duration::from_millis(300);
+        let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).limits(limits).start();
+        run(async {
+            let client = Http2::connect(proxy.address()).await;
+            assert_eq!(at_once(&client, 30).await, [502; 30]);
+        });
+        for line in proxy.lines_of(30) {
+            assert_eq!(line["outcome"], "unreachable");
+            assert!(line["cause"].as_str().unwrap().contains(&cause), "{cause}: {line}");
+        }
+        assert_eq!(proxy.metric("keyward_upstream_failures_total"), 1);
+        assert_eq!(proxy.metric("keyward_upstream_connections_total"), 0);
+    }
+}
+
+/// They are few, and it tells so only later.
+#[test]
+fn no_more_streams_are_opened_than_upstream_is_about_to_allow() {
+    let (told, may_tell) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin =
+        Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+    let (gate, may) = (told.clone(), Arc::clone(&may_tell));
+    let serving = std::thread::spawn(move || {
+        let (mut most, mut peers) = (0, Vec::new());
+        for connection in 0..5 {
+            let mut peer = Client::over(listener.accept().unwrap().0);
+            peer.take(24);
+            if connection == 0 {
+                gate.open();
+                eventually("leave to tell", || may.load(Ordering::SeqCst).then_some(()));
+            }
+            // SETTINGS_MAX_CONCURRENT_STREAMS: two.
+            peer.send(frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 2]));
+            // What was sent before keyward heard of it comes before its word that it did.
+            let mut open = Vec::new();
+            let mut was_heard = false;
+            while !was_heard || open.len() < 2 {
+                let (kind, stream, payload) = next_frame(&mut peer).expect("requests");
+                was_heard |= kind == SETTINGS && payload.is_empty();
+                if kind == HEADERS {
+                    open.push(stream);
+                }
+            }
+            most = most.max(open.len());
+            for stream in open {
+                peer.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x88]));
+            }
+            peers.push(peer);
+        }
+        most
+    });
+    let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).workers(1).start();
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        let first = tokio::spawn({
+            let client = client.clone();
+            async move { client.send(get("/v1/models", CURRENT).body(empty()).unwrap()).await.status }
+        });
+        tokio::task::spawn_blocking(move || told.pass()).await.unwrap();
+        let others = tokio::spawn(async move { at_once(&client, 9).await });
+        while proxy.metric("keyward_exchanges_open") < 10 {
+            tokio::task::yield_now().await;
+        }
+        may_tell.store(true, Ordering::SeqCst);
+        assert_eq!(first.await.unwrap(), 200);
+        assert_eq!(others.await.unwrap(), [200; 9]);
+    });
+    assert_eq!(serving.join().unwrap(), 2);
+}
+
+/// The answer is whole, so nobody wants the rest of the request.
+#[test]
+fn an_early_answer_ends_a_request_whose_body_never_does() {
+    let upstream = Upstream2::scripted(|number| match number {
+        0 => Reply::Early(b"enough".to_vec()),
+        _ => Reply::Answer(b"{}".to_vec()),
+    });
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    let mut client = proxy.post("/v1/files").key(CURRENT).header("Content-Length", "100").begin();
+    client.send("half");
+    assert_eq!(client.answer().text(), "enough");
+    eventually("the request is taken back", || upstream.was_reset().then_some(()));
+    client.end_sending();
+    assert_eq!(client.rest(), b"", "its connection ends");
+    assert_eq!(proxy.only_line()["outcome"], "success");
+    assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn the_same_for_a_client_of_http_2() {
+    let upstream = Upstream2::scripted(|number| match number {
+        0 => Reply::Early(b"enough".to_vec()),
+        _ => Reply::Answer(b"{}".to_vec()),
+    });
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        let (mut sender, body) = channel();
+        sender.send_data(Bytes::from_static(b"half")).await.unwrap();
+        let answer = client.send(get("/v1/files", CURRENT).method("POST").body(body).unwrap()).await;
+        assert_eq!((answer.status, &*answer.body), (200, &b"enough"[..]));
+        while !upstream.was_reset() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(client.send(get("/v1/models", CURRENT).body(empty()).unwrap()).await.status, 200);
+        drop(sender);
+    });
+    assert!(proxy.lines_of(2).iter().all(|line| line["outcome"] == "success"));
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[test]
@@ -170,6 +327,59 @@ fn an_upstream_that_does_not_agree_is_spoken_to_in_http_1() {
         assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
     }
     assert_eq!(upstream.connections(), 1);
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        assert_eq!(at_once(&client, 20).await, [200; 20]);
+    });
+}
+
+/// hyper does not hear upstream's leave in HTTP/2; the body goes all the same, a moment later.
+#[test]
+fn a_client_that_waits_to_be_told_is_told_in_any_case() {
+    let upstream = Upstream2::scripted(|_| Reply::Answer(b"{}".to_vec()));
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    let mut client =
+        proxy.post("/v1/files").key(CURRENT).header("Expect", "100-continue").header("Content-Length", "5").begin();
+    assert_eq!(client.head().line, "HTTP/1.1 100 Continue");
+    client.send("hello");
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(upstream.received()[0].body, b"hello");
+}
+
+/// Whoever leaves while a connection is made costs nobody else his.
+#[test]
+fn a_connection_is_made_for_those_who_still_wait() {
+    let (listener, told, leave) =
+        (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), Gate::default(), Gate::default());
+    let origin =
+        Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+    let (tell, may_go) = (told.clone(), leave.clone());
+    let serving = std::thread::spawn(move || {
+        let mut peer = Client::over(listener.accept().unwrap().0);
+        peer.take(24);
+        tell.open();
+        may_go.pass();
+        peer.send(frame(SETTINGS, 0, 0, b""));
+        let mut served = 0;
+        while let Some((kind, stream, _)) = next_frame(&mut peer) {
+            if kind == HEADERS {
+                served += 1;
+                peer.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x88]));
+            }
+        }
+        served
+    });
+    let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).start();
+    let first = proxy.get("/v1/first").key(CURRENT).begin();
+    told.pass();
+    let mut second = proxy.get("/v1/second").key(CURRENT).begin();
+    eventually("both are there", || (proxy.metric("keyward_exchanges_open") == 2).then_some(()));
+    first.reset();
+    eventually("the first has left", || (proxy.metric("keyward_exchanges_open") == 1).then_some(()));
+    leave.open();
+    assert_eq!(second.answer_to_head().status, 200);
+    assert_eq!(proxy.end().len(), 2);
+    assert_eq!(serving.join().unwrap(), 1, "and nothing was sent for the one who left");
 }
 
 #[test]
@@ -199,6 +409,30 @@ fn an_upstream_that_has_left_is_connected_to_anew() {
         assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
     }
     assert!(upstream.connections() > 3, "{}", upstream.connections());
+}
+
+/// Sends so many requests side by side, and gives the heads of their answers.
+async fn begin_at_once(client: &Http2, count: usize) -> Vec<http::Response<hyper::body::Incoming>> {
+    let ask = |_| {
+        let client = client.clone();
+        tokio::spawn(async move { client.begin(get("/v1/models", CURRENT).body(empty()).unwrap()).await.unwrap() })
+    };
+    let asking: Vec<_> = (0..count).map(ask).collect();
+    let mut answers = Vec::new();
+    for answer in asking {
+        answers.push(answer.await.unwrap());
+    }
+    answers
+}
+
+/// The same, and gives their status as soon as they are whole.
+async fn at_once(client: &Http2, count: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for answer in begin_at_once(client, count).await {
+        statuses.push(answer.status().as_u16());
+        answer.into_body().collect().await.unwrap();
+    }
+    statuses
 }
 
 fn towards(upstream: &Upstream2) -> Builder {

@@ -20,7 +20,7 @@ use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::stream::Sharing;
-use crate::proxy::upstream::Pool;
+use crate::proxy::upstream::{Dialer, Pool};
 use crate::proxy::worker::{Parts, Shared};
 use crate::proxy::{Scheme, Upstream};
 
@@ -100,9 +100,12 @@ fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
     let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: closed.port() };
     let pulse = Pulse::new();
+    let counters = Arc::new(Shard::new(1));
+    let route = Route { origin, tls: None, via: None };
+    let dialer = Dialer { route, limits: Limits::default(), counters: Arc::clone(&counters), pulse: pulse.clone() };
     Parts {
-        pool: Pool::new(Route { origin, tls: None, via: None }, Sharing::InTurns, Limits::default(), pulse.clone()),
-        counters: Arc::new(Shard::new(1)),
+        pool: Pool::new(dialer, Sharing::InTurns),
+        counters,
         pulse,
         witness: Arc::new(Unlucky),
         inbox,

@@ -112,6 +112,7 @@ pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 
 /// Flags of a HEADERS frame.
 pub const END_STREAM: u8 = 1;
@@ -119,8 +120,17 @@ pub const END_HEADERS: u8 = 4;
 
 /// What a connection begins with: the preface, and settings that change nothing.
 pub fn preface() -> Vec<u8> {
-    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, b"")].concat()
+    [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()
 }
+
+/// The same for a client that has room for so many bytes of each answer (RFC 9113, 6.5.2).
+pub fn preface_with_window(bytes: u32) -> Vec<u8> {
+    let setting = [&[0, 4][..], &bytes.to_be_bytes()].concat();
+    [PREFACE, &frame(SETTINGS, 0, 0, &setting)].concat()
+}
+
+/// What HTTP/2 begins with (RFC 9113, 3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

@@ -37,6 +37,8 @@ pub struct Received2 {
 pub enum Reply {
     /// This is its answer's body, with status 200; the request's comes first.
     Answer(Vec<u8>),
+    /// This is its answer's body, which comes whatever becomes of the request's; nobody reads that.
+    Early(Vec<u8>),
     /// Two pieces, and no end.
     Begin,
     /// It was not looked at (RFC 9113, 8.7).
@@ -177,6 +179,13 @@ fn follow<S: AsyncRead + AsyncWrite + Unpin>(
             receive(request, &shared).await;
             let mut stream = answer.send_response(Response::new(()), false).unwrap();
             let _ = stream.send_data(body.into(), true);
+        })),
+        Reply::Early(body) => drop(tokio::spawn(async move {
+            let mut stream = answer.send_response(Response::new(()), false).unwrap();
+            let _ = stream.send_data(body.into(), true);
+            let _ = std::future::poll_fn(|context| stream.poll_reset(context)).await;
+            shared.was_reset.store(true, Ordering::SeqCst);
+            drop(request);
         })),
         Reply::Begin => drop(tokio::spawn(async move {
             receive(request, &shared).await;
