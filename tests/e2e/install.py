@@ -34,6 +34,7 @@ TOOLS = {
     "make": ["make"],
     "g++": ["g++"],
     "nginx": ["nginx-light"],
+    "openssl": ["openssl"],
     "venv": ["python3-venv"],
 }
 
