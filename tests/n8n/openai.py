@@ -10,18 +10,9 @@ import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ANSWER = "Hello from the fake OpenAI"
+import refusals
 
-NO_KEY = (
-    "You didn't provide an API key. You need to provide your API key in an Authorization header using "
-    "Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) "
-    "if you're accessing the API from your browser and are prompted for a username and password. You can "
-    "obtain an API key from https://platform.openai.com/account/api-keys."
-)
-WRONG_KEY = (
-    "Incorrect API key provided: {}. You can find your API key at "
-    "https://platform.openai.com/account/api-keys."
-)
+ANSWER = "Hello from the fake OpenAI"
 
 
 @dataclass(frozen=True)
@@ -75,13 +66,11 @@ def _handler_for(openai):
         def _answer(self):
             body = self._body()
             openai.journal.append(Received(self.command, self.path, list(self.headers.items()), body))
-            key = _bearer(self.headers.get("Authorization"))
-            if key is None:
-                self._refuse(_error(NO_KEY, None))
-            elif key not in openai.keys:
-                self._refuse(_error(WRONG_KEY.format(_masked(key)), "invalid_api_key"))
-            else:
+            key = refusals.bearer(self.headers.get("Authorization"))
+            if key in openai.keys:
                 self._route(body)
+            else:
+                self._refuse(refusals.body(self.path, key))
 
         def _route(self, body):
             match (self.command, self.path):
@@ -100,12 +89,14 @@ def _handler_for(openai):
             else:
                 self._json(200, whole(request))
 
-        def _refuse(self, error):
-            self._json(401, error, {"WWW-Authenticate": 'Bearer realm="OpenAI API"'})
+        def _refuse(self, body):
+            self._whole(401, body, {"WWW-Authenticate": refusals.REALM})
 
-        def _json(self, status, value, headers=None):
-            body = json.dumps(value, indent=2).encode()
-            self._head(status, "application/json", {"Content-Length": len(body), **(headers or {})})
+        def _json(self, status, value):
+            self._whole(status, json.dumps(value, indent=2).encode(), {})
+
+        def _whole(self, status, body, headers):
+            self._head(status, "application/json", {"Content-Length": len(body), **headers})
             self.wfile.write(body)
 
         def _stream(self, events):
@@ -135,19 +126,6 @@ def _handler_for(openai):
             return body
 
     return Handler
-
-
-def _bearer(value):
-    """The key in an Authorization header: None without a bearer, empty with an empty one."""
-    scheme, _, key = (value or "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
-
-
-def _masked(key):
-    """OpenAI shows the beginning and the end of a refused key, and a short one in full."""
-    if not key:
-        return "''"
-    return key if len(key) <= 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
 
 
 def _error(message, code):

@@ -13,12 +13,9 @@
 | `nginx`        | nginx, which passes everything on to an h11    | apt                   |
 """
 
-import importlib.util
 import json
 import os
-import shutil
 import socket
-import sys
 from pathlib import Path
 
 import install
@@ -32,7 +29,6 @@ PACKAGES = [
     "uvicorn==0.54.0",
     "waitress==3.0.2",
 ]
-NODE = install.RELEASES[-1].node
 HERE = Path(__file__).resolve().parent / "servers"
 
 NGINX = """\
@@ -126,27 +122,15 @@ NAMES = ["h11", "node", "node-lenient", "http.server", "waitress", "gunicorn", "
 
 def bring():
     """Installs what the servers need: the python and the node to run them with."""
-
-    with install.locked("apt"):
-        _require_apt(install.cache_folder() / "apt.log")
+    install.require_tools("nginx")
 
     def build(folder, log):
-        install.step([sys.executable, "-m", "venv", folder / "venv"], log=log)
-        install.step([folder / "venv" / "bin" / "pip", "install", "--quiet", *PACKAGES], log=log)
+        install.make_venv(folder, log, *PACKAGES)
 
     # Other versions are another folder.
     name = "smuggling-" + "-".join(package.replace("==", "-") for package in PACKAGES)
     python = install.once(name, build) / "venv" / "bin" / "python"
-    return python, install.bring_node(NODE)
-
-
-def _require_apt(log):
-    missing = [] if importlib.util.find_spec("ensurepip") else ["python3-venv"]
-    if not shutil.which("nginx"):
-        missing.append("nginx-light")
-    if missing:
-        install.step(["apt-get", "update"], log=log)
-        install.step(["apt-get", "install", "--yes", "--no-install-recommends", *missing], log=log)
+    return python, install.bring_node(install.NODE)
 
 
 def _free_port():

@@ -13,6 +13,8 @@ CONFIG = """\
 [proxy]
 listen = "127.0.0.1:0"
 upstream = "{upstream}"
+# Servers that run on node keep theirs for five seconds.
+pool_idle_timeout = "2s"
 
 [keys.default]
 policy = "{policy}"
@@ -50,19 +52,21 @@ def binary(log):
 
 
 class Keyward:
-    """A running keyward with one key set."""
+    """A running keyward with one key set, and perhaps with more tables in its `settings`."""
 
-    def __init__(self, binary, folder, upstream, current, previous, policy="observe", grace="24h"):
+    def __init__(self, binary, folder, upstream, current, previous, policy="observe", grace="24h", settings=""):
         self._binary, self._folder = binary, folder
         self.log, self.output, self.state = folder / "keyward.log", folder / "keyward.out", folder / "state"
         for name, key in {"current-key": current, "previous-key": previous}.items():
             (folder / name).touch(mode=0o600)
             (folder / name).write_text(f"{key}\n")
         self._config = folder / "keyward.toml"
-        self._config.write_text(CONFIG.format(upstream=upstream, folder=folder, policy=policy, grace=grace))
+        config = CONFIG.format(upstream=upstream, folder=folder, policy=policy, grace=grace)
+        self._config.write_text(config + settings)
         command = [binary, "serve", "--config", self._config]
         self._child = processes.Child(command, log=self.output, cwd=folder, env=_environment())
-        self.url = f"http://{processes.until(self._listening, timeout=20, what='keyward')['address']}"
+        self.address = processes.until(self._listening, timeout=20, what="keyward")["address"]
+        self.url = f"http://{self.address}"
 
     def exchanges(self):
         """The log's line of each exchange so far, in the log's order."""

@@ -1,0 +1,158 @@
+"""Each case without keyward and through it, under each policy: nothing may differ but what keyward is there for."""
+
+import likeness
+from cases import Case
+
+# What the client holds under each policy, and what keyward has to say of that.
+WAYS = {
+    "observe": {"verdict": "current", "action": "forward"},
+    "enforce": {"verdict": "current", "action": "forward"},
+    "inject": {"verdict": "token", "action": "inject"},
+}
+PROTOCOL = "openai-insecure-api-key."
+
+
+def try_case(stage, case, version):
+    """Yields what was tried and the differences that were found, once for each policy."""
+    direct = stage.run(case, stage.mock, None, {"key": stage.current})
+    wrong = list(_unexpected(case, direct))
+    for policy, wanted in WAYS.items():
+        held = stage.mock.tokens[policy] if policy == "inject" else stage.current
+        through = stage.run(case, stage.mock, policy, {"key": held})
+        wanted = {**wanted, "client": "sdk", "client_version": version}
+        differences = _differences(case, direct, through, wanted)
+        yield f"{case.name} under {policy}", [*wrong, *differences, *_keys(through, stage.current)]
+
+
+def try_subprotocol(stage):
+    """A key in a subprotocol, as a browser sends it: node's WebSocket sends no header of the SDK's.
+
+    With keys, aimock takes none from there.  So it has none where keyward only observes; and where keyward puts the
+    key in, it stands in the header, and no longer in the subprotocol.
+    """
+    case, credential = Case("realtime", "realtime_subprotocol"), {"key": stage.current}
+    wanted = {"verdict": "current", "action": "forward", "client": "other"}
+    direct = stage.run(case, stage.open, None, credential)
+    through = stage.run(case, stage.open, "observe", credential)
+    differences = [*_unexpected(case, direct), *_differences(case, direct, through, wanted)]
+    if [request.values("sec-websocket-protocol") for request in through.received] != [
+        [f"realtime, {PROTOCOL}{stage.current}"]
+    ]:
+        differences.append("upstream got other subprotocols than the client sent")
+    yield "a key in a subprotocol under observe", differences
+
+    through = stage.run(case, stage.mock, "inject", {"key": stage.mock.tokens["inject"]})
+    wanted = {"verdict": "token", "action": "inject", "client": "other"}
+    differences = [*_differences(case, direct, through, wanted), *_keys(through, stage.current)]
+    if [request.values("sec-websocket-protocol") for request in through.received] != [["realtime"]]:
+        differences.append("upstream got other subprotocols than `realtime`")
+    yield "a token in a subprotocol under inject", differences
+
+
+def try_huge_upload(stage, version):
+    """64 MiB, of which each byte has to arrive."""
+    case = Case("64 MiB", "huge_upload")
+    direct = stage.run(case, stage.stub, None, {"key": stage.stub_key})
+    through = stage.run(case, stage.stub, "observe", {"key": stage.stub_key})
+    wanted = {"verdict": "unknown", "action": "forward", "client": "sdk", "client_version": version}
+    case = Case("64 MiB", "huge_upload", diagnoses=("unlisted_key",))
+    differences = [*_unexpected(case, direct), *_differences(case, direct, through, wanted)]
+    length = direct.outcome.get("result", {}).get("bytes", 0)
+    if length < 64 << 20:
+        differences.append(f"only {length} bytes were sent")
+    yield "an upload of 64 MiB under observe", [*differences, *_keys(through, stage.stub_key)]
+
+
+def of_protocol(stage):
+    """Whether the client and keyward speak what they are here to speak."""
+    run = stage.run(Case("protocol", "protocol"), stage.mock, "observe", {"key": stage.current})
+    spoken = run.outcome.get("result")
+    return [] if spoken in (["HTTP/2", "h2"] if stage.kind.tls else ["HTTP/1.1", "h1"]) else [f"it is {spoken}"]
+
+
+def of_logs(stage):
+    """Whether each line was looked at: one that came late would be of an attempt that nobody knows of."""
+    stage.driver.stop()
+    for side in stage.sides:
+        for policy, proxy in side.keywards.items():
+            if proxy.stop() != 0:
+                yield f"keyward under {policy} did not end well"
+            if len(proxy.exchanges()) != side.seen.get(policy, 0):
+                yield f"under {policy} there are {len(proxy.exchanges())} lines, and not {side.seen.get(policy, 0)}"
+
+
+def of_secrets(stage):
+    """Where a key or token, or any part of it that one could recognise, was written down."""
+    secrets = [secret.removeprefix("sk-proj-").removeprefix("kw_") for secret in stage.secrets()]
+    parts = [secret[at : at + 8].encode() for secret in secrets for at in range(len(secret) - 7)]
+
+    def has_one(text):
+        return any(part in text for part in parts)
+
+    for path in stage.folder.rglob("*"):
+        # keyward is given its keys in these two, which shows that they would be found elsewhere.
+        expected = path.name in ("current-key", "previous-key")
+        if path.is_file() and has_one(path.read_bytes()) != expected:
+            yield f"there is {'none' if expected else 'one'} in {path.relative_to(stage.folder)}"
+    if has_one("\n".join(stage.told).encode()):
+        yield "there is one in what an SDK threw"
+
+
+def _unexpected(case, direct):
+    """What is not as it should be where there is no keyward: then likeness would say nothing."""
+    if ("raised" in direct.outcome) != case.raises:
+        yield f"without keyward it came to {str(direct.outcome)[:400]}"
+    if case.requests not in (None, len(direct.received)) or not direct.received:
+        yield f"without keyward there were {len(direct.received)} requests, not {case.requests}"
+
+
+def _differences(case, direct, through, wanted):
+    seen, other = through.evidence(), direct.evidence()
+    yield from _of_outcomes(case, through, seen, other)
+    yield from _of_what_arrived("requests", seen.requests, other.requests)
+    yield from _of_what_arrived("journal", seen.journal, other.journal)
+    if case.leaves and not all(request.cancelled for request in through.received):
+        yield "upstream was not told that the client left"
+    if case.pause and through.received[1].began - through.received[0].began < case.pause:
+        yield f"it was tried again after less than {case.pause} s"
+    yield from _of_lines(case, through, wanted)
+
+
+def _of_outcomes(case, through, seen, other):
+    if not case.unanswered:
+        if found := likeness.difference(seen.outcome, other.outcome):
+            yield f"the client's user got {found}"
+        return
+    raised = through.outcome.get("raised", {})
+    told = raised.get("status", raised.get("status_code")), raised.get("code")
+    if told != (502, "upstream_failed") or "ended the connection before its answer" not in raised["message"]:
+        yield f"the client's user got {raised}"
+
+
+def _of_what_arrived(what, seen, other):
+    if len(seen) != len(other):
+        yield f"{len(seen)} in {what}, without keyward {len(other)}"
+    for number, (one, two) in enumerate(zip(seen, other)):
+        for field in one:
+            if one[field] != two[field]:
+                yield f"{field} in {what}[{number}] is {one[field]!r}, without keyward {two[field]!r}"
+
+
+def _keys(through, key):
+    # The difference itself would show the key.
+    if any(request.values("authorization") != [f"Bearer {key}"] for request in through.received):
+        yield "upstream got another key than it should, or several"
+
+
+def _of_lines(case, through, wanted):
+    lines = through.exchanges
+    if len(lines) != len(through.received):
+        yield f"{len(lines)} lines in keyward's log of {len(through.received)} requests"
+    for line in lines:
+        for field, value in wanted.items():
+            if line.get(field) != value:
+                yield f"{field} in the log is {line.get(field)!r}, not {value!r}: {line}"
+    # Two workers may write two lines in either order.
+    diagnoses = sorted(line["diagnosis"] for line in lines)
+    if diagnoses != sorted((*case.diagnoses, *("ok",) * (len(lines) - len(case.diagnoses)))):
+        yield f"the diagnoses are {', '.join(diagnoses)}"
