@@ -13,8 +13,10 @@ pub fn base_url(origin: &str) -> String {
 /// The custom header that tags the node (n8n 2.x).
 pub const TAG_HEADER: &str = "X-N8N-Tag";
 
-/// The value of the custom header [`TAG_HEADER`], an expression.
-pub const TAG: &str = "wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
+/// The value of the custom header [`TAG_HEADER`], an expression. Its guard keeps the model list of the built-in OpenAI node
+/// working, which knows no workflow (seen in n8n 2.41.1).
+pub const TAG: &str =
+    "wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
 
 /// The Base URL that tags the node by itself (n8n 1.x and 2.x), an expression. Its guard keeps the credential's test
 /// button and the model lists working, which know no workflow (seen in n8n 1.100.1 and 2.41.1).
@@ -153,7 +155,7 @@ mod tests {
 
         In n8n's OpenAI credential (switch fields with {{ }} to Expression):
           n8n 2.x   Base URL           http://127.0.0.1:8080/v1
-                    Add Custom Header  X-N8N-Tag: wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}
+                    Add Custom Header  X-N8N-Tag: wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}
           n8n 1.x   Base URL           http://127.0.0.1:8080/n8n/{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}/{{ $execution.id }}/{{ $nodeId || 'none' }}/v1
                     Organization ID    n8n-{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}-{{ $execution.id }}
         ");
@@ -175,6 +177,7 @@ mod tests {
         let page = welcome(&sets).page();
         assert!(page.contains("<b class=origin>http://127.0.0.1:8080</b>/v1"));
         assert!(page.contains(TAG) && page.contains(&organization()));
+        assert!(TAG.contains(GUARDED_WORKFLOW));
         assert!(!page.contains("AbCd") && !page.contains("12345678"));
         assert!(!page.contains("[base-url]") && !page.contains("[version]"), "every blank is filled in");
     }

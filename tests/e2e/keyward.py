@@ -21,6 +21,7 @@ policy = "{policy}"
 current = {{ file = "{folder}/current-key" }}
 previous = [ {{ file = "{folder}/previous-key" }} ]
 grace = "{grace}"
+{settings}
 
 [log]
 format = "json"
@@ -52,7 +53,7 @@ def binary(log):
 
 
 class Keyward:
-    """A running keyward with one key set, and perhaps with more tables in its `settings`."""
+    """A running keyward with one key set. `settings` are more of that set's, and more tables."""
 
     def __init__(self, binary, folder, upstream, current, previous, policy="observe", grace="24h", settings=""):
         self._binary, self._folder = binary, folder
@@ -61,8 +62,10 @@ class Keyward:
             (folder / name).touch(mode=0o600)
             (folder / name).write_text(f"{key}\n")
         self._config = folder / "keyward.toml"
-        config = CONFIG.format(upstream=upstream, folder=folder, policy=policy, grace=grace)
-        self._config.write_text(config + settings)
+        values = {"upstream": upstream, "folder": folder, "policy": policy, "grace": grace, "settings": settings}
+        self._config.write_text(CONFIG.format(**values))
+        # How much of the log is read, what stood there, and how many of its exchanges were told as news.
+        self._parsed, self._known, self._told = 0, [], 0
         command = [binary, "serve", "--config", self._config]
         self._child = processes.Child(command, log=self.output, cwd=folder, env=_environment())
         self.address = processes.until(self._listening, timeout=20, what="keyward")["address"]
@@ -71,6 +74,19 @@ class Keyward:
     def exchanges(self):
         """The log's line of each exchange so far, in the log's order."""
         return [line for line in self._lines() if line.get("event") == "exchange"]
+
+    def news(self, count):
+        """The lines of exchanges that were not asked for yet, as soon as there are that many."""
+
+        def come():
+            return len(self.exchanges()) - self._told >= count
+
+        try:
+            processes.until(come, timeout=20, what=f"{count} more log lines", pause=0.02)
+        finally:
+            news = self.exchanges()[self._told :]
+            self._told += len(news)
+        return news
 
     def command(self, *arguments):
         """Runs another command of keyward's with the same config, and returns what it prints."""
@@ -82,16 +98,20 @@ class Keyward:
 
     def rotate(self, key):
         """Puts another key where the current one stands, and waits until keyward says that it has it."""
-        (self._folder / "current-key").write_text(f"{key}\n")
-        self.wait_for("has a new current key")
+        known = len(self._lines())
+        # Written aside first, as the README says: a file that is written in place may be read in between.
+        (self._folder / "new-key").touch(mode=0o600)
+        (self._folder / "new-key").write_text(f"{key}\n")
+        (self._folder / "new-key").rename(self._folder / "current-key")
+        self.wait_for("has a new current key", since=known)
 
-    def wait_for(self, words):
-        """Waits until the log says so."""
+    def wait_for(self, words, since=0):
+        """Waits until the log says so, in a line that is not one of the first `since`."""
 
         def said():
-            return any(words in line.get("message", "") for line in self._lines())
+            return any(words in line.get("message", "") for line in self._lines()[since:])
 
-        processes.until(said, timeout=20, what=f"{words!r} in keyward's log")
+        processes.until(said, timeout=20, what=f"{words!r} in keyward's log", pause=0.02)
 
     def stop(self):
         """Sends SIGTERM and returns the exit status."""
@@ -103,10 +123,16 @@ class Keyward:
         return next((line for line in self._lines() if line.get("event") == "listening"), None)
 
     def _lines(self):
-        if not self.log.exists():
-            return []
-        # The last piece is empty, or a line that is being written.
-        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
+        """All lines of the log; only what is new is read."""
+        if self.log.exists():
+            with open(self.log, "rb") as log:
+                log.seek(self._parsed)
+                # The last piece is empty, or a line that is being written.
+                whole = log.read().rpartition(b"\n")[0]
+            if whole:
+                self._parsed += len(whole) + 1
+                self._known += [json.loads(line) for line in whole.split(b"\n")]
+        return self._known
 
 
 def _environment():

@@ -91,6 +91,11 @@ def end_all():
         child.end(patience=5)
 
 
+def ending():
+    """Whether everything is being ended."""
+    return _closed
+
+
 def tail(path, lines=25):
     """The last lines of a file, each cut to a bearable length, for a report."""
     try:

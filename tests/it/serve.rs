@@ -7,7 +7,8 @@ use crate::process::client::{ask_with, get};
 use crate::process::upstream::Upstream;
 use crate::process::{Finished, Home, Keyward, Launch, events};
 
-const TAG: &str = "wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
+const TAG: &str =
+    "wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
 const GUARDED: &str = "{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}";
 
 #[test]

@@ -8,12 +8,12 @@ import http.cookiejar
 import json
 import os
 import socket
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
 import processes
+import workflows
 
 OWNER = {
     "email": "owner@n8n.test",
@@ -34,15 +34,20 @@ class Credential:
 
 @dataclass(frozen=True)
 class Workflow:
-    """An active workflow, and the path that starts it."""
+    """An active workflow, the path that starts it, and which node of which workflow asks OpenAI then."""
 
     id: str
     webhook: str
+    sender: str
+    node: str
 
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one call of a workflow's webhook, and what the public API says of its execution."""
+    """What came of one call of a workflow's webhook, and what the public API says of the execution that sent.
+
+    That execution is another workflow's, if the called one has another one ask OpenAI.
+    """
 
     status: int
     answer: object
@@ -52,26 +57,31 @@ class Run:
 class N8n:
     """A running n8n with an empty database."""
 
-    def __init__(self, installed, folder):
+    def __init__(self, installed, folder, environment=None):
         self.release = installed.release
+        self._installed, self._folder = installed, folder
         self._port = free_port()
         session = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         # A proxy that the machine may be set up with has no business with the loopback interface.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), session)
         self._key = None
         self.log = folder / "n8n.log"
+        self._start(environment)
+
+    def _start(self, environment):
+        settings = _environment(self._installed, self._folder, self._port)
         self._child = processes.Child(
-            [installed.node, installed.script, "start"],
+            [self._installed.node, self._installed.script, "start"],
             log=self.log,
-            cwd=folder,
-            env=_environment(installed, folder, self._port),
+            cwd=self._folder,
+            env={**settings, **(environment or {})},
         )
 
     def ready(self):
         """Waits until it serves, makes its owner and signs in."""
-        processes.until(self._serves, timeout=180, what="n8n", pause=0.5)
+        processes.until(self._serves, timeout=180, what="n8n", pause=0.2)
         # The settings are served some seconds before all the other routes are.
-        processes.until(self._owner, timeout=60, what="n8n's owner set-up", pause=0.5)
+        processes.until(self._owner, timeout=60, what="n8n's owner set-up", pause=0.2)
         login = {"emailOrLdapLoginId": OWNER["email"], "password": OWNER["password"]}
         self._rest("POST", "/login", login)
         key = {"label": "test", "scopes": self._rest("GET", "/api-keys/scopes"), "expiresAt": None}
@@ -79,6 +89,13 @@ class N8n:
 
     def stop(self):
         self._child.end()
+
+    def restart(self, environment):
+        """Starts it anew with the same database, and with more in its environment."""
+        self.stop()
+        self._start(environment)
+        processes.until(self._serves, timeout=180, what="n8n", pause=0.2)
+        processes.until(self._answers, timeout=60, what="n8n's public API", pause=0.2)
 
     # === Credentials ===
 
@@ -97,6 +114,22 @@ class N8n:
         result = self._rest("POST", "/credentials/test", {"credentials": record})
         return result["status"] == "OK", result.get("message")
 
+    def models(self, node, parameter, search):
+        """Opens the list of models of a node's parameter, as the editor does, and gives their names."""
+        asked = {
+            "path": f"parameters.{parameter}",
+            "nodeTypeAndVersion": {"name": node["type"], "version": node["typeVersion"]},
+            "currentNodeParameters": node["parameters"],
+            "credentials": node["credentials"],
+        }
+        if isinstance(search, str):
+            asked["methodName"] = search
+            found = self._rest("POST", "/dynamic-node-parameters/resource-locator-results", asked)["results"]
+        else:
+            asked["loadOptions"] = search
+            found = self._rest("POST", "/dynamic-node-parameters/options", asked)
+        return [model["value"] for model in found]
+
     def _record(self, name, data):
         # n8n 2 refuses a record that does not say whether it has a custom header.
         header = {"header": False} if self.release.major >= 2 else {}
@@ -104,36 +137,96 @@ class N8n:
 
     # === Workflows ===
 
-    def import_workflow(self, workflow):
-        """Creates a workflow and activates it."""
-        made = self.api("POST", "/workflows", workflow.definition)
-        self.api("POST", f"/workflows/{made['id']}/activate")
-        return Workflow(made["id"], workflow.webhook)
+    def import_workflow(self, draft):
+        """Creates a workflow, and the one that it calls, and activates them."""
+        callee = draft.callee and self._create(draft.callee)
+        definition = draft.definition
+        if callee:
+            if self.release.major >= 2:
+                # A workflow that is not published is not there for others, and n8n 1 activates no such workflow.
+                self.activate(callee["id"])
+            definition = json.loads(json.dumps(definition).replace(workflows.CALLEE, callee["id"]))
+        made = self._create(definition)
+        self.activate(made["id"])
+        sender = callee or made
+        node = next(node for node in sender["nodes"] if node["name"] == workflows.NODE)
+        return Workflow(str(made["id"]), draft.webhook, str(sender["id"]), node["id"])
+
+    def _create(self, definition):
+        return self.api("POST", "/workflows", definition)
+
+    def activate(self, workflow):
+        """Activates a workflow, and waits until it is; n8n 2 publishes its draft with that."""
+        self.api("POST", f"/workflows/{workflow}/activate")
+        if self.release.major >= 2:
+            # n8n 2 answers first and publishes then, and meanwhile the version before goes on running.
+            processes.until(lambda: self._is_published(workflow), timeout=30, what="publication", pause=0.05)
+
+    def _is_published(self, workflow):
+        return self._rest("GET", f"/workflows/{workflow}/publication-status")["status"] != "in_progress"
 
     def run(self, workflow):
-        """Calls a workflow's webhook, and waits until its execution is saved."""
+        """Calls a workflow's webhook, and waits until the execution that sends is saved."""
         known = {execution["id"] for execution in self._executions(workflow)}
         status, answer = self._call(workflow)
+        return Run(status, answer, self.execution(self._saved(workflow, known)))
+
+    def _saved(self, workflow, known):
+        """The number of an execution that was not known before, once it has ended."""
 
         def saved():
             for execution in self._executions(workflow):
                 if execution["id"] not in known and execution.get("stoppedAt"):
                     return execution["id"]
 
-        found = processes.until(saved, timeout=30, what=f"the execution of {workflow.webhook}")
-        return Run(status, answer, self.api("GET", f"/executions/{found}?includeData=true"))
+        return processes.until(saved, timeout=60, what=f"an execution of {workflow.sender}", pause=0.05)
+
+    def execution(self, number):
+        """What the public API says of an execution, with all that ran in it."""
+        return self.api("GET", f"/executions/{number}?includeData=true")
 
     def _call(self, workflow):
-        # n8n 2 registers a webhook some moments after it has answered the activation.
-        deadline = time.monotonic() + 20
-        while True:
-            status, answer = self._http("POST", f"/webhook/{workflow.webhook}", {})
-            if status != 404 or time.monotonic() > deadline:
-                return status, answer
-            time.sleep(0.2)
+        return self._http("POST", f"/webhook/{workflow.webhook}", {})
 
     def _executions(self, workflow):
-        return self.api("GET", f"/executions?workflowId={workflow.id}&limit=100")["data"]
+        return self.api("GET", f"/executions?workflowId={workflow.sender}&limit=20")["data"]
+
+    # === Workflows and executions that go on ===
+
+    def save(self, workflow, credential):
+        """Has the sending node use another credential, and saves it as the editor does; n8n 2 saves a draft."""
+        saved = self._rest("GET", f"/workflows/{workflow.sender}")
+        for node in saved["nodes"]:
+            if node["id"] == workflow.node:
+                node["credentials"] = {CREDENTIAL_TYPE: {"id": credential.id, "name": credential.name}}
+        self._rest("PATCH", f"/workflows/{workflow.sender}", {"nodes": saved["nodes"]})
+
+    def start(self, workflow):
+        """Calls a workflow that waits, and returns its execution and the address that wakes it, once it waits."""
+        status, answer = self._call(workflow)
+        if status != 200:
+            raise RuntimeError(f"the workflow that should wait answered {status}: {str(answer)[:500]}")
+        number = answer["execution"]
+        self._until_status(number, {"waiting"})
+        return number, answer["resume"].partition(f":{self._port}")[2]
+
+    def resume(self, number, path):
+        """Wakes an execution, and waits until it has ended."""
+        status, answer = self._http("GET", path)
+        return Run(status, answer, self._until_status(number, {"success", "error"}))
+
+    def retry(self, workflow, execution, loads_workflow):
+        """Retries a failed execution, with the saved workflow or as it was, and returns the new one."""
+        known = {execution["id"] for execution in self._executions(workflow)}
+        self._rest("POST", f"/executions/{execution['id']}/retry", {"loadWorkflow": loads_workflow})
+        return Run(None, None, self.execution(self._saved(workflow, known)))
+
+    def _until_status(self, number, wanted):
+        def reached():
+            execution = self.execution(number)
+            return execution["status"] in wanted and execution
+
+        return processes.until(reached, timeout=30, what=f"execution {number} to be {wanted}", pause=0.05)
 
     # === HTTP ===
 
@@ -178,6 +271,9 @@ class N8n:
             return False
         return status == 200 and isinstance(answer, dict)
 
+    def _answers(self):
+        return self._http("GET", "/api/v1/workflows?limit=1", None, {"X-N8N-API-KEY": self._key})[0] == 200
+
     def _owner(self):
         return self._http("POST", "/rest/owner/setup", OWNER)[0] == 200
 
@@ -209,6 +305,9 @@ def _environment(installed, folder, port):
         "N8N_ENCRYPTION_KEY": "only-for-this-test",
         "N8N_ENFORCE_SETTINGS_FILE_PERMISSIONS": "false",
         "N8N_SECURE_COOKIE": "false",
+        # In seconds; without it, connections that are kept alive hold up its end for half a minute.
+        "N8N_GRACEFUL_SHUTDOWN_TIMEOUT": "3",
+        "N8N_BLOCK_ENV_ACCESS_IN_NODE": "false",
         "N8N_LOG_LEVEL": "info",
         "N8N_PERSONALIZATION_ENABLED": "false",
         "N8N_ONBOARDING_FLOW_DISABLED": "true",

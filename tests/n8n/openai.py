@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import answers
 import refusals
-
-ANSWER = "Hello from the fake OpenAI"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,9 @@ class OpenAI:
     def __init__(self, keys):
         self.keys = set(keys)
         self.journal = []
+        # A test may have something else happen: a function of what came, which gives status, JSON value and
+        # headers of another answer, or None.
+        self.interfere = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -53,6 +55,7 @@ def _handler_for(openai):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self):
             self._answer()
@@ -65,7 +68,10 @@ def _handler_for(openai):
 
         def _answer(self):
             body = self._body()
-            openai.journal.append(Received(self.command, self.path, list(self.headers.items()), body))
+            received = Received(self.command, self.path, list(self.headers.items()), body)
+            openai.journal.append(received)
+            if instead := openai.interfere and openai.interfere(received):
+                return self._json(*instead)
             key = refusals.bearer(self.headers.get("Authorization"))
             if key in openai.keys:
                 self._route(body)
@@ -73,30 +79,25 @@ def _handler_for(openai):
                 self._refuse(refusals.body(self.path, key))
 
         def _route(self, body):
-            match (self.command, self.path):
-                case ("GET", "/v1/models"):
-                    self._json(200, {"object": "list", "data": [_model("gpt-4o-mini"), _model("gpt-4o")]})
-                case ("POST", "/v1/chat/completions"):
-                    self._complete(json.loads(body), _chat, _chat_events)
-                case ("POST", "/v1/responses"):
-                    self._complete(json.loads(body), _response, _response_events)
-                case (method, path):
-                    self._json(404, _error(f"Invalid URL ({method} {path})", None))
-
-        def _complete(self, request, whole, events):
-            if request.get("stream"):
-                self._stream(events(request))
-            else:
-                self._json(200, whole(request))
+            request = json.loads(body) if body.startswith(b"{") else {}
+            match answers.of(self.command, self.path.partition("?")[0], request):
+                case None:
+                    self._json(404, answers.error(f"Invalid URL ({self.command} {self.path})", None))
+                case list() as events:
+                    self._stream(events)
+                case bytes() as audio:
+                    self._whole(200, "audio/mpeg", audio)
+                case value:
+                    self._json(200, value)
 
         def _refuse(self, body):
-            self._whole(401, body, {"WWW-Authenticate": refusals.REALM})
+            self._whole(401, "application/json", body, {"WWW-Authenticate": refusals.REALM})
 
-        def _json(self, status, value):
-            self._whole(status, json.dumps(value, indent=2).encode(), {})
+        def _json(self, status, value, headers=None):
+            self._whole(status, "application/json", json.dumps(value, indent=2).encode(), headers)
 
-        def _whole(self, status, body, headers):
-            self._head(status, "application/json", {"Content-Length": len(body), **headers})
+        def _whole(self, status, kind, body, headers=None):
+            self._head(status, kind, {"Content-Length": len(body), **(headers or {})})
             self.wfile.write(body)
 
         def _stream(self, events):
@@ -128,94 +129,3 @@ def _handler_for(openai):
     return Handler
 
 
-def _error(message, code):
-    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
-
-
-def _model(name):
-    return {"id": name, "object": "model", "created": 1700000000, "owned_by": "openai"}
-
-
-# === /v1/chat/completions ===
-
-
-def _chat_base(request, kind):
-    return {"id": "chatcmpl-fake", "object": kind, "created": 1700000000, "model": request["model"]}
-
-
-def _chat(request):
-    message = {"role": "assistant", "content": ANSWER, "refusal": None}
-    return {
-        **_chat_base(request, "chat.completion"),
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14},
-    }
-
-
-def _chat_events(request):
-    base = _chat_base(request, "chat.completion.chunk")
-    words = [{"content": word} for word in _words()]
-    for delta in [{"role": "assistant", "content": ""}, *words, {}]:
-        reason = None if delta else "stop"
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        yield f"data: {json.dumps({**base, 'choices': [choice]})}\n\n"
-    yield "data: [DONE]\n\n"
-
-
-# === /v1/responses ===
-
-
-def _message(status, content):
-    return {"id": "msg_fake", "type": "message", "status": status, "role": "assistant", "content": content}
-
-
-def _text(text):
-    return {"type": "output_text", "text": text, "annotations": []}
-
-
-def _response(request):
-    return {
-        "id": "resp_fake",
-        "object": "response",
-        "created_at": 1700000000,
-        "status": "completed",
-        "error": None,
-        "incomplete_details": None,
-        "instructions": None,
-        "model": request["model"],
-        "output": [_message("completed", [_text(ANSWER)])],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "text": {"format": {"type": "text"}},
-        "metadata": {},
-        "usage": {
-            "input_tokens": 9,
-            "output_tokens": 5,
-            "total_tokens": 14,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens_details": {"reasoning_tokens": 0},
-        },
-    }
-
-
-def _response_events(request):
-    whole = _response(request)
-    started = {**whole, "status": "in_progress", "output": [], "usage": None}
-    part = {"output_index": 0, "item_id": "msg_fake", "content_index": 0}
-    steps = [
-        ("response.created", {"response": started}),
-        ("response.output_item.added", {"output_index": 0, "item": _message("in_progress", [])}),
-        ("response.content_part.added", {**part, "part": _text("")}),
-        *(("response.output_text.delta", {**part, "delta": word}) for word in _words()),
-        ("response.output_text.done", {**part, "text": ANSWER}),
-        ("response.output_item.done", {"output_index": 0, "item": whole["output"][0]}),
-        ("response.completed", {"response": whole}),
-    ]
-    for number, (name, fields) in enumerate(steps):
-        event = {"type": name, "sequence_number": number, **fields}
-        yield f"event: {name}\ndata: {json.dumps(event)}\n\n"
-
-
-def _words():
-    return [f"{word} " for word in ANSWER.split()[:-1]] + ANSWER.split()[-1:]

@@ -1,289 +1,234 @@
-"""What is tried with each n8n, and what keyward must say of it.
+"""What else is tried with each n8n: the editor, keys that are none, addresses of nodes, and the end of keyward.
 
 A scenario is a function of the stage and of `expect`, which collects what is not as it should be.  The
 docstring is the name of its check.
 """
 
-import json
-
-import openai
-import processes
+import answers
 import workflows
-from stage import new_key
+from matrix import HEALTHY
+from situations import BLANK, USERS_ORGANIZATION
+from stage import TAG_HEADER, new_key
 
-HEALTHY = {"set": "default", "verdict": "current", "diagnosis": "ok", "status": 200}
-USERS_ORGANIZATION = "org-UsersOwn1234"
+
+def at_first():
+    """What is tried before the first rotation."""
+    return [knows_the_client_without_a_tag, passes_on_the_users_organization]
 
 
-def of(release):
-    """The scenarios for a release, in the order in which they run."""
+def of_nodes():
+    """What is tried with single nodes."""
     return [
-        knows_the_client_without_a_tag,
-        one_edit_tags_every_node,
-        tags_http_request,
-        *([carries_a_stream] if release.major >= 2 else []),
-        names_the_node_with_the_old_key,
-        tells_an_empty_key,
-        tells_the_test_button_from_a_workflow,
-        passes_on_the_users_organization,
-        passes_on_the_key_and_no_tag,
-        rotates_behind_a_token,
-        shows_why_a_key_is_refused,
-        exits_cleanly,
-        never_writes_a_key,
+        opens_the_editors_lists,
+        presses_the_test_button,
+        refuses_what_is_no_key,
+        refuses_the_key_of_another_set,
+        tags_by_the_address_of_a_node,
     ]
 
 
-class Expect:
-    """Collects differences, so that a check that fails tells all of them at once."""
-
-    def __init__(self):
-        self.differences = []
-
-    def equal(self, what, seen, wanted):
-        if seen != wanted:
-            self.differences.append(f"{what} is {seen!r}, not {wanted!r}")
-
-    def true(self, what, holds):
-        if not holds:
-            self.differences.append(f"this does not hold: {what}")
-
-    def exchange(self, trial, **wanted):
-        """Compares fields of keyward's log line; one that is absent is like null."""
-        for field, value in wanted.items():
-            self.equal(f"{field} in the log line of {_title(trial)}", trial.exchange.get(field), value)
-
-    def success(self, trial):
-        """The workflow has ended well, with the fake OpenAI's words as its answer."""
-        execution = trial.run.execution
-        self.equal(f"the status of {_title(trial)}", execution["status"], "success")
-        self.equal(f"the webhook's status of {_title(trial)}", trial.run.status, 200)
-        self.true(f"{_title(trial)} answers what OpenAI said", openai.ANSWER in str(trial.run.answer))
-
-    def failure(self, trial):
-        """The workflow has ended with an error."""
-        self.equal(f"the status of {_title(trial)}", trial.run.execution["status"], "error")
+def at_last():
+    """What is tried when nothing else is to come."""
+    return [has_told_every_request, exits_cleanly, never_writes_a_key]
 
 
 def knows_the_client_without_a_tag(stage, expect):
     """without a tag, the kind of client is known"""
     stage.edit(stage.plain())
-    for workflow, client in _clients(stage).items():
-        trial = stage.run(workflow)
-        expect.success(trial)
+    drafts = {workflows.legacy_chat: "legacy", workflows.vendor_message: "vendor", workflows.embeddings: "sdk"}
+    for draft, client in {**drafts, workflows.http_request: "http-request"}.items():
+        trial = stage.run(stage.n8n.import_workflow(draft(stage.setting())))
+        expect.success(trial, speaks=draft is not workflows.embeddings)
         expect.exchange(trial, **HEALTHY, client=client, attribution="none")
         expect.exchange(trial, workflow_id=None, execution_id=None, node_id=None)
-
-
-def one_edit_tags_every_node(stage, expect):
-    """one edit of the credential tags an Agent and a legacy node with n8n's own ids"""
-    for attribution, data in stage.taggings().items():
-        stage.edit(data())
-        for workflow in (stage.agent, stage.legacy):
-            trial = stage.run(workflow)
-            expect.success(trial)
-            expect.exchange(trial, **HEALTHY, client=_clients(stage)[workflow], attribution=attribution)
-            expect.exchange(trial, **_whose(stage, trial))
-
-
-def tags_http_request(stage, expect):
-    """an HTTP Request node with the credential is tagged, by its organisation if by nothing else"""
-    for way, data in stage.taggings().items():
-        stage.edit(data())
-        trial = stage.run(stage.http_request)
-        expect.success(trial)
-        whose = _whose(stage, trial)
-        # The node has its own address, so the Base URL does not reach it, and with it the node's id.
-        if way == "path":
-            way, whose["node_id"] = "organization", None
-        expect.exchange(trial, **HEALTHY, client="http-request", attribution=way, **whose)
-
-
-def carries_a_stream(stage, expect):
-    """a streaming Agent gets its events from the Responses API"""
-    stage.edit(stage.tagged_by_header())
-    trial = stage.run(stage.n8n.import_workflow(workflows.streaming_agent(stage.credential)))
-    expect.equal("the webhook's status", trial.run.status, 200)
-    for word in openai.ANSWER.split():
-        expect.true(f"{word!r} came through", word in str(trial.run.answer))
-    expect.equal("the path", trial.received.path, "/v1/responses")
-    expect.exchange(trial, **HEALTHY, client="sdk", attribution="tag", **_whose(stage, trial))
-
-
-def names_the_node_with_the_old_key(stage, expect):
-    """a second credential record with the old key is a stale binding, with its node and a remedy"""
-    stage.edit(stage.plain())
-    healthy = stage.run(stage.legacy)
-    for attribution, data in stage.taggings().items():
-        for kind, client in {workflows.legacy: "legacy", workflows.agent: "sdk"}.items():
-            workflow = stage.another(kind, data(apiKey=stage.previous))
-            trial = stage.run(workflow)
-            # OpenAI still takes the old key, so that n8n and OpenAI notice nothing.
-            expect.success(trial)
-            expect.exchange(trial, status=200, client=client, attribution=attribution)
-            _expect_stale(stage, expect, trial)
-            expect.true(
-                "the old key has another fingerprint than the current one",
-                trial.exchange["fingerprint"] != healthy.exchange["fingerprint"],
-            )
-    stage.openai.keys.remove(stage.previous)
-    trial = stage.run(workflow)
-    expect.failure(trial)
-    expect.exchange(trial, status=401, upstream_code="invalid_api_key")
-    _expect_stale(stage, expect, trial)
-
-
-def tells_an_empty_key(stage, expect):
-    """an empty key is told from a missing and from a wrong one"""
-    for attribution, data in stage.taggings().items():
-        trial = stage.run(stage.another(workflows.legacy, data(apiKey="")))
-        expect.failure(trial)
-        expect.exchange(trial, verdict="malformed", diagnosis="malformed_empty", client="legacy")
-        expect.exchange(trial, attribution=attribution, **_whose(stage, trial))
-        expect.true("the log line has a remedy", trial.exchange.get("remedy"))
-        # n8n 1 sends a space after the word and n8n 2 does not; a parser may drop it.
-        values = [value.strip() for value in _authorization(trial.received)]
-        expect.equal("the header that OpenAI got", values, ["Bearer"])
-
-
-def tells_the_test_button_from_a_workflow(stage, expect):
-    """the credential's test button works, and is no workflow"""
-    for way, data in stage.taggings().items():
-        stage.edit(data())
-        traffic = stage.traffic()
-        green, message = stage.n8n.test_credential(stage.credential, data())
-        expect.true(f"the test button turns green with a {way}; it says {message!r}", green)
-        for exchange, received in traffic.all():
-            expect.equal("the path", received.path, "/v1/models")
-            expect.equal("the verdict", exchange["verdict"], "current")
-            expect.equal("the workflow", exchange.get("workflow_id"), None)
-            expect.equal("the node", exchange.get("node_id"), None)
 
 
 def passes_on_the_users_organization(stage, expect):
     """an organisation that is not a tag passes on untouched"""
     stage.edit(stage.plain(organizationId=USERS_ORGANIZATION))
-    trial = stage.run(stage.legacy)
+    trial = stage.run(stage.n8n.import_workflow(workflows.legacy_chat(stage.setting())))
     expect.success(trial)
     expect.exchange(trial, **HEALTHY, attribution="none", workflow_id=None)
-    expect.equal("the organisation", trial.received.values("openai-organization"), [USERS_ORGANIZATION])
+    expect.equal("the organisation", trial.received[0].values("openai-organization"), [USERS_ORGANIZATION])
 
 
-def passes_on_the_key_and_no_tag(stage, expect):
-    """of all requests so far, OpenAI got the key unchanged and none of the tags"""
-    keys = {"current": [f"Bearer {stage.current}"], "outdated": [f"Bearer {stage.previous}"]}
-    exchanges = stage.keyward.exchanges()
-    expect.equal("the number of log lines", len(exchanges), len(stage.openai.journal))
-    for exchange, received in zip(exchanges, stage.openai.journal):
-        title = f"{received.method} {received.path}"
-        expect.true(f"the path of {title} is OpenAI's own", received.path.startswith("/v1/"))
-        for name, value in received.headers:
-            expect.true(f"{title} came without {name}", not name.lower().startswith("x-n8n"))
-            expect.true(f"{name} of {title} tells no id of n8n's", "n8n-" not in value)
-        if exchange["verdict"] in keys:
-            # The difference itself would show the key.
-            expect.true(f"the key of {title} is n8n's", _authorization(received) == keys[exchange["verdict"]])
+# === The editor ===
+
+# How the editor fills the list of the built-in node: the node's own description says so.
+BUILT_IN_LIST = {
+    "routing": {
+        "request": {"method": "GET", "url": "/v1/models"},
+        "output": {
+            "postReceive": [
+                {"type": "rootProperty", "properties": {"property": "data"}},
+                {"type": "setKeyValue", "properties": dict.fromkeys(("name", "value"), "={{$responseItem.id}}")},
+            ]
+        },
+    }
+}
+LISTS = [
+    (workflows.legacy_chat, "chatModel", BUILT_IN_LIST),
+    (workflows.vendor_message, "modelId", "modelSearch"),
+    (workflows.chain, "model", "searchModels"),
+    (workflows.language_model, "model", "openAiModelSearch"),
+]
 
 
-def rotates_behind_a_token(stage, expect):
-    """with a token in place of a key, a rotation passes n8n by"""
-    with stage.through("inject") as keyward:
-        token = keyward.command("token", "new", "default", "--name", "n8n")
-        keyward.wait_for("was made")
-        tagged = stage.taggings()["path" if stage.n8n.release.major < 2 else "tag"](apiKey=token)
-        stage.edit(tagged)
-        address = f"{keyward.url}/v1"
-        http_request = stage.n8n.import_workflow(workflows.http_request(stage.credential, address))
-        key = stage.current
-        for _ in range(2):
-            for workflow in (stage.agent, stage.legacy, http_request):
-                trial = stage.run(workflow)
-                expect.success(trial)
-                expect.exchange(trial, set="default", verdict="token", diagnosis="ok", action="inject", status=200)
-                values = _authorization(trial.received)
-                expect.true("OpenAI got the current key, and nothing else", values == [f"Bearer {key}"])
-            # From now on OpenAI knows the new key alone, and nothing changes in n8n.
-            key = _rotate(stage, keyward)
-        stage.openai.keys = {stage.current, stage.previous}
+def opens_the_editors_lists(stage, expect):
+    """the lists of models open in the editor, and are no workflow's"""
+    for way, tagged in stage.taggings().items():
+        stage.edit(tagged())
+        for draft, parameter, search in LISTS:
+            definition = draft(stage.setting()).definition
+            node = next(node for node in definition["nodes"] if node["name"] == workflows.NODE)
+            found = stage.n8n.models(node, parameter, search)
+            # This list of n8n 1 is empty with every Base URL that is not OpenAI's own.
+            if stage.major >= 2 or draft is not workflows.vendor_message:
+                expect.true(f"{draft.__name__} lists {workflows.MODEL}, tagged by {way}", workflows.MODEL in found)
+            exchanges, _ = stage.news()
+            _expect_editor(expect, exchanges, verdict="current", diagnosis="ok", status=200)
 
 
-def _rotate(stage, keyward):
-    """Rotates the key at OpenAI and at keyward, and returns the new one."""
-    key = new_key()
-    stage.openai.keys = {key}
-    keyward.rotate(key)
-    return key
+def presses_the_test_button(stage, expect):
+    """the credential's test button is green with the current key and red with an old one, and is no workflow"""
+    for way, tagged in stage.taggings().items():
+        green, said = stage.n8n.test_credential(stage.credential, tagged())
+        expect.true(f"the test button turns green, tagged by {way}; it says {said!r}", green)
+        exchanges, _ = stage.news()
+        _expect_editor(expect, exchanges, verdict="current", diagnosis="ok", status=200)
+        red = tagged("enforce", apiKey=stage.previous)
+        green, said = stage.n8n.test_credential(stage.credential, red)
+        expect.true(f"the test button turns red, tagged by {way}", not green)
+        # n8n asks twice on a 401.
+        exchanges, received = stage.news("enforce", 2)
+        expect.equal("what reached OpenAI", received, [])
+        _expect_editor(expect, exchanges, verdict="outdated", diagnosis="stale_binding", action="refuse", status=401)
 
 
-def shows_why_a_key_is_refused(stage, expect):
-    """a refused key never reaches OpenAI, and n8n shows what is wrong with which node"""
-    with stage.through("enforce") as keyward:
-        tagged = stage.taggings()["path" if stage.n8n.release.major < 2 else "tag"]
-        for kind in (workflows.legacy, workflows.agent):
-            workflow = stage.another(kind, tagged(apiKey=stage.previous))
-            known, reached = len(keyward.exchanges()), len(stage.openai.journal)
-            run = stage.n8n.run(workflow)
-            (exchange,) = processes.until(
-                lambda: keyward.exchanges()[known:], timeout=20, what="the log line of the refusal"
-            )
-            expect.equal("what reached OpenAI", len(stage.openai.journal), reached)
-            expect.equal("the status of the execution", run.execution["status"], "error")
-            wanted = {"verdict": "outdated", "diagnosis": "stale_binding", "action": "refuse", "status": 401}
-            for field, value in wanted.items():
-                expect.equal(f"{field} in the log line", exchange.get(field), value)
-            shown = json.dumps(run.execution, ensure_ascii=False)
-            for words in (f"node {exchange['node_id']} still sends key", "keyward refused it", "1. Open the node"):
-                expect.true(f"{words!r} is shown by n8n", words in shown)
-            expect.true("n8n shows nothing of the current key", f"…{stage.current[-4:]}" not in shown)
+def _expect_editor(expect, exchanges, **wanted):
+    nobody = {"path": "/v1/models", "workflow_id": None, "execution_id": None, "node_id": None}
+    for exchange in exchanges:
+        for field, value in {**nobody, **wanted}.items():
+            expect.equal(f"{field} in the line of the editor", exchange.get(field), value)
+
+
+# === Keys that are none ===
+
+NOTHING = "nothing is sent"
+# What stands in the field of the key, and what becomes of it in n8n 1 and 2: first in n8n's own requests, then in
+# those of the SDK.
+FAULTS = {
+    "nothing": (lambda key: "", ["malformed_empty"] * 2, ["malformed_empty", NOTHING]),
+    "a space": (lambda key: " ", ["malformed_empty"] * 2, ["malformed_empty"] * 2),
+    "a space, then the key": (lambda key: f" {key}", ["malformed_whitespace"] * 2, ["malformed_whitespace"] * 2),
+    "the key and a no-break space": (
+        lambda key: f"{key}\u00a0",
+        ["malformed_whitespace"] * 2,
+        ["malformed_whitespace"] * 2,
+    ),
+    "the key in quotes": (lambda key: f'"{key}"', ["malformed_quoted"] * 2, ["malformed_quoted"] * 2),
+    "Bearer and the key": (lambda key: f"Bearer {key}", ["malformed_doubled"] * 2, ["malformed_doubled"] * 2),
+    "undefined": (lambda key: "={{ undefined }}", ["malformed_empty", "malformed_undefined"], [NOTHING] * 2),
+    "null": (lambda key: "={{ null }}", ["malformed_empty", "malformed_null"], [NOTHING] * 2),
+    "a placeholder": (lambda key: "YOUR_API_KEY", ["malformed_placeholder"] * 2, ["malformed_placeholder"] * 2),
+    "an address": (lambda key: "https://api.openai.com/v1", ["malformed_url"] * 2, ["malformed_url"] * 2),
+    "a key that nobody knows": (lambda key: new_key(), ["unlisted_key"] * 2, ["unlisted_key"] * 2),
+    "a space behind the key, which is none": (lambda key: f"{key} ", ["ok"] * 2, ["ok"] * 2),
+}
+FAULTY = {
+    workflows.legacy_chat: "legacy",
+    workflows.vendor_message: "vendor",
+    workflows.http_request: "http-request",
+    workflows.embeddings: "sdk",
+}
+
+
+def refuses_what_is_no_key(stage, expect):
+    """what is no key is refused by its name at the first attempt, and n8n shows it"""
+    made = {draft: stage.n8n.import_workflow(draft(stage.setting(through="enforce"))) for draft in FAULTY}
+    for title, (value, of_n8n, of_sdk) in FAULTS.items():
+        stage.edit(stage.tagged("enforce", apiKey=value(stage.current)))
+        for draft, client in FAULTY.items():
+            wanted = (of_sdk if client == "sdk" else of_n8n)[stage.major - 1]
+            _try_fault(stage, expect, made[draft], client, wanted, f"{title} in {draft.__name__}")
+    # An edit would keep the key that was there; a new record takes the blank for one.
+    blank = stage.another(workflows.legacy_chat, stage.tagged("enforce", apiKey=BLANK))
+    _try_fault(stage, expect, blank, "legacy", "malformed_placeholder", "n8n's own blank")
+
+
+def _try_fault(stage, expect, workflow, client, wanted, title):
+    trial = stage.run(workflow, "enforce", lines=0 if wanted == NOTHING else 1)
+    seen = [exchange["diagnosis"] for exchange in trial.exchanges] or [NOTHING]
+    expect.equal(f"what comes of {title}", seen, [wanted])
+    if wanted == "ok":
+        expect.success(trial, speaks=answers.ANSWER in str(trial.run.answer))
+    elif wanted == NOTHING:
+        expect.failure(trial)
+    else:
+        # An organisation, which is the only tag of an HTTP Request node in n8n 1, has no room for the node.
+        whole = stage.major >= 2 or client != "http-request"
+        expect.exchange(trial, client=client, action="refuse", status=401, workflow_id=workflow.sender)
+        expect.exchange(trial, node_id=workflow.node if whole else None)
+        expect.refused(trial)
+
+
+def refuses_the_key_of_another_set(stage, expect):
+    """a key of another set than the one that is declared is refused, and n8n shows it"""
+    key = stage.folder / "staging-key"
+    key.touch(mode=0o600)
+    key.write_text(new_key())
+    more = f'[keys.staging]\npolicy = "enforce"\ncurrent = {{ file = "{key}" }}'
+    stage.proxies["two sets"] = stage.start("two sets", "enforce", settings=more)
+    try:
+        base = stage.tagged_base("two sets").replace("/n8n/", "/set/staging/n8n/")
+        declared = {"path": {"url": base}, "tag": {"headerValue": f"{TAG_HEADER['headerValue']};set=staging"}}
+        for way, tagged in stage.taggings().items():
+            workflow = stage.another(workflows.vendor_message, tagged("two sets", **declared[way]))
+            trial = stage.run(workflow, "two sets")
+            expect.exchange(trial, set="staging", verdict="foreign", diagnosis="wrong_set", status=401)
+            expect.sender(trial, workflow)
+            expect.refused(trial)
+    finally:
+        stage.proxies.pop("two sets").stop()
+
+
+# === Addresses of nodes ===
+
+
+def tags_by_the_address_of_a_node(stage, expect):
+    """a node with an address of its own is tagged by that, also with a typed key"""
+    stage.edit(stage.plain())
+    for draft in (workflows.http_request, workflows.http_request_with_typed_key, workflows.language_model):
+        setting = workflows.Setting(stage.major, stage.credential, stage.tagged_base(), stage.current)
+        workflow = stage.n8n.import_workflow(draft(setting))
+        trial = stage.run(workflow)
+        expect.success(trial)
+        expect.exchange(trial, **HEALTHY, attribution="path")
+        expect.sender(trial, workflow)
+
+
+# === The end ===
+
+
+def has_told_every_request(stage, expect):
+    """keyward has written one line for each request, and no other came"""
+    for policy, proxy in stage.proxies.items():
+        expect.equal(f"the lines of {policy} that no check has asked for", proxy.news(0), [])
+    _, received = stage.news(lines=0)
+    expect.equal("the requests that reached OpenAI unasked", received, [])
 
 
 def exits_cleanly(stage, expect):
     """keyward exits with status 0 after SIGTERM"""
-    expect.equal("the exit status", stage.keyward.stop(), 0)
+    for policy, proxy in stage.proxies.items():
+        expect.equal(f"the exit status of {policy}", proxy.stop(), 0)
 
 
 def never_writes_a_key(stage, expect):
-    """neither its log, nor its output, nor its state has a key in it"""
-    files = [path for path in stage.keyward.state.rglob("*") if path.is_file()]
-    for path in [stage.keyward.log, stage.keyward.output, *files]:
-        text = path.read_bytes()
-        for name, key in {"current": stage.current, "previous": stage.previous}.items():
-            expect.true(f"{path.name} is without the {name} key", key.encode() not in text)
-
-
-def _expect_stale(stage, expect, trial):
-    whose = _whose(stage, trial)
-    expect.exchange(trial, verdict="outdated", diagnosis="stale_binding", **whose)
-    for field in ("message", "remedy"):
-        expect.true(f"the log line has a {field}", trial.exchange.get(field))
-    words = f"{trial.exchange.get('message')} {trial.exchange.get('remedy')}"
-    for field in ("workflow_id", "node_id"):
-        expect.true(f"{words!r} names {field} {whose[field]}", whose[field] in words)
-    hint = str(trial.exchange.get("hint"))
-    expect.true(f"the hint {hint!r} ends as the old key does", hint.endswith(stage.previous[-4:]))
-    expect.true("the log line shows no key", stage.previous not in str(trial.exchange))
-
-
-def _whose(stage, trial):
-    """Whose request it was, in the words of n8n's public API."""
-    execution = trial.run.execution
-    workflow = stage.n8n.api("GET", f"/workflows/{execution['workflowId']}")
-    node = next(node for node in workflow["nodes"] if node["name"] == workflows.NODE)
-    return {
-        "workflow_id": str(workflow["id"]),
-        "execution_id": str(execution["id"]),
-        "node_id": node["id"],
-    }
-
-
-def _clients(stage):
-    """The client family of each of the stage's own workflows."""
-    return {stage.agent: "sdk", stage.legacy: "legacy", stage.http_request: "http-request"}
-
-
-def _authorization(received):
-    return received.values("authorization")
-
-
-def _title(trial):
-    return repr(trial.run.execution["workflowData"]["name"])
+    """neither its log, nor its output, nor its state has a key or a token in it"""
+    for proxy in stage.proxies.values():
+        files = [path for path in proxy.state.rglob("*") if path.is_file()]
+        for path in [proxy.log, proxy.output, *files]:
+            text = path.read_bytes()
+            for number, secret in enumerate([*stage.keys, stage.token]):
+                expect.true(f"{path} is without secret {number}", secret.encode() not in text)

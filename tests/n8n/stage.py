@@ -1,14 +1,12 @@
-"""The set-up that a release of n8n is tried in: a fake OpenAI, a keyward, the n8n and its workflows."""
+"""The set-up that a release of n8n is tried in: a fake OpenAI, keyward with each policy, the n8n and its workflows."""
 
-import contextlib
 import secrets
 from dataclasses import dataclass
 
 import keyward
 import n8n
 import openai
-import processes
-import workflows
+from workflows import Setting
 
 # `$workflow.id` alone would break the test button and the model lists, which run without a workflow.
 WORKFLOW = "{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}"
@@ -18,17 +16,27 @@ TAGGED_ORGANIZATION = f"=n8n-{WORKFLOW}-{EXECUTION}"
 TAG_HEADER = {
     "header": True,
     "headerName": "X-N8N-Tag",
-    "headerValue": "=wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}",
+    "headerValue": f"=wf={WORKFLOW};ex={EXECUTION};node={{{{ $nodeId }}}}",
 }
+# Each policy that keyward is tried with, and the grace of previous keys under it.
+POLICIES = {"observe": "24h", "enforce": "0s", "inject": "0s"}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a workflow, keyward's line of its request, and that request as it reached OpenAI."""
+    """One run of a workflow, keyward's line of each request, and those requests as they reached OpenAI."""
 
     run: n8n.Run
-    exchange: dict
-    received: openai.Received
+    exchanges: list
+    received: list
+
+    @property
+    def exchange(self):
+        return self.exchanges[0]
+
+    @property
+    def execution(self):
+        return self.run.execution
 
 
 class Stage:
@@ -36,42 +44,66 @@ class Stage:
 
     def __init__(self, installed, binary, folder, cleanup):
         self.current, self.previous = new_key(), new_key()
-        self._beginning = (binary, folder, cleanup)
-        self.openai = openai.OpenAI([self.current, self.previous])
+        self.folder, self._binary, self._cleanup = folder, binary, cleanup
+        self.openai, self.elsewhere = (openai.OpenAI([self.current, self.previous]) for _ in range(2))
         cleanup.callback(self.openai.stop)
-        self.n8n = n8n.N8n(installed, folder)
-        cleanup.callback(self.n8n.stop)
-        self.keyward = keyward.Keyward(binary, folder, self.openai.url, self.current, self.previous)
-        cleanup.callback(self.keyward.stop)
+        cleanup.callback(self.elsewhere.stop)
+        # The key that n8n finds in its environment when it starts.
+        self.first = self.current
+        self.n8n = n8n.N8n(installed, folder, {"ROTATED_KEY": self.first})
+        cleanup.callback(lambda: self.n8n.stop())
+        self.proxies = {policy: self.start(policy) for policy in POLICIES}
+        self.keys = [self.current, self.previous]
+        self.token = self.proxies["inject"].command("token", "new", "default", "--name", "n8n")
+        self.proxies["inject"].wait_for("was made")
+        self._read = 0
+        self._workflows = {}
         self.n8n.ready()
-        # The workflows are made once: what the scenarios change in n8n afterwards is the credential.
         self.credential = self.n8n.create_credential("OpenAI", self.plain())
-        self.legacy = self.n8n.import_workflow(workflows.legacy(self.credential))
-        self.agent = self.n8n.import_workflow(workflows.agent(self.credential))
-        self.http_request = self.n8n.import_workflow(
-            workflows.http_request(self.credential, f"{self.keyward.url}/v1")
-        )
+        aside = {"apiKey": self.current, "url": f"{self.elsewhere.url}/v1"}
+        self.aside = self.n8n.create_credential("Past keyward", aside)
+
+    @property
+    def major(self):
+        return self.n8n.release.major
+
+    def start(self, name, policy=None, **other):
+        """A keyward with that policy; its own folder bears the name."""
+        policy = policy or name
+        own = self.folder / name
+        own.mkdir()
+        keys = (self.current, self.previous)
+        started = keyward.Keyward(self._binary, own, self.openai.url, *keys, policy, POLICIES[policy], **other)
+        self._cleanup.callback(started.stop)
+        return started
 
     # === What a credential may hold ===
 
-    def plain(self, **other):
+    def plain(self, through="observe", **other):
         """The proxy's address and the current key, and nothing that would tell who sends."""
-        return {"apiKey": self.current, "url": f"{self.keyward.url}/v1", **other}
+        return {"apiKey": self.current, "url": f"{self.proxies[through].url}/v1", **other}
 
-    def tagged_by_path(self, **other):
+    def tagged_by_path(self, through="observe", **other):
         """The two expressions that tag each node in every n8n."""
-        return self.plain(
-            **{"url": f"={self.keyward.url}{TAGGED_PATH}", "organizationId": TAGGED_ORGANIZATION, **other}
-        )
+        tags = {"url": self.tagged_base(through), "organizationId": TAGGED_ORGANIZATION}
+        return self.plain(through, **{**tags, **other})
 
-    def tagged_by_header(self, **other):
+    def tagged_base(self, through="observe"):
+        """The tagging address, for a field of a node's own."""
+        return f"={self.proxies[through].url}{TAGGED_PATH}"
+
+    def tagged_by_header(self, through="observe", **other):
         """The custom header that tags each node in n8n 2."""
-        return self.plain(**TAG_HEADER, **other)
+        return self.plain(through, **{**TAG_HEADER, **other})
 
     def taggings(self):
         """Each way to tag that this n8n has, by the name that keyward gives to it."""
         ways = {"path": self.tagged_by_path}
-        return ways if self.n8n.release.major < 2 else {**ways, "tag": self.tagged_by_header}
+        return ways if self.major < 2 else {**ways, "tag": self.tagged_by_header}
+
+    def tagged(self, through="observe", **other):
+        """The way that the README recommends for this n8n."""
+        return list(self.taggings().values())[-1](through, **other)
 
     # === What a scenario does ===
 
@@ -79,55 +111,49 @@ class Stage:
         """Saves other values in the one credential that the stage's own workflows use."""
         self.n8n.edit_credential(self.credential, data)
 
-    @contextlib.contextmanager
-    def through(self, policy, grace="0s"):
-        """A keyward with that policy beside the first one, which the values of credentials name meanwhile."""
-        binary, folder, cleanup = self._beginning
-        (folder / policy).mkdir()
-        first = self.keyward
-        keys = (self.current, self.previous)
-        self.keyward = keyward.Keyward(binary, folder / policy, self.openai.url, *keys, policy, grace)
-        cleanup.callback(self.keyward.stop)
-        try:
-            yield self.keyward
-        finally:
-            self.keyward.stop()
-            self.keyward = first
+    def rotate(self):
+        """Makes another key the current one at OpenAI and at keyward.
 
-    def another(self, workflow, data):
+        n8n is not told, and OpenAI still takes the old one.
+        """
+        self.previous, self.current = self.current, new_key()
+        self.keys.append(self.current)
+        self.openai.keys.add(self.current)
+        self.elsewhere.keys.add(self.current)
+        for proxy in self.proxies.values():
+            proxy.rotate(self.current)
+
+    def setting(self, credential=None, through="observe", key=None):
+        """What a workflow is made for, by default with the stage's own credential."""
+        base = f"{self.proxies[through].url}/v1"
+        return Setting(self.major, credential or self.credential, base, key or self.current, self.aside)
+
+    def workflow(self, kind, through="observe", key=None):
+        """The workflow of a kind with the stage's own credential.
+
+        It is made once, and once more for each address and key of its own.
+        """
+        setting = self.setting(through=through, key=key)
+        known = (kind, *(getattr(setting, field) for field in kind.own))
+        if known not in self._workflows:
+            self._workflows[known] = self.n8n.import_workflow(kind.draft(setting))
+        return self._workflows[known]
+
+    def another(self, draft, data):
         """A second credential record, and a new workflow that uses it."""
         credential = self.n8n.create_credential("OpenAI, the other one", data)
-        return self.n8n.import_workflow(workflow(credential))
+        return self.n8n.import_workflow(draft(self.setting(credential, key=data["apiKey"])))
 
-    def run(self, workflow):
-        """Runs a workflow that sends one request."""
-        traffic = self.traffic()
+    def run(self, workflow, through="observe", lines=1):
+        """Runs a workflow that has keyward write so many lines."""
         run = self.n8n.run(workflow)
-        ((exchange, received),) = traffic.all()
-        return Trial(run, exchange, received)
+        return Trial(run, *self.news(through, lines))
 
-    def traffic(self):
-        """What comes from now on."""
-        return Traffic(self)
-
-
-class Traffic:
-    """What came since a moment: keyward's line of each exchange with what reached OpenAI of it."""
-
-    def __init__(self, stage):
-        self._stage = stage
-        self._exchanges, self._received = len(stage.keyward.exchanges()), len(stage.openai.journal)
-
-    def all(self):
-        """All of it, which is at least one, as soon as keyward has logged each."""
-        # keyward is set up to forward whatever comes, so both have the same number of entries.  They have
-        # the same order too, since the scenarios send one request after another.
-        return processes.until(self._complete, timeout=20, what="one log line for each request upstream")
-
-    def _complete(self):
-        exchanges = self._stage.keyward.exchanges()[self._exchanges :]
-        received = self._stage.openai.journal[self._received :]
-        return len(exchanges) == len(received) and list(zip(exchanges, received))
+    def news(self, through="observe", lines=1):
+        """What came since the last time: keyward's lines, which are at least so many, and what reached OpenAI."""
+        exchanges = self.proxies[through].news(lines)
+        self._read, received = len(self.openai.journal), self.openai.journal[self._read :]
+        return exchanges, received
 
 
 def new_key():
