@@ -117,7 +117,7 @@ impl Visits {
         }
         self.visits.reserve_exact(1);
         self.visits.push(Visit { began, execution });
-        self.active = began;
+        self.active = self.active.max(began);
     }
 }
 

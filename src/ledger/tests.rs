@@ -151,6 +151,12 @@ impl Bench {
         self.query().rotation(SetIndex::DEFAULT, Audit::None)
     }
 
+    /// The answer to whether the key that was replaced last can go.
+    fn can_go(&self, audit: Audit) -> Answer {
+        let view = self.query().rotation(SetIndex::DEFAULT, audit);
+        view.old_keys.into_iter().next().expect("an old key").can_go
+    }
+
     fn standing(&self, workflow: &str) -> Option<Standing> {
         let row = self.view().rows.into_iter().find(|row| row.binding.identity().workflow == Some(workflow));
         row.map(|row| row.standing)
@@ -422,10 +428,6 @@ fn a_year_leaves_behind_what_its_last_ninety_days_left() {
 #[test]
 fn whether_an_old_key_can_go() {
     let mut bench = Bench::new("sk-old");
-    let answer = |bench: &Bench, audit| {
-        let view = bench.query().rotation(SetIndex::DEFAULT, audit);
-        view.old_keys.into_iter().next().expect("an old key").can_go
-    };
     for workflow in ["stale", "changed", "silent"] {
         bench.ask(workflow, "sk-old");
     }
@@ -434,13 +436,13 @@ fn whether_an_old_key_can_go() {
     bench.pass(duration(1_000));
     bench.ask("changed", "sk-new");
     bench.ask("stale", "sk-old");
-    let Answer::No(reasons) = answer(&bench, Audit::None) else { panic!("somebody still sends it") };
+    let Answer::No(reasons) = bench.can_go(Audit::None) else { panic!("somebody still sends it") };
     let said: Vec<_> = reasons.iter().map(ToString::to_string).collect();
     assert_eq!(said, ["workflow stale still sends it, last at 2026-11-23T09:00:01Z"]);
     assert!(matches!(reasons[..], [Reason::StillSent { .. }]));
     bench.pass(HOUR);
     bench.ask("stale", "sk-new");
-    let Answer::NotSeen { span, but } = answer(&bench, Audit::None) else { panic!("nobody sends it") };
+    let Answer::NotSeen { span, but } = bench.can_go(Audit::None) else { panic!("nobody sends it") };
     assert_eq!(span, HOUR);
     let said: Vec<_> = but.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -452,16 +454,29 @@ fn whether_an_old_key_can_go() {
     );
     let silent = bench.ledger.binding(&workflow("silent"));
     bench.ledger.acknowledge(&silent, bench.now());
-    let Answer::NotSeen { but, .. } = answer(&bench, Audit::None) else { panic!("nobody has looked through n8n") };
+    let Answer::NotSeen { but, .. } = bench.can_go(Audit::None) else { panic!("nobody has looked through n8n") };
     assert_eq!(but, [Doubt::NotAudited]);
     let audited = bench.now();
-    assert_eq!(answer(&bench, Audit::AllPass { at: audited }), Answer::Yes { audited });
+    assert_eq!(bench.can_go(Audit::AllPass { at: audited }), Answer::Yes { audited });
     let too_early = Audit::AllPass { at: Timestamp::from_millis(START) };
-    assert!(matches!(answer(&bench, too_early), Answer::NotSeen { .. }), "it was in use then");
-    // The editor tries it out: some credential holds it.
+    assert!(matches!(bench.can_go(too_early), Answer::NotSeen { .. }), "it was in use then");
+    bench.flush();
+    let view = bench.view();
+    let progress = view.progress;
+    assert_eq!((progress.confirmed, progress.stale, progress.acknowledged, progress.total()), (2, 0, 1, 3));
+    assert!(progress.is_done());
+    assert_eq!(view.current[0].since, Some(Timestamp::from_millis(START + 3_600_000)));
+    assert_eq!(view.old_keys[0].traffic.iter().map(|(_, exchanges)| exchanges).sum::<u64>(), 4);
+}
+
+#[test]
+fn an_old_key_that_was_tried_out_in_the_editor_is_in_some_credential() {
+    let bench = Bench::new("sk-old");
+    bench.rotate("sk-new");
     bench.pass(HOUR);
-    let ring = bench.keeper.ring();
-    let key = Some(ring.names(b"sk-old"));
+    let audited = bench.now();
+    assert_eq!(bench.can_go(Audit::AllPass { at: audited }), Answer::Yes { audited });
+    let key = Some(bench.keeper.ring().names(b"sk-old"));
     let editor =
         Identity { holder: Holder::Editor, ..Identity::untagged(SetIndex::DEFAULT, Family::Legacy, PEER, None) };
     let seen = Seen {
@@ -475,19 +490,11 @@ fn whether_an_old_key_can_go() {
         asks_api: true,
         was_sent: true,
     };
-    drop(ring);
     bench.ledger.sight(&bench.ledger.binding(&editor), &seen);
-    let Answer::NotSeen { span, but } = answer(&bench, Audit::AllPass { at: audited }) else {
+    let Answer::NotSeen { span, but } = bench.can_go(Audit::AllPass { at: audited }) else {
         panic!("it was tried out")
     };
     assert_eq!((span, &but[..]), (Duration::ZERO, &[Doubt::Edited { last: bench.now() }][..]));
-    bench.flush();
-    let view = bench.view();
-    let progress = view.progress;
-    assert_eq!((progress.confirmed, progress.stale, progress.acknowledged, progress.total()), (2, 0, 1, 3));
-    assert!(progress.is_done());
-    assert_eq!(view.current[0].since, Some(Timestamp::from_millis(START + 3_600_000)));
-    assert_eq!(view.old_keys[0].traffic.iter().map(|(_, exchanges)| exchanges).sum::<u64>(), 4);
 }
 
 // === Random lives against a plain model ===
