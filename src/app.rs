@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::Keeper;
+use crate::ledger::writer::{Running, Writer};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::proxy::access_log::{Recorder, Style};
@@ -57,6 +58,7 @@ pub struct Server {
     control: JoinHandle<()>,
     keeper: Arc<Keeper>,
     certificate: Option<Arc<ServerCertificate>>,
+    ledger: Running,
     log: Log,
 }
 
@@ -104,7 +106,9 @@ impl Server {
         telemetry::install(&config.log, log.lane(config.proxy.workers));
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
-        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, check::fault_of_key, clock.clone())?;
+        let (ledger, mut writer) = open_ledger(config, &clock)?;
+        let kept = writer.open();
+        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(config, &bound, &keeper, &log);
@@ -124,7 +128,8 @@ impl Server {
         upkeep::save(&keeper, true);
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
-            ledger: Ledger::new(Bounds::default()),
+            ledger,
+            store: writer.status(),
             rules: config.rules.clone(),
             clock,
             host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
@@ -136,10 +141,18 @@ impl Server {
         });
         let certificate = shared.entrance.certificate().cloned();
         let upkeep = Upkeep::new(Arc::clone(&shared.keeper), certificate, &troubles);
-        Self::run(config, &shared, bound, upkeep, log)
+        let ledger = writer.start(Arc::clone(&shared.keeper))?;
+        Self::run(config, &shared, bound, upkeep, ledger, log)
     }
 
-    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, upkeep: Upkeep, log: Log) -> anyhow::Result<Self> {
+    fn run(
+        config: &Config,
+        shared: &Arc<Shared>,
+        bound: Bound,
+        upkeep: Upkeep,
+        ledger: Running,
+        log: Log,
+    ) -> anyhow::Result<Self> {
         let keeper = Arc::clone(&shared.keeper);
         let certificate = shared.entrance.certificate().cloned();
         let (stage, watched) = watch::channel(Stage::Running);
@@ -153,7 +166,8 @@ impl Server {
         };
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
-        Ok(Self { listen: bound.listen, admin: bound.admin_address, stage, workers, control, keeper, certificate, log })
+        let (listen, admin) = (bound.listen, bound.admin_address);
+        Ok(Self { listen, admin, stage, workers, control, keeper, certificate, ledger, log })
     }
 
     /// Where clients connect to.
@@ -193,6 +207,7 @@ impl Server {
         self.stage.send_replace(Stage::Ended);
         let _ = self.control.join();
         upkeep::save(&self.keeper, true);
+        self.ledger.close(LAST_WRITES);
         tracing::info!(event = "stopped", "keyward has stopped");
         self.log.close(LAST_WORDS);
     }
@@ -259,7 +274,7 @@ struct Team {
 
 impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log) -> anyhow::Result<Self> {
-        let sets: Arc<[Arc<str>]> = shared.keeper.ring().sets().iter().map(|set| Arc::clone(&set.name)).collect();
+        let sets = shared.ledger.sets();
         let style =
             Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
         let mut inboxes = Vec::new();
@@ -271,6 +286,7 @@ impl Team {
             let recorder = Recorder {
                 sets: Arc::clone(&sets),
                 counters: Arc::clone(&counters),
+                ledger: Arc::clone(&shared.ledger),
                 lane: log.lane(number),
                 style,
                 keeper: Arc::clone(&shared.keeper),
@@ -339,6 +355,15 @@ impl Control {
         }
         upkeep.abort();
     }
+}
+
+/// The ledger, and what brings it into its store. The sets stand in the order of the settings, as in the ring.
+fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, Writer)> {
+    let sets = config.keys.sets.iter().map(|set| Arc::from(&*set.name)).collect();
+    let ledger = Arc::new(Ledger::new(Bounds::default(), sets));
+    let (file, number) = (config.store.file(&config.state.dir), random_number()?);
+    let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
+    Ok((ledger, writer))
 }
 
 fn refuse_to_start(reasons: &[String]) -> anyhow::Result<()> {
@@ -423,6 +448,11 @@ fn describe_policies(config: &Config) -> String {
     sets().map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
 }
 
+fn describe_store(config: &Config) -> String {
+    let file = config.store.file(&config.state.dir);
+    file.map_or_else(|| "off".to_owned(), |file| file.display().to_string())
+}
+
 /// A line for each set: what it is checked by.
 fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
     let ring = keeper.ring();
@@ -451,6 +481,7 @@ fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> St
         policy: &describe_policies(config),
         sets: &describe_sets(&config.keys, keeper),
         state: &config.state.dir.display().to_string(),
+        store: &describe_store(config),
     };
     match config.log.resolved_format() {
         Format::Human => log.lane(config.proxy.workers).append(Rank::Trouble, |buffer| {
@@ -473,6 +504,7 @@ fn tell_welcome(welcome: &Welcome<'_>) {
         policy = welcome.policy,
         keys = welcome.sets.join("; "),
         state = welcome.state,
+        store = welcome.store,
         base_url = welcome::base_url(&origin),
         tag_header = welcome::TAG_HEADER,
         tag = welcome::TAG,
@@ -489,6 +521,9 @@ const INBOX: usize = 1024;
 
 /// How often a stopping keyward looks whether its workers are done.
 const LOOK_FOR_THE_END: Duration = Duration::from_millis(10);
+
+/// How long the store may take for what is left.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// How long the log may take for its last lines.
 const LAST_WORDS: Duration = Duration::from_secs(2);

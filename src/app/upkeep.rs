@@ -25,7 +25,8 @@ impl Upkeep {
     /// After a start whose troubles were told.
     pub(super) fn new(keeper: Arc<Keeper>, certificate: Option<Arc<ServerCertificate>>, troubles: &[Trouble]) -> Self {
         // Without a state folder there is nothing to read from it again.
-        let again = troubles.iter().filter(|trouble| !matches!(trouble, Trouble::State { .. }));
+        let again =
+            troubles.iter().filter(|trouble| !matches!(trouble, Trouble::State { .. } | Trouble::History { .. }));
         let told = Told { of_keys: again.map(in_full).collect(), of_certificate: Vec::new() };
         Self { keeper, certificate, told }
     }
