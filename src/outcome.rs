@@ -122,10 +122,11 @@ impl Outcome {
         }
     }
 
-    /// Whether upstream accepted the credential beyond doubt: it began to answer with success.
+    /// Whether upstream accepted the credential beyond doubt: it began to answer with success, or switched protocols. OpenAI
+    /// refuses a key for a WebSocket before it switches.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        self.status.is_some_and(|status| status.is_success())
+        self.status.is_some_and(|status| status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS)
     }
 
     /// Whether upstream refused the credential as no key of its own, rather than for what it may do.
@@ -156,6 +157,20 @@ mod tests {
         check(Ending::ClientGone, 200, "client_gone");
         check(Ending::ShutDown, 0, "shut_down");
         check(Ending::Idle, 101, "idle");
+    }
+
+    #[test]
+    fn a_key_is_accepted_by_success_and_by_a_switch_of_protocols_alone() {
+        let accepted = |status: u16| {
+            let outcome = Outcome {
+                ending: Ending::Completed,
+                status: StatusCode::from_u16(status).ok(),
+                error: UpstreamError::None,
+            };
+            outcome.is_accepted()
+        };
+        assert_eq!([101, 200, 204].map(accepted), [true; 3]);
+        assert_eq!([0, 100, 304, 401, 404, 429, 500].map(accepted), [false; 7]);
     }
 
     #[test]

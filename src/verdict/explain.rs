@@ -171,7 +171,7 @@ fn diagnose_answer(outcome: Outcome) -> Diagnosis {
 
 impl Diagnosis {
     /// Every code, by [`Diagnosis::position`].
-    pub const CODES: [&'static str; 36] = [
+    pub const CODES: [&'static str; 37] = [
         "ok",
         "current_key_rejected",
         "key_scope",
@@ -201,6 +201,7 @@ impl Diagnosis {
         "upstream_failed",
         "upstream_redirect",
         "client_gone",
+        "idle",
         "shut_down",
         "keyward_failed",
         "token_not_replaced",
