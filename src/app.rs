@@ -103,7 +103,7 @@ impl Server {
     fn start_on(sockets: Sockets, config: &Config, clock: Clock) -> anyhow::Result<Self> {
         let config = &sockets.settle(config)?;
         let log = open_log(config)?;
-        telemetry::install(&config.log, log.lane(config.proxy.workers));
+        telemetry::install(&config.log, log.lane(config.proxy.workers), clock.clone());
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
