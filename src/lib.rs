@@ -24,7 +24,7 @@
 //! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
 //!
 //! Beside that way: [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`check`] tells what would not
-//! work or is unsafe, and [`cli`] has the commands.
+//! work or is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
 //! # What never happens
 //!
@@ -83,5 +83,7 @@ pub mod config;
 pub mod check;
 
 pub mod app;
+
+pub mod demo;
 
 pub mod cli;
