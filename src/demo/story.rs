@@ -198,12 +198,6 @@ pub fn scenes(seed: u64) -> Vec<Scene> {
     telling.scenes
 }
 
-/// How long watching all of it takes, in the time of the story.
-#[must_use]
-pub fn length(scenes: &[Scene]) -> Duration {
-    scenes.iter().map(|scene| scene.wait).sum()
-}
-
 impl Workflow {
     /// The release of n8n that it runs on.
     #[must_use]
@@ -614,3 +608,52 @@ const FIRST_EXECUTION: u32 = 411;
 
 /// The number of the one execution that a person started by hand.
 const TRIAL: u32 = 999;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn there_are_twenty_workflows_of_three_nodes_that_have_names_of_their_own() {
+        let ids: HashSet<_> = WORKFLOWS.iter().map(|workflow| workflow.id).collect();
+        assert_eq!(ids.len(), 20);
+        for workflow in &WORKFLOWS {
+            assert!(workflow.id.starts_with("demo-"));
+            assert_eq!(workflow.nodes.iter().map(|node| node.id).collect::<HashSet<_>>().len(), 3, "{}", workflow.id);
+        }
+        let has_own = |workflow: &&Workflow| ![Record::Main, Record::Elder].contains(&workflow.record);
+        assert_eq!(WORKFLOWS.iter().filter(has_own).count(), 5);
+    }
+
+    #[test]
+    fn scenes_follow_one_another_and_watching_takes_as_long_as_the_day_and_the_reading() {
+        for seed in 0..20 {
+            let scenes = scenes(seed);
+            assert!(scenes.is_sorted_by_key(|scene| scene.at));
+            assert!(matches!(scenes.last().map(|scene| scene.event), Some(Event::Chapter(_))), "the end is the end");
+            let chapters = u64::try_from(CHAPTERS.len() - 1).unwrap();
+            let expected = u64::from(END - START) * 60 + chapters * u64::from(READING);
+            let length: Duration = scenes.iter().map(|scene| scene.wait).sum();
+            assert_eq!(length, Duration::from_secs(expected));
+        }
+    }
+
+    #[test]
+    fn every_chapters_deed_finds_whom_it_means() {
+        for deed in CHAPTERS.iter().flat_map(|chapter| chapter.deeds) {
+            let (Deed::TryDraft(id, _) | Deed::Repoint(id, _, _)) = deed else { continue };
+            assert!(WORKFLOWS.iter().any(|workflow| workflow.id == *id), "{id}");
+        }
+    }
+
+    #[test]
+    fn behind_a_redirect_only_the_sdk_loses_its_key() {
+        let mut n8n = N8n::new();
+        assert_eq!(n8n.key_sent(Record::Main, Kind::Chain), Key::Old);
+        n8n.put(Record::Main, Held::BehindRedirect);
+        assert_eq!(n8n.key_sent(Record::Main, Kind::Chain), Key::Dropped);
+        assert_eq!(n8n.key_sent(Record::Main, Kind::LegacyChat), Key::New);
+    }
+}

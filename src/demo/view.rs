@@ -34,7 +34,7 @@ pub(super) fn text(view: &RotationView, paint: Paint, clock: fn(Timestamp) -> St
         }
         let _ = writeln!(text, "{MARGIN}{}", line.trim_end());
     }
-    let _ = writeln!(text, "{MARGIN}{}  {} others", paint.word(Standing::Confirmed), view.progress.confirmed);
+    let _ = writeln!(text, "{MARGIN}{}  {} more", paint.word(Standing::Confirmed), view.progress.confirmed);
     view.old_keys.iter().for_each(|old| text.push_str(&answer(old, paint, clock)));
     text + "\n"
 }
@@ -88,7 +88,9 @@ fn cells(row: &Row, clock: fn(Timestamp) -> String) -> [String; COLUMNS] {
     };
     let key = row.key.and_then(|key| key.hint).map_or_else(|| "no key".to_owned(), |hint| hint.to_string());
     let rhythm = row.rhythm.map_or_else(|| "once".to_owned(), |rhythm| format!("every {}", about(rhythm.median)));
-    let node = identity.node.unwrap_or_default().to_owned();
+    // A workflow may be known without its node, and a client without either.
+    let kind = if identity.workflow.is_some() { identity.family.code() } else { "" };
+    let node = identity.node.unwrap_or(kind).to_owned();
     // To the minute: the nodes of a run come within one.
     let minute = clock(row.seen).chars().take("08:15".len()).collect::<String>();
     [who, node, key, reason(row).to_owned(), format!("seen at {minute}, {rhythm}")]
@@ -177,3 +179,95 @@ const BAR: usize = 40;
 
 /// As under a chapter's title.
 pub(super) const MARGIN: &str = "          ";
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::caller::Family;
+    use crate::keys::fingerprint::{FingerprintKey, Hint};
+    use crate::keys::set::{Names, Retired, SetIndex};
+    use crate::ledger::binding::{Binding, Identity};
+    use crate::ledger::rhythm::Rhythm;
+    use crate::ledger::rotation::{Progress, Silence};
+
+    const KEY: &[u8] = b"sk-demo-this-is-no-key-OLD";
+
+    fn names() -> Names {
+        Names { fingerprint: FingerprintKey::new(&[7; 32]).fingerprint(KEY), hint: Hint::of(KEY) }
+    }
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_millis(minute * 60_000)
+    }
+
+    fn clock(at: Timestamp) -> String {
+        let minutes = at.as_millis() / 60_000;
+        format!("{:02}:{:02}:00", minutes / 60, minutes % 60)
+    }
+
+    fn row(workflow: Option<&str>, node: Option<&str>, standing: Standing) -> Row {
+        let home = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::HttpRequest, home, None);
+        let rhythm = Rhythm { median: Duration::from_secs(7_190), longest: Duration::from_secs(7_300), visits: 3 };
+        Row {
+            binding: Arc::new(Binding::new(&Identity { workflow, node, ..untagged }, "demo")),
+            workflow_name: None,
+            standing,
+            seen: at(70),
+            key: Some(names()),
+            rhythm: workflow.map(|_| rhythm),
+            incident: None,
+        }
+    }
+
+    fn view(can_go: Answer) -> RotationView {
+        let silent = |workflow, node| row(workflow, node, Standing::Silent(Silence::DueLater { by: at(900) }));
+        let retired = Retired { after: None, by: at(60) };
+        let old = OldKey { names: names(), retired, grace_until: at(60), last_use: None, traffic: Vec::new(), can_go };
+        RotationView {
+            set: SetIndex::DEFAULT,
+            name: "demo".into(),
+            at: at(100),
+            learned: false,
+            current: Vec::new(),
+            next: None,
+            rows: vec![
+                silent(Some("report"), Some("write")),
+                silent(Some("report"), None),
+                silent(Some("report"), Some("read")),
+                silent(None, None),
+                row(Some("digest"), Some("write"), Standing::Confirmed),
+            ],
+            progress: Progress { confirmed: 1, due_later: 4, ..Progress::default() },
+            old_keys: vec![old],
+        }
+    }
+
+    #[test]
+    fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
+        let view = view(Answer::NotSeen { span: Duration::from_secs(3_600), but: vec![Doubt::NotAudited] });
+        let text = text(&view, Paint(false), clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
+        insta::assert_snapshot!(text, @r"
+                  ████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  1 of 5 confirmed, 4 due later
+
+                  silent     report                            read, http-request, write  sk-…-OLD  due_later  seen at 01:10, every 2 hours
+                  silent     http-request client at 127.0.0.1                             sk-…-OLD  due_later  seen at 01:10, once
+                  confirmed  1 more
+
+                  Can the old key sk-…-OLD ([fingerprint]) go?  not seen here for 60 minutes, but that does not prove it
+                  - keyward cannot see nodes that do not pass here
+        ");
+    }
+
+    #[test]
+    fn colours_are_there_only_where_they_are_wanted() {
+        let view = view(Answer::No(vec![Reason::NoCurrentKey]));
+        assert!(!text(&view, Paint(false), clock).contains('\x1b'));
+        let coloured = text(&view, Paint(true), clock);
+        assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");
+        assert!(coloured.contains("go?  \x1b[1;31mno\x1b[0m\n"), "{coloured}");
+    }
+}
