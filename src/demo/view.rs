@@ -51,7 +51,7 @@ pub(super) fn summary(view: &RotationView) -> String {
         (progress.stale, "stale"),
         (progress.overdue, "overdue"),
         (progress.due_later, "due later"),
-        (progress.acknowledged, "acknowledged to be dead"),
+        (progress.acknowledged, "dead"),
     ];
     let mut text = format!("{} of {} confirmed", progress.confirmed, progress.total());
     for (count, standing) in counts.into_iter().filter(|(count, _)| *count > 0) {
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
-        let view = view(Answer::NotSeen { span: Duration::from_secs(3_600), but: vec![Doubt::NotAudited] });
+        let view = view(Answer::NotSeen { span: Duration::from_hours(1), but: vec![Doubt::NotAudited] });
         let text = text(&view, Paint(false), clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
         insta::assert_snapshot!(text, @r"
                   ████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  1 of 5 confirmed, 4 due later
