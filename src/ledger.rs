@@ -22,15 +22,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use self::binding::{Binding, Identity, Seen, Tally};
+use self::binding::{Accepted, Binding, Identity, Seen, Tally};
 use self::hours::Hours;
 use self::incident::Incident;
 use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::set::{KeyRing, SetIndex};
 
@@ -105,17 +106,19 @@ impl Inbox {
         self.came.notify_one();
     }
 
-    /// Waits for something to come, at most as long as the first span, and then for company, as long as the second one.
-    /// Says whether it is closing.
-    fn wait_for_company(&self, idle: Duration, company: Duration) -> bool {
+    /// Waits for something to come, at most as long as the first span, and then for company: until the second one has
+    /// passed since that came, or where it was there already, since the thread `looked` last. Says whether it is closing.
+    fn wait_for_company(&self, idle: Duration, company: Duration, looked: Instant) -> bool {
         let content = self.content();
         let is_quiet = |content: &mut Content| content.dirty.is_empty() && !content.is_closing;
+        let begun = if content.dirty.is_empty() { None } else { Some(looked) };
         let waited = self.came.wait_timeout_while(content, idle, is_quiet);
         let (content, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if content.dirty.is_empty() {
             return content.is_closing;
         }
-        let waited = self.came.wait_timeout_while(content, company, |content| !content.is_closing);
+        let left = company.saturating_sub(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
+        let waited = self.came.wait_timeout_while(content, left, |content| !content.is_closing);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
     }
 
@@ -183,6 +186,13 @@ impl Ledger {
     pub fn sight(&self, binding: &Arc<Binding>, seen: &Seen<'_>) {
         binding.sight(seen);
         self.soil(binding);
+    }
+
+    /// Notes that upstream accepted a key: see [`Binding::accept`].
+    pub fn accept(&self, binding: &Arc<Binding>, accepted: Accepted) -> Option<Fingerprint> {
+        let before = binding.accept(accepted);
+        self.soil(binding);
+        before
     }
 
     /// Notes that somebody said of a binding that it is dead, or that its incident is dealt with. Closes the incident.
@@ -378,48 +388,4 @@ impl std::hash::Hasher for PassedThrough {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::caller::Family;
-
-    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn sets() -> Arc<[Arc<str>]> {
-        ["default".into()].into()
-    }
-
-    fn workflow(id: &str) -> Identity<'_> {
-        Identity { workflow: Some(id), ..Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None) }
-    }
-
-    #[test]
-    fn a_caller_has_one_binding_and_another_caller_another() {
-        let ledger = Ledger::new(Bounds::default(), sets());
-        let first = ledger.binding(&workflow("a"));
-        assert!(Arc::ptr_eq(&first, &ledger.binding(&workflow("a"))));
-        assert!(!Arc::ptr_eq(&first, &ledger.binding(&workflow("b"))));
-        assert_eq!(ledger.len(), 2);
-    }
-
-    #[test]
-    fn made_up_ids_fill_their_senders_share_and_are_counted_under_other() {
-        let ledger = Ledger::new(Bounds { per_peer: 2, total: 4 }, sets());
-        let ids: Vec<String> = (0..10).map(|id| id.to_string()).collect();
-        for id in &ids {
-            let _ = ledger.binding(&workflow(id));
-        }
-        assert_eq!((ledger.len(), ledger.overflowed()), (3, 8), "two of their own, and `other`");
-        let elsewhere = Identity { peer: IpAddr::from([127, 0, 0, 2]), ..workflow("11") };
-        assert!(ledger.binding(&elsewhere).is(&elsewhere), "another peer still has room");
-        assert!(ledger.binding(&workflow("0")).is(&workflow("0")), "who was seen before stays known");
-    }
-
-    #[test]
-    fn the_bound_over_all_holds() {
-        let ledger = Ledger::new(Bounds { per_peer: 100, total: 3 }, sets());
-        for peer in 0..50 {
-            let _ = ledger.binding(&Identity { peer: IpAddr::from([127, 0, 0, peer]), ..workflow("a") });
-        }
-        assert!(ledger.len() <= 4, "the total, and `other`: {}", ledger.len());
-    }
-}
+mod tests;

@@ -23,7 +23,8 @@
 //! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
 //!
-//! Beside that way: [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`check`] tells what would not
+//! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
+//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`check`] tells what would not
 //! work or is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
 //! # What never happens

@@ -223,7 +223,7 @@ pub(super) struct Unsaved {
     pub(super) tallies: Vec<Tally>,
     /// What found no room in `tallies` or `closed`.
     pub(super) lost: u64,
-    /// Whether there was a new visit.
+    /// Whether the visits are others.
     pub(super) visited: bool,
 }
 
@@ -402,18 +402,17 @@ impl Binding {
         self.lock().sight(seen, self);
     }
 
-    /// Notes that upstream accepted `key` in a request that came then and from there, and returns the key from which this
-    /// caller switched with it.
+    /// Notes that upstream accepted a key, and returns the one from which this caller switched with it.
     ///
     /// A switch is one node's, seen at one address, in the order of its requests. Two nodes of a workflow may well use
     /// two keys, a tag can be made up elsewhere, and a long answer ends after one to a later request.
-    pub fn accept(&self, key: Fingerprint, at: Timestamp, peer: IpAddr) -> Option<Fingerprint> {
+    pub(super) fn accept(&self, accepted: Accepted) -> Option<Fingerprint> {
         let mut memory = self.lock();
-        if memory.accepted.is_some_and(|last| at < last.at) {
+        if memory.accepted.is_some_and(|last| accepted.at < last.at) {
             return None;
         }
-        let before = memory.accepted.replace(Accepted { key, at, peer })?;
-        let is_switch = self.node.is_some() && before.peer == peer && before.key != key;
+        let before = memory.accepted.replace(accepted)?;
+        let is_switch = self.node.is_some() && before.peer == accepted.peer && before.key != accepted.key;
         is_switch.then_some(before.key)
     }
 
@@ -472,7 +471,8 @@ impl Memory {
         self.other_keys += before.other_keys;
         self.accepted = [self.accepted, before.accepted].into_iter().flatten().max_by_key(|accepted| accepted.at);
         self.name = self.name.take().or(before.name);
-        self.visits.merge(&before.visits);
+        let live = std::mem::replace(&mut self.visits, before.visits);
+        self.visits.merge(&live);
         self.latest = [before.latest, self.latest].into_iter().flatten().max_by_key(|latest| latest.at);
         self.well = self.well.max(before.well);
         self.acknowledged = self.acknowledged.max(before.acknowledged);
@@ -518,7 +518,8 @@ impl Memory {
             self.name = Some(name.into());
         }
         if seen.asks_api && binding.holder == Holder::Caller {
-            self.unsaved.visited |= self.visits.add(seen.at, seen.execution);
+            self.visits.add(seen.at, seen.execution);
+            self.unsaved.visited = true;
             let counts = self.judge(seen, finding, binding.id);
             if counts && self.latest.is_none_or(|latest| latest.at <= seen.at) {
                 let key = seen.key.map(|names| names.fingerprint);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::thread;
 
@@ -13,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use crate::process::client::{Answer, Client, get, request};
 use crate::process::tunnels::{Manner, TunnelProxy};
 use crate::process::upstream::{Upstream, answer};
-use crate::process::{Finished, Home, Keyward, Launch, files_below};
+use crate::process::{Finished, Home, Keyward, Launch, eventually, files_below};
 
 /// Canaries: no two have twelve characters in common, and no word of any output has twelve in common with one.
 const CURRENT: &str = "sk-proj-wk59pfKL0jFi2YYvLBpEGbpRuHrzDSVdqUC8DwRDe03wkPM15uelHuoUzaZhX4lp";
@@ -325,6 +326,12 @@ fn check_requests(arguments: &[&str]) {
     Client::connect(keyward.listen).ask("/v1/models", &learned);
     assert_eq!(Client::connect(keyward.listen).ask("/v1/models", &learned).verdict(), "current");
     check_all(&home, keyward);
+    for (table, column) in
+        [("bindings", "workflow"), ("bindings", "workflow_name"), ("bindings", "node"), ("uses", "hint_last")]
+    {
+        let filled = home.rows::<i64>(&format!("SELECT count({column}) FROM {table}"));
+        assert!(filled[0] > 0, "there is something to look through in {column}");
+    }
 }
 
 /// With a full ring, at trace level.
@@ -504,16 +511,26 @@ fn check_all(home: &Home, keyward: Keyward) {
         assert_eq!(page.status, 200);
         assert_clean("a page", &[page.head.as_bytes(), &page.body].concat());
     }
+    // While it runs, with what the store has not yet taken out of its log.
+    eventually("rows", || home.rows::<i64>("SELECT count(*) FROM uses").first().filter(|rows| **rows > 0).copied());
+    check_state(home);
     let finished = keyward.stop();
     assert_eq!(finished.code(), Some(0));
     assert_clean_end("the end", &finished);
     let log = fs::read(home.path("log")).unwrap();
     assert!(log.len() > 1000, "there is something to look through");
-    let state = files_below(&home.state());
+    let state = check_state(home);
     assert_eq!(state.len(), 2, "{state:?}");
-    for (path, bytes) in state {
+}
+
+/// The store, its log, its index and every other file of the state.
+#[track_caller]
+fn check_state(home: &Home) -> Vec<PathBuf> {
+    let files = files_below(&home.state()).into_iter().map(|(path, bytes)| {
         assert_clean(&path.display().to_string(), &bytes);
-    }
+        path
+    });
+    files.collect()
 }
 
 #[track_caller]
