@@ -22,10 +22,11 @@ use crate::admin::Admin;
 use crate::admin::exposition::{Exposition, Sources};
 use crate::check::gateways::gateways;
 use crate::check::{self, Gravity};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::Keeper;
+use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
@@ -49,6 +50,15 @@ use crate::telemetry::writer::{Log, LogCounts, Rank};
 use crate::welcome::{self, Welcome};
 use crate::{tasks, telemetry};
 
+/// Whether keyward says hello.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hello {
+    /// It says where it listens, for whom, and what to put into n8n.
+    Said,
+    /// Whoever started it says what there is to say.
+    Left,
+}
+
 /// A running keyward.
 pub struct Server {
     listen: SocketAddr,
@@ -56,6 +66,7 @@ pub struct Server {
     stage: watch::Sender<Stage>,
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
+    shared: Arc<Shared>,
     keeper: Arc<Keeper>,
     certificate: Option<Arc<ServerCertificate>>,
     ledger: Running,
@@ -69,7 +80,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the first line is said: whoever reads it may send a signal at once, and must not kill by it.
     let signals = runtime.block_on(async { Signals::catch() })?;
-    let server = Server::start_on(sockets, config, Clock::System)?;
+    let server = Server::start_on(sockets, config, Clock::System, Hello::Said)?;
     telemetry::report_panics();
     systemd::say_ready();
     runtime.block_on(server.heed(signals));
@@ -97,13 +108,18 @@ impl Signals {
 impl Server {
     /// Opens everything first, so that whatever is wrong is said before anything runs.
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_on(Sockets::default(), config, clock)
+        Self::start_on(Sockets::default(), config, clock, Hello::Said)
     }
 
-    fn start_on(sockets: Sockets, config: &Config, clock: Clock) -> anyhow::Result<Self> {
+    /// As [`Server::start`], without a hello: it is for whoever shows this keyward to say what it is.
+    pub fn start_silently(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        Self::start_on(Sockets::default(), config, clock, Hello::Left)
+    }
+
+    fn start_on(sockets: Sockets, config: &Config, clock: Clock, hello: Hello) -> anyhow::Result<Self> {
         let config = &sockets.settle(config)?;
         let log = open_log(config)?;
-        telemetry::install(&config.log, log.lane(config.proxy.workers));
+        telemetry::install(&config.log, log.lane(config.proxy.workers), clock.clone());
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
@@ -111,7 +127,7 @@ impl Server {
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
-        let page = say_welcome(config, &bound, &keeper, &log);
+        let page = say_welcome(hello, config, &bound, &keeper, &log);
         for name in &config.ignored {
             let variable = &*mask_keys(name);
             tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
@@ -167,7 +183,8 @@ impl Server {
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
         let (listen, admin) = (bound.listen, bound.admin_address);
-        Ok(Self { listen, admin, stage, workers, control, keeper, certificate, ledger, log })
+        let shared = Arc::clone(shared);
+        Ok(Self { listen, admin, stage, workers, control, shared, keeper, certificate, ledger, log })
     }
 
     /// Where clients connect to.
@@ -180,6 +197,29 @@ impl Server {
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Asks the ledger, as of that moment.
+    #[must_use]
+    pub fn query(&self, now: Timestamp) -> Query<'_> {
+        Query::new(&self.shared.ledger, &self.shared.keeper, now)
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// The log, for whoever has something to say beside the exchanges.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Reads keys, tokens and the certificate again now, and says what is wrong with them.
+    pub fn reload(&self) {
+        upkeep::look_again(&self.keeper, self.certificate.as_deref());
     }
 
     /// No new clients; those that are here finish, within the time for it.
@@ -200,6 +240,17 @@ impl Server {
 
     /// Waits for the workers to finish, then ends the rest. The log comes last: it has the last word.
     pub fn join(self) {
+        let log = self.finish();
+        tracing::info!(event = "stopped", "keyward has stopped");
+        log.close(LAST_WORDS);
+    }
+
+    /// As [`Server::join`], without a farewell.
+    pub fn join_silently(self) {
+        self.finish().close(LAST_WORDS);
+    }
+
+    fn finish(self) -> Log {
         for worker in self.workers {
             // A worker that panicked has said so already.
             let _ = worker.join();
@@ -208,8 +259,7 @@ impl Server {
         let _ = self.control.join();
         upkeep::save(&self.keeper, true);
         self.ledger.close(LAST_WRITES);
-        tracing::info!(event = "stopped", "keyward has stopped");
-        self.log.close(LAST_WORDS);
+        self.log
     }
 
     async fn heed(&self, mut signals: Signals) {
@@ -219,7 +269,7 @@ impl Server {
                 _ = signals.interrupt.recv() => self.stop(),
                 _ = signals.hang_up.recv() => {
                     self.log.counts().reopen();
-                    upkeep::look_again(&self.keeper, self.certificate.as_deref());
+                    self.reload();
                 }
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
@@ -468,8 +518,8 @@ fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
     settings.sets.iter().zip(ring.indexes()).map(describe).collect()
 }
 
-/// Says hello in the log; gives the page that says the same.
-fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> String {
+/// Says hello in the log, unless that is left to others; gives the page that says the same.
+fn say_welcome(hello: Hello, config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> String {
     let via = config.proxy.via.as_ref().map(Via::describe);
     let welcome = Welcome {
         scheme: config.proxy.tls.scheme().name(),
@@ -483,11 +533,12 @@ fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> St
         state: &config.state.dir.display().to_string(),
         store: &describe_store(config),
     };
-    match config.log.resolved_format() {
-        Format::Human => log.lane(config.proxy.workers).append(Rank::Trouble, |buffer| {
+    match (hello, config.log.resolved_format()) {
+        (Hello::Left, _) => {}
+        (Hello::Said, Format::Human) => log.lane(config.proxy.workers).append(Rank::Trouble, |buffer| {
             buffer.extend_from_slice(welcome.text().as_bytes());
         }),
-        Format::Json => tell_welcome(&welcome),
+        (Hello::Said, Format::Json) => tell_welcome(&welcome),
     }
     welcome.page()
 }

@@ -1,6 +1,7 @@
 //! The command line: what may be said there, and how the process ends.
 
 mod check;
+mod demo;
 mod health;
 mod keys;
 mod output;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::check::CheckArguments;
+use self::demo::DemoArguments;
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
 use self::pages::{CompletionsArguments, ManArguments};
@@ -37,6 +39,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(DemoArguments),
     Serve(ServeArguments),
     Check(CheckArguments),
     Token(TokenArguments),
@@ -73,6 +76,7 @@ impl Command {
     /// Says whether all is well.
     fn run(self, environment: &Environment, serve: impl FnOnce(Config) -> anyhow::Result<()>) -> anyhow::Result<bool> {
         match self {
+            Self::Demo(arguments) => arguments.run()?,
             Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
             Self::Check(arguments) => return arguments.run(environment),
             Self::Token(arguments) => arguments.run(environment)?,
@@ -139,6 +143,7 @@ mod tests {
         Usage: keyward <COMMAND>
 
         Commands:
+          demo         Show a day with a rotation in it, with nothing installed and nothing of yours
           serve        Stand between n8n and the OpenAI API until stopped
           check        Tell what of the configuration would not work, or is unsafe
           token        Make, list and revoke tokens, which n8n holds in place of a key
@@ -179,6 +184,28 @@ mod tests {
         KEYWARD_PROXY_LISTEN. The command line overrides the environment, which overrides the file.
 
         Example: keyward serve --config /etc/keyward/keyward.toml --log json
+        ");
+    }
+
+    #[test]
+    fn help_of_the_demo_says_that_it_touches_nothing() {
+        insta::assert_snapshot!(answer(&["demo", "--help"]), @r"
+        Show a day with a rotation in it, with nothing installed and nothing of yours
+
+        Usage: keyward demo [OPTIONS]
+
+        Options:
+              --speed <N>     Let the day go by that many times faster than in life [default: 1200]
+              --log <FORMAT>  Write the log for people or for programs [default: human on a terminal,
+                              otherwise json] [possible values: human, json]
+              --seed <N>      Choose the moments at which workflows run [default: 1]
+          -h, --help          Print help
+
+        A real keyward stands between a simulated n8n of twenty workflows and a stand-in for OpenAI. In the
+        course of a day the key is rotated, and whoever goes on with the old one shows up. Everything stays
+        on this machine, the keys open nothing, and nothing is left behind. It takes a minute.
+
+        Example: keyward demo --speed 600
         ");
     }
 

@@ -23,8 +23,9 @@
 //! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
 //!
-//! Beside that way: [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`check`] tells what would not
-//! work or is unsafe, and [`cli`] has the commands.
+//! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
+//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`check`] tells what would not
+//! work or is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
 //! # What never happens
 //!
@@ -85,5 +86,7 @@ pub mod config;
 pub mod check;
 
 pub mod app;
+
+pub mod demo;
 
 pub mod cli;

@@ -131,11 +131,11 @@ impl From<Level> for LevelFilter {
 }
 
 /// The time of day where keyward runs, for people: `08:15:00`.
-struct TimeOfDay;
+struct TimeOfDay(Clock);
 
 impl FormatTime for TimeOfDay {
     fn format_time(&self, out: &mut FormatWriter<'_>) -> fmt::Result {
-        out.write_str(&time_of_day(Clock::System.now()))
+        out.write_str(&time_of_day(self.0.now()))
     }
 }
 
@@ -161,12 +161,12 @@ pub const STRANGERS: &str = "keyward::strangers";
 /// Sends the process's `tracing` events into the log. Only the first call in a process has an effect.
 ///
 /// Libraries below keyward stay at `warn`: at `trace` they print whole heads, and with them keys.
-pub fn install(settings: &Settings, lane: Lane) {
+pub fn install(settings: &Settings, lane: Lane, clock: Clock) {
     let filter = Targets::new().with_default(LevelFilter::WARN).with_target("keyward", settings.level);
     let lines = tracing_subscriber::fmt::layer().with_writer(LaneWriter::new(lane)).with_target(false);
     let lines = match settings.resolved_format() {
-        Format::Json => lines.event_format(JsonEvents).boxed(),
-        Format::Human => lines.compact().with_ansi(settings.is_coloured()).with_timer(TimeOfDay).boxed(),
+        Format::Json => lines.event_format(JsonEvents(clock)).boxed(),
+        Format::Human => lines.compact().with_ansi(settings.is_coloured()).with_timer(TimeOfDay(clock)).boxed(),
     };
     // A second subscriber is refused: the first one goes on, which is what a test with many servers wants.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();

@@ -35,7 +35,8 @@ impl ServeArguments {
     }
 }
 
-const LOG_HELP: &str = "Write the log for people or for programs [default: human on a terminal, otherwise json]";
+pub(super) const LOG_HELP: &str =
+    "Write the log for people or for programs [default: human on a terminal, otherwise json]";
 
 const AFTER_HELP: &str = "\
 Without any setting, keyward forwards every request as it came and learns which key is current.

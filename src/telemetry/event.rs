@@ -13,7 +13,7 @@ use super::json::{Json, name};
 use crate::clock::Clock;
 
 /// Writes each event as one JSON object: `timestamp`, `level` and the event's own fields, its text as `message`.
-pub(super) struct JsonEvents;
+pub(super) struct JsonEvents(pub(super) Clock);
 
 impl<S, N> FormatEvent<S, N> for JsonEvents
 where
@@ -22,7 +22,7 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = Vec::new();
-        let mut json = Json::begin(&mut line, Clock::System.now());
+        let mut json = Json::begin(&mut line, self.0.now());
         json.word(name!("level"), &event.metadata().level().as_str().to_ascii_lowercase());
         event.record(&mut Fields(&mut json));
         json.end();

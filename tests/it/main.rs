@@ -93,5 +93,8 @@ mod reload;
 /// The way to upstream: by the machine's proxy where there is one, and which failures of it are told apart.
 mod way_out;
 
+/// The demo, told to its end: its mistakes, what it shows and what it leaves.
+mod demo;
+
 /// The commands beside `serve`, and that a running keyward heeds them at once.
 mod commands;

@@ -201,7 +201,8 @@ impl Launch {
         self.spawn().wait()
     }
 
-    fn spawn(mut self) -> Keyward {
+    /// Starts it.
+    pub(crate) fn spawn(mut self) -> Keyward {
         let mut child = self.command.spawn().unwrap();
         if let Some(input) = &self.input {
             child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

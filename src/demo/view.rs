@@ -1,0 +1,273 @@
+//! Pure. The rotation view as the demo shows it: who stands how, and whether the old key can go.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::ledger::rotation::{Answer, Doubt, OldKey, Reason, RotationView, Row, Span, Standing};
+
+/// Colours, or none.
+#[derive(Clone, Copy)]
+pub(super) struct Paint(pub(super) bool);
+
+/// The view for people: a line for each workflow that is not done. Bindings that are confirmed are many and well, so they
+/// are only counted. `clock` says moments.
+pub(super) fn text(view: &RotationView, paint: Paint, clock: fn(Timestamp) -> String) -> String {
+    let mut text = format!("{}\n\n", bar(view, paint));
+    let mut lines: Vec<(Standing, [String; COLUMNS])> = Vec::new();
+    for row in open_rows(view) {
+        let cells = cells(row, clock);
+        match lines.last_mut() {
+            // Nodes that were seen later come first in the view, but people read them as they run.
+            Some((_, above)) if is_same_line(above, &cells) => {
+                above[NODE] = format!("{}, {}", cells[NODE], above[NODE]);
+            }
+            _ => lines.push((row.standing, cells)),
+        }
+    }
+    let width = |column: usize| lines.iter().map(|(_, cells)| cells[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    for (standing, cells) in &lines {
+        let mut line = paint.word(*standing);
+        for (cell, width) in cells.iter().zip(widths) {
+            let _ = write!(line, "  {cell:<width$}");
+        }
+        let _ = writeln!(text, "{MARGIN}{}", line.trim_end());
+    }
+    let _ = writeln!(text, "{MARGIN}{}  {} more", paint.word(Standing::Confirmed), view.progress.confirmed);
+    view.old_keys.iter().for_each(|old| text.push_str(&answer(old, paint, clock)));
+    text + "\n"
+}
+
+/// The bindings of which there is something to say.
+pub(super) fn open_rows(view: &RotationView) -> impl Iterator<Item = &Row> {
+    view.rows.iter().filter(|row| row.standing != Standing::Confirmed)
+}
+
+/// How many bindings stand how.
+pub(super) fn summary(view: &RotationView) -> String {
+    let progress = view.progress;
+    let counts = [
+        (progress.stale, "stale"),
+        (progress.overdue, "overdue"),
+        (progress.due_later, "due later"),
+        (progress.acknowledged, "dead"),
+    ];
+    let mut text = format!("{} of {} confirmed", progress.confirmed, progress.total());
+    for (count, standing) in counts.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = write!(text, ", {count} {standing}");
+    }
+    text
+}
+
+/// Why its standing is what it is: the diagnosis of its incident, or what its silence means.
+pub(super) fn reason(row: &Row) -> &'static str {
+    match (&row.incident, row.standing.silence()) {
+        (Some(incident), _) => incident.diagnosis,
+        (None, silence) => silence.unwrap_or_default(),
+    }
+}
+
+fn bar(view: &RotationView, paint: Paint) -> String {
+    let progress = view.progress;
+    let part = |count: usize| count * BAR / progress.total().max(1);
+    let (good, bad) = (part(progress.confirmed), part(progress.confirmed + progress.stale));
+    let pieces = [(Standing::Confirmed, good), (Standing::Stale, bad - good)];
+    let mut bar = MARGIN.to_owned();
+    for (standing, length) in pieces.into_iter().filter(|(_, length)| *length > 0) {
+        let _ = write!(bar, "{}{}{}", paint.tone(standing), "█".repeat(length), paint.off());
+    }
+    bar + &"░".repeat(BAR - bad) + "  " + &summary(view)
+}
+
+fn cells(row: &Row, clock: fn(Timestamp) -> String) -> [String; COLUMNS] {
+    let identity = row.binding.identity();
+    let who = match row.workflow_name.as_deref().or(identity.workflow) {
+        Some(workflow) => workflow.to_owned(),
+        None => format!("{} client at {}", identity.family, identity.peer),
+    };
+    let key = row.key.and_then(|key| key.hint).map_or_else(|| "no key".to_owned(), |hint| hint.to_string());
+    let rhythm = row.rhythm.map_or_else(|| "once".to_owned(), |rhythm| format!("every {}", about(rhythm.median)));
+    // A workflow may be known without its node, and a client without either.
+    let kind = if identity.workflow.is_some() { identity.family.code() } else { "" };
+    let node = identity.node.unwrap_or(kind).to_owned();
+    // To the minute: the nodes of a run come within one.
+    let minute = clock(row.seen).chars().take("08:15".len()).collect::<String>();
+    [who, node, key, reason(row).to_owned(), format!("seen at {minute}, {rhythm}")]
+}
+
+/// The span to the nearest five minutes, since no run begins on the second.
+fn about(span: Duration) -> Span {
+    Span(Duration::from_secs((span.as_secs() + 150) / 300 * 300))
+}
+
+/// Whether two nodes differ in nothing but their names and the moments of one run.
+fn is_same_line(above: &[String; COLUMNS], below: &[String; COLUMNS]) -> bool {
+    [WHO, KEY, REASON].into_iter().all(|column| above[column] == below[column])
+}
+
+fn answer(old: &OldKey, paint: Paint, clock: fn(Timestamp) -> String) -> String {
+    let (tone, points) = match &old.can_go {
+        Answer::No(reasons) => (RED, reasons_in_words(reasons, old, clock)),
+        Answer::NotSeen { but, .. } => (YELLOW, doubts_in_words(but)),
+        Answer::Yes { .. } => (GREEN, Vec::new()),
+    };
+    let (on, off) = if paint.0 { (tone, OFF) } else { ("", "") };
+    let mut text = format!("\n{MARGIN}Can the old key {} go?  {on}{}{off}\n", old.names, old.can_go);
+    for point in points {
+        let _ = writeln!(text, "{MARGIN}- {point}");
+    }
+    text
+}
+
+/// Those who stand in the lines above are only counted.
+fn reasons_in_words(reasons: &[Reason], old: &OldKey, clock: fn(Timestamp) -> String) -> Vec<String> {
+    let is_above = |reason: &&Reason| matches!(reason, Reason::StillSent { .. });
+    let count = reasons.iter().filter(is_above).count();
+    let last = old.last_use.map(clock).unwrap_or_default();
+    let above = (count > 0).then(|| format!("{count} of those above still send it, last at {last}"));
+    above.into_iter().chain(reasons.iter().filter(|reason| !is_above(reason)).map(ToString::to_string)).collect()
+}
+
+fn doubts_in_words(doubts: &[Doubt]) -> Vec<String> {
+    let is_above = |doubt: &&Doubt| matches!(doubt, Doubt::Silent { .. });
+    let count = doubts.iter().filter(is_above).count();
+    let above = (count > 0).then(|| format!("{count} of those above sent it last, and have been silent since"));
+    above.into_iter().chain(doubts.iter().filter(|doubt| !is_above(doubt)).map(ToString::to_string)).collect()
+}
+
+impl Paint {
+    /// The code of a standing, in its colour and as wide as the widest.
+    fn word(self, standing: Standing) -> String {
+        format!("{}{:<9}{}", self.tone(standing), standing.code(), self.off())
+    }
+
+    fn tone(self, standing: Standing) -> &'static str {
+        match (self.0, standing) {
+            (false, _) => "",
+            (true, Standing::Stale) => RED,
+            (true, Standing::Silent(_)) => YELLOW,
+            (true, Standing::Confirmed) => GREEN,
+        }
+    }
+
+    fn off(self) -> &'static str {
+        if self.0 { OFF } else { "" }
+    }
+}
+
+const RED: &str = "\x1b[1;31m";
+
+const YELLOW: &str = "\x1b[33m";
+
+const GREEN: &str = "\x1b[32m";
+
+const OFF: &str = "\x1b[0m";
+
+const WHO: usize = 0;
+
+const NODE: usize = 1;
+
+const KEY: usize = 2;
+
+const REASON: usize = 3;
+
+const COLUMNS: usize = 5;
+
+/// The width of the bar.
+const BAR: usize = 40;
+
+/// As under a chapter's title.
+pub(super) const MARGIN: &str = "          ";
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::caller::Family;
+    use crate::keys::fingerprint::{FingerprintKey, Hint};
+    use crate::keys::set::{Names, Retired, SetIndex};
+    use crate::ledger::binding::{Binding, Identity};
+    use crate::ledger::rhythm::Rhythm;
+    use crate::ledger::rotation::{Progress, Silence};
+
+    const KEY: &[u8] = b"sk-demo-this-is-no-key-OLD";
+
+    fn names() -> Names {
+        Names { fingerprint: FingerprintKey::new(&[7; 32]).fingerprint(KEY), hint: Hint::of(KEY) }
+    }
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_millis(minute * 60_000)
+    }
+
+    fn clock(at: Timestamp) -> String {
+        let minutes = at.as_millis() / 60_000;
+        format!("{:02}:{:02}:00", minutes / 60, minutes % 60)
+    }
+
+    fn row(workflow: Option<&str>, node: Option<&str>, standing: Standing) -> Row {
+        let home = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::HttpRequest, home, None);
+        let rhythm = Rhythm { median: Duration::from_secs(7_190), longest: Duration::from_secs(7_300), visits: 3 };
+        Row {
+            binding: Arc::new(Binding::new(&Identity { workflow, node, ..untagged }, "demo")),
+            workflow_name: None,
+            standing,
+            seen: at(70),
+            key: Some(names()),
+            rhythm: workflow.map(|_| rhythm),
+            incident: None,
+        }
+    }
+
+    fn view(can_go: Answer) -> RotationView {
+        let silent = |workflow, node| row(workflow, node, Standing::Silent(Silence::DueLater { by: at(900) }));
+        let retired = Retired { after: None, by: at(60) };
+        let old = OldKey { names: names(), retired, grace_until: at(60), last_use: None, traffic: Vec::new(), can_go };
+        RotationView {
+            set: SetIndex::DEFAULT,
+            name: "demo".into(),
+            at: at(100),
+            learned: false,
+            current: Vec::new(),
+            next: None,
+            rows: vec![
+                silent(Some("report"), Some("write")),
+                silent(Some("report"), None),
+                silent(Some("report"), Some("read")),
+                silent(None, None),
+                row(Some("digest"), Some("write"), Standing::Confirmed),
+            ],
+            progress: Progress { confirmed: 1, due_later: 4, ..Progress::default() },
+            old_keys: vec![old],
+        }
+    }
+
+    #[test]
+    fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
+        let view = view(Answer::NotSeen { span: Duration::from_hours(1), but: vec![Doubt::NotAudited] });
+        let text = text(&view, Paint(false), clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
+        insta::assert_snapshot!(text, @r"
+                  ████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  1 of 5 confirmed, 4 due later
+
+                  silent     report                            read, http-request, write  sk-…-OLD  due_later  seen at 01:10, every 2 hours
+                  silent     http-request client at 127.0.0.1                             sk-…-OLD  due_later  seen at 01:10, once
+                  confirmed  1 more
+
+                  Can the old key sk-…-OLD ([fingerprint]) go?  not seen here for 60 minutes, but that does not prove it
+                  - keyward cannot see nodes that do not pass here
+        ");
+    }
+
+    #[test]
+    fn colours_are_there_only_where_they_are_wanted() {
+        let view = view(Answer::No(vec![Reason::NoCurrentKey]));
+        assert!(!text(&view, Paint(false), clock).contains('\x1b'));
+        let coloured = text(&view, Paint(true), clock);
+        assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");
+        assert!(coloured.contains("go?  \x1b[1;31mno\x1b[0m\n"), "{coloured}");
+    }
+}
