@@ -17,9 +17,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::systemd::Sockets;
-use self::upkeep::Upkeep;
-use crate::admin::Admin;
+use self::upkeep::{Readings, Upkeep};
+use crate::admin::access::Access;
 use crate::admin::exposition::{Exposition, Sources};
+use crate::admin::{Admin, Desk};
 use crate::check::gateways::gateways;
 use crate::check::{self, Gravity};
 use crate::clock::Clock;
@@ -27,9 +28,8 @@ use crate::config::Config;
 use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::Keeper;
 use crate::ledger::{Bounds, Ledger};
-use crate::metrics::Shard;
+use crate::metrics::{Reloads, Shard};
 use crate::proxy::access_log::{Recorder, Style};
-use crate::proxy::certificate::ServerCertificate;
 use crate::proxy::dial::{Hop, Route};
 use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
@@ -44,6 +44,7 @@ use crate::proxy::{Scheme, Settings as ProxySettings};
 use crate::telemetry::Format;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
+use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::{Log, LogCounts, Rank};
 use crate::welcome::{self, Welcome};
 use crate::{tasks, telemetry};
@@ -55,8 +56,7 @@ pub struct Server {
     stage: watch::Sender<Stage>,
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
-    keeper: Arc<Keeper>,
-    certificate: Option<Arc<ServerCertificate>>,
+    readings: Readings,
     log: Log,
 }
 
@@ -105,6 +105,9 @@ impl Server {
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, check::fault_of_key, clock.clone())?;
+        let open_access = || Access::open(&config.admin, &config.state, clock.clone());
+        let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
+        let (access, no_token) = access.unzip();
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(config, &bound, &keeper, &log);
@@ -114,6 +117,9 @@ impl Server {
         }
         for trouble in &troubles {
             tracing::error!(event = "keys", "{}", with_causes(trouble));
+        }
+        if let Some(trouble) = no_token.flatten() {
+            tracing::error!(event = "admin", "nobody is let in to the admin listener: {}", with_causes(&trouble));
         }
         for finding in check::examine(config, &gateways, clock.now()) {
             // A key that cannot be read was told above.
@@ -134,26 +140,42 @@ impl Server {
             entrance,
             peers: Peers::default(),
         });
-        let certificate = shared.entrance.certificate().cloned();
-        let upkeep = Upkeep::new(Arc::clone(&shared.keeper), certificate, &troubles);
-        Self::run(config, &shared, bound, upkeep, log)
+        let readings = Readings {
+            keeper: Arc::clone(&shared.keeper),
+            certificate: shared.entrance.certificate().cloned(),
+            access: access.map(Arc::new),
+            reloads: Arc::default(),
+        };
+        let upkeep = Upkeep::new(readings.clone(), &troubles);
+        Self::run(config, &shared, bound, (readings, upkeep), log)
     }
 
-    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, upkeep: Upkeep, log: Log) -> anyhow::Result<Self> {
-        let keeper = Arc::clone(&shared.keeper);
-        let certificate = shared.entrance.certificate().cloned();
+    fn run(
+        config: &Config,
+        shared: &Arc<Shared>,
+        bound: Bound,
+        (readings, upkeep): (Readings, Upkeep),
+        log: Log,
+    ) -> anyhow::Result<Self> {
         let (stage, watched) = watch::channel(Stage::Running);
-        let team = Team::new(config, shared, &bound.route, &log)?;
-        let exposition = Exposition::new(team.sources(shared, log.counts()));
-        let stage_of_admin = watched.clone();
-        let control = Control {
-            admin: bound.admin.map(|listener| Admin { listener, exposition, stage: stage_of_admin }),
-            upkeep,
+        let tap = Tap::new();
+        let team = Team::new(config, shared, &bound.route, &log, &tap)?;
+        let desk = |access: &Arc<Access>| Desk {
+            settings: config.admin.clone(),
+            access: Arc::clone(access),
+            exposition: Exposition::new(team.sources(shared, log.counts(), &tap, &readings.reloads)),
             stage: watched.clone(),
+            shared: Arc::clone(shared),
+            tap: tap.clone(),
+            log: log.counts(),
+            began: shared.clock.now(),
         };
+        let admin = bound.admin.zip(readings.access.as_ref().map(desk));
+        let admin = admin.map(|(listener, desk)| Admin { listener, desk: Arc::new(desk) });
+        let control = Control { admin, upkeep, stage: watched.clone() };
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
-        Ok(Self { listen: bound.listen, admin: bound.admin_address, stage, workers, control, keeper, certificate, log })
+        Ok(Self { listen: bound.listen, admin: bound.admin_address, stage, workers, control, readings, log })
     }
 
     /// Where clients connect to.
@@ -192,7 +214,7 @@ impl Server {
         }
         self.stage.send_replace(Stage::Ended);
         let _ = self.control.join();
-        upkeep::save(&self.keeper, true);
+        upkeep::save(&self.readings.keeper, true);
         tracing::info!(event = "stopped", "keyward has stopped");
         self.log.close(LAST_WORDS);
     }
@@ -204,7 +226,7 @@ impl Server {
                 _ = signals.interrupt.recv() => self.stop(),
                 _ = signals.hang_up.recv() => {
                     self.log.counts().reopen();
-                    upkeep::look_again(&self.keeper, self.certificate.as_deref());
+                    self.readings.look_again();
                 }
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
@@ -257,7 +279,7 @@ struct Team {
 }
 
 impl Team {
-    fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log) -> anyhow::Result<Self> {
+    fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
         let sets: Arc<[Arc<str>]> = shared.keeper.ring().sets().iter().map(|set| Arc::clone(&set.name)).collect();
         let style =
             Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
@@ -272,6 +294,7 @@ impl Team {
                 counters: Arc::clone(&counters),
                 lane: log.lane(number),
                 style,
+                tap: tap.clone(),
                 keeper: Arc::clone(&shared.keeper),
                 shutting_down: Arc::clone(&shutting_down),
             };
@@ -292,9 +315,15 @@ impl Team {
         Ok(Self { workers: workers.into(), inboxes, sets })
     }
 
-    fn sources(&self, shared: &Arc<Shared>, log: LogCounts) -> Sources {
-        let shards = self.workers.iter().map(|worker| Arc::clone(&worker.counters)).collect();
-        Sources { shards, sets: Arc::clone(&self.sets), shared: Arc::clone(shared), log }
+    fn sources(&self, shared: &Arc<Shared>, log: LogCounts, tap: &Tap, reloads: &Arc<Reloads>) -> Sources {
+        Sources {
+            workers: Arc::clone(&self.workers),
+            sets: Arc::clone(&self.sets),
+            shared: Arc::clone(shared),
+            log,
+            tap: tap.clone(),
+            reloads: Arc::clone(reloads),
+        }
     }
 
     fn start(

@@ -1,7 +1,9 @@
 //! The command line: what may be said there, and how the process ends.
 
 mod check;
+mod client;
 mod keys;
+mod open;
 mod output;
 mod serve;
 mod setup;
@@ -17,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 use self::check::CheckArguments;
 use self::keys::KeysArguments;
+use self::open::OpenArguments;
 use self::serve::ServeArguments;
 use self::token::TokenArguments;
 use crate::config::{Config, Environment, Place, Problem, Problems};
@@ -37,6 +40,7 @@ enum Command {
     Check(CheckArguments),
     Token(TokenArguments),
     Keys(KeysArguments),
+    Open(OpenArguments),
 }
 
 /// Does what the process's arguments ask for. `serve` is the service itself: it returns when keyward has stopped.
@@ -62,6 +66,7 @@ fn run_with(
         Command::Check(arguments) => arguments.run(environment),
         Command::Token(arguments) => arguments.run(environment).map(|()| true),
         Command::Keys(arguments) => arguments.run(environment).map(|()| true),
+        Command::Open(arguments) => arguments.run(environment).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -125,6 +130,7 @@ mod tests {
           check  Tell what of the configuration would not work, or is unsafe
           token  Make, list and revoke tokens, which n8n holds in place of a key
           keys   See which keys keyward knows, and revoke one
+          open   Print a link that shows the running keyward in a browser, once
           help   Print this message or the help of the given subcommand(s)
 
         Options:

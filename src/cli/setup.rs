@@ -37,6 +37,10 @@ impl Setup {
         Ok(Self { config, clock: Clock::System })
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }

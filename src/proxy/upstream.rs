@@ -29,6 +29,8 @@ pub struct Pool {
     idle: Mutex<Vec<Owned>>,
     /// Those in HTTP/2, idle or not.
     shared: Mutex<Vec<Shared>>,
+    /// All that are open, wherever they are.
+    open: Arc<AtomicUsize>,
     sharing: Sharing,
     route: Route,
     limits: Limits,
@@ -39,7 +41,20 @@ impl Pool {
     /// Empty. Connections are shared so, if upstream agrees.
     #[must_use]
     pub fn new(route: Route, sharing: Sharing, limits: Limits, pulse: Pulse) -> Self {
-        Self { idle: Mutex::default(), shared: Mutex::default(), sharing, route, limits, pulse }
+        Self { idle: Mutex::default(), shared: Mutex::default(), open: Arc::default(), sharing, route, limits, pulse }
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many of them carry nothing.
+    #[must_use]
+    pub fn idle_connections(&self) -> usize {
+        let shared = self.shared().iter().filter(|shared| shared.is_of_use() && shared.idle_since().is_some()).count();
+        self.idle().len() + shared
     }
 
     /// How connections are shared, if upstream agrees.
@@ -90,9 +105,9 @@ impl Pool {
     pub async fn connect(&self, sharing: Sharing) -> Result<Connection, ConnectError> {
         let stream = self.route.connect(self.limits.connect_timeout, sharing).await?;
         match stream.sharing(sharing) {
-            Sharing::InTurns => Owned::open(stream, &self.limits).await.map(Connection::Owned),
+            Sharing::InTurns => Owned::open(stream, &self.limits, Open::new(&self.open)).await.map(Connection::Owned),
             Sharing::InStreams => {
-                let shared = Shared::open(stream, &self.route, &self.limits).await?;
+                let shared = Shared::open(stream, &self.route, &self.limits, Open::new(&self.open)).await?;
                 let place = shared.take_place(&self.pulse);
                 self.shared().push(shared);
                 Ok(Connection::Shared(place))
@@ -111,6 +126,32 @@ impl Pool {
     fn shared(&self) -> MutexGuard<'_, Vec<Shared>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Counts a connection as open, as long as it is kept.
+pub struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is left of a connection on which upstream has switched to another protocol.
+pub struct Switched {
+    /// Its stream.
+    pub stream: UpstreamStream,
+    /// What upstream sent right behind its answer.
+    pub early: Bytes,
+    /// Counts it still.
+    pub open: Open,
 }
 
 /// What carries one exchange.
@@ -157,9 +198,9 @@ impl Connection {
         }
     }
 
-    /// What is left of a connection on which upstream has switched to another protocol: its stream, and what upstream sent
-    /// right behind its answer. Nothing of one in HTTP/2, which knows no such switch (RFC 9113, 8.6).
-    pub async fn into_stream(self) -> Option<(UpstreamStream, Bytes)> {
+    /// What is left where upstream has switched to another protocol: nothing of a connection in HTTP/2, which knows no such
+    /// switch (RFC 9113, 8.6).
+    pub async fn switch(self) -> Option<Switched> {
         let Self::Owned(mut connection) = self else { return None };
         poll_fn(|context| {
             connection.drive(context);
@@ -167,7 +208,8 @@ impl Connection {
         })
         .await;
         let parts = connection.driver.into_parts();
-        Some((parts.io.into_inner().into_inner(), parts.read_buf))
+        let stream = parts.io.into_inner().into_inner();
+        Some(Switched { stream, early: parts.read_buf, open: connection.open })
     }
 }
 
@@ -181,14 +223,15 @@ pub struct Owned {
     read: Arc<AtomicU64>,
     has_ended: bool,
     idle_since: u64,
+    open: Open,
 }
 
 impl Owned {
-    async fn open(stream: UpstreamStream, limits: &Limits) -> Result<Self, ConnectError> {
+    async fn open(stream: UpstreamStream, limits: &Limits, open: Open) -> Result<Self, ConnectError> {
         let (stream, read) = Counted::new(stream);
         let handshake = http1::Builder::new().max_header_size(limits.max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
-        Ok(Self { sender, driver: Box::new(driver), read, has_ended: false, idle_since: 0 })
+        Ok(Self { sender, driver: Box::new(driver), read, has_ended: false, idle_since: 0, open })
     }
 
     fn drive(&mut self, context: &mut Context<'_>) {
@@ -242,7 +285,7 @@ pub struct Place {
 }
 
 impl Shared {
-    async fn open(stream: UpstreamStream, route: &Route, limits: &Limits) -> Result<Self, ConnectError> {
+    async fn open(stream: UpstreamStream, route: &Route, limits: &Limits, open: Open) -> Result<Self, ConnectError> {
         let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
         let mut protocol = http2::Builder::new(TokioExecutor::new());
         protocol
@@ -267,6 +310,7 @@ impl Shared {
             if let Err(error) = ended.await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a connection to upstream ended badly");
             }
+            drop(open);
         });
         Ok(Self { sender, origin: Arc::new(Origin::of(route)), room })
     }

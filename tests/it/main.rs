@@ -8,6 +8,10 @@ mod support;
 
 /// The admin listener: health, readiness and metrics, and nothing of keys.
 mod admin;
+/// Who is let in to the admin listener: every route with every kind of token, hosts, origins, sessions, the end of a token.
+mod admin_access;
+/// What the admin listener answers, held to its OpenAPI document; and the stream of events.
+mod admin_api;
 /// Who gets the current key, and in how many ways one stays a stranger.
 mod admission;
 /// What stands around a body: the leave to send it, informational answers, trailers.

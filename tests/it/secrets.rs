@@ -9,11 +9,12 @@ use std::thread;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use keyward::admin::routes::ROUTES;
 
 use crate::process::client::{Answer, Client, get, request};
 use crate::process::tunnels::{Manner, TunnelProxy};
 use crate::process::upstream::{Upstream, answer};
-use crate::process::{Finished, Home, Keyward, Launch, files_below};
+use crate::process::{Finished, Home, Keyward, Launch, eventually, files_below};
 
 /// Canaries: no two have twelve characters in common, and no word of any output has twelve in common with one.
 const CURRENT: &str = "sk-proj-wk59pfKL0jFi2YYvLBpEGbpRuHrzDSVdqUC8DwRDe03wkPM15uelHuoUzaZhX4lp";
@@ -338,8 +339,19 @@ fn start_with(config: &str, more: impl FnOnce(Launch) -> Launch) -> (Home, Keywa
         home.write(name, key);
     }
     let launch = home.serve().config(config).key(UNKNOWN).env("OTHER", OTHER_SET).env("KEYWARD_LOG_LEVEL", "trace");
-    let keyward = more(launch).log_file("log").start();
+    let mut keyward = more(launch).log_file("log").start();
+    keyward.hear_events();
     (home, keyward)
+}
+
+#[test]
+fn the_stream_of_events_was_heard() {
+    let upstream = Upstream::start();
+    let (_home, keyward) = start(|launch| launch.upstream(&upstream));
+    with(&keyward, "Authorization", &format!("Bearer {CURRENT}"));
+    eventually("the line", || (!keyward.exchanges(1).is_empty()).then_some(()));
+    let finished = keyward.stop();
+    assert!(finished.events.contains("event: exchange") && finished.events.contains("\"verdict\":\"current\""));
 }
 
 /// Puts the key into every place that a caller can write to, one at a time.
@@ -495,25 +507,48 @@ fn telltale_answer() -> Vec<u8> {
     String::from_utf8(whole).unwrap().replacen("\r\n", &more, 1).into_bytes()
 }
 
-/// Every output and every file, after the page, the metrics and a clean end.
+/// Every output and every file, after the page, all that the admin listener says, and a clean end.
 #[track_caller]
 fn check_all(home: &Home, keyward: Keyward) {
-    for page in
-        [get(keyward.listen, "/"), keyward.admin("/metrics"), keyward.admin("/readyz"), keyward.admin("/healthz")]
-    {
-        assert_eq!(page.status, 200);
-        assert_clean("a page", &[page.head.as_bytes(), &page.body].concat());
+    let token = keyward.admin_token();
+    let mut said = vec![("the page", get(keyward.listen, "/"))];
+    for route in &ROUTES {
+        let target = route.path.replace("{link}", &token);
+        if route.path != "/api/v1/events" {
+            said.push((route.path, keyward.ask_admin(route.method, &target)));
+            said.push((route.path, keyward.ask_admin("PUT", &target)));
+        }
+        said.push((route.path, keyward.ask_admin(route.method, &format!("{target}?a={UNKNOWN}"))));
+    }
+    for (what, answer) in said {
+        let bytes = [answer.head.as_bytes(), &answer.body].concat();
+        assert_clean(what, &bytes);
+        assert_without_token(what, &bytes, &token);
     }
     let finished = keyward.stop();
     assert_eq!(finished.code(), Some(0));
     assert_clean_end("the end", &finished);
+    for text in [&finished.stdout, &finished.stderr, &finished.log(), &finished.events] {
+        assert_without_token("the end", text.as_bytes(), &token);
+    }
     let log = fs::read(home.path("log")).unwrap();
     assert!(log.len() > 1000, "there is something to look through");
     let state = files_below(&home.state());
-    assert_eq!(state.len(), 2, "{state:?}");
+    assert!(state.len() >= 3, "{state:?}");
     for (path, bytes) in state {
-        assert_clean(&path.display().to_string(), &bytes);
+        let what = path.display().to_string();
+        assert_clean(&what, &bytes);
+        if !path.ends_with("admin.token") {
+            assert_without_token(&what, &bytes, &token);
+        }
     }
+}
+
+/// No twelve characters of the admin token.
+#[track_caller]
+fn assert_without_token(what: &str, bytes: &[u8], token: &str) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(token.len() == 52 && !windows(&token[9..]).any(|window| text.contains(window)), "{what} has the token");
 }
 
 #[track_caller]
@@ -521,6 +556,7 @@ fn assert_clean_end(what: &str, finished: &Finished) {
     assert_clean(&format!("standard output: {what}"), finished.stdout.as_bytes());
     assert_clean(&format!("standard error: {what}"), finished.stderr.as_bytes());
     assert_clean(&format!("the log: {what}"), finished.log().as_bytes());
+    assert_clean(&format!("the events: {what}"), finished.events.as_bytes());
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
 }
 

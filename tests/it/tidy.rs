@@ -67,8 +67,10 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
     check_places(
         ".expose(",
         &[
+            ("src/admin/access.rs", 3, "an admin token is measured, hashed and, when it is made, written"),
             ("src/check.rs", 2, "a value that is no key, or that announces nothing, is told"),
             ("src/cli/check.rs", 1, "the next key is made ready for a probe"),
+            ("src/cli/client.rs", 1, "the admin token is sent to the admin listener"),
             ("src/cli/token.rs", 1, "a new token is printed, this once"),
             ("src/keys/keeper.rs", 1, "a declared previous key is found in the history by its fingerprint"),
             (
