@@ -128,9 +128,10 @@ impl Server {
             }
         }
         upkeep::save(&keeper, true);
+        let ledger = Arc::new(Ledger::new(Bounds::default(), set_names(&keeper)));
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
-            ledger: Ledger::new(Bounds::default()),
+            ledger,
             rules: config.rules.clone(),
             clock,
             host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
@@ -280,7 +281,7 @@ struct Team {
 
 impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
-        let sets: Arc<[Arc<str>]> = shared.keeper.ring().sets().iter().map(|set| Arc::clone(&set.name)).collect();
+        let sets = set_names(&shared.keeper);
         let style =
             Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
         let mut inboxes = Vec::new();
@@ -292,6 +293,7 @@ impl Team {
             let recorder = Recorder {
                 sets: Arc::clone(&sets),
                 counters: Arc::clone(&counters),
+                ledger: Arc::clone(&shared.ledger),
                 lane: log.lane(number),
                 style,
                 tap: tap.clone(),
@@ -361,6 +363,10 @@ impl Control {
         }
         upkeep.abort();
     }
+}
+
+fn set_names(keeper: &Keeper) -> Arc<[Arc<str>]> {
+    keeper.ring().sets().iter().map(|set| Arc::clone(&set.name)).collect()
 }
 
 fn refuse_to_start(reasons: &[String]) -> anyhow::Result<()> {

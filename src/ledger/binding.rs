@@ -1,15 +1,24 @@
 //! One caller towards one key set: the thing that can be stale.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ring::digest::{Context, SHA256};
+
+use super::hours::Hour;
+use super::incident::{self, Bearing, Closed, Closing, Incident};
+use super::rhythm::{self, Visits};
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
-use crate::keys::set::SetIndex;
+use crate::keys::set::{Names, SetIndex, Word};
+use crate::outcome::Outcome;
 use crate::telemetry::masked::mask_id;
-use crate::verdict::Judgement;
+use crate::verdict::explain::{Diagnosis, Severity};
+use crate::verdict::{Judgement, Verdict};
 
 /// What makes two sightings belong to one binding: instance, workflow and node where they are declared, client family,
 /// peer and fingerprint where nothing is.
@@ -42,6 +51,21 @@ pub enum Holder {
     Editor,
     /// Everybody for whom there was no room.
     Other,
+}
+
+impl Holder {
+    /// Every one of them.
+    pub const ALL: [Self; 3] = [Self::Caller, Self::Editor, Self::Other];
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Editor => "editor",
+            Self::Other => "other",
+        }
+    }
 }
 
 impl<'a> Identity<'a> {
@@ -101,9 +125,52 @@ impl PartialEq for Identity<'_> {
 
 impl Eq for Identity<'_> {}
 
+/// The stable name of a binding, the same after a restart and in every proxy that shares a store: 64 bits of a hash of its
+/// identity. Displays as its first ten hex digits, by which people name it; [`BindingId::to_hex`] is the whole of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BindingId(pub u64);
+
+impl BindingId {
+    /// Of an identity in the set of that name.
+    #[must_use]
+    pub fn of(identity: &Identity<'_>, set: &str) -> Self {
+        let (_, holder, declared, untagged) = identity.ties();
+        let mut hash = Context::new(&SHA256);
+        let mut part = |text: Option<&str>| {
+            // Each with its length before it, so that no two identities are one text.
+            let length = text.map_or(u64::MAX, |text| text.len() as u64);
+            hash.update(&length.to_be_bytes());
+            hash.update(text.unwrap_or_default().as_bytes());
+        };
+        part(Some(set));
+        part(Some(holder.code()));
+        declared.into_iter().for_each(&mut part);
+        if let Some((family, peer, key)) = untagged {
+            part(Some(family.code()));
+            part(Some(&peer.to_string()));
+            part(key.map(Fingerprint::to_hex).as_deref());
+        }
+        let digest = hash.finish();
+        Self(digest.as_ref().first_chunk().map_or(0, |eight| u64::from_be_bytes(*eight)))
+    }
+
+    /// All sixteen hex digits.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+impl fmt::Display for BindingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010x}", self.0 >> 24)
+    }
+}
+
 /// A binding as it lives in memory.
 #[derive(Debug)]
 pub struct Binding {
+    id: BindingId,
     set: SetIndex,
     holder: Holder,
     instance: Option<Box<str>>,
@@ -112,18 +179,59 @@ pub struct Binding {
     family: Family,
     peer: IpAddr,
     key: Option<Fingerprint>,
+    is_dirty: AtomicBool,
     memory: Mutex<Memory>,
 }
 
 /// What is remembered of a binding.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// One entry for each key that it sent, and one for none; bounded by [`KEYS_PER_BINDING`].
-    pub keys: Vec<KeyUse>,
-    /// Sightings with a key that found no room in `keys`.
+    pub uses: Vec<KeyUse>,
+    /// Sightings with a key that found no room in `uses`.
     pub other_keys: u64,
     /// The key that upstream accepted last.
     pub accepted: Option<Accepted>,
+    /// The workflow's name, as the caller gave it last.
+    pub name: Option<Box<str>>,
+    /// When it came.
+    pub visits: Visits,
+    /// The sighting that started last, of those that ask the API.
+    pub latest: Option<Latest>,
+    /// It was well then: the last good sighting started, or an incident was closed by something else. Bad sightings that
+    /// started no later count no more.
+    pub well: Option<Timestamp>,
+    /// The open incident.
+    pub incident: Option<Box<Incident>>,
+    /// When somebody acknowledged it last: see [`Memory::acknowledgement`].
+    pub acknowledged: Option<Timestamp>,
+    /// Executions that were seen bad before the incident closed: their retries do not open it again. Not stored.
+    pub(super) retrying: Vec<u32>,
+    pub(super) unsaved: Unsaved,
+}
+
+/// What the store has not been told of a binding. What it is told in absolute terms needs no mention here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unsaved {
+    /// As [`Memory::other_keys`].
+    pub(super) other_keys: u64,
+    /// Bad sightings of the open incident.
+    pub(super) bad_sightings: u64,
+    /// Incidents that were closed since the ledger's own thread looked last; those that it has not been told whole.
+    pub(super) closed: Vec<(Incident, u64)>,
+    /// Exchanges by the hour since the ledger's own thread looked last.
+    pub(super) tallies: Vec<Tally>,
+    /// Exchanges that found no room in `tallies`.
+    pub(super) lost_tallies: u64,
+    /// Whether there was a new visit.
+    pub(super) visited: bool,
+}
+
+/// Exchanges of one kind in one hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) kind: Hour,
+    pub(super) exchanges: u64,
 }
 
 /// A request whose key upstream accepted.
@@ -138,24 +246,77 @@ pub struct Accepted {
 }
 
 /// How one binding used one key, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyUse {
     /// The key; nothing for requests without a usable one.
-    pub key: Option<Fingerprint>,
-    /// The first sighting.
+    pub key: Option<Names>,
+    /// The start of the first sighting.
     pub first: Timestamp,
-    /// The last sighting.
+    /// The start of the last sighting.
     pub last: Timestamp,
     /// How many sightings.
     pub sightings: u64,
+    /// What the last one was.
+    pub finding: Finding,
+    /// The last execution that was named with it.
+    pub execution: Option<Box<str>>,
+    /// What upstream said last of the key; nothing where it never said, or another key was put in its place.
+    pub word: Option<Word>,
+    /// How many of the sightings the store has not been told of.
+    pub(super) unsaved: u64,
+}
+
+/// The sighting that started last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latest {
+    /// When it started.
+    pub at: Timestamp,
+    /// Its key.
+    pub key: Option<Fingerprint>,
+    /// What it was.
+    pub finding: Finding,
+}
+
+/// Verdict, diagnosis and outcome of a sighting, by their codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    verdict: u8,
+    diagnosis: u8,
+    outcome: u8,
+    /// How much the diagnosis matters.
+    pub severity: Severity,
+}
+
+/// An exchange that ended, as far as its binding remembers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// When it started.
+    pub at: Timestamp,
+    /// The key that came.
+    pub key: Option<Names>,
+    /// What its credential was.
+    pub verdict: Verdict,
+    /// What was wrong.
+    pub diagnosis: Diagnosis,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The execution that it belongs to.
+    pub execution: Option<&'a str>,
+    /// The workflow's name, as the caller gives it.
+    pub name: Option<&'a str>,
+    /// Whether it asked the API for something: whatever else strangers and browsers send opens no incident, and closes none.
+    pub asks_api: bool,
+    /// Whether upstream saw that very key: a refused request never got there, and an injected one carried another key.
+    pub was_sent: bool,
 }
 
 impl Binding {
-    /// New, without sightings.
+    /// New, without sightings, in the set of that name.
     #[must_use]
-    pub fn new(identity: &Identity<'_>) -> Self {
+    pub fn new(identity: &Identity<'_>, set: &str) -> Self {
         let owned = |text: Option<&str>| text.map(Box::from);
         Self {
+            id: BindingId::of(identity, set),
             set: identity.set,
             holder: identity.holder,
             instance: owned(identity.instance),
@@ -164,8 +325,15 @@ impl Binding {
             family: identity.family,
             peer: identity.peer,
             key: identity.key,
+            is_dirty: AtomicBool::new(false),
             memory: Mutex::default(),
         }
+    }
+
+    /// Its stable name.
+    #[must_use]
+    pub fn id(&self) -> BindingId {
+        self.id
     }
 
     /// Whose binding it is.
@@ -189,23 +357,49 @@ impl Binding {
         self.identity() == *identity
     }
 
+    /// Whether nothing but its client, address and key tell it from others.
+    #[must_use]
+    pub fn is_untagged(&self) -> bool {
+        self.holder == Holder::Caller && self.workflow.is_none()
+    }
+
+    /// Who it is, in words: `workflow 7bK2 (Report), node 9f3c`, or `sdk client at 10.1.2.3`.
+    #[must_use]
+    pub fn describe(&self, workflow_name: Option<&str>) -> String {
+        let mut words = match (self.holder, &self.workflow) {
+            (Holder::Editor, _) => "n8n's editor".to_owned(),
+            (Holder::Other, _) => "callers for whom there was no room".to_owned(),
+            (Holder::Caller, None) => format!("{} client at {}", self.family, self.peer),
+            (Holder::Caller, Some(id)) => match workflow_name {
+                Some(name) => format!("workflow {id} ({name})"),
+                None => format!("workflow {id}"),
+            },
+        };
+        for (what, id) in [(", node ", &self.node), (" of ", &self.instance)] {
+            if let Some(id) = id {
+                words.push_str(what);
+                words.push_str(id);
+            }
+        }
+        words
+    }
+
     /// Whether this caller ever sent a key: then a request without one has lost it.
     #[must_use]
     pub fn sent_key_before(&self) -> bool {
-        self.holder == Holder::Caller && self.lock().keys.iter().any(|used| used.key.is_some())
+        self.holder == Holder::Caller && self.lock().uses.iter().any(|used| used.key.is_some())
+    }
+
+    /// Notes that somebody said that it is dead, or that its incident is dealt with.
+    pub(super) fn acknowledge(&self, now: Timestamp) {
+        let mut memory = self.lock();
+        memory.acknowledged = memory.acknowledged.max(Some(now));
+        memory.close(Closed { at: now, by: Closing::Acknowledged, execution: None });
     }
 
     /// Adds a sighting.
-    pub fn sight(&self, key: Option<Fingerprint>, now: Timestamp) {
-        let mut memory = self.lock();
-        if let Some(used) = memory.keys.iter_mut().find(|used| used.key == key) {
-            used.last = used.last.max(now);
-            used.sightings += 1;
-        } else if memory.keys.len() < KEYS_PER_BINDING {
-            memory.keys.push(KeyUse { key, first: now, last: now, sightings: 1 });
-        } else {
-            memory.other_keys += 1;
-        }
+    pub(super) fn sight(&self, seen: &Seen<'_>) {
+        self.lock().sight(seen, self);
     }
 
     /// Notes that upstream accepted `key` in a request that came then and from there, and returns the key from which this
@@ -229,88 +423,237 @@ impl Binding {
         self.lock().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+    /// Notes that the store is to be told of it; says whether that is news.
+    pub(super) fn soil(&self) -> bool {
+        !self.is_dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes [`Binding::soil`] back, before its memory is looked at.
+    pub(super) fn clean(&self) {
+        self.is_dirty.store(false, Ordering::Release);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// The start of the last sighting.
+    #[must_use]
+    pub fn last_seen(&self) -> Option<Timestamp> {
+        self.uses.iter().map(|used| used.last).max()
+    }
+
+    /// How it used that key, or none.
+    #[must_use]
+    pub fn of_key(&self, key: Option<Fingerprint>) -> Option<&KeyUse> {
+        self.uses.iter().find(|used| used.key.map(|names| names.fingerprint) == key)
+    }
+
+    /// When somebody said of it that it is dead, or that its incident is dealt with. That holds until it asks again.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Option<Timestamp> {
+        self.acknowledged.filter(|at| self.latest.is_none_or(|latest| latest.at <= *at))
+    }
+
+    fn sight(&mut self, seen: &Seen<'_>, binding: &Binding) {
+        let finding = Finding::of(seen);
+        self.count(seen, finding);
+        self.tally(Hour::of(seen, binding.set));
+        if let Some(name) = seen.name
+            && self.name.as_deref() != Some(name)
+        {
+            self.name = Some(name.into());
+        }
+        if seen.asks_api && binding.holder == Holder::Caller {
+            self.unsaved.visited |= self.visits.add(seen.at, seen.execution);
+            let counts = self.judge(seen, finding, binding.id);
+            if counts && self.latest.is_none_or(|latest| latest.at <= seen.at) {
+                let key = seen.key.map(|names| names.fingerprint);
+                self.latest = Some(Latest { at: seen.at, key, finding });
+            }
+        }
+    }
+
+    /// On the use of its key.
+    fn count(&mut self, seen: &Seen<'_>, finding: Finding) {
+        let key = seen.key.map(|names| names.fingerprint);
+        let is_same = |used: &&mut KeyUse| used.key.map(|names| names.fingerprint) == key;
+        if let Some(used) = self.uses.iter_mut().find(is_same) {
+            used.add(seen, finding);
+        } else if self.uses.len() < KEYS_PER_BINDING {
+            self.uses.reserve_exact(1);
+            self.uses.push(KeyUse::new(seen, finding));
+        } else {
+            self.other_keys += 1;
+            self.unsaved.other_keys += 1;
+        }
+    }
+
+    fn tally(&mut self, kind: Hour) {
+        let tallies = &mut self.unsaved.tallies;
+        if let Some(tally) = tallies.iter_mut().find(|tally| tally.kind == kind) {
+            tally.exchanges += 1;
+        } else if tallies.len() < TALLIES {
+            tallies.push(Tally { kind, exchanges: 1 });
+        } else {
+            self.unsaved.lost_tallies += 1;
+        }
+    }
+
+    /// What it means for the incident: see [`super::incident`]. Says whether it tells how the binding is now: a retry that
+    /// began before the fix does not.
+    fn judge(&mut self, seen: &Seen<'_>, finding: Finding, id: BindingId) -> bool {
+        match incident::bearing(seen.diagnosis, seen.outcome) {
+            Bearing::None => {}
+            Bearing::Good => self.mend(seen),
+            Bearing::Bad if self.well.is_some_and(|well| seen.at <= well) || self.is_retry(seen) => return false,
+            Bearing::Bad => self.worsen(seen, finding, id),
+        }
+        true
+    }
+
+    /// Closes the incident, if all that was bad started before.
+    fn mend(&mut self, seen: &Seen<'_>) {
+        self.well = self.well.max(Some(seen.at));
+        if self.incident.as_ref().is_some_and(|incident| incident.last < seen.at) {
+            self.close(Closed { at: seen.at, by: Closing::GoodSighting, execution: seen.execution.map(Box::from) });
+            // Whoever was bad and is good now does not go on with what it began with.
+            let mended = seen.execution.map(rhythm::hash);
+            self.retrying.retain(|execution| Some(*execution) != mended);
+        }
+    }
+
+    /// Whether it is of an execution that was seen bad before the incident closed.
+    fn is_retry(&self, seen: &Seen<'_>) -> bool {
+        let is_of_one = |execution| self.retrying.contains(&rhythm::hash(execution));
+        self.incident.is_none() && seen.execution.is_some_and(is_of_one)
+    }
+
+    /// Opens an incident, or has it go on.
+    fn worsen(&mut self, seen: &Seen<'_>, finding: Finding, id: BindingId) {
+        if self.incident.is_none() {
+            self.retrying.clear();
+        }
+        if let Some(execution) = seen.execution.map(rhythm::hash)
+            && self.retrying.last() != Some(&execution)
+        {
+            self.retrying.retain(|known| *known != execution);
+            let surplus = (self.retrying.len() + 1).saturating_sub(RETRYING);
+            self.retrying.drain(..surplus);
+            self.retrying.push(execution);
+        }
+        self.unsaved.bad_sightings += 1;
+        match &mut self.incident {
+            Some(incident) => incident.add(seen, finding),
+            None => self.incident = Some(Box::new(Incident::open(seen, finding, id))),
+        }
+    }
+
+    /// Ends the open incident.
+    pub(super) fn close(&mut self, closed: Closed) {
+        let Some(incident) = self.incident.take() else { return };
+        self.well = self.well.max(Some(closed.at));
+        let added = std::mem::take(&mut self.unsaved.bad_sightings);
+        self.unsaved.closed.push((Incident { closed: Some(closed), ..*incident }, added));
+    }
+}
+
+// === impl KeyUse ===
+
+impl KeyUse {
+    fn new(seen: &Seen<'_>, finding: Finding) -> Self {
+        let (at, execution) = (seen.at, seen.execution.map(Box::from));
+        Self { key: seen.key, first: at, last: at, sightings: 1, finding, execution, word: seen.word(), unsaved: 1 }
+    }
+
+    fn add(&mut self, seen: &Seen<'_>, finding: Finding) {
+        self.first = self.first.min(seen.at);
+        self.sightings += 1;
+        self.unsaved += 1;
+        if seen.at < self.last {
+            return;
+        }
+        self.last = seen.at;
+        self.finding = finding;
+        self.word = seen.word().or(self.word);
+        if let Some(execution) = seen.execution
+            && self.execution.as_deref() != Some(execution)
+        {
+            self.execution = Some(execution.into());
+        }
+    }
+}
+
+// === impl Finding ===
+
+impl Finding {
+    fn of(seen: &Seen<'_>) -> Self {
+        let small = |position: usize| u8::try_from(position).unwrap_or_default();
+        Self {
+            verdict: small(seen.verdict.position()),
+            diagnosis: small(seen.diagnosis.position()),
+            outcome: small(seen.outcome.position()),
+            severity: seen.diagnosis.severity(),
+        }
+    }
+
+    /// From stored codes; nothing where one of them is none.
+    #[must_use]
+    pub fn from_codes(verdict: &str, diagnosis: &str, outcome: &str, severity: &str) -> Option<Self> {
+        let position = |codes: &[&str], code| codes.iter().position(|known| *known == code);
+        Some(Self {
+            verdict: u8::try_from(position(&Verdict::CODES, verdict)?).ok()?,
+            diagnosis: u8::try_from(position(&Diagnosis::CODES, diagnosis)?).ok()?,
+            outcome: u8::try_from(position(&Outcome::CODES, outcome)?).ok()?,
+            severity: Severity::from_code(severity)?,
+        })
+    }
+
+    /// The verdict's code.
+    #[must_use]
+    pub fn verdict(self) -> &'static str {
+        Verdict::CODES[usize::from(self.verdict)]
+    }
+
+    /// The diagnosis' code.
+    #[must_use]
+    pub fn diagnosis(self) -> &'static str {
+        Diagnosis::CODES[usize::from(self.diagnosis)]
+    }
+
+    /// The outcome's code.
+    #[must_use]
+    pub fn outcome(self) -> &'static str {
+        Outcome::CODES[usize::from(self.outcome)]
+    }
+}
+
+impl Seen<'_> {
+    /// What upstream says of the key that came.
+    fn word(&self) -> Option<Word> {
+        if !self.was_sent {
+            None
+        } else if self.outcome.is_accepted() {
+            Some(Word::Accepted)
+        } else {
+            self.outcome.is_invalid_key().then_some(Word::Refused)
+        }
     }
 }
 
 /// How many keys of one binding are told apart.
 pub const KEYS_PER_BINDING: usize = 16;
 
+/// How many kinds of exchanges one binding counts between two looks of the ledger's own thread. Every kind of a working
+/// binding fits; whoever sends one of everything within a quarter of a second fills it.
+const TALLIES: usize = 32;
+
+/// How many executions of a closed incident are known again.
+const RETRYING: usize = 8;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keys::fingerprint::FingerprintKey;
-
-    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn fingerprint(value: u64) -> Fingerprint {
-        FingerprintKey::new(&[7; 32]).fingerprint(&value.to_le_bytes())
-    }
-
-    fn binding() -> Binding {
-        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, HOME, None);
-        Binding::new(&Identity { workflow: Some("w"), node: Some("n"), ..untagged })
-    }
-
-    #[test]
-    fn a_declared_workflow_stays_itself_whatever_key_or_client_it_uses() {
-        let peer = |last| IpAddr::from([127, 0, 0, last]);
-        let untagged =
-            |last, key| Identity::untagged(SetIndex::DEFAULT, Family::Sdk, peer(last), Some(fingerprint(key)));
-        let tagged = |last, key| Identity { workflow: Some("a"), ..untagged(last, key) };
-        assert_eq!(tagged(1, 1), tagged(2, 2));
-        assert_ne!(untagged(1, 1), untagged(1, 2), "untagged, the key is all that tells them apart");
-        assert_ne!(untagged(1, 1), untagged(2, 1));
-        assert_ne!(tagged(1, 1), Identity { node: Some("n"), ..tagged(1, 1) });
-    }
-
-    #[test]
-    fn uses_of_each_key_are_kept_apart_and_bounded() {
-        let binding = binding();
-        let at = Timestamp::from_millis;
-        binding.sight(None, at(1));
-        assert!(!binding.sent_key_before());
-        for key in 0..100 {
-            binding.sight(Some(fingerprint(key)), at(2));
-        }
-        binding.sight(Some(fingerprint(0)), at(9));
-        binding.sight(Some(fingerprint(0)), at(8));
-        let memory = binding.memory();
-        assert!(binding.sent_key_before());
-        assert_eq!(memory.keys.len(), KEYS_PER_BINDING);
-        assert_eq!(memory.other_keys, 100 - (KEYS_PER_BINDING as u64 - 1));
-        let first = KeyUse { key: Some(fingerprint(0)), first: at(2), last: at(9), sightings: 3 };
-        assert_eq!(memory.keys[1], first);
-    }
-
-    #[test]
-    fn nothing_is_concluded_where_many_share_a_binding() {
-        let other = Identity::other(SetIndex::DEFAULT);
-        let editor = Identity { holder: Holder::Editor, ..other };
-        let workflow = Identity { holder: Holder::Caller, workflow: Some("w"), ..other };
-        for identity in [other, editor, workflow] {
-            let binding = Binding::new(&identity);
-            let accept = |key, at| binding.accept(fingerprint(key), Timestamp::from_millis(at), HOME);
-            assert_eq!((accept(1, 1), accept(2, 2)), (None, None));
-            binding.sight(Some(fingerprint(1)), Timestamp::from_millis(1));
-            assert_eq!(binding.sent_key_before(), identity == workflow);
-        }
-        assert_ne!(other, Identity { workflow: Some("other"), holder: Holder::Caller, ..other });
-    }
-
-    #[test]
-    fn a_switch_is_noticed_once() {
-        let binding = binding();
-        let (a, b) = (fingerprint(1), fingerprint(2));
-        let accept = |key, at, peer| binding.accept(key, Timestamp::from_millis(at), peer);
-        assert_eq!(accept(a, 1, HOME), None);
-        assert_eq!(accept(a, 2, HOME), None);
-        assert_eq!(accept(b, 5, HOME), Some(a));
-        assert_eq!(accept(b, 6, HOME), None);
-        assert_eq!(accept(a, 3, HOME), None, "its request came before the switch");
-        let elsewhere = IpAddr::from([127, 0, 0, 2]);
-        assert_eq!(accept(a, 7, elsewhere), None, "anybody may claim to be that node");
-        assert_eq!(accept(b, 8, HOME), None);
-    }
-}
+mod tests;

@@ -218,6 +218,13 @@ impl Exchange {
         self.texts.at(6)
     }
 
+    /// Whether it asks the API for something, so that upstream looks at its key before anything else. OpenAI answers OPTIONS
+    /// without a look at it.
+    #[must_use]
+    pub fn asks_api(&self) -> bool {
+        ![Method::OPTIONS, Method::TRACE].contains(&self.method) && is_of_the_api(self.path())
+    }
+
     /// The head of upstream's answer, once it came.
     #[must_use]
     pub fn answered(&self) -> Option<Answered> {
@@ -380,6 +387,16 @@ impl Exchange {
     }
 }
 
+/// Whether everybody on the way reads that path as one of the API: some resolve dots, and decode or turn slashes first, so
+/// that `/v1/../robots.txt` is a page that needs no key. Only the beginning of a long path is known.
+fn is_of_the_api(path: &str) -> bool {
+    path.strip_prefix("/v1/").is_some_and(|rest| {
+        path.len() <= LONGEST_ENDPOINT
+            && !rest.contains(['%', '\\'])
+            && !rest.split('/').any(|part| part.starts_with('.'))
+    })
+}
+
 /// A method of a caller's own may be as long as a head; the longest registered one has 17 letters.
 fn shown(method: &Method) -> Method {
     match method.as_str().len() {
@@ -496,6 +513,9 @@ impl Texts {
         self.all.get(usize::from(start)..usize::from(end))
     }
 }
+
+/// No endpoint of the API is longer, in bytes.
+const LONGEST_ENDPOINT: usize = 256;
 
 const TEXTS: usize = 7;
 

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::Method;
-
 use super::diagnosis;
 use super::human_log::{self, Paint};
 use crate::caller::Agreement;
 use crate::keys::keeper::Keeper;
 use crate::keys::set::{KeyRing, Names, Word};
+use crate::ledger::Ledger;
+use crate::ledger::binding::Seen;
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
@@ -27,6 +27,8 @@ pub struct Recorder {
     pub sets: Arc<[Arc<str>]>,
     /// The worker's counters.
     pub counters: Arc<Shard>,
+    /// The bindings.
+    pub ledger: Arc<Ledger>,
     /// The worker's lane into the log.
     pub lane: Lane,
     /// How lines look.
@@ -53,10 +55,9 @@ pub struct Style {
 impl Witness for Recorder {
     fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome) {
         let judgement = &exchange.judgement;
-        let key = judgement.key.map(|names| names.fingerprint);
         let ring = self.keeper.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
-        exchange.binding.sight(key, exchange.at);
+        self.ledger.sight(&exchange.binding, &seen(exchange, diagnosis, outcome));
         self.learn(exchange, outcome, &ring);
         drop(ring);
         self.count(exchange, outcome);
@@ -139,6 +140,21 @@ impl Recorder {
     }
 }
 
+/// What the binding is to remember.
+fn seen(exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) -> Seen<'_> {
+    Seen {
+        at: exchange.at,
+        key: exchange.judgement.key,
+        verdict: exchange.judgement.verdict,
+        diagnosis,
+        outcome,
+        execution: exchange.execution(),
+        name: exchange.workflow_name(),
+        asks_api: exchange.asks_api(),
+        was_sent: exchange.refusal.is_none() && exchange.injected.is_none(),
+    }
+}
+
 /// What upstream says of one of a set's own keys. One that it refuses, or never took, admits nobody once it was replaced.
 fn word_on_own_key(exchange: &Exchange, outcome: Outcome) -> Option<Word> {
     let is_own = exchange.injected.is_some()
@@ -153,9 +169,8 @@ fn word_on_own_key(exchange: &Exchange, outcome: Outcome) -> Option<Word> {
 }
 
 /// Whether an answer says anything about the key as a key of that set: upstream looked at it, it is no other set's, and it
-/// is of a kind that lasts. OpenAI answers OPTIONS without a look at the key.
+/// is of a kind that lasts.
 fn teaches(exchange: &Exchange) -> bool {
-    let was_looked_at = ![Method::OPTIONS, Method::TRACE].contains(&exchange.method) && is_of_the_api(exchange.path());
     let is_lasting = match exchange.judgement.verdict {
         Verdict::Unknown(kind) => !kind.is_short_lived(),
         Verdict::Foreign { .. } => false,
@@ -166,17 +181,7 @@ fn teaches(exchange: &Exchange) -> bool {
         | Verdict::Missing
         | Verdict::Malformed(_) => true,
     };
-    was_looked_at && is_lasting
-}
-
-/// Whether everybody on the way reads that path as one of the API: some resolve dots, and decode or turn slashes first, so
-/// that `/v1/../robots.txt` is a page that needs no key. Only the beginning of a long path is known.
-fn is_of_the_api(path: &str) -> bool {
-    path.strip_prefix("/v1/").is_some_and(|rest| {
-        path.len() <= LONGEST_ENDPOINT
-            && !rest.contains(['%', '\\'])
-            && !rest.split('/').any(|part| part.starts_with('.'))
-    })
+    exchange.asks_api() && is_lasting
 }
 
 /// An exchange that is to be written down.
@@ -281,6 +286,3 @@ fn write_key(json: &mut Json<'_>, names: Option<Names>) {
         None => json.put(concat!(name!("hint"), "null")),
     }
 }
-
-/// No endpoint of the API is longer, in bytes.
-const LONGEST_ENDPOINT: usize = 256;

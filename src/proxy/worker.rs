@@ -38,7 +38,7 @@ pub struct Shared {
     /// The keys.
     pub keeper: Arc<Keeper>,
     /// The bindings.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// What is done about verdicts.
     pub rules: Rules,
     /// Where the time comes from.

@@ -74,7 +74,7 @@ pub enum Diagnosis {
 }
 
 /// How much a diagnosis matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Nothing is to be done, or not by whoever keeps the keys.
     Fine,
@@ -82,6 +82,24 @@ pub enum Severity {
     Warning,
     /// It does not work.
     Error,
+}
+
+impl Severity {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+
+    /// What has that code.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Fine, Self::Warning, Self::Error].into_iter().find(|severity| severity.code() == code)
+    }
 }
 
 /// What a diagnosis must know of the sender beside the verdict.
@@ -149,6 +167,53 @@ fn diagnose_answer(outcome: Outcome) -> Diagnosis {
 }
 
 impl Diagnosis {
+    /// Every code, by [`Diagnosis::position`].
+    pub const CODES: [&'static str; 36] = [
+        "ok",
+        "current_key_rejected",
+        "key_scope",
+        "key_refused",
+        "quota",
+        "rate_limited",
+        "stale_binding",
+        "wrong_set",
+        "unlisted_key",
+        "unknown_key_rejected",
+        "dropped_header",
+        "missing_header",
+        "malformed_empty",
+        "malformed_scheme",
+        "malformed_undefined",
+        "malformed_null",
+        "malformed_object",
+        "malformed_placeholder",
+        "malformed_quoted",
+        "malformed_doubled",
+        "malformed_whitespace",
+        "malformed_duplicate",
+        "malformed_url",
+        "malformed_oversized",
+        "request_error",
+        "upstream_error",
+        "upstream_failed",
+        "upstream_redirect",
+        "client_gone",
+        "shut_down",
+        "keyward_failed",
+        "token_not_replaced",
+        "unclear_set",
+        "origin_not_allowed",
+        "host_not_allowed",
+        "echo_not_allowed",
+    ];
+
+    /// As a position in a table with a row for each code.
+    #[must_use]
+    pub fn position(self) -> usize {
+        let code = self.code();
+        Self::CODES.iter().position(|known| *known == code).unwrap_or_default()
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(self) -> &'static str {

@@ -83,7 +83,7 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
         Keeper::open(&settings, &state::Settings { dir: folder.into() }, |_| None, Clock::System).unwrap();
     Arc::new(Shared {
         keeper: Arc::new(keeper),
-        ledger: Ledger::new(Bounds::default()),
+        ledger: Arc::new(Ledger::new(Bounds::default(), Arc::new([]))),
         rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
         clock: Clock::System,
         host: HeaderValue::from_static("upstream"),

@@ -106,6 +106,19 @@ fn a_fault_of_the_credential_outranks_one_of_the_transport() {
     }
 }
 
+#[test]
+fn every_code_stands_once_in_the_table() {
+    for diagnosis in every_diagnosis() {
+        assert_eq!(Diagnosis::CODES[diagnosis.position()], diagnosis.code());
+    }
+    let codes: BTreeSet<_> = Diagnosis::CODES.into_iter().collect();
+    let known: BTreeSet<_> = every_diagnosis().into_iter().map(Diagnosis::code).collect();
+    assert_eq!((codes.len(), codes), (Diagnosis::CODES.len(), known));
+    for severity in [Severity::Fine, Severity::Warning, Severity::Error] {
+        assert_eq!(Severity::from_code(severity.code()), Some(severity));
+    }
+}
+
 fn every_verdict() -> Vec<Verdict> {
     let plain = [Verdict::Current, Verdict::Next, Verdict::Token, outdated(true), outdated(false), foreign()];
     let unknown = ["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-", "sess-", "ek_", "eyJ", "kw_", "?"]

@@ -1,0 +1,288 @@
+//! A binding: what makes it one, what it remembers, and what opens and closes its incident.
+
+use http::StatusCode;
+
+use super::*;
+use crate::keys::fingerprint::{FingerprintKey, KeyKind};
+use crate::keys::set::Retired;
+use crate::outcome::{Ending, UpstreamError};
+use crate::verdict::Outdated;
+
+const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn fingerprint(value: u64) -> Fingerprint {
+    FingerprintKey::new(&[7; 32]).fingerprint(&value.to_le_bytes())
+}
+
+fn names(value: u64) -> Names {
+    Names { fingerprint: fingerprint(value), hint: None }
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn identity() -> Identity<'static> {
+    let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, HOME, None);
+    Identity { workflow: Some("w"), node: Some("n"), ..untagged }
+}
+
+fn binding() -> Binding {
+    Binding::new(&identity(), "default")
+}
+
+fn answered(status: u16) -> Outcome {
+    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error: UpstreamError::None }
+}
+
+/// An exchange with the right key, to which upstream said yes.
+fn good(millis: i64) -> Seen<'static> {
+    Seen {
+        at: at(millis),
+        key: Some(names(1)),
+        verdict: Verdict::Current,
+        diagnosis: Diagnosis::Ok,
+        outcome: answered(200),
+        execution: None,
+        name: None,
+        asks_api: true,
+        was_sent: true,
+    }
+}
+
+/// An exchange with the key of yesterday.
+fn bad(millis: i64) -> Seen<'static> {
+    let retired = Retired { after: None, by: at(0) };
+    let verdict = Verdict::Outdated(Outdated { retired, grace_until: at(0), in_grace: false, barred: None });
+    let diagnosis = Diagnosis::StaleBinding { tolerated: false };
+    Seen { key: Some(names(2)), verdict, diagnosis, outcome: answered(401), ..good(millis) }
+}
+
+fn of<'a>(execution: &'a str, seen: &Seen<'a>) -> Seen<'a> {
+    Seen { execution: Some(execution), ..*seen }
+}
+
+/// The open incident: first and last bad sighting, and how many.
+fn open(binding: &Binding) -> Option<(i64, i64, u64)> {
+    let incident = binding.memory().incident?;
+    Some((incident.opened.as_millis(), incident.last.as_millis(), incident.sightings))
+}
+
+/// The closed ones: first and last bad sighting, when they closed and by what.
+fn closed(binding: &Binding) -> Vec<(i64, i64, i64, Closing)> {
+    let closed = binding.memory().unsaved.closed.into_iter().map(|(incident, _)| {
+        let end = incident.closed.expect("an end");
+        (incident.opened.as_millis(), incident.last.as_millis(), end.at.as_millis(), end.by)
+    });
+    closed.collect()
+}
+
+#[test]
+fn a_declared_workflow_stays_itself_whatever_key_or_client_it_uses() {
+    let peer = |last| IpAddr::from([127, 0, 0, last]);
+    let untagged = |last, key| Identity::untagged(SetIndex::DEFAULT, Family::Sdk, peer(last), Some(fingerprint(key)));
+    let tagged = |last, key| Identity { workflow: Some("a"), ..untagged(last, key) };
+    assert_eq!(tagged(1, 1), tagged(2, 2));
+    assert_ne!(untagged(1, 1), untagged(1, 2), "untagged, the key is all that tells them apart");
+    assert_ne!(untagged(1, 1), untagged(2, 1));
+    assert_ne!(tagged(1, 1), Identity { node: Some("n"), ..tagged(1, 1) });
+}
+
+#[test]
+fn ids_follow_the_identity_and_the_name_of_the_set() {
+    let id = |identity: &Identity<'_>| BindingId::of(identity, "default");
+    assert_eq!(id(&identity()), id(&Identity { family: Family::Other, key: Some(fingerprint(1)), ..identity() }));
+    assert_ne!(id(&identity()), BindingId::of(&identity(), "staging"));
+    let split = Identity { workflow: Some("wn"), node: Some(""), ..identity() };
+    let other = [
+        Identity { node: None, ..identity() },
+        Identity { instance: Some("w"), workflow: Some("n"), node: None, ..identity() },
+        Identity { holder: Holder::Editor, ..identity() },
+        split,
+    ];
+    assert!(other.iter().all(|other| id(other) != id(&identity())));
+    assert_eq!(id(&identity()).to_hex(), "1630962bd8c5af08", "stored, so it may not change");
+    assert!(id(&identity()).to_hex().starts_with(&id(&identity()).to_string()));
+}
+
+#[test]
+fn uses_of_each_key_are_kept_apart_and_bounded() {
+    let binding = binding();
+    binding.sight(&Seen { key: None, verdict: Verdict::Missing, ..good(1) });
+    assert!(!binding.sent_key_before());
+    for key in 0..100 {
+        binding.sight(&Seen { key: Some(names(key)), ..good(2) });
+    }
+    binding.sight(&of("e9", &Seen { key: Some(names(0)), name: Some("Report"), ..good(9) }));
+    binding.sight(&of("e8", &Seen { key: Some(names(0)), verdict: Verdict::Next, ..good(8) }));
+    let memory = binding.memory();
+    assert!(binding.sent_key_before());
+    assert_eq!(memory.uses.len(), KEYS_PER_BINDING);
+    assert_eq!(memory.other_keys, 100 - (KEYS_PER_BINDING as u64 - 1));
+    let first = &memory.uses[1];
+    assert_eq!((first.key, first.first, first.last, first.sightings), (Some(names(0)), at(2), at(9), 3));
+    assert_eq!((first.execution.as_deref(), memory.name.as_deref()), (Some("e9"), Some("Report")));
+    assert_eq!(
+        (first.finding.verdict(), first.word),
+        ("current", Some(Word::Accepted)),
+        "of the one that started last"
+    );
+}
+
+#[test]
+fn what_upstream_says_of_a_key_is_heard_only_where_it_saw_that_key() {
+    let binding = binding();
+    let word = || binding.memory().uses[0].word;
+    binding.sight(&Seen { was_sent: false, ..good(1) });
+    assert_eq!(word(), None);
+    binding.sight(&good(2));
+    assert_eq!(word(), Some(Word::Accepted));
+    let refused = Outcome { error: UpstreamError::InvalidApiKey, ..answered(401) };
+    binding.sight(&Seen { outcome: refused, diagnosis: Diagnosis::CurrentKeyRejected, ..good(3) });
+    assert_eq!(word(), Some(Word::Refused));
+    binding.sight(&Seen { outcome: answered(503), diagnosis: Diagnosis::UpstreamError, ..good(4) });
+    assert_eq!(word(), Some(Word::Refused), "it said nothing of the key");
+}
+
+#[test]
+fn nothing_is_concluded_where_many_share_a_binding() {
+    let other = Identity::other(SetIndex::DEFAULT);
+    let editor = Identity { holder: Holder::Editor, ..other };
+    let workflow = Identity { holder: Holder::Caller, workflow: Some("w"), ..other };
+    for identity in [other, editor, workflow] {
+        let binding = Binding::new(&identity, "default");
+        let accept = |key, millis| binding.accept(fingerprint(key), at(millis), HOME);
+        assert_eq!((accept(1, 1), accept(2, 2)), (None, None));
+        binding.sight(&bad(1));
+        assert_eq!(binding.sent_key_before(), identity == workflow);
+        assert_eq!(open(&binding).is_some(), identity == workflow, "the editor never opens one");
+        assert_eq!(binding.memory().visits.is_empty(), identity != workflow);
+    }
+    assert_ne!(other, Identity { workflow: Some("other"), holder: Holder::Caller, ..other });
+}
+
+#[test]
+fn a_switch_is_noticed_once() {
+    let binding = binding();
+    let (a, b) = (fingerprint(1), fingerprint(2));
+    let accept = |key, millis, peer| binding.accept(key, at(millis), peer);
+    assert_eq!(accept(a, 1, HOME), None);
+    assert_eq!(accept(a, 2, HOME), None);
+    assert_eq!(accept(b, 5, HOME), Some(a));
+    assert_eq!(accept(b, 6, HOME), None);
+    assert_eq!(accept(a, 3, HOME), None, "its request came before the switch");
+    let elsewhere = IpAddr::from([127, 0, 0, 2]);
+    assert_eq!(accept(a, 7, elsewhere), None, "anybody may claim to be that node");
+    assert_eq!(accept(b, 8, HOME), None);
+}
+
+#[test]
+fn an_incident_lasts_from_the_first_bad_sighting_to_a_good_one_that_started_after_the_last() {
+    let binding = binding();
+    binding.sight(&good(1));
+    assert_eq!(open(&binding), None);
+    binding.sight(&bad(10));
+    binding.sight(&bad(30));
+    assert_eq!(open(&binding), Some((10, 30, 2)));
+    binding.sight(&good(20));
+    assert_eq!(open(&binding), Some((10, 30, 2)), "it started before the last bad one");
+    binding.sight(&good(30));
+    assert_eq!(open(&binding), Some((10, 30, 2)), "later, not at once");
+    binding.sight(&good(40));
+    assert_eq!(open(&binding), None);
+    assert_eq!(closed(&binding), [(10, 30, 40, Closing::GoodSighting)]);
+    binding.sight(&bad(50));
+    assert_eq!(open(&binding), Some((50, 50, 1)), "another one");
+}
+
+#[test]
+fn a_bad_sighting_that_started_earlier_moves_the_opening_back_and_no_further_than_a_good_one() {
+    let binding = binding();
+    binding.sight(&good(5));
+    binding.sight(&of("late", &bad(20)));
+    binding.sight(&of("early", &bad(10)));
+    assert_eq!(open(&binding), Some((10, 20, 2)));
+    let incident = binding.memory().incident.expect("open");
+    assert_eq!(incident.execution.as_deref(), Some("late"), "the one that started last is told of");
+    binding.sight(&bad(4));
+    assert_eq!(open(&binding), Some((10, 20, 2)), "it was well after that");
+}
+
+#[test]
+fn retries_that_began_before_the_fix_do_not_open_it_again() {
+    let binding = binding();
+    binding.sight(&of("e1", &bad(10)));
+    binding.sight(&of("e2", &good(20)));
+    assert_eq!(closed(&binding).len(), 1);
+    // Of an exchange that began before the fix, and ended after it.
+    binding.sight(&bad(15));
+    // Of an execution that goes on with the key that it began with.
+    binding.sight(&of("e1", &bad(30)));
+    assert_eq!(open(&binding), None);
+    let latest = binding.memory().latest.expect("a sighting");
+    assert_eq!((latest.at, latest.key), (at(20), Some(fingerprint(1))), "nor do they say how it is now");
+    binding.sight(&of("e3", &bad(40)));
+    assert_eq!(open(&binding), Some((40, 40, 1)), "a new execution is no retry");
+}
+
+#[test]
+fn an_execution_that_was_mended_itself_is_no_retry() {
+    let binding = binding();
+    binding.sight(&of("e1", &bad(10)));
+    binding.sight(&of("e1", &good(20)));
+    binding.sight(&of("e1", &bad(30)));
+    assert_eq!(open(&binding), Some((30, 30, 1)));
+}
+
+#[test]
+fn what_does_not_ask_the_api_opens_no_incident_and_closes_none() {
+    let binding = binding();
+    binding.sight(&Seen { asks_api: false, ..bad(1) });
+    assert_eq!(open(&binding), None);
+    binding.sight(&bad(2));
+    binding.sight(&Seen { asks_api: false, ..good(3) });
+    assert_eq!(open(&binding), Some((2, 2, 1)));
+    assert_eq!(binding.memory().uses.len(), 2, "it is counted");
+}
+
+#[test]
+fn an_acknowledgement_closes_the_incident_and_holds_until_it_is_seen_again() {
+    let binding = binding();
+    binding.sight(&bad(10));
+    binding.acknowledge(at(20));
+    assert_eq!(closed(&binding), [(10, 10, 20, Closing::Acknowledged)]);
+    assert_eq!(binding.memory().acknowledgement(), Some(at(20)));
+    binding.sight(&bad(15));
+    assert_eq!(binding.memory().acknowledgement(), Some(at(20)), "what was meant by it");
+    binding.sight(&bad(30));
+    assert_eq!((open(&binding), binding.memory().acknowledgement()), (Some((30, 30, 1)), None));
+}
+
+#[test]
+fn what_each_diagnosis_means_for_the_incident() {
+    #[track_caller]
+    fn check(diagnosis: Diagnosis, outcome: Outcome, expected: Bearing) {
+        assert_eq!(incident::bearing(diagnosis, outcome), expected, "{}", diagnosis.code());
+    }
+    let ended = |ending| Outcome { ending, ..answered(200) };
+    let nothing = |ending| Outcome { ending, status: None, error: UpstreamError::None };
+    check(Diagnosis::Ok, answered(200), Bearing::Good);
+    check(Diagnosis::Ok, answered(101), Bearing::Good);
+    check(Diagnosis::RequestError, answered(404), Bearing::Good);
+    check(Diagnosis::RequestError, nothing(Ending::Refused), Bearing::None);
+    check(Diagnosis::RateLimited, answered(429), Bearing::Good);
+    check(Diagnosis::Quota, answered(429), Bearing::Good);
+    check(Diagnosis::ClientGone, ended(Ending::ClientGone), Bearing::Good);
+    check(Diagnosis::ClientGone, nothing(Ending::ClientGone), Bearing::None);
+    check(Diagnosis::UpstreamFailed, ended(Ending::CutOff), Bearing::Good);
+    check(Diagnosis::UpstreamFailed, nothing(Ending::Unreachable), Bearing::None);
+    check(Diagnosis::UpstreamError, answered(500), Bearing::None);
+    check(Diagnosis::KeywardFailed, nothing(Ending::Failed), Bearing::None);
+    check(Diagnosis::OriginNotAllowed, nothing(Ending::Refused), Bearing::None);
+    check(Diagnosis::CurrentKeyRejected, answered(401), Bearing::Bad);
+    check(Diagnosis::KeyScope, answered(403), Bearing::Bad);
+    check(Diagnosis::StaleBinding { tolerated: true }, answered(200), Bearing::Bad);
+    check(Diagnosis::UnlistedKey(KeyKind::Project), answered(200), Bearing::Bad);
+    check(Diagnosis::UnlistedKey(KeyKind::Ephemeral), answered(200), Bearing::None);
+    check(Diagnosis::DroppedHeader, answered(401), Bearing::Bad);
+}

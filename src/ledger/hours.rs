@@ -1,0 +1,128 @@
+//! Pure. Exchanges by the hour: what kinds of them there were, and with which of a set's keys.
+//!
+//! A row stands for one set, key, verdict, outcome and hour, whoever sent it: so its number depends on the sets' keys and
+//! on time, and neither on requests nor on bindings. Only a key that belongs to a set has rows of its own, since strangers
+//! can make up any number of others.
+
+use std::collections::BTreeMap;
+
+use super::binding::Seen;
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::set::SetIndex;
+use crate::outcome::Outcome;
+use crate::verdict::Verdict;
+
+/// What is counted together. Ordered by time first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hour {
+    /// The hour, in hours since the Unix epoch.
+    hour: u32,
+    /// The set.
+    pub set: SetIndex,
+    /// The key that came, if it is one of a set.
+    pub key: Option<Fingerprint>,
+    verdict: u8,
+    outcome: u8,
+}
+
+impl Hour {
+    /// Of an exchange: the hour in which it started.
+    pub(super) fn of(seen: &Seen<'_>, set: SetIndex) -> Self {
+        let is_of_a_set = match seen.verdict {
+            Verdict::Current | Verdict::Next | Verdict::Token | Verdict::Outdated(_) | Verdict::Foreign { .. } => true,
+            Verdict::Unknown(_) | Verdict::Missing | Verdict::Malformed(_) => false,
+        };
+        Self {
+            hour: number(seen.at),
+            set,
+            key: seen.key.filter(|_| is_of_a_set).map(|names| names.fingerprint),
+            verdict: u8::try_from(seen.verdict.position()).unwrap_or_default(),
+            outcome: u8::try_from(seen.outcome.position()).unwrap_or_default(),
+        }
+    }
+
+    /// From what was stored; nothing where a code is none.
+    #[must_use]
+    pub fn from_codes(
+        begin: Timestamp,
+        set: SetIndex,
+        key: Option<Fingerprint>,
+        verdict: &str,
+        outcome: &str,
+    ) -> Option<Self> {
+        let position = |codes: &[&str], code| codes.iter().position(|known| *known == code);
+        let verdict = u8::try_from(position(&Verdict::CODES, verdict)?).ok()?;
+        let outcome = u8::try_from(position(&Outcome::CODES, outcome)?).ok()?;
+        Some(Self { hour: number(begin), set, key, verdict, outcome })
+    }
+
+    /// When the hour begins.
+    #[must_use]
+    pub fn begin(&self) -> Timestamp {
+        Timestamp::from_millis(i64::from(self.hour) * HOUR)
+    }
+
+    /// The verdict's code.
+    #[must_use]
+    pub fn verdict(&self) -> &'static str {
+        Verdict::CODES[usize::from(self.verdict)]
+    }
+
+    /// The outcome's code.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        Outcome::CODES[usize::from(self.outcome)]
+    }
+}
+
+/// The counts, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hours {
+    counts: BTreeMap<Hour, u64>,
+}
+
+impl Hours {
+    /// Adds exchanges. Where there is no room for another row, the oldest goes.
+    pub fn add(&mut self, hour: Hour, exchanges: u64) {
+        *self.counts.entry(hour).or_default() += exchanges;
+        if self.counts.len() > ROWS {
+            self.counts.pop_first();
+        }
+    }
+
+    /// Every row, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (&Hour, u64)> {
+        self.counts.iter().map(|(hour, exchanges)| (hour, *exchanges))
+    }
+
+    /// How many exchanges carried that key towards that set, hour by hour; hours without any are left out.
+    #[must_use]
+    pub fn of_key(&self, set: SetIndex, key: Fingerprint) -> Vec<(Timestamp, u64)> {
+        let mut traffic: Vec<(Timestamp, u64)> = Vec::new();
+        for (hour, exchanges) in self.iter().filter(|(hour, _)| hour.set == set && hour.key == Some(key)) {
+            match traffic.last_mut() {
+                Some((begin, sum)) if *begin == hour.begin() => *sum += exchanges,
+                Some(_) | None => traffic.push((hour.begin(), exchanges)),
+            }
+        }
+        traffic
+    }
+
+    /// Forgets the hours that ended before then.
+    pub fn forget_before(&mut self, then: Timestamp) {
+        let first = number(then);
+        while self.counts.first_key_value().is_some_and(|(oldest, _)| oldest.hour < first) {
+            self.counts.pop_first();
+        }
+    }
+}
+
+fn number(at: Timestamp) -> u32 {
+    u32::try_from(at.as_millis().div_euclid(HOUR)).unwrap_or_default()
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// How many rows are kept in memory: ninety days of a hundred kinds an hour, in some ten megabytes.
+const ROWS: usize = 200_000;

@@ -1,0 +1,224 @@
+//! Pure. Incidents: a binding that is not well, from its first bad sighting until something closes it.
+//!
+//! | what closes an incident | |
+//! |---|---|
+//! | a good sighting | one that *started* after the last bad one did; how each ended, or when, does not matter |
+//! | its key is good again | the key that was stale or unlisted is the set's current or next one now: the rotation was taken back |
+//! | an acknowledgement | somebody says that it is dealt with; if it comes again, that is a new incident |
+//! | silence | of an untagged binding alone |
+//!
+//! **An untagged binding** is known by its key among other things, so that a client whose key was put right is another
+//! binding from then on, and the old one is never seen again. Nothing can show that it was repaired, so its incident does
+//! not flap: it stays open while that key is seen, and closes when its key is good again, when somebody acknowledges it, or
+//! when it has been silent for longer than its rhythm allows, eight days at least. **A tagged one** (a workflow or node)
+//! stays itself whatever key it sends: silence proves nothing of it, and a weekly workflow's incident is open all week.
+//!
+//! **What does not open one again**: a sighting that started before the last good one did (or before whatever else closed
+//! the last incident), and one of an execution that
+//! was seen bad before it. Such retries began before the fix, and go on with what they began with.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::binding::{BindingId, Finding, Seen};
+use super::rhythm::{self, Rhythm};
+use crate::clock::Timestamp;
+use crate::keys::set::Names;
+use crate::outcome::{Ending, Outcome};
+use crate::verdict::explain::{Diagnosis, Severity};
+
+/// A time in which a binding is or was not well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// Its number: stable, the same after a restart.
+    pub id: IncidentId,
+    /// When the first bad sighting started.
+    pub opened: Timestamp,
+    /// When the last bad sighting started.
+    pub last: Timestamp,
+    /// How many bad sightings there were.
+    pub sightings: u64,
+    /// What is wrong, by the last bad sighting: its code.
+    pub diagnosis: &'static str,
+    /// How much that matters.
+    pub severity: Severity,
+    /// The key of the last bad sighting; nothing where none came.
+    pub key: Option<Names>,
+    /// The execution of the last bad sighting.
+    pub execution: Option<Box<str>>,
+    /// What closed it, if anything did.
+    pub closed: Option<Closed>,
+}
+
+/// The number of an incident: sixteen hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IncidentId(pub u64);
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The end of an incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// When: the start of the good sighting, or the moment at which the rest was found.
+    pub at: Timestamp,
+    /// What closed it.
+    pub by: Closing,
+    /// The execution of the good sighting.
+    pub execution: Option<Box<str>>,
+}
+
+/// What closes an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// A good sighting that started after the last bad one.
+    GoodSighting,
+    /// The key that was at fault is the set's current or next one now.
+    KeyIsGoodAgain,
+    /// Somebody acknowledged it.
+    Acknowledged,
+    /// An untagged binding was silent for too long.
+    Silence,
+}
+
+impl Closing {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::GoodSighting, Self::KeyIsGoodAgain, Self::Acknowledged, Self::Silence];
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::GoodSighting => "good_sighting",
+            Self::KeyIsGoodAgain => "key_is_good_again",
+            Self::Acknowledged => "acknowledged",
+            Self::Silence => "silence",
+        }
+    }
+}
+
+/// What a sighting says about its binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearing {
+    /// It is not well: an incident opens, or goes on.
+    Bad,
+    /// Its key is right and upstream took it: an incident that began before closes.
+    Good,
+    /// Nothing.
+    None,
+}
+
+/// Which diagnoses open an incident, and which close one. Only sightings that ask the API, of one caller, come here.
+///
+/// - **Bad**: every fault of the credential (stale, of another set, unlisted, unknown and rejected, dropped, missing,
+///   malformed), and a right key that upstream refuses, whether as invalid, for what it may do or for an unknown reason.
+///   A token that went upstream as it came and an unclear set are faults of what the binding sends as well.
+/// - **Good**: upstream took the key. It looks at keys before anything else, so that a request that it finds fault with
+///   and one that it will not serve for money or for its rate tell the same as a success.
+/// - **Neither**: whatever says nothing of the key. Upstream failed, or the client left before an answer; a page, host or
+///   method was refused, which strangers can bring about; or a key that comes and goes by design.
+#[must_use]
+pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
+    match diagnosis {
+        Diagnosis::UnlistedKey(_) if diagnosis.severity() == Severity::Fine => Bearing::None,
+        Diagnosis::CurrentKeyRejected
+        | Diagnosis::KeyScope
+        | Diagnosis::KeyRefused
+        | Diagnosis::StaleBinding { .. }
+        | Diagnosis::WrongSet
+        | Diagnosis::UnlistedKey(_)
+        | Diagnosis::UnknownKeyRejected
+        | Diagnosis::DroppedHeader
+        | Diagnosis::MissingHeader
+        | Diagnosis::Malformed(_)
+        | Diagnosis::TokenNotReplaced
+        | Diagnosis::UnclearSet => Bearing::Bad,
+        Diagnosis::Ok | Diagnosis::RequestError | Diagnosis::Quota | Diagnosis::RateLimited
+            if outcome.ending == Ending::Completed =>
+        {
+            Bearing::Good
+        }
+        Diagnosis::Ok
+        | Diagnosis::RequestError
+        | Diagnosis::Quota
+        | Diagnosis::RateLimited
+        | Diagnosis::ClientGone
+        | Diagnosis::ShutDown
+        | Diagnosis::UpstreamFailed
+            if outcome.is_accepted() =>
+        {
+            Bearing::Good
+        }
+        Diagnosis::Ok
+        | Diagnosis::RequestError
+        | Diagnosis::Quota
+        | Diagnosis::RateLimited
+        | Diagnosis::ClientGone
+        | Diagnosis::ShutDown
+        | Diagnosis::UpstreamFailed
+        | Diagnosis::UpstreamError
+        | Diagnosis::UpstreamRedirect
+        | Diagnosis::KeywardFailed
+        | Diagnosis::OriginNotAllowed
+        | Diagnosis::HostNotAllowed
+        | Diagnosis::EchoNotAllowed => Bearing::None,
+    }
+}
+
+/// Whether that incident is over when its key has become the set's current or next one: only where nothing but the key's
+/// standing was wrong. What upstream refused is not good because it is current.
+#[must_use]
+pub fn is_of_standing(diagnosis: &str) -> bool {
+    matches!(diagnosis, "stale_binding" | "unlisted_key")
+}
+
+/// How long an untagged binding of that rhythm must be silent for its incident to close.
+#[must_use]
+pub fn silence(rhythm: Option<Rhythm>) -> Duration {
+    rhythm::patience(rhythm).max(rhythm::patience(None))
+}
+
+impl Incident {
+    /// Begins with a bad sighting.
+    pub(super) fn open(seen: &Seen<'_>, finding: Finding, binding: BindingId) -> Self {
+        Self {
+            id: IncidentId::new(binding, seen.at),
+            opened: seen.at,
+            last: seen.at,
+            sightings: 1,
+            diagnosis: finding.diagnosis(),
+            severity: finding.severity,
+            key: seen.key,
+            execution: seen.execution.map(Box::from),
+            closed: None,
+        }
+    }
+
+    /// Goes on with another bad sighting; of two, the one that started last is told of.
+    pub(super) fn add(&mut self, seen: &Seen<'_>, finding: Finding) {
+        self.sightings += 1;
+        self.opened = self.opened.min(seen.at);
+        if seen.at < self.last {
+            return;
+        }
+        self.last = seen.at;
+        (self.diagnosis, self.severity, self.key) = (finding.diagnosis(), finding.severity, seen.key);
+        if self.execution.as_deref() != seen.execution {
+            self.execution = seen.execution.map(Box::from);
+        }
+    }
+}
+
+impl IncidentId {
+    /// Of the incident that a bad sighting opened on a binding. The sighting that was heard of first counts, even if one
+    /// that started before it is heard of later.
+    fn new(binding: BindingId, at: Timestamp) -> Self {
+        // SplitMix64, so that incidents of one binding differ in their first digits.
+        let mixed = binding.0 ^ at.as_millis().cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Self(mixed ^ (mixed >> 31))
+    }
+}
