@@ -10,9 +10,10 @@ pub mod events;
 pub mod exposition;
 pub mod guard;
 pub mod page;
+pub mod parameters;
 pub mod problem;
-pub mod query;
 pub mod routes;
+pub mod views;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -14,7 +14,8 @@
 //! | `keyward_upstream_connections_total` | counter | | connections made to upstream |
 //! | `keyward_upstream_connections_open` | gauge | `state` | connections to upstream now, `idle` or `in_use` |
 //! | `keyward_upstream_failures_total` | counter | | attempts to connect to upstream that failed |
-//! | `keyward_bindings` | gauge | | bindings known |
+//! | `keyward_bindings` | gauge | `set`, `state` | bindings known: `confirmed`, `stale`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`) |
+//! | `keyward_incidents_open` | gauge | `set`, `severity` | bindings that are not well: it does not work (`error`), or somebody should look (`warning`) |
 //! | `keyward_bindings_overflowed_total` | counter | | sightings counted under `other`, because there were too many bindings |
 //! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
 //! | `keyward_log_dropped_total` | counter | | log lines dropped |
@@ -78,7 +79,7 @@ impl Kind {
 }
 
 /// Every metric, in the order of the exposition.
-pub static METRICS: [Metric; 18] = [
+pub static METRICS: [Metric; 19] = [
     counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
     counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
     gauge("exchanges_open", &[], "exchanges under way"),
@@ -91,13 +92,18 @@ pub static METRICS: [Metric; 18] = [
     counter("upstream_connections", &[], "connections made to upstream"),
     gauge("upstream_connections_open", &["state"], "connections to upstream now, `idle` or `in_use`"),
     counter("upstream_failures", &[], "attempts to connect to upstream that failed"),
-    gauge("bindings", &[], "bindings known"),
+    gauge("bindings", &["set", "state"], BINDINGS),
+    gauge("incidents_open", &["set", "severity"], INCIDENTS),
     counter("bindings_overflowed", &[], "sightings counted under `other`, because there were too many bindings"),
     counter("reloads", &["what", "result"], RELOADS),
     counter("log_dropped", &[], "log lines dropped"),
     counter("events_lost", &[], "events that slow readers of the event stream lost"),
     counter("panics", &[], "exchanges that failed by a fault of keyward"),
 ];
+
+const BINDINGS: &str = "bindings known: `confirmed`, `stale`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`)";
+
+const INCIDENTS: &str = "bindings that are not well: it does not work (`error`), or somebody should look (`warning`)";
 
 const RELOADS: &str =
     "other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look)";

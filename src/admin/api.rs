@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Desk;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
-use crate::keys::access::Token;
-use crate::keys::listing::Entry;
+use super::views;
+use crate::ledger::query::{Query, find};
 use crate::proxy::server::Stage;
 
 /// That the process runs.
@@ -46,9 +46,37 @@ pub fn status(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
     Ok(in_json(StatusCode::OK, &desk.status()))
 }
 
-/// The key sets and their keys.
+/// The key sets, their keys and how far their rotations are.
 pub fn sets(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
     Ok(in_json(StatusCode::OK, &json!({ "sets": desk.sets() })))
+}
+
+/// How far the rotation of a set is.
+pub fn rotation(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::rotation(&desk.look(), call.text(), &call.parameters)?))
+}
+
+/// The bindings.
+pub fn bindings(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::bindings(&desk.look(), &call.parameters)?))
+}
+
+/// One binding.
+pub fn binding(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), call.text())?))
+}
+
+/// The incidents.
+pub fn incidents(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::incidents(&desk.look(), &call.parameters)?))
+}
+
+/// Notes that somebody says that a binding is dead, or its incident dealt with.
+pub fn acknowledge(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let ledger = &desk.shared.ledger;
+    let binding = find(ledger, call.text()).map_err(|error| views::not_found(&error))?;
+    ledger.acknowledge(&binding, desk.shared.clock.now());
+    Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), &binding.id().to_hex())?))
 }
 
 /// A link that begins a session.
@@ -75,22 +103,15 @@ impl Desk {
     }
 
     /// The key sets, as JSON.
-    fn sets(&self) -> Vec<Value> {
+    fn sets(&self) -> Value {
+        views::sets(&self.look(), &self.shared.rules, &self.shared.keeper.tokens())
+    }
+
+    /// A look at the ledger now.
+    #[must_use]
+    pub fn look(&self) -> Query<'_> {
         let shared = &self.shared;
-        let (ring, entries, tokens) = (shared.keeper.ring(), shared.keeper.entries(), shared.keeper.tokens());
-        let describe = |index| {
-            let set = ring.set(index);
-            let keys: Vec<_> = entries.iter().filter(|entry| entry.set == index).map(Entry::in_json).collect();
-            let is_valid = |token: &&Token| *token.set == *set.name && token.revoked.is_none();
-            json!({
-                "set": &*set.name,
-                "policy": shared.rules.of_set(index).policy.name(),
-                "learned": set.learning,
-                "tokens": tokens.iter().filter(is_valid).count(),
-                "keys": keys,
-            })
-        };
-        ring.indexes().map(describe).collect()
+        Query::new(&shared.ledger, &shared.keeper, shared.clock.now())
     }
 }
 

@@ -22,8 +22,8 @@ use tokio::sync::watch;
 
 use super::Desk;
 use super::access::{Known, Pass};
+use super::parameters::quote;
 use super::problem::{Kind, Problem};
-use super::query::quote;
 use super::routes::Call;
 use crate::telemetry::tap::{Follower, Heard, MOST_FOLLOWERS, Told};
 use crate::verdict::Verdict;
@@ -56,12 +56,12 @@ struct Filter {
 
 impl Filter {
     fn read(desk: &Desk, call: &Call<'_>) -> Result<Self, Problem> {
-        let text = |name| call.query.value(name).map(str::to_owned);
+        let text = |name| call.parameters.value(name).map(str::to_owned);
         let set = text("set");
         if let Some(set) = set.as_ref().filter(|set| desk.shared.keeper.ring().find_set(set).is_none()) {
             return Err(Problem::new(Kind::BadQuery, format!("There is no key set {}.", quote(set))));
         }
-        Ok(Self { workflow: text("workflow"), verdict: call.query.word("verdict", &Verdict::CODES)?, set })
+        Ok(Self { workflow: text("workflow"), verdict: call.parameters.word("verdict", &Verdict::CODES)?, set })
     }
 
     fn lets_through(&self, told: &Told) -> bool {

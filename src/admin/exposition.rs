@@ -11,11 +11,14 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::ledger::query::Query;
+use crate::ledger::rotation::{Audit, Row};
 use crate::metrics::{Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::policy::Action;
 use crate::proxy::worker::{Shared, Worker};
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
+use crate::verdict::explain::Severity;
 
 /// Everything that is counted, and where.
 pub struct Exposition(Registry);
@@ -85,8 +88,19 @@ impl fmt::Debug for Sources {
 
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        METRICS.iter().try_for_each(|metric| self.samples(metric.name).encode(metric, &mut encoder))
+        let standings = self.standings();
+        METRICS.iter().try_for_each(|metric| self.samples(metric.name, &standings).encode(metric, &mut encoder))
     }
+}
+
+/// A number for each combination of labels.
+type Family = Vec<(Vec<(&'static str, String)>, u64)>;
+
+/// How many bindings stand how, and how many are not well: one look at the ledger tells both.
+#[derive(Default)]
+struct Standings {
+    bindings: Family,
+    incidents: Family,
 }
 
 /// What a metric has to say.
@@ -94,7 +108,7 @@ enum Samples {
     /// One number without labels.
     Number(u64),
     /// A number for each combination of labels.
-    Family(Vec<(Vec<(&'static str, String)>, u64)>),
+    Family(Family),
     /// Spans.
     Spans(Spans),
 }
@@ -136,7 +150,7 @@ fn encode_spans(spans: &Spans, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
 
 impl Sources {
     /// What the metric of that name has to say.
-    fn samples(&self, name: &str) -> Samples {
+    fn samples(&self, name: &str, standings: &Standings) -> Samples {
         let sum = |of: fn(&Shard) -> &Counter| self.shards().map(|shard| of(shard).value()).sum::<u64>();
         match name {
             "exchanges" => Samples::Family(self.exchanges()),
@@ -153,7 +167,8 @@ impl Sources {
             "upstream_connections" => Samples::Number(sum(|shard| &shard.upstream_connections)),
             "upstream_connections_open" => self.upstream_open(),
             "upstream_failures" => Samples::Number(sum(|shard| &shard.upstream_failures)),
-            "bindings" => Samples::Number(self.shared.ledger.len() as u64),
+            "bindings" => Samples::Family(standings.bindings.clone()),
+            "incidents_open" => Samples::Family(standings.incidents.clone()),
             "bindings_overflowed" => Samples::Number(self.shared.ledger.overflowed()),
             "reloads" => self.reloads(),
             "log_dropped" => Samples::Number(self.log.dropped()),
@@ -164,11 +179,39 @@ impl Sources {
         }
     }
 
+    fn standings(&self) -> Standings {
+        let shared = &self.shared;
+        let look = Query::new(&shared.ledger, &shared.keeper, shared.clock.now());
+        let all = shared.ledger.bindings();
+        let mut standings = Standings::default();
+        for (set, name) in look.sets() {
+            let view = look.rotation(set, Audit::None);
+            let known = all.iter().filter(|binding| binding.identity().set == set).count();
+            let progress = view.progress;
+            for (state, count) in [
+                ("confirmed", progress.confirmed),
+                ("stale", progress.stale),
+                ("due_later", progress.due_later),
+                ("overdue", progress.overdue),
+                ("acknowledged", progress.acknowledged),
+                ("none", known.saturating_sub(progress.total())),
+            ] {
+                standings.bindings.push((vec![("set", name.to_string()), ("state", state.to_owned())], count as u64));
+            }
+            for severity in [Severity::Warning, Severity::Error] {
+                let is_so = |row: &&Row| row.incident.as_ref().is_some_and(|incident| incident.severity == severity);
+                let labels = vec![("set", name.to_string()), ("severity", severity.code().to_owned())];
+                standings.incidents.push((labels, view.rows.iter().filter(is_so).count() as u64));
+            }
+        }
+        standings
+    }
+
     fn shards(&self) -> impl Iterator<Item = &Shard> {
         self.workers.iter().map(|worker| &*worker.counters)
     }
 
-    fn exchanges(&self) -> Vec<(Vec<(&'static str, String)>, u64)> {
+    fn exchanges(&self) -> Family {
         let mut sums = BTreeMap::new();
         for (set, codes, count) in self.shards().flat_map(Shard::exchanges) {
             *sums.entry((set, codes)).or_insert(0) += count;
@@ -181,7 +224,7 @@ impl Sources {
     }
 
     /// Every set is there from the start, so that the first one counts as an increase.
-    fn injected(&self) -> Vec<(Vec<(&'static str, String)>, u64)> {
+    fn injected(&self) -> Family {
         let count = |set| {
             let exchanges = self.shards().flat_map(Shard::exchanges);
             let injected = exchanges.filter(|(of, [_, action, _], _)| *of == set && *action == Action::CODES[1]);

@@ -22,8 +22,7 @@ pub fn status(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
 
 /// Begins a session in the browser that opens the link.
 pub fn open(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    let link = call.texts.first().map(String::as_bytes).unwrap_or_default();
-    let opened = desk.access.open_link(link).map_err(|error| failed(&error))?;
+    let opened = desk.access.open_link(call.text().as_bytes()).map_err(|error| failed(&error))?;
     let session = opened.ok_or_else(|| Problem::new(Kind::TokenMissing, OLD_LINK))?;
     let cookie = format!(
         "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict",

@@ -31,6 +31,8 @@ pub enum Kind {
     OriginNotAllowed,
     /// There is no such thing.
     NotFound,
+    /// Several things begin with that name.
+    Ambiguous,
     /// It cannot be used so.
     MethodNotAllowed {
         /// What can be done with it, as in `Allow`.
@@ -52,6 +54,7 @@ impl Kind {
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::NotFound => "not_found",
+            Self::Ambiguous => "ambiguous",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Failed => "failed",
             Self::Unavailable => "unavailable",
@@ -64,6 +67,7 @@ impl Kind {
             Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
             Self::ReadOnly | Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Ambiguous => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -79,6 +83,7 @@ impl Kind {
             Self::HostNotAllowed => "The host is not allowed",
             Self::OriginNotAllowed => "The origin is not allowed",
             Self::NotFound => "There is no such thing",
+            Self::Ambiguous => "Several things begin so",
             Self::MethodNotAllowed { .. } => "It cannot be used so",
             Self::Failed => "keyward failed",
             Self::Unavailable => "It cannot be had now",
@@ -97,6 +102,12 @@ impl Problem {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What is wrong and what to do about it.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// As a program reads it.
@@ -140,6 +151,7 @@ impl Problem {
             | Kind::HostNotAllowed
             | Kind::OriginNotAllowed
             | Kind::NotFound
+            | Kind::Ambiguous
             | Kind::Failed
             | Kind::Unavailable => {}
         }

@@ -10,6 +10,11 @@
 //! | `GET /api/v1/openapi.json` | a token | what the routes below take and give |
 //! | `GET /api/v1/status` | a token | how keyward is |
 //! | `GET /api/v1/sets` | a token | the key sets and their keys, by their public names |
+//! | `GET /api/v1/sets/{set}/rotation` | a token | who has changed to the current key, and whether the old one can go |
+//! | `GET /api/v1/bindings` | a token | the bindings, a page at a time |
+//! | `GET /api/v1/bindings/{binding}` | a token | one of them, with each key that it sent |
+//! | `POST /api/v1/bindings/{binding}/ack` | a token that may write | says that it is dead, or its incident dealt with |
+//! | `GET /api/v1/incidents` | a token | the incidents, a page at a time |
 //! | `GET /api/v1/events` | a token | each exchange when it ends, as server-sent events ([`super::events`]) |
 //! | `POST /api/v1/links` | a token that may write | a link for `/open` |
 //!
@@ -23,9 +28,9 @@ use axum::response::Response;
 use percent_encoding::percent_decode_str;
 
 use super::access::{Pass, Scope};
+use super::parameters::Parameters;
 use super::problem::{Kind, Problem};
-use super::query::Query;
-use super::{Desk, MetricsFor, api, events, guard, page};
+use super::{Desk, MetricsFor, api, events, guard, page, views};
 
 /// Something that can be asked.
 pub struct Route {
@@ -61,14 +66,22 @@ pub struct Call<'r> {
     pub head: &'r Parts,
     /// The texts that stand for the parts in braces.
     pub texts: Vec<String>,
-    /// Its query.
-    pub query: Query,
+    /// What stands in its query.
+    pub parameters: Parameters,
     /// Who asks; nobody where nothing is needed.
     pub pass: Option<Pass>,
 }
 
+impl Call<'_> {
+    /// The text that stands for the first part in braces.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.texts.first().map_or("", String::as_str)
+    }
+}
+
 /// Every route.
-pub static ROUTES: [Route; 10] = [
+pub static ROUTES: [Route; 15] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: api::health },
     Route { method: "GET", path: "/readyz", needs: Needs::Nothing, parameters: &[], answer: api::readiness },
     Route { method: "GET", path: "/metrics", needs: Needs::Metrics, parameters: &[], answer: api::metrics },
@@ -77,6 +90,29 @@ pub static ROUTES: [Route; 10] = [
     Route { method: "GET", path: "/api/v1/openapi.json", needs: READ, parameters: &[], answer: api::document },
     Route { method: "GET", path: "/api/v1/status", needs: READ, parameters: &[], answer: api::status },
     Route { method: "GET", path: "/api/v1/sets", needs: READ, parameters: &[], answer: api::sets },
+    Route {
+        method: "GET",
+        path: "/api/v1/sets/{set}/rotation",
+        needs: READ,
+        parameters: &views::ROTATION,
+        answer: api::rotation,
+    },
+    Route { method: "GET", path: "/api/v1/bindings", needs: READ, parameters: &views::BINDINGS, answer: api::bindings },
+    Route { method: "GET", path: "/api/v1/bindings/{binding}", needs: READ, parameters: &[], answer: api::binding },
+    Route {
+        method: "POST",
+        path: "/api/v1/bindings/{binding}/ack",
+        needs: WRITE,
+        parameters: &[],
+        answer: api::acknowledge,
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/incidents",
+        needs: READ,
+        parameters: &views::INCIDENTS,
+        answer: api::incidents,
+    },
     Route { method: "GET", path: "/api/v1/events", needs: READ, parameters: &events::FILTERS, answer: events::follow },
     Route { method: "POST", path: "/api/v1/links", needs: WRITE, parameters: &[], answer: api::make_link },
 ];
@@ -106,8 +142,8 @@ fn serve(desk: &Arc<Desk>, head: &Parts, found: Found) -> Result<Response, Probl
     };
     // A probe may say what it likes.
     let query = if route.needs == Needs::Nothing { "" } else { head.uri.query().unwrap_or_default() };
-    let query = Query::read(query, route.parameters)?;
-    (route.answer)(desk, &Call { head, texts, query, pass })
+    let parameters = Parameters::read(query, route.parameters)?;
+    (route.answer)(desk, &Call { head, texts, parameters, pass })
 }
 
 /// Whether keyward lives is told to every probe, whatever it calls keyward.

@@ -15,7 +15,17 @@ const WRONG: &str = "kw_admin_0123456789abcdef0123456789abcdef0123456789A";
 
 /// Each route as a request, with a text for each part in braces.
 fn requests() -> Vec<(&'static Route, String)> {
-    ROUTES.iter().map(|route| (route, route.path.replace("{link}", "unknown"))).collect()
+    let filled =
+        |path: &str| path.replace("{link}", "unknown").replace("{set}", "default").replace("{binding}", "0123456789");
+    ROUTES.iter().map(|route| (route, filled(route.path))).collect()
+}
+
+/// The same, with a binding that there is.
+fn requests_for(proxy: &TestProxy) -> Vec<(&'static Route, String)> {
+    proxy.get("/v1/models").key("sk-somebody-or-other-0123").header("X-N8N-Tag", "wf=w1").logged();
+    let bindings: serde_json::Value = serde_json::from_slice(&proxy.admin("/api/v1/bindings").body).unwrap();
+    let binding = bindings["bindings"][0]["binding"].as_str().unwrap();
+    requests().into_iter().map(|(route, target)| (route, target.replace("0123456789", binding))).collect()
 }
 
 fn read_only(builder: Builder) -> Builder {
@@ -94,8 +104,9 @@ fn whoever_has_no_token_learns_nothing_of_what_there_is() {
 
 #[test]
 fn a_token_that_may_only_read_changes_nothing() {
-    let proxy = start();
-    for (route, target) in requests().into_iter().filter(|(route, _)| route.needs != Needs::Link) {
+    let upstream = FakeUpstream::accepting();
+    let proxy = read_only(TestProxy::with(&upstream)).start();
+    for (route, target) in requests_for(&proxy).into_iter().filter(|(route, _)| route.needs != Needs::Link) {
         let (read, write) = (bearer(READ), proxy.admin_bearer());
         let answer = ask(&proxy, route.method, &target, &[("Authorization", &read)]);
         if route.method == "GET" {

@@ -41,6 +41,13 @@ fn check(document: &Value, method: &str, path: &str, answer: &Answer) {
     }
 }
 
+/// A path with things that there are in place of its braces.
+fn target(proxy: &TestProxy, path: &str) -> String {
+    let bindings = json_of(&proxy.admin("/api/v1/bindings"));
+    let binding = bindings["bindings"][0]["binding"].as_str().unwrap_or("0123456789abcdef");
+    path.replace("{link}", "unknown").replace("{set}", "default").replace("{binding}", binding)
+}
+
 fn validator(schema: &Value) -> Validator {
     jsonschema::draft202012::new(schema).unwrap()
 }
@@ -60,6 +67,7 @@ fn the_document_has_every_route_and_no_other() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let parameters: Vec<_> = parameters.iter().map(|it| resolve(&document, it)).collect();
             let names = |place: &str| -> BTreeSet<String> {
                 let here = parameters.iter().filter(|it| it["in"] == place);
                 here.map(|it| it["name"].as_str().unwrap().to_owned()).collect()
@@ -131,7 +139,7 @@ fn every_answer_is_as_the_document_says() {
     let document = document(&proxy);
     let bearer = proxy.admin_bearer();
     for route in ROUTES.iter().filter(|route| route.path != "/api/v1/events") {
-        let target = route.path.replace("{link}", "unknown");
+        let target = target(&proxy, route.path);
         for headers in [&[("Authorization", &*bearer)][..], &[], &[("Authorization", "Bearer wrong")]] {
             check(&document, route.method, route.path, &proxy.ask_admin(route.method, &target, headers));
         }

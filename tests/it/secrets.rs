@@ -512,8 +512,17 @@ fn telltale_answer() -> Vec<u8> {
 fn check_all(home: &Home, keyward: Keyward) {
     let token = keyward.admin_token();
     let mut said = vec![("the page", get(keyward.listen, "/"))];
+    let bindings: serde_json::Value =
+        serde_json::from_slice(&keyward.admin("/api/v1/bindings?limit=1000").body).unwrap();
+    let bindings = bindings["bindings"].as_array().unwrap();
+    assert!(!bindings.is_empty(), "there is something to look at");
+    let binding = bindings[0]["binding"].as_str().unwrap().to_owned();
+    for binding in bindings {
+        let path = format!("/api/v1/bindings/{}", binding["binding"].as_str().unwrap());
+        said.push(("a binding", keyward.admin(&path)));
+    }
     for route in &ROUTES {
-        let target = route.path.replace("{link}", &token);
+        let target = route.path.replace("{link}", &token).replace("{set}", "default").replace("{binding}", &binding);
         if route.path != "/api/v1/events" {
             said.push((route.path, keyward.ask_admin(route.method, &target)));
             said.push((route.path, keyward.ask_admin("PUT", &target)));

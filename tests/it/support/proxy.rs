@@ -207,11 +207,12 @@ impl TestProxy {
         Client::connect(self.admin)
     }
 
-    /// The value of a metric, written as in the exposition: `keyward_bytes_total{direction="in"}`. Zero if it is not there.
+    /// The value of a metric, written as in the exposition: `keyward_bytes_total{direction="in"}`; without its labels, the
+    /// sum over all of them. Zero if it is not there.
     pub fn metric(&self, name: &str) -> u64 {
         let text = self.admin("/metrics").text();
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().unwrap())
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        text.lines().filter(of_name).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// How many exchanges of set `default` were forwarded and ended so.
