@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::Keeper;
+use crate::ledger::writer::{Running, Writer};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::{Reloads, Shard};
 use crate::proxy::access_log::{Recorder, Style};
@@ -57,6 +58,7 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
     readings: Readings,
+    ledger: Running,
     log: Log,
 }
 
@@ -104,7 +106,9 @@ impl Server {
         telemetry::install(&config.log, log.lane(config.proxy.workers));
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
-        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, check::fault_of_key, clock.clone())?;
+        let (ledger, mut writer) = open_ledger(config, &clock)?;
+        let kept = writer.open();
+        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
         let open_access = || Access::open(&config.admin, &config.state, clock.clone());
         let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
         let (access, no_token) = access.unzip();
@@ -128,10 +132,10 @@ impl Server {
             }
         }
         upkeep::save(&keeper, true);
-        let ledger = Arc::new(Ledger::new(Bounds::default(), set_names(&keeper)));
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
             ledger,
+            store: writer.status(),
             rules: config.rules.clone(),
             clock,
             host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
@@ -148,16 +152,12 @@ impl Server {
             reloads: Arc::default(),
         };
         let upkeep = Upkeep::new(readings.clone(), &troubles);
-        Self::run(config, &shared, bound, (readings, upkeep), log)
+        let ledger = writer.start(Arc::clone(&shared.keeper))?;
+        Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log })
     }
 
-    fn run(
-        config: &Config,
-        shared: &Arc<Shared>,
-        bound: Bound,
-        (readings, upkeep): (Readings, Upkeep),
-        log: Log,
-    ) -> anyhow::Result<Self> {
+    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
+        let Concerns { readings, upkeep, ledger, log } = concerns;
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
         let team = Team::new(config, shared, &bound.route, &log, &tap)?;
@@ -176,7 +176,8 @@ impl Server {
         let control = Control { admin, upkeep, stage: watched.clone() };
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
-        Ok(Self { listen: bound.listen, admin: bound.admin_address, stage, workers, control, readings, log })
+        let (listen, admin) = (bound.listen, bound.admin_address);
+        Ok(Self { listen, admin, stage, workers, control, readings, ledger, log })
     }
 
     /// Where clients connect to.
@@ -216,6 +217,7 @@ impl Server {
         self.stage.send_replace(Stage::Ended);
         let _ = self.control.join();
         upkeep::save(&self.readings.keeper, true);
+        self.ledger.close(LAST_WRITES);
         tracing::info!(event = "stopped", "keyward has stopped");
         self.log.close(LAST_WORDS);
     }
@@ -244,6 +246,14 @@ impl Server {
             self.end();
         }
     }
+}
+
+/// What runs beside the workers, before it does.
+struct Concerns {
+    readings: Readings,
+    upkeep: Upkeep,
+    ledger: Running,
+    log: Log,
 }
 
 /// The listeners, where they came to listen, and the way to upstream.
@@ -281,7 +291,7 @@ struct Team {
 
 impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
-        let sets = set_names(&shared.keeper);
+        let sets = shared.ledger.sets();
         let style =
             Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
         let mut inboxes = Vec::new();
@@ -365,8 +375,13 @@ impl Control {
     }
 }
 
-fn set_names(keeper: &Keeper) -> Arc<[Arc<str>]> {
-    keeper.ring().sets().iter().map(|set| Arc::clone(&set.name)).collect()
+/// The ledger, and what brings it into its store. The sets stand in the order of the settings, as in the ring.
+fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, Writer)> {
+    let sets = config.keys.sets.iter().map(|set| Arc::from(&*set.name)).collect();
+    let ledger = Arc::new(Ledger::new(Bounds::default(), sets));
+    let (file, number) = (config.store.file(&config.state.dir), random_number()?);
+    let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
+    Ok((ledger, writer))
 }
 
 fn refuse_to_start(reasons: &[String]) -> anyhow::Result<()> {
@@ -450,6 +465,11 @@ fn describe_policies(config: &Config) -> String {
     sets().map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
 }
 
+fn describe_store(config: &Config) -> String {
+    let file = config.store.file(&config.state.dir);
+    file.map_or_else(|| "off".to_owned(), |file| file.display().to_string())
+}
+
 /// A line for each set: what it is checked by.
 fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
     let ring = keeper.ring();
@@ -478,6 +498,7 @@ fn say_welcome(config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> St
         policy: &describe_policies(config),
         sets: &describe_sets(&config.keys, keeper),
         state: &config.state.dir.display().to_string(),
+        store: &describe_store(config),
     };
     match config.log.resolved_format() {
         Format::Human => log.lane(config.proxy.workers).append(Rank::Trouble, |buffer| {
@@ -500,6 +521,7 @@ fn tell_welcome(welcome: &Welcome<'_>) {
         policy = welcome.policy,
         keys = welcome.sets.join("; "),
         state = welcome.state,
+        store = welcome.store,
         base_url = welcome::base_url(&origin),
         tag_header = welcome::TAG_HEADER,
         tag = welcome::TAG,
@@ -516,6 +538,9 @@ const INBOX: usize = 1024;
 
 /// How often a stopping keyward looks whether its workers are done.
 const LOOK_FOR_THE_END: Duration = Duration::from_millis(10);
+
+/// How long the store may take for what is left.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// How long the log may take for its last lines.
 const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -241,6 +241,9 @@ impl fmt::Display for Attribution {
 // === impl Family ===
 
 impl Family {
+    /// Every one of them.
+    pub const ALL: [Self; 5] = [Self::Legacy, Self::Vendor, Self::Sdk, Self::HttpRequest, Self::Other];
+
     /// The stable code, as in logs, metrics and JSON.
     #[must_use]
     pub fn code(self) -> &'static str {

@@ -109,7 +109,7 @@ pub fn reasons_not_to_start(config: &Config, troubles: &[Trouble], gateways: &[I
     let troubles = troubles.iter().filter(|trouble| match trouble {
         Trouble::Source { set, key, .. } => *key == "current" && acts(set),
         Trouble::Access { .. } => any_acts,
-        Trouble::State { .. } => false,
+        Trouble::State { .. } | Trouble::History { .. } => false,
     });
     let mut reasons: Vec<_> = troubles.map(|trouble| in_full(trouble)).collect();
     for (set, rules) in config.keys.sets.iter().zip(&config.rules.sets) {
@@ -124,7 +124,9 @@ pub fn of_trouble(trouble: &Trouble) -> Option<Finding> {
     let text = in_full(trouble);
     match trouble {
         Trouble::Source { .. } => None,
-        Trouble::Access { .. } | Trouble::State { .. } => Some(Finding::problem("state.dir", text)),
+        Trouble::Access { .. } | Trouble::State { .. } | Trouble::History { .. } => {
+            Some(Finding::problem("state.dir", text))
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use self::raw::{Given, Value};
 use self::sets::Sets;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
+use crate::ledger::store;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::proxy::via::Choice;
@@ -49,6 +50,8 @@ pub struct Config {
     pub policy: Policy,
     /// `[state]`
     pub state: state::Settings,
+    /// `[store]`
+    pub store: store::Settings,
     /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
     pub ignored: Vec<Box<str>>,
     /// `proxy.via`, by which `proxy` has a proxy or none.
@@ -116,6 +119,7 @@ impl Config {
             rules: Rules::default(),
             policy: Policy::default(),
             state: state::Settings { dir },
+            store: store::Settings::default(),
             ignored: Vec::new(),
             via: Choice::default(),
         }

@@ -8,24 +8,31 @@
 pub mod binding;
 pub mod hours;
 pub mod incident;
+pub mod offline;
 pub mod query;
 pub mod rhythm;
 pub mod rotation;
 pub mod sighting;
+pub mod sqlite;
+pub mod store;
+pub mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
 
-use self::binding::{Binding, Identity, Seen};
+use self::binding::{Binding, Identity, Seen, Tally};
 use self::hours::Hours;
 use self::incident::Incident;
+use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
-use crate::keys::set::SetIndex;
+use crate::keys::history::History;
+use crate::keys::set::{KeyRing, SetIndex};
 
 /// All live bindings. Bounded per set and peer, and in all: whoever makes up workflow ids fills only a share of it.
 pub struct Ledger {
@@ -37,8 +44,7 @@ pub struct Ledger {
     overflowed: AtomicU64,
     /// The sets' names, by position.
     sets: Arc<[Arc<str>]>,
-    /// Bindings with something that the ledger's own thread has not looked at.
-    dirty: Mutex<Vec<Arc<Binding>>>,
+    inbox: Inbox,
     past: Mutex<Past>,
 }
 
@@ -48,6 +54,74 @@ struct Past {
     hours: Hours,
     /// Closed incidents, the one that closed last at the end.
     closed: VecDeque<ClosedIncident>,
+}
+
+impl Past {
+    fn close(&mut self, closed: ClosedIncident) {
+        if self.closed.len() >= CLOSED_INCIDENTS {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(closed);
+    }
+
+    fn forget(&mut self, before: Timestamp) {
+        self.hours.forget_before(before);
+        self.closed.retain(|closed| closed.incident.closed.as_ref().is_none_or(|end| end.at >= before));
+    }
+}
+
+/// Bindings with something that the ledger's own thread has not looked at.
+#[derive(Default)]
+struct Inbox {
+    content: Mutex<Content>,
+    came: Condvar,
+}
+
+#[derive(Default)]
+struct Content {
+    dirty: Vec<Arc<Binding>>,
+    is_closing: bool,
+}
+
+impl Inbox {
+    /// Wakes the thread with the first one. The others find it waiting for company.
+    fn put(&self, binding: Arc<Binding>) {
+        let is_first = {
+            let mut content = self.content();
+            content.dirty.push(binding);
+            content.dirty.len() == 1
+        };
+        if is_first {
+            self.came.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<Arc<Binding>> {
+        std::mem::take(&mut self.content().dirty)
+    }
+
+    fn close(&self) {
+        self.content().is_closing = true;
+        self.came.notify_one();
+    }
+
+    /// Waits for something to come, at most as long as the first span, and then for company, as long as the second one.
+    /// Says whether it is closing.
+    fn wait_for_company(&self, idle: Duration, company: Duration) -> bool {
+        let content = self.content();
+        let is_quiet = |content: &mut Content| content.dirty.is_empty() && !content.is_closing;
+        let waited = self.came.wait_timeout_while(content, idle, is_quiet);
+        let (content, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if content.dirty.is_empty() {
+            return content.is_closing;
+        }
+        let waited = self.came.wait_timeout_while(content, company, |content| !content.is_closing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An incident that is over, and whose it was.
@@ -85,7 +159,7 @@ impl Ledger {
             bounds,
             overflowed: AtomicU64::new(0),
             sets,
-            dirty: Mutex::default(),
+            inbox: Inbox::default(),
             past: Mutex::default(),
         }
     }
@@ -142,6 +216,12 @@ impl Ledger {
         self.bindings.iter().map(|entry| Arc::clone(&entry)).collect()
     }
 
+    /// The sets' names, by position.
+    #[must_use]
+    pub fn sets(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.sets)
+    }
+
     /// The name of that set.
     #[must_use]
     pub fn set_name(&self, set: SetIndex) -> &str {
@@ -161,8 +241,83 @@ impl Ledger {
 
     fn soil(&self, binding: &Arc<Binding>) {
         if binding.soil() {
-            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(binding));
+            self.inbox.put(Arc::clone(binding));
         }
+    }
+
+    fn name_of(&self, set: SetIndex) -> Arc<str> {
+        self.sets.get(set.position()).map_or_else(|| "".into(), Arc::clone)
+    }
+
+    /// Takes over what a binding has gathered of the past.
+    fn keep_past(&self, binding: &Arc<Binding>, closed: &[(Incident, u64)], tallies: &[Tally]) {
+        let mut past = self.past();
+        for tally in tallies {
+            past.hours.add(tally.kind, tally.exchanges);
+        }
+        for (incident, _) in closed {
+            past.close(ClosedIncident { binding: Arc::clone(binding), incident: incident.clone() });
+        }
+    }
+
+    /// Takes in what a store remembers, and gives what it remembers of the sets' keys. What is of a set that is no longer
+    /// there stays where it is.
+    fn absorb(&self, remembered: Remembered) -> History {
+        let mut by_id = HashMap::new();
+        for stored in remembered.bindings {
+            let Some(set) = self.find_set(&stored.set) else { continue };
+            let (id, binding) = (stored.id, self.binding(&stored.identity(set)));
+            // Where there was no room, the set's binding `other` must not take over what is somebody's own.
+            if binding.id() == id {
+                binding.lock().absorb(stored.memory);
+                by_id.insert(id, binding);
+            }
+        }
+        let mut past = self.past();
+        for (id, incident) in remembered.closed {
+            if let Some(binding) = by_id.get(&id) {
+                past.close(ClosedIncident { binding: Arc::clone(binding), incident });
+            }
+        }
+        for (set, stored) in remembered.hours {
+            if let Some(hour) = self.find_set(&set).and_then(|set| stored.hour(set)) {
+                past.hours.add(hour, stored.exchanges);
+            }
+        }
+        remembered.history
+    }
+
+    /// Forgets what is old, and closes incidents that time or the ring has closed.
+    fn sweep(&self, limits: Limits, ring: &KeyRing, now: Timestamp) {
+        self.past().forget(limits.before);
+        let all: Vec<_> = self.bindings.iter().map(|entry| (*entry.key(), Arc::clone(&entry))).collect();
+        for (key, binding) in all {
+            let (closed, is_over) = {
+                let mut memory = binding.lock();
+                memory.uses.retain(|used| used.last >= limits.before || used.unsaved > 0);
+                (memory.close_by_itself(&binding, ring, now), memory.uses.is_empty() || limits.cover(&memory))
+            };
+            if closed {
+                self.soil(&binding);
+            }
+            // Two hold it here: the map, and this loop. Whoever else does is about to add to it.
+            if is_over && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some() {
+                self.free(&binding);
+            }
+        }
+    }
+
+    /// Gives the room of a binding back to its peer.
+    fn free(&self, binding: &Binding) {
+        let identity = binding.identity();
+        if let Some(mut share) = self.shares.get_mut(&(identity.set, identity.peer)) {
+            *share = share.saturating_sub(1);
+        }
+        self.shares.remove_if(&(identity.set, identity.peer), |_, share| *share == 0);
+    }
+
+    fn find_set(&self, name: &str) -> Option<SetIndex> {
+        SetIndex::nth(self.sets.iter().position(|set| &**set == name)?)
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -192,6 +347,9 @@ impl Ledger {
         self.begin(self.hash.hash_one(other), &other)
     }
 }
+
+/// How many incidents that are over are remembered in all.
+const CLOSED_INCIDENTS: usize = 10_000;
 
 /// The keys of the map are hashes already.
 #[derive(Clone, Copy, Default)]

@@ -17,6 +17,10 @@
 //! | `keyward_bindings` | gauge | `set`, `state` | bindings known: `confirmed`, `stale`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`) |
 //! | `keyward_incidents_open` | gauge | `set`, `severity` | bindings that are not well: it does not work (`error`), or somebody should look (`warning`) |
 //! | `keyward_bindings_overflowed_total` | counter | | sightings counted under `other`, because there were too many bindings |
+//! | `keyward_store_up` | gauge | | 1 where the store is off or all is well with it, 0 in trouble |
+//! | `keyward_store_lag_seconds` | gauge | | age of the oldest change that the store has not been told of |
+//! | `keyward_store_failures_total` | counter | | attempts to open the store or to write to it that failed |
+//! | `keyward_store_lost_total` | counter | | facts that found no room in memory while the store could not be written |
 //! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
 //! | `keyward_log_dropped_total` | counter | | log lines dropped |
 //! | `keyward_events_lost_total` | counter | | events that slow readers of the event stream lost |
@@ -79,7 +83,7 @@ impl Kind {
 }
 
 /// Every metric, in the order of the exposition.
-pub static METRICS: [Metric; 19] = [
+pub static METRICS: [Metric; 23] = [
     counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
     counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
     gauge("exchanges_open", &[], "exchanges under way"),
@@ -95,6 +99,10 @@ pub static METRICS: [Metric; 19] = [
     gauge("bindings", &["set", "state"], BINDINGS),
     gauge("incidents_open", &["set", "severity"], INCIDENTS),
     counter("bindings_overflowed", &[], "sightings counted under `other`, because there were too many bindings"),
+    gauge("store_up", &[], "1 where the store is off or all is well with it, 0 in trouble"),
+    gauge("store_lag_seconds", &[], "age of the oldest change that the store has not been told of"),
+    counter("store_failures", &[], "attempts to open the store or to write to it that failed"),
+    counter("store_lost", &[], "facts that found no room in memory while the store could not be written"),
     counter("reloads", &["what", "result"], RELOADS),
     counter("log_dropped", &[], "log lines dropped"),
     counter("events_lost", &[], "events that slow readers of the event stream lost"),

@@ -51,6 +51,8 @@ pub struct Welcome<'a> {
     pub sets: &'a [String],
     /// Where the state lies.
     pub state: &'a str,
+    /// Where the ledger is kept.
+    pub store: &'a str,
 }
 
 impl Welcome<'_> {
@@ -80,6 +82,7 @@ impl Welcome<'_> {
             let _ = writeln!(text, "  sockets   {sockets}");
         }
         let _ = writeln!(text, "  state     {}", self.state);
+        let _ = writeln!(text, "  store     {}", self.store);
         let _ = writeln!(text, "\nIn n8n's OpenAI credential (switch fields with {{{{ }}}} to Expression):");
         let _ = writeln!(text, "  n8n 2.x   Base URL           {}", base_url(&origin));
         let _ = writeln!(text, "            Add Custom Header  {TAG_HEADER}: {TAG}");
@@ -140,6 +143,7 @@ mod tests {
             policy: "observe",
             sets,
             state: "/state",
+            store: "/state/keyward.db",
         }
     }
 
@@ -152,6 +156,7 @@ mod tests {
           keys      default: current key sk-proj-…AbCd (12345678)
           admin     http://127.0.0.1:8081/ (keyward open), /metrics, /healthz, /readyz
           state     /state
+          store     /state/keyward.db
 
         In n8n's OpenAI credential (switch fields with {{ }} to Expression):
           n8n 2.x   Base URL           http://127.0.0.1:8080/v1

@@ -97,9 +97,20 @@ impl Desk {
             "began": self.began.to_string(),
             "upstream": self.shared.upstream,
             "bindings": self.shared.ledger.len(),
+            "store": self.store(),
             "log_dropped": self.log.dropped(),
             "sets": self.sets(),
         })
+    }
+
+    fn store(&self) -> Value {
+        let store = &self.shared.store;
+        let state = match store.trouble() {
+            _ if !store.is_on() => "off",
+            None => "ok",
+            Some(_) => "troubled",
+        };
+        json!({ "state": state, "trouble": store.trouble(), "waiting": store.waiting(), "lost": store.lost() })
     }
 
     /// The key sets, as JSON.

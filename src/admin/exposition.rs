@@ -170,6 +170,10 @@ impl Sources {
             "bindings" => Samples::Family(standings.bindings.clone()),
             "incidents_open" => Samples::Family(standings.incidents.clone()),
             "bindings_overflowed" => Samples::Number(self.shared.ledger.overflowed()),
+            "store_up" => Samples::Number(u64::from(self.shared.store.trouble().is_none())),
+            "store_lag_seconds" => Samples::Number(self.store_lag()),
+            "store_failures" => Samples::Number(self.shared.store.failures()),
+            "store_lost" => Samples::Number(self.shared.store.lost()),
             "reloads" => self.reloads(),
             "log_dropped" => Samples::Number(self.log.dropped()),
             "events_lost" => Samples::Number(self.tap.lost()),
@@ -259,6 +263,11 @@ impl Sources {
         let idle: usize = self.workers.iter().map(|worker| worker.pool.idle_connections()).sum();
         let open: usize = self.workers.iter().map(|worker| worker.pool.open_connections()).sum();
         family("state", [("idle", idle as u64), ("in_use", open.saturating_sub(idle) as u64)])
+    }
+
+    fn store_lag(&self) -> u64 {
+        let since = self.shared.store.waiting_since();
+        since.map_or(0, |since| self.shared.clock.now().since(since).as_secs())
     }
 
     fn reloads(&self) -> Samples {

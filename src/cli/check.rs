@@ -10,8 +10,10 @@ use crate::check::online::probe;
 use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Overrides};
-use crate::keys::keeper::Keeper;
+use crate::keys::history::History;
+use crate::keys::keeper::{Keeper, Kept};
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
+use crate::ledger::offline;
 use crate::telemetry::event::with_causes;
 
 /// What `keyward check` takes. The texts for users stand in attributes: they are no Markdown.
@@ -42,8 +44,12 @@ impl CheckArguments {
 
 fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     let clock = Clock::System;
-    let (keeper, troubles) = Keeper::open(&config.keys, &config.state, check::fault_of_key, clock.clone())?;
     let mut findings = check::examine(config, &check::gateways::gateways(), clock.now());
+    let kept = offline::history(&config.store, &config.state.dir).unwrap_or_else(|error| {
+        findings.push(Finding::problem("store.url", with_causes(&error)));
+        Kept::InStore(History::default())
+    });
+    let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
     findings.extend(troubles.iter().filter_map(check::of_trouble));
     findings.extend(check::orphaned_tokens(config, &keeper.tokens()));
     for name in &config.ignored {

@@ -9,8 +9,10 @@ use super::output::remark;
 use crate::check::fault_of_key;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
-use crate::keys::keeper::Keeper;
+use crate::keys::history::History;
+use crate::keys::keeper::{Keeper, Kept};
 use crate::keys::state::StateFolder;
+use crate::ledger::offline;
 use crate::policy::Policy;
 use crate::telemetry::event::with_causes;
 
@@ -52,7 +54,12 @@ impl Setup {
 
     /// All keys, as `serve` would know them. What cannot be read is told, and left out.
     pub(super) fn keeper(&self) -> anyhow::Result<Keeper> {
-        let (keeper, troubles) = Keeper::open(&self.config.keys, &self.config.state, fault_of_key, self.clock.clone())?;
+        let kept = offline::history(&self.config.store, &self.config.state.dir).unwrap_or_else(|error| {
+            remark(format_args!("keyward: rotations of before are not known: {}", with_causes(&error)));
+            Kept::InStore(History::default())
+        });
+        let (keeper, troubles) =
+            Keeper::open(&self.config.keys, &self.config.state, kept, fault_of_key, self.clock.clone())?;
         for trouble in troubles {
             remark(format_args!("keyward: {}", with_causes(&trouble)));
         }

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 41] = [
+pub static SETTINGS: [Setting; 43] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -294,9 +294,23 @@ pub static SETTINGS: [Setting; 41] = [
     Setting {
         key: "state.dir",
         default: None,
-        sentence: "The folder that keeps the fingerprint key and the fingerprints of each set's keys, never a key.",
+        sentence: "The folder that keeps the fingerprint key and the fingerprints of tokens and revoked keys, never a key.",
         allowed: "the path of a folder",
         reading: Reading::Value(|config, text| put(&mut config.state.dir, parse::path(text))),
+    },
+    Setting {
+        key: "store.url",
+        default: None,
+        sentence: "Where the ledger is kept: bindings, incidents, counts by the hour and the fingerprints of each set's keys.",
+        allowed: "sqlite: and the path of a file, such as \"sqlite:/var/lib/keyward/keyward.db\", or off",
+        reading: Reading::Value(|config, text| put(&mut config.store.url, parse::store(text))),
+    },
+    Setting {
+        key: "store.retention",
+        default: Some("\"90d\""),
+        sentence: "How long the ledger remembers what happened, and bindings that are seen no more.",
+        allowed: "a span from 1d to 3650d, such as 30d or 90d",
+        reading: Reading::Value(|config, text| put(&mut config.store.retention, parse::retention(text))),
     },
 ];
 

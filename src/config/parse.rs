@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use super::units;
 use crate::clock::Timestamp;
 use crate::keys::source::Source;
+use crate::ledger::store;
 use crate::policy::rules::AllowedHost;
 use crate::proxy::via::{Choice, Via};
 use crate::proxy::{self, Scheme, Upstream};
@@ -134,6 +135,21 @@ pub(super) fn timeout(text: &str) -> Result<Duration, Unfit> {
 /// The path of a file or folder; a relative one belongs to the folder that keyward is started in.
 pub(super) fn path(text: &str) -> Result<PathBuf, Unfit> {
     if text.is_empty() || text.contains('\0') { Err(Unfit::NotAllowed) } else { Ok(PathBuf::from(text)) }
+}
+
+/// Where the ledger is kept.
+pub(super) fn store(text: &str) -> Result<store::Url, Unfit> {
+    match text.split_once(':') {
+        None if text == "off" => Ok(store::Url::Off),
+        Some(("sqlite", file)) => path(file).map(store::Url::Sqlite),
+        Some(("postgres" | "postgresql", _)) => Err(Unfit::Because("PostgreSQL cannot be used yet.")),
+        Some(_) | None => Err(Unfit::NotAllowed),
+    }
+}
+
+/// How long something is remembered: a day at least, in which every binding that still lives may well be seen.
+pub(super) fn retention(text: &str) -> Result<Duration, Unfit> {
+    span(text).and_then(|span| if span < DAY { Err(Unfit::NotAllowed) } else { Ok(span) })
 }
 
 /// One of a type's own words.
@@ -272,6 +288,8 @@ fn host(text: &str) -> Result<Box<str>, Unfit> {
 }
 
 const NO_SOCKS: &str = "keyward asks its proxy for a tunnel in HTTP (CONNECT) and speaks no SOCKS.";
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// Ten years: so far away that no sum with a moment overflows.
 const LONGEST_SPAN: Duration = Duration::from_hours(3650 * 24);

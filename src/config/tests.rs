@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Timestamp;
 use crate::keys::SetSettings;
+use crate::ledger::store::Url;
 use crate::policy::rules::{AllowedHost, Unknown};
 use crate::telemetry::{Format, Level};
 
@@ -91,6 +92,9 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
         config.admin.allow_host = vec![AllowedHost { host: "keyward".into(), port: None }];
     });
     check("state.dir", "a", |config| config.state.dir = "a".into());
+    check("store.url", "sqlite:a/b.db", |config| config.store.url = Url::Sqlite("a/b.db".into()));
+    check("store.url", "off", |config| config.store.url = Url::Off);
+    check("store.retention", "30d", |config| config.store.retention = Duration::from_hours(30 * 24));
 }
 
 #[test]
@@ -651,11 +655,14 @@ fn a_name_in_no_table_is_told_with_what_there_is() {
         let told: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
         assert_eq!(told, [expected]);
     }
-    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, log, admin, state.");
+    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, log, admin, state, store.");
     check("proxy = 1", "proxy: This is a table: it begins with [proxy].");
     check("[[log]]", "log: This is a table: it begins with [log].");
     check("keys = 'sk-canary'", "keys: This is a table: it begins with [keys].");
-    check("['keys.<set>']", "keys.<set>: There is no such setting; known here: proxy, tls, keys, log, admin, state.");
+    check(
+        "['keys.<set>']",
+        "keys.<set>: There is no such setting; known here: proxy, tls, keys, log, admin, state, store.",
+    );
     check("[proxy]\nsk-canary = 1\n", &format!("proxy.…: {}", unknown_in("proxy")));
     check("[keys.default]\nsk-canary = 1\n", &format!("keys.default.…: {}", unknown_in("keys.<set>")));
 }

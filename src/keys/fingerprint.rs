@@ -195,6 +195,15 @@ impl Hint {
         last.iter().all(u8::is_ascii_graphic).then_some(Self { kind: KeyKind::Token, last })
     }
 
+    /// From what was stored of it: what the key begins with, as [`Hint::prefix`] gives it, and its last characters. Nothing
+    /// where that cannot be a hint.
+    #[must_use]
+    pub fn from_parts(prefix: &str, last: &str) -> Option<Self> {
+        let kind = KeyKind::of(prefix.as_bytes());
+        let last: [u8; 4] = last.as_bytes().try_into().ok()?;
+        (kind.prefix() == prefix && last.iter().all(u8::is_ascii_graphic)).then_some(Self { kind, last })
+    }
+
     /// The four last characters, all visible ASCII.
     #[must_use]
     pub fn last(&self) -> &[u8; 4] {
@@ -237,6 +246,18 @@ mod tests {
         assert_eq!(fingerprint.to_string(), fingerprint.to_hex()[..8]);
         assert_eq!(fingerprint.short(), fingerprint.to_string().as_bytes());
         assert_eq!("xyz".parse::<Fingerprint>(), Err(ParseFingerprintError));
+    }
+
+    #[test]
+    fn a_hint_comes_back_from_its_parts_and_nothing_else_does() {
+        for value in ["sk-proj-0123456789abcdAbCd", "kw_0123456789abcdefghi", "some-other-upstreams-key"] {
+            let hint = Hint::of(value.as_bytes()).expect("a hint");
+            let last = std::str::from_utf8(hint.last()).expect("text");
+            assert_eq!(Hint::from_parts(hint.prefix(), last), Some(hint));
+        }
+        for (prefix, last) in [("sk-proj-x", "AbCd"), ("sk-", "AbCdE"), ("sk-", "A Cd"), ("what", "AbCd")] {
+            assert_eq!(Hint::from_parts(prefix, last), None, "{prefix}");
+        }
     }
 
     #[test]

@@ -60,6 +60,15 @@ pub struct Previous {
     pub retired: Retired,
 }
 
+impl History {
+    /// Puts what was remembered before in front of what was seen since, set by set.
+    pub fn recall(&mut self, before: Self) {
+        for (name, before) in before.sets {
+            self.sets.entry(name).or_default().recall(before);
+        }
+    }
+}
+
 impl SetHistory {
     /// Takes in what is declared now. A key that was current and is no longer was replaced between the last look and
     /// now; a declared previous key that was never seen current was replaced by now.
@@ -77,8 +86,33 @@ impl SetHistory {
             let since = self.current.map_or(now, |last| last.since);
             self.current = Some(LastCurrent { key, since, seen: now });
         }
-        let surplus = self.previous.len().saturating_sub(PREVIOUS_PER_SET);
-        self.previous.drain(..surplus);
+        self.bound();
+    }
+
+    /// Puts what was remembered before in front of what was seen since, of which nothing is lost: for a memory that comes to
+    /// light late.
+    pub fn recall(&mut self, before: Self) {
+        let live = std::mem::replace(self, before);
+        match (self.current, live.current) {
+            (Some(old), Some(new)) if old.key == new.key => {
+                self.current =
+                    Some(LastCurrent { since: old.since.min(new.since), seen: old.seen.max(new.seen), ..new });
+            }
+            (Some(old), Some(new)) => {
+                self.retire(old.key, Retired { after: Some(old.seen), by: new.since });
+                self.current = Some(new);
+            }
+            (old, new) => self.current = new.or(old),
+        }
+        live.previous.iter().for_each(|previous| self.retire(previous.key, previous.retired));
+        let current = self.current.map(|current| current.key);
+        self.previous.retain(|previous| Some(previous.key) != current);
+        self.learned.recall(&live.learned);
+        for heard in live.heard {
+            self.heard.retain(|known| known.key != heard.key);
+            self.heard.push(heard);
+        }
+        self.bound();
     }
 
     /// Notes what upstream says of one of the set's keys. Says whether that is news.
@@ -88,8 +122,7 @@ impl SetHistory {
         }
         self.heard.retain(|heard| heard.key != key);
         self.heard.push(Heard { key, word, at: now });
-        let surplus = self.heard.len().saturating_sub(PREVIOUS_PER_SET);
-        self.heard.drain(..surplus);
+        self.bound();
         true
     }
 
@@ -108,6 +141,14 @@ impl SetHistory {
         })
     }
 
+    /// Forgets what is older than the last of each kind.
+    fn bound(&mut self) {
+        let surplus = self.previous.len().saturating_sub(PREVIOUS_PER_SET);
+        self.previous.drain(..surplus);
+        let surplus = self.heard.len().saturating_sub(PREVIOUS_PER_SET);
+        self.heard.drain(..surplus);
+    }
+
     /// The first word on when a key was retired stands.
     fn retire(&mut self, key: Fingerprint, retired: Retired) {
         if !self.previous.iter().any(|previous| previous.key == key) {
@@ -123,6 +164,7 @@ const PREVIOUS_PER_SET: usize = 64;
 mod tests {
     use super::*;
     use crate::keys::fingerprint::FingerprintKey;
+    use crate::keys::learned::Standing;
 
     fn key(number: u8) -> Fingerprint {
         FingerprintKey::new(&[7; 32]).fingerprint(&[number])
@@ -193,5 +235,44 @@ mod tests {
         let (last, role) = history.previous_roles(Duration::from_millis(10)).last().expect("a key");
         assert_eq!(last, key(198));
         assert_eq!(role, Role::Previous { retired: retired(Some(198), 199), grace_until: at(209) });
+    }
+
+    #[test]
+    fn a_memory_that_comes_to_light_late_stands_before_what_was_seen_since() {
+        let mut before = SetHistory::default();
+        before.advance(Some(key(1)), &[], at(100));
+        before.advance(Some(key(2)), &[], at(200));
+        before.look_again(at(250));
+        before.hear(key(1), Word::Accepted, at(110));
+        before.hear(key(2), Word::Accepted, at(210));
+        before.learned.accept(key(8), None, at(5));
+        let mut live = SetHistory::default();
+        live.advance(Some(key(3)), &[key(1)], at(400));
+        live.hear(key(2), Word::Refused, at(410));
+        live.learned.accept(key(8), None, at(405));
+        live.learned.accept(key(9), Some(key(8)), at(406));
+        live.recall(before);
+        assert_eq!(live.current, Some(LastCurrent { key: key(3), since: at(400), seen: at(400) }));
+        let previous: Vec<_> = live.previous.iter().map(|previous| (previous.key, previous.retired)).collect();
+        assert_eq!(previous, [(key(1), retired(Some(100), 200)), (key(2), retired(Some(250), 400))]);
+        let heard: Vec<_> = live.heard.iter().map(|heard| (heard.key, heard.word)).collect();
+        assert_eq!(heard, [(key(1), Word::Accepted), (key(2), Word::Refused)]);
+        let learned: Vec<_> =
+            live.learned.keys().iter().map(|known| (known.key, known.since, known.standing)).collect();
+        let replaced = Standing::Replaced { at: at(406) };
+        assert_eq!(learned, [(key(8), at(5), replaced), (key(9), at(406), Standing::Current)]);
+    }
+
+    #[test]
+    fn the_same_current_key_is_current_since_it_was_first_seen() {
+        let mut before = SetHistory::default();
+        before.advance(Some(key(1)), &[], at(100));
+        let mut live = SetHistory::default();
+        live.advance(Some(key(1)), &[], at(400));
+        live.recall(before.clone());
+        assert_eq!(live.current, Some(LastCurrent { key: key(1), since: at(100), seen: at(400) }));
+        let mut unread = SetHistory::default();
+        unread.recall(before.clone());
+        assert_eq!(unread, before, "a key that cannot be read is still the last one known");
     }
 }

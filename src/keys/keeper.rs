@@ -17,6 +17,7 @@ use super::source::{FaultOf, Source, SourceError};
 use super::state::{self, StateError, StateFolder};
 use super::{SetSettings, Settings};
 use crate::clock::{Clock, Timestamp};
+use crate::telemetry::event::with_causes;
 
 /// The ring and what it comes from.
 pub struct Keeper {
@@ -25,8 +26,21 @@ pub struct Keeper {
     memory: Mutex<Memory>,
     changed: AtomicBool,
     folder: Option<StateFolder>,
+    /// Whether the history belongs into a file of the state folder.
+    has_file: bool,
+    /// Whether such a file was there, although the history belongs into a store.
+    has_import: AtomicBool,
     fault_of: FaultOf,
     clock: Clock,
+}
+
+/// Where the history of the sets' keys is kept.
+#[derive(Debug)]
+pub enum Kept {
+    /// In a file of the state folder, which the keeper reads and writes.
+    InFile,
+    /// In a store, which gave this and asks for [`Keeper::news`].
+    InStore(History),
 }
 
 /// What the next ring is made from.
@@ -70,6 +84,12 @@ pub enum Trouble {
         /// Why not.
         source: StateError,
     },
+    /// What is remembered of rotations in a file cannot be read.
+    #[error("rotations of before are not known")]
+    History {
+        /// Why not.
+        source: StateError,
+    },
     /// The state folder cannot be used.
     #[error("the state cannot be used, so rotations are forgotten at the next start")]
     State {
@@ -84,11 +104,12 @@ impl Keeper {
     pub fn open(
         settings: &Settings,
         state: &state::Settings,
+        kept: Kept,
         fault_of: FaultOf,
         clock: Clock,
     ) -> Result<(Self, Vec<Trouble>), StateError> {
         let mut troubles = Vec::new();
-        let (mut folder, fingerprint_key) = match open_folder(state) {
+        let (folder, fingerprint_key) = match open_folder(state) {
             Ok((folder, key)) => (Some(folder), key),
             // Without the key that its fingerprints were made with, nothing in that file is known.
             Err(source) if state::may_have_access(&state.dir) => {
@@ -105,12 +126,19 @@ impl Keeper {
             Access::default()
         });
         // A damaged history is left as it is, for whoever can mend it: nothing is written over it.
-        let mut history =
-            folder.as_ref().map_or(Ok(History::default()), StateFolder::history).unwrap_or_else(|error| {
-                troubles.push(error.into());
-                folder = None;
-                History::default()
-            });
+        let of_file = folder.as_ref().map_or(Ok(None), StateFolder::history).unwrap_or_else(|source| {
+            troubles.push(Trouble::History { source });
+            None
+        });
+        let is_damaged = matches!(troubles.last(), Some(Trouble::History { .. }));
+        let (mut history, has_file, has_import) = match (kept, of_file) {
+            (Kept::InFile, of_file) => (of_file.unwrap_or_default(), !is_damaged, false),
+            (Kept::InStore(history), None) => (history, false, false),
+            (Kept::InStore(before), Some(mut history)) => {
+                history.recall(before);
+                (history, false, true)
+            }
+        };
         let empty = empty_ring(settings, fingerprint_key);
         let keys = read_keys(settings, fault_of, &mut troubles);
         let declared = keys.iter().map(|keys| keys.declared(&empty)).collect();
@@ -121,6 +149,8 @@ impl Keeper {
             memory: Mutex::new(Memory { history, declared, access }),
             changed: AtomicBool::new(true),
             folder,
+            has_file,
+            has_import: AtomicBool::new(has_import),
             fault_of,
             clock,
         };
@@ -214,18 +244,53 @@ impl Keeper {
         files.chain(self.folder.iter().map(StateFolder::access_path)).collect()
     }
 
-    /// Notes that the current keys are still the same, and writes the history if it changed or `look_again` says so.
+    /// Notes that the current keys are still the same, and writes the history if it changed or `look_again` says so. Does
+    /// nothing where a store has it.
     pub fn save(&self, look_again: bool) -> Result<(), StateError> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        if !self.changed.swap(false, Ordering::AcqRel) && !look_again {
-            return Ok(());
-        }
-        let history = {
-            let history = &mut self.memory().history;
-            history.sets.values_mut().for_each(|set| set.look_again(self.clock.now()));
-            history.clone()
-        };
+        let Some(folder) = self.folder.as_ref().filter(|_| self.has_file) else { return Ok(()) };
+        let Some(history) = self.news(look_again) else { return Ok(()) };
         folder.save(&history).inspect_err(|_| self.changed.store(true, Ordering::Release))
+    }
+
+    /// The history, if it changed since it was last asked for or `look_again` says so. Notes that the current keys are still
+    /// the same.
+    #[must_use]
+    pub fn news(&self, look_again: bool) -> Option<History> {
+        if !self.changed.swap(false, Ordering::AcqRel) && !look_again {
+            return None;
+        }
+        let history = &mut self.memory().history;
+        history.sets.values_mut().for_each(|set| set.look_again(self.clock.now()));
+        Some(history.clone())
+    }
+
+    /// Takes in a history that comes to light late, when its store can be read at last. The ring is made anew with it.
+    pub fn recall(&self, history: History) -> Reload {
+        {
+            let mut memory = self.memory();
+            memory.history.recall(history);
+            // So that the ring is made even if the keys are the same.
+            memory.declared.clear();
+        }
+        self.changed.store(true, Ordering::Release);
+        self.reload()
+    }
+
+    /// Puts the history's own file aside, once the store has what stood in it.
+    pub fn set_file_aside(&self) {
+        if !self.has_import.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        match self.folder.as_ref().map_or(Ok(()), StateFolder::set_history_aside) {
+            Ok(()) => tracing::info!(event = "state", "the store has taken over what history.json remembered"),
+            Err(error) => tracing::warn!(event = "state", "{}", with_causes(&error)),
+        }
+    }
+
+    /// Whether fingerprints last: with a key that lives only as long as this process, none of them is worth keeping.
+    #[must_use]
+    pub fn has_folder(&self) -> bool {
+        self.folder.is_some()
     }
 
     fn learn(&self, set: SetIndex, change: impl FnOnce(&mut SetHistory) -> bool) {
@@ -406,7 +471,7 @@ mod tests {
             let set = SetSettings { name: "default".into(), current, next: None, previous, grace };
             let clock = Clock::Chosen(Arc::clone(&self.now));
             let state = state::Settings { dir: self.path("state") };
-            Keeper::open(&Settings { sets: vec![set] }, &state, |_| None, clock).expect("a keeper")
+            Keeper::open(&Settings { sets: vec![set] }, &state, Kept::InFile, |_| None, clock).expect("a keeper")
         }
     }
 

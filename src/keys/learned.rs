@@ -84,6 +84,17 @@ impl Learned {
         }
     }
 
+    /// Adds what was learned since: how a key stands by then, and when it was first accepted by whichever saw it first.
+    pub fn recall(&mut self, since: &Self) {
+        for learned in &since.keys {
+            if let Some(known) = self.find(learned.key) {
+                known.standing = learned.standing;
+            } else if self.make_room() {
+                self.keys.push(*learned);
+            }
+        }
+    }
+
     /// The keys' roles under that grace.
     pub fn roles(&self, grace: Duration) -> impl Iterator<Item = (Fingerprint, Role)> {
         self.keys.iter().map(move |learned| {

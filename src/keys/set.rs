@@ -22,6 +22,12 @@ impl SetIndex {
     /// The set `default`: the first of every ring.
     pub const DEFAULT: Self = Self(0);
 
+    /// The set at that position.
+    #[must_use]
+    pub fn nth(position: usize) -> Option<Self> {
+        u16::try_from(position).ok().map(Self)
+    }
+
     /// As a position in a table with a row for each set.
     #[must_use]
     pub fn position(self) -> usize {
@@ -310,13 +316,12 @@ impl KeyRing {
     /// The set of that name.
     #[must_use]
     pub fn find_set(&self, name: &str) -> Option<SetIndex> {
-        let position = self.sets.iter().position(|set| &*set.name == name)?;
-        u16::try_from(position).ok().map(SetIndex)
+        SetIndex::nth(self.sets.iter().position(|set| &*set.name == name)?)
     }
 
     /// The positions of all sets.
     pub fn indexes(&self) -> impl Iterator<Item = SetIndex> + use<> {
-        (0..self.sets.len()).filter_map(|position| u16::try_from(position).ok()).map(SetIndex)
+        (0..self.sets.len()).filter_map(SetIndex::nth)
     }
 
     /// The public names of a set's current key, if its value is known.
@@ -350,6 +355,16 @@ impl KeyRing {
     #[must_use]
     pub fn word(&self, fingerprint: Fingerprint) -> Option<Word> {
         self.heard.iter().rev().find(|(key, _)| *key == fingerprint).map(|(_, word)| *word)
+    }
+
+    /// Whether that key is the current or next one of that set, and nobody revoked it.
+    #[must_use]
+    pub fn is_good(&self, set: SetIndex, fingerprint: Fingerprint) -> bool {
+        let is_good = |(names, owner): (Names, Owner)| {
+            let has_role = matches!(owner.role, Role::Current | Role::Next);
+            names.fingerprint == fingerprint && owner.set == set && has_role
+        };
+        self.revoked(fingerprint).is_none() && self.owners().any(is_good)
     }
 
     /// The public names of a value.

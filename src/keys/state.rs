@@ -39,7 +39,7 @@ pub enum StateError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// `read`, `made`, `written`.
+        /// `read`, `made`, `written`, `moved`.
         action: &'static str,
         /// Why not.
         source: io::Error,
@@ -101,9 +101,15 @@ impl StateFolder {
         Ok(Names { fingerprint: self.fingerprint_key()?.fingerprint(value), hint: Hint::of(value) })
     }
 
-    /// The history; empty where there is none yet.
-    pub fn history(&self) -> Result<History, StateError> {
-        Ok(read_json::<Stored>(&self.history_path())?.map_or_else(History::default, History::from))
+    /// The history, if it has a file of its own.
+    pub fn history(&self) -> Result<Option<History>, StateError> {
+        Ok(read_json::<Stored>(&self.history_path())?.map(History::from))
+    }
+
+    /// Puts the file aside, once what stands in it is kept elsewhere: `history.json.imported`.
+    pub fn set_history_aside(&self) -> Result<(), StateError> {
+        let path = self.history_path();
+        fs::rename(&path, path.with_extension("json.imported")).map_err(io_error(&path, "moved"))
     }
 
     /// Writes the history whole or not at all.
@@ -212,6 +218,18 @@ fn read_key(path: &Path) -> Result<FingerprintKey, StateError> {
 
 fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> StateError {
     move |source| StateError::Io { path: path.into(), action, source }
+}
+
+/// The history of a set as it is stored: JSON, times in milliseconds since the Unix epoch, fingerprints as 32 hex digits.
+#[must_use]
+pub fn encode_set(set: &SetHistory) -> String {
+    // The shape has nothing that JSON cannot have.
+    serde_json::to_string(&StoredSet::from(set)).unwrap_or_default()
+}
+
+/// What [`encode_set`] made.
+pub fn decode_set(text: &str) -> Result<SetHistory, serde_json::Error> {
+    serde_json::from_str::<StoredSet>(text).map(SetHistory::from)
 }
 
 // === The files' shapes ===
@@ -479,7 +497,7 @@ mod tests {
     #[test]
     fn the_history_comes_back_as_it_was() {
         let (_parent, state) = folder();
-        assert_eq!(state.history().expect("a history"), History::default());
+        assert_eq!(state.history().expect("readable"), None);
         let key = |number: u8| FingerprintKey::new(&[7; 32]).fingerprint(&[number]);
         let at = Timestamp::from_millis;
         let mut set = SetHistory::default();
@@ -493,7 +511,7 @@ mod tests {
         set.hear(key(1), Word::Refused, at(11));
         let history = History { sets: [("default".to_owned(), set)].into() };
         state.save(&history).expect("saved");
-        assert_eq!(state.history().expect("a history"), history);
+        assert_eq!(state.history().expect("readable"), Some(history));
         assert_eq!(mode(&state.history_path()), 0o600);
     }
 

@@ -14,7 +14,7 @@ use super::rhythm::{self, Visits};
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
-use crate::keys::set::{Names, SetIndex, Word};
+use crate::keys::set::{KeyRing, Names, SetIndex, Word};
 use crate::outcome::Outcome;
 use crate::telemetry::masked::mask_id;
 use crate::verdict::explain::{Diagnosis, Severity};
@@ -221,8 +221,8 @@ pub(super) struct Unsaved {
     pub(super) closed: Vec<(Incident, u64)>,
     /// Exchanges by the hour since the ledger's own thread looked last.
     pub(super) tallies: Vec<Tally>,
-    /// Exchanges that found no room in `tallies`.
-    pub(super) lost_tallies: u64,
+    /// What found no room in `tallies` or `closed`.
+    pub(super) lost: u64,
     /// Whether there was a new visit.
     pub(super) visited: bool,
 }
@@ -450,13 +450,62 @@ impl Memory {
     /// How it used that key, or none.
     #[must_use]
     pub fn of_key(&self, key: Option<Fingerprint>) -> Option<&KeyUse> {
-        self.uses.iter().find(|used| used.key.map(|names| names.fingerprint) == key)
+        self.uses.iter().find(|used| used.fingerprint() == key)
     }
 
     /// When somebody said of it that it is dead, or that its incident is dealt with. That holds until it asks again.
     #[must_use]
     pub fn acknowledgement(&self) -> Option<Timestamp> {
         self.acknowledged.filter(|at| self.latest.is_none_or(|latest| latest.at <= *at))
+    }
+
+    /// Adds what a store remembers from before. Nothing of it is to be told.
+    pub(super) fn absorb(&mut self, before: Self) {
+        for stored in before.uses {
+            let key = stored.fingerprint();
+            if let Some(used) = self.uses.iter_mut().find(|used| used.fingerprint() == key) {
+                used.absorb(stored);
+            } else if self.uses.len() < KEYS_PER_BINDING {
+                self.uses.push(stored);
+            }
+        }
+        self.other_keys += before.other_keys;
+        self.accepted = [self.accepted, before.accepted].into_iter().flatten().max_by_key(|accepted| accepted.at);
+        self.name = self.name.take().or(before.name);
+        self.visits.merge(&before.visits);
+        self.latest = [before.latest, self.latest].into_iter().flatten().max_by_key(|latest| latest.at);
+        self.well = self.well.max(before.well);
+        self.acknowledged = self.acknowledged.max(before.acknowledged);
+        self.absorb_incident(before.incident);
+    }
+
+    /// An incident that was open before goes on with what was seen since, unless that closed it.
+    fn absorb_incident(&mut self, before: Option<Box<Incident>>) {
+        let Some(before) = before else { return };
+        match (self.incident.take(), self.well.filter(|well| *well > before.last)) {
+            (Some(live), None) => self.incident = Some(Box::new(before.joined_by(*live))),
+            (None, None) => self.incident = Some(before),
+            (live, Some(at)) => {
+                self.incident = live;
+                let closed = Some(Closed { at, by: Closing::GoodSighting, execution: None });
+                self.unsaved.closed.push((Incident { closed, ..*before }, 0));
+            }
+        }
+    }
+
+    /// Closes the incident where time or the ring has closed it; says whether it did.
+    pub(super) fn close_by_itself(&mut self, binding: &Binding, ring: &KeyRing, now: Timestamp) -> bool {
+        let Some(incident) = &self.incident else { return false };
+        let is_good_again = incident::is_of_standing(incident.diagnosis)
+            && incident.key.is_some_and(|key| ring.is_good(binding.set, key.fingerprint));
+        let is_silent = binding.is_untagged() && now > incident.last.after(incident::silence(self.visits.rhythm()));
+        let by = match (is_good_again, is_silent) {
+            (true, _) => Closing::KeyIsGoodAgain,
+            (false, true) => Closing::Silence,
+            (false, false) => return false,
+        };
+        self.close(Closed { at: now, by, execution: None });
+        true
     }
 
     fn sight(&mut self, seen: &Seen<'_>, binding: &Binding) {
@@ -481,8 +530,7 @@ impl Memory {
     /// On the use of its key.
     fn count(&mut self, seen: &Seen<'_>, finding: Finding) {
         let key = seen.key.map(|names| names.fingerprint);
-        let is_same = |used: &&mut KeyUse| used.key.map(|names| names.fingerprint) == key;
-        if let Some(used) = self.uses.iter_mut().find(is_same) {
+        if let Some(used) = self.uses.iter_mut().find(|used| used.fingerprint() == key) {
             used.add(seen, finding);
         } else if self.uses.len() < KEYS_PER_BINDING {
             self.uses.reserve_exact(1);
@@ -500,7 +548,7 @@ impl Memory {
         } else if tallies.len() < TALLIES {
             tallies.push(Tally { kind, exchanges: 1 });
         } else {
-            self.unsaved.lost_tallies += 1;
+            self.unsaved.lost += 1;
         }
     }
 
@@ -558,7 +606,12 @@ impl Memory {
         let Some(incident) = self.incident.take() else { return };
         self.well = self.well.max(Some(closed.at));
         let added = std::mem::take(&mut self.unsaved.bad_sightings);
-        self.unsaved.closed.push((Incident { closed: Some(closed), ..*incident }, added));
+        let waiting = &mut self.unsaved.closed;
+        if waiting.len() < CLOSED {
+            waiting.push((Incident { closed: Some(closed), ..*incident }, added));
+        } else {
+            self.unsaved.lost += 1;
+        }
     }
 }
 
@@ -568,6 +621,19 @@ impl KeyUse {
     fn new(seen: &Seen<'_>, finding: Finding) -> Self {
         let (at, execution) = (seen.at, seen.execution.map(Box::from));
         Self { key: seen.key, first: at, last: at, sightings: 1, finding, execution, word: seen.word(), unsaved: 1 }
+    }
+
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        self.key.map(|names| names.fingerprint)
+    }
+
+    fn absorb(&mut self, before: Self) {
+        self.first = self.first.min(before.first);
+        self.sightings += before.sightings;
+        if before.last > self.last {
+            let (first, sightings, unsaved) = (self.first, self.sightings, self.unsaved);
+            *self = Self { first, sightings, unsaved, ..before };
+        }
     }
 
     fn add(&mut self, seen: &Seen<'_>, finding: Finding) {
@@ -651,6 +717,9 @@ pub const KEYS_PER_BINDING: usize = 16;
 /// How many kinds of exchanges one binding counts between two looks of the ledger's own thread. Every kind of a working
 /// binding fits; whoever sends one of everything within a quarter of a second fills it.
 const TALLIES: usize = 32;
+
+/// How many incidents one binding closes between two such looks: a flapping one closes one with every other request.
+const CLOSED: usize = 64;
 
 /// How many executions of a closed incident are known again.
 const RETRYING: usize = 8;

@@ -16,8 +16,8 @@ use crate::verdict::Verdict;
 /// What is counted together. Ordered by time first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour {
-    /// The hour, in hours since the Unix epoch.
-    hour: u32,
+    /// When it began, in hours since the Unix epoch.
+    number: u32,
     /// The set.
     pub set: SetIndex,
     /// The key that came, if it is one of a set.
@@ -34,7 +34,7 @@ impl Hour {
             Verdict::Unknown(_) | Verdict::Missing | Verdict::Malformed(_) => false,
         };
         Self {
-            hour: number(seen.at),
+            number: number(seen.at),
             set,
             key: seen.key.filter(|_| is_of_a_set).map(|names| names.fingerprint),
             verdict: u8::try_from(seen.verdict.position()).unwrap_or_default(),
@@ -54,13 +54,13 @@ impl Hour {
         let position = |codes: &[&str], code| codes.iter().position(|known| *known == code);
         let verdict = u8::try_from(position(&Verdict::CODES, verdict)?).ok()?;
         let outcome = u8::try_from(position(&Outcome::CODES, outcome)?).ok()?;
-        Some(Self { hour: number(begin), set, key, verdict, outcome })
+        Some(Self { number: number(begin), set, key, verdict, outcome })
     }
 
     /// When the hour begins.
     #[must_use]
     pub fn begin(&self) -> Timestamp {
-        Timestamp::from_millis(i64::from(self.hour) * HOUR)
+        Timestamp::from_millis(i64::from(self.number) * HOUR)
     }
 
     /// The verdict's code.
@@ -91,6 +91,12 @@ impl Hours {
         }
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// Every row, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&Hour, u64)> {
         self.counts.iter().map(|(hour, exchanges)| (hour, *exchanges))
@@ -112,7 +118,7 @@ impl Hours {
     /// Forgets the hours that ended before then.
     pub fn forget_before(&mut self, then: Timestamp) {
         let first = number(then);
-        while self.counts.first_key_value().is_some_and(|(oldest, _)| oldest.hour < first) {
+        while self.counts.first_key_value().is_some_and(|(oldest, _)| oldest.number < first) {
             self.counts.pop_first();
         }
     }
@@ -125,4 +131,4 @@ fn number(at: Timestamp) -> u32 {
 const HOUR: i64 = 3_600_000;
 
 /// How many rows are kept in memory: ninety days of a hundred kinds an hour, in some ten megabytes.
-const ROWS: usize = 200_000;
+pub(super) const ROWS: usize = 200_000;

@@ -212,6 +212,15 @@ impl Incident {
     }
 }
 
+impl Incident {
+    /// Goes on as another one that was opened on the same binding without knowing of this one.
+    pub(super) fn joined_by(self, later: Self) -> Self {
+        let (opened, sightings) = (self.opened.min(later.opened), self.sightings + later.sightings);
+        let told = if later.last >= self.last { later } else { self.clone() };
+        Self { id: self.id, opened, sightings, ..told }
+    }
+}
+
 impl IncidentId {
     /// Of the incident that a bad sighting opened on a binding. The sighting that was heard of first counts, even if one
     /// that started before it is heard of later.

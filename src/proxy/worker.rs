@@ -28,6 +28,7 @@ use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::Ledger;
 use crate::ledger::binding::{Binding, Identity};
 use crate::ledger::sighting::{ExchangeId, Witness};
+use crate::ledger::writer::Status;
 use crate::metrics::Shard;
 use crate::policy::rules::Rules;
 use crate::verdict::credential::Credential;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub keeper: Arc<Keeper>,
     /// The bindings.
     pub ledger: Arc<Ledger>,
+    /// How the store of the bindings is.
+    pub store: Arc<Status>,
     /// What is done about verdicts.
     pub rules: Rules,
     /// Where the time comes from.

@@ -63,6 +63,23 @@ impl Home {
         self.path(".local/state/keyward")
     }
 
+    /// Where the ledger is kept unless keyward is told otherwise.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.state().join("keyward.db")
+    }
+
+    /// The first column of what the store answers; nothing where there is none, or where it is locked.
+    pub(crate) fn rows<T: rusqlite::types::FromSql>(&self, query: &str) -> Vec<T> {
+        let read = || {
+            let store =
+                rusqlite::Connection::open_with_flags(self.store(), rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            let mut statement = store.prepare(query)?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        let rows: rusqlite::Result<Vec<T>> = read();
+        rows.unwrap_or_default()
+    }
+
     /// The binary with those arguments, and nothing in its environment but a home and a free port for the admin listener.
     pub(crate) fn keyward(&self, arguments: &[&str]) -> Launch {
         self.launch(Command::new(env!("CARGO_BIN_EXE_keyward"))).args(arguments)

@@ -8,6 +8,8 @@ use crate::process::client::ask_with;
 use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, Launch, events, eventually};
 
+const STORE: &str = "KEYWARD_STORE_URL";
+
 const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
 
 #[test]
@@ -145,12 +147,12 @@ fn a_disk_that_is_full_from_the_start_costs_the_memory_and_no_request_and_is_for
 }
 
 #[test]
-fn a_disk_that_fills_later_is_said_and_costs_no_request() {
+fn without_a_store_a_disk_that_fills_later_is_said_and_costs_no_request() {
     let (home, upstream) = (Home::new(), Upstream::start());
-    home.serve_for(&upstream).start().stop();
+    home.serve_for(&upstream).env(STORE, "off").start().stop();
     let before = fs::read(home.state().join("history.json")).unwrap();
     symlink("/dev/full", home.state().join("history.json.new")).unwrap();
-    let keyward = home.serve_for(&upstream).start();
+    let keyward = home.serve_for(&upstream).env(STORE, "off").start();
     assert_eq!(verdicts(&keyward, &["sk-a", "sk-a"]), ["unknown", "current"]);
     let said = eventually("the trouble", || events(&keyward.log(), "state").first().cloned());
     assert_eq!(said["level"], "error", "{said}");
@@ -169,11 +171,28 @@ fn a_damaged_history_is_said_kept_and_costs_no_request() {
         let fingerprint = first.exchanges(1)[0]["fingerprint"].clone();
         first.stop();
         fs::write(home.state().join("history.json"), damaged).unwrap();
-        let keyward = serves_without_state(home.serve(), &["history.json", "damaged"]);
+        let keyward = serves_and_says(home.serve(), &["rotations of before are not known", "history.json", "damaged"]);
         assert_eq!(keyward.exchanges(1)[0]["fingerprint"], fingerprint, "the fingerprint key is sound");
         keyward.stop();
         assert_eq!(fs::read_to_string(home.state().join("history.json")).unwrap(), damaged, "somebody may mend it");
     }
+}
+
+#[test]
+fn without_a_store_a_file_remembers_rotations_and_a_store_takes_it_over_once() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    home.write("key", "sk-old\n");
+    home.serve_for(&upstream).config(FILE).env(STORE, "off").start().stop();
+    assert!(home.state().join("history.json").exists() && !home.store().exists());
+    home.write("key", "sk-new\n");
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    assert_eq!(verdicts(&keyward, &["sk-old", "sk-new"]), ["outdated", "current"]);
+    keyward.stop();
+    let aside = home.state().join("history.json.imported");
+    assert!(aside.exists() && !home.state().join("history.json").exists(), "a copy is kept aside");
+    fs::remove_file(aside).unwrap();
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    assert_eq!(verdicts(&keyward, &["sk-old", "sk-new"]), ["outdated", "current"]);
 }
 
 #[test]
@@ -204,16 +223,21 @@ fn check_unknown_key(home: &Home, launch: Launch, said: &[&str]) {
     assert!(events(&keyward.log(), "listening")[0]["keys"].as_str().unwrap().contains("current key NOT KNOWN"));
     assert_trouble(&keyward, &[&["the key `current` of set `default` is not known"], said].concat());
     keyward.stop();
-    assert!(home.state().join("history.json").exists());
+    assert!(home.store().exists());
 }
 
 /// Starts it: the trouble is said loudly, and everybody is served and judged.
 #[track_caller]
 fn serves_without_state(launch: Launch, said: &[&str]) -> Keyward {
+    serves_and_says(launch, &[&["the state cannot be used, so rotations are forgotten"], said].concat())
+}
+
+#[track_caller]
+fn serves_and_says(launch: Launch, said: &[&str]) -> Keyward {
     let upstream = Upstream::start();
     let keyward = launch.upstream(&upstream).key("sk-current").start();
     assert_eq!(verdicts(&keyward, &["sk-current"]), ["current"]);
-    assert_trouble(&keyward, &[&["the state cannot be used, so rotations are forgotten"], said].concat());
+    assert_trouble(&keyward, said);
     keyward
 }
 
@@ -240,8 +264,8 @@ fn verdicts(keyward: &Keyward, keys: &[&str]) -> Vec<String> {
 #[track_caller]
 fn wait_until_saved(home: &Home, keys: usize) {
     eventually("a saved history", || {
-        let history = fs::read_to_string(home.state().join("history.json")).ok()?;
-        (history.matches("\"since\"").count() == keys).then_some(())
+        let history: Vec<String> = home.rows("SELECT history FROM sets");
+        (history.first()?.matches("\"since\"").count() == keys).then_some(())
     });
 }
 

@@ -49,7 +49,19 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
             assert!(!source.code.contains(name), "{} says that it is pure and names {name}", source.path);
         }
     }
-    for path in ["head", "caller", "route", "verdict", "policy", "keys/set", "keys/fingerprint", "telemetry/masked"] {
+    for path in [
+        "head",
+        "caller",
+        "route",
+        "verdict",
+        "policy",
+        "keys/set",
+        "keys/fingerprint",
+        "telemetry/masked",
+        "ledger/incident",
+        "ledger/rhythm",
+        "ledger/rotation",
+    ] {
         assert!(pure.iter().any(|source| source.path == format!("src/{path}.rs")), "{path} is to be pure");
     }
 }
@@ -101,6 +113,7 @@ fn the_places_that_start_threads_and_tasks_are_these() {
         "spawn(",
         &[
             ("src/app.rs", 1, "the upkeep of keys and state, beside the admin listener"),
+            ("src/ledger/writer.rs", 1, "the ledger's own thread, which waits for a disk"),
             ("src/proxy/conversation.rs", 1, "each stream of an HTTP/2 connection"),
             ("src/proxy/server.rs", 4, "a worker's beat, inbox and memory, and each of its clients"),
             ("src/proxy/upstream.rs", 1, "a connection to upstream that several exchanges share"),

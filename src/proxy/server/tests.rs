@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::*;
 use crate::clock::Clock;
-use crate::keys::keeper::Keeper;
+use crate::keys::keeper::{Keeper, Kept};
 use crate::keys::{SetSettings, Settings, state};
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::ledger::{Bounds, Ledger};
@@ -80,10 +80,12 @@ fn ask(client: &mut BufReader<std::net::TcpStream>, path: &str) -> (u16, String)
 fn shared(folder: &std::path::Path) -> Arc<Shared> {
     let settings = Settings { sets: vec![SetSettings::learning("default")] };
     let (keeper, _) =
-        Keeper::open(&settings, &state::Settings { dir: folder.into() }, |_| None, Clock::System).unwrap();
+        Keeper::open(&settings, &state::Settings { dir: folder.into() }, Kept::InFile, |_| None, Clock::System)
+            .unwrap();
     Arc::new(Shared {
         keeper: Arc::new(keeper),
         ledger: Arc::new(Ledger::new(Bounds::default(), Arc::new([]))),
+        store: Arc::default(),
         rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
         clock: Clock::System,
         host: HeaderValue::from_static("upstream"),

@@ -15,6 +15,7 @@ use keyward::keys::fingerprint::{Fingerprint, Hint};
 use keyward::keys::source::Source;
 use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
+use keyward::ledger::store;
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
 use keyward::proxy::via::Choice;
@@ -401,6 +402,7 @@ impl Builder {
             rules: self.rules.clone(),
             policy: Policy::Observe,
             state: self.state_settings(),
+            store: store::Settings::default(),
             ignored: Vec::new(),
             via: Choice::default(),
         }

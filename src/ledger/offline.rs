@@ -1,0 +1,51 @@
+//! The ledger as its store has it, for commands beside a running keyward or without one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::sqlite::Sqlite;
+use super::store::{Settings, StoreError};
+use super::writer::Writer;
+use super::{Bounds, Ledger};
+use crate::clock::Clock;
+use crate::keys::history::History;
+use crate::keys::keeper::{Keeper, Kept};
+
+/// A ledger that was read from its store and belongs to nobody else here. Another keyward may write to the store meanwhile.
+pub struct Offline {
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// What the store remembers of the sets' keys: for [`Keeper::open`].
+    pub kept: Kept,
+    writer: Writer,
+}
+
+impl Offline {
+    /// Reads the store of those settings, for the sets of those names. Nothing where the store is off, or where no keyward
+    /// has written to it yet. `number` is one that no other writer has.
+    pub fn open(
+        settings: &Settings,
+        state: &Path,
+        sets: Arc<[Arc<str>]>,
+        clock: Clock,
+        number: u64,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(path) = settings.file(state).filter(|path| path.exists()) else { return Ok(None) };
+        let ledger = Arc::new(Ledger::new(Bounds::default(), sets));
+        let mut writer = Writer::new(Arc::clone(&ledger), Some(path), settings.retention, clock, number);
+        let kept = Kept::InStore(writer.read()?);
+        Ok(Some(Self { ledger, kept, writer }))
+    }
+
+    /// Writes what was changed here, such as an acknowledgement. A keyward that runs does not learn of it: ask that one.
+    pub fn save(self, keeper: &Keeper) -> Result<(), StoreError> {
+        self.writer.write_once(keeper)
+    }
+}
+
+/// What the store of those settings remembers of the sets' keys. Changes nothing, and makes no file.
+pub fn history(settings: &Settings, state: &Path) -> Result<Kept, StoreError> {
+    let Some(path) = settings.file(state) else { return Ok(Kept::InFile) };
+    let store = Sqlite::open_to_read(&path)?;
+    Ok(Kept::InStore(store.map_or(Ok(History::default()), |store| store.history())?))
+}

@@ -1,0 +1,643 @@
+//! The ledger in an `SQLite` file: write-ahead log, one transaction for each batch.
+//!
+//! A process that is killed loses what it had not committed, and never the file: the log is synced before its pages move
+//! into the file (`synchronous = NORMAL`). Only a machine that loses power may lose the last batches as well.
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
+};
+
+use super::CLOSED_INCIDENTS;
+use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memory, Unsaved};
+use super::incident::{Closed, Closing, Incident, IncidentId};
+use super::rhythm::Visits;
+use super::store::{Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour};
+use crate::caller::Family;
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::{Fingerprint, Hint};
+use crate::keys::history::History;
+use crate::keys::set::{Names, Word};
+use crate::keys::state;
+use crate::verdict::explain::{Diagnosis, Severity};
+
+/// The opened file.
+pub struct Sqlite {
+    connection: Connection,
+    path: PathBuf,
+    /// Which file it is: device and number.
+    file: (u64, u64),
+    id: i64,
+    is_new: bool,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it (mode 0600) where there is none, and brings it into the present shape after a copy of
+    /// it was made.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let fail = |error| failure(path, error);
+        make_private(path)?;
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fail)?;
+        let version = version(&connection, path)?;
+        migrate(&mut connection, path, version, &MIGRATIONS)?;
+        let id = connection.query_row("SELECT id FROM store", [], |row| row.get(0)).map_err(fail)?;
+        let file = identity(path).ok_or_else(|| error(path, Fault::Gone))?;
+        Ok(Self { connection, path: path.into(), file, id, is_new: version == 0 })
+    }
+
+    /// Opens a file that is there to read from it, and changes nothing. Nothing where there is none.
+    pub fn open_to_read(path: &Path) -> Result<Option<Self>, StoreError> {
+        let Some(file) = identity(path) else { return Ok(None) };
+        let fail = |error| failure(path, error);
+        // What another keyward writes is read as well only where the shared index may be written.
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fail)?;
+        if version(&connection, path)? == 0 {
+            return Ok(None);
+        }
+        let id = connection.query_row("SELECT id FROM store", [], |row| row.get(0)).map_err(fail)?;
+        Ok(Some(Self { connection, path: path.into(), file, id, is_new: false }))
+    }
+
+    /// A random number that another file has not.
+    #[must_use]
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Whether there was nothing in it.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The histories of the sets' keys.
+    pub fn history(&self) -> Result<History, StoreError> {
+        self.read_history().map_err(|error| failure(&self.path, error))
+    }
+
+    fn read_history(&self) -> rusqlite::Result<History> {
+        let mut statement = self.connection.prepare("SELECT name, history FROM sets")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        let mut history = History::default();
+        for row in rows {
+            let (name, text) = row?;
+            let set = state::decode_set(&text).map_err(|error| unreadable(1, error))?;
+            history.sets.insert(name, set);
+        }
+        Ok(history)
+    }
+}
+
+impl Store for Sqlite {
+    fn load(&mut self, bindings: usize) -> Result<Remembered, StoreError> {
+        let load = || {
+            let mut remembered = read_bindings(&self.connection, bindings)?;
+            read_uses(&self.connection, &mut remembered)?;
+            let closed = read_incidents(&self.connection, &mut remembered)?;
+            let hours = read_hours(&self.connection)?;
+            let history = self.read_history()?;
+            Ok(Remembered { bindings: remembered.in_order, closed, hours, history })
+        };
+        load().map_err(|error| failure(&self.path, error))
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let path = &self.path;
+        let mut write = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if !is_news(&transaction, batch)? {
+                return Ok(());
+            }
+            for change in &batch.bindings {
+                write_binding(&transaction, change)?;
+            }
+            for (binding, incident, added) in &batch.incidents {
+                write_incident(&transaction, *binding, incident, *added)?;
+            }
+            write_rest(&transaction, batch)?;
+            transaction.commit()
+        };
+        write().map_err(|error| failure(path, error))
+    }
+
+    fn forget(&mut self, limits: Limits) -> Result<(), StoreError> {
+        let path = &self.path;
+        let mut forget = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let [before, strangers] = [limits.before, limits.strangers_before].map(Timestamp::as_millis);
+            let kept = i64::try_from(CLOSED_INCIDENTS).unwrap_or(i64::MAX);
+            transaction
+                .execute("DELETE FROM bindings WHERE seen < ?1 OR (seen < ?2 AND well IS NULL)", [before, strangers])?;
+            transaction.execute("DELETE FROM uses WHERE last < ?1", [before])?;
+            transaction.execute("DELETE FROM incidents WHERE closed < ?1", [before])?;
+            transaction.execute(TRIM_INCIDENTS, [kept])?;
+            transaction.execute("DELETE FROM hours WHERE hour < ?1 - 3600000", [before])?;
+            transaction.execute("DELETE FROM writers WHERE seen < ?1", [before])?;
+            transaction.commit()
+        };
+        forget().map_err(|error| failure(path, error))
+    }
+
+    fn is_in_place(&self) -> bool {
+        identity(&self.path) == Some(self.file)
+    }
+}
+
+const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND id NOT IN \
+  (SELECT id FROM incidents WHERE closed IS NOT NULL ORDER BY closed DESC LIMIT ?1)";
+
+// === Opening ===
+
+/// The shapes that a store has had: each text makes the next one of the one before.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+
+/// Tells keyward's files from those of other programs: `kwrd`.
+const APPLICATION: i64 = 0x6b77_7264;
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // What is locked for longer is tried again with the next batch.
+    connection.busy_timeout(Duration::from_millis(200))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// The version of the file's shape; 0 for an empty one.
+fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let read = |pragma| read(pragma).map_err(|error| failure(path, error));
+    let (application, version) = (read("application_id")?, read("user_version")?);
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let is_empty = || {
+        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+        tables.map(|tables| tables == 0).map_err(|error| failure(path, error))
+    };
+    match (application, version) {
+        (APPLICATION, found) if found > known => Err(error(path, Fault::Newer { found, known })),
+        (APPLICATION, found) => Ok(found),
+        (0, 0) if is_empty()? => Ok(0),
+        _ => Err(error(path, Fault::Foreign)),
+    }
+}
+
+/// Brings a file of that version into the present shape.
+fn migrate(connection: &mut Connection, path: &Path, version: i64, shapes: &[&str]) -> Result<(), StoreError> {
+    let fail = |error| failure(path, error);
+    let done = usize::try_from(version).unwrap_or_default();
+    if done == shapes.len() {
+        return Ok(());
+    }
+    if version == 0 {
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+    } else {
+        copy_aside(connection, path, version)?;
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(fail)?;
+    for shape in &shapes[done..] {
+        transaction.execute_batch(shape).map_err(fail)?;
+    }
+    if version == 0 {
+        transaction.execute("INSERT INTO store VALUES (random())", []).map_err(fail)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION).map_err(fail)?;
+    transaction.pragma_update(None, "user_version", i64::try_from(shapes.len()).unwrap_or(i64::MAX)).map_err(fail)?;
+    transaction.commit().map_err(fail)
+}
+
+/// A copy of the file in its old shape, for whoever goes back to an earlier keyward: `keyward.db.1`. One that is there
+/// already was made by an attempt that failed, or on an earlier way back and forth, and is replaced.
+fn copy_aside(connection: &Connection, path: &Path, version: i64) -> Result<(), StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{version}"));
+    let copy = PathBuf::from(name);
+    match std::fs::remove_file(&copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(closed(&copy, error)),
+        Ok(()) | Err(_) => {}
+    }
+    make_private(&copy)?;
+    let done = connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()]);
+    done.map(drop).map_err(|error| failure(&copy, error))
+}
+
+/// Makes an empty file for its owner alone, where there is none. `SQLite` gives its log the same mode.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    if let Some(folder) = path.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| closed(path, error))?;
+    }
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.map(drop).map_err(|error| closed(path, error))
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+// === Writing ===
+
+/// Records the batch. Not news: it was written before.
+fn is_news(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<bool> {
+    let (writer, sequence) = (batch.writer.cast_signed(), i64::try_from(batch.sequence).unwrap_or(i64::MAX));
+    let mut record = transaction.prepare_cached(
+        "INSERT INTO writers VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET sequence = ?2, seen = ?3 \
+         WHERE sequence < ?2",
+    )?;
+    Ok(record.execute(params![writer, sequence, batch.at.as_millis()])? == 1)
+}
+
+fn write_binding(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+    let (binding, memory) = (&change.binding, &change.delta);
+    let (id, identity) = (binding.id().0.cast_signed(), binding.identity());
+    let visits = merged_visits(transaction, id, memory)?;
+    let latest = memory.latest;
+    transaction.prepare_cached(WRITE_BINDING)?.execute(named_params! {
+        ":id": id,
+        ":set_name": &*change.set,
+        ":holder": identity.holder.code(),
+        ":instance": identity.instance,
+        ":workflow": identity.workflow,
+        ":node": identity.node,
+        ":family": identity.family.code(),
+        ":peer": identity.peer.to_string(),
+        ":key": hex(identity.key),
+        ":workflow_name": memory.name,
+        ":seen": memory.last_seen().map_or(0, Timestamp::as_millis),
+        ":visits": visits,
+        ":latest_at": latest.map(|latest| latest.at.as_millis()),
+        ":latest_key": latest.map(|latest| hex(latest.key)),
+        ":latest_verdict": latest.map(|latest| latest.finding.verdict()),
+        ":latest_diagnosis": latest.map(|latest| latest.finding.diagnosis()),
+        ":latest_outcome": latest.map(|latest| latest.finding.outcome()),
+        ":latest_severity": latest.map(|latest| latest.finding.severity.code()),
+        ":well": memory.well.map(Timestamp::as_millis),
+        ":acknowledged": memory.acknowledged.map(Timestamp::as_millis),
+        ":accepted_at": memory.accepted.map(|accepted| accepted.at.as_millis()),
+        ":accepted_key": memory.accepted.map(|accepted| accepted.key.to_hex()),
+        ":accepted_peer": memory.accepted.map(|accepted| accepted.peer.to_string()),
+        ":other_keys": number(memory.other_keys),
+    })?;
+    memory.uses.iter().try_for_each(|used| write_use(transaction, id, used))
+}
+
+/// Of two facts, the one that started later stands. The `max` of two is null where one of them is.
+const WRITE_BINDING: &str = "\
+INSERT INTO bindings VALUES (:id, :set_name, :holder, :instance, :workflow, :node, :family, :peer, :key, :workflow_name,
+  :seen, ifnull(:visits, x''), :latest_at, :latest_key, :latest_verdict, :latest_diagnosis, :latest_outcome,
+  :latest_severity, :well, :acknowledged, :accepted_at, :accepted_key, :accepted_peer, :other_keys)
+ON CONFLICT (id) DO UPDATE SET
+  workflow_name = CASE WHEN :seen >= seen THEN ifnull(:workflow_name, workflow_name) ELSE workflow_name END,
+  seen = max(seen, :seen),
+  visits = ifnull(:visits, visits),
+  latest_key = CASE WHEN :latest_at >= ifnull(latest_at, 0) THEN :latest_key ELSE latest_key END,
+  latest_verdict = CASE WHEN :latest_at >= ifnull(latest_at, 0) THEN :latest_verdict ELSE latest_verdict END,
+  latest_diagnosis = CASE WHEN :latest_at >= ifnull(latest_at, 0) THEN :latest_diagnosis ELSE latest_diagnosis END,
+  latest_outcome = CASE WHEN :latest_at >= ifnull(latest_at, 0) THEN :latest_outcome ELSE latest_outcome END,
+  latest_severity = CASE WHEN :latest_at >= ifnull(latest_at, 0) THEN :latest_severity ELSE latest_severity END,
+  latest_at = max(ifnull(latest_at, :latest_at), ifnull(:latest_at, latest_at)),
+  well = max(ifnull(well, :well), ifnull(:well, well)),
+  acknowledged = max(ifnull(acknowledged, :acknowledged), ifnull(:acknowledged, acknowledged)),
+  accepted_key = CASE WHEN :accepted_at >= ifnull(accepted_at, 0) THEN :accepted_key ELSE accepted_key END,
+  accepted_peer = CASE WHEN :accepted_at >= ifnull(accepted_at, 0) THEN :accepted_peer ELSE accepted_peer END,
+  accepted_at = max(ifnull(accepted_at, :accepted_at), ifnull(:accepted_at, accepted_at)),
+  other_keys = other_keys + :other_keys";
+
+/// The visits as they are to be stored, where there was a new one.
+fn merged_visits(transaction: &Transaction<'_>, id: i64, memory: &Memory) -> rusqlite::Result<Option<Vec<u8>>> {
+    if !memory.unsaved.visited {
+        return Ok(None);
+    }
+    let mut read = transaction.prepare_cached("SELECT visits FROM bindings WHERE id = ?1")?;
+    let stored: Option<Vec<u8>> = read.query_row([id], |row| row.get(0)).optional()?;
+    let mut visits = stored.map(|bytes| Visits::from_bytes(&bytes)).unwrap_or_default();
+    visits.merge(&memory.visits);
+    Ok(Some(visits.to_bytes()))
+}
+
+fn write_use(transaction: &Transaction<'_>, binding: i64, used: &KeyUse) -> rusqlite::Result<()> {
+    let hint = used.key.and_then(|names| names.hint);
+    transaction.prepare_cached(WRITE_USE)?.execute(named_params! {
+        ":binding": binding,
+        ":key": hex(used.key.map(|names| names.fingerprint)),
+        ":hint_kind": hint.map(|hint| hint.prefix()),
+        ":hint_last": hint.map(last_of),
+        ":first": used.first.as_millis(),
+        ":last": used.last.as_millis(),
+        ":sightings": number(used.unsaved),
+        ":verdict": used.finding.verdict(),
+        ":diagnosis": used.finding.diagnosis(),
+        ":outcome": used.finding.outcome(),
+        ":severity": used.finding.severity.code(),
+        ":execution": used.execution,
+        ":word": used.word.map(word_code),
+    })?;
+    Ok(())
+}
+
+const WRITE_USE: &str = "\
+INSERT INTO uses VALUES (:binding, :key, :hint_kind, :hint_last, :first, :last, :sightings, :verdict, :diagnosis, :outcome,
+  :severity, :execution, :word)
+ON CONFLICT (binding, key) DO UPDATE SET
+  first = min(first, :first),
+  sightings = sightings + :sightings,
+  verdict = CASE WHEN :last >= last THEN :verdict ELSE verdict END,
+  diagnosis = CASE WHEN :last >= last THEN :diagnosis ELSE diagnosis END,
+  outcome = CASE WHEN :last >= last THEN :outcome ELSE outcome END,
+  severity = CASE WHEN :last >= last THEN :severity ELSE severity END,
+  execution = CASE WHEN :last >= last THEN ifnull(:execution, execution) ELSE execution END,
+  word = CASE WHEN :last >= last THEN ifnull(:word, word) ELSE word END,
+  last = max(last, :last)";
+
+fn write_incident(
+    transaction: &Transaction<'_>,
+    binding: BindingId,
+    incident: &Incident,
+    added: u64,
+) -> rusqlite::Result<()> {
+    let hint = incident.key.and_then(|names| names.hint);
+    let closed = incident.closed.as_ref();
+    transaction.prepare_cached(WRITE_INCIDENT)?.execute(named_params! {
+        ":id": incident.id.0.cast_signed(),
+        ":binding": binding.0.cast_signed(),
+        ":opened": incident.opened.as_millis(),
+        ":last": incident.last.as_millis(),
+        ":sightings": number(added),
+        ":diagnosis": incident.diagnosis,
+        ":severity": incident.severity.code(),
+        ":key": hex(incident.key.map(|names| names.fingerprint)),
+        ":hint_kind": hint.map(|hint| hint.prefix()),
+        ":hint_last": hint.map(last_of),
+        ":execution": incident.execution,
+        ":closed": closed.map(|closed| closed.at.as_millis()),
+        ":closed_by": closed.map(|closed| closed.by.code()),
+        ":closed_execution": closed.and_then(|closed| closed.execution.as_deref()),
+    })?;
+    Ok(())
+}
+
+/// A binding that was forgotten meanwhile has no incidents. What is closed stays closed.
+const WRITE_INCIDENT: &str = "\
+INSERT INTO incidents SELECT :id, :binding, :opened, :last, :sightings, :diagnosis, :severity, :key, :hint_kind, :hint_last,
+  :execution, :closed, :closed_by, :closed_execution
+WHERE EXISTS (SELECT 1 FROM bindings WHERE id = :binding)
+ON CONFLICT (id) DO UPDATE SET
+  opened = min(opened, :opened),
+  sightings = sightings + :sightings,
+  diagnosis = CASE WHEN :last >= last THEN :diagnosis ELSE diagnosis END,
+  severity = CASE WHEN :last >= last THEN :severity ELSE severity END,
+  key = CASE WHEN :last >= last THEN :key ELSE key END,
+  hint_kind = CASE WHEN :last >= last THEN :hint_kind ELSE hint_kind END,
+  hint_last = CASE WHEN :last >= last THEN :hint_last ELSE hint_last END,
+  execution = CASE WHEN :last >= last THEN :execution ELSE execution END,
+  last = max(last, :last),
+  closed_by = CASE WHEN closed IS NULL THEN :closed_by ELSE closed_by END,
+  closed_execution = CASE WHEN closed IS NULL THEN :closed_execution ELSE closed_execution END,
+  closed = ifnull(closed, :closed)";
+
+fn write_rest(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    let mut hours = transaction.prepare_cached(
+        "INSERT INTO hours VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT DO UPDATE SET exchanges = exchanges + excluded.exchanges",
+    )?;
+    for (set, hour, exchanges) in &batch.hours {
+        let (begin, key) = (hour.begin().as_millis(), hex(hour.key));
+        hours.execute(params![begin, &**set, key, hour.verdict(), hour.outcome(), number(*exchanges)])?;
+    }
+    let mut sets = transaction.prepare_cached("INSERT OR REPLACE INTO sets VALUES (?1, ?2)")?;
+    for (name, history) in &batch.histories {
+        sets.execute(params![name, state::encode_set(history)])?;
+    }
+    Ok(())
+}
+
+// === Reading ===
+
+/// Bindings as they are put together.
+struct Bindings {
+    in_order: Vec<RememberedBinding>,
+    by_id: HashMap<i64, usize>,
+}
+
+impl Bindings {
+    fn memory(&mut self, id: i64) -> Option<&mut Memory> {
+        let position = *self.by_id.get(&id)?;
+        self.in_order.get_mut(position).map(|binding| &mut binding.memory)
+    }
+}
+
+fn read_bindings(connection: &Connection, most: usize) -> rusqlite::Result<Bindings> {
+    let mut statement = connection.prepare("SELECT * FROM bindings ORDER BY seen DESC LIMIT ?1")?;
+    let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
+    let mut bindings = Bindings { in_order: Vec::new(), by_id: HashMap::new() };
+    while let Some(row) = rows.next()? {
+        let binding = read_binding(row)?;
+        bindings.by_id.insert(binding.id.0.cast_signed(), bindings.in_order.len());
+        bindings.in_order.push(binding);
+    }
+    Ok(bindings)
+}
+
+fn read_binding(row: &Row<'_>) -> rusqlite::Result<RememberedBinding> {
+    let name = |column: &str| row.get::<_, Option<Box<str>>>(column);
+    let holder: String = row.get("holder")?;
+    let family: String = row.get("family")?;
+    Ok(RememberedBinding {
+        id: BindingId(row.get::<_, i64>("id")?.cast_unsigned()),
+        set: row.get("set_name")?,
+        holder: Holder::ALL.into_iter().find(|known| known.code() == holder).unwrap_or(Holder::Other),
+        declared: [name("instance")?, name("workflow")?, name("node")?],
+        family: Family::ALL.into_iter().find(|known| known.code() == family).unwrap_or(Family::Other),
+        peer: peer(row, "peer")?,
+        key: key(row, "key")?,
+        memory: Memory {
+            uses: Vec::new(),
+            other_keys: count(row, "other_keys")?,
+            accepted: read_accepted(row)?,
+            name: name("workflow_name")?,
+            visits: Visits::from_bytes(&row.get::<_, Vec<u8>>("visits")?),
+            latest: read_latest(row)?,
+            well: moment(row, "well")?,
+            incident: None,
+            acknowledged: moment(row, "acknowledged")?,
+            retrying: Vec::new(),
+            unsaved: Unsaved::default(),
+        },
+    })
+}
+
+fn read_latest(row: &Row<'_>) -> rusqlite::Result<Option<Latest>> {
+    let Some(at) = moment(row, "latest_at")? else { return Ok(None) };
+    Ok(finding(row, "latest_")?.map(|finding| Latest { at, key: key(row, "latest_key").ok().flatten(), finding }))
+}
+
+fn read_accepted(row: &Row<'_>) -> rusqlite::Result<Option<Accepted>> {
+    let Some(at) = moment(row, "accepted_at")? else { return Ok(None) };
+    let (key, peer) = (key(row, "accepted_key")?, peer(row, "accepted_peer")?);
+    Ok(key.map(|key| Accepted { key, at, peer }))
+}
+
+fn read_uses(connection: &Connection, bindings: &mut Bindings) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT * FROM uses")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let Some(memory) = bindings.memory(row.get("binding")?) else { continue };
+        let word: Option<String> = row.get("word")?;
+        let (Some(first), Some(last)) = (moment(row, "first")?, moment(row, "last")?) else { continue };
+        let Some(finding) = finding(row, "")? else { continue };
+        memory.uses.reserve_exact(1);
+        memory.uses.push(KeyUse {
+            key: names(row)?,
+            first,
+            last,
+            sightings: count(row, "sightings")?,
+            finding,
+            execution: row.get("execution")?,
+            word: [Word::Accepted, Word::Refused].into_iter().find(|known| word.as_deref() == Some(word_code(*known))),
+            unsaved: 0,
+        });
+    }
+    Ok(())
+}
+
+/// Puts open incidents where they belong, and gives back those that are over.
+fn read_incidents(connection: &Connection, bindings: &mut Bindings) -> rusqlite::Result<Vec<(BindingId, Incident)>> {
+    let mut closed = Vec::new();
+    let mut statement = connection.prepare("SELECT * FROM incidents ORDER BY closed")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let binding: i64 = row.get("binding")?;
+        let Some(incident) = read_incident(row)? else { continue };
+        let Some(memory) = bindings.memory(binding) else { continue };
+        if incident.closed.is_some() {
+            closed.push((BindingId(binding.cast_unsigned()), incident));
+        } else {
+            memory.incident = Some(Box::new(incident));
+        }
+    }
+    Ok(closed)
+}
+
+fn read_incident(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
+    let (diagnosis, severity): (String, String) = (row.get("diagnosis")?, row.get("severity")?);
+    let (Some(opened), Some(last)) = (moment(row, "opened")?, moment(row, "last")?) else { return Ok(None) };
+    let Some(diagnosis) = Diagnosis::CODES.into_iter().find(|known| *known == diagnosis) else { return Ok(None) };
+    let by: Option<String> = row.get("closed_by")?;
+    let by = Closing::ALL.into_iter().find(|known| by.as_deref() == Some(known.code()));
+    let execution = row.get("closed_execution")?;
+    Ok(Some(Incident {
+        id: IncidentId(row.get::<_, i64>("id")?.cast_unsigned()),
+        opened,
+        last,
+        sightings: count(row, "sightings")?,
+        diagnosis,
+        severity: Severity::from_code(&severity).unwrap_or(Severity::Error),
+        key: names(row)?,
+        execution: row.get("execution")?,
+        closed: moment(row, "closed")?.zip(by).map(|(at, by)| Closed { at, by, execution }),
+    }))
+}
+
+fn read_hours(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, StoredHour)>> {
+    let mut statement = connection.prepare("SELECT * FROM hours ORDER BY hour DESC LIMIT ?1")?;
+    let rows = statement.query_map([i64::try_from(super::hours::ROWS).unwrap_or(i64::MAX)], |row| {
+        let stored = StoredHour {
+            begin: moment(row, "hour")?.unwrap_or(Timestamp::from_millis(0)),
+            key: key(row, "key")?,
+            verdict: row.get("verdict")?,
+            outcome: row.get("outcome")?,
+            exchanges: count(row, "exchanges")?,
+        };
+        Ok((row.get("set_name")?, stored))
+    })?;
+    rows.collect()
+}
+
+// === Columns ===
+
+/// All digits of a fingerprint; nothing for none.
+fn hex(key: Option<Fingerprint>) -> String {
+    key.map_or_else(String::new, Fingerprint::to_hex)
+}
+
+fn last_of(hint: Hint) -> String {
+    String::from_utf8_lossy(hint.last()).into_owned()
+}
+
+fn word_code(word: Word) -> &'static str {
+    match word {
+        Word::Accepted => "accepted",
+        Word::Refused => "refused",
+    }
+}
+
+/// No count comes near the end of the numbers that `SQLite` has.
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or_default())
+}
+
+fn moment(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+}
+
+/// What is no fingerprint is none.
+fn key(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Fingerprint>> {
+    Ok(row.get::<_, Option<String>>(column)?.and_then(|digits| digits.parse().ok()))
+}
+
+fn names(row: &Row<'_>) -> rusqlite::Result<Option<Names>> {
+    let (kind, last): (Option<String>, Option<String>) = (row.get("hint_kind")?, row.get("hint_last")?);
+    let hint = kind.zip(last).and_then(|(kind, last)| Hint::from_parts(&kind, &last));
+    Ok(key(row, "key")?.map(|fingerprint| Names { fingerprint, hint }))
+}
+
+fn peer(row: &Row<'_>, column: &'static str) -> rusqlite::Result<IpAddr> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error| unreadable(0, error))
+}
+
+fn finding(row: &Row<'_>, prefix: &str) -> rusqlite::Result<Option<Finding>> {
+    let code = |name: &str| row.get::<_, Option<String>>(format!("{prefix}{name}").as_str());
+    let [verdict, diagnosis, outcome, severity] =
+        [code("verdict")?, code("diagnosis")?, code("outcome")?, code("severity")?].map(Option::unwrap_or_default);
+    Ok(Finding::from_codes(&verdict, &diagnosis, &outcome, &severity))
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}
+
+// === Errors ===
+
+fn error(path: &Path, fault: Fault) -> StoreError {
+    StoreError { path: path.into(), fault, source: None }
+}
+
+fn closed(path: &Path, source: std::io::Error) -> StoreError {
+    let fault = if source.kind() == std::io::ErrorKind::StorageFull { Fault::Full } else { Fault::Closed };
+    StoreError { path: path.into(), fault, source: Some(Box::new(source)) }
+}
+
+/// Values are never part of what `SQLite` says of a failure.
+fn failure(path: &Path, source: rusqlite::Error) -> StoreError {
+    let fault = match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Fault::Locked,
+        Some(ErrorCode::DiskFull) => Fault::Full,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Fault::ReadOnly,
+        Some(ErrorCode::CannotOpen) => Fault::Closed,
+        // Without a code, it is a value that keyward cannot have written.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Fault::Damaged,
+        Some(_) => Fault::Other,
+    };
+    StoreError { path: path.into(), fault, source: Some(Box::new(source)) }
+}
