@@ -18,15 +18,15 @@ use tokio::sync::{mpsc, watch};
 
 use self::systemd::Sockets;
 use self::upkeep::{Readings, Upkeep};
-use crate::admin::access::Access;
+use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
 use crate::admin::{Admin, Desk};
 use crate::check::gateways::gateways;
-use crate::check::{self, Gravity};
+use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
-use crate::keys::keeper::Keeper;
+use crate::keys::keeper::{Keeper, Trouble};
 use crate::ledger::writer::{Running, Writer};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::{Reloads, Shard};
@@ -115,22 +115,7 @@ impl Server {
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(config, &bound, &keeper, &log);
-        for name in &config.ignored {
-            let variable = &*mask_keys(name);
-            tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
-        }
-        for trouble in &troubles {
-            tracing::error!(event = "keys", "{}", with_causes(trouble));
-        }
-        if let Some(trouble) = no_token.flatten() {
-            tracing::error!(event = "admin", "nobody is let in to the admin listener: {}", with_causes(&trouble));
-        }
-        for finding in check::examine(config, &gateways, clock.now()) {
-            // A key that cannot be read was told above.
-            if finding.gravity == Gravity::Warning {
-                tracing::warn!(event = "check", "{finding}");
-            }
-        }
+        tell_troubles(config, &troubles, no_token.flatten().as_ref(), &check::examine(config, &gateways, clock.now()));
         upkeep::save(&keeper, true);
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
@@ -384,6 +369,24 @@ fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, W
     Ok((ledger, writer))
 }
 
+/// Says in the log what is wrong and keeps nobody from starting.
+fn tell_troubles(config: &Config, troubles: &[Trouble], no_token: Option<&TokenError>, findings: &[Finding]) {
+    for name in &config.ignored {
+        let variable = &*mask_keys(name);
+        tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
+    }
+    for trouble in troubles {
+        tracing::error!(event = "keys", "{}", with_causes(trouble));
+    }
+    if let Some(trouble) = no_token {
+        tracing::error!(event = "admin", "nobody is let in to the admin listener: {}", with_causes(trouble));
+    }
+    // A key that cannot be read was told above.
+    for finding in findings.iter().filter(|finding| finding.gravity == Gravity::Warning) {
+        tracing::warn!(event = "check", "{finding}");
+    }
+}
+
 fn refuse_to_start(reasons: &[String]) -> anyhow::Result<()> {
     match reasons {
         [] => Ok(()),
@@ -449,7 +452,8 @@ fn hop(via: &Via) -> anyhow::Result<Hop> {
     Ok(Hop { proxy: via.clone(), tls })
 }
 
-fn random_number() -> anyhow::Result<u64> {
+/// A number that nobody else has.
+pub fn random_number() -> anyhow::Result<u64> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| anyhow::anyhow!("the system gives no random bytes"))?;
     Ok(u64::from_ne_bytes(bytes))

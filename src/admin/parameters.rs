@@ -31,6 +31,12 @@ impl Parameters {
         Ok(read)
     }
 
+    /// Of a command's own.
+    #[must_use]
+    pub fn of(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
     /// The value of that parameter.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -52,13 +53,53 @@ impl Client {
         self.address
     }
 
-    #[expect(dead_code, reason = "the commands that ask come next")]
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Said> {
         self.ask("GET", path)
     }
 
     pub(super) fn post(&self, path: &str) -> anyhow::Result<Said> {
         self.ask("POST", path)
+    }
+
+    /// Whether somebody listens there.
+    pub(super) fn is_answered(&self) -> bool {
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.connect()).await }).is_ok_and(|connected| {
+            // What else is wrong is told when it is asked.
+            connected.map_or(true, |stream| stream.is_some())
+        })
+    }
+
+    /// Follows a stream of events, each with its name and data, until it is told to stop or the stream ends; gives what it
+    /// was stopped with.
+    pub(super) fn follow<T>(
+        &self,
+        path: &str,
+        mut tell: impl FnMut(&str, &str) -> ControlFlow<T>,
+    ) -> anyhow::Result<Option<T>> {
+        self.runtime.block_on(async {
+            let Some(stream) = self.connect().await? else { bail!("no keyward runs at {}", self.address) };
+            let request = self.request("GET", path)?;
+            converse(stream, request, async |answer| {
+                if !answer.status().is_success() {
+                    return read_answer(answer).await.map(|_| None);
+                }
+                let (mut body, mut text) = (answer.into_body(), String::new());
+                while let Some(piece) = next_piece(&mut body).await? {
+                    text.push_str(&String::from_utf8_lossy(&piece));
+                    while let Some((block, rest)) = text.split_once("\n\n") {
+                        let parted = block.strip_prefix("event: ").and_then(|block| block.split_once("\ndata: "));
+                        if let Some((event, data)) = parted
+                            && let ControlFlow::Break(with) = tell(event, data)
+                        {
+                            return Ok(Some(with));
+                        }
+                        text = rest.to_owned();
+                    }
+                }
+                Ok(None)
+            })
+            .await
+        })
     }
 
     fn ask(&self, method: &str, path: &str) -> anyhow::Result<Said> {

@@ -43,6 +43,10 @@ impl Setup {
         &self.config
     }
 
+    pub(super) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }

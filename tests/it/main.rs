@@ -89,5 +89,8 @@ mod reload;
 /// The way to upstream: by the machine's proxy where there is one, and which failures of it are told apart.
 mod way_out;
 
+/// A rotation on the command line: from the running keyward, and from its store when it is down.
+mod rotation;
+
 /// The commands beside `serve`, and that a running keyward heeds them at once.
 mod commands;

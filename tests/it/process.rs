@@ -183,6 +183,19 @@ impl Launch {
         self
     }
 
+    /// The same, with that many columns.
+    pub(crate) fn on_a_terminal_of(self, columns: u16) -> Self {
+        let launch = self.on_a_terminal();
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(launch.terminal.as_ref().unwrap(), size).unwrap();
+        launch
+    }
+
+    /// Starts it and lets it run.
+    pub(crate) fn run_meanwhile(self) -> Keyward {
+        self.spawn()
+    }
+
     /// Starts it and waits until it says where it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Keyward {
