@@ -378,48 +378,4 @@ impl std::hash::Hasher for PassedThrough {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::caller::Family;
-
-    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn sets() -> Arc<[Arc<str>]> {
-        ["default".into()].into()
-    }
-
-    fn workflow(id: &str) -> Identity<'_> {
-        Identity { workflow: Some(id), ..Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None) }
-    }
-
-    #[test]
-    fn a_caller_has_one_binding_and_another_caller_another() {
-        let ledger = Ledger::new(Bounds::default(), sets());
-        let first = ledger.binding(&workflow("a"));
-        assert!(Arc::ptr_eq(&first, &ledger.binding(&workflow("a"))));
-        assert!(!Arc::ptr_eq(&first, &ledger.binding(&workflow("b"))));
-        assert_eq!(ledger.len(), 2);
-    }
-
-    #[test]
-    fn made_up_ids_fill_their_senders_share_and_are_counted_under_other() {
-        let ledger = Ledger::new(Bounds { per_peer: 2, total: 4 }, sets());
-        let ids: Vec<String> = (0..10).map(|id| id.to_string()).collect();
-        for id in &ids {
-            let _ = ledger.binding(&workflow(id));
-        }
-        assert_eq!((ledger.len(), ledger.overflowed()), (3, 8), "two of their own, and `other`");
-        let elsewhere = Identity { peer: IpAddr::from([127, 0, 0, 2]), ..workflow("11") };
-        assert!(ledger.binding(&elsewhere).is(&elsewhere), "another peer still has room");
-        assert!(ledger.binding(&workflow("0")).is(&workflow("0")), "who was seen before stays known");
-    }
-
-    #[test]
-    fn the_bound_over_all_holds() {
-        let ledger = Ledger::new(Bounds { per_peer: 100, total: 3 }, sets());
-        for peer in 0..50 {
-            let _ = ledger.binding(&Identity { peer: IpAddr::from([127, 0, 0, peer]), ..workflow("a") });
-        }
-        assert!(ledger.len() <= 4, "the total, and `other`: {}", ledger.len());
-    }
-}
+mod tests;

@@ -128,7 +128,7 @@ fn binding_table(rows: &[Value], now: Timestamp) -> Table<8> {
 }
 
 fn incident_table(rows: &[Value], now: Timestamp) -> Table<8> {
-    let mut table = Table::new(["OPENED", "BINDING", "SET", "WHO", "DIAGNOSIS", "KEY", "SIGHTINGS", "CLOSED"]);
+    let mut table = Table::new(["OPENED", "BINDING", "WHO", "DIAGNOSIS", "CLOSED", "KEY", "SET", "SIGHTINGS"]);
     for row in rows {
         let closed = &row["closed"];
         let closed = if closed.is_null() {

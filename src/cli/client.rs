@@ -84,7 +84,8 @@ impl Client {
                     return read_answer(answer).await.map(|_| None);
                 }
                 let (mut body, mut text) = (answer.into_body(), String::new());
-                while let Some(piece) = next_piece(&mut body).await? {
+                // A keyward that stops breaks the stream off.
+                while let Ok(Some(piece)) = next_piece(&mut body).await {
                     text.push_str(&String::from_utf8_lossy(&piece));
                     while let Some((block, rest)) = text.split_once("\n\n") {
                         let parted = block.strip_prefix("event: ").and_then(|block| block.split_once("\ndata: "));

@@ -223,7 +223,7 @@ pub(super) struct Unsaved {
     pub(super) tallies: Vec<Tally>,
     /// What found no room in `tallies` or `closed`.
     pub(super) lost: u64,
-    /// Whether there was a new visit.
+    /// Whether the visits are others.
     pub(super) visited: bool,
 }
 
@@ -472,7 +472,8 @@ impl Memory {
         self.other_keys += before.other_keys;
         self.accepted = [self.accepted, before.accepted].into_iter().flatten().max_by_key(|accepted| accepted.at);
         self.name = self.name.take().or(before.name);
-        self.visits.merge(&before.visits);
+        let live = std::mem::replace(&mut self.visits, before.visits);
+        self.visits.merge(&live);
         self.latest = [before.latest, self.latest].into_iter().flatten().max_by_key(|latest| latest.at);
         self.well = self.well.max(before.well);
         self.acknowledged = self.acknowledged.max(before.acknowledged);
@@ -518,7 +519,8 @@ impl Memory {
             self.name = Some(name.into());
         }
         if seen.asks_api && binding.holder == Holder::Caller {
-            self.unsaved.visited |= self.visits.add(seen.at, seen.execution);
+            self.visits.add(seen.at, seen.execution);
+            self.unsaved.visited = true;
             let counts = self.judge(seen, finding, binding.id);
             if counts && self.latest.is_none_or(|latest| latest.at <= seen.at) {
                 let key = seen.key.map(|names| names.fingerprint);

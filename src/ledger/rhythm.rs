@@ -40,7 +40,7 @@ impl Visits {
     /// How many visits are kept.
     pub const KEPT: usize = 16;
 
-    /// Takes in a request. Says whether a new visit began with it.
+    /// Takes in a request: says whether a new visit began with it.
     pub fn add(&mut self, at: Timestamp, execution: Option<&str>) -> bool {
         let (now, execution) = (seconds(at), execution.map_or(0, hash));
         let Some(last) = self.visits.last().copied() else {
@@ -48,9 +48,11 @@ impl Visits {
             return true;
         };
         let is_known = execution != 0 && self.visits.iter().any(|visit| visit.execution == execution);
-        let goes_on = now < self.active.saturating_add(PAUSE) && now < last.began.saturating_add(LONGEST_VISIT);
         // A long exchange is told of when it ends, after others that began later.
-        if is_known || goes_on || now < last.began {
+        let is_late = now < last.began;
+        let ends = self.active.saturating_add(PAUSE).min(last.began.saturating_add(LONGEST_VISIT));
+        let goes_on = !is_late && now < ends;
+        if is_known || goes_on || is_late {
             self.active = self.active.max(now);
             if let Some(last) = self.visits.last_mut()
                 && goes_on
@@ -64,14 +66,14 @@ impl Visits {
         true
     }
 
-    /// Puts the visits of two digests of one binding together.
-    pub fn merge(&mut self, other: &Self) {
-        self.visits.extend_from_slice(&other.visits);
+    /// Takes in a later digest of the same binding. Of a visit that both know, the later one has the last word.
+    pub fn merge(&mut self, later: &Self) {
+        self.visits.retain(|visit| later.visits.iter().all(|known| known.began != visit.began));
+        self.visits.extend_from_slice(&later.visits);
         self.visits.sort_unstable();
-        self.visits.dedup_by_key(|visit| visit.began);
         let surplus = self.visits.len().saturating_sub(Self::KEPT);
         self.visits.drain(..surplus);
-        self.active = self.active.max(other.active);
+        self.active = self.active.max(later.active);
     }
 
     /// Whether there was no visit.
@@ -115,7 +117,7 @@ impl Visits {
         }
         self.visits.reserve_exact(1);
         self.visits.push(Visit { began, execution });
-        self.active = began;
+        self.active = self.active.max(began);
     }
 }
 
@@ -150,3 +152,113 @@ const LEAST_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Eight days.
 const WITHOUT_RHYTHM: Duration = Duration::from_hours(8 * 24);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    /// A Monday, in seconds.
+    const START: i64 = 1_795_392_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis((START + seconds) * 1000)
+    }
+
+    fn visits(starts: impl IntoIterator<Item = i64>) -> Visits {
+        let mut visits = Visits::default();
+        for start in starts {
+            visits.add(at(start), None);
+        }
+        visits
+    }
+
+    fn hours(span: Duration) -> u64 {
+        span.as_secs() / 3600
+    }
+
+    #[test]
+    fn requests_of_one_execution_or_close_to_one_another_are_one_visit() {
+        let mut visits = Visits::default();
+        assert!(visits.add(at(0), Some("e1")));
+        assert!(!visits.add(at(50), Some("e2")), "within a minute");
+        assert!(!visits.add(at(100), None), "within a minute of the last request");
+        assert!(visits.add(at(200), Some("e3")));
+        assert!(!visits.add(at(HOUR), Some("e3")), "an execution that takes long");
+        assert!(!visits.add(at(10), Some("e4")), "told of late");
+        assert!(visits.add(at(2 * HOUR), Some("e5")));
+        assert!(!visits.add(at(3 * HOUR), Some("e3")), "of the last visits, each execution is known");
+    }
+
+    #[test]
+    fn who_never_pauses_comes_every_hour() {
+        let steady = visits((0..10 * HOUR).step_by(30));
+        let rhythm = steady.rhythm().expect("a rhythm");
+        assert_eq!((hours(rhythm.median), hours(rhythm.longest)), (1, 1));
+    }
+
+    #[test]
+    fn a_weekday_workflow_is_not_overdue_on_a_sunday_and_a_daily_one_is() {
+        let daily = visits((0..14).map(|day| day * DAY));
+        assert_eq!(hours(daily.rhythm().expect("a rhythm").median), 24);
+        assert_eq!(hours(patience(daily.rhythm())), 48);
+        let weekdays = visits((0..14).filter(|day| day % 7 < 5).map(|day| day * DAY));
+        let rhythm = weekdays.rhythm().expect("a rhythm");
+        assert_eq!((hours(rhythm.median), hours(rhythm.longest), rhythm.visits), (24, 72, 10));
+        assert_eq!(hours(patience(Some(rhythm))), 90);
+        assert_eq!(hours(patience(visits([0]).rhythm())), 8 * 24, "once is no rhythm");
+        assert_eq!(patience(visits([0, 70, 140]).rhythm()), LEAST_PATIENCE);
+    }
+
+    #[test]
+    fn a_rhythm_follows_a_change_of_the_schedule() {
+        let mut visits = visits((0..16).map(|hour| hour * HOUR));
+        assert_eq!(hours(visits.rhythm().expect("a rhythm").median), 1);
+        for day in 1..=10 {
+            visits.add(at(16 * HOUR + day * DAY), None);
+        }
+        assert_eq!(hours(visits.rhythm().expect("a rhythm").median), 24);
+        assert_eq!(visits.visits.len(), Visits::KEPT);
+    }
+
+    #[test]
+    fn what_is_no_digest_is_an_empty_one() {
+        assert_eq!(Visits::from_bytes(&[]), Visits::default());
+        assert!(Visits::from_bytes(&[1, 2, 3]).is_empty());
+        assert_eq!(hash("e1"), 0x841a_cf03, "stored, so it may not change");
+    }
+
+    proptest! {
+        #[test]
+        fn a_digest_comes_back_from_its_bytes(starts in prop::collection::vec(0..30 * DAY, 0..40)) {
+            let visits = visits(starts);
+            prop_assert_eq!(Visits::from_bytes(&visits.to_bytes()), visits);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let visits = Visits::from_bytes(&bytes);
+            let _ = visits.rhythm();
+            prop_assert!(visits.visits.len() <= Visits::KEPT);
+        }
+
+        #[test]
+        fn two_digests_merge_alike_in_either_order(
+            one in prop::collection::vec(0..30 * DAY, 0..20),
+            other in prop::collection::vec(0..30 * DAY, 0..20),
+        ) {
+            let (one, other) = (visits(one), visits(other));
+            let (mut left, mut right) = (one.clone(), other.clone());
+            left.merge(&other);
+            right.merge(&one);
+            prop_assert_eq!(&left, &right);
+            let before = left.clone();
+            left.merge(&one);
+            prop_assert_eq!(left, before, "and once is enough");
+        }
+    }
+}

@@ -309,7 +309,7 @@ ON CONFLICT (id) DO UPDATE SET
   accepted_at = max(ifnull(accepted_at, :accepted_at), ifnull(:accepted_at, accepted_at)),
   other_keys = other_keys + :other_keys";
 
-/// The visits as they are to be stored, where there was a new one.
+/// The visits as they are to be stored, where they are others.
 fn merged_visits(transaction: &Transaction<'_>, id: i64, memory: &Memory) -> rusqlite::Result<Option<Vec<u8>>> {
     if !memory.unsaved.visited {
         return Ok(None);
@@ -640,4 +640,51 @@ fn failure(path: &Path, source: rusqlite::Error) -> StoreError {
         Some(_) => Fault::Other,
     };
     StoreError { path: path.into(), fault, source: Some(Box::new(source)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_store_of_an_earlier_shape_is_copied_before_it_is_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyward.db");
+        let store = Sqlite::open(&path).expect("a new store");
+        let (id, is_new) = (store.id(), store.is_new());
+        assert!(is_new);
+        store.connection.execute("INSERT INTO sets VALUES ('default', '{}')", []).expect("a row");
+        drop(store);
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
+        let shapes = [MIGRATIONS[0], "ALTER TABLE sets ADD COLUMN extra TEXT; UPDATE sets SET extra = name"];
+        for _ in 0..2 {
+            let found = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
+            migrate(&mut connection, &path, found, &shapes).expect("the next shape, and nothing the second time");
+        }
+        let extra: String = connection.query_row("SELECT extra FROM sets", [], |row| row.get(0)).expect("a row");
+        assert_eq!(extra, "default");
+        drop(connection);
+        let fault = Sqlite::open(&path).err().map(|error| error.fault);
+        assert_eq!(fault, Some(Fault::Newer { found: 2, known: 1 }));
+        let copy = folder.path().join("keyward.db.1");
+        assert_eq!(std::fs::metadata(&copy).expect("a copy").permissions().mode() & 0o777, 0o600);
+        let old = Sqlite::open(&copy).expect("a whole store of the old shape");
+        assert_eq!((old.id(), old.is_new()), (id, false));
+        let sets: i64 = old.connection.query_row("SELECT count(*) FROM sets", [], |row| row.get(0)).expect("rows");
+        assert_eq!(sets, 1);
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyward.db");
+        drop(Sqlite::open(&path).expect("a new store"));
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
+        let shapes = [MIGRATIONS[0], "ALTER TABLE sets ADD COLUMN extra TEXT; SELECT nonsense"];
+        assert!(migrate(&mut connection, &path, 1, &shapes).is_err());
+        drop(connection);
+        Sqlite::open(&path).expect("as it was");
+    }
 }

@@ -158,7 +158,7 @@ impl Writer {
     }
 
     /// Looks at what changed, and tells the store if it listens.
-    fn turn(&mut self, keeper: &Keeper) {
+    pub(super) fn turn(&mut self, keeper: &Keeper) {
         self.sweep(keeper);
         self.gather(keeper);
         let may_try = self.retry.at.is_none_or(|at| at <= Instant::now());

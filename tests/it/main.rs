@@ -77,6 +77,9 @@ mod log_output;
 /// The state folder and the places of keys: what outlives a restart, and what goes on without them.
 mod state;
 
+/// The ledger's store: what it remembers over restarts and kills, and that traffic comes first whatever is wrong with it.
+mod ledger;
+
 /// Canary keys in every place, and none of them in anything that keyward prints, serves of its own or keeps.
 mod secrets;
 

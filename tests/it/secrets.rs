@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::thread;
 
@@ -326,6 +327,12 @@ fn check_requests(arguments: &[&str]) {
     Client::connect(keyward.listen).ask("/v1/models", &learned);
     assert_eq!(Client::connect(keyward.listen).ask("/v1/models", &learned).verdict(), "current");
     check_all(&home, keyward);
+    for (table, column) in
+        [("bindings", "workflow"), ("bindings", "workflow_name"), ("bindings", "node"), ("uses", "hint_last")]
+    {
+        let filled = home.rows::<i64>(&format!("SELECT count({column}) FROM {table}"));
+        assert!(filled[0] > 0, "there is something to look through in {column}");
+    }
 }
 
 /// With a full ring, at trace level.
@@ -534,6 +541,10 @@ fn check_all(home: &Home, keyward: Keyward) {
         assert_clean(what, &bytes);
         assert_without_token(what, &bytes, &token);
     }
+    // While it runs, with what the store has not yet taken out of its log.
+    eventually("rows", || home.rows::<i64>("SELECT count(*) FROM uses").first().filter(|rows| **rows > 0).copied());
+    check_state(home);
+    check_commands(home, &token, &keyward.admin.to_string());
     let finished = keyward.stop();
     assert_eq!(finished.code(), Some(0));
     assert_clean_end("the end", &finished);
@@ -542,15 +553,46 @@ fn check_all(home: &Home, keyward: Keyward) {
     }
     let log = fs::read(home.path("log")).unwrap();
     assert!(log.len() > 1000, "there is something to look through");
-    let state = files_below(&home.state());
-    assert!(state.len() >= 3, "{state:?}");
-    for (path, bytes) in state {
-        let what = path.display().to_string();
-        assert_clean(&what, &bytes);
-        if !path.ends_with("admin.token") {
-            assert_without_token(&what, &bytes, &token);
+    let state = check_state(home);
+    assert_eq!(state.len(), 3, "{state:?}");
+    for path in state.iter().filter(|path| !path.ends_with("admin.token")) {
+        assert_without_token(&path.display().to_string(), &fs::read(path).unwrap(), &token);
+    }
+    check_commands(home, &token, "127.0.0.1:1");
+}
+
+/// What the commands print that ask a running keyward, or its store.
+#[track_caller]
+fn check_commands(home: &Home, token: &str, admin: &str) {
+    for arguments in [
+        &["status"][..],
+        &["rotation"],
+        &["bindings"],
+        &["bindings", "--json"],
+        &["incidents", "--all"],
+        &["ack", UNKNOWN],
+        &["bindings", "--workflow", UNKNOWN],
+        &["rotation", UNKNOWN],
+    ] {
+        let launch = home.keyward(&[arguments, &["--config", "keyward.toml"]].concat());
+        let finished = launch.env("KEYWARD_ADMIN_LISTEN", admin).env("OTHER", OTHER_SET).run();
+        let what = arguments.first().unwrap();
+        assert!(!finished.stdout.is_empty() || !finished.stderr.is_empty(), "{what}");
+        assert_clean_end(what, &finished);
+        for text in [&finished.stdout, &finished.stderr] {
+            assert_without_token(what, text.as_bytes(), token);
         }
     }
+}
+
+/// The store, its log, its index and every other file of the state.
+#[track_caller]
+fn check_state(home: &Home) -> Vec<PathBuf> {
+    let files = files_below(&home.state()).into_iter().map(|(path, bytes)| {
+        assert_clean(&path.display().to_string(), &bytes);
+        path
+    });
+    files.collect()
 }
 
 /// No twelve characters of the admin token.
