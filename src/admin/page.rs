@@ -82,6 +82,7 @@ fn write_set(html: &mut String, set: &Value) {
         said(&set["policy"]),
         set["tokens"]
     );
+    write_progress(html, set);
     let keys = set["keys"].as_array().map_or(&[][..], Vec::as_slice);
     if keys.is_empty() {
         html.push_str("<p>No key is known yet.</p>\n");
@@ -94,6 +95,30 @@ fn write_set(html: &mut String, set: &Value) {
         let _ = writeln!(html, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
     }
     html.push_str("</table>\n");
+}
+
+/// Who has changed to the current key, and whether the old ones can go.
+fn write_progress(html: &mut String, set: &Value) {
+    let progress = &set["progress"];
+    let _ = writeln!(
+        html,
+        "<p><b>{} confirmed, {} stale</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
+        progress["confirmed"], progress["stale"], progress["due_later"], progress["overdue"], progress["acknowledged"]
+    );
+    for old in set["old_keys"].as_array().into_iter().flatten() {
+        let said = |value: &Value| escape(value.as_str().unwrap_or_default());
+        let fingerprint = old["fingerprint"].as_str().and_then(|digits| digits.get(..8)).unwrap_or_default();
+        let _ = writeln!(
+            html,
+            "<p>Old key {} ({fingerprint}): can it go? {}</p>\n<ul>",
+            said(&old["hint"]),
+            said(&old["can_go"]["text"])
+        );
+        for reason in old["can_go"]["reasons"].as_array().into_iter().flatten() {
+            let _ = writeln!(html, "<li>{}</li>", said(&reason["text"]));
+        }
+        html.push_str("</ul>\n");
+    }
 }
 
 const HTML: &str = "text/html; charset=utf-8";

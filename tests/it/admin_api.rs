@@ -366,3 +366,125 @@ fn followers_are_bounded_and_one_who_leaves_makes_room() {
     };
     eventually("room for another", || ask().then_some(()));
 }
+
+/// A keyward in whose set `default` five workflows have sent the current key, and one the outdated one.
+fn busy(upstream: &FakeUpstream) -> TestProxy {
+    let proxy = start(upstream);
+    for number in 0..5 {
+        proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", format!("wf=w{number};node=n")).logged();
+        proxy.advance(std::time::Duration::from_secs(1));
+    }
+    proxy.get("/v1/models").key(OUTDATED).header("X-N8N-Tag", "wf=old;node=n;name=Report").logged();
+    proxy.get("/v1/models").key(UNLISTED).header("X-N8N-Tag", "wf=new;set=learning").logged();
+    proxy
+}
+
+/// That field of each row.
+fn column(answer: &Value, rows: &str, field: &str) -> Vec<String> {
+    let rows = answer[rows].as_array().unwrap().iter();
+    rows.map(|row| row[field].as_str().unwrap_or("-").to_owned()).collect()
+}
+
+#[test]
+fn bindings_come_in_pages_those_that_were_seen_last_first() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = busy(&upstream);
+    let whole = json_of(&proxy.admin("/api/v1/bindings"));
+    assert_eq!((&whole["total"], &whole["next"]), (&json!(7), &Value::Null));
+    let all = column(&whole, "bindings", "workflow_id");
+    assert_eq!(all[2..], ["w4", "w3", "w2", "w1", "w0"]);
+    let (mut told, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..4 {
+        let page = json_of(&proxy.admin(&format!("/api/v1/bindings?limit=2{cursor}")));
+        told.extend(column(&page, "bindings", "workflow_id"));
+        cursor = page["next"].as_str().map_or(String::new(), |next| format!("&cursor={next}"));
+        // Somebody new comes to the front meanwhile, which changes no page behind.
+        proxy.advance(std::time::Duration::from_secs(1));
+        proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=meanwhile").logged();
+    }
+    assert_eq!((told, cursor.as_str()), (all, ""));
+}
+
+#[test]
+fn bindings_are_chosen_by_set_workflow_and_state() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = busy(&upstream);
+    for (query, expected) in [
+        ("?set=learning", &["new"][..]),
+        ("?workflow=w3", &["w3"]),
+        ("?state=stale", &["old"]),
+        ("?state=stale&set=learning", &[]),
+        ("?state=confirmed&workflow=w0", &["w0"]),
+        ("?state=silent", &[]),
+    ] {
+        let found = json_of(&proxy.admin(&format!("/api/v1/bindings{query}")));
+        assert_eq!(column(&found, "bindings", "workflow_id"), expected, "{query}");
+        assert_eq!(found["total"], expected.len(), "{query}");
+    }
+    for query in ["?state=asleep", "?set=nowhere", "?limit=0", "?limit=1001", "?cursor=7", "?sate=stale"] {
+        assert_eq!(proxy.admin(&format!("/api/v1/bindings{query}")).status, 400, "{query}");
+    }
+}
+
+#[test]
+fn a_binding_is_found_by_the_beginning_of_its_id_and_tells_of_each_key() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = busy(&upstream);
+    proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=w0;node=n;ex=17").logged();
+    let found = json_of(&proxy.admin("/api/v1/bindings?workflow=w0"));
+    let id = found["bindings"][0]["binding"].as_str().unwrap();
+    for digits in [id, &id[..10], &id[..6], &id.to_uppercase()] {
+        let binding = json_of(&proxy.admin(&format!("/api/v1/bindings/{digits}")));
+        assert_eq!((&binding["who"], &binding["sightings"]), (&json!("workflow w0, node n"), &json!(2)));
+        assert_eq!(binding["uses"][0]["execution_id"], "17");
+        assert_eq!(
+            (&binding["uses"][0]["hint"], &binding["uses"][0]["upstream"]),
+            (&json!("sk-proj-…CuRr"), &json!("accepted"))
+        );
+    }
+    for unknown in ["0000000000", "w0", &id[..5], "%00", &format!("{id}0")] {
+        assert_eq!(proxy.admin(&format!("/api/v1/bindings/{unknown}")).status, 404, "{unknown}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_closes_the_incident_and_is_told_where_it_was() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = busy(&upstream);
+    let open = json_of(&proxy.admin("/api/v1/incidents?state=open&set=default"));
+    assert_eq!(column(&open, "incidents", "who"), ["workflow old (Report), node n"]);
+    assert_eq!(column(&open, "incidents", "diagnosis"), ["stale_binding"]);
+    let id = open["incidents"][0]["binding"].as_str().unwrap();
+    let acknowledge = |id: &str| {
+        proxy.ask_admin("POST", &format!("/api/v1/bindings/{id}/ack"), &[("Authorization", &proxy.admin_bearer())])
+    };
+    assert_eq!(acknowledge("0000000000").status, 404);
+    let told = json_of(&acknowledge(id));
+    assert_eq!(
+        (&told["incident"], &told["state"], &told["silence"]),
+        (&Value::Null, &json!("silent"), &json!("acknowledged"))
+    );
+    assert_eq!(json_of(&proxy.admin("/api/v1/incidents?state=open&set=default"))["total"], 0);
+    let closed = json_of(&proxy.admin("/api/v1/incidents?state=closed"));
+    assert_eq!(closed["incidents"][0]["closed"]["by"], "acknowledged");
+    let sum = |name: &str| proxy.metric(&format!("keyward_{name}"));
+    assert_eq!(sum("bindings{set=\"default\",state=\"acknowledged\"}"), 1);
+    assert_eq!(sum("bindings{set=\"default\",state=\"confirmed\"}"), 5);
+    assert_eq!(sum("incidents_open{set=\"default\",severity=\"error\"}"), 0);
+}
+
+#[test]
+fn the_rotation_says_who_has_changed_and_whether_the_old_key_can_go() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = busy(&upstream);
+    let view = json_of(&proxy.admin("/api/v1/sets/default/rotation?limit=3"));
+    assert_eq!(column(&view, "bindings", "state"), ["stale", "confirmed", "confirmed"]);
+    assert_eq!((&view["total"], &view["done"], &view["progress"]["stale"]), (&json!(6), &json!(false), &json!(1)));
+    let next = view["next"].as_str().unwrap();
+    let rest = json_of(&proxy.admin(&format!("/api/v1/sets/default/rotation?limit=3&cursor={next}")));
+    assert_eq!((rest["bindings"].as_array().unwrap().len(), &rest["next"]), (3, &Value::Null));
+    let can_go = &view["old_keys"][0]["can_go"];
+    assert_eq!((&can_go["answer"], &can_go["reasons"][0]["code"]), (&json!("no"), &json!("still_sent")));
+    assert_eq!(can_go["reasons"][0]["binding"], view["bindings"][0]["binding"]);
+    assert_eq!(proxy.admin("/api/v1/sets/nowhere/rotation").status, 404);
+}

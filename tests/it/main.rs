@@ -26,6 +26,8 @@ mod captures;
 mod carrying;
 /// The example files are true, complete and can be used.
 mod config_files;
+/// The dashboard and the alerts rest on metrics that there are.
+mod dashboards;
 /// keyward stops in peace: what is open finishes, until the time for it is over.
 mod draining;
 /// An answer that comes before the request is whole: it arrives, and nothing of the rest is taken for a request.
