@@ -21,7 +21,20 @@ pub(super) fn remark(text: impl fmt::Display) {
 
 /// Prints a value as JSON.
 pub(super) fn print_json(value: &serde_json::Value) {
-    print(format_args!("{value:#}"));
+    print(escaped(&format!("{value:#}")));
+}
+
+/// JSON that means the same, without what could steer a terminal: apart from its line breaks, that stands in texts alone.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_harmful(character) && character != '\n' {
+            let _ = write!(text, "\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 /// Empties the screen for the next picture; says whether there is one.
@@ -184,6 +197,10 @@ mod tests {
     fn names_cannot_steer_a_terminal() {
         assert_eq!(shown("Report (weekly)"), "Report (weekly)");
         assert_eq!(shown("a\x1b[2J\x07\u{9b}31m\nb"), "a\u{fffd}[2J\u{fffd}\u{fffd}31m\u{fffd}b");
+        let value = serde_json::json!({ "name": "a\x1b[2J\u{9b}31m\u{202e}\n名" });
+        let json = escaped(&format!("{value:#}"));
+        assert_eq!(json, "{\n  \"name\": \"a\\u001b[2J\\u009b31m\\u202e\\n名\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).expect("JSON"), value);
         assert_eq!(shown("abc\u{202e}txt\u{2066}\u{200b}"), "abc\u{fffd}txt\u{fffd}\u{fffd}");
     }
 }
