@@ -22,15 +22,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use self::binding::{Binding, Identity, Seen, Tally};
+use self::binding::{Accepted, Binding, Identity, Seen, Tally};
 use self::hours::Hours;
 use self::incident::Incident;
 use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::set::{KeyRing, SetIndex};
 
@@ -105,17 +106,19 @@ impl Inbox {
         self.came.notify_one();
     }
 
-    /// Waits for something to come, at most as long as the first span, and then for company, as long as the second one.
-    /// Says whether it is closing.
-    fn wait_for_company(&self, idle: Duration, company: Duration) -> bool {
+    /// Waits for something to come, at most as long as the first span, and then for company: until the second one has
+    /// passed since that came, or where it was there already, since the thread `looked` last. Says whether it is closing.
+    fn wait_for_company(&self, idle: Duration, company: Duration, looked: Instant) -> bool {
         let content = self.content();
         let is_quiet = |content: &mut Content| content.dirty.is_empty() && !content.is_closing;
+        let begun = if content.dirty.is_empty() { None } else { Some(looked) };
         let waited = self.came.wait_timeout_while(content, idle, is_quiet);
         let (content, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if content.dirty.is_empty() {
             return content.is_closing;
         }
-        let waited = self.came.wait_timeout_while(content, company, |content| !content.is_closing);
+        let left = company.saturating_sub(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
+        let waited = self.came.wait_timeout_while(content, left, |content| !content.is_closing);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
     }
 
@@ -183,6 +186,13 @@ impl Ledger {
     pub fn sight(&self, binding: &Arc<Binding>, seen: &Seen<'_>) {
         binding.sight(seen);
         self.soil(binding);
+    }
+
+    /// Notes that upstream accepted a key: see [`Binding::accept`].
+    pub fn accept(&self, binding: &Arc<Binding>, accepted: Accepted) -> Option<Fingerprint> {
+        let before = binding.accept(accepted);
+        self.soil(binding);
+        before
     }
 
     /// Notes that somebody said of a binding that it is dead, or that its incident is dealt with. Closes the incident.

@@ -23,8 +23,9 @@
 //! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
 //!
-//! Beside that way: [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`admin`] answers those who run
-//! it ([`admin::routes`] is the table), [`check`] tells what would not work or is unsafe, and [`cli`] has the commands.
+//! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
+//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`admin`] answers those who run it
+//! ([`admin::routes`] is the table), [`check`] tells what would not work or is unsafe, and [`cli`] has the commands.
 //!
 //! # What never happens
 //!

@@ -402,18 +402,17 @@ impl Binding {
         self.lock().sight(seen, self);
     }
 
-    /// Notes that upstream accepted `key` in a request that came then and from there, and returns the key from which this
-    /// caller switched with it.
+    /// Notes that upstream accepted a key, and returns the one from which this caller switched with it.
     ///
     /// A switch is one node's, seen at one address, in the order of its requests. Two nodes of a workflow may well use
     /// two keys, a tag can be made up elsewhere, and a long answer ends after one to a later request.
-    pub fn accept(&self, key: Fingerprint, at: Timestamp, peer: IpAddr) -> Option<Fingerprint> {
+    pub(super) fn accept(&self, accepted: Accepted) -> Option<Fingerprint> {
         let mut memory = self.lock();
-        if memory.accepted.is_some_and(|last| at < last.at) {
+        if memory.accepted.is_some_and(|last| accepted.at < last.at) {
             return None;
         }
-        let before = memory.accepted.replace(Accepted { key, at, peer })?;
-        let is_switch = self.node.is_some() && before.peer == peer && before.key != key;
+        let before = memory.accepted.replace(accepted)?;
+        let is_switch = self.node.is_some() && before.peer == accepted.peer && before.key != accepted.key;
         is_switch.then_some(before.key)
     }
 

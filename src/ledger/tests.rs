@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::binding::{Binding, Holder, Memory, Unsaved};
 use super::incident::Closing;
+use super::offline::Offline;
 use super::query::{Filter, FindError, Query};
 use super::rotation::{Answer, Audit, Doubt, Reason, RotationView, Silence, Standing};
 use super::sqlite::Sqlite;
@@ -301,6 +302,26 @@ fn a_store_that_comes_to_light_late_is_added_to_what_was_seen_since() {
     let closings: Vec<_> = incidents.iter().map(|listed| listed.incident.closed.as_ref().map(|end| end.by)).collect();
     assert_eq!(closings.iter().filter(|by| **by == Some(Closing::GoodSighting)).count(), 1, "{incidents:?}");
     assert_eq!(closings.iter().filter(|by| by.is_none()).count(), 2, "{incidents:?}");
+}
+
+#[test]
+fn what_is_acknowledged_beside_a_stopped_keyward_is_known_when_it_starts_again() {
+    let mut bench = Bench::new("sk-old");
+    let binding = bench.ask("dead", "sk-other").id();
+    bench.flush();
+    bench.pass(HOUR);
+    let settings = store::Settings { url: store::Url::Sqlite(bench.path()), ..store::Settings::default() };
+    let clock = Clock::Chosen(Arc::clone(&bench.now));
+    let offline = Offline::open(&settings, bench.folder.path(), sets(), clock, rand()).expect("read").expect("a store");
+    let found = query::find(&offline.ledger, &binding.to_string()).expect("found");
+    offline.ledger.acknowledge(&found, bench.now());
+    offline.save(&bench.keeper).expect("written");
+    bench.crash();
+    let memory = query::find(&bench.ledger, &binding.to_string()).expect("found").memory();
+    assert_eq!((memory.acknowledgement(), memory.incident), (Some(bench.now()), None));
+    let nowhere = store::Settings { url: store::Url::Sqlite(bench.folder.path().join("none.db")), ..settings };
+    let nothing = Offline::open(&nowhere, bench.folder.path(), sets(), Clock::System, rand()).expect("nothing to read");
+    assert!(nothing.is_none() && !bench.folder.path().join("none.db").exists());
 }
 
 // === Time ===
@@ -670,7 +691,7 @@ struct Pair {
     bench: Bench,
     model: Model,
     saved: Model,
-    names: Vec<keys::fingerprint::Fingerprint>,
+    names: Vec<Fingerprint>,
 }
 
 const KEYS: [&str; 4] = ["sk-0", "sk-1", "sk-2", "sk-3"];
@@ -738,7 +759,7 @@ impl Pair {
         self.saved = self.model.clone();
     }
 
-    fn number(&self, key: Option<keys::fingerprint::Fingerprint>) -> Option<u8> {
+    fn number(&self, key: Option<Fingerprint>) -> Option<u8> {
         let position = self.names.iter().position(|name| Some(*name) == key);
         position.and_then(|position| u8::try_from(position).ok())
     }

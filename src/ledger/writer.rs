@@ -151,14 +151,16 @@ impl Writer {
     }
 
     fn run(mut self, keeper: &Keeper) {
-        while !self.ledger.inbox.wait_for_company(IDLE, FLUSH) {
+        let mut looked = Instant::now();
+        while !self.ledger.inbox.wait_for_company(IDLE, FLUSH, looked) {
+            looked = Instant::now();
             self.turn(keeper);
         }
         self.finish(keeper);
     }
 
-    /// Looks at what changed, and tells the store if it listens.
-    pub(super) fn turn(&mut self, keeper: &Keeper) {
+    /// Looks at what changed, and tells the store if it listens: what the thread does again and again.
+    pub fn turn(&mut self, keeper: &Keeper) {
         self.sweep(keeper);
         self.gather(keeper);
         let may_try = self.retry.at.is_none_or(|at| at <= Instant::now());

@@ -10,7 +10,7 @@ use crate::caller::Agreement;
 use crate::keys::keeper::Keeper;
 use crate::keys::set::{KeyRing, Names, Word};
 use crate::ledger::Ledger;
-use crate::ledger::binding::Seen;
+use crate::ledger::binding::{Accepted, Seen};
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
@@ -84,7 +84,8 @@ impl Recorder {
         } else if !teaches(exchange) {
             // It says nothing of the key.
         } else if outcome.is_accepted() {
-            let before = exchange.binding.accept(key, exchange.at, exchange.peer);
+            let accepted = Accepted { key, at: exchange.at, peer: exchange.peer };
+            let before = self.ledger.accept(&exchange.binding, accepted);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
             if is_news {
                 self.keeper.accept(set, key, before);

@@ -151,7 +151,7 @@ fn nothing_is_concluded_where_many_share_a_binding() {
     let workflow = Identity { holder: Holder::Caller, workflow: Some("w"), ..other };
     for identity in [other, editor, workflow] {
         let binding = Binding::new(&identity, "default");
-        let accept = |key, millis| binding.accept(fingerprint(key), at(millis), HOME);
+        let accept = |key, millis| binding.accept(Accepted { key: fingerprint(key), at: at(millis), peer: HOME });
         assert_eq!((accept(1, 1), accept(2, 2)), (None, None));
         binding.sight(&bad(1));
         assert_eq!(binding.sent_key_before(), identity == workflow);
@@ -165,7 +165,7 @@ fn nothing_is_concluded_where_many_share_a_binding() {
 fn a_switch_is_noticed_once() {
     let binding = binding();
     let (a, b) = (fingerprint(1), fingerprint(2));
-    let accept = |key, millis, peer| binding.accept(key, at(millis), peer);
+    let accept = |key, millis, peer| binding.accept(Accepted { key, at: at(millis), peer });
     assert_eq!(accept(a, 1, HOME), None);
     assert_eq!(accept(a, 2, HOME), None);
     assert_eq!(accept(b, 5, HOME), Some(a));

@@ -1,0 +1,246 @@
+//! What the ledger costs: a sighting, many bindings in memory and on disk, a long time of exchanges.
+//!
+//! `cargo bench --bench ledger` prints every figure as it is measured; `-- quick` leaves the million bindings out.
+
+#![expect(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its figures, or fails")]
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use keyward::caller::Family;
+use keyward::clock::{Clock, Timestamp};
+use keyward::keys::keeper::Keeper;
+use keyward::keys::set::{Names, SetIndex};
+use keyward::keys::source::Source;
+use keyward::keys::{self, SetSettings, state};
+use keyward::ledger::binding::{Binding, Identity, Seen};
+use keyward::ledger::query::Query;
+use keyward::ledger::rotation::Audit;
+use keyward::ledger::writer::Writer;
+use keyward::ledger::{Bounds, Ledger};
+use keyward::outcome::{Ending, Outcome, UpstreamError};
+use keyward::verdict::Verdict;
+use keyward::verdict::explain::Diagnosis;
+
+fn main() {
+    let is_quick = std::env::args().any(|argument| argument == "quick");
+    weigh_a_sighting();
+    weigh_bindings(100_000);
+    if !is_quick {
+        weigh_bindings(1_000_000);
+    }
+    weigh_a_long_time();
+}
+
+/// Of one binding, over and over: as an exchange that ends does it.
+fn weigh_a_sighting() {
+    const ROUNDS: u32 = 2_000_000;
+    let mut bench = Bench::new(1);
+    let binding = bench.binding(0);
+    let before = Instant::now();
+    for _ in 0..ROUNDS {
+        bench.ledger.sight(&binding, &bench.good("1042"));
+    }
+    println!("{:>10.0} ns for a sighting", before.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS));
+    let before = Instant::now();
+    bench.turn();
+    println!("{:>10.1} µs for a flush of one binding", before.elapsed().as_secs_f64() * 1e6);
+    for count in [60, 1_000] {
+        let mut bench = Bench::new(count);
+        for round in 0..2 {
+            for number in 0..count {
+                bench.ledger.sight(&bench.binding(number), &bench.good("1042"));
+            }
+            let before = Instant::now();
+            bench.turn();
+            if round == 1 {
+                let each = before.elapsed().as_secs_f64() * 1e6 / f64::from(u32::try_from(count).expect("few"));
+                println!("{each:>10.1} µs for each of {count} bindings in a flush");
+            }
+        }
+    }
+}
+
+/// Each with an id as n8n makes them, two keys and four visits; one in ten is stale, one in ten silent.
+fn weigh_bindings(count: usize) {
+    let before = resident();
+    let mut bench = Bench::new(count);
+    for visit in 0..4 {
+        for number in (0..count).filter(|number| visit < 3 || number % 10 != 9) {
+            let seen = if visit == 3 && number % 10 == 8 { bench.bad("1043") } else { bench.good("1042") };
+            bench.ledger.sight(&bench.binding(number), &seen);
+        }
+        if visit == 2 {
+            bench.rotate();
+        }
+        bench.now.fetch_add(3_600_000, Ordering::Relaxed);
+    }
+    println!("{count} bindings");
+    println!("{:>10.1} MB of memory", megabytes(resident() - before));
+    let drawn = Instant::now();
+    let view = Query::new(&bench.ledger, &bench.keeper, bench.time()).rotation(SetIndex::DEFAULT, Audit::None);
+    println!("{:>10.1} ms for the rotation view ({} rows)", millis(drawn.elapsed()), view.rows.len());
+    drop(view);
+    let written = Instant::now();
+    bench.turn();
+    println!("{:>10.1} ms to write all of them at once", millis(written.elapsed()));
+    println!("{:>10.1} MB on disk", megabytes(size(&bench.path())));
+    let read = Instant::now();
+    let again = bench.again(count);
+    println!("{:>10.1} ms to read them at a start", millis(read.elapsed()));
+    assert_eq!(again.len(), count);
+}
+
+/// Ten million exchanges on a thousand bindings in ninety days, with a rotation every month.
+fn weigh_a_long_time() {
+    const HOURS: usize = 90 * 24;
+    const EXCHANGES: usize = 10_000_000;
+    let mut bench = Bench::new(1_000);
+    let bindings: Vec<_> = (0..1_000).map(|number| bench.binding(number)).collect();
+    let begun = Instant::now();
+    for hour in 0..HOURS {
+        if hour % 720 == 719 {
+            bench.rotate();
+        }
+        for number in 0..EXCHANGES / HOURS {
+            let binding = &bindings[(number * 7 + hour) % 1_000];
+            let seen = match number % 100 {
+                0..90 => bench.good("1042"),
+                90..97 => bench.bad("1042"),
+                _ => Seen { outcome: answered(429), diagnosis: Diagnosis::RateLimited, ..bench.good("1042") },
+            };
+            bench.ledger.sight(binding, &seen);
+        }
+        bench.turn();
+        bench.now.fetch_add(3_600_000, Ordering::Relaxed);
+    }
+    println!("{EXCHANGES} exchanges on 1000 bindings in {HOURS} hours");
+    println!("{:>10.1} s in all", begun.elapsed().as_secs_f64());
+    let log = size(&bench.path().with_extension("db-wal"));
+    println!("{:>10.1} MB on disk, and {:.1} MB of its log", megabytes(size(&bench.path())), megabytes(log));
+    println!("{:>10} rows of hours", bench.ledger.with_hours(|hours| hours.iter().count()));
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    now: Arc<AtomicI64>,
+    ledger: Arc<Ledger>,
+    keeper: Keeper,
+    writer: Writer,
+    keys: usize,
+}
+
+impl Bench {
+    fn new(bindings: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("key"), "sk-proj-0000000000000000").expect("a file");
+        let now = Arc::new(AtomicI64::new(1_795_420_800_000));
+        let clock = Clock::Chosen(Arc::clone(&now));
+        let (ledger, mut writer) = open(folder.path(), clock.clone(), bindings);
+        let kept = writer.open();
+        let current = Some(Source::File(folder.path().join("key")));
+        let settings = keys::Settings { sets: vec![SetSettings { current, ..SetSettings::learning("default") }] };
+        let state = state::Settings { dir: folder.path().into() };
+        let (keeper, troubles) = Keeper::open(&settings, &state, kept, |_| None, clock).expect("a keeper");
+        assert!(troubles.is_empty(), "{troubles:?}");
+        Self { folder, now, ledger, keeper, writer, keys: 0 }
+    }
+
+    fn again(&self, bindings: usize) -> Arc<Ledger> {
+        let (ledger, mut writer) = open(self.folder.path(), Clock::Chosen(Arc::clone(&self.now)), bindings);
+        writer.read().expect("read");
+        ledger
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("keyward.db")
+    }
+
+    fn time(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.load(Ordering::Relaxed))
+    }
+
+    fn turn(&mut self) {
+        self.writer.turn(&self.keeper);
+        assert_eq!(self.writer.status().trouble(), None);
+    }
+
+    fn rotate(&mut self) {
+        self.keys += 1;
+        fs::write(self.folder.path().join("key"), key(self.keys)).expect("a file");
+        drop(self.keeper.reload());
+    }
+
+    /// A workflow's node, as n8n names them.
+    fn binding(&self, number: usize) -> Arc<Binding> {
+        let (workflow, node) = (format!("wF{number:014}"), format!("9f3cbd3a-1f6b-4d2e-8a57-{number:012}"));
+        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, IpAddr::V4(Ipv4Addr::LOCALHOST), None);
+        self.ledger.binding(&Identity { workflow: Some(&workflow), node: Some(&node), ..untagged })
+    }
+
+    fn good(&self, execution: &'static str) -> Seen<'static> {
+        Seen {
+            at: self.time(),
+            key: Some(self.names(self.keys)),
+            verdict: Verdict::Current,
+            diagnosis: Diagnosis::Ok,
+            outcome: answered(200),
+            execution: Some(execution),
+            name: Some("Weekly report"),
+            asks_api: true,
+            was_sent: true,
+        }
+    }
+
+    /// With the key of before.
+    fn bad(&self, execution: &'static str) -> Seen<'static> {
+        let diagnosis = Diagnosis::StaleBinding { tolerated: false };
+        let key = Some(self.names(self.keys.saturating_sub(1)));
+        Seen { key, diagnosis, outcome: answered(401), ..self.good(execution) }
+    }
+
+    fn names(&self, number: usize) -> Names {
+        self.keeper.ring().names(key(number).as_bytes())
+    }
+}
+
+fn open(folder: &Path, clock: Clock, bindings: usize) -> (Arc<Ledger>, Writer) {
+    let bounds = Bounds { per_peer: bindings, total: bindings };
+    let ledger = Arc::new(Ledger::new(bounds, ["default".into()].into()));
+    let (path, retention) = (folder.join("keyward.db"), Duration::from_hours(90 * 24));
+    let writer = Writer::new(Arc::clone(&ledger), Some(path), retention, clock, 1);
+    (ledger, writer)
+}
+
+fn key(number: usize) -> String {
+    format!("sk-proj-{number:016}")
+}
+
+fn answered(status: u16) -> Outcome {
+    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error: UpstreamError::None }
+}
+
+/// How much memory this process has, in bytes.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).expect("a line");
+    line.trim().parse::<u64>().expect("a number") * 1024
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
