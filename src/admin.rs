@@ -1,37 +1,86 @@
-//! The admin listener: whether keyward lives and is ready, and its metrics. It says nothing of keys or callers.
+//! The admin listener, for those who run keyward: how it is, and what it knows. It needs a token for everything but whether
+//! keyward lives.
 //!
-//! | route | answer |
-//! |---|---|
-//! | `GET /healthz` | 200 as long as the process runs |
-//! | `GET /readyz` | 200 when it takes requests, 503 when it is draining. Keys that can no longer be read do not change it: those from before are in use, and a balancer that took keyward out would stop all traffic for it. [`crate::metrics`] and the log tell of them |
-//! | `GET /metrics` | counters in the Prometheus text format ([`crate::metrics`]) |
+//! [`routes`] is the table of all that can be asked; [`guard`] looks at every request before that, and seals every answer.
+//! Whoever asks costs a request of n8n's nothing: this listener has a thread of its own.
 
+pub mod access;
+pub mod api;
+pub mod events;
 pub mod exposition;
+pub mod guard;
+pub mod page;
+pub mod parameters;
+pub mod problem;
+pub mod routes;
+pub mod views;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::extract::{Request, State};
+use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::access::Access;
 use self::exposition::Exposition;
+use crate::clock::Timestamp;
+use crate::policy::rules::AllowedHost;
 use crate::proxy::server::Stage;
+use crate::proxy::worker::Shared;
+use crate::telemetry::tap::Tap;
+use crate::telemetry::writer::LogCounts;
 
 /// The settings under `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where it listens; nothing where it is switched off.
     pub listen: Option<SocketAddr>,
+    /// The file of the token that may do everything; nothing for keyward's own, in the state folder.
+    pub token_file: Option<PathBuf>,
+    /// The file of a token that may only read, where there is one.
+    pub read_token_file: Option<PathBuf>,
+    /// Who may read the metrics.
+    pub metrics: MetricsFor,
+    /// The hosts that requests may name, beside addresses and `localhost`.
+    pub allow_host: Vec<AllowedHost>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))) }
+        Self {
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))),
+            token_file: None,
+            read_token_file: None,
+            metrics: MetricsFor::default(),
+            allow_host: Vec::new(),
+        }
+    }
+}
+
+/// Who may read the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// Who has a token.
+    #[default]
+    Token,
+    /// Everybody who reaches the listener.
+    Everybody,
+}
+
+impl FromStr for MetricsFor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "token" => Ok(Self::Token),
+            "open" => Ok(Self::Everybody),
+            _ => Err(()),
+        }
     }
 }
 
@@ -39,20 +88,35 @@ impl Default for Settings {
 pub struct Admin {
     /// The bound listener.
     pub listener: std::net::TcpListener,
+    /// What it answers from.
+    pub desk: Arc<Desk>,
+}
+
+/// What the admin listener answers from.
+pub struct Desk {
+    /// Its settings.
+    pub settings: Settings,
+    /// Who is let in.
+    pub access: Arc<Access>,
     /// What `/metrics` says.
     pub exposition: Exposition,
     /// How far keyward is with stopping.
     pub stage: watch::Receiver<Stage>,
+    /// Keys, bindings, rules and the clock.
+    pub shared: Arc<Shared>,
+    /// The exchanges as they end.
+    pub tap: Tap,
+    /// For dropped lines.
+    pub log: LogCounts,
+    /// When keyward began.
+    pub began: Timestamp,
 }
 
 impl Admin {
     /// Serves until keyward has stopped: a probe can see it drain.
     pub async fn run(self) {
-        let mut stage = self.stage.clone();
-        let routes = Router::new()
-            .route("/healthz", get(|| async { "alive\n" }))
-            .route("/readyz", get(ready).with_state(self.stage))
-            .route("/metrics", get(metrics).with_state(Arc::new(self.exposition)));
+        let mut stage = self.desk.stage.clone();
+        let routes = Router::new().fallback(answer).with_state(self.desk);
         let served = async { axum::serve(TcpListener::from_std(self.listener)?, routes).await };
         tokio::select! {
             served = served => {
@@ -65,18 +129,10 @@ impl Admin {
     }
 }
 
-async fn ready(State(stage): State<watch::Receiver<Stage>>) -> impl IntoResponse {
-    let stage = *stage.borrow();
-    match stage {
-        Stage::Running => (StatusCode::OK, "ready\n"),
-        Stage::Draining | Stage::Ended => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-    }
-}
-
-async fn metrics(State(exposition): State<Arc<Exposition>>) -> impl IntoResponse {
-    const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match exposition.text() {
-        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, TYPE)], text),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
-    }
+/// No route takes a body, so that none is read.
+async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let (head, _body) = request.into_parts();
+    let mut answer = routes::answer(&desk, &head);
+    guard::seal(answer.headers_mut());
+    answer
 }

@@ -17,21 +17,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::systemd::Sockets;
-use self::upkeep::Upkeep;
-use crate::admin::Admin;
+use self::upkeep::{Readings, Upkeep};
+use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
+use crate::admin::{Admin, Desk};
 use crate::check::gateways::gateways;
-use crate::check::{self, Gravity};
+use crate::check::{self, Finding, Gravity};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
-use crate::keys::keeper::Keeper;
+use crate::keys::keeper::{Keeper, Trouble};
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
 use crate::ledger::{Bounds, Ledger};
-use crate::metrics::Shard;
+use crate::metrics::{Reloads, Shard};
 use crate::proxy::access_log::{Recorder, Style};
-use crate::proxy::certificate::ServerCertificate;
 use crate::proxy::dial::{Hop, Route};
 use crate::proxy::entrance::Entrance;
 use crate::proxy::peers::Peers;
@@ -46,6 +46,7 @@ use crate::proxy::{Scheme, Settings as ProxySettings};
 use crate::telemetry::Format;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
+use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::{Log, LogCounts, Rank};
 use crate::welcome::{self, Welcome};
 use crate::{tasks, telemetry};
@@ -67,8 +68,7 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
     shared: Arc<Shared>,
-    keeper: Arc<Keeper>,
-    certificate: Option<Arc<ServerCertificate>>,
+    readings: Readings,
     ledger: Running,
     log: Log,
 }
@@ -125,22 +125,13 @@ impl Server {
         let (ledger, mut writer) = open_ledger(config, &clock)?;
         let kept = writer.open();
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
+        let open_access = || Access::open(&config.admin, &config.state, clock.clone());
+        let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
+        let (access, no_token) = access.unzip();
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(hello, config, &bound, &keeper, &log);
-        for name in &config.ignored {
-            let variable = &*mask_keys(name);
-            tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
-        }
-        for trouble in &troubles {
-            tracing::error!(event = "keys", "{}", with_causes(trouble));
-        }
-        for finding in check::examine(config, &gateways, clock.now()) {
-            // A key that cannot be read was told above.
-            if finding.gravity == Gravity::Warning {
-                tracing::warn!(event = "check", "{finding}");
-            }
-        }
+        tell_troubles(config, &troubles, no_token.flatten().as_ref(), &check::examine(config, &gateways, clock.now()));
         upkeep::save(&keeper, true);
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
@@ -155,36 +146,40 @@ impl Server {
             entrance,
             peers: Peers::default(),
         });
-        let certificate = shared.entrance.certificate().cloned();
-        let upkeep = Upkeep::new(Arc::clone(&shared.keeper), certificate, &troubles);
+        let readings = Readings {
+            keeper: Arc::clone(&shared.keeper),
+            certificate: shared.entrance.certificate().cloned(),
+            access: access.map(Arc::new),
+            reloads: Arc::default(),
+        };
+        let upkeep = Upkeep::new(readings.clone(), &troubles);
         let ledger = writer.start(Arc::clone(&shared.keeper))?;
-        Self::run(config, &shared, bound, upkeep, ledger, log)
+        Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log })
     }
 
-    fn run(
-        config: &Config,
-        shared: &Arc<Shared>,
-        bound: Bound,
-        upkeep: Upkeep,
-        ledger: Running,
-        log: Log,
-    ) -> anyhow::Result<Self> {
-        let keeper = Arc::clone(&shared.keeper);
-        let certificate = shared.entrance.certificate().cloned();
+    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
+        let Concerns { readings, upkeep, ledger, log } = concerns;
         let (stage, watched) = watch::channel(Stage::Running);
-        let team = Team::new(config, shared, &bound.route, &log)?;
-        let exposition = Exposition::new(team.sources(shared, log.counts()));
-        let stage_of_admin = watched.clone();
-        let control = Control {
-            admin: bound.admin.map(|listener| Admin { listener, exposition, stage: stage_of_admin }),
-            upkeep,
+        let tap = Tap::new();
+        let team = Team::new(config, shared, &bound.route, &log, &tap)?;
+        let desk = |access: &Arc<Access>| Desk {
+            settings: config.admin.clone(),
+            access: Arc::clone(access),
+            exposition: Exposition::new(team.sources(shared, log.counts(), &tap, &readings.reloads)),
             stage: watched.clone(),
+            shared: Arc::clone(shared),
+            tap: tap.clone(),
+            log: log.counts(),
+            began: shared.clock.now(),
         };
+        let admin = bound.admin.zip(readings.access.as_ref().map(desk));
+        let admin = admin.map(|(listener, desk)| Admin { listener, desk: Arc::new(desk) });
+        let control = Control { admin, upkeep, stage: watched.clone() };
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
         let (listen, admin) = (bound.listen, bound.admin_address);
         let shared = Arc::clone(shared);
-        Ok(Self { listen, admin, stage, workers, control, shared, keeper, certificate, ledger, log })
+        Ok(Self { listen, admin, stage, workers, control, shared, readings, ledger, log })
     }
 
     /// Where clients connect to.
@@ -219,7 +214,7 @@ impl Server {
 
     /// Reads keys, tokens and the certificate again now, and says what is wrong with them.
     pub fn reload(&self) {
-        upkeep::look_again(&self.keeper, self.certificate.as_deref());
+        self.readings.look_again();
     }
 
     /// No new clients; those that are here finish, within the time for it.
@@ -257,7 +252,7 @@ impl Server {
         }
         self.stage.send_replace(Stage::Ended);
         let _ = self.control.join();
-        upkeep::save(&self.keeper, true);
+        upkeep::save(&self.readings.keeper, true);
         self.ledger.close(LAST_WRITES);
         self.log
     }
@@ -286,6 +281,14 @@ impl Server {
             self.end();
         }
     }
+}
+
+/// What runs beside the workers, before it does.
+struct Concerns {
+    readings: Readings,
+    upkeep: Upkeep,
+    ledger: Running,
+    log: Log,
 }
 
 /// The listeners, where they came to listen, and the way to upstream.
@@ -323,7 +326,7 @@ struct Team {
 }
 
 impl Team {
-    fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log) -> anyhow::Result<Self> {
+    fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
         let sets = shared.ledger.sets();
         let style =
             Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
@@ -339,6 +342,7 @@ impl Team {
                 ledger: Arc::clone(&shared.ledger),
                 lane: log.lane(number),
                 style,
+                tap: tap.clone(),
                 keeper: Arc::clone(&shared.keeper),
                 shutting_down: Arc::clone(&shutting_down),
             };
@@ -348,6 +352,7 @@ impl Team {
                 limits: config.proxy.limits,
                 counters: Arc::clone(&counters),
                 pulse: pulse.clone(),
+                open: Arc::default(),
             };
             let pool = Pool::new(dialer, config.proxy.upstream_sharing());
             let parts = Parts {
@@ -365,9 +370,15 @@ impl Team {
         Ok(Self { workers: workers.into(), inboxes, sets })
     }
 
-    fn sources(&self, shared: &Arc<Shared>, log: LogCounts) -> Sources {
-        let shards = self.workers.iter().map(|worker| Arc::clone(&worker.counters)).collect();
-        Sources { shards, sets: Arc::clone(&self.sets), shared: Arc::clone(shared), log }
+    fn sources(&self, shared: &Arc<Shared>, log: LogCounts, tap: &Tap, reloads: &Arc<Reloads>) -> Sources {
+        Sources {
+            workers: Arc::clone(&self.workers),
+            sets: Arc::clone(&self.sets),
+            shared: Arc::clone(shared),
+            log,
+            tap: tap.clone(),
+            reloads: Arc::clone(reloads),
+        }
     }
 
     fn start(
@@ -414,6 +425,24 @@ fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, W
     let (file, number) = (config.store.file(&config.state.dir), random_number()?);
     let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
     Ok((ledger, writer))
+}
+
+/// Says in the log what is wrong and keeps nobody from starting.
+fn tell_troubles(config: &Config, troubles: &[Trouble], no_token: Option<&TokenError>, findings: &[Finding]) {
+    for name in &config.ignored {
+        let variable = &*mask_keys(name);
+        tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
+    }
+    for trouble in troubles {
+        tracing::error!(event = "keys", "{}", with_causes(trouble));
+    }
+    if let Some(trouble) = no_token {
+        tracing::error!(event = "admin", "nobody is let in to the admin listener: {}", with_causes(trouble));
+    }
+    // A key that cannot be read was told above.
+    for finding in findings.iter().filter(|finding| finding.gravity == Gravity::Warning) {
+        tracing::warn!(event = "check", "{finding}");
+    }
 }
 
 fn refuse_to_start(reasons: &[String]) -> anyhow::Result<()> {
@@ -482,7 +511,8 @@ fn hop(via: &Via) -> anyhow::Result<Hop> {
     Ok(Hop { proxy: via.clone(), tls })
 }
 
-fn random_number() -> anyhow::Result<u64> {
+/// A number that nobody else has.
+pub fn random_number() -> anyhow::Result<u64> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| anyhow::anyhow!("the system gives no random bytes"))?;
     Ok(u64::from_ne_bytes(bytes))

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::admin::{MetricsFor, access};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::keys::SetSettings;
@@ -301,12 +302,32 @@ fn examine_listeners(config: &Config, findings: &mut Vec<Finding>) {
         );
         findings.push(Finding::warning("proxy.listen", text));
     }
-    if let Some(admin) = config.admin.listen.filter(|admin| !admin.ip().is_loopback()) {
-        let text = format!("{admin} is reached from other machines, and shows /metrics to whoever asks.");
-        findings.push(Finding::warning("admin.listen", text));
+    if config.admin.listen.is_some() {
+        examine_admin(config, findings);
     }
     if let Some((_, key)) = config.proxy.tls.files() {
         findings.extend(warn_if_readable_by_all("tls.key", key));
+    }
+}
+
+fn examine_admin(config: &Config, findings: &mut Vec<Finding>) {
+    let admin = &config.admin;
+    if let Some(listen) = admin.listen.filter(|listen| !listen.ip().is_loopback()) {
+        let open = if admin.metrics == MetricsFor::Everybody { "; it shows /metrics to whoever asks" } else { "" };
+        let text = format!(
+            "{listen} is reached from other machines without TLS: the admin token can be read on the way{open}. Let only a \
+             network of containers on this machine reach it, or a proxy that speaks TLS."
+        );
+        findings.push(Finding::warning("admin.listen", text));
+    }
+    let own = access::token_file(admin, &config.state);
+    // The one in the state folder is made when keyward starts.
+    let own = (admin.token_file.is_some() || own.exists()).then_some(own);
+    for (about, path) in [("admin.token_file", own.as_ref()), ("admin.read_token_file", admin.read_token_file.as_ref())]
+    {
+        let Some(path) = path else { continue };
+        let fault = access::read_token(path).err().map(|error| Finding::problem(about, in_full(&error)));
+        findings.extend(fault.or_else(|| warn_if_readable_by_all(about, path)));
     }
 }
 

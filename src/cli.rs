@@ -1,14 +1,21 @@
 //! The command line: what may be said there, and how the process ends.
 
+mod bindings;
 mod check;
+mod client;
 mod demo;
+mod events;
 mod health;
 mod keys;
+mod open;
 mod output;
 mod pages;
+mod rotation;
 mod serve;
 mod setup;
+mod source;
 mod token;
+mod words;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -18,11 +25,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::bindings::{AckArguments, BindingsArguments, IncidentsArguments};
 use self::check::CheckArguments;
 use self::demo::DemoArguments;
+use self::events::EventsArguments;
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
+use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
+use self::rotation::{RotationArguments, StatusArguments};
 use self::serve::ServeArguments;
 use self::token::TokenArguments;
 use crate::config::{Config, Environment, Place, Problem, Problems};
@@ -42,6 +53,13 @@ enum Command {
     Demo(DemoArguments),
     Serve(ServeArguments),
     Check(CheckArguments),
+    Status(StatusArguments),
+    Rotation(RotationArguments),
+    Incidents(IncidentsArguments),
+    Bindings(BindingsArguments),
+    Ack(AckArguments),
+    Events(EventsArguments),
+    Open(OpenArguments),
     Token(TokenArguments),
     Keys(KeysArguments),
     Health(HealthArguments),
@@ -51,7 +69,8 @@ enum Command {
 
 /// Does what the process's arguments ask for. `serve` is the service itself: it returns when keyward has stopped.
 ///
-/// Ends with 0 if all went well, 1 where keyward could not do it and 2 where the command line makes no sense.
+/// Ends with 0 if all went well, 1 where keyward could not do it and 2 where the command line makes no sense. A command that
+/// tells whether something is stale ends with 1 if so, and with 3 where it cannot tell.
 pub fn run(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
     run_with(std::env::args_os(), &Environment::of_process(), serve)
 }
@@ -79,6 +98,13 @@ impl Command {
             Self::Demo(arguments) => arguments.run()?,
             Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
             Self::Check(arguments) => return arguments.run(environment),
+            Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
+            Self::Rotation(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
+            Self::Incidents(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
+            Self::Bindings(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
+            Self::Ack(arguments) => arguments.run(environment)?,
+            Self::Events(arguments) => arguments.run(environment)?,
+            Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
             Self::Keys(arguments) => arguments.run(environment)?,
             Self::Health(arguments) => arguments.run(environment)?,
@@ -94,8 +120,32 @@ fn tell_error(error: &anyhow::Error) -> ExitCode {
         return print_answer(answer);
     }
     complain(format_args!("{error:#}"));
-    if is_of_the_command_line(error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    if error.is::<CannotTell>() {
+        ExitCode::from(CANNOT_TELL)
+    } else if is_of_the_command_line(error) {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::FAILURE
+    }
 }
+
+/// A question about the keys in use has no answer. It must not look like the answer that something is stale.
+#[derive(Debug)]
+struct CannotTell(anyhow::Error);
+
+impl CannotTell {
+    fn from_error(error: anyhow::Error) -> anyhow::Error {
+        if is_of_the_command_line(&error) { error } else { anyhow::Error::new(Self(error)) }
+    }
+}
+
+impl fmt::Display for CannotTell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for CannotTell {}
 
 /// Whether all that is wrong was said in the arguments.
 fn is_of_the_command_line(error: &anyhow::Error) -> bool {
@@ -119,6 +169,9 @@ fn complain(text: fmt::Arguments<'_>) {
     // Nobody is left to be told that nobody reads this.
     let _ = writeln!(io::stderr(), "keyward: {}", mask_keys(&text.to_string()));
 }
+
+/// As a command ends that was to tell whether something is stale and cannot.
+const CANNOT_TELL: u8 = 3;
 
 /// As clap ends where it cannot read the arguments.
 const USAGE: u8 = 2;
@@ -146,6 +199,13 @@ mod tests {
           demo         Show a day with a rotation in it, with nothing installed and nothing of yours
           serve        Stand between n8n and the OpenAI API until stopped
           check        Tell what of the configuration would not work, or is unsafe
+          status       Tell how keyward is, and whether anybody still sends an old key
+          rotation     Show who has changed to the current key, and whether the old one can go
+          incidents    List who is not well, and since when
+          bindings     List who sends what: workflows, nodes and other clients
+          ack          Say that a binding is dead, or that its incident is dealt with
+          events       Follow the exchanges of the running keyward as they end
+          open         Print a link that shows the running keyward in a browser, once
           token        Make, list and revoke tokens, which n8n holds in place of a key
           keys         See which keys keyward knows, and revoke one
           health       Ask a running keyward whether it lives and takes requests

@@ -21,11 +21,12 @@
 //! | the answer passes by, chunk by chunk, and is counted | [`proxy::answer_body`], [`openai::error`] | |
 //! | or both connections are upgraded, to a WebSocket above all | [`proxy::upgrade`] | |
 //! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
-//! | one line in the log, numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`] | |
+//! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
-//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so, [`check`] tells what would not
-//! work or is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
+//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`admin`] answers those who run it
+//! ([`admin::routes`] is the table), [`check`] tells what would not work or is unsafe, [`demo`] shows all of it on an invented
+//! day, and [`cli`] has the commands.
 //!
 //! # What never happens
 //!
@@ -38,7 +39,7 @@
 //! - A secret is never printed: [`keys::secret::Secret`] has no text of its own, and its value is read in few places,
 //!   which `tests/it/tidy.rs` lists.
 //! - Workers share nothing on a request's way but immutable snapshots, sharded counters and, behind one short lock of a
-//!   shard, the bindings.
+//!   shard, the bindings; and while somebody follows, the buffer of [`telemetry::tap`].
 //! - A pure module (its first line says "Pure.") names no runtime, socket, file, environment or clock.
 //! - A module below never imports one further up: the list is in that order, and `tests/it/tidy.rs` holds it.
 //! - No concern reads the configuration: [`config`] knows the settings of all of them, none knows [`config`].

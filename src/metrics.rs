@@ -1,29 +1,141 @@
 //! Counters: a shard for each worker, added up only when somebody asks.
 //!
-//! | metric | labels | meaning |
-//! |---|---|---|
-//! | `keyward_exchanges_total` | `set`, `verdict`, `action`, `outcome` | exchanges that ended |
-//! | `keyward_exchanges_open` | | exchanges under way |
-//! | `keyward_bytes_total` | `direction` = `in`, `out` | body bytes from and to clients |
-//! | `keyward_client_connections_total` | | connections accepted |
-//! | `keyward_client_connections_turned_away_total` | | connections closed at once, since their peer has too many |
-//! | `keyward_refused_early_total` | `reason` ([`EarlyRefusal::code`]) | requests and connections ended before there was an exchange |
-//! | `keyward_client_connections_open` | `worker` | client connections now |
-//! | `keyward_upstream_connections_total` | | connections made to upstream |
-//! | `keyward_upstream_failures_total` | | attempts to connect to upstream that failed |
-//! | `keyward_bindings` | | bindings known |
-//! | `keyward_bindings_overflowed_total` | | sightings counted under `other`, because there were too many bindings |
-//! | `keyward_keys_unreadable_since_timestamp_seconds` | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
-//! | `keyward_log_dropped_total` | | log lines dropped |
-//! | `keyward_panics_total` | | exchanges that failed by a fault of keyward |
+//! | metric | type | labels | meaning |
+//! |---|---|---|---|
+//! | `keyward_exchanges_total` | counter | `set`, `verdict`, `action`, `outcome` | exchanges that ended |
+//! | `keyward_injected_total` | counter | `set` | exchanges that went upstream with the set's current key in place of what came |
+//! | `keyward_exchanges_open` | gauge | | exchanges under way |
+//! | `keyward_added_latency_seconds` | histogram | | time from a request's head until it goes upstream, a new connection included |
+//! | `keyward_time_to_first_byte_seconds` | histogram | | time from a request's head until the head of upstream's answer |
+//! | `keyward_bytes_total` | counter | `direction` | body bytes `in` from clients and `out` to them |
+//! | `keyward_client_connections_total` | counter | | connections accepted |
+//! | `keyward_client_connections_turned_away_total` | counter | | connections closed at once, since their peer has too many |
+//! | `keyward_refused_early_total` | counter | `reason` | requests and connections ended before there was an exchange ([`EarlyRefusal::code`]) |
+//! | `keyward_client_connections_open` | gauge | `worker` | client connections now |
+//! | `keyward_upstream_connections_total` | counter | | connections made to upstream |
+//! | `keyward_upstream_connections_open` | gauge | `state` | connections to upstream now, `idle` or `in_use` |
+//! | `keyward_upstream_failures_total` | counter | | attempts to connect to upstream that failed |
+//! | `keyward_bindings` | gauge | `set`, `state` | bindings known: `confirmed`, `stale`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`) |
+//! | `keyward_incidents_open` | gauge | `set`, `severity` | bindings that are not well: it does not work (`error`), or somebody should look (`warning`) |
+//! | `keyward_bindings_overflowed_total` | counter | | sightings counted under `other`, because there were too many bindings |
+//! | `keyward_store_up` | gauge | | 1 where the store is off or all is well with it, 0 in trouble |
+//! | `keyward_store_lag_seconds` | gauge | | age of the oldest change that the store has not been told of |
+//! | `keyward_store_failures_total` | counter | | attempts to open the store or to write to it that failed |
+//! | `keyward_store_lost_total` | counter | | facts that found no room in memory while the store could not be written |
+//! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
+//! | `keyward_keys_unreadable_since_timestamp_seconds` | gauge | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
+//! | `keyward_log_dropped_total` | counter | | log lines dropped |
+//! | `keyward_events_lost_total` | counter | | events that slow readers of the event stream lost |
+//! | `keyward_panics_total` | counter | | exchanges that failed by a fault of keyward |
+//!
+//! No label grows with callers or keys. [`METRICS`] is the same table for programs, and a test holds this one and `/metrics`
+//! to it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::early_refusal::EarlyRefusal;
 use crate::keys::set::SetIndex;
 use crate::outcome::Outcome;
 use crate::policy::Action;
 use crate::verdict::Verdict;
+
+/// A metric, as it is described to whoever scrapes it.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name, without `keyward_` and without the `_total` of a counter.
+    pub name: &'static str,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// The labels of each of its samples.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It is what it is now.
+    Gauge,
+    /// How many spans were how long.
+    Histogram,
+}
+
+impl Metric {
+    /// Its whole name.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
+        format!("keyward_{}{suffix}", self.name)
+    }
+}
+
+impl Kind {
+    /// As in the exposition.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Every metric, in the order of the exposition.
+pub static METRICS: [Metric; 25] = [
+    counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
+    counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
+    gauge("exchanges_open", &[], "exchanges under way"),
+    histogram("added_latency_seconds", "time from a request's head until it goes upstream, a new connection included"),
+    histogram("time_to_first_byte_seconds", "time from a request's head until the head of upstream's answer"),
+    counter("bytes", &["direction"], "body bytes `in` from clients and `out` to them"),
+    counter("client_connections", &[], "connections accepted"),
+    counter("client_connections_turned_away", &[], "connections closed at once, since their peer has too many"),
+    counter("refused_early", &["reason"], REFUSED_EARLY),
+    gauge("client_connections_open", &["worker"], "client connections now"),
+    counter("upstream_connections", &[], "connections made to upstream"),
+    gauge("upstream_connections_open", &["state"], "connections to upstream now, `idle` or `in_use`"),
+    counter("upstream_failures", &[], "attempts to connect to upstream that failed"),
+    gauge("bindings", &["set", "state"], BINDINGS),
+    gauge("incidents_open", &["set", "severity"], INCIDENTS),
+    counter("bindings_overflowed", &[], "sightings counted under `other`, because there were too many bindings"),
+    gauge("store_up", &[], "1 where the store is off or all is well with it, 0 in trouble"),
+    gauge("store_lag_seconds", &[], "age of the oldest change that the store has not been told of"),
+    counter("store_failures", &[], "attempts to open the store or to write to it that failed"),
+    counter("store_lost", &[], "facts that found no room in memory while the store could not be written"),
+    counter("reloads", &["what", "result"], RELOADS),
+    gauge("keys_unreadable_since_timestamp_seconds", &[], KEYS_UNREADABLE),
+    counter("log_dropped", &[], "log lines dropped"),
+    counter("events_lost", &[], "events that slow readers of the event stream lost"),
+    counter("panics", &[], "exchanges that failed by a fault of keyward"),
+];
+
+const BINDINGS: &str = "bindings known: `confirmed`, `stale`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`)";
+
+const INCIDENTS: &str = "bindings that are not well: it does not work (`error`), or somebody should look (`warning`)";
+
+const REFUSED_EARLY: &str = "requests and connections ended before there was an exchange ([`EarlyRefusal::code`])";
+
+const KEYS_UNREADABLE: &str = "since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can";
+
+const RELOADS: &str =
+    "other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look)";
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels: &[], help }
+}
 
 /// One worker's counters. Only its own thread writes them, so that they never contend.
 #[derive(Debug)]
@@ -48,6 +160,10 @@ pub struct Shard {
     pub upstream_failures: Counter,
     /// Panics caught.
     pub panics: Counter,
+    /// How long requests took until they went upstream.
+    pub added_latency: Histogram<10>,
+    /// How long they took until upstream's answer began.
+    pub time_to_first_byte: Histogram<14>,
 }
 
 impl Shard {
@@ -66,6 +182,8 @@ impl Shard {
             upstream_connections: Counter::default(),
             upstream_failures: Counter::default(),
             panics: Counter::default(),
+            added_latency: Histogram::new(&ADDED_LATENCY),
+            time_to_first_byte: Histogram::new(&TIME_TO_FIRST_BYTE),
         }
     }
 
@@ -124,5 +242,160 @@ impl Counter {
     #[must_use]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many spans were how long, in buckets that are fixed. Only its worker's own thread writes it.
+#[derive(Debug)]
+pub struct Histogram<const BOUNDS: usize> {
+    bounds: &'static [u64; BOUNDS],
+    /// For each bound, the spans up to it and above the one before.
+    counts: [Counter; BOUNDS],
+    /// The spans above all bounds.
+    above: Counter,
+    micros: Counter,
+}
+
+impl<const BOUNDS: usize> Histogram<BOUNDS> {
+    /// Empty, with those bounds in microseconds, in their order.
+    #[must_use]
+    pub fn new(bounds: &'static [u64; BOUNDS]) -> Self {
+        let counts = std::array::from_fn(|_| Counter::default());
+        Self { bounds, counts, above: Counter::default(), micros: Counter::default() }
+    }
+
+    /// Counts a span.
+    pub fn observe(&self, span: Duration) {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let position = self.bounds.iter().position(|bound| micros <= *bound);
+        position.map_or(&self.above, |position| &self.counts[position]).increment();
+        self.micros.add(micros);
+    }
+
+    /// Adds what was counted so far.
+    pub fn add_to(&self, sum: &mut Spans) {
+        let bounds = self.bounds.iter().copied().chain([u64::MAX]);
+        let counts = self.counts.iter().chain([&self.above]).map(Counter::value);
+        sum.buckets.resize(BOUNDS + 1, (0, 0));
+        for (bucket, (bound, count)) in sum.buckets.iter_mut().zip(bounds.zip(counts)) {
+            *bucket = (bound, bucket.1 + count);
+        }
+        sum.micros += self.micros.value();
+    }
+}
+
+/// The spans of all shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans {
+    /// Upper bounds in microseconds, the last one without end, and how many spans lie below each and above the one before.
+    pub buckets: Vec<(u64, u64)>,
+    /// All of them together, in microseconds.
+    pub micros: u64,
+}
+
+/// From what keyward needs with a connection at hand to what an upstream that is far away costs, in microseconds.
+static ADDED_LATENCY: [u64; 10] = [25, 50, 100, 250, 500, 1_000, 5_000, 25_000, 100_000, 1_000_000];
+
+/// From a list of models to what a model thinks, in microseconds.
+static TIME_TO_FIRST_BYTE: [u64; 14] = [
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+    1_800_000_000,
+];
+
+/// How often something was read again. Counted seldom, by whoever looks.
+#[derive(Debug, Default)]
+pub struct Reloads([[AtomicU64; 2]; Reloaded::ALL.len()]);
+
+/// What is read again while keyward runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// Keys and tokens of the key sets.
+    Keys,
+    /// The certificate that clients are shown.
+    Certificate,
+    /// The admin listener's tokens.
+    AdminToken,
+}
+
+impl Reloaded {
+    /// All of them, with what they are called in the label `what`.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Keys, "keys"), (Self::Certificate, "certificate"), (Self::AdminToken, "admin_token")];
+}
+
+impl Reloads {
+    /// Others were taken.
+    pub fn succeeded(&self, what: Reloaded) {
+        self.0[what as usize][0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// They could not be read.
+    pub fn failed(&self, what: Reloaded) {
+        self.0[what as usize][1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted so far: the labels `what` and `result`, and the count.
+    pub fn counts(&self) -> impl Iterator<Item = ([&'static str; 2], u64)> {
+        Reloaded::ALL.into_iter().flat_map(|(what, name)| {
+            ["ok", "failed"]
+                .into_iter()
+                .zip(&self.0[what as usize])
+                .map(move |(result, count)| ([name, result], count.load(Ordering::Relaxed)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_documentation_is_the_table_of_the_code() {
+        let documentation = include_str!("metrics.rs");
+        let told: Vec<_> = documentation.lines().filter(|line| line.starts_with("//! | `keyward_")).collect();
+        let lines = METRICS.iter().map(|metric| {
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{} ", labels.join(", ")) };
+            format!("//! | `{}` | {} | {labels}| {} |", metric.full_name(), metric.kind.name(), metric.help)
+        });
+        assert_eq!(told, lines.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_span_is_counted_once_in_the_bucket_that_it_fits() {
+        let (one, other) = (Histogram::new(&ADDED_LATENCY), Histogram::new(&ADDED_LATENCY));
+        for micros in [0, 25, 26, 1_000_000] {
+            one.observe(Duration::from_micros(micros));
+        }
+        other.observe(Duration::from_secs(2));
+        let mut spans = Spans::default();
+        one.add_to(&mut spans);
+        other.add_to(&mut spans);
+        let counts: Vec<_> = spans.buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(spans.micros, 25 + 26 + 1_000_000 + 2_000_000);
+        assert_eq!(spans.buckets.last(), Some(&(u64::MAX, 1)));
+    }
+
+    #[test]
+    fn reloads_are_counted_by_what_and_result() {
+        let reloads = Reloads::default();
+        reloads.failed(Reloaded::Certificate);
+        reloads.succeeded(Reloaded::AdminToken);
+        reloads.succeeded(Reloaded::AdminToken);
+        let counted: Vec<_> = reloads.counts().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(["certificate", "failed"], 1), (["admin_token", "ok"], 2)]);
     }
 }

@@ -3,6 +3,7 @@
 pub mod event;
 pub mod json;
 pub mod masked;
+pub mod tap;
 pub mod writer;
 
 use std::fmt;

@@ -78,7 +78,7 @@ impl Welcome<'_> {
             let _ = writeln!(text, "  keys      {set}");
         }
         if let Some(admin) = self.admin {
-            let _ = writeln!(text, "  admin     http://{admin}/metrics, /healthz, /readyz");
+            let _ = writeln!(text, "  admin     http://{admin}/ (keyward open), /metrics, /healthz, /readyz");
         }
         if let Some(sockets) = self.sockets {
             let _ = writeln!(text, "  sockets   {sockets}");
@@ -119,7 +119,9 @@ fn origin(scheme: &str, listen: SocketAddr) -> String {
     format!("{scheme}://{host}:{}", listen.port())
 }
 
-fn escape(text: &str) -> String {
+/// A text as it stands in HTML.
+#[must_use]
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -154,7 +156,7 @@ mod tests {
         keyward [version] listens on http://127.0.0.1:8080 for https://api.openai.com
           policy    observe
           keys      default: current key sk-proj-…AbCd (12345678)
-          admin     http://127.0.0.1:8081/metrics, /healthz, /readyz
+          admin     http://127.0.0.1:8081/ (keyward open), /metrics, /healthz, /readyz
           state     /state
           store     /state/keyward.db
 

@@ -1,34 +1,44 @@
 //! The metrics as text: every shard is added up when somebody asks, and not before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::clock::Timestamp;
 use crate::early_refusal::EarlyRefusal;
-use crate::metrics::{Counter, Shard};
-use crate::proxy::worker::Shared;
+use crate::ledger::query::Query;
+use crate::ledger::rotation::{Audit, Row};
+use crate::metrics::{Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
+use crate::policy::Action;
+use crate::proxy::worker::{Shared, Worker};
+use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
+use crate::verdict::explain::Severity;
 
 /// Everything that is counted, and where.
 pub struct Exposition(Registry);
 
 /// Where the numbers come from.
 pub struct Sources {
-    /// A shard for each worker.
-    pub shards: Vec<Arc<Shard>>,
+    /// Each has a shard and connections to upstream.
+    pub workers: Arc<[Arc<Worker>]>,
     /// The sets' names, by position.
     pub sets: Arc<[Arc<str>]>,
     /// For the bindings.
     pub shared: Arc<Shared>,
     /// For dropped lines.
     pub log: LogCounts,
+    /// For lost events.
+    pub tap: Tap,
+    /// For what was read again.
+    pub reloads: Arc<Reloads>,
 }
 
 impl Exposition {
@@ -40,59 +50,245 @@ impl Exposition {
         Self(registry)
     }
 
-    /// The numbers now.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    /// The numbers now and their media type: `OpenMetrics` for a scraper whose `Accept` names it, Prometheus' own text for
+    /// everybody else.
+    pub fn text(&self, accepted: &str) -> Result<(&'static str, String), fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.0)?;
-        Ok(out)
+        Ok(if accepted.contains("application/openmetrics-text") { (OPEN_METRICS, out) } else { (PLAIN, plain(&out)) })
     }
+}
+
+/// <https://prometheus.io/docs/specs/om/open_metrics_spec>
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// <https://prometheus.io/docs/instrumenting/exposition_formats>
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// In the older form a counter is described by the name that its samples have, and the text just ends.
+fn plain(open_metrics: &str) -> String {
+    let of_type = |line: &str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned);
+    let counters: BTreeSet<_> = open_metrics.lines().filter_map(of_type).collect();
+    let mut plain = String::with_capacity(open_metrics.len());
+    for line in open_metrics.lines().filter(|line| *line != "# EOF") {
+        let described = ["# TYPE ", "# HELP "].iter().find_map(|what| Some((what, line.strip_prefix(what)?)));
+        match described.and_then(|(what, rest)| Some((what, rest.split_once(' ')?))) {
+            Some((what, (name, rest))) if counters.contains(name) => {
+                plain.extend([what, name, "_total ", rest, "\n"]);
+            }
+            Some(_) | None => plain.extend([line, "\n"]),
+        }
+    }
+    plain
 }
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").field("shards", &self.shards.len()).finish_non_exhaustive()
+        f.debug_struct("Sources").field("workers", &self.workers.len()).finish_non_exhaustive()
     }
 }
 
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.encode_exchanges(&mut encoder)?;
-        self.encode_early_refusals(&mut encoder)?;
-        let sum = |of: fn(&Shard) -> &Counter| self.shards.iter().map(|shard| of(shard).value()).sum::<u64>();
-        let counters = [
-            ("client_connections", "Connections accepted", sum(|shard| &shard.clients)),
-            (
-                "client_connections_turned_away",
-                "Connections closed at once, since their peer has too many",
-                sum(|shard| &shard.clients_turned_away),
-            ),
-            ("upstream_connections", "Connections made to upstream", sum(|shard| &shard.upstream_connections)),
-            ("upstream_failures", "Attempts to connect to upstream that failed", sum(|shard| &shard.upstream_failures)),
-            ("bindings_overflowed", "Sightings counted under `other`", self.shared.ledger.overflowed()),
-            ("log_dropped", "Log lines dropped", self.log.dropped()),
-            ("panics", "Exchanges that failed by a fault of keyward", sum(|shard| &shard.panics)),
-        ];
-        for (name, help, value) in counters {
-            let counter = ConstCounter::new(value);
-            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
-        }
-        let ended: u64 = self.shards.iter().flat_map(|shard| shard.exchanges()).map(|(.., count)| count).sum();
-        let gauges = [
-            ("exchanges_open", "Exchanges under way", sum(|shard| &shard.begun).saturating_sub(ended)),
-            ("bindings", "Bindings known", self.shared.ledger.len() as u64),
-            (
-                "keys_unreadable_since_timestamp_seconds",
-                "Since when not all keys can be read, so that those from before are in use; 0 while they can",
-                self.shared.keeper.unreadable_since().map_or(0, seconds),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-        }
-        self.encode_clients(&mut encoder)?;
-        self.encode_bytes(&mut encoder)
+        let standings = self.standings();
+        METRICS.iter().try_for_each(|metric| self.samples(metric.name, &standings).encode(metric, &mut encoder))
     }
+}
+
+/// A number for each combination of labels.
+type Family = Vec<(Vec<(&'static str, String)>, u64)>;
+
+/// How many bindings stand how, and how many are not well: one look at the ledger tells both.
+#[derive(Default)]
+struct Standings {
+    bindings: Family,
+    incidents: Family,
+}
+
+/// What a metric has to say.
+enum Samples {
+    /// One number without labels.
+    Number(u64),
+    /// A number for each combination of labels.
+    Family(Family),
+    /// Spans.
+    Spans(Spans),
+}
+
+impl Samples {
+    fn encode(self, metric: &Metric, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = match metric.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
+        };
+        let mut described = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+        match self {
+            Self::Number(value) => encode_number(metric.kind, value, described),
+            Self::Family(samples) => samples
+                .into_iter()
+                .try_for_each(|(labels, value)| encode_number(metric.kind, value, described.encode_family(&labels)?)),
+            Self::Spans(spans) => encode_spans(&spans, &mut described),
+        }
+    }
+}
+
+fn encode_number(kind: Kind, value: u64, encoder: MetricEncoder<'_>) -> fmt::Result {
+    match kind {
+        Kind::Counter => ConstCounter::new(value).encode(encoder),
+        Kind::Gauge | Kind::Histogram => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
+    }
+}
+
+/// Seconds are what Prometheus reckons in.
+#[expect(clippy::cast_precision_loss, reason = "a sum of microseconds is exact for centuries")]
+fn encode_spans(spans: &Spans, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let bound = |micros| if micros == u64::MAX { f64::INFINITY } else { seconds(micros) };
+    let buckets: Vec<_> = spans.buckets.iter().map(|(micros, count)| (bound(*micros), *count)).collect();
+    let count = spans.buckets.iter().map(|(_, count)| count).sum();
+    encoder.encode_histogram::<NoLabelSet>(seconds(spans.micros), count, &buckets, None)
+}
+
+impl Sources {
+    /// What the metric of that name has to say.
+    fn samples(&self, name: &str, standings: &Standings) -> Samples {
+        let sum = |of: fn(&Shard) -> &Counter| self.shards().map(|shard| of(shard).value()).sum::<u64>();
+        match name {
+            "exchanges" => Samples::Family(self.exchanges()),
+            "injected" => Samples::Family(self.injected()),
+            "exchanges_open" => Samples::Number(self.exchanges_open()),
+            "added_latency_seconds" => self.spans(|shard, spans| shard.added_latency.add_to(spans)),
+            "time_to_first_byte_seconds" => self.spans(|shard, spans| shard.time_to_first_byte.add_to(spans)),
+            "bytes" => {
+                family("direction", [("in", sum(|shard| &shard.bytes_in)), ("out", sum(|shard| &shard.bytes_out))])
+            }
+            "client_connections" => Samples::Number(sum(|shard| &shard.clients)),
+            "client_connections_turned_away" => Samples::Number(sum(|shard| &shard.clients_turned_away)),
+            "refused_early" => self.refused_early(),
+            "client_connections_open" => self.clients_open(),
+            "upstream_connections" => Samples::Number(sum(|shard| &shard.upstream_connections)),
+            "upstream_connections_open" => self.upstream_open(),
+            "upstream_failures" => Samples::Number(sum(|shard| &shard.upstream_failures)),
+            "bindings" => Samples::Family(standings.bindings.clone()),
+            "incidents_open" => Samples::Family(standings.incidents.clone()),
+            "bindings_overflowed" => Samples::Number(self.shared.ledger.overflowed()),
+            "store_up" => Samples::Number(u64::from(self.shared.store.trouble().is_none())),
+            "store_lag_seconds" => Samples::Number(self.store_lag()),
+            "store_failures" => Samples::Number(self.shared.store.failures()),
+            "store_lost" => Samples::Number(self.shared.store.lost()),
+            "reloads" => self.reloads(),
+            "keys_unreadable_since_timestamp_seconds" => {
+                Samples::Number(self.shared.keeper.unreadable_since().map_or(0, seconds))
+            }
+            "log_dropped" => Samples::Number(self.log.dropped()),
+            "events_lost" => Samples::Number(self.tap.lost()),
+            "panics" => Samples::Number(sum(|shard| &shard.panics)),
+            // A test looks for every metric of the table in what comes of it.
+            _ => Samples::Family(Vec::new()),
+        }
+    }
+
+    fn standings(&self) -> Standings {
+        let shared = &self.shared;
+        let look = Query::new(&shared.ledger, &shared.keeper, shared.clock.now());
+        let all = shared.ledger.bindings();
+        let mut standings = Standings::default();
+        for (set, name) in look.sets() {
+            let view = look.rotation(set, Audit::None);
+            let known = all.iter().filter(|binding| binding.identity().set == set).count();
+            let progress = view.progress;
+            for (state, count) in [
+                ("confirmed", progress.confirmed),
+                ("stale", progress.stale),
+                ("due_later", progress.due_later),
+                ("overdue", progress.overdue),
+                ("acknowledged", progress.acknowledged),
+                ("none", known.saturating_sub(progress.total())),
+            ] {
+                standings.bindings.push((vec![("set", name.to_string()), ("state", state.to_owned())], count as u64));
+            }
+            for severity in [Severity::Warning, Severity::Error] {
+                let is_so = |row: &&Row| row.incident.as_ref().is_some_and(|incident| incident.severity == severity);
+                let labels = vec![("set", name.to_string()), ("severity", severity.code().to_owned())];
+                standings.incidents.push((labels, view.rows.iter().filter(is_so).count() as u64));
+            }
+        }
+        standings
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.workers.iter().map(|worker| &*worker.counters)
+    }
+
+    fn exchanges(&self) -> Family {
+        let mut sums = BTreeMap::new();
+        for (set, codes, count) in self.shards().flat_map(Shard::exchanges) {
+            *sums.entry((set, codes)).or_insert(0) += count;
+        }
+        let labels = |set: usize, codes: [&'static str; 3]| {
+            let codes = ["verdict", "action", "outcome"].into_iter().zip(codes.map(str::to_owned));
+            [("set", self.sets[set].to_string())].into_iter().chain(codes).collect()
+        };
+        sums.into_iter().map(|((set, codes), count)| (labels(set, codes), count)).collect()
+    }
+
+    /// Every set is there from the start, so that the first one counts as an increase.
+    fn injected(&self) -> Family {
+        let count = |set| {
+            let exchanges = self.shards().flat_map(Shard::exchanges);
+            let injected = exchanges.filter(|(of, [_, action, _], _)| *of == set && *action == Action::CODES[1]);
+            injected.map(|(.., count)| count).sum()
+        };
+        let sets = self.sets.iter().enumerate();
+        sets.map(|(set, name)| (vec![("set", name.to_string())], count(set))).collect()
+    }
+
+    fn exchanges_open(&self) -> u64 {
+        let ended: u64 = self.shards().flat_map(Shard::exchanges).map(|(.., count)| count).sum();
+        self.shards().map(|shard| shard.begun.value()).sum::<u64>().saturating_sub(ended)
+    }
+
+    fn refused_early(&self) -> Samples {
+        let sum = |why| self.shards().map(|shard| shard.sent_away(why)).sum();
+        family("reason", EarlyRefusal::ALL.map(|why| (why.code(), sum(why))))
+    }
+
+    fn spans(&self, add: impl Fn(&Shard, &mut Spans)) -> Samples {
+        let mut spans = Spans::default();
+        self.shards().for_each(|shard| add(shard, &mut spans));
+        Samples::Spans(spans)
+    }
+
+    fn clients_open(&self) -> Samples {
+        let open = |shard: &Shard| {
+            // Read first, so that a client who leaves in between does not make it less than nothing.
+            let gone = shard.clients_gone.value();
+            shard.clients.value().saturating_sub(gone)
+        };
+        let of_workers = self.shards().enumerate();
+        Samples::Family(of_workers.map(|(worker, shard)| (vec![("worker", worker.to_string())], open(shard))).collect())
+    }
+
+    fn upstream_open(&self) -> Samples {
+        let idle: usize = self.workers.iter().map(|worker| worker.pool.idle_connections()).sum();
+        let open: usize = self.workers.iter().map(|worker| worker.pool.open_connections()).sum();
+        family("state", [("idle", idle as u64), ("in_use", open.saturating_sub(idle) as u64)])
+    }
+
+    fn store_lag(&self) -> u64 {
+        let since = self.shared.store.waiting_since();
+        since.map_or(0, |since| self.shared.clock.now().since(since).as_secs())
+    }
+
+    fn reloads(&self) -> Samples {
+        let labels = |[what, result]: [&str; 2]| vec![("what", what.to_owned()), ("result", result.to_owned())];
+        Samples::Family(self.reloads.counts().map(|(codes, count)| (labels(codes), count)).collect())
+    }
+}
+
+fn family<const N: usize>(label: &'static str, samples: [(&str, u64); N]) -> Samples {
+    Samples::Family(samples.map(|(value, count)| (vec![(label, value.to_owned())], count)).into())
 }
 
 /// Of the epoch.
@@ -100,53 +296,16 @@ fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_millis() / 1000).unwrap_or_default()
 }
 
-impl Sources {
-    fn encode_exchanges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut sums = BTreeMap::new();
-        for (set, codes, count) in self.shards.iter().flat_map(|shard| shard.exchanges()) {
-            *sums.entry((set, codes)).or_insert(0) += count;
-        }
-        let kind = ConstCounter::new(0_u64).metric_type();
-        let mut family = encoder.encode_descriptor("exchanges", "Exchanges that ended", None, kind)?;
-        for ((set, [verdict, action, outcome]), count) in sums {
-            let labels = [("set", &*self.sets[set]), ("verdict", verdict), ("action", action), ("outcome", outcome)];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn encode_early_refusals(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let kind = ConstCounter::new(0_u64).metric_type();
-        let help = "Requests and connections ended before there was an exchange";
-        let mut family = encoder.encode_descriptor("refused_early", help, None, kind)?;
-        for why in EarlyRefusal::ALL {
-            let sum: u64 = self.shards.iter().map(|shard| shard.sent_away(why)).sum();
-            ConstCounter::new(sum).encode(family.encode_family(&[("reason", why.code())])?)?;
-        }
-        Ok(())
-    }
-
-    fn encode_clients(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let kind = ConstGauge::new(0_i64).metric_type();
-        let mut family = encoder.encode_descriptor("client_connections_open", "Client connections now", None, kind)?;
-        for (worker, shard) in self.shards.iter().enumerate() {
-            // Read first, so that a client who leaves in between does not make it less than nothing.
-            let gone = shard.clients_gone.value();
-            let open = shard.clients.value().saturating_sub(gone);
-            let gauge = ConstGauge::new(i64::try_from(open).unwrap_or(i64::MAX));
-            gauge.encode(family.encode_family(&[("worker", worker)])?)?;
-        }
-        Ok(())
-    }
-
-    fn encode_bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let kind = ConstCounter::new(0_u64).metric_type();
-        let mut family = encoder.encode_descriptor("bytes", "Body bytes from and to clients", None, kind)?;
-        let bytes_in: u64 = self.shards.iter().map(|shard| shard.bytes_in.value()).sum();
-        let bytes_out: u64 = self.shards.iter().map(|shard| shard.bytes_out.value()).sum();
-        for (direction, sum) in [("in", bytes_in), ("out", bytes_out)] {
-            ConstCounter::new(sum).encode(family.encode_family(&[("direction", direction)])?)?;
-        }
-        Ok(())
+    #[test]
+    fn the_older_form_names_counters_as_their_samples() {
+        let open_metrics = "# HELP keyward_a Things.\n# TYPE keyward_a counter\nkeyward_a_total 1\n\
+                            # HELP keyward_b Other things.\n# TYPE keyward_b gauge\nkeyward_b{c=\"d\"} 2\n# EOF\n";
+        let expected = "# HELP keyward_a_total Things.\n# TYPE keyward_a_total counter\nkeyward_a_total 1\n\
+                        # HELP keyward_b Other things.\n# TYPE keyward_b gauge\nkeyward_b{c=\"d\"} 2\n";
+        assert_eq!(plain(open_metrics), expected);
     }
 }

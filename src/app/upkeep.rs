@@ -1,41 +1,49 @@
-//! What changes while keyward runs and is not a request: keys, tokens and the certificate are read again, and what was
-//! learned is written.
+//! What changes while keyward runs and is not a request: keys, tokens, the certificate and the admin tokens are read again,
+//! and what was learned is written.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admin::access::Access;
 use crate::keys::keeper::{Keeper, Reload, Trouble};
+use crate::metrics::{Reloaded, Reloads};
 use crate::proxy::certificate::{Renewal, ServerCertificate};
 use crate::watch::Watch;
 
-/// Looks after them, and says what went wrong: once, until it is another fault.
-pub(super) struct Upkeep {
-    keeper: Arc<Keeper>,
-    certificate: Option<Arc<ServerCertificate>>,
-    told: Told,
+/// What is read again.
+#[derive(Clone)]
+pub(super) struct Readings {
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) certificate: Option<Arc<ServerCertificate>>,
+    pub(super) access: Option<Arc<Access>>,
+    pub(super) reloads: Arc<Reloads>,
 }
 
-/// What was said last.
-struct Told {
-    of_keys: Vec<String>,
-    of_certificate: Vec<String>,
+/// Looks after them, and says what went wrong: once, until it is another fault.
+pub(super) struct Upkeep {
+    readings: Readings,
+    told: Faults,
 }
+
+/// What went wrong with each of them.
+#[derive(Default)]
+struct Faults([Vec<String>; Reloaded::ALL.len()]);
 
 impl Upkeep {
     /// After a start whose troubles were told.
-    pub(super) fn new(keeper: Arc<Keeper>, certificate: Option<Arc<ServerCertificate>>, troubles: &[Trouble]) -> Self {
+    pub(super) fn new(readings: Readings, troubles: &[Trouble]) -> Self {
         // Without a state folder there is nothing to read from it again.
         let again =
             troubles.iter().filter(|trouble| !matches!(trouble, Trouble::State { .. } | Trouble::History { .. }));
-        let told = Told { of_keys: again.map(in_full).collect(), of_certificate: Vec::new() };
-        Self { keeper, certificate, told }
+        let mut told = Faults::default();
+        told.0[Reloaded::Keys as usize] = again.map(in_full).collect();
+        Self { readings, told }
     }
 
     /// New keys are found at once where the system tells of them, and soon where it does not. What was learned is written
     /// soon; that the keys are still the same, now and then.
     pub(super) async fn run(mut self) {
-        let of_certificate = self.certificate.iter().flat_map(|certificate| certificate.files());
-        let mut watch = Watch::new(self.keeper.files().into_iter().chain(of_certificate).collect());
+        let mut watch = Watch::new(self.readings.files());
         let (mut polls, mut saves) = (tokio::time::interval(POLL), tokio::time::interval(SAVE));
         let mut rounds = 0_u32;
         loop {
@@ -44,35 +52,58 @@ impl Upkeep {
                 _ = polls.tick() => self.look(),
                 _ = saves.tick() => {
                     rounds = rounds.wrapping_add(1);
-                    save(&self.keeper, rounds.is_multiple_of(LOOK_AGAIN));
+                    save(&self.readings.keeper, rounds.is_multiple_of(LOOK_AGAIN));
                 }
             }
         }
     }
 
     fn look(&mut self) {
-        let of_keys = read_keys(&self.keeper);
-        if of_keys != self.told.of_keys {
-            complain_of_keys(&of_keys);
-            if of_keys.is_empty() {
-                tracing::info!(event = "keys", "all keys can be read again");
+        let faults = self.readings.read();
+        for (what, _) in Reloaded::ALL {
+            let now = &faults.0[what as usize];
+            if *now != self.told.0[what as usize] {
+                complain(what, now);
+                if now.is_empty() {
+                    say_all_is_well(what);
+                }
             }
         }
-        let of_certificate = renew(self.certificate.as_deref());
-        if of_certificate != self.told.of_certificate {
-            complain_of_certificate(&of_certificate);
-            if of_certificate.is_empty() {
-                tracing::info!(event = "tls", "the certificate can be read again");
-            }
-        }
-        self.told = Told { of_keys, of_certificate };
+        self.told = faults;
     }
 }
 
-/// Reads all of it again because somebody asked, and says what is wrong whether it was told or not.
-pub(super) fn look_again(keeper: &Keeper, certificate: Option<&ServerCertificate>) {
-    complain_of_keys(&read_keys(keeper));
-    complain_of_certificate(&renew(certificate));
+impl Readings {
+    /// Reads all of it again because somebody asked, and says what is wrong whether it was told or not.
+    pub(super) fn look_again(&self) {
+        let faults = self.read();
+        for (what, _) in Reloaded::ALL {
+            complain(what, &faults.0[what as usize]);
+        }
+    }
+
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let of_certificate = self.certificate.iter().flat_map(|certificate| certificate.files());
+        let of_access = self.access.iter().flat_map(|access| access.files());
+        self.keeper.files().into_iter().chain(of_certificate).chain(of_access).collect()
+    }
+
+    /// Says what changed; gives back what went wrong.
+    fn read(&self) -> Faults {
+        Faults(Reloaded::ALL.map(|(what, _)| {
+            let read = match what {
+                Reloaded::Keys => read_keys(&self.keeper),
+                Reloaded::Certificate => renew(self.certificate.as_deref()),
+                Reloaded::AdminToken => read_tokens(self.access.as_deref()),
+            };
+            match read {
+                Ok(true) => self.reloads.succeeded(what),
+                Ok(false) => {}
+                Err(_) => self.reloads.failed(what),
+            }
+            read.err().unwrap_or_default()
+        }))
+    }
 }
 
 /// Writes the history. Failing to is said each time: what is lost is lost for good.
@@ -82,41 +113,55 @@ pub(super) fn save(keeper: &Keeper, look_again: bool) {
     }
 }
 
-/// Says what changed; gives back what went wrong.
-fn read_keys(keeper: &Keeper) -> Vec<String> {
+fn read_keys(keeper: &Keeper) -> Result<bool, Vec<String>> {
     match keeper.reload() {
-        Reload::Unchanged => Vec::new(),
+        Reload::Unchanged => Ok(false),
         Reload::Changed(changes) => {
             for change in changes {
                 tracing::info!(event = "keys", "{change}");
             }
-            Vec::new()
+            Ok(true)
         }
-        Reload::Failed(troubles) => troubles.iter().map(in_full).collect(),
+        Reload::Failed(troubles) => Err(troubles.iter().map(in_full).collect()),
     }
 }
 
-/// Shows clients a new certificate, where there is one; gives back what went wrong.
-fn renew(certificate: Option<&ServerCertificate>) -> Vec<String> {
+/// Shows clients a new certificate, where there is one.
+fn renew(certificate: Option<&ServerCertificate>) -> Result<bool, Vec<String>> {
     match certificate.map(ServerCertificate::reload) {
-        None | Some(Ok(Renewal::Unchanged)) => Vec::new(),
+        None | Some(Ok(Renewal::Unchanged)) => Ok(false),
         Some(Ok(Renewal::Changed)) => {
             tracing::info!(event = "tls", "clients are shown another certificate from now on");
-            Vec::new()
+            Ok(true)
         }
-        Some(Err(error)) => vec![in_full(&error)],
+        Some(Err(error)) => Err(vec![in_full(&error)]),
     }
 }
 
-fn complain_of_keys(troubles: &[String]) {
-    for trouble in troubles {
-        tracing::error!(event = "keys", "the keys stay as they were: {trouble}");
+fn read_tokens(access: Option<&Access>) -> Result<bool, Vec<String>> {
+    let is_news = access.map_or(Ok(false), Access::reload).map_err(|error| vec![in_full(&error)])?;
+    if is_news {
+        tracing::info!(event = "admin", "the admin tokens are others from now on: whoever came with one before is out");
+    }
+    Ok(is_news)
+}
+
+fn complain(what: Reloaded, faults: &[String]) {
+    for fault in faults {
+        match what {
+            Reloaded::Keys => tracing::error!(event = "keys", "the keys stay as they were: {fault}"),
+            Reloaded::Certificate => tracing::error!(event = "tls", "the certificate stays as it was: {fault}"),
+            Reloaded::AdminToken => tracing::error!(event = "admin", "nobody is let in by that file: {fault}"),
+        }
     }
 }
 
-fn complain_of_certificate(troubles: &[String]) {
-    for trouble in troubles {
-        tracing::error!(event = "tls", "the certificate stays as it was: {trouble}");
+/// After a complaint.
+fn say_all_is_well(what: Reloaded) {
+    match what {
+        Reloaded::Keys => tracing::info!(event = "keys", "all keys can be read again"),
+        Reloaded::Certificate => tracing::info!(event = "tls", "the certificate can be read again"),
+        Reloaded::AdminToken => tracing::info!(event = "admin", "the admin tokens can be read again"),
     }
 }
 

@@ -71,7 +71,7 @@ fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
     for entry in &entries {
         let hint = entry.names.hint.map_or_else(|| "-".to_owned(), |hint| hint.to_string());
         let fingerprint = entry.names.fingerprint.to_string();
-        table.row([set(entry), role(entry.role).to_owned(), hint, fingerprint, moment(begin(entry)), note(entry)]);
+        table.row([set(entry), entry.role.name().to_owned(), hint, fingerprint, moment(entry.begin()), note(entry)]);
     }
     print(&table);
     if entries.is_empty() {
@@ -81,39 +81,9 @@ fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
 }
 
 fn in_json(set: &str, entry: &Entry) -> serde_json::Value {
-    let millis = |at: Option<crate::clock::Timestamp>| at.map(|at| at.to_string());
-    let grace = match entry.role {
-        Role::Previous { grace_until, .. } => Some(grace_until),
-        Role::Current | Role::Next | Role::Token => None,
-    };
-    json!({
-        "set": set,
-        "role": role(entry.role),
-        "fingerprint": entry.names.fingerprint.to_hex(),
-        "hint": entry.names.hint.map(|hint| hint.to_string()),
-        "since": millis(begin(entry)),
-        "grace_until": millis(grace),
-        "learned": entry.learned,
-        "revoked": millis(entry.revoked),
-        "refused_by_upstream": entry.is_refused,
-    })
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Current => "current",
-        Role::Next => "next",
-        Role::Previous { .. } => "previous",
-        Role::Token => "token",
-    }
-}
-
-/// Since when the key is what it is.
-fn begin(entry: &Entry) -> Option<crate::clock::Timestamp> {
-    match entry.role {
-        Role::Previous { retired, .. } => Some(retired.by),
-        Role::Current | Role::Next | Role::Token => entry.since,
-    }
+    let mut key = entry.in_json();
+    key["set"] = set.into();
+    key
 }
 
 fn note(entry: &Entry) -> String {

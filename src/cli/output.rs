@@ -1,7 +1,11 @@
-//! What commands print: answers on standard output, everything else on standard error.
+//! What commands print: answers on standard output, everything else on standard error. On a terminal no line is wider than
+//! it, and no name can steer it.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::clock::Timestamp;
 
@@ -17,10 +21,55 @@ pub(super) fn remark(text: impl fmt::Display) {
 
 /// Prints a value as JSON.
 pub(super) fn print_json(value: &serde_json::Value) {
-    print(format_args!("{value:#}"));
+    print(escaped(&format!("{value:#}")));
 }
 
-/// A table with a head, its columns as wide as they have to be.
+/// JSON that means the same, without what could steer a terminal: apart from its line breaks, that stands in texts alone.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_harmful(character) && character != '\n' {
+            let _ = write!(text, "\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+/// Empties the screen for the next picture; says whether there is one.
+pub(super) fn clear_screen() -> bool {
+    let is_terminal = io::stdout().is_terminal();
+    if is_terminal {
+        let _ = write!(io::stdout(), "\x1b[H\x1b[2J");
+    }
+    is_terminal
+}
+
+/// Prints lines that fit the terminal, with names made harmless.
+pub(super) fn print_lines(lines: &[String]) {
+    let width = width_of_terminal();
+    for line in lines {
+        print(cut(&shown(line), width));
+    }
+}
+
+/// A text of anybody's, without what could steer a terminal or turn the direction of its line.
+fn shown(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|character| if is_harmful(character) { '\u{fffd}' } else { character }).collect())
+}
+
+/// Controls (ESC among them), and the marks that turn or hide what follows.
+fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A table with a head, its columns as wide as they have to be, and all of it no wider than the terminal: the widest columns
+/// give way first, and where that is not enough, the last ones are left out.
 pub(super) struct Table<const COLUMNS: usize> {
     rows: Vec<[String; COLUMNS]>,
 }
@@ -31,24 +80,68 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 
     pub(super) fn row(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells);
+        self.rows.push(cells.map(|cell| shown(&cell).into_owned()));
+    }
+
+    /// As text, no wider than that.
+    fn within(&self, most: usize) -> String {
+        let widest = |column: usize| self.rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+        let widths = fit((0..COLUMNS).map(widest).collect(), most);
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(widths.iter().copied()) {
+                let cell = cut(cell, width);
+                let _ = write!(line, "{cell}{:1$}  ", "", width - cell.width());
+            }
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        text.truncate(text.trim_end().len());
+        text
     }
 }
 
 impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                let _ = write!(line, "{cell:<width$}  ");
-            }
-            let _ = writeln!(text, "{}", line.trim_end());
-        }
-        f.write_str(text.trim_end())
+        f.write_str(&self.within(width_of_terminal()))
     }
+}
+
+/// The widths of as many columns as there is room for, with two spaces between them; the widest are made narrower until all
+/// fit.
+fn fit(mut widths: Vec<usize>, most: usize) -> Vec<usize> {
+    let least = |widths: &[usize]| widths.iter().map(|width| 2 + width.min(&NARROWEST)).sum::<usize>();
+    while widths.len() > 1 && least(&widths) > most.saturating_add(2) {
+        widths.pop();
+    }
+    let room = most.saturating_sub(2 * widths.len().saturating_sub(1));
+    while widths.iter().sum::<usize>() > room
+        && let Some(widest) = widths.iter_mut().max()
+        && *widest > NARROWEST
+    {
+        *widest -= 1;
+    }
+    widths
+}
+
+/// The beginning of a text, no wider than that.
+fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.width() <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut width = 0;
+    let fits = |character: &char| {
+        width += character.width().unwrap_or(0);
+        width < most
+    };
+    Cow::Owned(text.chars().take_while(fits).chain(['…']).collect())
+}
+
+/// How wide the terminal is; without end where the output is none.
+fn width_of_terminal() -> usize {
+    let stdout = io::stdout();
+    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal());
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(usize::MAX)
 }
 
 /// A moment, or `-` where there is none.
@@ -56,17 +149,58 @@ pub(super) fn moment(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "-".to_owned(), |at| at.to_string())
 }
 
+/// No column is made narrower, in characters.
+const NARROWEST: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn columns_are_as_wide_as_they_have_to_be() {
+    fn table() -> Table<3> {
         let mut table = Table::new(["SET", "KEY", "NOTE"]);
         table.row(["default".into(), "sk-…AbCd".into(), String::new()]);
         table.row(["a".into(), "x".into(), "y z".into()]);
+        table
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_have_to_be() {
         let expected = "SET      KEY       NOTE\ndefault  sk-…AbCd\na        x         y z";
-        assert_eq!(table.to_string(), expected);
+        assert_eq!(table().within(usize::MAX), expected);
         assert_eq!(moment(None), "-");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut table = table();
+        table.row(["default".into(), "k".repeat(100), "名前の長いワークフロー".repeat(5)]);
+        for most in [12, 22, 40, 79, 120] {
+            let text = table.within(most);
+            assert!(text.lines().all(|line| line.width() <= most), "{most}: {text}");
+            assert!((most < 20 || text.contains('…')) && text.lines().count() == 4, "{text}");
+        }
+        assert_eq!(fit(vec![3, 50, 40], 60), [3, 27, 26]);
+        assert_eq!(fit(vec![3, 50, 40], 23), [3, 8, 8]);
+        assert_eq!(fit(vec![3, 50, 40], 22), [3, 17], "there is no room for the last one");
+        assert_eq!(fit(vec![50, 40], 0), [8]);
+    }
+
+    #[test]
+    fn a_text_is_cut_by_what_it_is_wide() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abcde…");
+        assert_eq!(cut("名前名前", 6), "名前…");
+        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 3), "e\u{301}e\u{301}e\u{301}");
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(shown("Report (weekly)"), "Report (weekly)");
+        assert_eq!(shown("a\x1b[2J\x07\u{9b}31m\nb"), "a\u{fffd}[2J\u{fffd}\u{fffd}31m\u{fffd}b");
+        let value = serde_json::json!({ "name": "a\x1b[2J\u{9b}31m\u{202e}\n名" });
+        let json = escaped(&format!("{value:#}"));
+        assert_eq!(json, "{\n  \"name\": \"a\\u001b[2J\\u009b31m\\u202e\\n名\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).expect("JSON"), value);
+        assert_eq!(shown("abc\u{202e}txt\u{2066}\u{200b}"), "abc\u{fffd}txt\u{fffd}\u{fffd}");
     }
 }

@@ -39,6 +39,14 @@ impl Setup {
         Ok(Self { config, clock: Clock::System })
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 39] = [
+pub static SETTINGS: [Setting; 43] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -259,9 +259,37 @@ pub static SETTINGS: [Setting; 39] = [
     Setting {
         key: "admin.listen",
         default: Some("\"127.0.0.1:8081\""),
-        sentence: "Where /healthz, /readyz and /metrics are served, or off.",
+        sentence: "Where those who run keyward ask how it is, or off.",
         allowed: "an IP address and a port, such as 127.0.0.1:8081, or off",
         reading: Reading::Value(|config, text| put(&mut config.admin.listen, parse::address_or_off(text))),
+    },
+    Setting {
+        key: "admin.token_file",
+        default: None,
+        sentence: "The file with the token that may ask and change everything.",
+        allowed: PATH_OF_FILE,
+        reading: Reading::Value(|config, text| put(&mut config.admin.token_file, parse::path(text).map(Some))),
+    },
+    Setting {
+        key: "admin.read_token_file",
+        default: None,
+        sentence: "A file with a token that may ask everything and change nothing.",
+        allowed: PATH_OF_FILE,
+        reading: Reading::Value(|config, text| put(&mut config.admin.read_token_file, parse::path(text).map(Some))),
+    },
+    Setting {
+        key: "admin.metrics",
+        default: Some("\"token\""),
+        sentence: "Whether /metrics wants a token, or is open to whoever reaches it.",
+        allowed: "token or open",
+        reading: Reading::Value(|config, text| put(&mut config.admin.metrics, parse::fit(text))),
+    },
+    Setting {
+        key: "admin.allow_host",
+        default: Some("[]"),
+        sentence: "The names by which the admin listener may be addressed, beside IP addresses and localhost.",
+        allowed: "a list of names, perhaps with a port, such as [\"keyward:8081\"]",
+        reading: Reading::List(|config, text| put(&mut config.admin.allow_host, parse::hosts(text))),
     },
     Setting {
         key: "state.dir",

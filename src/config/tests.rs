@@ -85,6 +85,12 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("log.level", "trace", |config| config.log.level = Level::Trace);
     check("log.file", "a.log", |config| config.log.file = Some("a.log".into()));
     check("admin.listen", "off", |config| config.admin.listen = None);
+    check("admin.token_file", "token", |config| config.admin.token_file = Some("token".into()));
+    check("admin.read_token_file", "token", |config| config.admin.read_token_file = Some("token".into()));
+    check("admin.metrics", "open", |config| config.admin.metrics = admin::MetricsFor::Everybody);
+    check("admin.allow_host", "keyward", |config| {
+        config.admin.allow_host = vec![AllowedHost { host: "keyward".into(), port: None }];
+    });
     check("state.dir", "a", |config| config.state.dir = "a".into());
     check("store.url", "sqlite:a/b.db", |config| config.store.url = Url::Sqlite("a/b.db".into()));
     check("store.url", "off", |config| config.store.url = Url::Off);

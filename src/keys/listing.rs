@@ -1,5 +1,7 @@
 //! Pure. The keys of all sets as people are shown them.
 
+use serde_json::{Value, json};
+
 use super::fingerprint::Fingerprint;
 use super::history::History;
 use super::set::{KeyRing, Names, Role, SetIndex, Word};
@@ -22,6 +24,37 @@ pub struct Entry {
     pub revoked: Option<Timestamp>,
     /// Whether upstream refused it when it saw it last.
     pub is_refused: bool,
+}
+
+impl Entry {
+    /// As programs are shown it.
+    #[must_use]
+    pub fn in_json(&self) -> Value {
+        let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        let grace = match self.role {
+            Role::Previous { grace_until, .. } => Some(grace_until),
+            Role::Current | Role::Next | Role::Token => None,
+        };
+        json!({
+            "role": self.role.name(),
+            "fingerprint": self.names.fingerprint.to_hex(),
+            "hint": self.names.hint.map(|hint| hint.to_string()),
+            "since": text(self.begin()),
+            "grace_until": text(grace),
+            "learned": self.learned,
+            "revoked": text(self.revoked),
+            "refused_by_upstream": self.is_refused,
+        })
+    }
+
+    /// Since when the key is what it is.
+    #[must_use]
+    pub fn begin(&self) -> Option<Timestamp> {
+        match self.role {
+            Role::Previous { retired, .. } => Some(retired.by),
+            Role::Current | Role::Next | Role::Token => self.since,
+        }
+    }
 }
 
 /// Every key once in each of its sets: set by set, current first, of the previous ones the latest first.

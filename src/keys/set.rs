@@ -62,6 +62,19 @@ pub enum Role {
     Token,
 }
 
+impl Role {
+    /// Its name, as people and programs are shown it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Next => "next",
+            Self::Previous { .. } => "previous",
+            Self::Token => "token",
+        }
+    }
+}
+
 /// What upstream says of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {

@@ -92,14 +92,7 @@ impl StateFolder {
         if access.try_exists().map_err(io_error(&access, "read"))? {
             return Err(StateError::KeyLost { path, access });
         }
-        let draft = self.dir.join(format!("fingerprint.key.{}.new", std::process::id()));
-        write_private(&draft, &*random_bytes()?).map_err(io_error(&path, "written"))?;
-        // Unlike a rename, a link never replaces the key that another keyward made meanwhile; not every disk has links.
-        let made = match fs::hard_link(&draft, &path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => fs::rename(&draft, &path),
-            Ok(()) | Err(_) => fs::remove_file(&draft),
-        };
-        made.map_err(io_error(&path, "made"))?;
+        make_once(&path, &*random_bytes()?)?;
         read_key(&path)
     }
 
@@ -193,6 +186,18 @@ fn random_bytes() -> Result<Zeroizing<[u8; FingerprintKey::LEN]>, StateError> {
     let mut bytes = Zeroizing::new([0; FingerprintKey::LEN]);
     SystemRandom::new().fill(&mut *bytes).map_err(|_unspecified| StateError::Random)?;
     Ok(bytes)
+}
+
+/// Makes a file for its owner alone, whole or not at all, unless there is one already.
+pub fn make_once(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let draft = path.with_added_extension(format!("{}.new", std::process::id()));
+    write_private(&draft, bytes).map_err(io_error(path, "written"))?;
+    // Unlike a rename, a link never replaces the file that another keyward made meanwhile; not every disk has links.
+    let made = match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => fs::rename(&draft, path),
+        Ok(()) | Err(_) => fs::remove_file(&draft),
+    };
+    made.map_err(io_error(path, "made"))
 }
 
 /// Writes a file for its owner alone, down to the disk.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
@@ -70,6 +70,8 @@ pub struct Exchange {
     error: OnceLock<ErrorReading>,
     cause: OnceLock<Box<str>>,
     explanation: OnceLock<Arc<Explanation>>,
+    /// Nanoseconds from its head until it went upstream; 0 as long as it has not.
+    handed_over: AtomicU64,
     ending: AtomicU8,
     refused_with: AtomicU16,
 }
@@ -168,6 +170,7 @@ impl Exchange {
             error: OnceLock::new(),
             cause: OnceLock::new(),
             explanation: OnceLock::new(),
+            handed_over: AtomicU64::new(0),
             ending: AtomicU8::new(NO_ENDING),
             refused_with: AtomicU16::new(0),
         })
@@ -302,6 +305,27 @@ impl Exchange {
     #[must_use]
     pub fn moved_at(&self) -> u64 {
         self.moved.at.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it goes upstream now. The first time counts.
+    pub fn goes_upstream(&self) {
+        if self.handed_over.load(Ordering::Relaxed) == 0 {
+            let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.handed_over.store(nanos.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How long it took until it went upstream, if it did.
+    #[must_use]
+    pub fn added_latency(&self) -> Option<Duration> {
+        let nanos = self.handed_over.load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// How long it took until the head of upstream's answer came, if it came.
+    #[must_use]
+    pub fn time_to_first_byte(&self) -> Option<Duration> {
+        self.answered().map(|answered| answered.at - self.started)
     }
 
     /// Notes the head of upstream's answer.

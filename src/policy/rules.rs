@@ -143,7 +143,9 @@ impl SetRules {
 // === impl AllowedHost ===
 
 impl AllowedHost {
-    fn is(&self, named: &str) -> bool {
+    /// Whether a request that names its host so means this one.
+    #[must_use]
+    pub fn is(&self, named: &str) -> bool {
         let Some(rest) = named
             .get(..self.host.len())
             .filter(|start| start.eq_ignore_ascii_case(&self.host))

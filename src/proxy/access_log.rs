@@ -15,6 +15,7 @@ use crate::ledger::sighting::{Exchange, Witness};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
 use crate::telemetry::json::{Json, name};
+use crate::telemetry::tap::{Tap, Told};
 use crate::telemetry::writer::{Lane, Rank};
 use crate::telemetry::{Format, Level};
 use crate::verdict::Verdict;
@@ -32,6 +33,8 @@ pub struct Recorder {
     pub lane: Lane,
     /// How lines look.
     pub style: Style,
+    /// Whom it tells beside the log.
+    pub tap: Tap,
     /// Learns from answers, for the sets that have no declared key.
     pub keeper: Arc<Keeper>,
     /// Whether whatever ends now is cut by the shutdown.
@@ -57,9 +60,7 @@ impl Witness for Recorder {
         self.ledger.sight(&exchange.binding, &seen(exchange, diagnosis, outcome));
         self.learn(exchange, outcome, &ring);
         drop(ring);
-        self.counters.ended(judgement.set, judgement.verdict, exchange.action, outcome);
-        self.counters.bytes_in.add(exchange.bytes_in());
-        self.counters.bytes_out.add(exchange.bytes_out());
+        self.count(exchange, outcome);
         self.log(&Line { exchange, outcome, diagnosis, set: &self.sets[judgement.set.position()] });
     }
 
@@ -94,6 +95,19 @@ impl Recorder {
         }
     }
 
+    fn count(&self, exchange: &Exchange, outcome: Outcome) {
+        let (counters, judgement) = (&self.counters, &exchange.judgement);
+        counters.ended(judgement.set, judgement.verdict, exchange.action, outcome);
+        counters.bytes_in.add(exchange.bytes_in());
+        counters.bytes_out.add(exchange.bytes_out());
+        if let Some(span) = exchange.added_latency() {
+            counters.added_latency.observe(span);
+        }
+        if let Some(span) = exchange.time_to_first_byte() {
+            counters.time_to_first_byte.observe(span);
+        }
+    }
+
     fn log(&self, line: &Line<'_>) {
         let severity = line.diagnosis.severity();
         let (level, rank) = match severity {
@@ -103,7 +117,8 @@ impl Recorder {
             Severity::Warning => (Level::Warn, Rank::Trouble),
             Severity::Error => (Level::Error, Rank::Trouble),
         };
-        if level > self.style.level {
+        let (is_logged, is_followed) = (level <= self.style.level, self.tap.is_followed());
+        if !is_logged && !is_followed {
             return;
         }
         let coloured = self.style.coloured;
@@ -113,6 +128,12 @@ impl Recorder {
             None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.keeper.ring())),
         });
         let explanation = explanation.as_deref();
+        if is_followed {
+            self.tap.tell(line.told(level, explanation));
+        }
+        if !is_logged {
+            return;
+        }
         self.lane.append(rank, |buffer| match self.style.format {
             Format::Json => line.write_json(buffer, level, explanation),
             Format::Human => human_log::write(buffer, line, Paint { coloured, level }, explanation),
@@ -169,10 +190,18 @@ pub(super) struct Line<'a> {
     pub(super) exchange: &'a Exchange,
     outcome: Outcome,
     pub(super) diagnosis: Diagnosis,
-    set: &'a str,
+    set: &'a Arc<str>,
 }
 
 impl Line<'_> {
+    /// For those who follow.
+    fn told(&self, level: Level, explanation: Option<&Explanation>) -> Told {
+        let mut line = Vec::new();
+        self.write_json(&mut line, level, explanation);
+        let verdict = self.exchange.judgement.verdict.code();
+        Told { set: Arc::clone(self.set), verdict, workflow: self.exchange.workflow().map(Box::from), line }
+    }
+
     fn write_json(&self, buffer: &mut Vec<u8>, level: Level, explanation: Option<&Explanation>) {
         let exchange = self.exchange;
         let judgement = &exchange.judgement;
@@ -197,7 +226,7 @@ impl Line<'_> {
         json.number(name!("status"), exchange.status().map(|status| u64::from(status.as_u16())));
         json.text(name!("upstream_code"), exchange.upstream_code());
         json.word(name!("outcome"), self.outcome.code());
-        json.millis(name!("ttfb_ms"), exchange.answered().map(|answered| answered.at - exchange.started));
+        json.millis(name!("ttfb_ms"), exchange.time_to_first_byte());
         json.millis(name!("ms"), Some(exchange.started.elapsed()));
         json.number(name!("bytes_in"), Some(exchange.bytes_in()));
         json.number(name!("bytes_out"), Some(exchange.bytes_out()));

@@ -252,14 +252,14 @@ async fn switch_protocols(
     let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(answer.headers(), asked)) else {
         return say_what_failed(&ForwardError::Upgraded, &sighting, session);
     };
-    let Some((upstream, early)) = connection.into_stream().await else {
+    let Some(switched) = connection.switch().await else {
         return say_what_failed(&ForwardError::Upgraded, &sighting, session);
     };
     let worker = &session.worker;
     sighting.answer_came(answer.status());
     let mut answer = answer.map(|_empty| AnswerBody::Ours(None));
     headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
-    session.upgrade_to(Upgraded::new(upstream, early, Arc::clone(worker), sighting));
+    session.upgrade_to(Upgraded::new(switched, Arc::clone(worker), sighting));
     answer
 }
 

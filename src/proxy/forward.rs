@@ -100,6 +100,7 @@ pub async fn forward(
             spare = Spare::keep(&mut request, &connection, is_new).map(Box::new);
         }
         exchange.touch(worker.pulse.millis());
+        exchange.goes_upstream();
         connection.address(&mut request, &worker.shared.host);
         // Sent from here rather than by a function that waits: a request has its room in every future that it is handed to.
         let answered = match &mut connection {

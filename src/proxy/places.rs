@@ -24,7 +24,7 @@ use super::client_body::ClientBody;
 use super::dial::{ConnectError, Deadline, Route, UpstreamStream};
 use super::frames::{Framed, Signs};
 use super::pulse::Pulse;
-use super::upstream::{Connection, Dialed, Dialer};
+use super::upstream::{Connection, Dialed, Dialer, Open};
 
 /// The connections in HTTP/2 of one worker, and those who wait for one.
 pub struct Places {
@@ -69,6 +69,12 @@ impl Places {
     /// Closes the connections that are of no use any more, or idle for so long as `is_stale` says of the time since when.
     pub fn sweep(&self, is_stale: impl Fn(u64) -> bool) {
         self.connections().retain(|shared| shared.is_of_use() && !shared.idle_since().is_some_and(&is_stale));
+    }
+
+    /// How many connections carry nothing.
+    pub fn idle(&self) -> usize {
+        let is_idle = |shared: &&Shared| shared.is_of_use() && shared.idle_since().is_some();
+        self.connections().iter().filter(is_idle).count()
     }
 
     /// Makes as many connections as those who wait will need.
@@ -215,7 +221,7 @@ impl Shared {
             return Err(ConnectError::Closed { host: host.into() });
         }
         let driver = Arc::new(Mutex::new(Some(driver)));
-        tokio::spawn(Driving(Arc::clone(&driver)).run());
+        tokio::spawn(Driving { driver: Arc::clone(&driver), _open: dialer.note_open() }.run());
         let origin = Arc::new(Origin::of(&dialer.route));
         Ok(Self { sender, driver, origin, room: Arc::default(), signs, beginning })
     }
@@ -268,11 +274,14 @@ async fn end_before_room(driver: &mut Driver, signs: &Signs) -> Option<hyper::Re
 }
 
 /// Runs a connection's driver, which is gone when it has ended: requests that nobody takes from it any more come back.
-struct Driving(Arc<Mutex<Option<Driver>>>);
+struct Driving {
+    driver: Arc<Mutex<Option<Driver>>>,
+    _open: Open,
+}
 
 impl Driving {
     async fn run(self) {
-        let ended = poll_fn(|context| match &mut *lock(&self.0) {
+        let ended = poll_fn(|context| match &mut *lock(&self.driver) {
             Some(driver) => Pin::new(driver).poll(context),
             None => Poll::Ready(Ok(())),
         });
@@ -284,7 +293,7 @@ impl Driving {
 
 impl Drop for Driving {
     fn drop(&mut self) {
-        let driver = lock(&self.0).take();
+        let driver = lock(&self.driver).take();
         drop(driver);
     }
 }

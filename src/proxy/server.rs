@@ -32,6 +32,18 @@ pub enum Stage {
     Ended,
 }
 
+impl Stage {
+    /// Its name, as the admin listener tells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// Opens the listener that all workers share.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let domain = socket2::Domain::for_address(address);

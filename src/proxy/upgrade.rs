@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
 use super::dial::UpstreamStream;
+use super::upstream::Switched;
 use super::vigil::Vigil;
 use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
@@ -23,9 +24,7 @@ use crate::outcome::Ending;
 
 /// An exchange that goes on in another protocol: upstream's end of it, until the client's end is there as well.
 pub struct Upgraded {
-    upstream: UpstreamStream,
-    /// What upstream sent right behind its answer.
-    early: Bytes,
+    upstream: Switched,
     worker: Arc<Worker>,
     sighting: Sighting,
 }
@@ -68,13 +67,13 @@ enum UpgradeError {
 impl Upgraded {
     /// Of an exchange that upstream has agreed to carry on in another protocol.
     #[must_use]
-    pub fn new(upstream: UpstreamStream, early: Bytes, worker: Arc<Worker>, sighting: Sighting) -> Self {
-        Self { upstream, early, worker, sighting }
+    pub fn new(upstream: Switched, worker: Arc<Worker>, sighting: Sighting) -> Self {
+        Self { upstream, worker, sighting }
     }
 
     /// Passes bytes until both sides have closed. `sent` is what the client sent behind its request.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
-        let Self { upstream, early, worker, sighting } = self;
+        let Self { upstream: Switched { stream: upstream, early, open: _open }, worker, sighting } = self;
         sighting.touch(worker.pulse.millis());
         let mut vigil = Vigil::new(worker.pulse.clone());
         let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early) };

@@ -6,6 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -42,6 +43,18 @@ impl Pool {
         let dialer = Arc::new(dialer);
         let places = Arc::new(Places::new(Arc::clone(&dialer)));
         Self { idle: Mutex::default(), places, sharing, dialer }
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.dialer.open.load(Ordering::Relaxed)
+    }
+
+    /// How many of them carry nothing.
+    #[must_use]
+    pub fn idle_connections(&self) -> usize {
+        self.idle().len() + self.places.idle()
     }
 
     /// How connections are shared, if upstream agrees.
@@ -114,6 +127,8 @@ pub struct Dialer {
     pub counters: Arc<Shard>,
     /// What tells how long something has been silent.
     pub pulse: Pulse,
+    /// How many of them are open, wherever they are.
+    pub open: Arc<AtomicUsize>,
 }
 
 /// A new connection, in the protocol that upstream agreed on.
@@ -153,6 +168,11 @@ impl Dialer {
         &self.route.origin.host
     }
 
+    /// Counts one as open for as long as what this gives lasts.
+    pub(super) fn note_open(&self) -> Open {
+        Open::new(&self.open)
+    }
+
     fn count<T>(&self, dialed: Result<T, ConnectError>) -> Result<T, ConnectError> {
         match &dialed {
             Ok(_) => self.counters.upstream_connections.increment(),
@@ -163,6 +183,32 @@ impl Dialer {
         }
         dialed
     }
+}
+
+/// Counts a connection as open, as long as it is kept.
+pub struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is left of a connection on which upstream has switched to another protocol.
+pub struct Switched {
+    /// Its stream.
+    pub stream: UpstreamStream,
+    /// What upstream sent right behind its answer.
+    pub early: Bytes,
+    /// Counts it still.
+    pub open: Open,
 }
 
 /// What carries one exchange.
@@ -234,9 +280,9 @@ impl Connection {
         }
     }
 
-    /// What is left of a connection on which upstream has switched to another protocol: its stream, and what upstream sent
-    /// right behind its answer. Nothing of one in HTTP/2, which knows no such switch (RFC 9113, 8.6).
-    pub async fn into_stream(self) -> Option<(UpstreamStream, Bytes)> {
+    /// What is left where upstream has switched to another protocol: nothing of a connection in HTTP/2, which knows no such
+    /// switch (RFC 9113, 8.6).
+    pub async fn switch(self) -> Option<Switched> {
         let Self::Owned(mut connection) = self else { return None };
         poll_fn(|context| {
             connection.drive(context);
@@ -244,7 +290,8 @@ impl Connection {
         })
         .await;
         let parts = connection.driver.into_parts();
-        Some((parts.io.into_inner().into_inner(), parts.read_buf))
+        let stream = parts.io.into_inner().into_inner();
+        Some(Switched { stream, early: parts.read_buf, open: connection.open })
     }
 }
 
@@ -258,6 +305,7 @@ pub struct Owned {
     count: Arc<Count>,
     has_ended: bool,
     idle_since: u64,
+    open: Open,
 }
 
 impl Owned {
@@ -265,7 +313,7 @@ impl Owned {
         let (stream, count) = Heard::new(stream, dialer.pulse.clone());
         let handshake = http1::Builder::new().max_header_size(dialer.limits.max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
-        Ok(Self { sender, driver: Box::new(driver), count, has_ended: false, idle_since: 0 })
+        Ok(Self { sender, driver: Box::new(driver), count, has_ended: false, idle_since: 0, open: dialer.note_open() })
     }
 
     fn drive(&mut self, context: &mut Context<'_>) {

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use keyward::metrics::{Kind, METRICS};
+
 use crate::support::{Answering, CURRENT, FakeUpstream, Gate, OUTDATED, TestProxy, UNLISTED, eventually};
 
 #[test]
@@ -92,7 +94,8 @@ fn the_metrics_are_valid_open_metrics_text() {
     let upstream = FakeUpstream::accepting();
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
     proxy.get("/v1/models").key(CURRENT).logged();
-    let answer = proxy.admin("/metrics");
+    let wanted = ("Accept", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
+    let answer = proxy.ask_admin("GET", "/metrics", &[wanted, ("Authorization", &proxy.admin_bearer())]);
     assert_eq!(answer.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     let text = answer.text();
     assert!(text.ends_with("\n# EOF\n"), "{text}");
@@ -104,12 +107,14 @@ fn the_metrics_are_valid_open_metrics_text() {
         } else if !line.starts_with("# HELP ") {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             let name = sample.split('{').next().unwrap();
-            assert!(typed.contains(name.strip_suffix("_total").unwrap_or(name)), "not typed: {line}");
+            let suffixes = ["_total", "_bucket", "_sum", "_count"];
+            let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+            assert!(typed.contains(family), "not typed: {line}");
             assert!(name.starts_with("keyward_") && value.parse::<f64>().is_ok(), "{line}");
             assert!(samples.insert(sample), "twice: {line}");
         }
     }
-    assert_eq!(typed.len(), 14, "{text}");
+    assert_eq!(typed.len(), METRICS.len(), "{text}");
 }
 
 #[test]
@@ -129,22 +134,116 @@ fn labels_do_not_grow_with_callers_or_keys() {
 }
 
 #[test]
-fn it_has_nothing_else_and_says_nothing_of_keys_or_callers() {
+fn it_says_nothing_of_keys_or_callers_to_whoever_asks_for_numbers() {
     let upstream = FakeUpstream::accepting();
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
     let line = proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=secret-workflow").logged();
-    for target in ["/", "/v1/models", "/keys", "/debug", "/healthz/", "/metrics/..", "/readyz/x"] {
-        assert_eq!((proxy.admin(target).status, proxy.admin(target).body.len()), (404, 0), "{target}");
-    }
     for target in ["/healthz", "/readyz", "/metrics"] {
         let answer = proxy.admin(target);
         let said = format!("{}{}", String::from_utf8_lossy(&answer.head.raw), answer.text());
         for hidden in [CURRENT, "CuRr", line["fingerprint"].as_str().unwrap(), "secret-workflow"] {
             assert!(!said.contains(hidden), "{target} tells {hidden}");
         }
-        let mut client = proxy.admin_client();
-        client.send(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
-        assert_eq!(client.answer().status, 405);
     }
     assert_eq!(upstream.received().len(), 1);
+}
+
+/// What the older form, which most scrapers read, says of each metric: its type, its help, its labels.
+#[test]
+fn the_metrics_are_those_of_the_table() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    proxy.get("/v1/models").key(CURRENT).logged();
+    let answer = proxy.admin("/metrics");
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = answer.text();
+    let described: Vec<_> = text.lines().filter(|line| line.starts_with('#')).collect();
+    let expected = METRICS.iter().flat_map(|metric| {
+        let name = metric.full_name();
+        [format!("# HELP {name} {}", metric.help), format!("# TYPE {name} {}", metric.kind.name())]
+    });
+    assert_eq!(described, expected.collect::<Vec<_>>());
+    for metric in &METRICS {
+        let name = metric.full_name();
+        let is_own = |rest: &&str| metric.kind == Kind::Histogram || rest.starts_with([' ', '{']);
+        let samples: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(&name)).filter(is_own).collect();
+        assert!(!samples.is_empty(), "{name} has no sample");
+        for sample in samples.into_iter().filter(|_| metric.kind != Kind::Histogram) {
+            let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+            let named: Vec<_> = labels.split(',').filter_map(|label| label.split('=').next()).collect();
+            let named: Vec<_> = named.into_iter().filter(|label| !label.is_empty()).collect();
+            assert_eq!(named, metric.labels, "{name}{sample}");
+        }
+    }
+}
+
+#[test]
+fn the_histograms_count_each_exchange_that_went_upstream_and_was_answered() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        if visit.head.line.contains("silent") {
+            visit.close();
+        } else {
+            visit.answer(&Answering::json(200, "{}"));
+        }
+    });
+    let refuse = |rules: &mut keyward::policy::rules::SetRules| rules.policy = keyward::policy::Policy::Enforce;
+    let proxy =
+        TestProxy::with(&upstream).current_key(CURRENT).policy(keyward::policy::Policy::Enforce, refuse).start();
+    proxy.get("/v1/a").key(CURRENT).logged();
+    proxy.get("/v1/a").key(CURRENT).logged();
+    proxy.get("/v1/silent").key(CURRENT).logged();
+    proxy.get("/v1/a").key("sk-nobody-knows-this-one").logged();
+    let count = |name: &str| proxy.metric(&format!("keyward_{name}_seconds_count"));
+    assert_eq!((count("added_latency"), count("time_to_first_byte")), (3, 2));
+    let text = proxy.admin("/metrics").text();
+    for name in ["added_latency", "time_to_first_byte"] {
+        let of = |suffix: &str| {
+            let start = format!("keyward_{name}_seconds_{suffix}");
+            text.lines().filter(|line| line.starts_with(&start)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let values: Vec<u64> =
+            of("bucket").iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert!(values.is_sorted() && values.last() == Some(&count(name)), "buckets add up: {values:?}");
+        assert!(of("bucket").last().unwrap().contains("le=\"+Inf\""));
+        let sum: f64 = of("sum")[0].rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(sum > 0.0 && sum < 60.0, "{sum}");
+    }
+}
+
+#[test]
+fn the_connections_to_upstream_are_idle_or_in_use() {
+    let (begun, end) = (Gate::default(), Gate::default());
+    let (told, gate) = (begun.clone(), end.clone());
+    let upstream = FakeUpstream::scripted(move |visit| {
+        told.open();
+        gate.pass();
+        visit.answer(&Answering::json(200, "{}"));
+    });
+    let proxy = TestProxy::with(&upstream).start();
+    let open = || {
+        let of = |state: &str| proxy.metric(&format!("keyward_upstream_connections_open{{state=\"{state}\"}}"));
+        (of("idle"), of("in_use"))
+    };
+    assert_eq!(open(), (0, 0));
+    let mut client = proxy.get("/v1/models").begin();
+    begun.pass();
+    assert_eq!(open(), (0, 1));
+    end.open();
+    client.answer();
+    eventually("an idle connection", || (open() == (1, 0)).then_some(()));
+    drop(upstream);
+}
+
+#[test]
+fn what_is_read_again_is_counted() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let count = |what: &str, result: &str| {
+        proxy.metric(&format!("keyward_reloads_total{{what=\"{what}\",result=\"{result}\"}}"))
+    };
+    assert_eq!((count("keys", "ok"), count("keys", "failed"), count("admin_token", "ok")), (0, 0, 0));
+    proxy.rotate("sk-proj-another-0123456789abcdefghijAnOt");
+    eventually("a count of new keys", || (count("keys", "ok") == 1).then_some(()));
+    proxy.spoil_current_key();
+    eventually("a count of keys that cannot be read", || (count("keys", "failed") > 0).then_some(()));
 }

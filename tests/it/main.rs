@@ -8,6 +8,10 @@ mod support;
 
 /// The admin listener: health, readiness and metrics, and nothing of keys.
 mod admin;
+/// Who is let in to the admin listener: every route with every kind of token, hosts, origins, sessions, the end of a token.
+mod admin_access;
+/// What the admin listener answers, held to its OpenAPI document; and the stream of events.
+mod admin_api;
 /// Who gets the current key, and in how many ways one stays a stranger.
 mod admission;
 /// What stands around a body: the leave to send it, informational answers, trailers.
@@ -24,6 +28,8 @@ mod carrying;
 mod config_files;
 /// A crowd of clients costs memory while it is there, and not when it has left.
 mod crowds;
+/// The dashboard and the alerts rest on metrics that there are.
+mod dashboards;
 /// keyward stops in peace: what is open finishes, until the time for it is over.
 mod draining;
 /// An answer that comes before the request is whole: it arrives, and nothing of the rest is taken for a request.
@@ -95,6 +101,8 @@ mod way_out;
 
 /// The demo, told to its end: its mistakes, what it shows and what it leaves.
 mod demo;
+/// A rotation on the command line: from the running keyward, and from its store when it is down.
+mod rotation;
 
 /// The commands beside `serve`, and that a running keyward heeds them at once.
 mod commands;

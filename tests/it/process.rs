@@ -6,7 +6,7 @@ pub(crate) mod upstream;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
-use self::client::Answer;
+use self::client::{Answer, Client};
 use self::upstream::Upstream;
 
 /// Longer than anything takes on a loaded machine.
@@ -183,6 +183,19 @@ impl Launch {
         self
     }
 
+    /// The same, with that many columns.
+    pub(crate) fn on_a_terminal_of(self, columns: u16) -> Self {
+        let launch = self.on_a_terminal();
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(launch.terminal.as_ref().unwrap(), size).unwrap();
+        launch
+    }
+
+    /// Starts it and lets it run.
+    pub(crate) fn run_meanwhile(self) -> Keyward {
+        self.spawn()
+    }
+
     /// Starts it and waits until it says where it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Keyward {
@@ -214,7 +227,9 @@ impl Launch {
         };
         let stderr = Heard::listen(child.stderr.take().unwrap());
 
-        Keyward { child, stdout, stderr, log_file: self.log_file, listen: NOWHERE, admin: NOWHERE }
+        let (log_file, home) = (self.log_file, self.home);
+        let events = Heard::listen(io::empty());
+        Keyward { child, stdout, stderr, log_file, home, events, listen: NOWHERE, admin: NOWHERE }
     }
 }
 
@@ -224,6 +239,8 @@ pub(crate) struct Keyward {
     stdout: Heard,
     stderr: Heard,
     log_file: Option<PathBuf>,
+    home: PathBuf,
+    events: Heard,
     /// Where clients connect to.
     pub(crate) listen: SocketAddr,
     /// Where the admin listener is.
@@ -240,10 +257,39 @@ impl Keyward {
         self.stdout.deaf.store(true, Ordering::Relaxed);
     }
 
-    /// A `GET` from the admin listener.
+    /// A `GET` from the admin listener, with the admin token.
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> Answer {
-        client::get(self.admin, path)
+        self.ask_admin("GET", path)
+    }
+
+    /// A request to the admin listener, with the admin token.
+    #[track_caller]
+    pub(crate) fn ask_admin(&self, method: &str, path: &str) -> Answer {
+        let mut client = Client::connect(self.admin);
+        client.send(self.admin_request(method, path).as_bytes());
+        client.read()
+    }
+
+    fn admin_request(&self, method: &str, path: &str) -> String {
+        let (host, token) = (self.admin, self.admin_token());
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        )
+    }
+
+    /// Hears every event from now on: they stand in what is left when it has ended.
+    #[track_caller]
+    pub(crate) fn hear_events(&mut self) {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        stream.write_all(self.admin_request("GET", "/api/v1/events").as_bytes()).unwrap();
+        self.events = Heard::listen(stream);
+        eventually("the stream of events", || self.events.text().contains("retry: ").then_some(()));
+    }
+
+    /// The token that it made for its admin listener.
+    pub(crate) fn admin_token(&self) -> String {
+        fs::read_to_string(self.home.join(".local/state/keyward/admin.token")).unwrap_or_default()
     }
 
     /// The value of that metric now, its labels added up.
@@ -325,6 +371,7 @@ impl Keyward {
             log: self.log_file.take(),
             stdout: self.stdout.hear_the_end(),
             stderr: self.stderr.hear_the_end(),
+            events: self.events.hear_the_end(),
         }
     }
 
@@ -348,6 +395,8 @@ pub(crate) struct Finished {
     log: Option<PathBuf>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// What the stream of events said, where somebody listened.
+    pub(crate) events: String,
 }
 
 impl Finished {

@@ -10,6 +10,7 @@ use std::thread;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use keyward::admin::routes::ROUTES;
 
 use crate::process::client::{Answer, Client, get, request};
 use crate::process::tunnels::{Manner, TunnelProxy};
@@ -345,8 +346,19 @@ fn start_with(config: &str, more: impl FnOnce(Launch) -> Launch) -> (Home, Keywa
         home.write(name, key);
     }
     let launch = home.serve().config(config).key(UNKNOWN).env("OTHER", OTHER_SET).env("KEYWARD_LOG_LEVEL", "trace");
-    let keyward = more(launch).log_file("log").start();
+    let mut keyward = more(launch).log_file("log").start();
+    keyward.hear_events();
     (home, keyward)
+}
+
+#[test]
+fn the_stream_of_events_was_heard() {
+    let upstream = Upstream::start();
+    let (_home, keyward) = start(|launch| launch.upstream(&upstream));
+    with(&keyward, "Authorization", &format!("Bearer {CURRENT}"));
+    eventually("the line", || (!keyward.exchanges(1).is_empty()).then_some(()));
+    let finished = keyward.stop();
+    assert!(finished.events.contains("event: exchange") && finished.events.contains("\"verdict\":\"current\""));
 }
 
 /// Puts the key into every place that a caller can write to, one at a time.
@@ -502,25 +514,75 @@ fn telltale_answer() -> Vec<u8> {
     String::from_utf8(whole).unwrap().replacen("\r\n", &more, 1).into_bytes()
 }
 
-/// Every output and every file, after the page, the metrics and a clean end.
+/// Every output and every file, after the page, all that the admin listener says, and a clean end.
 #[track_caller]
 fn check_all(home: &Home, keyward: Keyward) {
-    for page in
-        [get(keyward.listen, "/"), keyward.admin("/metrics"), keyward.admin("/readyz"), keyward.admin("/healthz")]
-    {
-        assert_eq!(page.status, 200);
-        assert_clean("a page", &[page.head.as_bytes(), &page.body].concat());
+    let token = keyward.admin_token();
+    let mut said = vec![("the page", get(keyward.listen, "/"))];
+    let bindings: serde_json::Value =
+        serde_json::from_slice(&keyward.admin("/api/v1/bindings?limit=1000").body).unwrap();
+    let bindings = bindings["bindings"].as_array().unwrap();
+    assert!(!bindings.is_empty(), "there is something to look at");
+    let binding = bindings[0]["binding"].as_str().unwrap().to_owned();
+    for binding in bindings {
+        let path = format!("/api/v1/bindings/{}", binding["binding"].as_str().unwrap());
+        said.push(("a binding", keyward.admin(&path)));
+    }
+    for route in &ROUTES {
+        let target = route.path.replace("{link}", &token).replace("{set}", "default").replace("{binding}", &binding);
+        if route.path != "/api/v1/events" {
+            said.push((route.path, keyward.ask_admin(route.method, &target)));
+            said.push((route.path, keyward.ask_admin("PUT", &target)));
+        }
+        said.push((route.path, keyward.ask_admin(route.method, &format!("{target}?a={UNKNOWN}"))));
+    }
+    for (what, answer) in said {
+        let bytes = [answer.head.as_bytes(), &answer.body].concat();
+        assert_clean(what, &bytes);
+        assert_without_token(what, &bytes, &token);
     }
     // While it runs, with what the store has not yet taken out of its log.
     eventually("rows", || home.rows::<i64>("SELECT count(*) FROM uses").first().filter(|rows| **rows > 0).copied());
     check_state(home);
+    check_commands(home, &token, &keyward.admin.to_string());
     let finished = keyward.stop();
     assert_eq!(finished.code(), Some(0));
     assert_clean_end("the end", &finished);
+    for text in [&finished.stdout, &finished.stderr, &finished.log(), &finished.events] {
+        assert_without_token("the end", text.as_bytes(), &token);
+    }
     let log = fs::read(home.path("log")).unwrap();
     assert!(log.len() > 1000, "there is something to look through");
     let state = check_state(home);
-    assert_eq!(state.len(), 2, "{state:?}");
+    assert_eq!(state.len(), 3, "{state:?}");
+    for path in state.iter().filter(|path| !path.ends_with("admin.token")) {
+        assert_without_token(&path.display().to_string(), &fs::read(path).unwrap(), &token);
+    }
+    check_commands(home, &token, "127.0.0.1:1");
+}
+
+/// What the commands print that ask a running keyward, or its store.
+#[track_caller]
+fn check_commands(home: &Home, token: &str, admin: &str) {
+    for arguments in [
+        &["status"][..],
+        &["rotation"],
+        &["bindings"],
+        &["bindings", "--json"],
+        &["incidents", "--all"],
+        &["ack", UNKNOWN],
+        &["bindings", "--workflow", UNKNOWN],
+        &["rotation", UNKNOWN],
+    ] {
+        let launch = home.keyward(&[arguments, &["--config", "keyward.toml"]].concat());
+        let finished = launch.env("KEYWARD_ADMIN_LISTEN", admin).env("OTHER", OTHER_SET).run();
+        let what = arguments.first().unwrap();
+        assert!(!finished.stdout.is_empty() || !finished.stderr.is_empty(), "{what}");
+        assert_clean_end(what, &finished);
+        for text in [&finished.stdout, &finished.stderr] {
+            assert_without_token(what, text.as_bytes(), token);
+        }
+    }
 }
 
 /// The store, its log, its index and every other file of the state.
@@ -533,11 +595,19 @@ fn check_state(home: &Home) -> Vec<PathBuf> {
     files.collect()
 }
 
+/// No twelve characters of the admin token.
+#[track_caller]
+fn assert_without_token(what: &str, bytes: &[u8], token: &str) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(token.len() == 52 && !windows(&token[9..]).any(|window| text.contains(window)), "{what} has the token");
+}
+
 #[track_caller]
 fn assert_clean_end(what: &str, finished: &Finished) {
     assert_clean(&format!("standard output: {what}"), finished.stdout.as_bytes());
     assert_clean(&format!("standard error: {what}"), finished.stderr.as_bytes());
     assert_clean(&format!("the log: {what}"), finished.log().as_bytes());
+    assert_clean(&format!("the events: {what}"), finished.events.as_bytes());
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
 }
 

@@ -44,7 +44,7 @@ fn without_any_setting_the_first_lines_say_all_that_a_person_needs() {
         &format!("Base URL           {}\n", tagging_base_url(&keyward)),
         &format!("Organization ID    n8n-{GUARDED}-{{{{ $execution.id }}}}\n"),
         &format!("  state     {}\n", home.state().display()),
-        &format!("http://{}/metrics", keyward.admin),
+        &format!("http://{}/ (keyward open)", keyward.admin),
     ];
     for text in said {
         assert!(log.contains(text), "{text} is not in {log}");

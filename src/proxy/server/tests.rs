@@ -104,7 +104,13 @@ fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
     let pulse = Pulse::new();
     let counters = Arc::new(Shard::new(1));
     let route = Route { origin, tls: None, via: None };
-    let dialer = Dialer { route, limits: Limits::default(), counters: Arc::clone(&counters), pulse: pulse.clone() };
+    let dialer = Dialer {
+        route,
+        limits: Limits::default(),
+        counters: Arc::clone(&counters),
+        pulse: pulse.clone(),
+        open: Arc::default(),
+    };
     Parts {
         pool: Pool::new(dialer, Sharing::InTurns),
         counters,

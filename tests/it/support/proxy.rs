@@ -51,6 +51,8 @@ pub struct Builder {
     sets: Vec<SetSettings>,
     rules: Rules,
     settings: proxy::Settings,
+    admin: admin::Settings,
+    level: telemetry::Level,
 }
 
 impl TestProxy {
@@ -70,6 +72,8 @@ impl TestProxy {
             sets: vec![SetSettings::learning("default")],
             rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
             settings: proxy::Settings { listen, upstream, workers: 1, ..proxy::Settings::default() },
+            admin: admin::Settings { listen: Some(listen), ..admin::Settings::default() },
+            level: telemetry::Level::default(),
         }
     }
 
@@ -122,6 +126,12 @@ impl TestProxy {
         eventually("the new key", || (request.send().header("x-keyward-verdict") == Some("current")).then_some(()));
     }
 
+    /// Leaves nothing where keyward reads the current key of `default`.
+    pub fn spoil_current_key(&self) {
+        let Some(Source::File(path)) = &self.current else { panic!("`default` has no declared current key") };
+        std::fs::write(path, "").unwrap();
+    }
+
     /// Moves the clock on.
     pub fn advance(&self, span: Duration) {
         self.now.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::Relaxed);
@@ -162,11 +172,35 @@ impl TestProxy {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What the admin listener says.
+    /// What the admin listener says to whoever may ask everything.
     pub fn admin(&self, target: &str) -> Answer {
-        let mut client = Client::connect(self.admin);
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"));
-        client.answer()
+        self.ask_admin("GET", target, &[("Authorization", &self.admin_bearer())])
+    }
+
+    /// What the admin listener says to a request with just those headers and its own address as `Host`.
+    pub fn ask_admin(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let host = self.admin.to_string();
+        let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let host = [("Host", host.as_str())].into_iter().filter(|_| !named);
+        self.ask_admin_exactly(method, target, &host.chain(headers.iter().copied()).collect::<Vec<_>>())
+    }
+
+    /// The same without any header of its own.
+    pub fn ask_admin_exactly(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut client = self.admin_client();
+        client.send(head_of(method, target, &[headers, &[("Connection", "close")]].concat()));
+        if method == "HEAD" { client.answer_to_head() } else { client.answer() }
+    }
+
+    /// What whoever may ask everything sends as `Authorization`.
+    pub fn admin_bearer(&self) -> String {
+        let token = std::fs::read_to_string(self.folder.path().join("state/admin.token"));
+        format!("Bearer {}", token.unwrap_or_default())
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
     }
 
     /// A connection to the admin listener.
@@ -174,11 +208,12 @@ impl TestProxy {
         Client::connect(self.admin)
     }
 
-    /// The value of a metric, written as in the exposition: `keyward_bytes_total{direction="in"}`. Zero if it is not there.
+    /// The value of a metric, written as in the exposition: `keyward_bytes_total{direction="in"}`; without its labels, the
+    /// sum over all of them. Zero if it is not there.
     pub fn metric(&self, name: &str) -> u64 {
         let text = self.admin("/metrics").text();
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().unwrap())
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        text.lines().filter(of_name).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// How many exchanges of set `default` were forwarded and ended so.
@@ -186,6 +221,15 @@ impl TestProxy {
         let labels = format!("set=\"default\",verdict=\"{verdict}\",action=\"forward\",outcome=\"{outcome}\"");
         self.metric(&format!("keyward_exchanges_total{{{labels}}}"))
     }
+}
+
+/// The head of a request, byte for byte.
+pub fn head_of(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in headers {
+        head.extend([name.as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    [head.as_slice(), b"\r\n"].concat()
 }
 
 impl Drop for TestProxy {
@@ -284,6 +328,25 @@ impl Builder {
         self
     }
 
+    /// With these changes of the admin listener's settings.
+    pub fn admin(mut self, change: impl FnOnce(&mut admin::Settings)) -> Self {
+        change(&mut self.admin);
+        self
+    }
+
+    /// With nothing less important than that in the log.
+    pub fn log_level(mut self, level: telemetry::Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// With that text in a file of that name, whose path this gives.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers;
         self
@@ -334,12 +397,8 @@ impl Builder {
         Config {
             proxy: self.settings.clone(),
             keys: keys::Settings { sets: self.sets.clone() },
-            log: telemetry::Settings {
-                format: Some(Format::Json),
-                file: Some(log.to_owned()),
-                ..telemetry::Settings::default()
-            },
-            admin: admin::Settings { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) },
+            log: telemetry::Settings { format: Some(Format::Json), file: Some(log.to_owned()), level: self.level },
+            admin: self.admin.clone(),
             rules: self.rules.clone(),
             policy: Policy::Observe,
             state: self.state_settings(),

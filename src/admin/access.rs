@@ -1,0 +1,496 @@
+//! Who may use the admin listener: its tokens, of which keyward keeps hashes alone, and the browser sessions that begin with
+//! a link.
+//!
+//! Each token stands in a file of its own. The files are read again when they change; what one held before is worth nothing
+//! from then on, nor are the sessions that began with it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ring::digest::{SHA256, digest};
+use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::Settings;
+use crate::clock::{Clock, Timestamp};
+use crate::keys::secret::{ParseSecretError, Secret};
+use crate::keys::source::{Source, SourceError};
+use crate::keys::state::{self, StateError};
+use crate::keys::token;
+
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Look.
+    Read,
+    /// Look, and change what keyward holds.
+    Write,
+}
+
+/// Who asks, and what they may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// What they may do.
+    pub scope: Scope,
+    token: Digest,
+    /// When a session ends.
+    until: Option<Timestamp>,
+}
+
+/// The tokens and sessions.
+pub struct Access {
+    files: Files,
+    known: watch::Sender<Known>,
+    browsers: Mutex<Browsers>,
+    clock: Clock,
+}
+
+/// The file of the token that may write. One that nobody named is keyward's own, in the state folder.
+#[must_use]
+pub fn token_file(settings: &Settings, state: &state::Settings) -> PathBuf {
+    settings.token_file.clone().unwrap_or_else(|| state.dir.join("admin.token"))
+}
+
+/// The token in a file.
+pub fn read_token(path: &Path) -> Result<Secret, TokenError> {
+    let error = |fault| TokenError::Unfit { path: path.into(), fault };
+    let token = Source::File(path.into()).read().map_err(|source| error(Fault::from(source)))?;
+    match token.expose().len() {
+        ..SHORTEST => Err(error(Fault::Short)),
+        _ => Ok(token),
+    }
+}
+
+/// Why a token is not known. Never quotes what the file holds.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// A file holds none.
+    #[error("the admin token in {} cannot be used", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        fault: Fault,
+    },
+    /// Whoever is to read alone could write.
+    #[error("{} and {} hold the same admin token: one that may only read has to be another", write.display(), read.display())]
+    Same {
+        /// The file of the token that may write.
+        write: PathBuf,
+        /// The file of the token that may read.
+        read: PathBuf,
+    },
+    /// There is no token yet, and none can be made.
+    #[error("no admin token can be made")]
+    Unmade(#[from] StateError),
+}
+
+/// Why a file holds no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It cannot be read.
+    #[error(transparent)]
+    Source(SourceError),
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// A token travels in a header, so it is visible ASCII.
+    #[error("it has a character that is not visible ASCII at position {position}")]
+    NotVisibleAscii {
+        /// Zero-based byte position.
+        position: usize,
+    },
+    /// It might be guessed.
+    #[error("it is shorter than {SHORTEST} characters: take a long random one, such as `openssl rand -hex 32` prints")]
+    Short,
+}
+
+impl From<SourceError> for Fault {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Parse(ParseSecretError::Empty) => Self::Empty,
+            SourceError::Parse(ParseSecretError::NotVisibleAscii { position }) => Self::NotVisibleAscii { position },
+            other @ (SourceError::File(_)
+            | SourceError::NoFile
+            | SourceError::Unset
+            | SourceError::NotText
+            | SourceError::NoKey { .. }) => Self::Source(other),
+        }
+    }
+}
+
+// === impl Access ===
+
+impl Access {
+    /// Reads the tokens, and makes the one that nobody named where it is missing. What makes the listener useless but is
+    /// no mistake of anybody's is said beside it: then nobody is let in.
+    pub fn open(
+        settings: &Settings,
+        state: &state::Settings,
+        clock: Clock,
+    ) -> Result<(Self, Option<TokenError>), TokenError> {
+        let files = Files::of(settings, state);
+        let (known, trouble) = match files.read() {
+            Ok(known) => (known, None),
+            Err(error) if files.is_nobodys_mistake(&error) => (Known::default(), Some(error)),
+            Err(error) => return Err(error),
+        };
+        let browsers = Mutex::default();
+        Ok((Self { files, known: watch::Sender::new(known), browsers, clock }, trouble))
+    }
+
+    /// Reads the tokens again; says whether they are others now. A file that holds none any more lets nobody in: its old
+    /// token may be why it was emptied.
+    pub fn reload(&self) -> Result<bool, TokenError> {
+        let (known, error) = match self.files.read() {
+            Ok(known) => (known, None),
+            Err(error) => (self.files.read_what_is_there(), Some(error)),
+        };
+        let is_news = self.known.send_if_modified(|before| {
+            let is_news = *before != known;
+            *before = known;
+            is_news
+        });
+        error.map_or(Ok(is_news), Err)
+    }
+
+    /// The files that the tokens stand in.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        [Some(&self.files.write), self.files.read.as_ref()].into_iter().flatten().cloned().collect()
+    }
+
+    /// Tells when the tokens change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    /// Whether there is any token that would be let in.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        *self.known.borrow() != Known::default()
+    }
+
+    /// What whoever presents that token may do.
+    #[must_use]
+    pub fn admit(&self, presented: &[u8]) -> Option<Pass> {
+        let token = Digest::of(presented);
+        Some(Pass { scope: self.known.borrow().scope_of(&token)?, token, until: None })
+    }
+
+    /// What the browser with that session may do. It never writes: a page elsewhere may have sent it.
+    #[must_use]
+    pub fn admit_session(&self, presented: &[u8]) -> Option<Pass> {
+        let session = Digest::of(presented);
+        let pass = self.browsers().sessions.find(&session)?;
+        self.is_good(&pass).then_some(pass)
+    }
+
+    /// Whether a pass is still worth something: its token is known, its session has not ended.
+    #[must_use]
+    pub fn is_good(&self, pass: &Pass) -> bool {
+        let has_time = pass.until.is_none_or(|until| self.clock.now() < until);
+        has_time && self.known.borrow().scope_of(&pass.token).is_some()
+    }
+
+    /// A new link's secret part, which begins one session for whoever uses it first; and until when.
+    pub fn make_link(&self, pass: &Pass) -> Result<(Zeroizing<String>, Timestamp), StateError> {
+        let secret = token::random_text()?;
+        let until = self.clock.now().after(LINK_LASTS);
+        let of_link = Pass { scope: Scope::Read, until: Some(until), ..*pass };
+        self.browsers().links.add(Digest::of(secret.as_bytes()), of_link);
+        Ok((secret, until))
+    }
+
+    /// Begins the session of a link; gives its secret. Nothing for a link that was used, has ended or never was.
+    pub fn open_link(&self, presented: &[u8]) -> Result<Option<Zeroizing<String>>, StateError> {
+        let taken = self.browsers().links.take(&Digest::of(presented));
+        let Some(link) = taken.filter(|link| self.is_good(link)) else { return Ok(None) };
+        let secret = token::random_text()?;
+        let session = Pass { until: Some(self.clock.now().after(SESSION_LASTS)), ..link };
+        self.browsers().sessions.add(Digest::of(secret.as_bytes()), session);
+        Ok(Some(secret))
+    }
+
+    fn browsers(&self) -> MutexGuard<'_, Browsers> {
+        self.browsers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the tokens stand.
+struct Files {
+    write: PathBuf,
+    is_ours: bool,
+    read: Option<PathBuf>,
+}
+
+impl Files {
+    fn of(settings: &Settings, state: &state::Settings) -> Self {
+        let (write, is_ours) = (token_file(settings, state), settings.token_file.is_none());
+        Self { write, is_ours, read: settings.read_token_file.clone() }
+    }
+
+    /// Whether the state folder is to blame, without which keyward serves all the same.
+    fn is_nobodys_mistake(&self, error: &TokenError) -> bool {
+        match error {
+            TokenError::Unmade(_) => true,
+            TokenError::Unfit { path, fault: Fault::Source(_) } => self.is_ours && *path == self.write,
+            TokenError::Unfit { .. } | TokenError::Same { .. } => false,
+        }
+    }
+
+    fn read(&self) -> Result<Known, TokenError> {
+        if self.is_ours && fs::metadata(&self.write).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            let token = token::make_for_admin()?;
+            state::make_once(&self.write, token.expose())?;
+        }
+        let write = Digest::of_token_in(&self.write)?;
+        let Some(path) = &self.read else { return Ok(Known { write: Some(write), read: None }) };
+        let read = Digest::of_token_in(path)?;
+        if write == read {
+            return Err(TokenError::Same { write: self.write.clone(), read: path.clone() });
+        }
+        Ok(Known { write: Some(write), read: Some(read) })
+    }
+
+    /// Each token that can still be had.
+    fn read_what_is_there(&self) -> Known {
+        let digest = |path: &Path| Digest::of_token_in(path).ok();
+        let write = digest(&self.write);
+        Known { write, read: self.read.as_deref().and_then(digest).filter(|read| write != Some(*read)) }
+    }
+}
+
+/// The tokens that are good now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    write: Option<Digest>,
+    read: Option<Digest>,
+}
+
+impl Known {
+    /// Each is looked at, whichever it is.
+    fn scope_of(&self, presented: &Digest) -> Option<Scope> {
+        let is = |known: &Option<Digest>| known.as_ref().map_or(Choice::from(0), |known| known.0.ct_eq(&presented.0));
+        let (write, read) = (is(&self.write), is(&self.read));
+        if write.into() { Some(Scope::Write) } else { bool::from(read).then_some(Scope::Read) }
+    }
+}
+
+/// The hash of a token, a link's secret or a session's: random enough that it needs no salt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Digest([u8; 32]);
+
+impl Digest {
+    fn of_token_in(path: &Path) -> Result<Self, TokenError> {
+        Ok(Self::of(read_token(path)?.expose()))
+    }
+
+    fn of(secret: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
+        Self(bytes)
+    }
+}
+
+#[derive(Default)]
+struct Browsers {
+    links: Passes,
+    sessions: Passes,
+}
+
+/// Passes by the hash of their secret. When there are too many, the oldest goes.
+#[derive(Default)]
+struct Passes(VecDeque<(Digest, Pass)>);
+
+impl Passes {
+    fn add(&mut self, secret: Digest, pass: Pass) {
+        if self.0.len() >= MOST_PASSES {
+            self.0.pop_front();
+        }
+        self.0.push_back((secret, pass));
+    }
+
+    fn find(&self, secret: &Digest) -> Option<Pass> {
+        self.0.iter().find(|(known, _)| known.0.ct_eq(&secret.0).into()).map(|(_, pass)| *pass)
+    }
+
+    fn take(&mut self, secret: &Digest) -> Option<Pass> {
+        let position = self.0.iter().position(|(known, _)| known.0.ct_eq(&secret.0).into())?;
+        self.0.remove(position).map(|(_, pass)| pass)
+    }
+}
+
+/// A token of fewer characters might be guessed.
+const SHORTEST: usize = 32;
+
+/// How long a link waits for somebody to open it.
+const LINK_LASTS: Duration = Duration::from_mins(1);
+
+/// How long a browser is let in: a day at work.
+pub const SESSION_LASTS: Duration = Duration::from_hours(12);
+
+/// How many links, and how many sessions, are kept.
+const MOST_PASSES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::telemetry::event::with_causes;
+
+    struct Bench {
+        folder: tempfile::TempDir,
+        now: Arc<AtomicI64>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self { folder: tempfile::tempdir().expect("a folder"), now: Arc::default() }
+        }
+
+        fn write(&self, name: &str, token: &str) -> PathBuf {
+            let path = self.folder.path().join(name);
+            fs::write(&path, token).expect("a file");
+            path
+        }
+
+        fn open(&self, token_file: Option<PathBuf>, read_token_file: Option<PathBuf>) -> Result<Access, String> {
+            let settings = Settings { token_file, read_token_file, ..Settings::default() };
+            let state = state::Settings { dir: self.folder.path().into() };
+            let opened = Access::open(&settings, &state, Clock::Chosen(Arc::clone(&self.now)));
+            let (access, trouble) = opened.map_err(|error| with_causes(&error))?;
+            assert!(trouble.is_none(), "{trouble:?}");
+            Ok(access)
+        }
+
+        fn advance(&self, span: Duration) {
+            self.now.fetch_add(i64::try_from(span.as_millis()).expect("a span"), Ordering::Relaxed);
+        }
+
+        fn own_token(&self) -> String {
+            fs::read_to_string(self.folder.path().join("admin.token")).expect("a token")
+        }
+    }
+
+    const ONE: &str = "0123456789abcdef0123456789abcdef";
+    const TWO: &str = "fedcba9876543210fedcba9876543210";
+
+    fn scope(access: &Access, token: &str) -> Option<Scope> {
+        access.admit(token.as_bytes()).map(|pass| pass.scope)
+    }
+
+    #[test]
+    fn the_token_that_nobody_named_is_made_once_for_its_owner_alone() {
+        let bench = Bench::new();
+        let access = bench.open(None, None).expect("a token");
+        let token = bench.own_token();
+        let mode = fs::metadata(bench.folder.path().join("admin.token")).expect("a file").permissions().mode();
+        assert_eq!((mode & 0o777, token.len()), (0o600, 52));
+        assert_eq!(scope(&access, &token), Some(Scope::Write));
+        assert_eq!(scope(&access, &token[..51]), None);
+        assert_eq!(scope(&access, ""), None);
+        assert_eq!(scope(&bench.open(None, None).expect("the same"), &token), Some(Scope::Write));
+        assert_eq!(fs::read_dir(bench.folder.path()).expect("a folder").count(), 1, "no draft is left");
+    }
+
+    #[track_caller]
+    fn check(opened: Result<Access, String>, said: &str) {
+        let error = opened.err().expect("an error");
+        assert!(error.contains(said) && !error.contains("89abcdef"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_holds_no_good_token_is_refused_and_not_quoted() {
+        let bench = Bench::new();
+        let (good, short) = (bench.write("good", ONE), bench.write("short", &ONE[1..]));
+        check(bench.open(Some(short.clone()), None), "it is shorter than 32 characters");
+        check(bench.open(Some(good.clone()), Some(short)), "it is shorter than 32 characters");
+        check(bench.open(Some(good.clone()), Some(bench.write("empty", "\n"))), "it is empty");
+        check(bench.open(Some(good.clone()), Some(bench.write("odd", &format!("{ONE} {TWO}")))), "at position 32");
+        check(bench.open(Some(good.clone()), Some(bench.folder.path().join("none"))), "it cannot be read");
+        check(bench.open(Some(good.clone()), Some(bench.write("same", ONE))), "the same admin token");
+        assert!(bench.open(Some(good), Some(bench.write("other", &format!("{TWO}\n")))).is_ok());
+    }
+
+    #[test]
+    fn another_token_in_the_file_ends_the_one_before() {
+        let bench = Bench::new();
+        let (write, read) = (bench.write("write", ONE), bench.write("read", TWO));
+        let access = bench.open(Some(write), Some(read)).expect("two tokens");
+        assert_eq!((scope(&access, ONE), scope(&access, TWO)), (Some(Scope::Write), Some(Scope::Read)));
+        let pass = access.admit(TWO.as_bytes()).expect("a pass");
+        let three = "three-three-three-three-three-three";
+        bench.write("read", three);
+        let changes = access.changes();
+        assert!(access.reload().expect("read"), "it is news");
+        assert!(changes.has_changed().expect("a sender") && !access.is_good(&pass));
+        assert_eq!((scope(&access, TWO), scope(&access, three)), (None, Some(Scope::Read)));
+        assert!(!access.reload().expect("read"));
+        bench.write("write", "");
+        assert!(access.reload().is_err());
+        assert_eq!((scope(&access, ONE), scope(&access, three)), (None, Some(Scope::Read)), "the other one stays");
+    }
+
+    #[test]
+    fn a_token_of_our_own_that_is_deleted_is_replaced() {
+        let bench = Bench::new();
+        let access = bench.open(None, None).expect("a token");
+        let before = bench.own_token();
+        fs::remove_file(bench.folder.path().join("admin.token")).expect("a file");
+        assert!(access.reload().expect("another"));
+        assert_eq!((scope(&access, &before), scope(&access, &bench.own_token())), (None, Some(Scope::Write)));
+    }
+
+    #[test]
+    fn a_link_works_once_and_for_a_minute() {
+        let bench = Bench::new();
+        let access = bench.open(None, None).expect("a token");
+        let pass = access.admit(bench.own_token().as_bytes()).expect("a pass");
+        let open = |link: &str| access.open_link(link.as_bytes()).expect("random bytes");
+        let (link, _) = access.make_link(&pass).expect("a link");
+        let session = open(&link).expect("a session");
+        assert!(open(&link).is_none() && open("").is_none());
+        let of_session = access.admit_session(session.as_bytes()).expect("a pass");
+        assert_eq!(of_session.scope, Scope::Read, "whatever its token may do");
+        assert!(access.admit_session(link.as_bytes()).is_none());
+        let (late, _) = access.make_link(&pass).expect("a link");
+        bench.advance(LINK_LASTS);
+        assert!(open(&late).is_none());
+        bench.advance(SESSION_LASTS);
+        assert!(access.admit_session(session.as_bytes()).is_none() && !access.is_good(&of_session));
+    }
+
+    #[test]
+    fn sessions_end_with_the_token_that_they_began_with() {
+        let bench = Bench::new();
+        let access = bench.open(Some(bench.write("token", ONE)), None).expect("a token");
+        let (link, _) = access.make_link(&access.admit(ONE.as_bytes()).expect("a pass")).expect("a link");
+        let (unused, _) = access.make_link(&access.admit(ONE.as_bytes()).expect("a pass")).expect("a link");
+        let session = access.open_link(link.as_bytes()).expect("random bytes").expect("a session");
+        assert!(access.admit_session(session.as_bytes()).is_some());
+        bench.write("token", TWO);
+        assert!(access.reload().expect("read"));
+        assert!(access.admit_session(session.as_bytes()).is_none());
+        assert!(access.open_link(unused.as_bytes()).expect("random bytes").is_none());
+    }
+
+    #[test]
+    fn links_and_sessions_are_bounded() {
+        let bench = Bench::new();
+        let access = bench.open(None, None).expect("a token");
+        let pass = access.admit(bench.own_token().as_bytes()).expect("a pass");
+        let links: Vec<_> = (0..=MOST_PASSES).map(|_| access.make_link(&pass).expect("a link").0).collect();
+        assert!(access.open_link(links[0].as_bytes()).expect("random bytes").is_none(), "the oldest is gone");
+        assert!(access.open_link(links[1].as_bytes()).expect("random bytes").is_some());
+    }
+}

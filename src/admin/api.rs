@@ -1,0 +1,152 @@
+//! The routes that answer at once: health, metrics, how keyward is, what it knows of keys.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::Desk;
+use super::problem::{Kind, Problem};
+use super::routes::Call;
+use super::views;
+use crate::ledger::query::{Query, find};
+use crate::proxy::server::Stage;
+
+/// That the process runs.
+pub fn health(_: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n"))
+}
+
+/// Whether it takes requests.
+pub fn readiness(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    let stage = *desk.stage.borrow();
+    let (status, said) = match stage {
+        Stage::Running => (StatusCode::OK, "ready\n"),
+        Stage::Draining | Stage::Ended => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    };
+    Ok(text(status, "text/plain; charset=utf-8", said))
+}
+
+/// The metrics, in the form that the scraper asks for.
+pub fn metrics(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let accepted = call.head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (content_type, said) = desk.exposition.text(accepted).map_err(|error| failed(&error))?;
+    Ok(text(StatusCode::OK, content_type, said))
+}
+
+/// The description of the routes.
+pub fn document(_: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(text(StatusCode::OK, JSON, DOCUMENT.replace("[version]", env!("CARGO_PKG_VERSION"))))
+}
+
+/// How keyward is.
+pub fn status(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &desk.status()))
+}
+
+/// The key sets, their keys and how far their rotations are.
+pub fn sets(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &json!({ "sets": desk.sets() })))
+}
+
+/// How far the rotation of a set is.
+pub fn rotation(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::rotation(&desk.look(), call.text(), &call.parameters)?))
+}
+
+/// The bindings.
+pub fn bindings(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::bindings(&desk.look(), &call.parameters)?))
+}
+
+/// One binding.
+pub fn binding(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), call.text())?))
+}
+
+/// The incidents.
+pub fn incidents(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::incidents(&desk.look(), &call.parameters)?))
+}
+
+/// Notes that somebody says that a binding is dead, or its incident dealt with.
+pub fn acknowledge(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let ledger = &desk.shared.ledger;
+    let binding = find(ledger, call.text()).map_err(|error| views::not_found(&error))?;
+    ledger.acknowledge(&binding, desk.shared.clock.now());
+    Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), &binding.id().to_hex())?))
+}
+
+/// A link that begins a session.
+pub fn make_link(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "A link takes a token."))?;
+    let (link, until) = desk.access.make_link(&pass).map_err(|error| failed(&error))?;
+    let made = json!({ "path": format!("/open/{}", &*link), "until": until.to_string() });
+    Ok(in_json(StatusCode::CREATED, &made))
+}
+
+impl Desk {
+    /// How keyward is, as JSON.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "stage": self.stage.borrow().name(),
+            "began": self.began.to_string(),
+            "upstream": self.shared.upstream,
+            "bindings": self.shared.ledger.len(),
+            "store": self.store(),
+            "log_dropped": self.log.dropped(),
+            "sets": self.sets(),
+        })
+    }
+
+    fn store(&self) -> Value {
+        let store = &self.shared.store;
+        let state = match store.trouble() {
+            _ if !store.is_on() => "off",
+            None => "ok",
+            Some(_) => "troubled",
+        };
+        json!({ "state": state, "trouble": store.trouble(), "waiting": store.waiting(), "lost": store.lost() })
+    }
+
+    /// The key sets, as JSON.
+    fn sets(&self) -> Value {
+        views::sets(&self.look(), &self.shared.rules, &self.shared.keeper.tokens())
+    }
+
+    /// A look at the ledger now.
+    #[must_use]
+    pub fn look(&self) -> Query<'_> {
+        let shared = &self.shared;
+        Query::new(&shared.ledger, &shared.keeper, shared.clock.now())
+    }
+}
+
+/// An answer of JSON.
+#[must_use]
+pub fn in_json(status: StatusCode, value: &Value) -> Response {
+    text(status, JSON, format!("{value}\n"))
+}
+
+/// An answer of text.
+#[must_use]
+pub fn text(status: StatusCode, content_type: &'static str, said: impl Into<Body>) -> Response {
+    let mut answer = Response::new(said.into());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// Something of keyward's own went wrong.
+pub fn failed(error: &dyn std::error::Error) -> Problem {
+    Problem::new(Kind::Failed, crate::telemetry::event::with_causes(error))
+}
+
+const JSON: &str = "application/json";
+
+/// <https://spec.openapis.org/oas/v3.1.1.html>
+const DOCUMENT: &str = include_str!("openapi.json");

@@ -1,0 +1,152 @@
+//! Each exchange when it ends, as server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//!
+//! | event | data |
+//! |---|---|
+//! | `exchange` | the line of the log, as JSON |
+//! | `lost` | `{"lost":12}`: whoever reads was too slow for that many exchanges, before any filter |
+//! | `end` | `{"reason":"token_ended"}`: the token or session is good no longer, and the stream ends |
+//!
+//! A comment goes out now and then, so that both sides notice when the other is gone.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use http_body::Frame;
+use tokio::sync::watch;
+
+use super::Desk;
+use super::access::{Known, Pass};
+use super::parameters::quote;
+use super::problem::{Kind, Problem};
+use super::routes::Call;
+use crate::telemetry::tap::{Follower, Heard, MOST_FOLLOWERS, Told};
+use crate::verdict::Verdict;
+
+/// The parameters by which exchanges are chosen.
+pub const FILTERS: [&str; 3] = ["workflow", "verdict", "set"];
+
+/// Begins a stream.
+pub fn follow(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let filter = Filter::read(desk, call)?;
+    let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "Following takes a token."))?;
+    let follower = desk.tap.follow().ok_or_else(|| {
+        Problem::new(Kind::Unavailable, format!("{MOST_FOLLOWERS} are following already: end one of them first."))
+    })?;
+    let stream =
+        Stream { follower, filter, pass, changes: desk.access.changes(), desk: Arc::clone(desk), has_ended: false };
+    let mut answer = Response::new(Body::new(EventBody { first: Some(FIRST), next: Box::pin(stream.next()) }));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // What stands in between, such as nginx, is to pass each event on at once.
+    answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(answer)
+}
+
+/// Which exchanges are told.
+struct Filter {
+    workflow: Option<String>,
+    verdict: Option<&'static str>,
+    set: Option<String>,
+}
+
+impl Filter {
+    fn read(desk: &Desk, call: &Call<'_>) -> Result<Self, Problem> {
+        let text = |name| call.parameters.value(name).map(str::to_owned);
+        let set = text("set");
+        if let Some(set) = set.as_ref().filter(|set| desk.shared.keeper.ring().find_set(set).is_none()) {
+            return Err(Problem::new(Kind::BadQuery, format!("There is no key set {}.", quote(set))));
+        }
+        Ok(Self { workflow: text("workflow"), verdict: call.parameters.word("verdict", &Verdict::CODES)?, set })
+    }
+
+    fn lets_through(&self, told: &Told) -> bool {
+        self.workflow.as_ref().is_none_or(|workflow| told.workflow.as_deref() == Some(workflow))
+            && self.verdict.is_none_or(|verdict| told.verdict == verdict)
+            && self.set.as_ref().is_none_or(|set| *told.set == **set)
+    }
+}
+
+/// What one follower is sent.
+struct Stream {
+    follower: Follower,
+    filter: Filter,
+    pass: Pass,
+    changes: watch::Receiver<Known>,
+    desk: Arc<Desk>,
+    has_ended: bool,
+}
+
+impl Stream {
+    /// The next piece, and the stream behind it; nothing behind its end.
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        if self.has_ended {
+            return None;
+        }
+        loop {
+            let piece = tokio::select! {
+                heard = self.follower.hear() => match heard? {
+                    Heard::Line(told) if self.filter.lets_through(&told) => Some(exchange(&told)),
+                    Heard::Line(_) => None,
+                    Heard::Lost(lost) => Some(Bytes::from(format!("event: lost\ndata: {{\"lost\":{lost}}}\n\n"))),
+                },
+                changed = self.changes.changed() => { changed.ok()?; None }
+                () = tokio::time::sleep(HEARTBEAT) => Some(Bytes::from_static(b":\n\n")),
+            };
+            // Looked at before each piece: an event must not go out behind the end of its token.
+            if !self.desk.access.is_good(&self.pass) {
+                self.has_ended = true;
+                return Some((Bytes::from_static(END), self));
+            }
+            if let Some(piece) = piece {
+                return Some((piece, self));
+            }
+        }
+    }
+}
+
+/// A line of the log has no line break inside, so it is one `data` field as it stands.
+fn exchange(told: &Told) -> Bytes {
+    Bytes::from([b"event: exchange\ndata: ", told.line.trim_ascii_end(), b"\n\n"].concat())
+}
+
+/// A stream as the body of an answer. It makes the next piece when the last one was taken, and none before.
+struct EventBody {
+    first: Option<&'static [u8]>,
+    next: NextPiece,
+}
+
+type NextPiece = Pin<Box<dyn Future<Output = Option<(Bytes, Stream)>> + Send>>;
+
+impl http_body::Body for EventBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(first)))));
+        }
+        let piece = match std::task::ready!(self.next.as_mut().poll(context)) {
+            Some((piece, stream)) => {
+                self.next = Box::pin(stream.next());
+                Some(Ok(Frame::data(piece)))
+            }
+            None => None,
+        };
+        Poll::Ready(piece)
+    }
+}
+
+/// Who reads comes back after two seconds if the stream breaks off.
+const FIRST: &[u8] = b"retry: 2000\n\n";
+
+const END: &[u8] = b"event: end\ndata: {\"reason\":\"token_ended\"}\n\n";
+
+const HEARTBEAT: Duration = Duration::from_secs(15);

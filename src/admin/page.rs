@@ -1,0 +1,130 @@
+//! What a person sees in a browser: how keyward is, in plain HTML without a script.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::Value;
+
+use super::Desk;
+use super::access::SESSION_LASTS;
+use super::api::{failed, text};
+use super::guard::cookie_name;
+use super::problem::{Kind, Problem};
+use super::routes::Call;
+use crate::welcome::escape;
+
+/// How keyward is.
+pub fn status(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(text(StatusCode::OK, HTML, page("keyward", "", &of_status(&desk.status()))))
+}
+
+/// Begins a session in the browser that opens the link.
+pub fn open(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let opened = desk.access.open_link(call.text().as_bytes()).map_err(|error| failed(&error))?;
+    let session = opened.ok_or_else(|| Problem::new(Kind::TokenMissing, OLD_LINK))?;
+    let cookie = format!(
+        "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict",
+        cookie_name(&call.head.headers),
+        &*session,
+        SESSION_LASTS.as_secs()
+    );
+    let mut cookie = HeaderValue::try_from(cookie).map_err(|error| failed(&error))?;
+    cookie.set_sensitive(true);
+    // Not a redirect: behind one from elsewhere, browsers keep a cookie of this kind back.
+    let refresh = r#"<meta http-equiv="refresh" content="0; url=/">"#;
+    let mut answer = text(StatusCode::OK, HTML, page("keyward", refresh, r#"<p><a href="/">Go on to keyward</a></p>"#));
+    answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(answer)
+}
+
+/// What is wrong, for a person.
+#[must_use]
+pub fn of_problem(title: &str, detail: &str) -> String {
+    page(title, "", &format!("<p>{}</p>", escape(detail)))
+}
+
+fn page(title: &str, head: &str, body: &str) -> String {
+    let title = escape(title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n{head}<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
+    )
+}
+
+fn of_status(status: &Value) -> String {
+    let said = |name: &str| escape(status[name].as_str().unwrap_or_default());
+    let mut html = String::new();
+    let _ = writeln!(
+        html,
+        "<p>keyward {} is {} since {}, for {}. It knows {} bindings.</p>",
+        said("version"),
+        said("stage"),
+        said("began"),
+        said("upstream"),
+        status["bindings"]
+    );
+    for set in status["sets"].as_array().into_iter().flatten() {
+        write_set(&mut html, set);
+    }
+    html
+}
+
+fn write_set(html: &mut String, set: &Value) {
+    let said = |value: &Value| escape(value.as_str().unwrap_or("–"));
+    let learned = if set["learned"] == true { ", learned from what upstream accepts" } else { "" };
+    let _ = writeln!(
+        html,
+        "<h2>{}</h2>\n<p>Policy {}{learned}; {} tokens.</p>",
+        said(&set["set"]),
+        said(&set["policy"]),
+        set["tokens"]
+    );
+    write_progress(html, set);
+    let keys = set["keys"].as_array().map_or(&[][..], Vec::as_slice);
+    if keys.is_empty() {
+        html.push_str("<p>No key is known yet.</p>\n");
+        return;
+    }
+    html.push_str("<table>\n<tr><th>role</th><th>key</th><th>fingerprint</th><th>since</th></tr>\n");
+    for key in keys {
+        let fingerprint = key["fingerprint"].as_str().and_then(|digits| digits.get(..8)).unwrap_or_default();
+        let cells = [said(&key["role"]), said(&key["hint"]), escape(fingerprint), said(&key["since"])];
+        let _ = writeln!(html, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
+    }
+    html.push_str("</table>\n");
+}
+
+/// Who has changed to the current key, and whether the old ones can go.
+fn write_progress(html: &mut String, set: &Value) {
+    let progress = &set["progress"];
+    let _ = writeln!(
+        html,
+        "<p><b>{} confirmed, {} stale</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
+        progress["confirmed"], progress["stale"], progress["due_later"], progress["overdue"], progress["acknowledged"]
+    );
+    for old in set["old_keys"].as_array().into_iter().flatten() {
+        let said = |value: &Value| escape(value.as_str().unwrap_or_default());
+        let fingerprint = old["fingerprint"].as_str().and_then(|digits| digits.get(..8)).unwrap_or_default();
+        let _ = writeln!(
+            html,
+            "<p>Old key {} ({fingerprint}): can it go? {}</p>\n<ul>",
+            said(&old["hint"]),
+            said(&old["can_go"]["text"])
+        );
+        for reason in old["can_go"]["reasons"].as_array().into_iter().flatten() {
+            let _ = writeln!(html, "<li>{}</li>", said(&reason["text"]));
+        }
+        html.push_str("</ul>\n");
+    }
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+
+const OLD_LINK: &str = "This link was used already, or is too old. Run `keyward open` for another.";
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
+table{border-collapse:collapse}th,td{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid #8884}\
+:root{color-scheme:light dark}";

@@ -1,0 +1,160 @@
+//! Why the admin listener does not do what it was asked to: problem details (RFC 9457), and a page where a person asked.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::json;
+
+use super::page;
+
+/// What is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+}
+
+/// The kinds of problems. Each has a stable code, in `type` behind `urn:keyward:problem:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A parameter is none, or not what it may be.
+    BadQuery,
+    /// No token came.
+    TokenMissing,
+    /// The token that came is none, or none any more.
+    TokenUnknown,
+    /// The token may only read.
+    ReadOnly,
+    /// The request names a host that is not keyward's.
+    HostNotAllowed,
+    /// A page of somebody else's sent it.
+    OriginNotAllowed,
+    /// There is no such thing.
+    NotFound,
+    /// Several things begin with that name.
+    Ambiguous,
+    /// It cannot be used so.
+    MethodNotAllowed {
+        /// What can be done with it, as in `Allow`.
+        allowed: &'static str,
+    },
+    /// keyward failed.
+    Failed,
+    /// It cannot be had now.
+    Unavailable,
+}
+
+impl Kind {
+    fn code(self) -> &'static str {
+        match self {
+            Self::BadQuery => "bad_query",
+            Self::TokenMissing => "token_missing",
+            Self::TokenUnknown => "token_unknown",
+            Self::ReadOnly => "read_only",
+            Self::HostNotAllowed => "host_not_allowed",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::NotFound => "not_found",
+            Self::Ambiguous => "ambiguous",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::Failed => "failed",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::BadQuery => StatusCode::BAD_REQUEST,
+            Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
+            Self::ReadOnly | Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Ambiguous => StatusCode::CONFLICT,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::BadQuery => "A parameter makes no sense",
+            Self::TokenMissing => "The admin token is missing",
+            Self::TokenUnknown => "The admin token is not known",
+            Self::ReadOnly => "The admin token may only read",
+            Self::HostNotAllowed => "The host is not allowed",
+            Self::OriginNotAllowed => "The origin is not allowed",
+            Self::NotFound => "There is no such thing",
+            Self::Ambiguous => "Several things begin so",
+            Self::MethodNotAllowed { .. } => "It cannot be used so",
+            Self::Failed => "keyward failed",
+            Self::Unavailable => "It cannot be had now",
+        }
+    }
+}
+
+impl Problem {
+    /// `detail` says what is wrong with this request, in a sentence, and what to do about it.
+    #[must_use]
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What is wrong and what to do about it.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// As a program reads it.
+    #[must_use]
+    pub fn into_json(self) -> Response {
+        let status = self.kind.status();
+        let body = json!({
+            "type": format!("urn:keyward:problem:{}", self.kind.code()),
+            "title": self.kind.title(),
+            "status": status.as_u16(),
+            "detail": self.detail,
+        });
+        self.answer("application/problem+json", format!("{body}\n"))
+    }
+
+    /// As a person reads it.
+    #[must_use]
+    pub fn into_page(self) -> Response {
+        let page = page::of_problem(self.kind.title(), &self.detail);
+        self.answer("text/html; charset=utf-8", page)
+    }
+
+    fn answer(&self, content_type: &'static str, body: String) -> Response {
+        let mut answer = Response::new(Body::from(body));
+        *answer.status_mut() = self.kind.status();
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        match self.kind {
+            Kind::TokenMissing => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyward""#));
+            }
+            Kind::TokenUnknown => {
+                let challenge = r#"Bearer realm="keyward", error="invalid_token""#;
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Kind::MethodNotAllowed { allowed } => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+            }
+            Kind::BadQuery
+            | Kind::ReadOnly
+            | Kind::HostNotAllowed
+            | Kind::OriginNotAllowed
+            | Kind::NotFound
+            | Kind::Ambiguous
+            | Kind::Failed
+            | Kind::Unavailable => {}
+        }
+        answer
+    }
+}

@@ -1,0 +1,236 @@
+//! All that can be asked of the admin listener, in one table.
+//!
+//! | route | needs | answer |
+//! |---|---|---|
+//! | `GET /healthz` | nothing | 200 as long as the process runs |
+//! | `GET /readyz` | nothing | 200 when it takes requests, 503 when it is draining |
+//! | `GET /metrics` | a token, or nothing | the metrics as text ([`crate::metrics`]) |
+//! | `GET /` | a token, or a session | how keyward is, for people |
+//! | `GET /open/{link}` | nothing but the link | begins a session in the browser that opens it |
+//! | `GET /api/v1/openapi.json` | a token | what the routes below take and give |
+//! | `GET /api/v1/status` | a token | how keyward is |
+//! | `GET /api/v1/sets` | a token | the key sets and their keys, by their public names |
+//! | `GET /api/v1/sets/{set}/rotation` | a token | who has changed to the current key, and whether the old one can go |
+//! | `GET /api/v1/bindings` | a token | the bindings, a page at a time |
+//! | `GET /api/v1/bindings/{binding}` | a token | one of them, with each key that it sent |
+//! | `POST /api/v1/bindings/{binding}/ack` | a token that may write | says that it is dead, or its incident dealt with |
+//! | `GET /api/v1/incidents` | a token | the incidents, a page at a time |
+//! | `GET /api/v1/events` | a token | each exchange when it ends, as server-sent events ([`super::events`]) |
+//! | `POST /api/v1/links` | a token that may write | a link for `/open` |
+//!
+//! Whatever else is asked has the same answers for whoever has no token: nobody learns what there is.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::response::Response;
+use percent_encoding::percent_decode_str;
+
+use super::access::{Pass, Scope};
+use super::parameters::Parameters;
+use super::problem::{Kind, Problem};
+use super::{Desk, MetricsFor, api, events, guard, page, views};
+
+/// Something that can be asked.
+pub struct Route {
+    /// How: `GET`, which stands for `HEAD` as well, or `POST`.
+    pub method: &'static str,
+    /// Where. A part in braces stands for any text.
+    pub path: &'static str,
+    /// What it takes to be answered.
+    pub needs: Needs,
+    /// The parameters that may stand in its query.
+    pub parameters: &'static [&'static str],
+    answer: Answer,
+}
+
+/// What it takes to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it tells whether keyward lives, and that to everybody.
+    Nothing,
+    /// A link that nobody has used, which is part of the path.
+    Link,
+    /// A token, unless the settings say otherwise.
+    Metrics,
+    /// A token or a session with that scope.
+    Token(Scope),
+}
+
+type Answer = fn(&Arc<Desk>, &Call<'_>) -> Result<Response, Problem>;
+
+/// A request that was let in.
+pub struct Call<'r> {
+    /// Its head.
+    pub head: &'r Parts,
+    /// The texts that stand for the parts in braces.
+    pub texts: Vec<String>,
+    /// What stands in its query.
+    pub parameters: Parameters,
+    /// Who asks; nobody where nothing is needed.
+    pub pass: Option<Pass>,
+}
+
+impl Call<'_> {
+    /// The text that stands for the first part in braces.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.texts.first().map_or("", String::as_str)
+    }
+}
+
+/// Every route.
+pub static ROUTES: [Route; 15] = [
+    Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: api::health },
+    Route { method: "GET", path: "/readyz", needs: Needs::Nothing, parameters: &[], answer: api::readiness },
+    Route { method: "GET", path: "/metrics", needs: Needs::Metrics, parameters: &[], answer: api::metrics },
+    Route { method: "GET", path: "/", needs: READ, parameters: &[], answer: page::status },
+    Route { method: "GET", path: "/open/{link}", needs: Needs::Link, parameters: &[], answer: page::open },
+    Route { method: "GET", path: "/api/v1/openapi.json", needs: READ, parameters: &[], answer: api::document },
+    Route { method: "GET", path: "/api/v1/status", needs: READ, parameters: &[], answer: api::status },
+    Route { method: "GET", path: "/api/v1/sets", needs: READ, parameters: &[], answer: api::sets },
+    Route {
+        method: "GET",
+        path: "/api/v1/sets/{set}/rotation",
+        needs: READ,
+        parameters: &views::ROTATION,
+        answer: api::rotation,
+    },
+    Route { method: "GET", path: "/api/v1/bindings", needs: READ, parameters: &views::BINDINGS, answer: api::bindings },
+    Route { method: "GET", path: "/api/v1/bindings/{binding}", needs: READ, parameters: &[], answer: api::binding },
+    Route {
+        method: "POST",
+        path: "/api/v1/bindings/{binding}/ack",
+        needs: WRITE,
+        parameters: &[],
+        answer: api::acknowledge,
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/incidents",
+        needs: READ,
+        parameters: &views::INCIDENTS,
+        answer: api::incidents,
+    },
+    Route { method: "GET", path: "/api/v1/events", needs: READ, parameters: &events::FILTERS, answer: events::follow },
+    Route { method: "POST", path: "/api/v1/links", needs: WRITE, parameters: &[], answer: api::make_link },
+];
+
+const READ: Needs = Needs::Token(Scope::Read);
+
+const WRITE: Needs = Needs::Token(Scope::Write);
+
+/// The answer to a request.
+#[must_use]
+pub fn answer(desk: &Arc<Desk>, head: &Parts) -> Response {
+    let answer = serve(desk, head, find(head));
+    // Where a person asked, a person reads what is wrong.
+    let is_page = head.uri.path() == "/" || head.uri.path().starts_with("/open/");
+    answer.unwrap_or_else(|problem| if is_page { problem.into_page() } else { problem.into_json() })
+}
+
+fn serve(desk: &Arc<Desk>, head: &Parts, found: Found) -> Result<Response, Problem> {
+    let needs = match &found {
+        Found::Route(route, _) => route.needs,
+        Found::Nothing(_) => READ,
+    };
+    let pass = let_in(desk, head, needs)?;
+    let (route, texts) = match found {
+        Found::Route(route, texts) => (route, texts),
+        Found::Nothing(problem) => return Err(problem),
+    };
+    // A probe may say what it likes.
+    let query = if route.needs == Needs::Nothing { "" } else { head.uri.query().unwrap_or_default() };
+    let parameters = Parameters::read(query, route.parameters)?;
+    (route.answer)(desk, &Call { head, texts, parameters, pass })
+}
+
+/// Whether keyward lives is told to every probe, whatever it calls keyward.
+fn let_in(desk: &Desk, head: &Parts, needs: Needs) -> Result<Option<Pass>, Problem> {
+    if needs == Needs::Nothing {
+        return Ok(None);
+    }
+    guard::check_sender(head, &desk.settings.allow_host)?;
+    let scope = match needs {
+        Needs::Nothing | Needs::Link => return Ok(None),
+        Needs::Metrics if desk.settings.metrics == MetricsFor::Everybody => return Ok(None),
+        Needs::Metrics => Scope::Read,
+        Needs::Token(scope) => scope,
+    };
+    guard::admit(&head.headers, scope, &desk.access).map(Some)
+}
+
+enum Found {
+    Route(&'static Route, Vec<String>),
+    /// What those are told who may know that there is nothing.
+    Nothing(Problem),
+}
+
+fn find(head: &Parts) -> Found {
+    let path = head.uri.path();
+    let mut at_path = ROUTES.iter().filter_map(|route| Some((route, texts_of(route.path, path)?))).peekable();
+    let Some((first, _)) = at_path.peek() else {
+        return Found::Nothing(Problem::new(
+            Kind::NotFound,
+            "There is nothing at this path: see /api/v1/openapi.json.",
+        ));
+    };
+    let allowed = if first.method == "GET" { "GET, HEAD" } else { first.method };
+    let found = at_path.find(|(route, _)| is_method(&head.method, route.method));
+    let misused =
+        || Found::Nothing(Problem::new(Kind::MethodNotAllowed { allowed }, format!("It takes {allowed} alone.")));
+    found.map_or_else(misused, |(route, texts)| Found::Route(route, texts))
+}
+
+fn is_method(method: &Method, wanted: &str) -> bool {
+    method.as_str() == wanted || (*method == Method::HEAD && wanted == "GET")
+}
+
+/// The texts that stand for the parts in braces, where the path is one of that pattern. They are never empty.
+fn texts_of(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    let (mut wanted, mut parts) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), parts.next()) {
+            (None, None) => return Some(texts),
+            (Some(wanted), Some(part)) if wanted.starts_with('{') && !part.is_empty() => {
+                texts.push(percent_decode_str(part).decode_utf8().ok()?.into_owned());
+            }
+            (Some(wanted), Some(part)) if wanted == part => {}
+            (Some(_) | None, _) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        #[track_caller]
+        fn check(pattern: &str, path: &str, expected: Option<&[&str]>) {
+            let expected = expected.map(|texts| texts.iter().map(|text| (*text).to_owned()).collect());
+            assert_eq!(texts_of(pattern, path), expected, "{pattern} {path}");
+        }
+        check("/", "/", Some(&[]));
+        check("/", "", None);
+        check("/open/{link}", "/open/a%2Fb", Some(&["a/b"]));
+        check("/open/{link}", "/open/", None);
+        check("/open/{link}", "/open/a/", None);
+        check("/open/{link}", "/open/%ff", None);
+        check("/b/{id}/ack", "/b/a/ack", Some(&["a"]));
+        check("/b/{id}/ack", "/b/a", None);
+        check("/healthz", "/healthz/", None);
+    }
+
+    #[test]
+    fn every_route_stands_in_the_table_of_the_documentation() {
+        let documentation = include_str!("routes.rs");
+        for route in &ROUTES {
+            let line = format!("//! | `{} {}` |", route.method, route.path);
+            assert_eq!(documentation.matches(&line).count(), 1, "{line}");
+        }
+    }
+}

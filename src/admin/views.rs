@@ -1,0 +1,388 @@
+//! What the ledger knows, as JSON: the same for the API, the page and the command line, from a running keyward or from its
+//! store.
+
+use serde_json::{Map, Value, json};
+
+use super::parameters::{Page, Parameters, quote};
+use super::problem::{Kind, Problem};
+use crate::clock::Timestamp;
+use crate::keys::access::Token;
+use crate::keys::listing::Entry;
+use crate::keys::set::{Names, SetIndex, Word};
+use crate::ledger::binding::{Binding, BindingId, Finding, KeyUse};
+use crate::ledger::incident::Incident;
+use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
+use crate::ledger::rhythm::Rhythm;
+use crate::ledger::rotation::{
+    Answer, Audit, CurrentKey, Doubt, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
+};
+use crate::policy::rules::Rules;
+
+/// The parameters of [`bindings`].
+pub const BINDINGS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"];
+
+/// The parameters of [`incidents`].
+pub const INCIDENTS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"];
+
+/// The parameters of [`rotation`].
+pub const ROTATION: [&str; 2] = ["limit", "cursor"];
+
+/// The states of bindings, and what the silence of one means.
+pub const STATES: [&str; 6] = ["confirmed", "stale", "silent", "overdue", "due_later", "acknowledged"];
+
+/// The key sets: their keys, and how far each rotation is.
+#[must_use]
+pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
+    let describe = |(index, name): (SetIndex, &std::sync::Arc<str>)| {
+        let view = look.rotation(index, Audit::None);
+        let keys = look.keys().iter().filter(|entry| entry.set == index);
+        let is_valid = |token: &&Token| *token.set == **name && token.revoked.is_none();
+        json!({
+            "set": &**name,
+            "policy": rules.of_set(index).policy.name(),
+            "learned": view.learned,
+            "tokens": tokens.iter().filter(is_valid).count(),
+            "keys": keys.map(Entry::in_json).collect::<Vec<_>>(),
+            "done": view.progress.is_done(),
+            "progress": progress(view.progress),
+            "old_keys": view.old_keys.iter().map(summary).collect::<Vec<_>>(),
+        })
+    };
+    look.sets().map(describe).collect()
+}
+
+/// A page of the bindings, those that were seen last first.
+pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> {
+    let standing = asked.word("state", &STATES)?.map(Box::from);
+    let rows = look.bindings(&Filter { standing, ..filter(look, asked)? });
+    let total = rows.len();
+    let place = |row: &ListedBinding| [row.memory.last_seen().map_or(i64::MIN, before), 0, signed(row.binding.id().0)];
+    let (rows, next) = asked.page()?.cut(rows, place);
+    Ok(json!({ "bindings": rows.iter().map(binding_row).collect::<Vec<_>>(), "total": total, "next": next }))
+}
+
+/// One binding, with each key that it sent.
+pub fn binding(look: &Query<'_>, id: &str) -> Result<Value, Problem> {
+    Ok(whole_binding(&look.find(id).map_err(|error| not_found(&error))?))
+}
+
+/// A page of the incidents, the one that opened last first.
+pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> {
+    let open = asked.word("state", &["open", "closed"])?.map(|state| state == "open");
+    let rows = look.incidents(&Filter { open, ..filter(look, asked)? });
+    let total = rows.len();
+    let place = |row: &ListedIncident| [before(row.incident.opened), 0, signed(row.incident.id.0)];
+    let (rows, next) = asked.page()?.cut(rows, place);
+    Ok(json!({ "incidents": rows.iter().map(incident_row).collect::<Vec<_>>(), "total": total, "next": next }))
+}
+
+/// How far the rotation of a set is, with a page of its bindings: stale ones first.
+pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Value, Problem> {
+    let view = look.rotation(set_named(look, set, Kind::NotFound)?, Audit::None);
+    Ok(rotation_view(view, asked.page()?))
+}
+
+/// What a name that stands for no binding is answered with.
+#[must_use]
+pub fn not_found(error: &FindError) -> Problem {
+    let kind = match error {
+        FindError::NoId | FindError::Nobody => Kind::NotFound,
+        FindError::Several(_) => Kind::Ambiguous,
+    };
+    let text = error.to_string();
+    let (first, rest) = text.split_at(text.char_indices().nth(1).map_or(text.len(), |(at, _)| at));
+    Problem::new(kind, format!("{}{rest}.", first.to_uppercase()))
+}
+
+fn filter(look: &Query<'_>, asked: &Parameters) -> Result<Filter, Problem> {
+    let set = asked.value("set").map(|name| set_named(look, name, Kind::BadQuery)).transpose()?;
+    Ok(Filter { set, workflow: asked.value("workflow").map(Box::from), ..Filter::default() })
+}
+
+fn set_named(look: &Query<'_>, name: &str, otherwise: Kind) -> Result<SetIndex, Problem> {
+    let found = look.sets().find(|(_, known)| &***known == name).map(|(index, _)| index);
+    found.ok_or_else(|| {
+        let known: Vec<_> = look.sets().map(|(_, name)| &**name).collect();
+        Problem::new(otherwise, format!("There is no key set {}; there are: {}.", quote(name), known.join(", ")))
+    })
+}
+
+// === Bindings ===
+
+fn binding_row(row: &ListedBinding) -> Value {
+    let memory = &row.memory;
+    let mut told = who(&row.binding, &row.set, memory.name.as_deref());
+    let seen = memory.uses.iter().max_by_key(|used| used.last);
+    let last = memory.latest.map(|latest| latest.finding).or(seen.map(|used| used.finding));
+    let key = memory
+        .latest
+        .map_or(seen.and_then(|used| used.key), |latest| memory.of_key(latest.key).and_then(|used| used.key));
+    add(&mut told, standing(row.standing));
+    add(&mut told, public_names(key));
+    add(
+        &mut told,
+        json!({
+            "verdict": last.map(Finding::verdict),
+            "diagnosis": last.map(Finding::diagnosis),
+            "outcome": last.map(Finding::outcome),
+            "first": memory.uses.iter().map(|used| used.first).min().map(|at| at.to_string()),
+            "last": memory.last_seen().map(|at| at.to_string()),
+            "sightings": memory.uses.iter().map(|used| used.sightings).sum::<u64>() + memory.other_keys,
+            "rhythm": rhythm(memory.visits.rhythm()),
+            "incident": memory.incident.as_deref().map(incident),
+        }),
+    );
+    Value::Object(told)
+}
+
+fn whole_binding(row: &ListedBinding) -> Value {
+    let mut told = binding_row(row);
+    told["uses"] = row.memory.uses.iter().map(key_use).collect();
+    told["other_keys"] = row.memory.other_keys.into();
+    told
+}
+
+fn key_use(used: &KeyUse) -> Value {
+    let mut told = names_of(used.key);
+    add(
+        &mut told,
+        json!({
+            "first": used.first.to_string(),
+            "last": used.last.to_string(),
+            "sightings": used.sightings,
+            "verdict": used.finding.verdict(),
+            "diagnosis": used.finding.diagnosis(),
+            "outcome": used.finding.outcome(),
+            "execution_id": used.execution,
+            "upstream": used.word.map(|word| match word {
+                Word::Accepted => "accepted",
+                Word::Refused => "refused",
+            }),
+        }),
+    );
+    Value::Object(told)
+}
+
+/// Whose it is.
+fn who(binding: &Binding, set: &str, workflow_name: Option<&str>) -> Map<String, Value> {
+    let identity = binding.identity();
+    object(json!({
+        "binding": binding.id().to_hex(),
+        "set": set,
+        "who": binding.describe(workflow_name),
+        "holder": identity.holder.code(),
+        "instance": identity.instance,
+        "workflow_id": identity.workflow,
+        "workflow_name": workflow_name,
+        "node_id": identity.node,
+        "client": identity.family.code(),
+        "peer": identity.peer.to_string(),
+    }))
+}
+
+/// How it stands: nothing where its set's rotations are not its own.
+fn standing(standing: Option<Standing>) -> Value {
+    let (mut due, mut acknowledged) = (None, None);
+    match standing {
+        Some(Standing::Silent(Silence::Overdue { since })) => due = Some(since),
+        Some(Standing::Silent(Silence::DueLater { by })) => due = Some(by),
+        Some(Standing::Silent(Silence::Acknowledged { at })) => acknowledged = Some(at),
+        Some(Standing::Stale | Standing::Confirmed) | None => {}
+    }
+    json!({
+        "state": standing.map(Standing::code),
+        "silence": standing.and_then(Standing::silence),
+        "due": due.map(|at: Timestamp| at.to_string()),
+        "acknowledged": acknowledged.map(|at: Timestamp| at.to_string()),
+    })
+}
+
+fn rhythm(rhythm: Option<Rhythm>) -> Value {
+    rhythm.map_or(Value::Null, |rhythm| {
+        json!({
+            "median_seconds": rhythm.median.as_secs(),
+            "longest_seconds": rhythm.longest.as_secs(),
+            "visits": rhythm.visits,
+        })
+    })
+}
+
+// === Incidents ===
+
+fn incident_row(row: &ListedIncident) -> Value {
+    let mut told = who(&row.binding, &row.set, row.workflow_name.as_deref());
+    add(&mut told, incident(&row.incident));
+    Value::Object(told)
+}
+
+fn incident(incident: &Incident) -> Value {
+    let mut told = names_of(incident.key);
+    let closed = incident
+        .closed
+        .as_ref()
+        .map(|closed| json!({ "at": closed.at.to_string(), "by": closed.by.code(), "execution_id": closed.execution }));
+    add(
+        &mut told,
+        json!({
+            "incident": incident.id.to_string(),
+            "diagnosis": incident.diagnosis,
+            "severity": incident.severity.code(),
+            "opened": incident.opened.to_string(),
+            "last": incident.last.to_string(),
+            "sightings": incident.sightings,
+            "execution_id": incident.execution,
+            "closed": closed,
+        }),
+    );
+    Value::Object(told)
+}
+
+// === The rotation ===
+
+fn rotation_view(view: RotationView, page: Page) -> Value {
+    let place = |row: &Row| [rank(row.standing), before(row.seen), signed(row.binding.id().0)];
+    let (rows, next) = page.cut(view.rows, place);
+    json!({
+        "set": &*view.name,
+        "at": view.at.to_string(),
+        "learned": view.learned,
+        "current": view.current.iter().map(current_key).collect::<Vec<_>>(),
+        "next_key": view.next.map(|names| names_of(Some(names))),
+        "done": view.progress.is_done(),
+        "progress": progress(view.progress),
+        "bindings": rows.iter().map(|row| rotation_row(row, &view.name)).collect::<Vec<_>>(),
+        "old_keys": view.old_keys.iter().map(old_key).collect::<Vec<_>>(),
+        "total": view.progress.total(),
+        "next": next,
+    })
+}
+
+fn current_key(key: &CurrentKey) -> Value {
+    let mut told = names_of(Some(key.names));
+    add(&mut told, json!({ "since": key.since.map(|at| at.to_string()), "refused_by_upstream": key.is_refused }));
+    Value::Object(told)
+}
+
+fn progress(progress: Progress) -> Value {
+    json!({
+        "confirmed": progress.confirmed,
+        "stale": progress.stale,
+        "due_later": progress.due_later,
+        "overdue": progress.overdue,
+        "acknowledged": progress.acknowledged,
+    })
+}
+
+fn rotation_row(row: &Row, set: &str) -> Value {
+    let mut told = who(&row.binding, set, row.workflow_name.as_deref());
+    add(&mut told, standing(Some(row.standing)));
+    add(&mut told, public_names(row.key));
+    add(
+        &mut told,
+        json!({
+            "last": row.seen.to_string(),
+            "rhythm": rhythm(row.rhythm),
+            "incident": row.incident.as_deref().map(incident),
+        }),
+    );
+    Value::Object(told)
+}
+
+/// An old key, with all that is known of it.
+fn old_key(key: &OldKey) -> Value {
+    let traffic =
+        key.traffic.iter().map(|(hour, exchanges)| json!({ "hour": hour.to_string(), "exchanges": exchanges }));
+    let mut told = object(summary(key));
+    add(
+        &mut told,
+        json!({
+            "retired_after": key.retired.after.map(|at| at.to_string()),
+            "grace_until": key.grace_until.to_string(),
+            "traffic": traffic.collect::<Vec<_>>(),
+        }),
+    );
+    Value::Object(told)
+}
+
+/// An old key, and whether it can go.
+fn summary(key: &OldKey) -> Value {
+    let mut told = names_of(Some(key.names));
+    add(
+        &mut told,
+        json!({
+            "retired_by": key.retired.by.to_string(),
+            "last_use": key.last_use.map(|at| at.to_string()),
+            "can_go": answer(&key.can_go),
+        }),
+    );
+    Value::Object(told)
+}
+
+/// Whether an old key can go, in words and reasons.
+fn answer(answer: &Answer) -> Value {
+    let reasons: Vec<Value> = match answer {
+        Answer::No(reasons) => reasons.iter().map(reason).collect(),
+        Answer::NotSeen { but, .. } => but.iter().map(doubt).collect(),
+        Answer::Yes { .. } => Vec::new(),
+    };
+    json!({ "answer": answer.code(), "text": answer.to_string(), "reasons": reasons })
+}
+
+fn reason(reason: &Reason) -> Value {
+    let binding = match reason {
+        Reason::StillSent { binding, .. } => Some(*binding),
+        Reason::InUse { .. } | Reason::NoCurrentKey | Reason::CurrentKeyRefused => None,
+    };
+    json!({ "code": reason.code(), "text": reason.to_string(), "binding": binding.map(BindingId::to_hex) })
+}
+
+fn doubt(doubt: &Doubt) -> Value {
+    let binding = match doubt {
+        Doubt::Silent { binding, .. } | Doubt::Unwell { binding, .. } => Some(*binding),
+        Doubt::NotAudited | Doubt::Edited { .. } | Doubt::Unattributed { .. } => None,
+    };
+    json!({ "code": doubt.code(), "text": doubt.to_string(), "binding": binding.map(BindingId::to_hex) })
+}
+
+// === Parts ===
+
+fn public_names(names: Option<Names>) -> Value {
+    Value::Object(names_of(names))
+}
+
+/// What a key is recognised by; nothing where none came.
+fn names_of(names: Option<Names>) -> Map<String, Value> {
+    object(json!({
+        "fingerprint": names.map(|names| names.fingerprint.to_hex()),
+        "hint": names.and_then(|names| names.hint).map(|hint| hint.to_string()),
+    }))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(object) = value { object } else { Map::new() }
+}
+
+fn add(object: &mut Map<String, Value>, more: Value) {
+    object.extend(self::object(more));
+}
+
+/// The later, the further to the front.
+fn before(at: Timestamp) -> i64 {
+    -at.as_millis()
+}
+
+/// In the order of the numbers.
+fn signed(id: u64) -> i64 {
+    (id ^ (1 << 63)).cast_signed()
+}
+
+/// In the order of the view.
+fn rank(standing: Standing) -> i64 {
+    match standing {
+        Standing::Stale => 0,
+        Standing::Silent(Silence::Overdue { .. }) => 1,
+        Standing::Silent(Silence::DueLater { .. }) => 2,
+        Standing::Silent(Silence::Acknowledged { .. }) => 3,
+        Standing::Confirmed => 4,
+    }
+}

@@ -1,0 +1,165 @@
+//! `keyward bindings`, `keyward incidents` and `keyward ack`: who sends what, who is not well, and who is given up.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::output::{Table, print, print_json, print_lines, remark};
+use super::setup::{ConfigArgument, Setup};
+use super::source::{Question, Source};
+use super::words::{ago, count, key, note, rhythm, short_id, state, text};
+use crate::clock::Timestamp;
+use crate::config::Environment;
+
+/// What `keyward bindings` takes. The texts for users stand in attributes: they are no Markdown.
+#[derive(Args, Debug)]
+#[command(about = "List who sends what: workflows, nodes and other clients", after_help = BINDINGS_HELP)]
+pub(super) struct BindingsArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[command(flatten)]
+    choice: ChoiceArguments,
+    #[arg(long, value_name = "STATE", help = "Only those that stand so", value_parser = crate::admin::views::STATES)]
+    state: Option<String>,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+/// What `keyward incidents` takes.
+#[derive(Args, Debug)]
+#[command(about = "List who is not well, and since when", after_help = INCIDENTS_HELP)]
+pub(super) struct IncidentsArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[command(flatten)]
+    choice: ChoiceArguments,
+    #[arg(long, help = "Those that are over as well")]
+    all: bool,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+/// What `keyward ack` takes.
+#[derive(Args, Debug)]
+#[command(about = "Say that a binding is dead, or that its incident is dealt with", after_help = ACK_HELP)]
+pub(super) struct AckArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[arg(value_name = "BINDING", help = "Its hex digits, as lists show them")]
+    binding: String,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct ChoiceArguments {
+    #[arg(long, value_name = "SET", help = "Only of that key set")]
+    set: Option<String>,
+    #[arg(long, value_name = "WORKFLOW", help = "Only of the workflow with that id")]
+    workflow: Option<String>,
+}
+
+impl ChoiceArguments {
+    fn with<'c>(&'c self, state: Option<&'c str>) -> Vec<(&'static str, &'c str)> {
+        let choice = [("set", self.set.as_deref()), ("workflow", self.workflow.as_deref()), ("state", state)];
+        choice.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+impl BindingsArguments {
+    /// Says whether none of those that are listed is stale.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
+        let setup = Setup::open(&self.config, environment)?;
+        let now = setup.now();
+        let answer = Source::open(setup)?.ask(Question::Bindings, &self.choice.with(self.state.as_deref()))?;
+        let rows = rows(&answer, "bindings");
+        if self.json {
+            print_json(&answer);
+        } else {
+            print(binding_table(rows, now));
+        }
+        Ok(rows.iter().all(|row| row["state"] != "stale"))
+    }
+}
+
+impl IncidentsArguments {
+    /// Says whether none of those that are listed is open.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
+        let setup = Setup::open(&self.config, environment)?;
+        let now = setup.now();
+        let state = (!self.all).then_some("open");
+        let answer = Source::open(setup)?.ask(Question::Incidents, &self.choice.with(state))?;
+        let rows = rows(&answer, "incidents");
+        if self.json {
+            print_json(&answer);
+        } else if rows.is_empty() {
+            remark("There is none.");
+        } else {
+            print(incident_table(rows, now));
+        }
+        Ok(rows.iter().all(|row| !row["closed"].is_null()))
+    }
+}
+
+impl AckArguments {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
+        let told = Source::open(Setup::open(&self.config, environment)?)?.acknowledge(&self.binding)?;
+        if self.json {
+            print_json(&told);
+        } else {
+            print_lines(&[format!("{} ({}) is acknowledged", text(&told["who"]), short_id(&told))]);
+            remark("That holds until it is seen again.");
+        }
+        Ok(())
+    }
+}
+
+fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn binding_table(rows: &[Value], now: Timestamp) -> Table<8> {
+    let mut table = Table::new(["BINDING", "SET", "WHO", "STATE", "KEY", "SEEN", "USUALLY", "NOTE"]);
+    for row in rows {
+        let (set, who) = (text(&row["set"]).to_owned(), text(&row["who"]).to_owned());
+        let (seen, usually) = (ago(&row["last"], now), rhythm(&row["rhythm"]));
+        table.row([short_id(row), set, who, state(row).to_owned(), key(row), seen, usually, note(row, now)]);
+    }
+    table
+}
+
+fn incident_table(rows: &[Value], now: Timestamp) -> Table<8> {
+    let mut table = Table::new(["OPENED", "BINDING", "WHO", "DIAGNOSIS", "CLOSED", "KEY", "SET", "SIGHTINGS"]);
+    for row in rows {
+        let closed = &row["closed"];
+        let closed = if closed.is_null() {
+            "open".to_owned()
+        } else {
+            format!("{} by {}", ago(&closed["at"], now), text(&closed["by"]).replace('_', " "))
+        };
+        let of = |name: &str| text(&row[name]).to_owned();
+        let sightings = count(&row["sightings"]).to_string();
+        let (opened, id) = (ago(&row["opened"], now), short_id(row));
+        table.row([opened, id, of("who"), of("diagnosis"), closed, key(row), of("set"), sightings]);
+    }
+    table
+}
+
+const BINDINGS_HELP: &str = "\
+Asks the keyward that runs, and where none does, what its store remembers.
+Ends with 0 if none of those that are listed is stale, with 1 if one is, and with 3 if that cannot be
+told.
+
+Example: keyward bindings --state stale";
+
+const INCIDENTS_HELP: &str = "\
+An incident is open from a binding's first bad request until a good one that started later closes it.
+Ends with 0 if none of those that are listed is open, with 1 if one is, and with 3 if that cannot be
+told.
+
+Example: keyward incidents --all --json";
+
+const ACK_HELP: &str = "\
+For a workflow that was deleted, or an incident that was dealt with elsewhere. It holds until the
+binding is seen again.
+
+Example: keyward ack 1bf3ef9e07";

@@ -1,0 +1,192 @@
+//! `keyward status` and `keyward rotation`: how keyward is, and how far each rotation is.
+
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{clear_screen, print, print_json, print_lines};
+use super::setup::{ConfigArgument, Setup};
+use super::source::{Question, Source};
+use super::words::{ago, count, key, old_key, progress, rotation_table, text};
+use crate::clock::Timestamp;
+use crate::config::Environment;
+
+/// What `keyward status` takes. The texts for users stand in attributes: they are no Markdown.
+#[derive(Args, Debug)]
+#[command(about = "Tell how keyward is, and whether anybody still sends an old key", after_help = STATUS_HELP)]
+pub(super) struct StatusArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+/// What `keyward rotation` takes.
+#[derive(Args, Debug)]
+#[command(about = "Show who has changed to the current key, and whether the old one can go", after_help = ROTATION_HELP)]
+pub(super) struct RotationArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[arg(value_name = "SET", help = "The key set [default: all of them]")]
+    set: Option<String>,
+    #[arg(long, help = "Go on until nothing is left to do: on a terminal, the table is drawn anew")]
+    watch: bool,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+impl StatusArguments {
+    /// Says whether nothing is stale.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
+        let setup = Setup::open(&self.config, environment)?;
+        let now = setup.now();
+        let status = Source::open(setup)?.ask(Question::Status, &[])?;
+        if self.json {
+            print_json(&status);
+        } else {
+            print_lines(&of_status(&status, now));
+        }
+        Ok(sets_of(&status).iter().all(is_fresh))
+    }
+}
+
+impl RotationArguments {
+    /// Says whether nothing is stale.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
+        let source = Source::open(Setup::open(&self.config, environment)?)?;
+        let names = match &self.set {
+            Some(set) => vec![set.clone()],
+            None => source.sets()?,
+        };
+        if self.watch {
+            return self.watch(&Source::Running(source.running()?), &names, environment);
+        }
+        let views = views(&source, &names)?;
+        self.tell(&views, Setup::open(&self.config, environment)?.now());
+        Ok(views.iter().all(is_fresh))
+    }
+
+    /// Returns when all is done.
+    fn watch(&self, source: &Source, names: &[String], environment: &Environment) -> anyhow::Result<bool> {
+        let mut told = Value::Null;
+        loop {
+            let views = views(source, names)?;
+            let progress: Value = views.iter().map(|view| view["progress"].clone()).collect();
+            if clear_screen() || progress != told {
+                self.tell(&views, Setup::open(&self.config, environment)?.now());
+                told = progress;
+            }
+            if views.iter().all(|view| view["done"] == true) {
+                return Ok(true);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn tell(&self, views: &[Value], now: Timestamp) {
+        match (self.json, views) {
+            (true, [only]) if self.set.is_some() => print_json(only),
+            (true, views) => print_json(&json!({ "sets": views })),
+            (false, views) => views.iter().for_each(|view| tell_view(view, now)),
+        }
+    }
+}
+
+fn views(source: &Source, names: &[String]) -> anyhow::Result<Vec<Value>> {
+    names.iter().map(|name| source.ask(Question::Rotation(name), &[])).collect()
+}
+
+fn tell_view(view: &Value, now: Timestamp) {
+    print_lines(&[format!("{}: {}", text(&view["set"]), current(view, now)), progress(&view["progress"])]);
+    let rows = view["bindings"].as_array().map_or(&[][..], Vec::as_slice);
+    if !rows.is_empty() {
+        print(format_args!("\n{}", rotation_table(rows, now)));
+    }
+    for old in view["old_keys"].as_array().into_iter().flatten() {
+        print("");
+        print_lines(&old_key(old, now));
+    }
+    print("");
+}
+
+/// The key that is to be sent.
+fn current(view: &Value, now: Timestamp) -> String {
+    let learned = if view["learned"] == true { ", learned from what upstream accepts" } else { "" };
+    let next = if view["next_key"].is_null() { String::new() } else { format!("; next {}", key(&view["next_key"])) };
+    match view["current"].as_array().map_or(&[][..], Vec::as_slice) {
+        [] => format!("no current key is known{learned}{next}"),
+        [only] if only["since"].is_null() => format!("current key {}{learned}{next}", key(only)),
+        [only] => format!("current key {} since {}{learned}{next}", key(only), ago(&only["since"], now)),
+        several => {
+            let keys: Vec<_> = several.iter().map(key).collect();
+            format!("{} keys are in use, which is current? {}{learned}", keys.len(), keys.join(", "))
+        }
+    }
+}
+
+fn of_status(status: &Value, now: Timestamp) -> Vec<String> {
+    let began = if status["began"].is_null() {
+        String::new()
+    } else {
+        format!(" for {}", ago(&status["began"], now).trim_end_matches(" ago"))
+    };
+    let mut lines = vec![format!(
+        "keyward {} is {}{began}; it knows {} bindings",
+        text(&status["version"]),
+        text(&status["stage"]),
+        count(&status["bindings"])
+    )];
+    let store = &status["store"];
+    if store["state"] == "troubled" {
+        lines.push(format!("The store is in trouble: {}", text(&store["trouble"])));
+    }
+    if count(&status["log_dropped"]) > 0 {
+        lines.push(format!("{} log lines were dropped", count(&status["log_dropped"])));
+    }
+    for set in sets_of(status) {
+        lines.push(String::new());
+        lines.extend(of_set(set, now));
+    }
+    lines
+}
+
+fn of_set(set: &Value, now: Timestamp) -> Vec<String> {
+    let keys = set["keys"].as_array().map_or(&[][..], Vec::as_slice);
+    let in_role = |role: &str| keys.iter().filter(|key| key["role"] == role).cloned().collect::<Vec<_>>();
+    let mut view = json!({ "learned": set["learned"], "current": in_role("current") });
+    view["next_key"] = in_role("next").into_iter().next().unwrap_or_default();
+    let mut lines = vec![
+        format!("{} ({}): {}", text(&set["set"]), text(&set["policy"]), current(&view, now)),
+        progress(&set["progress"]),
+    ];
+    lines.extend(set["old_keys"].as_array().into_iter().flatten().flat_map(|old| old_key(old, now)));
+    lines
+}
+
+fn sets_of(status: &Value) -> &[Value] {
+    status["sets"].as_array().map_or(&[][..], Vec::as_slice)
+}
+
+fn is_fresh(view: &Value) -> bool {
+    count(&view["progress"]["stale"]) == 0
+}
+
+/// How often a rotation that is watched is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+const STATUS_HELP: &str = "\
+Asks the keyward that runs, and where none does, what its store remembers.
+Ends with 0 if no binding is stale, with 1 if one is, and with 3 if that cannot be told.
+
+Example: keyward status";
+
+const ROTATION_HELP: &str = "\
+A binding is confirmed when it has sent the current key, stale when its last word was bad, and silent
+when it was not seen since its key was replaced: due later, overdue by its usual rhythm, or
+acknowledged to be dead.
+Ends with 0 if no binding is stale, with 1 if one is, and with 3 if that cannot be told. With --watch
+it ends when no binding is stale or silent any more.
+
+Example: keyward rotation default --watch";

@@ -1,0 +1,159 @@
+//! Pure. From the answers' JSON to what people read: times as spans, rows as tables, and nothing that could steer a terminal.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::output::Table;
+use crate::clock::Timestamp;
+use crate::ledger::rotation::Span;
+
+/// A field's text; `-` where there is none.
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+/// A field's number.
+pub(super) fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+/// How long ago a moment was: `3 hours ago`.
+pub(super) fn ago(value: &Value, now: Timestamp) -> String {
+    moment(value).map_or_else(|| "-".to_owned(), |at| format!("{} ago", Span(now.since(at))))
+}
+
+/// A key by what it is recognised by.
+pub(super) fn key(names: &Value) -> String {
+    let short = names["fingerprint"].as_str().and_then(|digits| digits.get(..8));
+    match (names["hint"].as_str(), short) {
+        (Some(hint), Some(short)) => format!("{hint} ({short})"),
+        (None, Some(short)) => short.to_owned(),
+        (_, None) => "no key".to_owned(),
+    }
+}
+
+/// How often a binding comes.
+pub(super) fn rhythm(rhythm: &Value) -> String {
+    rhythm["median_seconds"]
+        .as_u64()
+        .map_or_else(|| "-".to_owned(), |s| format!("every {}", Span(Duration::from_secs(s))))
+}
+
+/// How a binding stands, in words.
+pub(super) fn state(row: &Value) -> &'static str {
+    match (row["state"].as_str(), row["silence"].as_str()) {
+        (Some("stale"), _) => "stale",
+        (Some("confirmed"), _) => "confirmed",
+        (_, Some("overdue")) => "overdue",
+        (_, Some("due_later")) => "due later",
+        (_, Some("acknowledged")) => "acknowledged",
+        (_, _) => "-",
+    }
+}
+
+/// The digits by which people name a binding.
+pub(super) fn short_id(row: &Value) -> String {
+    row["binding"].as_str().and_then(|id| id.get(..10)).unwrap_or("-").to_owned()
+}
+
+/// What is to be said of a binding beside how it stands.
+pub(super) fn note(row: &Value, now: Timestamp) -> String {
+    let incident = &row["incident"];
+    if incident.is_object() {
+        return format!("{} since {}", text(&incident["diagnosis"]), text(&incident["opened"]));
+    }
+    match (row["silence"].as_str(), moment(&row["due"])) {
+        (Some("overdue"), Some(due)) => format!("was due {} ago", Span(now.since(due))),
+        (Some("due_later"), Some(due)) => format!("is due within {}", Span(due.since(now))),
+        (_, _) => String::new(),
+    }
+}
+
+/// The bindings of a rotation.
+pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<7> {
+    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "USUALLY"]);
+    for row in rows {
+        let (seen, usually) = (ago(&row["last"], now), rhythm(&row["rhythm"]));
+        let who = text(&row["who"]).to_owned();
+        table.row([state(row).to_owned(), short_id(row), who, key(row), seen, note(row, now), usually]);
+    }
+    table
+}
+
+/// How far a rotation is: `[######------] 12 of 24 confirmed, 3 stale, 9 due later`.
+pub(super) fn progress(progress: &Value) -> String {
+    let parts = [("stale", "stale"), ("overdue", "overdue"), ("due_later", "due later"), ("acknowledged", "dead")];
+    let of = |name: &str| count(&progress[name]);
+    let confirmed = of("confirmed");
+    let total = confirmed + parts.iter().map(|(name, _)| of(name)).sum::<u64>();
+    let full = usize::try_from((confirmed + of("acknowledged")) * BAR / total.max(1)).unwrap_or_default();
+    let rest = usize::try_from(BAR).unwrap_or_default().saturating_sub(full);
+    let others: String = parts
+        .iter()
+        .filter(|(name, _)| of(name) > 0)
+        .flat_map(|(name, words)| [", ".to_owned(), of(name).to_string(), format!(" {words}")])
+        .collect();
+    format!("[{}{}] {confirmed} of {total} confirmed{others}", "#".repeat(full), "-".repeat(rest))
+}
+
+/// Whether an old key can go, and why not: a sentence, then a line for each reason.
+pub(super) fn old_key(old: &Value, now: Timestamp) -> Vec<String> {
+    let can_go = &old["can_go"];
+    let last = if old["last_use"].is_null() {
+        "never seen".to_owned()
+    } else {
+        format!("last seen {}", ago(&old["last_use"], now))
+    };
+    let mut lines = vec![format!(
+        "Old key {}, replaced {}, {last}. Can it go? {}",
+        key(old),
+        ago(&old["retired_by"], now),
+        text(&can_go["text"])
+    )];
+    lines.extend(
+        can_go["reasons"].as_array().into_iter().flatten().map(|reason| format!("  - {}", text(&reason["text"]))),
+    );
+    lines
+}
+
+fn moment(value: &Value) -> Option<Timestamp> {
+    let moment: jiff::Timestamp = value.as_str()?.parse().ok()?;
+    Some(Timestamp::from_millis(moment.as_millisecond()))
+}
+
+/// How long the bar of a rotation is, in characters.
+const BAR: u64 = 24;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_bar_is_full_when_nothing_is_left_to_do() {
+        #[track_caller]
+        fn check(counts: [u64; 5], expected: &str) {
+            let [confirmed, stale, due_later, overdue, acknowledged] = counts;
+            let told = json!({ "confirmed": confirmed, "stale": stale, "due_later": due_later, "overdue": overdue,
+                "acknowledged": acknowledged });
+            assert_eq!(progress(&told), expected);
+        }
+        check([0; 5], "[------------------------] 0 of 0 confirmed");
+        check([6, 3, 2, 0, 1], "[##############----------] 6 of 12 confirmed, 3 stale, 2 due later, 1 dead");
+        check([3, 0, 0, 0, 1], "[########################] 3 of 4 confirmed, 1 dead");
+    }
+
+    #[test]
+    fn spans_and_keys_as_people_say_them() {
+        let now = Timestamp::from_millis(1_795_420_800_000);
+        assert_eq!(ago(&json!("2026-11-23T05:00:00Z"), now), "3 hours ago");
+        assert_eq!(ago(&Value::Null, now), "-");
+        assert_eq!(key(&json!({ "fingerprint": "0123456789abcdef", "hint": "sk-…AbCd" })), "sk-…AbCd (01234567)");
+        assert_eq!(key(&json!({ "fingerprint": null, "hint": null })), "no key");
+        assert_eq!(rhythm(&json!({ "median_seconds": 300 })), "every 5 minutes");
+        let late = json!({ "state": "silent", "silence": "overdue", "due": "2026-11-23T07:58:00Z", "incident": null });
+        assert_eq!((state(&late), note(&late, now)), ("overdue", "was due 2 minutes ago".to_owned()));
+    }
+}

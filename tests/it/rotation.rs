@@ -1,0 +1,229 @@
+//! A rotation as people see it on the command line: who is stale, who has changed, whether the old key can go; from the
+//! running keyward, and from its store when it is down.
+
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
+
+use crate::process::client::ask;
+use crate::process::upstream::Upstream;
+use crate::process::{Finished, Home, Keyward, Launch, eventually};
+
+const OLD: &str = "sk-proj-old-0123456789abcdefghijklmnOlD1";
+const NEW: &str = "sk-proj-new-0123456789abcdefghijklmnNeW1";
+
+const CONFIG: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
+
+/// A keyward whose key was changed from [`OLD`] to [`NEW`], and its home.
+struct Scene {
+    home: Home,
+    keyward: Option<Keyward>,
+    admin: String,
+}
+
+impl Scene {
+    /// Workflows `w1` and `w2` sent the old key; `w1` still does after the change, `w2` has not come again.
+    fn new(upstream: &Upstream) -> Self {
+        let home = Home::new();
+        home.write("key", OLD);
+        let keyward = home.serve_for(upstream).config(CONFIG).start();
+        let admin = keyward.admin.to_string();
+        let scene = Self { home, keyward: Some(keyward), admin };
+        scene.send("wf=w1;node=n1;name=Report", OLD);
+        scene.send("wf=w2;node=n2", OLD);
+        scene.home.write("key", NEW);
+        eventually("the new key", || (scene.send("wf=w3;node=n3", NEW) == "current").then_some(()));
+        scene.send("wf=w1;node=n1;name=Report", OLD);
+        scene
+    }
+
+    /// Gives the verdict.
+    fn send(&self, tag: &str, key: &str) -> String {
+        let headers = [("Authorization", &*format!("Bearer {key}")), ("X-N8N-Tag", tag)];
+        ask(self.keyward.as_ref().unwrap().listen, "/v1/models", &headers).verdict().to_owned()
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Launch {
+        self.home.keyward(arguments).config(CONFIG).env("KEYWARD_ADMIN_LISTEN", &self.admin)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Finished {
+        self.launch(arguments).run()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let finished = self.run(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{} {}", finished.stdout, finished.stderr))
+    }
+
+    fn binding(&self, workflow: &str) -> String {
+        let bindings = self.json(&["bindings", "--workflow", workflow]);
+        bindings["bindings"][0]["binding"].as_str().unwrap().to_owned()
+    }
+
+    fn stop(&mut self) {
+        drop(self.keyward.take().unwrap().stop());
+    }
+}
+
+#[track_caller]
+fn assert_says(finished: &Finished, code: i32, said: &[&str]) {
+    assert_eq!(finished.code(), Some(code), "{}{}", finished.stdout, finished.stderr);
+    for text in said {
+        assert!(finished.stdout.contains(text), "{text} is not in {}", finished.stdout);
+    }
+}
+
+#[test]
+fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    let rotation = scene.run(&["rotation"]);
+    let said = [
+        "default: current key sk-proj-…NeW1 (",
+        "1 of 3 confirmed, 1 stale, 1 due later",
+        "\nstale      ",
+        "workflow w1 (Report), node n1",
+        "stale_binding since ",
+        "\ndue later  ",
+        "workflow w2, node n2",
+        "\nconfirmed  ",
+        "Can it go? no\n",
+        "workflow w1 (Report), node n1 still sends it",
+    ];
+    assert_says(&rotation, 1, &said);
+    let status = scene.run(&["status"]);
+    assert_says(&status, 1, &["is running for ", "it knows 3 bindings", "default (observe): ", "Can it go? no\n"]);
+    let incidents = scene.run(&["incidents"]);
+    assert_says(&incidents, 1, &["workflow w1 (Report), node n1", "stale_binding", "open"]);
+    let bindings = scene.run(&["bindings", "--state", "confirmed"]);
+    assert_says(&bindings, 0, &["workflow w3, node n3", "confirmed"]);
+    assert!(!bindings.stdout.contains("w1"), "{}", bindings.stdout);
+}
+
+#[test]
+fn a_script_can_wait_until_nothing_is_stale() {
+    let upstream = Upstream::start();
+    let mut scene = Scene::new(&upstream);
+    assert_eq!(scene.run(&["status"]).code(), Some(1));
+    let watched = scene.launch(&["rotation", "default", "--watch"]).run_meanwhile();
+    scene.send("wf=w1;node=n1;name=Report", NEW);
+    eventually("nothing stale", || (scene.run(&["status"]).code() == Some(0)).then_some(()));
+    assert_eq!(scene.run(&["incidents"]).code(), Some(0));
+    assert_says(&scene.run(&["incidents", "--all"]), 0, &["by good sighting"]);
+    let dead = scene.binding("w2");
+    let done = scene.run(&["ack", &dead[..8]]);
+    assert_says(&done, 0, &["workflow w2, node n2", "is acknowledged"]);
+    let finished = watched.wait();
+    assert_says(&finished, 0, &["[########################] 2 of 3 confirmed, 1 dead"]);
+    scene.stop();
+    assert_eq!(scene.run(&["status"]).code(), Some(0));
+}
+
+#[test]
+fn the_json_is_that_of_the_api() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    let keyward = scene.keyward.as_ref().unwrap();
+    let of_api = |path: &str| -> Value { serde_json::from_slice(&keyward.admin(path).body).unwrap() };
+    for (arguments, path) in [
+        (&["status"][..], "/api/v1/status"),
+        (&["rotation", "default"], "/api/v1/sets/default/rotation"),
+        (&["bindings"], "/api/v1/bindings"),
+        (&["incidents", "--all"], "/api/v1/incidents"),
+    ] {
+        let (mut told, mut api) = (scene.json(arguments), of_api(path));
+        for value in [&mut told, &mut api] {
+            let value = value.as_object_mut().unwrap();
+            // When it was asked, and where its next page is.
+            value.remove("at");
+            value.remove("next");
+            value.remove("store");
+        }
+        assert_eq!(told, api, "{path}");
+    }
+}
+
+#[test]
+fn when_keyward_is_down_its_store_answers() {
+    let upstream = Upstream::start();
+    let mut scene = Scene::new(&upstream);
+    let before = scene.json(&["rotation", "default"]);
+    scene.stop();
+    let rotation = scene.run(&["rotation", "default"]);
+    assert_says(&rotation, 1, &["1 of 3 confirmed, 1 stale, 1 due later", "workflow w1 (Report), node n1"]);
+    assert!(rotation.stderr.contains("this is what its store remembers"), "{}", rotation.stderr);
+    let after = scene.json(&["rotation", "default"]);
+    for field in ["/progress", "/old_keys/0/can_go", "/current", "/done", "/total"] {
+        assert_eq!(before.pointer(field), after.pointer(field), "{field}");
+    }
+    assert_says(&scene.run(&["status"]), 1, &["is stopped", "it knows 3 bindings"]);
+    assert_says(&scene.run(&["ack", &scene.binding("w1")]), 0, &["is acknowledged"]);
+    assert_eq!(scene.run(&["incidents"]).code(), Some(0), "what was said is kept");
+    let watched = scene.run(&["rotation", "--watch"]);
+    assert_eq!(watched.code(), Some(3));
+    assert!(watched.stderr.contains("takes a keyward that runs"), "{}", watched.stderr);
+}
+
+#[test]
+fn what_cannot_be_told_does_not_look_like_something_stale() {
+    let home = Home::new();
+    for command in ["status", "rotation", "incidents", "bindings"] {
+        let finished = home.keyward(&[command]).run();
+        assert_eq!(finished.code(), Some(3), "{command}: {}", finished.stderr);
+        assert!(finished.stdout.is_empty() && !finished.stderr.is_empty());
+    }
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    let unknown = scene.run(&["rotation", "nowhere"]);
+    assert_eq!(unknown.code(), Some(3));
+    assert!(unknown.stderr.contains("There is no key set"), "{}", unknown.stderr);
+    assert_eq!(scene.run(&["bindings", "--state", "asleep"]).code(), Some(2));
+    for (binding, said) in [("nothex", "at least 6"), ("0000000000", "no such binding")] {
+        let finished = scene.run(&["ack", binding]);
+        assert_eq!(finished.code(), Some(1));
+        assert!(finished.stderr.contains(said), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn events_are_followed_until_keyward_stops() {
+    let upstream = Upstream::start();
+    let mut scene = Scene::new(&upstream);
+    let all = scene.launch(&["events", "--follow"]).run_meanwhile();
+    let outdated = scene.launch(&["events", "--follow", "--json", "--verdict", "outdated", "--workflow", "w1"]);
+    let outdated = outdated.run_meanwhile();
+    // Whoever has not begun to follow when an exchange ends is not told of it.
+    eventually("both to be told", || {
+        scene.send("wf=w1;node=n1", OLD);
+        scene.send("wf=w9", NEW);
+        let told = all.log().contains("workflow w1, node n1") && all.log().contains("workflow w9");
+        (told && outdated.log().contains("\"w1\"")).then_some(())
+    });
+    scene.stop();
+    let (all, outdated) = (all.wait(), outdated.wait());
+    assert_says(&all, 1, &["stale_binding", "GET /v1/models 200", "    1. "]);
+    assert!(all.stderr.contains("the stream of events has ended"), "{}", all.stderr);
+    for line in outdated.stdout.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["verdict"], &line["workflow_id"]), (&"outdated".into(), &"w1".into()));
+    }
+}
+
+#[test]
+fn names_that_others_gave_cannot_steer_the_terminal_and_lines_fit_it() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    let name = "%1b%5b2J%1b%5d0;evil%07%e2%80%ae".to_owned() + &"%e5%90%8d".repeat(40);
+    scene.send(&format!("wf=w4;node=n4;name={name}"), OLD);
+    for arguments in [&["rotation"][..], &["bindings"], &["incidents"], &["status"]] {
+        let wide = scene.run(arguments);
+        assert!(!wide.stdout.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{:?}", wide.stdout);
+        let narrow = scene.launch(arguments).on_a_terminal_of(60).run();
+        assert!(!narrow.stdout.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{:?}", narrow.stdout);
+        for line in narrow.stdout.lines() {
+            assert!(line.trim_end().width() <= 60, "{arguments:?}: {line}");
+        }
+        assert!(narrow.stdout.contains('…'), "{}", narrow.stdout);
+    }
+}
