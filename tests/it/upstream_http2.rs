@@ -411,6 +411,38 @@ fn an_upstream_that_has_left_is_connected_to_anew() {
     assert!(upstream.connections() > 3, "{}", upstream.connections());
 }
 
+/// Upstream may say anything as it goes (RFC 9113, 6.8), and quote the key that it does not like.
+#[test]
+fn a_key_that_upstream_quotes_as_it_goes_is_not_logged() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin =
+        Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+    let farewell = [&[0, 0, 0, 0, 0, 0, 0, 2][..], format!("who is {CURRENT}?").as_bytes()].concat();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let mut peer = Client::over(listener.accept().unwrap().0);
+            peer.take(24);
+            peer.send(frame(SETTINGS, 0, 0, b""));
+            while let Some((kind, _, _)) = next_frame(&mut peer) {
+                if kind == HEADERS {
+                    peer.send(frame(GOAWAY, 0, 0, &farewell));
+                }
+            }
+        }
+    });
+    let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).start();
+    let answer = proxy.get("/v1/models").key(CURRENT).send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    let line = proxy.line(&answer);
+    assert_eq!(line["outcome"], "cut_off");
+    println!("{line}\n{}", answer.text());
+    assert!(!line.to_string().contains(CURRENT), "{line}");
+    assert!(!answer.text().contains(CURRENT));
+    assert!(!proxy.log_text().contains(CURRENT));
+    drop(proxy);
+    serving.join().unwrap();
+}
+
 /// Sends so many requests side by side, and gives the heads of their answers.
 async fn begin_at_once(client: &Http2, count: usize) -> Vec<http::Response<hyper::body::Incoming>> {
     let ask = |_| {
