@@ -411,6 +411,23 @@ fn an_upstream_that_has_left_is_connected_to_anew() {
     assert!(upstream.connections() > 3, "{}", upstream.connections());
 }
 
+/// It is the client's fault, whatever upstream is spoken to in.
+#[test]
+fn a_body_that_breaks_off_is_its_clients_fault() {
+    let upstream = Upstream2::scripted(|_| Reply::Answer(b"{}".to_vec()));
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    let mut client = proxy.post("/v1/files").key(CURRENT).header("Transfer-Encoding", "chunked").begin();
+    client.send("4\r\nhalf\r\n");
+    eventually("the request", || (upstream.asked() == 1).then_some(()));
+    client.send("no size\r\n");
+    client.rest();
+    let line = proxy.only_line();
+    assert_eq!(line["outcome"], "client_gone", "{line}");
+    assert!(line["cause"].as_str().unwrap().starts_with("the request's body broke off"), "{line}");
+    assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
+    assert_eq!(upstream.connections(), 1);
+}
+
 /// Upstream may say anything as it goes (RFC 9113, 6.8), and quote the key that it does not like.
 #[test]
 fn a_key_that_upstream_quotes_as_it_goes_is_not_logged() {
