@@ -460,6 +460,23 @@ fn a_key_that_upstream_quotes_as_it_goes_is_not_logged() {
     serving.join().unwrap();
 }
 
+/// A client that comes and goes while nobody can be reached has no more connections made than one that waits.
+#[test]
+fn those_who_have_left_have_no_connections_made() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: silent.local_addr().unwrap().port() };
+    let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).workers(1).start();
+    for _ in 0..200 {
+        let client = proxy.get("/v1/models").key(CURRENT).begin();
+        eventually("it waits", || (proxy.metric("keyward_exchanges_open") == 1).then_some(()));
+        client.reset();
+        eventually("it has left", || (proxy.metric("keyward_exchanges_open") == 0).then_some(()));
+    }
+    silent.set_nonblocking(true).unwrap();
+    let made = std::iter::from_fn(|| silent.accept().ok()).count();
+    assert_eq!(made, 1);
+}
+
 /// Sends so many requests side by side, and gives the heads of their answers.
 async fn begin_at_once(client: &Http2, count: usize) -> Vec<http::Response<hyper::body::Incoming>> {
     let ask = |_| {
