@@ -154,6 +154,22 @@ fn a_refusal_comes_before_the_body_and_costs_its_stream_alone() {
     assert_eq!(upstream.only_received().head.line, "GET /v1/models HTTP/1.1");
 }
 
+/// What a client sent of bodies that nobody reads takes no room from the bodies that come after them.
+#[test]
+fn bodies_that_nobody_reads_leave_room_for_others() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).policy(Policy::Enforce, |_| {}).start();
+    let upload = |key| get("/v1/files", key).method("POST").body(full(vec![b'a'; 2_000_000])).unwrap();
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        for _ in 0..20 {
+            assert_eq!(client.begin(upload(UNLISTED)).await.unwrap().status(), 401);
+        }
+        assert_eq!(client.send(upload(CURRENT)).await.status, 200);
+    });
+    assert_eq!(upstream.only_received().body.len(), 2_000_000);
+}
+
 #[test]
 fn what_belongs_to_http_1_alone_is_no_request() {
     let upstream = FakeUpstream::accepting();

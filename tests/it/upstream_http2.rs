@@ -477,6 +477,20 @@ fn those_who_have_left_have_no_connections_made() {
     assert_eq!(made, 1);
 }
 
+/// What upstream sent of answers that nobody takes any more takes no room from the answers that come after them.
+#[test]
+fn answers_that_nobody_takes_leave_room_for_others() {
+    let upstream = Upstream2::scripted(|_| Reply::Answer(vec![b'a'; 2_000_000]));
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    for _ in 0..150 {
+        let mut client = proxy.get("/v1/files").key(CURRENT).begin();
+        client.head();
+        client.reset();
+    }
+    assert_eq!(proxy.get("/v1/files").key(CURRENT).send().body.len(), 2_000_000);
+    assert_eq!(upstream.connections(), 1);
+}
+
 /// Sends so many requests side by side, and gives the heads of their answers.
 async fn begin_at_once(client: &Http2, count: usize) -> Vec<http::Response<hyper::body::Incoming>> {
     let ask = |_| {
