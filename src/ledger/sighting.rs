@@ -338,9 +338,10 @@ impl Exchange {
         let _ = self.error.set(reading);
     }
 
-    /// Notes why upstream gave no whole answer: an error with all its causes.
+    /// Notes why upstream gave no whole answer: an error with all its causes, one of which may be what upstream said in HTTP/2
+    /// as it closed the connection (RFC 9113, 6.8).
     pub fn failed_because(&self, error: &dyn Error) {
-        let _ = self.cause.set(with_causes(error).into());
+        let _ = self.cause.set(mask_and_cap(&with_causes(error), CAUSE_BYTES).into());
     }
 
     /// Notes what the client is told, so that the log says the same.
@@ -521,6 +522,9 @@ const TEXTS: usize = 7;
 
 /// No text of a caller is kept beyond this, in bytes.
 const TEXT_BYTES: usize = 512;
+
+/// The same for a cause.
+const CAUSE_BYTES: usize = 1024;
 
 const NO_ENDING: u8 = u8::MAX;
 

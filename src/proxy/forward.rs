@@ -174,14 +174,13 @@ impl Spare {
 /// Whether upstream takes no more requests on that connection.
 fn is_going(error: &ForwardError) -> bool {
     let ForwardError::CutOff(error) = error else { return false };
-    error.source().and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(h2::Error::is_go_away)
+    of_http2(error).is_some_and(h2::Error::is_go_away)
 }
 
 /// Upstream refused the stream, or closed the connection and named an earlier one as the last that it has looked at (RFC
 /// 9113, 8.7).
 fn was_not_looked_at(error: &hyper::Error) -> bool {
-    let reason = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    reason.is_some_and(|error| {
+    of_http2(error).is_some_and(|error| {
         error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
     })
 }
@@ -232,7 +231,18 @@ fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<
     if is_over { Poll::Ready(Err(Failure::Failed(error))) } else { Poll::Pending }
 }
 
-/// hyper calls a failure of the request's body the user's.
+/// hyper calls a failure of the request's body the user's. In HTTP/2 it takes the request back by it, which is what is heard
+/// of it then.
 fn blame(error: hyper::Error) -> ForwardError {
-    if error.is_user() { ForwardError::ClientBody(error) } else { ForwardError::CutOff(error) }
+    let is_body = error.is_user() || of_http2(&error).is_some_and(is_taken_back);
+    if is_body { ForwardError::ClientBody(error) } else { ForwardError::CutOff(error) }
+}
+
+/// Whether the stream was reset from here, and not because upstream broke the protocol.
+fn is_taken_back(error: &h2::Error) -> bool {
+    error.is_reset() && !error.is_remote() && !error.is_library()
+}
+
+fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source().and_then(|source| source.downcast_ref())
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,13 +21,13 @@ pub struct Heard {
     stream: UpstreamStream,
     count: Arc<Count>,
     vigil: Vigil,
-    is_deaf: bool,
 }
 
-/// How much was read of a stream, in bytes.
+/// How much was read of a stream, in bytes, and whether anything more can be said to the other side.
 pub struct Count {
     read: AtomicU64,
     most: AtomicU64,
+    is_deaf: AtomicBool,
 }
 
 impl Count {
@@ -42,6 +42,12 @@ impl Count {
         self.most.store(more.map_or(u64::MAX, |more| self.read() + more), Ordering::Relaxed);
     }
 
+    /// Whether upstream takes nothing more. What it says still counts, but nobody may ask it again.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.is_deaf.load(Ordering::Relaxed)
+    }
+
     /// Whether more was read than may be.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -52,8 +58,12 @@ impl Count {
 impl Heard {
     /// Gives the count as well.
     pub fn new(stream: UpstreamStream, pulse: Pulse) -> (Self, Arc<Count>) {
-        let count = Arc::new(Count { read: AtomicU64::new(0), most: AtomicU64::new(u64::MAX) });
-        (Self { stream, count: Arc::clone(&count), vigil: Vigil::new(pulse), is_deaf: false }, count)
+        let count = Arc::new(Count {
+            read: AtomicU64::new(0),
+            most: AtomicU64::new(u64::MAX),
+            is_deaf: AtomicBool::new(false),
+        });
+        (Self { stream, count: Arc::clone(&count), vigil: Vigil::new(pulse) }, count)
     }
 
     /// The stream itself.
@@ -64,8 +74,10 @@ impl Heard {
     /// What comes of a write of that much.
     fn settle<T>(&mut self, write: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
         let Poll::Ready(Err(error)) = &write else { return write };
-        self.is_deaf |= matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        if self.is_deaf { Poll::Ready(Ok(all)) } else { write }
+        if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            self.count.is_deaf.store(true, Ordering::Relaxed);
+        }
+        if self.count.is_deaf() { Poll::Ready(Ok(all)) } else { write }
     }
 }
 
@@ -89,7 +101,7 @@ impl AsyncRead for Heard {
 
 impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_deaf {
+        if self.count.is_deaf() {
             return Poll::Ready(Ok(bytes.len()));
         }
         let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -102,7 +114,7 @@ impl AsyncWrite for Heard {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let all = || slices.iter().map(|slice| slice.len()).sum();
-        if self.is_deaf {
+        if self.count.is_deaf() {
             return Poll::Ready(Ok(all()));
         }
         let write = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
@@ -114,7 +126,7 @@ impl AsyncWrite for Heard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_deaf {
+        if self.count.is_deaf() {
             return Poll::Ready(Ok(()));
         }
         let flush = Pin::new(&mut self.stream).poll_flush(cx);
@@ -123,5 +135,33 @@ impl AsyncWrite for Heard {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::stream::Stream;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_deaf_upstream_has_said_is_heard_and_nobody_asks_it_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+        let (mut peer, _) = listener.accept().await.expect("a connection");
+        let (mut stream, count) = Heard::new(Stream::Plain(Stream::Plain(stream)), Pulse::new());
+        stream.write_all(b"unread").await.expect("it is there");
+        assert!(!count.is_deaf());
+        peer.write_all(b"enough").await.expect("it is there");
+        // With something unread, which resets the connection.
+        drop(peer);
+        while !count.is_deaf() {
+            stream.write_all(b"more").await.expect("it is thrown away");
+        }
+        let mut answer = [0; 6];
+        stream.read_exact(&mut answer).await.expect("what was said before");
+        assert_eq!(&answer, b"enough");
     }
 }

@@ -77,8 +77,11 @@ impl Places {
         self.connections().iter().filter(is_idle).count()
     }
 
-    /// Makes as many connections as those who wait will need.
+    /// Makes as many connections as those who wait will need. Whoever has left meanwhile needs none.
     fn dial_for(self: &Arc<Self>, waiting: &mut Waiting) {
+        if waiting.dials * waiting.room < waiting.exchanges.len() {
+            waiting.exchanges.retain(|exchange| !exchange.is_closed());
+        }
         while waiting.dials * waiting.room < waiting.exchanges.len() {
             waiting.dials += 1;
             tokio::spawn(Dial { places: Arc::clone(self), dialed: None }.run());

@@ -322,11 +322,12 @@ impl Owned {
         }
     }
 
-    /// Whether it can take a request now; one that is still busy with its last one will not do.
+    /// Whether it can take a request now; one that is still busy with its last one will not do, nor one that ends, of which
+    /// the news is still to be read.
     async fn is_usable(&mut self) -> bool {
         poll_fn(|context| {
             self.drive(context);
-            Poll::Ready(!self.has_ended && self.sender.is_ready())
+            Poll::Ready(!self.has_ended && self.sender.is_ready() && !self.count.is_deaf())
         })
         .await
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::STRANGERS;
+use super::masked::mask_keys;
 
 /// The log, as its owner holds it.
 pub struct Log {
@@ -345,7 +346,8 @@ impl<'a> MakeWriter<'a> for LaneWriter {
     }
 }
 
-/// One event on its way into a lane. The formatter hands over the event in a single write.
+/// One event on its way into a lane. The formatter hands over the event in a single write. An error in it may quote what
+/// either side said in HTTP/2 as it closed its connection (RFC 9113, 6.8), and that a key.
 pub struct EventWriter<'a> {
     lane: &'a Lane,
     rank: Rank,
@@ -353,7 +355,8 @@ pub struct EventWriter<'a> {
 
 impl Write for EventWriter<'_> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.lane.append(self.rank, |buffer| buffer.extend_from_slice(event));
+        let text = String::from_utf8_lossy(event);
+        self.lane.append(self.rank, |buffer| buffer.extend_from_slice(mask_keys(&text).as_bytes()));
         Ok(event.len())
     }
 
@@ -433,6 +436,16 @@ mod tests {
             lane.append(Rank::Ordinary, |buffer| buffer.extend_from_slice(&text));
         }
         assert_eq!(dropped(), of_strangers, "half of it is there for exchanges all the same");
+    }
+
+    #[test]
+    fn no_event_takes_a_key_along() {
+        let shared = Arc::new(Shared::new(1));
+        let lane = Lane { shared: Arc::clone(&shared), number: 0 };
+        let writer = LaneWriter::new(lane);
+        writer.make_writer().write_all(b"(b\"who is sk-proj-0123456789abcdefABCDEF?\")").expect("room");
+        let lane = shared.lanes[0].lock().expect("a lock");
+        assert_eq!(String::from_utf8_lossy(&lane), "(b\"who is sk-\u{2026}[redacted]?\")");
     }
 
     #[test]

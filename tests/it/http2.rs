@@ -8,8 +8,8 @@ use keyward::policy::Policy;
 use keyward::proxy::Limits;
 
 use crate::support::http2::{
-    DATA, END_STREAM, GOAWAY, HEADERS, Http2, PREFACE, RST_STREAM, channel, empty, fields, frame, full, get, head,
-    next_frame, preface, run,
+    CONTINUATION, DATA, END_STREAM, GOAWAY, HEADERS, Http2, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, channel, empty, fields, frame, full, get, head, next_frame, preface, run,
 };
 use crate::support::{Answering, CURRENT, Certificate, Client, FakeUpstream, Gate, TestProxy, UNLISTED, eventually};
 
@@ -154,6 +154,22 @@ fn a_refusal_comes_before_the_body_and_costs_its_stream_alone() {
     assert_eq!(upstream.only_received().head.line, "GET /v1/models HTTP/1.1");
 }
 
+/// What a client sent of bodies that nobody reads takes no room from the bodies that come after them.
+#[test]
+fn bodies_that_nobody_reads_leave_room_for_others() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).policy(Policy::Enforce, |_| {}).start();
+    let upload = |key| get("/v1/files", key).method("POST").body(full(vec![b'a'; 2_000_000])).unwrap();
+    run(async {
+        let client = Http2::connect(proxy.address()).await;
+        for _ in 0..20 {
+            assert_eq!(client.begin(upload(UNLISTED)).await.unwrap().status(), 401);
+        }
+        assert_eq!(client.send(upload(CURRENT)).await.status, 200);
+    });
+    assert_eq!(upstream.only_received().body.len(), 2_000_000);
+}
+
 #[test]
 fn what_belongs_to_http_1_alone_is_no_request() {
     let upstream = FakeUpstream::accepting();
@@ -223,6 +239,122 @@ fn a_client_that_opens_streams_only_to_reset_them_is_sent_off() {
     assert_eq!(reason, Some(0xb), "ENHANCE_YOUR_CALM (RFC 9113, 7)");
     assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
     eventually("nothing is left of it", || (upstream.open_connections() <= 1).then_some(()));
+}
+
+/// `MadeYouReset` (CVE-2025-8671): the same, where the client has keyward reset them.
+#[test]
+fn a_client_that_has_its_streams_reset_is_sent_off() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        if visit.head.line.contains("models") {
+            visit.answer(&Answering::json(200, "{}"));
+        } else {
+            visit.wait_until_left();
+        }
+    });
+    let itself = |stream: u32| [&stream.to_be_bytes()[..], &[0]].concat();
+    let tricks: [(&str, &dyn Fn(u32) -> Vec<u8>); 6] = [
+        ("a window that grows by nothing", &|stream| frame(WINDOW_UPDATE, 0, stream, &[0; 4])),
+        ("a window beyond all bounds", &|stream| frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff])),
+        ("a body behind the end", &|stream| frame(DATA, 0, stream, b"more")),
+        ("a head behind the end", &|stream| head(stream, END_STREAM, &[("x-a", "b")])),
+        ("a stream that depends on itself", &|stream| frame(PRIORITY, 0, stream, &itself(stream))),
+        ("a priority without its length", &|stream| frame(PRIORITY, 0, stream, &[0; 4])),
+    ];
+    for (what, trick) in tricks {
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let mut hostile = proxy.connect();
+        hostile.send(preface());
+        let fields = fields("/v1/x", CURRENT);
+        for burst in 0..200_u32 {
+            let streams = (0..50).map(|number| 1 + 2 * (burst * 50 + number));
+            let frames = streams.flat_map(|stream| [head(stream, END_STREAM, &fields), trick(stream)].concat());
+            if hostile.try_send(frames.collect::<Vec<_>>()).is_err() {
+                break;
+            }
+        }
+        let frames = std::iter::from_fn(|| next_frame(&mut hostile));
+        let resets = frames.filter(|(kind, ..)| *kind == RST_STREAM).count();
+        assert!(resets < 2000, "{what}: {resets} of 10000");
+        let open = "keyward_client_connections_open{worker=\"0\"}";
+        eventually(what, || (proxy.metric(open) == 0).then_some(()));
+        assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200, "{what}");
+        check_account(&proxy);
+    }
+    eventually("nothing is left of it", || (upstream.open_connections() <= 1).then_some(()));
+}
+
+/// Each exchange that began has ended, and has a line of its own.
+fn check_account(proxy: &TestProxy) {
+    eventually("all ends", || (proxy.metric("keyward_exchanges_open") == 0).then_some(()));
+    let text = proxy.admin("/metrics").text();
+    let counts = text.lines().filter(|line| line.starts_with("keyward_exchanges_total{"));
+    let ended: usize = counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap()).sum();
+    assert_eq!(proxy.lines_of(ended).len(), ended);
+    let mut ids: Vec<_> = proxy.lines().into_iter().map(|line| line["id"].to_string()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), ended);
+}
+
+/// CONTINUATION without end (CVE-2024-27316), and heads that are small only as they come (RFC 7541, 7.3).
+#[test]
+fn a_head_without_end_is_cut_and_others_are_served() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let begin = frame(HEADERS, END_STREAM, 1, &[0x82]);
+    // A field of four bytes, again and again; nothing; and a large one that is named by a single byte each time.
+    let small = [0, 1, b'a', 0].repeat(4000);
+    let large = [&[0x40, 1, b'a', 0x7f, 0xe1, 0x1e][..], &[b'b'; 4000]].concat();
+    for (what, first, next) in [
+        ("fields", begin.clone(), frame(CONTINUATION, 0, 1, &small)),
+        ("nothing", begin, frame(CONTINUATION, 0, 1, b"")),
+        ("repetitions", frame(HEADERS, END_STREAM, 1, &large), frame(CONTINUATION, 0, 1, &[0xbe; 16_000])),
+    ] {
+        let mut hostile = proxy.connect();
+        hostile.send([preface(), first].concat());
+        let piece = next.repeat(100_000 / next.len());
+        let sent = (0..1000).take_while(|_| hostile.try_send(&piece).is_ok()).count();
+        assert!(sent < 1000, "{what}: it took all of {} bytes", sent * piece.len());
+        assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200, "{what}");
+    }
+    check_account(&proxy);
+    assert_eq!(upstream.received().len(), 3);
+}
+
+/// What has to be answered is not taken while its client takes no answers.
+#[test]
+fn a_client_that_asks_without_listening_is_cut_off() {
+    let upstream = FakeUpstream::accepting();
+    let limits = |limits: &mut Limits| limits.client_stall_timeout = Duration::from_millis(200);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(limits).start();
+    for (what, asking) in [
+        ("PING", frame(PING, 0, 0, b"12345678")),
+        ("SETTINGS", frame(SETTINGS, 0, 0, b"")),
+        ("HEADERS", head(1, END_STREAM, &fields("/v1/x", CURRENT))),
+    ] {
+        let mut hostile = deaf(&proxy);
+        hostile.send(preface());
+        let sent = if asking[3] == HEADERS {
+            // A client that is refused a stream is told so.
+            let piece = |n: u32| (0..500).flat_map(move |m| head(1 + 2 * (n * 500 + m), 0, &fields("/v1/x", CURRENT)));
+            (0..1000).take_while(|n| hostile.try_send(piece(*n).collect::<Vec<_>>()).is_ok()).count()
+        } else {
+            let piece = asking.repeat(5000);
+            (0..1000).take_while(|_| hostile.try_send(&piece).is_ok()).count()
+        };
+        assert!(sent < 1000, "{what}: it took them all");
+        assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200, "{what}");
+    }
+    eventually("it is gone", || (proxy.metric("keyward_client_connections_open{worker=\"0\"}") == 0).then_some(()));
+    check_account(&proxy);
+}
+
+/// A client that has next to no room for what it does not read.
+fn deaf(proxy: &TestProxy) -> Client {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&proxy.address().into()).unwrap();
+    Client::over(socket.into())
 }
 
 /// What a client opens and leaves open is bounded: whatever is above is refused without being looked at.

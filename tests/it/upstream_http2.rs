@@ -411,6 +411,86 @@ fn an_upstream_that_has_left_is_connected_to_anew() {
     assert!(upstream.connections() > 3, "{}", upstream.connections());
 }
 
+/// It is the client's fault, whatever upstream is spoken to in.
+#[test]
+fn a_body_that_breaks_off_is_its_clients_fault() {
+    let upstream = Upstream2::scripted(|_| Reply::Answer(b"{}".to_vec()));
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    let mut client = proxy.post("/v1/files").key(CURRENT).header("Transfer-Encoding", "chunked").begin();
+    client.send("4\r\nhalf\r\n");
+    eventually("the request", || (upstream.asked() == 1).then_some(()));
+    client.send("no size\r\n");
+    client.rest();
+    let line = proxy.only_line();
+    assert_eq!(line["outcome"], "client_gone", "{line}");
+    assert!(line["cause"].as_str().unwrap().starts_with("the request's body broke off"), "{line}");
+    assert_eq!(proxy.get("/v1/models").key(CURRENT).send().status, 200);
+    assert_eq!(upstream.connections(), 1);
+}
+
+/// Upstream may say anything as it goes (RFC 9113, 6.8), and quote the key that it does not like.
+#[test]
+fn a_key_that_upstream_quotes_as_it_goes_is_not_logged() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin =
+        Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+    let farewell = [&[0, 0, 0, 0, 0, 0, 0, 2][..], format!("who is {CURRENT}?").as_bytes()].concat();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let mut peer = Client::over(listener.accept().unwrap().0);
+            peer.take(24);
+            peer.send(frame(SETTINGS, 0, 0, b""));
+            while let Some((kind, _, _)) = next_frame(&mut peer) {
+                if kind == HEADERS {
+                    peer.send(frame(GOAWAY, 0, 0, &farewell));
+                }
+            }
+        }
+    });
+    let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).start();
+    let answer = proxy.get("/v1/models").key(CURRENT).send();
+    assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
+    let line = proxy.line(&answer);
+    assert_eq!(line["outcome"], "cut_off");
+    println!("{line}\n{}", answer.text());
+    assert!(!line.to_string().contains(CURRENT), "{line}");
+    assert!(!answer.text().contains(CURRENT));
+    assert!(!proxy.log_text().contains(CURRENT));
+    drop(proxy);
+    serving.join().unwrap();
+}
+
+/// A client that comes and goes while nobody can be reached has no more connections made than one that waits.
+#[test]
+fn those_who_have_left_have_no_connections_made() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: silent.local_addr().unwrap().port() };
+    let proxy = TestProxy::towards(origin).upstream_http2().current_key(CURRENT).workers(1).start();
+    for _ in 0..200 {
+        let client = proxy.get("/v1/models").key(CURRENT).begin();
+        eventually("it waits", || (proxy.metric("keyward_exchanges_open") == 1).then_some(()));
+        client.reset();
+        eventually("it has left", || (proxy.metric("keyward_exchanges_open") == 0).then_some(()));
+    }
+    silent.set_nonblocking(true).unwrap();
+    let made = std::iter::from_fn(|| silent.accept().ok()).count();
+    assert_eq!(made, 1);
+}
+
+/// What upstream sent of answers that nobody takes any more takes no room from the answers that come after them.
+#[test]
+fn answers_that_nobody_takes_leave_room_for_others() {
+    let upstream = Upstream2::scripted(|_| Reply::Answer(vec![b'a'; 2_000_000]));
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    for _ in 0..150 {
+        let mut client = proxy.get("/v1/files").key(CURRENT).begin();
+        client.head();
+        client.reset();
+    }
+    assert_eq!(proxy.get("/v1/files").key(CURRENT).send().body.len(), 2_000_000);
+    assert_eq!(upstream.connections(), 1);
+}
+
 /// Sends so many requests side by side, and gives the heads of their answers.
 async fn begin_at_once(client: &Http2, count: usize) -> Vec<http::Response<hyper::body::Incoming>> {
     let ask = |_| {

@@ -109,10 +109,13 @@ pub fn channel() -> (http_body_util::channel::Sender<Bytes, Infallible>, Body) {
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
 /// Flags of a HEADERS frame.
 pub const END_STREAM: u8 = 1;
