@@ -547,6 +547,7 @@ impl Memory {
         if let Some(tally) = tallies.iter_mut().find(|tally| tally.kind == kind) {
             tally.exchanges += 1;
         } else if tallies.len() < TALLIES {
+            tallies.reserve_exact(1);
             tallies.push(Tally { kind, exchanges: 1 });
         } else {
             self.unsaved.lost += 1;

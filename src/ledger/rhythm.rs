@@ -85,7 +85,11 @@ impl Visits {
     /// The rhythm; nothing before a second visit.
     #[must_use]
     pub fn rhythm(&self) -> Option<Rhythm> {
-        let mut spans: Vec<u32> = self.visits.windows(2).map(|pair| pair[1].began - pair[0].began).collect();
+        let mut spans = [0; Self::KEPT];
+        let spans = &mut spans[..self.visits.len().saturating_sub(1).min(Self::KEPT)];
+        for (span, pair) in spans.iter_mut().zip(self.visits.windows(2)) {
+            *span = pair[1].began - pair[0].began;
+        }
         spans.sort_unstable();
         let (median, longest) = (*spans.get(spans.len() / 2)?, *spans.last()?);
         let span = |seconds: u32| Duration::from_secs(u64::from(seconds));

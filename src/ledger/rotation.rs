@@ -10,7 +10,7 @@
 //! A `silent` one is *due later*, *overdue* (silent for longer than its rhythm allows: [`rhythm::patience`]) or
 //! *acknowledged dead*.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -263,7 +263,7 @@ pub enum Doubt {
 #[must_use]
 pub fn view(grounds: &Grounds<'_>) -> RotationView {
     let keys = SetKeys::new(grounds.set, grounds.keys, grounds.tokens);
-    let mut draft = Draft { rows: Vec::new(), old: grounds.old_keys().map(OldDraft::new).collect() };
+    let mut draft = Draft::new(grounds.old_keys().map(OldDraft::new).collect());
     for binding in grounds.bindings {
         let memory = binding.lock();
         draft.note_uses(binding, &memory);
@@ -375,6 +375,8 @@ fn names_of(memory: &Memory, key: Fingerprint) -> Names {
 struct Draft {
     rows: Vec<Row>,
     old: Vec<OldDraft>,
+    /// Where each of the previous keys stands.
+    by_key: HashMap<Fingerprint, usize>,
 }
 
 /// A previous key, and what was found of it so far.
@@ -391,12 +393,18 @@ struct OldDraft {
 // === impl Draft ===
 
 impl Draft {
+    fn new(old: Vec<OldDraft>) -> Self {
+        let by_key = old.iter().enumerate().map(|(position, old)| (old.key, position)).collect();
+        Self { rows: Vec::new(), old, by_key }
+    }
+
     /// What the uses of a binding of any set say of the old keys.
     fn note_uses(&mut self, binding: &Binding, memory: &Memory) {
-        for old in &mut self.old {
-            if let Some(used) = memory.of_key(Some(old.key)) {
+        for used in &memory.uses {
+            let Some(names) = used.key else { continue };
+            if let Some(old) = self.by_key.get(&names.fingerprint).and_then(|position| self.old.get_mut(*position)) {
                 old.last_use = old.last_use.max(Some(used.last));
-                old.names.hint = old.names.hint.or(used.key.and_then(|names| names.hint));
+                old.names.hint = old.names.hint.or(names.hint);
                 old.note(binding, memory, used.last);
             }
         }

@@ -222,7 +222,7 @@ impl Exchange {
     /// without a look at it.
     #[must_use]
     pub fn asks_api(&self) -> bool {
-        ![Method::OPTIONS, Method::TRACE].contains(&self.method) && is_of_the_api(self.path())
+        !matches!(self.method, Method::OPTIONS | Method::TRACE) && is_of_the_api(self.path())
     }
 
     /// The head of upstream's answer, once it came.
@@ -391,11 +391,14 @@ impl Exchange {
 /// Whether everybody on the way reads that path as one of the API: some resolve dots, and decode or turn slashes first, so
 /// that `/v1/../robots.txt` is a page that needs no key. Only the beginning of a long path is known.
 fn is_of_the_api(path: &str) -> bool {
-    path.strip_prefix("/v1/").is_some_and(|rest| {
-        path.len() <= LONGEST_ENDPOINT
-            && !rest.contains(['%', '\\'])
-            && !rest.split('/').any(|part| part.starts_with('.'))
-    })
+    // Every exchange is asked this, so its bytes are looked at once.
+    let mut begins = true;
+    let is_plain = |byte: &u8| {
+        let is_dot_segment = begins && *byte == b'.';
+        begins = *byte == b'/';
+        !(is_dot_segment || matches!(byte, b'%' | b'\\'))
+    };
+    path.len() <= LONGEST_ENDPOINT && path.strip_prefix("/v1/").is_some_and(|rest| rest.as_bytes().iter().all(is_plain))
 }
 
 /// A method of a caller's own may be as long as a head; the longest registered one has 17 letters.

@@ -10,12 +10,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::types::FromSql;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
 };
 
 use super::CLOSED_INCIDENTS;
-use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memory, Unsaved};
+use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memory};
 use super::incident::{Closed, Closing, Incident, IncidentId};
 use super::rhythm::Visits;
 use super::store::{Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour};
@@ -166,6 +167,9 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     connection.busy_timeout(Duration::from_millis(200))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Ids are hashes, so that what changes lies all over the file: 16 MB of it are kept at hand.
+    connection.pragma_update(None, "cache_size", -16_000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -437,73 +441,69 @@ fn read_bindings(connection: &Connection, most: usize) -> rusqlite::Result<Bindi
     let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
     let mut bindings = Bindings { in_order: Vec::new(), by_id: HashMap::new() };
     while let Some(row) = rows.next()? {
-        let binding = read_binding(row)?;
+        let binding = read_binding(&mut Columns::of(row))?;
         bindings.by_id.insert(binding.id.0.cast_signed(), bindings.in_order.len());
         bindings.in_order.push(binding);
     }
     Ok(bindings)
 }
 
-fn read_binding(row: &Row<'_>) -> rusqlite::Result<RememberedBinding> {
-    let name = |column: &str| row.get::<_, Option<Box<str>>>(column);
-    let holder: String = row.get("holder")?;
-    let family: String = row.get("family")?;
+fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding> {
+    let (id, set, holder): (i64, Box<str>, Box<str>) = (columns.next()?, columns.next()?, columns.next()?);
+    let declared = [columns.next()?, columns.next()?, columns.next()?];
+    let (family, peer, key): (Box<str>, _, _) = (columns.next()?, columns.peer()?, columns.key()?);
+    let name = columns.next()?;
+    let _seen: i64 = columns.next()?;
+    let visits = Visits::from_bytes(columns.bytes()?);
+    let latest = (columns.moment()?, columns.key()?, columns.finding()?);
+    let (well, acknowledged) = (columns.moment()?, columns.moment()?);
+    let accepted = (columns.moment()?, columns.key()?, columns.optional_peer()?);
     Ok(RememberedBinding {
-        id: BindingId(row.get::<_, i64>("id")?.cast_unsigned()),
-        set: row.get("set_name")?,
-        holder: Holder::ALL.into_iter().find(|known| known.code() == holder).unwrap_or(Holder::Other),
-        declared: [name("instance")?, name("workflow")?, name("node")?],
-        family: Family::ALL.into_iter().find(|known| known.code() == family).unwrap_or(Family::Other),
-        peer: peer(row, "peer")?,
-        key: key(row, "key")?,
+        id: BindingId(id.cast_unsigned()),
+        set,
+        holder: Holder::ALL.into_iter().find(|known| known.code() == &*holder).unwrap_or(Holder::Other),
+        declared,
+        family: Family::ALL.into_iter().find(|known| known.code() == &*family).unwrap_or(Family::Other),
+        peer,
+        key,
         memory: Memory {
-            uses: Vec::new(),
-            other_keys: count(row, "other_keys")?,
-            accepted: read_accepted(row)?,
-            name: name("workflow_name")?,
-            visits: Visits::from_bytes(&row.get::<_, Vec<u8>>("visits")?),
-            latest: read_latest(row)?,
-            well: moment(row, "well")?,
-            incident: None,
-            acknowledged: moment(row, "acknowledged")?,
-            retrying: Vec::new(),
-            unsaved: Unsaved::default(),
+            other_keys: columns.count()?,
+            accepted: match accepted {
+                (Some(at), Some(key), Some(peer)) => Some(Accepted { key, at, peer }),
+                _ => None,
+            },
+            name,
+            visits,
+            latest: latest.0.zip(latest.2).map(|(at, finding)| Latest { at, key: latest.1, finding }),
+            well,
+            acknowledged,
+            ..Memory::default()
         },
     })
-}
-
-fn read_latest(row: &Row<'_>) -> rusqlite::Result<Option<Latest>> {
-    let Some(at) = moment(row, "latest_at")? else { return Ok(None) };
-    Ok(finding(row, "latest_")?.map(|finding| Latest { at, key: key(row, "latest_key").ok().flatten(), finding }))
-}
-
-fn read_accepted(row: &Row<'_>) -> rusqlite::Result<Option<Accepted>> {
-    let Some(at) = moment(row, "accepted_at")? else { return Ok(None) };
-    let (key, peer) = (key(row, "accepted_key")?, peer(row, "accepted_peer")?);
-    Ok(key.map(|key| Accepted { key, at, peer }))
 }
 
 fn read_uses(connection: &Connection, bindings: &mut Bindings) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT * FROM uses")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let Some(memory) = bindings.memory(row.get("binding")?) else { continue };
-        let word: Option<String> = row.get("word")?;
-        let (Some(first), Some(last)) = (moment(row, "first")?, moment(row, "last")?) else { continue };
-        let Some(finding) = finding(row, "")? else { continue };
-        memory.uses.reserve_exact(1);
-        memory.uses.push(KeyUse {
-            key: names(row)?,
-            first,
-            last,
-            sightings: count(row, "sightings")?,
-            finding,
-            execution: row.get("execution")?,
-            word: [Word::Accepted, Word::Refused].into_iter().find(|known| word.as_deref() == Some(word_code(*known))),
-            unsaved: 0,
-        });
+        let mut columns = Columns::of(row);
+        let Some(memory) = bindings.memory(columns.next()?) else { continue };
+        if let Some(used) = read_use(&mut columns)? {
+            memory.uses.reserve_exact(1);
+            memory.uses.push(used);
+        }
     }
     Ok(())
+}
+
+fn read_use(columns: &mut Columns<'_>) -> rusqlite::Result<Option<KeyUse>> {
+    let key = columns.names()?;
+    let (Some(first), Some(last)) = (columns.moment()?, columns.moment()?) else { return Ok(None) };
+    let sightings = columns.count()?;
+    let Some(finding) = columns.finding()? else { return Ok(None) };
+    let (execution, word): (_, Option<Box<str>>) = (columns.next()?, columns.next()?);
+    let word = [Word::Accepted, Word::Refused].into_iter().find(|known| word.as_deref() == Some(word_code(*known)));
+    Ok(Some(KeyUse { key, first, last, sightings, finding, execution, word, unsaved: 0 }))
 }
 
 /// Puts open incidents where they belong, and gives back those that are over.
@@ -512,51 +512,110 @@ fn read_incidents(connection: &Connection, bindings: &mut Bindings) -> rusqlite:
     let mut statement = connection.prepare("SELECT * FROM incidents ORDER BY closed")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let binding: i64 = row.get("binding")?;
-        let Some(incident) = read_incident(row)? else { continue };
+        let mut columns = Columns::of(row);
+        let (id, binding): (i64, i64) = (columns.next()?, columns.next()?);
         let Some(memory) = bindings.memory(binding) else { continue };
-        if incident.closed.is_some() {
-            closed.push((BindingId(binding.cast_unsigned()), incident));
-        } else {
-            memory.incident = Some(Box::new(incident));
+        match read_incident(id, &mut columns)? {
+            Some(incident) if incident.closed.is_some() => closed.push((BindingId(binding.cast_unsigned()), incident)),
+            Some(incident) => memory.incident = Some(Box::new(incident)),
+            None => {}
         }
     }
     Ok(closed)
 }
 
-fn read_incident(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
-    let (diagnosis, severity): (String, String) = (row.get("diagnosis")?, row.get("severity")?);
-    let (Some(opened), Some(last)) = (moment(row, "opened")?, moment(row, "last")?) else { return Ok(None) };
-    let Some(diagnosis) = Diagnosis::CODES.into_iter().find(|known| *known == diagnosis) else { return Ok(None) };
-    let by: Option<String> = row.get("closed_by")?;
+fn read_incident(id: i64, columns: &mut Columns<'_>) -> rusqlite::Result<Option<Incident>> {
+    let (Some(opened), Some(last)) = (columns.moment()?, columns.moment()?) else { return Ok(None) };
+    let sightings = columns.count()?;
+    let (diagnosis, severity): (Box<str>, Box<str>) = (columns.next()?, columns.next()?);
+    let Some(diagnosis) = Diagnosis::CODES.into_iter().find(|known| *known == &*diagnosis) else { return Ok(None) };
+    let (key, execution, closed) = (columns.names()?, columns.next()?, columns.moment()?);
+    let by: Option<Box<str>> = columns.next()?;
     let by = Closing::ALL.into_iter().find(|known| by.as_deref() == Some(known.code()));
-    let execution = row.get("closed_execution")?;
+    let end = columns.next()?;
     Ok(Some(Incident {
-        id: IncidentId(row.get::<_, i64>("id")?.cast_unsigned()),
+        id: IncidentId(id.cast_unsigned()),
         opened,
         last,
-        sightings: count(row, "sightings")?,
+        sightings,
         diagnosis,
         severity: Severity::from_code(&severity).unwrap_or(Severity::Error),
-        key: names(row)?,
-        execution: row.get("execution")?,
-        closed: moment(row, "closed")?.zip(by).map(|(at, by)| Closed { at, by, execution }),
+        key,
+        execution,
+        closed: closed.zip(by).map(|(at, by)| Closed { at, by, execution: end }),
     }))
 }
 
 fn read_hours(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, StoredHour)>> {
     let mut statement = connection.prepare("SELECT * FROM hours ORDER BY hour DESC LIMIT ?1")?;
     let rows = statement.query_map([i64::try_from(super::hours::ROWS).unwrap_or(i64::MAX)], |row| {
-        let stored = StoredHour {
-            begin: moment(row, "hour")?.unwrap_or(Timestamp::from_millis(0)),
-            key: key(row, "key")?,
-            verdict: row.get("verdict")?,
-            outcome: row.get("outcome")?,
-            exchanges: count(row, "exchanges")?,
-        };
-        Ok((row.get("set_name")?, stored))
+        let mut columns = Columns::of(row);
+        let (begin, set) = (columns.moment()?.unwrap_or(Timestamp::from_millis(0)), columns.next()?);
+        let (key, verdict, outcome) = (columns.key()?, columns.next()?, columns.next()?);
+        Ok((set, StoredHour { begin, key, verdict, outcome, exchanges: columns.count()? }))
     })?;
     rows.collect()
+}
+
+/// The columns of a row, in the order in which the table has them: looking each one up by its name would take longer than
+/// all the rest.
+struct Columns<'r> {
+    row: &'r Row<'r>,
+    next: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn of(row: &'r Row<'r>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+
+    fn bytes(&mut self) -> rusqlite::Result<&'r [u8]> {
+        self.next += 1;
+        Ok(self.row.get_ref(self.next - 1)?.as_bytes_or_null()?.unwrap_or_default())
+    }
+
+    fn text(&mut self) -> rusqlite::Result<Option<&'r str>> {
+        self.next += 1;
+        Ok(self.row.get_ref(self.next - 1)?.as_str_or_null()?)
+    }
+
+    fn count(&mut self) -> rusqlite::Result<u64> {
+        Ok(u64::try_from(self.next::<i64>()?).unwrap_or_default())
+    }
+
+    fn moment(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        Ok(self.next::<Option<i64>>()?.map(Timestamp::from_millis))
+    }
+
+    /// What is no fingerprint is none.
+    fn key(&mut self) -> rusqlite::Result<Option<Fingerprint>> {
+        Ok(self.text()?.and_then(|digits| digits.parse().ok()))
+    }
+
+    fn names(&mut self) -> rusqlite::Result<Option<Names>> {
+        let (key, kind, last) = (self.key()?, self.text()?, self.text()?);
+        let hint = kind.zip(last).and_then(|(kind, last)| Hint::from_parts(kind, last));
+        Ok(key.map(|fingerprint| Names { fingerprint, hint }))
+    }
+
+    fn finding(&mut self) -> rusqlite::Result<Option<Finding>> {
+        let [verdict, diagnosis, outcome, severity] = [self.text()?, self.text()?, self.text()?, self.text()?];
+        let finding = || Finding::from_codes(verdict?, diagnosis?, outcome?, severity?);
+        Ok(finding())
+    }
+
+    fn optional_peer(&mut self) -> rusqlite::Result<Option<IpAddr>> {
+        self.text()?.map(|text| text.parse().map_err(|error| unreadable(self.next - 1, error))).transpose()
+    }
+
+    fn peer(&mut self) -> rusqlite::Result<IpAddr> {
+        self.optional_peer()?.ok_or(rusqlite::Error::InvalidQuery)
+    }
 }
 
 // === Columns ===
@@ -580,37 +639,6 @@ fn word_code(word: Word) -> &'static str {
 /// No count comes near the end of the numbers that `SQLite` has.
 fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or_default())
-}
-
-fn moment(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
-}
-
-/// What is no fingerprint is none.
-fn key(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Fingerprint>> {
-    Ok(row.get::<_, Option<String>>(column)?.and_then(|digits| digits.parse().ok()))
-}
-
-fn names(row: &Row<'_>) -> rusqlite::Result<Option<Names>> {
-    let (kind, last): (Option<String>, Option<String>) = (row.get("hint_kind")?, row.get("hint_last")?);
-    let hint = kind.zip(last).and_then(|(kind, last)| Hint::from_parts(&kind, &last));
-    Ok(key(row, "key")?.map(|fingerprint| Names { fingerprint, hint }))
-}
-
-fn peer(row: &Row<'_>, column: &'static str) -> rusqlite::Result<IpAddr> {
-    let text: String = row.get(column)?;
-    text.parse().map_err(|error| unreadable(0, error))
-}
-
-fn finding(row: &Row<'_>, prefix: &str) -> rusqlite::Result<Option<Finding>> {
-    let code = |name: &str| row.get::<_, Option<String>>(format!("{prefix}{name}").as_str());
-    let [verdict, diagnosis, outcome, severity] =
-        [code("verdict")?, code("diagnosis")?, code("outcome")?, code("severity")?].map(Option::unwrap_or_default);
-    Ok(Finding::from_codes(&verdict, &diagnosis, &outcome, &severity))
 }
 
 fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

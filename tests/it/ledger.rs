@@ -129,9 +129,10 @@ fn kill_under_load(home: &Home, upstream: &Upstream, after: Duration) -> Kill {
     let load = Load::default();
     let killed = thread::scope(|scope| {
         for client in 0..4 {
-            let (load, keyward) = (&load, &keyward);
-            scope.spawn(move || load.run(keyward, client));
+            let (load, connection) = (&load, Client::connect(keyward.listen));
+            scope.spawn(move || load.run(connection, client));
         }
+        eventually("an answer", || (!load.answered.lock().unwrap().is_empty()).then_some(()));
         thread::sleep(after);
         keyward.signal(Signal::KILL);
         load.is_over.store(true, Ordering::Relaxed);
@@ -302,8 +303,7 @@ struct Load {
 }
 
 impl Load {
-    fn run(&self, keyward: &Keyward, client: u64) {
-        let mut connection = Client::connect(keyward.listen);
+    fn run(&self, mut connection: Client, client: u64) {
         for number in 0_u64.. {
             let tag = format!("wf=w{};ex={client}-{number};node=n", number % 7);
             self.sent.fetch_add(1, Ordering::Relaxed);
