@@ -266,7 +266,7 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
 
     /// Counts a span.
     pub fn observe(&self, span: Duration) {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let micros = span.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(span.subsec_micros()));
         let position = self.bounds.iter().position(|bound| micros <= *bound);
         position.map_or(&self.above, |position| &self.counts[position]).increment();
         self.micros.add(micros);

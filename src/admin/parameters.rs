@@ -109,7 +109,7 @@ pub fn quote(text: &str) -> String {
 const PAGE: usize = 100;
 
 /// How many may be asked for.
-const LARGEST_PAGE: usize = 1000;
+const LARGEST_PAGE: usize = 10_000;
 
 /// How much of a text is shown, in bytes.
 const MOST_QUOTED: usize = 80;
@@ -137,7 +137,7 @@ mod tests {
         let next = page(&format!("limit=2&cursor={}", next.expect("a cursor"))).expect("a page");
         let (rows, last) = next.cut(vec![10, 7, 5], place);
         assert_eq!((rows, last), (vec![7, 5], None), "8 is gone, 10 is new");
-        for wrong in ["limit=0", "limit=1001", "limit=x", "cursor=x", "cursor=1.2", "cursor=1.2.3.4"] {
+        for wrong in ["limit=0", "limit=10001", "limit=x", "cursor=x", "cursor=1.2", "cursor=1.2.3.4"] {
             assert!(page(wrong).is_err(), "{wrong}");
         }
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::output::{Table, print, print_json, print_lines, remark};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{ago, count, key, note, rhythm, short_id, state, text};
+use super::words::{count, note, rhythm, short_ago, short_id, short_key, state, text, who};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 
@@ -118,11 +118,11 @@ fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
 }
 
 fn binding_table(rows: &[Value], now: Timestamp) -> Table<8> {
-    let mut table = Table::new(["BINDING", "SET", "WHO", "STATE", "KEY", "SEEN", "USUALLY", "NOTE"]);
+    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "SET", "USUALLY"]);
     for row in rows {
-        let (set, who) = (text(&row["set"]).to_owned(), text(&row["who"]).to_owned());
-        let (seen, usually) = (ago(&row["last"], now), rhythm(&row["rhythm"]));
-        table.row([short_id(row), set, who, state(row).to_owned(), key(row), seen, usually, note(row, now)]);
+        let (seen, set) = (short_ago(&row["last"], now), text(&row["set"]).to_owned());
+        let (state, usually) = (state(row).to_owned(), rhythm(&row["rhythm"]));
+        table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), set, usually]);
     }
     table
 }
@@ -134,12 +134,11 @@ fn incident_table(rows: &[Value], now: Timestamp) -> Table<8> {
         let closed = if closed.is_null() {
             "open".to_owned()
         } else {
-            format!("{} by {}", ago(&closed["at"], now), text(&closed["by"]).replace('_', " "))
+            format!("{} by {}", short_ago(&closed["at"], now), text(&closed["by"]).replace('_', " "))
         };
         let of = |name: &str| text(&row[name]).to_owned();
-        let sightings = count(&row["sightings"]).to_string();
-        let (opened, id) = (ago(&row["opened"], now), short_id(row));
-        table.row([opened, id, of("who"), of("diagnosis"), closed, key(row), of("set"), sightings]);
+        let (opened, sightings) = (short_ago(&row["opened"], now), count(&row["sightings"]).to_string());
+        table.row([opened, short_id(row), who(row), of("diagnosis"), closed, short_key(row), of("set"), sightings]);
     }
     table
 }

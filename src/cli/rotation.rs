@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::output::{clear_screen, print, print_json, print_lines};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{ago, count, key, old_key, progress, rotation_table, text};
+use super::words::{count, key, old_key, progress, rotation_table, span, text};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 
@@ -89,7 +89,14 @@ impl RotationArguments {
         match (self.json, views) {
             (true, [only]) if self.set.is_some() => print_json(only),
             (true, views) => print_json(&json!({ "sets": views })),
-            (false, views) => views.iter().for_each(|view| tell_view(view, now)),
+            (false, views) => {
+                for (number, view) in views.iter().enumerate() {
+                    if number > 0 {
+                        print("");
+                    }
+                    tell_view(view, now);
+                }
+            }
         }
     }
 }
@@ -108,7 +115,6 @@ fn tell_view(view: &Value, now: Timestamp) {
         print("");
         print_lines(&old_key(old, now));
     }
-    print("");
 }
 
 /// The key that is to be sent.
@@ -118,7 +124,7 @@ fn current(view: &Value, now: Timestamp) -> String {
     match view["current"].as_array().map_or(&[][..], Vec::as_slice) {
         [] => format!("no current key is known{learned}{next}"),
         [only] if only["since"].is_null() => format!("current key {}{learned}{next}", key(only)),
-        [only] => format!("current key {} since {}{learned}{next}", key(only), ago(&only["since"], now)),
+        [only] => format!("current key {} for {}{learned}{next}", key(only), span(&only["since"], now)),
         several => {
             let keys: Vec<_> = several.iter().map(key).collect();
             format!("{} keys are in use, which is current? {}{learned}", keys.len(), keys.join(", "))
@@ -127,11 +133,7 @@ fn current(view: &Value, now: Timestamp) -> String {
 }
 
 fn of_status(status: &Value, now: Timestamp) -> Vec<String> {
-    let began = if status["began"].is_null() {
-        String::new()
-    } else {
-        format!(" for {}", ago(&status["began"], now).trim_end_matches(" ago"))
-    };
+    let began = if status["began"].is_null() { String::new() } else { format!(" for {}", span(&status["began"], now)) };
     let mut lines = vec![format!(
         "keyward {} is {}{began}; it knows {} bindings",
         text(&status["version"]),

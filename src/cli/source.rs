@@ -121,7 +121,7 @@ impl Source {
     }
 
     fn ask_for_page(&self, question: Question<'_>, choice: &Choice<'_>) -> anyhow::Result<Value> {
-        let limit = question.rows().map(|_| ("limit", "1000"));
+        let limit = question.rows().map(|_| ("limit", "10000"));
         let choice: Vec<_> = choice.iter().copied().chain(limit).collect();
         match self {
             Self::Running(client) => said(client.get(&question.target(&choice))?),

@@ -23,6 +23,29 @@ pub(super) fn ago(value: &Value, now: Timestamp) -> String {
     moment(value).map_or_else(|| "-".to_owned(), |at| format!("{} ago", Span(now.since(at))))
 }
 
+/// The same in a column: `3h ago`.
+pub(super) fn short_ago(value: &Value, now: Timestamp) -> String {
+    moment(value).map_or_else(|| "-".to_owned(), |at| format!("{} ago", short(now.since(at))))
+}
+
+/// How long it is since a moment: `3 hours`.
+pub(super) fn span(value: &Value, now: Timestamp) -> String {
+    moment(value).map_or_else(|| "-".to_owned(), |at| Span(now.since(at)).to_string())
+}
+
+/// Whose a binding is, what is known best first: `Report (7bK2), node 9f3c`.
+pub(super) fn who(row: &Value) -> String {
+    let Some(id) = row["workflow_id"].as_str() else { return text(&row["who"]).to_owned() };
+    let workflow = row["workflow_name"].as_str().map_or_else(|| id.to_owned(), |name| format!("{name} ({id})"));
+    row["node_id"].as_str().map_or_else(|| workflow.clone(), |node| format!("{workflow}, node {node}"))
+}
+
+/// A key in a column: its hint, or else the beginning of its fingerprint.
+pub(super) fn short_key(names: &Value) -> String {
+    let short = || names["fingerprint"].as_str().and_then(|digits| digits.get(..8));
+    names["hint"].as_str().or_else(short).unwrap_or("none").to_owned()
+}
+
 /// A key by what it is recognised by.
 pub(super) fn key(names: &Value) -> String {
     let short = names["fingerprint"].as_str().and_then(|digits| digits.get(..8));
@@ -35,9 +58,8 @@ pub(super) fn key(names: &Value) -> String {
 
 /// How often a binding comes.
 pub(super) fn rhythm(rhythm: &Value) -> String {
-    rhythm["median_seconds"]
-        .as_u64()
-        .map_or_else(|| "-".to_owned(), |s| format!("every {}", Span(Duration::from_secs(s))))
+    let span = |seconds| format!("every {}", short(Duration::from_secs(seconds)));
+    rhythm["median_seconds"].as_u64().map_or_else(|| "-".to_owned(), span)
 }
 
 /// How a binding stands, in words.
@@ -59,13 +81,12 @@ pub(super) fn short_id(row: &Value) -> String {
 
 /// What is to be said of a binding beside how it stands.
 pub(super) fn note(row: &Value, now: Timestamp) -> String {
-    let incident = &row["incident"];
-    if incident.is_object() {
-        return format!("{} since {}", text(&incident["diagnosis"]), text(&incident["opened"]));
+    if let Some(diagnosis) = row["incident"]["diagnosis"].as_str() {
+        return diagnosis.to_owned();
     }
     match (row["silence"].as_str(), moment(&row["due"])) {
-        (Some("overdue"), Some(due)) => format!("was due {} ago", Span(now.since(due))),
-        (Some("due_later"), Some(due)) => format!("is due within {}", Span(due.since(now))),
+        (Some("overdue"), Some(due)) => format!("due {} ago", short(now.since(due))),
+        (Some("due_later"), Some(due)) => format!("due in {}", short(due.since(now))),
         (_, _) => String::new(),
     }
 }
@@ -74,9 +95,8 @@ pub(super) fn note(row: &Value, now: Timestamp) -> String {
 pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<7> {
     let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "USUALLY"]);
     for row in rows {
-        let (seen, usually) = (ago(&row["last"], now), rhythm(&row["rhythm"]));
-        let who = text(&row["who"]).to_owned();
-        table.row([state(row).to_owned(), short_id(row), who, key(row), seen, note(row, now), usually]);
+        let (seen, usually) = (short_ago(&row["last"], now), rhythm(&row["rhythm"]));
+        table.row([state(row).to_owned(), short_id(row), who(row), short_key(row), seen, note(row, now), usually]);
     }
     table
 }
@@ -117,6 +137,14 @@ pub(super) fn old_key(old: &Value, now: Timestamp) -> Vec<String> {
     lines
 }
 
+/// A span by its largest unit, in as few characters as there may be.
+fn short(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let (unit, length) = units.into_iter().find(|(_, length)| seconds >= *length).unwrap_or(("s", 1));
+    format!("{}{unit}", seconds / length)
+}
+
 fn moment(value: &Value) -> Option<Timestamp> {
     let moment: jiff::Timestamp = value.as_str()?.parse().ok()?;
     Some(Timestamp::from_millis(moment.as_millisecond()))
@@ -152,8 +180,17 @@ mod tests {
         assert_eq!(ago(&Value::Null, now), "-");
         assert_eq!(key(&json!({ "fingerprint": "0123456789abcdef", "hint": "sk-…AbCd" })), "sk-…AbCd (01234567)");
         assert_eq!(key(&json!({ "fingerprint": null, "hint": null })), "no key");
-        assert_eq!(rhythm(&json!({ "median_seconds": 300 })), "every 5 minutes");
+        assert_eq!(rhythm(&json!({ "median_seconds": 300 })), "every 5m");
+        assert_eq!(
+            (short_key(&json!({ "fingerprint": "0123456789abcdef" })).as_str(), short_key(&json!({})).as_str()),
+            ("01234567", "none")
+        );
+        let row = json!({ "workflow_id": "7bK2", "workflow_name": "Report", "node_id": "9f3c", "who": "…" });
+        assert_eq!(
+            (who(&row).as_str(), who(&json!({ "who": "sdk client" })).as_str()),
+            ("Report (7bK2), node 9f3c", "sdk client")
+        );
         let late = json!({ "state": "silent", "silence": "overdue", "due": "2026-11-23T07:58:00Z", "incident": null });
-        assert_eq!((state(&late), note(&late, now)), ("overdue", "was due 2 minutes ago".to_owned()));
+        assert_eq!((state(&late), note(&late, now)), ("overdue", "due 2m ago".to_owned()));
     }
 }

@@ -310,7 +310,8 @@ impl Exchange {
     /// Notes that it goes upstream now. The first time counts.
     pub fn goes_upstream(&self) {
         if self.handed_over.load(Ordering::Relaxed) == 0 {
-            let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let span = self.started.elapsed();
+            let nanos = span.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(span.subsec_nanos()));
             self.handed_over.store(nanos.max(1), Ordering::Relaxed);
         }
     }

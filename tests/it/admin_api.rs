@@ -421,7 +421,7 @@ fn bindings_are_chosen_by_set_workflow_and_state() {
         assert_eq!(column(&found, "bindings", "workflow_id"), expected, "{query}");
         assert_eq!(found["total"], expected.len(), "{query}");
     }
-    for query in ["?state=asleep", "?set=nowhere", "?limit=0", "?limit=1001", "?cursor=7", "?sate=stale"] {
+    for query in ["?state=asleep", "?set=nowhere", "?limit=0", "?limit=10001", "?cursor=7", "?sate=stale"] {
         assert_eq!(proxy.admin(&format!("/api/v1/bindings{query}")).status, 400, "{query}");
     }
 }

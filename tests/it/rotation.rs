@@ -83,10 +83,11 @@ fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
         "default: current key sk-proj-…NeW1 (",
         "1 of 3 confirmed, 1 stale, 1 due later",
         "\nstale      ",
-        "workflow w1 (Report), node n1",
-        "stale_binding since ",
+        "Report (w1), node n1",
+        "stale_binding",
         "\ndue later  ",
-        "workflow w2, node n2",
+        "w2, node n2",
+        "due in ",
         "\nconfirmed  ",
         "Can it go? no\n",
         "workflow w1 (Report), node n1 still sends it",
@@ -95,9 +96,9 @@ fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
     let status = scene.run(&["status"]);
     assert_says(&status, 1, &["is running for ", "it knows 3 bindings", "default (observe): ", "Can it go? no\n"]);
     let incidents = scene.run(&["incidents"]);
-    assert_says(&incidents, 1, &["workflow w1 (Report), node n1", "stale_binding", "open"]);
+    assert_says(&incidents, 1, &["Report (w1), node n1", "stale_binding", "open"]);
     let bindings = scene.run(&["bindings", "--state", "confirmed"]);
-    assert_says(&bindings, 0, &["workflow w3, node n3", "confirmed"]);
+    assert_says(&bindings, 0, &["w3, node n3", "confirmed"]);
     assert!(!bindings.stdout.contains("w1"), "{}", bindings.stdout);
 }
 
@@ -151,7 +152,7 @@ fn when_keyward_is_down_its_store_answers() {
     let before = scene.json(&["rotation", "default"]);
     scene.stop();
     let rotation = scene.run(&["rotation", "default"]);
-    assert_says(&rotation, 1, &["1 of 3 confirmed, 1 stale, 1 due later", "workflow w1 (Report), node n1"]);
+    assert_says(&rotation, 1, &["1 of 3 confirmed, 1 stale, 1 due later", "Report (w1), node n1"]);
     assert!(rotation.stderr.contains("this is what its store remembers"), "{}", rotation.stderr);
     let after = scene.json(&["rotation", "default"]);
     for field in ["/progress", "/old_keys/0/can_go", "/current", "/done", "/total"] {
