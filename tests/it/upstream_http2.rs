@@ -452,7 +452,6 @@ fn a_key_that_upstream_quotes_as_it_goes_is_not_logged() {
     assert_eq!((answer.status, answer.error_code()), (502, "upstream_failed".to_owned()));
     let line = proxy.line(&answer);
     assert_eq!(line["outcome"], "cut_off");
-    println!("{line}\n{}", answer.text());
     assert!(!line.to_string().contains(CURRENT), "{line}");
     assert!(!answer.text().contains(CURRENT));
     assert!(!proxy.log_text().contains(CURRENT));
