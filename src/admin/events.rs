@@ -9,7 +9,7 @@
 //! A comment goes out now and then, so that both sides notice when the other is gone.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -87,6 +87,8 @@ impl Stream {
         if self.has_ended {
             return None;
         }
+        // Counted from the last piece: what the filter keeps back is no sign of life.
+        let mut heartbeat = pin!(tokio::time::sleep(HEARTBEAT));
         loop {
             let piece = tokio::select! {
                 heard = self.follower.hear() => match heard? {
@@ -95,7 +97,7 @@ impl Stream {
                     Heard::Lost(lost) => Some(Bytes::from(format!("event: lost\ndata: {{\"lost\":{lost}}}\n\n"))),
                 },
                 changed = self.changes.changed() => { changed.ok()?; None }
-                () = tokio::time::sleep(HEARTBEAT) => Some(Bytes::from_static(b":\n\n")),
+                () = &mut heartbeat => Some(Bytes::from_static(b":\n\n")),
             };
             // Looked at before each piece: an event must not go out behind the end of its token.
             if !self.desk.access.is_good(&self.pass) {

@@ -12,6 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use memchr::memmem;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -83,18 +84,19 @@ impl Client {
                 if !answer.status().is_success() {
                     return read_answer(answer).await.map(|_| None);
                 }
-                let (mut body, mut text) = (answer.into_body(), String::new());
+                let (mut body, mut bytes) = (answer.into_body(), Vec::new());
                 // A keyward that stops breaks the stream off.
                 while let Ok(Some(piece)) = next_piece(&mut body).await {
-                    text.push_str(&String::from_utf8_lossy(&piece));
-                    while let Some((block, rest)) = text.split_once("\n\n") {
+                    bytes.extend_from_slice(&piece);
+                    while let Some(end) = memmem::find(&bytes, b"\n\n") {
+                        let block = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                        bytes.drain(..end + 2);
                         let parted = block.strip_prefix("event: ").and_then(|block| block.split_once("\ndata: "));
                         if let Some((event, data)) = parted
                             && let ControlFlow::Break(with) = tell(event, data)
                         {
                             return Ok(Some(with));
                         }
-                        text = rest.to_owned();
                     }
                 }
                 Ok(None)
