@@ -231,8 +231,8 @@ fn answered(status: u16) -> Outcome {
 
 /// The processor time of this thread so far: what the machine does besides is no part of it.
 fn cpu() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number"))
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("less than a second"))
 }
 
 fn since(before: Duration) -> Duration {

@@ -190,8 +190,8 @@ pub struct Memory {
     pub uses: Vec<KeyUse>,
     /// Sightings with a key that found no room in `uses`.
     pub other_keys: u64,
-    /// The key that upstream accepted last.
-    pub accepted: Option<Accepted>,
+    /// The key that upstream accepted last: for sets that learn, so that most bindings have none.
+    pub accepted: Option<Box<Accepted>>,
     /// The workflow's name, as the caller gave it last.
     pub name: Option<Box<str>>,
     /// When it came.
@@ -408,10 +408,14 @@ impl Binding {
     /// two keys, a tag can be made up elsewhere, and a long answer ends after one to a later request.
     pub(super) fn accept(&self, accepted: Accepted) -> Option<Fingerprint> {
         let mut memory = self.lock();
-        if memory.accepted.is_some_and(|last| accepted.at < last.at) {
+        if memory.accepted.as_ref().is_some_and(|last| accepted.at < last.at) {
             return None;
         }
-        let before = memory.accepted.replace(accepted)?;
+        let Some(last) = &mut memory.accepted else {
+            memory.accepted = Some(Box::new(accepted));
+            return None;
+        };
+        let before = std::mem::replace(&mut **last, accepted);
         let is_switch = self.node.is_some() && before.peer == accepted.peer && before.key != accepted.key;
         is_switch.then_some(before.key)
     }
@@ -469,7 +473,8 @@ impl Memory {
             }
         }
         self.other_keys += before.other_keys;
-        self.accepted = [self.accepted, before.accepted].into_iter().flatten().max_by_key(|accepted| accepted.at);
+        self.accepted =
+            [before.accepted, self.accepted.take()].into_iter().flatten().max_by_key(|accepted| accepted.at);
         self.name = self.name.take().or(before.name);
         let live = std::mem::replace(&mut self.visits, before.visits);
         self.visits.merge(&live);

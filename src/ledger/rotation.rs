@@ -420,7 +420,8 @@ impl Draft {
     }
 
     fn into_view(mut self, grounds: &Grounds<'_>) -> RotationView {
-        self.rows.sort_by_key(|row| (rank(row.standing), -row.seen.as_millis(), row.binding.id()));
+        // Each key is made once: what it is made of lies elsewhere in memory.
+        self.rows.sort_by_cached_key(|row| (rank(row.standing), -row.seen.as_millis(), row.binding.id()));
         let current: Vec<_> = grounds.own().filter(|entry| entry.role == Role::Current).map(CurrentKey::of).collect();
         let old_keys = self.old.into_iter().map(|old| old.finish(grounds, &current)).collect();
         RotationView {

@@ -167,8 +167,8 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     connection.busy_timeout(Duration::from_millis(200))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // Ids are hashes, so that what changes lies all over the file: 16 MB of it are kept at hand.
-    connection.pragma_update(None, "cache_size", -16_000)?;
+    // Ids are hashes, so that what changes lies all over the file: 8 MB of it are kept at hand.
+    connection.pragma_update(None, "cache_size", -8_000)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
@@ -283,9 +283,9 @@ fn write_binding(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Re
         ":latest_severity": latest.map(|latest| latest.finding.severity.code()),
         ":well": memory.well.map(Timestamp::as_millis),
         ":acknowledged": memory.acknowledged.map(Timestamp::as_millis),
-        ":accepted_at": memory.accepted.map(|accepted| accepted.at.as_millis()),
-        ":accepted_key": memory.accepted.map(|accepted| accepted.key.to_hex()),
-        ":accepted_peer": memory.accepted.map(|accepted| accepted.peer.to_string()),
+        ":accepted_at": memory.accepted.as_ref().map(|accepted| accepted.at.as_millis()),
+        ":accepted_key": memory.accepted.as_ref().map(|accepted| accepted.key.to_hex()),
+        ":accepted_peer": memory.accepted.as_ref().map(|accepted| accepted.peer.to_string()),
         ":other_keys": number(memory.other_keys),
     })?;
     memory.uses.iter().try_for_each(|used| write_use(transaction, id, used))
@@ -469,7 +469,7 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
         memory: Memory {
             other_keys: columns.count()?,
             accepted: match accepted {
-                (Some(at), Some(key), Some(peer)) => Some(Accepted { key, at, peer }),
+                (Some(at), Some(key), Some(peer)) => Some(Box::new(Accepted { key, at, peer })),
                 _ => None,
             },
             name,

@@ -409,7 +409,7 @@ impl Memory {
         Self {
             uses,
             other_keys: std::mem::take(&mut self.unsaved.other_keys),
-            accepted: self.accepted,
+            accepted: self.accepted.clone(),
             name: self.name.clone(),
             visits: if visited { self.visits.clone() } else { super::rhythm::Visits::default() },
             latest: self.latest,
