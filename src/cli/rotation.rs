@@ -133,7 +133,8 @@ fn current(view: &Value, now: Timestamp) -> String {
 }
 
 fn of_status(status: &Value, now: Timestamp) -> Vec<String> {
-    let began = if status["began"].is_null() { String::new() } else { format!(" for {}", span(&status["began"], now)) };
+    let began =
+        if status["began"].is_null() { String::new() } else { format!(", up for {}", span(&status["began"], now)) };
     let mut lines = vec![format!(
         "keyward {} is {}{began}; it knows {} bindings",
         text(&status["version"]),
