@@ -134,7 +134,7 @@ def its_state_is_all_that_it_writes_and_outlives_the_container(stage):
     equal(ask(network.KEYWARD, 8080, stage.old), (200, "current"))
     first.signal_to_stop()
     equal(first.ended(PATIENCE_OF_DOCKER), 0)
-    equal(sorted(path.name for path in state.iterdir()), ["fingerprint.key", "history.json"])
+    equal(sorted(path.name for path in state.iterdir()), ["admin.token", "fingerprint.key", "keyward.db"])
     owners = {(path.stat().st_uid, path.stat().st_mode & 0o777) for path in state.iterdir()}
     equal(owners, {(65532, 0o600)})
     text = b"".join(path.read_bytes() for path in state.iterdir())
@@ -268,7 +268,7 @@ def two_replicas_on_kubernetes_know_the_same_tokens_and_give_a_key_the_same_fing
         for probe in ("livenessProbe", "readinessProbe"):
             equal(ask(network.KEYWARD, 8081, None, pod["containers"][0][probe]["httpGet"]["path"])[0], 200)
         fingerprints.add(replica.exchanges(1)[0]["injected"])
-        equal((state / "history.json").exists(), True, "a history of its own")
+        equal((state / "keyward.db").exists(), True, "a ledger of its own")
         status, said = replica.run("/usr/local/bin/keyward", "token", "new", "default")
         equal(status, 1)
         contains(said, "access.json cannot be written")
