@@ -10,7 +10,7 @@
 //! | `keyward_bytes_total` | counter | `direction` | body bytes `in` from clients and `out` to them |
 //! | `keyward_client_connections_total` | counter | | connections accepted |
 //! | `keyward_client_connections_turned_away_total` | counter | | connections closed at once, since their peer has too many |
-//! | `keyward_refused_early_total` | counter | `reason` | requests and connections ended before there was an exchange ([`EarlyRefusal::code`]) |
+//! | `keyward_refused_early_total` | counter | `reason` | requests and connections ended before there was an exchange |
 //! | `keyward_client_connections_open` | gauge | `worker` | client connections now |
 //! | `keyward_upstream_connections_total` | counter | | connections made to upstream |
 //! | `keyward_upstream_connections_open` | gauge | `state` | connections to upstream now, `idle` or `in_use` |
@@ -118,7 +118,7 @@ const BINDINGS: &str = "bindings known: `confirmed`, `stale`, `due_later`, `over
 
 const INCIDENTS: &str = "bindings that are not well: it does not work (`error`), or somebody should look (`warning`)";
 
-const REFUSED_EARLY: &str = "requests and connections ended before there was an exchange ([`EarlyRefusal::code`])";
+const REFUSED_EARLY: &str = "requests and connections ended before there was an exchange";
 
 const KEYS_UNREADABLE: &str = "since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can";
 
