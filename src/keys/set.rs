@@ -367,6 +367,15 @@ impl KeyRing {
         self.revoked(fingerprint).is_none() && self.owners().any(is_good)
     }
 
+    /// Whether that set has a token that nobody revoked.
+    #[must_use]
+    pub fn has_token(&self, set: SetIndex) -> bool {
+        let is_token = |(names, owner): (Names, Owner)| {
+            owner.set == set && owner.role == Role::Token && self.revoked(names.fingerprint).is_none()
+        };
+        self.owners().any(is_token)
+    }
+
     /// The public names of a value.
     #[must_use]
     pub fn names(&self, value: &[u8]) -> Names {

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Outcome;
@@ -44,12 +45,16 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing) -> Exp
         (None, Some(_)) => Handling::Injected,
         (None, None) => Handling::Forwarded,
     };
+    // Where keyward does not act, a token is worth nothing.
+    let acts = handling != Handling::Forwarded;
+    let shows_token = judgement.verdict == Verdict::Unknown(KeyKind::Token);
     explain::explain(
         diagnosis,
         &Context {
             set: name(judgement.set),
             owner,
             is_current_known: ring.set(judgement.set).learning || ring.current(judgement.set).is_some(),
+            is_token_held: acts && (shows_token || ring.has_token(judgement.set)),
             judgement,
             handling,
             workflow: exchange.workflow(),

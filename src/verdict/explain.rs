@@ -328,6 +328,8 @@ pub struct Context<'a> {
     pub owner: Option<&'a str>,
     /// Whether keyward knows the set's current key, or learns it.
     pub is_current_known: bool,
+    /// Whether n8n holds tokens of the set rather than its key.
+    pub is_token_held: bool,
     /// The verdict and what it rests on.
     pub judgement: &'a Judgement,
     /// What keyward did about it.
@@ -379,12 +381,11 @@ pub fn explain(diagnosis: Diagnosis, context: &Context<'_>) -> Explanation {
     let mut remedy = String::new();
     for (number, step) in (1..).zip(context.steps(diagnosis)) {
         let _ = write!(remedy, "{}{number}. ", if number == 1 { "" } else { "\n" });
-        push_with_set(&mut remedy, step, context.set);
+        context.push_step(&mut remedy, step);
     }
     Explanation { message: context.message(diagnosis), remedy, json: OnceLock::new() }
 }
 
-/// `[set]` in a step stands for the set's name.
 fn push_with_set(text: &mut String, step: &str, set: &str) {
     let mut parts = step.split("[set]");
     text.push_str(parts.next().unwrap_or_default());
@@ -539,6 +540,17 @@ impl Context<'_> {
         first.into_iter().chain(rest.iter().copied())
     }
 
+    /// `[key]` in a step stands for what n8n's credential should hold, `[set]` for the set's name.
+    fn push_step(&self, text: &mut String, step: &str) {
+        let key = if self.is_token_held { A_TOKEN } else { THE_KEY };
+        for (number, part) in step.split("[key]").enumerate() {
+            if number > 0 {
+                push_with_set(text, key, self.set);
+            }
+            push_with_set(text, part, self.set);
+        }
+    }
+
     /// `Workflow …, node …`, or what else is known.
     fn who(&self) -> String {
         let Some(workflow) = self.workflow_name.or(self.workflow) else {
@@ -610,7 +622,7 @@ pub fn malformed_phrase(kind: Malformed) -> &'static str {
     }
 }
 
-/// What to do. `[set]` stands for the set's name.
+/// What to do, with the places that [`Context::push_step`] fills in.
 #[expect(clippy::too_many_lines, reason = "a table of texts")]
 fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
     match diagnosis {
@@ -643,18 +655,22 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         Diagnosis::RateLimited => &["Spread the load, or ask OpenAI for a higher rate limit. Retries make it worse."],
         Diagnosis::StaleBinding { .. } => &[
             "Open the node in n8n and see which credential it uses: it is one with the old key (a copy, another record, or a key typed into the node).",
-            "Put the current key of set `[set]` into that credential, or choose the credential that has it.",
+            "Put [key] into that credential, or choose the credential that has it.",
             "Publish the workflow (n8n 2.x). An execution that waits or is retried with its original workflow keeps the old credential.",
         ],
         Diagnosis::WrongSet => {
             &["Choose the credential of set `[set]` in this node, or correct the set in the tag or in the Base URL."]
         }
+        Diagnosis::UnlistedKey(KeyKind::Token) => &[
+            "Open the credential that this node uses: its token was revoked, is another keyward's, or is not whole.",
+            "Put [key] in.",
+        ],
         Diagnosis::UnlistedKey(_) => &[
             "Find out whose key it is. If it is meant to be used, add it to a set of keyward's configuration.",
-            "Otherwise put the current key of set `[set]` into the credential that this node uses.",
+            "Otherwise put [key] into the credential that this node uses.",
         ],
         Diagnosis::UnknownKeyRejected => &[
-            "Put the current key of set `[set]` into the credential that this node uses.",
+            "Put [key] into the credential that this node uses.",
             "If the key was made a moment ago, wait: OpenAI may take some minutes to know it.",
         ],
         Diagnosis::DroppedHeader => &[
@@ -689,6 +705,10 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
 /// Where the set's current key could not be read.
 const KEY_NOT_KNOWN: &str = "keyward could not read the current key of set `[set]`, so it cannot tell which keys are right: see the beginning of its log.";
 
+/// What n8n's credential should hold. A token is shown once, so that another node needs another one.
+const THE_KEY: &str = "the current key of set `[set]`";
+const A_TOKEN: &str = "a token of set `[set]` (`keyward token new [set]` makes one)";
+
 /// Where upstream refuses the key that keyward put in.
 const LENT_KEY_REJECTED: [&str; 3] = [
     "Nothing is wrong in n8n: whoever runs keyward has to give it another key.",
@@ -701,18 +721,18 @@ fn malformed_steps(kind: Malformed) -> &'static [&'static str] {
     match kind {
         Malformed::Empty => &[
             "Open the credential that this node uses: its API key is empty, or an expression that gives nothing (n8n 1.x).",
-            "Put the current key of set `[set]` in.",
+            "Put [key] in.",
         ],
         Malformed::Undefined | Malformed::Null => &[
             "Open the credential that this node uses: its API key is an expression that gives no value, such as an unset $env or $vars.",
-            "Set the variable (and restart n8n if it is one of the environment), or put the current key of set `[set]` in.",
+            "Set the variable (and restart n8n if it is one of the environment), or put [key] in.",
         ],
         Malformed::Object => &[
             "Open the credential that this node uses: its API key is an expression that gives an object. Choose the field that holds the key.",
         ],
         Malformed::Placeholder => &[
             "Open the credential that this node uses: it was imported or copied without its key, or an example was left in.",
-            "Put the current key of set `[set]` in.",
+            "Put [key] in.",
         ],
         Malformed::Quoted => {
             &["Open the credential that this node uses and take the quotation marks away from the API key."]

@@ -342,6 +342,35 @@ fn each_set_lends_its_own_key() {
 }
 
 #[test]
+fn where_n8n_holds_tokens_a_remedy_is_a_token() {
+    let (key, token) =
+        ("the current key of set `default`", "a token of set `default` (`keyward token new default` makes one)");
+    let with_token = |builder: Builder| builder.token("default", TOKEN);
+    let revoked = |builder: Builder| builder.revoked_token("default", TOKEN);
+    let elsewhere = |builder: Builder| builder.current_key_of("staging", STAGING).token("staging", TOKEN);
+    let check = |policy, holding: fn(Builder) -> Builder, credential: &str, wanted: &str| {
+        let builder = TestProxy::with(&FakeUpstream::accepting()).current_key(CURRENT).previous_key(OUTDATED);
+        let proxy = holding(builder.grace(Duration::ZERO)).policy(policy, |_| {}).start();
+        let line = proxy.get("/v1/models").header("Authorization", credential).logged();
+        let remedy = line["remedy"].as_str().unwrap();
+        assert!(remedy.contains(&format!("ut {wanted} in")), "{line}");
+    };
+    for policy in [Policy::Enforce, Policy::Inject] {
+        for credential in [&*bearer(OUTDATED), &bearer(UNLISTED), "Bearer undefined", "Bearer YOUR_API_KEY", "Bearer"] {
+            check(policy, with_token, credential, token);
+            check(policy, |builder| builder, credential, key);
+            check(policy, revoked, credential, key);
+            check(policy, elsewhere, credential, key);
+        }
+        // Whoever shows a token, good or not, is meant to hold one.
+        check(policy, revoked, &bearer(TOKEN), token);
+        check(policy, |builder| builder, &bearer("kw_0123456789abcdef"), token);
+    }
+    // There, a token is worth nothing.
+    check(Policy::Observe, with_token, &bearer(OUTDATED), key);
+}
+
+#[test]
 fn a_lent_key_hides_no_fault() {
     let upstream = FakeUpstream::accepting();
     let builder = TestProxy::with(&upstream).current_key(CURRENT).next_key(NEXT).previous_key(OUTDATED).grace(GRACE);

@@ -197,6 +197,7 @@ fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
         set: "production",
         owner: Some("staging"),
         is_current_known: true,
+        is_token_held: false,
         judgement,
         handling: Handling::Forwarded,
         workflow: text,
@@ -213,14 +214,19 @@ fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
 
 #[test]
 fn the_texts() {
-    let texts: Vec<String> = every_diagnosis()
-        .into_iter()
-        .map(|diagnosis| {
-            let judgement = judgement(diagnosis);
-            let Explanation { message, remedy, .. } = explain(diagnosis, &context(&judgement, Some("Sales")));
-            format!("{} ({:?})\n{message}\n{remedy}\n", diagnosis.code(), diagnosis.severity())
-        })
-        .collect();
+    let mut texts = Vec::new();
+    for diagnosis in every_diagnosis() {
+        let judgement = judgement(diagnosis);
+        let of_key = context(&judgement, Some("Sales"));
+        let of_token = Context { is_token_held: true, handling: Handling::Refused, ..of_key };
+        let Explanation { message, remedy, .. } = explain(diagnosis, &of_key);
+        texts.push(format!("{} ({:?})\n{message}\n{remedy}\n", diagnosis.code(), diagnosis.severity()));
+        let told = explain(diagnosis, &of_token).remedy;
+        let where_tokens = format!("{}, where n8n holds tokens\n{told}\n", diagnosis.code());
+        if told != remedy && !texts.contains(&where_tokens) {
+            texts.push(where_tokens);
+        }
+    }
     insta::with_settings!({ snapshot_path => "../../../tests/data", prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("diagnoses", texts.join("\n"));
     });
@@ -252,7 +258,8 @@ proptest! {
     fn no_caller_makes_a_text_long(text in "\\PC{0,300}") {
         for diagnosis in every_diagnosis() {
             let judgement = judgement(diagnosis);
-            let Explanation { message, remedy, .. } = explain(diagnosis, &context(&judgement, Some(&text)));
+            let context = Context { is_token_held: true, ..context(&judgement, Some(&text)) };
+            let Explanation { message, remedy, .. } = explain(diagnosis, &context);
             prop_assert!(message.len() < 450, "{} {message}", message.len());
             prop_assert!(remedy.len() < 600, "{} {remedy}", remedy.len());
         }
