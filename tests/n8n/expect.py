@@ -85,10 +85,14 @@ class Expect:
         self.true("n8n shows the refusal", shown(trial))
 
 
-def whose(workflow, trial):
-    """Whose request it was, in the words of n8n's public API."""
+def whose(workflow, trial, attribution="tag"):
+    """Whose request it was, in the words of n8n's public API, as far as that kind of attribution can tell."""
     execution = str(trial.execution["id"])
-    return {"workflow_id": workflow.sender, "execution_id": execution, "node_id": workflow.node}
+    ids = {"workflow_id": workflow.sender, "execution_id": execution, "node_id": workflow.node}
+    if attribution == "none":
+        return dict.fromkeys(ids)
+    # An organisation has room for two ids.
+    return {**ids, "node_id": None} if attribution == "organization" else ids
 
 
 def shown(trial, *words):

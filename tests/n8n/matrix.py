@@ -57,16 +57,9 @@ class Attempt:
         self.expect.equal("the number of requests", len(trial.exchanges), lines or self.kind.requests)
         attribution = self.kind.known_by[self.way]
         self.expect.exchange(trial, client=self.kind.client, attribution=attribution)
-        self.expect.exchange(trial, **self.wanted_ids(workflow, trial, attribution))
+        self.expect.exchange(trial, **whose(workflow, trial, attribution))
         self.cell.known = tuple(trial.exchange.get(field) is not None for field in IDS)
         return trial
-
-    def wanted_ids(self, workflow, trial, attribution):
-        ids = whose(workflow, trial)
-        if attribution == "none":
-            return dict.fromkeys(ids)
-        # An organisation has room for two ids.
-        return {**ids, "node_id": None} if attribution == "organization" else ids
 
     def expect_answer(self, trial, key):
         """The workflow went well, and OpenAI got that key from it and no tag."""
@@ -125,8 +118,8 @@ def _with_previous_key(stage, tagged, policy):
 
 
 def _with_token(stage, tagged, policy):
-    stage.edit(tagged(policy, apiKey=stage.token))
-    return stage.token
+    stage.edit(tagged(policy, apiKey=stage.tokens[policy]))
+    return stage.tokens[policy]
 
 
 def _rotate_beside_n8n(stage, *_):
@@ -134,11 +127,11 @@ def _rotate_beside_n8n(stage, *_):
     return stage.previous
 
 
-def _rotate_behind_token(stage, *_):
+def _rotate_behind_token(stage, _, policy):
     stage.rotate()
     # From now on OpenAI knows the new key alone, and nothing changes in n8n.
     stage.openai.keys = {stage.current}
-    return stage.token
+    return stage.tokens[policy]
 
 
 # === What is tried with each kind ===

@@ -1,14 +1,14 @@
-"""What else is tried with each n8n: the editor, keys that are none, addresses of nodes, and the end of keyward.
+"""What else is tried with each n8n: the editor, addresses of nodes, and the end of keyward.
 
 A scenario is a function of the stage and of `expect`, which collects what is not as it should be.  The
 docstring is the name of its check.
 """
 
-import answers
+import kinds
 import workflows
+from expect import shown
 from matrix import HEALTHY
-from situations import BLANK, USERS_ORGANIZATION
-from stage import TAG_HEADER, new_key
+from situations import USERS_ORGANIZATION
 
 
 def at_first():
@@ -21,9 +21,8 @@ def of_nodes():
     return [
         opens_the_editors_lists,
         presses_the_test_button,
-        refuses_what_is_no_key,
-        refuses_the_key_of_another_set,
         tags_by_the_address_of_a_node,
+        refuses_a_node_that_was_given_no_key,
     ]
 
 
@@ -112,86 +111,6 @@ def _expect_editor(expect, exchanges, **wanted):
             expect.equal(f"{field} in the line of the editor", exchange.get(field), value)
 
 
-# === Keys that are none ===
-
-NOTHING = "nothing is sent"
-# What stands in the field of the key, and what becomes of it in n8n 1 and 2: first in n8n's own requests, then in
-# those of the SDK.
-FAULTS = {
-    "nothing": (lambda key: "", ["malformed_empty"] * 2, ["malformed_empty", NOTHING]),
-    "a space": (lambda key: " ", ["malformed_empty"] * 2, ["malformed_empty"] * 2),
-    "a space, then the key": (lambda key: f" {key}", ["malformed_whitespace"] * 2, ["malformed_whitespace"] * 2),
-    "the key and a no-break space": (
-        lambda key: f"{key}\u00a0",
-        ["malformed_whitespace"] * 2,
-        ["malformed_whitespace"] * 2,
-    ),
-    "the key in quotes": (lambda key: f'"{key}"', ["malformed_quoted"] * 2, ["malformed_quoted"] * 2),
-    "Bearer and the key": (lambda key: f"Bearer {key}", ["malformed_doubled"] * 2, ["malformed_doubled"] * 2),
-    "undefined": (lambda key: "={{ undefined }}", ["malformed_empty", "malformed_undefined"], [NOTHING] * 2),
-    "null": (lambda key: "={{ null }}", ["malformed_empty", "malformed_null"], [NOTHING] * 2),
-    "a placeholder": (lambda key: "YOUR_API_KEY", ["malformed_placeholder"] * 2, ["malformed_placeholder"] * 2),
-    "an address": (lambda key: "https://api.openai.com/v1", ["malformed_url"] * 2, ["malformed_url"] * 2),
-    "a key that nobody knows": (lambda key: new_key(), ["unlisted_key"] * 2, ["unlisted_key"] * 2),
-    "a space behind the key, which is none": (lambda key: f"{key} ", ["ok"] * 2, ["ok"] * 2),
-}
-FAULTY = {
-    workflows.legacy_chat: "legacy",
-    workflows.vendor_message: "vendor",
-    workflows.http_request: "http-request",
-    workflows.embeddings: "sdk",
-}
-
-
-def refuses_what_is_no_key(stage, expect):
-    """what is no key is refused by its name at the first attempt, and n8n shows it"""
-    made = {draft: stage.n8n.import_workflow(draft(stage.setting(through="enforce"))) for draft in FAULTY}
-    for title, (value, of_n8n, of_sdk) in FAULTS.items():
-        stage.edit(stage.tagged("enforce", apiKey=value(stage.current)))
-        for draft, client in FAULTY.items():
-            wanted = (of_sdk if client == "sdk" else of_n8n)[stage.major - 1]
-            _try_fault(stage, expect, made[draft], client, wanted, f"{title} in {draft.__name__}")
-    # An edit would keep the key that was there; a new record takes the blank for one.
-    blank = stage.another(workflows.legacy_chat, stage.tagged("enforce", apiKey=BLANK))
-    _try_fault(stage, expect, blank, "legacy", "malformed_placeholder", "n8n's own blank")
-
-
-def _try_fault(stage, expect, workflow, client, wanted, title):
-    trial = stage.run(workflow, "enforce", lines=0 if wanted == NOTHING else 1)
-    seen = [exchange["diagnosis"] for exchange in trial.exchanges] or [NOTHING]
-    expect.equal(f"what comes of {title}", seen, [wanted])
-    if wanted == "ok":
-        expect.success(trial, speaks=answers.ANSWER in str(trial.run.answer))
-    elif wanted == NOTHING:
-        expect.failure(trial)
-    else:
-        # An organisation, which is the only tag of an HTTP Request node in n8n 1, has no room for the node.
-        whole = stage.major >= 2 or client != "http-request"
-        expect.exchange(trial, client=client, action="refuse", status=401, workflow_id=workflow.sender)
-        expect.exchange(trial, node_id=workflow.node if whole else None)
-        expect.refused(trial)
-
-
-def refuses_the_key_of_another_set(stage, expect):
-    """a key of another set than the one that is declared is refused, and n8n shows it"""
-    key = stage.folder / "staging-key"
-    key.touch(mode=0o600)
-    key.write_text(new_key())
-    more = f'[keys.staging]\npolicy = "enforce"\ncurrent = {{ file = "{key}" }}'
-    stage.proxies["two sets"] = stage.start("two sets", "enforce", settings=more)
-    try:
-        base = stage.tagged_base("two sets").replace("/n8n/", "/set/staging/n8n/")
-        declared = {"path": {"url": base}, "tag": {"headerValue": f"{TAG_HEADER['headerValue']};set=staging"}}
-        for way, tagged in stage.taggings().items():
-            workflow = stage.another(workflows.vendor_message, tagged("two sets", **declared[way]))
-            trial = stage.run(workflow, "two sets")
-            expect.exchange(trial, set="staging", verdict="foreign", diagnosis="wrong_set", status=401)
-            expect.sender(trial, workflow)
-            expect.refused(trial)
-    finally:
-        stage.proxies.pop("two sets").stop()
-
-
 # === Addresses of nodes ===
 
 
@@ -205,6 +124,17 @@ def tags_by_the_address_of_a_node(stage, expect):
         expect.success(trial)
         expect.exchange(trial, **HEALTHY, attribution="path")
         expect.sender(trial, workflow)
+
+
+def refuses_a_node_that_was_given_no_key(stage, expect):
+    """an HTTP Request node for which nobody chose a credential is refused, and n8n shows it"""
+    setting = workflows.Setting(stage.major, None, stage.tagged_base("enforce"), None)
+    workflow = stage.n8n.import_workflow(workflows.http_request_without_key(setting))
+    trial = stage.run(workflow, "enforce")
+    expect.exchange(trial, verdict="missing", diagnosis="missing_header", action="refuse", status=401)
+    expect.sender(trial, workflow)
+    expect.refused(trial)
+    expect.equal("where n8n shows it", shown(trial), kinds.DETAILS)
 
 
 # === The end ===
@@ -230,5 +160,5 @@ def never_writes_a_key(stage, expect):
         files = [path for path in proxy.state.rglob("*") if path.is_file()]
         for path in [proxy.log, proxy.output, *files]:
             text = path.read_bytes()
-            for number, secret in enumerate([*stage.keys, stage.token]):
+            for number, secret in enumerate([*stage.keys, *stage.tokens.values()]):
                 expect.true(f"{path} is without secret {number}", secret.encode() not in text)

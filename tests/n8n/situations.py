@@ -7,14 +7,13 @@ the name of its check.
 import contextlib
 import threading
 
+import kinds
 import openai
 import processes
 import workflows
 from expect import shown
 from stage import POLICIES, Trial
 
-# What n8n's own blank for a hidden value looks like, when an exported credential is imported as it is.
-BLANK = "__n8n_BLANK_VALUE_e5362baf-c777-4d57-a609-6eaf1f9e87f6"
 USERS_ORGANIZATION = "org-UsersOwn1234"
 
 
@@ -134,6 +133,7 @@ REDIRECTED = [
     (workflows.legacy_chat, "legacy", "kept"),
     (workflows.http_request, "http-request", "kept"),
     (workflows.vendor_message, "vendor", "not followed"),
+    (workflows.agent, "sdk", "dropped"),
     (workflows.chain, "sdk", "dropped"),
     (workflows.embeddings, "sdk", "dropped"),
     (workflows.http_request_with_typed_key, "http-request", "dropped"),
@@ -172,10 +172,11 @@ def _redirected(stage, expect, front, through, row):
     elif becomes == "kept":
         expect.exchange(trial, verdict="current", diagnosis="ok", status=200, client=client)
     else:
-        _dropped(stage, expect, trial, through, client)
+        _dropped(stage, expect, trial, through, (draft, client))
 
 
-def _dropped(stage, expect, trial, through, client):
+def _dropped(stage, expect, trial, through, sender):
+    draft, client = sender
     # What has no key from the first request on may be a program that never had one, if it is no node of the SDK's.
     diagnosis = "dropped_header" if client == "sdk" else "missing_header"
     expect.exchange(trial, verdict="missing", diagnosis=diagnosis, client=client)
@@ -186,6 +187,8 @@ def _dropped(stage, expect, trial, through, client):
     elif through in POLICIES:
         expect.exchange(trial, action="refuse", status=401)
         expect.refused(trial)
+        (kind,) = (kind for kind in kinds.ALL if kind.draft is draft)
+        expect.equal(f"where n8n shows it of {kind.title}", shown(trial), kind.shown[stage.major])
     else:
         # The address is admitted, so that the workflow works, and the fault stands in the log all the same.
         expect.exchange(trial, action="inject", status=200)

@@ -20,6 +20,8 @@ TAG_HEADER = {
 }
 # Each policy that keyward is tried with, and the grace of previous keys under it.
 POLICIES = {"observe": "24h", "enforce": "0s", "inject": "0s"}
+# One more that enforces, and has a set beside the default one.
+TWO_SETS = "two sets"
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Stage:
         cleanup.callback(lambda: self.n8n.stop())
         self.proxies = {policy: self.start(policy) for policy in POLICIES}
         self.keys = [self.current, self.previous]
-        self.token = self.proxies["inject"].command("token", "new", "default", "--name", "n8n")
-        self.proxies["inject"].wait_for("was made")
+        self.proxies[TWO_SETS] = self.start(TWO_SETS, "enforce", settings=self._staging())
+        self.tokens = {name: self._new_token(self.proxies[name]) for name in ("inject", TWO_SETS)}
         self._read = 0
         self._workflows = {}
         self.n8n.ready()
@@ -76,6 +78,19 @@ class Stage:
         started = keyward.Keyward(self._binary, own, self.openai.url, *keys, policy, POLICIES[policy], **other)
         self._cleanup.callback(started.stop)
         return started
+
+    def _staging(self):
+        """A second set, and its key."""
+        file, key = self.folder / "staging-key", new_key()
+        self.keys.append(key)
+        file.touch(mode=0o600)
+        file.write_text(key)
+        return f'[keys.staging]\npolicy = "enforce"\ncurrent = {{ file = "{file}" }}'
+
+    def _new_token(self, proxy):
+        token = proxy.command("token", "new", "default", "--name", "n8n")
+        proxy.wait_for("was made")
+        return token
 
     # === What a credential may hold ===
 
@@ -123,26 +138,26 @@ class Stage:
         for proxy in self.proxies.values():
             proxy.rotate(self.current)
 
-    def setting(self, credential=None, through="observe", key=None):
-        """What a workflow is made for, by default with the stage's own credential."""
-        base = f"{self.proxies[through].url}/v1"
+    def setting(self, credential=None, through="observe", key=None, base=None):
+        """What a workflow is made for, by default with the stage's own credential and keyward's plain address."""
+        base = base or f"{self.proxies[through].url}/v1"
         return Setting(self.major, credential or self.credential, base, key or self.current, self.aside)
 
-    def workflow(self, kind, through="observe", key=None):
+    def workflow(self, kind, through="observe", key=None, base=None):
         """The workflow of a kind with the stage's own credential.
 
         It is made once, and once more for each address and key of its own.
         """
-        setting = self.setting(through=through, key=key)
+        setting = self.setting(through=through, key=key, base=base)
         known = (kind, *(getattr(setting, field) for field in kind.own))
         if known not in self._workflows:
             self._workflows[known] = self.n8n.import_workflow(kind.draft(setting))
         return self._workflows[known]
 
-    def another(self, draft, data):
+    def another(self, draft, data, through="observe"):
         """A second credential record, and a new workflow that uses it."""
         credential = self.n8n.create_credential("OpenAI, the other one", data)
-        return self.n8n.import_workflow(draft(self.setting(credential, key=data["apiKey"])))
+        return self.n8n.import_workflow(draft(self.setting(credential, through, key=data["apiKey"])))
 
     def run(self, workflow, through="observe", lines=1):
         """Runs a workflow that has keyward write so many lines."""

@@ -226,6 +226,11 @@ def http_request_with_typed_key(setting):
     return _draft(_http_request(setting.base, {"sendHeaders": True, "headerParameters": {"parameters": [header]}}))
 
 
+def http_request_without_key(setting):
+    """An HTTP Request node for which nobody chose how it shall show who it is."""
+    return _draft(_http_request(setting.base, {}))
+
+
 def _http_request(base, authentication, credential=None):
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
     parameters = {
