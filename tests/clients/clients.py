@@ -59,6 +59,17 @@ class Tools:
     def aimock(self):
         return self.modules / "@copilotkit" / "aimock" / "dist" / "cli.js"
 
+    def beside(self, name):
+        """A program of ours, copied to where node finds the packages that it imports."""
+        for source in (HERE / "node").glob("*.mjs"):
+            target = self.modules.parent / source.name
+            if not target.exists() or target.read_bytes() != source.read_bytes():
+                # Another run may start one of them at this moment.
+                fresh = target.with_suffix(f".{os.getpid()}")
+                fresh.write_bytes(source.read_bytes())
+                fresh.replace(target)
+        return self.modules.parent / name
+
     def version(self, kind):
         """The version of the SDK that a client is, or is made of; it stands in keyward's log."""
         if kind.driver[0] == "python":
@@ -128,7 +139,7 @@ class Driver:
             if language == "node":
                 environment["NODE_EXTRA_CA_CERTS"] = str(authority)
                 environment |= {"OVER_HTTP2": "1"} if kind.tls else {}
-                command = [tools.node, _beside(tools.modules), port, argument]
+                command = [tools.node, tools.beside("driver.mjs"), port, argument]
             else:
                 environment |= {"CA_FILE": str(authority)} if kind.tls else {}
                 command = [tools.python, "-B", HERE / "python" / "driver.py", port, argument]
@@ -160,18 +171,6 @@ class Driver:
             return None
         connection.settimeout(120)
         return connection
-
-
-def _beside(modules):
-    """The drivers, copied to where node finds the packages that they import."""
-    for source in (HERE / "node").glob("*.mjs"):
-        target = modules.parent / source.name
-        if not target.exists() or target.read_bytes() != source.read_bytes():
-            # Another run may start one of them at this moment.
-            fresh = target.with_suffix(f".{os.getpid()}")
-            fresh.write_bytes(source.read_bytes())
-            fresh.replace(target)
-    return modules.parent / "driver.mjs"
 
 
 # What would change the addresses, keys and proxies that a client uses.

@@ -1,6 +1,7 @@
-"""The mock of OpenAI's API: aimock, which others wrote.  Its journal tells what reached it.
+"""The mocks of OpenAI's API: aimock, which others wrote, and a Realtime that takes keys in subprotocols.
 
-It keeps files, batches and queued errors, and forgets all of it at `reset`, so that each case begins with the same.
+aimock keeps files, batches and queued errors, and forgets all of it at `reset`, so that each case begins with the same.
+Its journal tells what reached it.
 """
 
 import json
@@ -15,16 +16,13 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures.json"
 
 
 class Mock:
-    """A running aimock that takes the given keys and no other, or without any whatever comes."""
+    """A running aimock that takes the given keys and no other."""
 
     def __init__(self, tools, folder, keys):
-        self.log, self._key = folder / "aimock.log", keys[0] if keys else "none"
+        self._key = keys[0]
         command = [tools.node, tools.aimock, "--port", 0, "--fixtures", FIXTURES, "--journal-max", 0]
-        environment = {**os.environ, "AIMOCK_API_KEYS": ",".join(keys)}
-        if not keys:
-            del environment["AIMOCK_API_KEYS"]
-        self._child = processes.Child(command, log=self.log, cwd=folder, env=environment)
-        self.port = int(processes.until(self._announced, timeout=60, what="aimock"))
+        environment = {"AIMOCK_API_KEYS": ",".join(keys)}
+        self._child, self.port = _start(command, folder, folder / "aimock.log", environment)
         self._fixtures = FIXTURES.read_bytes()
 
     def reset(self):
@@ -43,12 +41,6 @@ class Mock:
     def stop(self):
         self._child.end(patience=2)
 
-    def _announced(self):
-        if not self._child.running():
-            raise RuntimeError(f"aimock ended while it was starting:\n{processes.tail(self.log)}")
-        found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", self.log.read_text())
-        return found and found[1]
-
     def _control(self, method, path, body=None):
         address = f"http://127.0.0.1:{self.port}/__aimock{path}"
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
@@ -56,3 +48,34 @@ class Mock:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=30) as answer:
             return json.load(answer)
+
+
+class Realtime:
+    """A running `realtime.mjs` that takes the given keys and no other."""
+
+    def __init__(self, tools, folder, keys):
+        command = [tools.node, tools.beside("realtime.mjs")]
+        self._child, self.port = _start(command, folder, folder / "realtime.log", {"KEYS": " ".join(keys)})
+
+    def reset(self):
+        """It remembers nothing."""
+
+    def journal(self):
+        """What it got, the tap tells."""
+        return []
+
+    def stop(self):
+        self._child.end(patience=2)
+
+
+def _start(command, folder, log, environment):
+    """The child, and the port that it says it listens on."""
+    child = processes.Child(command, log=log, cwd=folder, env={**os.environ, **environment})
+
+    def announced():
+        if not child.running():
+            raise RuntimeError(f"{log.stem} ended while it was starting:\n{processes.tail(log)}")
+        found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", log.read_text())
+        return found and found[1]
+
+    return child, int(processes.until(announced, timeout=60, what=log.stem))

@@ -37,11 +37,12 @@ class Run:
 class Stage:
     """One kind of client with all that it needs.  What it starts is registered with `cleanup`.
 
-    | upstream | is                                       | before it                  |
-    |----------|------------------------------------------|----------------------------|
-    | `mock`   | aimock that takes two keys               | a keyward for each policy  |
-    | `open`   | aimock that asks for no key              | one that observes          |
-    | `stub`   | OpenAI's refusals; it takes one key      | ones that observe, inject  |
+    | upstream   | is                                                  | before it                  |
+    |------------|-----------------------------------------------------|----------------------------|
+    | `mock`     | aimock that takes two keys                          | a keyward for each policy  |
+    | `stub`     | OpenAI's refusals; it takes a key that no set has   | ones that observe, inject  |
+    | `parts`    | OpenAI's uploads in parts; it takes the current key | a keyward for each policy  |
+    | `realtime` | OpenAI's Realtime; it takes two keys                | a keyward for each policy  |
     """
 
     def __init__(self, kind, tools, binary, authority, folder, cleanup):
@@ -55,9 +56,13 @@ class Stage:
         self.mock = self._side("mock", mock.Mock(tools, self._folder("mock"), accepted), list(GRACES))
         self.stub = self._side("stub", stub.Stub(self.stub_key), ["observe", "inject"])
         self.sides = [self.mock, self.stub]
+        if "upload" in kind.more:
+            self.parts = self._side("parts", stub.Stub(self.current), list(GRACES))
+            self.sides.append(self.parts)
         if "realtime_subprotocol" in kind.more:
-            self.open = self._side("open", mock.Mock(tools, self._folder("open"), []), ["observe"])
-            self.sides.append(self.open)
+            upstream = mock.Realtime(tools, self._folder("realtime"), accepted)
+            self.realtime = self._side("realtime", upstream, list(GRACES))
+            self.sides.append(self.realtime)
         self.driver = clients.Driver(kind, tools, folder, authority.file)
         cleanup.callback(self.driver.stop)
 
@@ -108,9 +113,11 @@ class Stage:
 
         def logged():
             lines = proxy.exchanges()[known:]
-            return len(lines) >= max(len(received), 1) and lines
+            return len(lines) >= awaited and lines
 
-        what = f"a log line of each of {len(received)} requests, which came to {str(outcome)[:400]}"
+        # What keyward refuses is not received.
+        awaited = max(len(received), case.requests or 1)
+        what = f"{awaited} log lines of what came to {str(outcome)[:400]}"
         exchanges = processes.until(logged, timeout=30, what=what)
         side.seen[policy] = side.seen.get(policy, 0) + len(exchanges)
         return Run(outcome, received, side.upstream.journal(), exchanges)

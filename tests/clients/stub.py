@@ -1,7 +1,8 @@
-"""What aimock lacks: OpenAI's refusals word for word, and uploads larger than ten MiB."""
+"""What aimock lacks: OpenAI's refusals word for word, uploads larger than ten MiB, and uploads in parts."""
 
 import hashlib
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,13 +13,15 @@ class Stub:
     """A server that takes one key.  It runs in threads of this process from its making until `stop`."""
 
     def __init__(self, key):
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(key))
+        self._uploads = Uploads()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(key, self._uploads))
         self._server.daemon_threads = True
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def reset(self):
-        """It remembers nothing."""
+        """Forgets the parts that it has."""
+        self._uploads.parts.clear()
 
     def journal(self):
         """What it got, the tap tells."""
@@ -29,7 +32,44 @@ class Stub:
         self._server.server_close()
 
 
-def _handler_for(key):
+class Uploads:
+    """Files that come in parts (`/v1/uploads`). Names of parts and files are made of what is in them."""
+
+    def __init__(self):
+        self.parts = {}
+
+    def answer(self, path, body):
+        """The answer to a request, or None if there is no such thing."""
+        match path.split("/")[3:]:
+            case []:
+                asked = json.loads(body)
+                return {**UPLOAD, "bytes": asked["bytes"], "filename": asked["filename"], "purpose": asked["purpose"]}
+            case [_, "parts"]:
+                return self._keep(body)
+            case [_, "complete"]:
+                return self._join(json.loads(body))
+            case [_, "cancel"]:
+                return {**UPLOAD, "status": "cancelled"}
+
+    def _keep(self, form):
+        (content,) = re.findall(rb'name="data".*?\r\n\r\n(.*)\r\n--', form, re.DOTALL)
+        name = f"part_{hashlib.sha256(content).hexdigest()[:16]}"
+        self.parts[name] = content
+        return {"id": name, "object": "upload.part", "created_at": 1, "upload_id": UPLOAD["id"]}
+
+    def _join(self, asked):
+        """The parts in the order that is asked for, if they are what the client says that they are."""
+        whole = b"".join(self.parts[name] for name in asked["part_ids"])
+        if hashlib.md5(whole).hexdigest() != asked["md5"]:
+            return None
+        file = {"id": f"file-{hashlib.sha256(whole).hexdigest()}", "object": "file", "bytes": len(whole)}
+        return {**UPLOAD, "status": "completed", "file": {**file, "created_at": 1, "filename": "parts.bin"}}
+
+
+UPLOAD = {"id": "upload_stub", "object": "upload", "created_at": 1, "expires_at": 2, "status": "pending"}
+
+
+def _handler_for(key, uploads):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -37,6 +77,13 @@ def _handler_for(key):
             self._answer({"object": "list", "data": []})
 
         def do_POST(self):
+            if self.path.startswith("/v1/uploads"):
+                self._answer(uploads.answer(self.path, b"".join(self._pieces())))
+            else:
+                self._digest()
+
+        def _digest(self):
+            """Files of any size: nothing is kept of them."""
             digest, length = hashlib.sha256(), 0
             for piece in self._pieces():
                 digest.update(piece)
@@ -49,8 +96,10 @@ def _handler_for(key):
 
         def _answer(self, value):
             sent = refusals.bearer(self.headers.get("Authorization"))
-            if sent == key:
+            if sent == key and value:
                 self._whole(200, json.dumps(value).encode())
+            elif sent == key:
+                self._whole(404, b'{"error": {"message": "There is none.", "code": null}}')
             else:
                 self._whole(401, refusals.body(self.path, sent), {"WWW-Authenticate": refusals.REALM})
 

@@ -12,13 +12,14 @@ WAYS = {
 PROTOCOL = "openai-insecure-api-key."
 
 
-def try_case(stage, case, version):
+def try_case(stage, case, version, side=None):
     """Yields what was tried and the differences that were found, once for each policy."""
-    direct = stage.run(case, stage.mock, None, {"key": stage.current})
+    side = side or stage.mock
+    direct = stage.run(case, side, None, {"key": stage.current})
     wrong = list(_unexpected(case, direct))
     for policy, wanted in WAYS.items():
-        held = stage.mock.tokens[policy] if policy == "inject" else stage.current
-        through = stage.run(case, stage.mock, policy, {"key": held})
+        held = side.tokens[policy] if policy == "inject" else stage.current
+        through = stage.run(case, side, policy, {"key": held})
         wanted = {**wanted, "client": "sdk", "client_version": version}
         differences = _differences(case, direct, through, wanted)
         yield f"{case.name} under {policy}", [*wrong, *differences, *_keys(through, stage.current)]
@@ -27,26 +28,62 @@ def try_case(stage, case, version):
 def try_subprotocol(stage):
     """A key in a subprotocol, as a browser sends it: node's WebSocket sends no header of the SDK's.
 
-    With keys, aimock takes none from there.  So it has none where keyward only observes; and where keyward puts the
-    key in, it stands in the header, and no longer in the subprotocol.
+    Where keyward puts the key in, it stands in the header, and no longer in the subprotocol.
     """
-    case, credential = Case("realtime", "realtime_subprotocol"), {"key": stage.current}
-    wanted = {"verdict": "current", "action": "forward", "client": "other"}
-    direct = stage.run(case, stage.open, None, credential)
-    through = stage.run(case, stage.open, "observe", credential)
-    differences = [*_unexpected(case, direct), *_differences(case, direct, through, wanted)]
-    if [request.values("sec-websocket-protocol") for request in through.received] != [
-        [f"realtime, {PROTOCOL}{stage.current}"]
-    ]:
-        differences.append("upstream got other subprotocols than the client sent")
-    yield "a key in a subprotocol under observe", differences
+    case, side = Case("realtime", "realtime_subprotocol", requests=1), stage.realtime
+    direct = stage.run(case, side, None, {"key": stage.current})
+    wrong = list(_unexpected(case, direct))
+    for policy, wanted in WAYS.items():
+        held = side.tokens[policy] if policy == "inject" else stage.current
+        through = stage.run(case, side, policy, {"key": held})
+        differences = [*wrong, *_differences(case, direct, through, {**wanted, "client": "other"})]
+        if policy == "inject":
+            differences += [*_subprotocols(through, "realtime"), *_keys(through, stage.current)]
+        else:
+            differences += _subprotocols(through, f"realtime, {PROTOCOL}{stage.current}")
+        yield f"{'a token' if policy == 'inject' else 'the current key'} in a subprotocol under {policy}", differences
+    yield from _try_bad_subprotocols(stage, side)
 
-    through = stage.run(case, stage.mock, "inject", {"key": stage.mock.tokens["inject"]})
-    wanted = {"verdict": "token", "action": "inject", "client": "other"}
-    differences = [*_differences(case, direct, through, wanted), *_keys(through, stage.current)]
-    if [request.values("sec-websocket-protocol") for request in through.received] != [["realtime"]]:
-        differences.append("upstream got other subprotocols than `realtime`")
-    yield "a token in a subprotocol under inject", differences
+
+def _try_bad_subprotocols(stage, side):
+    """What upstream refuses comes through as it is; what keyward refuses never gets there.
+
+    node's WebSocket asks once more after any 401.
+    """
+    refused = Case(
+        "realtime", "realtime_subprotocol", requests=2, raises=True, diagnoses=("unknown_key_rejected",) * 2
+    )
+    direct = stage.run(refused, side, None, {"key": stage.stranger})
+    through = stage.run(refused, side, "observe", {"key": stage.stranger})
+    wanted = {"verdict": "unknown", "action": "forward", "client": "other", "status": 401}
+    differences = [*_unexpected(refused, direct), *_differences(refused, direct, through, wanted)]
+    yield "an unknown key in a subprotocol under observe", differences
+    for name, key, verdict, diagnosis in (
+        ("an outdated key", stage.previous, "outdated", "stale_binding"),
+        ("an unknown key", stage.stranger, "unknown", "unlisted_key"),
+        ("`undefined`", "undefined", "malformed", "malformed_undefined"),
+    ):
+        run = stage.run(refused, side, "enforce", {"key": key})
+        fields = ("verdict", "diagnosis", "action", "status")
+        told = [tuple(line.get(field) for field in fields) for line in run.exchanges]
+        differences = [] if "raised" in run.outcome else [f"the client's user got {run.outcome}"]
+        if told != [(verdict, diagnosis, "refuse", 401)] * 2:
+            differences.append(f"the log says {told}")
+        if run.received:
+            differences.append(f"{len(run.received)} requests reached upstream")
+        yield f"{name} in a subprotocol under enforce", differences
+
+
+def _subprotocols(run, wanted):
+    # The difference itself would show the key.
+    if [request.values("sec-websocket-protocol") for request in run.received] != [[wanted]]:
+        yield "upstream got other subprotocols than it should"
+
+
+def try_upload_in_parts(stage, version):
+    """20 MiB in three parts, of which each byte has to arrive in its place."""
+    case = Case("an upload in parts", "upload_in_parts", requests=6)
+    yield from try_case(stage, case, version, stage.parts)
 
 
 def try_huge_upload(stage, version):

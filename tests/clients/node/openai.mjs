@@ -1,5 +1,6 @@
 // The cases with the official SDK. With `OVER_HTTP2=1` its requests go over HTTP/2.
 
+import { createHash } from "node:crypto";
 import { channel } from "node:diagnostics_channel";
 
 import { OpenAI, toFile } from "openai";
@@ -149,6 +150,22 @@ export const cases = {
 
   huge_upload: async (job) =>
     open(job).files.create({ purpose: "user_data", file: await toFile(bytes(64 << 20), "huge.bin") }),
+
+  // The parts go up in another order than they have in the file.
+  upload_in_parts: async (job) => {
+    const { uploads } = open(job);
+    const file = bytes(20 << 20);
+    const about = { bytes: file.length, filename: "parts.bin", mime_type: "application/octet-stream" };
+    const begun = await uploads.create({ ...about, purpose: "user_data" });
+    const parts = [];
+    for (const at of [2, 0, 1]) {
+      const data = await toFile(file.subarray((at * 8) << 20, ((at + 1) * 8) << 20), "part");
+      parts[at] = await uploads.parts.create(begun.id, { data });
+    }
+    const md5 = createHash("md5").update(file).digest("hex");
+    const done = await uploads.complete(begun.id, { part_ids: parts.map(({ id }) => id), md5 });
+    return { begun, parts, done, cancelled: await uploads.cancel(begun.id) };
+  },
 
   head: async (job) => {
     const { response } = await open(job).models.list().withResponse();

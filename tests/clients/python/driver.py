@@ -233,6 +233,16 @@ async def huge_upload(client, job):
 
 
 @case
+async def upload_in_parts(client, job):
+    """What the SDK makes of a file that is too large for one request."""
+    file, uploads = data(20 << 20), client.open(job).uploads
+    about = {"filename": "parts.bin", "bytes": len(file), "mime_type": "application/octet-stream", "purpose": "user_data"}
+    md5 = hashlib.md5(file).hexdigest()
+    done = await settle(uploads.upload_file_chunked(file=file, part_size=8 << 20, md5=md5, **about))
+    return {"done": done, "cancelled": await settle(uploads.cancel(done.id))}
+
+
+@case
 async def head(client, job):
     answer = await settle(client.open(job).models.with_raw_response.list())
     return {"status": answer.status_code, "headers": list(answer.headers.multi_items())}
