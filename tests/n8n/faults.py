@@ -46,6 +46,8 @@ class Fault:
     # The keyward that it goes through, and what it answers.
     through: str = "enforce"
     status: int = 401
+    # The set by which it is judged.
+    set: str = "default"
     # How the credential is tagged; by default as the README recommends for the release.
     way: str = None
     # A function of the stage that gives the address of a node with one of its own, where the plain one will not do.
@@ -142,8 +144,9 @@ def _set(title, name, diagnosis, way):
         declared = {"url": base(stage)} if way == "path" else {"headerValue": f"{TAG_HEADER['headerValue']};set={name}"}
         return declared if diagnosis == "wrong_set" else {**declared, "apiKey": stage.tokens[TWO_SETS]}
 
-    by_address = {"base": base} if way == "path" else {}
-    return Fault(title, holds, diagnosis, diagnosis, through=TWO_SETS, way=way, **by_address)
+    other = {"base": base} if way == "path" else {}
+    judged_by = name if diagnosis == "wrong_set" else "default"
+    return Fault(title, holds, diagnosis, diagnosis, through=TWO_SETS, set=judged_by, way=way, **other)
 
 
 # === The trial ===
@@ -192,7 +195,8 @@ def _hold(stage, expect, trial, workflow, row):
         expect.failure(trial)
         return
     attribution = "path" if fault.base and kind.own else kind.known_by[way]
-    expect.exchange(trial, client=kind.client, attribution=attribution, **whose(workflow, trial, attribution))
+    expect.exchange(trial, set=fault.set, client=kind.client, attribution=attribution)
+    expect.exchange(trial, **whose(workflow, trial, attribution))
     if wanted == "ok":
         expect.exchange(trial, verdict="current", action="forward", status=200)
         expect.success(trial, kind.speaks)
