@@ -21,8 +21,8 @@ use crate::outcome::Ending;
 pub enum AnswerBody {
     /// keyward's own words.
     Ours(Option<Bytes>),
-    /// Upstream's.
-    Upstream(UpstreamBody),
+    /// Upstream's. In a box, for an answer is handed on half a dozen times before it is sent.
+    Upstream(Box<UpstreamBody>),
 }
 
 /// Upstream's body, with all that must last as long as it does.

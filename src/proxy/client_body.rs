@@ -19,8 +19,11 @@ use super::places::Interest;
 use super::worker::Session;
 use crate::ledger::sighting::Exchange;
 
-/// The request's body on its way upstream.
-pub struct ClientBody {
+/// The request's body on its way upstream. In a box, for a request is handed on a dozen times before it is sent, and its body
+/// with it.
+pub struct ClientBody(Box<Passing>);
+
+struct Passing {
     source: Source,
     exchange: Arc<Exchange>,
     session: Arc<Session>,
@@ -78,22 +81,44 @@ impl ClientBody {
     }
 
     fn of(source: Source, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
-        Self { source, exchange, session, hold: None, kept: None, broken: None, interest: None, is_read: false }
+        let (hold, kept, broken, interest) = (None, None, None, None);
+        Self(Box::new(Passing { source, exchange, session, hold, kept, broken, interest, is_read: false }))
     }
 
     /// Has it last no longer than that, where it goes upstream in HTTP/2.
     pub fn last_with(&mut self, interest: Option<Arc<Interest>>) {
-        self.interest = interest;
+        self.0.interest = interest;
     }
 
     /// Keeps what goes by, as long as it is short.
     #[must_use]
     pub fn keep(&mut self) -> Keepsake {
-        let kept = Arc::new(Mutex::new(Kept { is_whole: self.is_end_stream(), ..Kept::default() }));
-        self.kept = Some(Arc::clone(&kept));
-        Keepsake { kept, exchange: Arc::clone(&self.exchange), session: Arc::clone(&self.session) }
+        let this = &mut *self.0;
+        let kept = Arc::new(Mutex::new(Kept { is_whole: this.source.is_at_end(), ..Kept::default() }));
+        this.kept = Some(Arc::clone(&kept));
+        Keepsake { kept, exchange: Arc::clone(&this.exchange), session: Arc::clone(&this.session) }
     }
 
+    /// Holds the body back until what this gives is true, but not for long: upstream may know nothing of it.
+    #[must_use]
+    pub fn hold(&mut self) -> Arc<AtomicBool> {
+        let is_wanted = Arc::new(AtomicBool::new(false));
+        let patience = Box::pin(sleep(WORTH_THE_WAIT));
+        self.0.hold = Some(Hold { is_wanted: Arc::clone(&is_wanted), patience });
+        is_wanted
+    }
+}
+
+impl Source {
+    fn is_at_end(&self) -> bool {
+        match self {
+            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Again(pieces) => pieces.is_empty(),
+        }
+    }
+}
+
+impl Passing {
     fn keep_frame(&self, frame: Option<&Frame<Bytes>>) {
         let Some(kept) = &self.kept else { return };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,16 +133,7 @@ impl ClientBody {
                 kept.pieces.clear();
             }
         }
-        kept.is_whole = self.is_end_stream();
-    }
-
-    /// Holds the body back until what this gives is true, but not for long: upstream may know nothing of it.
-    #[must_use]
-    pub fn hold(&mut self) -> Arc<AtomicBool> {
-        let is_wanted = Arc::new(AtomicBool::new(false));
-        let patience = Box::pin(sleep(WORTH_THE_WAIT));
-        self.hold = Some(Hold { is_wanted: Arc::clone(&is_wanted), patience });
-        is_wanted
+        kept.is_whole = self.source.is_at_end();
     }
 
     fn poll_hold(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -160,7 +176,7 @@ impl Body for ClientBody {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         if let Some(interest) = this.interest.take() {
             interest.begin();
         }
@@ -194,21 +210,18 @@ impl Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Client(incoming) => incoming.is_end_stream(),
-            Source::Again(pieces) => pieces.is_empty(),
-        }
+        self.0.source.is_at_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match &self.0.source {
             Source::Client(incoming) => incoming.size_hint(),
             Source::Again(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
         }
     }
 }
 
-impl Drop for ClientBody {
+impl Drop for Passing {
     /// hyper lets go of a body as soon as it has sent its end. One that is let go of before is not read any further.
     fn drop(&mut self) {
         self.exchange.took_all();

@@ -171,27 +171,27 @@ fn redirect_upstream(
     permit: &Permit,
     sighting: &Sighting,
     session: &Arc<Session>,
-) -> (Request<ClientBody>, Option<HeaderValue>) {
-    let (mut head, body) = request.into_parts();
+) -> (Box<Request<ClientBody>>, Option<HeaderValue>) {
+    // In a box, for a request has its room in every future that it is handed to.
+    let mut request = Box::new(request.map(|body| ClientBody::new(body, sighting.share(), Arc::clone(session))));
     if let Some(target) = target {
-        head.uri = target;
+        *request.uri_mut() = target;
     }
     // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body nobody could tell where they begin.
-    let can_switch = head.version == Version::HTTP_11 && body.is_end_stream();
-    let is_in_streams = head.version == Version::HTTP_2;
+    let can_switch = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+    let is_in_streams = request.version() == Version::HTTP_2;
     if is_in_streams {
-        headers::join_cookies(&mut head.headers);
+        headers::join_cookies(request.headers_mut());
     }
-    head.version = Version::HTTP_11;
-    let asked = edit.apply(&mut head.headers, &session.worker.shared.host, can_switch);
+    *request.version_mut() = Version::HTTP_11;
+    let asked = edit.apply(request.headers_mut(), &session.worker.shared.host, can_switch);
     if let Some(bearer) = permit.injected() {
-        headers::replace_credential(&mut head.headers, bearer);
+        headers::replace_credential(request.headers_mut(), bearer);
     }
     // hyper sends no body of unknown length with these unless the head says that there is one.
-    if matches!(head.method, Method::GET | Method::HEAD) && body.size_hint().exact().is_none() {
-        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if matches!(*request.method(), Method::GET | Method::HEAD) && request.body().size_hint().exact().is_none() {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let mut request = Request::from_parts(head, ClientBody::new(body, sighting.share(), Arc::clone(session)));
     if expects_leave && is_in_streams {
         // hyper passes no informational answer on to such a client. It sends its body before long, told or not, and what
         // upstream answers without it is heard at once; so nobody has to wait to be asked.
@@ -237,7 +237,10 @@ fn pass_on(
     let connection = may_be_kept.then_some(connection);
     headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let error = error_body(status, answer.headers());
-    answer.map(|body| AnswerBody::Upstream(UpstreamBody::new(body, connection, Arc::clone(session), sighting, error)))
+    answer.map(|body| {
+        let body = UpstreamBody::new(body, connection, Arc::clone(session), sighting, error);
+        AnswerBody::Upstream(Box::new(body))
+    })
 }
 
 /// Upstream speaks another protocol from here on. If it was asked to, the client is told, and both connections

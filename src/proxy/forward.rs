@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl ForwardError {
 /// as its body is still there.
 pub async fn forward(
     _permit: Permit,
-    mut request: Request<ClientBody>,
+    mut request: Box<Request<ClientBody>>,
     sharing: Sharing,
     exchange: &Exchange,
     worker: &Worker,
@@ -105,17 +105,17 @@ pub async fn forward(
         // Sent from here rather than by a function that waits: a request has its room in every future that it is handed to.
         let answered = match &mut connection {
             Connection::Owned(owned) => {
-                let answer = owned.sender.try_send_request(request);
+                let answer = pin!(owned.sender.try_send_request(*request));
                 wait_for(answer, &mut connection, exchange, worker).await
             }
             Connection::Shared(place) => {
-                let answer = Box::pin(place.sender.try_send_request(request));
-                wait_for(answer, &mut connection, exchange, worker).await
+                let mut answer = Box::pin(place.sender.try_send_request(*request));
+                wait_for(answer.as_mut(), &mut connection, exchange, worker).await
             }
         };
         match answered {
             Ok(answer) => return Ok((answer, connection)),
-            Err(Failure::NotSent(unsent, _)) if !is_new => request = *unsent,
+            Err(Failure::NotSent(unsent, _)) if !is_new => request = unsent,
             Err(Failure::NotSent(_, error)) => return Err(ForwardError::CutOff(error)),
             Err(Failure::Failed(error)) => {
                 let must_leave = is_going(&error);
@@ -166,8 +166,8 @@ impl Spare {
     }
 
     /// Nothing where the body was not kept whole.
-    fn into_request(self) -> Option<Request<ClientBody>> {
-        Some(Request::from_parts(self.head, self.body.into_body()?))
+    fn into_request(self) -> Option<Box<Request<ClientBody>>> {
+        Some(Box::new(Request::from_parts(self.head, self.body.into_body()?)))
     }
 }
 
@@ -191,13 +191,12 @@ enum Failure {
 }
 
 async fn wait_for(
-    answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<ClientBody>>>>,
+    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<ClientBody>>>>>,
     connection: &mut Connection,
     exchange: &Exchange,
     worker: &Worker,
 ) -> Result<Response<Incoming>, Failure> {
     connection.await_head();
-    let mut answer = pin!(answer);
     poll_fn(|context| {
         connection.drive(context);
         match answer.as_mut().poll(context) {

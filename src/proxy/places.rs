@@ -118,7 +118,7 @@ impl Places {
             && let Some(place) = shared.place(&self.dialer.pulse)
             && let Some(exchange) = waiting.exchanges.pop_front()
         {
-            let _ = exchange.send(Ok(Connection::Shared(place)));
+            let _ = exchange.send(Ok(Connection::Shared(Box::new(place))));
         }
         self.connections().push(shared);
     }

@@ -1,6 +1,7 @@
 //! A stream, with or without TLS around it: what both sides of keyward are spoken to over.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -131,10 +132,13 @@ impl<T: AsyncWrite + Unpin, P: AsyncWrite + Unpin> AsyncWrite for Stream<T, P> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => match join(slices, &mut [0; SMALL]) {
-                Some(bytes) => Pin::new(stream).poll_write(cx, bytes),
-                None => Pin::new(stream).poll_write_vectored(cx, slices),
-            },
+            Self::Plain(stream) => {
+                let mut room = [MaybeUninit::uninit(); SMALL];
+                match join(slices, &mut ReadBuf::uninit(&mut room)) {
+                    Some(bytes) => Pin::new(stream).poll_write(cx, bytes),
+                    None => Pin::new(stream).poll_write_vectored(cx, slices),
+                }
+            }
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -223,13 +227,14 @@ pub(super) use write_through;
 write_through!(Rewound);
 
 /// Slices that are small together, as one: a head and a short body. Sending one costs the kernel less than a list of two.
-fn join<'b>(slices: &[io::IoSlice<'_>], room: &'b mut [u8; SMALL]) -> Option<&'b [u8]> {
-    let mut length = 0;
+fn join<'b>(slices: &[io::IoSlice<'_>], room: &'b mut ReadBuf<'_>) -> Option<&'b [u8]> {
     for slice in slices {
-        room.get_mut(length..length + slice.len())?.copy_from_slice(slice);
-        length += slice.len();
+        if slice.len() > room.remaining() {
+            return None;
+        }
+        room.put_slice(slice);
     }
-    Some(&room[..length])
+    Some(room.filled())
 }
 
 /// What is copied for less than a list of slices costs, in bytes.
@@ -245,7 +250,7 @@ mod tests {
     fn only_what_is_small_together_is_joined() {
         let joined = |slices: &[&[u8]]| {
             let slices: Vec<_> = slices.iter().map(|bytes| IoSlice::new(bytes)).collect();
-            join(&slices, &mut [0; SMALL]).map(<[u8]>::to_vec)
+            join(&slices, &mut ReadBuf::new(&mut [0; SMALL])).map(<[u8]>::to_vec)
         };
         assert_eq!(joined(&[b"head", b"", b"body"]).as_deref(), Some(&b"headbody"[..]));
         assert_eq!(joined(&[&[b'a'; SMALL - 1], b"b"]).map(|bytes| bytes.len()), Some(SMALL));

@@ -29,7 +29,7 @@ use crate::metrics::Shard;
 /// The connections of one worker.
 pub struct Pool {
     /// Those in HTTP/1.1 that are idle, the one used last on top.
-    idle: Mutex<Vec<Owned>>,
+    idle: Mutex<Idle>,
     /// Those in HTTP/2, idle or not.
     places: Arc<Places>,
     sharing: Sharing,
@@ -71,7 +71,7 @@ impl Pool {
         if sharing == Sharing::InStreams
             && let Some(place) = self.places.free()
         {
-            return Some(Connection::Shared(place));
+            return Some(Connection::Shared(Box::new(place)));
         }
         loop {
             let mut connection = self.idle().pop()?;
@@ -112,10 +112,13 @@ impl Pool {
         self.dialer.pulse.is_past(idle_since, self.dialer.limits.pool_idle_timeout)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Owned>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// In a box each, which is all that moves where one is handed about with its exchange.
+type Idle = Vec<Box<Owned>>;
 
 /// Makes connections, and counts them.
 pub struct Dialer {
@@ -134,14 +137,14 @@ pub struct Dialer {
 /// A new connection, in the protocol that upstream agreed on.
 pub enum Dialed {
     /// In HTTP/1.1.
-    Owned(Owned),
+    Owned(Box<Owned>),
     /// In HTTP/2.
     Shared(Shared),
 }
 
 impl Dialer {
     /// A connection in HTTP/1.1.
-    pub async fn dial_alone(&self) -> Result<Owned, ConnectError> {
+    pub async fn dial_alone(&self) -> Result<Box<Owned>, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
             Owned::open(self.route.connect(deadline, Sharing::InTurns).await?, self).await
@@ -214,9 +217,9 @@ pub struct Switched {
 /// What carries one exchange.
 pub enum Connection {
     /// A connection in HTTP/1.1, as long as the exchange lasts.
-    Owned(Owned),
+    Owned(Box<Owned>),
     /// A place on a connection in HTTP/2.
-    Shared(Place),
+    Shared(Box<Place>),
 }
 
 impl Connection {
@@ -301,7 +304,7 @@ impl Connection {
 pub struct Owned {
     /// Takes the next request.
     pub sender: http1::SendRequest<ClientBody>,
-    driver: Box<http1::Connection<TokioIo<Heard>, ClientBody>>,
+    driver: http1::Connection<TokioIo<Heard>, ClientBody>,
     count: Arc<Count>,
     has_ended: bool,
     idle_since: u64,
@@ -309,16 +312,17 @@ pub struct Owned {
 }
 
 impl Owned {
-    async fn open(stream: UpstreamStream, dialer: &Dialer) -> Result<Self, ConnectError> {
+    async fn open(stream: UpstreamStream, dialer: &Dialer) -> Result<Box<Self>, ConnectError> {
         let (stream, count) = Heard::new(stream, dialer.pulse.clone());
         let handshake = http1::Builder::new().max_header_size(dialer.limits.max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
-        Ok(Self { sender, driver: Box::new(driver), count, has_ended: false, idle_since: 0, open: dialer.note_open() })
+        let open = dialer.note_open();
+        Ok(Box::new(Self { sender, driver, count, has_ended: false, idle_since: 0, open }))
     }
 
     fn drive(&mut self, context: &mut Context<'_>) {
         if !self.has_ended {
-            self.has_ended = Pin::new(&mut *self.driver).poll(context).is_ready();
+            self.has_ended = Pin::new(&mut self.driver).poll(context).is_ready();
         }
     }
 
