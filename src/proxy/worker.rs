@@ -26,6 +26,7 @@ use super::upstream::Pool;
 use crate::clock::{Clock, Timestamp};
 use crate::head::{Field, Fields};
 use crate::keys::keeper::Keeper;
+use crate::keys::secret::is_same;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::Ledger;
 use crate::ledger::binding::{Binding, Identity};
@@ -399,6 +400,7 @@ impl Session {
             return judge();
         }
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        // A proxy in front may let several clients share a connection, and none is to feel its way to what another one sent.
         if let Some(judgement) = memo.judgement
             && is_same(&memo.authorization, authorization.as_bytes())
             && (memo.declared, memo.generation) == (declared, ring.generation())
@@ -421,13 +423,6 @@ impl Memo {
             (self.declared, self.generation, self.judgement) = (declared, generation, Some(judgement));
         }
     }
-}
-
-/// Whether both are the same, with no early end at the first difference: a proxy in front may let several clients share a
-/// connection, and none is to feel its way to what another one sent.
-fn is_same(remembered: &[u8], sent: &[u8]) -> bool {
-    let differences = remembered.iter().zip(sent).fold(0, |found, (one, other)| found | (one ^ other));
-    remembered.len() == sent.len() && std::hint::black_box(differences) == 0
 }
 
 /// How many clients of a worker are worth the trouble of giving their memory back, some twenty megabytes: a smaller crowd
