@@ -8,6 +8,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -140,10 +141,11 @@ async fn accept(
     listener: TcpListener,
     mut stage: watch::Receiver<Stage>,
 ) {
+    let mut stopping = pin!(async { drop(stage.wait_for(|stage| *stage != Stage::Running).await) });
     loop {
         tokio::select! {
             biased;
-            _ = stage.wait_for(|stage| *stage != Stage::Running) => break,
+            () = &mut stopping => break,
             accepted = next_client(workers, &listener) => welcome(worker, workers, accepted).await,
         }
     }
@@ -219,7 +221,9 @@ fn pass_client_on(other: &Worker, stream: TcpStream, peer: IpAddr) -> io::Result
 fn seat(worker: &Arc<Worker>, stream: TcpStream, peer: IpAddr) {
     // Failing to say so costs speed alone.
     let _ = stream.set_nodelay(true);
-    tokio::spawn(converse(Seat::take(Arc::clone(worker), Peer::of(peer)), Arc::clone(worker), stream, peer));
+    let seat = Seat::take(Arc::clone(worker), Peer::of(peer));
+    // In a box: the runtime moves a task about while it begins and ends.
+    tokio::spawn(Box::pin(converse(seat, Arc::clone(worker), stream, peer)));
 }
 
 /// Waits for the clients to finish, but not for ever.
