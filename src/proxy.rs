@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod ambiguity;
 pub mod answer_body;
+pub mod bell;
 pub mod certificate;
 pub mod client_body;
 pub mod conversation;

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::headers;
 use super::upstream::Connection;
 use super::worker::{Session, Worker};
+use super::{bell, headers};
 use crate::ledger::sighting::Sighting;
 use crate::openai::error::ErrorBody;
 use crate::outcome::Ending;
@@ -99,12 +99,12 @@ impl UpstreamBody {
         }
         // hyper asks for more as soon as the client has room for it.
         self.waits_for_client = false;
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        let mut frame = self.take(cx);
         if frame.is_pending()
             && let Some(connection) = &mut self.connection
         {
             connection.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+            frame = self.take(cx);
         }
         match frame {
             Poll::Pending => self.check_for_standstill(),
@@ -118,6 +118,16 @@ impl UpstreamBody {
                 Poll::Ready(None)
             }
         }
+    }
+
+    /// What came. Whoever gets something asks for more, which drives a connection that is not driven elsewhere; so it need not
+    /// be told that there is room.
+    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let (frame, rung) = bell::hold(|| Pin::new(&mut self.incoming).poll_frame(cx));
+        if !matches!(self.connection, Some(Connection::Owned(_))) {
+            rung.ring();
+        }
+        frame
     }
 
     /// hyper throws away what it has not yet written when a body breaks off. What came before belongs to the client, so

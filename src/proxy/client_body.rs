@@ -14,9 +14,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::headers;
 use super::places::Interest;
 use super::worker::Session;
+use super::{bell, headers};
 use crate::ledger::sighting::Exchange;
 
 /// The request's body on its way upstream. In a box, for a request is handed on a dozen times before it is sent, and its body
@@ -190,7 +190,11 @@ impl Body for ClientBody {
             Source::Client(incoming) => incoming,
             Source::Again(pieces) => return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
         };
-        let frame = Pin::new(incoming).poll_frame(cx);
+        let (frame, rung) = bell::hold(|| Pin::new(&mut *incoming).poll_frame(cx));
+        // The client's connection reads on where there is room for more; behind the end, it has nothing to read.
+        if !incoming.is_end_stream() {
+            rung.ring();
+        }
         this.exchange.waits_for_client(frame.is_pending());
         let mut frame = match ready!(frame).transpose() {
             Ok(frame) => frame,

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,11 +22,11 @@ use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::preface::Prefaced;
-use super::refusal;
 use super::stall::{Moving, Stall, Watched};
 use super::stream::{Rewound, Sharing};
 use super::streams::Streams;
 use super::worker::{Seat, Session, Worker};
+use super::{bell, refusal};
 use crate::early_refusal::EarlyRefusal;
 
 /// Lets one client in, and serves it.
@@ -64,11 +64,12 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
     let stall = Stall::new(worker.pulse.clone());
     let stream = TokioIo::new(Prefaced::new(Watched::new(stream, stall.clone())));
     let mut connection = within_limits(&worker).serve_connection(stream, service(&session));
+    let bell = bell::of_this_task().await;
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
             Pin::new(&mut connection).graceful_shutdown();
         }
-        let served = Pin::new(&mut connection).poll(context).map_err(Some);
+        let served = Pin::new(&mut connection).poll(&mut Context::from_waker(&bell)).map_err(Some);
         if stall.is_past(worker.client_patience()) {
             session.give_up();
             return Poll::Ready(Err(None));

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -12,6 +12,7 @@ use http::{Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use tokio::task::coop::unconstrained;
 
 use super::Limits;
 use super::client_body::{ClientBody, Keepsake};
@@ -105,7 +106,7 @@ pub async fn forward(
         // Sent from here rather than by a function that waits: a request has its room in every future that it is handed to.
         let answered = match &mut connection {
             Connection::Owned(owned) => {
-                let answer = pin!(owned.sender.try_send_request(*request));
+                let answer = pin!(unconstrained(owned.sender.try_send_request(*request)));
                 wait_for(answer, &mut connection, exchange, worker).await
             }
             Connection::Shared(place) => {
@@ -197,8 +198,11 @@ async fn wait_for(
     worker: &Worker,
 ) -> Result<Response<Incoming>, Failure> {
     connection.await_head();
+    // Where the connection is driven right here, nobody else ever brings the answer, and nobody has to be woken for it.
+    let brings_it_here = matches!(connection, Connection::Owned(_));
     poll_fn(|context| {
         connection.drive(context);
+        let context = if brings_it_here { &mut Context::from_waker(Waker::noop()) } else { context };
         match answer.as_mut().poll(context) {
             Poll::Ready(Ok(answer)) => {
                 connection.has_head();

@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,7 +78,7 @@ impl Pool {
             if self.dialer.pulse.is_past(connection.idle_since, LOOK_AFTER) {
                 tokio::task::yield_now().await;
             }
-            if !self.is_stale(connection.idle_since) && connection.is_usable().await {
+            if !self.is_stale(connection.idle_since) && connection.is_usable() {
                 return Some(Connection::Owned(connection));
             }
         }
@@ -327,13 +327,10 @@ impl Owned {
     }
 
     /// Whether it can take a request now; one that is still busy with its last one will not do, nor one that ends, of which
-    /// the news is still to be read.
-    async fn is_usable(&mut self) -> bool {
-        poll_fn(|context| {
-            self.drive(context);
-            Poll::Ready(!self.has_ended && self.sender.is_ready() && !self.count.is_deaf())
-        })
-        .await
+    /// the news is still to be read. Whoever takes it drives it at once, so it wakes nobody before.
+    fn is_usable(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        !self.has_ended && self.sender.is_ready() && !self.count.is_deaf()
     }
 }
 
