@@ -20,11 +20,15 @@ pub enum EarlyRefusal {
     ProxyHeader,
     /// No TLS session.
     TlsHandshake,
+    /// HTTP/2 that breaks its rules, or floods.
+    BrokenHttp2,
+    /// More requests at a time than one address may have, or than there is room for.
+    TooManyRequests,
 }
 
 impl EarlyRefusal {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 10;
 
     /// Every one, by [`EarlyRefusal::position`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -36,6 +40,8 @@ impl EarlyRefusal {
         Self::OversizedHead,
         Self::ProxyHeader,
         Self::TlsHandshake,
+        Self::BrokenHttp2,
+        Self::TooManyRequests,
     ];
 
     /// The stable code, as in the log and the metrics.
@@ -50,6 +56,8 @@ impl EarlyRefusal {
             Self::OversizedHead => "oversized_head",
             Self::ProxyHeader => "proxy_header",
             Self::TlsHandshake => "tls_handshake",
+            Self::BrokenHttp2 => "broken_http2",
+            Self::TooManyRequests => "too_many_requests",
         }
     }
 
@@ -82,6 +90,11 @@ impl EarlyRefusal {
             Self::TlsHandshake => {
                 "a client and keyward did not agree on a TLS session: does the client trust the certificate in [tls], and \
                  does its base URL begin with https?"
+            }
+            Self::BrokenHttp2 => "a client broke the rules of HTTP/2, so its connection and all requests on it ended",
+            Self::TooManyRequests => {
+                "a client has more requests open over HTTP/2 than max_connections_per_peer allows one address, or \
+                 max_connections all of them"
             }
         }
     }

@@ -222,7 +222,7 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// The largest head of a request or of an answer, in bytes.
     pub max_head: usize,
-    /// How many client connections may be open at once.
+    /// How many client connections may be open at once, together with requests in HTTP/2.
     pub max_connections: usize,
     /// How many of them one peer may have: an IPv4 address, or an IPv6 network of 64 bits.
     pub max_connections_per_peer: usize,

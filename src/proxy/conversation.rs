@@ -1,6 +1,7 @@
 //! One client's connection, from the moment it is let in to its end.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -43,7 +44,7 @@ fn keep_out(error: &EntranceError, worker: &Worker, peer: IpAddr) {
     if let Some(why) = error.refusal() {
         worker.strangers.keep_out(why, peer, error);
     } else {
-        tracing::debug!(error = error as &dyn std::error::Error, %peer, "a client left before it was in");
+        tracing::debug!(error = error as &dyn Error, %peer, "a client left before it was in");
     }
 }
 
@@ -124,12 +125,12 @@ async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, str
     let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InStreams));
     let stall = Stall::new(worker.pulse.clone());
     let (stream, moved) = Moving::new(Watched::new(stream, stall.clone()), worker.pulse.clone());
-    let streams = Streams::new(Arc::clone(&worker), moved);
+    let streams = Streams::new(Arc::clone(&worker), peer, moved);
     let max_head = u32::try_from(worker.limits().max_head).unwrap_or(u32::MAX);
     let mut protocol = http2::Builder::new(streams.clone());
     protocol
         .timer(worker.pulse.clone())
-        .max_header_list_size(max_head)
+        .max_header_list_size(max_head.saturating_mul(TOLD))
         .max_concurrent_streams(MOST_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -157,9 +158,17 @@ async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, str
         if is_gone || is_stalled { Poll::Ready(Err(None)) } else { served }
     })
     .await;
-    if let Err(error) = served {
-        say_how_it_ended(error.as_ref(), peer);
+    match served {
+        Err(Some(error)) if breaks_rules(&error) => worker.strangers.keep_out(EarlyRefusal::BrokenHttp2, peer, &error),
+        Err(error) => say_how_it_ended(error.as_ref(), peer),
+        Ok(()) => {}
     }
+}
+
+/// Whether the connection ended because its client broke the rules of HTTP/2, or flooded keyward by them.
+fn breaks_rules(error: &hyper::Error) -> bool {
+    let broken = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    broken.is_some_and(|broken| broken.is_library() && broken.reason() != Some(h2::Reason::NO_ERROR))
 }
 
 /// What hyper has answered to such a head.
@@ -176,7 +185,7 @@ fn of_unread_head(error: &hyper::Error) -> (EarlyRefusal, StatusCode) {
 /// Without an error, the client stood still for too long.
 fn say_how_it_ended(error: Option<&hyper::Error>, peer: IpAddr) {
     if let Some(error) = error {
-        tracing::debug!(error = error as &dyn std::error::Error, %peer, "a client's connection ended badly");
+        tracing::debug!(error = error as &dyn Error, %peer, "a client's connection ended badly");
     } else {
         tracing::debug!(%peer, "a client stood still for too long");
     }
@@ -214,6 +223,10 @@ where
 /// How long a client without a request may keep silent once it is told to leave: long enough for its answer to come back
 /// from anywhere.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How many times larger than `max_head` a head may be in HTTP/2 for its refusal to be told: the library refuses what is
+/// larger, and says so to its client alone.
+const TOLD: u32 = 4;
 
 /// How many streams one client may have open at once: as many as RFC 9113, 6.5.2 recommends at least.
 const MOST_STREAMS: u32 = 100;

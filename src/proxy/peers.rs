@@ -1,12 +1,17 @@
-//! How many clients come from where: one that takes every place would leave none for the others.
+//! How many places are taken, and by whom: one that takes all of them would leave none for the others. A connection takes
+//! one, and over HTTP/2 each request takes one more, since it costs what a connection in HTTP/1.1 does.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-/// The peers that have clients here.
+/// The peers that have places here.
 #[derive(Default)]
-pub struct Peers(DashMap<Peer, usize>);
+pub struct Peers {
+    places: DashMap<Peer, usize>,
+    taken: AtomicUsize,
+}
 
 /// Somebody who can have many connections: an IPv4 address, or an IPv6 network of 64 bits, which is what one person has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,20 +29,28 @@ impl Peer {
 }
 
 impl Peers {
-    /// Counts one more client of that peer, unless that would be more than `most`.
+    /// How many places are taken by all of them.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Gives that peer one more place, unless it would have more than `most`.
     #[must_use]
     pub fn come(&self, peer: Peer, most: usize) -> bool {
-        let mut clients = self.0.entry(peer).or_default();
-        let has_room = *clients < most;
-        *clients += usize::from(has_room);
+        let mut places = self.places.entry(peer).or_default();
+        let has_room = *places < most;
+        *places += usize::from(has_room);
+        self.taken.fetch_add(usize::from(has_room), Ordering::Relaxed);
         has_room
     }
 
-    /// Counts one less.
+    /// Takes one back.
     pub fn leave(&self, peer: Peer) {
-        self.0.remove_if_mut(&peer, |_, clients| {
-            *clients -= 1;
-            *clients == 0
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.places.remove_if_mut(&peer, |_, places| {
+            *places -= 1;
+            *places == 0
         });
     }
 }
@@ -47,16 +60,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_has_as_many_clients_as_it_may_and_others_do_not_count() {
+    fn a_peer_has_as_many_places_as_it_may_and_others_do_not_count() {
         let peers = Peers::default();
         let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|address| Peer::of(address.parse().expect("an address")));
         assert_eq!([one, one, one, other].map(|peer| peers.come(peer, 2)), [true, true, false, true]);
+        assert_eq!(peers.taken(), 3, "who is turned away takes none");
         peers.leave(one);
         assert!(peers.come(one, 2));
         for peer in [one, one, other] {
             peers.leave(peer);
         }
-        assert!(peers.0.is_empty(), "nothing is kept of those who have left");
+        assert!(peers.places.is_empty() && peers.taken() == 0, "nothing is kept of those who have left");
     }
 
     #[test]

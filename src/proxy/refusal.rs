@@ -114,6 +114,23 @@ pub fn ambiguous(ambiguity: Ambiguity) -> Response<AnswerBody> {
     openai_error(status, message, "keyward_refusal", "ambiguous_request")
 }
 
+/// More requests than that peer may have at a time: 503, which clients try again a little later.
+#[must_use]
+pub fn too_many_requests() -> Response<AnswerBody> {
+    let message = "keyward carries as many requests as it may for this address (max_connections_per_peer) or in all \
+                   (max_connections). Try again when some of them are done.";
+    let mut answer = openai_error(StatusCode::SERVICE_UNAVAILABLE, message, "keyward_refusal", "too_many_requests");
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// A head that is larger than heads may be: 431 (RFC 6585, 5).
+#[must_use]
+pub fn oversized_head() -> Response<AnswerBody> {
+    let message = "the head of the request is larger than keyward's max_head.";
+    openai_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message, "keyward_refusal", "oversized_head")
+}
+
 /// keyward itself failed: 500.
 #[must_use]
 pub fn failed() -> Response<AnswerBody> {

@@ -146,7 +146,7 @@ async fn accept(
         tokio::select! {
             biased;
             () = &mut stopping => break,
-            accepted = next_client(workers, &listener) => welcome(worker, workers, accepted).await,
+            accepted = next_client(worker, &listener) => welcome(worker, workers, accepted).await,
         }
     }
     // The kernel's queue is looked at once more: whoever connected before the signal is served. Nobody is passed on any
@@ -158,9 +158,8 @@ async fn accept(
 }
 
 /// Accepts as long as there is room for one more; without, clients wait in the kernel's queue.
-async fn next_client(workers: &[Arc<Worker>], listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let most = workers.first().map_or(usize::MAX, |worker| worker.limits().max_connections);
-    while workers.iter().map(|worker| worker.seats.taken()).sum::<usize>() >= most {
+async fn next_client(worker: &Worker, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    while worker.shared.peers.taken() >= worker.limits().max_connections {
         tokio::time::sleep(FULL_HOUSE).await;
     }
     listener.accept().await
@@ -180,9 +179,7 @@ async fn welcome(worker: &Arc<Worker>, workers: &[Arc<Worker>], accepted: io::Re
 
 /// Closes the connection of a client whose peer has too many already.
 fn let_in(worker: &Arc<Worker>, workers: &[Arc<Worker>], stream: TcpStream, peer: IpAddr) {
-    let is_balancer = worker.shared.entrance.is_balancer(peer);
-    let most = if is_balancer { usize::MAX } else { worker.limits().max_connections_per_peer };
-    if worker.shared.peers.come(Peer::of(peer), most) {
+    if worker.shared.peers.come(Peer::of(peer), worker.shared.most_places(peer)) {
         place(worker, workers, stream, peer);
     } else {
         worker.counters.clients_turned_away.increment();

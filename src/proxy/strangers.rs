@@ -1,8 +1,8 @@
 //! Whoever is sent away before there is an exchange: counted, and told in the log in a way that drowns nothing else.
 //!
 //! A request that is refused so has a line of its own, as far as the log has room to spare ([`Rank::Stranger`]). Connections
-//! that never come as far as a request cost their makers nothing, and scanners make many: of them a few are told, and then
-//! how many more there were.
+//! that never come as far as a request cost their makers nothing, and scanners make many; and whoever has too many requests
+//! at a time has many more. Of them a few are told, and then how many more there were.
 //!
 //! [`Rank::Stranger`]: crate::telemetry::writer::Rank::Stranger
 
@@ -48,16 +48,32 @@ impl Strangers {
         tracing::warn!(target: STRANGERS, event = "refused_early", reason, status, %peer, "{}", why.message());
     }
 
-    /// Tells of a connection that was ended before any request, or counts it for later.
+    /// Tells of a request that was answered with that status because there are too many, or counts it for later.
+    pub fn turn_away(&self, why: EarlyRefusal, status: StatusCode, peer: IpAddr) {
+        self.counters.refused_early(why);
+        if self.is_to_be_told(why) {
+            let (reason, status) = (why.code(), status.as_u16());
+            tracing::warn!(target: STRANGERS, event = "refused_early", reason, status, %peer, "{}", why.message());
+        }
+    }
+
+    /// Tells of a connection that was ended before any request, or by what came as one, or counts it for later.
     pub fn keep_out(&self, why: EarlyRefusal, peer: IpAddr, cause: &(dyn Error + 'static)) {
         self.counters.refused_early(why);
-        let told = &self.told[why.position()];
-        if told.is_one_more_of_interest(&self.pulse) {
+        if self.is_to_be_told(why) {
             let reason = why.code();
             tracing::warn!(target: STRANGERS, event = "refused_early", reason, %peer, cause, "{}", why.message());
-        } else {
+        }
+    }
+
+    /// Whether one more is, which is counted otherwise.
+    fn is_to_be_told(&self, why: EarlyRefusal) -> bool {
+        let told = &self.told[why.position()];
+        let is_told = told.is_one_more_of_interest(&self.pulse);
+        if !is_told {
             add_one(&told.left_out);
         }
+        is_told
     }
 
     /// Says how many were left out, once that can be said. To be called now and then.
@@ -71,7 +87,7 @@ impl Strangers {
                     event = "refused_early",
                     reason,
                     left_out,
-                    "{left_out} more connections ended so, of which no line tells"
+                    "{left_out} more ended so, of which no line tells"
                 );
             }
         }

@@ -1,7 +1,9 @@
-//! The streams of a client that speaks HTTP/2: each a task of its own, with time limits of its own.
+//! The streams of a client that speaks HTTP/2: each a task of its own, with time limits of its own and a place of its own
+//! among those of its peer.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -17,27 +19,59 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use super::answer_body::{AnswerBody, AnswerError};
+use super::peers::Peer;
+use super::refusal;
 use super::stall::Stall;
 use super::worker::{Alarm, Worker};
+use crate::early_refusal::EarlyRefusal;
 
 /// The streams of a connection: how many are open, and since when none is.
 #[derive(Clone)]
 pub struct Streams {
     worker: Arc<Worker>,
+    peer: IpAddr,
     open: Arc<AtomicUsize>,
     idle_since: Arc<AtomicU64>,
     /// When something moved on the connection last.
     moved: Arc<AtomicU64>,
-    /// Whether its client takes what it is handed, for the stream that is about to begin.
-    beginning: Arc<Mutex<Option<Stall>>>,
+    /// The stream that is about to begin.
+    beginning: Arc<Mutex<Option<Beginning>>>,
+}
+
+/// What a stream has from its beginning on.
+struct Beginning {
+    /// Whether its client takes what it is handed.
+    stall: Stall,
+    /// Its place; none where there was none, and it is refused.
+    _share: Option<Share>,
+}
+
+/// One of the places that a peer has. Dropping it gives it back.
+struct Share {
+    worker: Arc<Worker>,
+    peer: Peer,
+}
+
+impl Share {
+    fn take(worker: &Arc<Worker>, peer: IpAddr) -> Option<Self> {
+        let (peers, most) = (&worker.shared.peers, worker.shared.most_places(peer));
+        let has_room = peers.taken() < worker.limits().max_connections && peers.come(Peer::of(peer), most);
+        has_room.then(|| Self { worker: Arc::clone(worker), peer: Peer::of(peer) })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.worker.shared.peers.leave(self.peer);
+    }
 }
 
 impl Streams {
-    /// None so far, on a connection on which something moved last at that time of the pulse.
+    /// None so far, on that peer's connection, on which something moved last at that time of the pulse.
     #[must_use]
-    pub fn new(worker: Arc<Worker>, moved: Arc<AtomicU64>) -> Self {
+    pub fn new(worker: Arc<Worker>, peer: IpAddr, moved: Arc<AtomicU64>) -> Self {
         let idle_since = Arc::new(AtomicU64::new(worker.pulse.millis()));
-        Self { worker, open: Arc::default(), idle_since, moved, beginning: Arc::default() }
+        Self { worker, peer, open: Arc::default(), idle_since, moved, beginning: Arc::default() }
     }
 
     /// Whether none has been open for that long.
@@ -58,12 +92,29 @@ impl Streams {
         self.worker.pulse.is_past(self.moved.load(Ordering::Relaxed), limit)
     }
 
-    /// A service whose answers tell their stream whether they are taken.
+    /// A service whose answers tell their stream whether they are taken, and that does not get what is too much.
     pub fn watching<S>(&self, service: S) -> WatchingStreams<S> {
         WatchingStreams { service, streams: self.clone() }
     }
 
-    fn beginning(&self) -> std::sync::MutexGuard<'_, Option<Stall>> {
+    /// Begins one. Gives the answer where it goes no further.
+    fn begin(&self, request: &Request<Incoming>, stall: &Stall) -> Option<Response<AnswerBody>> {
+        let share = Share::take(&self.worker, self.peer);
+        let has_share = share.is_some();
+        *self.beginning() = Some(Beginning { stall: stall.clone(), _share: share });
+        if size_of_head(request) > self.worker.limits().max_head {
+            let answer = refusal::oversized_head();
+            self.worker.strangers.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
+            return Some(answer);
+        }
+        (!has_share).then(|| {
+            let answer = refusal::too_many_requests();
+            self.worker.strangers.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
+            answer
+        })
+    }
+
+    fn beginning(&self) -> std::sync::MutexGuard<'_, Option<Beginning>> {
         self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,8 +123,8 @@ impl Streams {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let stall = self.beginning().take();
-        let place = Place { alarm: Alarm::new(Arc::clone(&self.worker)), streams: self.clone(), stall };
+        let beginning = self.beginning().take();
+        let place = Place { alarm: Alarm::new(Arc::clone(&self.worker)), streams: self.clone(), beginning };
         // In a box, for tokio copies a task as it begins and as it ends, and a stream is large.
         tokio::spawn(InStream { stream: Box::pin(stream), place });
     }
@@ -83,7 +134,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 struct Place {
     alarm: Alarm,
     streams: Streams,
-    stall: Option<Stall>,
+    beginning: Option<Beginning>,
 }
 
 impl Place {
@@ -92,7 +143,7 @@ impl Place {
     fn is_stalled(&self) -> bool {
         let worker = &self.streams.worker;
         let patience = worker.client_patience();
-        self.stall.as_ref().is_some_and(|stall| stall.is_past(patience))
+        self.beginning.as_ref().is_some_and(|beginning| beginning.stall.is_past(patience))
             && (!worker.seats.are_leaving() || self.streams.is_still_for(patience))
     }
 }
@@ -129,7 +180,7 @@ impl<F: Future<Output = ()>> Future for InStream<F> {
     }
 }
 
-/// A service whose answers tell their stream whether they are taken.
+/// A service whose answers tell their stream whether they are taken, and that does not get what is too much.
 pub struct WatchingStreams<S> {
     service: S,
     streams: Streams,
@@ -145,16 +196,35 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let stall = Stall::new(self.streams.worker.pulse.clone());
-        *self.streams.beginning() = Some(stall.clone());
-        Answering { answer: self.service.call(request), stall }
+        let refusal = self.streams.begin(&request, &stall).map(Box::new);
+        let answer = if refusal.is_none() { Some(self.service.call(request)) } else { None };
+        Answering { answer, refusal, stall }
     }
 }
+
+/// How large a head is in HTTP/2 (RFC 9113, 6.5.2), in bytes.
+fn size_of_head(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    let (uri, method) = (request.uri(), request.method());
+    let authority = uri.authority().map(|authority| authority.as_str().len());
+    let parts = [Some(method.as_str().len()), Some(path_of(uri)), uri.scheme_str().map(str::len), authority];
+    let fields = fields.chain(parts.into_iter().flatten());
+    fields.map(|length| length + FIELD).sum()
+}
+
+fn path_of(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |path| path.as_str().len())
+}
+
+/// What every field of a head counts beside its text.
+const FIELD: usize = 32;
 
 pin_project! {
     /// An answer on its way into a stream.
     pub struct Answering<F> {
         #[pin]
-        answer: F,
+        answer: Option<F>,
+        refusal: Option<Box<Response<AnswerBody>>>,
         stall: Stall,
     }
 }
@@ -164,7 +234,15 @@ impl<F: Future<Output = Result<Response<AnswerBody>, Infallible>>> Future for An
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(answer) = ready!(this.answer.poll(context));
+        let answer = match (this.refusal.take(), this.answer.as_pin_mut()) {
+            (Some(refusal), _) => *refusal,
+            (None, Some(answer)) => {
+                let Ok(answer) = ready!(answer.poll(context));
+                answer
+            }
+            // Nobody asks again for an answer that was given.
+            (None, None) => return Poll::Pending,
+        };
         Poll::Ready(Ok(answer.map(|body| WatchedBody { body, stall: this.stall.clone() })))
     }
 }

@@ -59,8 +59,16 @@ pub struct Shared {
     pub limits: Limits,
     /// How clients get in.
     pub entrance: Entrance,
-    /// How many of them come from where.
+    /// How many places they have taken.
     pub peers: Peers,
+}
+
+impl Shared {
+    /// How many places whoever has that address may take.
+    #[must_use]
+    pub fn most_places(&self, peer: IpAddr) -> usize {
+        if self.entrance.is_balancer(peer) { usize::MAX } else { self.limits.max_connections_per_peer }
+    }
 }
 
 /// One worker's own things.

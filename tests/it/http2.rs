@@ -1,5 +1,6 @@
 //! Clients that speak HTTP/2: the same judgement and the same care, for many requests side by side.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -380,6 +381,78 @@ fn a_client_has_only_so_many_streams_at_once() {
     eventually("the others", || (upstream.received().len() == 100).then_some(()));
 }
 
+/// Each open request costs a connection to upstream, so that few connections of one client could take what all others need.
+#[test]
+fn a_client_with_too_many_requests_at_a_time_leaves_others_their_places() {
+    let gate = Gate::default();
+    let upstream = holding_back(&gate);
+    let limits = |limits: &mut Limits| limits.max_connections_per_peer = 10;
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(limits).workers(2).start();
+    let mut clients = [proxy.connect(), proxy.connect()];
+    for client in &mut clients {
+        client.send([preface(), heads(0..20, "/v1/held")].concat());
+    }
+    // Two connections and eight requests have all ten places.
+    eventually("the others are refused", || (proxy.metric(TOO_MANY) == 32).then_some(()));
+    assert_eq!(proxy.connect().rest(), b"", "a connection more is closed");
+    let mut other = Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), proxy.address());
+    other.send(proxy.get("/v1/models").key(CURRENT).bytes());
+    assert_eq!(other.answer().status, 200, "whoever else there is is served");
+    (0..100).for_each(|_| gate.open());
+    let answers: Vec<_> = clients.iter_mut().flat_map(|client| bodies(client, 20)).collect();
+    let (served, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|body| body == "{}");
+    assert_eq!((served.len(), refused.len()), (8, 32));
+    assert!(refused.iter().all(|body| body.contains(r#""code":"too_many_requests""#)), "{refused:?}");
+    eventually("there is room again", || {
+        let refused = proxy.metric(TOO_MANY);
+        let mut client = proxy.connect();
+        client.send([preface(), heads(0..5, "/v1/held")].concat());
+        bodies(&mut client, 5);
+        (proxy.metric(TOO_MANY) == refused).then_some(())
+    });
+}
+
+#[test]
+fn all_clients_together_have_only_so_many_places() {
+    let gate = Gate::default();
+    let upstream = holding_back(&gate);
+    let limits = |limits: &mut Limits| limits.max_connections = 5;
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(limits).start();
+    let mut client = proxy.connect();
+    client.send([preface(), heads(0..10, "/v1/held")].concat());
+    eventually("the others are refused", || (proxy.metric(TOO_MANY) == 6).then_some(()));
+    let mut waiting = proxy.connect();
+    waiting.send(proxy.get("/v1/models").key(CURRENT).bytes());
+    (0..100).for_each(|_| gate.open());
+    assert_eq!(waiting.answer().status, 200, "it was accepted when there was room");
+    assert_eq!(bodies(&mut client, 10).iter().filter(|body| *body == "{}").count(), 4);
+}
+
+/// One whose answers to `/v1/held` wait.
+fn holding_back(gate: &Gate) -> FakeUpstream {
+    let held = gate.clone();
+    FakeUpstream::scripted(move |visit| {
+        if visit.head.line.contains("held") {
+            held.pass();
+        }
+        visit.answer(&Answering::json(200, "{}"));
+    })
+}
+
+/// That many requests, the first of which is a connection's first.
+fn heads(numbers: std::ops::Range<u32>, path: &str) -> Vec<u8> {
+    numbers.flat_map(|number| head(1 + 2 * number, END_STREAM, &fields(path, CURRENT))).collect()
+}
+
+/// The bodies of that many answers.
+fn bodies(client: &mut Client, count: usize) -> Vec<String> {
+    let frames =
+        std::iter::from_fn(|| next_frame(client)).filter(|(kind, _, payload)| *kind == DATA && !payload.is_empty());
+    frames.take(count).map(|(_, _, payload)| String::from_utf8(payload).unwrap()).collect()
+}
+
+const TOO_MANY: &str = "keyward_refused_early_total{reason=\"too_many_requests\"}";
+
 #[test]
 fn a_head_beyond_the_limit_is_refused() {
     let upstream = FakeUpstream::accepting();
@@ -390,8 +463,29 @@ fn a_head_beyond_the_limit_is_refused() {
         assert_eq!(long.await.status, 431);
         let short = client.send(get("/v1/models", CURRENT).header("x-long", "a".repeat(3000)).body(empty()).unwrap());
         assert_eq!(short.await.status, 200);
+        let far_beyond = get("/v1/models", CURRENT).header("x-long", "a".repeat(50_000)).body(empty()).unwrap();
+        assert_eq!(client.send(far_beyond).await.status, 431, "which the library says, and nobody hears of");
     });
     assert_eq!(upstream.received().len(), 1);
+    assert_eq!(proxy.metric("keyward_refused_early_total{reason=\"oversized_head\"}"), 1);
+}
+
+#[test]
+fn a_client_that_breaks_the_rules_is_told_of_and_one_that_leaves_is_not() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let broken = "keyward_refused_early_total{reason=\"broken_http2\"}";
+    let mut hostile = proxy.connect();
+    // A stream of an even number is not a client's to begin (RFC 9113, 5.1.1).
+    hostile.send([preface(), head(2, END_STREAM, &fields("/v1/x", CURRENT))].concat());
+    hostile.rest();
+    eventually("it counts", || (proxy.metric(broken) == 1).then_some(()));
+    let mut leaving = proxy.connect();
+    leaving.send([preface(), head(1, END_STREAM, &fields("/v1/x", CURRENT))].concat());
+    eventually("an answer", || next_frame(&mut leaving).filter(|(kind, ..)| *kind == HEADERS));
+    leaving.reset();
+    eventually("it is gone", || (proxy.metric("keyward_client_connections_open{worker=\"0\"}") == 0).then_some(()));
+    assert_eq!(proxy.metric(broken), 1);
 }
 
 #[test]

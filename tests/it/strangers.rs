@@ -8,6 +8,7 @@ use crate::process::client::Client;
 use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, events, eventually};
 use crate::support::Certificate;
+use crate::support::http2::{END_STREAM, fields, head, preface};
 
 /// A secret, where a head has room for one.
 const CANARY: &str = "sk-proj-Canary0123456789abcdefCaNa";
@@ -88,6 +89,41 @@ fn a_load_balancer_without_its_header_is_told_of_and_one_that_looks_whether_the_
     assert_eq!((&line["reason"], &line["peer"]), (&"proxy_header".into(), &"127.0.0.1".into()), "{line}");
     assert_eq!(counted(&keyward, "proxy_header"), 1);
     assert!(!keyward.log().contains("Canary"), "{}", keyward.log());
+}
+
+/// Over HTTP/2 one client can make many at once.
+#[test]
+fn what_is_wrong_with_clients_of_http_2_is_told_as_well() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    let keyward = home.serve_for(&upstream).config("[proxy]\nmax_connections_per_peer = 1\nmax_head = \"8KiB\"\n");
+    let keyward = keyward.env("KEYWARD_PROXY_WORKERS", "1").start();
+    let crowd: Vec<_> = (0..50).flat_map(|n| head(1 + 2 * n, END_STREAM, &fields("/v1/models", CANARY))).collect();
+    let long = "x".repeat(120);
+    let large = [fields("/v1/models", CANARY), vec![("x-long", &*long); 70]].concat();
+    let large = head(1, END_STREAM, &large);
+    // A stream of an even number is not a client's to begin (RFC 9113, 5.1.1).
+    let broken = head(2, END_STREAM, &fields("/v1/models", CANARY));
+    for (request, reason, count) in
+        [(crowd, "too_many_requests", 50), (large, "oversized_head", 1), (broken, "broken_http2", 1)]
+    {
+        let mut client = Client::connect(keyward.listen);
+        client.send(&[preface(), request].concat());
+        eventually("it counts", || (counted(&keyward, reason) == count).then_some(()));
+        let lines = || refused(&keyward).into_iter().filter(|line| line["reason"] == reason && !is_about_more(line));
+        let told = eventually("a line", || Some(lines().collect::<Vec<_>>()).filter(|told| !told.is_empty()));
+        assert!(told.iter().all(|line| line["peer"] == "127.0.0.1" && line["level"] == "warn"), "{told:?}");
+        drop(client);
+        eventually("it is gone", || {
+            (keyward.metric("keyward_client_connections_open{worker=\"0\"}") == 0).then_some(())
+        });
+    }
+    let told = refused(&keyward);
+    let of =
+        |reason: &str| told.iter().filter(|line| line["reason"] == reason && !is_about_more(line)).collect::<Vec<_>>();
+    assert!(of("too_many_requests").len() == 5 && of("too_many_requests")[0]["status"] == 503, "{told:?}");
+    assert_eq!(of("oversized_head")[0]["status"], 431);
+    assert!(of("broken_http2")[0]["cause"].as_str().is_some_and(|cause| cause.contains("protocol error")), "{told:?}");
+    assert!(!keyward.log().contains("Canary") && keyward.exchanges(0).is_empty(), "{}", keyward.log());
 }
 
 fn is_about_more(line: &Value) -> bool {
