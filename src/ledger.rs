@@ -6,6 +6,7 @@
 //! that goes wrong with the store reaches a request, or an answer to whoever asks.
 
 pub mod binding;
+pub mod closed;
 pub mod hours;
 pub mod incident;
 pub mod offline;
@@ -17,7 +18,7 @@ pub mod sqlite;
 pub mod store;
 pub mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 
 use self::binding::{Accepted, Binding, Identity, Seen, Tally};
+use self::closed::{ClosedIncident, ClosedIncidents};
 use self::hours::Hours;
 use self::incident::Incident;
 use self::store::{Limits, Remembered};
@@ -53,22 +55,7 @@ pub struct Ledger {
 #[derive(Default)]
 struct Past {
     hours: Hours,
-    /// Closed incidents, the one that closed last at the end.
-    closed: VecDeque<ClosedIncident>,
-}
-
-impl Past {
-    fn close(&mut self, closed: ClosedIncident) {
-        if self.closed.len() >= CLOSED_INCIDENTS {
-            self.closed.pop_front();
-        }
-        self.closed.push_back(closed);
-    }
-
-    fn forget(&mut self, before: Timestamp) {
-        self.hours.forget_before(before);
-        self.closed.retain(|closed| closed.incident.closed.as_ref().is_none_or(|end| end.at >= before));
-    }
+    closed: ClosedIncidents,
 }
 
 /// Bindings with something that the ledger's own thread has not looked at.
@@ -125,15 +112,6 @@ impl Inbox {
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An incident that is over, and whose it was.
-#[derive(Clone, Debug)]
-pub struct ClosedIncident {
-    /// The binding.
-    pub binding: Arc<Binding>,
-    /// The incident.
-    pub incident: Incident,
 }
 
 /// How many bindings are kept.
@@ -266,7 +244,7 @@ impl Ledger {
             past.hours.add(tally.kind, tally.exchanges);
         }
         for (incident, _) in closed {
-            past.close(ClosedIncident { binding: Arc::clone(binding), incident: incident.clone() });
+            past.closed.add(ClosedIncident { binding: Arc::clone(binding), incident: incident.clone() });
         }
     }
 
@@ -286,7 +264,7 @@ impl Ledger {
         let mut past = self.past();
         for (id, incident) in remembered.closed {
             if let Some(binding) = by_id.get(&id) {
-                past.close(ClosedIncident { binding: Arc::clone(binding), incident });
+                past.closed.add(ClosedIncident { binding: Arc::clone(binding), incident });
             }
         }
         for (set, stored) in remembered.hours {
@@ -299,7 +277,11 @@ impl Ledger {
 
     /// Forgets what is old, and closes incidents that time or the ring has closed.
     fn sweep(&self, limits: Limits, ring: &KeyRing, now: Timestamp) {
-        self.past().forget(limits.before);
+        {
+            let mut past = self.past();
+            past.hours.forget_before(limits.before);
+            past.closed.forget_before(limits.before);
+        }
         let all: Vec<_> = self.bindings.iter().map(|entry| (*entry.key(), Arc::clone(&entry))).collect();
         for (key, binding) in all {
             let (closed, is_over) = {
@@ -357,9 +339,6 @@ impl Ledger {
         self.begin(self.hash.hash_one(other), &other)
     }
 }
-
-/// How many incidents that are over are remembered in all.
-const CLOSED_INCIDENTS: usize = 10_000;
 
 /// The keys of the map are hashes already.
 #[derive(Clone, Copy, Default)]

@@ -15,8 +15,8 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
 };
 
-use super::CLOSED_INCIDENTS;
 use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memory};
+use super::closed::ClosedIncidents;
 use super::incident::{Closed, Closing, Incident, IncidentId};
 use super::rhythm::Visits;
 use super::store::{Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour};
@@ -132,7 +132,7 @@ impl Store for Sqlite {
         let mut forget = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let [before, strangers] = [limits.before, limits.strangers_before].map(Timestamp::as_millis);
-            let kept = i64::try_from(CLOSED_INCIDENTS).unwrap_or(i64::MAX);
+            let kept = i64::try_from(ClosedIncidents::TOTAL).unwrap_or(i64::MAX);
             transaction
                 .execute("DELETE FROM bindings WHERE seen < ?1 OR (seen < ?2 AND well IS NULL)", [before, strangers])?;
             transaction.execute("DELETE FROM uses WHERE last < ?1", [before])?;
@@ -143,6 +143,11 @@ impl Store for Sqlite {
             transaction.commit()
         };
         forget().map_err(|error| failure(path, error))
+    }
+
+    fn rest(&self) {
+        // What cannot be given back is only memory. The system keeps the file's pages at hand as well.
+        let _ = self.connection.release_memory();
     }
 
     fn is_in_place(&self) -> bool {
@@ -383,8 +388,16 @@ fn write_incident(
         ":closed_by": closed.map(|closed| closed.by.code()),
         ":closed_execution": closed.and_then(|closed| closed.execution.as_deref()),
     })?;
+    if closed.is_some() {
+        let kept = i64::try_from(ClosedIncidents::PER_BINDING).unwrap_or(i64::MAX);
+        transaction.prepare_cached(TRIM_INCIDENTS_OF_BINDING)?.execute([binding.0.cast_signed(), kept])?;
+    }
     Ok(())
 }
+
+/// So that what flaps makes the file no larger.
+const TRIM_INCIDENTS_OF_BINDING: &str = "DELETE FROM incidents WHERE id IN \
+  (SELECT id FROM incidents WHERE binding = ?1 AND closed IS NOT NULL ORDER BY closed DESC LIMIT -1 OFFSET ?2)";
 
 /// A binding that was forgotten meanwhile has no incidents. What is closed stays closed.
 const WRITE_INCIDENT: &str = "\

@@ -71,6 +71,9 @@ pub trait Store: Send {
     /// Forgets what is older.
     fn forget(&mut self, limits: Limits) -> Result<(), StoreError>;
 
+    /// Gives back the memory that nothing of this needs until it is done again.
+    fn rest(&self);
+
     /// Whether what was opened is still what stands in its place, so that whoever looks for it finds what is written.
     fn is_in_place(&self) -> bool;
 }

@@ -444,6 +444,35 @@ fn a_year_leaves_behind_what_its_last_ninety_days_left() {
     assert!(rows < 3_000 && size < 1 << 20, "{rows} rows, {size} bytes");
 }
 
+#[test]
+fn who_flaps_forgets_its_own_past_alone_and_its_store_as_well() {
+    let mut bench = Bench::new("sk-0");
+    let flap = |bench: &Bench, workflow: &str| {
+        bench.ask(workflow, "sk-nobody");
+        bench.pass(Duration::from_secs(1));
+        bench.ask(workflow, "sk-0");
+        bench.pass(Duration::from_secs(1));
+    };
+    (0..3).for_each(|_| flap(&bench, "quiet"));
+    for _ in 0..20 {
+        (0..10).for_each(|_| flap(&bench, "flapping"));
+        bench.flush();
+    }
+    let closed = |bench: &Bench, workflow: &str| {
+        let all = bench.query().incidents(&Filter { open: Some(false), ..Filter::default() });
+        let of_it = all.iter().filter(|listed| listed.binding.identity().workflow == Some(workflow));
+        of_it.map(|listed| listed.incident.opened).collect::<Vec<_>>()
+    };
+    let (quiet, flapping) = (closed(&bench, "quiet"), closed(&bench, "flapping"));
+    assert!(quiet.len() == 3 && (16..=24).contains(&flapping.len()), "{} and {}", quiet.len(), flapping.len());
+    bench.crash();
+    assert_eq!(
+        (closed(&bench, "quiet"), closed(&bench, "flapping")),
+        (quiet, flapping[..16].to_vec()),
+        "the last ones"
+    );
+}
+
 // === The view ===
 
 #[test]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::Ledger;
 use super::binding::{Binding, BindingId, Memory, Unsaved};
+use super::closed::ClosedIncidents;
 use super::hours::Hours;
 use super::incident::Incident;
 use super::sqlite::Sqlite;
@@ -231,15 +232,21 @@ impl Writer {
 
     /// Writes batch after batch, until nothing is left.
     fn write(&mut self) -> Result<(), StoreError> {
+        let mut wrote = false;
         loop {
             if self.batch.is_none() {
                 self.batch = self.compose();
             }
-            let (Some(batch), Some(store)) = (&self.batch, &mut self.store) else { return Ok(()) };
+            let (Some(batch), Some(store)) = (&self.batch, &mut self.store) else { break };
             store.write(batch)?;
+            wrote = true;
             self.batch = None;
             self.status.batches.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(store) = self.store.as_ref().filter(|_| wrote) {
+            store.rest();
+        }
+        Ok(())
     }
 
     fn forget(&mut self) -> Result<(), StoreError> {
@@ -307,7 +314,7 @@ impl Writer {
                 self.waiting.bindings.insert(id, binding);
             }
         }
-        let surplus = self.waiting.closed.len().saturating_sub(super::CLOSED_INCIDENTS);
+        let surplus = self.waiting.closed.len().saturating_sub(ClosedIncidents::TOTAL);
         self.status.lost.fetch_add(self.waiting.closed.drain(..surplus).len() as u64, Ordering::Relaxed);
         self.gather_history(keeper);
     }
