@@ -197,7 +197,8 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send + 'static> + use<>
 {
     let (session, worker) = (Arc::clone(session), Arc::clone(&session.worker));
-    let service = tower::service_fn(move |request| exchange(Arc::clone(&session), request));
+    // In a box of its own, which is gone once the answer's body goes by itself: hyper keeps the room for it until then.
+    let service = tower::service_fn(move |request| Box::pin(exchange(Arc::clone(&session), request)));
     AlwaysReady(CatchPanic::new(service, move || {
         worker.counters.panics.increment();
         refusal::failed()
