@@ -9,9 +9,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Gives what this thread has freed back to the system, which takes some milliseconds for each hundred megabytes.
 /// mimalloc does so only as it goes on allocating, which an idle thread does not.
 pub fn give_back() {
-    #[expect(unsafe_code, reason = "a call without arguments that could be wrong, or anything to keep in order")]
+    collect(true);
+}
+
+/// Gives back what this thread freed a while ago and has not used since. To be called now and then, for mimalloc looks only
+/// where it happens to free a whole page.
+pub fn tidy() {
+    collect(false);
+}
+
+fn collect(all: bool) {
+    #[expect(unsafe_code, reason = "a call with no argument that could be wrong, and nothing to keep in order")]
     // SAFETY: mimalloc may be asked for this at any time, on any thread.
     unsafe {
-        libmimalloc_sys::mi_collect(true);
+        libmimalloc_sys::mi_collect(all);
     }
 }

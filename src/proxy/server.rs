@@ -93,11 +93,14 @@ async fn beat(worker: Arc<Worker>, shortest: Duration) {
 }
 
 /// Gives memory back when a crowd has left, a moment later: the rest of it may be on its way out. The connections to upstream
-/// that it used are kept for a while, so once they have gone as well, their memory is given back, too.
+/// that it used are kept for a while, so once they have gone as well, their memory is given back, too. Apart from that, what
+/// has not been needed for some time is given back now and then.
 async fn tidy_up(worker: Arc<Worker>) {
     let until_the_pool_is_swept = worker.limits().pool_idle_timeout + pulse::interval(shortest(worker.limits())) * 2;
     loop {
-        worker.seats.crowd_left().await;
+        while tokio::time::timeout(TIDYING, worker.seats.crowd_left()).await.is_err() {
+            allocator::tidy();
+        }
         tokio::time::sleep(LAST_GUESTS).await;
         give_back(&worker);
         // Another crowd that leaves meanwhile begins the time anew.
@@ -248,6 +251,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long a leaving crowd may take before its memory is given back.
 const LAST_GUESTS: Duration = Duration::from_millis(100);
+
+/// How often memory that is not needed is looked for.
+const TIDYING: Duration = Duration::from_secs(10);
 
 /// How long new clients have before they are asked to leave: many turns of the runtime, each of which reads what came.
 const NEWCOMERS: Duration = Duration::from_millis(50);
