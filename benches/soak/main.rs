@@ -4,7 +4,8 @@
 //!   breaks off, resets, is silent, refuses and goes away, with keys, tokens and log files that change. Every client knows
 //!   what it has to get; anything else fails the run. Each second the process is looked at, each minute a line is printed:
 //!   memory, descriptors and threads have to be at the end what they were after the first minutes, everything that is open
-//!   has to close, and every exchange has to be in the log.
+//!   has to close, and every exchange has to be in the log. Of memory the least of each minute counts, for bodies on their way
+//!   come and go, and what leaks stays.
 //! - `-- streams --streams 10000 --minutes 10`: so many streams at once, an event every two seconds in each, nine in ten over
 //!   a connection of their own and the rest over HTTP/2. None may be lost; how late they come, and what they cost, is printed.
 //! - `-- bodies --gigabytes 8`: large bodies up and down, hashed on both sides, at full speed and with a side that is slow

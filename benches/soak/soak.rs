@@ -43,6 +43,7 @@ pub fn run(runtime: &Handle, span: Duration) -> io::Result<bool> {
 /// What keyward looked like in a minute, on average.
 #[derive(Default)]
 struct Minute {
+    /// The least of the minute: bodies on their way come and go, and what leaks does not.
     pss: u64,
     descriptors: u64,
     threads: u64,
@@ -51,9 +52,9 @@ struct Minute {
 
 fn watch(keyward: &mut Keyward, world: &World, span: Duration) -> io::Result<Vec<Minute>> {
     println!(
-        "| minute | done | away | raced | unexpected | RSS MB | PSS MB | descriptors | threads | clients | exchanges | CPU % |"
+        "| minute | done | away | raced | unexpected | RSS MB | PSS MB | least | descriptors | threads | clients | exchanges | CPU % |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let begin = Instant::now();
     let mut minutes = Vec::new();
     while begin.elapsed() < span {
@@ -78,7 +79,7 @@ fn watch_a_minute(keyward: &mut Keyward, world: &World, number: usize) -> io::Re
     print_minute(number, &samples, [done_before, done], cpu);
     let mean = |of: fn(&(Vitals, Metrics)) -> u64| samples.iter().map(of).sum::<u64>() / samples.len() as u64;
     Ok(Minute {
-        pss: mean(|(vitals, _)| vitals.pss),
+        pss: samples.iter().map(|(vitals, _)| vitals.pss).min().unwrap_or(0),
         descriptors: mean(|(vitals, _)| vitals.descriptors),
         threads: mean(|(vitals, _)| vitals.threads),
         tasks: mean(|(_, metrics)| metrics.clients_open + metrics.exchanges_open),
@@ -89,13 +90,14 @@ fn watch_a_minute(keyward: &mut Keyward, world: &World, number: usize) -> io::Re
 fn print_minute(number: usize, samples: &[(Vitals, Metrics)], [before, done]: [Count; 2], cpu: f64) {
     let most = |of: fn(&(Vitals, Metrics)) -> u64| samples.iter().map(of).max().unwrap_or(0);
     println!(
-        "| {number} | {} | {} | {} | {} | {:.1} | {:.1} | {} | {} | {} | {} | {:.1} |",
+        "| {number} | {} | {} | {} | {} | {:.1} | {:.1} | {:.1} | {} | {} | {} | {} | {:.1} |",
         done.done - before.done,
         done.away - before.away,
         done.raced - before.raced,
         done.unexpected - before.unexpected,
         megabytes(most(|(vitals, _)| vitals.rss)),
         megabytes(most(|(vitals, _)| vitals.pss)),
+        megabytes(samples.iter().map(|(vitals, _)| vitals.pss).min().unwrap_or(0)),
         most(|(vitals, _)| vitals.descriptors),
         most(|(vitals, _)| vitals.threads),
         most(|(_, metrics)| metrics.clients_open),
