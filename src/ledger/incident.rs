@@ -136,22 +136,11 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::Malformed(_)
         | Diagnosis::TokenNotReplaced
         | Diagnosis::UnclearSet => Bearing::Bad,
-        Diagnosis::Ok | Diagnosis::RequestError | Diagnosis::Quota | Diagnosis::RateLimited
-            if outcome.ending == Ending::Completed =>
-        {
-            Bearing::Good
+        Diagnosis::Ok | Diagnosis::RequestError | Diagnosis::Quota | Diagnosis::RateLimited => {
+            good_if(outcome.is_accepted() || outcome.ending == Ending::Completed)
         }
-        Diagnosis::Ok
-        | Diagnosis::RequestError
-        | Diagnosis::Quota
-        | Diagnosis::RateLimited
-        | Diagnosis::ClientGone
-        | Diagnosis::Idle
-        | Diagnosis::ShutDown
-        | Diagnosis::UpstreamFailed
-            if outcome.is_accepted() =>
-        {
-            Bearing::Good
+        Diagnosis::ClientGone | Diagnosis::Idle | Diagnosis::ShutDown | Diagnosis::UpstreamFailed => {
+            good_if(outcome.is_accepted())
         }
         Diagnosis::Ok
         | Diagnosis::RequestError
@@ -162,6 +151,10 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::ShutDown
         | Diagnosis::UpstreamFailed
         | Diagnosis::UpstreamError
+fn good_if(took_key: bool) -> Bearing {
+    if took_key { Bearing::Good } else { Bearing::None }
+}
+
         | Diagnosis::UpstreamRedirect
         | Diagnosis::KeywardFailed
         | Diagnosis::OriginNotAllowed
