@@ -211,9 +211,12 @@ impl Keeper {
     }
 
     /// Upstream accepted `key` in a set that learns, from a binding that sent `before` until then, if it sent another.
-    pub fn accept(&self, set: SetIndex, key: Fingerprint, before: Option<Fingerprint>) {
+    pub fn accept(&self, set: SetIndex, key: Names, before: Option<Fingerprint>) {
         let now = self.clock.now();
-        self.learn(set, |history| history.learned.accept(key, before, now));
+        self.learn(set, |history| {
+            let is_news = history.learned.accept(key.fingerprint, before, now);
+            history.note_hint(key) | is_news
+        });
     }
 
     /// Upstream refused `key` as invalid in a set that learns.
@@ -450,6 +453,9 @@ impl Keys {
         for heard in &memory.heard {
             ring = ring.with_word(heard.key, heard.word);
         }
+        for names in declared.current.iter().chain(&declared.previous) {
+            memory.note_hint(*names);
+        }
         for (key, role) in memory.previous_roles(set.grace) {
             ring = ring.with_remembered(key, Owner { set: index, role, learned: false });
         }
@@ -531,17 +537,17 @@ mod tests {
     fn what_was_learned_lasts() {
         let bench = Bench::new();
         let (keeper, _) = bench.open(None, vec![]);
-        let fingerprint = |value: &str| keeper.ring().names(value.as_bytes()).fingerprint;
-        let (a, b) = (fingerprint("sk-a"), fingerprint("sk-b"));
+        let names = |value: &str| keeper.ring().names(value.as_bytes());
+        let (a, b) = (names("sk-a"), names("sk-b"));
         keeper.accept(SetIndex::DEFAULT, a, None);
         assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
         bench.now.store(3_000, Ordering::Relaxed);
-        keeper.accept(SetIndex::DEFAULT, b, Some(a));
+        keeper.accept(SetIndex::DEFAULT, b, Some(a.fingerprint));
         keeper.save(false).expect("saved");
         let (keeper, _) = bench.open(None, vec![]);
         assert_eq!(role(&keeper, "sk-a"), Some(retired(Some(1_000), 3_000)));
         assert_eq!(role(&keeper, "sk-b"), Some(Role::Current));
-        keeper.refuse(SetIndex::DEFAULT, b);
+        keeper.refuse(SetIndex::DEFAULT, b.fingerprint);
         assert_eq!(role(&keeper, "sk-b"), Some(retired(Some(3_000), 3_000)));
     }
 
@@ -601,7 +607,7 @@ mod tests {
     fn what_was_learned_outlives_a_reload() {
         let bench = Bench::new();
         let (keeper, _) = bench.open(None, vec![bench.key("old", "sk-old")]);
-        let a = keeper.ring().names(b"sk-a").fingerprint;
+        let a = keeper.ring().names(b"sk-a");
         keeper.accept(SetIndex::DEFAULT, a, None);
         bench.key("old", "sk-older");
         assert!(matches!(keeper.reload(), Reload::Changed(_)));

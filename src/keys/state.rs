@@ -298,6 +298,16 @@ struct StoredToken {
     last: Option<String>,
     set: Box<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hints: Vec<StoredHint>,
+}
+
+/// What the key begins with, and its last four characters.
+#[derive(Deserialize, Serialize)]
+struct StoredHint {
+    key: Hex,
+    kind: String,
+    last: String,
     name: Option<Box<str>>,
     made: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -393,7 +403,21 @@ impl From<StoredSet> for SetHistory {
         });
         let learned = stored.learned.into_iter().map(LearnedKey::from).collect();
         let heard = stored.heard.into_iter().map(Heard::from).collect();
-        Self { current, previous: previous.collect(), learned: Learned::new(learned), heard }
+        let hints = stored.hints.iter().filter_map(StoredHint::hint).collect();
+        Self { current, previous: previous.collect(), learned: Learned::new(learned), heard, hints }
+    }
+}
+
+impl From<(&Fingerprint, &Hint)> for StoredHint {
+    fn from((key, hint): (&Fingerprint, &Hint)) -> Self {
+        let last = String::from_utf8_lossy(hint.last()).into_owned();
+        Self { key: Hex(*key), kind: hint.prefix().to_owned(), last }
+    }
+}
+
+impl StoredHint {
+    fn hint(&self) -> Option<(Fingerprint, Hint)> {
+        Some((self.key.0, Hint::from_parts(&self.kind, &self.last)?))
     }
 }
 
@@ -408,6 +432,7 @@ impl From<StoredHeard> for Heard {
         let word = if stored.accepted { Word::Accepted } else { Word::Refused };
         Self { key: stored.key.0, word, at: Timestamp::from_millis(stored.at) }
     }
+            hints: set.hints.iter().map(StoredHint::from).collect(),
 }
 
 impl StoredRevoked {
@@ -537,3 +562,5 @@ mod tests {
         }
     }
 }
+        let hint = Hint::of(b"sk-proj-0123456789abcdAbCd");
+        assert!(set.note_hint(Names { fingerprint: key(1), hint }) && hint.is_some());

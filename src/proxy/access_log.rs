@@ -102,7 +102,7 @@ impl Recorder {
             let before = self.ledger.accept(&exchange.binding, accepted);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
             if is_news {
-                self.keeper.accept(set, key, before);
+                self.keeper.accept(set, names, before);
             }
         } else if outcome.is_invalid_key() {
             self.keeper.refuse(set, key);
