@@ -27,9 +27,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::{Keeper, Trouble};
+use crate::keys::state;
+use crate::ledger::Ledger;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
-use crate::ledger::{Bounds, Ledger};
 use crate::metrics::{Reloads, Shard};
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::dial::{Hop, Route};
@@ -421,7 +422,7 @@ impl Control {
 /// The ledger, and what brings it into its store. The sets stand in the order of the settings, as in the ring.
 fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, Writer)> {
     let sets = config.keys.sets.iter().map(|set| Arc::from(&*set.name)).collect();
-    let ledger = Arc::new(Ledger::new(Bounds::default(), sets));
+    let ledger = Arc::new(Ledger::new(config.store.bounds, sets));
     let (file, number) = (config.store.file(&config.state.dir), random_number()?);
     let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
     Ok((ledger, writer))

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Ledger;
 use super::sqlite::Sqlite;
 use super::store::{Settings, StoreError};
 use super::writer::Writer;
-use super::{Bounds, Ledger};
 use crate::clock::Clock;
 use crate::keys::history::History;
 use crate::keys::keeper::{Keeper, Kept};
@@ -31,7 +31,7 @@ impl Offline {
         number: u64,
     ) -> Result<Option<Self>, StoreError> {
         let Some(path) = settings.file(state).filter(|path| path.exists()) else { return Ok(None) };
-        let ledger = Arc::new(Ledger::new(Bounds::default(), sets));
+        let ledger = Arc::new(Ledger::new(settings.bounds, sets));
         let mut writer = Writer::new(Arc::clone(&ledger), Some(path), settings.retention, clock, number);
         let kept = Kept::InStore(writer.read()?);
         Ok(Some(Self { ledger, kept, writer }))

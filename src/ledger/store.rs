@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Bounds;
 use super::binding::{Binding, BindingId, Holder, Identity, Memory};
 use super::hours::Hour;
 use super::incident::Incident;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub url: Url,
     /// How long what happened is remembered: a binding that was not seen for longer is forgotten, with all that is its own.
     pub retention: Duration,
+    /// How many bindings are kept. What goes over is counted under `other`.
+    pub bounds: Bounds,
 }
 
 /// Where the ledger is kept.
@@ -44,7 +47,7 @@ pub enum Url {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { url: Url::default(), retention: RETENTION }
+        Self { url: Url::default(), retention: RETENTION, bounds: Bounds::default() }
     }
 }
 
