@@ -489,8 +489,7 @@ fn read_uses(connection: &Connection, bindings: &mut Bindings) -> rusqlite::Resu
         let mut columns = Columns::of(row);
         let Some(memory) = bindings.memory(columns.next()?) else { continue };
         if let Some(used) = read_use(&mut columns)? {
-            memory.uses.reserve_exact(1);
-            memory.uses.push(used);
+            memory.add_use(used);
         }
     }
     Ok(())

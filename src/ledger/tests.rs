@@ -166,7 +166,7 @@ impl Bench {
     /// What is remembered of every binding, but for what is not stored.
     fn memories(&self) -> Vec<(binding::BindingId, Memory)> {
         let stored = |binding: &Arc<Binding>| {
-            let mut memory = Memory { retrying: Vec::new(), unsaved: Unsaved::default(), ..binding.memory() };
+            let mut memory = Memory { unsaved: Unsaved::default(), ..binding.memory() };
             memory.uses.sort_by_key(|used| used.key.map(|names| names.fingerprint));
             memory.uses.iter_mut().for_each(|used| used.unsaved = 0);
             (binding.id(), memory)

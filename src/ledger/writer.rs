@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Ledger;
-use super::binding::{Binding, BindingId, Memory, Unsaved};
+use super::binding::{Binding, BindingId, Gathered, Memory, Unsaved};
 use super::hours::Hours;
 use super::incident::Incident;
 use super::sqlite::Sqlite;
@@ -292,11 +292,9 @@ impl Writer {
         for binding in self.ledger.inbox.take() {
             // Before the look: what comes during it makes the binding dirty again.
             binding.clean();
-            let (closed, tallies) = {
-                let unsaved = &mut binding.lock().unsaved;
-                self.status.lost.fetch_add(std::mem::take(&mut unsaved.lost), Ordering::Relaxed);
-                (std::mem::take(&mut unsaved.closed), std::mem::take(&mut unsaved.tallies))
-            };
+            let gathered = binding.lock().unsaved.gathered.take().unwrap_or_default();
+            let Gathered { closed, tallies, lost } = *gathered;
+            self.status.lost.fetch_add(lost, Ordering::Relaxed);
             self.ledger.keep_past(&binding, &closed, &tallies);
             if self.path.is_some() {
                 for tally in &tallies {
@@ -348,7 +346,7 @@ impl Writer {
         let set = self.ledger.name_of(binding.identity().set);
         let delta = {
             let mut memory = binding.lock();
-            let added = std::mem::take(&mut memory.unsaved.bad_sightings);
+            let added = u64::from(std::mem::take(&mut memory.unsaved.bad_sightings));
             let open = memory.incident.as_deref().filter(|_| added > 0).cloned();
             incidents.extend(open.map(|incident| (binding.id(), incident, added)));
             memory.take_delta()
@@ -408,7 +406,7 @@ impl Memory {
         let visited = std::mem::take(&mut self.unsaved.visited);
         Self {
             uses,
-            other_keys: std::mem::take(&mut self.unsaved.other_keys),
+            other_keys: u64::from(std::mem::take(&mut self.unsaved.other_keys)),
             accepted: self.accepted.clone(),
             name: self.name.clone(),
             visits: if visited { self.visits.clone() } else { super::rhythm::Visits::default() },
@@ -416,7 +414,7 @@ impl Memory {
             well: self.well,
             incident: None,
             acknowledged: self.acknowledged,
-            retrying: Vec::new(),
+            retrying: self.retrying.clone(),
             unsaved: Unsaved { visited, ..Unsaved::default() },
         }
     }
@@ -426,10 +424,11 @@ impl Memory {
         for used in &mut self.uses {
             used.unsaved = used.sightings;
         }
-        self.unsaved.other_keys = self.other_keys;
-        self.unsaved.bad_sightings = self.incident.as_ref().map_or(0, |incident| incident.sightings);
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        self.unsaved.other_keys = small(self.other_keys);
+        self.unsaved.bad_sightings = self.incident.as_ref().map_or(0, |incident| small(incident.sightings));
         self.unsaved.visited = !self.visits.is_empty();
-        for (incident, added) in &mut self.unsaved.closed {
+        for (incident, added) in self.unsaved.gathered.iter_mut().flat_map(|gathered| &mut gathered.closed) {
             *added = incident.sightings;
         }
     }
