@@ -148,7 +148,7 @@ impl Bench {
         let now = Arc::new(AtomicI64::new(1_795_420_800_000));
         let clock = Clock::Chosen(Arc::clone(&now));
         let (ledger, mut writer) = open(folder.path(), clock.clone(), bindings);
-        let kept = writer.open();
+        let kept = writer.open(state::fingerprint_key_name(folder.path()));
         let current = Some(Source::File(folder.path().join("key")));
         let settings = keys::Settings { sets: vec![SetSettings { current, ..SetSettings::learning("default") }] };
         let state = state::Settings { dir: folder.path().into() };
@@ -160,7 +160,7 @@ impl Bench {
 
     fn again(&self, bindings: usize) -> Arc<Ledger> {
         let (ledger, mut writer) = open(self.folder.path(), Clock::Chosen(Arc::clone(&self.now)), bindings);
-        writer.read().expect("read");
+        writer.read(state::fingerprint_key_name(self.folder.path())).expect("read");
         ledger
     }
 

@@ -124,7 +124,7 @@ impl Server {
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
-        let kept = writer.open();
+        let kept = writer.open(state::fingerprint_key_name(&config.state.dir));
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
         let open_access = || Access::open(&config.admin, &config.state, clock.clone());
         let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;

@@ -20,6 +20,7 @@ use super::incident::Incident;
 use super::sqlite::Sqlite;
 use super::store::{Batch, Change, Fault, Limits, Store, StoreError};
 use crate::clock::{Clock, Timestamp};
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::keeper::{Keeper, Kept};
 use crate::telemetry::event::with_causes;
@@ -35,6 +36,8 @@ pub struct Writer {
     store: Option<Sqlite>,
     /// The store that was read, by its number.
     known: Option<i64>,
+    /// What it remembered of the sets' keys, until somebody takes it.
+    recalled: Option<History>,
     number: u64,
     sequence: u64,
     /// What was handed to the store and may not have arrived.
@@ -102,6 +105,7 @@ impl Writer {
             path,
             store: None,
             known: None,
+            recalled: None,
             number,
             sequence: 0,
             batch: None,
@@ -117,21 +121,23 @@ impl Writer {
         Arc::clone(&self.status)
     }
 
-    /// Reads what the store remembers into the ledger, and gives what it remembers of the sets' keys. What goes wrong is
-    /// said, and tried again later.
-    pub fn open(&mut self) -> Kept {
-        if self.path.is_none() {
-            return Kept::InFile;
-        }
-        Kept::InStore(self.read().unwrap_or_else(|error| {
+    /// Reads what the store remembers into the ledger, and gives what it remembers of the sets' keys, which it knows by the
+    /// fingerprint key of that name. What goes wrong is said, and tried again later.
+    pub fn open(&mut self, named_by: Option<Fingerprint>) -> Kept {
+        let Some(path) = self.path.clone() else { return Kept::InFile };
+        if let Err(error) = self.connect(named_by) {
             self.note_trouble(&error);
-            History::default()
-        }))
+            if matches!(error.fault, Fault::NamedOtherwise) {
+                return Kept::NamedOtherwise(path);
+            }
+        }
+        Kept::InStore(self.recalled.take().unwrap_or_default())
     }
 
     /// Reads what the store remembers into the ledger.
-    pub fn read(&mut self) -> Result<History, StoreError> {
-        Ok(self.connect()?.unwrap_or_default())
+    pub fn read(&mut self, named_by: Option<Fingerprint>) -> Result<History, StoreError> {
+        self.connect(named_by)?;
+        Ok(self.recalled.take().unwrap_or_default())
     }
 
     /// Starts the thread. Without fingerprints that last, nothing is worth keeping.
@@ -147,7 +153,7 @@ impl Writer {
     /// Writes what there is now, once. For a ledger that nobody else works on.
     pub fn write_once(mut self, keeper: &Keeper) -> Result<(), StoreError> {
         self.gather(keeper);
-        self.write()
+        self.write(keeper)
     }
 
     fn run(mut self, keeper: &Keeper) {
@@ -165,7 +171,7 @@ impl Writer {
         self.gather(keeper);
         let may_try = self.retry.at.is_none_or(|at| at <= Instant::now());
         if self.path.is_some() && may_try {
-            let done = self.reconnect(keeper).and_then(|()| self.write()).and_then(|()| self.forget());
+            let done = self.reconnect(keeper).and_then(|()| self.write(keeper)).and_then(|()| self.forget());
             match done {
                 Ok(()) => self.note_success(keeper),
                 Err(error) => self.note_trouble(&error),
@@ -194,21 +200,39 @@ impl Writer {
 
     // === The store ===
 
-    /// Opens the store. Gives the history where the store was not read before.
-    fn connect(&mut self) -> Result<Option<History>, StoreError> {
-        let Some(path) = &self.path else { return Ok(None) };
-        let mut store = Sqlite::open(path)?;
-        let (id, is_new) = (store.id(), store.is_new());
-        let mut history = None;
+    /// Opens the store, and reads it where it was not read before: also one that cannot be written for now.
+    fn connect(&mut self, named_by: Option<Fingerprint>) -> Result<(), StoreError> {
+        let Some(path) = self.path.clone() else { return Ok(()) };
+        let store = Sqlite::open(&path).inspect_err(|error| {
+            if self.known.is_none() && error.fault.is_of_writing() {
+                // What is wrong is said of the attempt to write.
+                let _ = Sqlite::open_unwritable(&path).and_then(|mut store| self.take_in(&mut store, named_by));
+            }
+        });
+        let mut store = store?;
         if self.known.is_none() {
-            let remembered = store.load(self.ledger.bounds.total)?;
-            history = Some(self.ledger.absorb(remembered));
-        } else if self.known != Some(id) && is_new {
+            self.take_in(&mut store, named_by)?;
+        } else if !store.is_named_by(named_by)? {
+            return Err(StoreError { path, fault: Fault::NamedOtherwise, source: None });
+        } else if self.known != Some(store.id()) && store.is_new() {
             self.tell_all_again();
         }
         // A store that somebody put in its place is told what happens from now on, and nothing twice.
-        (self.store, self.known) = (Some(store), Some(id));
-        Ok(history)
+        self.known = Some(store.id());
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// Reads what the store remembers into the ledger.
+    fn take_in(&mut self, store: &mut Sqlite, named_by: Option<Fingerprint>) -> Result<(), StoreError> {
+        if !store.is_named_by(named_by)? {
+            let path = self.path.clone().unwrap_or_default();
+            return Err(StoreError { path, fault: Fault::NamedOtherwise, source: None });
+        }
+        let remembered = store.load(self.ledger.bounds.total)?;
+        self.recalled = Some(self.ledger.absorb(remembered));
+        self.known = Some(store.id());
+        Ok(())
     }
 
     fn reconnect(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
@@ -220,20 +244,21 @@ impl Writer {
         if self.store.is_some() {
             return Ok(());
         }
-        let history = self.connect()?;
-        if let Some(history) = history {
+        let connected = self.connect(Some(keeper.ring().named_by()));
+        if let Some(history) = self.recalled.take() {
             let _ = keeper.recall(history);
         }
+        connected?;
         // A new file knows of no set.
         self.waiting.history = keeper.news(true);
         Ok(())
     }
 
     /// Writes batch after batch, until nothing is left.
-    fn write(&mut self) -> Result<(), StoreError> {
+    fn write(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
         loop {
             if self.batch.is_none() {
-                self.batch = self.compose();
+                self.batch = self.compose(keeper);
             }
             let (Some(batch), Some(store)) = (&self.batch, &mut self.store) else { return Ok(()) };
             store.write(batch)?;
@@ -272,12 +297,14 @@ impl Writer {
             | Fault::Foreign
             | Fault::Damaged
             | Fault::ReadOnly
+            | Fault::NamedOtherwise
             | Fault::Gone
             | Fault::Other => self.store = None,
         }
         let text = with_causes(error);
         if self.retry.said.as_ref() != Some(&text) {
-            tracing::error!(event = "store", "the ledger is kept in memory until its store can be used: {text}");
+            let kept = if self.known.is_some() { "what happens" } else { "the ledger" };
+            tracing::error!(event = "store", "{kept} is kept in memory until its store can be used: {text}");
         }
         self.status.failures.fetch_add(1, Ordering::Relaxed);
         self.status.set_trouble(Some(text.clone()));
@@ -322,7 +349,7 @@ impl Writer {
     }
 
     /// Puts the next batch together; nothing where nothing waits. What is in it counts as told.
-    fn compose(&mut self) -> Option<Batch> {
+    fn compose(&mut self, keeper: &Keeper) -> Option<Batch> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -339,7 +366,8 @@ impl Writer {
         let histories = self.waiting.history.take().map_or_else(Vec::new, |history| history.sets.into_iter().collect());
         self.sequence += 1;
         let (writer, sequence, at) = (self.number, self.sequence, self.clock.now());
-        Some(Batch { writer, sequence, at, bindings, incidents, hours, histories })
+        let named_by = keeper.ring().named_by();
+        Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories })
     }
 
     fn change_of(&self, binding: Arc<Binding>, incidents: &mut Vec<(BindingId, Incident, u64)>) -> Change {
