@@ -27,9 +27,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::{Keeper, Trouble};
+use crate::keys::state;
+use crate::ledger::Ledger;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
-use crate::ledger::{Bounds, Ledger};
 use crate::metrics::{Reloads, Shard};
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::dial::{Hop, Route};
@@ -123,7 +124,7 @@ impl Server {
         let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
-        let kept = writer.open();
+        let kept = writer.open(state::fingerprint_key_name(&config.state.dir));
         let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
         let open_access = || Access::open(&config.admin, &config.state, clock.clone());
         let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
@@ -421,7 +422,7 @@ impl Control {
 /// The ledger, and what brings it into its store. The sets stand in the order of the settings, as in the ring.
 fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, Writer)> {
     let sets = config.keys.sets.iter().map(|set| Arc::from(&*set.name)).collect();
-    let ledger = Arc::new(Ledger::new(Bounds::default(), sets));
+    let ledger = Arc::new(Ledger::new(config.store.bounds, sets));
     let (file, number) = (config.store.file(&config.state.dir), random_number()?);
     let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
     Ok((ledger, writer))

@@ -110,7 +110,7 @@ pub fn reasons_not_to_start(config: &Config, troubles: &[Trouble], gateways: &[I
     let any_acts = config.rules.sets.iter().any(SetRules::act);
     let troubles = troubles.iter().filter(|trouble| match trouble {
         Trouble::Source { set, key, .. } => *key == "current" && acts(set),
-        Trouble::Access { .. } => any_acts,
+        Trouble::Access { .. } | Trouble::KeyLost { .. } => any_acts,
         Trouble::State { .. } | Trouble::History { .. } => false,
     });
     let mut reasons: Vec<_> = troubles.map(|trouble| in_full(trouble)).collect();
@@ -126,7 +126,7 @@ pub fn of_trouble(trouble: &Trouble) -> Option<Finding> {
     let text = in_full(trouble);
     match trouble {
         Trouble::Source { .. } => None,
-        Trouble::Access { .. } | Trouble::State { .. } | Trouble::History { .. } => {
+        Trouble::Access { .. } | Trouble::KeyLost { .. } | Trouble::State { .. } | Trouble::History { .. } => {
             Some(Finding::problem("state.dir", text))
         }
     }

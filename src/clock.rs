@@ -1,47 +1,60 @@
 //! Wall-clock time as keyward passes it about, and the clock that tests may set.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A moment, in milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+/// A moment, in milliseconds since the Unix epoch. An optional one takes no more room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(
+    /// The milliseconds, with their sign turned: so that they keep their order, and only the first of all moments is zero.
+    NonZeroU64,
+);
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch.
+    /// From milliseconds since the Unix epoch. The first moment of all, some 292 million years ago, is the one after it.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        match NonZeroU64::new((millis ^ i64::MIN).cast_unsigned()) {
+            Some(turned) => Self(turned),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
-        self.0
+        self.0.get().cast_signed() ^ i64::MIN
     }
 
     /// This moment moved forward; saturates at the end of time.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.as_millis().saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// The span from `earlier` until now; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.as_millis().saturating_sub(earlier.as_millis())).unwrap_or(0))
     }
 }
 
 /// RFC 3339 in UTC with whole seconds, as people read it: `2026-11-23T08:15:00Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_second(self.0.div_euclid(1000)) {
+        match jiff::Timestamp::from_second(self.as_millis().div_euclid(1000)) {
             Ok(moment) => write!(f, "{moment}"),
             Err(_) => f.write_str("an unknown time"),
         }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_millis()).finish()
     }
 }
 
@@ -60,12 +73,12 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => Timestamp(
+            Self::System => Timestamp::from_millis(
                 SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0, |span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
             ),
-            Self::Chosen(millis) => Timestamp(millis.load(Ordering::Relaxed)),
+            Self::Chosen(millis) => Timestamp::from_millis(millis.load(Ordering::Relaxed)),
         }
     }
 }

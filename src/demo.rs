@@ -199,7 +199,7 @@ impl Narrator {
     /// For programs, a line for each binding that is left, and one for all.
     fn show(&self, view: &RotationView) {
         if self.format == Format::Human {
-            let text = view::text(view, Paint(self.coloured), time_of_day);
+            let text = view::text(view, &view::open_rows(view), Paint(self.coloured), time_of_day);
             self.lane.append(Rank::Trouble, |buffer| buffer.extend_from_slice(text.as_bytes()));
             return;
         }
@@ -210,7 +210,7 @@ impl Narrator {
                 json.text(name!("node_id"), identity.node);
                 json.word(name!("client"), identity.family.code());
                 json.word(name!("standing"), row.standing.code());
-                json.word(name!("reason"), view::reason(row));
+                json.word(name!("reason"), view::reason(&row));
             });
         }
         self.tell(view.at, |json| {

@@ -198,10 +198,13 @@ impl Ledger {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Every binding, in no order.
+    /// Every binding, as they lie in memory: whoever looks through them all finds the next one at hand, where the order of
+    /// their hashes would have the processor wait for each.
     #[must_use]
     pub fn bindings(&self) -> Vec<Arc<Binding>> {
-        self.bindings.iter().map(|entry| Arc::clone(&entry)).collect()
+        let mut bindings: Vec<_> = self.bindings.iter().map(|entry| Arc::clone(&entry)).collect();
+        bindings.sort_unstable_by_key(Arc::as_ptr);
+        bindings
     }
 
     /// The sets' names, by position.
@@ -286,7 +289,7 @@ impl Ledger {
         for (key, binding) in all {
             let (closed, is_over) = {
                 let mut memory = binding.lock();
-                memory.uses.retain(|used| used.last >= limits.before || used.unsaved > 0);
+                memory.forget_uses(limits.before);
                 (memory.close_by_itself(&binding, ring, now), memory.uses.is_empty() || limits.cover(&memory))
             };
             if closed {

@@ -196,7 +196,7 @@ impl Sources {
         let mut standings = Standings::default();
         for (set, name) in look.sets() {
             let view = look.rotation(set, Audit::None);
-            let known = all.iter().filter(|binding| binding.identity().set == set).count();
+            let known = all.iter().filter(|binding| binding.set() == set).count();
             let progress = view.progress;
             for (state, count) in [
                 ("confirmed", progress.confirmed),
@@ -209,7 +209,7 @@ impl Sources {
                 standings.bindings.push((vec![("set", name.to_string()), ("state", state.to_owned())], count as u64));
             }
             for severity in [Severity::Warning, Severity::Error] {
-                let is_so = |row: &&Row| row.incident.as_ref().is_some_and(|incident| incident.severity == severity);
+                let is_so = |row: &&Row| row.severity == Some(severity);
                 let labels = vec![("set", name.to_string()), ("severity", severity.code().to_owned())];
                 standings.incidents.push((labels, view.rows.iter().filter(is_so).count() as u64));
             }

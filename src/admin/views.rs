@@ -14,7 +14,7 @@ use crate::ledger::incident::Incident;
 use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
 use crate::ledger::rhythm::Rhythm;
 use crate::ledger::rotation::{
-    Answer, Audit, CurrentKey, Doubt, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
+    Answer, Audit, CurrentKey, Doubt, FullRow, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
 };
 use crate::policy::rules::Rules;
 
@@ -250,7 +250,7 @@ fn rotation_view(view: RotationView, page: Page) -> Value {
         "next_key": view.next.map(|names| names_of(Some(names))),
         "done": view.progress.is_done(),
         "progress": progress(view.progress),
-        "bindings": rows.iter().map(|row| rotation_row(row, &view.name)).collect::<Vec<_>>(),
+        "bindings": rows.iter().map(|row| rotation_row(&row.in_full(), &view.name)).collect::<Vec<_>>(),
         "old_keys": view.old_keys.iter().map(old_key).collect::<Vec<_>>(),
         "total": view.progress.total(),
         "next": next,
@@ -273,7 +273,7 @@ fn progress(progress: Progress) -> Value {
     })
 }
 
-fn rotation_row(row: &Row, set: &str) -> Value {
+fn rotation_row(row: &FullRow, set: &str) -> Value {
     let mut told = who(&row.binding, set, row.workflow_name.as_deref());
     add(&mut told, standing(Some(row.standing)));
     add(&mut told, public_names(row.key));

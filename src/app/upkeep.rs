@@ -33,8 +33,8 @@ impl Upkeep {
     /// After a start whose troubles were told.
     pub(super) fn new(readings: Readings, troubles: &[Trouble]) -> Self {
         // Without a state folder there is nothing to read from it again.
-        let again =
-            troubles.iter().filter(|trouble| !matches!(trouble, Trouble::State { .. } | Trouble::History { .. }));
+        let is_read_again = |trouble: &&Trouble| matches!(trouble, Trouble::Source { .. } | Trouble::Access { .. });
+        let again = troubles.iter().filter(is_read_again);
         let mut told = Faults::default();
         told.0[Reloaded::Keys as usize] = again.map(in_full).collect();
         Self { readings, told }

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 43] = [
+pub static SETTINGS: [Setting; 45] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -311,6 +311,20 @@ pub static SETTINGS: [Setting; 43] = [
         sentence: "How long the ledger remembers what happened, and bindings that are seen no more.",
         allowed: "a span from 1d to 3650d, such as 30d or 90d",
         reading: Reading::Value(|config, text| put(&mut config.store.retention, parse::retention(text))),
+    },
+    Setting {
+        key: "store.max_bindings",
+        default: Some("50000"),
+        sentence: "How many bindings are remembered in all: workflows, nodes and untagged clients.",
+        allowed: "a whole number, 1 or more",
+        reading: Reading::Value(|config, text| put(&mut config.store.bounds.total, parse::count(text))),
+    },
+    Setting {
+        key: "store.max_bindings_per_peer",
+        default: Some("5000"),
+        sentence: "How many of them one address may have in one key set.",
+        allowed: "a whole number, 1 or more",
+        reading: Reading::Value(|config, text| put(&mut config.store.bounds.per_peer, parse::count(text))),
     },
 ];
 

@@ -95,6 +95,8 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("store.url", "sqlite:a/b.db", |config| config.store.url = Url::Sqlite("a/b.db".into()));
     check("store.url", "off", |config| config.store.url = Url::Off);
     check("store.retention", "30d", |config| config.store.retention = Duration::from_hours(30 * 24));
+    check("store.max_bindings", "100000", |config| config.store.bounds.total = 100_000);
+    check("store.max_bindings_per_peer", "100000", |config| config.store.bounds.per_peer = 100_000);
 }
 
 #[test]

@@ -4,18 +4,18 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::ledger::rotation::{Answer, Doubt, OldKey, Reason, RotationView, Row, Span, Standing};
+use crate::ledger::rotation::{Answer, Doubt, FullRow, OldKey, Reason, RotationView, Row, Span, Standing};
 
 /// Colours, or none.
 #[derive(Clone, Copy)]
 pub(super) struct Paint(pub(super) bool);
 
 /// The view for people: a line for each workflow that is not done. Bindings that are confirmed are many and well, so they
-/// are only counted. `clock` says moments.
-pub(super) fn text(view: &RotationView, paint: Paint, clock: fn(Timestamp) -> String) -> String {
+/// are only counted. `open` are its [`open_rows`]; `clock` says moments.
+pub(super) fn text(view: &RotationView, open: &[FullRow], paint: Paint, clock: fn(Timestamp) -> String) -> String {
     let mut text = format!("{}\n\n", bar(view, paint));
     let mut lines: Vec<(Standing, [String; COLUMNS])> = Vec::new();
-    for row in open_rows(view) {
+    for row in open {
         let cells = cells(row, clock);
         match lines.last_mut() {
             // Nodes that were seen later come first in the view, but people read them as they run.
@@ -40,8 +40,8 @@ pub(super) fn text(view: &RotationView, paint: Paint, clock: fn(Timestamp) -> St
 }
 
 /// The bindings of which there is something to say.
-pub(super) fn open_rows(view: &RotationView) -> impl Iterator<Item = &Row> {
-    view.rows.iter().filter(|row| row.standing != Standing::Confirmed)
+pub(super) fn open_rows(view: &RotationView) -> Vec<FullRow> {
+    view.rows.iter().filter(|row| row.standing != Standing::Confirmed).map(Row::in_full).collect()
 }
 
 /// How many bindings stand how.
@@ -61,7 +61,7 @@ pub(super) fn summary(view: &RotationView) -> String {
 }
 
 /// Why its standing is what it is: the diagnosis of its incident, or what its silence means.
-pub(super) fn reason(row: &Row) -> &'static str {
+pub(super) fn reason(row: &FullRow) -> &'static str {
     match (&row.incident, row.standing.silence()) {
         (Some(incident), _) => incident.diagnosis,
         (None, silence) => silence.unwrap_or_default(),
@@ -80,7 +80,7 @@ fn bar(view: &RotationView, paint: Paint) -> String {
     bar + &"░".repeat(BAR - bad) + "  " + &summary(view)
 }
 
-fn cells(row: &Row, clock: fn(Timestamp) -> String) -> [String; COLUMNS] {
+fn cells(row: &FullRow, clock: fn(Timestamp) -> String) -> [String; COLUMNS] {
     let identity = row.binding.identity();
     let who = match row.workflow_name.as_deref().or(identity.workflow) {
         Some(workflow) => workflow.to_owned(),
@@ -208,11 +208,11 @@ mod tests {
         format!("{:02}:{:02}:00", minutes / 60, minutes % 60)
     }
 
-    fn row(workflow: Option<&str>, node: Option<&str>, standing: Standing) -> Row {
+    fn row(workflow: Option<&str>, node: Option<&str>, standing: Standing) -> FullRow {
         let home = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let untagged = Identity::untagged(SetIndex::DEFAULT, Family::HttpRequest, home, None);
         let rhythm = Rhythm { median: Duration::from_secs(7_190), longest: Duration::from_secs(7_300), visits: 3 };
-        Row {
+        FullRow {
             binding: Arc::new(Binding::new(&Identity { workflow, node, ..untagged }, "demo")),
             workflow_name: None,
             standing,
@@ -223,8 +223,18 @@ mod tests {
         }
     }
 
-    fn view(can_go: Answer) -> RotationView {
+    fn open() -> Vec<FullRow> {
         let silent = |workflow, node| row(workflow, node, Standing::Silent(Silence::DueLater { by: at(900) }));
+        let workflow = Some("report");
+        vec![
+            silent(workflow, Some("write")),
+            silent(workflow, None),
+            silent(workflow, Some("read")),
+            silent(None, None),
+        ]
+    }
+
+    fn view(can_go: Answer) -> RotationView {
         let retired = Retired { after: None, by: at(60) };
         let old = OldKey { names: names(), retired, grace_until: at(60), last_use: None, traffic: Vec::new(), can_go };
         RotationView {
@@ -234,13 +244,7 @@ mod tests {
             learned: false,
             current: Vec::new(),
             next: None,
-            rows: vec![
-                silent(Some("report"), Some("write")),
-                silent(Some("report"), None),
-                silent(Some("report"), Some("read")),
-                silent(None, None),
-                row(Some("digest"), Some("write"), Standing::Confirmed),
-            ],
+            rows: Vec::new(),
             progress: Progress { confirmed: 1, due_later: 4, ..Progress::default() },
             old_keys: vec![old],
         }
@@ -249,7 +253,7 @@ mod tests {
     #[test]
     fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
         let view = view(Answer::NotSeen { span: Duration::from_hours(1), but: vec![Doubt::NotAudited] });
-        let text = text(&view, Paint(false), clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
+        let text = text(&view, &open(), Paint(false), clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
         insta::assert_snapshot!(text, @r"
                   ████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  1 of 5 confirmed, 4 due later
 
@@ -265,8 +269,8 @@ mod tests {
     #[test]
     fn colours_are_there_only_where_they_are_wanted() {
         let view = view(Answer::No(vec![Reason::NoCurrentKey]));
-        assert!(!text(&view, Paint(false), clock).contains('\x1b'));
-        let coloured = text(&view, Paint(true), clock);
+        assert!(!text(&view, &open(), Paint(false), clock).contains('\x1b'));
+        let coloured = text(&view, &open(), Paint(true), clock);
         assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");
         assert!(coloured.contains("go?  \x1b[1;31mno\x1b[0m\n"), "{coloured}");
     }

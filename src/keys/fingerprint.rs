@@ -90,6 +90,12 @@ impl FingerprintKey {
         bytes.copy_from_slice(&tag.as_ref()[..16]);
         Fingerprint(bytes)
     }
+
+    /// The public name of the fingerprint key itself, by which it is known again: its fingerprint of a text that is no key.
+    #[must_use]
+    pub fn name(&self) -> Fingerprint {
+        self.fingerprint(b"the fingerprint key of keyward")
+    }
 }
 
 impl fmt::Debug for FingerprintKey {
@@ -242,6 +248,8 @@ mod tests {
         assert_eq!(fingerprint, here.fingerprint(b"sk-proj-a"));
         assert_ne!(fingerprint, there.fingerprint(b"sk-proj-a"));
         assert_ne!(fingerprint, here.fingerprint(b"sk-proj-b"));
+        assert_ne!(here.name(), there.name());
+        assert_eq!(here.name().to_hex(), "2ef8e05e2c58f3e9b696b1814298f29e", "stored, so it may not change");
         assert_eq!(fingerprint.to_hex().parse(), Ok(fingerprint));
         assert_eq!(fingerprint.to_string(), fingerprint.to_hex()[..8]);
         assert_eq!(fingerprint.short(), fingerprint.to_string().as_bytes());

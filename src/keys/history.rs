@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, Hint};
 use super::learned::Learned;
-use super::set::{Retired, Role, Word};
+use super::set::{Names, Retired, Role, Word};
 use crate::clock::Timestamp;
 
 /// The memory of all sets.
@@ -27,6 +27,8 @@ pub struct SetHistory {
     pub learned: Learned,
     /// What upstream said of the set's own keys when it saw them last, the latest news at the end.
     pub heard: Vec<Heard>,
+    /// What people recognise these keys by, where that was ever seen: their values are long forgotten.
+    pub hints: BTreeMap<Fingerprint, Hint>,
 }
 
 /// What upstream said last of a key.
@@ -108,6 +110,7 @@ impl SetHistory {
         let current = self.current.map(|current| current.key);
         self.previous.retain(|previous| Some(previous.key) != current);
         self.learned.recall(&live.learned);
+        self.hints.extend(live.hints);
         for heard in live.heard {
             self.heard.retain(|known| known.key != heard.key);
             self.heard.push(heard);
@@ -124,6 +127,14 @@ impl SetHistory {
         self.heard.push(Heard { key, word, at: now });
         self.bound();
         true
+    }
+
+    /// Notes what people recognise one of the set's keys by. Says whether that is news.
+    pub fn note_hint(&mut self, names: Names) -> bool {
+        let Some(hint) = names.hint else { return false };
+        let is_news = self.hints.insert(names.fingerprint, hint) != Some(hint);
+        self.bound();
+        is_news
     }
 
     /// Notes that the current key is still the same.
@@ -147,6 +158,12 @@ impl SetHistory {
         self.previous.drain(..surplus);
         let surplus = self.heard.len().saturating_sub(PREVIOUS_PER_SET);
         self.heard.drain(..surplus);
+        let (current, previous, learned) = (self.current, &self.previous, self.learned.keys());
+        self.hints.retain(|key, _| {
+            current.is_some_and(|last| last.key == *key)
+                || previous.iter().any(|previous| previous.key == *key)
+                || learned.iter().any(|learned| learned.key == *key)
+        });
     }
 
     /// The first word on when a key was retired stands.
@@ -235,6 +252,29 @@ mod tests {
         let (last, role) = history.previous_roles(Duration::from_millis(10)).last().expect("a key");
         assert_eq!(last, key(198));
         assert_eq!(role, Role::Previous { retired: retired(Some(198), 199), grace_until: at(209) });
+    }
+
+    #[test]
+    fn hints_last_as_long_as_their_keys_are_remembered() {
+        let names =
+            |number| Names { fingerprint: key(number), hint: Hint::from_parts("sk-", &format!("k{number:03}")) };
+        let hints = |history: &SetHistory| history.hints.values().map(ToString::to_string).collect::<Vec<_>>();
+        let mut history = SetHistory::default();
+        assert!(history.note_hint(names(0)) && history.hints.is_empty(), "it is none of the set's keys");
+        for number in 0..=70 {
+            history.advance(Some(key(number)), &[], at(i64::from(number)));
+            assert!(history.note_hint(names(number)));
+            assert!(!history.note_hint(Names { hint: None, ..names(number) }) && !history.note_hint(names(number)));
+        }
+        let mut kept = hints(&history);
+        kept.sort();
+        assert_eq!(kept.len(), PREVIOUS_PER_SET + 1);
+        assert_eq!((&*kept[0], &*kept[PREVIOUS_PER_SET]), ("sk-…k006", "sk-…k070"));
+        let mut late = SetHistory::default();
+        late.learned.accept(key(80), None, at(80));
+        late.note_hint(names(80));
+        late.recall(history);
+        assert_eq!(hints(&late).len(), PREVIOUS_PER_SET + 2);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub enum Kept {
     InFile,
     /// In a store, which gave this and asks for [`Keeper::news`].
     InStore(History),
+    /// In that store, which knows keys by a fingerprint key that is not the state folder's, so that nothing can be had of it.
+    NamedOtherwise(PathBuf),
 }
 
 /// What the next ring is made from.
@@ -86,6 +88,12 @@ pub enum Trouble {
         /// Why not.
         source: StateError,
     },
+    /// The fingerprint key by which everything is known is lost, or another one stands in its place.
+    #[error("no key is known that was replaced or revoked, and no token")]
+    KeyLost {
+        /// Which one, and what needs it.
+        source: StateError,
+    },
     /// What is remembered of rotations in a file cannot be read.
     #[error("rotations of before are not known")]
     History {
@@ -96,7 +104,6 @@ pub enum Trouble {
     #[error("the state cannot be used, so rotations are forgotten at the next start (state.dir)")]
     State {
         /// Why not.
-        #[from]
         source: StateError,
     },
 }
@@ -111,15 +118,10 @@ impl Keeper {
         clock: Clock,
     ) -> Result<(Self, Vec<Trouble>), StateError> {
         let mut troubles = Vec::new();
-        let (folder, fingerprint_key) = match open_folder(state) {
+        let (folder, fingerprint_key) = match open_folder(state, &kept) {
             Ok((folder, key)) => (Some(folder), key),
-            // Without the key that its fingerprints were made with, nothing in that file is known.
-            Err(source) if state::may_have_access(&state.dir) => {
-                troubles.push(Trouble::Access { source });
-                (None, state::passing_fingerprint_key()?)
-            }
-            Err(error) => {
-                troubles.push(error.into());
+            Err(trouble) => {
+                troubles.push(trouble);
                 (None, state::passing_fingerprint_key()?)
             }
         };
@@ -136,6 +138,7 @@ impl Keeper {
         let (mut history, has_file, has_import) = match (kept, of_file) {
             (Kept::InFile, of_file) => (of_file.unwrap_or_default(), !is_damaged, false),
             (Kept::InStore(history), None) => (history, false, false),
+            (Kept::NamedOtherwise(_), _) => (History::default(), false, false),
             (Kept::InStore(before), Some(mut history)) => {
                 history.recall(before);
                 (history, false, true)
@@ -158,7 +161,8 @@ impl Keeper {
             clock,
         };
         // Without a state folder there is nothing in it to be read again.
-        keeper.note_unreadable(troubles.iter().any(|trouble| !matches!(trouble, Trouble::State { .. })));
+        let is_passing = |trouble: &Trouble| !matches!(trouble, Trouble::State { .. } | Trouble::KeyLost { .. });
+        keeper.note_unreadable(troubles.iter().any(is_passing));
         Ok((keeper, troubles))
     }
 
@@ -211,9 +215,12 @@ impl Keeper {
     }
 
     /// Upstream accepted `key` in a set that learns, from a binding that sent `before` until then, if it sent another.
-    pub fn accept(&self, set: SetIndex, key: Fingerprint, before: Option<Fingerprint>) {
+    pub fn accept(&self, set: SetIndex, key: Names, before: Option<Fingerprint>) {
         let now = self.clock.now();
-        self.learn(set, |history| history.learned.accept(key, before, now));
+        self.learn(set, |history| {
+            let is_news = history.learned.accept(key.fingerprint, before, now);
+            history.note_hint(key) | is_news
+        });
     }
 
     /// Upstream refused `key` as invalid in a set that learns.
@@ -353,10 +360,20 @@ fn describe_access(before: &Access, now: &Access) -> Vec<String> {
     tokens.chain(keys.map(|key| format!("key {} was revoked", key.fingerprint))).collect()
 }
 
-fn open_folder(settings: &state::Settings) -> Result<(StateFolder, FingerprintKey), StateError> {
-    let folder = StateFolder::open(settings)?;
-    let key = folder.fingerprint_key()?;
-    Ok((folder, key))
+fn open_folder(settings: &state::Settings, kept: &Kept) -> Result<(StateFolder, FingerprintKey), Trouble> {
+    // A lost one is not made anew, and what it named not mixed with what another one names.
+    if let Kept::NamedOtherwise(store) = kept {
+        return Err(Trouble::KeyLost { source: state::why_other_key(&settings.dir, store) });
+    }
+    let open = || {
+        let folder = StateFolder::open(settings)?;
+        let key = folder.fingerprint_key()?;
+        Ok((folder, key))
+    };
+    // Without the key that its fingerprints were made with, nothing in the file of tokens is known.
+    open().map_err(|source| {
+        if state::may_have_access(&settings.dir) { Trouble::Access { source } } else { Trouble::State { source } }
+    })
 }
 
 fn empty_ring(settings: &Settings, fingerprint_key: FingerprintKey) -> KeyRing {
@@ -436,6 +453,9 @@ impl Keys {
         let declared = self.declared(&ring);
         let previous: Vec<_> = declared.previous.iter().map(|names| names.fingerprint).collect();
         memory.advance(declared.current.map(|names| names.fingerprint), &previous, now);
+        for names in declared.current.iter().chain(&declared.previous) {
+            memory.note_hint(*names);
+        }
         for (secret, role) in [(self.current, Role::Current), (self.next, Role::Next)] {
             if let Some(secret) = secret {
                 ring = ring.with_key(secret, index, role);
@@ -531,17 +551,17 @@ mod tests {
     fn what_was_learned_lasts() {
         let bench = Bench::new();
         let (keeper, _) = bench.open(None, vec![]);
-        let fingerprint = |value: &str| keeper.ring().names(value.as_bytes()).fingerprint;
-        let (a, b) = (fingerprint("sk-a"), fingerprint("sk-b"));
+        let names = |value: &str| keeper.ring().names(value.as_bytes());
+        let (a, b) = (names("sk-a"), names("sk-b"));
         keeper.accept(SetIndex::DEFAULT, a, None);
         assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
         bench.now.store(3_000, Ordering::Relaxed);
-        keeper.accept(SetIndex::DEFAULT, b, Some(a));
+        keeper.accept(SetIndex::DEFAULT, b, Some(a.fingerprint));
         keeper.save(false).expect("saved");
         let (keeper, _) = bench.open(None, vec![]);
         assert_eq!(role(&keeper, "sk-a"), Some(retired(Some(1_000), 3_000)));
         assert_eq!(role(&keeper, "sk-b"), Some(Role::Current));
-        keeper.refuse(SetIndex::DEFAULT, b);
+        keeper.refuse(SetIndex::DEFAULT, b.fingerprint);
         assert_eq!(role(&keeper, "sk-b"), Some(retired(Some(3_000), 3_000)));
     }
 
@@ -601,7 +621,7 @@ mod tests {
     fn what_was_learned_outlives_a_reload() {
         let bench = Bench::new();
         let (keeper, _) = bench.open(None, vec![bench.key("old", "sk-old")]);
-        let a = keeper.ring().names(b"sk-a").fingerprint;
+        let a = keeper.ring().names(b"sk-a");
         keeper.accept(SetIndex::DEFAULT, a, None);
         bench.key("old", "sk-older");
         assert!(matches!(keeper.reload(), Reload::Changed(_)));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fingerprint::Fingerprint;
-use super::history::History;
+use super::history::{History, SetHistory};
 use super::set::{KeyRing, Names, Role, SetIndex, Word};
 use crate::clock::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 pub struct Entry {
     /// The set.
     pub set: SetIndex,
-    /// Its public names; without a hint where only its fingerprint is remembered.
+    /// Its public names; without a hint where only its fingerprint was ever seen.
     pub names: Names,
     /// What it is to the set; never a token.
     pub role: Role,
@@ -65,11 +65,13 @@ pub fn entries(ring: &KeyRing, history: &History) -> Vec<Entry> {
         if entries.iter().any(|entry| entry.set == owner.set && entry.names.fingerprint == names.fingerprint) {
             continue;
         }
+        let set = history.sets.get(&*ring.set(owner.set).name);
+        let remembered = || set.and_then(|set| set.hints.get(&names.fingerprint)).copied();
         entries.push(Entry {
             set: owner.set,
-            names,
+            names: Names { hint: names.hint.or_else(remembered), ..names },
             role: owner.role,
-            since: since(history, &ring.set(owner.set).name, names.fingerprint),
+            since: set.and_then(|set| since(set, names.fingerprint)),
             learned: owner.learned,
             revoked: ring.revoked(names.fingerprint),
             is_refused: ring.word(names.fingerprint) == Some(Word::Refused),
@@ -79,8 +81,7 @@ pub fn entries(ring: &KeyRing, history: &History) -> Vec<Entry> {
     entries
 }
 
-fn since(history: &History, set: &str, key: Fingerprint) -> Option<Timestamp> {
-    let history = history.sets.get(set)?;
+fn since(history: &SetHistory, key: Fingerprint) -> Option<Timestamp> {
     let declared = history.current.filter(|current| current.key == key).map(|current| current.since);
     let learned = || history.learned.keys().iter().find(|learned| learned.key == key).map(|learned| learned.since);
     declared.or_else(learned)

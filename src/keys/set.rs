@@ -376,6 +376,12 @@ impl KeyRing {
         self.owners().any(is_token)
     }
 
+    /// The public name of the fingerprint key by which all fingerprints here were made.
+    #[must_use]
+    pub fn named_by(&self) -> Fingerprint {
+        self.fingerprint_key.name()
+    }
+
     /// The public names of a value.
     #[must_use]
     pub fn names(&self, value: &[u8]) -> Names {

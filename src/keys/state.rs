@@ -59,6 +59,14 @@ pub enum StateError {
         /// The file that needs it.
         access: PathBuf,
     },
+    /// What is remembered was written with another fingerprint key, so that no key is known by it.
+    #[error("{} is not the one by which {} knows keys: put that one back, or move the store away to begin anew", path.display(), store.display())]
+    OtherKey {
+        /// The fingerprint key's file.
+        path: PathBuf,
+        /// The store.
+        store: PathBuf,
+    },
     /// A file is not what keyward wrote.
     #[error("{} is damaged: put a good copy back, or delete it and all that it says", path.display())]
     Damaged {
@@ -82,7 +90,7 @@ impl StateFolder {
 
     /// The fingerprint key, made at the first call: whole or not at all, for a half one would be damaged for good.
     pub fn fingerprint_key(&self) -> Result<FingerprintKey, StateError> {
-        let path = self.dir.join("fingerprint.key");
+        let path = key_path(&self.dir);
         match read_key(&path) {
             Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             read => return read,
@@ -146,6 +154,24 @@ impl StateFolder {
     }
 }
 
+/// The public name of the fingerprint key of a state folder; nothing where there is none that can be read.
+#[must_use]
+pub fn fingerprint_key_name(dir: &Path) -> Option<Fingerprint> {
+    read_key(&key_path(dir)).ok().map(|key| key.name())
+}
+
+/// Why the fingerprint key of a state folder is not the one by which a store knows keys: it cannot be read, or is another.
+#[must_use]
+pub fn why_other_key(dir: &Path, store: &Path) -> StateError {
+    let path = key_path(dir);
+    match read_key(&path) {
+        Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return error,
+        Ok(_) => {}
+    }
+    StateError::OtherKey { path, store: store.into() }
+}
+
 /// Whether there may be tokens and revoked keys below a state folder: only where there is certainly no such file is there
 /// nothing to know. A folder that may not be looked into tells nothing.
 #[must_use]
@@ -154,6 +180,10 @@ pub fn may_have_access(dir: &Path) -> bool {
         Ok(exists) => exists,
         Err(error) => error.kind() != io::ErrorKind::NotADirectory,
     }
+}
+
+fn key_path(dir: &Path) -> PathBuf {
+    dir.join("fingerprint.key")
 }
 
 fn access_path(dir: &Path) -> PathBuf {
@@ -268,6 +298,16 @@ struct StoredSet {
     learned: Vec<StoredLearned>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     heard: Vec<StoredHeard>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hints: Vec<StoredHint>,
+}
+
+/// What the key begins with, and its last four characters.
+#[derive(Deserialize, Serialize)]
+struct StoredHint {
+    key: Hex,
+    kind: String,
+    last: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -378,6 +418,7 @@ impl From<&SetHistory> for StoredSet {
             previous: previous.collect(),
             learned: set.learned.keys().iter().map(StoredLearned::from).collect(),
             heard: set.heard.iter().map(StoredHeard::from).collect(),
+            hints: set.hints.iter().map(StoredHint::from).collect(),
         }
     }
 }
@@ -393,7 +434,21 @@ impl From<StoredSet> for SetHistory {
         });
         let learned = stored.learned.into_iter().map(LearnedKey::from).collect();
         let heard = stored.heard.into_iter().map(Heard::from).collect();
-        Self { current, previous: previous.collect(), learned: Learned::new(learned), heard }
+        let hints = stored.hints.iter().filter_map(StoredHint::hint).collect();
+        Self { current, previous: previous.collect(), learned: Learned::new(learned), heard, hints }
+    }
+}
+
+impl From<(&Fingerprint, &Hint)> for StoredHint {
+    fn from((key, hint): (&Fingerprint, &Hint)) -> Self {
+        let last = String::from_utf8_lossy(hint.last()).into_owned();
+        Self { key: Hex(*key), kind: hint.prefix().to_owned(), last }
+    }
+}
+
+impl StoredHint {
+    fn hint(&self) -> Option<(Fingerprint, Hint)> {
+        Some((self.key.0, Hint::from_parts(&self.kind, &self.last)?))
     }
 }
 
@@ -522,6 +577,8 @@ mod tests {
         set.learned.refuse(key(6), at(9));
         set.hear(key(3), Word::Accepted, at(10));
         set.hear(key(1), Word::Refused, at(11));
+        let hint = Hint::of(b"sk-proj-0123456789abcdAbCd");
+        assert!(set.note_hint(Names { fingerprint: key(1), hint }) && hint.is_some());
         let history = History { sets: [("default".to_owned(), set)].into() };
         state.save(&history).expect("saved");
         assert_eq!(state.history().expect("readable"), Some(history));

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ring::digest::{Context, SHA256};
 
 use super::hours::Hour;
-use super::incident::{self, Bearing, Closed, Closing, Incident};
-use super::rhythm::{self, Visits};
+use super::incident::{self, Bearing, Closed, Closing, Incident, Retrying};
+use super::rhythm::Visits;
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -173,9 +173,7 @@ pub struct Binding {
     id: BindingId,
     set: SetIndex,
     holder: Holder,
-    instance: Option<Box<str>>,
-    workflow: Option<Box<str>>,
-    node: Option<Box<str>>,
+    declared: Declared,
     family: Family,
     peer: IpAddr,
     key: Option<Fingerprint>,
@@ -183,11 +181,19 @@ pub struct Binding {
     memory: Mutex<Memory>,
 }
 
+/// Instance, workflow and node in a single piece of memory.
+#[derive(Debug)]
+struct Declared {
+    all: Box<str>,
+    /// How long each of them is, in bytes; [`Declared::NONE`] where there is none.
+    lengths: [u16; 3],
+}
+
 /// What is remembered of a binding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// One entry for each key that it sent, and one for none; bounded by [`KEYS_PER_BINDING`].
-    pub uses: Vec<KeyUse>,
+    pub uses: Box<[KeyUse]>,
     /// Sightings with a key that found no room in `uses`.
     pub other_keys: u64,
     /// The key that upstream accepted last: for sets that learn, so that most bindings have none.
@@ -205,26 +211,33 @@ pub struct Memory {
     pub incident: Option<Box<Incident>>,
     /// When somebody acknowledged it last: see [`Memory::acknowledgement`].
     pub acknowledged: Option<Timestamp>,
-    /// Executions that were seen bad before the incident closed: their retries do not open it again. Not stored.
-    pub(super) retrying: Vec<u32>,
+    /// Executions that were seen bad since the last incident opened.
+    pub retrying: Retrying,
     pub(super) unsaved: Unsaved,
 }
 
 /// What the store has not been told of a binding. What it is told in absolute terms needs no mention here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unsaved {
-    /// As [`Memory::other_keys`].
-    pub(super) other_keys: u64,
-    /// Bad sightings of the open incident.
-    pub(super) bad_sightings: u64,
-    /// Incidents that were closed since the ledger's own thread looked last; those that it has not been told whole.
+    /// As [`Memory::other_keys`]; what the store has not been told for long enough stays at the largest number.
+    pub(super) other_keys: u32,
+    /// Bad sightings of the open incident; the same.
+    pub(super) bad_sightings: u32,
+    /// Whether the visits are others.
+    pub(super) visited: bool,
+    /// What came since the ledger's own thread looked last, which takes it.
+    pub(super) gathered: Option<Box<Gathered>>,
+}
+
+/// What the ledger's own thread has not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gathered {
+    /// Incidents that were closed; of each the bad sightings that the store has not been told of.
     pub(super) closed: Vec<(Incident, u64)>,
-    /// Exchanges by the hour since the ledger's own thread looked last.
+    /// Exchanges by the hour.
     pub(super) tallies: Vec<Tally>,
     /// What found no room in `tallies` or `closed`.
     pub(super) lost: u64,
-    /// Whether the visits are others.
-    pub(super) visited: bool,
 }
 
 /// Exchanges of one kind in one hour.
@@ -314,14 +327,11 @@ impl Binding {
     /// New, without sightings, in the set of that name.
     #[must_use]
     pub fn new(identity: &Identity<'_>, set: &str) -> Self {
-        let owned = |text: Option<&str>| text.map(Box::from);
         Self {
             id: BindingId::of(identity, set),
             set: identity.set,
             holder: identity.holder,
-            instance: owned(identity.instance),
-            workflow: owned(identity.workflow),
-            node: owned(identity.node),
+            declared: Declared::new([identity.instance, identity.workflow, identity.node]),
             family: identity.family,
             peer: identity.peer,
             key: identity.key,
@@ -339,34 +349,52 @@ impl Binding {
     /// Whose binding it is.
     #[must_use]
     pub fn identity(&self) -> Identity<'_> {
+        let [instance, workflow, node] = self.declared.texts();
         Identity {
             set: self.set,
             holder: self.holder,
-            instance: self.instance.as_deref(),
-            workflow: self.workflow.as_deref(),
-            node: self.node.as_deref(),
+            instance,
+            workflow,
+            node,
             family: self.family,
             peer: self.peer,
             key: self.key,
         }
     }
 
+    /// The key set.
+    #[must_use]
+    pub fn set(&self) -> SetIndex {
+        self.set
+    }
+
+    /// Whether it stands for one caller.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        self.holder
+    }
+
     /// Whether it is the binding of `identity`.
     #[must_use]
     pub fn is(&self, identity: &Identity<'_>) -> bool {
-        self.identity() == *identity
+        // Every request is asked this, so that no text is put together for it.
+        (self.set, self.holder) == (identity.set, identity.holder)
+            && self.declared.is([identity.instance, identity.workflow, identity.node])
+            && (!self.is_untagged()
+                || (self.family, self.peer, self.key) == (identity.family, identity.peer, identity.key))
     }
 
     /// Whether nothing but its client, address and key tell it from others.
     #[must_use]
     pub fn is_untagged(&self) -> bool {
-        self.holder == Holder::Caller && self.workflow.is_none()
+        self.holder == Holder::Caller && !self.declared.has_workflow()
     }
 
     /// Who it is, in words: `workflow 7bK2 (Report), node 9f3c`, or `sdk client at 10.1.2.3`.
     #[must_use]
     pub fn describe(&self, workflow_name: Option<&str>) -> String {
-        let mut words = match (self.holder, &self.workflow) {
+        let [instance, workflow, node] = self.declared.texts();
+        let mut words = match (self.holder, workflow) {
             (Holder::Editor, _) => "n8n's editor".to_owned(),
             (Holder::Other, _) => "callers for whom there was no room".to_owned(),
             (Holder::Caller, None) => format!("{} client at {}", self.family, self.peer),
@@ -375,7 +403,7 @@ impl Binding {
                 None => format!("workflow {id}"),
             },
         };
-        for (what, id) in [(", node ", &self.node), (" of ", &self.instance)] {
+        for (what, id) in [(", node ", node), (" of ", instance)] {
             if let Some(id) = id {
                 words.push_str(what);
                 words.push_str(id);
@@ -416,7 +444,7 @@ impl Binding {
             return None;
         };
         let before = std::mem::replace(&mut **last, accepted);
-        let is_switch = self.node.is_some() && before.peer == accepted.peer && before.key != accepted.key;
+        let is_switch = self.declared.has_node() && before.peer == accepted.peer && before.key != accepted.key;
         is_switch.then_some(before.key)
     }
 
@@ -438,6 +466,46 @@ impl Binding {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Declared ===
+
+impl Declared {
+    const NONE: u16 = u16::MAX;
+
+    fn new(texts: [Option<&str>; 3]) -> Self {
+        // No id is nearly as long; one that were, out of a damaged store, is none.
+        let texts = texts.map(|text| text.filter(|text| text.len() < usize::from(Self::NONE)));
+        let length = |text: &str| u16::try_from(text.len()).unwrap_or(Self::NONE);
+        Self { all: texts.into_iter().flatten().collect(), lengths: texts.map(|text| text.map_or(Self::NONE, length)) }
+    }
+
+    fn texts(&self) -> [Option<&str>; 3] {
+        let mut rest = &*self.all;
+        self.lengths.map(|length| {
+            let (text, behind) = rest.split_at_checked(usize::from(length)).filter(|_| length != Self::NONE)?;
+            rest = behind;
+            Some(text)
+        })
+    }
+
+    fn is(&self, texts: [Option<&str>; 3]) -> bool {
+        let mut rest = self.all.as_bytes();
+        texts.into_iter().zip(self.lengths).all(|(text, length)| {
+            let Some(text) = text else { return length == Self::NONE };
+            let begins = usize::from(length) == text.len() && rest.starts_with(text.as_bytes());
+            rest = rest.get(text.len()..).unwrap_or_default();
+            begins
+        })
+    }
+
+    fn has_workflow(&self) -> bool {
+        self.lengths[1] != Self::NONE
+    }
+
+    fn has_node(&self) -> bool {
+        self.lengths[2] != Self::NONE
     }
 }
 
@@ -469,7 +537,7 @@ impl Memory {
             if let Some(used) = self.uses.iter_mut().find(|used| used.fingerprint() == key) {
                 used.absorb(stored);
             } else if self.uses.len() < KEYS_PER_BINDING {
-                self.uses.push(stored);
+                self.add_use(stored);
             }
         }
         self.other_keys += before.other_keys;
@@ -481,6 +549,8 @@ impl Memory {
         self.latest = [before.latest, self.latest].into_iter().flatten().max_by_key(|latest| latest.at);
         self.well = self.well.max(before.well);
         self.acknowledged = self.acknowledged.max(before.acknowledged);
+        let live = std::mem::replace(&mut self.retrying, before.retrying);
+        self.retrying.merge(&live);
         self.absorb_incident(before.incident);
     }
 
@@ -493,7 +563,7 @@ impl Memory {
             (live, Some(at)) => {
                 self.incident = live;
                 let closed = Some(Closed { at, by: Closing::GoodSighting, execution: None });
-                self.unsaved.closed.push((Incident { closed, ..*before }, 0));
+                self.unsaved.gathered().closed.push((Incident { closed, ..*before }, 0));
             }
         }
     }
@@ -539,23 +609,40 @@ impl Memory {
         if let Some(used) = self.uses.iter_mut().find(|used| used.fingerprint() == key) {
             used.add(seen, finding);
         } else if self.uses.len() < KEYS_PER_BINDING {
-            self.uses.reserve_exact(1);
-            self.uses.push(KeyUse::new(seen, finding));
+            self.add_use(KeyUse::new(seen, finding));
         } else {
             self.other_keys += 1;
-            self.unsaved.other_keys += 1;
+            self.unsaved.other_keys = self.unsaved.other_keys.saturating_add(1);
+        }
+    }
+
+    /// Adds what it did not know. Most bindings send one or two keys in their life, so that there is no room in advance.
+    pub(super) fn add_use(&mut self, used: KeyUse) {
+        let mut all = std::mem::take(&mut self.uses).into_vec();
+        all.reserve_exact(1);
+        all.push(used);
+        self.uses = all.into_boxed_slice();
+    }
+
+    /// Forgets keys that were last sent before.
+    pub(super) fn forget_uses(&mut self, before: Timestamp) {
+        let is_old = |used: &KeyUse| used.last < before && used.unsaved == 0;
+        if self.uses.iter().any(is_old) {
+            let mut uses = std::mem::take(&mut self.uses).into_vec();
+            uses.retain(|used| !is_old(used));
+            self.uses = uses.into_boxed_slice();
         }
     }
 
     fn tally(&mut self, kind: Hour) {
-        let tallies = &mut self.unsaved.tallies;
-        if let Some(tally) = tallies.iter_mut().find(|tally| tally.kind == kind) {
+        let gathered = self.unsaved.gathered();
+        if let Some(tally) = gathered.tallies.iter_mut().find(|tally| tally.kind == kind) {
             tally.exchanges += 1;
-        } else if tallies.len() < TALLIES {
-            tallies.reserve_exact(1);
-            tallies.push(Tally { kind, exchanges: 1 });
+        } else if gathered.tallies.len() < TALLIES {
+            gathered.tallies.reserve_exact(1);
+            gathered.tallies.push(Tally { kind, exchanges: 1 });
         } else {
-            self.unsaved.lost += 1;
+            gathered.lost += 1;
         }
     }
 
@@ -577,31 +664,22 @@ impl Memory {
         if self.incident.as_ref().is_some_and(|incident| incident.last < seen.at) {
             self.close(Closed { at: seen.at, by: Closing::GoodSighting, execution: seen.execution.map(Box::from) });
             // Whoever was bad and is good now does not go on with what it began with.
-            let mended = seen.execution.map(rhythm::hash);
-            self.retrying.retain(|execution| Some(*execution) != mended);
+            seen.execution.inspect(|mended| self.retrying.remove(mended));
         }
     }
 
     /// Whether it is of an execution that was seen bad before the incident closed.
     fn is_retry(&self, seen: &Seen<'_>) -> bool {
-        let is_of_one = |execution| self.retrying.contains(&rhythm::hash(execution));
-        self.incident.is_none() && seen.execution.is_some_and(is_of_one)
+        self.incident.is_none() && seen.execution.is_some_and(|execution| self.retrying.knows(execution))
     }
 
     /// Opens an incident, or has it go on.
     fn worsen(&mut self, seen: &Seen<'_>, finding: Finding, id: BindingId) {
         if self.incident.is_none() {
-            self.retrying.clear();
+            self.retrying = Retrying::default();
         }
-        if let Some(execution) = seen.execution.map(rhythm::hash)
-            && self.retrying.last() != Some(&execution)
-        {
-            self.retrying.retain(|known| *known != execution);
-            let surplus = (self.retrying.len() + 1).saturating_sub(RETRYING);
-            self.retrying.drain(..surplus);
-            self.retrying.push(execution);
-        }
-        self.unsaved.bad_sightings += 1;
+        seen.execution.inspect(|execution| self.retrying.add(execution));
+        self.unsaved.bad_sightings = self.unsaved.bad_sightings.saturating_add(1);
         match &mut self.incident {
             Some(incident) => incident.add(seen, finding),
             None => self.incident = Some(Box::new(Incident::open(seen, finding, id))),
@@ -613,12 +691,23 @@ impl Memory {
         let Some(incident) = self.incident.take() else { return };
         self.well = self.well.max(Some(closed.at));
         let added = std::mem::take(&mut self.unsaved.bad_sightings);
-        let waiting = &mut self.unsaved.closed;
-        if waiting.len() < CLOSED {
-            waiting.push((Incident { closed: Some(closed), ..*incident }, added));
+        let gathered = self.unsaved.gathered();
+        if gathered.closed.len() < CLOSED {
+            gathered.closed.push((Incident { closed: Some(closed), ..*incident }, u64::from(added)));
         } else {
-            self.unsaved.lost += 1;
+            gathered.lost += 1;
         }
+    }
+}
+
+impl Unsaved {
+    pub(super) fn gathered(&mut self) -> &mut Gathered {
+        self.gathered.get_or_insert_default()
+    }
+
+    /// Incidents that are over, of which the ledger's own thread does not know.
+    pub(super) fn closed(&self) -> &[(Incident, u64)] {
+        self.gathered.as_ref().map_or(&[], |gathered| &gathered.closed)
     }
 }
 
@@ -727,9 +816,6 @@ const TALLIES: usize = 32;
 
 /// How many incidents one binding closes between two such looks: a flapping one closes one with every other request.
 const CLOSED: usize = 64;
-
-/// How many executions of a closed incident are known again.
-const RETRYING: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,8 @@
 //! stays itself whatever key it sends: silence proves nothing of it, and a weekly workflow's incident is open all week.
 //!
 //! **What does not open one again**: a sighting that started before the last good one did (or before whatever else closed
-//! the last incident), and one of an execution that
-//! was seen bad before it. Such retries began before the fix, and go on with what they began with.
+//! the last incident), and one of an execution that was seen bad before it ([`Retrying`]). Such retries began before the
+//! fix, and go on with what they began with, over a restart of keyward as well.
 
 use std::fmt;
 use std::time::Duration;
@@ -136,38 +136,23 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::Malformed(_)
         | Diagnosis::TokenNotReplaced
         | Diagnosis::UnclearSet => Bearing::Bad,
-        Diagnosis::Ok | Diagnosis::RequestError | Diagnosis::Quota | Diagnosis::RateLimited
-            if outcome.ending == Ending::Completed =>
-        {
-            Bearing::Good
+        Diagnosis::Ok | Diagnosis::RequestError | Diagnosis::Quota | Diagnosis::RateLimited => {
+            good_if(outcome.is_accepted() || outcome.ending == Ending::Completed)
         }
-        Diagnosis::Ok
-        | Diagnosis::RequestError
-        | Diagnosis::Quota
-        | Diagnosis::RateLimited
-        | Diagnosis::ClientGone
-        | Diagnosis::Idle
-        | Diagnosis::ShutDown
-        | Diagnosis::UpstreamFailed
-            if outcome.is_accepted() =>
-        {
-            Bearing::Good
+        Diagnosis::ClientGone | Diagnosis::Idle | Diagnosis::ShutDown | Diagnosis::UpstreamFailed => {
+            good_if(outcome.is_accepted())
         }
-        Diagnosis::Ok
-        | Diagnosis::RequestError
-        | Diagnosis::Quota
-        | Diagnosis::RateLimited
-        | Diagnosis::ClientGone
-        | Diagnosis::Idle
-        | Diagnosis::ShutDown
-        | Diagnosis::UpstreamFailed
-        | Diagnosis::UpstreamError
+        Diagnosis::UpstreamError
         | Diagnosis::UpstreamRedirect
         | Diagnosis::KeywardFailed
         | Diagnosis::OriginNotAllowed
         | Diagnosis::HostNotAllowed
         | Diagnosis::EchoNotAllowed => Bearing::None,
     }
+}
+
+fn good_if(took_key: bool) -> Bearing {
+    if took_key { Bearing::Good } else { Bearing::None }
 }
 
 /// Whether that incident is over when its key has become the set's current or next one: only where nothing but the key's
@@ -181,6 +166,72 @@ pub fn is_of_standing(diagnosis: &str) -> bool {
 #[must_use]
 pub fn silence(rhythm: Option<Rhythm>) -> Duration {
     rhythm::patience(rhythm).max(rhythm::patience(None))
+}
+
+/// The last executions that were seen bad, by a hash of their ids: when the incident has closed, their retries do not open
+/// it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retrying(
+    /// The last one at the end; 0, which is no hash, where there is none. Nothing where there is no execution at all.
+    Option<Box<[u32; Self::KEPT]>>,
+);
+
+impl Retrying {
+    /// How many executions are known again.
+    pub const KEPT: usize = 8;
+
+    /// Whether that execution is one of them.
+    #[must_use]
+    pub fn knows(&self, execution: &str) -> bool {
+        self.0.as_ref().is_some_and(|known| known.contains(&rhythm::hash(execution)))
+    }
+
+    /// Notes an execution that was seen bad. The oldest one makes room.
+    pub fn add(&mut self, execution: &str) {
+        self.add_hash(rhythm::hash(execution));
+    }
+
+    /// Forgets an execution.
+    pub fn remove(&mut self, execution: &str) {
+        let Some(known) = &mut self.0 else { return };
+        let Some(place) = known.iter().position(|hash| *hash == rhythm::hash(execution)) else { return };
+        known[..=place].rotate_right(1);
+        known[0] = 0;
+        if known.iter().all(|hash| *hash == 0) {
+            self.0 = None;
+        }
+    }
+
+    /// Adds those that were noted later.
+    pub fn merge(&mut self, later: &Self) {
+        later.hashes().for_each(|hash| self.add_hash(hash));
+    }
+
+    /// As bytes, to be stored: little-endian numbers of four bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.hashes().flat_map(u32::to_le_bytes).collect()
+    }
+
+    /// From stored bytes. Of what is no such list, nothing is known again but by chance.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut retrying = Self::default();
+        let hashes = bytes.chunks_exact(4).map(|four| four.try_into().map_or(0, u32::from_le_bytes));
+        hashes.filter(|hash| *hash != 0).for_each(|hash| retrying.add_hash(hash));
+        retrying
+    }
+
+    fn add_hash(&mut self, hash: u32) {
+        let known = self.0.get_or_insert_default();
+        let place = known.iter().position(|known| *known == hash).unwrap_or(0);
+        known[place..].rotate_left(1);
+        known[Self::KEPT - 1] = hash;
+    }
+
+    fn hashes(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().flat_map(|known| **known).filter(|hash| *hash != 0)
+    }
 }
 
 impl Incident {
@@ -231,5 +282,50 @@ impl IncidentId {
         let mixed = binding.0 ^ at.as_millis().cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Self(mixed ^ (mixed >> 31))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn retrying(executions: &[u8]) -> Retrying {
+        let mut retrying = Retrying::default();
+        for execution in executions {
+            retrying.add(&execution.to_string());
+        }
+        retrying
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_executions_are_known_again_also_from_their_bytes(
+            executions in prop::collection::vec(0..12_u8, 0..30),
+            mended in prop::option::of(0..12_u8),
+        ) {
+            let mut found = retrying(&executions);
+            let mut expected: Vec<u8> = Vec::new();
+            for execution in executions {
+                expected.retain(|known| *known != execution);
+                expected.push(execution);
+            }
+            expected.drain(..expected.len().saturating_sub(Retrying::KEPT));
+            if let Some(mended) = mended {
+                found.remove(&mended.to_string());
+                expected.retain(|known| *known != mended);
+            }
+            let known: Vec<_> = (0..12).filter(|execution| found.knows(&execution.to_string())).collect();
+            prop_assert_eq!(&Retrying::from_bytes(&found.to_bytes()), &found);
+            prop_assert_eq!(&retrying(&expected), &found);
+            expected.sort_unstable();
+            prop_assert_eq!(known, expected);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            prop_assert!(Retrying::from_bytes(&bytes).hashes().count() <= Retrying::KEPT);
+        }
     }
 }

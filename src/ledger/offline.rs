@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Ledger;
 use super::sqlite::Sqlite;
-use super::store::{Settings, StoreError};
+use super::store::{Settings, Store, StoreError};
 use super::writer::Writer;
-use super::{Bounds, Ledger};
 use crate::clock::Clock;
 use crate::keys::history::History;
 use crate::keys::keeper::{Keeper, Kept};
+use crate::keys::state;
 
 /// A ledger that was read from its store and belongs to nobody else here. Another keyward may write to the store meanwhile.
 pub struct Offline {
@@ -31,9 +32,9 @@ impl Offline {
         number: u64,
     ) -> Result<Option<Self>, StoreError> {
         let Some(path) = settings.file(state).filter(|path| path.exists()) else { return Ok(None) };
-        let ledger = Arc::new(Ledger::new(Bounds::default(), sets));
+        let ledger = Arc::new(Ledger::new(settings.bounds, sets));
         let mut writer = Writer::new(Arc::clone(&ledger), Some(path), settings.retention, clock, number);
-        let kept = Kept::InStore(writer.read()?);
+        let kept = Kept::InStore(writer.read(state::fingerprint_key_name(state))?);
         Ok(Some(Self { ledger, kept, writer }))
     }
 
@@ -46,6 +47,9 @@ impl Offline {
 /// What the store of those settings remembers of the sets' keys. Changes nothing, and makes no file.
 pub fn history(settings: &Settings, state: &Path) -> Result<Kept, StoreError> {
     let Some(path) = settings.file(state) else { return Ok(Kept::InFile) };
-    let store = Sqlite::open_to_read(&path)?;
-    Ok(Kept::InStore(store.map_or(Ok(History::default()), |store| store.history())?))
+    let Some(store) = Sqlite::open_to_read(&path)? else { return Ok(Kept::InStore(History::default())) };
+    if !store.is_named_by(state::fingerprint_key_name(state))? {
+        return Ok(Kept::NamedOtherwise(path));
+    }
+    Ok(Kept::InStore(store.history()?))
 }

@@ -138,7 +138,7 @@ impl<'a> Query<'a> {
         let mut listed = Vec::new();
         for binding in self.ledger.bindings().into_iter().filter(|binding| filter.wants(binding)) {
             let memory = binding.lock();
-            let closed = memory.unsaved.closed.iter().map(|(incident, _)| incident);
+            let closed = memory.unsaved.closed().iter().map(|(incident, _)| incident);
             let incidents: Vec<_> = closed.chain(memory.incident.as_deref()).cloned().collect();
             let name = memory.name.clone();
             drop(memory);

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 /// The last visits of one binding, in the order of their beginnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Visits {
-    visits: Vec<Visit>,
+    visits: Box<[Visit]>,
     /// The last request of the last visit, in seconds since the Unix epoch.
     active: u32,
 }
@@ -68,11 +68,12 @@ impl Visits {
 
     /// Takes in a later digest of the same binding. Of a visit that both know, the later one has the last word.
     pub fn merge(&mut self, later: &Self) {
-        self.visits.retain(|visit| later.visits.iter().all(|known| known.began != visit.began));
-        self.visits.extend_from_slice(&later.visits);
-        self.visits.sort_unstable();
-        let surplus = self.visits.len().saturating_sub(Self::KEPT);
-        self.visits.drain(..surplus);
+        let mut visits = std::mem::take(&mut self.visits).into_vec();
+        visits.retain(|visit| later.visits.iter().all(|known| known.began != visit.began));
+        visits.extend_from_slice(&later.visits);
+        visits.sort_unstable();
+        visits.drain(..visits.len().saturating_sub(Self::KEPT));
+        self.visits = visits.into_boxed_slice();
         self.active = self.active.max(later.active);
     }
 
@@ -110,17 +111,19 @@ impl Visits {
         let active = numbers.next().unwrap_or_default();
         let numbers: Vec<u32> = numbers.collect();
         let visits = numbers.chunks_exact(2).map(|pair| Visit { began: pair[0], execution: pair[1] }).collect();
-        let mut digest = Self { visits: Vec::new(), active };
+        let mut digest = Self { visits: Box::default(), active };
         digest.merge(&Self { visits, active });
         digest
     }
 
     fn begin(&mut self, began: u32, execution: u32) {
-        if self.visits.len() == Self::KEPT {
-            self.visits.remove(0);
+        let mut visits = std::mem::take(&mut self.visits).into_vec();
+        if visits.len() == Self::KEPT {
+            visits.remove(0);
         }
-        self.visits.reserve_exact(1);
-        self.visits.push(Visit { began, execution });
+        visits.reserve_exact(1);
+        visits.push(Visit { began, execution });
+        self.visits = visits.into_boxed_slice();
         self.active = self.active.max(began);
     }
 }

@@ -10,7 +10,6 @@
 //! A `silent` one is *due later*, *overdue* (silent for longer than its rhythm allows: [`rhythm::patience`]) or
 //! *acknowledged dead*.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
 use crate::keys::set::{KeySet, Names, Retired, Role, SetIndex};
+use crate::verdict::explain::Severity;
 
 /// What a view is drawn from.
 #[derive(Clone, Copy)]
@@ -117,9 +117,23 @@ pub struct Progress {
     pub acknowledged: usize,
 }
 
-/// A binding in the view.
+/// A binding in the view: what orders and counts it. A view has as many as there are bindings, of which people look at a
+/// page.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// The binding: its id, and whose it is.
+    pub binding: Arc<Binding>,
+    /// How it stands.
+    pub standing: Standing,
+    /// When its last request started.
+    pub seen: Timestamp,
+    /// How much its open incident matters.
+    pub severity: Option<Severity>,
+}
+
+/// A row with all that is told of its binding.
+#[derive(Clone, Debug)]
+pub struct FullRow {
     /// The binding: its id, and whose it is.
     pub binding: Arc<Binding>,
     /// The workflow's name, as the caller gave it last.
@@ -259,7 +273,8 @@ pub enum Doubt {
     },
 }
 
-/// Draws the view of a set. Locks each binding for a moment.
+/// Draws the view of a set. Locks each binding for a moment, and takes no more of it than one can count and order by: what
+/// lies elsewhere in memory costs more than all the rest.
 #[must_use]
 pub fn view(grounds: &Grounds<'_>) -> RotationView {
     let keys = SetKeys::new(grounds.set, grounds.keys, grounds.tokens);
@@ -267,10 +282,10 @@ pub fn view(grounds: &Grounds<'_>) -> RotationView {
     for binding in grounds.bindings {
         let memory = binding.lock();
         draft.note_uses(binding, &memory);
-        if binding.identity().set == grounds.set
-            && let Some(row) = row(binding, &memory, &keys, grounds.now)
+        if binding.set() == grounds.set
+            && let Some(row) = Row::of(binding, &memory, &keys, grounds.now)
         {
-            draft.note_silence(&row);
+            draft.note_silence(&row, &memory);
             draft.rows.push(row);
         }
     }
@@ -303,8 +318,9 @@ pub fn standing(memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Stand
 /// The keys of one set, by what a binding that sends them is.
 #[derive(Clone, Debug, Default)]
 pub struct SetKeys {
-    confirming: HashSet<Fingerprint>,
-    previous: HashSet<Fingerprint>,
+    /// Sorted, as are the others: they are few, and looked up for every binding.
+    confirming: Vec<Fingerprint>,
+    previous: Vec<Fingerprint>,
 }
 
 // === impl SetKeys ===
@@ -313,25 +329,27 @@ impl SetKeys {
     /// Of that set, with its valid tokens.
     #[must_use]
     pub fn new(set: SetIndex, keys_of_all: &[Entry], tokens: &[Fingerprint]) -> Self {
-        let mut keys = Self { confirming: tokens.iter().copied().collect(), previous: HashSet::new() };
+        let mut keys = Self { confirming: tokens.to_vec(), previous: Vec::new() };
         for entry in keys_of_all.iter().filter(|entry| entry.set == set) {
             match entry.role {
                 Role::Current | Role::Next | Role::Token if entry.revoked.is_none() => &mut keys.confirming,
                 Role::Current | Role::Next | Role::Token | Role::Previous { .. } => &mut keys.previous,
             }
-            .insert(entry.names.fingerprint);
+            .push(entry.names.fingerprint);
         }
+        keys.confirming.sort_unstable();
+        keys.previous.sort_unstable();
         keys
     }
 
     /// Whether a binding that sends that key has nothing to change.
     #[must_use]
     pub fn confirms(&self, key: Fingerprint) -> bool {
-        self.confirming.contains(&key)
+        self.confirming.binary_search(&key).is_ok()
     }
 
     fn is_previous(&self, key: Fingerprint) -> bool {
-        self.previous.contains(&key)
+        self.previous.binary_search(&key).is_ok()
     }
 }
 
@@ -349,20 +367,36 @@ impl<'a> Grounds<'a> {
     }
 }
 
-fn row(binding: &Arc<Binding>, memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Row> {
-    if binding.identity().holder != Holder::Caller {
-        return None;
+// === impl Row ===
+
+impl Row {
+    fn of(binding: &Arc<Binding>, memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Self> {
+        if binding.holder() != Holder::Caller {
+            return None;
+        }
+        Some(Self {
+            binding: Arc::clone(binding),
+            standing: standing(memory, keys, now)?,
+            seen: memory.latest?.at,
+            severity: memory.incident.as_ref().map(|incident| incident.severity),
+        })
     }
-    let latest = memory.latest?;
-    Some(Row {
-        binding: Arc::clone(binding),
-        workflow_name: memory.name.clone(),
-        standing: standing(memory, keys, now)?,
-        seen: latest.at,
-        key: latest.key.map(|key| names_of(memory, key)),
-        rhythm: memory.visits.rhythm(),
-        incident: memory.incident.clone(),
-    })
+
+    /// With all that is told of the binding, as it is known now. Where it is seen in this very moment, it stands as it did
+    /// when the view was drawn.
+    #[must_use]
+    pub fn in_full(&self) -> FullRow {
+        let memory = self.binding.lock();
+        FullRow {
+            binding: Arc::clone(&self.binding),
+            workflow_name: memory.name.clone(),
+            standing: self.standing,
+            seen: self.seen,
+            key: memory.latest.and_then(|latest| latest.key).map(|key| names_of(&memory, key)),
+            rhythm: memory.visits.rhythm(),
+            incident: memory.incident.clone(),
+        }
+    }
 }
 
 /// The key with its hint, where the binding has room for it.
@@ -375,8 +409,8 @@ fn names_of(memory: &Memory, key: Fingerprint) -> Names {
 struct Draft {
     rows: Vec<Row>,
     old: Vec<OldDraft>,
-    /// Where each of the previous keys stands.
-    by_key: HashMap<Fingerprint, usize>,
+    /// Where each of the previous keys stands, sorted by key.
+    by_key: Vec<(Fingerprint, usize)>,
 }
 
 /// A previous key, and what was found of it so far.
@@ -394,7 +428,8 @@ struct OldDraft {
 
 impl Draft {
     fn new(old: Vec<OldDraft>) -> Self {
-        let by_key = old.iter().enumerate().map(|(position, old)| (old.key, position)).collect();
+        let mut by_key: Vec<_> = old.iter().enumerate().map(|(position, old)| (old.key, position)).collect();
+        by_key.sort_unstable();
         Self { rows: Vec::new(), old, by_key }
     }
 
@@ -402,7 +437,7 @@ impl Draft {
     fn note_uses(&mut self, binding: &Binding, memory: &Memory) {
         for used in &memory.uses {
             let Some(names) = used.key else { continue };
-            if let Some(old) = self.by_key.get(&names.fingerprint).and_then(|position| self.old.get_mut(*position)) {
+            if let Some(old) = find(&mut self.old, &self.by_key, names.fingerprint) {
                 old.last_use = old.last_use.max(Some(used.last));
                 old.names.hint = old.names.hint.or(names.hint);
                 old.note(binding, memory, used.last);
@@ -410,11 +445,13 @@ impl Draft {
         }
     }
 
-    fn note_silence(&mut self, row: &Row) {
-        let Standing::Silent(silence) = row.standing else { return };
-        let (Some(key), false) = (row.key, matches!(silence, Silence::Acknowledged { .. })) else { return };
-        if let Some(old) = self.old.iter_mut().find(|old| old.key == key.fingerprint) {
-            let (binding, who) = (row.binding.id(), row.binding.describe(row.workflow_name.as_deref()));
+    fn note_silence(&mut self, row: &Row, memory: &Memory) {
+        let Standing::Silent(silence @ (Silence::Overdue { .. } | Silence::DueLater { .. })) = row.standing else {
+            return;
+        };
+        let Some(key) = memory.latest.and_then(|latest| latest.key) else { return };
+        if let Some(old) = find(&mut self.old, &self.by_key, key) {
+            let (binding, who) = (row.binding.id(), row.binding.describe(memory.name.as_deref()));
             old.doubts.push(Doubt::Silent { binding, who, silence });
         }
     }
@@ -438,6 +475,11 @@ impl Draft {
     }
 }
 
+fn find<'a>(old: &'a mut [OldDraft], by_key: &[(Fingerprint, usize)], key: Fingerprint) -> Option<&'a mut OldDraft> {
+    let place = by_key.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+    old.get_mut(by_key[place].1)
+}
+
 // === impl OldDraft ===
 
 impl OldDraft {
@@ -456,7 +498,7 @@ impl OldDraft {
     /// What one binding's last use of the key means.
     fn note(&mut self, binding: &Binding, memory: &Memory, last: Timestamp) {
         let is_since = last > self.retired.by;
-        match binding.identity().holder {
+        match binding.holder() {
             Holder::Editor if is_since => self.doubts.push(Doubt::Edited { last }),
             Holder::Other if is_since => self.doubts.push(Doubt::Unattributed { last }),
             Holder::Caller if memory.incident.is_some() => self.note_unwell(binding, memory, last),

@@ -27,6 +27,9 @@ pub trait Witness: Send + Sync {
     /// The exchange ended so. Called once, on the worker's thread, so it must not wait for anything.
     fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome);
 
+    /// The exchange goes on in another protocol, perhaps for hours. Called at most once, before it ends; as quick as the end.
+    fn exchange_goes_on(&self, exchange: &Exchange);
+
     /// Whether keyward cuts off whatever is still open.
     fn is_shutting_down(&self) -> bool;
 }
@@ -74,6 +77,7 @@ pub struct Exchange {
     handed_over: AtomicU64,
     ending: AtomicU8,
     refused_with: AtomicU16,
+    is_remembered: AtomicBool,
 }
 
 /// What the exchange has carried so far.
@@ -173,6 +177,7 @@ impl Exchange {
             handed_over: AtomicU64::new(0),
             ending: AtomicU8::new(NO_ENDING),
             refused_with: AtomicU16::new(0),
+            is_remembered: AtomicBool::new(false),
         })
     }
 
@@ -373,6 +378,17 @@ impl Exchange {
         self.refused_with.store(status.as_u16(), Ordering::Relaxed);
     }
 
+    /// Notes that its binding has it in memory, although it goes on.
+    pub fn remembered(&self) {
+        self.is_remembered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its binding has it in memory, although it has not ended.
+    #[must_use]
+    pub fn is_remembered(&self) -> bool {
+        self.is_remembered.load(Ordering::Relaxed)
+    }
+
     /// Notes how the exchange ended. The first word counts.
     pub fn end(&self, ending: Ending) {
         let _ = self.ending.compare_exchange(NO_ENDING, ending as u8, Ordering::Relaxed, Ordering::Relaxed);
@@ -432,6 +448,11 @@ impl Sighting {
     #[must_use]
     pub fn share(&self) -> Arc<Exchange> {
         Arc::clone(&self.exchange)
+    }
+
+    /// Notes that it goes on in another protocol: its caller is seen now, and not first when that ends.
+    pub fn goes_on(&self) {
+        self.witness.exchange_goes_on(&self.exchange);
     }
 }
 

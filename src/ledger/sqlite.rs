@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::FromSql;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
@@ -17,7 +19,7 @@ use rusqlite::{
 
 use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memory};
 use super::closed::ClosedIncidents;
-use super::incident::{Closed, Closing, Incident, IncidentId};
+use super::incident::{Closed, Closing, Incident, IncidentId, Retrying};
 use super::rhythm::Visits;
 use super::store::{Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour};
 use crate::caller::Family;
@@ -65,6 +67,24 @@ impl Sqlite {
         Ok(Some(Self { connection, path: path.into(), file, id, is_new: false }))
     }
 
+    /// Opens a file that cannot be written, to read it. Only one of the present shape, for it cannot be given that.
+    pub fn open_unwritable(path: &Path) -> Result<Self, StoreError> {
+        let fail = |error| failure(path, error);
+        let file = identity(path).ok_or_else(|| error(path, Fault::Gone))?;
+        let look = |connection| version(&connection, path).map(|found| (connection, found));
+        let as_usual = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(fail).and_then(look);
+        let (connection, found) = match as_usual {
+            // Where no log is left, nothing is missed by not looking for one, for which a file has to be made.
+            Err(_) if !has_log(path) => connect_to_frozen(path).map_err(fail).and_then(look)?,
+            read => read?,
+        };
+        if usize::try_from(found).ok() != Some(MIGRATIONS.len()) {
+            return Err(error(path, Fault::ReadOnly));
+        }
+        let id = connection.query_row("SELECT id FROM store", [], |row| row.get(0)).map_err(fail)?;
+        Ok(Self { connection, path: path.into(), file, id, is_new: false })
+    }
+
     /// A random number that another file has not.
     #[must_use]
     pub fn id(&self) -> i64 {
@@ -96,6 +116,18 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
+    fn is_named_by(&self, key: Option<Fingerprint>) -> Result<bool, StoreError> {
+        let read = || {
+            let named_by: Option<String> = self.connection.query_row(NAMED_BY, [], |row| row.get(0))?;
+            match named_by {
+                Some(digits) => Ok(key.is_some_and(|key| key.to_hex() == digits)),
+                // An earlier keyward did not write it down.
+                None => Ok(key.is_some() || self.connection.query_row(IS_BLANK, [], |row| row.get(0))?),
+            }
+        };
+        read().map_err(|error| failure(&self.path, error))
+    }
+
     fn load(&mut self, bindings: usize) -> Result<Remembered, StoreError> {
         let load = || {
             let mut remembered = read_bindings(&self.connection, bindings)?;
@@ -113,7 +145,10 @@ impl Store for Sqlite {
         let mut write = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if !is_news(&transaction, batch)? {
-                return Ok(());
+                return Ok(true);
+            }
+            if transaction.prepare_cached(NAME)?.execute([batch.named_by.to_hex()])? == 0 {
+                return Ok(false);
             }
             for change in &batch.bindings {
                 write_binding(&transaction, change)?;
@@ -122,9 +157,11 @@ impl Store for Sqlite {
                 write_incident(&transaction, *binding, incident, *added)?;
             }
             write_rest(&transaction, batch)?;
-            transaction.commit()
+            transaction.commit()?;
+            Ok(true)
         };
-        write().map_err(|error| failure(path, error))
+        let is_named_by_it = write().map_err(|error| failure(path, error))?;
+        if is_named_by_it { Ok(()) } else { Err(error(path, Fault::NamedOtherwise)) }
     }
 
     fn forget(&mut self, limits: Limits) -> Result<(), StoreError> {
@@ -155,13 +192,21 @@ impl Store for Sqlite {
     }
 }
 
+const NAMED_BY: &str = "SELECT named_by FROM store";
+
+/// Whether no key is named in it.
+const IS_BLANK: &str = "SELECT NOT EXISTS (SELECT 1 FROM bindings) AND NOT EXISTS (SELECT 1 FROM sets)";
+
+/// Changes nothing where keys are named otherwise.
+const NAME: &str = "UPDATE store SET named_by = ?1 WHERE ifnull(named_by, ?1) = ?1";
+
 const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND id NOT IN \
   (SELECT id FROM incidents WHERE closed IS NOT NULL ORDER BY closed DESC LIMIT ?1)";
 
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// Tells keyward's files from those of other programs: `kwrd`.
 const APPLICATION: i64 = 0x6b77_7264;
@@ -177,6 +222,20 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// A file that nobody writes, as on a disk that may only be read: without its log, and without locks.
+fn connect_to_frozen(path: &Path) -> rusqlite::Result<Connection> {
+    let path = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)
+}
+
+/// Whether something may stand in the file's log alone.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// The version of the file's shape; 0 for an empty one.
@@ -214,7 +273,7 @@ fn migrate(connection: &mut Connection, path: &Path, version: i64, shapes: &[&st
         transaction.execute_batch(shape).map_err(fail)?;
     }
     if version == 0 {
-        transaction.execute("INSERT INTO store VALUES (random())", []).map_err(fail)?;
+        transaction.execute("INSERT INTO store (id) VALUES (random())", []).map_err(fail)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION).map_err(fail)?;
     transaction.pragma_update(None, "user_version", i64::try_from(shapes.len()).unwrap_or(i64::MAX)).map_err(fail)?;
@@ -292,15 +351,17 @@ fn write_binding(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Re
         ":accepted_key": memory.accepted.as_ref().map(|accepted| accepted.key.to_hex()),
         ":accepted_peer": memory.accepted.as_ref().map(|accepted| accepted.peer.to_string()),
         ":other_keys": number(memory.other_keys),
+        ":retrying": memory.retrying.to_bytes(),
     })?;
     memory.uses.iter().try_for_each(|used| write_use(transaction, id, used))
 }
 
-/// Of two facts, the one that started later stands. The `max` of two is null where one of them is.
+/// Of two facts, the one that started later stands; of the executions, those that were told last. The `max` of two is null
+/// where one of them is.
 const WRITE_BINDING: &str = "\
 INSERT INTO bindings VALUES (:id, :set_name, :holder, :instance, :workflow, :node, :family, :peer, :key, :workflow_name,
   :seen, ifnull(:visits, x''), :latest_at, :latest_key, :latest_verdict, :latest_diagnosis, :latest_outcome,
-  :latest_severity, :well, :acknowledged, :accepted_at, :accepted_key, :accepted_peer, :other_keys)
+  :latest_severity, :well, :acknowledged, :accepted_at, :accepted_key, :accepted_peer, :other_keys, :retrying)
 ON CONFLICT (id) DO UPDATE SET
   workflow_name = CASE WHEN :seen >= seen THEN ifnull(:workflow_name, workflow_name) ELSE workflow_name END,
   seen = max(seen, :seen),
@@ -316,7 +377,8 @@ ON CONFLICT (id) DO UPDATE SET
   accepted_key = CASE WHEN :accepted_at >= ifnull(accepted_at, 0) THEN :accepted_key ELSE accepted_key END,
   accepted_peer = CASE WHEN :accepted_at >= ifnull(accepted_at, 0) THEN :accepted_peer ELSE accepted_peer END,
   accepted_at = max(ifnull(accepted_at, :accepted_at), ifnull(:accepted_at, accepted_at)),
-  other_keys = other_keys + :other_keys";
+  other_keys = other_keys + :other_keys,
+  retrying = :retrying";
 
 /// The visits as they are to be stored, where they are others.
 fn merged_visits(transaction: &Transaction<'_>, id: i64, memory: &Memory) -> rusqlite::Result<Option<Vec<u8>>> {
@@ -471,6 +533,7 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
     let latest = (columns.moment()?, columns.key()?, columns.finding()?);
     let (well, acknowledged) = (columns.moment()?, columns.moment()?);
     let accepted = (columns.moment()?, columns.key()?, columns.optional_peer()?);
+    let (other_keys, retrying) = (columns.count()?, Retrying::from_bytes(columns.bytes()?));
     Ok(RememberedBinding {
         id: BindingId(id.cast_unsigned()),
         set,
@@ -480,7 +543,7 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
         peer,
         key,
         memory: Memory {
-            other_keys: columns.count()?,
+            other_keys,
             accepted: match accepted {
                 (Some(at), Some(key), Some(peer)) => Some(Box::new(Accepted { key, at, peer })),
                 _ => None,
@@ -490,6 +553,7 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
             latest: latest.0.zip(latest.2).map(|(at, finding)| Latest { at, key: latest.1, finding }),
             well,
             acknowledged,
+            retrying,
             ..Memory::default()
         },
     })
@@ -502,8 +566,7 @@ fn read_uses(connection: &Connection, bindings: &mut Bindings) -> rusqlite::Resu
         let mut columns = Columns::of(row);
         let Some(memory) = bindings.memory(columns.next()?) else { continue };
         if let Some(used) = read_use(&mut columns)? {
-            memory.uses.reserve_exact(1);
-            memory.uses.push(used);
+            memory.add_use(used);
         }
     }
     Ok(())
@@ -688,6 +751,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::keys::fingerprint::FingerprintKey;
 
     #[test]
     fn a_store_of_an_earlier_shape_is_copied_before_it_is_changed() {
@@ -699,7 +763,8 @@ mod tests {
         store.connection.execute("INSERT INTO sets VALUES ('default', '{}')", []).expect("a row");
         drop(store);
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
-        let shapes = [MIGRATIONS[0], "ALTER TABLE sets ADD COLUMN extra TEXT; UPDATE sets SET extra = name"];
+        let [first, second] = MIGRATIONS;
+        let shapes = [first, second, "ALTER TABLE sets ADD COLUMN extra TEXT; UPDATE sets SET extra = name"];
         for _ in 0..2 {
             let found = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
             migrate(&mut connection, &path, found, &shapes).expect("the next shape, and nothing the second time");
@@ -708,8 +773,8 @@ mod tests {
         assert_eq!(extra, "default");
         drop(connection);
         let fault = Sqlite::open(&path).err().map(|error| error.fault);
-        assert_eq!(fault, Some(Fault::Newer { found: 2, known: 1 }));
-        let copy = folder.path().join("keyward.db.1");
+        assert_eq!(fault, Some(Fault::Newer { found: 3, known: 2 }));
+        let copy = folder.path().join("keyward.db.2");
         assert_eq!(std::fs::metadata(&copy).expect("a copy").permissions().mode() & 0o777, 0o600);
         let old = Sqlite::open(&copy).expect("a whole store of the old shape");
         assert_eq!((old.id(), old.is_new()), (id, false));
@@ -718,13 +783,76 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_the_first_shape_is_taken_over_and_named_by_the_first_batch() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyward.db");
+        make_private(&path).expect("a file");
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
+        migrate(&mut connection, &path, 0, &MIGRATIONS[..1]).expect("the first shape");
+        connection
+            .execute_batch(
+                "INSERT INTO bindings VALUES (7, 'default', 'caller', NULL, 'w', 'n', 'sdk', '127.0.0.1', '', NULL, 5, x'', \
+                 NULL, NULL, NULL, NULL, NULL, NULL, 4, NULL, NULL, NULL, NULL, 3)",
+            )
+            .expect("a row");
+        drop(connection);
+        let mut store = Sqlite::open(&path).expect("the present shape");
+        let remembered = store.load(10).expect("read").bindings;
+        let memory = &remembered[0].memory;
+        assert_eq!((memory.well, memory.other_keys), (Some(Timestamp::from_millis(4)), 3));
+        assert_eq!(memory.retrying, Retrying::default());
+        assert!(folder.path().join("keyward.db.1").exists());
+        let key = |byte| FingerprintKey::new(&[byte; 32]).name();
+        let is_named_by = |store: &Sqlite, key| store.is_named_by(key).expect("read");
+        assert!(!is_named_by(&store, None), "something is named in it, and by nobody who is here");
+        assert!(is_named_by(&store, Some(key(1))) && is_named_by(&store, Some(key(2))), "nobody wrote down by whom");
+        let batch = |sequence, byte| Batch {
+            writer: 1,
+            sequence,
+            at: Timestamp::from_millis(9),
+            named_by: key(byte),
+            bindings: Vec::new(),
+            incidents: Vec::new(),
+            hours: Vec::new(),
+            histories: Vec::new(),
+        };
+        store.write(&batch(1, 1)).expect("written");
+        assert!(is_named_by(&store, Some(key(1))) && !is_named_by(&store, Some(key(2))) && !is_named_by(&store, None));
+        let fault = store.write(&batch(2, 2)).err().map(|error| error.fault);
+        assert_eq!(fault, Some(Fault::NamedOtherwise));
+        store.write(&batch(2, 1)).expect("nothing of the other one was recorded");
+    }
+
+    #[test]
+    fn a_store_is_read_without_writing_beside_who_writes_it_and_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a # strange % name.db");
+        let store = Sqlite::open(&path).expect("a new store");
+        store
+            .connection
+            .execute("INSERT INTO sets VALUES ('default', '{\"previous\":[],\"learned\":[]}')", [])
+            .expect("a row");
+        let beside = Sqlite::open_unwritable(&path).expect("readable");
+        assert_eq!((beside.id(), beside.history().expect("read").sets.len()), (store.id(), 1));
+        assert!(beside.connection.execute("DELETE FROM sets", []).is_err());
+        drop((beside, store));
+        let frozen = connect_to_frozen(&path).expect("readable");
+        let sets: i64 = frozen.query_row("SELECT count(*) FROM sets", [], |row| row.get(0)).expect("a row");
+        assert_eq!(sets, 1);
+        assert!(frozen.execute("DELETE FROM sets", []).is_err());
+        let nowhere = Sqlite::open_unwritable(&folder.path().join("none.db")).err().map(|error| error.fault);
+        assert_eq!(nowhere, Some(Fault::Gone));
+    }
+
+    #[test]
     fn a_migration_that_fails_changes_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("keyward.db");
         drop(Sqlite::open(&path).expect("a new store"));
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
-        let shapes = [MIGRATIONS[0], "ALTER TABLE sets ADD COLUMN extra TEXT; SELECT nonsense"];
-        assert!(migrate(&mut connection, &path, 1, &shapes).is_err());
+        let [first, second] = MIGRATIONS;
+        let shapes = [first, second, "ALTER TABLE sets ADD COLUMN extra TEXT; SELECT nonsense"];
+        assert!(migrate(&mut connection, &path, 2, &shapes).is_err());
         drop(connection);
         Sqlite::open(&path).expect("as it was");
     }

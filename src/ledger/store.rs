@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Bounds;
 use super::binding::{Binding, BindingId, Holder, Identity, Memory};
 use super::hours::Hour;
 use super::incident::Incident;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub url: Url,
     /// How long what happened is remembered: a binding that was not seen for longer is forgotten, with all that is its own.
     pub retention: Duration,
+    /// How many bindings are kept. What goes over is counted under `other`.
+    pub bounds: Bounds,
 }
 
 /// Where the ledger is kept.
@@ -44,7 +47,7 @@ pub enum Url {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { url: Url::default(), retention: RETENTION }
+        Self { url: Url::default(), retention: RETENTION, bounds: Bounds::default() }
     }
 }
 
@@ -60,12 +63,16 @@ impl Settings {
     }
 }
 
-/// What keeps the ledger.
+/// What keeps the ledger. It knows keys by one fingerprint key, that of its first batch, and mixes them with no others.
 pub trait Store: Send {
+    /// Whether keys are known in it by the fingerprint key of that name; by none, where nobody has one yet.
+    fn is_named_by(&self, key: Option<Fingerprint>) -> Result<bool, StoreError>;
+
     /// Reads all that is remembered; of the bindings, at most so many, those that were seen last.
     fn load(&mut self, bindings: usize) -> Result<Remembered, StoreError>;
 
-    /// Writes a batch as a whole or not at all, and once, however often it comes.
+    /// Writes a batch as a whole or not at all, and once, however often it comes. One whose keys are named otherwise is
+    /// refused.
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Forgets what is older.
@@ -154,6 +161,8 @@ pub struct Batch {
     pub sequence: u64,
     /// When it was put together.
     pub at: Timestamp,
+    /// The name of the fingerprint key by which keys are known in it.
+    pub named_by: Fingerprint,
     /// Bindings. Counts are what came on top; the rest is as it is now.
     pub bindings: Vec<Change>,
     /// Incidents, open and closed ones, with the bad sightings that came on top. Each belongs to a binding that was told
@@ -249,12 +258,31 @@ pub enum Fault {
     /// It may not be written.
     #[error("cannot be written")]
     ReadOnly,
+    /// The fingerprint key by which keys are known in it is lost, or another one stands in its place.
+    #[error(
+        "knows keys by another fingerprint.key than the one in the state folder: put that one back, or move the store away \
+         to begin anew"
+    )]
+    NamedOtherwise,
     /// It was removed or replaced while it was open.
     #[error("was removed or replaced")]
     Gone,
     /// Anything else.
     #[error("cannot be used")]
     Other,
+}
+
+impl Fault {
+    /// Whether a store with that fault may be one that can be read all the same.
+    #[must_use]
+    pub fn is_of_writing(self) -> bool {
+        match self {
+            Self::Closed | Self::Full | Self::ReadOnly | Self::Other => true,
+            Self::Newer { .. } | Self::Foreign | Self::Damaged | Self::Locked | Self::NamedOtherwise | Self::Gone => {
+                false
+            }
+        }
+    }
 }
 
 /// Ninety days.

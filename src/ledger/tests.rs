@@ -72,7 +72,7 @@ impl Bench {
         let ledger = Arc::new(Ledger::new(Bounds::default(), sets()));
         let (path, number) = (folder.join("keyward.db"), rand());
         let mut writer = Writer::new(Arc::clone(&ledger), Some(path), retention, clock.clone(), number);
-        let kept = writer.open();
+        let kept = writer.open(state::fingerprint_key_name(folder));
         let current = Some(Source::File(folder.join("key")));
         let settings = keys::Settings { sets: vec![SetSettings { current, ..SetSettings::learning("default") }] };
         let state = state::Settings { dir: folder.to_owned() };
@@ -166,7 +166,7 @@ impl Bench {
     /// What is remembered of every binding, but for what is not stored.
     fn memories(&self) -> Vec<(binding::BindingId, Memory)> {
         let stored = |binding: &Arc<Binding>| {
-            let mut memory = Memory { retrying: Vec::new(), unsaved: Unsaved::default(), ..binding.memory() };
+            let mut memory = Memory { unsaved: Unsaved::default(), ..binding.memory() };
             memory.uses.sort_by_key(|used| used.key.map(|names| names.fingerprint));
             memory.uses.iter_mut().for_each(|used| used.unsaved = 0);
             (binding.id(), memory)
@@ -257,7 +257,8 @@ fn a_batch_that_comes_again_is_not_counted_twice() {
         delta.uses[0].unsaved = 3;
         let change = Change { binding: Arc::clone(&binding), set: "default".into(), delta };
         let (at, incidents, hours, histories) = (bench.now(), Vec::new(), Vec::new(), Vec::new());
-        Batch { writer, sequence, at, bindings: vec![change], incidents, hours, histories }
+        let named_by = bench.keeper.ring().named_by();
+        Batch { writer, sequence, at, named_by, bindings: vec![change], incidents, hours, histories }
     };
     for (writer, sequence, sum) in [(1, 1, 3), (1, 1, 3), (1, 2, 6), (1, 1, 6), (2, 1, 9), (2, 1, 9)] {
         store.write(&batch(writer, sequence)).expect("written");
@@ -324,8 +325,44 @@ fn what_is_acknowledged_beside_a_stopped_keyward_is_known_when_it_starts_again()
     assert!(nothing.is_none() && !bench.folder.path().join("none.db").exists());
 }
 
-// === Time ===
+#[test]
+fn a_retry_that_began_before_the_fix_opens_nothing_after_a_restart_either() {
+    let mut bench = Bench::new("sk-current");
+    let ask = |bench: &Bench, key, execution| {
+        let (workflow, key, execution) = (Some("w"), Some(key), Some(execution));
+        bench.sight(Asked { workflow, key, at: bench.now(), execution, status: 401 })
+    };
+    ask(&bench, "sk-wrong", "e1");
+    bench.pass(HOUR);
+    bench.ask("w", "sk-current");
+    bench.flush();
+    bench.crash();
+    let binding = ask(&bench, "sk-wrong", "e1");
+    assert_eq!(binding.memory().incident, None);
+    ask(&bench, "sk-wrong", "e2");
+    assert!(binding.memory().incident.is_some(), "a new execution is no retry");
+}
 
+#[test]
+fn an_old_key_is_told_by_its_hint_after_a_restart() {
+    let (old, new) = ("sk-proj-0123456789abcdef-OldK", "sk-proj-0123456789abcdef-NewK");
+    let mut bench = Bench::new(old);
+    bench.flush();
+    bench.crash();
+    bench.rotate(new);
+    bench.flush();
+    bench.crash();
+    let view = bench.view();
+    assert_eq!(view.old_keys[0].names.hint.map(|hint| hint.to_string()).as_deref(), Some("sk-proj-…OldK"));
+    for key in ["sk-short", "sk-shorter"] {
+        bench.pass(HOUR);
+        bench.rotate(key);
+    }
+    let hints: Vec<_> = bench.view().old_keys.iter().map(|old| old.names.hint.is_some()).collect();
+    assert_eq!(hints, [false, true, true], "of a short key it would say too much");
+}
+
+// === Time ===
 #[test]
 fn a_weekly_workflow_is_silent_until_it_is_due_and_its_incident_is_open_until_it_comes() {
     let mut bench = Bench::new("sk-old");
@@ -665,10 +702,6 @@ impl Model {
             }
         }
     }
-
-    fn restart(&mut self) {
-        self.lives.values_mut().for_each(|life| life.bad.clear());
-    }
 }
 
 impl Life {
@@ -765,7 +798,6 @@ impl Pair {
                 self.flush();
                 let before = self.bench.memories();
                 self.bench.crash();
-                self.model.restart();
                 for (stored, known) in self.bench.memories().into_iter().zip(before) {
                     assert!(stored == known, "what was stored comes back as it was: {stored:?} was {known:?}");
                 }
@@ -777,7 +809,6 @@ impl Pair {
                 if key != self.model.current {
                     self.model.rotate(key);
                 }
-                self.model.restart();
             }
         }
     }

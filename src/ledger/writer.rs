@@ -14,13 +14,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Ledger;
-use super::binding::{Binding, BindingId, Memory, Unsaved};
+use super::binding::{Binding, BindingId, Gathered, Memory, Unsaved};
 use super::closed::ClosedIncidents;
 use super::hours::Hours;
 use super::incident::Incident;
 use super::sqlite::Sqlite;
 use super::store::{Batch, Change, Fault, Limits, Store, StoreError};
 use crate::clock::{Clock, Timestamp};
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::keeper::{Keeper, Kept};
 use crate::telemetry::event::with_causes;
@@ -36,6 +37,8 @@ pub struct Writer {
     store: Option<Sqlite>,
     /// The store that was read, by its number.
     known: Option<i64>,
+    /// What it remembered of the sets' keys, until somebody takes it.
+    recalled: Option<History>,
     number: u64,
     sequence: u64,
     /// What was handed to the store and may not have arrived.
@@ -103,6 +106,7 @@ impl Writer {
             path,
             store: None,
             known: None,
+            recalled: None,
             number,
             sequence: 0,
             batch: None,
@@ -118,21 +122,23 @@ impl Writer {
         Arc::clone(&self.status)
     }
 
-    /// Reads what the store remembers into the ledger, and gives what it remembers of the sets' keys. What goes wrong is
-    /// said, and tried again later.
-    pub fn open(&mut self) -> Kept {
-        if self.path.is_none() {
-            return Kept::InFile;
-        }
-        Kept::InStore(self.read().unwrap_or_else(|error| {
+    /// Reads what the store remembers into the ledger, and gives what it remembers of the sets' keys, which it knows by the
+    /// fingerprint key of that name. What goes wrong is said, and tried again later.
+    pub fn open(&mut self, named_by: Option<Fingerprint>) -> Kept {
+        let Some(path) = self.path.clone() else { return Kept::InFile };
+        if let Err(error) = self.connect(named_by) {
             self.note_trouble(&error);
-            History::default()
-        }))
+            if matches!(error.fault, Fault::NamedOtherwise) {
+                return Kept::NamedOtherwise(path);
+            }
+        }
+        Kept::InStore(self.recalled.take().unwrap_or_default())
     }
 
     /// Reads what the store remembers into the ledger.
-    pub fn read(&mut self) -> Result<History, StoreError> {
-        Ok(self.connect()?.unwrap_or_default())
+    pub fn read(&mut self, named_by: Option<Fingerprint>) -> Result<History, StoreError> {
+        self.connect(named_by)?;
+        Ok(self.recalled.take().unwrap_or_default())
     }
 
     /// Starts the thread. Without fingerprints that last, nothing is worth keeping.
@@ -148,7 +154,7 @@ impl Writer {
     /// Writes what there is now, once. For a ledger that nobody else works on.
     pub fn write_once(mut self, keeper: &Keeper) -> Result<(), StoreError> {
         self.gather(keeper);
-        self.write()
+        self.write(keeper)
     }
 
     fn run(mut self, keeper: &Keeper) {
@@ -166,7 +172,7 @@ impl Writer {
         self.gather(keeper);
         let may_try = self.retry.at.is_none_or(|at| at <= Instant::now());
         if self.path.is_some() && may_try {
-            let done = self.reconnect(keeper).and_then(|()| self.write()).and_then(|()| self.forget());
+            let done = self.reconnect(keeper).and_then(|()| self.write(keeper)).and_then(|()| self.forget());
             match done {
                 Ok(()) => self.note_success(keeper),
                 Err(error) => self.note_trouble(&error),
@@ -195,21 +201,39 @@ impl Writer {
 
     // === The store ===
 
-    /// Opens the store. Gives the history where the store was not read before.
-    fn connect(&mut self) -> Result<Option<History>, StoreError> {
-        let Some(path) = &self.path else { return Ok(None) };
-        let mut store = Sqlite::open(path)?;
-        let (id, is_new) = (store.id(), store.is_new());
-        let mut history = None;
+    /// Opens the store, and reads it where it was not read before: also one that cannot be written for now.
+    fn connect(&mut self, named_by: Option<Fingerprint>) -> Result<(), StoreError> {
+        let Some(path) = self.path.clone() else { return Ok(()) };
+        let store = Sqlite::open(&path).inspect_err(|error| {
+            if self.known.is_none() && error.fault.is_of_writing() {
+                // What is wrong is said of the attempt to write.
+                let _ = Sqlite::open_unwritable(&path).and_then(|mut store| self.take_in(&mut store, named_by));
+            }
+        });
+        let mut store = store?;
         if self.known.is_none() {
-            let remembered = store.load(self.ledger.bounds.total)?;
-            history = Some(self.ledger.absorb(remembered));
-        } else if self.known != Some(id) && is_new {
+            self.take_in(&mut store, named_by)?;
+        } else if !store.is_named_by(named_by)? {
+            return Err(StoreError { path, fault: Fault::NamedOtherwise, source: None });
+        } else if self.known != Some(store.id()) && store.is_new() {
             self.tell_all_again();
         }
         // A store that somebody put in its place is told what happens from now on, and nothing twice.
-        (self.store, self.known) = (Some(store), Some(id));
-        Ok(history)
+        self.known = Some(store.id());
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// Reads what the store remembers into the ledger.
+    fn take_in(&mut self, store: &mut Sqlite, named_by: Option<Fingerprint>) -> Result<(), StoreError> {
+        if !store.is_named_by(named_by)? {
+            let path = self.path.clone().unwrap_or_default();
+            return Err(StoreError { path, fault: Fault::NamedOtherwise, source: None });
+        }
+        let remembered = store.load(self.ledger.bounds.total)?;
+        self.recalled = Some(self.ledger.absorb(remembered));
+        self.known = Some(store.id());
+        Ok(())
     }
 
     fn reconnect(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
@@ -221,21 +245,22 @@ impl Writer {
         if self.store.is_some() {
             return Ok(());
         }
-        let history = self.connect()?;
-        if let Some(history) = history {
+        let connected = self.connect(Some(keeper.ring().named_by()));
+        if let Some(history) = self.recalled.take() {
             let _ = keeper.recall(history);
         }
+        connected?;
         // A new file knows of no set.
         self.waiting.history = keeper.news(true);
         Ok(())
     }
 
     /// Writes batch after batch, until nothing is left.
-    fn write(&mut self) -> Result<(), StoreError> {
+    fn write(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
         let mut wrote = false;
         loop {
             if self.batch.is_none() {
-                self.batch = self.compose();
+                self.batch = self.compose(keeper);
             }
             let (Some(batch), Some(store)) = (&self.batch, &mut self.store) else { break };
             store.write(batch)?;
@@ -279,12 +304,14 @@ impl Writer {
             | Fault::Foreign
             | Fault::Damaged
             | Fault::ReadOnly
+            | Fault::NamedOtherwise
             | Fault::Gone
             | Fault::Other => self.store = None,
         }
         let text = with_causes(error);
         if self.retry.said.as_ref() != Some(&text) {
-            tracing::error!(event = "store", "the ledger is kept in memory until its store can be used: {text}");
+            let kept = if self.known.is_some() { "what happens" } else { "the ledger" };
+            tracing::error!(event = "store", "{kept} is kept in memory until its store can be used: {text}");
         }
         self.status.failures.fetch_add(1, Ordering::Relaxed);
         self.status.set_trouble(Some(text.clone()));
@@ -299,11 +326,9 @@ impl Writer {
         for binding in self.ledger.inbox.take() {
             // Before the look: what comes during it makes the binding dirty again.
             binding.clean();
-            let (closed, tallies) = {
-                let unsaved = &mut binding.lock().unsaved;
-                self.status.lost.fetch_add(std::mem::take(&mut unsaved.lost), Ordering::Relaxed);
-                (std::mem::take(&mut unsaved.closed), std::mem::take(&mut unsaved.tallies))
-            };
+            let gathered = binding.lock().unsaved.gathered.take().unwrap_or_default();
+            let Gathered { closed, tallies, lost } = *gathered;
+            self.status.lost.fetch_add(lost, Ordering::Relaxed);
             self.ledger.keep_past(&binding, &closed, &tallies);
             if self.path.is_some() {
                 for tally in &tallies {
@@ -331,7 +356,7 @@ impl Writer {
     }
 
     /// Puts the next batch together; nothing where nothing waits. What is in it counts as told.
-    fn compose(&mut self) -> Option<Batch> {
+    fn compose(&mut self, keeper: &Keeper) -> Option<Batch> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -348,14 +373,15 @@ impl Writer {
         let histories = self.waiting.history.take().map_or_else(Vec::new, |history| history.sets.into_iter().collect());
         self.sequence += 1;
         let (writer, sequence, at) = (self.number, self.sequence, self.clock.now());
-        Some(Batch { writer, sequence, at, bindings, incidents, hours, histories })
+        let named_by = keeper.ring().named_by();
+        Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories })
     }
 
     fn change_of(&self, binding: Arc<Binding>, incidents: &mut Vec<(BindingId, Incident, u64)>) -> Change {
         let set = self.ledger.name_of(binding.identity().set);
         let delta = {
             let mut memory = binding.lock();
-            let added = std::mem::take(&mut memory.unsaved.bad_sightings);
+            let added = u64::from(std::mem::take(&mut memory.unsaved.bad_sightings));
             let open = memory.incident.as_deref().filter(|_| added > 0).cloned();
             incidents.extend(open.map(|incident| (binding.id(), incident, added)));
             memory.take_delta()
@@ -415,7 +441,7 @@ impl Memory {
         let visited = std::mem::take(&mut self.unsaved.visited);
         Self {
             uses,
-            other_keys: std::mem::take(&mut self.unsaved.other_keys),
+            other_keys: u64::from(std::mem::take(&mut self.unsaved.other_keys)),
             accepted: self.accepted.clone(),
             name: self.name.clone(),
             visits: if visited { self.visits.clone() } else { super::rhythm::Visits::default() },
@@ -423,7 +449,7 @@ impl Memory {
             well: self.well,
             incident: None,
             acknowledged: self.acknowledged,
-            retrying: Vec::new(),
+            retrying: self.retrying.clone(),
             unsaved: Unsaved { visited, ..Unsaved::default() },
         }
     }
@@ -433,10 +459,11 @@ impl Memory {
         for used in &mut self.uses {
             used.unsaved = used.sightings;
         }
-        self.unsaved.other_keys = self.other_keys;
-        self.unsaved.bad_sightings = self.incident.as_ref().map_or(0, |incident| incident.sightings);
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        self.unsaved.other_keys = small(self.other_keys);
+        self.unsaved.bad_sightings = self.incident.as_ref().map_or(0, |incident| small(incident.sightings));
         self.unsaved.visited = !self.visits.is_empty();
-        for (incident, added) in &mut self.unsaved.closed {
+        for (incident, added) in self.unsaved.gathered.iter_mut().flat_map(|gathered| &mut gathered.closed) {
             *added = incident.sightings;
         }
     }

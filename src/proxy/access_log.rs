@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::ledger::binding::{Accepted, Seen};
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::metrics::Shard;
-use crate::outcome::Outcome;
+use crate::outcome::{Ending, Outcome};
 use crate::telemetry::json::{Json, name};
 use crate::telemetry::tap::{Tap, Told};
 use crate::telemetry::writer::{Lane, Rank};
@@ -57,11 +57,20 @@ impl Witness for Recorder {
         let judgement = &exchange.judgement;
         let ring = self.keeper.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
-        self.ledger.sight(&exchange.binding, &seen(exchange, diagnosis, outcome));
-        self.learn(exchange, outcome, &ring);
+        if !exchange.is_remembered() {
+            self.remember(exchange, diagnosis, outcome, &ring);
+        }
         drop(ring);
         self.count(exchange, outcome);
         self.log(&Line { exchange, outcome, diagnosis, set: &self.sets[judgement.set.position()] });
+    }
+
+    fn exchange_goes_on(&self, exchange: &Exchange) {
+        let outcome = Outcome { ending: Ending::Completed, ..exchange.outcome() };
+        let ring = self.keeper.ring();
+        let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
+        self.remember(exchange, diagnosis, outcome, &ring);
+        exchange.remembered();
     }
 
     fn is_shutting_down(&self) -> bool {
@@ -70,6 +79,11 @@ impl Witness for Recorder {
 }
 
 impl Recorder {
+    fn remember(&self, exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome, ring: &KeyRing) {
+        self.ledger.sight(&exchange.binding, &seen(exchange, diagnosis, outcome));
+        self.learn(exchange, outcome, ring);
+    }
+
     fn learn(&self, exchange: &Exchange, outcome: Outcome, ring: &KeyRing) {
         let set = exchange.judgement.set;
         let Some(names) = exchange.sent_key().filter(|_| exchange.refusal.is_none()) else { return };
@@ -88,7 +102,7 @@ impl Recorder {
             let before = self.ledger.accept(&exchange.binding, accepted);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
             if is_news {
-                self.keeper.accept(set, key, before);
+                self.keeper.accept(set, names, before);
             }
         } else if outcome.is_invalid_key() {
             self.keeper.refuse(set, key);

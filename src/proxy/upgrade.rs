@@ -75,6 +75,7 @@ impl Upgraded {
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
         let Self { upstream: Switched { stream: upstream, early, open: _open }, worker, sighting } = self;
         sighting.touch(worker.pulse.millis());
+        sighting.goes_on();
         let mut vigil = Vigil::new(worker.pulse.clone());
         let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early) };
         let ended = poll_fn(|context| {

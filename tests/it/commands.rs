@@ -153,7 +153,7 @@ fn keys_are_listed_by_their_public_names() {
     let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0][..4], ["SET", "ROLE", "KEY", "FINGERPRINT"]);
     assert_eq!(rows[1][..3], ["default", "current", "sk-proj-…OtHr"]);
-    assert_eq!(rows[2][..3], ["default", "previous", "-"], "only its fingerprint is remembered");
+    assert_eq!(rows[2][..3], ["default", "previous", "sk-proj-…CuRr"], "its value is long gone");
     assert_eq!(rows[3][..2], ["staging", "current"]);
     let json: Value = serde_json::from_str(&run(&home, &["keys", "list", "--json"]).stdout).unwrap();
     let fingerprint = json["keys"][0]["fingerprint"].as_str().unwrap();

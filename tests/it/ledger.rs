@@ -238,7 +238,7 @@ fn a_store_that_is_removed_is_made_anew_with_all_that_is_known() {
 #[test]
 fn a_store_of_a_later_keyward_or_another_program_is_not_touched() {
     for (change, said) in [
-        ("PRAGMA user_version = 99", "was written by a later keyward (its version is 99, this one knows 1)"),
+        ("PRAGMA user_version = 99", "was written by a later keyward (its version is 99, this one knows 2)"),
         ("PRAGMA application_id = 1", "is a database of another program"),
     ] {
         let (home, upstream) = (Home::new(), Upstream::start());
@@ -271,6 +271,68 @@ fn a_disk_that_takes_no_more_costs_nothing_but_what_a_kill_would_lose() {
     assert!(said.contains("kept in memory until its store can be used"), "{said}");
     assert_eq!(keyward.stop().code(), Some(0));
     assert_eq!(home.rows::<String>("PRAGMA integrity_check"), ["ok"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_at_the_start_is_read_all_the_same() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    home.write("key", "sk-old");
+    let config = "[keys.default]\ncurrent = { file = \"key\" }\n";
+    let before = home.serve_for(&upstream).config(config).start();
+    ask(&before, "wf=a;ex=1;node=n", Some("sk-old"));
+    before.exchanges(1);
+    before.stop();
+    home.write("key", "sk-new");
+    // No file may have a byte more.
+    let launch = home.serve_after("trap '' XFSZ; ulimit -f 0");
+    let keyward = launch.upstream(&upstream).config(config).start();
+    let said = store_event(&keyward, "error");
+    assert!(said.contains("what happens is kept in memory until its store can be used"), "{said}");
+    assert_eq!(ask(&keyward, "wf=b;ex=2;node=n", Some("sk-old")).verdict(), "outdated");
+    assert_eq!(diagnosis(&keyward, &ask(&keyward, "wf=a;ex=3;node=n", None)), "dropped_header", "it sent a key before");
+    assert_eq!(keyward.stop().code(), Some(0));
+    assert_eq!(home.rows::<i64>(SIGHTINGS), [1]);
+}
+
+#[test]
+fn what_another_fingerprint_key_named_is_mixed_with_nothing() {
+    for other in [None, Some([7; 32])] {
+        let (home, upstream) = (Home::new(), Upstream::start());
+        home.write("key", "sk-current");
+        let config = "[keys.default]\ncurrent = { file = \"key\" }\n";
+        let start = || home.serve_for(&upstream).config(config).start();
+        let before = start();
+        ask(&before, "wf=a;ex=1;node=n", Some("sk-current"));
+        before.exchanges(1);
+        before.stop();
+        let path = home.state().join("fingerprint.key");
+        let lost = fs::read(&path).unwrap();
+        match other {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let said = "fingerprint.key is not the one by which";
+        let keyward = start();
+        assert_eq!(ask(&keyward, "wf=a;ex=2;node=n", Some("sk-current")).verdict(), "current");
+        let text = events(&keyward.log(), "keys")[0]["message"].as_str().unwrap().to_owned();
+        assert!(text.contains(said) && text.contains("put that one back"), "{text}");
+        let text = store_event(&keyward, "error");
+        assert!(text.contains("keyward.db knows keys by another fingerprint.key"), "{text}");
+        keyward.stop();
+        assert_eq!(fs::read(&path).ok(), other.map(Vec::from), "none is made in its place");
+        let acting = home.serve_for(&upstream).config(&format!("{config}policy = \"enforce\"\n")).run();
+        assert_eq!(acting.code(), Some(1));
+        assert!(acting.stderr.contains(said), "{}", acting.stderr);
+        let checked = home.keyward(&["check"]).config(config).run();
+        assert!((checked.stdout + &checked.stderr).contains(said));
+        assert_eq!(home.rows::<i64>(SIGHTINGS), [1]);
+        fs::write(&path, lost).unwrap();
+        let keyward = start();
+        ask(&keyward, "wf=a;ex=3;node=n", Some("sk-current"));
+        keyward.exchanges(1);
+        keyward.stop();
+        assert_eq!(home.rows::<i64>("SELECT sightings FROM uses"), [2], "one key of one binding");
+    }
 }
 
 /// What is done to a store.

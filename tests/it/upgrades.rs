@@ -41,6 +41,29 @@ fn bytes_pass_in_both_directions_from_upstreams_agreement_on() {
     assert_eq!(sent.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
 }
 
+#[test]
+fn a_caller_is_seen_when_its_websocket_opens_and_counted_once() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        visit.send(AGREED);
+        visit.wait_until_left();
+    });
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED).start();
+    let binding = || {
+        let bindings: serde_json::Value = serde_json::from_str(&proxy.admin("/api/v1/bindings").text()).unwrap();
+        bindings["bindings"][0].clone()
+    };
+    let told =
+        |binding: &serde_json::Value| ["sightings", "state", "diagnosis", "outcome"].map(|name| binding[name].clone());
+    let client = open(&proxy, &websocket(OUTDATED));
+    let seen = eventually("a sighting", || Some(binding()).filter(|binding| !binding.is_null()));
+    let expected = serde_json::json!([1, "stale", "stale_binding", "success"]);
+    assert_eq!(serde_json::json!(told(&seen)), expected, "{seen}");
+    assert!(proxy.lines().is_empty(), "its line is written when it ends");
+    drop(client);
+    proxy.only_line();
+    assert_eq!(told(&binding()), told(&seen));
+}
+
 /// CVE-2026-2833 of another proxy: it took what came behind the request for the other protocol, before anybody had agreed.
 #[test]
 fn where_upstream_does_not_agree_what_follows_is_a_request_and_is_judged() {

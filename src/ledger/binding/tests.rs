@@ -70,10 +70,12 @@ fn open(binding: &Binding) -> Option<(i64, i64, u64)> {
 
 /// The closed ones: first and last bad sighting, when they closed and by what.
 fn closed(binding: &Binding) -> Vec<(i64, i64, i64, Closing)> {
-    let closed = binding.memory().unsaved.closed.into_iter().map(|(incident, _)| {
-        let end = incident.closed.expect("an end");
-        (incident.opened.as_millis(), incident.last.as_millis(), end.at.as_millis(), end.by)
-    });
+    let closed = binding.memory().unsaved.gathered.map(|gathered| gathered.closed).unwrap_or_default().into_iter().map(
+        |(incident, _)| {
+            let end = incident.closed.expect("an end");
+            (incident.opened.as_millis(), incident.last.as_millis(), end.at.as_millis(), end.by)
+        },
+    );
     closed.collect()
 }
 
@@ -101,6 +103,16 @@ fn ids_follow_the_identity_and_the_name_of_the_set() {
         split,
     ];
     assert!(other.iter().all(|other| id(other) != id(&identity())));
+    let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, HOME, Some(fingerprint(1)));
+    let more =
+        [identity(), untagged, Identity { key: None, ..untagged }, Identity { family: Family::Other, ..identity() }];
+    for one in other.iter().chain(&more) {
+        let binding = Binding::new(one, "default");
+        assert_eq!(binding.identity().ties(), one.ties());
+        for other in other.iter().chain(&more) {
+            assert_eq!(binding.is(other), one == other, "{one:?} and {other:?}");
+        }
+    }
     assert_eq!(id(&identity()).to_hex(), "1630962bd8c5af08", "stored, so it may not change");
     assert!(id(&identity()).to_hex().starts_with(&id(&identity()).to_string()));
 }
@@ -285,4 +297,11 @@ fn what_each_diagnosis_means_for_the_incident() {
     check(Diagnosis::UnlistedKey(KeyKind::Project), answered(200), Bearing::Bad);
     check(Diagnosis::UnlistedKey(KeyKind::Ephemeral), answered(200), Bearing::None);
     check(Diagnosis::DroppedHeader, answered(401), Bearing::Bad);
+}
+
+#[test]
+fn a_binding_is_small() {
+    // With the two counts of its `Arc`, as much as one size of the allocator's.
+    assert!(size_of::<Binding>() <= 240, "{}", size_of::<Binding>());
+    assert!(size_of::<KeyUse>() <= 80, "{}", size_of::<KeyUse>());
 }

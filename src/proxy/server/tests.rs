@@ -32,6 +32,8 @@ impl Witness for Unlucky {
         assert_ne!(exchange.path(), "/v1/unlucky");
     }
 
+    fn exchange_goes_on(&self, _exchange: &Exchange) {}
+
     fn is_shutting_down(&self) -> bool {
         false
     }
