@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-use axum::http::request::Parts;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::access::{Access, Pass, Scope};
 use super::problem::{Kind, Problem};
@@ -129,7 +129,7 @@ const NO_TOKENS: &str =
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
+    use http::Request;
 
     use super::*;
 

@@ -22,15 +22,15 @@
 
 use std::sync::Arc;
 
-use axum::http::Method;
-use axum::http::request::Parts;
-use axum::response::Response;
+use http::Method;
+use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::access::{Pass, Scope};
+use super::listener::Guest;
 use super::parameters::Parameters;
 use super::problem::{Kind, Problem};
-use super::{Desk, MetricsFor, api, events, guard, page, views};
+use super::{Desk, MetricsFor, Response, api, events, guard, page, views};
 
 /// Something that can be asked.
 pub struct Route {
@@ -123,19 +123,22 @@ const WRITE: Needs = Needs::Token(Scope::Write);
 
 /// The answer to a request.
 #[must_use]
-pub fn answer(desk: &Arc<Desk>, head: &Parts) -> Response {
-    let answer = serve(desk, head, find(head));
+pub fn answer(desk: &Arc<Desk>, head: &Parts, guest: &Guest) -> Response {
+    let answer = serve(desk, head, guest, find(head)).map_err(|problem| desk.wrong_tokens.look_at(problem, guest));
     // Where a person asked, a person reads what is wrong.
     let is_page = head.uri.path() == "/" || head.uri.path().starts_with("/open/");
     answer.unwrap_or_else(|problem| if is_page { problem.into_page() } else { problem.into_json() })
 }
 
-fn serve(desk: &Arc<Desk>, head: &Parts, found: Found) -> Result<Response, Problem> {
+fn serve(desk: &Arc<Desk>, head: &Parts, guest: &Guest, found: Found) -> Result<Response, Problem> {
     let needs = match &found {
         Found::Route(route, _) => route.needs,
         Found::Nothing(_) => READ,
     };
     let pass = let_in(desk, head, needs)?;
+    if pass.is_some() {
+        guest.is_let_in();
+    }
     let (route, texts) = match found {
         Found::Route(route, texts) => (route, texts),
         Found::Nothing(problem) => return Err(problem),
