@@ -34,7 +34,7 @@ use super::{Desk, MetricsFor, Response, api, events, guard, page, views};
 
 /// Something that can be asked.
 pub struct Route {
-    /// How: `GET`, which stands for `HEAD` as well, or `POST`.
+    /// How: `GET`, which stands for `HEAD` as well unless it uses a link up, or `POST`.
     pub method: &'static str,
     /// Where. A part in braces stands for any text.
     pub path: &'static str,
@@ -56,6 +56,14 @@ pub enum Needs {
     Metrics,
     /// A token or a session with that scope.
     Token(Scope),
+}
+
+impl Route {
+    /// Whatever looks at a link before a person opens it, as chat programs do with HEAD, must not use it up.
+    fn takes(&self, method: &Method) -> bool {
+        let is_head = *method == Method::HEAD && self.method == "GET" && self.needs != Needs::Link;
+        method.as_str() == self.method || is_head
+    }
 }
 
 type Answer = fn(&Arc<Desk>, &Call<'_>) -> Result<Response, Problem>;
@@ -179,15 +187,11 @@ fn find(head: &Parts) -> Found {
             "There is nothing at this path: see /api/v1/openapi.json.",
         ));
     };
-    let allowed = if first.method == "GET" { "GET, HEAD" } else { first.method };
-    let found = at_path.find(|(route, _)| is_method(&head.method, route.method));
+    let allowed = if first.takes(&Method::HEAD) { "GET, HEAD" } else { first.method };
+    let found = at_path.find(|(route, _)| route.takes(&head.method));
     let misused =
         || Found::Nothing(Problem::new(Kind::MethodNotAllowed { allowed }, format!("It takes {allowed} alone.")));
     found.map_or_else(misused, |(route, texts)| Found::Route(route, texts))
-}
-
-fn is_method(method: &Method, wanted: &str) -> bool {
-    method.as_str() == wanted || (*method == Method::HEAD && wanted == "GET")
 }
 
 /// The texts that stand for the parts in braces, where the path is one of that pattern. They are never empty.
