@@ -2,33 +2,37 @@
 //! keyward lives.
 //!
 //! [`routes`] is the table of all that can be asked; [`guard`] looks at every request before that, and seals every answer.
-//! Whoever asks costs a request of n8n's nothing: this listener has a thread of its own.
+//! Whoever asks costs a request of n8n's nothing: this listener has a thread of its own. Nor does whoever crowds it keep out
+//! those who hold a token: [`listener`] and [`wrong_tokens`].
 
 pub mod access;
 pub mod api;
 pub mod events;
 pub mod exposition;
 pub mod guard;
+pub mod listener;
 pub mod page;
 pub mod parameters;
 pub mod problem;
 pub mod routes;
 pub mod views;
+pub mod wrong_tokens;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use tokio::net::TcpListener;
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
 use tokio::sync::watch;
 
 use self::access::Access;
+use self::events::EventBody;
 use self::exposition::Exposition;
+use self::wrong_tokens::WrongTokens;
 use crate::clock::Timestamp;
+use crate::metrics::AdminCounts;
 use crate::policy::rules::AllowedHost;
 use crate::proxy::server::Stage;
 use crate::proxy::worker::Shared;
@@ -98,6 +102,10 @@ pub struct Desk {
     pub settings: Settings,
     /// Who is let in.
     pub access: Arc<Access>,
+    /// Who is not.
+    pub wrong_tokens: WrongTokens,
+    /// Who was sent away, counted.
+    pub counts: Arc<AdminCounts>,
     /// What `/metrics` says.
     pub exposition: Exposition,
     /// How far keyward is with stopping.
@@ -116,11 +124,9 @@ impl Admin {
     /// Serves until keyward has stopped: a probe can see it drain.
     pub async fn run(self) {
         let mut stage = self.desk.stage.clone();
-        let routes = Router::new().fallback(answer).with_state(self.desk);
-        let served = async { axum::serve(TcpListener::from_std(self.listener)?, routes).await };
         tokio::select! {
-            served = served => {
-                if let Err(error) = served {
+            ended = listener::serve(self.listener, self.desk) => {
+                if let Err(error) = ended {
                     tracing::error!(%error, "the admin listener ended");
                 }
             }
@@ -129,10 +135,5 @@ impl Admin {
     }
 }
 
-/// No route takes a body, so that none is read.
-async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
-    let (head, _body) = request.into_parts();
-    let mut answer = routes::answer(&desk, &head);
-    guard::seal(answer.headers_mut());
-    answer
-}
+/// What the admin listener answers: whole, or event by event.
+pub type Response = http::Response<Either<Full<Bytes>, EventBody>>;

@@ -20,6 +20,7 @@ use self::systemd::Sockets;
 use self::upkeep::{Readings, Upkeep};
 use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
+use crate::admin::wrong_tokens::WrongTokens;
 use crate::admin::{Admin, Desk};
 use crate::check::gateways::gateways;
 use crate::check::{self, Finding, Gravity};
@@ -31,7 +32,7 @@ use crate::keys::state;
 use crate::ledger::Ledger;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
-use crate::metrics::{Reloads, Shard};
+use crate::metrics::{AdminCounts, Reloads, Shard};
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::dial::{Hop, Route};
 use crate::proxy::entrance::Entrance;
@@ -163,10 +164,13 @@ impl Server {
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
         let team = Team::new(config, shared, &bound.route, &log, &tap)?;
+        let counts = Arc::<AdminCounts>::default();
         let desk = |access: &Arc<Access>| Desk {
             settings: config.admin.clone(),
             access: Arc::clone(access),
-            exposition: Exposition::new(team.sources(shared, log.counts(), &tap, &readings.reloads)),
+            wrong_tokens: WrongTokens::new(Arc::clone(&counts), shared.clock.clone()),
+            exposition: Exposition::new(team.sources(shared, log.counts(), &tap, &readings.reloads, &counts)),
+            counts: Arc::clone(&counts),
             stage: watched.clone(),
             shared: Arc::clone(shared),
             tap: tap.clone(),
@@ -371,7 +375,14 @@ impl Team {
         Ok(Self { workers: workers.into(), inboxes, sets })
     }
 
-    fn sources(&self, shared: &Arc<Shared>, log: LogCounts, tap: &Tap, reloads: &Arc<Reloads>) -> Sources {
+    fn sources(
+        &self,
+        shared: &Arc<Shared>,
+        log: LogCounts,
+        tap: &Tap,
+        reloads: &Arc<Reloads>,
+        admin: &Arc<AdminCounts>,
+    ) -> Sources {
         Sources {
             workers: Arc::clone(&self.workers),
             sets: Arc::clone(&self.sets),
@@ -379,6 +390,7 @@ impl Team {
             log,
             tap: tap.clone(),
             reloads: Arc::clone(reloads),
+            admin: Arc::clone(admin),
         }
     }
 

@@ -84,7 +84,7 @@ fn run_with(
         Ok(Cli { command }) => command,
         Err(answer) => return print_answer(&answer),
     };
-    match command.run(environment, serve) {
+    match command.run(environment, serve).and_then(|is_well| told_whole().map(|()| is_well)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => tell_error(&error),
@@ -112,6 +112,16 @@ impl Command {
             Self::Man(arguments) => arguments.run(Cli::command())?,
         }
         Ok(true)
+    }
+}
+
+/// A disk that is full must not look like an answer. Whoever closed our output does not want to know.
+fn told_whole() -> anyhow::Result<()> {
+    match output::trouble() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CannotTell::from_error(anyhow::anyhow!("the answer could not be written: {error}")))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -26,6 +26,8 @@
 //! | `keyward_keys_unreadable_since_timestamp_seconds` | gauge | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
 //! | `keyward_log_dropped_total` | counter | | log lines dropped |
 //! | `keyward_events_lost_total` | counter | | events that slow readers of the event stream lost |
+//! | `keyward_admin_wrong_tokens_total` | counter | | wrong tokens and links that came to the admin listener |
+//! | `keyward_admin_turned_away_total` | counter | | connections to the admin listener that had to make room for others |
 //! | `keyward_panics_total` | counter | | exchanges that failed by a fault of keyward |
 //!
 //! No label grows with callers or keys. [`METRICS`] is the same table for programs, and a test holds this one and `/metrics`
@@ -86,7 +88,7 @@ impl Kind {
 }
 
 /// Every metric, in the order of the exposition.
-pub static METRICS: [Metric; 25] = [
+pub static METRICS: [Metric; 27] = [
     counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
     counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
     gauge("exchanges_open", &[], "exchanges under way"),
@@ -111,6 +113,8 @@ pub static METRICS: [Metric; 25] = [
     gauge("keys_unreadable_since_timestamp_seconds", &[], KEYS_UNREADABLE),
     counter("log_dropped", &[], "log lines dropped"),
     counter("events_lost", &[], "events that slow readers of the event stream lost"),
+    counter("admin_wrong_tokens", &[], "wrong tokens and links that came to the admin listener"),
+    counter("admin_turned_away", &[], "connections to the admin listener that had to make room for others"),
     counter("panics", &[], "exchanges that failed by a fault of keyward"),
 ];
 
@@ -355,6 +359,15 @@ impl Reloads {
                 .map(move |(result, count)| ([name, result], count.load(Ordering::Relaxed)))
         })
     }
+}
+
+/// Whom the admin listener sent away. Only its own thread writes.
+#[derive(Debug, Default)]
+pub struct AdminCounts {
+    /// Wrong tokens and links.
+    pub wrong_tokens: Counter,
+    /// Connections that had to make room for others.
+    pub turned_away: Counter,
 }
 
 #[cfg(test)]

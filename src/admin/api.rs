@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use super::Desk;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
+use super::{Desk, Response};
 use crate::ledger::query::{Query, find};
 use crate::proxy::server::Stage;
 
@@ -134,8 +134,8 @@ pub fn in_json(status: StatusCode, value: &Value) -> Response {
 
 /// An answer of text.
 #[must_use]
-pub fn text(status: StatusCode, content_type: &'static str, said: impl Into<Body>) -> Response {
-    let mut answer = Response::new(said.into());
+pub fn text(status: StatusCode, content_type: &'static str, said: impl Into<Bytes>) -> Response {
+    let mut answer = Response::new(Either::Left(Full::new(said.into())));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

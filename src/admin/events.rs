@@ -14,17 +14,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use http::{HeaderValue, header};
 use http_body::Frame;
+use http_body_util::Either;
+use hyper::body::Bytes;
 use tokio::sync::watch;
 
-use super::Desk;
 use super::access::{Known, Pass};
 use super::parameters::quote;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
+use super::{Desk, Response};
 use crate::telemetry::tap::{Follower, Heard, MOST_FOLLOWERS, Told};
 use crate::verdict::Verdict;
 
@@ -40,7 +40,7 @@ pub fn follow(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     })?;
     let stream =
         Stream { follower, filter, pass, changes: desk.access.changes(), desk: Arc::clone(desk), has_ended: false };
-    let mut answer = Response::new(Body::new(EventBody { first: Some(FIRST), next: Box::pin(stream.next()) }));
+    let mut answer = Response::new(Either::Right(EventBody { first: Some(FIRST), next: Box::pin(stream.next()) }));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // What stands in between, such as nginx, is to pass each event on at once.
     answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -117,7 +117,7 @@ fn exchange(told: &Told) -> Bytes {
 }
 
 /// A stream as the body of an answer. It makes the next piece when the last one was taken, and none before.
-struct EventBody {
+pub struct EventBody {
     first: Option<&'static [u8]>,
     next: NextPiece,
 }

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::early_refusal::EarlyRefusal;
 use crate::ledger::query::Query;
 use crate::ledger::rotation::{Audit, Row};
-use crate::metrics::{Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
+use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::policy::Action;
 use crate::proxy::worker::{Shared, Worker};
 use crate::telemetry::tap::Tap;
@@ -39,6 +39,8 @@ pub struct Sources {
     pub tap: Tap,
     /// For what was read again.
     pub reloads: Arc<Reloads>,
+    /// For those whom the admin listener sent away.
+    pub admin: Arc<AdminCounts>,
 }
 
 impl Exposition {
@@ -183,6 +185,8 @@ impl Sources {
             }
             "log_dropped" => Samples::Number(self.log.dropped()),
             "events_lost" => Samples::Number(self.tap.lost()),
+            "admin_wrong_tokens" => Samples::Number(self.admin.wrong_tokens.value()),
+            "admin_turned_away" => Samples::Number(self.admin.turned_away.value()),
             "panics" => Samples::Number(sum(|shard| &shard.panics)),
             // A test looks for every metric of the table in what comes of it.
             _ => Samples::Family(Vec::new()),

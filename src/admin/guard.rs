@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-use axum::http::request::Parts;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::access::{Access, Pass, Scope};
 use super::problem::{Kind, Problem};
@@ -23,7 +23,9 @@ pub fn check_sender(head: &Parts, allowed: &[AllowedHost]) -> Result<(), Problem
     }
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
     let is_own = |origin: &HeaderValue| {
-        let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+        let parted = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        // Not an extension of the browser, whose origin may look like a host.
+        let authority = parted.filter(|(scheme, _)| matches!(*scheme, "http" | "https")).map(|(_, rest)| rest);
         authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
     };
     if origins.all(is_own) { Ok(()) } else { Err(Problem::new(Kind::OriginNotAllowed, ORIGIN_HELP)) }
@@ -129,7 +131,7 @@ const NO_TOKENS: &str =
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
+    use http::Request;
 
     use super::*;
 
@@ -193,6 +195,8 @@ mod tests {
             "http://127.0.0.1:3000",
             "http://localhost:8081",
             "http://evil.example",
+            "chrome-extension://127.0.0.1:8081",
+            "HTTP://127.0.0.1:8081",
             "127.0.0.1:8081",
         ] {
             check("/", &[host, ("origin", origin)], Some(Kind::OriginNotAllowed));

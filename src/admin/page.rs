@@ -3,16 +3,15 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 
-use super::Desk;
 use super::access::SESSION_LASTS;
 use super::api::{failed, text};
 use super::guard::cookie_name;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
+use super::{Desk, Response};
 use crate::welcome::escape;
 
 /// How keyward is.
@@ -23,7 +22,7 @@ pub fn status(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
 /// Begins a session in the browser that opens the link.
 pub fn open(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     let opened = desk.access.open_link(call.text().as_bytes()).map_err(|error| failed(&error))?;
-    let session = opened.ok_or_else(|| Problem::new(Kind::TokenMissing, OLD_LINK))?;
+    let session = opened.ok_or_else(|| Problem::new(Kind::LinkUnknown, OLD_LINK))?;
     let cookie = format!(
         "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict",
         cookie_name(&call.head.headers),

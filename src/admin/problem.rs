@@ -1,11 +1,9 @@
 //! Why the admin listener does not do what it was asked to: problem details (RFC 9457), and a page where a person asked.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::page;
+use super::{Response, api, page, wrong_tokens};
 
 /// What is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +21,10 @@ pub enum Kind {
     TokenMissing,
     /// The token that came is none, or none any more.
     TokenUnknown,
+    /// The link that was opened is none, or none any more.
+    LinkUnknown,
+    /// Wrong tokens, of which this is one, come too fast to be answered each.
+    TooManyWrongTokens,
     /// The token may only read.
     ReadOnly,
     /// The request names a host that is not keyward's.
@@ -50,6 +52,8 @@ impl Kind {
             Self::BadQuery => "bad_query",
             Self::TokenMissing => "token_missing",
             Self::TokenUnknown => "token_unknown",
+            Self::LinkUnknown => "link_unknown",
+            Self::TooManyWrongTokens => "too_many_wrong_tokens",
             Self::ReadOnly => "read_only",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
@@ -64,7 +68,8 @@ impl Kind {
     fn status(self) -> StatusCode {
         match self {
             Self::BadQuery => StatusCode::BAD_REQUEST,
-            Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
+            Self::TokenMissing | Self::TokenUnknown | Self::LinkUnknown => StatusCode::UNAUTHORIZED,
+            Self::TooManyWrongTokens => StatusCode::TOO_MANY_REQUESTS,
             Self::ReadOnly | Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Ambiguous => StatusCode::CONFLICT,
@@ -79,6 +84,8 @@ impl Kind {
             Self::BadQuery => "A parameter makes no sense",
             Self::TokenMissing => "The admin token is missing",
             Self::TokenUnknown => "The admin token is not known",
+            Self::LinkUnknown => "The link is not good any more",
+            Self::TooManyWrongTokens => "Too many wrong tokens come",
             Self::ReadOnly => "The admin token may only read",
             Self::HostNotAllowed => "The host is not allowed",
             Self::OriginNotAllowed => "The origin is not allowed",
@@ -131,17 +138,18 @@ impl Problem {
     }
 
     fn answer(&self, content_type: &'static str, body: String) -> Response {
-        let mut answer = Response::new(Body::from(body));
-        *answer.status_mut() = self.kind.status();
+        let mut answer = api::text(self.kind.status(), content_type, body);
         let headers = answer.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         match self.kind {
-            Kind::TokenMissing => {
+            Kind::TokenMissing | Kind::LinkUnknown => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyward""#));
             }
             Kind::TokenUnknown => {
                 let challenge = r#"Bearer realm="keyward", error="invalid_token""#;
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Kind::TooManyWrongTokens => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wrong_tokens::EACH.as_secs()));
             }
             Kind::MethodNotAllowed { allowed } => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allowed));

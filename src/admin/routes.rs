@@ -22,19 +22,19 @@
 
 use std::sync::Arc;
 
-use axum::http::Method;
-use axum::http::request::Parts;
-use axum::response::Response;
+use http::Method;
+use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::access::{Pass, Scope};
+use super::listener::Guest;
 use super::parameters::Parameters;
 use super::problem::{Kind, Problem};
-use super::{Desk, MetricsFor, api, events, guard, page, views};
+use super::{Desk, MetricsFor, Response, api, events, guard, page, views};
 
 /// Something that can be asked.
 pub struct Route {
-    /// How: `GET`, which stands for `HEAD` as well, or `POST`.
+    /// How: `GET`, which stands for `HEAD` as well unless it uses a link up, or `POST`.
     pub method: &'static str,
     /// Where. A part in braces stands for any text.
     pub path: &'static str,
@@ -56,6 +56,14 @@ pub enum Needs {
     Metrics,
     /// A token or a session with that scope.
     Token(Scope),
+}
+
+impl Route {
+    /// Whatever looks at a link before a person opens it, as chat programs do with HEAD, must not use it up.
+    fn takes(&self, method: &Method) -> bool {
+        let is_head = *method == Method::HEAD && self.method == "GET" && self.needs != Needs::Link;
+        method.as_str() == self.method || is_head
+    }
 }
 
 type Answer = fn(&Arc<Desk>, &Call<'_>) -> Result<Response, Problem>;
@@ -123,19 +131,22 @@ const WRITE: Needs = Needs::Token(Scope::Write);
 
 /// The answer to a request.
 #[must_use]
-pub fn answer(desk: &Arc<Desk>, head: &Parts) -> Response {
-    let answer = serve(desk, head, find(head));
+pub fn answer(desk: &Arc<Desk>, head: &Parts, guest: &Guest) -> Response {
+    let answer = serve(desk, head, guest, find(head)).map_err(|problem| desk.wrong_tokens.look_at(problem, guest));
     // Where a person asked, a person reads what is wrong.
     let is_page = head.uri.path() == "/" || head.uri.path().starts_with("/open/");
     answer.unwrap_or_else(|problem| if is_page { problem.into_page() } else { problem.into_json() })
 }
 
-fn serve(desk: &Arc<Desk>, head: &Parts, found: Found) -> Result<Response, Problem> {
+fn serve(desk: &Arc<Desk>, head: &Parts, guest: &Guest, found: Found) -> Result<Response, Problem> {
     let needs = match &found {
         Found::Route(route, _) => route.needs,
         Found::Nothing(_) => READ,
     };
     let pass = let_in(desk, head, needs)?;
+    if pass.is_some() {
+        guest.is_let_in();
+    }
     let (route, texts) = match found {
         Found::Route(route, texts) => (route, texts),
         Found::Nothing(problem) => return Err(problem),
@@ -176,15 +187,11 @@ fn find(head: &Parts) -> Found {
             "There is nothing at this path: see /api/v1/openapi.json.",
         ));
     };
-    let allowed = if first.method == "GET" { "GET, HEAD" } else { first.method };
-    let found = at_path.find(|(route, _)| is_method(&head.method, route.method));
+    let allowed = if first.takes(&Method::HEAD) { "GET, HEAD" } else { first.method };
+    let found = at_path.find(|(route, _)| route.takes(&head.method));
     let misused =
         || Found::Nothing(Problem::new(Kind::MethodNotAllowed { allowed }, format!("It takes {allowed} alone.")));
     found.map_or_else(misused, |(route, texts)| Found::Route(route, texts))
-}
-
-fn is_method(method: &Method, wanted: &str) -> bool {
-    method.as_str() == wanted || (*method == Method::HEAD && wanted == "GET")
 }
 
 /// The texts that stand for the parts in braces, where the path is one of that pattern. They are never empty.

@@ -1,6 +1,7 @@
 //! `keyward bindings`, `keyward incidents` and `keyward ack`: who sends what, who is not well, and who is given up.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::Value;
 
 use super::output::{Table, print, print_json, print_lines, remark};
@@ -44,7 +45,7 @@ pub(super) struct IncidentsArguments {
 pub(super) struct AckArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    #[arg(value_name = "BINDING", help = "Its hex digits, as lists show them")]
+    #[arg(value_name = "BINDING", help = "Its hex digits, as lists show them", value_parser = NonEmptyStringValueParser::new())]
     binding: String,
     #[arg(long, help = "Print JSON")]
     json: bool,

@@ -132,6 +132,12 @@ impl Client {
     }
 }
 
+/// Whether somebody listens where the running keyward would, for whoever has no token to ask with.
+pub(super) fn somebody_listens(setup: &Setup) -> bool {
+    let connect = |listen| std::net::TcpStream::connect_timeout(&reachable(listen), PATIENCE);
+    setup.config().admin.listen.map(connect).is_some_and(|connected| connected.is_ok())
+}
+
 /// The token that may write, or where only that can be had, the one that may read.
 fn read_token(setup: &Setup) -> Result<Secret, TokenError> {
     let admin = &setup.config().admin;
@@ -186,8 +192,11 @@ async fn read_answer(answer: Response<Incoming>) -> anyhow::Result<Value> {
     if head.status.is_success() {
         return Ok(value);
     }
-    let said = |name: &str| value[name].as_str().unwrap_or("it gives no reason").to_owned();
-    bail!("the admin listener answered {}: {}. {}", head.status.as_u16(), said("title"), said("detail"));
+    let (status, said) = (head.status.as_u16(), |name: &str| value[name].as_str());
+    let Some((title, detail)) = said("title").zip(said("detail")) else {
+        bail!("what listens there (admin.listen) gave no answer of keyward's: it said {status}, and no reason");
+    };
+    bail!("the admin listener answered {status}: {title}. {detail}");
 }
 
 async fn next_piece(body: &mut Incoming) -> anyhow::Result<Option<bytes::Bytes>> {

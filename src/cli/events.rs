@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::Value;
 
-use super::output::{print, print_lines, remark};
+use super::output::{print, print_lines, remark, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Source, query};
 use super::words::{key, text};
@@ -39,22 +39,31 @@ impl EventsArguments {
         let choice = [("workflow", &self.workflow), ("verdict", &self.verdict), ("set", &self.set)];
         let choice: Vec<_> = choice.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
         let end = client.follow(&format!("/api/v1/events{}", query(&choice)), |event, data| self.tell(event, data))?;
-        match end.as_deref() {
-            Some(reason) => bail!("the stream of events has ended: {}", reason.replace('_', " ")),
+        match end {
+            Some(End::NobodyReads) => Ok(()),
+            Some(End::Told(reason)) => bail!("the stream of events has ended: {}", reason.replace('_', " ")),
             None => bail!("the stream of events has ended: keyward stopped"),
         }
     }
 
-    fn tell(&self, event: &str, data: &str) -> ControlFlow<String> {
+    fn tell(&self, event: &str, data: &str) -> ControlFlow<End> {
         let value: Value = serde_json::from_str(data).unwrap_or_default();
         match event {
-            "end" => return ControlFlow::Break(text(&value["reason"]).to_owned()),
+            "end" => return ControlFlow::Break(End::Told(text(&value["reason"]).to_owned())),
             "lost" => remark(format_args!("{} exchanges came too fast to be told", value["lost"])),
             _ if self.json => print(data),
             _ => print_lines(&in_words(&value)),
         }
-        ControlFlow::Continue(())
+        if trouble().is_some() { ControlFlow::Break(End::NobodyReads) } else { ControlFlow::Continue(()) }
     }
+}
+
+/// Why following ends.
+enum End {
+    /// keyward says so, and why.
+    Told(String),
+    /// What is told goes nowhere.
+    NobodyReads,
 }
 
 /// One line, and for a bad exchange what to do about it.

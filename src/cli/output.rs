@@ -4,15 +4,26 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::clock::Timestamp;
 
-/// Prints an answer. Whoever closed our output does not want to know.
+/// Prints an answer. What keeps it from being written is told by [`trouble`].
 pub(super) fn print(text: impl fmt::Display) {
-    let _ = writeln!(io::stdout(), "{text}");
+    if let Err(error) = writeln!(io::stdout(), "{text}") {
+        // The first one counts: the others come of it.
+        let _ = TROUBLE.set(error);
+    }
 }
+
+/// Why not all answers could be written, if that is so.
+pub(super) fn trouble() -> Option<&'static io::Error> {
+    TROUBLE.get()
+}
+
+static TROUBLE: OnceLock<io::Error> = OnceLock::new();
 
 /// Says something beside the answer.
 pub(super) fn remark(text: impl fmt::Display) {

@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
-use super::output::{clear_screen, print, print_json, print_lines};
+use super::output::{clear_screen, print, print_json, print_lines, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
 use super::words::{count, key, old_key, progress, rotation_table, span, text};
@@ -29,7 +30,7 @@ pub(super) struct StatusArguments {
 pub(super) struct RotationArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    #[arg(value_name = "SET", help = "The key set [default: all of them]")]
+    #[arg(value_name = "SET", help = "The key set [default: all of them]", value_parser = NonEmptyStringValueParser::new())]
     set: Option<String>,
     #[arg(long, help = "Go on until nothing is left to do: on a terminal, the table is drawn anew")]
     watch: bool,
@@ -80,6 +81,9 @@ impl RotationArguments {
             }
             if views.iter().all(|view| view["done"] == true) {
                 return Ok(true);
+            }
+            if trouble().is_some() {
+                return Ok(views.iter().all(is_fresh));
             }
             thread::sleep(LOOK_AGAIN);
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::client::{Client, Said};
+use super::client::{Client, Said, somebody_listens};
 use super::output::remark;
 use super::setup::Setup;
 use crate::admin::parameters::Parameters;
@@ -56,6 +56,8 @@ impl Source {
         match client {
             Ok(Some(client)) if client.is_answered() => Ok(Self::Running(client)),
             Ok(_) => Self::of_store(setup),
+            // It would not be true that none runs.
+            Err(error) if somebody_listens(&setup) => Err(error),
             // Without a token there is nobody to ask; a keyward that was never started has none.
             Err(error) => Self::of_store(setup).map_err(|_also| error),
         }
@@ -124,7 +126,12 @@ impl Source {
         let limit = question.rows().map(|_| ("limit", "10000"));
         let choice: Vec<_> = choice.iter().copied().chain(limit).collect();
         match self {
-            Self::Running(client) => said(client.get(&question.target(&choice))?),
+            Self::Running(client) => {
+                let answer = said(client.get(&question.target(&choice))?)?;
+                // Whatever else listens there must not be heard as saying that all is well.
+                let is_answer = answer[question.rows().unwrap_or("sets")].is_array();
+                is_answer.then_some(answer).with_context(|| format!("{} gave no answer of keyward's", client.address()))
+            }
             Self::Stored(stored) => stored.answer(question, &choice).map_err(|problem| in_words(&problem)),
         }
     }

@@ -281,8 +281,8 @@ fn migrate(connection: &mut Connection, path: &Path, version: i64, shapes: &[&st
 }
 
 /// A copy of the file in its old shape, for whoever goes back to an earlier keyward: `keyward.db.1`. One that is there
-/// already was made by an attempt that failed, or on an earlier way back and forth, and is replaced.
-fn copy_aside(connection: &Connection, path: &Path, version: i64) -> Result<(), StoreError> {
+/// already was made by an attempt that failed, or on an earlier way back and forth, and is replaced. Gives the copy's path.
+pub fn copy_aside(connection: &Connection, path: &Path, version: i64) -> Result<PathBuf, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{version}"));
     let copy = PathBuf::from(name);
@@ -292,7 +292,8 @@ fn copy_aside(connection: &Connection, path: &Path, version: i64) -> Result<(), 
     }
     make_private(&copy)?;
     let done = connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()]);
-    done.map(drop).map_err(|error| failure(&copy, error))
+    done.map_err(|error| failure(&copy, error))?;
+    Ok(copy)
 }
 
 /// Makes an empty file for its owner alone, where there is none. `SQLite` gives its log the same mode.

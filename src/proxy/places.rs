@@ -3,6 +3,10 @@
 //! Who finds none waits for a connection that is being made, together with all others who do: a burst makes as many as it
 //! needs and no more. One that fails fails those who wait for it, with its cause. A place is given when upstream has said how
 //! many it allows (RFC 9113, 6.5.2), and not before.
+//!
+//! A client that leaves takes its request back, and upstream sees a stream that is reset. Many of those look like an attack to
+//! it (CVE-2023-44487), by which it ends the connection of all. So a connection of which a few exchanges were broken off gets
+//! no new ones: it ends with those that it has, and the next ones go over another. In HTTP/1.1 each costs a connection.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -179,6 +183,8 @@ struct Room {
     taken: AtomicUsize,
     /// When the last exchange ended.
     idle_since: AtomicU64,
+    /// How many did not end with a whole answer.
+    broken_off: AtomicUsize,
 }
 
 /// What every request in HTTP/2 says of upstream.
@@ -196,6 +202,7 @@ pub struct Place {
     signs: Arc<Signs>,
     interest: Arc<Interest>,
     pulse: Pulse,
+    is_whole: bool,
 }
 
 impl Shared {
@@ -244,6 +251,7 @@ impl Shared {
             signs: Arc::clone(&self.signs),
             interest: Arc::new(Interest::new(Arc::clone(&self.beginning))),
             pulse: pulse.clone(),
+            is_whole: false,
         }
     }
 
@@ -255,7 +263,7 @@ impl Shared {
     }
 
     fn is_of_use(&self) -> bool {
-        !self.sender.is_closed()
+        !self.sender.is_closed() && self.room.broken_off.load(Ordering::Relaxed) < MOST_BROKEN_OFF
     }
 
     /// Since when it carries nothing.
@@ -331,6 +339,11 @@ impl Place {
         Arc::clone(&self.interest)
     }
 
+    /// Frees it. Request and answer are whole.
+    pub fn put_back(mut self) {
+        self.is_whole = true;
+    }
+
     /// Whether its connection ended because upstream sent so much without an answer.
     #[must_use]
     pub fn is_flooded(&self) -> bool {
@@ -341,6 +354,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.interest.end();
+        self.room.broken_off.fetch_add(usize::from(!self.is_whole), Ordering::Relaxed);
         self.room.idle_since.store(self.pulse.millis(), Ordering::Relaxed);
         self.room.taken.fetch_sub(1, Ordering::Relaxed);
     }
@@ -435,6 +449,10 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// How many exchanges a connection carries at most. Together they can have it hold sixteen megabytes.
 const MOST_PLACES: u32 = 64;
+
+/// Of how many exchanges a connection may be broken off before it gets no new ones: fewer than any server known to count them
+/// bears (hyper's, twenty that it has not yet looked at).
+const MOST_BROKEN_OFF: usize = 16;
 
 /// How much of a body waits for upstream to take it, in bytes for each stream.
 const SEND_BUFFER: usize = 64 * 1024;

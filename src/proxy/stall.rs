@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pulse::Pulse;
+use super::pulse::{self, Pulse};
 
 /// Since when a stream takes nothing of what is there for it.
 #[derive(Clone)]
@@ -30,6 +30,14 @@ impl Stall {
     pub fn is_past(&self, limit: Duration) -> bool {
         let since = self.since.load(Ordering::Relaxed);
         since != NONE && self.pulse.is_past(since, limit)
+    }
+
+    /// Waits until it has gone on for `limit`. For a stream whose pulse nobody else keeps going.
+    pub async fn lasts(&self, limit: Duration) {
+        while !self.is_past(limit) {
+            tokio::time::sleep(pulse::interval(limit)).await;
+            self.pulse.tick();
+        }
     }
 
     /// From now on.

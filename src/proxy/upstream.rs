@@ -86,9 +86,12 @@ impl Pool {
 
     /// Keeps a connection whose exchange is over.
     pub fn put(&self, connection: Connection) {
-        if let Connection::Owned(mut connection) = connection {
-            connection.idle_since = self.dialer.pulse.millis();
-            self.idle().push(connection);
+        match connection {
+            Connection::Owned(mut connection) => {
+                connection.idle_since = self.dialer.pulse.millis();
+                self.idle().push(connection);
+            }
+            Connection::Shared(place) => place.put_back(),
         }
     }
 

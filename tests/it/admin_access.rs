@@ -74,6 +74,8 @@ fn every_route_but_bare_health_is_closed_to_whoever_has_no_token() {
     let proxy = start();
     for (route, target) in requests() {
         for headers in [&[][..], &[("Authorization", &*bearer(WRONG))], &[("Cookie", "keyward_session=a; b=c")]] {
+            // Many of them at once would be told no more than that.
+            proxy.advance(Duration::from_secs(1));
             let answer = ask(&proxy, route.method, &target, headers);
             let expected = if route.needs == Needs::Nothing { 200 } else { 401 };
             assert_eq!(answer.status, expected, "{} {target} {headers:?}", route.method);
@@ -234,6 +236,33 @@ fn a_link_lets_the_browser_in_that_opens_it_first() {
     assert_eq!(proxy.ask_admin("GET", "/api/v1/status", &both).status, 401, "a wrong token counts for more");
     proxy.advance(Duration::from_hours(12));
     assert_eq!(proxy.ask_admin("GET", "/", &[session]).status, 401, "it ends");
+}
+
+/// As a chat program does that shows what is behind a link.
+#[test]
+fn a_look_at_a_link_does_not_use_it_up() {
+    let proxy = start();
+    let path = make_link(&proxy);
+    for method in ["HEAD", "OPTIONS", "POST", "TRACE"] {
+        let answer = proxy.ask_admin(method, &path, &[]);
+        assert_eq!((answer.status, answer.header("set-cookie")), (401, None), "{method}");
+    }
+    let refused = proxy.ask_admin("HEAD", &path, &[("Authorization", &proxy.admin_bearer())]);
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET")));
+    assert_eq!(proxy.ask_admin("GET", &path, &[]).status, 200);
+}
+
+#[test]
+fn a_look_at_the_events_follows_nothing() {
+    let proxy = start();
+    let mut client = proxy.admin_client();
+    let head = [("Host", "127.0.0.1"), ("Authorization", &proxy.admin_bearer())];
+    // More than may follow at a time, all on one connection.
+    for _ in 0..40 {
+        client.send(head_of("HEAD", "/api/v1/events", &head));
+        assert_eq!(client.answer_to_head().status, 200);
+    }
+    assert_eq!(status(&proxy, "GET", "/api/v1/events", &[("Authorization", &proxy.admin_bearer())]), 200);
 }
 
 #[test]

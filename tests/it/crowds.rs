@@ -68,7 +68,7 @@ fn has_ended(connection: &TcpStream) -> bool {
 }
 
 /// Each client has a socket here, and so has each of upstream's connections.
-fn allow_many_files() {
+pub(crate) fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }

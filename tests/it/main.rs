@@ -12,6 +12,8 @@ mod admin;
 mod admin_access;
 /// What the admin listener answers, held to its OpenAPI document; and the stream of events.
 mod admin_api;
+/// A crowd at the admin listener, slow ones and wrong tokens: traffic goes on, and a right token is let in.
+mod admin_crowds;
 /// Who gets the current key, and in how many ways one stays a stranger.
 mod admission;
 /// What stands around a body: the leave to send it, informational answers, trailers.

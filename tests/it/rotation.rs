@@ -1,6 +1,8 @@
 //! A rotation as people see it on the command line: who is stale, who has changed, whether the old key can go; from the
 //! running keyward, and from its store when it is down.
 
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
@@ -230,4 +232,77 @@ fn names_that_others_gave_cannot_steer_the_terminal_and_lines_fit_it() {
         }
         assert!(narrow.stdout.contains('…'), "{}", narrow.stdout);
     }
+}
+
+#[test]
+fn without_a_token_nobody_is_told_that_no_keyward_runs_while_one_does() {
+    let upstream = Upstream::start();
+    let mut scene = Scene::new(&upstream);
+    scene.home.write(".local/state/keyward/admin.token", "");
+    for arguments in [&["status"][..], &["bindings"], &["ack", "0123456789"]] {
+        let finished = scene.run(arguments);
+        let expected = if arguments == ["ack", "0123456789"] { 1 } else { 3 };
+        assert_eq!(finished.code(), Some(expected));
+        for said in ["there is no admin token to ask with", "it is empty"] {
+            assert!(finished.stderr.contains(said), "{}", finished.stderr);
+        }
+        assert!(!finished.stderr.contains("No keyward runs"), "{}", finished.stderr);
+    }
+    scene.stop();
+    assert!(scene.run(&["status"]).stderr.contains("No keyward runs here"), "its store answers");
+}
+
+#[test]
+fn a_name_that_is_empty_or_an_answer_of_somebody_else_is_told_as_that() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    for arguments in [["rotation", ""], ["ack", ""]] {
+        let finished = scene.run(&arguments);
+        assert!(finished.code() == Some(2) && finished.stderr.contains("a value is required"), "{}", finished.stderr);
+    }
+    let proxy = scene.keyward.as_ref().unwrap().listen.to_string();
+    // It answers everything with a success, which is not one.
+    let finished = scene.launch(&["status"]).env("KEYWARD_ADMIN_LISTEN", &proxy).run();
+    assert!(
+        finished.code() == Some(3) && finished.stderr.contains("gave no answer of keyward's"),
+        "{}",
+        finished.stderr
+    );
+}
+
+/// `/dev/full` is a disk that is.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_written_is_no_answer() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    for arguments in [&["bindings", "--json"][..], &["status"], &["rotation"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = command(&scene, arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(3) && said.contains("could not be written: No space left"), "{said}");
+    }
+}
+
+#[test]
+fn events_and_a_watched_rotation_end_when_nobody_reads_them() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    for arguments in [&["events", "--follow"][..], &["rotation", "--watch"]] {
+        let mut child = command(&scene, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = eventually("its end", || {
+            scene.send("wf=w1;node=n1", OLD);
+            child.try_wait().unwrap()
+        });
+        assert_eq!(ended.code(), Some(i32::from(arguments[0] == "rotation")), "{arguments:?}");
+    }
+}
+
+/// The binary, with its outputs to choose.
+fn command(scene: &Scene, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+    command.args(arguments).args(["--config", "keyward.toml"]).current_dir(scene.home.path(""));
+    command.env_clear().env("HOME", scene.home.path("")).env("KEYWARD_ADMIN_LISTEN", &scene.admin);
+    command
 }

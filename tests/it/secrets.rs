@@ -553,8 +553,9 @@ fn check_all(home: &Home, keyward: Keyward) {
     }
     let log = fs::read(home.path("log")).unwrap();
     assert!(log.len() > 1000, "there is something to look through");
+    let copy = back_up(home);
     let state = check_state(home);
-    assert_eq!(state.len(), 3, "{state:?}");
+    assert!(state.len() == 4 && state.contains(&copy), "{state:?}");
     for path in state.iter().filter(|path| !path.ends_with("admin.token")) {
         assert_without_token(&path.display().to_string(), &fs::read(path).unwrap(), &token);
     }
@@ -585,7 +586,15 @@ fn check_commands(home: &Home, token: &str, admin: &str) {
     }
 }
 
-/// The store, its log, its index and every other file of the state.
+/// What a migration leaves beside the store: a copy of it in its old shape.
+fn back_up(home: &Home) -> PathBuf {
+    let store = rusqlite::Connection::open(home.store()).unwrap();
+    let copy = keyward::ledger::sqlite::copy_aside(&store, &home.store(), 1).unwrap();
+    assert!(fs::metadata(&copy).unwrap().len() > 4096, "there is something to look through");
+    copy
+}
+
+/// The store, its log, its index, its copy and every other file of the state.
 #[track_caller]
 fn check_state(home: &Home) -> Vec<PathBuf> {
     let files = files_below(&home.state()).into_iter().map(|(path, bytes)| {

@@ -45,7 +45,10 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 impl Http2 {
     /// Speaks HTTP/2 unasked, without TLS.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap()).await
+        let tcp = TcpStream::connect(address).await.unwrap();
+        // A request behind a reset would wait for the reset's acknowledgement.
+        tcp.set_nodelay(true).unwrap();
+        Self::over(tcp).await
     }
 
     /// Over TLS, where both have to agree on HTTP/2.

@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response};
 use keyward::proxy::{Scheme, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 /// A listening upstream. Dropping it ends it.
@@ -50,27 +50,37 @@ pub enum Reply {
 }
 
 struct Shared {
-    script: Box<dyn Fn(usize) -> Reply + Send + Sync>,
+    script: Box<Script>,
+    /// By how many requests that are taken back a connection ends.
+    patience: usize,
     received: Mutex<Vec<Received2>>,
     connections: AtomicUsize,
     asked: AtomicUsize,
     was_reset: AtomicBool,
 }
 
+type Script = dyn Fn(usize, &str) -> Reply + Send + Sync;
+
 impl Upstream2 {
     /// Does what `script` says with the first request (0), the second and so on.
     pub fn scripted(script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(None, 100, script)
+        Self::start(None, 100, usize::MAX, Box::new(move |number, _| script(number)))
     }
 
     /// The same, and lets a connection carry so many requests at once.
     pub fn with_room(most: u32, script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(None, most, script)
+        Self::start(None, most, usize::MAX, Box::new(move |number, _| script(number)))
     }
 
     /// The same over TLS.
     pub fn over_tls(tls: Arc<rustls::ServerConfig>, script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Some(tls), 100, script)
+        Self::start(Some(tls), 100, usize::MAX, Box::new(move |number, _| script(number)))
+    }
+
+    /// Does what `script` says with a request for that path, and takes whoever takes back so many on a connection for an
+    /// attacker: it ends for all.
+    pub fn impatient(patience: usize, script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(None, 100, patience, Box::new(move |_, path| script(path)))
     }
 
     pub fn origin(&self) -> Upstream {
@@ -101,13 +111,10 @@ impl Upstream2 {
         self.shared.was_reset.load(Ordering::SeqCst)
     }
 
-    fn start(
-        tls: Option<Arc<rustls::ServerConfig>>,
-        most: u32,
-        script: impl Fn(usize) -> Reply + Send + Sync + 'static,
-    ) -> Self {
+    fn start(tls: Option<Arc<rustls::ServerConfig>>, most: u32, patience: usize, script: Box<Script>) -> Self {
         let shared = Arc::new(Shared {
-            script: Box::new(script),
+            script,
+            patience,
             received: Mutex::default(),
             connections: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
@@ -141,6 +148,7 @@ impl Drop for Upstream2 {
 async fn accept(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, most: u32, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         shared.connections.fetch_add(1, Ordering::SeqCst);
+        stream.set_nodelay(true).unwrap();
         let shared = Arc::clone(&shared);
         match tls.clone() {
             None => drop(tokio::spawn(serve(stream, most, shared))),
@@ -157,9 +165,38 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, most: u32, shared: A
     let Ok(mut connection) = Builder::new().max_concurrent_streams(most).handshake::<_, Bytes>(stream).await else {
         return;
     };
-    while let Some(Ok((request, answer))) = connection.accept().await {
-        let reply = (shared.script)(shared.asked.fetch_add(1, Ordering::SeqCst));
-        follow(reply, request, answer, &mut connection, &shared);
+    let resets = Arc::new(Resets::default());
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = resets.come_to(shared.patience) => {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                connection.accept().await
+            }
+        };
+        let Some(Ok((request, answer))) = accepted else { return };
+        let reply = (shared.script)(shared.asked.fetch_add(1, Ordering::SeqCst), request.uri().path());
+        follow(reply, request, answer, &mut connection, &shared, &resets);
+    }
+}
+
+/// The requests of a connection that were taken back.
+#[derive(Default)]
+struct Resets {
+    count: AtomicUsize,
+    more: Notify,
+}
+
+impl Resets {
+    fn add_one(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        self.more.notify_one();
+    }
+
+    async fn come_to(&self, many: usize) {
+        while self.count.load(Ordering::SeqCst) < many {
+            self.more.notified().await;
+        }
     }
 }
 
@@ -169,19 +206,20 @@ fn follow<S: AsyncRead + AsyncWrite + Unpin>(
     mut answer: SendResponse<Bytes>,
     connection: &mut Connection<S, Bytes>,
     shared: &Arc<Shared>,
+    resets: &Arc<Resets>,
 ) {
-    let shared = Arc::clone(shared);
+    let (shared, resets) = (Arc::clone(shared), Arc::clone(resets));
     if matches!(reply, Reply::Leave(_)) {
         connection.graceful_shutdown();
     }
     match reply {
         Reply::Answer(body) | Reply::Leave(body) => drop(tokio::spawn(async move {
             receive(request, &shared).await;
-            let mut stream = answer.send_response(Response::new(()), false).unwrap();
+            let Ok(mut stream) = answer.send_response(Response::new(()), false) else { return };
             let _ = stream.send_data(body.into(), true);
         })),
         Reply::Early(body) => drop(tokio::spawn(async move {
-            let mut stream = answer.send_response(Response::new(()), false).unwrap();
+            let Ok(mut stream) = answer.send_response(Response::new(()), false) else { return };
             let _ = stream.send_data(body.into(), true);
             let _ = std::future::poll_fn(|context| stream.poll_reset(context)).await;
             shared.was_reset.store(true, Ordering::SeqCst);
@@ -189,12 +227,13 @@ fn follow<S: AsyncRead + AsyncWrite + Unpin>(
         })),
         Reply::Begin => drop(tokio::spawn(async move {
             receive(request, &shared).await;
-            let mut stream = answer.send_response(Response::new(()), false).unwrap();
+            let Ok(mut stream) = answer.send_response(Response::new(()), false) else { return };
             for piece in ["first", "second"] {
                 let _ = stream.send_data(piece.into(), false);
             }
             let _ = std::future::poll_fn(|context| stream.poll_reset(context)).await;
             shared.was_reset.store(true, Ordering::SeqCst);
+            resets.add_one();
         })),
         Reply::Refuse => answer.send_reset(Reason::REFUSED_STREAM),
         Reply::Break => answer.send_reset(Reason::INTERNAL_ERROR),
