@@ -215,7 +215,7 @@ impl Narrator {
         }
         self.tell(view.at, |json| {
             json.text(name!("title"), Some("The rotation"));
-            json.text(name!("message"), Some(&view::summary(view)));
+            json.text(name!("message"), Some(&view.progress.to_string()));
             json.text(name!("can_go"), view.old_keys.first().map(|old| old.can_go.code()));
         });
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::output::Table;
 use crate::clock::Timestamp;
-use crate::ledger::rotation::Span;
+use crate::ledger::rotation::{Progress, Span};
 
 /// A field's text; `-` where there is none.
 pub(super) fn text(value: &Value) -> &str {
@@ -102,19 +102,17 @@ pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<7> {
 }
 
 /// How far a rotation is: `[######------] 12 of 24 confirmed, 3 stale, 9 due later`.
-pub(super) fn progress(progress: &Value) -> String {
-    let parts = [("stale", "stale"), ("overdue", "overdue"), ("due_later", "due later"), ("acknowledged", "dead")];
-    let of = |name: &str| count(&progress[name]);
-    let confirmed = of("confirmed");
-    let total = confirmed + parts.iter().map(|(name, _)| of(name)).sum::<u64>();
-    let full = usize::try_from((confirmed + of("acknowledged")) * BAR / total.max(1)).unwrap_or_default();
-    let rest = usize::try_from(BAR).unwrap_or_default().saturating_sub(full);
-    let others: String = parts
-        .iter()
-        .filter(|(name, _)| of(name) > 0)
-        .flat_map(|(name, words)| [", ".to_owned(), of(name).to_string(), format!(" {words}")])
-        .collect();
-    format!("[{}{}] {confirmed} of {total} confirmed{others}", "#".repeat(full), "-".repeat(rest))
+pub(super) fn progress(told: &Value) -> String {
+    let of = |name: &str| usize::try_from(count(&told[name]).min(MOST)).unwrap_or_default();
+    let progress = Progress {
+        confirmed: of("confirmed"),
+        stale: of("stale"),
+        due_later: of("due_later"),
+        overdue: of("overdue"),
+        acknowledged: of("acknowledged"),
+    };
+    let full = (progress.confirmed + progress.acknowledged) * BAR / progress.total().max(1);
+    format!("[{}{}] {progress}", "#".repeat(full), "-".repeat(BAR - full))
 }
 
 /// Whether an old key can go, and why not: a sentence, then a line for each reason.
@@ -151,7 +149,10 @@ fn moment(value: &Value) -> Option<Timestamp> {
 }
 
 /// How long the bar of a rotation is, in characters.
-const BAR: u64 = 24;
+const BAR: usize = 24;
+
+/// More bindings than there can be: whatever is told, it can be added up.
+const MOST: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -44,22 +44,6 @@ pub(super) fn open_rows(view: &RotationView) -> Vec<FullRow> {
     view.rows.iter().filter(|row| row.standing != Standing::Confirmed).map(Row::in_full).collect()
 }
 
-/// How many bindings stand how.
-pub(super) fn summary(view: &RotationView) -> String {
-    let progress = view.progress;
-    let counts = [
-        (progress.stale, "stale"),
-        (progress.overdue, "overdue"),
-        (progress.due_later, "due later"),
-        (progress.acknowledged, "dead"),
-    ];
-    let mut text = format!("{} of {} confirmed", progress.confirmed, progress.total());
-    for (count, standing) in counts.into_iter().filter(|(count, _)| *count > 0) {
-        let _ = write!(text, ", {count} {standing}");
-    }
-    text
-}
-
 /// Why its standing is what it is: the diagnosis of its incident, or what its silence means.
 pub(super) fn reason(row: &FullRow) -> &'static str {
     match (&row.incident, row.standing.silence()) {
@@ -77,7 +61,7 @@ fn bar(view: &RotationView, paint: Paint) -> String {
     for (standing, length) in pieces.into_iter().filter(|(_, length)| *length > 0) {
         let _ = write!(bar, "{}{}{}", paint.tone(standing), "█".repeat(length), paint.off());
     }
-    bar + &"░".repeat(BAR - bad) + "  " + &summary(view)
+    bar + &"░".repeat(BAR - bad) + "  " + &progress.to_string()
 }
 
 fn cells(row: &FullRow, clock: fn(Timestamp) -> String) -> [String; COLUMNS] {

@@ -649,6 +649,23 @@ impl Answer {
 }
 
 /// In one sentence, without the single reasons.
+/// As people read it: `12 of 24 confirmed, 3 stale, 9 due later`. What there is none of is left out.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} confirmed", self.confirmed, self.total())?;
+        let others = [
+            (self.stale, "stale"),
+            (self.overdue, "overdue"),
+            (self.due_later, "due later"),
+            (self.acknowledged, "dead"),
+        ];
+        others
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, standing)| write!(f, ", {count} {standing}"))
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::crowds::allow_many_files;
 use crate::process::client::{Client, ask_with};
 use crate::process::upstream::Upstream;
-use crate::process::{Home, Keyward, events};
+use crate::process::{Home, Keyward, PATIENCE, events};
 use crate::support::{self, FakeUpstream, TestProxy};
 
 const KEY: &str = "sk-proj-current-0123456789abcdefCuRr";
@@ -62,7 +62,6 @@ fn ten_thousand_wrong_tokens_are_refused_and_the_right_one_is_taken_meanwhile() 
     const GUESSES: usize = 100;
     let (home, upstream) = (Home::new(), Upstream::start());
     let keyward = home.serve_for(&upstream).key(KEY).start();
-    let began = Instant::now();
     let (refused, slowest) = thread::scope(|scope| {
         let guessers: Vec<_> = (0..GUESSERS).map(|_| scope.spawn(|| guess_on(&keyward, GUESSES))).collect();
         let mut slowest = Duration::ZERO;
@@ -76,9 +75,9 @@ fn ten_thousand_wrong_tokens_are_refused_and_the_right_one_is_taken_meanwhile() 
     });
     let answers: Vec<u16> = refused.into_iter().flatten().collect();
     let (plain, late) = (count(&answers, 401), count(&answers, 429));
-    println!("{plain} with 401, {late} with 429 in {:?}; the right one in {slowest:?} at most", began.elapsed());
     assert_eq!(plain + late, GUESSERS * GUESSES);
     assert!((10..1000).contains(&plain), "a few are mistakes: {plain}");
+    assert!(slowest < PATIENCE, "{slowest:?}");
     assert_eq!(keyward.metric("keyward_admin_wrong_tokens_total"), (GUESSERS * GUESSES) as u64);
     let told = events(&keyward.log(), "wrong_admin_tokens");
     assert_eq!(told.len(), 1, "once for all of them: {told:?}");
