@@ -25,7 +25,7 @@
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
 //! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`admin`] answers those who run it
-//! ([`admin::routes`] is the table), [`check`] tells what would not work or is unsafe, [`demo`] shows all of it on an invented
+//! ([`admin::routes`] is the table), [`n8n`] asks n8n's own API what its workflows and nodes are called, [`check`] tells what would not work or is unsafe, [`demo`] shows all of it on an invented
 //! day, and [`cli`] has the commands.
 //!
 //! # What never happens
@@ -79,6 +79,8 @@ pub mod ledger;
 pub mod welcome;
 
 pub mod proxy;
+
+pub mod n8n;
 
 pub mod admin;
 
