@@ -1,6 +1,7 @@
-//! n8n's side: what its public API tells of workflows and nodes, asked beside the traffic.
+//! The n8n side: what n8n's public API says is configured, beside what keyward sees being sent.
 
 pub mod client;
+pub mod documents;
 
 use std::fmt;
 use std::time::Duration;

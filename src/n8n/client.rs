@@ -12,11 +12,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::documents::Page;
 use super::{Address, Instance};
 use crate::caller::names::harmless;
 use crate::keys::secret::Secret;
@@ -234,15 +234,6 @@ struct Ask<'a> {
     body: Option<&'a Value>,
 }
 
-/// One page of a list.
-#[derive(Deserialize)]
-#[serde(bound = "T: DeserializeOwned")]
-struct Page<T> {
-    data: Vec<T>,
-    #[serde(rename = "nextCursor")]
-    next: Option<String>,
-}
-
 // === impl Client ===
 
 impl Client {
@@ -273,7 +264,7 @@ impl Client {
 
     /// Gives every workflow to `take`, page by page, without its pinned data. What is wrong with a later page is told after
     /// what came before it was given.
-    pub async fn workflows<T: DeserializeOwned>(&self, take: impl FnMut(T)) -> Result<(), ClientError> {
+    pub async fn workflows<T: DeserializeOwned + Default>(&self, take: impl FnMut(T)) -> Result<(), ClientError> {
         self.list("workflows?excludePinnedData=true", scope::WORKFLOW_LIST, take).await
     }
 
@@ -283,7 +274,7 @@ impl Client {
     }
 
     /// Every credential record, without data. n8n 1.x cannot ([`ClientError::NotInThisVersion`]).
-    pub async fn credentials<T: DeserializeOwned>(&self, take: impl FnMut(T)) -> Result<(), ClientError> {
+    pub async fn credentials<T: DeserializeOwned + Default>(&self, take: impl FnMut(T)) -> Result<(), ClientError> {
         self.list("credentials?", scope::CREDENTIAL_LIST, take).await
     }
 
@@ -333,7 +324,7 @@ impl Client {
     }
 
     /// Gives each entry of a list to `take`. `path` has a query already, if only an empty one.
-    pub async fn list<T: DeserializeOwned>(
+    pub async fn list<T: DeserializeOwned + Default>(
         &self,
         path: &str,
         scope: &'static str,
@@ -344,7 +335,7 @@ impl Client {
         tokio::time::timeout(limit, self.read_pages(path, scope, take)).await.map_err(late)?
     }
 
-    async fn read_pages<T: DeserializeOwned>(
+    async fn read_pages<T: DeserializeOwned + Default>(
         &self,
         path: &str,
         scope: &'static str,
@@ -359,7 +350,7 @@ impl Client {
             read += bytes.len();
             let page: Page<T> = self.parse(&bytes, path)?;
             page.data.into_iter().for_each(&mut take);
-            match page.next.filter(|next| !next.is_empty()) {
+            match page.next_cursor {
                 None => return Ok(()),
                 // A cursor that leads to itself.
                 again if again == cursor => break,

@@ -173,7 +173,7 @@ fn each_failure_says_what_to_do() {
     n8n at http://n8n redirects to nowhere (302), which is not followed: the API key is for http://n8n alone. If that is where n8n is, make it the url
     n8n at http://n8n sends something for workflows that cannot be read; keyward knows n8n 1.100 to 2.41: it ends too early at line 1, column 1
     n8n at http://n8n sends something for workflows that cannot be read; keyward knows n8n 1.100 to 2.41: it has another kind of value than n8n sends at line 1, column 16
-    n8n at http://n8n sends something for workflows that cannot be read; keyward knows n8n 1.100 to 2.41: it is no JSON, or nested too deep at line 1, column 128
+    n8n at http://n8n sends something for workflows that cannot be read; keyward knows n8n 1.100 to 2.41: it ends too early at line 1, column 100000
     n8n at http://n8n broke off, or speaks no HTTP; see its own log: invalid HTTP version parsed
     "#);
 }
