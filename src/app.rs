@@ -136,6 +136,7 @@ impl Server {
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
             ledger,
+            names: Arc::clone(&names),
             store: writer.status(),
             rules: config.rules.clone(),
             clock,
@@ -343,6 +344,7 @@ impl Team {
                 lane: log.lane(number),
                 style,
                 tap: tap.clone(),
+                names: Arc::clone(&shared.names),
                 keeper: Arc::clone(&shared.keeper),
                 shutting_down: Arc::clone(&shutting_down),
             };
