@@ -248,7 +248,10 @@ mod tests {
     fn no_name_does_harm() {
         let text = |text: &str| harmless(text, 20).into_string();
         assert_eq!(text("Bericht ☕ (wöchentl)"), "Bericht ☕ (wöchentl)");
-        assert_eq!(text("a\x1b[2J\u{9b}31m\r\nb\u{202e}c\u{2066}"), "a\u{fffd}[2J\u{fffd}31m\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}");
+        assert_eq!(
+            text("a\x1b[2J\u{9b}31m\r\nb\u{202e}c\u{2066}"),
+            "a\u{fffd}[2J\u{fffd}31m\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}"
+        );
         assert_eq!(text(&"é".repeat(100_000)), format!("{}…", "é".repeat(19)));
         assert_eq!(harmless("key sk-proj-0123456789abcdef0123", 40).into_string(), "key sk-…[redacted]");
         assert!(!text("0123456789012345 sk-proj-0123456789abcdef0123").contains("proj"));

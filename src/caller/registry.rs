@@ -16,6 +16,14 @@ pub struct Registry {
     is_on: bool,
     generation: AtomicU64,
     directory: ArcSwap<Directory>,
+    /// For each instance, in their order, who is to be asked for there.
+    desks: Box<[Desk]>,
+}
+
+/// Who is to be asked for at one instance.
+#[derive(Debug, Default)]
+struct Desk {
+    instance: Box<str>,
     unknown: Mutex<Vec<Unknown>>,
     bell: Notify,
 }
@@ -35,8 +43,9 @@ impl Registry {
     /// For the instances of that directory, which may know nothing yet.
     #[must_use]
     pub fn new(directory: Directory) -> Self {
-        let is_on = !directory.instances().is_empty();
-        Self { is_on, directory: ArcSwap::from_pointee(directory), ..Self::default() }
+        let desk = |known: &Arc<Known>| Desk { instance: known.name.clone(), ..Desk::default() };
+        let desks: Box<[Desk]> = directory.instances().iter().map(desk).collect();
+        Self { is_on: !desks.is_empty(), directory: ArcSwap::from_pointee(directory), desks, ..Self::default() }
     }
 
     /// The names as they are now; nothing where no n8n is configured.
@@ -72,6 +81,30 @@ impl Registry {
         if found.is_some_and(|named| named.node.is_some() || node.is_none()) {
             return;
         }
+        for desk in self.desks.iter().filter(|desk| instance.is_none_or(|name| *desk.instance == *name)) {
+            desk.note(instance, workflow, node);
+        }
+    }
+
+    /// Who was noted for the instance at that place since; none are left.
+    #[must_use]
+    pub fn take_unknown(&self, instance: usize) -> Vec<Unknown> {
+        let desk = self.desks.get(instance);
+        desk.map(|desk| std::mem::take(&mut *desk.unknown.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
+    }
+
+    /// Waits until somebody is noted for the instance at that place.
+    pub async fn somebody_is_unknown(&self, instance: usize) {
+        match self.desks.get(instance) {
+            Some(desk) => desk.bell.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Desk {
+    fn note(&self, instance: Option<&str>, workflow: &str, node: Option<&str>) {
         let Ok(mut unknown) = self.unknown.try_lock() else { return };
         let is_same = |known: &Unknown| *known.workflow == *workflow && known.node.as_deref() == node;
         if unknown.len() < MOST_UNKNOWN && !unknown.iter().any(is_same) {
@@ -79,17 +112,6 @@ impl Registry {
             unknown.push(Unknown { instance, workflow: workflow.into(), node });
             self.bell.notify_one();
         }
-    }
-
-    /// Who was noted since; none are left.
-    #[must_use]
-    pub fn take_unknown(&self) -> Vec<Unknown> {
-        std::mem::take(&mut *self.unknown.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Waits until somebody is noted.
-    pub async fn somebody_is_unknown(&self) {
-        self.bell.notified().await;
     }
 }
 
@@ -107,10 +129,10 @@ mod tests {
             let id = (number / 2).to_string();
             registry.note(None, None, &id, Some("n"));
         }
-        let unknown = registry.take_unknown();
+        let unknown = registry.take_unknown(0);
         assert_eq!(unknown.len(), MOST_UNKNOWN);
         assert_eq!(&*unknown[1].workflow, "1");
-        assert!(registry.take_unknown().is_empty());
+        assert!(registry.take_unknown(0).is_empty());
         assert!(Registry::default().directory().is_none());
     }
 }

@@ -83,6 +83,12 @@ impl Workflow {
         }
     }
 
+    /// When what runs was changed last.
+    #[must_use]
+    pub fn running_since(&self) -> Option<Timestamp> {
+        self.active_version.as_ref().map_or(self.updated_at, |version| version.created_at.or(self.updated_at))
+    }
+
     /// The nodes of a draft that is not what runs.
     #[must_use]
     pub fn draft_nodes(&self) -> Option<&[Node]> {
@@ -114,6 +120,9 @@ pub struct ActiveVersion {
     /// Its id.
     #[serde(deserialize_with = "optional_id")]
     pub version_id: Option<String>,
+    /// When it was saved; it never changes.
+    #[serde(deserialize_with = "moment")]
+    pub created_at: Option<Timestamp>,
     /// Its nodes.
     #[serde(deserialize_with = "list")]
     pub nodes: Vec<Node>,

@@ -71,7 +71,7 @@ impl Cause {
     }
 
     fn is_of(&self, diagnosis: Diagnosis, exchange: &Exchange, generations: [u64; 2]) -> bool {
-        (self.diagnosis, self.refusal, self.generationss) == (diagnosis, exchange.refusal, generations)
+        (self.diagnosis, self.refusal, self.generations) == (diagnosis, exchange.refusal, generations)
             && (self.family, self.origin) == (exchange.family, exchange.origin)
             && self.judgement == exchange.judgement
             && self.sender.each_ref().map(Option::as_deref) == sender(exchange)

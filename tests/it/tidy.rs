@@ -62,6 +62,7 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
         "ledger/rhythm",
         "ledger/rotation",
         "n8n/documents",
+        "n8n/inventory",
     ] {
         assert!(pure.iter().any(|source| source.path == format!("src/{path}.rs")), "{path} is to be pure");
     }
