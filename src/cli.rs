@@ -1,12 +1,14 @@
 //! The command line: what may be said there, and how the process ends.
 
 mod bindings;
+mod blame;
 mod check;
 mod client;
 mod demo;
 mod events;
 mod health;
 mod keys;
+mod n8n;
 mod open;
 mod output;
 mod pages;
@@ -31,6 +33,7 @@ use self::demo::DemoArguments;
 use self::events::EventsArguments;
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
+use self::n8n::N8nArguments;
 use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
 use self::rotation::{RotationArguments, StatusArguments};
@@ -62,6 +65,7 @@ enum Command {
     Open(OpenArguments),
     Token(TokenArguments),
     Keys(KeysArguments),
+    N8n(N8nArguments),
     Health(HealthArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
@@ -98,6 +102,7 @@ impl Command {
             Self::Demo(arguments) => arguments.run()?,
             Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
             Self::Check(arguments) => return arguments.run(environment),
+            Self::N8n(arguments) => return arguments.run(environment),
             Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Rotation(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Incidents(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
@@ -208,6 +213,7 @@ mod tests {
           open         Print a link that shows the running keyward in a browser, once
           token        Make, list and revoke tokens, which n8n holds in place of a key
           keys         See which keys keyward knows, and revoke one
+          n8n          Ask n8n what is configured there
           health       Ask a running keyward whether it lives and takes requests
           completions  Print what a shell needs to complete keyward's command lines
           man          Print a manual page
