@@ -501,14 +501,7 @@ pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
 }
 
 fn hop(via: &Via) -> anyhow::Result<Hop> {
-    let tls = match via.origin.scheme {
-        Scheme::Http => None,
-        Scheme::Https => {
-            let tls = tls::client(&via.origin, None);
-            Some(tls.with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))?)
-        }
-    };
-    Ok(Hop { proxy: via.clone(), tls })
+    Hop::over(via).with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))
 }
 
 /// A number that nobody else has.

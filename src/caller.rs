@@ -2,6 +2,7 @@
 
 pub mod declared;
 pub mod inferred;
+pub mod names;
 
 use std::borrow::Cow;
 use std::fmt;

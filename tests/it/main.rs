@@ -106,3 +106,7 @@ mod rotation;
 
 /// The commands beside `serve`, and that a running keyward heeds them at once.
 mod commands;
+
+/// Asking n8n's API: what is sent, what each failure says, and that a hostile n8n neither holds keyward up nor gets more
+/// than it may have.
+mod n8n_client;

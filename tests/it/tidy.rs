@@ -94,6 +94,7 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
             ),
             ("src/keys/source.rs", 1, "a value that is no key is not taken for one"),
             ("src/keys/state.rs", 1, "the command line asks for the public names of a secret"),
+            ("src/n8n/client.rs", 2, "the key of n8n's API is sent to n8n, and struck out of what n8n sends"),
         ],
     );
 }

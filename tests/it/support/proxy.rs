@@ -16,6 +16,7 @@ use keyward::keys::source::Source;
 use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::store;
+use keyward::n8n;
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
 use keyward::proxy::via::Choice;
@@ -53,6 +54,7 @@ pub struct Builder {
     settings: proxy::Settings,
     admin: admin::Settings,
     level: telemetry::Level,
+    n8n: n8n::Settings,
 }
 
 impl TestProxy {
@@ -74,6 +76,7 @@ impl TestProxy {
             settings: proxy::Settings { listen, upstream, workers: 1, ..proxy::Settings::default() },
             admin: admin::Settings { listen: Some(listen), ..admin::Settings::default() },
             level: telemetry::Level::default(),
+            n8n: n8n::Settings::default(),
         }
     }
 
@@ -397,6 +400,7 @@ impl Builder {
         Config {
             proxy: self.settings.clone(),
             keys: keys::Settings { sets: self.sets.clone() },
+            n8n: self.n8n.clone(),
             log: telemetry::Settings { format: Some(Format::Json), file: Some(log.to_owned()), level: self.level },
             admin: self.admin.clone(),
             rules: self.rules.clone(),
