@@ -628,4 +628,4 @@ const LONGEST_HOST: usize = 255;
 const LONGEST_TYPE: usize = 128;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::n8n) mod tests;
