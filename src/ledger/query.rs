@@ -18,6 +18,7 @@ pub struct Query<'a> {
     ledger: &'a Ledger,
     ring: Arc<KeyRing>,
     keys: Vec<Entry>,
+    audits: Vec<Audit>,
     now: Timestamp,
 }
 
@@ -78,7 +79,13 @@ impl<'a> Query<'a> {
     /// Of that moment.
     #[must_use]
     pub fn new(ledger: &'a Ledger, keeper: &Keeper, now: Timestamp) -> Self {
-        Self { ledger, ring: Arc::clone(&keeper.ring()), keys: keeper.entries(), now }
+        Self { ledger, ring: Arc::clone(&keeper.ring()), keys: keeper.entries(), audits: Vec::new(), now }
+    }
+
+    /// With what is known of the nodes that do not pass here, for each set in the order of the ring.
+    #[must_use]
+    pub fn with_audits(self, audits: Vec<Audit>) -> Self {
+        Self { audits, ..self }
     }
 
     /// When the look was taken.
@@ -100,8 +107,10 @@ impl<'a> Query<'a> {
 
     /// The rotation view of a set.
     #[must_use]
-    pub fn rotation(&self, set: SetIndex, audit: Audit) -> RotationView {
+    pub fn rotation(&self, set: SetIndex) -> RotationView {
         let (bindings, tokens) = (self.ledger.bindings(), self.tokens(set));
+        let nobody_looked = Audit::default();
+        let audit = self.audits.get(set.position()).unwrap_or(&nobody_looked);
         self.ledger.with_hours(|hours| {
             rotation::view(&Grounds {
                 set,

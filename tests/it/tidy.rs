@@ -62,6 +62,7 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
         "ledger/rhythm",
         "ledger/rotation",
         "n8n/audit",
+        "n8n/clearance",
         "n8n/documents",
         "n8n/finding",
         "n8n/inventory",
