@@ -1,5 +1,6 @@
 //! The command line: what may be said there, and how the process ends.
 
+mod audit;
 mod bindings;
 mod check;
 mod client;
@@ -7,9 +8,11 @@ mod demo;
 mod events;
 mod health;
 mod keys;
+mod n8n;
 mod open;
 mod output;
 mod pages;
+mod report;
 mod rotation;
 mod serve;
 mod setup;
@@ -31,6 +34,7 @@ use self::demo::DemoArguments;
 use self::events::EventsArguments;
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
+use self::n8n::N8nArguments;
 use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
 use self::rotation::{RotationArguments, StatusArguments};
@@ -62,6 +66,7 @@ enum Command {
     Open(OpenArguments),
     Token(TokenArguments),
     Keys(KeysArguments),
+    N8n(N8nArguments),
     Health(HealthArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
@@ -107,6 +112,7 @@ impl Command {
             Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
             Self::Keys(arguments) => arguments.run(environment)?,
+            Self::N8n(arguments) => return arguments.run(environment),
             Self::Health(arguments) => arguments.run(environment)?,
             Self::Completions(arguments) => arguments.run(Cli::command()),
             Self::Man(arguments) => arguments.run(Cli::command())?,
@@ -208,6 +214,7 @@ mod tests {
           open         Print a link that shows the running keyward in a browser, once
           token        Make, list and revoke tokens, which n8n holds in place of a key
           keys         See which keys keyward knows, and revoke one
+          n8n          Ask n8n what is configured there
           health       Ask a running keyward whether it lives and takes requests
           completions  Print what a shell needs to complete keyward's command lines
           man          Print a manual page

@@ -342,10 +342,8 @@ impl<'a> Survey<'a> {
     fn passage_of_record(&self, workflow: &Workflow, node: &Node, state: &RecordState<'_>) -> Option<Passage> {
         let latest = state.latest?;
         let own = self.seen.of_node(workflow, node);
-        let leads_here = match node.address {
-            Address::OfRecord => state.leads_here,
-            _ => self.is_ours(&node.address) || own.is_some(),
-        };
+        let is_of_record = node.address == Address::OfRecord;
+        let leads_here = if is_of_record { state.leads_here } else { self.is_ours(&node.address) || own.is_some() };
         let changed = state.changed.max(workflow.changed);
         match &latest.standing {
             _ if !leads_here => None,
@@ -376,6 +374,8 @@ struct Draft {
     findings: Vec<Finding>,
     /// The nodes that run with each record.
     by_record: BTreeMap<Box<str>, (Record, Vec<NodeName>, bool)>,
+    /// The nodes of each type that are older than the newest one.
+    older: BTreeMap<Box<str>, (f64, Vec<NodeName>)>,
 }
 
 impl Draft {
@@ -427,7 +427,8 @@ impl Draft {
         }
         let newest = survey.newest.get(&*node.type_name).copied().unwrap_or(node.version);
         if passage != Passage::Off && node.version < newest {
-            self.findings.push(Finding::OlderVersion { node: name.clone(), version: node.version, newest });
+            let (_, nodes) = self.older.entry(node.type_name.clone()).or_insert((newest, Vec::new()));
+            nodes.push(name.clone());
         }
         if let (Some(record), true) = (chosen(node), runs(workflow, node)) {
             let entry =
@@ -505,6 +506,12 @@ impl Draft {
         }
         let several = of_sets.into_iter().filter(|(_, records)| records.len() > 1);
         self.findings.extend(several.map(|(set, records)| Finding::SeveralRecords { set: set.into(), records }));
+        let older = std::mem::take(&mut self.older).into_iter();
+        self.findings.extend(older.map(|(type_name, (newest, nodes))| Finding::OlderVersion {
+            type_name,
+            newest,
+            nodes,
+        }));
         self.findings.sort_by_key(Finding::urgency);
         Audit {
             at: survey.grounds.at,
@@ -570,9 +577,9 @@ impl Audit {
 
     /// The keys that stand in nodes, each with where it does.
     pub fn typed_keys(&self) -> impl Iterator<Item = (Fingerprint, &NodeName)> {
-        self.findings.iter().filter_map(|finding| match finding {
-            Finding::TypedKey { node, key, .. } => Some((key.fingerprint, node)),
-            _not_typed => None,
+        self.findings.iter().filter_map(|finding| {
+            let Finding::TypedKey { node, key, .. } = finding else { return None };
+            Some((key.fingerprint, node))
         })
     }
 

@@ -107,14 +107,14 @@ pub enum Finding {
         /// The records.
         records: Vec<Record>,
     },
-    /// A node of an older version than others of its type here.
+    /// Nodes of an older version than others of their type here.
     OlderVersion {
-        /// Which one.
-        node: NodeName,
-        /// Its version.
-        version: f64,
-        /// The newest here.
+        /// Their type, as n8n writes it.
+        type_name: Box<str>,
+        /// The newest version here.
         newest: f64,
+        /// Which ones.
+        nodes: Vec<NodeName>,
     },
     /// A workflow that waits for calls and is called by none.
     NobodyCalls {
@@ -281,11 +281,11 @@ impl Finding {
             | Self::TypedKey { node, .. }
             | Self::StaleNode { node, .. }
             | Self::UnclearAddress { node }
-            | Self::OlderVersion { node, .. }
             | Self::Mentions { node } => std::slice::from_ref(node),
             Self::NeverSeen { nodes, .. }
             | Self::StaleRecord { nodes, .. }
             | Self::ChangedSince { nodes, .. }
+            | Self::OlderVersion { nodes, .. }
             | Self::Disabled { nodes, .. } => nodes,
             Self::DraftDiffers { .. }
             | Self::Deactivated { .. }
@@ -297,80 +297,48 @@ impl Finding {
         }
     }
 
-    /// The workflow that it names, where it names no node.
+    /// The workflow that it names.
     #[must_use]
     pub fn workflow(&self) -> Option<&WorkflowName> {
-        match self {
-            Self::DraftDiffers { workflow, .. }
-            | Self::Deactivated { workflow, .. }
-            | Self::PerhapsDeactivated { workflow, .. }
-            | Self::UnclearCall { workflow, .. }
-            | Self::NobodyCalls { workflow }
-            | Self::Disabled { workflow, .. }
-            | Self::Archived { workflow } => Some(workflow),
-            Self::Bypass { .. }
-            | Self::NeverSeen { .. }
-            | Self::TypedKey { .. }
-            | Self::StaleRecord { .. }
-            | Self::StaleNode { .. }
-            | Self::ChangedSince { .. }
-            | Self::UnclearAddress { .. }
-            | Self::SeveralRecords { .. }
-            | Self::OlderVersion { .. }
-            | Self::Mentions { .. } => None,
+        if let Self::DraftDiffers { workflow, .. }
+        | Self::Deactivated { workflow, .. }
+        | Self::PerhapsDeactivated { workflow, .. }
+        | Self::UnclearCall { workflow, .. }
+        | Self::NobodyCalls { workflow }
+        | Self::Disabled { workflow, .. }
+        | Self::Archived { workflow } = self
+        {
+            Some(workflow)
+        } else {
+            None
         }
     }
 
     /// The credential record that it names.
     #[must_use]
     pub fn record(&self) -> Option<&Record> {
-        match self {
-            Self::NeverSeen { record, .. } | Self::StaleRecord { record, .. } | Self::ChangedSince { record, .. } => {
-                Some(record)
-            }
-            Self::Bypass { .. }
-            | Self::TypedKey { .. }
-            | Self::StaleNode { .. }
-            | Self::DraftDiffers { .. }
-            | Self::Deactivated { .. }
-            | Self::PerhapsDeactivated { .. }
-            | Self::UnclearAddress { .. }
-            | Self::UnclearCall { .. }
-            | Self::SeveralRecords { .. }
-            | Self::OlderVersion { .. }
-            | Self::NobodyCalls { .. }
-            | Self::Disabled { .. }
-            | Self::Archived { .. }
-            | Self::Mentions { .. } => None,
+        if let Self::NeverSeen { record, .. } | Self::StaleRecord { record, .. } | Self::ChangedSince { record, .. } =
+            self
+        {
+            Some(record)
+        } else {
+            None
         }
     }
 
     /// The key that it names.
     #[must_use]
     pub fn key(&self) -> Option<Names> {
-        match self {
-            Self::TypedKey { key, .. } => Some(*key),
-            Self::StaleRecord { key, .. } | Self::StaleNode { key, .. } => *key,
-            Self::Bypass { .. }
-            | Self::NeverSeen { .. }
-            | Self::DraftDiffers { .. }
-            | Self::Deactivated { .. }
-            | Self::PerhapsDeactivated { .. }
-            | Self::ChangedSince { .. }
-            | Self::UnclearAddress { .. }
-            | Self::UnclearCall { .. }
-            | Self::SeveralRecords { .. }
-            | Self::OlderVersion { .. }
-            | Self::NobodyCalls { .. }
-            | Self::Disabled { .. }
-            | Self::Archived { .. }
-            | Self::Mentions { .. } => None,
+        if let Self::StaleRecord { key, .. } | Self::StaleNode { key, .. } = self {
+            return *key;
         }
+        if let Self::TypedKey { key, .. } = self { Some(*key) } else { None }
     }
 }
 
 /// In one sentence, without the nodes where there are several.
 impl fmt::Display for Finding {
+    #[expect(clippy::too_many_lines, reason = "one sentence for each finding")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bypass { node, way } => write!(f, "{node} sends past keyward: {way}"),
@@ -420,8 +388,9 @@ impl fmt::Display for Finding {
                 let names: Vec<_> = records.iter().map(ToString::to_string).collect();
                 write!(f, "set {set} has its key in {} credentials: {}", records.len(), names.join(", "))
             }
-            Self::OlderVersion { node, version, newest } => {
-                write!(f, "{node} is of version {version}; others of its type are of version {newest}")
+            Self::OlderVersion { type_name, newest, nodes } => {
+                let (count, is) = (nodes_of(nodes.len()), is_or_are(nodes.len()));
+                write!(f, "{count} of type {type_name} {is} older than version {newest}, which others here have")
             }
             Self::NobodyCalls { workflow } => write!(f, "{workflow} waits to be called, and nobody calls it"),
             Self::Disabled { workflow, nodes } => {

@@ -1,5 +1,7 @@
 //! Every fault is found, and nothing where there is none.
 
+#![expect(clippy::needless_pass_by_value, reason = "JSON that is written on the spot")]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -328,7 +330,7 @@ fn a_sub_workflow_runs_when_it_is_called() {
     let trigger = json!({ "id": "t", "type": "n8n-nodes-base.executeWorkflowTrigger" });
     let sub = with(workflow("s", &[trigger, model("n", "new")]), "active", json!(false));
     let call = |id: &str| json!({ "id": "c", "name": "c", "type": "n8n-nodes-base.executeWorkflow", "parameters": { "workflowId": id } });
-    Story::of(&[sub.clone()], &[]).check(&[("nobody_calls", "s")], &[("n", "off")]);
+    Story::of(std::slice::from_ref(&sub), &[]).check(&[("nobody_calls", "s")], &[("n", "off")]);
     let called = Story::of(&[sub.clone(), workflow("a", &[call("s")])], &[]);
     called.check(&[("never_seen", "n")], &[("n", "never_seen")]);
     assert_eq!(&*called.audit().rows[0].called_by[0].id, "a");
@@ -343,7 +345,7 @@ fn what_a_person_should_know_is_no_fault() {
     let workflows = [workflow("a", &[model("n", "r"), disabled]), workflow("b", &[older])];
     let story = Story::of(&workflows, &[seen("a", "n", 5, NEW), seen("b", "o", 6, NEW)]);
     story.check(
-        &[("disabled", "m"), ("older_version", "o"), ("several_records", "")],
+        &[("disabled", "m"), ("several_records", ""), ("older_version", "o")],
         &[("n", "passes"), ("m", "off"), ("o", "passes")],
     );
     let told: Vec<_> = story.audit().findings.iter().map(ToString::to_string).collect();
@@ -351,8 +353,8 @@ fn what_a_person_should_know_is_no_fault() {
         told,
         [
             "1 node of workflow a is switched off",
-            "node o of workflow b is of version 1.1; others of its type are of version 1.2",
             "set default has its key in 2 credentials: other, r",
+            "1 node of type @n8n/n8n-nodes-langchain.lmChatOpenAi is older than version 1.2, which others here have",
         ]
     );
     // It was imported, and no credential was ever chosen.
