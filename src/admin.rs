@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use self::access::Access;
 use self::exposition::Exposition;
 use crate::clock::Timestamp;
+use crate::n8n;
 use crate::policy::rules::AllowedHost;
 use crate::proxy::server::Stage;
 use crate::proxy::worker::Shared;
@@ -108,6 +109,8 @@ pub struct Desk {
     pub tap: Tap,
     /// For dropped lines.
     pub log: LogCounts,
+    /// How each n8n is that is asked.
+    pub n8n: Vec<Arc<n8n::keeper::Status>>,
     /// When keyward began.
     pub began: Timestamp,
 }

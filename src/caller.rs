@@ -3,6 +3,7 @@
 pub mod declared;
 pub mod inferred;
 pub mod names;
+pub mod registry;
 
 use std::borrow::Cow;
 use std::fmt;

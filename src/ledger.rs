@@ -8,6 +8,7 @@
 pub mod binding;
 pub mod hours;
 pub mod incident;
+pub mod names;
 pub mod offline;
 pub mod query;
 pub mod rhythm;

@@ -6,12 +6,17 @@ pub mod client;
 pub mod documents;
 pub mod finding;
 pub mod inventory;
+pub mod keeper;
 pub mod report;
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::caller::names::{Directory, Known};
 use crate::keys::source::Source;
+use crate::ledger::names;
 use crate::proxy::Upstream;
 use crate::proxy::via::Via;
 
@@ -63,6 +68,17 @@ impl Settings {
 impl Instance {
     /// How often it is asked, where nobody says.
     pub const REFRESH: Duration = Duration::from_mins(5);
+}
+
+/// What each n8n calls its workflows and nodes, as far as the ledger's store in that file has it. What is wrong with the store
+/// is for the ledger to tell.
+#[must_use]
+pub fn remembered(settings: &Settings, store: Option<&Path>) -> Directory {
+    let known = |instance: &Instance| {
+        let workflows = store.and_then(|path| names::read(path, &instance.name).ok()).unwrap_or_default();
+        Arc::new(Known { workflows, ..Known::nothing(&instance.name, &instance.url.to_string()) })
+    };
+    Directory::new(settings.instances.iter().map(known).collect())
 }
 
 impl fmt::Display for Address {

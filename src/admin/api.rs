@@ -12,6 +12,7 @@ use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
 use crate::ledger::query::{Query, find};
+use crate::n8n::keeper::Status;
 use crate::proxy::server::Stage;
 
 /// That the process runs.
@@ -98,6 +99,7 @@ impl Desk {
             "upstream": self.shared.upstream,
             "bindings": self.shared.ledger.len(),
             "store": self.store(),
+            "n8n": self.n8n.iter().map(|status| n8n(status)).collect::<Vec<_>>(),
             "log_dropped": self.log.dropped(),
             "sets": self.sets(),
         })
@@ -122,8 +124,30 @@ impl Desk {
     #[must_use]
     pub fn look(&self) -> Query<'_> {
         let shared = &self.shared;
-        Query::new(&shared.ledger, &shared.keeper, shared.clock.now())
+        let look = Query::new(&shared.ledger, &shared.keeper, shared.clock.now());
+        look.with_names(shared.names.snapshot())
     }
+}
+
+/// How an n8n is.
+fn n8n(status: &Status) -> Value {
+    let seen = status.seen();
+    let state = match (&seen.trouble, seen.read) {
+        (Some(_), _) => "troubled",
+        (None, Some(_)) => "ok",
+        (None, None) => "not_asked",
+    };
+    json!({
+        "instance": &*status.name,
+        "url": &*status.url,
+        "state": state,
+        "trouble": seen.trouble,
+        "lacks": seen.lacks,
+        "read": seen.read.map(|at| at.to_string()),
+        "workflows": seen.workflows,
+        "nodes": seen.nodes,
+        "left_out": seen.left_out,
+    })
 }
 
 /// An answer of JSON.

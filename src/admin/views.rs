@@ -58,12 +58,14 @@ pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> 
     let total = rows.len();
     let place = |row: &ListedBinding| [row.memory.last_seen().map_or(i64::MIN, before), 0, signed(row.binding.id().0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(json!({ "bindings": rows.iter().map(binding_row).collect::<Vec<_>>(), "total": total, "next": next }))
+    Ok(
+        json!({ "bindings": rows.iter().map(|row| binding_row(look, row)).collect::<Vec<_>>(), "total": total, "next": next }),
+    )
 }
 
 /// One binding, with each key that it sent.
 pub fn binding(look: &Query<'_>, id: &str) -> Result<Value, Problem> {
-    Ok(whole_binding(&look.find(id).map_err(|error| not_found(&error))?))
+    Ok(whole_binding(look, &look.find(id).map_err(|error| not_found(&error))?))
 }
 
 /// A page of the incidents, the one that opened last first.
@@ -73,13 +75,15 @@ pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem>
     let total = rows.len();
     let place = |row: &ListedIncident| [before(row.incident.opened), 0, signed(row.incident.id.0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(json!({ "incidents": rows.iter().map(incident_row).collect::<Vec<_>>(), "total": total, "next": next }))
+    Ok(
+        json!({ "incidents": rows.iter().map(|row| incident_row(look, row)).collect::<Vec<_>>(), "total": total, "next": next }),
+    )
 }
 
 /// How far the rotation of a set is, with a page of its bindings: stale ones first.
 pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Value, Problem> {
     let view = look.rotation(set_named(look, set, Kind::NotFound)?);
-    Ok(rotation_view(view, asked.page()?))
+    Ok(rotation_view(look, view, asked.page()?))
 }
 
 /// What a name that stands for no binding is answered with.
@@ -109,9 +113,9 @@ fn set_named(look: &Query<'_>, name: &str, otherwise: Kind) -> Result<SetIndex, 
 
 // === Bindings ===
 
-fn binding_row(row: &ListedBinding) -> Value {
+fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
     let memory = &row.memory;
-    let mut told = who(&row.binding, &row.set, memory.name.as_deref());
+    let mut told = who(look, &row.binding, &row.set, memory.name.as_deref());
     let seen = memory.uses.iter().max_by_key(|used| used.last);
     let last = memory.latest.map(|latest| latest.finding).or(seen.map(|used| used.finding));
     let key = memory
@@ -136,8 +140,8 @@ fn binding_row(row: &ListedBinding) -> Value {
     Value::Object(told)
 }
 
-fn whole_binding(row: &ListedBinding) -> Value {
-    let mut told = binding_row(row);
+fn whole_binding(look: &Query<'_>, row: &ListedBinding) -> Value {
+    let mut told = binding_row(look, row);
     told["uses"] = row.memory.uses.iter().map(key_use).collect();
     told["other_keys"] = row.memory.other_keys.into();
     told
@@ -164,18 +168,23 @@ fn key_use(used: &KeyUse) -> Value {
     Value::Object(told)
 }
 
-/// Whose it is.
-fn who(binding: &Binding, set: &str, workflow_name: Option<&str>) -> Map<String, Value> {
-    let identity = binding.identity();
+/// Whose it is: by the names that n8n has for it, or else the one that the caller gave.
+fn who(look: &Query<'_>, binding: &Binding, set: &str, given: Option<&str>) -> Map<String, Value> {
+    let (identity, named) = (binding.identity(), look.named(binding));
+    let node = named.and_then(|named| named.node);
+    let words = named.map_or_else(|| binding.describe(given), |named| binding.describe_named(&named));
     object(json!({
         "binding": binding.id().to_hex(),
         "set": set,
-        "who": binding.describe(workflow_name),
+        "who": words,
         "holder": identity.holder.code(),
         "instance": identity.instance,
         "workflow_id": identity.workflow,
-        "workflow_name": workflow_name,
+        "workflow_name": named.map(|named| &*named.workflow.name).or(given),
         "node_id": identity.node,
+        "node_name": node.map(|node| &*node.name),
+        "credential": node.and_then(|node| node.credential.as_deref()),
+        "link": named.map(|named| named.link(None).to_string()),
         "client": identity.family.code(),
         "peer": identity.peer.to_string(),
     }))
@@ -210,8 +219,8 @@ fn rhythm(rhythm: Option<Rhythm>) -> Value {
 
 // === Incidents ===
 
-fn incident_row(row: &ListedIncident) -> Value {
-    let mut told = who(&row.binding, &row.set, row.workflow_name.as_deref());
+fn incident_row(look: &Query<'_>, row: &ListedIncident) -> Value {
+    let mut told = who(look, &row.binding, &row.set, row.workflow_name.as_deref());
     add(&mut told, incident(&row.incident));
     Value::Object(told)
 }
@@ -240,7 +249,7 @@ fn incident(incident: &Incident) -> Value {
 
 // === The rotation ===
 
-fn rotation_view(view: RotationView, page: Page) -> Value {
+fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
     let place = |row: &Row| [rank(row.standing), before(row.seen), signed(row.binding.id().0)];
     let (rows, next) = page.cut(view.rows, place);
     json!({
@@ -251,7 +260,7 @@ fn rotation_view(view: RotationView, page: Page) -> Value {
         "next_key": view.next.map(|names| names_of(Some(names))),
         "done": view.progress.is_done(),
         "progress": progress(view.progress),
-        "bindings": rows.iter().map(|row| rotation_row(row, &view.name)).collect::<Vec<_>>(),
+        "bindings": rows.iter().map(|row| rotation_row(look, row, &view.name)).collect::<Vec<_>>(),
         "old_keys": view.old_keys.iter().map(old_key).collect::<Vec<_>>(),
         "total": view.progress.total(),
         "next": next,
@@ -274,8 +283,8 @@ fn progress(progress: Progress) -> Value {
     })
 }
 
-fn rotation_row(row: &Row, set: &str) -> Value {
-    let mut told = who(&row.binding, set, row.workflow_name.as_deref());
+fn rotation_row(look: &Query<'_>, row: &Row, set: &str) -> Value {
+    let mut told = who(look, &row.binding, set, row.workflow_name.as_deref());
     add(&mut told, standing(Some(row.standing)));
     add(&mut told, public_names(row.key));
     add(

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
 
 /// Prints an answer. Whoever closed our output does not want to know.
@@ -85,12 +86,6 @@ fn shown(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(|character| if is_harmful(character) { '\u{fffd}' } else { character }).collect())
-}
-
-/// Controls (ESC among them), and the marks that turn or hide what follows.
-fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A table with a head, its columns as wide as they have to be, and all of it no wider than the terminal: the widest columns

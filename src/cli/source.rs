@@ -114,7 +114,7 @@ impl Source {
         let Stored { setup, offline, keeper } = *stored;
         let found = find(&offline.ledger, binding)?;
         offline.ledger.acknowledge(&found, setup.now());
-        let look = Query::new(&offline.ledger, &keeper, setup.now());
+        let look = Query::new(&offline.ledger, &keeper, setup.now()).with_names(setup.names());
         let told = views::binding(&look, &found.id().to_hex()).map_err(|problem| in_words(&problem))?;
         offline.save(&keeper).context("the store cannot be written (store.url)")?;
         Ok(told)
@@ -133,7 +133,7 @@ impl Source {
 impl Stored {
     fn answer(&self, question: Question<'_>, choice: &Choice<'_>) -> Result<Value, Problem> {
         let ledger: &Ledger = &self.offline.ledger;
-        let look = Query::new(ledger, &self.keeper, self.setup.now());
+        let look = Query::new(ledger, &self.keeper, self.setup.now()).with_names(self.setup.names());
         let asked = Parameters::of(choice);
         match question {
             Question::Status => Ok(json!({

@@ -30,7 +30,7 @@ use crate::verdict::explain::{Diagnosis, Severity};
 
 /// The opened file.
 pub struct Sqlite {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
     /// Which file it is: device and number.
     file: (u64, u64),
@@ -156,7 +156,7 @@ const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/3.sql")];
 
 /// Tells keyward's files from those of other programs: `kwrd`.
 const APPLICATION: i64 = 0x6b77_7264;
@@ -657,7 +657,7 @@ fn closed(path: &Path, source: std::io::Error) -> StoreError {
 }
 
 /// Values are never part of what `SQLite` says of a failure.
-fn failure(path: &Path, source: rusqlite::Error) -> StoreError {
+pub(super) fn failure(path: &Path, source: rusqlite::Error) -> StoreError {
     let fault = match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Fault::Locked,
         Some(ErrorCode::DiskFull) => Fault::Full,

@@ -110,3 +110,6 @@ mod commands;
 /// Asking n8n's API: what is sent, what each failure says, and that a hostile n8n neither holds keyward up nor gets more
 /// than it may have.
 mod n8n_client;
+
+/// What n8n calls its workflows and nodes: in every line, answer and table, beside the traffic, and without harm.
+mod names;

@@ -16,7 +16,7 @@ use keyward::keys::source::Source;
 use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::store;
-use keyward::n8n;
+use keyward::n8n::{self, Address, Instance};
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
 use keyward::proxy::via::Choice;
@@ -55,6 +55,7 @@ pub struct Builder {
     admin: admin::Settings,
     level: telemetry::Level,
     n8n: n8n::Settings,
+    store: store::Settings,
 }
 
 impl TestProxy {
@@ -77,6 +78,7 @@ impl TestProxy {
             admin: admin::Settings { listen: Some(listen), ..admin::Settings::default() },
             level: telemetry::Level::default(),
             n8n: n8n::Settings::default(),
+            store: store::Settings::default(),
         }
     }
 
@@ -337,6 +339,20 @@ impl Builder {
         self
     }
 
+    /// With its ledger in that file.
+    pub fn store(mut self, file: &Path) -> Self {
+        self.store.url = store::Url::Sqlite(file.to_owned());
+        self
+    }
+
+    /// With that n8n, whose API has that key.
+    pub fn n8n(mut self, name: &str, origin: Upstream, key: &str) -> Self {
+        let (url, api_key) = (Address { origin, path: "".into() }, self.source(key));
+        let instance = Instance { name: name.into(), url, api_key, set: None, refresh: Instance::REFRESH, via: None };
+        self.n8n.instances.push(instance);
+        self
+    }
+
     /// With nothing less important than that in the log.
     pub fn log_level(mut self, level: telemetry::Level) -> Self {
         self.level = level;
@@ -406,7 +422,7 @@ impl Builder {
             rules: self.rules.clone(),
             policy: Policy::Observe,
             state: self.state_settings(),
-            store: store::Settings::default(),
+            store: self.store.clone(),
             ignored: Vec::new(),
             via: Choice::default(),
         }
