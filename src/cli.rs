@@ -1,5 +1,6 @@
 //! The command line: what may be said there, and how the process ends.
 
+mod audit;
 mod bindings;
 mod blame;
 mod check;
@@ -12,6 +13,7 @@ mod n8n;
 mod open;
 mod output;
 mod pages;
+mod report;
 mod rotation;
 mod serve;
 mod setup;
@@ -102,7 +104,6 @@ impl Command {
             Self::Demo(arguments) => arguments.run()?,
             Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
             Self::Check(arguments) => return arguments.run(environment),
-            Self::N8n(arguments) => return arguments.run(environment),
             Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Rotation(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Incidents(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
@@ -112,6 +113,7 @@ impl Command {
             Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
             Self::Keys(arguments) => arguments.run(environment)?,
+            Self::N8n(arguments) => return arguments.run(environment),
             Self::Health(arguments) => arguments.run(environment)?,
             Self::Completions(arguments) => arguments.run(Cli::command()),
             Self::Man(arguments) => arguments.run(Cli::command())?,

@@ -1,9 +1,13 @@
 //! The n8n side: what n8n's public API says is configured, beside what keyward sees being sent.
 
+pub mod audit;
+pub mod clearance;
 pub mod client;
 pub mod documents;
+pub mod finding;
 pub mod inventory;
 pub mod keeper;
+pub mod report;
 
 use std::fmt;
 use std::path::Path;

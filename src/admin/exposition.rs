@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::Timestamp;
 use crate::early_refusal::EarlyRefusal;
 use crate::ledger::query::Query;
-use crate::ledger::rotation::{Audit, Row};
+use crate::ledger::rotation::Row;
 use crate::metrics::{Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
 use crate::policy::Action;
@@ -200,7 +200,7 @@ impl Sources {
         let all = shared.ledger.bindings();
         let mut standings = Standings::default();
         for (set, name) in look.sets() {
-            let view = look.rotation(set, Audit::None);
+            let view = look.rotation(set);
             let known = all.iter().filter(|binding| binding.identity().set == set).count();
             let progress = view.progress;
             for (state, count) in [

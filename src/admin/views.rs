@@ -15,7 +15,7 @@ use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Que
 use crate::ledger::recent::Past;
 use crate::ledger::rhythm::Rhythm;
 use crate::ledger::rotation::{
-    Answer, Audit, CurrentKey, Doubt, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
+    Answer, CurrentKey, Doubt, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
 };
 use crate::policy::rules::Rules;
 
@@ -35,7 +35,7 @@ pub const STATES: [&str; 6] = ["confirmed", "stale", "silent", "overdue", "due_l
 #[must_use]
 pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
     let describe = |(index, name): (SetIndex, &std::sync::Arc<str>)| {
-        let view = look.rotation(index, Audit::None);
+        let view = look.rotation(index);
         let keys = look.keys().iter().filter(|entry| entry.set == index);
         let is_valid = |token: &&Token| *token.set == **name && token.revoked.is_none();
         json!({
@@ -83,7 +83,7 @@ pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem>
 
 /// How far the rotation of a set is, with a page of its bindings: stale ones first.
 pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Value, Problem> {
-    let view = look.rotation(set_named(look, set, Kind::NotFound)?, Audit::None);
+    let view = look.rotation(set_named(look, set, Kind::NotFound)?);
     Ok(rotation_view(look, view, asked.page()?))
 }
 
@@ -152,6 +152,7 @@ fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
             "first": memory.uses.iter().map(|used| used.first).min().map(|at| at.to_string()),
             "last": memory.last_seen().map(|at| at.to_string()),
             "sightings": memory.uses.iter().map(|used| used.sightings).sum::<u64>() + memory.other_keys,
+            "execution_id": seen.and_then(|used| used.execution.as_deref()),
             "rhythm": rhythm(memory.visits.rhythm()),
             "incident": memory.incident.as_deref().map(incident),
         }),
@@ -383,7 +384,7 @@ fn answer(answer: &Answer) -> Value {
 fn reason(reason: &Reason) -> Value {
     let binding = match reason {
         Reason::StillSent { binding, .. } => Some(*binding),
-        Reason::InUse { .. } | Reason::NoCurrentKey | Reason::CurrentKeyRefused => None,
+        Reason::InUse { .. } | Reason::Typed { .. } | Reason::NoCurrentKey | Reason::CurrentKeyRefused => None,
     };
     json!({ "code": reason.code(), "text": reason.to_string(), "binding": binding.map(BindingId::to_hex) })
 }
@@ -391,7 +392,7 @@ fn reason(reason: &Reason) -> Value {
 fn doubt(doubt: &Doubt) -> Value {
     let binding = match doubt {
         Doubt::Silent { binding, .. } | Doubt::Unwell { binding, .. } => Some(*binding),
-        Doubt::NotAudited | Doubt::Edited { .. } | Doubt::Unattributed { .. } => None,
+        Doubt::NotAudited | Doubt::Audit { .. } | Doubt::Edited { .. } | Doubt::Unattributed { .. } => None,
     };
     json!({ "code": doubt.code(), "text": doubt.to_string(), "binding": binding.map(BindingId::to_hex) })
 }

@@ -3,13 +3,14 @@
 use clap::{Args, Subcommand};
 
 use super::CannotTell;
+use super::audit::AuditArguments;
 use super::blame::BlameArguments;
 use crate::config::Environment;
 
 /// What `keyward n8n` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
 #[command(about = "Ask n8n what is configured there", arg_required_else_help = true)]
-#[command(after_help = "Example: keyward n8n blame 1234")]
+#[command(after_help = "Example: keyward n8n audit")]
 pub(super) struct N8nArguments {
     #[command(subcommand)]
     command: N8nCommand,
@@ -17,6 +18,7 @@ pub(super) struct N8nArguments {
 
 #[derive(Debug, Subcommand)]
 enum N8nCommand {
+    Audit(AuditArguments),
     Blame(BlameArguments),
 }
 
@@ -24,6 +26,7 @@ impl N8nArguments {
     /// Says whether all is well.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         match self.command {
+            N8nCommand::Audit(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
             N8nCommand::Blame(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
         }
     }

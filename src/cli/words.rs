@@ -149,7 +149,8 @@ fn short(span: Duration) -> String {
     format!("{}{unit}", seconds / length)
 }
 
-fn moment(value: &Value) -> Option<Timestamp> {
+/// A moment as JSON has it.
+pub(super) fn moment(value: &Value) -> Option<Timestamp> {
     let moment: jiff::Timestamp = value.as_str()?.parse().ok()?;
     Some(Timestamp::from_millis(moment.as_millisecond()))
 }

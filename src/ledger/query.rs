@@ -21,6 +21,7 @@ pub struct Query<'a> {
     ledger: &'a Ledger,
     ring: Arc<KeyRing>,
     keys: Vec<Entry>,
+    audits: Vec<Audit>,
     names: Arc<Directory>,
     now: Timestamp,
 }
@@ -82,7 +83,20 @@ impl<'a> Query<'a> {
     /// Of that moment.
     #[must_use]
     pub fn new(ledger: &'a Ledger, keeper: &Keeper, now: Timestamp) -> Self {
-        Self { ledger, ring: Arc::clone(&keeper.ring()), keys: keeper.entries(), names: Arc::default(), now }
+        Self {
+            ledger,
+            ring: Arc::clone(&keeper.ring()),
+            keys: keeper.entries(),
+            audits: Vec::new(),
+            names: Arc::default(),
+            now,
+        }
+    }
+
+    /// With what is known of the nodes that do not pass here, for each set in the order of the ring.
+    #[must_use]
+    pub fn with_audits(self, audits: Vec<Audit>) -> Self {
+        Self { audits, ..self }
     }
 
     /// With what n8n calls its workflows and nodes.
@@ -117,8 +131,10 @@ impl<'a> Query<'a> {
 
     /// The rotation view of a set.
     #[must_use]
-    pub fn rotation(&self, set: SetIndex, audit: Audit) -> RotationView {
+    pub fn rotation(&self, set: SetIndex) -> RotationView {
         let (bindings, tokens) = (self.ledger.bindings(), self.tokens(set));
+        let nobody_looked = Audit::default();
+        let audit = self.audits.get(set.position()).unwrap_or(&nobody_looked);
         let mut view = self.ledger.with_hours(|hours| {
             rotation::view(&Grounds {
                 set,

@@ -489,8 +489,7 @@ fn address(node: &documents::Node, type_name: Type, version: f64) -> Address {
         (Type::HasAddressOfItsOwn, None) => Address::NoBaseUrl,
         (Type::HasAddressOfItsOwn, Some(url)) => target(url),
         (Type::TakesAddressOfRecord { since }, Some(url)) if version < since => target(url),
-        (Type::TakesAddressOfRecord { .. }, _) => Address::OfRecord,
-        (Type::Note | Type::Other, _) => Address::OfRecord,
+        (Type::TakesAddressOfRecord { .. } | Type::Note | Type::Other, _) => Address::OfRecord,
     }
 }
 
@@ -628,4 +627,4 @@ const LONGEST_HOST: usize = 255;
 const LONGEST_TYPE: usize = 128;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::n8n) mod tests;

@@ -62,8 +62,12 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
         "ledger/incident",
         "ledger/rhythm",
         "ledger/rotation",
+        "n8n/audit",
+        "n8n/clearance",
         "n8n/documents",
+        "n8n/finding",
         "n8n/inventory",
+        "n8n/report",
     ] {
         assert!(pure.iter().any(|source| source.path == format!("src/{path}.rs")), "{path} is to be pure");
     }

@@ -1,5 +1,7 @@
 //! Nodes of every kind, who calls whom, and workflows that nobody should write.
 
+#![expect(clippy::needless_pass_by_value, reason = "JSON that is written on the spot")]
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -76,10 +78,8 @@ fn every_kind_of_node_sends_where_its_source_says() {
 fn an_address_is_read_as_far_as_it_can_be() {
     #[track_caller]
     fn check(url: &str, expected: &str) {
-        let found = match target(url) {
-            Address::Host(host) => host.into_string(),
-            other => format!("{other:?}"),
-        };
+        let address = target(url);
+        let found = if let Address::Host(host) = address { host.into_string() } else { format!("{address:?}") };
         assert_eq!(found, expected, "{url}");
     }
     check("https://api.openai.com/v1/chat/completions", "OpenAi");
@@ -225,11 +225,11 @@ fn who_calls_whom_decides_who_runs() {
 fn a_workflow_is_called_in_many_ways() {
     #[track_caller]
     fn check(called: Value, expected: &[usize]) {
-        let mut caller = json!({ "id": "a", "active": true });
+        let mut workflow = json!({ "id": "a", "active": true });
         for (name, value) in called.as_object().expect("an object") {
-            caller[name] = value.clone();
+            workflow[name] = value.clone();
         }
-        let found = inventory(&[caller, json!({ "id": "7", "nodes": [] })]);
+        let found = inventory(&[workflow, json!({ "id": "7", "nodes": [] })]);
         assert_eq!(found.workflows[1].callers, expected, "{called}");
     }
     let by = |parameters: Value| json!({ "nodes": [{ "type": "n8n-nodes-base.executeWorkflow", "parameters": parameters }] });
