@@ -22,8 +22,8 @@
 //! | `keyward_store_lag_seconds` | gauge | | age of the oldest change that the store has not been told of |
 //! | `keyward_store_failures_total` | counter | | attempts to open the store or to write to it that failed |
 //! | `keyward_store_lost_total` | counter | | facts that found no room in memory while the store could not be written |
-//! | `keyward_n8n_up` | gauge | `instance` | 1 where that n8n answered when it was asked last |
-//! | `keyward_n8n_workflows` | gauge | `instance` | workflows of that n8n that have names |
+//! | `keyward_n8n_up` | gauge | `n8n` | 1 where that n8n answered when it was asked last |
+//! | `keyward_n8n_workflows` | gauge | `n8n` | workflows of that n8n that have names |
 //! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
 //! | `keyward_keys_unreadable_since_timestamp_seconds` | gauge | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
 //! | `keyward_log_dropped_total` | counter | | log lines dropped |
@@ -109,8 +109,8 @@ pub static METRICS: [Metric; 27] = [
     gauge("store_lag_seconds", &[], "age of the oldest change that the store has not been told of"),
     counter("store_failures", &[], "attempts to open the store or to write to it that failed"),
     counter("store_lost", &[], "facts that found no room in memory while the store could not be written"),
-    gauge("n8n_up", &["instance"], "1 where that n8n answered when it was asked last"),
-    gauge("n8n_workflows", &["instance"], "workflows of that n8n that have names"),
+    gauge("n8n_up", &["n8n"], "1 where that n8n answered when it was asked last"),
+    gauge("n8n_workflows", &["n8n"], "workflows of that n8n that have names"),
     counter("reloads", &["what", "result"], RELOADS),
     gauge("keys_unreadable_since_timestamp_seconds", &[], KEYS_UNREADABLE),
     counter("log_dropped", &[], "log lines dropped"),

@@ -286,9 +286,9 @@ impl Sources {
         since.map_or(0, |since| self.shared.clock.now().since(since).as_secs())
     }
 
+    /// By `n8n`, not `instance`: that is what Prometheus calls the keyward that it scrapes.
     fn n8n(&self, count: impl Fn(&n8n::keeper::Seen) -> u64) -> Samples {
-        let of_each =
-            self.n8n.iter().map(|status| (vec![("instance", status.name.to_string())], count(&status.seen())));
+        let of_each = self.n8n.iter().map(|status| (vec![("n8n", status.name.to_string())], count(&status.seen())));
         Samples::Family(of_each.collect())
     }
 

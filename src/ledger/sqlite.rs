@@ -686,7 +686,9 @@ mod tests {
         store.connection.execute("INSERT INTO sets VALUES ('default', '{}')", []).expect("a row");
         drop(store);
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
-        let shapes = [MIGRATIONS[0], "ALTER TABLE sets ADD COLUMN extra TEXT; UPDATE sets SET extra = name"];
+        let next = "ALTER TABLE sets ADD COLUMN extra TEXT; UPDATE sets SET extra = name";
+        let shapes: Vec<_> = MIGRATIONS.into_iter().chain([next]).collect();
+        let known = i64::try_from(MIGRATIONS.len()).expect("few");
         for _ in 0..2 {
             let found = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
             migrate(&mut connection, &path, found, &shapes).expect("the next shape, and nothing the second time");
@@ -695,8 +697,8 @@ mod tests {
         assert_eq!(extra, "default");
         drop(connection);
         let fault = Sqlite::open(&path).err().map(|error| error.fault);
-        assert_eq!(fault, Some(Fault::Newer { found: 2, known: 1 }));
-        let copy = folder.path().join("keyward.db.1");
+        assert_eq!(fault, Some(Fault::Newer { found: known + 1, known }));
+        let copy = folder.path().join(format!("keyward.db.{known}"));
         assert_eq!(std::fs::metadata(&copy).expect("a copy").permissions().mode() & 0o777, 0o600);
         let old = Sqlite::open(&copy).expect("a whole store of the old shape");
         assert_eq!((old.id(), old.is_new()), (id, false));
@@ -710,8 +712,10 @@ mod tests {
         let path = folder.path().join("keyward.db");
         drop(Sqlite::open(&path).expect("a new store"));
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
-        let shapes = [MIGRATIONS[0], "ALTER TABLE sets ADD COLUMN extra TEXT; SELECT nonsense"];
-        assert!(migrate(&mut connection, &path, 1, &shapes).is_err());
+        let next = "ALTER TABLE sets ADD COLUMN extra TEXT; SELECT nonsense";
+        let shapes: Vec<_> = MIGRATIONS.into_iter().chain([next]).collect();
+        let known = i64::try_from(MIGRATIONS.len()).expect("few");
+        assert!(migrate(&mut connection, &path, known, &shapes).is_err());
         drop(connection);
         Sqlite::open(&path).expect("as it was");
     }

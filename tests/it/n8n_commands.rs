@@ -33,7 +33,7 @@ impl Scene {
         );
         let keyward = home.serve_for(upstream).config(&config).start();
         eventually("the names", || {
-            keyward.admin("/metrics").text().contains("keyward_n8n_up{instance=\"main\"} 1").then_some(())
+            keyward.admin("/metrics").text().contains("keyward_n8n_up{n8n=\"main\"} 1").then_some(())
         });
         let scene = Self { home, n8n, config, keyward: Some(keyward) };
         scene.send("wf=w1;ex=7;node=n1", CURRENT);
