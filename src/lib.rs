@@ -26,8 +26,7 @@
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
 //! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
 //! n8n calls it; [`admin`] answers those who run it ([`admin::routes`] is the table), [`check`] tells what would not work or
-//! is unsafe, [`demo`] shows all of it on an invented
-//! day, and [`cli`] has the commands.
+//! is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
 //! # What never happens
 //!
