@@ -111,6 +111,8 @@ pub struct Desk {
     pub log: LogCounts,
     /// How each n8n is that is asked.
     pub n8n: Vec<Arc<n8n::keeper::Status>>,
+    /// The addresses under which keyward is reached, as far as its own machine knows.
+    pub hosts: Vec<String>,
     /// When keyward began.
     pub began: Timestamp,
 }

@@ -182,6 +182,7 @@ impl Server {
             tap: tap.clone(),
             log: log.counts(),
             n8n: asked.clone(),
+            hosts: n8n::clearance::hosts_of(bound.listen),
             began: shared.clock.now(),
         };
         let admin = bound.admin.zip(readings.access.as_ref().map(desk));

@@ -12,7 +12,9 @@ use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
 use crate::ledger::query::{Query, find};
+use crate::n8n::clearance::{self, Looked};
 use crate::n8n::keeper::Status;
+use crate::n8n::report;
 use crate::proxy::server::Stage;
 
 /// That the process runs.
@@ -54,7 +56,17 @@ pub fn sets(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
 
 /// How far the rotation of a set is.
 pub fn rotation(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::rotation(&desk.look(), call.text(), &call.parameters)?))
+    Ok(in_json(StatusCode::OK, &views::rotation(&desk.look_with_audits(), call.text(), &call.parameters)?))
+}
+
+/// What an audit says of each n8n, by how it was when it was looked through last.
+pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    let (look, looked) = (desk.look(), desk.looked());
+    let audits = clearance::audits(&look, &looked, &desk.hosts);
+    let told = audits.iter().zip(&desk.n8n).filter_map(|((_, audit), status)| {
+        audit.as_ref().map(|audit| report::in_json(audit, &status.name, &status.url))
+    });
+    Ok(in_json(StatusCode::OK, &json!({ "instances": told.collect::<Vec<_>>() })))
 }
 
 /// The bindings.
@@ -117,7 +129,7 @@ impl Desk {
 
     /// The key sets, as JSON.
     fn sets(&self) -> Value {
-        views::sets(&self.look(), &self.shared.rules, &self.shared.keeper.tokens())
+        views::sets(&self.look_with_audits(), &self.shared.rules, &self.shared.keeper.tokens())
     }
 
     /// A look at the ledger now.
@@ -126,6 +138,20 @@ impl Desk {
         let shared = &self.shared;
         let look = Query::new(&shared.ledger, &shared.keeper, shared.clock.now());
         look.with_names(shared.names.snapshot())
+    }
+}
+
+impl Desk {
+    /// A look that can tell whether an old key can go.
+    #[must_use]
+    pub fn look_with_audits(&self) -> Query<'_> {
+        let look = self.look();
+        let audits = clearance::of_sets(&look, &self.looked(), &self.hosts);
+        look.with_audits(audits)
+    }
+
+    fn looked(&self) -> Vec<Looked> {
+        self.n8n.iter().map(|status| status.looked()).collect()
     }
 }
 

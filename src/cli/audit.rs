@@ -1,7 +1,6 @@
 //! `keyward n8n audit`: which nodes of n8n pass keyward, and what a person does about those that do not.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -17,6 +16,7 @@ use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use crate::keys::set::Names;
 use crate::n8n::audit::{Audit, Grounds, KnownKey, Sighting, Standing, audit, suspects};
+use crate::n8n::clearance::hosts_of;
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
 use crate::n8n::inventory::{Builder, Inventory};
@@ -164,16 +164,6 @@ fn names_of(value: &Value) -> Option<Names> {
     let fingerprint = value["fingerprint"].as_str()?.parse().ok()?;
     let hint = value["hint"].as_str().and_then(|hint| hint.split_once('…'));
     Some(Names { fingerprint, hint: hint.and_then(|(prefix, last)| Hint::from_parts(prefix, last)) })
-}
-
-/// The addresses under which a listener is reached on its own machine.
-fn hosts_of(listen: SocketAddr) -> Vec<String> {
-    let own = listen.to_string();
-    if !listen.ip().is_unspecified() && !listen.ip().is_loopback() {
-        return vec![own];
-    }
-    let port = listen.port();
-    vec![own, format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")]
 }
 
 async fn look_through(

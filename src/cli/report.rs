@@ -85,13 +85,13 @@ pub(super) fn in_markdown(audit: &Audit, instance: &str, url: &dyn fmt::Display)
 }
 
 pub(super) fn headline(audit: &Audit, instance: &str, url: &dyn fmt::Display) -> String {
-    format!(
-        "n8n {instance} at {url}, {}: {} workflows, {} nodes that can speak to OpenAI, {} credentials",
-        audit.at,
-        audit.workflows,
-        audit.rows.len(),
-        audit.records
-    )
+    let [workflows, nodes, records] =
+        [(audit.workflows, "workflow"), (audit.rows.len(), "node"), (audit.records, "credential")].map(counted);
+    format!("n8n {instance} at {url}, {}: {workflows}, {nodes} that can speak to OpenAI, {records}", audit.at)
+}
+
+fn counted((count, what): (usize, &str)) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn heading(urgency: Urgency) -> &'static str {
@@ -142,23 +142,19 @@ fn places(finding: &Finding, url: &dyn fmt::Display) -> Vec<Place> {
 /// How many nodes are how.
 fn summary(rows: &[Row]) -> String {
     let all = [
-        (Passage::Passes, "pass keyward with the right key"),
-        (Passage::Covered, "were not seen yet, but their credential was"),
-        (Passage::Unproven, "were not seen with the right key since they were changed"),
-        (Passage::Unclear, "only a run can tell of"),
-        (Passage::NeverSeen, "have a credential that was never seen"),
-        (Passage::Stale, "have a wrong key"),
-        (Passage::Bypasses, "go past keyward"),
-        (Passage::Off, "do not run"),
+        (Passage::Passes, "with the right key"),
+        (Passage::Covered, "not seen yet, whose credential was"),
+        (Passage::Unproven, "not seen with the right key since a change"),
+        (Passage::Unclear, "of which only a run can tell"),
+        (Passage::NeverSeen, "with a credential that was never seen"),
+        (Passage::Stale, "with a wrong key"),
+        (Passage::Bypasses, "past keyward"),
+        (Passage::Off, "not running"),
     ];
     let count = |passage| rows.iter().filter(|row| row.passage == passage).count();
     let parts = all.into_iter().map(|(passage, words)| (count(passage), words)).filter(|(count, _)| *count > 0);
     let parts: Vec<_> = parts.map(|(count, words)| format!("{count} {words}")).collect();
-    if parts.is_empty() {
-        "No node can speak to OpenAI.".to_owned()
-    } else {
-        format!("Of the nodes, {}.", parts.join("; "))
-    }
+    if parts.is_empty() { "No node can speak to OpenAI.".to_owned() } else { format!("Nodes: {}.", parts.join(", ")) }
 }
 
 fn state(row: &Row) -> &'static str {

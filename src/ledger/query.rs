@@ -82,7 +82,14 @@ impl<'a> Query<'a> {
     /// Of that moment.
     #[must_use]
     pub fn new(ledger: &'a Ledger, keeper: &Keeper, now: Timestamp) -> Self {
-        Self { ledger, ring: Arc::clone(&keeper.ring()), keys: keeper.entries(), audits: Vec::new(), names: Arc::default(), now }
+        Self {
+            ledger,
+            ring: Arc::clone(&keeper.ring()),
+            keys: keeper.entries(),
+            audits: Vec::new(),
+            names: Arc::default(),
+            now,
+        }
     }
 
     /// With what is known of the nodes that do not pass here, for each set in the order of the ring.

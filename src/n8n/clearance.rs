@@ -1,6 +1,7 @@
 //! Pure. What looking through n8n says about whether an old key can go.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,17 @@ pub fn audits<'i>(look: &Query<'_>, instances: &'i [Looked], hosts: &[String]) -
         Some(audit::audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: *at }))
     };
     instances.iter().map(|looked| (looked, audited(looked))).collect()
+}
+
+/// The addresses under which a listener is reached on its own machine. How it is called elsewhere, requests show.
+#[must_use]
+pub fn hosts_of(listen: SocketAddr) -> Vec<String> {
+    let (own, port) = (listen.to_string(), listen.port());
+    if listen.ip().is_unspecified() || listen.ip().is_loopback() {
+        vec![own, format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")]
+    } else {
+        vec![own]
+    }
 }
 
 fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rotation::Audit {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Instance;
+use super::clearance::Looked;
 use super::client::{Bounds, Client, ClientError};
 use super::documents::{self, CredentialRecord};
 use super::inventory::{Builder, Inventory};
@@ -54,6 +55,10 @@ pub struct Status {
     pub name: Box<str>,
     /// Where it is.
     pub url: Box<str>,
+    /// The set that its credentials belong to, where that is said.
+    pub set: Option<Box<str>>,
+    /// How often it is asked.
+    pub refresh: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -96,7 +101,8 @@ impl Keeper {
         let known = registry.snapshot();
         let stored = known.instances().get(position).map(|known| known.workflows.clone()).unwrap_or_default();
         let (name, url) = (instance.name.clone(), instance.url.to_string().into());
-        let status = Arc::new(Status { name, url, seen: Mutex::default() });
+        let (set, refresh) = (instance.set.clone(), instance.refresh);
+        let status = Arc::new(Status { name, url, set, refresh, seen: Mutex::default() });
         status.count(&stored, 0);
         Ok(Self {
             instance: instance.clone(),
@@ -328,6 +334,14 @@ impl Status {
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.lock().clone()
+    }
+
+    /// What was found when it was looked through last.
+    #[must_use]
+    pub fn looked(&self) -> Looked {
+        let Seen { trouble, read, inventory, .. } = self.seen();
+        let (name, set) = (self.name.clone(), self.set.clone());
+        Looked { name, set, refresh: self.refresh, trouble, found: read.zip(inventory) }
     }
 
     fn count(&self, workflows: &HashMap<Box<str>, Arc<Workflow>>, left_out: usize) {

@@ -111,5 +111,8 @@ mod commands;
 /// than it may have.
 mod n8n_client;
 
+/// The audit of n8n: on the command line, in the admin API, and what it means for an old key.
+mod n8n_audit;
+
 /// What n8n calls its workflows and nodes: in every line, answer and table, beside the traffic, and without harm.
 mod names;
