@@ -2,6 +2,7 @@
 
 mod audit;
 mod bindings;
+mod blame;
 mod check;
 mod client;
 mod demo;
@@ -103,6 +104,7 @@ impl Command {
             Self::Demo(arguments) => arguments.run()?,
             Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
             Self::Check(arguments) => return arguments.run(environment),
+            Self::N8n(arguments) => return arguments.run(environment),
             Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Rotation(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Incidents(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
@@ -112,7 +114,6 @@ impl Command {
             Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
             Self::Keys(arguments) => arguments.run(environment)?,
-            Self::N8n(arguments) => return arguments.run(environment),
             Self::Health(arguments) => arguments.run(environment)?,
             Self::Completions(arguments) => arguments.run(Cli::command()),
             Self::Man(arguments) => arguments.run(Cli::command())?,

@@ -11,6 +11,7 @@ pub mod incident;
 pub mod names;
 pub mod offline;
 pub mod query;
+pub mod recent;
 pub mod rhythm;
 pub mod rotation;
 pub mod sighting;
@@ -30,6 +31,7 @@ use dashmap::DashMap;
 use self::binding::{Accepted, Binding, Identity, Seen, Tally};
 use self::hours::Hours;
 use self::incident::Incident;
+use self::recent::Recent;
 use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -48,6 +50,8 @@ pub struct Ledger {
     sets: Arc<[Arc<str>]>,
     inbox: Inbox,
     past: Mutex<Past>,
+    /// The last exchanges of executions.
+    pub recent: Recent,
 }
 
 /// What is remembered beside the bindings.
@@ -165,6 +169,7 @@ impl Ledger {
             sets,
             inbox: Inbox::default(),
             past: Mutex::default(),
+            recent: Recent::default(),
         }
     }
 

@@ -79,6 +79,11 @@ pub fn binding(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), call.text())?))
 }
 
+/// One execution.
+pub fn execution(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::execution(&desk.look(), call.text())))
+}
+
 /// The incidents.
 pub fn incidents(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     Ok(in_json(StatusCode::OK, &views::incidents(&desk.look(), &call.parameters)?))

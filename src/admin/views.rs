@@ -12,6 +12,7 @@ use crate::keys::set::{Names, SetIndex, Word};
 use crate::ledger::binding::{Binding, BindingId, Finding, KeyUse};
 use crate::ledger::incident::Incident;
 use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
+use crate::ledger::recent::Past;
 use crate::ledger::rhythm::Rhythm;
 use crate::ledger::rotation::{
     Answer, CurrentKey, Doubt, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
@@ -84,6 +85,25 @@ pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem>
 pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Value, Problem> {
     let view = look.rotation(set_named(look, set, Kind::NotFound)?);
     Ok(rotation_view(look, view, asked.page()?))
+}
+
+/// What is known of an execution: each of its last exchanges, and for earlier ones the last with each key.
+#[must_use]
+pub fn execution(look: &Query<'_>, id: &str) -> Value {
+    let (past, remembered) = look.execution(id);
+    let uses = |row: &ListedBinding| {
+        let of_it = |used: &&KeyUse| used.execution.as_deref() == Some(id);
+        let tell = |used: &KeyUse| {
+            let mut told = who(look, &row.binding, &row.set, row.memory.name.as_deref());
+            add(&mut told, key_use(used));
+            Value::Object(told)
+        };
+        row.memory.uses.iter().filter(of_it).map(tell).collect::<Vec<_>>()
+    };
+    let exchanges: Vec<_> = past.iter().map(|past| exchange(look, past)).collect();
+    let remembered: Vec<_> = remembered.iter().flat_map(uses).collect();
+    let named = exchanges.iter().chain(&remembered).find_map(|row| row["workflow_name"].as_str()).map(str::to_owned);
+    json!({ "execution_id": id, "workflow_name": named, "exchanges": exchanges, "remembered": remembered })
 }
 
 /// What a name that stands for no binding is answered with.
@@ -215,6 +235,29 @@ fn rhythm(rhythm: Option<Rhythm>) -> Value {
             "visits": rhythm.visits,
         })
     })
+}
+
+fn exchange(look: &Query<'_>, past: &Past) -> Value {
+    let given = past.binding.memory().name;
+    let mut told = who(look, &past.binding, look.set_of(&past.binding), given.as_deref());
+    add(&mut told, public_names(past.key));
+    let [message, remedy] =
+        past.told.as_deref().map_or([None, None], |[message, remedy]| [Some(message), Some(remedy)]);
+    add(
+        &mut told,
+        json!({
+            "id": past.id.to_string(),
+            "at": past.at.to_string(),
+            "verdict": past.verdict,
+            "diagnosis": past.diagnosis,
+            "outcome": past.outcome,
+            "action": past.action,
+            "status": past.status,
+            "message": message,
+            "remedy": remedy,
+        }),
+    );
+    Value::Object(told)
 }
 
 // === Incidents ===

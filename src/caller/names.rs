@@ -216,12 +216,12 @@ mod tests {
 
     #[test]
     fn whoever_is_found_in_one_place_alone_has_a_name() {
-        let directory = Directory::new(vec![known("one", &["a", "both"]), known("two", &["b", "both"])]);
         #[track_caller]
         fn check(directory: &Directory, instance: Option<&str>, workflow: &str, expected: Option<&str>) {
             let found = directory.find(instance, workflow, None);
             assert_eq!(found.map(|named| &*named.workflow.name), expected, "{instance:?} {workflow}");
         }
+        let directory = Directory::new(vec![known("one", &["a", "both"]), known("two", &["b", "both"])]);
         check(&directory, None, "a", Some("Workflow a of one"));
         check(&directory, None, "b", Some("Workflow b of two"));
         check(&directory, None, "both", None);

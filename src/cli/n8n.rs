@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::CannotTell;
 use super::audit::AuditArguments;
+use super::blame::BlameArguments;
 use crate::config::Environment;
 
 /// What `keyward n8n` takes. The texts for users stand in attributes: they are no Markdown.
@@ -18,6 +19,7 @@ pub(super) struct N8nArguments {
 #[derive(Debug, Subcommand)]
 enum N8nCommand {
     Audit(AuditArguments),
+    Blame(BlameArguments),
 }
 
 impl N8nArguments {
@@ -25,6 +27,7 @@ impl N8nArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         match self.command {
             N8nCommand::Audit(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
+            N8nCommand::Blame(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
         }
     }
 }

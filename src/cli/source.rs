@@ -44,6 +44,8 @@ pub(super) enum Question<'q> {
     Bindings,
     /// The incidents.
     Incidents,
+    /// What was sent in that execution.
+    Execution(&'q str),
 }
 
 /// What chooses among the rows of an answer, by name.
@@ -145,6 +147,7 @@ impl Stored {
             Question::Rotation(set) => views::rotation(&look, set, &asked),
             Question::Bindings => views::bindings(&look, &asked),
             Question::Incidents => views::incidents(&look, &asked),
+            Question::Execution(id) => Ok(views::execution(&look, id)),
         }
     }
 }
@@ -153,7 +156,7 @@ impl Question<'_> {
     /// Under which name an answer has its rows, where it comes in pages.
     fn rows(self) -> Option<&'static str> {
         match self {
-            Self::Status => None,
+            Self::Status | Self::Execution(_) => None,
             Self::Rotation(_) | Self::Bindings => Some("bindings"),
             Self::Incidents => Some("incidents"),
         }
@@ -165,6 +168,7 @@ impl Question<'_> {
             Self::Rotation(set) => format!("/api/v1/sets/{}/rotation", encoded(set)),
             Self::Bindings => "/api/v1/bindings".to_owned(),
             Self::Incidents => "/api/v1/incidents".to_owned(),
+            Self::Execution(id) => format!("/api/v1/executions/{}", encoded(id)),
         };
         format!("{path}{}", query(choice))
     }

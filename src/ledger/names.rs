@@ -38,8 +38,8 @@ pub fn read(path: &Path, instance: &str) -> Result<Workflows, StoreError> {
 /// Brings what the store in that file has of that n8n from `before` to `now`.
 pub fn write(path: &Path, instance: &str, before: &Workflows, now: &Workflows) -> Result<(), StoreError> {
     let gone: Vec<_> = before.keys().filter(|id| !now.contains_key(*id)).map(|id| (id, None)).collect();
-    let is_news = |(id, workflow): &(&Box<str>, &Arc<Workflow>)| before.get(*id) != Some(*workflow);
-    let news: Vec<_> = now.iter().filter(is_news).map(|(id, workflow)| (id, Some(workflow))).collect();
+    let news = now.iter().filter(|(id, workflow)| before.get(*id) != Some(*workflow));
+    let news: Vec<_> = news.map(|(id, workflow)| (id, Some(workflow))).collect();
     if gone.is_empty() && news.is_empty() {
         return Ok(());
     }
@@ -75,7 +75,7 @@ fn encoded(nodes: &[Node]) -> String {
         let row: Row<'_> = (&node.id, &node.name, &node.kind, node.credential.as_deref());
         serde_json::json!([row.0, row.1, row.2, row.3])
     };
-    serde_json::Value::from_iter(nodes.iter().map(row)).to_string()
+    nodes.iter().map(row).collect::<serde_json::Value>().to_string()
 }
 
 /// What cannot be read has no nodes: n8n is asked again soon.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Ledger;
 use super::binding::{Binding, BindingId, Memory};
 use super::incident::Incident;
+use super::recent::Past;
 use super::rotation::{self, Answer, Audit, Doubt, Grounds, Reason, RotationView, SetKeys, Standing};
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
@@ -187,6 +188,24 @@ impl<'a> Query<'a> {
         listed.retain(|row| filter.wants_listed(row));
         listed.sort_by_key(|row| (row.memory.last_seen().map(|at| -at.as_millis()), row.binding.id()));
         listed
+    }
+
+    /// What is known of an execution: its last exchanges, and the bindings that remember it beside them.
+    #[must_use]
+    pub fn execution(&self, id: &str) -> (Vec<Past>, Vec<ListedBinding>) {
+        let past = self.ledger.recent.of(id);
+        let mut remembered = self.bindings(&Filter::default());
+        remembered.retain(|row| {
+            let is_told = past.iter().any(|past| past.binding.id() == row.binding.id());
+            !is_told && row.memory.uses.iter().any(|used| used.execution.as_deref() == Some(id))
+        });
+        (past, remembered)
+    }
+
+    /// The name of a binding's set.
+    #[must_use]
+    pub fn set_of(&self, binding: &Binding) -> &Arc<str> {
+        &self.ring.set(binding.identity().set).name
     }
 
     /// The binding whose id begins so.

@@ -43,6 +43,8 @@ pub struct Keeper {
     missed: HashSet<Unknown>,
     /// When ids that nobody knew were asked for last.
     asked: Option<Instant>,
+    /// How soon they may be asked for again.
+    between: Duration,
     pause: Duration,
     said: Option<String>,
     said_of_store: bool,
@@ -116,6 +118,7 @@ impl Keeper {
             stored,
             missed: HashSet::new(),
             asked: None,
+            between: BETWEEN,
             pause: FIRST_PAUSE,
             said: None,
             said_of_store: false,
@@ -149,7 +152,7 @@ impl Keeper {
     /// Asks for those whom nobody knows, until the whole list is to be read again: because it is time, or the key is another.
     async fn wait_for_reason(&mut self, next: Instant, watch: &mut Watch) {
         loop {
-            let may_ask = self.asked.map_or_else(Instant::now, |asked| asked + BETWEEN);
+            let may_ask = self.asked.map_or_else(Instant::now, |asked| asked + self.between);
             let registry = Arc::clone(&self.registry);
             let somebody = async {
                 registry.somebody_is_unknown(self.position).await;
@@ -169,6 +172,8 @@ impl Keeper {
 
     /// Reads the whole list; gives how long to wait before the next time.
     async fn refresh(&mut self) -> Duration {
+        // The whole list has those as well who were noted before it.
+        let _ = self.registry.take_unknown(self.position);
         match self.read().await {
             Ok(()) => {
                 self.note_success();
@@ -177,7 +182,7 @@ impl Keeper {
             Err(error) => {
                 self.note_trouble(&error);
                 let pause = self.pause.min(self.instance.refresh);
-                self.pause *= 2;
+                self.pause = 2 * pause;
                 pause
             }
         }
@@ -229,7 +234,11 @@ impl Keeper {
             match self.client.workflow::<documents::Workflow>(id).await {
                 Ok(workflow) => found.add(&workflow),
                 Err(ClientError::NotFound { .. }) => {}
-                // With the list alone, names come as well.
+                Err(ClientError::ScopeLacks { .. }) => {
+                    // With the list alone names come as well, but it costs n8n more.
+                    self.between = BETWEEN_LISTS;
+                    return Err(());
+                }
                 Err(_error) => return Err(()),
             }
         }
@@ -266,11 +275,9 @@ impl Keeper {
     }
 
     fn note_success(&mut self) {
-        let seen = self.status.seen();
+        let instance = &*self.instance.name;
         if self.said.take().is_some() {
-            tracing::info!(event = "n8n", instance = &*self.instance.name, "n8n {} answers again", self.instance.name);
-        } else if seen.trouble.is_none() && self.pause == FIRST_PAUSE {
-            tracing::debug!(event = "n8n", workflows = seen.workflows, nodes = seen.nodes, "n8n was asked");
+            tracing::info!(event = "n8n", instance, "n8n {instance} answers again");
         }
         self.status.lock().trouble = None;
         self.pause = FIRST_PAUSE;
@@ -369,6 +376,9 @@ const OPENAI: &str = "openAiApi";
 
 /// How soon ids that nobody knows are asked for again.
 const BETWEEN: Duration = Duration::from_secs(10);
+
+/// The same, where that takes the whole list.
+const BETWEEN_LISTS: Duration = Duration::from_mins(1);
 
 /// How many of them at a time.
 const AT_A_TIME: usize = 8;

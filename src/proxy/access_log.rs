@@ -134,6 +134,7 @@ impl Recorder {
         };
         let (is_logged, is_followed) = (level <= self.style.level, self.tap.is_followed());
         if !is_logged && !is_followed {
+            self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, None);
             return;
         }
         let coloured = self.style.coloured;
@@ -143,6 +144,7 @@ impl Recorder {
             None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.keeper.ring(), line.named)),
         });
         let explanation = explanation.as_deref();
+        self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, explanation);
         if is_followed {
             self.tap.tell(line.told(level, explanation));
         }

@@ -300,13 +300,13 @@ fn refuse(
     leave(&body, session);
     let ring = session.worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
-    let names = &session.worker.shared.names;
+    let registry = &session.worker.shared.names;
     let explain = || {
-        let directory = names.directory();
+        let directory = registry.directory();
         let named = directory.as_deref().and_then(|directory| diagnosis::look_up(sighting, directory));
         diagnosis::explain(diagnosis, sighting, &ring, named)
     };
-    let generations = [ring.generation(), names.generation()];
+    let generations = [ring.generation(), registry.generation()];
     let told = session.last_refusal.tell(diagnosis, sighting, generations, explain);
     sighting.explained(told.explanation);
     ours(refusal::refused(refusal, told.body, head.headers), sighting, session)

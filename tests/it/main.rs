@@ -116,3 +116,6 @@ mod n8n_audit;
 
 /// What n8n calls its workflows and nodes: in every line, answer and table, beside the traffic, and without harm.
 mod names;
+
+/// The commands that ask n8n: the story of an execution, and what its API key may do.
+mod n8n_commands;

@@ -57,6 +57,7 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
         "policy",
         "keys/set",
         "keys/fingerprint",
+        "caller/names",
         "telemetry/masked",
         "ledger/incident",
         "ledger/rhythm",

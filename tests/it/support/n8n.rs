@@ -26,9 +26,9 @@ struct State {
 impl FakeN8n {
     pub fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let served = Arc::clone(&state);
+        let held = Arc::clone(&state);
         let server = FakeUpstream::scripted(move |visit| {
-            let answer = served.lock().unwrap().answer(visit);
+            let answer = held.lock().unwrap().answer(visit);
             visit.answer(&answer);
         });
         Self { server, state }
