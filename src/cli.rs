@@ -1,11 +1,15 @@
 //! The command line: what may be said there, and how the process ends.
 
+mod asking;
 mod audit;
 mod bindings;
 mod blame;
 mod check;
 mod client;
+mod connect;
+mod connected;
 mod demo;
+mod disconnect;
 mod events;
 mod health;
 mod keys;
@@ -13,12 +17,14 @@ mod n8n;
 mod open;
 mod output;
 mod pages;
+mod records;
 mod report;
 mod rotation;
 mod serve;
 mod setup;
 mod source;
 mod token;
+mod watching;
 mod words;
 
 use std::borrow::Cow;
@@ -215,7 +221,7 @@ mod tests {
           open         Print a link that shows the running keyward in a browser, once
           token        Make, list and revoke tokens, which n8n holds in place of a key
           keys         See which keys keyward knows, and revoke one
-          n8n          Ask n8n what is configured there
+          n8n          Ask n8n what is configured there, and have its credentials lead to keyward
           health       Ask a running keyward whether it lives and takes requests
           completions  Print what a shell needs to complete keyward's command lines
           man          Print a manual page

@@ -25,15 +25,26 @@ pub use self::problem::{Place, Problem, Problems};
 
 use self::instances::Instances;
 use self::known::Reading;
+use self::parse::Unfit;
 use self::raw::{Given, Value};
 use self::sets::Sets;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
 use crate::ledger::store;
+use crate::n8n::connect::Entrance;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::proxy::via::Choice;
 use crate::{admin, n8n, proxy, telemetry};
+
+/// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.
+pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
+    let allowed = || format!("allowed is {}", known::BASE_URL);
+    parse::entrance(text).map_err(|unfit| match unfit {
+        Unfit::NotAllowed => allowed(),
+        Unfit::Because(why) => format!("{} {}", why, allowed()),
+    })
+}
 
 /// The settings of every concern, all of them valid.
 #[derive(Clone, Debug, PartialEq, Eq)]

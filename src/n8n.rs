@@ -3,6 +3,8 @@
 pub mod audit;
 pub mod clearance;
 pub mod client;
+pub mod connect;
+pub mod connections;
 pub mod documents;
 pub mod finding;
 pub mod inventory;
@@ -40,6 +42,8 @@ pub struct Instance {
     pub set: Option<Box<str>>,
     /// How often it is asked.
     pub refresh: Duration,
+    /// Where it reaches keyward, where that is said.
+    pub keyward: Option<connect::Entrance>,
     /// The proxy that leads there, which the environment names.
     pub via: Option<Via>,
 }

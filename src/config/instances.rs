@@ -9,6 +9,7 @@ use super::problem::{Place, Problem, Problems};
 use super::raw::InstanceValue;
 use super::{Environment, way_out};
 use crate::keys::source::Source;
+use crate::n8n::connect::Entrance;
 use crate::n8n::{Address, Instance, Settings};
 use crate::proxy::via::Choice;
 
@@ -23,6 +24,7 @@ struct Draft {
     api_key: Option<Source>,
     set: Option<(Place, Box<str>)>,
     refresh: Option<Duration>,
+    keyward: Option<Entrance>,
 }
 
 impl Instances {
@@ -68,7 +70,8 @@ impl Instances {
             let (url, api_key) = (draft.url?, draft.api_key?);
             let via = way_out::resolve(&choice, &url.origin, environment, problems);
             let refresh = draft.refresh.unwrap_or(Instance::REFRESH);
-            Some(Instance { name, url, api_key, set: draft.set.map(|(_, set)| set), refresh, via })
+            let set = draft.set.map(|(_, set)| set);
+            Some(Instance { name, url, api_key, set, refresh, keyward: draft.keyward, via })
         });
         Settings { instances: whole.collect() }
     }
@@ -80,6 +83,7 @@ impl Draft {
             InstanceField::Url => self.url = Some(parse::n8n_address(text)?),
             InstanceField::Set if parse::is_set_name(text) => self.set = Some((place.clone(), text.into())),
             InstanceField::Refresh => self.refresh = Some(parse::refresh(text)?),
+            InstanceField::Keyward => self.keyward = Some(parse::entrance(text)?),
             InstanceField::Set | InstanceField::ApiKey => return Err(Unfit::NotAllowed),
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 47] = [
+pub static SETTINGS: [Setting; 48] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -264,6 +264,13 @@ pub static SETTINGS: [Setting; 47] = [
         reading: Reading::OfInstance(InstanceField::Refresh),
     },
     Setting {
+        key: "n8n.<name>.keyward",
+        default: None,
+        sentence: "Where this n8n reaches keyward: the Base URL that `keyward n8n connect` puts into its credentials.",
+        allowed: BASE_URL,
+        reading: Reading::OfInstance(InstanceField::Keyward),
+    },
+    Setting {
         key: "log.format",
         default: None,
         sentence: "How log lines look: human for people, json for programs.",
@@ -411,6 +418,8 @@ pub(super) enum InstanceField {
     Set,
     /// How often it is asked.
     Refresh,
+    /// Where it reaches keyward.
+    Keyward,
 }
 
 impl InstanceField {
@@ -421,6 +430,7 @@ impl InstanceField {
             Self::ApiKey => "api_key",
             Self::Set => "set",
             Self::Refresh => "refresh",
+            Self::Keyward => "keyward",
         }
     }
 
@@ -595,12 +605,13 @@ pub(super) const ANY_INSTANCE: &str = "n8n.<name>";
 pub(super) const INSTANCE_VARIABLE_PREFIX: &str = "KEYWARD_N8N_";
 
 /// How the variables of an n8n end, behind `KEYWARD_N8N_<NAME>`.
-pub(super) const INSTANCE_SUFFIXES: [(&str, InstanceVariable); 5] = [
+pub(super) const INSTANCE_SUFFIXES: [(&str, InstanceVariable); 6] = [
     ("_URL", InstanceVariable::Text(InstanceField::Url)),
     ("_API_KEY_FILE", InstanceVariable::File),
     ("_API_KEY_ENV", InstanceVariable::Env),
     ("_SET", InstanceVariable::Text(InstanceField::Set)),
     ("_REFRESH", InstanceVariable::Text(InstanceField::Refresh)),
+    ("_KEYWARD", InstanceVariable::Text(InstanceField::Keyward)),
 ];
 
 /// The table of all sets.
@@ -638,6 +649,9 @@ fn put<T>(place: &mut T, parsed: Result<T, Unfit>) -> Result<(), Unfit> {
     *place = parsed?;
     Ok(())
 }
+
+/// What a Base URL that leads to keyward may be.
+pub(super) const BASE_URL: &str = "a URL such as http://keyward:8080, with nothing behind it or /v1";
 
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080";
 const PATH_OF_FILE: &str = "the path of a file";

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::ledger::store;
 use crate::n8n::Address;
+use crate::n8n::connect::Entrance;
 use crate::policy::rules::AllowedHost;
 use crate::proxy::via::{Choice, Via};
 use crate::proxy::{self, Scheme, Upstream};
@@ -77,6 +78,11 @@ pub(super) fn n8n_address(text: &str) -> Result<Address, Unfit> {
         return Err(Unfit::Because("Its path is not a plain one, and neither a query nor a fragment belongs there."));
     }
     Ok(Address { origin: upstream(origin)?, path: path.into() })
+}
+
+/// Where an n8n reaches keyward.
+pub(super) fn entrance(text: &str) -> Result<Entrance, Unfit> {
+    Entrance::new(n8n_address(text)?).map_err(Unfit::Because)
 }
 
 /// How often something is asked for that costs those who answer: not all the time.

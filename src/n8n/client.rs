@@ -47,6 +47,10 @@ pub mod scope {
     pub const EXECUTION_READ: &str = "execution:read";
     /// The list of credential records, without their data.
     pub const CREDENTIAL_LIST: &str = "credential:list";
+    /// One credential record without its data, and n8n's test of it.
+    pub const CREDENTIAL_READ: &str = "credential:read";
+    /// Changes of a credential record.
+    pub const CREDENTIAL_UPDATE: &str = "credential:update";
 
     /// All that keyward needs for everything but `keyward n8n connect`: none of them changes anything.
     pub const LEAST: [&str; 5] = [WORKFLOW_LIST, WORKFLOW_READ, EXECUTION_LIST, EXECUTION_READ, CREDENTIAL_LIST];

@@ -107,6 +107,9 @@ mod rotation;
 /// The commands beside `serve`, and that a running keyward heeds them at once.
 mod commands;
 
+/// n8n's credentials lead to keyward, or back: what is changed, what is left, and that no key is printed or kept.
+mod connect;
+
 /// Asking n8n's API: what is sent, what each failure says, and that a hostile n8n neither holds keyward up nor gets more
 /// than it may have.
 mod n8n_client;

@@ -31,6 +31,7 @@ impl Rig {
             api_key: Source::File(file),
             set: None,
             refresh: Instance::REFRESH,
+            keyward: None,
             via: None,
         };
         let client = Client::new(&instance, bounds).unwrap();

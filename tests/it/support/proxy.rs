@@ -348,7 +348,15 @@ impl Builder {
     /// With that n8n, whose API has that key.
     pub fn n8n(mut self, name: &str, origin: Upstream, key: &str) -> Self {
         let (url, api_key) = (Address { origin, path: "".into() }, self.source(key));
-        let instance = Instance { name: name.into(), url, api_key, set: None, refresh: Instance::REFRESH, via: None };
+        let instance = Instance {
+            name: name.into(),
+            url,
+            api_key,
+            set: None,
+            refresh: Instance::REFRESH,
+            keyward: None,
+            via: None,
+        };
         self.n8n.instances.push(instance);
         self
     }
