@@ -21,7 +21,6 @@ use keyward::keys::source::Source;
 use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::binding::{Binding, Identity, Seen};
 use keyward::ledger::query::Query;
-use keyward::ledger::rotation::Audit;
 use keyward::ledger::writer::Writer;
 use keyward::ledger::{Bounds, Ledger};
 use keyward::outcome::{Ending, Outcome, UpstreamError};
@@ -91,7 +90,7 @@ fn weigh_bindings(count: usize) {
     println!("{:>10.1} MB on disk", megabytes(size(&bench.path())));
     println!("{:>10.1} MB of memory", megabytes(resident() - before));
     let drawn = cpu();
-    let view = Query::new(&bench.ledger, &bench.keeper, bench.time()).rotation(SetIndex::DEFAULT, Audit::None);
+    let view = Query::new(&bench.ledger, &bench.keeper, bench.time()).rotation(SetIndex::DEFAULT);
     println!("{:>10.1} ms for the rotation view ({} rows)", millis(since(drawn)), view.rows.len());
     drop(view);
     let read = cpu();

@@ -33,6 +33,7 @@ use self::exposition::Exposition;
 use self::wrong_tokens::WrongTokens;
 use crate::clock::Timestamp;
 use crate::metrics::AdminCounts;
+use crate::n8n;
 use crate::policy::rules::AllowedHost;
 use crate::proxy::server::Stage;
 use crate::proxy::worker::Shared;
@@ -116,6 +117,10 @@ pub struct Desk {
     pub tap: Tap,
     /// For dropped lines.
     pub log: LogCounts,
+    /// How each n8n is that is asked.
+    pub n8n: Vec<Arc<n8n::keeper::Status>>,
+    /// The addresses under which keyward is reached, as far as its own machine knows.
+    pub hosts: Vec<String>,
     /// When keyward began.
     pub began: Timestamp,
 }

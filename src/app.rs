@@ -22,6 +22,7 @@ use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
 use crate::admin::wrong_tokens::WrongTokens;
 use crate::admin::{Admin, Desk};
+use crate::caller::registry::Registry;
 use crate::check::gateways::gateways;
 use crate::check::{self, Finding, Gravity};
 use crate::clock::{Clock, Timestamp};
@@ -33,6 +34,8 @@ use crate::ledger::Ledger;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
 use crate::metrics::{AdminCounts, Reloads, Shard};
+use crate::n8n::Instance;
+use crate::n8n::keeper::Surroundings;
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::dial::{Hop, Route};
 use crate::proxy::entrance::Entrance;
@@ -51,7 +54,7 @@ use crate::telemetry::masked::mask_keys;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::{Log, LogCounts, Rank};
 use crate::welcome::{self, Welcome};
-use crate::{tasks, telemetry};
+use crate::{n8n, tasks, telemetry};
 
 /// Whether keyward says hello.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,7 @@ pub struct Server {
     stage: watch::Sender<Stage>,
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
+    n8n: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     readings: Readings,
     ledger: Running,
@@ -135,9 +139,11 @@ impl Server {
         let page = say_welcome(hello, config, &bound, &keeper, &log);
         tell_troubles(config, &troubles, no_token.flatten().as_ref(), &check::examine(config, &gateways, clock.now()));
         upkeep::save(&keeper, true);
+        let store = config.store.file(&config.state.dir);
         let shared = Arc::new(Shared {
             keeper: Arc::new(keeper),
             ledger,
+            names: Arc::new(Registry::new(n8n::remembered(&config.n8n, store.as_deref()))),
             store: writer.status(),
             rules: config.rules.clone(),
             clock,
@@ -161,30 +167,38 @@ impl Server {
 
     fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
         let Concerns { readings, upkeep, ledger, log } = concerns;
+        let n8n = n8n_keepers(config, shared)?;
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
         let team = Team::new(config, shared, &bound.route, &log, &tap)?;
         let counts = Arc::<AdminCounts>::default();
+        let asked: Vec<_> = n8n.iter().map(n8n::keeper::Keeper::status).collect();
         let desk = |access: &Arc<Access>| Desk {
             settings: config.admin.clone(),
             access: Arc::clone(access),
             wrong_tokens: WrongTokens::new(Arc::clone(&counts), shared.clock.clone()),
-            exposition: Exposition::new(team.sources(shared, log.counts(), &tap, &readings.reloads, &counts)),
+            exposition: Exposition::new(Sources {
+                n8n: asked.clone(),
+                ..team.sources(shared, log.counts(), &tap, &readings.reloads, &counts)
+            }),
             counts: Arc::clone(&counts),
             stage: watched.clone(),
             shared: Arc::clone(shared),
             tap: tap.clone(),
             log: log.counts(),
+            n8n: asked.clone(),
+            hosts: n8n::clearance::hosts_of(bound.listen),
             began: shared.clock.now(),
         };
         let admin = bound.admin.zip(readings.access.as_ref().map(desk));
         let admin = admin.map(|(listener, desk)| Admin { listener, desk: Arc::new(desk) });
         let control = Control { admin, upkeep, stage: watched.clone() };
+        let n8n = n8n.into_iter().map(|keeper| ask(keeper, watched.clone())).collect::<io::Result<_>>()?;
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
         let (listen, admin) = (bound.listen, bound.admin_address);
         let shared = Arc::clone(shared);
-        Ok(Self { listen, admin, stage, workers, control, shared, readings, ledger, log })
+        Ok(Self { listen, admin, stage, workers, control, n8n, shared, readings, ledger, log })
     }
 
     /// Where clients connect to.
@@ -202,7 +216,7 @@ impl Server {
     /// Asks the ledger, as of that moment.
     #[must_use]
     pub fn query(&self, now: Timestamp) -> Query<'_> {
-        Query::new(&self.shared.ledger, &self.shared.keeper, now)
+        Query::new(&self.shared.ledger, &self.shared.keeper, now).with_names(self.shared.names.snapshot())
     }
 
     /// The ledger.
@@ -257,6 +271,9 @@ impl Server {
         }
         self.stage.send_replace(Stage::Ended);
         let _ = self.control.join();
+        for keeper in self.n8n {
+            let _ = keeper.join();
+        }
         upkeep::save(&self.readings.keeper, true);
         self.ledger.close(LAST_WRITES);
         self.log
@@ -348,6 +365,7 @@ impl Team {
                 lane: log.lane(number),
                 style,
                 tap: tap.clone(),
+                names: Arc::clone(&shared.names),
                 keeper: Arc::clone(&shared.keeper),
                 shutting_down: Arc::clone(&shutting_down),
             };
@@ -391,6 +409,7 @@ impl Team {
             tap: tap.clone(),
             reloads: Arc::clone(reloads),
             admin: Arc::clone(admin),
+            n8n: Vec::new(),
         }
     }
 
@@ -438,6 +457,24 @@ fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, W
     let (file, number) = (config.store.file(&config.state.dir), random_number()?);
     let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
     Ok((ledger, writer))
+}
+
+/// Those who ask each n8n.
+fn n8n_keepers(config: &Config, shared: &Arc<Shared>) -> anyhow::Result<Vec<n8n::keeper::Keeper>> {
+    let open = |(position, instance): (usize, &Instance)| {
+        let around = Surroundings {
+            registry: Arc::clone(&shared.names),
+            keys: Arc::clone(&shared.keeper),
+            store: config.store.file(&config.state.dir),
+            clock: shared.clock.clone(),
+        };
+        n8n::keeper::Keeper::new(instance, position, around).with_context(|| format!("n8n.{}.url", instance.name))
+    };
+    config.n8n.instances.iter().enumerate().map(open).collect()
+}
+
+fn ask(keeper: n8n::keeper::Keeper, stage: watch::Receiver<Stage>) -> io::Result<JoinHandle<()>> {
+    tasks::run("n8n".into(), move || keeper.run(stage))
 }
 
 /// Says in the log what is wrong and keeps nobody from starting.
@@ -514,14 +551,7 @@ pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
 }
 
 fn hop(via: &Via) -> anyhow::Result<Hop> {
-    let tls = match via.origin.scheme {
-        Scheme::Http => None,
-        Scheme::Https => {
-            let tls = tls::client(&via.origin, None);
-            Some(tls.with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))?)
-        }
-    };
-    Ok(Hop { proxy: via.clone(), tls })
+    Hop::over(via).with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))
 }
 
 /// A number that nobody else has.

@@ -2,6 +2,8 @@
 
 pub mod declared;
 pub mod inferred;
+pub mod names;
+pub mod registry;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -17,6 +17,7 @@ use crate::keys::keeper::Trouble;
 use crate::keys::secret::Secret;
 use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::keys::source::Source;
+use crate::n8n::client::fault_of_api_key;
 use crate::policy::Policy;
 use crate::policy::rules::{SetRules, Unknown};
 use crate::proxy::Scheme;
@@ -96,6 +97,7 @@ pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Find
     findings.extend(open_to_strangers(config));
     examine_listeners(config, &mut findings);
     examine_way_out(config, &mut findings);
+    examine_n8n(config, &mut findings);
     findings.sort_by_key(|finding| finding.gravity);
     findings
 }
@@ -331,10 +333,37 @@ fn examine_admin(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+fn examine_n8n(config: &Config, findings: &mut Vec<Finding>) {
+    for instance in &config.n8n.instances {
+        let about = format!("n8n.{}.api_key", instance.name);
+        match instance.api_key.read_key(fault_of_api_key) {
+            Err(error) => {
+                let text = format!("n8n cannot be asked: of {}, {}.", instance.api_key, in_full(&error));
+                findings.push(Finding::problem(&about, text));
+            }
+            Ok(_) => {
+                if let Source::File(path) = &instance.api_key {
+                    findings.extend(warn_if_readable_by_all(&about, path));
+                }
+            }
+        }
+        let host = &*instance.url.origin.host;
+        if instance.url.origin.scheme == Scheme::Http && !is_name_of_this_machine(host) && host.contains('.') {
+            let text =
+                format!("{} is plain HTTP: the key of n8n's API can be read on the way. Use https://.", instance.url);
+            findings.push(Finding::warning(format!("n8n.{}.url", instance.name), text));
+        }
+    }
+}
+
+fn is_name_of_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 fn examine_way_out(config: &Config, findings: &mut Vec<Finding>) {
     let upstream = &config.proxy.upstream;
     let host = &*upstream.host;
-    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_here = is_name_of_this_machine(host);
     let via = config.proxy.via.as_ref();
     if upstream.scheme == Scheme::Http && (!is_here || via.is_some()) {
         let whose = if config.rules.sets.iter().any(|rules| rules.policy == Policy::Inject) {

@@ -1,20 +1,30 @@
 //! The command line: what may be said there, and how the process ends.
 
+mod asking;
+mod audit;
 mod bindings;
+mod blame;
 mod check;
 mod client;
+mod connect;
+mod connected;
 mod demo;
+mod disconnect;
 mod events;
 mod health;
 mod keys;
+mod n8n;
 mod open;
 mod output;
 mod pages;
+mod records;
+mod report;
 mod rotation;
 mod serve;
 mod setup;
 mod source;
 mod token;
+mod watching;
 mod words;
 
 use std::borrow::Cow;
@@ -31,6 +41,7 @@ use self::demo::DemoArguments;
 use self::events::EventsArguments;
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
+use self::n8n::N8nArguments;
 use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
 use self::rotation::{RotationArguments, StatusArguments};
@@ -62,6 +73,7 @@ enum Command {
     Open(OpenArguments),
     Token(TokenArguments),
     Keys(KeysArguments),
+    N8n(N8nArguments),
     Health(HealthArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
@@ -98,6 +110,7 @@ impl Command {
             Self::Demo(arguments) => arguments.run()?,
             Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
             Self::Check(arguments) => return arguments.run(environment),
+            Self::N8n(arguments) => return arguments.run(environment),
             Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Rotation(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Incidents(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
@@ -218,6 +231,7 @@ mod tests {
           open         Print a link that shows the running keyward in a browser, once
           token        Make, list and revoke tokens, which n8n holds in place of a key
           keys         See which keys keyward knows, and revoke one
+          n8n          Ask n8n what is configured there, and have its credentials lead to keyward
           health       Ask a running keyward whether it lives and takes requests
           completions  Print what a shell needs to complete keyward's command lines
           man          Print a manual page

@@ -5,6 +5,7 @@
 //! where something later overrides it.
 
 mod env;
+mod instances;
 mod known;
 mod parse;
 mod problem;
@@ -22,16 +23,28 @@ pub use self::env::Environment;
 pub use self::known::{SETTINGS, Setting};
 pub use self::problem::{Place, Problem, Problems};
 
+use self::instances::Instances;
 use self::known::Reading;
+use self::parse::Unfit;
 use self::raw::{Given, Value};
 use self::sets::Sets;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
 use crate::ledger::store;
+use crate::n8n::connect::Entrance;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::proxy::via::Choice;
-use crate::{admin, proxy, telemetry};
+use crate::{admin, n8n, proxy, telemetry};
+
+/// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.
+pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
+    let allowed = || format!("allowed is {}", known::BASE_URL);
+    parse::entrance(text).map_err(|unfit| match unfit {
+        Unfit::NotAllowed => allowed(),
+        Unfit::Because(why) => format!("{} {}", why, allowed()),
+    })
+}
 
 /// The settings of every concern, all of them valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +53,8 @@ pub struct Config {
     pub proxy: proxy::Settings,
     /// `[keys.<set>]`
     pub keys: keys::Settings,
+    /// `[n8n.<name>]`
+    pub n8n: n8n::Settings,
     /// `[log]`
     pub log: telemetry::Settings,
     /// `[admin]`
@@ -93,18 +108,20 @@ impl Config {
         let given = of_file.into_iter().chain(of_environment.given).chain(overrides.into_given());
 
         let mut config = Self::unset(environment);
-        let mut sets = Sets::default();
-        given.for_each(|given| config.apply(given, &mut sets, &mut problems));
+        let (mut sets, mut instances) = (Sets::default(), Instances::default());
+        given.for_each(|given| config.apply(given, &mut sets, &mut instances, &mut problems));
         if whole {
             // With half a file, fields may seem to be missing that stand in the other half.
             let has_fallback = environment.value(OPENAI_VARIABLE).is_some();
             sets.check(config.policy, has_fallback, &mut problems);
+            instances.check(&sets.names(), &mut problems);
             config.check(&mut problems);
         }
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
         (config.keys, config.rules.sets) = sets.into_settings(fallback, config.policy);
         config.ignored = of_environment.ignored;
         config.proxy.via = way_out::resolve(&config.via, &config.proxy.upstream, environment, &mut problems);
+        config.n8n = instances.into_settings(&config.via, environment, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
 
@@ -114,6 +131,7 @@ impl Config {
         Self {
             proxy: proxy::Settings::default(),
             keys: keys::Settings { sets: Vec::new() },
+            n8n: n8n::Settings::default(),
             log: telemetry::Settings::default(),
             admin: admin::Settings::default(),
             rules: Rules::default(),
@@ -125,9 +143,10 @@ impl Config {
         }
     }
 
-    fn apply(&mut self, given: Given, sets: &mut Sets, problems: &mut Problems) {
+    fn apply(&mut self, given: Given, sets: &mut Sets, instances: &mut Instances, problems: &mut Problems) {
         match given.value {
             Value::OfSet(name, value) => sets.apply(&name, value, given.place, problems),
+            Value::OfInstance(name, value) => instances.apply(&name, value, given.place, problems),
             Value::Text(setting, text) => {
                 let (Reading::Value(read) | Reading::List(read)) = setting.reading else { return };
                 if let Err(unfit) = read(self, &text) {

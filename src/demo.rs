@@ -34,7 +34,7 @@ use crate::app::Server;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
 use crate::ledger::query::Filter;
-use crate::ledger::rotation::{Audit, RotationView};
+use crate::ledger::rotation::RotationView;
 use crate::telemetry::json::{Json, name};
 use crate::telemetry::writer::{Lane, Rank};
 use crate::telemetry::{self, Format, time_of_day};
@@ -163,7 +163,7 @@ impl<'f> Stage<'f> {
     fn show(&self) {
         let query = self.server.query(self.now());
         for (set, _) in query.sets().filter(|(_, name)| &***name == SET) {
-            self.narrator.show(&query.rotation(set, Audit::None));
+            self.narrator.show(&query.rotation(set));
         }
     }
 

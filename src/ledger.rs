@@ -9,8 +9,10 @@ pub mod binding;
 pub mod closed;
 pub mod hours;
 pub mod incident;
+pub mod names;
 pub mod offline;
 pub mod query;
+pub mod recent;
 pub mod rhythm;
 pub mod rotation;
 pub mod sighting;
@@ -31,6 +33,7 @@ use self::binding::{Accepted, Binding, Identity, Seen, Tally};
 use self::closed::{ClosedIncident, ClosedIncidents};
 use self::hours::Hours;
 use self::incident::Incident;
+use self::recent::Recent;
 use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -49,6 +52,8 @@ pub struct Ledger {
     sets: Arc<[Arc<str>]>,
     inbox: Inbox,
     past: Mutex<Past>,
+    /// The last exchanges of executions.
+    pub recent: Recent,
 }
 
 /// What is remembered beside the bindings.
@@ -142,6 +147,7 @@ impl Ledger {
             sets,
             inbox: Inbox::default(),
             past: Mutex::default(),
+            recent: Recent::default(),
         }
     }
 

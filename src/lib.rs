@@ -24,9 +24,9 @@
 //! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
-//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`admin`] answers those who run it
-//! ([`admin::routes`] is the table), [`check`] tells what would not work or is unsafe, [`demo`] shows all of it on an invented
-//! day, and [`cli`] has the commands.
+//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
+//! n8n calls it; [`admin`] answers those who run it ([`admin::routes`] is the table), [`check`] tells what would not work or
+//! is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
 //! # What never happens
 //!
@@ -79,6 +79,8 @@ pub mod ledger;
 pub mod welcome;
 
 pub mod proxy;
+
+pub mod n8n;
 
 pub mod admin;
 

@@ -22,6 +22,8 @@
 //! | `keyward_store_lag_seconds` | gauge | | age of the oldest change that the store has not been told of |
 //! | `keyward_store_failures_total` | counter | | attempts to open the store or to write to it that failed |
 //! | `keyward_store_lost_total` | counter | | facts that found no room in memory while the store could not be written |
+//! | `keyward_n8n_up` | gauge | `n8n` | 1 where that n8n answered when it was asked last |
+//! | `keyward_n8n_workflows` | gauge | `n8n` | workflows of that n8n that have names |
 //! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
 //! | `keyward_keys_unreadable_since_timestamp_seconds` | gauge | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
 //! | `keyward_log_dropped_total` | counter | | log lines dropped |
@@ -88,7 +90,7 @@ impl Kind {
 }
 
 /// Every metric, in the order of the exposition.
-pub static METRICS: [Metric; 27] = [
+pub static METRICS: [Metric; 29] = [
     counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
     counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
     gauge("exchanges_open", &[], "exchanges under way"),
@@ -109,6 +111,8 @@ pub static METRICS: [Metric; 27] = [
     gauge("store_lag_seconds", &[], "age of the oldest change that the store has not been told of"),
     counter("store_failures", &[], "attempts to open the store or to write to it that failed"),
     counter("store_lost", &[], "facts that found no room in memory while the store could not be written"),
+    gauge("n8n_up", &["n8n"], "1 where that n8n answered when it was asked last"),
+    gauge("n8n_workflows", &["n8n"], "workflows of that n8n that have names"),
     counter("reloads", &["what", "result"], RELOADS),
     gauge("keys_unreadable_since_timestamp_seconds", &[], KEYS_UNREADABLE),
     counter("log_dropped", &[], "log lines dropped"),

@@ -12,6 +12,9 @@ use super::routes::Call;
 use super::views;
 use super::{Desk, Response};
 use crate::ledger::query::{Query, find};
+use crate::n8n::clearance::{self, Looked};
+use crate::n8n::keeper::Status;
+use crate::n8n::report;
 use crate::proxy::server::Stage;
 
 /// That the process runs.
@@ -53,7 +56,17 @@ pub fn sets(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
 
 /// How far the rotation of a set is.
 pub fn rotation(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::rotation(&desk.look(), call.text(), &call.parameters)?))
+    Ok(in_json(StatusCode::OK, &views::rotation(&desk.look_with_audits(), call.text(), &call.parameters)?))
+}
+
+/// What an audit says of each n8n, by how it was when it was looked through last.
+pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+    let (look, looked) = (desk.look(), desk.looked());
+    let audits = clearance::audits(&look, &looked, &desk.hosts);
+    let told = audits.iter().zip(&desk.n8n).filter_map(|((_, audit), status)| {
+        audit.as_ref().map(|audit| report::in_json(audit, &status.name, &status.url))
+    });
+    Ok(in_json(StatusCode::OK, &json!({ "instances": told.collect::<Vec<_>>() })))
 }
 
 /// The bindings.
@@ -64,6 +77,11 @@ pub fn bindings(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> 
 /// One binding.
 pub fn binding(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), call.text())?))
+}
+
+/// One execution.
+pub fn execution(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::execution(&desk.look(), call.text())))
 }
 
 /// The incidents.
@@ -98,6 +116,7 @@ impl Desk {
             "upstream": self.shared.upstream,
             "bindings": self.shared.ledger.len(),
             "store": self.store(),
+            "n8n": self.n8n.iter().map(|status| n8n(status)).collect::<Vec<_>>(),
             "log_dropped": self.log.dropped(),
             "sets": self.sets(),
         })
@@ -115,15 +134,51 @@ impl Desk {
 
     /// The key sets, as JSON.
     fn sets(&self) -> Value {
-        views::sets(&self.look(), &self.shared.rules, &self.shared.keeper.tokens())
+        views::sets(&self.look_with_audits(), &self.shared.rules, &self.shared.keeper.tokens())
     }
 
     /// A look at the ledger now.
     #[must_use]
     pub fn look(&self) -> Query<'_> {
         let shared = &self.shared;
-        Query::new(&shared.ledger, &shared.keeper, shared.clock.now())
+        let look = Query::new(&shared.ledger, &shared.keeper, shared.clock.now());
+        look.with_names(shared.names.snapshot())
     }
+}
+
+impl Desk {
+    /// A look that can tell whether an old key can go.
+    #[must_use]
+    pub fn look_with_audits(&self) -> Query<'_> {
+        let look = self.look();
+        let audits = clearance::of_sets(&look, &self.looked(), &self.hosts);
+        look.with_audits(audits)
+    }
+
+    fn looked(&self) -> Vec<Looked> {
+        self.n8n.iter().map(|status| status.looked()).collect()
+    }
+}
+
+/// How an n8n is.
+fn n8n(status: &Status) -> Value {
+    let seen = status.seen();
+    let state = match (&seen.trouble, seen.read) {
+        (Some(_), _) => "troubled",
+        (None, Some(_)) => "ok",
+        (None, None) => "not_asked",
+    };
+    json!({
+        "instance": &*status.name,
+        "url": &*status.url,
+        "state": state,
+        "trouble": seen.trouble,
+        "lacks": seen.lacks,
+        "read": seen.read.map(|at| at.to_string()),
+        "workflows": seen.workflows,
+        "nodes": seen.nodes,
+        "left_out": seen.left_out,
+    })
 }
 
 /// An answer of JSON.

@@ -14,8 +14,9 @@ use prometheus_client::registry::Registry;
 use crate::clock::Timestamp;
 use crate::early_refusal::EarlyRefusal;
 use crate::ledger::query::Query;
-use crate::ledger::rotation::{Audit, Row};
+use crate::ledger::rotation::Row;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
+use crate::n8n;
 use crate::policy::Action;
 use crate::proxy::worker::{Shared, Worker};
 use crate::telemetry::tap::Tap;
@@ -37,6 +38,8 @@ pub struct Sources {
     pub log: LogCounts,
     /// For lost events.
     pub tap: Tap,
+    /// For whether each n8n answers.
+    pub n8n: Vec<Arc<n8n::keeper::Status>>,
     /// For what was read again.
     pub reloads: Arc<Reloads>,
     /// For those whom the admin listener sent away.
@@ -179,6 +182,8 @@ impl Sources {
             "store_lag_seconds" => Samples::Number(self.store_lag()),
             "store_failures" => Samples::Number(self.shared.store.failures()),
             "store_lost" => Samples::Number(self.shared.store.lost()),
+            "n8n_up" => self.n8n(|seen| u64::from(seen.is_up())),
+            "n8n_workflows" => self.n8n(|seen| seen.workflows as u64),
             "reloads" => self.reloads(),
             "keys_unreadable_since_timestamp_seconds" => {
                 Samples::Number(self.shared.keeper.unreadable_since().map_or(0, seconds))
@@ -199,7 +204,7 @@ impl Sources {
         let all = shared.ledger.bindings();
         let mut standings = Standings::default();
         for (set, name) in look.sets() {
-            let view = look.rotation(set, Audit::None);
+            let view = look.rotation(set);
             let known = all.iter().filter(|binding| binding.set() == set).count();
             let progress = view.progress;
             for (state, count) in [
@@ -283,6 +288,12 @@ impl Sources {
     fn store_lag(&self) -> u64 {
         let since = self.shared.store.waiting_since();
         since.map_or(0, |since| self.shared.clock.now().since(since).as_secs())
+    }
+
+    /// By `n8n`, not `instance`: that is what Prometheus calls the keyward that it scrapes.
+    fn n8n(&self, count: impl Fn(&n8n::keeper::Seen) -> u64) -> Samples {
+        let of_each = self.n8n.iter().map(|status| (vec![("n8n", status.name.to_string())], count(&status.seen())));
+        Samples::Family(of_each.collect())
     }
 
     fn reloads(&self) -> Samples {

@@ -65,6 +65,18 @@ fn of_status(status: &Value) -> String {
         said("upstream"),
         status["bindings"]
     );
+    for n8n in status["n8n"].as_array().into_iter().flatten() {
+        let said = |name: &str| escape(n8n[name].as_str().unwrap_or("no trouble"));
+        let _ = writeln!(
+            html,
+            "<p>n8n {} at {}: {} workflows and {} nodes have names; {}.</p>",
+            said("instance"),
+            said("url"),
+            n8n["workflows"],
+            n8n["nodes"],
+            said("trouble")
+        );
+    }
     for set in status["sets"].as_array().into_iter().flatten() {
         write_set(&mut html, set);
     }

@@ -12,9 +12,10 @@ use crate::keys::set::{Names, SetIndex, Word};
 use crate::ledger::binding::{Binding, BindingId, Finding, KeyUse};
 use crate::ledger::incident::Incident;
 use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
+use crate::ledger::recent::Past;
 use crate::ledger::rhythm::Rhythm;
 use crate::ledger::rotation::{
-    Answer, Audit, CurrentKey, Doubt, FullRow, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
+    Answer, CurrentKey, Doubt, FullRow, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
 };
 use crate::policy::rules::Rules;
 
@@ -34,7 +35,7 @@ pub const STATES: [&str; 6] = ["confirmed", "stale", "silent", "overdue", "due_l
 #[must_use]
 pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
     let describe = |(index, name): (SetIndex, &std::sync::Arc<str>)| {
-        let view = look.rotation(index, Audit::None);
+        let view = look.rotation(index);
         let keys = look.keys().iter().filter(|entry| entry.set == index);
         let is_valid = |token: &&Token| *token.set == **name && token.revoked.is_none();
         json!({
@@ -58,12 +59,14 @@ pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> 
     let total = rows.len();
     let place = |row: &ListedBinding| [row.memory.last_seen().map_or(i64::MIN, before), 0, signed(row.binding.id().0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(json!({ "bindings": rows.iter().map(binding_row).collect::<Vec<_>>(), "total": total, "next": next }))
+    Ok(
+        json!({ "bindings": rows.iter().map(|row| binding_row(look, row)).collect::<Vec<_>>(), "total": total, "next": next }),
+    )
 }
 
 /// One binding, with each key that it sent.
 pub fn binding(look: &Query<'_>, id: &str) -> Result<Value, Problem> {
-    Ok(whole_binding(&look.find(id).map_err(|error| not_found(&error))?))
+    Ok(whole_binding(look, &look.find(id).map_err(|error| not_found(&error))?))
 }
 
 /// A page of the incidents, the one that opened last first.
@@ -73,13 +76,34 @@ pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem>
     let total = rows.len();
     let place = |row: &ListedIncident| [before(row.incident.opened), 0, signed(row.incident.id.0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(json!({ "incidents": rows.iter().map(incident_row).collect::<Vec<_>>(), "total": total, "next": next }))
+    Ok(
+        json!({ "incidents": rows.iter().map(|row| incident_row(look, row)).collect::<Vec<_>>(), "total": total, "next": next }),
+    )
 }
 
 /// How far the rotation of a set is, with a page of its bindings: stale ones first.
 pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Value, Problem> {
-    let view = look.rotation(set_named(look, set, Kind::NotFound)?, Audit::None);
-    Ok(rotation_view(view, asked.page()?))
+    let view = look.rotation(set_named(look, set, Kind::NotFound)?);
+    Ok(rotation_view(look, view, asked.page()?))
+}
+
+/// What is known of an execution: each of its last exchanges, and for earlier ones the last with each key.
+#[must_use]
+pub fn execution(look: &Query<'_>, id: &str) -> Value {
+    let (past, remembered) = look.execution(id);
+    let uses = |row: &ListedBinding| {
+        let of_it = |used: &&KeyUse| used.execution.as_deref() == Some(id);
+        let tell = |used: &KeyUse| {
+            let mut told = who(look, &row.binding, &row.set, row.memory.name.as_deref());
+            add(&mut told, key_use(used));
+            Value::Object(told)
+        };
+        row.memory.uses.iter().filter(of_it).map(tell).collect::<Vec<_>>()
+    };
+    let exchanges: Vec<_> = past.iter().map(|past| exchange(look, past)).collect();
+    let remembered: Vec<_> = remembered.iter().flat_map(uses).collect();
+    let named = exchanges.iter().chain(&remembered).find_map(|row| row["workflow_name"].as_str()).map(str::to_owned);
+    json!({ "execution_id": id, "workflow_name": named, "exchanges": exchanges, "remembered": remembered })
 }
 
 /// What a name that stands for no binding is answered with.
@@ -109,9 +133,9 @@ fn set_named(look: &Query<'_>, name: &str, otherwise: Kind) -> Result<SetIndex, 
 
 // === Bindings ===
 
-fn binding_row(row: &ListedBinding) -> Value {
+fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
     let memory = &row.memory;
-    let mut told = who(&row.binding, &row.set, memory.name.as_deref());
+    let mut told = who(look, &row.binding, &row.set, memory.name.as_deref());
     let seen = memory.uses.iter().max_by_key(|used| used.last);
     let last = memory.latest.map(|latest| latest.finding).or(seen.map(|used| used.finding));
     let key = memory
@@ -128,6 +152,7 @@ fn binding_row(row: &ListedBinding) -> Value {
             "first": memory.uses.iter().map(|used| used.first).min().map(|at| at.to_string()),
             "last": memory.last_seen().map(|at| at.to_string()),
             "sightings": memory.uses.iter().map(|used| used.sightings).sum::<u64>() + memory.other_keys,
+            "execution_id": seen.and_then(|used| used.execution.as_deref()),
             "rhythm": rhythm(memory.visits.rhythm()),
             "incident": memory.incident.as_deref().map(incident),
         }),
@@ -135,8 +160,8 @@ fn binding_row(row: &ListedBinding) -> Value {
     Value::Object(told)
 }
 
-fn whole_binding(row: &ListedBinding) -> Value {
-    let mut told = binding_row(row);
+fn whole_binding(look: &Query<'_>, row: &ListedBinding) -> Value {
+    let mut told = binding_row(look, row);
     told["uses"] = row.memory.uses.iter().map(key_use).collect();
     told["other_keys"] = row.memory.other_keys.into();
     told
@@ -163,18 +188,23 @@ fn key_use(used: &KeyUse) -> Value {
     Value::Object(told)
 }
 
-/// Whose it is.
-fn who(binding: &Binding, set: &str, workflow_name: Option<&str>) -> Map<String, Value> {
-    let identity = binding.identity();
+/// Whose it is: by the names that n8n has for it, or else the one that the caller gave.
+fn who(look: &Query<'_>, binding: &Binding, set: &str, given: Option<&str>) -> Map<String, Value> {
+    let (identity, named) = (binding.identity(), look.named(binding));
+    let node = named.and_then(|named| named.node);
+    let words = named.map_or_else(|| binding.describe(given), |named| binding.describe_named(&named));
     object(json!({
         "binding": binding.id().to_hex(),
         "set": set,
-        "who": binding.describe(workflow_name),
+        "who": words,
         "holder": identity.holder.code(),
         "instance": identity.instance,
         "workflow_id": identity.workflow,
-        "workflow_name": workflow_name,
+        "workflow_name": named.map(|named| &*named.workflow.name).or(given),
         "node_id": identity.node,
+        "node_name": node.map(|node| &*node.name),
+        "credential": node.and_then(|node| node.credential.as_deref()),
+        "link": named.map(|named| named.link(None).to_string()),
         "client": identity.family.code(),
         "peer": identity.peer.to_string(),
     }))
@@ -207,10 +237,33 @@ fn rhythm(rhythm: Option<Rhythm>) -> Value {
     })
 }
 
+fn exchange(look: &Query<'_>, past: &Past) -> Value {
+    let given = past.binding.memory().name;
+    let mut told = who(look, &past.binding, look.set_of(&past.binding), given.as_deref());
+    add(&mut told, public_names(past.key));
+    let [message, remedy] =
+        past.told.as_deref().map_or([None, None], |[message, remedy]| [Some(message), Some(remedy)]);
+    add(
+        &mut told,
+        json!({
+            "id": past.id.to_string(),
+            "at": past.at.to_string(),
+            "verdict": past.verdict,
+            "diagnosis": past.diagnosis,
+            "outcome": past.outcome,
+            "action": past.action,
+            "status": past.status,
+            "message": message,
+            "remedy": remedy,
+        }),
+    );
+    Value::Object(told)
+}
+
 // === Incidents ===
 
-fn incident_row(row: &ListedIncident) -> Value {
-    let mut told = who(&row.binding, &row.set, row.workflow_name.as_deref());
+fn incident_row(look: &Query<'_>, row: &ListedIncident) -> Value {
+    let mut told = who(look, &row.binding, &row.set, row.workflow_name.as_deref());
     add(&mut told, incident(&row.incident));
     Value::Object(told)
 }
@@ -239,7 +292,7 @@ fn incident(incident: &Incident) -> Value {
 
 // === The rotation ===
 
-fn rotation_view(view: RotationView, page: Page) -> Value {
+fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
     let place = |row: &Row| [rank(row.standing), before(row.seen), signed(row.binding.id().0)];
     let (rows, next) = page.cut(view.rows, place);
     json!({
@@ -250,7 +303,7 @@ fn rotation_view(view: RotationView, page: Page) -> Value {
         "next_key": view.next.map(|names| names_of(Some(names))),
         "done": view.progress.is_done(),
         "progress": progress(view.progress),
-        "bindings": rows.iter().map(|row| rotation_row(&row.in_full(), &view.name)).collect::<Vec<_>>(),
+        "bindings": rows.iter().map(|row| rotation_row(look, &row.in_full(), &view.name)).collect::<Vec<_>>(),
         "old_keys": view.old_keys.iter().map(old_key).collect::<Vec<_>>(),
         "total": view.progress.total(),
         "next": next,
@@ -273,8 +326,8 @@ fn progress(progress: Progress) -> Value {
     })
 }
 
-fn rotation_row(row: &FullRow, set: &str) -> Value {
-    let mut told = who(&row.binding, set, row.workflow_name.as_deref());
+fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str) -> Value {
+    let mut told = who(look, &row.binding, set, row.workflow_name.as_deref());
     add(&mut told, standing(Some(row.standing)));
     add(&mut told, public_names(row.key));
     add(
@@ -331,7 +384,7 @@ fn answer(answer: &Answer) -> Value {
 fn reason(reason: &Reason) -> Value {
     let binding = match reason {
         Reason::StillSent { binding, .. } => Some(*binding),
-        Reason::InUse { .. } | Reason::NoCurrentKey | Reason::CurrentKeyRefused => None,
+        Reason::InUse { .. } | Reason::Typed { .. } | Reason::NoCurrentKey | Reason::CurrentKeyRefused => None,
     };
     json!({ "code": reason.code(), "text": reason.to_string(), "binding": binding.map(BindingId::to_hex) })
 }
@@ -339,7 +392,7 @@ fn reason(reason: &Reason) -> Value {
 fn doubt(doubt: &Doubt) -> Value {
     let binding = match doubt {
         Doubt::Silent { binding, .. } | Doubt::Unwell { binding, .. } => Some(*binding),
-        Doubt::NotAudited | Doubt::Edited { .. } | Doubt::Unattributed { .. } => None,
+        Doubt::NotAudited | Doubt::Audit { .. } | Doubt::Edited { .. } | Doubt::Unattributed { .. } => None,
     };
     json!({ "code": doubt.code(), "text": doubt.to_string(), "binding": binding.map(BindingId::to_hex) })
 }

@@ -1,4 +1,4 @@
-//! Asking upstream whether a key is alive, at no cost.
+//! Asking upstream whether a key is alive, and n8n what its key may do: at no cost.
 
 use std::time::Duration;
 
@@ -6,12 +6,17 @@ use http::{HeaderMap, Request, header};
 use http_body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::de::IgnoredAny;
 
+use super::Finding;
 use crate::keys::set::Bearer;
+use crate::n8n::Instance;
+use crate::n8n::client::{Bounds, Client, ClientError, scope};
 use crate::openai::error::{Encoding, ErrorBody};
 use crate::openai::probe::{PATH, Standing};
 use crate::proxy::dial::{ConnectError, Deadline, Route};
 use crate::proxy::stream::Sharing;
+use crate::telemetry::event::with_causes;
 
 /// Why a probe has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +74,50 @@ async fn ask(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Resul
         },
     }
 }
+
+/// Asks an n8n for one thing of each kind, and says which scopes its key lacks.
+pub async fn examine_n8n(instance: &Instance) -> Vec<Finding> {
+    let about = format!("n8n.{}.api_key", instance.name);
+    let asked = async {
+        let client = Client::new(instance, Bounds::default())?;
+        let mut lacks = Vec::new();
+        for (path, scope) in QUESTIONS {
+            match client.get::<IgnoredAny>(path, scope).await {
+                Ok(_) | Err(ClientError::NotFound { .. } | ClientError::NotInThisVersion { .. }) => {}
+                Err(ClientError::ScopeLacks { scope, .. }) => lacks.push(scope),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lacks)
+    };
+    vec![match asked.await {
+        Ok(lacks) if lacks.is_empty() => Finding::sound(about, format!("n8n at {} takes it", instance.url)),
+        Ok(lacks) => {
+            let text = format!(
+                "n8n at {} takes it, but it lacks {}: make one with the scopes {}; none of them changes anything.",
+                instance.url,
+                lacks.join(", "),
+                scope::LEAST.join(", ")
+            );
+            // Without the list there are no names at all.
+            if lacks.contains(&scope::WORKFLOW_LIST) {
+                Finding::problem(about, text)
+            } else {
+                Finding::warning(about, text)
+            }
+        }
+        Err(error) => Finding::problem(about, with_causes(&error)),
+    }]
+}
+
+/// What needs each scope. There is no workflow and no execution of such a number: whoever may ask is told so.
+const QUESTIONS: [(&str, &str); 5] = [
+    ("workflows?limit=1", scope::WORKFLOW_LIST),
+    ("workflows/0", scope::WORKFLOW_READ),
+    ("executions?limit=1", scope::EXECUTION_LIST),
+    ("executions/999999999", scope::EXECUTION_READ),
+    ("credentials?limit=1", scope::CREDENTIAL_LIST),
+];
 
 fn encoding(headers: &HeaderMap) -> Encoding {
     Encoding::read(headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes))

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::output::{print, print_json};
 use super::setup::ConfigArgument;
 use crate::app;
-use crate::check::online::probe;
+use crate::check::online::{examine_n8n, probe};
 use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Overrides};
@@ -22,7 +22,10 @@ use crate::telemetry::event::with_causes;
 pub(super) struct CheckArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    #[arg(long, help = "Ask upstream whether each current and next key is alive, at no cost")]
+    #[arg(
+        long,
+        help = "Ask upstream whether each current and next key is alive, and n8n what its key may do, at no cost"
+    )]
     online: bool,
     #[arg(long, help = "Print JSON")]
     json: bool,
@@ -60,9 +63,14 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     let entrance = app::entrance(&config.proxy);
     findings.extend(entrance.err().map(|error| Finding::problem("tls", format!("{error:#}"))));
     findings.extend(check::keys_in_use(config, &keeper.ring()));
-    if let (Ok(route), true) = (route, online) {
+    if online {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        findings.extend(runtime.block_on(probe_all(config, &keeper.ring(), &route)));
+        if let Ok(route) = route {
+            findings.extend(runtime.block_on(probe_all(config, &keeper.ring(), &route)));
+        }
+        for instance in &config.n8n.instances {
+            findings.extend(runtime.block_on(examine_n8n(instance)));
+        }
     }
     findings.sort_by_key(|finding| finding.gravity);
     Ok(findings)

@@ -70,39 +70,53 @@ impl Client {
         })
     }
 
-    /// Follows a stream of events, each with its name and data, until it is told to stop or the stream ends; gives what it
-    /// was stopped with.
+    /// As [`Client::following`], and nothing else meanwhile.
     pub(super) fn follow<T>(
         &self,
         path: &str,
+        tell: impl FnMut(&str, &str) -> ControlFlow<T>,
+    ) -> anyhow::Result<Option<T>> {
+        self.block_on(self.following(path, || {}, tell))
+    }
+
+    /// Waits for what is asked of several at once.
+    pub(super) fn block_on<T>(&self, asking: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asking)
+    }
+
+    /// Follows a stream of events, each with its name and data, until it is told to stop or the stream ends; gives what it
+    /// was stopped with. `begin` is called once nothing that happens is missed any more.
+    pub(super) async fn following<T>(
+        &self,
+        path: &str,
+        begin: impl FnOnce(),
         mut tell: impl FnMut(&str, &str) -> ControlFlow<T>,
     ) -> anyhow::Result<Option<T>> {
-        self.runtime.block_on(async {
-            let Some(stream) = self.connect().await? else { bail!("no keyward runs at {}", self.address) };
-            let request = self.request("GET", path)?;
-            converse(stream, request, async |answer| {
-                if !answer.status().is_success() {
-                    return read_answer(answer).await.map(|_| None);
-                }
-                let (mut body, mut bytes) = (answer.into_body(), Vec::new());
-                // A keyward that stops breaks the stream off.
-                while let Ok(Some(piece)) = next_piece(&mut body).await {
-                    bytes.extend_from_slice(&piece);
-                    while let Some(end) = memmem::find(&bytes, b"\n\n") {
-                        let block = String::from_utf8_lossy(&bytes[..end]).into_owned();
-                        bytes.drain(..end + 2);
-                        let parted = block.strip_prefix("event: ").and_then(|block| block.split_once("\ndata: "));
-                        if let Some((event, data)) = parted
-                            && let ControlFlow::Break(with) = tell(event, data)
-                        {
-                            return Ok(Some(with));
-                        }
+        let Some(stream) = self.connect().await? else { bail!("no keyward runs at {}", self.address) };
+        let request = self.request("GET", path)?;
+        converse(stream, request, async |answer| {
+            if !answer.status().is_success() {
+                return read_answer(answer).await.map(|_| None);
+            }
+            begin();
+            let (mut body, mut bytes) = (answer.into_body(), Vec::new());
+            // A keyward that stops breaks the stream off.
+            while let Ok(Some(piece)) = next_piece(&mut body).await {
+                bytes.extend_from_slice(&piece);
+                while let Some(end) = memmem::find(&bytes, b"\n\n") {
+                    let block = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                    bytes.drain(..end + 2);
+                    let parted = block.strip_prefix("event: ").and_then(|block| block.split_once("\ndata: "));
+                    if let Some((event, data)) = parted
+                        && let ControlFlow::Break(with) = tell(event, data)
+                    {
+                        return Ok(Some(with));
                     }
                 }
-                Ok(None)
-            })
-            .await
+            }
+            Ok(None)
         })
+        .await
     }
 
     fn ask(&self, method: &str, path: &str) -> anyhow::Result<Said> {

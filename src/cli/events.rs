@@ -88,7 +88,8 @@ fn in_words(line: &Value) -> Vec<String> {
 }
 
 fn who(line: &Value) -> String {
-    match (line["workflow_id"].as_str(), line["node_id"].as_str()) {
+    let called = |name: &str, id: &str| line[name].as_str().or(line[id].as_str());
+    match (called("workflow_name", "workflow_id"), called("node_name", "node_id")) {
         (Some(workflow), Some(node)) => format!("workflow {workflow}, node {node}"),
         (Some(workflow), None) => format!("workflow {workflow}"),
         (None, _) => format!("{} client at {}", text(&line["client"]), text(&line["peer"])),

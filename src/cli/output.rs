@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
 
 /// Prints an answer. What keeps it from being written is told by [`trouble`].
@@ -65,18 +66,37 @@ pub(super) fn print_lines(lines: &[String]) {
     }
 }
 
+/// Prints lines whose words go on below where the terminal ends, as far in as the line began. A word that is wider than it
+/// is left whole: it may be an address.
+pub(super) fn print_wrapped(lines: &[String]) {
+    let width = width_of_terminal();
+    lines.iter().flat_map(|line| wrapped(&shown(line), width)).for_each(print);
+}
+
+fn wrapped(line: &str, most: usize) -> Vec<String> {
+    let begin = line.find(|character: char| !character.is_whitespace()).unwrap_or(line.len());
+    let (indent, text) = line.split_at(begin);
+    let hang = if text.starts_with("- ") || text.starts_with("* ") { 2 } else { 0 };
+    let (mut lines, mut current) = (Vec::new(), indent.to_owned());
+    for word in text.split(' ') {
+        let is_first = current.trim().is_empty();
+        if !is_first && current.width() + 1 + word.width() > most {
+            lines.push(std::mem::replace(&mut current, format!("{indent}{:hang$}{word}", "")));
+        } else {
+            current.push_str(if is_first { "" } else { " " });
+            current.push_str(word);
+        }
+    }
+    lines.push(current);
+    lines
+}
+
 /// A text of anybody's, without what could steer a terminal or turn the direction of its line.
 fn shown(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(|character| if is_harmful(character) { '\u{fffd}' } else { character }).collect())
-}
-
-/// Controls (ESC among them), and the marks that turn or hide what follows.
-fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A table with a head, its columns as wide as they have to be, and all of it no wider than the terminal: the widest columns
@@ -194,6 +214,14 @@ mod tests {
         assert_eq!(fit(vec![3, 50, 40], 35), [3, 14, 14]);
         assert_eq!(fit(vec![3, 50, 40], 34), [3, 29], "there is no room for the last one");
         assert_eq!(fit(vec![50, 40], 0), [14]);
+    }
+
+    #[test]
+    fn a_long_line_goes_on_below_its_beginning() {
+        assert_eq!(wrapped("  - one two three", 11), ["  - one two", "    three"]);
+        assert_eq!(wrapped("      http://n8n/workflow/1 x", 12), ["      http://n8n/workflow/1", "      x"]);
+        assert_eq!(wrapped("one two", usize::MAX), ["one two"]);
+        assert_eq!(wrapped("", 10), [""]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::output::{clear_screen, print, print_json, print_lines, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{count, key, old_key, progress, rotation_table, span, text};
+use super::words::{ago, count, key, old_key, progress, rotation_table, span, text};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 
@@ -149,6 +149,7 @@ fn of_status(status: &Value, now: Timestamp) -> Vec<String> {
     if store["state"] == "troubled" {
         lines.push(format!("The store is in trouble: {}", text(&store["trouble"])));
     }
+    lines.extend(status["n8n"].as_array().into_iter().flatten().map(|n8n| of_n8n(n8n, now)));
     if count(&status["log_dropped"]) > 0 {
         lines.push(format!("{} log lines were dropped", count(&status["log_dropped"])));
     }
@@ -157,6 +158,17 @@ fn of_status(status: &Value, now: Timestamp) -> Vec<String> {
         lines.extend(of_set(set, now));
     }
     lines
+}
+
+fn of_n8n(n8n: &Value, now: Timestamp) -> String {
+    let known = format!("{} workflows and {} nodes have names", count(&n8n["workflows"]), count(&n8n["nodes"]));
+    let lacks = n8n["lacks"].as_str().map_or_else(String::new, |lacks| format!("; {lacks}"));
+    let state = match n8n["state"].as_str() {
+        Some("troubled") => format!("in trouble: {}", text(&n8n["trouble"])),
+        Some("ok") => format!("asked {}", ago(&n8n["read"], now)),
+        _ => "not asked yet".to_owned(),
+    };
+    format!("n8n {} at {}: {known}; {state}{lacks}", text(&n8n["instance"]), text(&n8n["url"]))
 }
 
 fn of_set(set: &Value, now: Timestamp) -> Vec<String> {

@@ -1,11 +1,13 @@
 //! What the commands beside `serve` work on: the configuration, the state folder, the keys.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
 use super::output::remark;
+use crate::caller::names::Directory;
 use crate::check::fault_of_key;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
@@ -13,6 +15,7 @@ use crate::keys::history::History;
 use crate::keys::keeper::{Keeper, Kept};
 use crate::keys::state::StateFolder;
 use crate::ledger::offline;
+use crate::n8n;
 use crate::policy::Policy;
 use crate::telemetry::event::with_causes;
 
@@ -68,6 +71,12 @@ impl Setup {
             remark(format_args!("keyward: {}", with_causes(&trouble)));
         }
         Ok(keeper)
+    }
+
+    /// What n8n calls its workflows and nodes, as far as the store has it.
+    pub(super) fn names(&self) -> Arc<Directory> {
+        let store = self.config.store.file(&self.config.state.dir);
+        Arc::new(n8n::remembered(&self.config.n8n, store.as_deref()))
     }
 
     /// The policy of the set of that name, if there is one.

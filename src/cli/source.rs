@@ -44,6 +44,8 @@ pub(super) enum Question<'q> {
     Bindings,
     /// The incidents.
     Incidents,
+    /// What was sent in that execution.
+    Execution(&'q str),
 }
 
 /// What chooses among the rows of an answer, by name.
@@ -116,7 +118,7 @@ impl Source {
         let Stored { setup, offline, keeper } = *stored;
         let found = find(&offline.ledger, binding)?;
         offline.ledger.acknowledge(&found, setup.now());
-        let look = Query::new(&offline.ledger, &keeper, setup.now());
+        let look = Query::new(&offline.ledger, &keeper, setup.now()).with_names(setup.names());
         let told = views::binding(&look, &found.id().to_hex()).map_err(|problem| in_words(&problem))?;
         offline.save(&keeper).context("the store cannot be written (store.url)")?;
         Ok(told)
@@ -129,7 +131,7 @@ impl Source {
             Self::Running(client) => {
                 let answer = said(client.get(&question.target(&choice))?)?;
                 // Whatever else listens there must not be heard as saying that all is well.
-                let is_answer = answer[question.rows().unwrap_or("sets")].is_array();
+                let is_answer = answer[question.list()].is_array();
                 is_answer.then_some(answer).with_context(|| format!("{} gave no answer of keyward's", client.address()))
             }
             Self::Stored(stored) => stored.answer(question, &choice).map_err(|problem| in_words(&problem)),
@@ -140,7 +142,7 @@ impl Source {
 impl Stored {
     fn answer(&self, question: Question<'_>, choice: &Choice<'_>) -> Result<Value, Problem> {
         let ledger: &Ledger = &self.offline.ledger;
-        let look = Query::new(ledger, &self.keeper, self.setup.now());
+        let look = Query::new(ledger, &self.keeper, self.setup.now()).with_names(self.setup.names());
         let asked = Parameters::of(choice);
         match question {
             Question::Status => Ok(json!({
@@ -152,6 +154,7 @@ impl Stored {
             Question::Rotation(set) => views::rotation(&look, set, &asked),
             Question::Bindings => views::bindings(&look, &asked),
             Question::Incidents => views::incidents(&look, &asked),
+            Question::Execution(id) => Ok(views::execution(&look, id)),
         }
     }
 }
@@ -160,9 +163,18 @@ impl Question<'_> {
     /// Under which name an answer has its rows, where it comes in pages.
     fn rows(self) -> Option<&'static str> {
         match self {
-            Self::Status => None,
+            Self::Status | Self::Execution(_) => None,
             Self::Rotation(_) | Self::Bindings => Some("bindings"),
             Self::Incidents => Some("incidents"),
+        }
+    }
+
+    /// Under which name every answer has a list.
+    fn list(self) -> &'static str {
+        match self {
+            Self::Status => "sets",
+            Self::Execution(_) => "exchanges",
+            Self::Rotation(_) | Self::Bindings | Self::Incidents => self.rows().unwrap_or_default(),
         }
     }
 
@@ -172,6 +184,7 @@ impl Question<'_> {
             Self::Rotation(set) => format!("/api/v1/sets/{}/rotation", encoded(set)),
             Self::Bindings => "/api/v1/bindings".to_owned(),
             Self::Incidents => "/api/v1/incidents".to_owned(),
+            Self::Execution(id) => format!("/api/v1/executions/{}", encoded(id)),
         };
         format!("{path}{}", query(choice))
     }

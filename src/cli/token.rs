@@ -9,6 +9,7 @@ use super::setup::{ConfigArgument, Setup};
 use crate::config::Environment;
 use crate::keys::access::{Access, Token};
 use crate::keys::fingerprint::Fingerprint;
+use crate::keys::secret::Secret;
 use crate::keys::set::Names;
 use crate::keys::token;
 use crate::policy::Policy;
@@ -60,36 +61,8 @@ impl TokenArguments {
 }
 
 fn make(setup: &Setup, set: &str, name: Option<String>) -> anyhow::Result<()> {
-    let Some(policy) = setup.policy(set) else {
-        bail!(
-            "there is no key set of that name; the configuration has: {} (--config names another one)",
-            setup.set_names().join(", ")
-        );
-    };
     let name = name.map(|name| sound_name(&name)).transpose()?;
-    let secret = token::make()?;
-    let folder = setup.folder()?;
-    let names = folder.names(&secret)?;
-    let is_taken = |access: &Access| {
-        name.is_some() && access.tokens.iter().any(|token| token.name == name && token.revoked.is_none())
-    };
-    let made = folder.change_access(|access| {
-        if is_taken(access) {
-            return false;
-        }
-        access.tokens.push(Token {
-            fingerprint: names.fingerprint,
-            hint: names.hint,
-            set: set.into(),
-            name: name.clone(),
-            made: setup.now(),
-            revoked: None,
-        });
-        true
-    })?;
-    if !made {
-        bail!("there is a token of that name already: revoke it first, or choose another name");
-    }
+    let (secret, names, policy) = issue(setup, set, name.as_deref())?;
     print(String::from_utf8_lossy(secret.expose()));
     remark(format_args!(
         "Token {names} of set `{set}`. It is shown this once: paste it into n8n's OpenAI credential as the API Key."
@@ -102,8 +75,52 @@ fn make(setup: &Setup, set: &str, name: Option<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A new token of that set, which is kept by its fingerprint alone; and what the set's policy is.
+pub(super) fn issue(setup: &Setup, set: &str, name: Option<&str>) -> anyhow::Result<(Secret, Names, Policy)> {
+    let Some(policy) = setup.policy(set) else {
+        bail!(
+            "there is no key set of that name; the configuration has: {} (--config names another one)",
+            setup.set_names().join(", ")
+        );
+    };
+    let secret = token::make()?;
+    let folder = setup.folder()?;
+    let names = folder.names(&secret)?;
+    let is_taken = |access: &Access| {
+        name.is_some() && access.tokens.iter().any(|token| token.name.as_deref() == name && token.revoked.is_none())
+    };
+    let made = folder.change_access(|access| {
+        if is_taken(access) {
+            return false;
+        }
+        access.tokens.push(Token {
+            fingerprint: names.fingerprint,
+            hint: names.hint,
+            set: set.into(),
+            name: name.map(Box::from),
+            made: setup.now(),
+            revoked: None,
+        });
+        true
+    })?;
+    if !made {
+        bail!("there is a token of that name already: revoke it first, or choose another name");
+    }
+    Ok((secret, names, policy))
+}
+
+/// Ends the token of that fingerprint, if it has not ended.
+pub(super) fn end(setup: &Setup, fingerprint: Fingerprint) -> anyhow::Result<()> {
+    let now = setup.now();
+    setup.folder()?.change_access(|access| {
+        let meant = access.tokens.iter_mut().find(|token| token.fingerprint == fingerprint);
+        meant.map(|token| token.revoked.get_or_insert(now));
+    })?;
+    Ok(())
+}
+
 /// Short, and nothing that could steer a terminal or be a key.
-fn sound_name(name: &str) -> anyhow::Result<Box<str>> {
+pub(super) fn sound_name(name: &str) -> anyhow::Result<Box<str>> {
     let is_plain =
         |character: char| character.is_alphanumeric() || matches!(character, ' ' | '-' | '_' | '.' | ':' | '/');
     let is_sound = (1..=64).contains(&name.len()) && name.trim() == name && name.chars().all(is_plain);

@@ -33,11 +33,15 @@ pub(super) fn span(value: &Value, now: Timestamp) -> String {
     moment(value).map_or_else(|| "-".to_owned(), |at| Span(now.since(at)).to_string())
 }
 
-/// Whose a binding is, what is known best first: `Report (7bK2), node 9f3c`.
+/// Whose a binding is, what is known best first: `Report (7bK2), node Summary (9f3c)`.
 pub(super) fn who(row: &Value) -> String {
     let Some(id) = row["workflow_id"].as_str() else { return text(&row["who"]).to_owned() };
     let workflow = row["workflow_name"].as_str().map_or_else(|| id.to_owned(), |name| format!("{name} ({id})"));
-    row["node_id"].as_str().map_or_else(|| workflow.clone(), |node| format!("{workflow}, node {node}"))
+    match (row["node_name"].as_str(), row["node_id"].as_str()) {
+        (Some(name), Some(node)) => format!("{workflow}, node {name} ({node})"),
+        (None, Some(node)) => format!("{workflow}, node {node}"),
+        (_, None) => workflow,
+    }
 }
 
 /// A key in a column: its hint, or else the beginning of its fingerprint.
@@ -143,7 +147,8 @@ fn short(span: Duration) -> String {
     format!("{}{unit}", seconds / length)
 }
 
-fn moment(value: &Value) -> Option<Timestamp> {
+/// A moment as JSON has it.
+pub(super) fn moment(value: &Value) -> Option<Timestamp> {
     let moment: jiff::Timestamp = value.as_str()?.parse().ok()?;
     Some(Timestamp::from_millis(moment.as_millisecond()))
 }

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
+use super::instances;
 use super::known::{
-    self, CONFIG_VARIABLE, Reading, Role, SET_SUFFIXES, SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable,
+    self, CONFIG_VARIABLE, INSTANCE_SUFFIXES, INSTANCE_VARIABLE_PREFIX, InstanceField, InstanceVariable, Role,
+    SET_SUFFIXES, SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable, Setting,
 };
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, nearest};
-use super::raw::{Given, SetValue, Value};
+use super::raw::{Given, InstanceValue, SetValue, Value};
 use super::sets::field_key;
 use crate::keys::source::Source;
 
@@ -74,7 +76,14 @@ impl fmt::Debug for Environment {
 /// variables that it names as the place of a key are no settings.
 pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Problems) -> Read {
     let read = Read::default();
-    let mut reader = Reader { set_names: set_names(file), set_sources: BTreeMap::new(), problems, read };
+    let mut reader = Reader {
+        set_names: names(file, name_of_set),
+        instance_names: names(file, name_of_instance),
+        set_sources: BTreeMap::new(),
+        api_keys: BTreeMap::new(),
+        problems,
+        read,
+    };
     let key_holders = key_holders(environment, file);
     for name in environment.variables.keys() {
         if !name.starts_with(known::VARIABLE_PREFIX) || name == CONFIG_VARIABLE || key_holders.contains(name.as_str()) {
@@ -83,6 +92,7 @@ pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Pro
         reader.read_variable(name, environment.value(name));
     }
     reader.give_sources();
+    reader.give_api_keys();
     reader.read
 }
 
@@ -97,31 +107,40 @@ pub(super) struct Read {
 
 struct Reader<'a> {
     /// Names of the sets in the file by how they look in the environment. More than one may look alike.
-    set_names: BTreeMap<String, Vec<&'a str>>,
+    set_names: Names<'a>,
+    /// Likewise of the n8n instances.
+    instance_names: Names<'a>,
     /// A key may stand in a file or in a variable, so two settings speak of the same thing.
     set_sources: BTreeMap<(Box<str>, Role), Vec<Found>>,
+    /// Likewise the keys of the instances' APIs.
+    api_keys: BTreeMap<Box<str>, Vec<(Place, Source)>>,
     problems: &'a mut Problems,
     read: Read,
 }
+
+/// Names in the file by how they look in the environment.
+type Names<'a> = BTreeMap<String, Vec<&'a str>>;
 
 /// The places of keys that one variable names.
 type Found = (Place, Vec<Source>);
 
 impl Reader<'_> {
     fn read_variable(&mut self, name: &str, value: Option<&str>) {
-        let mut plain = SETTINGS.iter().filter(|setting| !matches!(setting.reading, Reading::OfSet(_)));
+        let mut plain = SETTINGS.iter().filter(|setting| setting.stands_alone());
         if let Some(setting) = plain.find(|setting| setting.variables().iter().any(|variable| variable == name)) {
             let given = value.map(|text| Given { place: place(name), value: Value::Text(setting, text.to_owned()) });
             self.read.given.extend(given);
         } else if let Some((set, variable)) = split_set_variable(name) {
             self.read_set_variable(name, set, variable, value);
+        } else if let Some((instance, variable)) = split_instance_variable(name) {
+            self.read_instance_variable(name, instance, variable, value);
         } else {
             self.report_unknown(name);
         }
     }
 
     fn read_set_variable(&mut self, name: &str, set: &str, variable: SetVariable, value: Option<&str>) {
-        let set = match self.set_name(set) {
+        let set = match name_in_file(&self.set_names, set, "key set") {
             Ok(set) => set,
             Err(text) => return self.problems.push(Problem::new(place(name), known::KEYS, text)),
         };
@@ -143,19 +162,37 @@ impl Reader<'_> {
         }
     }
 
-    /// What the file calls the set, or the name in lower case where the file has no such set.
-    fn set_name(&self, in_environment: &str) -> Result<Box<str>, String> {
-        match self.set_names.get(in_environment).map(Vec::as_slice) {
-            Some([name]) => Ok((*name).into()),
-            Some(names) => Err(format!("This means each of the key sets {}: rename one.", names.join(", "))),
-            None => {
-                let name = in_environment.to_ascii_lowercase();
-                if parse::is_set_name(&name) && in_environment == in_environment.to_ascii_uppercase() {
-                    Ok(name.into())
-                } else {
-                    Err("The name of a key set has up to 32 of A-Z, 0-9 and _ here, the first a letter or digit."
-                        .to_owned())
-                }
+    fn read_instance_variable(&mut self, name: &str, instance: &str, variable: InstanceVariable, value: Option<&str>) {
+        let instance = match name_in_file(&self.instance_names, instance, "n8n") {
+            Ok(instance) => instance,
+            Err(text) => return self.problems.push(Problem::new(place(name), known::N8N, text)),
+        };
+        let Some(text) = value else { return };
+        let source = match variable {
+            InstanceVariable::File => parse::file_source(text),
+            InstanceVariable::Env => parse::env_source(text),
+            InstanceVariable::Text(field) => {
+                let value = Value::OfInstance(instance, InstanceValue::Text(field, text.to_owned()));
+                return self.read.given.push(Given { place: place(name), value });
+            }
+        };
+        match source {
+            Ok(source) => self.api_keys.entry(instance).or_default().push((place(name), source)),
+            Err(unfit) => {
+                let key = instances::field_key(&instance, variable.field());
+                self.problems.push(Problem::misfit(place(name), key, unfit, variable.allowed()));
+            }
+        }
+    }
+
+    fn give_api_keys(&mut self) {
+        for (instance, mut found) in std::mem::take(&mut self.api_keys) {
+            if found.len() > 1 {
+                let places = found.into_iter().map(|(place, _)| place).collect();
+                self.report_two(&instances::field_key(&instance, InstanceField::ApiKey), places);
+            } else if let Some((place, source)) = found.pop() {
+                let value = Value::OfInstance(instance, InstanceValue::ApiKey(source));
+                self.read.given.push(Given { place, value });
             }
         }
     }
@@ -188,10 +225,16 @@ impl Reader<'_> {
     }
 
     fn report_unknown(&mut self, name: &str) {
-        let plain = SETTINGS.iter().filter(|setting| !matches!(setting.reading, Reading::OfSet(_)));
-        let mut known: Vec<_> = plain.flat_map(known::Setting::variables).collect();
-        for set in self.set_names.keys().map(String::as_str).chain(["DEFAULT"]).chain(possible_sets(name)) {
+        let plain = SETTINGS.iter().filter(|setting| setting.stands_alone());
+        let mut known: Vec<_> = plain.flat_map(Setting::variables).collect();
+        let sets = self.set_names.keys().map(String::as_str).chain(["DEFAULT"]);
+        for set in sets.chain(possible_names(name, SET_VARIABLE_PREFIX)) {
             known.extend(SET_SUFFIXES.iter().map(|(suffix, _)| format!("{SET_VARIABLE_PREFIX}{set}{suffix}")));
+        }
+        let instances = self.instance_names.keys().map(String::as_str).chain(["MAIN"]);
+        for instance in instances.chain(possible_names(name, INSTANCE_VARIABLE_PREFIX)) {
+            let variable = |(suffix, _): &(_, _)| format!("{INSTANCE_VARIABLE_PREFIX}{instance}{suffix}");
+            known.extend(INSTANCE_SUFFIXES.iter().map(variable));
         }
         // Their common prefix must not make names look nearer than they are.
         let known = known.iter().map(String::as_str).chain([CONFIG_VARIABLE]).map(without_prefix);
@@ -210,9 +253,9 @@ fn without_prefix(name: &str) -> &str {
     name.strip_prefix(known::VARIABLE_PREFIX).unwrap_or(name)
 }
 
-/// What may have been meant as the name of a set: whatever ends before a `_` and can be one.
-fn possible_sets(variable: &str) -> impl Iterator<Item = &str> {
-    let rest = variable.strip_prefix(SET_VARIABLE_PREFIX).unwrap_or("");
+/// What may have been meant as the name of a set or an n8n: whatever ends before a `_` and can be one.
+fn possible_names<'a>(variable: &'a str, prefix: &str) -> impl Iterator<Item = &'a str> {
+    let rest = variable.strip_prefix(prefix).unwrap_or("");
     let names = rest.match_indices('_').map(|(end, _)| &rest[..end]);
     names.filter(|set| parse::is_set_name(&set.to_ascii_lowercase()))
 }
@@ -235,21 +278,53 @@ fn split_set_variable(name: &str) -> Option<(&str, SetVariable)> {
     SET_SUFFIXES.iter().find_map(|(suffix, variable)| Some((rest.strip_suffix(suffix)?, *variable)))
 }
 
-fn set_names(file: &[Given]) -> BTreeMap<String, Vec<&str>> {
-    let mut names: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for given in file {
-        if let Value::OfSet(set, SetValue::Declared) = &given.value {
-            names.entry(set.to_ascii_uppercase().replace('-', "_")).or_default().push(set);
+/// `KEYWARD_N8N_MAIN_URL` into `MAIN` and what the rest means.
+fn split_instance_variable(name: &str) -> Option<(&str, InstanceVariable)> {
+    let rest = name.strip_prefix(INSTANCE_VARIABLE_PREFIX)?;
+    INSTANCE_SUFFIXES.iter().find_map(|(suffix, variable)| Some((rest.strip_suffix(suffix)?, *variable)))
+}
+
+/// What the file calls it, or the name in lower case where the file has nothing of that name.
+fn name_in_file(names: &Names<'_>, in_environment: &str, what: &str) -> Result<Box<str>, String> {
+    match names.get(in_environment).map(Vec::as_slice) {
+        Some([name]) => Ok((*name).into()),
+        Some(names) => Err(format!("This means each of the {what}s {}: rename one.", names.join(", "))),
+        None => {
+            let name = in_environment.to_ascii_lowercase();
+            if parse::is_set_name(&name) && in_environment == in_environment.to_ascii_uppercase() {
+                Ok(name.into())
+            } else {
+                let article = if what == "n8n" { "an" } else { "a" };
+                Err(format!(
+                    "The name of {article} {what} has up to 32 of A-Z, 0-9 and _ here, the first a letter or digit."
+                ))
+            }
         }
     }
+}
+
+fn names(file: &[Given], name_of: fn(&Value) -> Option<&str>) -> Names<'_> {
+    let mut names = Names::new();
+    for name in file.iter().filter_map(|given| name_of(&given.value)) {
+        names.entry(name.to_ascii_uppercase().replace('-', "_")).or_default().push(name);
+    }
     names
+}
+
+fn name_of_set(value: &Value) -> Option<&str> {
+    if let Value::OfSet(name, SetValue::Declared) = value { Some(name) } else { None }
+}
+
+fn name_of_instance(value: &Value) -> Option<&str> {
+    if let Value::OfInstance(name, InstanceValue::Declared) = value { Some(name) } else { None }
 }
 
 /// The variables that hold keys, by the file and by the environment itself.
 fn key_holders<'a>(environment: &'a Environment, file: &'a [Given]) -> BTreeSet<&'a str> {
     let of_file = file.iter().flat_map(|given| match &given.value {
         Value::OfSet(_, value) => value.sources(),
-        Value::Text(..) => &[],
+        Value::OfInstance(_, InstanceValue::ApiKey(source)) => std::slice::from_ref(source),
+        Value::OfInstance(..) | Value::Text(..) => &[],
     });
     let of_file = of_file.filter_map(|source| match source {
         Source::Env(name) => Some(&**name),
@@ -259,7 +334,11 @@ fn key_holders<'a>(environment: &'a Environment, file: &'a [Given]) -> BTreeSet<
         (_, SetVariable::Envs(_)) => Some(value.split(',').map(str::trim)),
         (_, SetVariable::Files(_) | SetVariable::Rule(_)) => None,
     });
-    of_file.chain(of_environment.flatten()).collect()
+    let of_instances = environment.variables.iter().filter_map(|(name, value)| match split_instance_variable(name)? {
+        (_, InstanceVariable::Env) => Some(value.trim()),
+        (_, InstanceVariable::File | InstanceVariable::Text(_)) => None,
+    });
+    of_file.chain(of_environment.flatten()).chain(of_instances).collect()
 }
 
 /// `$XDG_STATE_HOME` or `~/.local/state` (XDG Base Directory Specification), the local application data on Windows.

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 45] = [
+pub static SETTINGS: [Setting; 50] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -236,6 +236,41 @@ pub static SETTINGS: [Setting; 45] = [
         reading: Reading::OfSet(SetField::Workflows),
     },
     Setting {
+        key: "n8n.<name>.url",
+        default: None,
+        sentence: "Where n8n's editor and its API are.",
+        allowed: "a URL such as https://n8n.example or http://n8n:5678, perhaps with a path",
+        reading: Reading::OfInstance(InstanceField::Url),
+    },
+    Setting {
+        key: "n8n.<name>.api_key",
+        default: None,
+        sentence: "Where the key of n8n's API stands.",
+        allowed: SOURCE,
+        reading: Reading::OfInstance(InstanceField::ApiKey),
+    },
+    Setting {
+        key: "n8n.<name>.set",
+        default: None,
+        sentence: "The key set that this n8n's credential belongs to.",
+        allowed: "the name of a key set",
+        reading: Reading::OfInstance(InstanceField::Set),
+    },
+    Setting {
+        key: "n8n.<name>.refresh",
+        default: Some("\"5m\""),
+        sentence: "How often n8n is asked for its workflows.",
+        allowed: "a span from 10s to 3650d, such as 30s, 5m or 1h",
+        reading: Reading::OfInstance(InstanceField::Refresh),
+    },
+    Setting {
+        key: "n8n.<name>.keyward",
+        default: None,
+        sentence: "Where this n8n reaches keyward: the Base URL that `keyward n8n connect` puts into its credentials.",
+        allowed: BASE_URL,
+        reading: Reading::OfInstance(InstanceField::Keyward),
+    },
+    Setting {
         key: "log.format",
         default: None,
         sentence: "How log lines look: human for people, json for programs.",
@@ -355,6 +390,11 @@ impl Setting {
         self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
     }
 
+    /// Whether there is one of it, and not one for each set or n8n.
+    pub(super) fn stands_alone(&self) -> bool {
+        matches!(self.reading, Reading::Value(_) | Reading::List(_))
+    }
+
     /// The environment variables that set it: `KEYWARD_PROXY_LISTEN`. A key has one for each place where it may stand.
     #[must_use]
     pub fn variables(&self) -> Vec<String> {
@@ -363,6 +403,7 @@ impl Setting {
                 vec![format!("{VARIABLE_PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())]
             }
             Reading::OfSet(field) => set_variables(field, "<SET>").collect(),
+            Reading::OfInstance(field) => instance_variables(field, "<NAME>").collect(),
         }
     }
 }
@@ -376,6 +417,71 @@ pub(super) enum Reading {
     List(fn(&mut Config, &str) -> Result<(), Unfit>),
     /// As part of a key set, of which there may be many.
     OfSet(SetField),
+    /// As part of an n8n, of which there may be several.
+    OfInstance(InstanceField),
+}
+
+/// What an n8n has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum InstanceField {
+    /// Where it is.
+    Url,
+    /// The place of its API's key.
+    ApiKey,
+    /// The key set of its credential.
+    Set,
+    /// How often it is asked.
+    Refresh,
+    /// Where it reaches keyward.
+    Keyward,
+}
+
+impl InstanceField {
+    /// Its name in the table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::ApiKey => "api_key",
+            Self::Set => "set",
+            Self::Refresh => "refresh",
+            Self::Keyward => "keyward",
+        }
+    }
+
+    /// What it may be, as it follows "Allowed: ".
+    pub(super) fn allowed(self) -> &'static str {
+        find(ANY_INSTANCE, self.name()).map_or("", |setting| setting.allowed)
+    }
+}
+
+/// What the text of an n8n's variable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InstanceVariable {
+    /// The file with its API's key.
+    File,
+    /// The variable with its API's key.
+    Env,
+    /// One of the others.
+    Text(InstanceField),
+}
+
+impl InstanceVariable {
+    /// What it sets.
+    pub(super) const fn field(self) -> InstanceField {
+        match self {
+            Self::File | Self::Env => InstanceField::ApiKey,
+            Self::Text(field) => field,
+        }
+    }
+
+    /// What it may be, as it follows "Allowed: ".
+    pub(super) fn allowed(self) -> &'static str {
+        match self {
+            Self::File => PATH_OF_FILE,
+            Self::Env => "the name of an environment variable",
+            Self::Text(field) => field.allowed(),
+        }
+    }
 }
 
 /// What a key set has.
@@ -496,6 +602,32 @@ pub(super) fn set_variables(field: SetField, set: &str) -> impl Iterator<Item = 
         .map(move |(suffix, _)| format!("{SET_VARIABLE_PREFIX}{set}{suffix}"))
 }
 
+/// The variables that set a field of the n8n whose name in the environment is `name`.
+pub(super) fn instance_variables(field: InstanceField, name: &str) -> impl Iterator<Item = String> {
+    INSTANCE_SUFFIXES
+        .iter()
+        .filter(move |(_, variable)| variable.field() == field)
+        .map(move |(suffix, _)| format!("{INSTANCE_VARIABLE_PREFIX}{name}{suffix}"))
+}
+
+/// The table of all n8n instances.
+pub(super) const N8N: &str = "n8n";
+
+/// The table of any one of them.
+pub(super) const ANY_INSTANCE: &str = "n8n.<name>";
+
+pub(super) const INSTANCE_VARIABLE_PREFIX: &str = "KEYWARD_N8N_";
+
+/// How the variables of an n8n end, behind `KEYWARD_N8N_<NAME>`.
+pub(super) const INSTANCE_SUFFIXES: [(&str, InstanceVariable); 6] = [
+    ("_URL", InstanceVariable::Text(InstanceField::Url)),
+    ("_API_KEY_FILE", InstanceVariable::File),
+    ("_API_KEY_ENV", InstanceVariable::Env),
+    ("_SET", InstanceVariable::Text(InstanceField::Set)),
+    ("_REFRESH", InstanceVariable::Text(InstanceField::Refresh)),
+    ("_KEYWARD", InstanceVariable::Text(InstanceField::Keyward)),
+];
+
 /// The table of all sets.
 pub(super) const KEYS: &str = "keys";
 
@@ -531,6 +663,9 @@ fn put<T>(place: &mut T, parsed: Result<T, Unfit>) -> Result<(), Unfit> {
     *place = parsed?;
     Ok(())
 }
+
+/// What a Base URL that leads to keyward may be.
+pub(super) const BASE_URL: &str = "a URL such as http://keyward:8080, with nothing behind it or /v1";
 
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080";
 const PATH_OF_FILE: &str = "the path of a file";

@@ -16,6 +16,8 @@ use super::units;
 use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::ledger::store;
+use crate::n8n::Address;
+use crate::n8n::connect::Entrance;
 use crate::policy::rules::AllowedHost;
 use crate::proxy::via::{Choice, Via};
 use crate::proxy::{self, Scheme, Upstream};
@@ -58,6 +60,34 @@ pub(super) fn upstream(text: &str) -> Result<Upstream, Unfit> {
     refuse_tail(tail)?;
     let (host, port) = split_port(authority)?;
     Ok(Upstream { scheme, host: self::host(host)?, port: port.unwrap_or(scheme.default_port()) })
+}
+
+/// Where an n8n is: an origin, and perhaps the path that it lies under.
+pub(super) fn n8n_address(text: &str) -> Result<Address, Unfit> {
+    let after_scheme = text.find("://").map_or(0, |end| end + 3);
+    let path_begins = text[after_scheme..].find(['/', '?', '#', '\\']).map_or(text.len(), |at| after_scheme + at);
+    let (origin, path) = text.split_at(path_begins);
+    let path = path.trim_end_matches('/');
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b'%');
+    if path.contains("/api/v1") || path.contains("/workflow") || path.contains("/home") {
+        return Err(Unfit::Because(
+            "Leave out the page or the API behind it: it is the address that the editor opens at.",
+        ));
+    }
+    if !path.bytes().all(is_plain) || path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err(Unfit::Because("Its path is not a plain one, and neither a query nor a fragment belongs there."));
+    }
+    Ok(Address { origin: upstream(origin)?, path: path.into() })
+}
+
+/// Where an n8n reaches keyward.
+pub(super) fn entrance(text: &str) -> Result<Entrance, Unfit> {
+    Entrance::new(n8n_address(text)?).map_err(Unfit::Because)
+}
+
+/// How often something is asked for that costs those who answer: not all the time.
+pub(super) fn refresh(text: &str) -> Result<Duration, Unfit> {
+    span(text).and_then(|span| if span < SOONEST { Err(Unfit::NotAllowed) } else { Ok(span) })
 }
 
 /// The proxy on the way to upstream: the environment's, none, or this one.
@@ -288,6 +318,8 @@ fn host(text: &str) -> Result<Box<str>, Unfit> {
 }
 
 const NO_SOCKS: &str = "keyward asks its proxy for a tunnel in HTTP (CONNECT) and speaks no SOCKS.";
+
+const SOONEST: Duration = Duration::from_secs(10);
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::known::{self, Reading, Role, Rule, SETTINGS, SetField, Setting};
+use super::instances;
+use super::known::{self, InstanceField, Reading, Role, Rule, SETTINGS, SetField, Setting};
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
 use super::sets::field_key;
@@ -26,6 +27,19 @@ pub(super) enum Value {
     Text(&'static Setting, String),
     /// Something of the key set of that name.
     OfSet(Box<str>, SetValue),
+    /// Something of the n8n of that name.
+    OfInstance(Box<str>, InstanceValue),
+}
+
+/// What was given of an n8n.
+#[derive(Clone, Debug)]
+pub(super) enum InstanceValue {
+    /// Its table is there, whatever may be in it.
+    Declared,
+    /// The place of its API's key.
+    ApiKey(Source),
+    /// The text of another field, not yet parsed.
+    Text(InstanceField, String),
 }
 
 /// What was given of a key set.
@@ -83,8 +97,9 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             match value.get_ref().as_table() {
                 Some(sets) if name == known::KEYS => self.read_sets(sets),
+                Some(instances) if name == known::N8N => self.read_instances(instances),
                 Some(table) if is_table(name) => self.read_table(name, table),
-                None if name == known::KEYS || is_table(name) => {
+                None if [known::KEYS, known::N8N].contains(&name) || is_table(name) => {
                     self.report(key, name, format!("This is a table: it begins with [{name}]."));
                 }
                 Some(_) | None => self.report_unknown(key, "", &tables_and_settings()),
@@ -104,7 +119,7 @@ impl Reader<'_> {
     fn read_text(&mut self, key: &Key<'_>, setting: &'static Setting, value: &DeValue<'_>) {
         let text = match setting.reading {
             Reading::List(_) => list_text(value),
-            Reading::Value(_) | Reading::OfSet(_) => scalar_text(value),
+            Reading::Value(_) | Reading::OfSet(_) | Reading::OfInstance(_) => scalar_text(value),
         };
         match text {
             Some(text) => self.give(key, Value::Text(setting, text)),
@@ -137,6 +152,40 @@ impl Reader<'_> {
             match set_values(field, value.get_ref()) {
                 Ok(values) => values.into_iter().for_each(|value| self.give(key, Value::OfSet(set.into(), value))),
                 Err(unfit) => self.report_misfit(key, field_key(set, field), setting.allowed, unfit),
+            }
+        }
+    }
+
+    fn read_instances(&mut self, instances: &DeTable<'_>) {
+        for (key, value) in instances {
+            let name = key.get_ref().as_ref();
+            match value.get_ref().as_table() {
+                found if known::find(known::ANY_INSTANCE, name).is_some() && found.is_none_or(is_source) => {
+                    self.report(key, format!("n8n.{name}"), "This belongs to an n8n, such as [n8n.main].");
+                }
+                Some(instance) if parse::is_set_name(name) => self.read_instance(key, name, instance),
+                Some(_) | None => self.report(key, known::N8N, BAD_INSTANCE),
+            }
+        }
+    }
+
+    fn read_instance(&mut self, instance_key: &Key<'_>, instance: &str, entries: &DeTable<'_>) {
+        self.give(instance_key, Value::OfInstance(instance.into(), InstanceValue::Declared));
+        for (key, value) in entries {
+            let Some(setting) = known::find(known::ANY_INSTANCE, key.get_ref()) else {
+                self.report_unknown(key, &format!("n8n.{instance}"), &names_in(known::ANY_INSTANCE));
+                continue;
+            };
+            let Reading::OfInstance(field) = setting.reading else { continue };
+            let read = match field {
+                InstanceField::ApiKey => source(value.get_ref()).map(InstanceValue::ApiKey),
+                InstanceField::Url | InstanceField::Set | InstanceField::Refresh | InstanceField::Keyward => {
+                    scalar_text(value.get_ref()).map(|text| InstanceValue::Text(field, text)).ok_or(Unfit::NotAllowed)
+                }
+            };
+            match read {
+                Ok(value) => self.give(key, Value::OfInstance(instance.into(), value)),
+                Err(unfit) => self.report_misfit(key, instances::field_key(instance, field), setting.allowed, unfit),
             }
         }
     }
@@ -279,9 +328,9 @@ fn is_source(table: &DeTable<'_>) -> bool {
     table.contains_key("file") || table.contains_key("env")
 }
 
-/// Whether it is a table with values in it: not the one of the sets, whose name nobody writes.
+/// Whether it is a table with values in it: not one of the sets or instances, whose name nobody writes.
 fn is_table(name: &str) -> bool {
-    name != known::ANY_SET && SETTINGS.iter().any(|setting| setting.table() == name)
+    ![known::ANY_SET, known::ANY_INSTANCE].contains(&name) && SETTINGS.iter().any(|setting| setting.table() == name)
 }
 
 fn names_in(table: &str) -> Vec<&'static str> {
@@ -301,3 +350,6 @@ fn capitalised(text: &str) -> String {
 
 const BAD_SET: &str =
     "A key set is a table, and its name has up to 32 of a-z, 0-9, _ and -, the first a letter or digit: [keys.team-a].";
+
+const BAD_INSTANCE: &str =
+    "An n8n is a table, and its name has up to 32 of a-z, 0-9, _ and -, the first a letter or digit: [n8n.main].";

@@ -56,6 +56,12 @@ impl Sets {
         }
     }
 
+    /// All names, `default` first.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let others = self.0.keys().map(|name| &**name).filter(|name| *name != DEFAULT_SET);
+        std::iter::once(DEFAULT_SET).chain(others).collect()
+    }
+
     /// Finds what does not go together.
     pub(super) fn check(&self, policy: Policy, has_fallback: bool, problems: &mut Problems) {
         if !self.0.contains_key(DEFAULT_SET) && !has_fallback && policy != Policy::Observe {

@@ -25,7 +25,7 @@ fn with_nothing_set_keyward_observes_openai_and_learns() {
 #[test]
 fn the_defaults_in_the_table_are_those_of_the_code() {
     let defaults = load("", &environment());
-    for setting in SETTINGS.iter().filter(|setting| !matches!(setting.reading, Reading::OfSet(_))) {
+    for setting in SETTINGS.iter().filter(|setting| setting.stands_alone()) {
         let Some(default) = setting.default else { continue };
         let set = load(&format!("{} = {default}", setting.key), &environment());
         assert_eq!(set, defaults, "{}", setting.key);
@@ -587,6 +587,100 @@ fn problems_of_variables_name_the_variable() {
 }
 
 #[test]
+fn an_n8n_is_read_from_the_file_and_from_the_environment() {
+    let file = r#"[n8n.team-a]
+url = "https://n8n.example/n8n/"
+api_key = { file = "/run/secrets/n8n" }
+"#;
+    let environment = environment()
+        .with("HTTPS_PROXY", "http://proxy:3128")
+        .with("KEYWARD_N8N_TEAM_A_REFRESH", "30s")
+        .with("KEYWARD_N8N_OTHER_URL", "http://n8n:5678")
+        .with("KEYWARD_N8N_OTHER_API_KEY_ENV", "KEYWARD_N8N_API")
+        .with("KEYWARD_N8N_API", "eyJhbGciOi.canary")
+        .with("KEYWARD_N8N_OTHER_SET", "default");
+    let config = load(file, &environment);
+    let [other, team] = &*config.n8n.instances else { panic!("{:?}", config.n8n) };
+    assert_eq!((&*team.name, team.url.to_string().as_str()), ("team-a", "https://n8n.example/n8n"));
+    assert_eq!(team.api_key, Source::File("/run/secrets/n8n".into()));
+    assert_eq!((team.refresh, team.set.as_deref()), (Duration::from_secs(30), None));
+    let via = team.via.as_ref().expect("the proxy of the environment");
+    assert_eq!(via.to_string(), "http://proxy:3128");
+    assert_eq!((&*other.name, other.url.to_string().as_str()), ("other", "http://n8n:5678"));
+    assert_eq!(other.api_key, Source::Env("KEYWARD_N8N_API".into()));
+    assert_eq!((other.refresh, other.set.as_deref()), (n8n::Instance::REFRESH, Some("default")));
+    assert!(
+        other.via.is_none()
+            && load(file, &environment.with("KEYWARD_PROXY_VIA", "none")).n8n.instances[1].via.is_none()
+    );
+}
+
+#[test]
+fn problems_of_an_n8n_say_what_is_missing_and_quote_no_key() {
+    let file = r#"[n8n]
+url = "https://n8n.example"
+[n8n.one]
+url = "https://n8n.example/workflow/abc"
+api_key = "eyJcanary"
+[n8n.two]
+uri = "n8n:5678"
+set = "staging"
+refresh = "1s"
+api_key = { env = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9canary" }
+[n8n.four]
+url = "https://n8n.example/a?canary"
+"#;
+    let environment = environment()
+        .with("KEYWARD_N8N_URL", "http://n8n:5678")
+        .with("KEYWARD_N8N_FOUR_API_KEY_FILE", "a")
+        .with("KEYWARD_N8N_FOUR_API_KEY_ENV", "A");
+    insta::assert_snapshot!(told(file, &environment, Overrides::default()), @r#"
+    the configuration has 12 problems:
+
+      keyward.toml:2: n8n.url
+          This belongs to an n8n, such as [n8n.main].
+
+      keyward.toml:4: n8n.one.url = "https://n8n.example/workflow/abc"
+          Leave out the page or the API behind it: it is the address that the editor opens at.
+          Allowed: a URL such as https://n8n.example or http://n8n:5678, perhaps with a path.
+
+      keyward.toml:5: n8n.one.api_key
+          A key has no place in the config file: name the file or the environment variable that holds it.
+          Allowed: { file = "…" } or { env = "…" }.
+
+      keyward.toml:7: n8n.two.uri
+          There is no such setting: did you mean `url`?
+
+      keyward.toml:8: n8n.two.set = "staging"
+          There is no such key set; there are: default.
+
+      keyward.toml:9: n8n.two.refresh = "1s"
+          Allowed: a span from 10s to 3650d, such as 30s, 5m or 1h.
+
+      keyward.toml:10: n8n.two.api_key
+          This looks like a key, not like the name of a variable that holds one.
+          Allowed: { file = "…" } or { env = "…" }.
+
+      keyward.toml:12: n8n.four.url
+          Its path is not a plain one, and neither a query nor a fragment belongs there.
+          Allowed: a URL such as https://n8n.example or http://n8n:5678, perhaps with a path.
+
+      environment KEYWARD_N8N_FOUR_API_KEY_ENV: n8n.four.api_key
+          Name one place: either the file or the environment variable.
+
+      environment KEYWARD_N8N_FOUR_API_KEY_FILE: n8n.four.api_key
+          Name one place: either the file or the environment variable.
+
+      environment KEYWARD_N8N_URL: unknown variable
+          There is no such setting, and no name is near: config/reference.toml lists all.
+
+      not set: n8n.two.url
+          keyward cannot ask this n8n without it.
+          Allowed: a URL such as https://n8n.example or http://n8n:5678, perhaps with a path.
+    "#);
+}
+
+#[test]
 fn what_others_set_under_our_name_is_ignored() {
     // For a service of the name `keyward`, Kubernetes sets the last three in every container.
     let names = ["KEYWARD_BIN", "KEYWARD_PORT", "KEYWARD_PORT_8080_TCP_ADDR", "KEYWARD_SERVICE_HOST"];
@@ -657,13 +751,13 @@ fn a_name_in_no_table_is_told_with_what_there_is() {
         let told: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
         assert_eq!(told, [expected]);
     }
-    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, log, admin, state, store.");
+    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store.");
     check("proxy = 1", "proxy: This is a table: it begins with [proxy].");
     check("[[log]]", "log: This is a table: it begins with [log].");
     check("keys = 'sk-canary'", "keys: This is a table: it begins with [keys].");
     check(
         "['keys.<set>']",
-        "keys.<set>: There is no such setting; known here: proxy, tls, keys, log, admin, state, store.",
+        "keys.<set>: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store.",
     );
     check("[proxy]\nsk-canary = 1\n", &format!("proxy.…: {}", unknown_in("proxy")));
     check("[keys.default]\nsk-canary = 1\n", &format!("keys.default.…: {}", unknown_in("keys.<set>")));

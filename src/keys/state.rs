@@ -133,13 +133,27 @@ impl StateFolder {
 
     /// Changes tokens and revoked keys, whole or not at all. Two changes at once wait for each other.
     pub fn change_access<T>(&self, change: impl FnOnce(&mut Access) -> T) -> Result<T, StateError> {
-        let path = self.access_path();
-        let lock = self.dir.join("access.lock");
-        let locked = open_private(&lock, OpenOptions::new().write(true)).map_err(io_error(&lock, "made"))?;
-        locked.lock().map_err(io_error(&lock, "locked"))?;
+        let _locked = self.lock("access.lock")?;
         let mut access = self.access()?;
         let done = change(&mut access);
-        write_json(&path, &StoredAccess::from(&access))?;
+        write_json(&self.access_path(), &StoredAccess::from(&access))?;
+        Ok(done)
+    }
+
+    /// What stands in `<name>.json`; the default where there is none.
+    pub fn read<F: Default + serde::de::DeserializeOwned>(&self, name: &str) -> Result<F, StateError> {
+        Ok(read_json(&self.dir.join(format!("{name}.json")))?.unwrap_or_default())
+    }
+
+    /// Changes what stands in `<name>.json`, whole or not at all. Two changes at once wait for each other.
+    pub fn change<F, T>(&self, name: &str, change: impl FnOnce(&mut F) -> T) -> Result<T, StateError>
+    where
+        F: Default + Serialize + serde::de::DeserializeOwned,
+    {
+        let _locked = self.lock(&format!("{name}.lock"))?;
+        let mut content = self.read(name)?;
+        let done = change(&mut content);
+        write_json(&self.dir.join(format!("{name}.json")), &content)?;
         Ok(done)
     }
 
@@ -151,6 +165,14 @@ impl StateFolder {
 
     fn history_path(&self) -> PathBuf {
         self.dir.join("history.json")
+    }
+
+    /// Waits until nobody else has it, and keeps it until the file is dropped.
+    fn lock(&self, name: &str) -> Result<fs::File, StateError> {
+        let path = self.dir.join(name);
+        let lock = open_private(&path, OpenOptions::new().write(true)).map_err(io_error(&path, "made"))?;
+        lock.lock().map_err(io_error(&path, "locked"))?;
+        Ok(lock)
     }
 }
 

@@ -11,6 +11,7 @@ use ring::digest::{Context, SHA256};
 use super::hours::Hour;
 use super::incident::{self, Bearing, Closed, Closing, Incident, Retrying};
 use super::rhythm::Visits;
+use crate::caller::names::Named;
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -393,6 +394,16 @@ impl Binding {
     /// Who it is, in words: `workflow 7bK2 (Report), node 9f3c`, or `sdk client at 10.1.2.3`.
     #[must_use]
     pub fn describe(&self, workflow_name: Option<&str>) -> String {
+        self.describe_with(workflow_name, None)
+    }
+
+    /// The same with the names that n8n has for it: `workflow 7bK2 (Report), node 9f3c (Summary)`.
+    #[must_use]
+    pub fn describe_named(&self, named: &Named<'_>) -> String {
+        self.describe_with(Some(&named.workflow.name), named.node.map(|node| &*node.name))
+    }
+
+    fn describe_with(&self, workflow_name: Option<&str>, node_name: Option<&str>) -> String {
         let [instance, workflow, node] = self.declared.texts();
         let mut words = match (self.holder, workflow) {
             (Holder::Editor, _) => "n8n's editor".to_owned(),
@@ -403,10 +414,11 @@ impl Binding {
                 None => format!("workflow {id}"),
             },
         };
-        for (what, id) in [(", node ", node), (" of ", instance)] {
+        for (what, id, name) in [(", node ", node, node_name), (" of ", instance, None)] {
             if let Some(id) = id {
                 words.push_str(what);
                 words.push_str(id);
+                words.extend(name.map(|name| format!(" ({name})")));
             }
         }
         words

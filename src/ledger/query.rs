@@ -1,12 +1,15 @@
 //! What may be asked of the ledger: bindings, incidents and rotations, the same for the admin API, the command line and the
 //! page, and the same from a running keyward as from its store.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Ledger;
 use super::binding::{Binding, BindingId, Memory};
 use super::incident::Incident;
-use super::rotation::{self, Audit, Grounds, RotationView, SetKeys, Standing};
+use super::recent::Past;
+use super::rotation::{self, Answer, Audit, Doubt, Grounds, Reason, RotationView, SetKeys, Standing};
+use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::keeper::Keeper;
@@ -18,6 +21,8 @@ pub struct Query<'a> {
     ledger: &'a Ledger,
     ring: Arc<KeyRing>,
     keys: Vec<Entry>,
+    audits: Vec<Audit>,
+    names: Arc<Directory>,
     now: Timestamp,
 }
 
@@ -78,7 +83,33 @@ impl<'a> Query<'a> {
     /// Of that moment.
     #[must_use]
     pub fn new(ledger: &'a Ledger, keeper: &Keeper, now: Timestamp) -> Self {
-        Self { ledger, ring: Arc::clone(&keeper.ring()), keys: keeper.entries(), now }
+        Self {
+            ledger,
+            ring: Arc::clone(&keeper.ring()),
+            keys: keeper.entries(),
+            audits: Vec::new(),
+            names: Arc::default(),
+            now,
+        }
+    }
+
+    /// With what is known of the nodes that do not pass here, for each set in the order of the ring.
+    #[must_use]
+    pub fn with_audits(self, audits: Vec<Audit>) -> Self {
+        Self { audits, ..self }
+    }
+
+    /// With what n8n calls its workflows and nodes.
+    #[must_use]
+    pub fn with_names(self, names: Arc<Directory>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// What n8n calls a binding.
+    #[must_use]
+    pub fn named(&self, binding: &Binding) -> Option<Named<'_>> {
+        let identity = binding.identity();
+        self.names.find(identity.instance, identity.workflow?, identity.node)
     }
 
     /// When the look was taken.
@@ -100,9 +131,11 @@ impl<'a> Query<'a> {
 
     /// The rotation view of a set.
     #[must_use]
-    pub fn rotation(&self, set: SetIndex, audit: Audit) -> RotationView {
+    pub fn rotation(&self, set: SetIndex) -> RotationView {
         let (bindings, tokens) = (self.ledger.bindings(), self.tokens(set));
-        self.ledger.with_hours(|hours| {
+        let nobody_looked = Audit::default();
+        let audit = self.audits.get(set.position()).unwrap_or(&nobody_looked);
+        let mut view = self.ledger.with_hours(|hours| {
             rotation::view(&Grounds {
                 set,
                 facts: self.ring.set(set),
@@ -113,7 +146,37 @@ impl<'a> Query<'a> {
                 audit,
                 now: self.now,
             })
-        })
+        });
+        self.name_everybody(&mut view, &bindings);
+        view
+    }
+
+    /// Whoever an answer speaks of has the name that n8n gives.
+    fn name_everybody(&self, view: &mut RotationView, bindings: &[Arc<Binding>]) {
+        if self.names.instances().is_empty() {
+            return;
+        }
+        let by_id: HashMap<BindingId, &Arc<Binding>> = bindings.iter().map(|binding| (binding.id(), binding)).collect();
+        let rename = |id: &BindingId, who: &mut String| {
+            if let Some(named) = by_id.get(id).and_then(|binding| Some((binding, self.named(binding)?))) {
+                *who = named.0.describe_named(&named.1);
+            }
+        };
+        for answer in view.old_keys.iter_mut().map(|key| &mut key.can_go) {
+            match answer {
+                Answer::No(reasons) => reasons.iter_mut().for_each(|reason| {
+                    if let Reason::StillSent { binding, who, .. } = reason {
+                        rename(binding, who);
+                    }
+                }),
+                Answer::NotSeen { but, .. } => but.iter_mut().for_each(|doubt| {
+                    if let Doubt::Silent { binding, who, .. } | Doubt::Unwell { binding, who } = doubt {
+                        rename(binding, who);
+                    }
+                }),
+                Answer::Yes { .. } => {}
+            }
+        }
     }
 
     /// Bindings, those that were seen last first.
@@ -125,6 +188,24 @@ impl<'a> Query<'a> {
         listed.retain(|row| filter.wants_listed(row));
         listed.sort_by_key(|row| (row.memory.last_seen().map(|at| -at.as_millis()), row.binding.id()));
         listed
+    }
+
+    /// What is known of an execution: its last exchanges, and the bindings that remember it beside them.
+    #[must_use]
+    pub fn execution(&self, id: &str) -> (Vec<Past>, Vec<ListedBinding>) {
+        let past = self.ledger.recent.of(id);
+        let mut remembered = self.bindings(&Filter::default());
+        remembered.retain(|row| {
+            let is_told = past.iter().any(|past| past.binding.id() == row.binding.id());
+            !is_told && row.memory.uses.iter().any(|used| used.execution.as_deref() == Some(id))
+        });
+        (past, remembered)
+    }
+
+    /// The name of a binding's set.
+    #[must_use]
+    pub fn set_of(&self, binding: &Binding) -> &Arc<str> {
+        &self.ring.set(binding.identity().set).name
     }
 
     /// The binding whose id begins so.

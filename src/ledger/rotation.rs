@@ -40,22 +40,21 @@ pub struct Grounds<'a> {
     /// Exchanges by the hour.
     pub hours: &'a Hours,
     /// What is known of nodes that do not pass here.
-    pub audit: Audit,
+    pub audit: &'a Audit,
     /// Now.
     pub now: Timestamp,
 }
 
-/// What is known of the nodes of n8n that do not pass here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Audit {
-    /// Nothing: nobody has looked.
-    #[default]
-    None,
-    /// At that time, every node with a key of the set passed here.
-    AllPass {
-        /// When that was seen.
-        at: Timestamp,
-    },
+/// What is known of the nodes of n8n that do not pass here. By default nothing: nobody has looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// When n8n was looked through; of several, the one that was so longest ago. Nothing where one of them was not, or not
+    /// of late.
+    pub at: Option<Timestamp>,
+    /// The keys that stand in nodes themselves, each with where it does, in words.
+    pub typed: Vec<(Fingerprint, String)>,
+    /// What keeps it from saying that every node passes here with the right key, in words.
+    pub doubts: Vec<String>,
 }
 
 /// The view of one set.
@@ -234,6 +233,11 @@ pub enum Reason {
         /// A position among the sets.
         set: SetIndex,
     },
+    /// It stands in a node of n8n itself.
+    Typed {
+        /// Which one, in words.
+        who: String,
+    },
     /// keyward does not know the current key, so that it cannot tell who has changed to it.
     NoCurrentKey,
     /// Upstream refuses the current key: the old one may be needed again.
@@ -245,6 +249,11 @@ pub enum Reason {
 pub enum Doubt {
     /// Nodes that bypass keyward: n8n was not looked through since the key was replaced.
     NotAudited,
+    /// Something that was found when n8n was looked through, or why it was not.
+    Audit {
+        /// What, in words.
+        found: String,
+    },
     /// A binding that sent the key last and has not been seen since.
     Silent {
         /// Which one.
@@ -534,21 +543,23 @@ impl OldDraft {
         } else if current.iter().all(|key| key.is_refused) {
             self.reasons.push(Reason::CurrentKeyRefused);
         }
+        let typed = grounds.audit.typed.iter().filter(|(key, _)| *key == self.key).take(MOST_FOUND);
+        self.reasons.extend(typed.map(|(_, who)| Reason::Typed { who: who.clone() }));
     }
 
     fn answer(&mut self, grounds: &Grounds<'_>) -> Answer {
         if !self.reasons.is_empty() {
             return Answer::No(std::mem::take(&mut self.reasons));
         }
-        let audited = match grounds.audit {
-            Audit::AllPass { at } if at > self.retired.by => Some(at),
-            Audit::AllPass { .. } | Audit::None => None,
-        };
-        match audited {
+        let found = grounds.audit.doubts.iter().take(MOST_FOUND).map(|found| Doubt::Audit { found: found.clone() });
+        self.doubts.extend(found);
+        match grounds.audit.at.filter(|at| *at > self.retired.by) {
             Some(audited) if self.doubts.is_empty() => Answer::Yes { audited },
             audited => {
                 let span = grounds.now.since(self.last_use.unwrap_or(self.retired.by));
-                let not_audited = audited.is_none().then_some(Doubt::NotAudited);
+                // Why it was not looked through is said already.
+                let is_news = audited.is_none() && grounds.audit.doubts.is_empty();
+                let not_audited = is_news.then_some(Doubt::NotAudited);
                 Answer::NotSeen { span, but: std::mem::take(&mut self.doubts).into_iter().chain(not_audited).collect() }
             }
         }
@@ -685,6 +696,7 @@ impl Reason {
         match self {
             Self::StillSent { .. } => "still_sent",
             Self::InUse { .. } => "in_use",
+            Self::Typed { .. } => "typed",
             Self::NoCurrentKey => "no_current_key",
             Self::CurrentKeyRefused => "current_key_refused",
         }
@@ -696,6 +708,7 @@ impl fmt::Display for Reason {
         match self {
             Self::StillSent { who, last, .. } => write!(f, "{who} still sends it, last at {last}"),
             Self::InUse { .. } => f.write_str("another set uses the same key"),
+            Self::Typed { who } => write!(f, "{who} has it typed into it"),
             Self::NoCurrentKey => {
                 f.write_str("keyward does not know the current key, so nobody can be seen to change to it")
             }
@@ -710,6 +723,7 @@ impl Doubt {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotAudited => "not_audited",
+            Self::Audit { .. } => "audit",
             Self::Silent { .. } => "silent",
             Self::Unwell { .. } => "unwell",
             Self::Edited { .. } => "edited",
@@ -722,6 +736,7 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAudited => f.write_str("keyward cannot see nodes that do not pass here"),
+            Self::Audit { found } => f.write_str(found),
             Self::Silent { who, silence: Silence::Overdue { since }, .. } => {
                 write!(f, "{who} sent it last and is overdue since {since}")
             }
@@ -755,3 +770,6 @@ impl fmt::Display for Span {
         write!(f, "{count} {unit}{}", if count == 1 { "" } else { "s" })
     }
 }
+
+/// How many findings of an audit an answer names: one is enough to keep a key.
+const MOST_FOUND: usize = 20;

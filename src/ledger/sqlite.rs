@@ -32,7 +32,7 @@ use crate::verdict::explain::{Diagnosis, Severity};
 
 /// The opened file.
 pub struct Sqlite {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
     /// Which file it is: device and number.
     file: (u64, u64),
@@ -206,7 +206,8 @@ const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
 
 /// Tells keyward's files from those of other programs: `kwrd`.
 const APPLICATION: i64 = 0x6b77_7264;
@@ -734,7 +735,7 @@ fn closed(path: &Path, source: std::io::Error) -> StoreError {
 }
 
 /// Values are never part of what `SQLite` says of a failure.
-fn failure(path: &Path, source: rusqlite::Error) -> StoreError {
+pub(super) fn failure(path: &Path, source: rusqlite::Error) -> StoreError {
     let fault = match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Fault::Locked,
         Some(ErrorCode::DiskFull) => Fault::Full,
@@ -764,8 +765,9 @@ mod tests {
         store.connection.execute("INSERT INTO sets VALUES ('default', '{}')", []).expect("a row");
         drop(store);
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
-        let [first, second] = MIGRATIONS;
-        let shapes = [first, second, "ALTER TABLE sets ADD COLUMN extra TEXT; UPDATE sets SET extra = name"];
+        let known = i64::try_from(MIGRATIONS.len()).expect("a small number");
+        let next = "ALTER TABLE sets ADD COLUMN extra TEXT; UPDATE sets SET extra = name";
+        let shapes: Vec<_> = MIGRATIONS.into_iter().chain([next]).collect();
         for _ in 0..2 {
             let found = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
             migrate(&mut connection, &path, found, &shapes).expect("the next shape, and nothing the second time");
@@ -774,8 +776,8 @@ mod tests {
         assert_eq!(extra, "default");
         drop(connection);
         let fault = Sqlite::open(&path).err().map(|error| error.fault);
-        assert_eq!(fault, Some(Fault::Newer { found: 3, known: 2 }));
-        let copy = folder.path().join("keyward.db.2");
+        assert_eq!(fault, Some(Fault::Newer { found: known + 1, known }));
+        let copy = folder.path().join(format!("keyward.db.{known}"));
         assert_eq!(std::fs::metadata(&copy).expect("a copy").permissions().mode() & 0o777, 0o600);
         let old = Sqlite::open(&copy).expect("a whole store of the old shape");
         assert_eq!((old.id(), old.is_new()), (id, false));
@@ -851,9 +853,10 @@ mod tests {
         let path = folder.path().join("keyward.db");
         drop(Sqlite::open(&path).expect("a new store"));
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("opened");
-        let [first, second] = MIGRATIONS;
-        let shapes = [first, second, "ALTER TABLE sets ADD COLUMN extra TEXT; SELECT nonsense"];
-        assert!(migrate(&mut connection, &path, 2, &shapes).is_err());
+        let known = i64::try_from(MIGRATIONS.len()).expect("a small number");
+        let shapes: Vec<_> =
+            MIGRATIONS.into_iter().chain(["ALTER TABLE sets ADD COLUMN extra TEXT; SELECT nonsense"]).collect();
+        assert!(migrate(&mut connection, &path, known, &shapes).is_err());
         drop(connection);
         Sqlite::open(&path).expect("as it was");
     }

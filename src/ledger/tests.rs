@@ -149,12 +149,12 @@ impl Bench {
     }
 
     fn view(&self) -> RotationView {
-        self.query().rotation(SetIndex::DEFAULT, Audit::None)
+        self.query().rotation(SetIndex::DEFAULT)
     }
 
     /// The answer to whether the key that was replaced last can go.
     fn can_go(&self, audit: Audit) -> Answer {
-        let view = self.query().rotation(SetIndex::DEFAULT, audit);
+        let view = self.query().with_audits(vec![audit]).rotation(SetIndex::DEFAULT);
         view.old_keys.into_iter().next().expect("an old key").can_go
     }
 
@@ -523,13 +523,13 @@ fn whether_an_old_key_can_go() {
     bench.pass(duration(1_000));
     bench.ask("changed", "sk-new");
     bench.ask("stale", "sk-old");
-    let Answer::No(reasons) = bench.can_go(Audit::None) else { panic!("somebody still sends it") };
+    let Answer::No(reasons) = bench.can_go(Audit::default()) else { panic!("somebody still sends it") };
     let said: Vec<_> = reasons.iter().map(ToString::to_string).collect();
     assert_eq!(said, ["workflow stale still sends it, last at 2026-11-23T09:00:01Z"]);
     assert!(matches!(reasons[..], [Reason::StillSent { .. }]));
     bench.pass(HOUR);
     bench.ask("stale", "sk-new");
-    let Answer::NotSeen { span, but } = bench.can_go(Audit::None) else { panic!("nobody sends it") };
+    let Answer::NotSeen { span, but } = bench.can_go(Audit::default()) else { panic!("nobody sends it") };
     assert_eq!(span, HOUR);
     let said: Vec<_> = but.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -541,11 +541,11 @@ fn whether_an_old_key_can_go() {
     );
     let silent = bench.ledger.binding(&workflow("silent"));
     bench.ledger.acknowledge(&silent, bench.now());
-    let Answer::NotSeen { but, .. } = bench.can_go(Audit::None) else { panic!("nobody has looked through n8n") };
+    let Answer::NotSeen { but, .. } = bench.can_go(Audit::default()) else { panic!("nobody has looked through n8n") };
     assert_eq!(but, [Doubt::NotAudited]);
     let audited = bench.now();
-    assert_eq!(bench.can_go(Audit::AllPass { at: audited }), Answer::Yes { audited });
-    let too_early = Audit::AllPass { at: Timestamp::from_millis(START) };
+    assert_eq!(bench.can_go(clean_at(audited)), Answer::Yes { audited });
+    let too_early = clean_at(Timestamp::from_millis(START));
     assert!(matches!(bench.can_go(too_early), Answer::NotSeen { .. }), "it was in use then");
     bench.flush();
     let view = bench.view();
@@ -556,13 +556,38 @@ fn whether_an_old_key_can_go() {
     assert_eq!(view.old_keys[0].traffic.iter().map(|(_, exchanges)| exchanges).sum::<u64>(), 4);
 }
 
+/// An audit that found nothing.
+fn clean_at(at: Timestamp) -> Audit {
+    Audit { at: Some(at), ..Audit::default() }
+}
+
+#[test]
+fn an_old_key_cannot_go_for_what_an_audit_found() {
+    let bench = Bench::new("sk-old");
+    bench.rotate("sk-new");
+    bench.pass(HOUR);
+    let audited = bench.now();
+    let fingerprint = |key: &str| bench.keeper.ring().names(key.as_bytes()).fingerprint;
+    let typed = |key| Audit { typed: vec![(fingerprint(key), "node h".to_owned())], ..clean_at(audited) };
+    assert_eq!(bench.can_go(typed("sk-old")), Answer::No(vec![Reason::Typed { who: "node h".to_owned() }]));
+    assert_eq!(bench.can_go(typed("sk-other")), Answer::Yes { audited });
+    let found = |audit: Audit| {
+        let Answer::NotSeen { but, .. } = bench.can_go(audit) else { panic!("there are doubts") };
+        but.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let doubts = vec!["node l sends past keyward".to_owned()];
+    assert_eq!(found(Audit { doubts: doubts.clone(), ..clean_at(audited) }), doubts);
+    assert_eq!(found(Audit { doubts: doubts.clone(), ..Audit::default() }), doubts);
+    assert_eq!(found(Audit { doubts: vec![String::new(); 1000], ..clean_at(audited) }).len(), 20);
+}
+
 #[test]
 fn an_old_key_that_was_tried_out_in_the_editor_is_in_some_credential() {
     let bench = Bench::new("sk-old");
     bench.rotate("sk-new");
     bench.pass(HOUR);
     let audited = bench.now();
-    assert_eq!(bench.can_go(Audit::AllPass { at: audited }), Answer::Yes { audited });
+    assert_eq!(bench.can_go(clean_at(audited)), Answer::Yes { audited });
     let key = Some(bench.keeper.ring().names(b"sk-old"));
     let editor =
         Identity { holder: Holder::Editor, ..Identity::untagged(SetIndex::DEFAULT, Family::Legacy, PEER, None) };
@@ -578,9 +603,7 @@ fn an_old_key_that_was_tried_out_in_the_editor_is_in_some_credential() {
         was_sent: true,
     };
     bench.ledger.sight(&bench.ledger.binding(&editor), &seen);
-    let Answer::NotSeen { span, but } = bench.can_go(Audit::AllPass { at: audited }) else {
-        panic!("it was tried out")
-    };
+    let Answer::NotSeen { span, but } = bench.can_go(clean_at(audited)) else { panic!("it was tried out") };
     assert_eq!((span, &but[..]), (Duration::ZERO, &[Doubt::Edited { last: bench.now() }][..]));
 }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::diagnosis;
 use super::human_log::{self, Paint};
 use crate::caller::Agreement;
+use crate::caller::names::{Directory, Named};
+use crate::caller::registry::Registry;
 use crate::keys::keeper::Keeper;
 use crate::keys::set::{KeyRing, Names, Word};
 use crate::ledger::Ledger;
@@ -35,6 +37,8 @@ pub struct Recorder {
     pub style: Style,
     /// Whom it tells beside the log.
     pub tap: Tap,
+    /// What n8n calls callers.
+    pub names: Arc<Registry>,
     /// Learns from answers, for the sets that have no declared key.
     pub keeper: Arc<Keeper>,
     /// Whether whatever ends now is cut by the shutdown.
@@ -62,7 +66,9 @@ impl Witness for Recorder {
         }
         drop(ring);
         self.count(exchange, outcome);
-        self.log(&Line { exchange, outcome, diagnosis, set: &self.sets[judgement.set.position()] });
+        let directory = self.names.directory();
+        let named = directory.as_deref().and_then(|directory| self.look_up(exchange, directory));
+        self.log(&Line { exchange, outcome, diagnosis, set: &self.sets[judgement.set.position()], named });
     }
 
     fn exchange_goes_on(&self, exchange: &Exchange) {
@@ -122,6 +128,15 @@ impl Recorder {
         }
     }
 
+    /// Who has no name yet is noted, so that somebody asks n8n.
+    fn look_up<'d>(&self, exchange: &Exchange, directory: &'d Directory) -> Option<Named<'d>> {
+        let named = diagnosis::look_up(exchange, directory);
+        if let Some(workflow) = exchange.workflow() {
+            self.names.note(named.as_ref(), exchange.instance(), workflow, exchange.node());
+        }
+        named
+    }
+
     fn log(&self, line: &Line<'_>) {
         let severity = line.diagnosis.severity();
         let (level, rank) = match severity {
@@ -133,15 +148,17 @@ impl Recorder {
         };
         let (is_logged, is_followed) = (level <= self.style.level, self.tap.is_followed());
         if !is_logged && !is_followed {
+            self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, None);
             return;
         }
         let coloured = self.style.coloured;
         // Rendering the explanation allocates, so it is done only for lines that carry one, and outside the lane's lock.
         let explanation = (level < Level::Info).then(|| match line.exchange.explanation() {
             Some(told) => Cow::Borrowed(told),
-            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.keeper.ring())),
+            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.keeper.ring(), line.named)),
         });
         let explanation = explanation.as_deref();
+        self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, explanation);
         if is_followed {
             self.tap.tell(line.told(level, explanation));
         }
@@ -205,9 +222,21 @@ pub(super) struct Line<'a> {
     outcome: Outcome,
     pub(super) diagnosis: Diagnosis,
     set: &'a Arc<str>,
+    /// What n8n calls the caller.
+    named: Option<Named<'a>>,
 }
 
 impl Line<'_> {
+    /// The workflow's name, as n8n gives it, or else the caller.
+    pub(super) fn workflow_name(&self) -> Option<&str> {
+        self.named.map(|named| &*named.workflow.name).or(self.exchange.workflow_name())
+    }
+
+    /// The node's name, as n8n gives it.
+    pub(super) fn node_name(&self) -> Option<&str> {
+        self.named.and_then(|named| named.node).map(|node| &*node.name)
+    }
+
     /// For those who follow.
     fn told(&self, level: Level, explanation: Option<&Explanation>) -> Told {
         let mut line = Vec::new();
@@ -230,7 +259,7 @@ impl Line<'_> {
         json.text(name!("workflow_id"), exchange.workflow());
         json.text(name!("execution_id"), exchange.execution());
         json.text(name!("node_id"), exchange.node());
-        json.text(name!("workflow_name"), exchange.workflow_name());
+        json.text(name!("workflow_name"), self.workflow_name());
         json.word(name!("client"), exchange.family.code());
         json.text(name!("client_version"), exchange.client_version());
         json.word(name!("attribution"), exchange.attribution.code());
@@ -260,8 +289,16 @@ impl Line<'_> {
         if let Some(injected) = exchange.injected {
             json.bytes(name!("injected"), &injected.fingerprint.short());
         }
-        if exchange.instance().is_some() {
-            json.text(name!("instance"), exchange.instance());
+        let instance = exchange.instance().or(self.named.map(|named| named.instance()));
+        if instance.is_some() {
+            json.text(name!("instance"), instance);
+        }
+        if let Some(named) = self.named {
+            if let Some(node) = named.node {
+                json.text(name!("node_name"), Some(&node.name));
+                json.text(name!("credential"), node.credential.as_deref());
+            }
+            json.display(name!("link"), &named.link(exchange.execution()));
         }
         if exchange.judgement.learned {
             json.yes(name!("learned"));

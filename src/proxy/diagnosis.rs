@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::caller::names::{Directory, Named};
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::sighting::Exchange;
@@ -34,9 +35,9 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagno
     }
 }
 
-/// The diagnosis in words.
+/// The diagnosis in words. `named` is what n8n calls the caller.
 #[must_use]
-pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing) -> Explanation {
+pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing, named: Option<Named<'_>>) -> Explanation {
     let name = |set: SetIndex| &*ring.set(set).name;
     let judgement = &exchange.judgement;
     let owner = if let Verdict::Foreign { owner } = judgement.verdict { Some(name(owner)) } else { None };
@@ -58,8 +59,9 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing) -> Exp
             judgement,
             handling,
             workflow: exchange.workflow(),
-            workflow_name: exchange.workflow_name(),
+            workflow_name: named.map(|named| &*named.workflow.name).or(exchange.workflow_name()),
             node: exchange.node(),
+            node_name: named.and_then(|named| named.node).map(|node| &*node.name),
             family: exchange.family,
             origin: exchange.origin,
             peer: exchange.peer,
@@ -68,4 +70,10 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing) -> Exp
             cause: exchange.cause(),
         },
     )
+}
+
+/// What n8n calls who sent it.
+#[must_use]
+pub fn look_up<'d>(exchange: &Exchange, directory: &'d Directory) -> Option<Named<'d>> {
+    directory.find(exchange.instance(), exchange.workflow()?, exchange.node())
 }

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Upstream;
 use super::distrust::Distrust;
 use super::reach::reach_first;
 use super::stream::{Sharing, Stream, keep_alive};
-use super::tls;
+use super::tls::{self, TlsError};
 use super::tunnel::{self, TunnelError};
 use super::via::Via;
+use super::{Scheme, Upstream};
 
 /// How to reach upstream: the same for all workers.
 #[derive(Clone)]
@@ -136,6 +136,15 @@ impl Route {
 }
 
 impl Hop {
+    /// Over that proxy.
+    pub fn over(via: &Via) -> Result<Self, TlsError> {
+        let tls = match via.origin.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls::client(&via.origin, None)?),
+        };
+        Ok(Self { proxy: via.clone(), tls })
+    }
+
     /// A tunnel to upstream, whose name the proxy looks up.
     async fn lead_to(&self, upstream: &Upstream, deadline: Deadline) -> Result<Wire, ConnectError> {
         let proxy = || self.proxy.to_string().into();

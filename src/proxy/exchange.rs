@@ -284,7 +284,9 @@ async fn answer_for_our_key(
     body.swallow().await;
     let ring = worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);
-    let explanation = diagnosis::explain(diagnosis, &exchange, &ring);
+    let directory = worker.shared.names.directory();
+    let named = directory.as_deref().and_then(|directory| diagnosis::look_up(&exchange, directory));
+    let explanation = diagnosis::explain(diagnosis, &exchange, &ring, named);
     let body = refusal::body(diagnosis, &explanation);
     ours(refusal::unauthorized(body, HeaderMap::new()), &exchange, session)
 }
@@ -301,8 +303,14 @@ fn refuse(
     leave(&body, session);
     let ring = session.worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
-    let explain = || diagnosis::explain(diagnosis, sighting, &ring);
-    let told = session.last_refusal.tell(diagnosis, sighting, ring.generation(), explain);
+    let registry = &session.worker.shared.names;
+    let explain = || {
+        let directory = registry.directory();
+        let named = directory.as_deref().and_then(|directory| diagnosis::look_up(sighting, directory));
+        diagnosis::explain(diagnosis, sighting, &ring, named)
+    };
+    let generations = [ring.generation(), registry.generation()];
+    let told = session.last_refusal.tell(diagnosis, sighting, generations, explain);
     sighting.explained(told.explanation);
     ours(refusal::refused(refusal, told.body, head.headers), sighting, session)
 }

@@ -13,7 +13,7 @@ use crate::verdict::explain::Explanation;
 
 /// Writes the line, and under a bad one what to do.
 pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, paint: Paint, explanation: Option<&Explanation>) {
-    out.extend_from_slice(summary(line.exchange, paint).as_bytes());
+    out.extend_from_slice(summary(line, paint).as_bytes());
     let Some(Explanation { message, remedy, .. }) = explanation else { return };
     let (on, off) = (paint.tone(), paint.off());
     let _ = writeln!(out, "{MARGIN}{on}{} {}{off}  {}", paint.mark(), line.diagnosis.code(), printable(message));
@@ -22,7 +22,8 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, paint: Paint, explanatio
     }
 }
 
-fn summary(exchange: &Exchange, paint: Paint) -> String {
+fn summary(line: &Line<'_>, paint: Paint) -> String {
+    let (named, exchange) = (who(line), line.exchange);
     let judgement = &exchange.judgement;
     let mut line = String::with_capacity(200);
     let status = exchange.status().map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
@@ -31,7 +32,7 @@ fn summary(exchange: &Exchange, paint: Paint) -> String {
     let _ = write!(line, "{dim}{}{off}  {tone}{status}  {verdict:<9}{off}  ", time_of_day(exchange.at));
     let _ = write!(line, "{:<4} {:<24}  ", exchange.method.as_str(), printable(exchange.path()));
     let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
-    let _ = write!(line, "{dim}{:<16}{off}  {}", judgement.key.map_or_else(String::new, recognisable), who(exchange));
+    let _ = write!(line, "{dim}{:<16}{off}  {}", judgement.key.map_or_else(String::new, recognisable), named);
     line.extend(oddities(exchange));
     line.push('\n');
     line
@@ -58,10 +59,11 @@ fn recognisable(key: Names) -> String {
     key.hint.map_or_else(|| key.fingerprint.to_string(), |hint| hint.to_string())
 }
 
-fn who(exchange: &Exchange) -> String {
+fn who(line: &Line<'_>) -> String {
+    let exchange = line.exchange;
     let Some(workflow) = exchange.workflow() else { return format!("from {}", exchange.peer) };
-    let mut who = format!("workflow {}", printable(exchange.workflow_name().unwrap_or(workflow)));
-    for (name, id) in [("execution", exchange.execution()), ("node", exchange.node())] {
+    let mut who = format!("workflow {}", printable(line.workflow_name().unwrap_or(workflow)));
+    for (name, id) in [("execution", exchange.execution()), ("node", line.node_name().or(exchange.node()))] {
         if let Some(id) = id {
             let _ = write!(who, " {name} {}", printable(id));
         }

@@ -30,17 +30,17 @@ impl LastRefusal {
         &self,
         diagnosis: Diagnosis,
         exchange: &Exchange,
-        generation: u64,
+        generations: [u64; 2],
         explain: impl FnOnce() -> Explanation,
     ) -> Told {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, told)) = last.as_ref().filter(|(cause, _)| cause.is_of(diagnosis, exchange, generation)) {
+        if let Some((_, told)) = last.as_ref().filter(|(cause, _)| cause.is_of(diagnosis, exchange, generations)) {
             return told.clone();
         }
         let explanation = explain();
         let body = refusal::body(diagnosis, &explanation);
         let told = Told { explanation: Arc::new(explanation), body };
-        *last = Some((Cause::of(diagnosis, exchange, generation), told.clone()));
+        *last = Some((Cause::of(diagnosis, exchange, generations), told.clone()));
         told
     }
 }
@@ -50,28 +50,28 @@ struct Cause {
     diagnosis: Diagnosis,
     judgement: Judgement,
     refusal: Option<Refusal>,
-    /// Of the ring, which knows the names of sets and whether their keys are known.
-    generation: u64,
+    /// Of the ring, which knows the names of sets and whether their keys are known, and of n8n's names.
+    generations: [u64; 2],
     family: Family,
     origin: Origin,
     sender: [Option<Box<str>>; 3],
 }
 
 impl Cause {
-    fn of(diagnosis: Diagnosis, exchange: &Exchange, generation: u64) -> Self {
+    fn of(diagnosis: Diagnosis, exchange: &Exchange, generations: [u64; 2]) -> Self {
         Self {
             diagnosis,
             judgement: exchange.judgement,
             refusal: exchange.refusal,
-            generation,
+            generations,
             family: exchange.family,
             origin: exchange.origin,
             sender: sender(exchange).map(|text| text.map(Box::from)),
         }
     }
 
-    fn is_of(&self, diagnosis: Diagnosis, exchange: &Exchange, generation: u64) -> bool {
-        (self.diagnosis, self.refusal, self.generation) == (diagnosis, exchange.refusal, generation)
+    fn is_of(&self, diagnosis: Diagnosis, exchange: &Exchange, generations: [u64; 2]) -> bool {
+        (self.diagnosis, self.refusal, self.generations) == (diagnosis, exchange.refusal, generations)
             && (self.family, self.origin) == (exchange.family, exchange.origin)
             && self.judgement == exchange.judgement
             && self.sender.each_ref().map(Option::as_deref) == sender(exchange)

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, Version, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::task::coop::has_budget_remaining;
 
 use super::Limits;
 use super::client_body::ClientBody;
@@ -66,7 +67,8 @@ impl Pool {
     /// A connection that can take a request now and still looks alive.
     ///
     /// One that has been idle for a while first lets the runtime look at its sockets: upstream may have closed it, and
-    /// the news is still in the kernel.
+    /// the news is still in the kernel. So does a task that has used up its turn: the connection could be looked at no more,
+    /// and if it ended before its next turn, it would keep a request that it never took.
     pub async fn take(&self, sharing: Sharing) -> Option<Connection> {
         if sharing == Sharing::InStreams
             && let Some(place) = self.places.free()
@@ -75,7 +77,7 @@ impl Pool {
         }
         loop {
             let mut connection = self.idle().pop()?;
-            if self.dialer.pulse.is_past(connection.idle_since, LOOK_AFTER) {
+            if self.dialer.pulse.is_past(connection.idle_since, LOOK_AFTER) || !has_budget_remaining() {
                 tokio::task::yield_now().await;
             }
             if !self.is_stale(connection.idle_since) && connection.is_usable() {

@@ -23,6 +23,7 @@ use super::strangers::Strangers;
 use super::stream::Sharing;
 use super::upgrade::Upgraded;
 use super::upstream::Pool;
+use crate::caller::registry::Registry;
 use crate::clock::{Clock, Timestamp};
 use crate::head::{Field, Fields};
 use crate::keys::keeper::Keeper;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub keeper: Arc<Keeper>,
     /// The bindings.
     pub ledger: Arc<Ledger>,
+    /// What n8n calls callers.
+    pub names: Arc<Registry>,
     /// How the store of the bindings is.
     pub store: Arc<Status>,
     /// What is done about verdicts.

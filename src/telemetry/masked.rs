@@ -44,6 +44,18 @@ pub fn holds_key(text: &str) -> bool {
     text.len() >= SHORTEST_MARK + SHORTEST && find_key(text).is_some()
 }
 
+/// Each key in the text, with its mark.
+pub fn keys_in(text: &str) -> impl Iterator<Item = &str> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let found = find_key(&text[at..])?;
+        let (start, end) = (at + found.start, at + found.end);
+        at = end;
+        let mark = MARKS.iter().find(|mark| text[..start].ends_with(**mark))?;
+        Some(&text[start - mark.len()..end])
+    })
+}
+
 /// Where the first key stands, without its mark. Every mark ends in one of three bytes, which are rare in other texts.
 fn find_key(text: &str) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
@@ -126,6 +138,15 @@ mod tests {
     }
 
     #[test]
+    fn each_key_is_found_whole() {
+        let text =
+            format!("\"sk-{RANDOM}\", Bearer sk-proj-{RANDOM}_x; kw_{RANDOM}, task-force-of-the-month-and-the-year");
+        let found: Vec<_> = keys_in(&text).collect();
+        assert_eq!(found, [format!("sk-{RANDOM}"), format!("sk-proj-{RANDOM}_x"), format!("kw_{RANDOM}")]);
+        assert_eq!(keys_in("").count(), 0);
+    }
+
+    #[test]
     fn an_id_with_a_key_in_it_is_none() {
         assert_eq!(mask_id(&format!("wf-sk-{RANDOM}")), "[redacted]");
     }
@@ -147,6 +168,7 @@ mod tests {
             prop_assert!(masked.len() <= text.len());
             prop_assert!(matches!(mask_keys(&masked), Cow::Borrowed(_)));
             prop_assert!(mask_and_cap(&text, most).len() <= most);
+            prop_assert!(keys_in(&text).all(|key| text.contains(key) && holds_key(key)));
         }
     }
 }

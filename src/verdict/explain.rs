@@ -336,10 +336,12 @@ pub struct Context<'a> {
     pub handling: Handling,
     /// The workflow's id.
     pub workflow: Option<&'a str>,
-    /// The workflow's name, as the caller gave it.
+    /// The workflow's name, as n8n gives it, or else the caller.
     pub workflow_name: Option<&'a str>,
     /// The node's id.
     pub node: Option<&'a str>,
+    /// The node's name, as n8n gives it.
+    pub node_name: Option<&'a str>,
     /// The client family.
     pub family: Family,
     /// What in n8n made the request.
@@ -562,7 +564,7 @@ impl Context<'_> {
             };
         };
         let mut who = format!("Workflow {}", capped(workflow));
-        if let Some(node) = self.node {
+        if let Some(node) = self.node_name.or(self.node) {
             let _ = write!(who, ", node {}", capped(node));
         }
         who

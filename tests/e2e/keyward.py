@@ -68,7 +68,8 @@ class Keyward:
         self._parsed, self._known, self._told = 0, [], 0
         command = [binary, "serve", "--config", self._config]
         self._child = processes.Child(command, log=self.output, cwd=folder, env=_environment())
-        self.address = processes.until(self._listening, timeout=20, what="keyward")["address"]
+        listening = processes.until(self._listening, timeout=20, what="keyward")
+        self.address, self.admin = listening["address"], listening["admin"]
         self.url = f"http://{self.address}"
 
     def exchanges(self):
@@ -90,11 +91,24 @@ class Keyward:
 
     def command(self, *arguments):
         """Runs another command of keyward's with the same config, and returns what it prints."""
-        command = [self._binary, *arguments, "--config", self._config]
-        done = subprocess.run(command, cwd=self._folder, env=_environment(), capture_output=True, text=True)
+        done = self.run(*arguments)
         if done.returncode != 0:
             raise RuntimeError(f"keyward {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
         return done.stdout.strip()
+
+    def run(self, *arguments):
+        """The same, whatever it ends with: gives its status and both outputs."""
+        return subprocess.run(**self._started(arguments), capture_output=True)
+
+    def begin(self, *arguments):
+        """The same, while it runs."""
+        return subprocess.Popen(**self._started(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def _started(self, arguments):
+        # The config asks for any free port; a command has to know which one it was.
+        environment = {**_environment(), "KEYWARD_ADMIN_LISTEN": self.admin}
+        command = [self._binary, *arguments, "--config", self._config]
+        return {"args": command, "cwd": self._folder, "env": environment, "text": True}
 
     def rotate(self, key):
         """Puts another key where the current one stands, and waits until keyward says that it has it."""

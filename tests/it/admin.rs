@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use keyward::metrics::{Kind, METRICS};
 
-use crate::support::{Answering, CURRENT, FakeUpstream, Gate, OUTDATED, TestProxy, UNLISTED, eventually};
+use crate::support::{
+    API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, Gate, OUTDATED, TestProxy, UNLISTED, eventually,
+};
 
 #[test]
 fn it_is_alive_and_ready_while_it_serves() {
@@ -152,7 +154,8 @@ fn it_says_nothing_of_keys_or_callers_to_whoever_asks_for_numbers() {
 #[test]
 fn the_metrics_are_those_of_the_table() {
     let upstream = FakeUpstream::accepting();
-    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let n8n = FakeN8n::start();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).n8n("main", n8n.origin(), API_KEY).start();
     proxy.get("/v1/models").key(CURRENT).logged();
     let answer = proxy.admin("/metrics");
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

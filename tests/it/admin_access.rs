@@ -15,8 +15,12 @@ const WRONG: &str = "kw_admin_0123456789abcdef0123456789abcdef0123456789A";
 
 /// Each route as a request, with a text for each part in braces.
 fn requests() -> Vec<(&'static Route, String)> {
-    let filled =
-        |path: &str| path.replace("{link}", "unknown").replace("{set}", "default").replace("{binding}", "0123456789");
+    let filled = |path: &str| {
+        path.replace("{link}", "unknown")
+            .replace("{set}", "default")
+            .replace("{binding}", "0123456789")
+            .replace("{execution}", "7")
+    };
     ROUTES.iter().map(|route| (route, filled(route.path))).collect()
 }
 

@@ -45,7 +45,10 @@ fn check(document: &Value, method: &str, path: &str, answer: &Answer) {
 fn target(proxy: &TestProxy, path: &str) -> String {
     let bindings = json_of(&proxy.admin("/api/v1/bindings"));
     let binding = bindings["bindings"][0]["binding"].as_str().unwrap_or("0123456789abcdef");
-    path.replace("{link}", "unknown").replace("{set}", "default").replace("{binding}", binding)
+    path.replace("{link}", "unknown")
+        .replace("{set}", "default")
+        .replace("{binding}", binding)
+        .replace("{execution}", "7")
 }
 
 fn validator(schema: &Value) -> Validator {
@@ -133,7 +136,9 @@ fn the_document_is_sound() {
 fn every_answer_is_as_the_document_says() {
     let upstream = FakeUpstream::accepting();
     let proxy = start(&upstream);
-    for (key, tag) in [(CURRENT, "wf=w1;node=n1"), (OUTDATED, "wf=w1;node=n2"), (UNLISTED, "wf=w2;set=learning")] {
+    for (key, tag) in
+        [(CURRENT, "wf=w1;ex=7;node=n1"), (OUTDATED, "wf=w1;ex=7;node=n2"), (UNLISTED, "wf=w2;set=learning")]
+    {
         proxy.get("/v1/models").key(key).header("X-N8N-Tag", tag).logged();
     }
     let document = document(&proxy);

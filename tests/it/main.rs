@@ -64,6 +64,8 @@ mod upgrades;
 mod upstream_http2;
 /// What a credential is, and what the log and the answer say of it.
 mod verdicts;
+/// No exchange waits for a tick of the pulse to go on.
+mod wakes;
 
 /// For the modules below: the real binary in a process of its own, a fake upstream and a client, all over plain sockets.
 mod process;
@@ -108,3 +110,19 @@ mod rotation;
 
 /// The commands beside `serve`, and that a running keyward heeds them at once.
 mod commands;
+
+/// n8n's credentials lead to keyward, or back: what is changed, what is left, and that no key is printed or kept.
+mod connect;
+
+/// Asking n8n's API: what is sent, what each failure says, and that a hostile n8n neither holds keyward up nor gets more
+/// than it may have.
+mod n8n_client;
+
+/// The audit of n8n: on the command line, in the admin API, and what it means for an old key.
+mod n8n_audit;
+
+/// What n8n calls its workflows and nodes: in every line, answer and table, beside the traffic, and without harm.
+mod names;
+
+/// The commands that ask n8n: the story of an execution, and what its API key may do.
+mod n8n_commands;

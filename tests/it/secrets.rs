@@ -12,10 +12,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use keyward::admin::routes::ROUTES;
 
-use crate::process::client::{Answer, Client, get, request};
+use crate::process::client::{Answer, Client, ask, get, request};
 use crate::process::tunnels::{Manner, TunnelProxy};
 use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, Launch, eventually, files_below};
+use crate::support::{Answering, FakeUpstream};
 
 /// Canaries: no two have twelve characters in common, and no word of any output has twelve in common with one.
 const CURRENT: &str = "sk-proj-wk59pfKL0jFi2YYvLBpEGbpRuHrzDSVdqUC8DwRDe03wkPM15uelHuoUzaZhX4lp";
@@ -142,6 +143,46 @@ fn the_password_of_a_proxy_stays_out_whether_it_is_taken_or_not() {
         assert!(check.stdout.contains("proxy.via: https://api.openai.com is reached through"), "{}", check.stdout);
         assert_clean_end("the check", &check);
     }
+}
+
+/// n8n sends the key back wherever it can, and has other keys in its nodes.
+#[test]
+fn the_key_of_n8ns_api_and_what_stands_in_its_nodes_stay_out() {
+    let n8n = FakeUpstream::scripted(|visit| {
+        let target = visit.head.line.split(' ').nth(1).unwrap().to_owned();
+        let node = serde_json::json!({
+            "id": "n1", "name": format!("Node {PASSWORD} {ACCESS}"), "type": PASSWORD,
+            "parameters": { "headerParameters": { "parameters": [{ "name": PASSWORD, "value": format!("Bearer {LEARNED}") }] } },
+            "credentials": { "openAiApi": { "id": PASSWORD, "name": CURRENT } },
+        });
+        let workflow = serde_json::json!({ "id": "w1", "name": format!("{PASSWORD} {SESSION}"), "nodes": [node] });
+        visit.answer(&match target.trim_start_matches("/api/v1/") {
+            path if path.starts_with("workflows?") => {
+                Answering::json(200, serde_json::json!({ "data": [workflow] }).to_string())
+            }
+            path if path.starts_with("workflows/w1") => Answering::json(200, workflow.to_string()),
+            path if path.starts_with("credentials") => {
+                Answering::with(302, &format!("Location: http://a:{PASSWORD}@b/{PASSWORD}?{PASSWORD}\r\n"), PASSWORD)
+            }
+            _ => Answering::json(400, format!(r#"{{"message":"no {PASSWORD} {TOKEN}"}}"#)),
+        });
+    });
+    let config = format!("{SETS}[n8n.main]\nurl = \"{}\"\napi_key = {{ file = \"n8n\" }}\n", n8n.origin());
+    let home = Home::new();
+    for (name, key) in [("current", CURRENT), ("next", NEXT), ("previous", PREVIOUS), ("n8n", PASSWORD)] {
+        home.write(name, key);
+    }
+    let upstream = Upstream::start();
+    let launch = home.serve_for(&upstream).config(&config).env("OTHER", OTHER_SET).env("KEYWARD_LOG_LEVEL", "trace");
+    let mut keyward = launch.log_file("log").start();
+    keyward.hear_events();
+    eventually("n8n's trouble", || keyward.admin("/api/v1/status").text().contains("troubled").then_some(()));
+    for key in CANARIES {
+        let bearer = format!("Bearer {key}");
+        let headers = [("Authorization", &*bearer), ("X-N8N-Tag", "wf=w1;ex=7;node=n1")];
+        assert_no_canary_of_ours(&ask(keyward.listen, "/v1/models", &headers));
+    }
+    check_all(&home, keyward);
 }
 
 #[test]
@@ -530,6 +571,7 @@ fn check_all(home: &Home, keyward: Keyward) {
     }
     for route in &ROUTES {
         let target = route.path.replace("{link}", &token).replace("{set}", "default").replace("{binding}", &binding);
+        let target = target.replace("{execution}", "7");
         if route.path != "/api/v1/events" {
             said.push((route.path, keyward.ask_admin(route.method, &target)));
             said.push((route.path, keyward.ask_admin("PUT", &target)));
@@ -574,6 +616,10 @@ fn check_commands(home: &Home, token: &str, admin: &str) {
         &["ack", UNKNOWN],
         &["bindings", "--workflow", UNKNOWN],
         &["rotation", UNKNOWN],
+        &["n8n", "blame", "7"],
+        &["n8n", "blame", "7", "--json"],
+        &["n8n", "blame", UNKNOWN],
+        &["check", "--online"],
     ] {
         let launch = home.keyward(&[arguments, &["--config", "keyward.toml"]].concat());
         let finished = launch.env("KEYWARD_ADMIN_LISTEN", admin).env("OTHER", OTHER_SET).run();

@@ -57,10 +57,17 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
         "policy",
         "keys/set",
         "keys/fingerprint",
+        "caller/names",
         "telemetry/masked",
         "ledger/incident",
         "ledger/rhythm",
         "ledger/rotation",
+        "n8n/audit",
+        "n8n/clearance",
+        "n8n/documents",
+        "n8n/finding",
+        "n8n/inventory",
+        "n8n/report",
     ] {
         assert!(pure.iter().any(|source| source.path == format!("src/{path}.rs")), "{path} is to be pure");
     }
@@ -81,6 +88,7 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
         &[
             ("src/admin/access.rs", 3, "an admin token is measured, hashed and, when it is made, written"),
             ("src/check.rs", 2, "a value that is no key, or that announces nothing, is told"),
+            ("src/cli/asking.rs", 1, "a value that is no key is not put into n8n"),
             ("src/cli/check.rs", 1, "the next key is made ready for a probe"),
             ("src/cli/client.rs", 1, "the admin token is sent to the admin listener"),
             ("src/cli/token.rs", 1, "a new token is printed, this once"),
@@ -92,6 +100,8 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
             ),
             ("src/keys/source.rs", 1, "a value that is no key is not taken for one"),
             ("src/keys/state.rs", 1, "the command line asks for the public names of a secret"),
+            ("src/n8n/client.rs", 2, "the key of n8n's API is sent to n8n, and struck out of what n8n sends"),
+            ("src/n8n/connect.rs", 1, "a key or a token is put into a credential record of n8n's"),
         ],
     );
 }
@@ -139,6 +149,7 @@ fn the_places_that_write_to_standard_outputs_are_these() {
         "io::std",
         &[
             ("src/cli.rs", 2, "answers and complaints of the command line"),
+            ("src/cli/asking.rs", 8, "a person is asked for a key, which the terminal does not show, or for a yes"),
             ("src/cli/keys.rs", 2, "a key comes by standard input, and a person is asked for it"),
             ("src/cli/output.rs", 5, "answers of the commands, remarks beside them, and how wide the terminal is"),
             ("src/main.rs", 1, "a descriptor to copy, so that the table grows"),

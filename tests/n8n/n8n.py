@@ -84,8 +84,7 @@ class N8n:
         processes.until(self._owner, timeout=60, what="n8n's owner set-up", pause=0.2)
         login = {"emailOrLdapLoginId": OWNER["email"], "password": OWNER["password"]}
         self._rest("POST", "/login", login)
-        key = {"label": "test", "scopes": self._rest("GET", "/api-keys/scopes"), "expiresAt": None}
-        self._key = self._rest("POST", "/api-keys", key)["rawApiKey"]
+        self._key = self.make_key("test", self._rest("GET", "/api-keys/scopes"))
 
     def stop(self):
         self._child.end()
@@ -96,6 +95,22 @@ class N8n:
         self._start(environment)
         processes.until(self._serves, timeout=180, what="n8n", pause=0.2)
         processes.until(self._answers, timeout=60, what="n8n's public API", pause=0.2)
+
+    def make_key(self, label, scopes):
+        """A key for the public API that may do no more than that."""
+        body = {"label": label, "scopes": scopes, "expiresAt": None}
+
+        def made():
+            # n8n 1 takes no two that are made in the same second.
+            status, answer = self._http("POST", "/rest/api-keys", body)
+            return status == 200 and answer["data"]["rawApiKey"]
+
+        return processes.until(made, timeout=30, what="an API key", pause=0.5)
+
+    @property
+    def url(self):
+        """Where its editor and its APIs are."""
+        return f"http://127.0.0.1:{self._port}"
 
     # === Credentials ===
 
@@ -139,21 +154,41 @@ class N8n:
 
     def import_workflow(self, draft):
         """Creates a workflow, and the one that it calls, and activates them."""
-        callee = draft.callee and self._create(draft.callee)
+        callee = draft.callee and self.create(draft.callee)
         definition = draft.definition
         if callee:
             if self.release.major >= 2:
                 # A workflow that is not published is not there for others, and n8n 1 activates no such workflow.
                 self.activate(callee["id"])
             definition = json.loads(json.dumps(definition).replace(workflows.CALLEE, callee["id"]))
-        made = self._create(definition)
+        made = self.create(definition)
         self.activate(made["id"])
         sender = callee or made
         node = next(node for node in sender["nodes"] if node["name"] == workflows.NODE)
         return Workflow(str(made["id"]), draft.webhook, str(sender["id"]), node["id"])
 
-    def _create(self, definition):
+    def create(self, definition):
+        """Makes a workflow, which is not active yet."""
         return self.api("POST", "/workflows", definition)
+
+    def change(self, workflow, change):
+        """Has `change` make other nodes of a workflow's nodes, and saves it as the editor does; n8n 2 saves a draft."""
+        saved = self._rest("GET", f"/workflows/{workflow}")
+        self._rest("PATCH", f"/workflows/{workflow}", {"nodes": [change(node) for node in saved["nodes"]]})
+
+    def remove(self, workflow):
+        """Deletes a workflow; n8n 2 answers first and unpublishes then, and deletes none that is published."""
+        self.deactivate(workflow)
+        key = {"X-N8N-API-KEY": self._key}
+
+        def removed():
+            return self._http("DELETE", f"/api/v1/workflows/{workflow}", None, key)[0] == 200
+
+        processes.until(removed, timeout=30, what="the end of a workflow", pause=0.05)
+
+    def deactivate(self, workflow):
+        """Switches a workflow off."""
+        self.api("POST", f"/workflows/{workflow}/deactivate")
 
     def activate(self, workflow):
         """Activates a workflow, and waits until it is; n8n 2 publishes its draft with that."""
@@ -186,7 +221,11 @@ class N8n:
         return self.api("GET", f"/executions/{number}?includeData=true")
 
     def _call(self, workflow):
-        return self._http("POST", f"/webhook/{workflow.webhook}", {})
+        return self.call(workflow.webhook)
+
+    def call(self, webhook):
+        """Calls a webhook, and gives the status and the answer."""
+        return self._http("POST", f"/webhook/{webhook}", {})
 
     def _executions(self, workflow):
         return self.api("GET", f"/executions?workflowId={workflow.sender}&limit=20")["data"]
@@ -195,11 +234,10 @@ class N8n:
 
     def save(self, workflow, credential):
         """Has the sending node use another credential, and saves it as the editor does; n8n 2 saves a draft."""
-        saved = self._rest("GET", f"/workflows/{workflow.sender}")
-        for node in saved["nodes"]:
-            if node["id"] == workflow.node:
-                node["credentials"] = {CREDENTIAL_TYPE: {"id": credential.id, "name": credential.name}}
-        self._rest("PATCH", f"/workflows/{workflow.sender}", {"nodes": saved["nodes"]})
+        chosen = {CREDENTIAL_TYPE: {"id": credential.id, "name": credential.name}}
+        self.change(
+            workflow.sender, lambda node: {**node, "credentials": chosen} if node["id"] == workflow.node else node
+        )
 
     def start(self, workflow):
         """Calls a workflow that waits, and returns its execution and the address that wakes it, once it waits."""
@@ -246,7 +284,7 @@ class N8n:
     def _http(self, method, path, body=None, headers=None):
         """The status and the answer, which is text where it is not JSON."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}{path}",
+            f"{self.url}{path}",
             data=None if body is None else json.dumps(body).encode(),
             method=method,
             headers={"Accept": "application/json", "Content-Type": "application/json", **(headers or {})},

@@ -167,7 +167,7 @@ def chain_with_responses(setting):
 
 def language_model(setting):
     """A model of completions, which goes to its own address whatever the credential says."""
-    parameters = {"model": _choice(INSTRUCT), "options": {"baseURL": setting.base}}
+    parameters = {"model": _choice(INSTRUCT), "options": {"baseURL": setting.base} if setting.base else {}}
     model = _node(NODE, f"{LANGCHAIN}.lmOpenAi", 1, parameters, setting.credential)
     return _draft(_chain(setting.major), sub_nodes=[(model, "ai_languageModel")])
 
@@ -259,28 +259,94 @@ def waiting(setting):
 
 def sub_workflow(setting):
     """A workflow that has another one ask OpenAI."""
-    call = {"workflowId": _choice(CALLEE), "workflowInputs": _no_inputs(), "options": {}}
-    return _draft(_node("Call", f"{BASE}.executeWorkflow", 1.2, call), callee=_callee(setting))
+    return _draft(call_of(CALLEE), callee=_callee(setting))
 
 
 def tool_workflow(setting):
     """An Agent with another workflow for a tool, which asks OpenAI.  The Agent itself asks past keyward."""
-    tool = {"description": "asks", "workflowId": _choice(CALLEE), "workflowInputs": _no_inputs()}
     sub_nodes = [
         (_chat_model(setting, "Model", setting.aside), "ai_languageModel"),
-        (_node("ask", f"{LANGCHAIN}.toolWorkflow", 2.2, tool), "ai_tool"),
+        (tool_of(CALLEE), "ai_tool"),
     ]
     return _draft(_agent(setting.major), sub_nodes=sub_nodes, callee=_callee(setting))
 
 
+def call_of(workflow):
+    """A node that calls another workflow."""
+    call = {"workflowId": _choice(workflow), "workflowInputs": _no_inputs(), "options": {}}
+    return _node("Call", f"{BASE}.executeWorkflow", 1.2, call)
+
+
+def tool_of(workflow):
+    """A tool for an Agent, which is another workflow."""
+    tool = {"description": "asks", "workflowId": _choice(workflow), "workflowInputs": _no_inputs()}
+    return _node("ask", f"{LANGCHAIN}.toolWorkflow", 2.2, tool)
+
+
 def _callee(setting):
-    trigger = _node("Called", f"{BASE}.executeWorkflowTrigger", 1.1, {"inputSource": "passthrough"})
     node = vendor_message(setting).definition["nodes"][-1]
-    return _definition("Callee", [trigger, node])
+    return _definition("Callee", [_called(), node])
+
+
+def _called():
+    """The beginning of a workflow that others call."""
+    return _node("Called", f"{BASE}.executeWorkflowTrigger", 1.1, {"inputSource": "passthrough"})
 
 
 def _no_inputs():
     return {"mappingMode": "defineBelow", "value": {}, "schema": [], "matchingColumns": []}
+
+
+# === Several nodes in one workflow ===
+
+
+def joined(name, parts, calls=None):
+    """One workflow that does what several do, one after the other, started by a webhook as they are.
+
+    Each part comes with the name that its OpenAI node is to bear.  Last, it calls the workflow `calls`, if there is one.
+    """
+    return _joined(name, _webhook("lastNode"), parts, calls)
+
+
+def joined_to_be_called(name, parts):
+    """The same, started by whatever workflow calls it."""
+    return _joined(name, _called(), parts, None)
+
+
+def _joined(name, start, parts, calls):
+    nodes, connections, last = [start], {}, start["name"]
+    for number, (title, draft) in enumerate(parts, 1):
+        renamed = {node["name"]: f"{node['name']} ({number})" for node in draft.definition["nodes"]}
+        renamed[NODE] = title
+        whole = _rename(draft.definition, renamed)
+        connections[last] = first = whole["connections"].pop(whole["nodes"][0]["name"])
+        nodes += whole["nodes"][1:]
+        connections.update(whole["connections"])
+        last = _end(first["main"][0][0]["node"], connections)
+    if calls:
+        nodes.append(call_of(calls))
+        connections[last] = {"main": [[{"node": "Call", "type": "main", "index": 0}]]}
+    # One item is enough for each of them, and one that gives none does not keep the next from running.
+    steps = [{**node, "executeOnce": True, "alwaysOutputData": True} for node in nodes[1:]]
+    return {**_definition(name, []), "nodes": [start, *steps], "connections": connections}
+
+
+def _rename(definition, names):
+    """A workflow with other names for its nodes."""
+    nodes = [{**node, "name": names[node["name"]]} for node in definition["nodes"]]
+
+    def moved(kinds):
+        return {kind: [[{**to, "node": names[to["node"]]} for to in out] for out in outs] for kind, outs in kinds.items()}
+
+    connections = {names[source]: moved(kinds) for source, kinds in definition["connections"].items()}
+    return {**definition, "nodes": nodes, "connections": connections}
+
+
+def _end(name, connections):
+    """The last of the steps that follow one another from that one."""
+    while following := connections.get(name, {}).get("main"):
+        name = following[0][0]["node"]
+    return name
 
 
 # === Parts ===
@@ -288,13 +354,17 @@ def _no_inputs():
 
 def _draft(*steps, sub_nodes=(), mode="lastNode", callee=None):
     """A webhook, then the steps one after another; the sub-nodes are the last one's."""
-    path = uuid.uuid4().hex
-    webhook = {"path": path, "httpMethod": "POST", "responseMode": mode, "options": {}}
-    nodes = [{**_node("Webhook", f"{BASE}.webhook", 2, webhook), "webhookId": str(uuid.uuid4())}, *steps]
+    webhook = _webhook(mode)
+    path, nodes = webhook["parameters"]["path"], [webhook, *steps]
     definition = _definition(steps[-1]["name"], nodes)
     for sub_node, kind in sub_nodes:
         _attach(definition, sub_node, kind, steps[-1])
     return Draft(path, definition, callee)
+
+
+def _webhook(mode):
+    parameters = {"path": uuid.uuid4().hex, "httpMethod": "POST", "responseMode": mode, "options": {}}
+    return {**_node("Webhook", f"{BASE}.webhook", 2, parameters), "webhookId": str(uuid.uuid4())}
 
 
 def _definition(name, nodes):

@@ -87,6 +87,7 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
     Arc::new(Shared {
         keeper: Arc::new(keeper),
         ledger: Arc::new(Ledger::new(Bounds::default(), Arc::new([]))),
+        names: Arc::default(),
         store: Arc::default(),
         rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
         clock: Clock::System,

@@ -203,6 +203,7 @@ fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
         workflow: text,
         workflow_name: None,
         node: text,
+        node_name: None,
         family: Family::Sdk,
         origin: if text.is_some() { Origin::Workflow } else { Origin::Undeclared },
         peer: Ipv4Addr::LOCALHOST.into(),

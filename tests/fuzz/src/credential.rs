@@ -132,6 +132,7 @@ fn context(judgement: &Judgement, handling: Handling, status: Option<StatusCode>
         workflow: Some("w1"),
         workflow_name: None,
         node: Some("n1"),
+        node_name: None,
         family: Family::Sdk,
         origin: Origin::Workflow,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -16,6 +16,7 @@ use keyward::keys::source::Source;
 use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::store;
+use keyward::n8n::{self, Address, Instance};
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
 use keyward::proxy::via::Choice;
@@ -53,6 +54,8 @@ pub struct Builder {
     settings: proxy::Settings,
     admin: admin::Settings,
     level: telemetry::Level,
+    n8n: n8n::Settings,
+    store: store::Settings,
 }
 
 impl TestProxy {
@@ -74,6 +77,8 @@ impl TestProxy {
             settings: proxy::Settings { listen, upstream, workers: 1, ..proxy::Settings::default() },
             admin: admin::Settings { listen: Some(listen), ..admin::Settings::default() },
             level: telemetry::Level::default(),
+            n8n: n8n::Settings::default(),
+            store: store::Settings::default(),
         }
     }
 
@@ -334,6 +339,35 @@ impl Builder {
         self
     }
 
+    /// With its ledger in that file.
+    pub fn store(mut self, file: &Path) -> Self {
+        self.store.url = store::Url::Sqlite(file.to_owned());
+        self
+    }
+
+    /// With that fingerprint key, so that a store of another one with it is its own.
+    pub fn fingerprint_key(self, key: [u8; 32]) -> Self {
+        self.state();
+        std::fs::write(self.state_settings().dir.join("fingerprint.key"), key).unwrap();
+        self
+    }
+
+    /// With that n8n, whose API has that key.
+    pub fn n8n(mut self, name: &str, origin: Upstream, key: &str) -> Self {
+        let (url, api_key) = (Address { origin, path: "".into() }, self.source(key));
+        let instance = Instance {
+            name: name.into(),
+            url,
+            api_key,
+            set: None,
+            refresh: Instance::REFRESH,
+            keyward: None,
+            via: None,
+        };
+        self.n8n.instances.push(instance);
+        self
+    }
+
     /// With nothing less important than that in the log.
     pub fn log_level(mut self, level: telemetry::Level) -> Self {
         self.level = level;
@@ -397,12 +431,13 @@ impl Builder {
         Config {
             proxy: self.settings.clone(),
             keys: keys::Settings { sets: self.sets.clone() },
+            n8n: self.n8n.clone(),
             log: telemetry::Settings { format: Some(Format::Json), file: Some(log.to_owned()), level: self.level },
             admin: self.admin.clone(),
             rules: self.rules.clone(),
             policy: Policy::Observe,
             state: self.state_settings(),
-            store: store::Settings::default(),
+            store: self.store.clone(),
             ignored: Vec::new(),
             via: Choice::default(),
         }

@@ -1,0 +1,138 @@
+//! Where names are looked up on a request's way, and where ids that nobody knows are noted. Nobody waits here: the names are
+//! a snapshot, and what cannot be noted at once is not noted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
+
+use super::names::{Directory, Known, Named};
+
+/// The names of all n8n instances, shared by those who look them up and by who keeps them.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// Whether any n8n is configured.
+    is_on: bool,
+    generation: AtomicU64,
+    directory: ArcSwap<Directory>,
+    /// For each instance, in their order, who is to be asked for there.
+    desks: Box<[Desk]>,
+}
+
+/// Who is to be asked for at one instance.
+#[derive(Debug, Default)]
+struct Desk {
+    instance: Box<str>,
+    unknown: Mutex<Vec<Unknown>>,
+    bell: Notify,
+}
+
+/// Somebody whom no n8n knew, or a node that its workflow did not have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unknown {
+    /// Which n8n, if it was said.
+    pub instance: Option<Box<str>>,
+    /// The workflow's id.
+    pub workflow: Box<str>,
+    /// The node's id.
+    pub node: Option<Box<str>>,
+}
+
+impl Registry {
+    /// For the instances of that directory, which may know nothing yet.
+    #[must_use]
+    pub fn new(directory: Directory) -> Self {
+        let desk = |known: &Arc<Known>| Desk { instance: known.name.clone(), ..Desk::default() };
+        let desks: Box<[Desk]> = directory.instances().iter().map(desk).collect();
+        Self { is_on: !desks.is_empty(), directory: ArcSwap::from_pointee(directory), desks, ..Self::default() }
+    }
+
+    /// The names as they are now; nothing where no n8n is configured.
+    #[must_use]
+    #[inline]
+    pub fn directory(&self) -> Option<Guard<Arc<Directory>>> {
+        self.is_on.then(|| self.directory.load())
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
+    /// A number that is another one once the names are others.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// What is known of one n8n from now on.
+    pub fn put(&self, known: &Arc<Known>) {
+        self.directory.rcu(|directory| {
+            let replaced = |old: &Arc<Known>| Arc::clone(if old.name == known.name { known } else { old });
+            Directory::new(directory.instances().iter().map(replaced).collect())
+        });
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Notes that somebody has no name, where `found` shows that.
+    pub fn note(&self, found: Option<&Named<'_>>, instance: Option<&str>, workflow: &str, node: Option<&str>) {
+        if found.is_some_and(|named| named.node.is_some() || node.is_none()) {
+            return;
+        }
+        for desk in self.desks.iter().filter(|desk| instance.is_none_or(|name| *desk.instance == *name)) {
+            desk.note(instance, workflow, node);
+        }
+    }
+
+    /// Who was noted for the instance at that place since; none are left.
+    #[must_use]
+    pub fn take_unknown(&self, instance: usize) -> Vec<Unknown> {
+        let desk = self.desks.get(instance);
+        desk.map(|desk| std::mem::take(&mut *desk.unknown.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
+    }
+
+    /// Waits until somebody is noted for the instance at that place.
+    pub async fn somebody_is_unknown(&self, instance: usize) {
+        match self.desks.get(instance) {
+            Some(desk) => desk.bell.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Desk {
+    fn note(&self, instance: Option<&str>, workflow: &str, node: Option<&str>) {
+        let Ok(mut unknown) = self.unknown.try_lock() else { return };
+        let is_same = |known: &Unknown| *known.workflow == *workflow && known.node.as_deref() == node;
+        if unknown.len() < MOST_UNKNOWN && !unknown.iter().any(is_same) {
+            let [instance, node] = [instance, node].map(|id| id.map(Box::from));
+            unknown.push(Unknown { instance, workflow: workflow.into(), node });
+            self.bell.notify_one();
+        }
+    }
+}
+
+/// How many wait to be asked for at a time.
+const MOST_UNKNOWN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_name_is_noted_once_and_never_without_end() {
+        let registry = Registry::new(Directory::new(vec![Arc::new(Known::nothing("main", "http://n8n"))]));
+        for number in 0..200 {
+            let id = (number / 2).to_string();
+            registry.note(None, None, &id, Some("n"));
+        }
+        let unknown = registry.take_unknown(0);
+        assert_eq!(unknown.len(), MOST_UNKNOWN);
+        assert_eq!(&*unknown[1].workflow, "1");
+        assert!(registry.take_unknown(0).is_empty());
+        assert!(Registry::default().directory().is_none());
+    }
+}

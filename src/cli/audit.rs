@@ -1,0 +1,226 @@
+//! `keyward n8n audit`: which nodes of n8n pass keyward, and what a person does about those that do not.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{print, print_json, print_wrapped, remark};
+use super::report::{headline, in_markdown, in_words, table};
+use super::setup::{ConfigArgument, Setup};
+use super::source::{Question, Source};
+use super::words::moment;
+use crate::clock::Timestamp;
+use crate::config::Environment;
+use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
+use crate::keys::set::Names;
+use crate::n8n::audit::{Audit, Grounds, KnownKey, Sighting, Standing, audit, suspects};
+use crate::n8n::clearance::hosts_of;
+use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
+use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
+use crate::n8n::inventory::{Builder, Inventory};
+use crate::n8n::{Instance, report};
+use crate::telemetry::event::with_causes;
+
+/// What `keyward n8n audit` takes. The texts for users stand in attributes: they are no Markdown.
+#[derive(Args, Debug)]
+#[command(about = "Tell which nodes of n8n do not pass keyward, and what to do about them", after_help = AUDIT_HELP)]
+pub(super) struct AuditArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[arg(long, value_name = "NAME", help = "Only the n8n of that name [default: all of them]")]
+    n8n: Option<String>,
+    #[arg(long, value_name = "SET", help = "Only those that may belong to that key set")]
+    set: Option<String>,
+    #[arg(long, conflicts_with = "md", help = "Print JSON")]
+    json: bool,
+    #[arg(long, help = "Print a report to keep, in Markdown")]
+    md: bool,
+}
+
+impl AuditArguments {
+    /// Says whether there is no fault.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
+        let setup = Setup::open(&self.config, environment)?;
+        let instances = self.choose(&setup)?;
+        let key = setup.folder()?.fingerprint_key()?;
+        let seen = WhatWasSeen::ask(&setup, &Source::open(Setup::open(&self.config, environment)?)?)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let mut audits = Vec::new();
+        for instance in &instances {
+            audits.push((instance, runtime.block_on(look_through(instance, &key, &seen, &setup))?));
+        }
+        self.tell(&audits, setup.now());
+        Ok(audits.iter().all(|(_, audit)| audit.faults().next().is_none()))
+    }
+
+    fn choose(&self, setup: &Setup) -> anyhow::Result<Vec<Instance>> {
+        let all = &setup.config().n8n.instances;
+        let names = || all.iter().map(|instance| &*instance.name).collect::<Vec<_>>().join(", ");
+        if all.is_empty() {
+            bail!("no n8n is configured: give [n8n.default] a url and an api_key");
+        }
+        if let Some(name) = self.n8n.as_deref().filter(|name| all.iter().all(|instance| &*instance.name != *name)) {
+            bail!("there is no n8n {name:?}; there are: {}", names());
+        }
+        if let Some(set) = self.set.as_deref().filter(|set| !setup.set_names().contains(set)) {
+            bail!("there is no key set {set:?}; there are: {}", setup.set_names().join(", "));
+        }
+        let is_named = |instance: &&Instance| self.n8n.as_deref().is_none_or(|name| name == &*instance.name);
+        let is_of_set = |instance: &&Instance| {
+            let (wanted, own) = (self.set.as_deref(), instance.set.as_deref());
+            wanted.is_none() || own.is_none() || wanted == own
+        };
+        let chosen: Vec<_> = all.iter().filter(is_named).filter(is_of_set).cloned().collect();
+        if chosen.is_empty() {
+            bail!("none of the chosen n8n belongs to that key set; there are: {}", names());
+        }
+        Ok(chosen)
+    }
+
+    fn tell(&self, audits: &[(&Instance, Audit)], now: Timestamp) {
+        if self.json {
+            let told: Vec<_> =
+                audits.iter().map(|(instance, audit)| report::in_json(audit, &instance.name, &instance.url)).collect();
+            print_json(&json!({ "instances": told }));
+            return;
+        }
+        for (number, (instance, audit)) in audits.iter().enumerate() {
+            if number > 0 {
+                print("");
+            }
+            if self.md {
+                print(in_markdown(audit, &instance.name, &instance.url));
+            } else {
+                print_wrapped(&[headline(audit, &instance.name, &instance.url)]);
+                if !audit.rows.is_empty() {
+                    print(format_args!("\n{}", table(audit, now)));
+                }
+                print_wrapped(&in_words(audit, &instance.url));
+            }
+        }
+    }
+}
+
+/// What keyward knows.
+struct WhatWasSeen {
+    bindings: Vec<Value>,
+    keys: HashMap<Fingerprint, KnownKey>,
+    hosts: Vec<String>,
+}
+
+impl WhatWasSeen {
+    fn ask(setup: &Setup, source: &Source) -> anyhow::Result<Self> {
+        let mut bindings = source.ask(Question::Bindings, &[])?;
+        let status = source.ask(Question::Status, &[])?;
+        let bindings = bindings["bindings"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        Ok(Self { bindings, keys: known_keys(&status), hosts: hosts_of(setup.config().proxy.listen) })
+    }
+
+    fn sightings(&self, instance: &str) -> Vec<Sighting> {
+        self.bindings.iter().filter_map(|row| sighting(row, instance)).collect()
+    }
+}
+
+/// A binding as the API tells of it: nothing where it is another n8n's, or nobody's.
+fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
+    let text = |name: &str| row[name].as_str().map(Box::from);
+    if row["holder"] != "caller" || row["instance"].as_str().is_some_and(|own| own != instance) {
+        return None;
+    }
+    let standing = match (row["state"].as_str(), row["silence"].as_str()) {
+        (Some("confirmed"), _) => Standing::Well,
+        (Some("stale"), _) => Standing::Stale(row["incident"]["diagnosis"].as_str().unwrap_or("stale_binding").into()),
+        (_, Some("acknowledged")) => Standing::Dead,
+        // A key that nobody knows proves nothing.
+        (_, _) => Standing::Silent,
+    };
+    Some(Sighting {
+        binding: text("binding")?,
+        set: text("set")?,
+        workflow: text("workflow_id"),
+        node: text("node_id"),
+        at: moment(&row["last"])?,
+        key: names_of(row),
+        execution: text("execution_id"),
+        standing,
+    })
+}
+
+fn known_keys(status: &Value) -> HashMap<Fingerprint, KnownKey> {
+    let mut known = HashMap::new();
+    for set in status["sets"].as_array().into_iter().flatten() {
+        for key in set["keys"].as_array().into_iter().flatten() {
+            if let (Some(names), Some(set), Some(role)) = (names_of(key), set["set"].as_str(), key["role"].as_str()) {
+                known.insert(names.fingerprint, KnownKey { set: set.into(), role: role.into() });
+            }
+        }
+    }
+    known
+}
+
+fn names_of(value: &Value) -> Option<Names> {
+    let fingerprint = value["fingerprint"].as_str()?.parse().ok()?;
+    let hint = value["hint"].as_str().and_then(|hint| hint.split_once('…'));
+    Some(Names { fingerprint, hint: hint.and_then(|(prefix, last)| Hint::from_parts(prefix, last)) })
+}
+
+async fn look_through(
+    instance: &Instance,
+    key: &FingerprintKey,
+    seen: &WhatWasSeen,
+    setup: &Setup,
+) -> anyhow::Result<Audit> {
+    let failed = || format!("n8n `{}` cannot be looked through", instance.name);
+    let client = Client::new(instance, Bounds::default()).with_context(failed)?;
+    let at = setup.now();
+    let inventory = take_inventory(&client, key).await.with_context(failed)?;
+    let sightings = seen.sightings(&instance.name);
+    let modes = modes_of(&client, suspects(&inventory, &sightings)).await;
+    let (hosts, keys) = (&seen.hosts, &seen.keys);
+    Ok(audit(&Grounds { inventory: &inventory, sightings: &sightings, hosts, keys, modes: &modes, at }))
+}
+
+async fn take_inventory(client: &Client, key: &FingerprintKey) -> Result<Inventory, ClientError> {
+    let names_of = |value: &[u8]| Names { fingerprint: key.fingerprint(value), hint: Hint::of(value) };
+    let mut builder = Builder::new(&names_of);
+    client.workflows(|workflow: Workflow| builder.add(&workflow)).await?;
+    match client.credentials(|record: CredentialRecord| builder.add_record(&record)).await {
+        // Then the nodes tell what their records are called, and nobody when they were changed.
+        Ok(()) | Err(ClientError::NotInThisVersion { .. }) => {}
+        Err(error @ ClientError::ScopeLacks { .. }) => remark(format_args!("keyward: {}", with_causes(&error))),
+        Err(error) => return Err(error),
+    }
+    Ok(builder.finish())
+}
+
+/// What started those executions. n8n forgets them after a while; of those, nobody knows.
+async fn modes_of(client: &Client, executions: Vec<Box<str>>) -> HashMap<Box<str>, Box<str>> {
+    let mut modes = HashMap::new();
+    for id in executions.into_iter().take(MOST_EXECUTIONS) {
+        let path = format!("executions/{}?includeData=false", encoded(&id));
+        match client.get::<Execution>(&path, scope::EXECUTION_READ).await {
+            Ok(execution) => {
+                modes.extend(execution.mode.map(|mode| (id, mode.into())));
+            }
+            Err(ClientError::NotFound { .. }) => {}
+            Err(error) => {
+                remark(format_args!("keyward: {}", with_causes(&error)));
+                break;
+            }
+        }
+    }
+    modes
+}
+
+/// How many executions n8n is asked for, one after the other.
+const MOST_EXECUTIONS: usize = 100;
+
+const AUDIT_HELP: &str = "\
+Asks n8n for all workflows, published and drafts, and sets each node that can speak to OpenAI beside what
+keyward saw of it: the keyward that runs, and where none does, its store. n8n shows nobody what stands in
+a credential, so one leads here if a request of a node with it came here since both were changed last.
+Ends with 0 if there is no fault, with 1 if there is one, and with 3 if that cannot be told.
+
+Example: keyward n8n audit --md > audit.md";

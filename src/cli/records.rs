@@ -1,0 +1,230 @@
+//! The credential records of one n8n, as its API tells of them, and who uses each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::asking::{can_ask, says_yes};
+use super::output::remark;
+use super::setup::{ConfigArgument, Setup};
+use crate::caller::names::harmless;
+use crate::n8n::Instance;
+use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
+use crate::n8n::connect::{self, CREDENTIAL_TYPE, User};
+use crate::n8n::documents::{CredentialRecord, Workflow};
+
+/// Which credentials, of which n8n. The texts for users stand in attributes: they are no Markdown.
+#[derive(Args, Debug)]
+pub(super) struct Chosen {
+    #[command(flatten)]
+    pub(super) config: ConfigArgument,
+    #[arg(value_name = "CREDENTIAL", required = true, help = "Its id, or its exact name")]
+    pub(super) credentials: Vec<String>,
+    #[arg(long, value_name = "NAME", help = "Of this n8n [default: the only one that is configured]")]
+    pub(super) n8n: Option<String>,
+    #[arg(long, help = "Do not ask before a credential is changed")]
+    yes: bool,
+    #[arg(long, help = "Print JSON")]
+    pub(super) json: bool,
+}
+
+/// An n8n that is asked, and what a command asks it by.
+pub(super) struct Side {
+    pub(super) instance: Instance,
+    pub(super) client: Client,
+    runtime: Runtime,
+}
+
+/// All records of an n8n.
+pub(super) struct Records {
+    records: Vec<CredentialRecord>,
+    users: BTreeMap<String, Vec<User>>,
+}
+
+/// What n8n says of a record that it has tested.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct Tested {
+    status: String,
+    message: String,
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    /// Lets a person agree to what will be done, unless that was said already.
+    pub(super) fn ask(&self, what: &[String]) -> anyhow::Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        what.iter().for_each(remark);
+        if !can_ask() {
+            bail!("nothing was changed: nobody can be asked here, so --yes has to say that it may be");
+        }
+        if says_yes("Change that?")? { Ok(()) } else { bail!("nothing was changed") }
+    }
+}
+
+// === impl Side ===
+
+impl Side {
+    /// The n8n of that name, or the only one.
+    pub(super) fn open(setup: &Setup, name: Option<&str>) -> anyhow::Result<Self> {
+        let instances = &setup.config().n8n.instances;
+        let names = || instances.iter().map(|instance| &*instance.name).collect::<Vec<_>>().join(", ");
+        let instance = match (name, &instances[..]) {
+            (_, []) => bail!("no n8n is configured: [n8n.<name>] has its url and api_key (config/reference.toml)"),
+            (None, [only]) => only,
+            (None, _) => bail!("several n8n are configured: --n8n chooses one of {}", names()),
+            (Some(name), all) => all.iter().find(|instance| &*instance.name == name).with_context(|| {
+                format!("no n8n of that name is configured; there are: {} (--config names another file)", names())
+            })?,
+        };
+        let client = Client::new(instance, Bounds::default())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        Ok(Self { instance: instance.clone(), client, runtime })
+    }
+
+    /// Where the n8n is, as it is kept and shown.
+    pub(super) fn address(&self) -> String {
+        self.client.address().to_string()
+    }
+
+    /// Its records and who uses them.
+    pub(super) fn records(&self) -> Result<Records, ClientError> {
+        self.runtime.block_on(async {
+            let (mut users, mut named) = (BTreeMap::<String, Vec<User>>::new(), BTreeMap::new());
+            let take = |workflow: Workflow| {
+                for (record, user) in connect::users(&workflow) {
+                    let id = record.id.unwrap_or_default();
+                    named.entry(id.clone()).or_insert(record.name);
+                    users.entry(id).or_default().push(user);
+                }
+            };
+            self.client.workflows(take).await?;
+            let mut records = Vec::new();
+            match self.client.credentials(|record: CredentialRecord| records.push(record)).await {
+                // Older releases list none, but their workflows name those that are used.
+                Err(ClientError::NotInThisVersion { .. }) => records = named.into_iter().map(used).collect(),
+                listed => listed?,
+            }
+            Ok(Records { records, users })
+        })
+    }
+
+    /// Whether its records can have a custom header.
+    pub(super) fn has_header(&self) -> Result<bool, ClientError> {
+        let path = format!("credentials/schema/{CREDENTIAL_TYPE}");
+        let schema: Value = self.runtime.block_on(self.client.get(&path, scope::CREDENTIAL_LIST))?;
+        Ok(schema["properties"]["header"].is_object())
+    }
+
+    /// Changes what is named of a record; nothing where the release cannot.
+    pub(super) fn change(&self, record: &str, data: &Value) -> Result<Option<CredentialRecord>, ClientError> {
+        let (path, body) = (path_of(record), connect::change(data));
+        match self.runtime.block_on(self.client.patch(&path, scope::CREDENTIAL_UPDATE, &body)) {
+            Err(ClientError::NotInThisVersion { .. }) => Ok(None),
+            changed => changed.map(Some),
+        }
+    }
+
+    /// As [`Side::tested`], and nothing else meanwhile.
+    pub(super) fn test(&self, record: &str) -> Result<Option<Tested>, ClientError> {
+        self.runtime.block_on(self.tested(record))
+    }
+
+    /// Has n8n test a record, as its own button does; nothing where the release cannot.
+    pub(super) async fn tested(&self, record: &str) -> Result<Option<Tested>, ClientError> {
+        let path = format!("{}/test", path_of(record));
+        match self.client.post(&path, scope::CREDENTIAL_READ, &json!({})).await {
+            Err(ClientError::NotInThisVersion { .. } | ClientError::NotFound { .. }) => Ok(None),
+            tested => tested.map(Some),
+        }
+    }
+}
+
+fn path_of(record: &str) -> String {
+    format!("credentials/{}", encoded(record))
+}
+
+fn used((id, name): (String, String)) -> CredentialRecord {
+    CredentialRecord { id, name, kind: CREDENTIAL_TYPE.to_owned(), updated_at: None }
+}
+
+// === impl Records ===
+
+impl Records {
+    /// The records of those ids or exact names, each once. Whatever is wrong with any of them is told, with all that is.
+    pub(super) fn select(&self, asked: &[String]) -> anyhow::Result<Vec<&CredentialRecord>> {
+        let (mut chosen, mut seen, mut wrong) = (Vec::new(), BTreeSet::new(), Vec::new());
+        for asked in asked {
+            match self.find(asked) {
+                Ok(record) if seen.insert(&record.id) => chosen.push(record),
+                Ok(_again) => {}
+                Err(why) => wrong.push(why),
+            }
+        }
+        if wrong.is_empty() { Ok(chosen) } else { bail!("nothing was changed: {}", wrong.join("; ")) }
+    }
+
+    /// Who uses a record.
+    pub(super) fn users(&self, record: &CredentialRecord) -> &[User] {
+        self.users.get(&record.id).map_or(&[], Vec::as_slice)
+    }
+
+    fn find(&self, asked: &str) -> Result<&CredentialRecord, String> {
+        let of_type = |record: &&CredentialRecord| record.kind == CREDENTIAL_TYPE;
+        let by_id = self.records.iter().find(|record| record.id == asked);
+        let by_name: Vec<_> = self.records.iter().filter(|record| record.name == asked).collect();
+        let shown = harmless(asked, LONGEST_SHOWN);
+        if let Some(record) = by_id.or_else(|| by_name.first().copied().filter(|_| by_name.len() == 1)) {
+            let other = || {
+                format!(
+                    "`{shown}` is no OpenAI credential, but one of the type {}",
+                    harmless(&record.kind, LONGEST_SHOWN)
+                )
+            };
+            return Some(record).filter(of_type).ok_or_else(other);
+        }
+        let ids: Vec<_> =
+            by_name.into_iter().filter(of_type).map(|record| harmless(&record.id, LONGEST_SHOWN)).collect();
+        if !ids.is_empty() {
+            return Err(format!("several credentials are called `{shown}`: choose by id, {}", ids.join(" or ")));
+        }
+        let names: Vec<_> = self.records.iter().filter(of_type).map(in_words).take(MOST_SHOWN).collect();
+        let known =
+            if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+        Err(format!("there is no OpenAI credential with the id or the name `{shown}`; {known}"))
+    }
+}
+
+/// A record as people know it: `OpenAI (5jOWncPdPD6rKz4T)`.
+pub(super) fn in_words(record: &CredentialRecord) -> String {
+    format!("{} ({})", harmless(&record.name, LONGEST_SHOWN), harmless(&record.id, LONGEST_SHOWN))
+}
+
+// === impl Tested ===
+
+impl Tested {
+    pub(super) fn is_good(&self) -> bool {
+        self.status == "OK"
+    }
+
+    /// Whether somebody was there to refuse the key: then n8n has reached what its Base URL says.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(&*self.message, "Unauthorized" | "Forbidden")
+    }
+
+    /// What n8n says.
+    pub(super) fn message(&self) -> Box<str> {
+        harmless(&self.message, LONGEST_SHOWN)
+    }
+}
+
+const LONGEST_SHOWN: usize = 100;
+
+/// Of all records, when none was meant.
+const MOST_SHOWN: usize = 20;

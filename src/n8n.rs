@@ -1,0 +1,92 @@
+//! The n8n side: what n8n's public API says is configured, beside what keyward sees being sent.
+
+pub mod audit;
+pub mod clearance;
+pub mod client;
+pub mod connect;
+pub mod connections;
+pub mod documents;
+pub mod finding;
+pub mod inventory;
+pub mod keeper;
+pub mod report;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::caller::names::{Directory, Known};
+use crate::keys::source::Source;
+use crate::ledger::names;
+use crate::proxy::Upstream;
+use crate::proxy::via::Via;
+
+/// The settings under `[n8n]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// All instances, by name.
+    pub instances: Vec<Instance>,
+}
+
+/// The settings under `[n8n.<name>]`: one n8n.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// What callers name it by in their tag (`inst=`).
+    pub name: Box<str>,
+    /// Where its editor and its API are.
+    pub url: Address,
+    /// Where the key of its API stands.
+    pub api_key: Source,
+    /// The key set that its credential belongs to, where that is said.
+    pub set: Option<Box<str>>,
+    /// How often it is asked.
+    pub refresh: Duration,
+    /// Where it reaches keyward, where that is said.
+    pub keyward: Option<connect::Entrance>,
+    /// The proxy that leads there, which the environment names.
+    pub via: Option<Via>,
+}
+
+/// Where an n8n is: an origin, and the path that it lies under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Scheme, host and port.
+    pub origin: Upstream,
+    /// Empty, or with a slash before it and none behind: `/n8n`.
+    pub path: Box<str>,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The instance of that name.
+    #[must_use]
+    pub fn instance(&self, name: &str) -> Option<&Instance> {
+        self.instances.iter().find(|instance| &*instance.name == name)
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// How often it is asked, where nobody says.
+    pub const REFRESH: Duration = Duration::from_mins(5);
+}
+
+/// What each n8n calls its workflows and nodes, as far as the ledger's store in that file has it. What is wrong with the store
+/// is for the ledger to tell.
+#[must_use]
+pub fn remembered(settings: &Settings, store: Option<&Path>) -> Directory {
+    let known = |instance: &Instance| {
+        let workflows = store.and_then(|path| names::read(path, &instance.name).ok()).unwrap_or_default();
+        Arc::new(Known { workflows, ..Known::nothing(&instance.name, &instance.url.to_string()) })
+    };
+    Directory::new(settings.instances.iter().map(known).collect())
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path)
+    }
+}

@@ -1,0 +1,670 @@
+//! Pure. The audit of one n8n: what is configured there ([`Inventory`]) beside what keyward saw of it.
+//!
+//! n8n shows nobody what stands in a credential record. That a record leads here is shown by requests alone: one of a node
+//! that takes its address from the record, which came after record and node were changed last. Then all nodes that use the
+//! record pass here, also those that never ran. A node with an address of its own is judged by that.
+//!
+//! | a node that runs, or may run | is |
+//! |---|---|
+//! | was seen since it was changed, with the right key | `passes` |
+//! | was not, but its record was | `covered` |
+//! | was seen with a wrong key last, or its record was | `stale` |
+//! | was not seen since it, its record or the set's key was changed | `unproven` |
+//! | has a record of which nothing was ever seen | `never_seen` |
+//! | was never seen, and only a run can tell where it sends | `unclear` |
+//! | sends to OpenAI itself, or to an address where keyward was never seen | `bypasses` |
+//!
+//! Who sent a request is a claim of its tag. Whoever may reach keyward and knows the ids of a workflow can make a node look
+//! as if it passed here; nobody can make one look well that is seen with a wrong key.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::finding::{Finding, NodeName, Way, WorkflowName};
+use super::inventory::{Address, Inventory, Kind, Life, Node, Record, Workflow};
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::set::Names;
+
+/// What an audit is drawn from.
+pub struct Grounds<'a> {
+    /// What is configured.
+    pub inventory: &'a Inventory,
+    /// What keyward saw that may be of this n8n.
+    pub sightings: &'a [Sighting],
+    /// The addresses under which keyward is known to be reached, host and port in lower case. Those at which it was seen
+    /// are found by themselves.
+    pub hosts: &'a [String],
+    /// The keys that keyward knows.
+    pub keys: &'a HashMap<Fingerprint, KnownKey>,
+    /// What started an execution, by its id, in n8n's words: of those that [`suspects`] names.
+    pub modes: &'a HashMap<Box<str>, Box<str>>,
+    /// When n8n was looked through.
+    pub at: Timestamp,
+}
+
+/// A binding, as far as an audit looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The binding's id.
+    pub binding: Box<str>,
+    /// Its set.
+    pub set: Box<str>,
+    /// Its workflow; nothing where nobody knows whose it is.
+    pub workflow: Option<Box<str>>,
+    /// Its node.
+    pub node: Option<Box<str>>,
+    /// When its last request started.
+    pub at: Timestamp,
+    /// The key of that.
+    pub key: Option<Names>,
+    /// The last execution.
+    pub execution: Option<Box<str>>,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// How a binding stands, as far as an audit looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its key is right.
+    Well,
+    /// It is not well: the code of a diagnosis.
+    Stale(Box<str>),
+    /// It has not been seen since its key was replaced.
+    Silent,
+    /// The same, and somebody said that it is dead.
+    Dead,
+}
+
+/// A key that keyward knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The name of its set.
+    pub set: Box<str>,
+    /// What it is there: `current`, `next` or `previous`.
+    pub role: Box<str>,
+}
+
+/// What an audit says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audit {
+    /// When n8n was looked through.
+    pub at: Timestamp,
+    /// How many workflows there are.
+    pub workflows: usize,
+    /// Every node that can speak to OpenAI.
+    pub rows: Vec<Row>,
+    /// How many credential records those use.
+    pub records: usize,
+    /// What was found: faults first.
+    pub findings: Vec<Finding>,
+}
+
+/// A node that can speak to OpenAI.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its names.
+    pub node: NodeName,
+    /// Its type, as n8n writes it.
+    pub type_name: Box<str>,
+    /// The version of that.
+    pub version: f64,
+    /// Its credential record.
+    pub record: Option<Record>,
+    /// Whether its workflow runs.
+    pub life: Life,
+    /// Who calls its workflow.
+    pub called_by: Arc<[WorkflowName]>,
+    /// Whether it passes keyward.
+    pub passage: Passage,
+    /// When it was seen last.
+    pub seen: Option<Timestamp>,
+    /// With which key.
+    pub key: Option<Names>,
+    /// In which set.
+    pub set: Option<Box<str>>,
+    /// Its binding.
+    pub binding: Option<Box<str>>,
+}
+
+/// Whether a node passes keyward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Passage {
+    /// It does not.
+    Bypasses,
+    /// It does, with a wrong key.
+    Stale,
+    /// Nothing shows that it does.
+    NeverSeen,
+    /// Only a run can tell.
+    Unclear,
+    /// It did, before it, its record or the set's key was changed.
+    Unproven,
+    /// Its record does.
+    Covered,
+    /// It does.
+    Passes,
+    /// It does not run: it is switched off or stands in a draft, its workflow is off or put away, or it has no credential.
+    Off,
+}
+
+/// The executions by which one can tell whether a workflow that is off ran by itself: the last one of each.
+#[must_use]
+pub fn suspects(inventory: &Inventory, sightings: &[Sighting]) -> Vec<Box<str>> {
+    let seen = Seen::new(sightings);
+    let off = inventory.workflows.iter().filter(|workflow| may_be_deactivated(workflow));
+    off.filter_map(|workflow| seen.of_workflow(&workflow.id)?.execution.clone()).collect()
+}
+
+/// Judges every node.
+#[must_use]
+pub fn audit(grounds: &Grounds<'_>) -> Audit {
+    let survey = Survey::new(grounds);
+    let mut draft = Draft::default();
+    for workflow in &grounds.inventory.workflows {
+        draft.add(&survey, workflow);
+    }
+    draft.finish(&survey)
+}
+
+/// What was seen last of whom.
+struct Seen<'a> {
+    by_node: HashMap<(&'a str, &'a str), &'a Sighting>,
+    by_workflow: HashMap<&'a str, &'a Sighting>,
+    untagged: usize,
+}
+
+impl<'a> Seen<'a> {
+    fn new(sightings: &'a [Sighting]) -> Self {
+        let mut seen = Self { by_node: HashMap::new(), by_workflow: HashMap::new(), untagged: 0 };
+        for sighting in sightings {
+            let Some(workflow) = sighting.workflow.as_deref() else {
+                seen.untagged += 1;
+                continue;
+            };
+            let later = |known: &mut &'a Sighting| {
+                if known.at < sighting.at {
+                    *known = sighting;
+                }
+            };
+            seen.by_workflow.entry(workflow).and_modify(later).or_insert(sighting);
+            if let Some(node) = sighting.node.as_deref() {
+                seen.by_node.entry((workflow, node)).and_modify(later).or_insert(sighting);
+            }
+        }
+        seen
+    }
+
+    fn of_node(&self, workflow: &Workflow, node: &Node) -> Option<&'a Sighting> {
+        self.by_node.get(&(&*workflow.id, &*node.id)).copied()
+    }
+
+    fn of_workflow(&self, id: &str) -> Option<&'a Sighting> {
+        self.by_workflow.get(id).copied()
+    }
+}
+
+/// What is known before any node is judged.
+struct Survey<'a> {
+    grounds: &'a Grounds<'a>,
+    seen: Seen<'a>,
+    hosts: HashSet<&'a str>,
+    records: BTreeMap<&'a str, RecordState<'a>>,
+    newest: HashMap<&'a str, f64>,
+}
+
+/// What is known of a record by the nodes that use it.
+#[derive(Default)]
+struct RecordState<'a> {
+    /// The last sighting of any node of it, since node and record were changed.
+    latest: Option<&'a Sighting>,
+    /// Whether one of those took its address from the record.
+    leads_here: bool,
+    /// Whether any node of it was ever seen whose address is the record's.
+    was_seen: bool,
+    /// Whether any node of it was ever seen.
+    was_used: bool,
+    changed: Option<Timestamp>,
+    sets: BTreeSet<&'a str>,
+}
+
+impl<'a> Survey<'a> {
+    fn new(grounds: &'a Grounds<'a>) -> Self {
+        let seen = Seen::new(grounds.sightings);
+        let hosts = grounds.hosts.iter().map(String::as_str).collect();
+        let mut survey = Self { grounds, seen, hosts, records: BTreeMap::new(), newest: HashMap::new() };
+        for workflow in &grounds.inventory.workflows {
+            for node in &workflow.nodes {
+                survey.note(workflow, node);
+            }
+        }
+        survey
+    }
+
+    fn note(&mut self, workflow: &'a Workflow, node: &'a Node) {
+        let newest = self.newest.entry(&node.type_name).or_insert(node.version);
+        *newest = newest.max(node.version);
+        if node.is_draft {
+            return;
+        }
+        let seen = self.seen.of_node(workflow, node);
+        if let (Address::Host(host), Some(sighting)) = (&node.address, seen)
+            && is_since(workflow.changed, sighting)
+        {
+            self.hosts.insert(host);
+        }
+        let Some(record) = chosen(node) else { return };
+        let facts = self.grounds.inventory.records.get(&*record.id);
+        let state = self.records.entry(&record.id).or_default();
+        state.changed = facts.and_then(|facts| facts.updated);
+        let Some(sighting) = seen else { return };
+        let is_of_record = node.address == Address::OfRecord;
+        state.was_used = true;
+        state.was_seen |= is_of_record;
+        if is_since(workflow.changed, sighting) && is_since(state.changed, sighting) {
+            state.leads_here |= is_of_record;
+            state.sets.insert(&sighting.set);
+            if state.latest.is_none_or(|latest| latest.at < sighting.at) {
+                state.latest = Some(sighting);
+            }
+        }
+    }
+
+    /// Whether the node has to do with OpenAI at all. An HTTP Request may call anybody.
+    fn concerns(&self, workflow: &Workflow, node: &Node) -> bool {
+        match node.kind {
+            Kind::OpenAi => true,
+            Kind::Text => false,
+            Kind::HttpRequest => {
+                node.address == Address::OpenAi
+                    || node.record.as_ref().is_some_and(|record| record.is_open_ai)
+                    || self.is_ours(&node.address)
+                    || self.seen.of_node(workflow, node).is_some()
+                    || node.keys.iter().any(|key| key.is_surely_open_ai || self.knows(key.names))
+            }
+        }
+    }
+
+    /// Whether requests to there come here.
+    fn is_ours(&self, address: &Address) -> bool {
+        matches!(address, Address::Host(host) if self.hosts.contains(&**host))
+    }
+
+    fn knows(&self, key: Names) -> bool {
+        self.grounds.keys.contains_key(&key.fingerprint)
+    }
+
+    /// In what way it sends past keyward, if it does. What was seen here since it was changed does not: n8n's environment
+    /// may give a node an address, and a name may lead anywhere.
+    fn bypass(&self, workflow: &Workflow, node: &Node) -> Option<Way> {
+        let seen = self.seen.of_node(workflow, node);
+        match &node.address {
+            _ if seen.is_some_and(|seen| is_since(workflow.changed, seen)) => None,
+            Address::NoBaseUrl => Some(Way::NoBaseUrl),
+            Address::OpenAi => Some(Way::Straight),
+            Address::Host(host) if !self.hosts.contains(&**host) => Some(Way::Elsewhere(host.clone())),
+            Address::Host(_) | Address::OfRecord | Address::Unclear => None,
+        }
+    }
+
+    fn passage(&self, workflow: &Workflow, node: &Node) -> Passage {
+        if !runs(workflow, node) {
+            return Passage::Off;
+        }
+        if self.bypass(workflow, node).is_some() {
+            return Passage::Bypasses;
+        }
+        let of_record = chosen(node).and_then(|record| self.records.get(&*record.id));
+        if let Some(state) = of_record
+            && let Some(passage) = self.passage_of_record(workflow, node, state)
+        {
+            return passage;
+        }
+        match self.seen.of_node(workflow, node) {
+            // Without a record, what it was seen with is what stands in the node.
+            Some(own) if of_record.is_none() && is_since(workflow.changed, own) => match own.standing {
+                Standing::Stale(_) => Passage::Stale,
+                Standing::Well => Passage::Passes,
+                Standing::Silent | Standing::Dead => Passage::Unproven,
+            },
+            Some(_) => Passage::Unproven,
+            None => match node.address {
+                Address::Unclear => Passage::Unclear,
+                Address::OfRecord if of_record.is_none_or(|state| !state.was_seen) => Passage::NeverSeen,
+                // It leads here, and will be seen when it runs.
+                Address::OfRecord | Address::Host(_) | Address::NoBaseUrl | Address::OpenAi => Passage::Unproven,
+            },
+        }
+    }
+
+    /// What its record tells of it, if that was seen since it was changed.
+    fn passage_of_record(&self, workflow: &Workflow, node: &Node, state: &RecordState<'_>) -> Option<Passage> {
+        let latest = state.latest?;
+        let own = self.seen.of_node(workflow, node);
+        let is_of_record = node.address == Address::OfRecord;
+        let leads_here = if is_of_record { state.leads_here } else { self.is_ours(&node.address) || own.is_some() };
+        let changed = state.changed.max(workflow.changed);
+        match &latest.standing {
+            _ if !leads_here => None,
+            _ if self.is_wrong(latest, state) => Some(Passage::Stale),
+            Standing::Well if own.is_some_and(|own| is_since(changed, own) && own.standing == Standing::Well) => {
+                Some(Passage::Passes)
+            }
+            Standing::Well => Some(Passage::Covered),
+            Standing::Stale(_) | Standing::Silent | Standing::Dead => None,
+        }
+    }
+
+    /// Whether a record that was seen so holds a wrong key. A silent one does where n8n says that nobody changed it since.
+    fn is_wrong(&self, latest: &Sighting, state: &RecordState<'_>) -> bool {
+        let is_previous = || {
+            let known = latest.key.and_then(|key| self.grounds.keys.get(&key.fingerprint));
+            known.is_some_and(|known| &*known.role == "previous")
+        };
+        matches!(latest.standing, Standing::Stale(_))
+            || (latest.standing == Standing::Silent && state.changed.is_some() && is_previous())
+    }
+}
+
+/// An audit that is being drawn.
+#[derive(Default)]
+struct Draft {
+    rows: Vec<Row>,
+    findings: Vec<Finding>,
+    /// The nodes that run with each record.
+    by_record: BTreeMap<Box<str>, (Record, Vec<NodeName>, bool)>,
+    /// The nodes of each type that are older than the newest one.
+    older: BTreeMap<Box<str>, (f64, Vec<NodeName>)>,
+}
+
+impl Draft {
+    fn add(&mut self, survey: &Survey<'_>, workflow: &Workflow) {
+        let name = WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() };
+        let called_by: Arc<[_]> = workflow.callers.iter().filter_map(|at| name_of(survey, *at)).collect();
+        let (mut disabled, before) = (Vec::new(), self.rows.len());
+        for node in &workflow.nodes {
+            let node_name = NodeName { workflow: name.clone(), id: node.id.clone(), name: node.name.clone() };
+            self.note_keys(survey, workflow, node, &node_name);
+            if !survey.concerns(workflow, node) {
+                continue;
+            }
+            if node.disabled && !node.is_draft && workflow.life != Life::Archived {
+                disabled.push(node_name.clone());
+            }
+            self.add_node(survey, workflow, node, (node_name, Arc::clone(&called_by)));
+        }
+        if !disabled.is_empty() {
+            self.findings.push(Finding::Disabled { workflow: name.clone(), nodes: disabled });
+        }
+        self.note_workflow(survey, workflow, name, self.rows.len() > before);
+    }
+
+    fn add_node(
+        &mut self,
+        survey: &Survey<'_>,
+        workflow: &Workflow,
+        node: &Node,
+        names: (NodeName, Arc<[WorkflowName]>),
+    ) {
+        let (name, called_by) = names;
+        let passage = survey.passage(workflow, node);
+        let seen = survey.seen.of_node(workflow, node);
+        match passage {
+            Passage::Bypasses => self
+                .findings
+                .extend(survey.bypass(workflow, node).map(|way| Finding::Bypass { node: name.clone(), way })),
+            Passage::Unclear => self.findings.push(Finding::UnclearAddress { node: name.clone() }),
+            Passage::Stale if chosen(node).is_none() && node.keys.is_empty() => {
+                self.findings.extend(seen.map(|sighting| stale_node(&name, sighting)));
+            }
+            Passage::Stale
+            | Passage::NeverSeen
+            | Passage::Unproven
+            | Passage::Covered
+            | Passage::Passes
+            | Passage::Off => {}
+        }
+        let newest = survey.newest.get(&*node.type_name).copied().unwrap_or(node.version);
+        if passage != Passage::Off && node.version < newest {
+            let (_, nodes) = self.older.entry(node.type_name.clone()).or_insert((newest, Vec::new()));
+            nodes.push(name.clone());
+        }
+        if let (Some(record), true) = (chosen(node), runs(workflow, node)) {
+            let entry =
+                self.by_record.entry(record.id.clone()).or_insert_with(|| (survey.named(record), Vec::new(), false));
+            entry.1.push(name.clone());
+            entry.2 |= node.address == Address::OfRecord;
+        }
+        self.rows.push(Row {
+            node: name,
+            type_name: node.type_name.clone(),
+            version: node.version,
+            record: node.record.as_ref().map(|record| survey.named(record)),
+            life: workflow.life,
+            called_by,
+            passage,
+            seen: seen.map(|sighting| sighting.at),
+            key: seen.and_then(|sighting| sighting.key),
+            set: seen.map(|sighting| sighting.set.clone()),
+            binding: seen.map(|sighting| sighting.binding.clone()),
+        });
+    }
+
+    /// Keys that stand in the node, whether it runs or not: everybody who opens the workflow reads them.
+    fn note_keys(&mut self, survey: &Survey<'_>, workflow: &Workflow, node: &Node, name: &NodeName) {
+        let is_sent_there = node.kind == Kind::HttpRequest
+            && (node.address == Address::OpenAi
+                || survey.is_ours(&node.address)
+                || survey.seen.of_node(workflow, node).is_some());
+        let counts = |key: Names, is_surely_open_ai| is_surely_open_ai || is_sent_there || survey.knows(key);
+        let keys: Vec<_> = node.keys.iter().filter(|key| counts(key.names, key.is_surely_open_ai)).collect();
+        for key in &keys {
+            let known = survey.grounds.keys.get(&key.names.fingerprint);
+            let known = known.map(|known| format!("the {} key of set {}", known.role, known.set));
+            self.findings.push(Finding::TypedKey { node: name.clone(), key: key.names, known });
+        }
+        if node.kind == Kind::Text && keys.is_empty() && node.keys.is_empty() && runs(workflow, node) {
+            self.findings.push(Finding::Mentions { node: name.clone() });
+        }
+    }
+
+    fn note_workflow(&mut self, survey: &Survey<'_>, workflow: &Workflow, name: WorkflowName, has_rows: bool) {
+        if workflow.life.is_live() {
+            let calls = workflow.unclear_calls.iter();
+            self.findings.extend(calls.map(|node| Finding::UnclearCall { workflow: name.clone(), node: node.clone() }));
+        }
+        if !has_rows {
+            return;
+        }
+        if workflow.life == Life::Archived {
+            self.findings.push(Finding::Archived { workflow: name });
+            return;
+        }
+        if !workflow.changes.is_empty() {
+            self.findings.push(Finding::DraftDiffers { workflow: name.clone(), changes: workflow.changes.clone() });
+        }
+        if may_be_deactivated(workflow) {
+            self.findings.extend(deactivation(survey, workflow, &name));
+        }
+        let is_callable = workflow.is_only_called && workflow.callers.is_empty();
+        if is_callable && matches!(workflow.life, Life::Active | Life::Off) && !survey.has_unclear_calls() {
+            self.findings.push(Finding::NobodyCalls { workflow: name });
+        }
+    }
+
+    fn finish(mut self, survey: &Survey<'_>) -> Audit {
+        let records = std::mem::take(&mut self.by_record);
+        let mut of_sets: BTreeMap<&str, Vec<Record>> = BTreeMap::new();
+        let count = records.len();
+        for (id, (record, nodes, takes_address)) in records {
+            let Some(state) = survey.records.get(&*id) else { continue };
+            for set in state.sets.iter().filter(|_| record.is_open_ai) {
+                of_sets.entry(set).or_default().push(record.clone());
+            }
+            self.findings.extend(survey.judge_record(state, record, nodes, takes_address));
+        }
+        let several = of_sets.into_iter().filter(|(_, records)| records.len() > 1);
+        self.findings.extend(several.map(|(set, records)| Finding::SeveralRecords { set: set.into(), records }));
+        let older = std::mem::take(&mut self.older).into_iter();
+        self.findings.extend(older.map(|(type_name, (newest, nodes))| Finding::OlderVersion {
+            type_name,
+            newest,
+            nodes,
+        }));
+        self.findings.sort_by_key(Finding::urgency);
+        Audit {
+            at: survey.grounds.at,
+            workflows: survey.grounds.inventory.workflows.len(),
+            rows: self.rows,
+            records: count,
+            findings: self.findings,
+        }
+    }
+}
+
+impl Survey<'_> {
+    /// What is wrong with a record that nodes run with.
+    fn judge_record(
+        &self,
+        state: &RecordState<'_>,
+        record: Record,
+        nodes: Vec<NodeName>,
+        takes_address: bool,
+    ) -> Option<Finding> {
+        match state.latest {
+            Some(latest) if self.is_wrong(latest, state) => Some(Finding::StaleRecord {
+                record,
+                key: latest.key,
+                diagnosis: latest.standing.diagnosis().into(),
+                seen: latest.at,
+                nodes,
+            }),
+            Some(_) if state.leads_here || !takes_address => None,
+            _ if takes_address && !state.was_seen => {
+                Some(Finding::NeverSeen { record, nodes, untagged: self.seen.untagged })
+            }
+            _ if state.was_used => state.changed.map(|changed| Finding::ChangedSince { record, changed, nodes }),
+            _ => None,
+        }
+    }
+
+    /// The record by the name that it has now.
+    fn named(&self, record: &Record) -> Record {
+        let facts = self.grounds.inventory.records.get(&*record.id);
+        facts.map_or_else(|| record.clone(), |facts| Record { name: facts.name.clone(), ..record.clone() })
+    }
+
+    fn has_unclear_calls(&self) -> bool {
+        self.grounds.inventory.has_unclear_calls
+    }
+}
+
+impl Standing {
+    fn diagnosis(&self) -> &str {
+        match self {
+            Self::Stale(diagnosis) => diagnosis,
+            Self::Well | Self::Silent | Self::Dead => "stale_binding",
+        }
+    }
+}
+
+impl Audit {
+    /// The faults.
+    pub fn faults(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.is_fault())
+    }
+
+    /// The keys that stand in nodes, each with where it does.
+    pub fn typed_keys(&self) -> impl Iterator<Item = (Fingerprint, &NodeName)> {
+        self.findings.iter().filter_map(|finding| {
+            let Finding::TypedKey { node, key, .. } = finding else { return None };
+            Some((key.fingerprint, node))
+        })
+    }
+
+    /// Why an old key may still be in use where keyward cannot see it, in words: nothing where every node that runs was
+    /// seen to pass here with the right key. A key that stands in a node is no such reason, for that one is known.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let blind = |finding: &&Finding| !matches!(finding, Finding::TypedKey { .. } | Finding::Deactivated { .. });
+        let mut doubts: Vec<_> = self.faults().filter(blind).map(ToString::to_string).collect();
+        let unproven = |row: &&Row| matches!(row.passage, Passage::Unproven | Passage::Unclear);
+        let mut waiting = self.rows.iter().filter(unproven);
+        if let Some(first) = waiting.next() {
+            doubts.push(match waiting.count() {
+                0 => format!("{} was not seen with the right key since it was changed last", first.node),
+                others => {
+                    format!(
+                        "{} and {others} others were not seen with the right key since they were changed last",
+                        first.node
+                    )
+                }
+            });
+        }
+        doubts
+    }
+}
+
+impl Passage {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Bypasses => "bypasses",
+            Self::Stale => "stale",
+            Self::NeverSeen => "never_seen",
+            Self::Unclear => "unclear",
+            Self::Unproven => "unproven",
+            Self::Covered => "covered",
+            Self::Passes => "passes",
+            Self::Off => "off",
+        }
+    }
+}
+
+fn is_since(changed: Option<Timestamp>, sighting: &Sighting) -> bool {
+    changed.is_none_or(|at| at <= sighting.at)
+}
+
+/// Its record, if one was ever chosen.
+fn chosen(node: &Node) -> Option<&Record> {
+    node.record.as_ref().filter(|record| !record.id.is_empty())
+}
+
+/// Whether it runs when its workflow does, and that may run. Without a credential, OpenAI's own nodes send nothing.
+fn runs(workflow: &Workflow, node: &Node) -> bool {
+    let can_send = node.kind != Kind::OpenAi || chosen(node).is_some();
+    workflow.life.is_live() && !node.disabled && !node.is_draft && can_send
+}
+
+/// Whether it could have run by itself, if it were on.
+fn may_be_deactivated(workflow: &Workflow) -> bool {
+    matches!(workflow.life, Life::Off | Life::Unpublished) && !workflow.is_only_called
+}
+
+fn deactivation(survey: &Survey<'_>, workflow: &Workflow, name: &WorkflowName) -> Option<Finding> {
+    let sighting = survey.seen.of_workflow(&workflow.id).filter(|sighting| sighting.standing != Standing::Dead)?;
+    let mode = sighting.execution.as_ref().and_then(|execution| survey.grounds.modes.get(execution));
+    let (workflow, seen) = (name.clone(), sighting.at);
+    match mode {
+        Some(mode) if BY_ITSELF.contains(&&**mode) => Some(Finding::Deactivated { workflow, seen, mode: mode.clone() }),
+        Some(_) => None,
+        None => Some(Finding::PerhapsDeactivated { workflow, seen }),
+    }
+}
+
+fn stale_node(name: &NodeName, sighting: &Sighting) -> Finding {
+    Finding::StaleNode { node: name.clone(), key: sighting.key, diagnosis: sighting.standing.diagnosis().into() }
+}
+
+fn name_of(survey: &Survey<'_>, position: usize) -> Option<WorkflowName> {
+    let workflow = survey.grounds.inventory.workflows.get(position)?;
+    Some(WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() })
+}
+
+/// What starts an execution while its workflow is on, in n8n's words.
+const BY_ITSELF: [&str; 3] = ["webhook", "trigger", "retry"];
+
+#[cfg(test)]
+mod tests;

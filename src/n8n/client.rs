@@ -1,0 +1,622 @@
+//! Asking n8n's public API. Its key goes to n8n's own origin alone: no redirect is followed, and what n8n sends back has the
+//! key struck out before anybody reads it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use memchr::memmem;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::documents::Page;
+use super::{Address, Instance};
+use crate::caller::names::harmless;
+use crate::keys::secret::Secret;
+use crate::keys::source::{Source, SourceError};
+use crate::proxy::Scheme;
+use crate::proxy::dial::{ConnectError, Deadline, Hop, Route};
+use crate::proxy::stream::Sharing;
+use crate::proxy::tls::{self, TlsError};
+
+/// One n8n's API.
+pub struct Client {
+    name: Box<str>,
+    address: Address,
+    api_key: Source,
+    route: Route,
+    bounds: Bounds,
+}
+
+/// What a scope of an API key lets its holder do. n8n 2.x answers 403 for what a key has no scope for; 1.x does not look.
+pub mod scope {
+    /// The list of all workflows.
+    pub const WORKFLOW_LIST: &str = "workflow:list";
+    /// One workflow.
+    pub const WORKFLOW_READ: &str = "workflow:read";
+    /// The list of executions.
+    pub const EXECUTION_LIST: &str = "execution:list";
+    /// One execution.
+    pub const EXECUTION_READ: &str = "execution:read";
+    /// The list of credential records, without their data.
+    pub const CREDENTIAL_LIST: &str = "credential:list";
+    /// One credential record without its data, and n8n's test of it.
+    pub const CREDENTIAL_READ: &str = "credential:read";
+    /// Changes of a credential record.
+    pub const CREDENTIAL_UPDATE: &str = "credential:update";
+
+    /// All that keyward needs for everything but `keyward n8n connect`: none of them changes anything.
+    pub const LEAST: [&str; 5] = [WORKFLOW_LIST, WORKFLOW_READ, EXECUTION_LIST, EXECUTION_READ, CREDENTIAL_LIST];
+}
+
+/// How much n8n may send, and for how long it may be waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// For one answer, from the connection to its last byte.
+    pub answer: Duration,
+    /// For all pages of a list.
+    pub list: Duration,
+    /// Of one answer, in bytes.
+    pub answer_size: usize,
+    /// Of all pages of a list, in bytes.
+    pub list_size: usize,
+    /// How many pages a list may have.
+    pub pages: usize,
+}
+
+/// Why n8n's API gives no answer. Each says what to do; none quotes the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no key to ask with.
+    #[error("n8n's API key cannot be read from {place}")]
+    Key {
+        /// Where it should stand.
+        place: Box<str>,
+        /// Why it cannot be read.
+        source: SourceError,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot speak TLS to {url}")]
+    Tls {
+        /// n8n's address, or a proxy's on the way.
+        url: Box<str>,
+        /// Why not.
+        source: TlsError,
+    },
+    /// There is no way to n8n.
+    #[error("n8n at {url} is not reached; is it up, and is its url right?")]
+    Unreachable {
+        /// n8n's address.
+        url: Box<str>,
+        /// Why not.
+        source: ConnectError,
+    },
+    /// The connection broke.
+    #[error("n8n at {url} broke off, or speaks no HTTP; see its own log")]
+    CutOff {
+        /// n8n's address.
+        url: Box<str>,
+        /// What hyper says.
+        source: hyper::Error,
+    },
+    /// It took too long.
+    #[error("n8n at {url} did not answer {path} in full within {limit:?}; see whether it is overloaded")]
+    TooSlow {
+        /// n8n's address.
+        url: Box<str>,
+        /// What it was asked for.
+        path: Box<str>,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// 401.
+    #[error(
+        "n8n at {url} refuses the API key (401): make a new one in n8n (Settings, n8n API) and put it into {place}; it may \
+         have been deleted, or have expired"
+    )]
+    KeyRefused {
+        /// n8n's address.
+        url: Box<str>,
+        /// Where the key stands.
+        place: Box<str>,
+    },
+    /// 403.
+    #[error("n8n at {url} refuses {path} to this API key (403): it needs the scope {scope}")]
+    ScopeLacks {
+        /// n8n's address.
+        url: Box<str>,
+        /// What it was asked for.
+        path: Box<str>,
+        /// What the key lacks.
+        scope: &'static str,
+    },
+    /// 404, or a page where the API should be.
+    #[error(
+        "there is no n8n API at {url}/api/v1 ({found}): the url is the one of n8n's editor, without what follows it, and n8n \
+         must not have its public API switched off (N8N_PUBLIC_API_DISABLED)"
+    )]
+    NoApi {
+        /// n8n's address.
+        url: Box<str>,
+        /// What there is instead.
+        found: Box<str>,
+    },
+    /// 404 for something that may well be missing.
+    #[error("n8n at {url} has no {path}")]
+    NotFound {
+        /// n8n's address.
+        url: Box<str>,
+        /// What it was asked for.
+        path: Box<str>,
+    },
+    /// 405.
+    #[error("this version of n8n cannot do {method} {path}; 2.x can")]
+    NotInThisVersion {
+        /// How it was asked.
+        method: Method,
+        /// What it was asked for.
+        path: Box<str>,
+    },
+    /// 3xx.
+    #[error("n8n at {url} redirects to {to} ({}), which is not followed: the API key is for {url} alone. If that is where n8n is, make it the url", status.as_u16())]
+    Redirect {
+        /// n8n's address.
+        url: Box<str>,
+        /// The status.
+        status: StatusCode,
+        /// Where to, without anything that could be secret.
+        to: Box<str>,
+    },
+    /// Another status that is no success.
+    #[error("n8n at {url} answers {path} with {}{said}", status.as_u16())]
+    Refused {
+        /// n8n's address.
+        url: Box<str>,
+        /// What it was asked for.
+        path: Box<str>,
+        /// The status.
+        status: StatusCode,
+        /// A colon and n8n's own message, cleaned; nothing where there is none.
+        said: Box<str>,
+    },
+    /// More than anybody wants to read.
+    #[error("n8n at {url} sends more for {path} than the {limit} bytes that are read of it")]
+    TooBig {
+        /// n8n's address.
+        url: Box<str>,
+        /// What it was asked for.
+        path: Box<str>,
+        /// How much is read, in bytes.
+        limit: usize,
+    },
+    /// A list goes in circles, or on and on.
+    #[error("n8n's list {path} does not end: {pages} pages were read")]
+    Endless {
+        /// What was asked for.
+        path: Box<str>,
+        /// How many pages were read.
+        pages: usize,
+    },
+    /// What came is not what n8n's API sends.
+    #[error("n8n at {url} sends something for {path} that cannot be read; keyward knows n8n 1.100 to 2.41")]
+    Json {
+        /// n8n's address.
+        url: Box<str>,
+        /// What it was asked for.
+        path: Box<str>,
+        /// Where and why. serde says the kind of what it met, and quotes texts where it expected another kind of value: so
+        /// it is kept as a place alone.
+        source: JsonFault,
+    },
+}
+
+/// Where an answer stops making sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at line {line}, column {column}")]
+pub struct JsonFault {
+    /// What is wrong there.
+    what: &'static str,
+    line: usize,
+    column: usize,
+}
+
+/// One request.
+struct Ask<'a> {
+    method: Method,
+    /// Below `/api/v1/`, with its query.
+    path: &'a str,
+    scope: &'static str,
+    body: Option<&'a Value>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// For that instance, within those bounds. Nothing is asked yet.
+    pub fn new(instance: &Instance, bounds: Bounds) -> Result<Self, ClientError> {
+        let origin = &instance.url.origin;
+        let tls = match origin.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls::client(origin, None).map_err(|source| no_tls(&instance.url, source))?),
+        };
+        let via = instance.via.as_ref().map(|via| Hop::over(via).map_err(|source| no_tls(via, source))).transpose()?;
+        let route = Route { origin: origin.clone(), tls, via };
+        let (name, address, api_key) = (instance.name.clone(), instance.url.clone(), instance.api_key.clone());
+        Ok(Self { name, address, api_key, route, bounds })
+    }
+
+    /// The instance's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Gives every workflow to `take`, page by page, without its pinned data. What is wrong with a later page is told after
+    /// what came before it was given.
+    pub async fn workflows<T: DeserializeOwned + Default>(&self, take: impl FnMut(T)) -> Result<(), ClientError> {
+        self.list("workflows?excludePinnedData=true", scope::WORKFLOW_LIST, take).await
+    }
+
+    /// The workflow of that id.
+    pub async fn workflow<T: DeserializeOwned>(&self, id: &str) -> Result<T, ClientError> {
+        self.get(&format!("workflows/{}", encoded(id)), scope::WORKFLOW_READ).await
+    }
+
+    /// Every credential record, without data. n8n 1.x cannot ([`ClientError::NotInThisVersion`]).
+    pub async fn credentials<T: DeserializeOwned + Default>(&self, take: impl FnMut(T)) -> Result<(), ClientError> {
+        self.list("credentials?", scope::CREDENTIAL_LIST, take).await
+    }
+
+    /// The execution of that id with its data, which names its parent.
+    pub async fn execution<T: DeserializeOwned>(&self, id: &str) -> Result<T, ClientError> {
+        self.get(&format!("executions/{}?includeData=true", encoded(id)), scope::EXECUTION_READ).await
+    }
+
+    /// What stands at `path`, which is below `/api/v1/` and encoded. `scope` is what the key needs for it.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, scope: &'static str) -> Result<T, ClientError> {
+        self.ask(Ask { method: Method::GET, path, scope, body: None }).await
+    }
+
+    /// Makes something.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        scope: &'static str,
+        body: &Value,
+    ) -> Result<T, ClientError> {
+        self.ask(Ask { method: Method::POST, path, scope, body: Some(body) }).await
+    }
+
+    /// Changes a part of something.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        scope: &'static str,
+        body: &Value,
+    ) -> Result<T, ClientError> {
+        self.ask(Ask { method: Method::PATCH, path, scope, body: Some(body) }).await
+    }
+
+    /// Replaces something.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        scope: &'static str,
+        body: &Value,
+    ) -> Result<T, ClientError> {
+        self.ask(Ask { method: Method::PUT, path, scope, body: Some(body) }).await
+    }
+
+    /// Deletes something.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str, scope: &'static str) -> Result<T, ClientError> {
+        self.ask(Ask { method: Method::DELETE, path, scope, body: None }).await
+    }
+
+    /// Gives each entry of a list to `take`. `path` has a query already, if only an empty one.
+    pub async fn list<T: DeserializeOwned + Default>(
+        &self,
+        path: &str,
+        scope: &'static str,
+        take: impl FnMut(T),
+    ) -> Result<(), ClientError> {
+        let limit = self.bounds.list;
+        let late = |_elapsed| ClientError::TooSlow { url: self.url(), path: shown(path), limit };
+        tokio::time::timeout(limit, self.read_pages(path, scope, take)).await.map_err(late)?
+    }
+
+    async fn read_pages<T: DeserializeOwned + Default>(
+        &self,
+        path: &str,
+        scope: &'static str,
+        mut take: impl FnMut(T),
+    ) -> Result<(), ClientError> {
+        let (mut cursor, mut read) = (None::<String>, 0);
+        for _ in 0..self.bounds.pages {
+            let at = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", encoded(cursor)));
+            let here = format!("{path}&limit={LARGEST_PAGE}{at}").replace("?&", "?");
+            let left = self.bounds.list_size.saturating_sub(read);
+            let bytes = self.send(&Ask { method: Method::GET, path: &here, scope, body: None }, left).await?;
+            read += bytes.len();
+            let page: Page<T> = self.parse(&bytes, path)?;
+            page.data.into_iter().for_each(&mut take);
+            match page.next_cursor {
+                None => return Ok(()),
+                // A cursor that leads to itself.
+                again if again == cursor => break,
+                next => cursor = next,
+            }
+        }
+        Err(ClientError::Endless { path: shown(path), pages: self.bounds.pages })
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, ask: Ask<'_>) -> Result<T, ClientError> {
+        let bytes = self.send(&ask, usize::MAX).await?;
+        // What was deleted may leave no word.
+        let bytes = if bytes.is_empty() { b"null".as_slice() } else { &bytes };
+        self.parse(bytes, ask.path)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, bytes: &[u8], path: &str) -> Result<T, ClientError> {
+        let unreadable = |error: serde_json::Error| ClientError::Json {
+            url: self.url(),
+            path: shown(path),
+            source: JsonFault::of(&error),
+        };
+        serde_json::from_slice(bytes).map_err(unreadable)
+    }
+
+    /// The body of a good answer, of which at most `most` bytes are read.
+    async fn send(&self, ask: &Ask<'_>, most: usize) -> Result<Vec<u8>, ClientError> {
+        let limit = self.bounds.answer;
+        let late = |_elapsed| ClientError::TooSlow { url: self.url(), path: shown(ask.path), limit };
+        tokio::time::timeout_at(Instant::now() + limit, self.converse(ask, most)).await.map_err(late)?
+    }
+
+    async fn converse(&self, ask: &Ask<'_>, most: usize) -> Result<Vec<u8>, ClientError> {
+        let key = self.read_key()?;
+        let request = self.request(ask, &key);
+        let unreachable = |source| ClientError::Unreachable { url: self.url(), source };
+        let deadline = Deadline::after(self.bounds.connect);
+        let stream = self.route.connect(deadline, Sharing::InTurns).await.map_err(unreachable)?;
+        let cut_off = |source| ClientError::CutOff { url: self.url(), source };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(cut_off)?;
+        let asking = async {
+            let answer = sender.send_request(request).await.map_err(cut_off)?;
+            self.read(ask, answer, most.min(self.bounds.answer_size), &key).await
+        };
+        let (mut asking, mut connection) = (pin!(asking), pin!(connection));
+        // The connection moves the bytes; it may end a moment before the answer is read to its end.
+        tokio::select! {
+            biased;
+            read = &mut asking => read,
+            ended = &mut connection => match ended {
+                Ok(()) => asking.await,
+                Err(source) => Err(cut_off(source)),
+            },
+        }
+    }
+
+    fn read_key(&self) -> Result<Secret, ClientError> {
+        let unreadable = |source| ClientError::Key { place: self.place(), source };
+        self.api_key.read_key(fault_of_api_key).map_err(unreadable)
+    }
+
+    fn request(&self, ask: &Ask<'_>, key: &Secret) -> Request<String> {
+        let body = ask.body.map_or_else(String::new, Value::to_string);
+        let mut request = Request::new(body);
+        *request.method_mut() = ask.method.clone();
+        // Every part of it is encoded, so it is a URI; if it were none, n8n would say that there is nothing.
+        *request.uri_mut() =
+            format!("{}/api/v1/{}", self.address.path, ask.path).parse().unwrap_or_else(|_| Uri::default());
+        let headers = request.headers_mut();
+        let mut insert = |name, value: &[u8]| {
+            // All of them are visible ASCII: a host that was parsed, a key that was.
+            if let Ok(mut value) = HeaderValue::from_bytes(value) {
+                value.set_sensitive(name == API_KEY);
+                headers.insert(name, value);
+            }
+        };
+        insert(header::HOST, self.address.origin.authority().as_bytes());
+        insert(header::ACCEPT, JSON);
+        insert(header::USER_AGENT, concat!("keyward/", env!("CARGO_PKG_VERSION")).as_bytes());
+        insert(API_KEY, key.expose());
+        if ask.body.is_some() {
+            insert(header::CONTENT_TYPE, JSON);
+        }
+        request
+    }
+
+    async fn read(
+        &self,
+        ask: &Ask<'_>,
+        answer: Response<Incoming>,
+        most: usize,
+        key: &Secret,
+    ) -> Result<Vec<u8>, ClientError> {
+        let (head, mut body) = answer.into_parts();
+        let is_json = head.headers.get(header::CONTENT_TYPE).is_none_or(|kind| is_json(kind.as_bytes()));
+        let mut bytes = Vec::new();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let frame = frame.map_err(|source| ClientError::CutOff { url: self.url(), source })?;
+            let Some(data) = frame.data_ref() else { continue };
+            if bytes.len() + data.len() > most {
+                return Err(ClientError::TooBig { url: self.url(), path: shown(ask.path), limit: most });
+            }
+            bytes.extend_from_slice(data);
+            if !head.status.is_success() && bytes.len() > LONGEST_COMPLAINT {
+                break;
+            }
+        }
+        strike_out(&mut bytes, key);
+        match head.status {
+            status if status.is_success() && is_json => Ok(bytes),
+            status if status.is_success() => Err(self.no_api(status, is_json)),
+            status => {
+                let mut to = head.headers.get(header::LOCATION).map_or_else(Vec::new, |to| to.as_bytes().to_vec());
+                strike_out(&mut to, key);
+                Err(self.refusal(ask, status, is_json.then_some(&bytes), &to))
+            }
+        }
+    }
+
+    /// What an answer means that is no success.
+    fn refusal(&self, ask: &Ask<'_>, status: StatusCode, json: Option<&Vec<u8>>, to: &[u8]) -> ClientError {
+        let said = json.and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+        let said = said.as_ref().and_then(|said| said["message"].as_str());
+        let (url, path) = (self.url(), shown(ask.path));
+        match status {
+            StatusCode::UNAUTHORIZED if said.is_some() => ClientError::KeyRefused { url, place: self.place() },
+            StatusCode::FORBIDDEN if said.is_some() => ClientError::ScopeLacks { url, path, scope: ask.scope },
+            StatusCode::NOT_FOUND if said.is_some() && names_one(ask.path) => ClientError::NotFound { url, path },
+            StatusCode::NOT_FOUND => self.no_api(status, json.is_some()),
+            StatusCode::METHOD_NOT_ALLOWED => ClientError::NotInThisVersion { method: ask.method.clone(), path },
+            status if status.is_redirection() => ClientError::Redirect { url, status, to: destination(to) },
+            status => {
+                // What stands in front of n8n answers with a page, if with anything.
+                let said = match said {
+                    Some(said) => format!(": {}", harmless(said, LONGEST_MESSAGE)),
+                    None => ", not as n8n does; is there a login or another server in front of it?".to_owned(),
+                };
+                ClientError::Refused { url, path, status, said: said.into() }
+            }
+        }
+    }
+
+    fn no_api(&self, status: StatusCode, is_json: bool) -> ClientError {
+        let what = if is_json { "nothing" } else { "a page, or something else that is no JSON" };
+        ClientError::NoApi { url: self.url(), found: format!("{what}; status {}", status.as_u16()).into() }
+    }
+
+    fn url(&self) -> Box<str> {
+        self.address.to_string().into()
+    }
+
+    fn place(&self) -> Box<str> {
+        self.api_key.to_string().into()
+    }
+}
+
+// === impl Bounds ===
+
+impl Default for Bounds {
+    /// Room for some ten thousand workflows.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_mins(1),
+            list: Duration::from_mins(10),
+            answer_size: 64 << 20,
+            list_size: 512 << 20,
+            pages: 1000,
+        }
+    }
+}
+
+// === impl JsonFault ===
+
+impl JsonFault {
+    fn of(error: &serde_json::Error) -> Self {
+        let what = match error.classify() {
+            serde_json::error::Category::Io | serde_json::error::Category::Eof => "it ends too early",
+            serde_json::error::Category::Syntax => "it is no JSON, or nested too deep",
+            serde_json::error::Category::Data => "it has another kind of value than n8n sends",
+        };
+        Self { what, line: error.line(), column: error.column() }
+    }
+}
+
+/// An id or cursor as one segment of a path, or a value in a query.
+#[must_use]
+pub fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// What a value is that can be no key of n8n's API, as it follows "it holds": an `OpenAI` key must never go there.
+#[must_use]
+pub fn fault_of_api_key(value: &[u8]) -> Option<&'static str> {
+    if value.starts_with(b"sk-") {
+        Some("an OpenAI key, not one of n8n's API")
+    } else if value.starts_with(b"kw_") {
+        Some("a token of keyward's, not a key of n8n's API")
+    } else if value.len() < SHORTEST_KEY {
+        Some("something too short for a key of n8n's API")
+    } else {
+        None
+    }
+}
+
+/// Where a redirect leads, without user information, query and fragment, which may be secret.
+fn destination(to: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(to);
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let text = match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => text.to_owned(),
+    };
+    if text.is_empty() { "nowhere".into() } else { harmless(&text, LONGEST_MESSAGE) }
+}
+
+/// Overwrites the key wherever it stands: a workflow that speaks to n8n's own API may well have it in a node.
+fn strike_out(bytes: &mut [u8], key: &Secret) {
+    let key = key.expose();
+    let places: Vec<usize> = memmem::find_iter(bytes, key).collect();
+    for place in places {
+        bytes[place..place + key.len()].fill(b'*');
+    }
+}
+
+/// Whether a path is one thing's, which may be missing, and not a list's.
+fn names_one(path: &str) -> bool {
+    path.split('?').next().is_some_and(|path| path.contains('/'))
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    content_type.to_ascii_lowercase().starts_with(JSON)
+}
+
+/// A path without its query: cursors say nothing to people.
+fn shown(path: &str) -> Box<str> {
+    harmless(path.split('?').next().unwrap_or_default(), LONGEST_MESSAGE)
+}
+
+fn no_tls(url: &impl ToString, source: TlsError) -> ClientError {
+    ClientError::Tls { url: url.to_string().into(), source }
+}
+
+const API_KEY: header::HeaderName = header::HeaderName::from_static("x-n8n-api-key");
+
+const JSON: &[u8] = b"application/json";
+
+/// n8n 1.x refuses a larger one.
+const LARGEST_PAGE: usize = 250;
+
+/// How much of an answer is read that is no success, in bytes.
+const LONGEST_COMPLAINT: usize = 64 << 10;
+
+/// How much of what n8n says is shown, in characters.
+const LONGEST_MESSAGE: usize = 200;
+
+/// The keys of n8n's API are JSON Web Tokens, or on older versions 40 hexadecimal digits behind `n8n_api_`.
+const SHORTEST_KEY: usize = 20;
+
+/// A dot is encoded too: a segment of two leads elsewhere.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');

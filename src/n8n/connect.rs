@@ -1,0 +1,289 @@
+//! Pure. What points a credential record of n8n's at keyward, and what puts it back.
+//!
+//! n8n's API never tells what stands in a record. It merges what it is sent into it, where it is told to
+//! (`isPartialData`, seen in n8n 2.41.1; there since 2.3): so the key, the organization and the allowed domains of a
+//! record stay what they are, and only what is written here is replaced.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::Utf8Error;
+
+use serde_json::{Value, json};
+
+use super::Address;
+use super::documents::{CredentialReference, Node, Workflow};
+use crate::keys::secret::Secret;
+use crate::welcome;
+
+/// The type of the credential records that are connected.
+pub const CREDENTIAL_TYPE: &str = "openAiApi";
+
+/// Where n8n's own records lead before anybody changes that.
+pub const OPENAI: &str = "https://api.openai.com/v1";
+
+/// Where n8n reaches keyward, without the `/v1` of a Base URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance(Address);
+
+/// What the requests of a record say of themselves beside workflow, execution and node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The key set, where it is declared.
+    pub set: Option<Box<str>>,
+    /// The n8n, where keyward knows several.
+    pub instance: Option<Box<str>>,
+}
+
+/// A field of a credential record, as its form in n8n has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// What the form calls it.
+    pub name: &'static str,
+    /// What to put there.
+    pub value: String,
+    /// Whether the field has to be switched to Expression for that.
+    pub is_expression: bool,
+}
+
+/// A node that uses a credential record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The workflow's id.
+    pub workflow_id: String,
+    /// Its name.
+    pub workflow: String,
+    /// The node's id.
+    pub node_id: String,
+    /// Its name.
+    pub node: String,
+    /// Where it goes.
+    pub way: Way,
+}
+
+/// Where a node's requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the record's Base URL.
+    BaseUrl,
+    /// To an address of the node's own, whatever the record says.
+    Own,
+    /// To OpenAI, since the node has no address of its own.
+    OpenAi,
+}
+
+// === impl Entrance ===
+
+impl Entrance {
+    /// By an address with the `/v1` of a Base URL, or without a path.
+    pub fn new(address: Address) -> Result<Self, &'static str> {
+        let path = match &*address.path {
+            "" => "",
+            path => path.strip_suffix("/v1").ok_or("A Base URL ends in /v1.")?,
+        };
+        let takes_part = |part: &str| matches!(part, "n8n" | "set" | "v1");
+        if path.split('/').any(takes_part) {
+            return Err("It has a part that keyward reads as a tag: leave out all between the host and /v1.");
+        }
+        let path = path.into();
+        Ok(Self(Address { path, ..address }))
+    }
+
+    /// Its origin.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.0
+    }
+
+    /// The Base URL of a record that tags by its header.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        welcome::base_url(&self.0.to_string())
+    }
+}
+
+impl fmt::Display for Entrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base_url())
+    }
+}
+
+// === impl Marks ===
+
+impl Marks {
+    /// The value of the tag header, an expression.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let named = |name: &str, value: &Option<Box<str>>| {
+            value.as_ref().map_or_else(String::new, |value| format!(";{name}={value}"))
+        };
+        format!("{}{}{}", welcome::TAG, named("set", &self.set), named("inst", &self.instance))
+    }
+
+    fn prefix(&self) -> String {
+        self.set.as_ref().map_or_else(String::new, |set| format!("/set/{set}"))
+    }
+}
+
+/// What is written into a record, and merged with what stands there.
+#[must_use]
+pub fn connected(entrance: &Entrance, marks: &Marks) -> Value {
+    json!({
+        "url": entrance.base_url(),
+        "header": true,
+        "headerName": welcome::TAG_HEADER,
+        // What begins with `=` is an expression.
+        "headerValue": format!("={}", marks.tag()),
+    })
+}
+
+/// What puts a record back.
+#[must_use]
+pub fn disconnected(base_url: &str) -> Value {
+    json!({ "url": base_url, "header": false, "headerName": "", "headerValue": "" })
+}
+
+/// What puts another key into a record.
+pub fn key(secret: &Secret) -> Result<Value, Utf8Error> {
+    with_key(json!({}), secret)
+}
+
+/// The same, with what else is put there.
+pub fn with_key(mut data: Value, secret: &Secret) -> Result<Value, Utf8Error> {
+    data["apiKey"] = std::str::from_utf8(secret.expose())?.into();
+    Ok(data)
+}
+
+/// The body of a change that leaves alone what it does not name.
+#[must_use]
+pub fn change(data: &Value) -> Value {
+    json!({ "data": data, "isPartialData": true })
+}
+
+/// What somebody has to put into the form of a record where n8n's API cannot change one. Only newer releases have a custom
+/// header.
+#[must_use]
+pub fn by_hand(entrance: &Entrance, marks: &Marks, has_header: bool) -> Vec<Field> {
+    let expression = |name, value| Field { name, value, is_expression: true };
+    if has_header {
+        return vec![
+            Field { name: "Base URL", value: entrance.base_url(), is_expression: false },
+            Field { name: "Add Custom Header", value: "on".to_owned(), is_expression: false },
+            Field { name: "Header Name", value: welcome::TAG_HEADER.to_owned(), is_expression: false },
+            expression("Header Value", marks.tag()),
+        ];
+    }
+    let origin = format!("{}{}", entrance.0, marks.prefix());
+    vec![
+        expression("Base URL", welcome::tagging_base_url(&origin)),
+        expression("Organization ID", welcome::organization()),
+    ]
+}
+
+/// The same, to have it lead elsewhere again.
+#[must_use]
+pub fn back_by_hand(base_url: &str, has_header: bool) -> Vec<Field> {
+    let field = |name, value: &str| Field { name, value: value.to_owned(), is_expression: false };
+    let rest = if has_header { field("Add Custom Header", "off") } else { field("Organization ID", "") };
+    vec![field("Base URL", base_url), rest]
+}
+
+/// The nodes of a workflow that use a record, in what runs or in the draft, each with its record.
+#[must_use]
+pub fn users(workflow: &Workflow) -> Vec<(CredentialReference, User)> {
+    let nodes = workflow.running_nodes().iter().chain(workflow.draft_nodes().unwrap_or_default());
+    let mut found = BTreeMap::new();
+    for node in nodes {
+        let Some(record) = node.credentials.get(CREDENTIAL_TYPE).filter(|record| record.id.is_some()) else { continue };
+        found.entry((&node.id, &record.id)).or_insert_with(|| (record.clone(), user(workflow, node)));
+    }
+    found.into_values().collect()
+}
+
+fn user(workflow: &Workflow, node: &Node) -> User {
+    User {
+        workflow_id: workflow.id.clone(),
+        workflow: workflow.name.clone(),
+        node_id: node.id.clone(),
+        node: node.name.clone(),
+        way: way(node),
+    }
+}
+
+/// By what each kind of node was seen to do, in n8n 1.100.1 and 2.41.1.
+fn way(node: &Node) -> Way {
+    let has_address = || node.parameters["options"]["baseURL"].as_str().is_some_and(|url| !url.is_empty());
+    match node.kind.rsplit('.').next() {
+        Some("lmOpenAi") if !has_address() => Way::OpenAi,
+        Some("lmOpenAi" | "httpRequest") => Way::Own,
+        _ => Way::BaseUrl,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::{Scheme, Upstream};
+
+    fn entrance(path: &str) -> Result<Entrance, &'static str> {
+        let origin = Upstream { scheme: Scheme::Http, host: "keyward".into(), port: 8080 };
+        Entrance::new(Address { origin, path: path.into() })
+    }
+
+    fn marks(set: Option<&str>, instance: Option<&str>) -> Marks {
+        Marks { set: set.map(Box::from), instance: instance.map(Box::from) }
+    }
+
+    #[test]
+    fn a_base_url_ends_in_v1_and_has_no_tag_in_it() {
+        for (path, expected) in [("", "http://keyward:8080/v1"), ("/v1", "http://keyward:8080/v1")] {
+            assert_eq!(entrance(path).expect("an entrance").base_url(), expected);
+        }
+        assert_eq!(
+            entrance("/behind/nginx/v1").expect("an entrance").base_url(),
+            "http://keyward:8080/behind/nginx/v1"
+        );
+        for path in ["/v2", "/v1/chat", "/n8n/editor/v1", "/set/staging/v1", "/v1/v1", "/"] {
+            assert!(entrance(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_tags_every_node_and_names_nothing_else() {
+        let data = connected(&entrance("").expect("an entrance"), &marks(None, None));
+        assert_eq!(data["url"], "http://keyward:8080/v1");
+        assert_eq!(data["headerValue"], format!("={}", welcome::TAG));
+        let names: Vec<_> = data.as_object().expect("an object").keys().cloned().collect();
+        assert_eq!(names, ["header", "headerName", "headerValue", "url"], "the key and the rest stay as they are");
+        assert_eq!(change(&data)["isPartialData"], true);
+        let back = disconnected(OPENAI);
+        assert_eq!((&back["header"], &back["headerName"]), (&Value::Bool(false), &"".into()));
+    }
+
+    #[test]
+    fn set_and_instance_are_declared_where_they_are_known() {
+        assert!(marks(Some("staging"), Some("main")).tag().ends_with("node={{ $nodeId }};set=staging;inst=main"));
+        let fields = by_hand(&entrance("").expect("an entrance"), &marks(Some("staging"), None), false);
+        assert!(fields[0].value.starts_with("http://keyward:8080/set/staging/n8n/{{ $execution.id == "));
+        assert_eq!(fields[1].value, welcome::organization());
+        assert!(fields.iter().all(|field| field.is_expression));
+        let fields = by_hand(&entrance("").expect("an entrance"), &marks(None, None), true);
+        assert_eq!(fields.iter().map(|field| field.is_expression).collect::<Vec<_>>(), [false, false, false, true]);
+    }
+
+    #[test]
+    fn the_nodes_that_use_a_record_are_found_in_what_runs_and_in_the_draft() {
+        let node = |id: &str, kind: &str, credential: &str| json!({ "id": id, "name": id, "type": kind, "parameters": {}, "credentials": { CREDENTIAL_TYPE: { "id": credential } } });
+        let own = json!({ "id": "m", "type": "x.lmOpenAi", "parameters": { "options": { "baseURL": "http://a" } },
+                          "credentials": { CREDENTIAL_TYPE: { "id": "c" } } });
+        let workflow = json!({
+            "id": "w", "versionId": "2", "activeVersionId": "1",
+            "nodes": [node("a", "x.openAi", "c"), node("b", "x.openAi", "c"), own],
+            "activeVersion": { "nodes": [node("a", "x.openAi", "c"), node("d", "x.lmOpenAi", "c"), node("e", "x.openAi", "other")] },
+        });
+        let workflow: Workflow = serde_json::from_value(workflow).expect("a workflow");
+        let of_record = users(&workflow).into_iter().filter(|(record, _)| record.id.as_deref() == Some("c"));
+        let found: Vec<_> = of_record.map(|(_, user)| (user.node_id, user.way)).collect();
+        let expected = [("a", Way::BaseUrl), ("b", Way::BaseUrl), ("d", Way::OpenAi), ("m", Way::Own)];
+        assert_eq!(found, expected.map(|(id, way)| (id.to_owned(), way)));
+    }
+}

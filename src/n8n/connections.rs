@@ -1,0 +1,108 @@
+//! Which credential records were connected, and what is to be put back when one no longer shall be: `connections.json` in
+//! the state folder. No key and no token is in it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::keys::state::{StateError, StateFolder};
+
+/// A record that leads to keyward.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Connection {
+    /// The n8n that it is of: the address of its editor.
+    pub n8n: String,
+    /// Its id.
+    pub credential: String,
+    /// Its name, when it was connected.
+    pub name: String,
+    /// The Base URL that leads to keyward.
+    pub url: String,
+    /// The one that stood there before, as whoever connected it said.
+    pub was: String,
+    /// When it was connected first, in milliseconds since the Unix epoch.
+    pub at: i64,
+    /// When n8n says that it changed by that, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<i64>,
+    /// The fingerprint of the token that was put into it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl Connection {
+    /// When it was connected first.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        Timestamp::from_millis(self.at)
+    }
+
+    fn is_of(&self, n8n: &str, credential: &str) -> bool {
+        self.n8n == n8n && self.credential == credential
+    }
+}
+
+/// What is kept of that record.
+pub fn find(folder: &StateFolder, n8n: &str, credential: &str) -> Result<Option<Connection>, StateError> {
+    let kept: Kept = folder.read(FILE)?;
+    Ok(kept.connected.into_iter().find(|one| one.is_of(n8n, credential)))
+}
+
+/// Keeps a connection, in place of what was kept of its record.
+pub fn keep(folder: &StateFolder, connection: Connection) -> Result<(), StateError> {
+    folder.change(FILE, |kept: &mut Kept| {
+        kept.connected.retain(|one| !one.is_of(&connection.n8n, &connection.credential));
+        kept.connected.push(connection);
+    })
+}
+
+/// Forgets a record.
+pub fn forget(folder: &StateFolder, n8n: &str, credential: &str) -> Result<(), StateError> {
+    folder.change(FILE, |kept: &mut Kept| kept.connected.retain(|one| !one.is_of(n8n, credential)))
+}
+
+#[derive(Default, Deserialize, Serialize)]
+struct Kept {
+    version: Version,
+    connected: Vec<Connection>,
+}
+
+/// The shape's version. A file of a later one is not read.
+#[derive(Default, Deserialize, Serialize)]
+enum Version {
+    #[default]
+    #[serde(rename = "1")]
+    One,
+}
+
+const FILE: &str = "connections";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::state::Settings;
+
+    #[test]
+    fn a_record_is_kept_once_for_each_n8n() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = StateFolder::open(&Settings { dir: home.path().into() }).expect("a state folder");
+        let connection = |n8n: &str, was: &str| Connection {
+            n8n: n8n.to_owned(),
+            credential: "c".to_owned(),
+            name: "OpenAI".to_owned(),
+            url: "http://keyward:8080/v1".to_owned(),
+            was: was.to_owned(),
+            at: 1,
+            changed: None,
+            token: None,
+        };
+        for (n8n, was) in [("http://a", "http://1"), ("http://b", "http://2"), ("http://a", "http://3")] {
+            keep(&folder, connection(n8n, was)).expect("kept");
+        }
+        let was = |n8n| find(&folder, n8n, "c").expect("read").map(|found| found.was);
+        assert_eq!((was("http://a").as_deref(), was("http://b").as_deref()), (Some("http://3"), Some("http://2")));
+        forget(&folder, "http://a", "c").expect("forgotten");
+        assert_eq!((was("http://a"), was("http://b").is_some()), (None, true));
+        std::fs::write(home.path().join("connections.json"), r#"{"version":"2"}"#).expect("a file");
+        assert!(find(&folder, "http://a", "c").is_err(), "a later keyward's file is left alone");
+    }
+}

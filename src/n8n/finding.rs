@@ -1,0 +1,475 @@
+//! Pure. What an audit of n8n finds: faults and facts, each with what it means and what a person does about it.
+
+use std::fmt;
+
+use super::inventory::{Change, Record};
+use crate::clock::Timestamp;
+use crate::keys::set::Names;
+
+/// Something that an audit found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// A node that sends past keyward.
+    Bypass {
+        /// Which one.
+        node: NodeName,
+        /// In what way.
+        way: Way,
+    },
+    /// A record of which no node was ever seen here.
+    NeverSeen {
+        /// Which one.
+        record: Record,
+        /// The nodes that use it.
+        nodes: Vec<NodeName>,
+        /// How many callers were seen here of whom nobody knows which node they are.
+        untagged: usize,
+    },
+    /// A key that stands in a node itself, where a change of the record does not reach it.
+    TypedKey {
+        /// The node.
+        node: NodeName,
+        /// The key.
+        key: Names,
+        /// What keyward knows of it: `the previous key of set default`.
+        known: Option<String>,
+    },
+    /// A record whose nodes were seen with a wrong key last.
+    StaleRecord {
+        /// Which one.
+        record: Record,
+        /// What they were seen with.
+        key: Option<Names>,
+        /// What is wrong: the code of a diagnosis.
+        diagnosis: Box<str>,
+        /// When that was.
+        seen: Timestamp,
+        /// The nodes that use it.
+        nodes: Vec<NodeName>,
+    },
+    /// A node without a record that was seen with a wrong key last.
+    StaleNode {
+        /// Which one.
+        node: NodeName,
+        /// What it was seen with.
+        key: Option<Names>,
+        /// What is wrong: the code of a diagnosis.
+        diagnosis: Box<str>,
+    },
+    /// A draft that is not published, and would send otherwise than what runs.
+    DraftDiffers {
+        /// The workflow.
+        workflow: WorkflowName,
+        /// In what.
+        changes: Vec<Change>,
+    },
+    /// A workflow that ran by itself here and is off now.
+    Deactivated {
+        /// The workflow.
+        workflow: WorkflowName,
+        /// When its last request came.
+        seen: Timestamp,
+        /// What started it then: n8n's word for it.
+        mode: Box<str>,
+    },
+    /// A workflow that was seen here and is off now, perhaps as ever: a person may have run it.
+    PerhapsDeactivated {
+        /// The workflow.
+        workflow: WorkflowName,
+        /// When its last request came.
+        seen: Timestamp,
+    },
+    /// A record that was changed since any of its nodes was seen.
+    ChangedSince {
+        /// Which one.
+        record: Record,
+        /// When it was changed.
+        changed: Timestamp,
+        /// The nodes that use it.
+        nodes: Vec<NodeName>,
+    },
+    /// A node that was never seen, whose address only a run can tell.
+    UnclearAddress {
+        /// Which one.
+        node: NodeName,
+    },
+    /// A call of a workflow of which only a run can tell which one it is.
+    UnclearCall {
+        /// The workflow that calls.
+        workflow: WorkflowName,
+        /// The node that does.
+        node: Box<str>,
+    },
+    /// Several records hold the keys of one set.
+    SeveralRecords {
+        /// The set.
+        set: Box<str>,
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// Nodes of an older version than others of their type here.
+    OlderVersion {
+        /// Their type, as n8n writes it.
+        type_name: Box<str>,
+        /// The newest version here.
+        newest: f64,
+        /// Which ones.
+        nodes: Vec<NodeName>,
+    },
+    /// A workflow that waits for calls and is called by none.
+    NobodyCalls {
+        /// Which one.
+        workflow: WorkflowName,
+    },
+    /// Nodes that are switched off.
+    Disabled {
+        /// Their workflow.
+        workflow: WorkflowName,
+        /// Their names.
+        nodes: Vec<NodeName>,
+    },
+    /// A workflow with such nodes that is put away.
+    Archived {
+        /// Which one.
+        workflow: WorkflowName,
+    },
+    /// A node of another kind that names OpenAI's host.
+    Mentions {
+        /// Which one.
+        node: NodeName,
+    },
+}
+
+/// In what way a node sends past keyward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It does not look at the record's Base URL, and has none of its own.
+    NoBaseUrl,
+    /// Its own address is OpenAI's.
+    Straight,
+    /// Its own address is one under which keyward was never seen.
+    Elsewhere(Box<str>),
+}
+
+/// How a node is named, and found in n8n's editor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeName {
+    /// Its workflow.
+    pub workflow: WorkflowName,
+    /// Its id.
+    pub id: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+/// How a workflow is named, and found in n8n's editor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowName {
+    /// Its id.
+    pub id: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+/// What a person does next about a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// It is a fault: now.
+    Now,
+    /// It is none, but wants looking at.
+    Then,
+    /// Nothing.
+    Never,
+}
+
+// === impl Finding ===
+
+impl Finding {
+    /// Whether somebody has to do something, and when.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        match self {
+            Self::Bypass { .. }
+            | Self::NeverSeen { .. }
+            | Self::TypedKey { .. }
+            | Self::StaleRecord { .. }
+            | Self::StaleNode { .. }
+            | Self::DraftDiffers { .. }
+            | Self::Deactivated { .. } => Urgency::Now,
+            Self::ChangedSince { .. }
+            | Self::UnclearAddress { .. }
+            | Self::PerhapsDeactivated { .. }
+            | Self::Mentions { .. } => Urgency::Then,
+            Self::UnclearCall { .. }
+            | Self::SeveralRecords { .. }
+            | Self::OlderVersion { .. }
+            | Self::NobodyCalls { .. }
+            | Self::Disabled { .. }
+            | Self::Archived { .. } => Urgency::Never,
+        }
+    }
+
+    /// Whether it is a fault.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        self.urgency() == Urgency::Now
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Bypass { .. } => "bypass",
+            Self::NeverSeen { .. } => "never_seen",
+            Self::TypedKey { .. } => "typed_key",
+            Self::StaleRecord { .. } => "stale_record",
+            Self::StaleNode { .. } => "stale_node",
+            Self::DraftDiffers { .. } => "draft_differs",
+            Self::Deactivated { .. } => "deactivated",
+            Self::PerhapsDeactivated { .. } => "perhaps_deactivated",
+            Self::ChangedSince { .. } => "changed_since",
+            Self::UnclearAddress { .. } => "unclear_address",
+            Self::UnclearCall { .. } => "unclear_call",
+            Self::SeveralRecords { .. } => "several_records",
+            Self::OlderVersion { .. } => "older_version",
+            Self::NobodyCalls { .. } => "nobody_calls",
+            Self::Disabled { .. } => "disabled",
+            Self::Archived { .. } => "archived",
+            Self::Mentions { .. } => "mentions",
+        }
+    }
+
+    /// What a person does about it.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Bypass { way: Way::NoBaseUrl, .. } => {
+                "give the node keyward's address as its own Base URL, or use the OpenAI Chat Model node in its place"
+            }
+            Self::Bypass { way: Way::Straight | Way::Elsewhere(_), .. } => "put keyward's address into the node's URL",
+            Self::NeverSeen { untagged: 0, .. } => {
+                "put keyward's address into the credential (keyward n8n connect); if it stands there, run one of the nodes"
+            }
+            Self::NeverSeen { .. } => {
+                "put keyward's address and the tag into the credential (keyward n8n connect), and run one of the nodes"
+            }
+            Self::TypedKey { .. } => "take the key out of the node, and choose an OpenAI credential in its place",
+            Self::StaleRecord { .. } => "put the current key into the credential, or a token of keyward's",
+            Self::StaleNode { .. } => "put the current key into the node, or better, choose an OpenAI credential there",
+            Self::DraftDiffers { .. } => "publish the draft, or discard it",
+            Self::Deactivated { .. } => {
+                "look into its executions, then switch it on again; if it is to stay off, archive it, or acknowledge its \
+                 bindings (keyward ack)"
+            }
+            Self::PerhapsDeactivated { .. } => "if it is to run by itself, switch it on",
+            Self::ChangedSince { .. } => "run one of the nodes, or wait for the next run",
+            Self::UnclearAddress { .. } => "run the node once, to see where it sends",
+            Self::Mentions { .. } => "look into the node: what its code sends, keyward may not see",
+            Self::UnclearCall { .. } => "none: workflows that it may call count as running",
+            Self::SeveralRecords { .. } => "none: but in a rotation, each of them has to be changed",
+            Self::OlderVersion { .. } => "none: but a newer one may behave otherwise",
+            Self::NobodyCalls { .. } => "none: it may be needed no more",
+            Self::Disabled { .. } | Self::Archived { .. } => "none",
+        }
+    }
+
+    /// The nodes that it names.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeName] {
+        match self {
+            Self::Bypass { node, .. }
+            | Self::TypedKey { node, .. }
+            | Self::StaleNode { node, .. }
+            | Self::UnclearAddress { node }
+            | Self::Mentions { node } => std::slice::from_ref(node),
+            Self::NeverSeen { nodes, .. }
+            | Self::StaleRecord { nodes, .. }
+            | Self::ChangedSince { nodes, .. }
+            | Self::OlderVersion { nodes, .. }
+            | Self::Disabled { nodes, .. } => nodes,
+            Self::DraftDiffers { .. }
+            | Self::Deactivated { .. }
+            | Self::PerhapsDeactivated { .. }
+            | Self::UnclearCall { .. }
+            | Self::SeveralRecords { .. }
+            | Self::NobodyCalls { .. }
+            | Self::Archived { .. } => &[],
+        }
+    }
+
+    /// The workflow that it names.
+    #[must_use]
+    pub fn workflow(&self) -> Option<&WorkflowName> {
+        if let Self::DraftDiffers { workflow, .. }
+        | Self::Deactivated { workflow, .. }
+        | Self::PerhapsDeactivated { workflow, .. }
+        | Self::UnclearCall { workflow, .. }
+        | Self::NobodyCalls { workflow }
+        | Self::Disabled { workflow, .. }
+        | Self::Archived { workflow } = self
+        {
+            Some(workflow)
+        } else {
+            None
+        }
+    }
+
+    /// The credential record that it names.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        if let Self::NeverSeen { record, .. } | Self::StaleRecord { record, .. } | Self::ChangedSince { record, .. } =
+            self
+        {
+            Some(record)
+        } else {
+            None
+        }
+    }
+
+    /// The key that it names.
+    #[must_use]
+    pub fn key(&self) -> Option<Names> {
+        if let Self::StaleRecord { key, .. } | Self::StaleNode { key, .. } = self {
+            return *key;
+        }
+        if let Self::TypedKey { key, .. } = self { Some(*key) } else { None }
+    }
+}
+
+/// In one sentence, without the nodes where there are several.
+impl fmt::Display for Finding {
+    #[expect(clippy::too_many_lines, reason = "one sentence for each finding")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bypass { node, way } => write!(f, "{node} sends past keyward: {way}"),
+            Self::NeverSeen { record, nodes, untagged } => {
+                write!(f, "credential {record} was never seen here, and {} it", use_it(nodes))?;
+                match untagged {
+                    0 => Ok(()),
+                    _ => write!(f, "; {} here without a tag, and may be some of them", callers(*untagged)),
+                }
+            }
+            Self::TypedKey { node, key, known } => {
+                write!(f, "{node} has key {key} typed into it")?;
+                known.as_ref().map_or(Ok(()), |known| write!(f, ", {known}"))
+            }
+            Self::StaleRecord { record, key, diagnosis, seen, nodes } => {
+                write!(
+                    f,
+                    "credential {record} sent {} last, at {seen} ({diagnosis}), and {} it",
+                    key_of(*key),
+                    use_it(nodes)
+                )
+            }
+            Self::StaleNode { node, key, diagnosis } => write!(f, "{node} sent {} last ({diagnosis})", key_of(*key)),
+            Self::DraftDiffers { workflow, changes } => {
+                write!(f, "the draft of {workflow} is not published: ")?;
+                let words: Vec<_> =
+                    changes.iter().map(|change| format!("{} {}", change.name, change.what.words())).collect();
+                f.write_str(&words.join(", "))
+            }
+            Self::Deactivated { workflow, seen, mode } => {
+                write!(
+                    f,
+                    "{workflow} is off, but ran by itself ({mode}) at {seen}: n8n does that after crashes, or a person did"
+                )
+            }
+            Self::PerhapsDeactivated { workflow, seen } => {
+                write!(f, "{workflow} is off, but was seen at {seen}; whether a person ran it cannot be told")
+            }
+            Self::ChangedSince { record, changed, nodes } => {
+                write!(f, "credential {record} was changed at {changed} and not seen since, and {} it", use_it(nodes))
+            }
+            Self::UnclearAddress { node } => write!(f, "{node} was never seen, and only a run can tell where it sends"),
+            Self::UnclearCall { workflow, node } => {
+                write!(f, "node {node} of {workflow} calls a workflow that only a run can tell")
+            }
+            Self::SeveralRecords { set, records } => {
+                let names: Vec<_> = records.iter().map(ToString::to_string).collect();
+                write!(f, "set {set} has its key in {} credentials: {}", records.len(), names.join(", "))
+            }
+            Self::OlderVersion { type_name, newest, nodes } => {
+                let (count, is) = (nodes_of(nodes.len()), is_or_are(nodes.len()));
+                write!(f, "{count} of type {type_name} {is} older than version {newest}, which others here have")
+            }
+            Self::NobodyCalls { workflow } => write!(f, "{workflow} waits to be called, and nobody calls it"),
+            Self::Disabled { workflow, nodes } => {
+                write!(f, "{} of {workflow} {} switched off", nodes_of(nodes.len()), is_or_are(nodes.len()))
+            }
+            Self::Archived { workflow } => write!(f, "{workflow} is archived"),
+            Self::Mentions { node } => write!(f, "{node} names OpenAI's host, but is no node that keyward can judge"),
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBaseUrl => {
+                f.write_str("a node of its type does not look at the credential's Base URL, and it has none of its own")
+            }
+            Self::Straight => f.write_str("its URL is OpenAI's own"),
+            Self::Elsewhere(host) => write!(f, "its URL is {host}, where keyward was never seen"),
+        }
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of {}", either(&self.name, &self.id), self.workflow)
+    }
+}
+
+impl fmt::Display for WorkflowName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "workflow {}", either(&self.name, &self.id))
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&*self.name, &*self.id) {
+            ("", "") => f.write_str("that was never chosen"),
+            (name, id) => f.write_str(either(name, id)),
+        }
+    }
+}
+
+impl Urgency {
+    /// All of them, the first to be dealt with first.
+    pub const ALL: [Self; 3] = [Self::Now, Self::Then, Self::Never];
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::Then => "then",
+            Self::Never => "never",
+        }
+    }
+}
+
+fn either<'t>(name: &'t str, id: &'t str) -> &'t str {
+    if name.is_empty() { id } else { name }
+}
+
+fn key_of(key: Option<Names>) -> String {
+    key.map_or_else(|| "no key".to_owned(), |key| format!("key {key}"))
+}
+
+fn use_it(nodes: &[NodeName]) -> String {
+    format!("{} use{}", nodes_of(nodes.len()), if nodes.len() == 1 { "s" } else { "" })
+}
+
+fn nodes_of(count: usize) -> String {
+    format!("{count} node{}", if count == 1 { "" } else { "s" })
+}
+
+fn is_or_are(count: usize) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+fn callers(count: usize) -> String {
+    format!("{count} caller{} came", if count == 1 { "" } else { "s" })
+}

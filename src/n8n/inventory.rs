@@ -1,0 +1,630 @@
+//! Pure. Every node of n8n that can speak to OpenAI, where it sends, with which credential record, and who calls its workflow.
+//!
+//! Drawn from the documents of n8n's API, one workflow after the other; what has nothing to do with OpenAI is not kept. What
+//! a node does with its fields was read in the sources of n8n 1.100.1 and 2.41.1 (`n8n-nodes-base` and
+//! `@n8n/n8n-nodes-langchain`, below `dist/nodes`, all files with `openAiApi` in them):
+//!
+//! | node | its address | read in |
+//! |---|---|---|
+//! | `n8n-nodes-base.openAi` | the record's | `OpenAi/OpenAi.node.js` |
+//! | `….openAi` of the LangChain package | the record's | `vendors/OpenAi/transport/index.js` |
+//! | `….lmChatOpenAi` | the record's; below version 1.1 its own Base URL, where it has one | `llms/LMChatOpenAi` |
+//! | `….embeddingsOpenAi` | the record's; below version 1.2 its own Base URL, where it has one | `embeddings/EmbeddingsOpenAI` |
+//! | `….lmOpenAi` | its own Base URL, else api.openai.com, whatever the record says | `llms/LMOpenAi` |
+//! | `….openAiAssistant` | its own Base URL, else api.openai.com, whatever the record says | `agents/OpenAiAssistant` |
+//! | `n8n-nodes-base.httpRequest`, `….toolHttpRequest` | its URL | `HttpRequest`, `tools/ToolHttpRequest` |
+//! | any other with an `openAiApi` record | taken to be the record's | |
+//!
+//! Each may end in `Tool` where an agent uses it. What stands in other nodes is searched for keys, and for the name of
+//! OpenAI's host: a Code node may call it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::documents::{self, Published};
+use crate::clock::Timestamp;
+use crate::keys::set::Names;
+use crate::telemetry::masked::{keys_in, mask_and_cap, mask_id};
+
+/// Every node of one n8n that can speak to OpenAI.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// All workflows, also those without such a node: they may call others.
+    pub workflows: Vec<Workflow>,
+    /// The credential records by id, as n8n 2.x lists them; 1.x does not.
+    pub records: BTreeMap<String, RecordFacts>,
+    /// How many nodes there are in all, of any kind.
+    pub nodes: usize,
+    /// Whether one that runs calls a workflow of which only a run can tell which one it is.
+    pub has_unclear_calls: bool,
+}
+
+/// A workflow.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    /// Its id.
+    pub id: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// When what runs was changed last: on n8n 2.x, when that was saved.
+    pub changed: Option<Timestamp>,
+    /// Whether anything starts it.
+    pub life: Life,
+    /// Whether it has no other trigger than a call by another workflow.
+    pub is_only_called: bool,
+    /// The positions of the workflows that call it, each once.
+    pub callers: Vec<usize>,
+    /// The names of its nodes that call a workflow of which only a run can tell which one it is.
+    pub unclear_calls: Vec<Box<str>>,
+    /// Its nodes that can speak to OpenAI, or perhaps can.
+    pub nodes: Vec<Node>,
+    /// How the nodes of its draft differ from those that run.
+    pub changes: Vec<Change>,
+}
+
+/// Whether anything starts a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Its triggers are on; on n8n 2.x, it is published.
+    Active,
+    /// It is off, but one that runs calls it.
+    Called,
+    /// It is off, but can be called, and one that runs calls some workflow that it does not name.
+    PerhapsCalled,
+    /// It is off.
+    Off,
+    /// It has no version that could run, on n8n 2.x: nobody can call it either.
+    Unpublished,
+    /// It is put away.
+    Archived,
+}
+
+/// A node that can speak to OpenAI.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Its id.
+    pub id: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// What it is.
+    pub kind: Kind,
+    /// Its type, as n8n writes it.
+    pub type_name: Box<str>,
+    /// The version of the type.
+    pub version: f64,
+    /// Whether it is passed over.
+    pub disabled: bool,
+    /// Whether it stands in the draft alone.
+    pub is_draft: bool,
+    /// Its credential record.
+    pub record: Option<Record>,
+    /// Where it sends.
+    pub address: Address,
+    /// The keys that stand in its fields.
+    pub keys: Vec<TypedKey>,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Made for OpenAI, or given a record of its type.
+    OpenAi,
+    /// One that may call any address.
+    HttpRequest,
+    /// Any other in which OpenAI's host or a key is named.
+    Text,
+}
+
+/// A credential record, as a node refers to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Record {
+    /// Its id; empty where the node was imported and never connected.
+    pub id: Box<str>,
+    /// Its name when the node was saved.
+    pub name: Box<str>,
+    /// Whether it is one of type `openAiApi`.
+    pub is_open_ai: bool,
+}
+
+/// What n8n says of a credential record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFacts {
+    /// Its name.
+    pub name: Box<str>,
+    /// When it was last changed.
+    pub updated: Option<Timestamp>,
+}
+
+/// Where a node sends its requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// To the Base URL of its credential record, which n8n shows nobody.
+    OfRecord,
+    /// To OpenAI itself, because it has no Base URL of its own and does not look at the record's.
+    NoBaseUrl,
+    /// To OpenAI itself, as it says.
+    OpenAi,
+    /// To that host, with its port where one is given, in lower case.
+    Host(Box<str>),
+    /// Only a run can tell.
+    Unclear,
+}
+
+/// A key that stands in a node's fields, by its public names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypedKey {
+    /// Its names.
+    pub names: Names,
+    /// Whether nobody but OpenAI gives out such keys. Others begin with `sk-` as well.
+    pub is_surely_open_ai: bool,
+}
+
+/// How a node of the draft differs from the one that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its id.
+    pub node: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// In what.
+    pub what: Difference,
+}
+
+/// In what a node of the draft differs from the one that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It has another credential record.
+    Record,
+    /// It sends elsewhere.
+    Address,
+    /// Another key stands in it.
+    Key,
+    /// It is switched on or off.
+    Disabled,
+}
+
+/// Takes in the documents.
+pub struct Builder<'k> {
+    names_of: &'k dyn Fn(&[u8]) -> Names,
+    inventory: Inventory,
+    by_id: HashMap<Box<str>, usize>,
+    calls: Vec<(usize, Box<str>)>,
+}
+
+// === impl Builder ===
+
+impl<'k> Builder<'k> {
+    /// Empty. Keys that are found are known by what `names_of` gives for them alone.
+    #[must_use]
+    pub fn new(names_of: &'k dyn Fn(&[u8]) -> Names) -> Self {
+        Self { names_of, inventory: Inventory::default(), by_id: HashMap::new(), calls: Vec::new() }
+    }
+
+    /// Takes in a workflow.
+    pub fn add(&mut self, workflow: &documents::Workflow) {
+        let position = self.inventory.workflows.len();
+        let running = workflow.running_nodes();
+        self.inventory.nodes += running.len() + workflow.draft_nodes().map_or(0, <[_]>::len);
+        let mut unclear_calls = Vec::new();
+        for node in running.iter().filter(|node| !node.disabled) {
+            match called_by(node) {
+                Called::Nothing => {}
+                Called::Workflow(id) => self.calls.push((position, id)),
+                Called::Unclear => unclear_calls.push(boxed(&node.name)),
+            }
+        }
+        if let Some(id) = workflow.settings.error_workflow.as_deref().filter(|id| *id != "DEFAULT") {
+            self.calls.push((position, mask_id(id).into()));
+        }
+        let mut nodes = self.nodes(running);
+        let changes = workflow.draft_nodes().map(|draft| self.compare(&mut nodes, draft)).unwrap_or_default();
+        let id: Box<str> = mask_id(&workflow.id).into();
+        self.by_id.entry(id.clone()).or_insert(position);
+        self.inventory.workflows.push(Workflow {
+            id,
+            name: boxed(&workflow.name),
+            changed: workflow.running_since(),
+            life: life(workflow),
+            is_only_called: is_only_called(&workflow.nodes),
+            callers: Vec::new(),
+            unclear_calls,
+            nodes,
+            // What was never published has nothing that it could differ from.
+            changes: if running.is_empty() { Vec::new() } else { changes },
+        });
+    }
+
+    /// Takes in a credential record.
+    pub fn add_record(&mut self, record: &documents::CredentialRecord) {
+        let facts = RecordFacts { name: boxed(&record.name), updated: record.updated_at };
+        self.inventory.records.insert(record.id.clone(), facts);
+    }
+
+    /// All of it, with who calls whom.
+    #[must_use]
+    pub fn finish(mut self) -> Inventory {
+        let mut called_by = vec![Vec::new(); self.inventory.workflows.len()];
+        let calls: Vec<_> =
+            self.calls.iter().filter_map(|(caller, id)| Some((*caller, *self.by_id.get(id)?))).collect();
+        for (caller, called) in calls {
+            called_by[caller].push(called);
+            self.inventory.workflows[called].callers.push(caller);
+        }
+        for workflow in &mut self.inventory.workflows {
+            workflow.callers.sort_unstable();
+            workflow.callers.dedup();
+        }
+        wake(&mut self.inventory.workflows, &called_by);
+        let mut live = self.inventory.workflows.iter().filter(|workflow| workflow.life.is_live());
+        self.inventory.has_unclear_calls = live.any(|workflow| !workflow.unclear_calls.is_empty());
+        self.inventory
+    }
+
+    fn nodes(&self, nodes: &[documents::Node]) -> Vec<Node> {
+        nodes.iter().filter_map(|node| self.node(node)).collect()
+    }
+
+    /// Adds what stands in the draft alone, and tells in what it differs from what runs.
+    fn compare(&self, running: &mut Vec<Node>, draft: &[documents::Node]) -> Vec<Change> {
+        let draft = self.nodes(draft);
+        let by_id: HashMap<_, _> = draft.iter().map(|node| (&*node.id, node)).collect();
+        let change = |node: &Node, what| Change { node: node.id.clone(), name: node.name.clone(), what };
+        let mut changes = Vec::new();
+        for node in running.iter() {
+            match by_id.get(&*node.id) {
+                None => changes.push(change(node, Difference::Removed)),
+                Some(other) => changes.extend(node.difference(other).map(|what| change(node, what))),
+            }
+        }
+        let known: HashSet<_> = running.iter().map(|node| node.id.clone()).collect();
+        for node in draft.into_iter().filter(|node| !known.contains(&node.id)) {
+            changes.push(change(&node, Difference::Added));
+            running.push(Node { is_draft: true, ..node });
+        }
+        changes
+    }
+
+    /// The node, if it has to do with OpenAI.
+    fn node(&self, node: &documents::Node) -> Option<Node> {
+        let type_name = Type::of(&node.kind);
+        let version = node.type_version.unwrap_or(1.0);
+        let record = record(node, type_name);
+        let address = address(node, type_name, version);
+        let found = self.search(&node.parameters, type_name);
+        let kind = match (type_name, &record) {
+            (Type::HttpRequest, _) => Kind::HttpRequest,
+            (Type::TakesAddressOfRecord { .. } | Type::HasAddressOfItsOwn, _) => Kind::OpenAi,
+            (Type::Note | Type::Other, Some(record)) if record.is_open_ai => Kind::OpenAi,
+            (Type::Note, _) if found.keys.is_empty() => return None,
+            (Type::Note | Type::Other, _) if found.keys.is_empty() && !found.is_open_ai_named => return None,
+            (Type::Note | Type::Other, _) => Kind::Text,
+        };
+        Some(Node {
+            id: mask_id(&node.id).into(),
+            name: boxed(&node.name),
+            kind,
+            type_name: mask_and_cap(&node.kind, LONGEST_TYPE).into(),
+            version,
+            disabled: node.disabled,
+            is_draft: false,
+            record,
+            address,
+            keys: found.keys,
+        })
+    }
+
+    fn search(&self, parameters: &Value, type_name: Type) -> Found {
+        let mut found = Found::default();
+        if type_name == Type::HttpRequest {
+            found.keys.extend(self.key_of_header(parameters));
+        }
+        self.search_value(parameters, &mut found);
+        found
+    }
+
+    /// As deep as a document may be, which its parser bounds.
+    fn search_value(&self, value: &Value, found: &mut Found) {
+        match value {
+            Value::String(text) => self.search_text(text, found),
+            Value::Array(values) => values.iter().for_each(|value| self.search_value(value, found)),
+            Value::Object(values) => values.values().for_each(|value| self.search_value(value, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn search_text(&self, text: &str, found: &mut Found) {
+        found.is_open_ai_named =
+            found.is_open_ai_named || memchr::memmem::find(text.as_bytes(), HOST.as_bytes()).is_some();
+        for key in keys_in(text).filter(|key| key.starts_with("sk-")) {
+            if found.keys.len() >= KEYS_PER_NODE {
+                return;
+            }
+            let is_surely_open_ai = OURS.iter().any(|mark| key.starts_with(mark));
+            let typed = TypedKey { names: (self.names_of)(key.as_bytes()), is_surely_open_ai };
+            if found.keys.iter().all(|known| known.names.fingerprint != typed.names.fingerprint) {
+                found.keys.push(typed);
+            }
+        }
+    }
+
+    /// A key that is sent as one, whatever it looks like.
+    fn key_of_header(&self, parameters: &Value) -> Option<TypedKey> {
+        let listed = parameters["headerParameters"]["parameters"].as_array().into_iter().flatten();
+        let named = |header: &&Value| {
+            let name = header["name"].as_str().unwrap_or_default();
+            KEY_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known))
+        };
+        let value = listed.filter(named).find_map(|header| header["value"].as_str())?;
+        let value = value.strip_prefix('=').unwrap_or(value).trim();
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        let key = if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { value };
+        // A token of keyward's opens nothing elsewhere, and no rotation touches it.
+        let is_key = !key.is_empty()
+            && !key.starts_with("kw_")
+            && key.bytes().all(|byte| byte.is_ascii_graphic())
+            && !key.contains("{{");
+        let is_surely_open_ai = OURS.iter().any(|mark| key.starts_with(mark));
+        is_key.then(|| TypedKey { names: (self.names_of)(key.as_bytes()), is_surely_open_ai })
+    }
+}
+
+/// What stands in a node's fields.
+#[derive(Default)]
+struct Found {
+    keys: Vec<TypedKey>,
+    is_open_ai_named: bool,
+}
+
+// === impl Node, Life ===
+
+impl Node {
+    /// In what it differs from one of the same id.
+    fn difference(&self, other: &Self) -> Option<Difference> {
+        let record = |node: &Self| node.record.as_ref().map(|record| record.id.clone());
+        if record(self) != record(other) {
+            Some(Difference::Record)
+        } else if self.address != other.address {
+            Some(Difference::Address)
+        } else if self.keys != other.keys {
+            Some(Difference::Key)
+        } else {
+            (self.disabled != other.disabled).then_some(Difference::Disabled)
+        }
+    }
+}
+
+impl Life {
+    /// Whether it runs without a person, or may.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Active | Self::Called | Self::PerhapsCalled)
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Called => "called",
+            Self::PerhapsCalled => "perhaps_called",
+            Self::Off => "off",
+            Self::Unpublished => "unpublished",
+            Self::Archived => "archived",
+        }
+    }
+}
+
+impl Difference {
+    /// In words, behind the node's name.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Added => "is new",
+            Self::Removed => "is gone",
+            Self::Record => "has another credential",
+            Self::Address => "sends elsewhere",
+            Self::Key => "holds another key",
+            Self::Disabled => "is switched on or off",
+        }
+    }
+}
+
+/// What of a node's type matters here.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Type {
+    /// Below that version, a Base URL of the node's own comes before the record's.
+    TakesAddressOfRecord {
+        since: f64,
+    },
+    HasAddressOfItsOwn,
+    HttpRequest,
+    /// It is read by people alone.
+    Note,
+    Other,
+}
+
+impl Type {
+    fn of(type_name: &str) -> Self {
+        let (package, name) = type_name.rsplit_once('.').unwrap_or(("", type_name));
+        match (package, name.strip_suffix("Tool").unwrap_or(name)) {
+            (BASE | LANGCHAIN, "openAi") => Self::TakesAddressOfRecord { since: 0.0 },
+            (LANGCHAIN, "lmChatOpenAi") => Self::TakesAddressOfRecord { since: 1.1 },
+            (LANGCHAIN, "embeddingsOpenAi") => Self::TakesAddressOfRecord { since: 1.2 },
+            (LANGCHAIN, "lmOpenAi" | "openAiAssistant") => Self::HasAddressOfItsOwn,
+            (BASE, "httpRequest") | (LANGCHAIN, "toolHttpRequest") => Self::HttpRequest,
+            (BASE, "stickyNote") => Self::Note,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The credential record by which a node is let in.
+fn record(node: &documents::Node, type_name: Type) -> Option<Record> {
+    let text = |name: &str| node.parameters[name].as_str().unwrap_or_default();
+    let credential_type = match (type_name, text("authentication")) {
+        (Type::HttpRequest, "predefinedCredentialType") => text("nodeCredentialType"),
+        (Type::HttpRequest, "genericCredentialType") => text("genericAuthType"),
+        // The names that it had before version 3.
+        (Type::HttpRequest, "headerAuth") => "httpHeaderAuth",
+        (Type::HttpRequest, _) => return None,
+        (_, _) => OPEN_AI_API,
+    };
+    let reference = node.credentials.get(credential_type)?;
+    Some(Record {
+        id: mask_id(reference.id.as_deref().unwrap_or_default()).into(),
+        name: boxed(&reference.name),
+        is_open_ai: credential_type == OPEN_AI_API,
+    })
+}
+
+fn address(node: &documents::Node, type_name: Type, version: f64) -> Address {
+    let own = node.parameters["options"]["baseURL"].as_str().map(str::trim).filter(|url| !url.is_empty());
+    match (type_name, own) {
+        (Type::HttpRequest, _) => target(node.parameters["url"].as_str().unwrap_or_default()),
+        (Type::HasAddressOfItsOwn, None) => Address::NoBaseUrl,
+        (Type::HasAddressOfItsOwn, Some(url)) => target(url),
+        (Type::TakesAddressOfRecord { since }, Some(url)) if version < since => target(url),
+        (Type::TakesAddressOfRecord { .. } | Type::Note | Type::Other, _) => Address::OfRecord,
+    }
+}
+
+/// Where a URL leads, as far as it can be read: `=` begins an expression, and `{{` what only a run can tell.
+fn target(url: &str) -> Address {
+    let url = url.strip_prefix('=').unwrap_or(url).trim();
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let before = &url[..url.len() - rest.len() + authority.len()];
+    if before.contains("{{") || authority.is_empty() || authority.len() > LONGEST_HOST {
+        let names_it = memchr::memmem::find(url.as_bytes(), HOST.as_bytes()).is_some();
+        return if names_it { Address::OpenAi } else { Address::Unclear };
+    }
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+    let name = host.split_once(':').map_or(&*host, |(name, _)| name).trim_end_matches('.');
+    // Projects with a region have hosts of their own: `eu.api.openai.com`.
+    if name == HOST || name.strip_suffix(HOST).is_some_and(|region| region.ends_with('.')) {
+        Address::OpenAi
+    } else {
+        Address::Host(mask_and_cap(&host, LONGEST_HOST).into())
+    }
+}
+
+/// Which workflow a node calls.
+enum Called {
+    Nothing,
+    Workflow(Box<str>),
+    /// An expression, or a workflow that stands in the node itself.
+    Unclear,
+}
+
+fn called_by(node: &documents::Node) -> Called {
+    let (package, name) = node.kind.rsplit_once('.').unwrap_or(("", &node.kind));
+    match (package, name) {
+        (BASE, "executeWorkflow") | (LANGCHAIN, "toolWorkflow" | "retrieverWorkflow") => {}
+        _ => return Called::Nothing,
+    }
+    let source = node.parameters["source"].as_str().unwrap_or("database");
+    let chosen = &node.parameters["workflowId"];
+    let chosen = if chosen.is_object() { &chosen["value"] } else { chosen };
+    let id = match chosen {
+        Value::String(id) => id.clone(),
+        Value::Number(id) => id.to_string(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => String::new(),
+    };
+    let id = id.strip_prefix('=').unwrap_or(&id).trim();
+    // It may be chosen by the address of the editor.
+    let id = id.rsplit_once("/workflow/").map_or(id, |(_, id)| id.split(['/', '?', '#']).next().unwrap_or(id));
+    match (source, id) {
+        ("database", "") => Called::Nothing,
+        ("database", id) if !id.contains("{{") => Called::Workflow(mask_id(id).into()),
+        (_, _) => Called::Unclear,
+    }
+}
+
+/// Whether a call by another workflow is all that starts one.
+fn is_only_called(nodes: &[documents::Node]) -> bool {
+    let is = |node: &documents::Node, end: &str| node.kind.ends_with(end);
+    let called = |node: &&documents::Node| is(node, ".executeWorkflowTrigger");
+    let other = |node: &documents::Node| {
+        !node.disabled
+            && !called(&node)
+            && !is(node, ".manualTrigger")
+            && (is(node, "Trigger")
+                || is(node, ".webhook")
+                || is(node, ".cron")
+                || is(node, ".interval")
+                || is(node, ".start"))
+    };
+    nodes.iter().any(|node| called(&node)) && !nodes.iter().any(other)
+}
+
+fn life(workflow: &documents::Workflow) -> Life {
+    match (workflow.is_archived, workflow.active, &workflow.published) {
+        (true, _, _) => Life::Archived,
+        (false, true, _) => Life::Active,
+        (false, false, Published::Nothing) => Life::Unpublished,
+        (false, false, Published::Unversioned | Published::Version(_)) => Life::Off,
+    }
+}
+
+/// Marks what is called by what runs, and then what perhaps is.
+fn wake(workflows: &mut [Workflow], called_by: &[Vec<usize>]) {
+    let live: Vec<_> = positions(workflows, |workflow| workflow.life.is_live());
+    mark_called(workflows, called_by, live, Life::Called);
+    if workflows.iter().any(|workflow| workflow.life.is_live() && !workflow.unclear_calls.is_empty()) {
+        let perhaps = positions(workflows, |workflow| workflow.life == Life::Off && workflow.is_only_called);
+        for at in &perhaps {
+            workflows[*at].life = Life::PerhapsCalled;
+        }
+        mark_called(workflows, called_by, perhaps, Life::PerhapsCalled);
+    }
+}
+
+/// Marks whatever those call, and what that calls. Each workflow is looked at once, so calls may go round in circles.
+fn mark_called(workflows: &mut [Workflow], called_by: &[Vec<usize>], mut callers: Vec<usize>, life: Life) {
+    while let Some(caller) = callers.pop() {
+        for called in &called_by[caller] {
+            if workflows[*called].life == Life::Off {
+                workflows[*called].life = life;
+                callers.push(*called);
+            }
+        }
+    }
+}
+
+fn positions(workflows: &[Workflow], which: impl Fn(&Workflow) -> bool) -> Vec<usize> {
+    (0..workflows.len()).filter(|at| which(&workflows[*at])).collect()
+}
+
+fn boxed(text: &str) -> Box<str> {
+    text.into()
+}
+
+/// The type of the records that hold an OpenAI key.
+const OPEN_AI_API: &str = "openAiApi";
+
+const BASE: &str = "n8n-nodes-base";
+
+const LANGCHAIN: &str = "@n8n/n8n-nodes-langchain";
+
+const HOST: &str = "api.openai.com";
+
+/// The headers in which OpenAI looks for a key.
+const KEY_HEADERS: [&str; 2] = ["authorization", "api-key"];
+
+/// How the keys begin that nobody but OpenAI gives out.
+const OURS: [&str; 3] = ["sk-proj-", "sk-svcacct-", "sk-admin-"];
+
+/// Nobody writes more keys into one node by mistake.
+const KEYS_PER_NODE: usize = 8;
+
+const LONGEST_HOST: usize = 255;
+
+const LONGEST_TYPE: usize = 128;
+
+#[cfg(test)]
+pub(in crate::n8n) mod tests;

@@ -1,0 +1,447 @@
+//! `keyward n8n connect` and `disconnect`, against an n8n that answers as 2.41.1 was seen to (and, where it is asked to, as
+//! 1.100.1): what it changes, what it leaves, what it puts back, and that no key is printed or kept.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::process::client::{Client, ask, request};
+use crate::process::upstream::{Request, Upstream, answer};
+use crate::process::{Finished, Home, Keyward, Launch, eventually, files_below};
+
+const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
+const CURRENT: &str = "sk-proj-canary-current-0123456789abCuRr";
+const OLD: &str = "sk-proj-canary-old-0123456789abcdefgOlD";
+const WORKFLOW: &str = "wf1";
+const NODE: &str = "11111111-2222-3333-4444-555555555555";
+
+#[test]
+fn a_credential_leads_to_keyward_with_its_tag_and_keeps_all_else() {
+    let scene = Scene::start("observe");
+    let done = scene.connect(&["OpenAI", "--yes"]);
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    let data = scene.n8n.data("c1");
+    assert_eq!(data["url"], format!("http://{}/v1", scene.keyward.listen));
+    assert_eq!((&data["header"], &data["headerName"]), (&true.into(), &"X-N8N-Tag".into()));
+    assert_eq!(
+        data["headerValue"],
+        "=wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}"
+    );
+    assert_eq!((&data["apiKey"], &data["organizationId"]), (&CURRENT.into(), &"org-own".into()));
+    for said in [
+        "OpenAI (c1): leads to keyward",
+        "(to be put back: https://api.openai.com/v1)",
+        "stays as it was",
+        "n8n's test         Connection successful!",
+        "used by            3 nodes of 1 workflows",
+        "Report, node Ask a model: goes to api.openai.com past keyward: give it the Base URL among its own options",
+    ] {
+        assert!(done.stdout.contains(said), "{said} is not in\n{}", done.stdout);
+    }
+    let line = scene.keyward.exchanges(1).pop().unwrap();
+    assert_eq!((&line["path"], &line["attribution"]), (&"/v1/models".into(), &"tag".into()), "n8n's test came here");
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn to_connect_again_changes_nothing_and_forgets_nothing() {
+    let scene = Scene::start("observe");
+    scene.connect(&["c1", "--yes", "--was", "https://gateway.example/v1"]);
+    let before = scene.n8n.data("c1");
+    assert_eq!(scene.connect(&["OpenAI", "--yes"]).code(), Some(0));
+    assert_eq!(scene.n8n.data("c1"), before);
+    let done = scene.disconnect(&["OpenAI", "--yes"]);
+    assert!(done.stdout.contains("https://gateway.example/v1"), "what stood there first: {}", done.stdout);
+    assert_eq!(scene.n8n.data("c1")["url"], "https://gateway.example/v1");
+}
+
+#[test]
+fn a_credential_that_is_disconnected_is_what_it_was() {
+    let scene = Scene::start("observe");
+    let before = scene.n8n.data("c1");
+    let was = before["url"].as_str().unwrap().to_owned();
+    assert_eq!(scene.connect(&["OpenAI", "--yes", "--was", &was]).code(), Some(0));
+    assert_ne!(scene.n8n.data("c1"), before);
+    let done = scene.disconnect(&["OpenAI", "--yes", "--json"]);
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    let told: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(
+        (&told["credentials"][0]["state"], &told["credentials"][0]["base_url"]),
+        (&"disconnected".into(), &was.into())
+    );
+    assert_eq!(scene.n8n.data("c1"), before);
+    let again = scene.disconnect(&["OpenAI", "--yes"]);
+    assert_eq!(again.code(), Some(1));
+    assert!(again.stderr.contains("was not connected with this state folder"), "{}", again.stderr);
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn a_token_takes_the_place_of_the_key_and_a_key_that_of_the_token() {
+    let scene = Scene::start("inject");
+    let done = scene.connect(&["OpenAI", "--yes", "--token"]);
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    let token = scene.n8n.data("c1")["apiKey"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("kw_") && !done.stdout.contains(&token) && !done.stderr.contains(&token));
+    assert_eq!(scene.verdict_of(&token), "token");
+    let again = scene.connect(&["OpenAI", "--yes", "--token"]);
+    assert!(again.stdout.contains("already"), "{}", again.stdout);
+    assert_eq!(scene.n8n.data("c1")["apiKey"], token);
+
+    let refused = scene.disconnect(&["OpenAI", "--yes"]);
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stderr.contains("--key-from says which key to put in"), "{}", refused.stderr);
+    assert_eq!(scene.n8n.data("c1")["apiKey"], token, "nothing was changed");
+    let done = scene.disconnect(&["OpenAI", "--yes", "--key-from", "current", "--base-url", &scene.n8n.gateway.url()]);
+    assert_eq!(scene.n8n.data("c1")["apiKey"], CURRENT, "{}{}", done.stdout, done.stderr);
+    eventually("the end of the token", || (scene.verdict_of(&token) != "token").then_some(()));
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn a_key_comes_from_a_place_and_never_from_the_command_line() {
+    let scene = Scene::start("observe");
+    scene.home.write("new", format!("{OLD}\n"));
+    let path = format!("file:{}", scene.home.path("new").display());
+    assert_eq!(scene.connect(&["OpenAI", "--yes", "--key-from", &path]).code(), Some(0));
+    assert_eq!(scene.n8n.data("c1")["apiKey"], OLD);
+    let from_stdin = scene.launch(&["n8n", "connect", "OpenAI", "--yes", "--key-from", "stdin"]);
+    assert_eq!(from_stdin.input(&format!("{CURRENT}\n")).run().code(), Some(0));
+    assert_eq!(scene.n8n.data("c1")["apiKey"], CURRENT);
+    for (from, code, said) in [
+        (CURRENT, 2, "it is never an argument"),
+        ("env:KEYWARD_TEST_NOBODY_SETS_THIS", 1, "it is not set"),
+        ("prompt", 1, "nobody can be asked for the key"),
+    ] {
+        let refused = scene.connect(&["OpenAI", "--yes", "--key-from", from]);
+        assert_eq!(refused.code(), Some(code), "{from}");
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        scene.assert_no_secret(&refused);
+    }
+}
+
+#[test]
+fn where_n8n_does_not_get_through_everything_is_put_back() {
+    let scene = Scene::start("observe");
+    let before = scene.n8n.data("c1");
+    let was = before["url"].as_str().unwrap().to_owned();
+    let done = scene.connect(&["OpenAI", "--yes", "--was", &was, "--url", "http://127.0.0.1:9"]);
+    assert_eq!(done.code(), Some(1));
+    for said in [
+        "was put back",
+        "said: ECONNREFUSED",
+        "n8n's test         Connection successful!",
+        "does not reach keyward there",
+    ] {
+        assert!(done.stdout.contains(said), "{said} is not in\n{}", done.stdout);
+    }
+    assert_eq!(scene.n8n.data("c1"), before);
+    assert!(scene.disconnect(&["OpenAI", "--yes"]).stderr.contains("was not connected"), "nothing is left of it");
+}
+
+#[test]
+fn nothing_is_changed_without_a_yes_or_with_a_mistake() {
+    let scene = Scene::start("observe");
+    let before = scene.n8n.data("c1");
+    #[rustfmt::skip]
+    let cases: [(&[&str], &str); 9] = [
+        (&["OpenAI"], "--yes has to say that it may be"),
+        (&["OpenAI", "nobody", "--yes"], "there is no OpenAI credential with the id or the name `nobody`; there are: OpenAI (c1), Twin (c2), Twin (c3)"),
+        (&["Twin", "--yes"], "several credentials are called `Twin`: choose by id, c2 or c3"),
+        (&["Header", "--yes"], "is no OpenAI credential, but one of the type httpHeaderAuth"),
+        (&["OpenAI", "--yes", "--url", "http://keyward:8080/v2"], "A Base URL ends in /v1."),
+        (&["OpenAI", "--yes", "--url", "keyward:8080"], "It has no scheme."),
+        (&["OpenAI", "--yes", "--token"], "set `default` only observes"),
+        (&["OpenAI", "--yes", "--set", "nope"], "there is no key set of that name (--set); the configuration has: default"),
+        (&["OpenAI", "--yes", "--n8n", "nope"], "no n8n of that name is configured; there are: main"),
+    ];
+    for (arguments, said) in cases {
+        let refused = scene.connect(arguments);
+        assert_eq!(refused.code(), Some(1), "{arguments:?}");
+        assert!(refused.stderr.contains(said), "{arguments:?}: {}", refused.stderr);
+    }
+    let to_upstream = scene.connect(&["OpenAI", "--yes", "--url", &scene.upstream.url()]);
+    assert!(to_upstream.stderr.contains("is where keyward itself sends requests"), "{}", to_upstream.stderr);
+    assert_eq!(scene.n8n.data("c1"), before);
+}
+
+#[test]
+fn a_scope_that_the_api_key_lacks_is_named_and_nothing_is_kept() {
+    for (lacks, scope) in [("PATCH", "credential:update"), ("POST", "credential:read")] {
+        let scene = Scene::with("observe", Behaviour { refuses: Some(lacks), ..Behaviour::default() });
+        let before = scene.n8n.data("c1");
+        let refused = scene.connect(&["OpenAI", "--yes"]);
+        assert_eq!(refused.code(), Some(1));
+        assert!(refused.stdout.contains(&format!("it needs the scope {scope}")), "{}", refused.stdout);
+        assert_eq!(scene.n8n.data("c1"), before);
+        assert!(scene.disconnect(&["OpenAI", "--yes"]).stderr.contains("was not connected"), "nothing is left of it");
+    }
+}
+
+#[test]
+fn an_n8n_that_cannot_change_credentials_leaves_it_to_people() {
+    let scene = Scene::with("observe", Behaviour { is_first: true, ..Behaviour::default() });
+    let done = scene.connect(&["OpenAI"]);
+    assert_eq!(done.code(), Some(1), "it is not connected yet: {}{}", done.stdout, done.stderr);
+    let origin = format!("http://{}", scene.keyward.listen);
+    let url = format!(
+        "  Base URL           {origin}/n8n/{{{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}}}/{{{{ $execution.id \
+         }}}}/{{{{ $nodeId || 'none' }}}}/v1 (switch the field to Expression)"
+    );
+    assert!(done.stdout.contains(&url), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("Organization ID    n8n-{{ $execution.id =="), "{}", done.stdout);
+    assert!(scene.n8n.changes().is_empty());
+}
+
+#[test]
+fn verifying_waits_for_the_test_and_a_run_and_says_who_it_was() {
+    let scene = Scene::start("observe");
+    let waiting = scene.launch(&["n8n", "connect", "OpenAI", "--yes", "--verify", "--json"]).run_meanwhile();
+    eventually("n8n's test", || waiting.stderr().contains("seen: test: current").then_some(()));
+    let tag = format!("wf={WORKFLOW};ex=12;node={NODE}");
+    let bearer = format!("Bearer {CURRENT}");
+    let other = [("Authorization", &*bearer), ("X-N8N-Tag", "wf=another;ex=11;node=n")];
+    assert_eq!(ask(scene.keyward.listen, "/v1/chat/completions", &other).status, 200);
+    let headers = [("Authorization", &*bearer), ("X-N8N-Tag", &*tag)];
+    assert_eq!(ask(scene.keyward.listen, "/v1/chat/completions", &headers).status, 200);
+    let done = waiting.wait();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stderr.contains("workflow Report, node Write it, execution 12"), "{}", done.stderr);
+    let told: Value = serde_json::from_str(&done.stdout).unwrap();
+    let seen = &told["credentials"][0]["seen"];
+    assert_eq!((&seen["run"]["workflow_id"], &seen["run"]["verdict"]), (&WORKFLOW.into(), &"current".into()));
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn verifying_does_not_wait_for_ever_and_a_wrong_key_is_not_well() {
+    let scene = Scene::start("observe");
+    let done = scene.connect(&["OpenAI", "--yes", "--verify", "--within", "1"]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stderr.contains("not seen: a run of a node that uses it"), "{}", done.stderr);
+    assert!(done.stdout.contains("leads to keyward"), "it does all the same: {}", done.stdout);
+    let Scene { keyward, home, n8n, .. } = scene;
+    let config = config(&n8n, keyward.listen, keyward.admin, "http://127.0.0.1:9", "observe");
+    keyward.stop();
+    let nobody = home.keyward(&["n8n", "connect", "OpenAI", "--yes", "--verify"]).config(&config).run();
+    assert!(nobody.stderr.contains("no keyward runs here"), "{}", nobody.stderr);
+}
+
+/// A keyward in front of an upstream, and an n8n beside it.
+struct Scene {
+    home: Home,
+    upstream: Upstream,
+    n8n: FakeN8n,
+    keyward: Keyward,
+    policy: &'static str,
+}
+
+impl Scene {
+    fn start(policy: &'static str) -> Self {
+        Self::with(policy, Behaviour::default())
+    }
+
+    fn with(policy: &'static str, behaviour: Behaviour) -> Self {
+        let home = Home::new();
+        home.write("current", format!("{CURRENT}\n"));
+        home.write("api-key", format!("{API_KEY}\n"));
+        let (upstream, n8n) = (Upstream::taking(&[CURRENT, OLD]), FakeN8n::start(behaviour));
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let config = config(&n8n, nowhere, nowhere, &upstream.url(), policy);
+        let keyward = home.serve().config(&config).start();
+        Self { home, upstream, n8n, keyward, policy }
+    }
+
+    /// A command with the same configuration, once it is known where keyward listens.
+    fn launch(&self, arguments: &[&str]) -> Launch {
+        let (listen, admin) = (self.keyward.listen, self.keyward.admin);
+        let launch = self.home.keyward(arguments).env("KEYWARD_ADMIN_LISTEN", &admin.to_string());
+        launch.config(&config(&self.n8n, listen, admin, &self.upstream.url(), self.policy))
+    }
+
+    fn connect(&self, arguments: &[&str]) -> Finished {
+        self.launch(&[&["n8n", "connect"], arguments].concat()).run()
+    }
+
+    fn disconnect(&self, arguments: &[&str]) -> Finished {
+        self.launch(&[&["n8n", "disconnect"], arguments].concat()).run()
+    }
+
+    fn verdict_of(&self, key: &str) -> String {
+        ask(self.keyward.listen, "/v1/models", &[("Authorization", &format!("Bearer {key}"))]).verdict().to_owned()
+    }
+
+    /// Neither in what was printed, nor in the log, nor in the state folder.
+    #[track_caller]
+    fn assert_no_secret(&self, done: &Finished) {
+        let kept =
+            files_below(&self.home.state()).into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned());
+        for text in [done.stdout.clone(), done.stderr.clone(), self.keyward.log()].into_iter().chain(kept) {
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+}
+
+fn config(n8n: &FakeN8n, listen: SocketAddr, admin: SocketAddr, upstream: &str, policy: &str) -> String {
+    let url = n8n.server.url();
+    format!(
+        "[proxy]\nupstream = \"{upstream}\"\nlisten = \"{listen}\"\n[admin]\nlisten = \"{admin}\"\n\
+         [keys.default]\npolicy = \"{policy}\"\ncurrent = {{ file = \"current\" }}\n\
+         [n8n.main]\nurl = \"{url}\"\napi_key = {{ file = \"api-key\" }}\nkeyward = \"http://{listen}\"\n"
+    )
+}
+
+/// An n8n's public API, as it was seen to answer.
+struct FakeN8n {
+    server: Upstream,
+    records: Arc<Mutex<Vec<Value>>>,
+    /// Where the credential leads before it is connected.
+    gateway: Upstream,
+}
+
+/// How it differs from 2.41.1 with an API key of all scopes.
+#[derive(Clone, Copy, Default)]
+struct Behaviour {
+    /// It is one of n8n 1: it lists no credentials, and changes and tests none.
+    is_first: bool,
+    /// It answers such requests for a credential with 403.
+    refuses: Option<&'static str>,
+}
+
+impl FakeN8n {
+    fn start(behaviour: Behaviour) -> Self {
+        let gateway = Upstream::start();
+        let record = |id: &str, name: &str, kind: &str, data: Value| json!({ "id": id, "name": name, "type": kind, "data": data });
+        let url = format!("{}/v1", gateway.url());
+        let data = json!({
+            "apiKey": CURRENT, "organizationId": "org-own", "url": url, "header": false, "headerName": "", "headerValue": "",
+        });
+        let records = Arc::new(Mutex::new(vec![
+            record("c1", "OpenAI", "openAiApi", data.clone()),
+            record("c2", "Twin", "openAiApi", data.clone()),
+            record("c3", "Twin", "openAiApi", data),
+            record("c4", "Header", "httpHeaderAuth", json!({})),
+        ]));
+        let kept = Arc::clone(&records);
+        let server = Upstream::answering(move |request, stream| {
+            let (status, body) = respond(behaviour, &mut kept.lock().unwrap(), request);
+            io::Write::write_all(stream, &answer(status, body.to_string().as_bytes()))
+        });
+        Self { server, records, gateway }
+    }
+
+    /// What stands in a record.
+    fn data(&self, id: &str) -> Value {
+        let records = self.records.lock().unwrap();
+        records.iter().find(|record| record["id"] == id).unwrap()["data"].clone()
+    }
+
+    /// The requests that would change something.
+    fn changes(&self) -> Vec<Request> {
+        self.server.requests(0).into_iter().filter(|request| request.head.starts_with(b"PATCH")).collect()
+    }
+}
+
+fn respond(behaviour: Behaviour, records: &mut [Value], request: &Request) -> (&'static str, Value) {
+    if request.header("x-n8n-api-key").as_deref() != Some(API_KEY) {
+        return ("401 Unauthorized", json!({ "message": "unauthorized" }));
+    }
+    let head = String::from_utf8_lossy(&request.head).into_owned();
+    let mut words = head.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let path = target.split('?').next().unwrap().strip_prefix("/api/v1/").unwrap();
+    let parts: Vec<_> = path.split('/').collect();
+    if behaviour.refuses == Some(method) && parts.len() > 1 {
+        return ("403 Forbidden", json!({ "message": "Forbidden" }));
+    }
+    match (method, &parts[..]) {
+        ("GET", ["workflows"]) => ("200 OK", json!({ "data": [workflow()], "nextCursor": null })),
+        ("GET", ["credentials", "schema", "openAiApi"]) => ("200 OK", schema(behaviour)),
+        ("GET" | "PATCH", ["credentials", ..]) if behaviour.is_first => {
+            ("405 Method Not Allowed", json!({ "message": format!("{method} method not allowed") }))
+        }
+        ("POST", ["credentials", _, "test"]) if behaviour.is_first => {
+            ("404 Not Found", json!({ "message": "not found" }))
+        }
+        ("GET", ["credentials"]) => {
+            ("200 OK", json!({ "data": records.iter().map(public).collect::<Vec<_>>(), "nextCursor": null }))
+        }
+        ("PATCH", ["credentials", id]) => change(records, id, &serde_json::from_slice(&request.body).unwrap()),
+        ("POST", ["credentials", id, "test"]) => {
+            let record = records.iter().find(|record| record["id"] == *id).unwrap();
+            ("200 OK", test(&record["data"]))
+        }
+        _ => ("404 Not Found", json!({ "message": "not found" })),
+    }
+}
+
+/// Never the data.
+fn public(record: &Value) -> Value {
+    json!({ "id": record["id"], "name": record["name"], "type": record["type"], "updatedAt": "2026-11-25T21:21:19.967Z" })
+}
+
+/// Merged only where that is asked for; complete data in any other case.
+fn change(records: &mut [Value], id: &str, body: &Value) -> (&'static str, Value) {
+    let Some(record) = records.iter_mut().find(|record| record["id"] == id) else {
+        return ("404 Not Found", json!({ "message": "Credential not found" }));
+    };
+    if body["isPartialData"] == true {
+        for (name, value) in body["data"].as_object().unwrap() {
+            record["data"][name] = value.clone();
+        }
+    } else if body["data"]["apiKey"].is_null() {
+        return ("400 Bad Request", json!({ "message": "request.body.data requires property \"apiKey\"" }));
+    } else {
+        record["data"] = body["data"].clone();
+    }
+    ("200 OK", public(record))
+}
+
+/// As n8n's test button: with the key and the header, whose expressions find no workflow.
+fn test(data: &Value) -> Value {
+    let failed = |message: &str| json!({ "status": "Error", "message": message });
+    let url = data["url"].as_str().unwrap();
+    let Some(address) = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/v1")) else {
+        return failed("ENOTFOUND");
+    };
+    if TcpStream::connect(address).is_err() {
+        return failed("ECONNREFUSED");
+    }
+    let bearer = format!("Bearer {}", data["apiKey"].as_str().unwrap());
+    let mut headers = vec![("Authorization", &*bearer)];
+    if data["header"] == true {
+        headers.push((data["headerName"].as_str().unwrap(), "wf=editor;ex=__UNKNOWN__;node="));
+    }
+    let mut client = Client::connect(address.parse().unwrap());
+    client.send(&request("GET", "/v1/models", &headers, b""));
+    match client.read().status {
+        200 => json!({ "status": "OK", "message": "Connection successful!" }),
+        401 => failed("Unauthorized"),
+        status => failed(&format!("status {status}")),
+    }
+}
+
+fn schema(behaviour: Behaviour) -> Value {
+    let text = json!({ "type": "string" });
+    let mut schema =
+        json!({ "properties": { "apiKey": text, "organizationId": text, "url": text }, "required": ["apiKey"] });
+    if !behaviour.is_first {
+        schema["properties"]["header"] = json!({ "type": "boolean" });
+    }
+    schema
+}
+
+fn workflow() -> Value {
+    let node = |id: &str, name: &str, kind: &str, record: &str| json!({ "id": id, "name": name, "type": kind, "typeVersion": 1, "parameters": {}, "credentials": { "openAiApi": { "id": record, "name": if record == "c1" { "OpenAI" } else { "Twin" } } } });
+    let openai = "@n8n/n8n-nodes-langchain.openAi";
+    json!({
+        "id": WORKFLOW, "name": "Report", "active": true, "nodes": [
+            node(NODE, "Write it", openai, "c1"),
+            node("n2", "Read it", openai, "c1"),
+            node("n3", "Ask a model", "@n8n/n8n-nodes-langchain.lmOpenAi", "c1"),
+            node("n4", "Another", openai, "c2"),
+        ],
+    })
+}

@@ -1,0 +1,183 @@
+//! The audit of n8n: on the command line, in the admin API, and what it means for an old key.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::process::client::ask as ask_it;
+use crate::process::upstream::Upstream;
+use crate::process::{Finished, Home};
+use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, OUTDATED, TestProxy, UNLISTED, eventually};
+
+/// A node that goes past keyward.
+fn old_model() -> Value {
+    json!({ "id": "l1", "name": "Old model", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "typeVersion": 1, "parameters": {},
+        "credentials": { "openAiApi": { "id": "c1", "name": "Main key" } } })
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Whether the key that was replaced can go.
+fn can_go(proxy: &TestProxy) -> Value {
+    json_of(&proxy.admin("/api/v1/sets/default/rotation").text())["old_keys"][0]["can_go"].clone()
+}
+
+#[track_caller]
+fn ask(proxy: &TestProxy, key: &str) {
+    proxy.get("/v1/models").key(key).header("X-N8N-Tag", "wf=w1;ex=7;node=n1").logged();
+}
+
+/// A keyward whose one node has changed to the new key, and an n8n that answers only then.
+fn rotated(upstream: &FakeUpstream, n8n: &FakeN8n) -> TestProxy {
+    n8n.has("w1", "Weekly report", &[("n1", "Summary")]);
+    n8n.trouble(Some(Answering::json(503, r#"{"message":"starting"}"#)));
+    let proxy = TestProxy::with(upstream).current_key(CURRENT).n8n("main", n8n.origin(), API_KEY).start();
+    ask(&proxy, CURRENT);
+    proxy.advance(Duration::from_mins(1));
+    proxy.rotate(UNLISTED);
+    proxy.advance(Duration::from_mins(1));
+    ask(&proxy, UNLISTED);
+    let text = eventually("n8n's trouble", || {
+        can_go(&proxy)["reasons"][0]["text"].as_str().filter(|text| text.contains("503")).map(str::to_owned)
+    });
+    assert!(text.starts_with("n8n `main` was not looked through yet: "), "{text}");
+    n8n.trouble(None);
+    proxy
+}
+
+#[test]
+fn an_old_key_can_go_once_n8n_shows_that_every_node_passes_here() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    let proxy = rotated(&upstream, &n8n);
+    let answer = eventually("the answer", || Some(can_go(&proxy)).filter(|answer| answer["answer"] == "yes"));
+    assert_eq!(
+        answer["text"],
+        "yes: every node was seen to pass here at 2026-11-23T08:02:00Z, and each of them has changed"
+    );
+    proxy.advance(Duration::from_mins(11));
+    let old = can_go(&proxy);
+    assert_eq!((&old["answer"], &old["reasons"][0]["code"]), (&json!("not_seen"), &json!("audit")), "{old}");
+}
+
+#[test]
+fn an_old_key_cannot_go_for_a_node_that_goes_past_keyward() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    n8n.has_document(json!({ "id": "w2", "name": "Past", "active": true, "nodes": [old_model()] }));
+    let proxy = rotated(&upstream, &n8n);
+    let found = "node Old model of workflow Past sends past keyward: a node of its type does not look at the credential's \
+                 Base URL, and it has none of its own";
+    eventually("the finding", || (can_go(&proxy)["reasons"][0]["text"] == found).then_some(()));
+    let audits = json_of(&proxy.admin("/api/v1/n8n").text());
+    let audit = &audits["instances"][0];
+    assert_eq!((&audit["instance"], &audit["clean"]), (&json!("main"), &json!(false)));
+    assert_eq!(audit["faults"][0]["text"], found);
+    assert_eq!(audit["faults"][0]["nodes"][0]["link"], format!("{}/workflow/w2/l1", n8n.origin()));
+    let states: Vec<_> = audit["nodes"].as_array().unwrap().iter().map(|node| &node["state"]).collect();
+    assert_eq!(states, ["bypasses", "passes"]);
+}
+
+/// The command, towards that n8n.
+fn audit(home: &Home, n8n: &FakeN8n, arguments: &[&str]) -> Finished {
+    home.keyward(&[&["n8n", "audit"], arguments].concat()).config(&config(n8n)).run()
+}
+
+fn config(n8n: &FakeN8n) -> String {
+    format!(
+        "[keys.default]\ncurrent = {{ file = \"key\" }}\n[n8n.main]\nurl = \"{}\"\napi_key = {{ file = \"n8n-key\" }}\n",
+        n8n.origin()
+    )
+}
+
+/// A home with a store, since a keyward has run there and has seen one node.
+fn home(n8n: &FakeN8n) -> Home {
+    let home = Home::new();
+    home.write("key", format!("{CURRENT}\n"));
+    home.write("n8n-key", format!("{API_KEY}\n"));
+    let upstream = Upstream::taking(&[CURRENT]);
+    let keyward = home.serve_for(&upstream).config(&config(n8n)).start();
+    let headers = [("Authorization", &*format!("Bearer {CURRENT}")), ("X-N8N-Tag", "wf=w1;ex=7;node=n1")];
+    assert_eq!(ask_it(keyward.listen, "/v1/models", &headers).verdict(), "current");
+    assert_eq!(keyward.stop().code(), Some(0));
+    home
+}
+
+#[test]
+fn the_command_tells_what_to_do_next() {
+    let n8n = FakeN8n::start();
+    let typed = json!({ "id": "h1", "name": "Typed", "type": "n8n-nodes-base.httpRequest", "parameters": {
+        "url": "https://api.openai.com/v1/models",
+        "headerParameters": { "parameters": [{ "name": "Authorization", "value": format!("Bearer {OUTDATED}") }] } } });
+    n8n.has_document(json!({ "id": "w2", "name": "Past", "active": true, "nodes": [old_model(), typed] }));
+    let home = home(&n8n);
+    let told = audit(&home, &n8n, &[]);
+    assert_eq!(told.code(), Some(1), "{}", told.stderr);
+    for line in [
+        "STATE     WORKFLOW",
+        "Fix now (3)",
+        "* Take the key out of the node",
+        "  - node Typed of workflow Past has key sk-",
+    ] {
+        assert!(told.stdout.contains(line), "{line}: {}", told.stdout);
+    }
+    let report = audit(&home, &n8n, &["--md"]);
+    assert!(
+        report.stdout.contains("\n## Fix now (3)\n")
+            && report.stdout.contains("\n| Past | Old model | Main key | goes past keyward |"),
+        "{}",
+        report.stdout
+    );
+    let found = json_of(&audit(&home, &n8n, &["--json"]).stdout);
+    assert_eq!((&found["instances"][0]["workflows"], &found["instances"][0]["clean"]), (&json!(1), &json!(false)));
+    for said in [&told.stdout, &told.stderr, &report.stdout, &found.to_string()] {
+        assert!(!said.contains(OUTDATED) && !said.contains(API_KEY), "{said}");
+    }
+}
+
+#[test]
+fn the_command_ends_well_where_nothing_is_wrong_and_says_what_it_cannot_tell() {
+    let n8n = FakeN8n::start();
+    let home = home(&n8n);
+    let told = audit(&home, &n8n, &[]);
+    assert_eq!((told.code(), told.stdout.contains("No node can speak to OpenAI.")), (Some(0), true), "{}", told.stdout);
+    let wrong = |arguments: &[&str], code, said: &str| {
+        let told = audit(&home, &n8n, arguments);
+        assert_eq!((told.code(), told.stderr.contains(said)), (Some(code), true), "{}", told.stderr);
+    };
+    wrong(&["--n8n", "other"], 3, "there is no n8n \"other\"; there are: main");
+    wrong(&["--set", "other"], 3, "there is no key set \"other\"; there are: default");
+    wrong(&["--json", "--md"], 2, "cannot be used with");
+    n8n.trouble(Some(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>".to_vec()));
+    wrong(&[], 3, "n8n `main` cannot be looked through");
+}
+
+#[test]
+fn a_workflow_that_ran_by_itself_and_is_off_is_told() {
+    let n8n = FakeN8n::start();
+    let node = json!({ "id": "n1", "name": "Summary", "type": "n8n-nodes-base.openAi", "parameters": {},
+        "credentials": { "openAiApi": { "id": "c1", "name": "Main key" } } });
+    n8n.has_document(json!({ "id": "w1", "name": "Weekly report", "active": false, "nodes": [node] }));
+    let home = home(&n8n);
+    let told = audit(&home, &n8n, &[]);
+    assert!(told.code() == Some(0) && told.stdout.contains("Look at next (1)"), "{}", told.stdout);
+    n8n.has_execution(json!({ "id": "7", "mode": "webhook", "workflowId": "w1" }));
+    let told = audit(&home, &n8n, &[]);
+    let found = "workflow Weekly report is off, but ran by itself (webhook) at ";
+    assert!(told.code() == Some(1) && told.stdout.contains(found), "{}", told.stdout);
+}
+
+#[test]
+fn no_name_in_n8n_steers_a_terminal_or_a_report() {
+    let n8n = FakeN8n::start();
+    let name = format!("\x1b[2J\u{202e}| <img src=x> [a](b)\n# {}", "名".repeat(100_000));
+    let mut node = old_model();
+    node["name"] = name.clone().into();
+    n8n.has_document(json!({ "id": "w2\x1b[31m/../x", "name": name, "active": true, "nodes": [node] }));
+    let home = home(&n8n);
+    for arguments in [&[][..], &["--md"], &["--json"]] {
+        let told = audit(&home, &n8n, arguments).stdout;
+        assert!(told.len() < 20_000 && !told.contains(['\x1b', '\u{202e}']), "{told}");
+        assert!(arguments != ["--md"] || !told.replace("\\<", "").contains("<img"), "{told}");
+    }
+}
