@@ -94,6 +94,14 @@ impl Registry {
             .unwrap_or_default()
     }
 
+    /// Has those be noted again for the instance at that place, for whom there was no time.
+    pub fn put_back(&self, instance: usize, unknown: &[Unknown]) {
+        let Some(desk) = self.desks.get(instance) else { return };
+        for one in unknown {
+            desk.note(one.instance.as_deref(), &one.workflow, one.node.as_deref());
+        }
+    }
+
     /// Waits until somebody is noted for the instance at that place.
     pub async fn somebody_is_unknown(&self, instance: usize) {
         match self.desks.get(instance) {
@@ -133,6 +141,8 @@ mod tests {
         assert_eq!(unknown.len(), MOST_UNKNOWN);
         assert_eq!(&*unknown[1].workflow, "1");
         assert!(registry.take_unknown(0).is_empty());
+        registry.put_back(0, &unknown);
+        assert_eq!(registry.take_unknown(0), unknown);
         assert!(Registry::default().directory().is_none());
     }
 }

@@ -223,11 +223,13 @@ impl Keeper {
             let found = directory.find(unknown.instance.as_deref(), &unknown.workflow, unknown.node.as_deref());
             found.is_some_and(|named| named.node.is_some() || unknown.node.is_none())
         };
-        let wanted: Vec<_> = unknown.iter().filter(|one| !is_known(one) && !self.missed.contains(one)).collect();
-        let ids: BTreeSet<&str> = wanted.iter().map(|unknown| &*unknown.workflow).take(AT_A_TIME).collect();
+        let wanted = unknown.iter().filter(|one| !is_known(one) && !self.missed.contains(one));
+        let ids: BTreeSet<&str> = wanted.clone().map(|unknown| &*unknown.workflow).take(AT_A_TIME).collect();
         if ids.is_empty() {
             return Ok(());
         }
+        let (wanted, later): (Vec<_>, Vec<_>) = wanted.cloned().partition(|one| ids.contains(&*one.workflow));
+        self.registry.put_back(self.position, &later);
         self.asked = Some(Instant::now());
         let mut found = Gathered::default();
         for id in &ids {
@@ -243,7 +245,7 @@ impl Keeper {
             }
         }
         if self.missed.len() < MOST_MISSED {
-            self.missed.extend(wanted.into_iter().filter(|one| ids.contains(&*one.workflow)).cloned());
+            self.missed.extend(wanted);
         }
         if !found.found.is_empty() {
             let mut workflows = self.stored.clone();
