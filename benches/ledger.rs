@@ -198,6 +198,7 @@ impl Bench {
             outcome: answered(200),
             execution: Some(execution),
             name: Some("Weekly report"),
+            client_version: Some("6.49.0"),
             asks_api: true,
             was_sent: true,
         }

@@ -153,6 +153,7 @@ fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
             "last": memory.last_seen().map(|at| at.to_string()),
             "sightings": memory.uses.iter().map(|used| used.sightings).sum::<u64>() + memory.other_keys,
             "execution_id": seen.and_then(|used| used.execution.as_deref()),
+            "client_version": memory.client_version,
             "rhythm": rhythm(memory.visits.rhythm()),
             "incident": memory.incident.as_deref().map(incident),
         }),

@@ -201,6 +201,8 @@ pub struct Memory {
     pub accepted: Option<Box<Accepted>>,
     /// The workflow's name, as the caller gave it last.
     pub name: Option<Box<str>>,
+    /// The client's version, as it said last.
+    pub client_version: Option<Box<str>>,
     /// When it came.
     pub visits: Visits,
     /// The sighting that started last, of those that ask the API.
@@ -318,6 +320,8 @@ pub struct Seen<'a> {
     pub execution: Option<&'a str>,
     /// The workflow's name, as the caller gives it.
     pub name: Option<&'a str>,
+    /// The client's version, as it says.
+    pub client_version: Option<&'a str>,
     /// Whether it asked the API for something: whatever else strangers and browsers send opens no incident, and closes none.
     pub asks_api: bool,
     /// Whether upstream saw that very key: a refused request never got there, and an injected one carried another key.
@@ -556,6 +560,7 @@ impl Memory {
         self.accepted =
             [before.accepted, self.accepted.take()].into_iter().flatten().max_by_key(|accepted| accepted.at);
         self.name = self.name.take().or(before.name);
+        self.client_version = self.client_version.take().or(before.client_version);
         let live = std::mem::replace(&mut self.visits, before.visits);
         self.visits.merge(&live);
         self.latest = [before.latest, self.latest].into_iter().flatten().max_by_key(|latest| latest.at);
@@ -599,11 +604,8 @@ impl Memory {
         let finding = Finding::of(seen);
         self.count(seen, finding);
         self.tally(Hour::of(seen, binding.set));
-        if let Some(name) = seen.name
-            && self.name.as_deref() != Some(name)
-        {
-            self.name = Some(name.into());
-        }
+        keep(&mut self.name, seen.name);
+        keep(&mut self.client_version, seen.client_version);
         if seen.asks_api && binding.holder == Holder::Caller {
             self.visits.add(seen.at, seen.execution);
             self.unsaved.visited = true;
@@ -828,6 +830,15 @@ const TALLIES: usize = 32;
 
 /// How many incidents one binding closes between two such looks: a flapping one closes one with every other request.
 const CLOSED: usize = 64;
+
+/// What was said last stands; most say the same again and again.
+fn keep(known: &mut Option<Box<str>>, said: Option<&str>) {
+    if let Some(said) = said
+        && known.as_deref() != Some(said)
+    {
+        *known = Some(said.into());
+    }
+}
 
 #[cfg(test)]
 mod tests;

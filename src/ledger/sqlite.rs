@@ -354,6 +354,7 @@ fn write_binding(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Re
         ":accepted_peer": memory.accepted.as_ref().map(|accepted| accepted.peer.to_string()),
         ":other_keys": number(memory.other_keys),
         ":retrying": memory.retrying.to_bytes(),
+        ":client_version": memory.client_version,
     })?;
     memory.uses.iter().try_for_each(|used| write_use(transaction, id, used))
 }
@@ -363,9 +364,11 @@ fn write_binding(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Re
 const WRITE_BINDING: &str = "\
 INSERT INTO bindings VALUES (:id, :set_name, :holder, :instance, :workflow, :node, :family, :peer, :key, :workflow_name,
   :seen, ifnull(:visits, x''), :latest_at, :latest_key, :latest_verdict, :latest_diagnosis, :latest_outcome,
-  :latest_severity, :well, :acknowledged, :accepted_at, :accepted_key, :accepted_peer, :other_keys, :retrying)
+  :latest_severity, :well, :acknowledged, :accepted_at, :accepted_key, :accepted_peer, :other_keys, :retrying,
+  :client_version)
 ON CONFLICT (id) DO UPDATE SET
   workflow_name = CASE WHEN :seen >= seen THEN ifnull(:workflow_name, workflow_name) ELSE workflow_name END,
+  client_version = CASE WHEN :seen >= seen THEN ifnull(:client_version, client_version) ELSE client_version END,
   seen = max(seen, :seen),
   visits = ifnull(:visits, visits),
   latest_key = CASE WHEN :latest_at >= ifnull(latest_at, 0) THEN :latest_key ELSE latest_key END,
@@ -536,6 +539,7 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
     let (well, acknowledged) = (columns.moment()?, columns.moment()?);
     let accepted = (columns.moment()?, columns.key()?, columns.optional_peer()?);
     let (other_keys, retrying) = (columns.count()?, Retrying::from_bytes(columns.bytes()?));
+    let client_version = columns.next()?;
     Ok(RememberedBinding {
         id: BindingId(id.cast_unsigned()),
         set,
@@ -551,6 +555,7 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
                 _ => None,
             },
             name,
+            client_version,
             visits,
             latest: latest.0.zip(latest.2).map(|(at, finding)| Latest { at, key: latest.1, finding }),
             well,

@@ -131,6 +131,7 @@ impl Bench {
             outcome,
             execution: exchange.execution,
             name: None,
+            client_version: None,
             asks_api: true,
             was_sent: true,
         };
@@ -599,6 +600,7 @@ fn an_old_key_that_was_tried_out_in_the_editor_is_in_some_credential() {
         outcome: answered(200),
         execution: None,
         name: None,
+        client_version: None,
         asks_api: true,
         was_sent: true,
     };

@@ -444,6 +444,7 @@ impl Memory {
             other_keys: u64::from(std::mem::take(&mut self.unsaved.other_keys)),
             accepted: self.accepted.clone(),
             name: self.name.clone(),
+            client_version: self.client_version.clone(),
             visits: if visited { self.visits.clone() } else { super::rhythm::Visits::default() },
             latest: self.latest,
             well: self.well,

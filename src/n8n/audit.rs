@@ -60,6 +60,8 @@ pub struct Sighting {
     pub key: Option<Names>,
     /// The last execution.
     pub execution: Option<Box<str>>,
+    /// The client's version, as it said last.
+    pub client_version: Option<Box<str>>,
     /// How it stands.
     pub standing: Standing,
 }
@@ -376,6 +378,8 @@ struct Draft {
     by_record: BTreeMap<Box<str>, (Record, Vec<NodeName>, bool)>,
     /// The nodes of each type that are older than the newest one.
     older: BTreeMap<Box<str>, (f64, Vec<NodeName>)>,
+    /// The client versions by which nodes of each type sent last.
+    clients: BTreeMap<Box<str>, Vec<(Box<str>, NodeName)>>,
 }
 
 impl Draft {
@@ -429,6 +433,9 @@ impl Draft {
         if passage != Passage::Off && node.version < newest {
             let (_, nodes) = self.older.entry(node.type_name.clone()).or_insert((newest, Vec::new()));
             nodes.push(name.clone());
+        }
+        if let (Some(version), true) = (seen.and_then(|seen| seen.client_version.clone()), passage != Passage::Off) {
+            self.clients.entry(node.type_name.clone()).or_default().push((version, name.clone()));
         }
         if let (Some(record), true) = (chosen(node), runs(workflow, node)) {
             let entry =
@@ -512,6 +519,8 @@ impl Draft {
             newest,
             nodes,
         }));
+        let clients = std::mem::take(&mut self.clients).into_iter();
+        self.findings.extend(clients.filter_map(|(type_name, clients)| older_client(type_name, clients)));
         self.findings.sort_by_key(Finding::urgency);
         Audit {
             at: survey.grounds.at,
@@ -521,6 +530,19 @@ impl Draft {
             findings: self.findings,
         }
     }
+}
+
+/// Which nodes of one type sent last by an older client than others of it, if any.
+fn older_client(type_name: Box<str>, clients: Vec<(Box<str>, NodeName)>) -> Option<Finding> {
+    let newest = clients.iter().map(|(version, _)| version).max_by_key(|version| rank(version))?.clone();
+    let older = clients.into_iter().filter(|(version, _)| rank(version) < rank(&newest));
+    let nodes: Vec<_> = older.map(|(_, node)| node).collect();
+    (!nodes.is_empty()).then_some(Finding::OlderClient { type_name, newest, nodes })
+}
+
+/// The numbers of a version, in their order: 4.104.0 is newer than 4.21.3.
+fn rank(version: &str) -> Vec<u64> {
+    version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
 }
 
 impl Survey<'_> {

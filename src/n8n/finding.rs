@@ -116,6 +116,15 @@ pub enum Finding {
         /// Which ones.
         nodes: Vec<NodeName>,
     },
+    /// Nodes that sent last by an older client package than others of their type: they have not run since n8n has a newer one.
+    OlderClient {
+        /// Their type, as n8n writes it.
+        type_name: Box<str>,
+        /// The newest version here.
+        newest: Box<str>,
+        /// Which ones.
+        nodes: Vec<NodeName>,
+    },
     /// A workflow that waits for calls and is called by none.
     NobodyCalls {
         /// Which one.
@@ -203,6 +212,7 @@ impl Finding {
             Self::UnclearCall { .. }
             | Self::SeveralRecords { .. }
             | Self::OlderVersion { .. }
+            | Self::OlderClient { .. }
             | Self::NobodyCalls { .. }
             | Self::Disabled { .. }
             | Self::Archived { .. } => Urgency::Never,
@@ -232,6 +242,7 @@ impl Finding {
             Self::UnclearCall { .. } => "unclear_call",
             Self::SeveralRecords { .. } => "several_records",
             Self::OlderVersion { .. } => "older_version",
+            Self::OlderClient { .. } => "older_client",
             Self::NobodyCalls { .. } => "nobody_calls",
             Self::Disabled { .. } => "disabled",
             Self::Archived { .. } => "archived",
@@ -268,6 +279,7 @@ impl Finding {
             Self::UnclearCall { .. } => "none: workflows that it may call count as running",
             Self::SeveralRecords { .. } => "none: but in a rotation, each of them has to be changed",
             Self::OlderVersion { .. } => "none: but a newer one may behave otherwise",
+            Self::OlderClient { .. } => "none: what they send shows with their next run",
             Self::NobodyCalls { .. } => "none: it may be needed no more",
             Self::Disabled { .. } | Self::Archived { .. } => "none",
         }
@@ -286,6 +298,7 @@ impl Finding {
             | Self::StaleRecord { nodes, .. }
             | Self::ChangedSince { nodes, .. }
             | Self::OlderVersion { nodes, .. }
+            | Self::OlderClient { nodes, .. }
             | Self::Disabled { nodes, .. } => nodes,
             Self::DraftDiffers { .. }
             | Self::Deactivated { .. }
@@ -391,6 +404,13 @@ impl fmt::Display for Finding {
             Self::OlderVersion { type_name, newest, nodes } => {
                 let (count, is) = (nodes_of(nodes.len()), is_or_are(nodes.len()));
                 write!(f, "{count} of type {type_name} {is} older than version {newest}, which others here have")
+            }
+            Self::OlderClient { type_name, newest, nodes } => {
+                let count = nodes_of(nodes.len());
+                write!(
+                    f,
+                    "{count} of type {type_name} sent last by a client older than {newest}, which others here have"
+                )
             }
             Self::NobodyCalls { workflow } => write!(f, "{workflow} waits to be called, and nobody calls it"),
             Self::Disabled { workflow, nodes } => {

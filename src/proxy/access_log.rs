@@ -182,6 +182,7 @@ fn seen(exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) -> Seen<'_>
         outcome,
         execution: exchange.execution(),
         name: exchange.workflow_name(),
+        client_version: exchange.client_version(),
         asks_api: exchange.asks_api(),
         was_sent: exchange.refusal.is_none() && exchange.injected.is_none(),
     }

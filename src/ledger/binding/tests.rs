@@ -45,6 +45,7 @@ fn good(millis: i64) -> Seen<'static> {
         outcome: answered(200),
         execution: None,
         name: None,
+        client_version: None,
         asks_api: true,
         was_sent: true,
     }
@@ -301,7 +302,7 @@ fn what_each_diagnosis_means_for_the_incident() {
 
 #[test]
 fn a_binding_is_small() {
-    // With the two counts of its `Arc`, as much as one size of the allocator's.
-    assert!(size_of::<Binding>() <= 240, "{}", size_of::<Binding>());
+    // A hundred thousand of them are to take less than 100 MB with all that hangs on them: `cargo bench --bench ledger`.
+    assert!(size_of::<Binding>() <= 256, "{}", size_of::<Binding>());
     assert!(size_of::<KeyUse>() <= 80, "{}", size_of::<KeyUse>());
 }

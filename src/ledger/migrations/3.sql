@@ -6,3 +6,6 @@ CREATE TABLE n8n_workflows (
   nodes TEXT NOT NULL,          -- JSON: a list of [id, name, type, name of the credential record or null]
   PRIMARY KEY (instance, id)
 ) STRICT, WITHOUT ROWID;
+
+-- The client's version, as it said last.
+ALTER TABLE bindings ADD COLUMN client_version TEXT;

@@ -71,6 +71,7 @@ fn seen(workflow: &str, node: &str, minute: i64, key: &str) -> Sighting {
         at: at(minute),
         key: Some(names(key.as_bytes())),
         execution: Some(format!("{workflow}-{minute}").into()),
+        client_version: None,
         standing,
     }
 }
@@ -323,6 +324,26 @@ fn a_workflow_that_was_switched_off_is_told_by_what_started_it() {
     dead.check(&[], &rows);
     let archived = with(workflows[0].clone(), "isArchived", json!(true));
     Story::of(&[archived], &[seen("a", "n", 5, NEW)]).check(&[("archived", "a")], &[("n", "off")]);
+}
+
+#[test]
+fn who_sent_by_an_older_client_than_others_of_its_type_is_told() {
+    let by = |node: &str, minute, version: &str| Sighting {
+        client_version: Some(version.into()),
+        ..seen("a", node, minute, NEW)
+    };
+    let workflows = [workflow("a", &[model("n", "r"), model("m", "r"), model("o", "r")])];
+    let sightings = [by("n", 5, "4.21.3"), by("m", 6, "4.104.0"), by("o", 7, "4.104.0")];
+    let story = Story::of(&workflows, &sightings);
+    story.check(&[("older_client", "n")], &[("n", "passes"), ("m", "passes"), ("o", "passes")]);
+    let told: Vec<_> = story.audit().findings.iter().map(ToString::to_string).collect();
+    let type_name = "@n8n/n8n-nodes-langchain.lmChatOpenAi";
+    assert_eq!(
+        told,
+        [format!("1 node of type {type_name} sent last by a client older than 4.104.0, which others here have")]
+    );
+    Story::of(&workflows, &[by("n", 5, "6.49.0"), by("m", 6, "6.49.0"), seen("a", "o", 7, NEW)])
+        .check(&[], &[("n", "passes"), ("m", "passes"), ("o", "passes")]);
 }
 
 #[test]
