@@ -194,11 +194,11 @@ fn an_upgraded_connection_in_which_nothing_moves_is_closed_and_one_in_which_some
         visit.send(AGREED);
         for _ in 0..20 {
             visit.send(b".");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(100));
         }
         visit.wait_until_left();
     });
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_secs(1);
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(|limits| limits.idle_timeout = limit).start();
     let mut client = open(&proxy, &websocket(CURRENT));
     assert_eq!(client.rest(), [b'.'; 20], "twice the limit of moving bytes, then silence");
@@ -207,7 +207,7 @@ fn an_upgraded_connection_in_which_nothing_moves_is_closed_and_one_in_which_some
         (&line["outcome"], &line["diagnosis"], &line["level"]),
         (&"idle".into(), &"idle".into(), &"info".into())
     );
-    assert_eq!((&line["status"], &line["cause"]), (&101.into(), &"nothing moved for 200ms (idle_timeout)".into()));
+    assert_eq!((&line["status"], &line["cause"]), (&101.into(), &"nothing moved for 1s (idle_timeout)".into()));
     assert_eq!(proxy.exchanges("current", "idle"), 1);
 }
 
