@@ -127,6 +127,7 @@ fn context(judgement: &Judgement, handling: Handling, status: Option<StatusCode>
         set: &RING.set(judgement.set).name,
         owner: if let Verdict::Foreign { owner } = judgement.verdict { Some(&RING.set(owner).name) } else { None },
         is_current_known: true,
+        is_token_held: handling != Handling::Forwarded,
         judgement,
         handling,
         workflow: Some("w1"),
