@@ -144,6 +144,7 @@ fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
         at: moment(&row["last"])?,
         key: names_of(row),
         execution: text("execution_id"),
+        client: text("client").unwrap_or_default(),
         client_version: text("client_version"),
         standing,
     })

@@ -60,6 +60,8 @@ pub struct Sighting {
     pub key: Option<Names>,
     /// The last execution.
     pub execution: Option<Box<str>>,
+    /// The client family: a node may speak by several.
+    pub client: Box<str>,
     /// The client's version, as it said last.
     pub client_version: Option<Box<str>>,
     /// How it stands.
@@ -378,8 +380,8 @@ struct Draft {
     by_record: BTreeMap<Box<str>, (Record, Vec<NodeName>, bool)>,
     /// The nodes of each type that are older than the newest one.
     older: BTreeMap<Box<str>, (f64, Vec<NodeName>)>,
-    /// The client versions by which nodes of each type sent last.
-    clients: BTreeMap<Box<str>, Vec<(Box<str>, NodeName)>>,
+    /// The client versions by which nodes of each type sent last, by their family.
+    clients: BTreeMap<[Box<str>; 2], Vec<SentBy>>,
 }
 
 impl Draft {
@@ -434,8 +436,11 @@ impl Draft {
             let (_, nodes) = self.older.entry(node.type_name.clone()).or_insert((newest, Vec::new()));
             nodes.push(name.clone());
         }
-        if let (Some(version), true) = (seen.and_then(|seen| seen.client_version.clone()), passage != Passage::Off) {
-            self.clients.entry(node.type_name.clone()).or_default().push((version, name.clone()));
+        if let Some(seen) = seen.filter(|_| passage != Passage::Off)
+            && let Some(version) = &seen.client_version
+        {
+            let client = [node.type_name.clone(), seen.client.clone()];
+            self.clients.entry(client).or_default().push((version.clone(), name.clone()));
         }
         if let (Some(record), true) = (chosen(node), runs(workflow, node)) {
             let entry =
@@ -520,7 +525,7 @@ impl Draft {
             nodes,
         }));
         let clients = std::mem::take(&mut self.clients).into_iter();
-        self.findings.extend(clients.filter_map(|(type_name, clients)| older_client(type_name, clients)));
+        self.findings.extend(clients.filter_map(|([type_name, _family], clients)| older_client(type_name, clients)));
         self.findings.sort_by_key(Finding::urgency);
         Audit {
             at: survey.grounds.at,
@@ -532,8 +537,11 @@ impl Draft {
     }
 }
 
+/// The version of a client, and a node that sent last by it.
+type SentBy = (Box<str>, NodeName);
+
 /// Which nodes of one type sent last by an older client than others of it, if any.
-fn older_client(type_name: Box<str>, clients: Vec<(Box<str>, NodeName)>) -> Option<Finding> {
+fn older_client(type_name: Box<str>, clients: Vec<SentBy>) -> Option<Finding> {
     let newest = clients.iter().map(|(version, _)| version).max_by_key(|version| rank(version))?.clone();
     let older = clients.into_iter().filter(|(version, _)| rank(version) < rank(&newest));
     let nodes: Vec<_> = older.map(|(_, node)| node).collect();

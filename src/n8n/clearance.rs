@@ -113,6 +113,7 @@ pub fn sighting(row: &ListedBinding, instance: &str) -> Option<Sighting> {
         at: latest.map_or(used.last, |latest| latest.at),
         key,
         execution: used.execution.clone(),
+        client: identity.family.code().into(),
         client_version: row.memory.client_version.clone(),
         standing: standing(row),
     })

@@ -71,6 +71,7 @@ fn seen(workflow: &str, node: &str, minute: i64, key: &str) -> Sighting {
         at: at(minute),
         key: Some(names(key.as_bytes())),
         execution: Some(format!("{workflow}-{minute}").into()),
+        client: "sdk".into(),
         client_version: None,
         standing,
     }
@@ -342,7 +343,9 @@ fn who_sent_by_an_older_client_than_others_of_its_type_is_told() {
         told,
         [format!("1 node of type {type_name} sent last by a client older than 4.104.0, which others here have")]
     );
-    Story::of(&workflows, &[by("n", 5, "6.49.0"), by("m", 6, "6.49.0"), seen("a", "o", 7, NEW)])
+    // Another family has versions of its own.
+    let other = Sighting { client: "vendor".into(), ..by("o", 7, "1.8.3") };
+    Story::of(&workflows, &[by("n", 5, "6.49.0"), by("m", 6, "6.49.0"), other])
         .check(&[], &[("n", "passes"), ("m", "passes"), ("o", "passes")]);
 }
 
