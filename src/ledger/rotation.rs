@@ -82,14 +82,6 @@ pub struct RotationView {
     pub old_keys: Vec<OldKey>,
 }
 
-impl RotationView {
-    /// Whether several keys are in use and only a person can say which one is meant to be current.
-    #[must_use]
-    pub fn is_undecided(&self) -> bool {
-        self.learned && self.current.len() > 1
-    }
-}
-
 /// A set's current key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrentKey {

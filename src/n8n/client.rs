@@ -312,21 +312,6 @@ impl Client {
         self.ask(Ask { method: Method::PATCH, path, scope, body: Some(body) }).await
     }
 
-    /// Replaces something.
-    pub async fn put<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        scope: &'static str,
-        body: &Value,
-    ) -> Result<T, ClientError> {
-        self.ask(Ask { method: Method::PUT, path, scope, body: Some(body) }).await
-    }
-
-    /// Deletes something.
-    pub async fn delete<T: DeserializeOwned>(&self, path: &str, scope: &'static str) -> Result<T, ClientError> {
-        self.ask(Ask { method: Method::DELETE, path, scope, body: None }).await
-    }
-
     /// Gives each entry of a list to `take`. `path` has a query already, if only an empty one.
     pub async fn list<T: DeserializeOwned + Default>(
         &self,
@@ -350,7 +335,8 @@ impl Client {
             let at = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", encoded(cursor)));
             let here = format!("{path}&limit={LARGEST_PAGE}{at}").replace("?&", "?");
             let left = self.bounds.list_size.saturating_sub(read);
-            let bytes = self.send(&Ask { method: Method::GET, path: &here, scope, body: None }, left).await?;
+            let sent = self.send(&Ask { method: Method::GET, path: &here, scope, body: None }, left).await;
+            let bytes = sent.map_err(|error| self.of_the_list(error, path, left))?;
             read += bytes.len();
             let page: Page<T> = self.parse(&bytes, path)?;
             page.data.into_iter().for_each(&mut take);
@@ -364,11 +350,19 @@ impl Client {
         Err(ClientError::Endless { path: shown(path), pages: self.bounds.pages })
     }
 
+    /// A page that is too large because those before it left no room for it: it is the list that is.
+    fn of_the_list(&self, mut error: ClientError, path: &str, left: usize) -> ClientError {
+        if let ClientError::TooBig { path: named, limit, .. } = &mut error
+            && left < self.bounds.answer_size
+        {
+            (*named, *limit) = (shown(path), self.bounds.list_size);
+        }
+        error
+    }
+
     async fn ask<T: DeserializeOwned>(&self, ask: Ask<'_>) -> Result<T, ClientError> {
         let bytes = self.send(&ask, usize::MAX).await?;
-        // What was deleted may leave no word.
-        let bytes = if bytes.is_empty() { b"null".as_slice() } else { &bytes };
-        self.parse(bytes, ask.path)
+        self.parse(&bytes, ask.path)
     }
 
     fn parse<T: DeserializeOwned>(&self, bytes: &[u8], path: &str) -> Result<T, ClientError> {
