@@ -4,6 +4,7 @@ Each step is a function of the walk and of `expect`; its docstring is the name o
 """
 
 import json
+import re
 import threading
 import time
 from datetime import datetime
@@ -46,13 +47,21 @@ class Walk:
         key.write_text(self.api_key)
         own = folder / "walk"
         own.mkdir()
-        more = N8N.format(url=self.n8n.url, key=key)
-        self.keyward = keyward.Keyward(binary, own, self.openai.url, self.old, self.old, settings=more)
+        self._settings = N8N.format(url=self.n8n.url, key=key)
+        self._binary, self._folder = binary, folder
+        self.keyward = keyward.Keyward(binary, own, self.openai.url, self.old, self.old, settings=self._settings)
         cleanup.callback(self.keyward.stop)
         self.rotated = self.n8n.create_credential("OpenAI", self.tagged(self.old))
         self.forgotten = self.n8n.create_credential("OpenAI, a copy", self.tagged(self.old))
         base = f"={self.keyward.url}{TAGGED_PATH}"
         self.fleet = fleet.Fleet(self.n8n, (self.rotated, self.forgotten), base)
+
+    def enforcing(self):
+        """Another keyward, which knows the same n8n and takes tokens."""
+        own = self._folder / "enforcing"
+        own.mkdir()
+        keys = (self.new, self.old)
+        return keyward.Keyward(self._binary, own, self.openai.url, *keys, policy="enforce", settings=self._settings)
 
     @property
     def major(self):
@@ -85,16 +94,19 @@ class Walk:
         return found
 
 
-def steps():
-    """All steps, in their order."""
-    return [
+def steps(major):
+    """All steps with a release of n8n, in their order."""
+    steps = [
         knows_every_node,
         names_whoever_is_stale,
         tells_the_story_of_an_execution,
         audits_n8n,
         connects_and_disconnects,
+        puts_a_token_in_and_takes_it_out,
         mends_all_until_the_old_key_can_go,
     ]
+    # The API of n8n 1 changes no credential.
+    return [step for step in steps if major >= 2 or step is not puts_a_token_in_and_takes_it_out]
 
 
 def knows_every_node(walk, expect):
@@ -243,6 +255,37 @@ def connects_and_disconnects(walk, expect):
     _expect_past_keyward(walk, expect, workflow)
     # It goes past keyward again, so no old key could go while it is there.
     walk.n8n.remove(workflow.id)
+
+
+def puts_a_token_in_and_takes_it_out(walk, expect):
+    """a credential gets a token in place of its key, and the key again in place of the token"""
+    enforcing = walk.enforcing()
+    try:
+        key = {"apiKey": walk.old, "url": f"{walk.elsewhere.url}/v1"}
+        setting = workflows.Setting(walk.major, walk.n8n.create_credential("By token", key), base="", key="")
+        workflow = walk.n8n.import_workflow(workflows.vendor_message(setting))
+        where = ("--url", enforcing.url, "--was", key["url"])
+        done = enforcing.run("n8n", "connect", "By token", *where, "--token", "--yes", "--json")
+        said = f", which says {done.stderr}"
+        expect.equal(f"the status of keyward n8n connect{said}", done.returncode, 0)
+        shown = walk.new in done.stdout + done.stderr or re.search(r"kw_\w{8}", done.stdout + done.stderr)
+        expect.true("neither key nor token is shown", not shown)
+        known = len(walk.openai.journal)
+        run = walk.n8n.run(workflow)
+        expect.equal("the status of the execution", run.execution["status"], "success")
+        line = enforcing.exchanges()[-1]
+        wanted = {"verdict": "token", "workflow_id": workflow.sender, "execution_id": str(run.execution["id"])}
+        expect.equal("what was seen of it", {field: line.get(field) for field in wanted}, wanted)
+        keys = {key for request in walk.openai.journal[known:] for key in request.values("authorization")}
+        expect.equal("the keys that came to OpenAI", keys, {f"Bearer {walk.new}"})
+        done = enforcing.run("n8n", "disconnect", "By token", "--key-from", "current", "--yes")
+        expect.equal(f"the status of keyward n8n disconnect, which says {done.stderr}", done.returncode, 0)
+        _expect_past_keyward(walk, expect, workflow)
+        tokens = enforcing.command("token", "list")
+        expect.true(f"the token is revoked: {tokens}", "revoked" in tokens)
+        walk.n8n.remove(workflow.id)
+    finally:
+        enforcing.stop()
 
 
 def mends_all_until_the_old_key_can_go(walk, expect):
