@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::{print, print_json, print_wrapped, remark};
 use super::report::{headline, in_markdown, in_words, table};
-use super::setup::{ConfigArgument, Setup};
+use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Question, Source};
 use super::words::moment;
 use crate::clock::Timestamp;
@@ -56,25 +56,20 @@ impl AuditArguments {
     }
 
     fn choose(&self, setup: &Setup) -> anyhow::Result<Vec<Instance>> {
-        let all = &setup.config().n8n.instances;
-        let names = || all.iter().map(|instance| &*instance.name).collect::<Vec<_>>().join(", ");
-        if all.is_empty() {
-            bail!("no n8n is configured: give [n8n.default] a url and an api_key");
-        }
-        if let Some(name) = self.n8n.as_deref().filter(|name| all.iter().all(|instance| &*instance.name != *name)) {
-            bail!("there is no n8n {name:?}; there are: {}", names());
+        let chosen = setup.n8n(self.n8n.as_deref())?;
+        if chosen.is_empty() {
+            bail!(NO_N8N);
         }
         if let Some(set) = self.set.as_deref().filter(|set| !setup.set_names().contains(set)) {
             bail!("there is no key set {set:?}; there are: {}", setup.set_names().join(", "));
         }
-        let is_named = |instance: &&Instance| self.n8n.as_deref().is_none_or(|name| name == &*instance.name);
         let is_of_set = |instance: &&Instance| {
             let (wanted, own) = (self.set.as_deref(), instance.set.as_deref());
             wanted.is_none() || own.is_none() || wanted == own
         };
-        let chosen: Vec<_> = all.iter().filter(is_named).filter(is_of_set).cloned().collect();
+        let chosen: Vec<_> = chosen.iter().filter(is_of_set).cloned().collect();
         if chosen.is_empty() {
-            bail!("none of the chosen n8n belongs to that key set; there are: {}", names());
+            bail!("none of the n8n that are configured or chosen belongs to that key set ([n8n.<name>] set)");
         }
         Ok(chosen)
     }

@@ -7,14 +7,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Table, print, print_json, print_lines, remark};
-use super::setup::{ConfigArgument, Setup};
+use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Question, Source};
 use super::words::{key, short_key, text, who};
 use crate::caller::names::Directory;
 use crate::config::Environment;
+use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client};
 use crate::n8n::documents::Execution;
-use crate::n8n::{Instance, Settings};
 use crate::route::is_id;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::holds_key;
@@ -40,10 +40,10 @@ impl BlameArguments {
             bail!("that is no execution's id: n8n shows it in the list of executions, and in the address of one");
         }
         let setup = Setup::open(&self.config, environment)?;
-        let instance = chosen(&setup.config().n8n, self.n8n.as_deref())?.cloned();
+        let instance = setup.only_n8n(self.n8n.as_deref())?.cloned();
         let told = match &instance {
             Some(instance) => follow_up(instance, &self.execution)?,
-            None => vec![(self.execution.clone(), Err("no n8n is configured ([n8n.<name>])".to_owned()))],
+            None => vec![(self.execution.clone(), Err(NO_N8N.to_owned()))],
         };
         let names = setup.names();
         let source = Source::open(setup)?;
@@ -68,20 +68,6 @@ impl BlameArguments {
             }
             tell_chapter(chapter);
         }
-    }
-}
-
-/// The instance that is meant; nothing where none is configured.
-fn chosen<'s>(settings: &'s Settings, name: Option<&str>) -> anyhow::Result<Option<&'s Instance>> {
-    let known = || settings.instances.iter().map(|instance| &*instance.name).collect::<Vec<_>>().join(", ");
-    match (name, &settings.instances[..]) {
-        (Some(name), _) => match settings.instance(name) {
-            Some(instance) => Ok(Some(instance)),
-            None => bail!("there is no n8n of that name; there are: {}", known()),
-        },
-        (None, []) => Ok(None),
-        (None, [only]) => Ok(Some(only)),
-        (None, _) => bail!("several n8n are configured, which is meant? --n8n with one of: {}", known()),
     }
 }
 

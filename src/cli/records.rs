@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::asking::{can_ask, says_yes};
 use super::output::remark;
-use super::setup::{ConfigArgument, Setup};
+use super::setup::{ConfigArgument, NO_N8N, Setup};
 use crate::caller::names::harmless;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
@@ -73,16 +73,7 @@ impl Chosen {
 impl Side {
     /// The n8n of that name, or the only one.
     pub(super) fn open(setup: &Setup, name: Option<&str>) -> anyhow::Result<Self> {
-        let instances = &setup.config().n8n.instances;
-        let names = || instances.iter().map(|instance| &*instance.name).collect::<Vec<_>>().join(", ");
-        let instance = match (name, &instances[..]) {
-            (_, []) => bail!("no n8n is configured: [n8n.<name>] has its url and api_key (config/reference.toml)"),
-            (None, [only]) => only,
-            (None, _) => bail!("several n8n are configured: --n8n chooses one of {}", names()),
-            (Some(name), all) => all.iter().find(|instance| &*instance.name == name).with_context(|| {
-                format!("no n8n of that name is configured; there are: {} (--config names another file)", names())
-            })?,
-        };
+        let instance = setup.only_n8n(name)?.context(NO_N8N)?;
         let client = Client::new(instance, Bounds::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         Ok(Self { instance: instance.clone(), client, runtime })

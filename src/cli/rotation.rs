@@ -140,7 +140,7 @@ fn of_status(status: &Value, now: Timestamp) -> Vec<String> {
     let began =
         if status["began"].is_null() { String::new() } else { format!(", up for {}", span(&status["began"], now)) };
     let mut lines = vec![format!(
-        "keyward {} is {}{began}; it knows {} bindings",
+        "keyward {} is {}{began}; bindings that it knows: {}",
         text(&status["version"]),
         text(&status["stage"]),
         count(&status["bindings"])

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 
 use super::output::remark;
@@ -15,7 +15,7 @@ use crate::keys::history::History;
 use crate::keys::keeper::{Keeper, Kept};
 use crate::keys::state::StateFolder;
 use crate::ledger::offline;
-use crate::n8n;
+use crate::n8n::{self, Instance};
 use crate::policy::Policy;
 use crate::telemetry::event::with_causes;
 
@@ -85,7 +85,34 @@ impl Setup {
         self.config.rules.sets.get(position).map(|rules| rules.policy)
     }
 
+    /// Every n8n that is configured, or the one of that name.
+    pub(super) fn n8n(&self, name: Option<&str>) -> anyhow::Result<&[Instance]> {
+        let all = &self.config.n8n.instances;
+        let Some(name) = name else { return Ok(all) };
+        match all.iter().position(|instance| &*instance.name == name) {
+            Some(at) => Ok(&all[at..=at]),
+            None if all.is_empty() => bail!(NO_N8N),
+            None => bail!("there is no n8n {name:?}; there are: {}", names_of(all)),
+        }
+    }
+
+    /// The n8n of that name, or the only one; nothing where none is configured.
+    pub(super) fn only_n8n(&self, name: Option<&str>) -> anyhow::Result<Option<&Instance>> {
+        match self.n8n(name)? {
+            [] => Ok(None),
+            [only] => Ok(Some(only)),
+            several => bail!("several n8n are configured: --n8n chooses one of {}", names_of(several)),
+        }
+    }
+
     pub(super) fn set_names(&self) -> Vec<&str> {
         self.config.keys.sets.iter().map(|set| &*set.name).collect()
     }
 }
+
+fn names_of(instances: &[Instance]) -> String {
+    instances.iter().map(|instance| &*instance.name).collect::<Vec<_>>().join(", ")
+}
+
+/// For what cannot be done without n8n.
+pub(super) const NO_N8N: &str = "no n8n is configured: [n8n.<name>] has its url and api_key (config/reference.toml)";

@@ -155,7 +155,7 @@ fn nothing_is_changed_without_a_yes_or_with_a_mistake() {
         (&["OpenAI", "--yes", "--url", "keyward:8080"], "It has no scheme."),
         (&["OpenAI", "--yes", "--token"], "set `default` only observes"),
         (&["OpenAI", "--yes", "--set", "nope"], "there is no key set of that name (--set); the configuration has: default"),
-        (&["OpenAI", "--yes", "--n8n", "nope"], "no n8n of that name is configured; there are: main"),
+        (&["OpenAI", "--yes", "--n8n", "nope"], "there is no n8n \"nope\"; there are: main"),
     ];
     for (arguments, said) in cases {
         let refused = scene.connect(arguments);

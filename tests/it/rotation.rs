@@ -96,7 +96,7 @@ fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
     ];
     assert_says(&rotation, 1, &said);
     let status = scene.run(&["status"]);
-    assert_says(&status, 1, &["is running, up for ", "it knows 3 bindings", "default (observe): ", "Can it go? no\n"]);
+    assert_says(&status, 1, &["is running, up for ", "bindings that it knows: 3", "default (observe): ", "Can it go? no\n"]);
     let incidents = scene.run(&["incidents"]);
     assert_says(&incidents, 1, &["Report (w1), node n1", "stale_binding", "open"]);
     let bindings = scene.run(&["bindings", "--state", "confirmed"]);
@@ -163,7 +163,7 @@ fn when_keyward_is_down_its_store_answers() {
     for field in ["/progress", "/old_keys/0/can_go", "/current", "/done", "/total"] {
         assert_eq!(before.pointer(field), after.pointer(field), "{field}");
     }
-    assert_says(&scene.run(&["status"]), 1, &["is stopped", "it knows 3 bindings"]);
+    assert_says(&scene.run(&["status"]), 1, &["is stopped", "bindings that it knows: 3"]);
     assert_says(&scene.run(&["ack", &scene.binding("w1")]), 0, &["is acknowledged"]);
     assert_eq!(scene.run(&["incidents"]).code(), Some(0), "what was said is kept");
     let watched = scene.run(&["rotation", "--watch"]);
