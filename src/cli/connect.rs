@@ -280,8 +280,8 @@ impl Plan<'_> {
         if let Some(standing) = self.standing_token(connection)? {
             return Ok(format!("is token {standing} already"));
         }
-        let (made, names) = self.put_token(record)?;
-        (*changed, connection.token) = (made, Some(names.fingerprint.to_hex()));
+        let (made, names) = self.put_token(record, connection)?;
+        *changed = made;
         Ok(format!("is token {names} now"))
     }
 
@@ -338,9 +338,16 @@ impl Plan<'_> {
         Ok(standing.map(|token| Names { fingerprint, hint: token.hint }))
     }
 
-    fn put_token(&self, record: &CredentialRecord) -> anyhow::Result<(CredentialRecord, Names)> {
+    /// The token is kept before it is put in: n8n may take it and its answer get lost, and then a key has to take its place.
+    fn put_token(
+        &self,
+        record: &CredentialRecord,
+        connection: &mut Connection,
+    ) -> anyhow::Result<(CredentialRecord, Names)> {
         let name = token::sound_name(&format!("n8n {} {}", self.side.instance.name, record.id)).ok();
         let (secret, names, _) = token::issue(self.setup, &self.set, name.as_deref())?;
+        connection.token = Some(names.fingerprint.to_hex());
+        connections::keep(&self.folder, connection.clone())?;
         let put = self.put_key(record, &secret);
         if put.is_err() {
             token::end(self.setup, names.fingerprint)?;

@@ -101,6 +101,17 @@ fn a_token_takes_the_place_of_the_key_and_a_key_that_of_the_token() {
 }
 
 #[test]
+fn a_token_that_n8n_took_without_a_word_is_known_all_the_same() {
+    let scene = Scene::with("inject", Behaviour { loses_word: true, ..Behaviour::default() });
+    let done = scene.connect(&["OpenAI", "--yes", "--token"]);
+    assert_ne!(done.code(), Some(0));
+    assert!(scene.n8n.data("c1")["apiKey"].as_str().unwrap().starts_with("kw_"));
+    let refused = scene.disconnect(&["OpenAI", "--yes"]);
+    assert!(refused.stderr.contains("--key-from says which key to put in"), "{}", refused.stderr);
+    scene.assert_no_secret(&done);
+}
+
+#[test]
 fn a_key_comes_from_a_place_and_never_from_the_command_line() {
     let scene = Scene::start("observe");
     scene.home.write("new", format!("{OLD}\n"));
@@ -308,6 +319,8 @@ struct Behaviour {
     is_first: bool,
     /// It answers such requests for a credential with 403.
     refuses: Option<&'static str>,
+    /// It takes a key, and the answer to that gets lost.
+    loses_word: bool,
 }
 
 impl FakeN8n {
@@ -327,6 +340,9 @@ impl FakeN8n {
         let kept = Arc::clone(&records);
         let server = Upstream::answering(move |request, stream| {
             let (status, body) = respond(behaviour, &mut kept.lock().unwrap(), request);
+            if behaviour.loses_word && String::from_utf8_lossy(&request.body).contains("apiKey") {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             io::Write::write_all(stream, &answer(status, body.to_string().as_bytes()))
         });
         Self { server, records, gateway }

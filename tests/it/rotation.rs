@@ -96,7 +96,11 @@ fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
     ];
     assert_says(&rotation, 1, &said);
     let status = scene.run(&["status"]);
-    assert_says(&status, 1, &["is running, up for ", "bindings that it knows: 3", "default (observe): ", "Can it go? no\n"]);
+    assert_says(
+        &status,
+        1,
+        &["is running, up for ", "bindings that it knows: 3", "default (observe): ", "Can it go? no\n"],
+    );
     let incidents = scene.run(&["incidents"]);
     assert_says(&incidents, 1, &["Report (w1), node n1", "stale_binding", "open"]);
     let bindings = scene.run(&["bindings", "--state", "confirmed"]);
