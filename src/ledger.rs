@@ -9,6 +9,7 @@ pub mod binding;
 pub mod closed;
 pub mod hours;
 pub mod incident;
+pub mod look;
 pub mod names;
 pub mod offline;
 pub mod query;

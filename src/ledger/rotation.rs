@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::binding::{Binding, BindingId, Holder, Memory};
 use super::hours::Hours;
 use super::incident::Incident;
+use super::look::AuditDoubt;
 use super::rhythm::{self, Rhythm};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -53,8 +54,8 @@ pub struct Audit {
     pub at: Option<Timestamp>,
     /// The keys that stand in nodes themselves, each with where it does, in words.
     pub typed: Vec<(Fingerprint, String)>,
-    /// What keeps it from saying that every node passes here with the right key, in words.
-    pub doubts: Vec<String>,
+    /// What keeps it from saying that every node passes here with the right key.
+    pub doubts: Vec<AuditDoubt>,
 }
 
 /// The view of one set.
@@ -243,8 +244,8 @@ pub enum Doubt {
     NotAudited,
     /// Something that was found when n8n was looked through, or why it was not.
     Audit {
-        /// What, in words.
-        found: String,
+        /// What.
+        found: AuditDoubt,
     },
     /// A binding that sent the key last and has not been seen since.
     Silent {
@@ -728,7 +729,7 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAudited => f.write_str("keyward cannot see nodes that do not pass here"),
-            Self::Audit { found } => f.write_str(found),
+            Self::Audit { found } => f.write_str(&found.text),
             Self::Silent { who, silence: Silence::Overdue { since }, .. } => {
                 write!(f, "{who} sent it last and is overdue since {since}")
             }

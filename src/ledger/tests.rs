@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::binding::{Binding, Holder, Memory, Unsaved};
 use super::incident::Closing;
+use super::look::AuditDoubt;
 use super::offline::Offline;
 use super::query::{Filter, FindError, Query};
 use super::rotation::{Answer, Audit, Doubt, Reason, RotationView, Silence, Standing};
@@ -576,10 +577,17 @@ fn an_old_key_cannot_go_for_what_an_audit_found() {
         let Answer::NotSeen { but, .. } = bench.can_go(audit) else { panic!("there are doubts") };
         but.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let doubts = vec!["node l sends past keyward".to_owned()];
-    assert_eq!(found(Audit { doubts: doubts.clone(), ..clean_at(audited) }), doubts);
-    assert_eq!(found(Audit { doubts: doubts.clone(), ..Audit::default() }), doubts);
-    assert_eq!(found(Audit { doubts: vec![String::new(); 1000], ..clean_at(audited) }).len(), 20);
+    let doubt = |text: &str| AuditDoubt {
+        code: "bypass",
+        subject: "l".into(),
+        text: text.to_owned(),
+        end: String::new(),
+        state: 0,
+    };
+    let doubts = vec![doubt("node l sends past keyward")];
+    assert_eq!(found(Audit { doubts: doubts.clone(), ..clean_at(audited) }), ["node l sends past keyward"]);
+    assert_eq!(found(Audit { doubts, ..Audit::default() }), ["node l sends past keyward"]);
+    assert_eq!(found(Audit { doubts: vec![doubt(""); 1000], ..clean_at(audited) }).len(), 20);
 }
 
 #[test]

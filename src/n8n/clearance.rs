@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;
 use crate::ledger::binding::Holder;
+use crate::ledger::look::AuditDoubt;
 use crate::ledger::query::{Filter, ListedBinding, Query};
 use crate::ledger::rotation;
 
@@ -71,14 +72,19 @@ fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rot
         let read = audit.as_ref().map(|audit| audit.at);
         if let Some(why) = why_not_recent(looked, read, now) {
             is_recent = false;
-            found.doubts.push(why);
+            found.doubts.push(in_words(looked, why));
         }
         let Some(audit) = audit else { continue };
         oldest = Some(oldest.map_or(audit.at, |oldest| oldest.min(audit.at)));
         found.typed.extend(audit.typed_keys().map(|(key, node)| (key, node.to_string())));
-        found.doubts.extend(audit.doubts());
+        found.doubts.extend(audit.doubts().into_iter().map(|text| in_words(looked, text)));
     }
     rotation::Audit { at: oldest.filter(|_| is_recent), ..found }
+}
+
+/// A doubt that is known by its words alone.
+fn in_words(looked: &Looked, text: String) -> AuditDoubt {
+    AuditDoubt { code: "audit", subject: looked.name.clone(), text, end: String::new(), state: 0 }
 }
 
 /// Why what is known of an n8n proves nothing any more: after twice the time between two looks, nobody knows what was
@@ -168,10 +174,8 @@ mod tests {
         fn check(instances: &[(Looked, Option<Audit>)], expected: Option<i64>, doubts: &[&str]) {
             let audits: Vec<_> = instances.iter().map(|(looked, audit)| (looked, audit.clone())).collect();
             let found = of_set("default", &audits, at(20));
-            assert_eq!(
-                (found.at, &found.doubts[..]),
-                (expected.map(at), &doubts.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
-            );
+            let texts: Vec<_> = found.doubts.iter().map(|doubt| &*doubt.text).collect();
+            assert_eq!((found.at, &texts[..]), (expected.map(at), doubts));
         }
         check(&[], None, &[]);
         check(&[looked("main", None, Some(10))], Some(10), &[]);
@@ -208,6 +212,6 @@ mod tests {
         let (looked, _) = looked("main", None, Some(15));
         let found = of_set("default", &[(&looked, Some(audit))], at(16));
         assert_eq!(found.at, Some(at(15)));
-        assert!(found.doubts[0].starts_with("node l of workflow a sends past keyward: "), "{:?}", found.doubts);
+        assert!(found.doubts[0].text.starts_with("node l of workflow a sends past keyward: "), "{:?}", found.doubts);
     }
 }
