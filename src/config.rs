@@ -30,7 +30,7 @@ use self::raw::{Given, Value};
 use self::sets::Sets;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
-use crate::ledger::store;
+use crate::ledger::{proof, store};
 use crate::n8n::connect::Entrance;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
@@ -67,6 +67,8 @@ pub struct Config {
     pub state: state::Settings,
     /// `[store]`
     pub store: store::Settings,
+    /// `[rotation]`
+    pub rotation: proof::Settings,
     /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
     pub ignored: Vec<Box<str>>,
     /// `proxy.via`, by which `proxy` has a proxy or none.
@@ -138,6 +140,7 @@ impl Config {
             policy: Policy::default(),
             state: state::Settings { dir },
             store: store::Settings::default(),
+            rotation: proof::Settings::default(),
             ignored: Vec::new(),
             via: Choice::default(),
         }

@@ -5,23 +5,27 @@
 //! disk: read once at start, and told of changes by a thread of its own ([`writer`]) every quarter of a second. So nothing
 //! that goes wrong with the store reaches a request, or an answer to whoever asks.
 
+pub mod answer;
 pub mod binding;
 pub mod closed;
 pub mod hours;
+pub mod in_flight;
 pub mod incident;
 pub mod look;
 pub mod names;
 pub mod offline;
+pub mod proof;
 pub mod query;
 pub mod recent;
 pub mod rhythm;
 pub mod rotation;
+pub mod senders;
 pub mod sighting;
 pub mod sqlite;
 pub mod store;
 pub mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,11 +34,14 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use self::binding::{Accepted, Binding, Identity, Seen, Tally};
+use self::binding::{Accepted, Binding, BindingId, Identity, Seen, Tally};
 use self::closed::{ClosedIncident, ClosedIncidents};
 use self::hours::Hours;
+use self::in_flight::InFlight;
 use self::incident::Incident;
+use self::look::Look;
 use self::recent::Recent;
+use self::senders::{Acceptance, Candidate, Senders, Sent};
 use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -53,8 +60,30 @@ pub struct Ledger {
     sets: Arc<[Arc<str>]>,
     inbox: Inbox,
     past: Mutex<Past>,
+    /// Who sent which key from where, for each set. Never locked on a request's way.
+    senders: Mutex<Vec<Senders>>,
+    n8ns: Mutex<N8ns>,
+    rotation: proof::Settings,
     /// The last exchanges of executions.
     pub recent: Recent,
+    /// The keys that open exchanges carry upstream.
+    pub in_flight: InFlight,
+}
+
+/// The n8n that are configured, and what was found there last.
+#[derive(Default)]
+struct N8ns {
+    configured: Vec<Configured>,
+    looks: BTreeMap<Box<str>, Arc<Look>>,
+}
+
+/// An n8n that is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// Its name.
+    pub name: Box<str>,
+    /// The set that its credentials belong to; where nothing is said, they may belong to each.
+    pub set: Option<Box<str>>,
 }
 
 /// What is remembered beside the bindings.
@@ -120,6 +149,12 @@ impl Inbox {
     }
 }
 
+impl Configured {
+    fn is_of(&self, set: &str) -> bool {
+        self.set.as_deref().is_none_or(|own| own == set)
+    }
+}
+
 /// How many bindings are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -139,6 +174,7 @@ impl Ledger {
     /// Empty, for the sets of those names.
     #[must_use]
     pub fn new(bounds: Bounds, sets: Arc<[Arc<str>]>) -> Self {
+        let senders = sets.iter().map(|_| Senders::default()).collect();
         Self {
             bindings: DashMap::with_hasher(PassThrough),
             shares: DashMap::new(),
@@ -148,8 +184,118 @@ impl Ledger {
             sets,
             inbox: Inbox::default(),
             past: Mutex::default(),
+            senders: Mutex::new(senders),
+            n8ns: Mutex::default(),
+            rotation: proof::Settings::default(),
             recent: Recent::default(),
+            in_flight: InFlight::default(),
         }
+    }
+
+    /// With those settings for rotations, and those n8n, which are to be looked through.
+    #[must_use]
+    pub fn with_rotation(self, settings: proof::Settings, configured: Vec<Configured>) -> Self {
+        Self { rotation: settings, n8ns: Mutex::new(N8ns { configured, ..N8ns::default() }), ..self }
+    }
+
+    /// What you said about rotations.
+    #[must_use]
+    pub fn rotation_settings(&self) -> &proof::Settings {
+        &self.rotation
+    }
+
+    /// Takes in that an n8n was looked through: what waited for that is decided on.
+    pub fn look_came(&self, look: Arc<Look>) {
+        self.n8ns().looks.insert(look.instance.clone(), look);
+        self.settle();
+    }
+
+    /// The last look through each n8n.
+    #[must_use]
+    pub fn looks(&self) -> Vec<Arc<Look>> {
+        self.n8ns().looks.values().map(Arc::clone).collect()
+    }
+
+    /// The last look through each n8n whose credentials may belong to that set.
+    #[must_use]
+    pub fn looks_of(&self, set: SetIndex) -> Vec<Arc<Look>> {
+        let n8ns = self.n8ns();
+        let of_set = n8ns.configured.iter().filter(|one| one.is_of(self.set_name(set)));
+        of_set.filter_map(|one| n8ns.looks.get(&one.name)).map(Arc::clone).collect()
+    }
+
+    /// Looks at the evidence of all sets, in their order.
+    pub fn with_senders<T>(&self, look: impl FnOnce(&[Senders]) -> T) -> T {
+        look(&self.senders())
+    }
+
+    /// Accepts what bears that number in a set, or takes that back; says whether there was something to take back.
+    pub fn accept_bar(&self, set: SetIndex, number: u32, acceptance: Option<Acceptance>) -> bool {
+        let changed = match (self.senders().get_mut(set.position()), acceptance) {
+            (Some(senders), Some(acceptance)) => {
+                senders.accept(number, acceptance);
+                true
+            }
+            (Some(senders), None) => senders.withdraw(number),
+            (None, _) => false,
+        };
+        self.inbox.came.notify_one();
+        changed
+    }
+
+    /// Decides on the uses that wait for a look, as far as that can be done.
+    fn settle(&self) {
+        let (configured, looks) = {
+            let n8ns = self.n8ns();
+            (n8ns.configured.clone(), n8ns.looks.clone())
+        };
+        for (senders, set) in self.senders().iter_mut().zip(self.sets.iter()) {
+            let of_set = configured.iter().filter(|one| one.is_of(set));
+            let candidate = |one: &'_ Configured| (one.name.clone(), looks.get(&one.name).map(Arc::clone));
+            let candidates: Vec<_> = of_set.map(candidate).collect();
+            let candidates: Vec<_> =
+                candidates.iter().map(|(name, look)| Candidate { name, look: look.as_deref() }).collect();
+            senders.settle(&candidates);
+        }
+    }
+
+    /// As [`Ledger::settle`], where no n8n is configured, so that nothing comes that could be waited for.
+    fn settle_alone(&self) {
+        if self.n8ns().configured.is_empty() {
+            self.settle();
+        }
+    }
+
+    /// Rows of evidence that the store has not been told of, with the name of their set.
+    fn take_evidence(&self, most: usize) -> Vec<(Arc<str>, senders::rows::Stored)> {
+        let mut rows = Vec::new();
+        for (senders, set) in self.senders().iter_mut().zip(self.sets.iter()) {
+            let left = most.saturating_sub(rows.len());
+            rows.extend(senders.take_changed(left).into_iter().map(|row| (Arc::clone(set), row)));
+        }
+        rows
+    }
+
+    fn untell_evidence(&self) {
+        self.senders().iter_mut().for_each(Senders::untell);
+    }
+
+    /// Takes over the uses of keys that a binding has handed on.
+    fn take_sent(&self, binding: &Arc<Binding>, sent: Vec<Sent>) {
+        if sent.is_empty() {
+            return;
+        }
+        if let Some(senders) = self.senders().get_mut(binding.set().position()) {
+            senders.take(binding, sent);
+        }
+    }
+
+    fn senders(&self) -> MutexGuard<'_, Vec<Senders>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn n8ns(&self) -> MutexGuard<'_, N8ns> {
+        self.n8ns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The binding of `identity`; where there is no room for a new one, the set's binding `other`.
@@ -282,11 +428,37 @@ impl Ledger {
                 past.hours.add(hour, stored.exchanges);
             }
         }
+        drop(past);
+        self.absorb_evidence(remembered.evidence);
         remembered.history
+    }
+
+    /// Takes in the evidence that a store remembers. A row that cannot be read is told, since it may be the one that matters.
+    fn absorb_evidence(&self, rows: Vec<(Box<str>, senders::rows::Stored)>) {
+        let bindings: HashMap<_, _> = self.bindings().into_iter().map(|binding| (binding.id(), binding)).collect();
+        let mut by_set: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        for (set, row) in rows {
+            if let Some(set) = self.find_set(&set) {
+                by_set.entry(set.position()).or_default().push(row);
+            }
+        }
+        for (position, rows) in by_set {
+            let unread = self.senders().get_mut(position).map(|senders| senders.absorb(rows, &bindings));
+            for row in unread.into_iter().flatten() {
+                tracing::warn!(event = "store", "evidence of the store cannot be read, and is left out: {row}");
+            }
+        }
     }
 
     /// Forgets what is old, and closes incidents that time or the ring has closed.
     fn sweep(&self, limits: Limits, ring: &KeyRing, now: Timestamp) {
+        let kept = ring.previous_alive();
+        let is_kept = |key: Fingerprint, last: Timestamp| last >= limits.before || kept.binary_search(&key).is_ok();
+        let evidence: HashSet<BindingId> = {
+            let mut senders = self.senders();
+            senders.iter_mut().for_each(|senders| senders.keep_only(is_kept));
+            senders.iter().flat_map(|senders| senders.holds(&kept)).collect()
+        };
         {
             let mut past = self.past();
             past.hours.forget_before(limits.before);
@@ -297,7 +469,11 @@ impl Ledger {
             let (closed, is_over) = {
                 let mut memory = binding.lock();
                 memory.forget_uses(limits.before);
-                (memory.close_by_itself(&binding, ring, now), memory.uses.is_empty() || limits.cover(&memory))
+                let holds = evidence.contains(&binding.id());
+                (
+                    memory.close_by_itself(&binding, ring, now),
+                    !holds && (memory.uses.is_empty() || limits.cover(&memory)),
+                )
             };
             if closed {
                 self.soil(&binding);

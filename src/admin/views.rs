@@ -9,14 +9,13 @@ use crate::clock::Timestamp;
 use crate::keys::access::Token;
 use crate::keys::listing::Entry;
 use crate::keys::set::{Names, SetIndex, Word};
+use crate::ledger::answer::{Answer, Bar, Basis};
 use crate::ledger::binding::{Binding, BindingId, Finding, KeyUse};
 use crate::ledger::incident::Incident;
 use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
 use crate::ledger::recent::Past;
 use crate::ledger::rhythm::Rhythm;
-use crate::ledger::rotation::{
-    Answer, CurrentKey, Doubt, FullRow, OldKey, Progress, Reason, RotationView, Row, Silence, Standing,
-};
+use crate::ledger::rotation::{CurrentKey, FullRow, OldKey, Progress, RotationView, Row, Silence, Standing};
 use crate::policy::rules::Rules;
 
 /// The parameters of [`bindings`].
@@ -29,7 +28,7 @@ pub const INCIDENTS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"]
 pub const ROTATION: [&str; 2] = ["limit", "cursor"];
 
 /// The states of bindings, and what the silence of one means.
-pub const STATES: [&str; 6] = ["confirmed", "stale", "silent", "overdue", "due_later", "acknowledged"];
+pub const STATES: [&str; 7] = ["confirmed", "mixed", "stale", "silent", "overdue", "due_later", "acknowledged"];
 
 /// The key sets: their keys, and how far each rotation is.
 #[must_use]
@@ -218,7 +217,7 @@ fn standing(standing: Option<Standing>) -> Value {
         Some(Standing::Silent(Silence::Overdue { since })) => due = Some(since),
         Some(Standing::Silent(Silence::DueLater { by })) => due = Some(by),
         Some(Standing::Silent(Silence::Acknowledged { at })) => acknowledged = Some(at),
-        Some(Standing::Stale | Standing::Confirmed) | None => {}
+        Some(Standing::Mixed | Standing::Stale | Standing::Confirmed) | None => {}
     }
     json!({
         "state": standing.map(Standing::code),
@@ -320,6 +319,7 @@ fn current_key(key: &CurrentKey) -> Value {
 fn progress(progress: Progress) -> Value {
     json!({
         "confirmed": progress.confirmed,
+        "mixed": progress.mixed,
         "stale": progress.stale,
         "due_later": progress.due_later,
         "overdue": progress.overdue,
@@ -372,30 +372,44 @@ fn summary(key: &OldKey) -> Value {
     Value::Object(told)
 }
 
-/// Whether an old key can go, in words and reasons.
+/// Whether an old key can go, in words, with what bars it.
 fn answer(answer: &Answer) -> Value {
-    let reasons: Vec<Value> = match answer {
-        Answer::No(reasons) => reasons.iter().map(reason).collect(),
-        Answer::NotSeen { but, .. } => but.iter().map(doubt).collect(),
-        Answer::Yes { .. } => Vec::new(),
-    };
-    json!({ "answer": answer.code(), "text": answer.to_string(), "reasons": reasons })
+    let (mut doubts, mut basis) = (Vec::new(), Value::Null);
+    match answer {
+        Answer::No { but, .. } => doubts = but.iter().map(bar).collect(),
+        Answer::NotProven { .. } => {}
+        Answer::Yes(yes) => basis = self::basis(yes),
+    }
+    json!({
+        "answer": answer.code(),
+        "text": answer.to_string(),
+        "reasons": answer.bars().iter().map(bar).collect::<Vec<_>>(),
+        "doubts": doubts,
+        "basis": basis,
+    })
 }
 
-fn reason(reason: &Reason) -> Value {
-    let binding = match reason {
-        Reason::StillSent { binding, .. } => Some(*binding),
-        Reason::InUse { .. } | Reason::Typed { .. } | Reason::NoCurrentKey | Reason::CurrentKeyRefused => None,
-    };
-    json!({ "code": reason.code(), "text": reason.to_string(), "binding": binding.map(BindingId::to_hex) })
+fn bar(bar: &Bar) -> Value {
+    json!({
+        "code": bar.code,
+        "text": bar.to_string(),
+        "binding": bar.binding.map(BindingId::to_hex),
+        "address": bar.address.map(|address| address.to_string()),
+        "end": bar.end,
+        "doubt": bar.can_accept.then(|| format!("{:08x}", bar.number)),
+        "accepted": bar.accepted.as_ref().map(|accepted| json!({ "at": accepted.at.to_string(), "reason": &*accepted.reason })),
+    })
 }
 
-fn doubt(doubt: &Doubt) -> Value {
-    let binding = match doubt {
-        Doubt::Silent { binding, .. } | Doubt::Unwell { binding, .. } => Some(*binding),
-        Doubt::NotAudited | Doubt::Audit { .. } | Doubt::Edited { .. } | Doubt::Unattributed { .. } => None,
-    };
-    json!({ "code": doubt.code(), "text": doubt.to_string(), "binding": binding.map(BindingId::to_hex) })
+fn basis(basis: &Basis) -> Value {
+    json!({
+        "nodes": basis.nodes,
+        "senders": basis.senders,
+        "audited": basis.audited.map(|at| at.to_string()),
+        "quiet_since": basis.quiet_since.map(|at| at.to_string()),
+        "accepted": basis.accepted.iter().map(bar).collect::<Vec<_>>(),
+        "assumes": basis.assumes,
+    })
 }
 
 // === Parts ===
@@ -433,7 +447,7 @@ fn signed(id: u64) -> i64 {
 /// In the order of the view.
 fn rank(standing: Standing) -> i64 {
     match standing {
-        Standing::Stale => 0,
+        Standing::Stale | Standing::Mixed => 0,
         Standing::Silent(Silence::Overdue { .. }) => 1,
         Standing::Silent(Silence::DueLater { .. }) => 2,
         Standing::Silent(Silence::Acknowledged { .. }) => 3,

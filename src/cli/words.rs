@@ -69,6 +69,7 @@ pub(super) fn rhythm(rhythm: &Value) -> String {
 /// How a binding stands, in words.
 pub(super) fn state(row: &Value) -> &'static str {
     match (row["state"].as_str(), row["silence"].as_str()) {
+        (Some("mixed"), _) => "mixed",
         (Some("stale"), _) => "stale",
         (Some("confirmed"), _) => "confirmed",
         (_, Some("overdue")) => "overdue",
@@ -110,6 +111,7 @@ pub(super) fn progress(told: &Value) -> String {
     let of = |name: &str| usize::try_from(count(&told[name]).min(MOST)).unwrap_or_default();
     let progress = Progress {
         confirmed: of("confirmed"),
+        mixed: of("mixed"),
         stale: of("stale"),
         due_later: of("due_later"),
         overdue: of("overdue"),

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 50] = [
+pub static SETTINGS: [Setting; 54] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -360,6 +360,36 @@ pub static SETTINGS: [Setting; 50] = [
         sentence: "How many of them one address may have in one key set.",
         allowed: "a whole number, 1 or more",
         reading: Reading::Value(|config, text| put(&mut config.store.bounds.per_peer, parse::count(text))),
+    },
+    Setting {
+        key: "rotation.quiet",
+        default: Some("\"1h\""),
+        sentence: "How long an old key must not have been used before it can go.",
+        allowed: SPAN,
+        reading: Reading::Value(|config, text| put(&mut config.rotation.quiet, parse::span(text))),
+    },
+    Setting {
+        key: "rotation.env_keys",
+        default: None,
+        sentence: "Whether n8n's credentials take their keys from the environment, as in {{ $env.OPENAI_KEY }}.",
+        allowed: "true or false",
+        reading: Reading::Value(|config, text| put(&mut config.rotation.env_keys, parse::fit(text).map(Some))),
+    },
+    Setting {
+        key: "rotation.shared_address",
+        default: None,
+        sentence: "The addresses behind which several processes of n8n stand; where it is given, every other is one process.",
+        allowed: NETWORKS,
+        reading: Reading::List(|config, text| {
+            put(&mut config.rotation.shared_address, parse::networks(text).map(Some))
+        }),
+    },
+    Setting {
+        key: "rotation.workers",
+        default: Some("5"),
+        sentence: "How many processes of n8n stand behind a shared address.",
+        allowed: "a whole number from 1 to 25",
+        reading: Reading::Value(|config, text| put(&mut config.rotation.workers, parse::processes(text))),
     },
 ];
 

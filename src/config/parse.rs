@@ -178,6 +178,11 @@ pub(super) fn store(text: &str) -> Result<store::Url, Unfit> {
 }
 
 /// How long something is remembered: a day at least, in which every binding that still lives may well be seen.
+pub(super) fn processes(text: &str) -> Result<u8, Unfit> {
+    let count: u8 = fit(text)?;
+    if (1..=25).contains(&count) { Ok(count) } else { Err(Unfit::NotAllowed) }
+}
+
 pub(super) fn retention(text: &str) -> Result<Duration, Unfit> {
     span(text).and_then(|span| if span < DAY { Err(Unfit::NotAllowed) } else { Ok(span) })
 }

@@ -97,6 +97,12 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("store.retention", "30d", |config| config.store.retention = Duration::from_hours(30 * 24));
     check("store.max_bindings", "100000", |config| config.store.bounds.total = 100_000);
     check("store.max_bindings_per_peer", "100000", |config| config.store.bounds.per_peer = 100_000);
+    check("rotation.quiet", "30m", |config| config.rotation.quiet = Duration::from_mins(30));
+    check("rotation.env_keys", "false", |config| config.rotation.env_keys = Some(false));
+    check("rotation.shared_address", "10.1.2.3", |config| {
+        config.rotation.shared_address = Some(networks(&["10.1.2.3/32"]));
+    });
+    check("rotation.workers", "3", |config| config.rotation.workers = 3);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::ledger::rotation::{Answer, Doubt, FullRow, OldKey, Reason, RotationView, Row, Span, Standing};
+use crate::ledger::answer::{Answer, Bar};
+use crate::ledger::rotation::{FullRow, OldKey, RotationView, Row, Span, Standing};
 
 /// Colours, or none.
 #[derive(Clone, Copy)]
@@ -92,9 +93,9 @@ fn is_same_line(above: &[String; COLUMNS], below: &[String; COLUMNS]) -> bool {
 
 fn answer(old: &OldKey, paint: Paint, clock: fn(Timestamp) -> String) -> String {
     let (tone, points) = match &old.can_go {
-        Answer::No(reasons) => (RED, reasons_in_words(reasons, old, clock)),
-        Answer::NotSeen { but, .. } => (YELLOW, doubts_in_words(but)),
-        Answer::Yes { .. } => (GREEN, Vec::new()),
+        Answer::No { because, .. } => (RED, reasons_in_words(because, old, clock)),
+        Answer::NotProven { but, .. } => (YELLOW, doubts_in_words(but)),
+        Answer::Yes(_) => (GREEN, Vec::new()),
     };
     let (on, off) = if paint.0 { (tone, OFF) } else { ("", "") };
     let mut text = format!("\n{MARGIN}Can the old key {} go?  {on}{}{off}\n", old.names, old.can_go);
@@ -105,16 +106,16 @@ fn answer(old: &OldKey, paint: Paint, clock: fn(Timestamp) -> String) -> String 
 }
 
 /// Those who stand in the lines above are only counted.
-fn reasons_in_words(reasons: &[Reason], old: &OldKey, clock: fn(Timestamp) -> String) -> Vec<String> {
-    let is_above = |reason: &&Reason| matches!(reason, Reason::StillSent { .. });
+fn reasons_in_words(reasons: &[Bar], old: &OldKey, clock: fn(Timestamp) -> String) -> Vec<String> {
+    let is_above = |reason: &&Bar| reason.code == "still_sent";
     let count = reasons.iter().filter(is_above).count();
     let last = old.last_use.map(clock).unwrap_or_default();
     let above = (count > 0).then(|| format!("{count} of those above still send it, last at {last}"));
     above.into_iter().chain(reasons.iter().filter(|reason| !is_above(reason)).map(ToString::to_string)).collect()
 }
 
-fn doubts_in_words(doubts: &[Doubt]) -> Vec<String> {
-    let is_above = |doubt: &&Doubt| matches!(doubt, Doubt::Silent { .. });
+fn doubts_in_words(doubts: &[Bar]) -> Vec<String> {
+    let is_above = |doubt: &&Bar| doubt.code == "silent";
     let count = doubts.iter().filter(is_above).count();
     let above = (count > 0).then(|| format!("{count} of those above sent it last, and have been silent since"));
     above.into_iter().chain(doubts.iter().filter(|doubt| !is_above(doubt)).map(ToString::to_string)).collect()
@@ -129,7 +130,7 @@ impl Paint {
     fn tone(self, standing: Standing) -> &'static str {
         match (self.0, standing) {
             (false, _) => "",
-            (true, Standing::Stale) => RED,
+            (true, Standing::Mixed | Standing::Stale) => RED,
             (true, Standing::Silent(_)) => YELLOW,
             (true, Standing::Confirmed) => GREEN,
         }
@@ -236,7 +237,10 @@ mod tests {
 
     #[test]
     fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
-        let view = view(Answer::NotSeen { span: Duration::from_hours(1), but: vec![Doubt::NotAudited] });
+        let view = view(Answer::NotProven {
+            span: Duration::from_hours(1),
+            but: vec![Bar::known("not_audited", "n8n was not looked through", "")],
+        });
         let text = text(&view, &open(), Paint(false), clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
         insta::assert_snapshot!(text, @r"
                   ████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  1 of 5 confirmed, 4 due later
@@ -245,14 +249,15 @@ mod tests {
                   silent     http-request client at 127.0.0.1                             sk-…-OLD  due_later  seen at 01:10, once
                   confirmed  1 more
 
-                  Can the old key sk-…-OLD ([fingerprint]) go?  not seen here for 60 minutes, but that does not prove it
-                  - keyward cannot see nodes that do not pass here
+                  Can the old key sk-…-OLD ([fingerprint]) go?  not proven: not seen here for 60 minutes, but that proves nothing
+                  - n8n was not looked through
         ");
     }
 
     #[test]
     fn colours_are_there_only_where_they_are_wanted() {
-        let view = view(Answer::No(vec![Reason::NoCurrentKey]));
+        let view =
+            view(Answer::No { because: vec![Bar::known("no_current_key", "no current key", "")], but: Vec::new() });
         assert!(!text(&view, &open(), Paint(false), clock).contains('\x1b'));
         let coloured = text(&view, &open(), Paint(true), clock);
         assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use ring::hmac;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The public name of a key: 128 bits of HMAC-SHA256 under this installation's [`FingerprintKey`].
 ///
@@ -22,6 +23,12 @@ impl Fingerprint {
     #[must_use]
     pub fn begins_with(self, digits: &str) -> bool {
         self.to_hex().starts_with(&digits.to_ascii_lowercase())
+    }
+
+    /// Sixteen of its bits, as good as random: a place in a table.
+    #[must_use]
+    pub fn spread(self) -> u16 {
+        u16::from_be_bytes([self.0[14], self.0[15]])
     }
 
     /// The eight hex digits that people see, as ASCII.
@@ -46,6 +53,19 @@ impl fmt::Display for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fingerprint({self})")
+    }
+}
+
+/// As all its hex digits.
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.to_hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -376,6 +376,16 @@ impl KeyRing {
         self.owners().any(is_token)
     }
 
+    /// The previous keys that may still be of use to those who send them: neither revoked, nor refused by upstream. Sorted.
+    #[must_use]
+    pub fn previous_alive(&self) -> Vec<Fingerprint> {
+        let previous = self.owners().filter(|(_, owner)| matches!(owner.role, Role::Previous { .. }));
+        let alive = |key: &Fingerprint| self.revoked(*key).is_none() && self.word(*key) != Some(Word::Refused);
+        let mut keys: Vec<_> = previous.map(|(names, _)| names.fingerprint).filter(alive).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// The public name of the fingerprint key by which all fingerprints here were made.
     #[must_use]
     pub fn named_by(&self) -> Fingerprint {

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
 use super::hours::Hour;
 use super::incident::{self, Bearing, Closed, Closing, Incident, Retrying};
 use super::rhythm::Visits;
+use super::senders::{self, Execution, Sent};
 use crate::caller::names::Named;
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
@@ -128,7 +130,7 @@ impl Eq for Identity<'_> {}
 
 /// The stable name of a binding, the same after a restart and in every proxy that shares a store: 64 bits of a hash of its
 /// identity. Displays as its first ten hex digits, by which people name it; [`BindingId::to_hex`] is the whole of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BindingId(pub u64);
 
 impl BindingId {
@@ -239,6 +241,8 @@ pub(super) struct Gathered {
     pub(super) closed: Vec<(Incident, u64)>,
     /// Exchanges by the hour.
     pub(super) tallies: Vec<Tally>,
+    /// Uses of keys, for the evidence of who sends which.
+    pub(super) sent: Vec<Sent>,
     /// What found no room in `tallies` or `closed`.
     pub(super) lost: u64,
 }
@@ -326,6 +330,12 @@ pub struct Seen<'a> {
     pub asks_api: bool,
     /// Whether upstream saw that very key: a refused request never got there, and an injected one carried another key.
     pub was_sent: bool,
+    /// Whether keyward refused it.
+    pub was_refused: bool,
+    /// Where it came from.
+    pub peer: IpAddr,
+    /// The path that it asked for.
+    pub path: &'a str,
 }
 
 impl Binding {
@@ -546,6 +556,11 @@ impl Memory {
         self.acknowledged.filter(|at| self.latest.is_none_or(|latest| latest.at <= *at))
     }
 
+    /// Whether uses of keys wait to be taken over as evidence.
+    pub(super) fn hands_on(&self) -> bool {
+        self.unsaved.gathered.as_ref().is_some_and(|gathered| !gathered.sent.is_empty())
+    }
+
     /// Adds what a store remembers from before. Nothing of it is to be told.
     pub(super) fn absorb(&mut self, before: Self) {
         for stored in before.uses {
@@ -604,6 +619,7 @@ impl Memory {
         let finding = Finding::of(seen);
         self.count(seen, finding);
         self.tally(Hour::of(seen, binding.set));
+        self.hand_on(seen, binding);
         keep(&mut self.name, seen.name);
         keep(&mut self.client_version, seen.client_version);
         if seen.asks_api && binding.holder == Holder::Caller {
@@ -658,6 +674,30 @@ impl Memory {
         } else {
             gathered.lost += 1;
         }
+    }
+
+    /// Hands a use of a key on, as evidence. A key of nobody's that upstream did not take is none.
+    fn hand_on(&mut self, seen: &Seen<'_>, binding: &Binding) {
+        let Some(names) = seen.key else { return };
+        let accepted = seen.asks_api && !seen.was_refused && seen.outcome.is_accepted();
+        if matches!(seen.verdict, Verdict::Unknown(_)) && !accepted {
+            return;
+        }
+        let sent = &mut self.unsaved.gathered().sent;
+        let execution = seen.execution.map(Execution::of);
+        let is_full = sent.len() >= SENT;
+        let is_same = |sent: &&mut Sent| {
+            sent.key == names.fingerprint && sent.peer == seen.peer && (sent.execution == execution || is_full)
+        };
+        if let Some(known) = sent.iter_mut().rev().find(is_same) {
+            (known.first, known.last) = (known.first.min(seen.at), known.last.max(seen.at));
+            known.accepted |= accepted && known.execution == execution;
+            return;
+        }
+        let is_previous = matches!(seen.verdict, Verdict::Outdated(_));
+        let endpoint = if binding.is_untagged() { senders::endpoint(seen.path) } else { "other" };
+        let (key, peer, at) = (names.fingerprint, seen.peer, seen.at);
+        sent.push(Sent { key, peer, execution, first: at, last: at, accepted, is_previous, endpoint });
     }
 
     /// What it means for the incident: see [`super::incident`]. Says whether it tells how the binding is now: a retry that
@@ -827,6 +867,10 @@ pub const KEYS_PER_BINDING: usize = 16;
 /// How many kinds of exchanges one binding counts between two looks of the ledger's own thread. Every kind of a working
 /// binding fits; whoever sends one of everything within a quarter of a second fills it.
 const TALLIES: usize = 32;
+
+/// How many uses one binding hands on between two such looks. What goes over is joined to another one with the same key from
+/// the same address.
+const SENT: usize = 1024;
 
 /// How many incidents one binding closes between two such looks: a flapping one closes one with every other request.
 const CLOSED: usize = 64;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::binding::{Binding, BindingId, Memory};
+use super::hours::Hours;
 use super::incident::Incident;
 use super::recent::Past;
-use super::rotation::{self, Answer, Audit, Doubt, Grounds, Reason, RotationView, SetKeys, Standing};
+use super::rotation::{self, Audit, Grounds, RotationView, SetEvidence, SetKeys, Standing};
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -133,48 +134,46 @@ impl<'a> Query<'a> {
     #[must_use]
     pub fn rotation(&self, set: SetIndex) -> RotationView {
         let (bindings, tokens) = (self.ledger.bindings(), self.tokens(set));
+        let by_id = bindings.iter().map(|binding| (binding.id(), binding)).collect();
+        let looks: Vec<_> = self.ring.indexes().map(|index| self.ledger.looks_of(index)).collect();
         let nobody_looked = Audit::default();
         let audit = self.audits.get(set.position()).unwrap_or(&nobody_looked);
-        let mut view = self.ledger.with_hours(|hours| {
+        let hours = self.ledger.with_hours(Hours::clone);
+        let mut view = self.ledger.with_senders(|senders| {
+            let of_set = |(index, senders): (SetIndex, _)| SetEvidence {
+                senders,
+                tokens: self.tokens(index),
+                looks: looks.get(index.position()).into_iter().flatten().map(|look| &**look).collect(),
+            };
+            let evidence: Vec<_> = self.ring.indexes().zip(senders).map(of_set).collect();
             rotation::view(&Grounds {
                 set,
                 facts: self.ring.set(set),
                 keys: &self.keys,
                 tokens: &tokens,
                 bindings: &bindings,
-                hours,
+                by_id: &by_id,
+                hours: &hours,
                 audit,
+                evidence: &evidence,
+                settings: self.ledger.rotation_settings(),
+                in_flight: &self.ledger.in_flight,
                 now: self.now,
             })
         });
-        self.name_everybody(&mut view, &bindings);
+        self.name_everybody(&mut view, &by_id);
         view
     }
 
-    /// Whoever an answer speaks of has the name that n8n gives.
-    fn name_everybody(&self, view: &mut RotationView, bindings: &[Arc<Binding>]) {
+    /// Each binding that an answer speaks of has the name that n8n gives.
+    fn name_everybody(&self, view: &mut RotationView, by_id: &HashMap<BindingId, &Arc<Binding>>) {
         if self.names.instances().is_empty() {
             return;
         }
-        let by_id: HashMap<BindingId, &Arc<Binding>> = bindings.iter().map(|binding| (binding.id(), binding)).collect();
-        let rename = |id: &BindingId, who: &mut String| {
-            if let Some(named) = by_id.get(id).and_then(|binding| Some((binding, self.named(binding)?))) {
-                *who = named.0.describe_named(&named.1);
-            }
-        };
-        for answer in view.old_keys.iter_mut().map(|key| &mut key.can_go) {
-            match answer {
-                Answer::No(reasons) => reasons.iter_mut().for_each(|reason| {
-                    if let Reason::StillSent { binding, who, .. } = reason {
-                        rename(binding, who);
-                    }
-                }),
-                Answer::NotSeen { but, .. } => but.iter_mut().for_each(|doubt| {
-                    if let Doubt::Silent { binding, who, .. } | Doubt::Unwell { binding, who } = doubt {
-                        rename(binding, who);
-                    }
-                }),
-                Answer::Yes { .. } => {}
+        for bar in view.old_keys.iter_mut().flat_map(|key| key.can_go.all_bars_mut()) {
+            let binding = bar.binding.and_then(|id| by_id.get(&id));
+            if let Some((binding, named)) = binding.and_then(|binding| Some((binding, self.named(binding)?))) {
+                bar.who = binding.describe_named(&named);
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! | a binding is | when |
 //! |---|---|
+//! | `mixed` | it still sends an old key by turns with a good one: several senders stand behind it ([`super::answer`]) |
 //! | `stale` | it has an open incident: its last word was bad ([`super::incident`]) |
 //! | `confirmed` | its last sighting carried the current key, the next one or a valid token |
 //! | `silent` | neither: it has not been seen since the key that it sent last was replaced |
@@ -10,15 +11,20 @@
 //! A `silent` one is *due later*, *overdue* (silent for longer than its rhythm allows: [`rhythm::patience`]) or
 //! *acknowledged dead*.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::{self, Answer, Audited, Bar, Evidence};
 use super::binding::{Binding, BindingId, Holder, Memory};
 use super::hours::Hours;
+use super::in_flight::InFlight;
 use super::incident::Incident;
-use super::look::AuditDoubt;
+use super::look::{AuditDoubt, Look};
+use super::proof;
 use super::rhythm::{self, Rhythm};
+use super::senders::Senders;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
@@ -38,12 +44,30 @@ pub struct Grounds<'a> {
     pub tokens: &'a [Fingerprint],
     /// Every binding.
     pub bindings: &'a [Arc<Binding>],
+    /// The same by their ids.
+    pub by_id: &'a HashMap<BindingId, &'a Arc<Binding>>,
     /// Exchanges by the hour.
     pub hours: &'a Hours,
     /// What is known of nodes that do not pass here.
     pub audit: &'a Audit,
+    /// What each set knows of who sends which key, in the order of the sets.
+    pub evidence: &'a [SetEvidence<'a>],
+    /// What you said about rotations.
+    pub settings: &'a proof::Settings,
+    /// The keys that open exchanges carry upstream.
+    pub in_flight: &'a InFlight,
     /// Now.
     pub now: Timestamp,
+}
+
+/// What one set knows of who sends which key.
+pub struct SetEvidence<'a> {
+    /// The evidence.
+    pub senders: &'a Senders,
+    /// The valid tokens of the set.
+    pub tokens: Vec<Fingerprint>,
+    /// The n8n of the set, as they were looked through last.
+    pub looks: Vec<&'a Look>,
 }
 
 /// What is known of the nodes of n8n that do not pass here. By default nothing: nobody has looked.
@@ -99,6 +123,8 @@ pub struct CurrentKey {
 pub struct Progress {
     /// Confirmed ones.
     pub confirmed: usize,
+    /// Mixed ones.
+    pub mixed: usize,
     /// Stale ones.
     pub stale: usize,
     /// Silent ones that are due later.
@@ -145,6 +171,8 @@ pub struct FullRow {
 /// How a binding stands in a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
+    /// It is well, but another sender behind it still sends an old key.
+    Mixed,
     /// It is not well.
     Stale,
     /// It has not been seen since its key was replaced.
@@ -190,91 +218,6 @@ pub struct OldKey {
     pub can_go: Answer,
 }
 
-/// The answer to *can the old key go?*
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// No, because of each of these.
-    No(Vec<Reason>),
-    /// It has not been seen here for a while, but that proves nothing as long as these hold.
-    NotSeen {
-        /// For how long: since its last use; where it was never seen, since it was replaced.
-        span: Duration,
-        /// What keyward cannot rule out.
-        but: Vec<Doubt>,
-    },
-    /// Yes: every node passes here, and every one of them was seen with another key since.
-    Yes {
-        /// When n8n was last looked through.
-        audited: Timestamp,
-    },
-}
-
-/// Why an old key cannot go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// A binding still sends it.
-    StillSent {
-        /// Which one.
-        binding: BindingId,
-        /// Who that is, in words.
-        who: String,
-        /// When it did last.
-        last: Timestamp,
-    },
-    /// Another set uses the same key.
-    InUse {
-        /// A position among the sets.
-        set: SetIndex,
-    },
-    /// It stands in a node of n8n itself.
-    Typed {
-        /// Which one, in words.
-        who: String,
-    },
-    /// keyward does not know the current key, so that it cannot tell who has changed to it.
-    NoCurrentKey,
-    /// Upstream refuses the current key: the old one may be needed again.
-    CurrentKeyRefused,
-}
-
-/// What keyward cannot rule out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// Nodes that bypass keyward: n8n was not looked through since the key was replaced.
-    NotAudited,
-    /// Something that was found when n8n was looked through, or why it was not.
-    Audit {
-        /// What.
-        found: AuditDoubt,
-    },
-    /// A binding that sent the key last and has not been seen since.
-    Silent {
-        /// Which one.
-        binding: BindingId,
-        /// Who that is, in words.
-        who: String,
-        /// What its silence means.
-        silence: Silence,
-    },
-    /// A binding that used the key and is not well for another reason: mended, it may send the key again.
-    Unwell {
-        /// Which one.
-        binding: BindingId,
-        /// Who that is, in words.
-        who: String,
-    },
-    /// The key was tried out in n8n's editor since it was replaced: some credential still holds it.
-    Edited {
-        /// When it was last.
-        last: Timestamp,
-    },
-    /// Somebody used it since, of whom too little is known to be a binding of its own.
-    Unattributed {
-        /// When it was last.
-        last: Timestamp,
-    },
-}
-
 /// Draws the view of a set. Locks each binding for a moment, and takes no more of it than one can count and order by: what
 /// lies elsewhere in memory costs more than all the rest.
 #[must_use]
@@ -284,10 +227,12 @@ pub fn view(grounds: &Grounds<'_>) -> RotationView {
     for binding in grounds.bindings {
         let memory = binding.lock();
         draft.note_uses(binding, &memory);
+        if memory.hands_on() {
+            draft.unsettled.insert(binding.id());
+        }
         if binding.set() == grounds.set
             && let Some(row) = Row::of(binding, &memory, &keys, grounds.now)
         {
-            draft.note_silence(&row, &memory);
             draft.rows.push(row);
         }
     }
@@ -364,6 +309,17 @@ impl<'a> Grounds<'a> {
         self.keys.iter().filter(move |entry| entry.set == set)
     }
 
+    fn sets(&self) -> impl Iterator<Item = KeysOfSet> {
+        let set = |(position, own): (usize, &SetEvidence<'_>)| {
+            SetIndex::nth(position).map(|set| KeysOfSet::new(set, self.keys, &own.tokens))
+        };
+        self.evidence.iter().enumerate().filter_map(set)
+    }
+
+    fn binding(&self, id: BindingId) -> Option<Arc<Binding>> {
+        self.by_id.get(&id).map(|binding| Arc::clone(binding))
+    }
+
     fn old_keys(&self) -> impl Iterator<Item = &'a Entry> {
         self.own().filter(|entry| matches!(entry.role, Role::Previous { .. }))
     }
@@ -413,6 +369,8 @@ struct Draft {
     old: Vec<OldDraft>,
     /// Where each of the previous keys stands, sorted by key.
     by_key: Vec<(Fingerprint, usize)>,
+    /// Bindings with uses that the evidence does not have yet.
+    unsettled: HashSet<BindingId>,
 }
 
 /// A previous key, and what was found of it so far.
@@ -422,8 +380,8 @@ struct OldDraft {
     retired: Retired,
     grace_until: Timestamp,
     last_use: Option<Timestamp>,
-    reasons: Vec<Reason>,
-    doubts: Vec<Doubt>,
+    /// Each binding that sent it, and when it did last.
+    uses: Vec<(BindingId, Timestamp)>,
 }
 
 // === impl Draft ===
@@ -432,7 +390,7 @@ impl Draft {
     fn new(old: Vec<OldDraft>) -> Self {
         let mut by_key: Vec<_> = old.iter().enumerate().map(|(position, old)| (old.key, position)).collect();
         by_key.sort_unstable();
-        Self { rows: Vec::new(), old, by_key }
+        Self { rows: Vec::new(), old, by_key, unsettled: HashSet::new() }
     }
 
     /// What the uses of a binding of any set say of the old keys.
@@ -442,27 +400,20 @@ impl Draft {
             if let Some(old) = find(&mut self.old, &self.by_key, names.fingerprint) {
                 old.last_use = old.last_use.max(Some(used.last));
                 old.names.hint = old.names.hint.or(names.hint);
-                old.note(binding, memory, used.last);
+                old.uses.push((binding.id(), used.last));
             }
         }
     }
 
-    fn note_silence(&mut self, row: &Row, memory: &Memory) {
-        let Standing::Silent(silence @ (Silence::Overdue { .. } | Silence::DueLater { .. })) = row.standing else {
-            return;
-        };
-        let Some(key) = memory.latest.and_then(|latest| latest.key) else { return };
-        if let Some(old) = find(&mut self.old, &self.by_key, key) {
-            let (binding, who) = (row.binding.id(), row.binding.describe(memory.name.as_deref()));
-            old.doubts.push(Doubt::Silent { binding, who, silence });
-        }
-    }
-
     fn into_view(mut self, grounds: &Grounds<'_>) -> RotationView {
+        let current: Vec<_> = grounds.own().filter(|entry| entry.role == Role::Current).map(CurrentKey::of).collect();
+        let sets: Vec<_> = grounds.sets().collect();
+        let old_keys: Vec<_> =
+            std::mem::take(&mut self.old).into_iter().map(|old| old.finish(grounds, &current, &sets)).collect();
+        self.unsettled.extend(grounds.evidence.iter().flat_map(|set| set.senders.waiting_bindings()));
+        mark_mixed(&mut self.rows, &old_keys, &self.unsettled);
         // Each key is made once: what it is made of lies elsewhere in memory.
         self.rows.sort_by_cached_key(|row| (rank(row.standing), -row.seen.as_millis(), row.binding.id()));
-        let current: Vec<_> = grounds.own().filter(|entry| entry.role == Role::Current).map(CurrentKey::of).collect();
-        let old_keys = self.old.into_iter().map(|old| old.finish(grounds, &current)).collect();
         RotationView {
             set: grounds.set,
             name: Arc::clone(&grounds.facts.name),
@@ -473,6 +424,21 @@ impl Draft {
             rows: self.rows,
             current,
             old_keys,
+        }
+    }
+}
+
+/// A binding that looks well, but of which a sender still sends an old key, is mixed; unless it has just been mended, which the
+/// evidence does not have yet.
+fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<BindingId>) {
+    let still_sent = old_keys.iter().flat_map(|old| old.can_go.bars()).filter(|bar| bar.code == "still_sent");
+    let senders: HashSet<_> = still_sent.filter_map(|bar| bar.binding).filter(|id| !unsettled.contains(id)).collect();
+    if senders.is_empty() {
+        return;
+    }
+    for row in rows.iter_mut().filter(|row| row.standing == Standing::Confirmed) {
+        if senders.contains(&row.binding.id()) {
+            row.standing = Standing::Mixed;
         }
     }
 }
@@ -493,69 +459,89 @@ impl OldDraft {
                 (Retired { after: None, by: never }, never)
             }
         };
-        let (key, names) = (entry.names.fingerprint, entry.names);
-        Self { key, names, retired, grace_until, last_use: None, reasons: Vec::new(), doubts: Vec::new() }
-    }
-
-    /// What one binding's last use of the key means.
-    fn note(&mut self, binding: &Binding, memory: &Memory, last: Timestamp) {
-        let is_since = last > self.retired.by;
-        match binding.holder() {
-            Holder::Editor if is_since => self.doubts.push(Doubt::Edited { last }),
-            Holder::Other if is_since => self.doubts.push(Doubt::Unattributed { last }),
-            Holder::Caller if memory.incident.is_some() => self.note_unwell(binding, memory, last),
-            Holder::Caller | Holder::Editor | Holder::Other => {}
+        Self {
+            key: entry.names.fingerprint,
+            names: entry.names,
+            retired,
+            grace_until,
+            last_use: None,
+            uses: Vec::new(),
         }
     }
 
-    fn note_unwell(&mut self, binding: &Binding, memory: &Memory, last: Timestamp) {
-        let (id, who) = (binding.id(), binding.describe(memory.name.as_deref()));
-        if memory.latest.is_some_and(|latest| latest.key == Some(self.key)) {
-            self.reasons.push(Reason::StillSent { binding: id, who, last });
-        } else {
-            self.doubts.push(Doubt::Unwell { binding: id, who });
-        }
-    }
-
-    fn finish(mut self, grounds: &Grounds<'_>, current: &[CurrentKey]) -> OldKey {
-        self.note_keys(grounds, current);
+    fn finish(self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[KeysOfSet]) -> OldKey {
         let traffic = grounds.hours.of_key(grounds.set, self.key);
-        let can_go = self.answer(grounds);
+        let can_go = self.answer(grounds, current, sets);
         let Self { names, retired, grace_until, last_use, .. } = self;
         OldKey { names, retired, grace_until, last_use, traffic, can_go }
     }
 
-    /// What the sets' other keys say of it.
-    fn note_keys(&mut self, grounds: &Grounds<'_>, current: &[CurrentKey]) {
-        let in_use =
-            grounds.keys.iter().filter(|entry| entry.names.fingerprint == self.key && entry.set != grounds.set);
-        let in_use = in_use.filter(|entry| matches!(entry.role, Role::Current | Role::Next));
-        self.reasons.extend(in_use.map(|entry| Reason::InUse { set: entry.set }));
-        if current.is_empty() {
-            self.reasons.push(Reason::NoCurrentKey);
-        } else if current.iter().all(|key| key.is_refused) {
-            self.reasons.push(Reason::CurrentKeyRefused);
-        }
-        let typed = grounds.audit.typed.iter().filter(|(key, _)| *key == self.key).take(MOST_FOUND);
-        self.reasons.extend(typed.map(|(_, who)| Reason::Typed { who: who.clone() }));
+    fn answer(&self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[KeysOfSet]) -> Answer {
+        let of_set = |position: usize| {
+            let (own, keys) = (grounds.evidence.get(position)?, sets.get(position)?);
+            Some(Evidence { senders: own.senders, good: &keys.good, new: &keys.new, looks: &own.looks })
+        };
+        let first = grounds.set.position();
+        let others = (0..grounds.evidence.len()).filter(|position| *position != first);
+        let evidence: Vec<_> = std::iter::once(first).chain(others).filter_map(of_set).collect();
+        answer::answer(&answer::Grounds {
+            old: self.names,
+            retired: self.retired,
+            evidence: &evidence,
+            known: self.known(grounds, current),
+            audit: &Audited { at: grounds.audit.at, doubts: &grounds.audit.doubts },
+            binding_of: &|id| grounds.binding(id),
+            last_use: self.last_use,
+            uses: &self.uses,
+            is_in_flight: grounds.in_flight.has(self.key),
+            settings: grounds.settings,
+            learning: grounds.facts.learning,
+            now: grounds.now,
+        })
     }
 
-    fn answer(&mut self, grounds: &Grounds<'_>) -> Answer {
-        if !self.reasons.is_empty() {
-            return Answer::No(std::mem::take(&mut self.reasons));
+    /// What keeps it, and needs no proof.
+    fn known(&self, grounds: &Grounds<'_>, current: &[CurrentKey]) -> Vec<Bar> {
+        let mut known = Vec::new();
+        let is_of_another = |entry: &&Entry| {
+            entry.names.fingerprint == self.key
+                && entry.set != grounds.set
+                && matches!(entry.role, Role::Current | Role::Next)
+        };
+        if grounds.keys.iter().any(|entry| is_of_another(&entry)) {
+            known.push(Bar::known("in_use", "another set uses the same key", "give that set a key of its own"));
         }
-        let found = grounds.audit.doubts.iter().take(MOST_FOUND).map(|found| Doubt::Audit { found: found.clone() });
-        self.doubts.extend(found);
-        match grounds.audit.at.filter(|at| *at > self.retired.by) {
-            Some(audited) if self.doubts.is_empty() => Answer::Yes { audited },
-            audited => {
-                let span = grounds.now.since(self.last_use.unwrap_or(self.retired.by));
-                // Why it was not looked through is said already.
-                let is_news = audited.is_none() && grounds.audit.doubts.is_empty();
-                let not_audited = is_news.then_some(Doubt::NotAudited);
-                Answer::NotSeen { span, but: std::mem::take(&mut self.doubts).into_iter().chain(not_audited).collect() }
-            }
+        if current.is_empty() {
+            let what = "keyward does not know the current key, so that no sender can be seen to change to it";
+            known.push(Bar::known("no_current_key", what, "put the current key where the set's `current` says"));
+        } else if current.iter().all(|key| key.is_refused) {
+            let what = "upstream refuses the current key: the old one may be needed again";
+            known.push(Bar::known("current_key_refused", what, "put a key that OpenAI takes into the set"));
         }
+        let typed = grounds.audit.typed.iter().filter(|(key, _)| *key == self.key);
+        known.extend(typed.map(|(_, who)| {
+            Bar::known("typed", "has it typed into it", "take the key out, and choose an OpenAI credential").about(who)
+        }));
+        known
+    }
+}
+
+/// The keys that are good in a set.
+struct KeysOfSet {
+    good: Vec<Fingerprint>,
+    new: Vec<Fingerprint>,
+}
+
+impl KeysOfSet {
+    fn new(set: SetIndex, keys: &[Entry], tokens: &[Fingerprint]) -> Self {
+        let is_good = |entry: &&Entry| {
+            entry.set == set && entry.revoked.is_none() && matches!(entry.role, Role::Current | Role::Next)
+        };
+        let mut new: Vec<_> = keys.iter().filter(is_good).map(|entry| entry.names.fingerprint).collect();
+        new.sort_unstable();
+        let mut good = [&new[..], tokens].concat();
+        good.sort_unstable();
+        Self { good, new }
     }
 }
 
@@ -567,6 +553,7 @@ impl Progress {
         for row in rows {
             *match row.standing {
                 Standing::Confirmed => &mut progress.confirmed,
+                Standing::Mixed => &mut progress.mixed,
                 Standing::Stale => &mut progress.stale,
                 Standing::Silent(Silence::DueLater { .. }) => &mut progress.due_later,
                 Standing::Silent(Silence::Overdue { .. }) => &mut progress.overdue,
@@ -579,13 +566,13 @@ impl Progress {
     /// Whether nothing is left to do here: no binding is stale, and none is silent but those that are dead.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.stale + self.due_later + self.overdue == 0
+        self.mixed + self.stale + self.due_later + self.overdue == 0
     }
 
     /// How many bindings there are.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.confirmed + self.stale + self.due_later + self.overdue + self.acknowledged
+        self.confirmed + self.mixed + self.stale + self.due_later + self.overdue + self.acknowledged
     }
 }
 
@@ -600,6 +587,7 @@ impl Standing {
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
+            Self::Mixed => "mixed",
             Self::Stale => "stale",
             Self::Silent(_) => "silent",
             Self::Confirmed => "confirmed",
@@ -611,7 +599,7 @@ impl Standing {
     pub fn silence(self) -> Option<&'static str> {
         match self {
             Self::Silent(silence) => Some(silence.code()),
-            Self::Stale | Self::Confirmed => None,
+            Self::Mixed | Self::Stale | Self::Confirmed => None,
         }
     }
 }
@@ -630,7 +618,7 @@ impl Silence {
 
 fn rank(standing: Standing) -> u8 {
     match standing {
-        Standing::Stale => 0,
+        Standing::Stale | Standing::Mixed => 0,
         Standing::Silent(Silence::Overdue { .. }) => 1,
         Standing::Silent(Silence::DueLater { .. }) => 2,
         Standing::Silent(Silence::Acknowledged { .. }) => 3,
@@ -640,24 +628,12 @@ fn rank(standing: Standing) -> u8 {
 
 // === Words ===
 
-impl Answer {
-    /// The stable code.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::No(_) => "no",
-            Self::NotSeen { .. } => "not_seen",
-            Self::Yes { .. } => "yes",
-        }
-    }
-}
-
-/// In one sentence, without the single reasons.
 /// As people read it: `12 of 24 confirmed, 3 stale, 9 due later`. What there is none of is left out.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} confirmed", self.confirmed, self.total())?;
         let others = [
+            (self.mixed, "mixed"),
             (self.stale, "stale"),
             (self.overdue, "overdue"),
             (self.due_later, "due later"),
@@ -667,86 +643,6 @@ impl fmt::Display for Progress {
             .iter()
             .filter(|(count, _)| *count > 0)
             .try_for_each(|(count, standing)| write!(f, ", {count} {standing}"))
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::No(_) => f.write_str("no"),
-            Self::NotSeen { span, .. } => write!(f, "not seen here for {}, but that does not prove it", Span(*span)),
-            Self::Yes { audited } => {
-                write!(f, "yes: every node was seen to pass here at {audited}, and each of them has changed")
-            }
-        }
-    }
-}
-
-impl Reason {
-    /// The stable code.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::StillSent { .. } => "still_sent",
-            Self::InUse { .. } => "in_use",
-            Self::Typed { .. } => "typed",
-            Self::NoCurrentKey => "no_current_key",
-            Self::CurrentKeyRefused => "current_key_refused",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StillSent { who, last, .. } => write!(f, "{who} still sends it, last at {last}"),
-            Self::InUse { .. } => f.write_str("another set uses the same key"),
-            Self::Typed { who } => write!(f, "{who} has it typed into it"),
-            Self::NoCurrentKey => {
-                f.write_str("keyward does not know the current key, so nobody can be seen to change to it")
-            }
-            Self::CurrentKeyRefused => f.write_str("upstream refuses the current key: the old one may be needed again"),
-        }
-    }
-}
-
-impl Doubt {
-    /// The stable code.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotAudited => "not_audited",
-            Self::Audit { .. } => "audit",
-            Self::Silent { .. } => "silent",
-            Self::Unwell { .. } => "unwell",
-            Self::Edited { .. } => "edited",
-            Self::Unattributed { .. } => "unattributed",
-        }
-    }
-}
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAudited => f.write_str("keyward cannot see nodes that do not pass here"),
-            Self::Audit { found } => f.write_str(&found.text),
-            Self::Silent { who, silence: Silence::Overdue { since }, .. } => {
-                write!(f, "{who} sent it last and is overdue since {since}")
-            }
-            Self::Silent { who, silence: Silence::DueLater { by }, .. } => {
-                write!(f, "{who} sent it last and is due by {by}")
-            }
-            Self::Silent { who, silence: Silence::Acknowledged { at }, .. } => {
-                write!(f, "{who} sent it last and was said to be dead at {at}")
-            }
-            Self::Unwell { who, .. } => {
-                write!(f, "{who} has sent it before and is not well: mended, it may send it again")
-            }
-            Self::Edited { last } => {
-                write!(f, "somebody tried it out in n8n's editor at {last}: a credential holds it")
-            }
-            Self::Unattributed { last } => write!(f, "somebody sent it at {last} of whom nothing more is known"),
-        }
     }
 }
 
@@ -763,6 +659,3 @@ impl fmt::Display for Span {
         write!(f, "{count} {unit}{}", if count == 1 { "" } else { "s" })
     }
 }
-
-/// How many findings of an audit an answer names: one is enough to keep a key.
-const MOST_FOUND: usize = 20;

@@ -24,6 +24,9 @@ use crate::verdict::explain::Explanation;
 
 /// Who is told when an exchange ends.
 pub trait Witness: Send + Sync {
+    /// The exchange began. Called once, before it goes upstream; as quick as the end.
+    fn exchange_began(&self, exchange: &Exchange);
+
     /// The exchange ended so. Called once, on the worker's thread, so it must not wait for anything.
     fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome);
 
@@ -373,6 +376,12 @@ impl Exchange {
         self.injected.or(self.judgement.key)
     }
 
+    /// The key that upstream sees, where the exchange is forwarded.
+    #[must_use]
+    pub fn key_upstream(&self) -> Option<Names> {
+        self.sent_key().filter(|_| self.refusal.is_none())
+    }
+
     /// Notes that the client gets an answer of ours with that status.
     pub fn answered_by_us(&self, status: StatusCode) {
         self.refused_with.store(status.as_u16(), Ordering::Relaxed);
@@ -441,7 +450,9 @@ impl Sighting {
     /// Begins.
     #[must_use]
     pub fn open(opening: &Opening<'_>, caller: &Caller<'_>, binding: Arc<Binding>, witness: Arc<dyn Witness>) -> Self {
-        Self { exchange: Exchange::begin(opening, caller, binding), witness }
+        let exchange = Exchange::begin(opening, caller, binding);
+        witness.exchange_began(&exchange);
+        Self { exchange, witness }
     }
 
     /// For the request's body, which counts what it carries but does not keep the exchange open.

@@ -21,6 +21,7 @@ use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memor
 use super::closed::ClosedIncidents;
 use super::incident::{Closed, Closing, Incident, IncidentId, Retrying};
 use super::rhythm::Visits;
+use super::senders::rows::Stored;
 use super::store::{Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour};
 use crate::caller::Family;
 use crate::clock::Timestamp;
@@ -135,7 +136,8 @@ impl Store for Sqlite {
             let closed = read_incidents(&self.connection, &mut remembered)?;
             let hours = read_hours(&self.connection)?;
             let history = self.read_history()?;
-            Ok(Remembered { bindings: remembered.in_order, closed, hours, history })
+            let evidence = read_evidence(&self.connection)?;
+            Ok(Remembered { bindings: remembered.in_order, closed, hours, history, evidence })
         };
         load().map_err(|error| failure(&self.path, error))
     }
@@ -164,14 +166,14 @@ impl Store for Sqlite {
         if is_named_by_it { Ok(()) } else { Err(error(path, Fault::NamedOtherwise)) }
     }
 
-    fn forget(&mut self, limits: Limits) -> Result<(), StoreError> {
+    fn forget(&mut self, limits: Limits, kept: &[Fingerprint]) -> Result<(), StoreError> {
         let path = &self.path;
+        let keys = serde_json::to_string(kept).unwrap_or_default();
         let mut forget = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let [before, strangers] = [limits.before, limits.strangers_before].map(Timestamp::as_millis);
             let kept = i64::try_from(ClosedIncidents::TOTAL).unwrap_or(i64::MAX);
-            transaction
-                .execute("DELETE FROM bindings WHERE seen < ?1 OR (seen < ?2 AND well IS NULL)", [before, strangers])?;
+            transaction.execute(FORGET_BINDINGS, params![before, strangers, keys])?;
             transaction.execute("DELETE FROM uses WHERE last < ?1", [before])?;
             transaction.execute("DELETE FROM incidents WHERE closed < ?1", [before])?;
             transaction.execute(TRIM_INCIDENTS, [kept])?;
@@ -200,14 +202,23 @@ const IS_BLANK: &str = "SELECT NOT EXISTS (SELECT 1 FROM bindings) AND NOT EXIST
 /// Changes nothing where keys are named otherwise.
 const NAME: &str = "UPDATE store SET named_by = ?1 WHERE ifnull(named_by, ?1) = ?1";
 
+/// A binding stays as long as evidence of it does.
+const FORGET_BINDINGS: &str = "DELETE FROM bindings WHERE (seen < ?1 OR (seen < ?2 AND well IS NULL)) AND NOT EXISTS \
+  (SELECT 1 FROM evidence WHERE kind = 'uses' AND evidence.id = printf('%016x', bindings.id) \
+   AND EXISTS (SELECT 1 FROM json_each(?3) AS kept WHERE instr(evidence.value, kept.value)))";
+
 const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND id NOT IN \
   (SELECT id FROM incidents WHERE closed IS NOT NULL ORDER BY closed DESC LIMIT ?1)";
 
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+];
 
 /// Tells keyward's files from those of other programs: `kwrd`.
 const APPLICATION: i64 = 0x6b77_7264;
@@ -498,6 +509,15 @@ fn write_rest(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<
     for (name, history) in &batch.histories {
         sets.execute(params![name, state::encode_set(history)])?;
     }
+    let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO evidence VALUES (?1, ?2, ?3, ?4)")?;
+    let mut remove =
+        transaction.prepare_cached("DELETE FROM evidence WHERE set_name = ?1 AND kind = ?2 AND id = ?3")?;
+    for (set, row) in &batch.evidence {
+        match &row.value {
+            Some(value) => put.execute(params![&**set, row.kind, row.id, value])?,
+            None => remove.execute(params![&**set, row.kind, row.id])?,
+        };
+    }
     Ok(())
 }
 
@@ -636,6 +656,16 @@ fn read_hours(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, Stored
         let (begin, set) = (columns.moment()?.unwrap_or(Timestamp::from_millis(0)), columns.next()?);
         let (key, verdict, outcome) = (columns.key()?, columns.next()?, columns.next()?);
         Ok((set, StoredHour { begin, key, verdict, outcome, exchanges: columns.count()? }))
+    })?;
+    rows.collect()
+}
+
+fn read_evidence(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, Stored)>> {
+    let mut statement = connection.prepare("SELECT * FROM evidence")?;
+    let rows = statement.query_map([], |row| {
+        let mut columns = Columns::of(row);
+        let set = columns.next()?;
+        Ok((set, Stored { kind: columns.next()?, id: columns.next()?, value: columns.next()? }))
     })?;
     rows.collect()
 }
@@ -823,6 +853,7 @@ mod tests {
             incidents: Vec::new(),
             hours: Vec::new(),
             histories: Vec::new(),
+            evidence: Vec::new(),
         };
         store.write(&batch(1, 1)).expect("written");
         assert!(is_named_by(&store, Some(key(1))) && !is_named_by(&store, Some(key(2))) && !is_named_by(&store, None));

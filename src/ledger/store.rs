@@ -16,6 +16,7 @@ use super::Bounds;
 use super::binding::{Binding, BindingId, Holder, Identity, Memory};
 use super::hours::Hour;
 use super::incident::Incident;
+use super::senders::rows::Stored;
 use crate::caller::Family;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -75,8 +76,8 @@ pub trait Store: Send {
     /// refused.
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// Forgets what is older.
-    fn forget(&mut self, limits: Limits) -> Result<(), StoreError>;
+    /// Forgets what is older, but for the bindings that have sent one of those keys.
+    fn forget(&mut self, limits: Limits, kept: &[Fingerprint]) -> Result<(), StoreError>;
 
     /// Gives back the memory that nothing of this needs until it is done again.
     fn rest(&self);
@@ -96,6 +97,8 @@ pub struct Remembered {
     pub hours: Vec<(Box<str>, StoredHour)>,
     /// The history of each set's keys.
     pub history: History,
+    /// The evidence of who sends which key, each row with the name of its set.
+    pub evidence: Vec<(Box<str>, Stored)>,
 }
 
 /// A binding as it is remembered.
@@ -172,6 +175,8 @@ pub struct Batch {
     pub hours: Vec<(Arc<str>, Hour, u64)>,
     /// The histories of sets that changed, whole.
     pub histories: Vec<(String, SetHistory)>,
+    /// Rows of evidence with the name of their set. Unlike the rest they are whole: each replaces what stood in its place.
+    pub evidence: Vec<(Arc<str>, Stored)>,
 }
 
 /// A binding that changed.

@@ -172,7 +172,7 @@ impl Writer {
         self.gather(keeper);
         let may_try = self.retry.at.is_none_or(|at| at <= Instant::now());
         if self.path.is_some() && may_try {
-            let done = self.reconnect(keeper).and_then(|()| self.write(keeper)).and_then(|()| self.forget());
+            let done = self.reconnect(keeper).and_then(|()| self.write(keeper)).and_then(|()| self.forget(keeper));
             match done {
                 Ok(()) => self.note_success(keeper),
                 Err(error) => self.note_trouble(&error),
@@ -274,13 +274,13 @@ impl Writer {
         Ok(())
     }
 
-    fn forget(&mut self) -> Result<(), StoreError> {
+    fn forget(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
         let now = self.clock.now();
         if self.swept.store.is_some_and(|last| now.since(last) < FORGETTING) {
             return Ok(());
         }
         if let Some(store) = &mut self.store {
-            store.forget(Limits::new(self.retention, now))?;
+            store.forget(Limits::new(self.retention, now), &keeper.ring().previous_alive())?;
         }
         self.swept.store = Some(now);
         Ok(())
@@ -327,7 +327,8 @@ impl Writer {
             // Before the look: what comes during it makes the binding dirty again.
             binding.clean();
             let gathered = binding.lock().unsaved.gathered.take().unwrap_or_default();
-            let Gathered { closed, tallies, lost } = *gathered;
+            let Gathered { closed, tallies, sent, lost } = *gathered;
+            self.ledger.take_sent(&binding, sent);
             self.status.lost.fetch_add(lost, Ordering::Relaxed);
             self.ledger.keep_past(&binding, &closed, &tallies);
             if self.path.is_some() {
@@ -341,6 +342,7 @@ impl Writer {
         }
         let surplus = self.waiting.closed.len().saturating_sub(ClosedIncidents::TOTAL);
         self.status.lost.fetch_add(self.waiting.closed.drain(..surplus).len() as u64, Ordering::Relaxed);
+        self.ledger.settle_alone();
         self.gather_history(keeper);
     }
 
@@ -357,7 +359,8 @@ impl Writer {
 
     /// Puts the next batch together; nothing where nothing waits. What is in it counts as told.
     fn compose(&mut self, keeper: &Keeper) -> Option<Batch> {
-        if self.waiting.is_empty() {
+        let evidence = self.ledger.take_evidence(EVIDENCE);
+        if self.waiting.is_empty() && evidence.is_empty() {
             return None;
         }
         let ids: Vec<_> = self.waiting.bindings.keys().take(BATCH).copied().collect();
@@ -374,7 +377,7 @@ impl Writer {
         self.sequence += 1;
         let (writer, sequence, at) = (self.number, self.sequence, self.clock.now());
         let named_by = keeper.ring().named_by();
-        Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories })
+        Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories, evidence })
     }
 
     fn change_of(&self, binding: Arc<Binding>, incidents: &mut Vec<(BindingId, Incident, u64)>) -> Change {
@@ -397,6 +400,7 @@ impl Writer {
             binding.lock().untell();
             self.waiting.bindings.insert(binding.id(), binding);
         }
+        self.ledger.untell_evidence();
         let past = self.ledger.past();
         self.waiting.hours = past.hours.clone();
         let closed =
@@ -555,6 +559,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many bindings a batch has at most: some hundredth parts of a second of work.
 const BATCH: usize = 2_000;
+
+/// How many rows of evidence, the same.
+const EVIDENCE: usize = 5_000;
 
 /// How soon a store in trouble is tried again at first, and at last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -128,6 +128,7 @@ pub fn sighting(row: &ListedBinding, instance: &str) -> Option<Sighting> {
 fn standing(row: &ListedBinding) -> Standing {
     match row.standing {
         Some(rotation::Standing::Confirmed) => Standing::Well,
+        Some(rotation::Standing::Mixed) => Standing::Stale("stale_binding".into()),
         Some(rotation::Standing::Stale) => {
             Standing::Stale(row.memory.incident.as_ref().map_or("stale_binding", |incident| incident.diagnosis).into())
         }

@@ -57,7 +57,16 @@ pub struct Style {
 }
 
 impl Witness for Recorder {
+    fn exchange_began(&self, exchange: &Exchange) {
+        if let Some(names) = exchange.key_upstream() {
+            self.ledger.in_flight.begin(names.fingerprint);
+        }
+    }
+
     fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome) {
+        if let Some(names) = exchange.key_upstream() {
+            self.ledger.in_flight.end(names.fingerprint);
+        }
         let judgement = &exchange.judgement;
         let ring = self.keeper.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
@@ -185,6 +194,9 @@ fn seen(exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) -> Seen<'_>
         client_version: exchange.client_version(),
         asks_api: exchange.asks_api(),
         was_sent: exchange.refusal.is_none() && exchange.injected.is_none(),
+        was_refused: exchange.refusal.is_some(),
+        peer: exchange.peer,
+        path: exchange.path(),
     }
 }
 

@@ -48,6 +48,9 @@ fn good(millis: i64) -> Seen<'static> {
         client_version: None,
         asks_api: true,
         was_sent: true,
+        was_refused: false,
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        path: "/v1/chat/completions",
     }
 }
 

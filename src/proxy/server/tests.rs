@@ -28,6 +28,8 @@ use crate::proxy::{Scheme, Upstream};
 struct Unlucky;
 
 impl Witness for Unlucky {
+    fn exchange_began(&self, _exchange: &Exchange) {}
+
     fn exchange_ended(&self, exchange: &Exchange, _outcome: Outcome) {
         assert_ne!(exchange.path(), "/v1/unlucky");
     }

@@ -1,0 +1,677 @@
+//! Pure. The answer to *can the old key go?*: what bars it, what would end each bar, and what a *yes* rests on.
+//!
+//! | it is | when |
+//! |---|---|
+//! | `no` | a sender still sends the key, a record or node holds it, another set needs it, or there is no good key in its place |
+//! | `not_seen` (shown as *not proven*) | nothing of that is known, but something is not proven |
+//! | `yes` | all is proven, or accepted by you |
+//!
+//! A bar is named by a number. You can accept it, with a reason: that holds until what it rests on changes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::binding::{Binding, BindingId, Holder};
+use super::look::{AuditDoubt, Look};
+use super::proof::{Case, Lack, Settings, Undone, Unproven};
+use super::rotation::Span;
+use super::senders::{Acceptance, ClientKind, Mixed, N8n, RecordName, Senders};
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::set::{Names, Retired};
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// No.
+    No {
+        /// Because of each of these.
+        because: Vec<Bar>,
+        /// What is not proven beside that.
+        but: Vec<Bar>,
+    },
+    /// It has not been seen here for a while, but that proves nothing as long as these hold.
+    NotProven {
+        /// For how long: since its last use; where it was never seen, since it was replaced.
+        span: Duration,
+        /// What is not proven.
+        but: Vec<Bar>,
+    },
+    /// Yes.
+    Yes(Basis),
+}
+
+/// What a *yes* rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// How many nodes of n8n the audit looked at.
+    pub nodes: usize,
+    /// How many senders carried the key, all of which are done with it.
+    pub senders: usize,
+    /// When n8n was looked through.
+    pub audited: Option<Timestamp>,
+    /// When the key was used last; nothing where no use of it is remembered.
+    pub quiet_since: Option<Timestamp>,
+    /// What you accepted.
+    pub accepted: Vec<Bar>,
+    /// What no observation can decide, and is taken to be so.
+    pub assumes: Vec<&'static str>,
+}
+
+/// Something that bars an old key from going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// Its number, by which it is accepted: the same as long as it is about the same.
+    pub number: u32,
+    /// The stable code of its kind.
+    pub code: &'static str,
+    /// Whether it makes the answer *no*, rather than *not proven*.
+    pub is_no: bool,
+    /// The binding that it is about.
+    pub binding: Option<BindingId>,
+    /// Where that sent from.
+    pub address: Option<IpAddr>,
+    /// Who it is about, in words; empty where the rest says all.
+    pub who: String,
+    /// What is so, behind those words.
+    pub what: String,
+    /// What ends it.
+    pub end: String,
+    /// Why you accepted it, if you did.
+    pub accepted: Option<Acceptance>,
+    /// Whether you can accept it.
+    pub can_accept: bool,
+    state: u64,
+}
+
+/// What an answer is drawn from.
+pub struct Grounds<'a> {
+    /// The key.
+    pub old: Names,
+    /// When it was replaced.
+    pub retired: Retired,
+    /// The evidence of every set, each with the keys that are good there. The one that the key is an old one of stands first.
+    pub evidence: &'a [Evidence<'a>],
+    /// What else keeps it, that needs no proof: another set, no current key.
+    pub known: Vec<Bar>,
+    /// What is known of n8n; the doubts of its audit.
+    pub audit: &'a Audited<'a>,
+    /// The bindings by their ids.
+    pub binding_of: &'a dyn Fn(BindingId) -> Option<Arc<Binding>>,
+    /// The last use of the key that a binding remembers.
+    pub last_use: Option<Timestamp>,
+    /// Each binding that remembers a use of the key, and the last one.
+    pub uses: &'a [(BindingId, Timestamp)],
+    /// Whether an exchange that carries the key upstream is open.
+    pub is_in_flight: bool,
+    /// What you said about your n8n.
+    pub settings: &'a Settings,
+    /// Whether the set learns which key is current.
+    pub learning: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The evidence of one set, with the keys that are good there.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The evidence.
+    pub senders: &'a Senders,
+    /// The current key, the next one, and the tokens, sorted.
+    pub good: &'a [Fingerprint],
+    /// Without the tokens.
+    pub new: &'a [Fingerprint],
+    /// The n8n of the set, as they were looked through last.
+    pub looks: &'a [&'a Look],
+}
+
+/// What is known of n8n when an answer is drawn.
+pub struct Audited<'a> {
+    /// When all of them were looked through; nothing where one was not, or not of late.
+    pub at: Option<Timestamp>,
+    /// What keeps the audit from vouching for every node.
+    pub doubts: &'a [AuditDoubt],
+}
+
+/// Draws the answer.
+#[must_use]
+pub fn answer(grounds: &Grounds<'_>) -> Answer {
+    let mut draft = Draft { grounds, bars: grounds.known.clone() };
+    draft.add_set_itself();
+    draft.add_senders();
+    draft.add_records();
+    draft.add_unfinished();
+    draft.add_audit();
+    draft.add_time();
+    draft.finish()
+}
+
+struct Draft<'a> {
+    grounds: &'a Grounds<'a>,
+    bars: Vec<Bar>,
+}
+
+impl Draft<'_> {
+    fn add_set_itself(&mut self) {
+        let grounds = self.grounds;
+        if grounds.learning {
+            self.push("learning", "", "the set learns its keys from traffic, so that which one is old is a guess")
+                .ends_by("declare the current key (keys.<set>.current)");
+        }
+        let Some(own) = grounds.evidence.first() else { return };
+        if !own.senders.has_good(own.good) {
+            self.push(
+                "no_good_use",
+                "",
+                "upstream was not seen to accept the current key, the next one or a token yet",
+            )
+            .ends_by("run one node with the current key");
+        }
+        if grounds.is_in_flight {
+            self.push("in_flight", "", "an exchange that carries it upstream is still open")
+                .ends_by("wait for it to end, or restart keyward")
+                .resting_on(&[grounds.old.fingerprint.to_hex().as_bytes()]);
+        }
+        if let Some(cramped) = grounds.evidence.iter().filter_map(|set| set.senders.cramped).max() {
+            self.push("room", "", "there were more senders than are told apart, so that one of them may be overlooked")
+                .ends_by("look for strangers in `keyward bindings`, then accept it")
+                .resting_on(&[&cramped.as_millis().to_be_bytes()]);
+        }
+    }
+
+    fn add_senders(&mut self) {
+        let grounds = self.grounds;
+        for set in grounds.evidence {
+            let node_of = |binding| {
+                let binding = (grounds.binding_of)(binding)?;
+                let identity = binding.identity();
+                Some((identity.workflow?.into(), identity.node?.into()))
+            };
+            let case = case(grounds, set, &node_of);
+            for undone in set.senders.undone(&case) {
+                let binding = (grounds.binding_of)(undone.binding);
+                let said = binding.as_ref().and_then(|binding| binding.lock().acknowledged);
+                if said.is_none_or(|at| at < undone.last) {
+                    self.add_sender(&undone, binding.as_deref());
+                }
+            }
+        }
+        self.add_unsettled();
+    }
+
+    /// Uses that are known, but not yet decided on: of those, too, a late one is a *no*.
+    fn add_unsettled(&mut self) {
+        let grounds = self.grounds;
+        let (old, from) = (grounds.old.fingerprint, faulty_from(grounds.retired));
+        let decided = |binding| grounds.evidence.iter().filter_map(|set| set.senders.decided(binding, old)).max();
+        for (binding, last) in grounds.uses.iter().filter(|(binding, last)| decided(*binding) < Some(*last)) {
+            let Some(known) = (grounds.binding_of)(*binding) else { continue };
+            let name = known.lock().name.clone();
+            let is_late = *last > from && known.holder() == Holder::Caller;
+            let (code, what) = if is_late {
+                ("still_sent", format!("still sends it, last at {last}"))
+            } else {
+                ("unsettled", format!("sent it at {last}; n8n is looked through next before that is decided on"))
+            };
+            let bar = self.push(code, &format!("unsettled {}", binding.to_hex()), &what);
+            bar.ends_by("the next look through n8n (n8n.<name>.refresh)").not_to_be_accepted();
+            (bar.is_no, bar.binding, bar.who) = (is_late, Some(*binding), known.describe(name.as_deref()));
+        }
+        let is_told = self.bars.iter().any(|bar| matches!(bar.code, "unsettled" | "still_sent"));
+        let waits = grounds.evidence.iter().filter_map(|set| set.senders.waits(old)).max();
+        if let Some(last) = waits.filter(|_| !is_told) {
+            self.push("unsettled", "", &format!("a use of it at {last} waits for the next look through n8n"))
+                .ends_by("the next look (n8n.<name>.refresh)")
+                .not_to_be_accepted();
+        }
+    }
+
+    fn add_sender(&mut self, undone: &Undone, binding: Option<&Binding>) {
+        let name = binding.and_then(|binding| binding.lock().name.clone());
+        let who = binding.map_or_else(|| "a binding that is forgotten".to_owned(), |one| one.describe(name.as_deref()));
+        let from = from(undone);
+        let subject = format!("{} {:?} {:?}", undone.binding.to_hex(), undone.address, undone.n8n);
+        let (code, is_no, what) = match (undone.kind, undone.later) {
+            (Some(ClientKind::Editor), _) => {
+                ("edited", false, format!("tried it out at {}{from}: a credential holds it", undone.last))
+            }
+            (Some(ClientKind::Overflow), _) => ("unattributed", false, format!("sent it at {}", undone.last)),
+            (_, true) => {
+                ("still_sent", true, format!("still sends it, last at {}{from}{}", undone.last, by_turns(undone.mixed)))
+            }
+            (_, false) => (
+                "silent",
+                false,
+                format!(
+                    "sent it last at {}{from}, before it was replaced, and no later good key is proven",
+                    undone.last
+                ),
+            ),
+        };
+        let bar = self.push(code, &subject, &what).of(undone, who).ends_by(&end_of(undone));
+        bar.is_no = is_no;
+        bar.resting_on(&[&undone.last.as_millis().to_be_bytes()]);
+    }
+
+    fn add_records(&mut self) {
+        let grounds = self.grounds;
+        let mut unproven: Vec<Unproven> = Vec::new();
+        let mut held: Vec<(RecordName, Box<str>, Timestamp)> = Vec::new();
+        let none = |_| None;
+        for (position, set) in grounds.evidence.iter().enumerate() {
+            let found = set.senders.unproven(&case(grounds, set, &none));
+            held.extend(found.iter().filter_map(|one| Some((one.name.clone(), one.title.clone(), one.holds_old?))));
+            // A record that another set proves to hold a good key of its own holds no old one of this.
+            if position == 0 {
+                unproven = found;
+            } else {
+                let names: BTreeSet<_> = found.into_iter().map(|one| one.name).collect();
+                unproven.retain(|one| {
+                    names.contains(&one.name) || !set.looks.iter().any(|look| look.instance == one.name.n8n)
+                });
+            }
+        }
+        held.sort();
+        held.dedup();
+        for (name, title, at) in held {
+            unproven.retain(|one| one.name != name);
+            let bar = self
+                .push(
+                    "record_holds_it",
+                    &format!("{} {}", name.n8n, name.id),
+                    &format!("credential {title} holds it: n8n's test of it, pressed by keyward at {at}, sent it"),
+                )
+                .ends_by("put the current key into that credential, or a token of keyward's")
+                .not_to_be_accepted();
+            bar.is_no = true;
+        }
+        for one in unproven {
+            self.add_unproven(&one);
+        }
+    }
+
+    fn add_unproven(&mut self, one: &Unproven) {
+        let title = if one.title.is_empty() { &one.name.id } else { &one.title };
+        let (code, what, end) = if one.nodes == 0 {
+            (
+                "record_without_node",
+                format!(
+                    "n8n does not tell who uses credential {title}: Agents, Instance AI and Chat Hub are shown nowhere"
+                ),
+                "open it and put the current key in, so that its test shows it; or delete it; or accept: you opened it and \
+                 it holds the new key",
+            )
+        } else {
+            (
+                "record",
+                format!(
+                    "credential {title} was not seen with a good key since it was changed last, and {} use it",
+                    nodes(one.nodes)
+                ),
+                "run one of its nodes, or let keyward press its test (n8n.<name>.press)",
+            )
+        };
+        let changed = one.changed.map_or(0, Timestamp::as_millis).to_be_bytes();
+        self.push(code, &format!("{} {}", one.name.n8n, one.name.id), &what).ends_by(end).resting_on(&[&changed]);
+    }
+
+    /// Executions that may still hold what they began with.
+    fn add_unfinished(&mut self) {
+        let grounds = self.grounds;
+        let Some(own) = grounds.evidence.first() else { return };
+        let none = |_| None;
+        let case = case(grounds, own, &none);
+        let unproven: BTreeSet<_> = own.senders.unproven(&case).into_iter().map(|one| one.name).collect();
+        let last = self.last_use();
+        for look in own.looks {
+            for one in &look.unfinished {
+                let is_unproven = |id: &Box<str>| {
+                    let exists = !look.lists_records || look.records.contains_key(id);
+                    exists && unproven.contains(&RecordName { n8n: look.instance.clone(), id: id.clone() })
+                };
+                let may_hold = one.records.as_ref().is_none_or(|ids| ids.iter().any(is_unproven));
+                let changed = one.records.iter().flatten().filter_map(|id| look.records.get(id)?.changed).max();
+                let is_early = last.is_some_and(|last| one.began <= last) || changed.is_some_and(|at| one.began <= at);
+                if (one.waits && may_hold) || (!one.waits && is_early) {
+                    let (code, does) = if one.waits { ("waiting", "waits") } else { ("running", "runs") };
+                    let what = format!(
+                        "execution {} of workflow {} {does} since {} with what it began with",
+                        one.execution, one.workflow, one.began
+                    );
+                    self.push(code, &format!("{} {}", look.instance, one.execution), &what)
+                        .ends_by("let it end, or stop it in n8n")
+                        .resting_on(&[&one.began.as_millis().to_be_bytes()]);
+                }
+            }
+        }
+    }
+
+    fn add_audit(&mut self) {
+        let grounds = self.grounds;
+        for found in grounds.audit.doubts {
+            self.push("audit", &format!("{} {}", found.code, found.subject), &found.text)
+                .ends_by(&found.end)
+                .resting_on(&[&found.state.to_be_bytes()]);
+        }
+        let is_since = |at: Timestamp| at > grounds.retired.by && self.last_use().is_none_or(|last| at > last);
+        // Why it was not looked through is said already.
+        if grounds.audit.doubts.is_empty() && !grounds.audit.at.is_some_and(is_since) {
+            self.push(
+                "not_audited",
+                "",
+                "keyward cannot see nodes that do not pass here: n8n was not looked through since",
+            )
+            .ends_by("configure n8n's API ([n8n.<name>]), or wait for the next look");
+        }
+    }
+
+    fn add_time(&mut self) {
+        let grounds = self.grounds;
+        let Some(last) = self.last_use() else { return };
+        let until = last.after(grounds.settings.quiet);
+        if grounds.now < until {
+            self.push("quiet", "", &format!("it was used at {last}, and nothing is sure before {until}"))
+                .ends_by(&format!("wait until {until} (rotation.quiet)"))
+                .not_to_be_accepted();
+        }
+        let latest = grounds.evidence.iter().filter_map(|set| set.senders.latest(grounds.old.fingerprint)).max();
+        if let Some(ahead) = latest.filter(|latest| *latest > grounds.now.after(AHEAD)) {
+            self.push(
+                "clock",
+                "",
+                &format!("what is remembered lies ahead of the clock, up to {ahead}: the clock was put back"),
+            )
+            .ends_by("set the clock right, or wait until then")
+            .resting_on(&[&ahead.as_millis().to_be_bytes()]);
+        }
+    }
+
+    fn last_use(&self) -> Option<Timestamp> {
+        let evidence = self.grounds.evidence.iter();
+        evidence.filter_map(|set| set.senders.last_use(self.grounds.old.fingerprint)).chain(self.grounds.last_use).max()
+    }
+
+    fn finish(mut self) -> Answer {
+        let grounds = self.grounds;
+        if let Some(own) = grounds.evidence.first() {
+            for bar in self.bars.iter_mut().filter(|bar| bar.can_accept) {
+                bar.accepted = own.senders.acceptance(bar.number, bar.state).cloned();
+            }
+        }
+        let last = self.last_use();
+        let (accepted, open): (Vec<_>, Vec<_>) = self.bars.into_iter().partition(|bar| bar.accepted.is_some());
+        let (because, but): (Vec<_>, Vec<_>) = open.into_iter().partition(|bar| bar.is_no);
+        if !because.is_empty() {
+            return Answer::No { because, but };
+        }
+        if !but.is_empty() {
+            return Answer::NotProven { span: grounds.now.since(last.unwrap_or(grounds.retired.by)), but };
+        }
+        let old = grounds.old.fingerprint;
+        let senders = grounds.evidence.iter().map(|set| set.senders.carried(old)).sum();
+        let looks = grounds.evidence.first().map_or(&[][..], |own| own.looks);
+        Answer::Yes(Basis {
+            nodes: looks.iter().map(|look| look.nodes.len()).sum(),
+            senders,
+            audited: grounds.audit.at,
+            quiet_since: last,
+            accepted,
+            assumes: assumes(grounds, senders),
+        })
+    }
+
+    /// Adds a bar. What it rests on is said of it afterwards.
+    fn push(&mut self, code: &'static str, subject: &str, what: &str) -> &mut Bar {
+        let old = self.grounds.old.fingerprint.to_hex();
+        let number = hash(&[old.as_bytes(), code.as_bytes(), subject.as_bytes()]);
+        let number = u32::try_from(number >> 32).unwrap_or_default();
+        self.bars.push(Bar::new(number, code, what.to_owned()));
+        let place = self.bars.len() - 1;
+        &mut self.bars[place]
+    }
+}
+
+fn case<'a>(
+    grounds: &'a Grounds<'_>,
+    set: &'a Evidence<'_>,
+    node_of: &'a dyn Fn(BindingId) -> Option<(Box<str>, Box<str>)>,
+) -> Case<'a> {
+    Case {
+        old: grounds.old.fingerprint,
+        good: set.good,
+        new: set.new,
+        replaced: grounds.retired.after.unwrap_or(grounds.retired.by),
+        faulty_from: faulty_from(grounds.retired),
+        now: grounds.now,
+        settings: grounds.settings,
+        looks: set.looks,
+        node_of,
+    }
+}
+
+/// While keyward runs it looks at its keys once a minute at the least, so that the later bound is right to a moment.
+fn faulty_from(retired: Retired) -> Timestamp {
+    retired.after.filter(|after| retired.by.since(*after) > LOOKS_APART).unwrap_or(retired.by)
+}
+
+fn assumes(grounds: &Grounds<'_>, senders: usize) -> Vec<&'static str> {
+    let carries = |kind| {
+        let old = grounds.old.fingerprint;
+        let of_kind = |set: &Evidence<'_>| {
+            set.senders.clients.values().any(|one| one.kind == kind && one.uses.iter().any(|used| used.key == old))
+        };
+        grounds.evidence.iter().any(of_kind)
+    };
+    let lists_records = grounds.evidence.first().is_some_and(|own| own.looks.iter().any(|look| look.lists_records));
+    let all = [
+        (senders > 0 && grounds.settings.shared_address.is_none(), "one process behind each address"),
+        (carries(ClientKind::Untagged), "for clients without a tag: yes for what runs at least every 8 days"),
+        (lists_records, "Agents, Instance AI and Chat Hub are known by their traffic alone"),
+    ];
+    all.into_iter().filter(|(matters, _)| *matters).map(|(_, text)| text).collect()
+}
+
+// === impl Bar ===
+
+impl Bar {
+    fn new(number: u32, code: &'static str, what: String) -> Self {
+        Self {
+            number,
+            code,
+            is_no: false,
+            binding: None,
+            address: None,
+            who: String::new(),
+            what,
+            end: String::new(),
+            accepted: None,
+            can_accept: true,
+            state: 0,
+        }
+    }
+
+    /// One that needs no proof: it makes the answer *no*, and cannot be accepted.
+    #[must_use]
+    pub fn known(code: &'static str, what: &str, end: &str) -> Self {
+        let bar = Self::new(0, code, what.to_owned());
+        Self { is_no: true, can_accept: false, end: end.to_owned(), ..bar }
+    }
+
+    /// The same about that one, in words.
+    #[must_use]
+    pub fn about(self, who: &str) -> Self {
+        Self { who: who.to_owned(), ..self }
+    }
+
+    /// A fingerprint of what it rests on.
+    #[must_use]
+    pub fn state(&self) -> u64 {
+        self.state
+    }
+
+    fn of(&mut self, undone: &Undone, who: String) -> &mut Self {
+        (self.binding, self.address, self.who) = (Some(undone.binding), undone.address, who);
+        self
+    }
+
+    fn ends_by(&mut self, end: &str) -> &mut Self {
+        end.clone_into(&mut self.end);
+        self
+    }
+
+    fn resting_on(&mut self, facts: &[&[u8]]) -> &mut Self {
+        self.state = hash(facts);
+        self
+    }
+
+    fn not_to_be_accepted(&mut self) -> &mut Self {
+        self.can_accept = false;
+        self
+    }
+}
+
+/// In one sentence.
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.who.is_empty() { f.write_str(&self.what) } else { write!(f, "{} {}", self.who, self.what) }
+    }
+}
+
+// === Words ===
+
+impl Answer {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::No { .. } => "no",
+            Self::NotProven { .. } => "not_seen",
+            Self::Yes(_) => "yes",
+        }
+    }
+
+    /// What bars it: of a *no* what makes it one.
+    #[must_use]
+    pub fn bars(&self) -> &[Bar] {
+        match self {
+            Self::No { because, .. } => because,
+            Self::NotProven { but, .. } => but,
+            Self::Yes(_) => &[],
+        }
+    }
+
+    /// All that it names, also what you accepted.
+    pub fn all_bars_mut(&mut self) -> impl Iterator<Item = &mut Bar> {
+        let (first, second) = match self {
+            Self::No { because, but } => (because, Some(but)),
+            Self::NotProven { but, .. } => (but, None),
+            Self::Yes(basis) => (&mut basis.accepted, None),
+        };
+        first.iter_mut().chain(second.into_iter().flatten())
+    }
+
+    /// The same, to be read.
+    pub fn all_bars(&self) -> impl Iterator<Item = &Bar> {
+        let (first, second) = match self {
+            Self::No { because, but } => (because, Some(but)),
+            Self::NotProven { but, .. } => (but, None),
+            Self::Yes(basis) => (&basis.accepted, None),
+        };
+        first.iter().chain(second.into_iter().flatten())
+    }
+}
+
+/// In one sentence, without what bars it.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No { .. } => f.write_str("no"),
+            Self::NotProven { span, .. } => {
+                write!(f, "not proven: not seen here for {}, but that proves nothing", Span(*span))
+            }
+            Self::Yes(basis) => basis.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("yes")?;
+        if !self.accepted.is_empty() {
+            write!(f, ", with {} accepted by you", self.accepted.len())?;
+        }
+        write!(f, ": {} and {} looked at", nodes(self.nodes), senders(self.senders))?;
+        self.audited.map_or(Ok(()), |at| write!(f, ", n8n looked through at {at}"))?;
+        match self.quiet_since {
+            Some(since) => write!(f, ", quiet since {since}"),
+            None => f.write_str(", no sender ever sent it here"),
+        }
+    }
+}
+
+fn from(undone: &Undone) -> String {
+    match (undone.address, &undone.n8n) {
+        (Some(address), N8n::Another) if undone.kind.is_none() => format!(" from {address} (another n8n)"),
+        (Some(address), _) if undone.kind != Some(ClientKind::Untagged) => format!(" from {address}"),
+        (_, _) => String::new(),
+    }
+}
+
+fn by_turns(mixed: Option<Mixed>) -> &'static str {
+    if mixed.is_some() { ", by turns with a newer key" } else { "" }
+}
+
+fn end_of(undone: &Undone) -> String {
+    let remedy = if undone.mixed.is_some() {
+        "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it; "
+    } else {
+        ""
+    };
+    let end = match undone.lacks {
+        Lack::GoodKey if undone.n8n == N8n::Another && undone.kind.is_none() => {
+            "give that n8n the current key and run the node there; or accept it".to_owned()
+        }
+        Lack::GoodKey => match undone.address {
+            Some(address) if undone.kind.is_none() => format!(
+                "run it with the current key. If {address} is silent for good, remove that container: started again, it \
+                 sends the old key; then accept it"
+            ),
+            Some(_) | None => "run it with the current key, or accept it".to_owned(),
+        },
+        Lack::Executions(more) => {
+            format!("{more} more executions in a row with the current key through its credential, or accept it")
+        }
+        Lack::Silence(until) => format!("wait until {until} for what runs less often, or accept it"),
+        Lack::GoodTest => "use the current key there once, or accept it".to_owned(),
+        Lack::Nothing => "make room (store.max_bindings), then accept it".to_owned(),
+    };
+    format!("{remedy}{end}")
+}
+
+fn nodes(count: usize) -> String {
+    format!("{count} node{}", if count == 1 { "" } else { "s" })
+}
+
+fn senders(count: usize) -> String {
+    format!("{count} sender{}", if count == 1 { "" } else { "s" })
+}
+
+/// FNV-1a over parts, each with its length before it. It is stored, so it must not change.
+fn hash(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    for part in parts {
+        (part.len() as u64).to_be_bytes().into_iter().for_each(&mut add);
+        part.iter().copied().for_each(&mut add);
+    }
+    hash
+}
+
+/// Bounds that are further apart than this mean that keyward was down between them.
+const LOOKS_APART: Duration = Duration::from_mins(3);
+
+/// How far ahead of the clock what is remembered may lie without a word.
+const AHEAD: Duration = Duration::from_mins(1);

@@ -1,0 +1,470 @@
+//! Pure. Whether each sender that ever carried an old key is done with it.
+//!
+//! Silence proves nothing, and one binding can stand for several senders ([`super::senders`]). A sender is done when
+//!
+//! | | it is proven by |
+//! |---|---|
+//! | itself | it later sent a good key, in an execution that began after its last use of the old one |
+//! | its record there | 20 executions in a row with a good key through its credential record at its address (3 where you said that the address is one process) |
+//! | its record | n8n dates a change of the record, before which only the old key came through it and after which only good ones, with a good use or a press of its test since |
+//! | its address is gone | it is silent, and the addresses that took its place have served since |
+//!
+//! Where an old and a newer key came from one address by turns, or where you said that several processes share it, ten
+//! executions in a row for each process have to show it. What is left is for a person to acknowledge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::binding::BindingId;
+use super::look::{Look, RecordState};
+use super::senders::{Address, Client, ClientKind, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders};
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+
+/// The settings under `[rotation]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long an old key must have been silent before it can go.
+    pub quiet: Duration,
+    /// Whether n8n's credentials take their keys from the environment (`{{ $env.… }}`), where that is said.
+    pub env_keys: Option<bool>,
+    /// Addresses behind which several processes of n8n stand, where that is said: then every other one is one process.
+    pub shared_address: Option<Vec<IpNet>>,
+    /// How many processes stand behind a shared address.
+    pub workers: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { quiet: Duration::from_hours(1), env_keys: None, shared_address: None, workers: 5 }
+    }
+}
+
+/// An old key, and what it is judged by.
+pub struct Case<'a> {
+    /// The key.
+    pub old: Fingerprint,
+    /// The keys that are good in the evidence's set: the current one, the next one and its tokens. Sorted.
+    pub good: &'a [Fingerprint],
+    /// The current and the next key alone. Sorted.
+    pub new: &'a [Fingerprint],
+    /// When it was replaced: the earlier bound.
+    pub replaced: Timestamp,
+    /// From when on a use of it is a fault: when it was replaced, as closely as is known.
+    pub faulty_from: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+    /// What you said about your n8n.
+    pub settings: &'a Settings,
+    /// The n8n of the set, as they were looked through last.
+    pub looks: &'a [&'a Look],
+    /// The workflow and node of a binding.
+    pub node_of: &'a dyn Fn(BindingId) -> Option<(Box<str>, Box<str>)>,
+}
+
+/// A sender that carried the old key and is not proven to be done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undone {
+    /// Its binding.
+    pub binding: BindingId,
+    /// What it is, where it is of no workflow.
+    pub kind: Option<ClientKind>,
+    /// Where it sent from; nothing where there was no room to know.
+    pub address: Option<IpAddr>,
+    /// Whose address that is.
+    pub n8n: N8n,
+    /// When the old key came from it last.
+    pub last: Timestamp,
+    /// Whether that was after the key was replaced, or after the binding had sent a newer one.
+    pub later: bool,
+    /// Where both keys came from it by turns.
+    pub mixed: Option<Mixed>,
+    /// What keeps it from being done.
+    pub lacks: Lack,
+}
+
+/// What a sender lacks to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// A good key in a later execution.
+    GoodKey,
+    /// So many more executions in a row with a good key through its record.
+    Executions(u32),
+    /// Time: for a program without a tag, until then.
+    Silence(Timestamp),
+    /// A good key from the editor or an Agent after the old one.
+    GoodTest,
+    /// Nothing that could be observed.
+    Nothing,
+}
+
+/// A record that is not proven to hold a good key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// The record.
+    pub name: RecordName,
+    /// Its name in n8n.
+    pub title: Box<str>,
+    /// How many nodes that may run name it.
+    pub nodes: usize,
+    /// When n8n says that it was changed last.
+    pub changed: Option<Timestamp>,
+    /// Whether keyward's press of its test found the old key in it.
+    pub holds_old: Option<Timestamp>,
+}
+
+/// The evidence of one set with an old key to be judged.
+struct Trial<'a> {
+    senders: &'a Senders,
+    case: &'a Case<'a>,
+    began: Timestamp,
+    records: BTreeMap<RecordName, Option<Timestamp>>,
+    gone: BTreeMap<u16, bool>,
+}
+
+impl Senders {
+    /// The senders that carried the old key and are not done with it.
+    #[must_use]
+    pub fn undone(&self, case: &Case<'_>) -> Vec<Undone> {
+        let mut trial = Trial::new(self, case);
+        let mut undone = Vec::new();
+        for (binding, uses) in &self.uses {
+            for used in uses.iter().filter(|used| used.key == case.old) {
+                undone.extend(trial.lack(*binding, used, uses).map(|lacks| trial.tell(*binding, used, uses, lacks)));
+            }
+        }
+        undone.extend(self.clients.values().filter_map(|client| trial.client(client)));
+        undone.sort_by_key(|one| (-one.last.as_millis(), one.binding, one.address));
+        undone
+    }
+
+    /// How many senders ever carried it.
+    #[must_use]
+    pub fn carried(&self, old: Fingerprint) -> usize {
+        let of_workflows = self.uses.values().flatten().filter(|used| used.key == old).count();
+        of_workflows + self.clients.values().filter(|client| client.uses.iter().any(|used| used.key == old)).count()
+    }
+
+    /// When the old key was last seen, of what was decided on and what waits.
+    #[must_use]
+    pub fn last_use(&self, old: Fingerprint) -> Option<Timestamp> {
+        let of_workflows = self.uses.values().flatten().filter(|used| used.key == old).map(|used| used.last);
+        let of_clients = self.clients.values().flat_map(|client| &client.uses).filter(|used| used.key == old);
+        of_workflows.chain(of_clients.map(|used| used.last)).chain(self.waits(old)).max()
+    }
+
+    /// The last moment of which anything of that key is remembered, for a clock that went back.
+    #[must_use]
+    pub fn latest(&self, old: Fingerprint) -> Option<Timestamp> {
+        let addresses = self.addresses.iter().map(|address| address.last);
+        addresses.chain(self.last_use(old)).max()
+    }
+
+    /// Whether a good key was ever accepted.
+    #[must_use]
+    pub fn has_good(&self, good: &[Fingerprint]) -> bool {
+        let is_good = |key: Fingerprint| good.binary_search(&key).is_ok();
+        self.uses.values().flatten().any(|used| used.begun.is_some() && is_good(used.key))
+            || self
+                .clients
+                .values()
+                .flat_map(|client| &client.uses)
+                .any(|used| used.accepted.is_some() && is_good(used.key))
+    }
+
+    /// The records of those n8n that are not proven to hold a good key since they were changed last.
+    #[must_use]
+    pub fn unproven(&self, case: &Case<'_>) -> Vec<Unproven> {
+        let mut trial = Trial::new(self, case);
+        let mut unproven = Vec::new();
+        for look in case.looks {
+            for (id, state) in records_of(look) {
+                let name = RecordName { n8n: look.instance.clone(), id: id.clone() };
+                let holds_old = trial.holds_old(&name);
+                if holds_old.is_some() || !trial.is_proven(&name, state.nodes) {
+                    let (title, nodes, changed) = (state.name.clone(), state.nodes, state.changed);
+                    unproven.push(Unproven { name, title, nodes, changed, holds_old });
+                }
+            }
+        }
+        unproven
+    }
+}
+
+/// The records that an n8n lists; of one that lists none, those that its nodes name.
+fn records_of(look: &Look) -> Vec<(Box<str>, RecordState)> {
+    if look.lists_records {
+        return look.records.iter().map(|(id, state)| (id.clone(), state.clone())).collect();
+    }
+    let named: BTreeSet<_> = look.nodes.values().map(|named| named.record.clone()).collect();
+    let state = |id: Box<str>| {
+        let nodes = look.nodes.values().filter(|named| named.record == id).count();
+        (id.clone(), RecordState { name: id, changed: None, nodes, pressed: None })
+    };
+    named.into_iter().map(state).collect()
+}
+
+impl<'a> Trial<'a> {
+    fn new(senders: &'a Senders, case: &'a Case<'a>) -> Self {
+        let is_new = |used: &&SenderUse| case.new.binary_search(&used.key).is_ok() && used.begun.is_some();
+        let first_new = senders.uses.values().flatten().filter(is_new).map(|used| used.first).min();
+        let began = first_new.map_or(case.replaced, |first| first.min(case.replaced));
+        Self { senders, case, began, records: BTreeMap::new(), gone: BTreeMap::new() }
+    }
+
+    fn is_good(&self, key: Fingerprint) -> bool {
+        self.case.good.binary_search(&key).is_ok()
+    }
+
+    /// What a sender lacks; nothing where it is done.
+    fn lack(&mut self, binding: BindingId, used: &SenderUse, uses: &[SenderUse]) -> Option<Lack> {
+        let address = &self.senders.addresses[usize::from(used.address)];
+        let record = self.record_of(binding, address);
+        let run = record.clone().and_then(|record| self.senders.runs.get(&(record, used.address)));
+        let executions = run.map_or(0, |run| self.good_executions(run, used));
+        let shared = self.is_shared(address);
+        let wanted = self.wanted(address, shared);
+        let by_record_there = executions >= wanted;
+        let by_itself = self.good_begun(used.address, uses).is_some_and(|begun| begun > used.last);
+        if (by_itself && !shared) || by_record_there {
+            return None;
+        }
+        if record.is_some_and(|record| self.is_done_by_record(&record, address, used)) || self.is_gone(used.address) {
+            return None;
+        }
+        Some(if shared { Lack::Executions(wanted - executions) } else { Lack::GoodKey })
+    }
+
+    fn tell(&self, binding: BindingId, used: &SenderUse, uses: &[SenderUse], lacks: Lack) -> Undone {
+        let address = &self.senders.addresses[usize::from(used.address)];
+        let first_good = uses.iter().filter(|other| other.begun.is_some() && self.is_good(other.key));
+        let first_good = first_good.map(|other| other.first).min();
+        let from = first_good.map_or(self.case.faulty_from, |first| first.min(self.case.faulty_from));
+        Undone {
+            binding,
+            kind: None,
+            address: address.peer,
+            n8n: address.n8n.clone(),
+            last: used.last,
+            later: used.last > from,
+            mixed: address.mixed.filter(|mixed| mixed.old == self.case.old && mixed.binding == binding),
+            lacks,
+        }
+    }
+
+    /// When the execution began, of those with a good key from that address that began last.
+    fn good_begun(&self, address: u16, uses: &[SenderUse]) -> Option<Timestamp> {
+        let there = uses.iter().filter(|used| used.address == address && self.is_good(used.key));
+        there.filter_map(|used| used.begun).max()
+    }
+
+    /// Executions in a row with a good key through a record at an address, since the old key came there last.
+    fn good_executions(&self, run: &Run, used: &SenderUse) -> u32 {
+        let Some(row) = run.row.as_ref().filter(|row| self.is_good(row.key)) else { return 0 };
+        let last = span(&run.keys, self.case.old).map_or(used.last, |span| span.last.max(used.last));
+        if row.begun.is_some_and(|begun| begun > last) { u32::from(row.executions) } else { 0 }
+    }
+
+    fn is_shared(&self, address: &Address) -> bool {
+        let is_said = |peer: IpAddr| {
+            let said = self.case.settings.shared_address.iter().flatten();
+            said.into_iter().any(|net| net.contains(&peer))
+        };
+        address.mixed.is_some_and(|mixed| mixed.old == self.case.old) || address.peer.is_none_or(is_said)
+    }
+
+    /// How many executions in a row it takes at an address.
+    fn wanted(&self, address: &Address, shared: bool) -> u32 {
+        let settings = self.case.settings;
+        match (shared, settings.shared_address.is_some() && address.peer.is_some()) {
+            (true, _) => 10 * u32::from(settings.workers.max(1)).min(25),
+            (false, true) => 3,
+            (false, false) => 20,
+        }
+    }
+
+    /// The record that a binding's node names now, where the address is one of the same n8n.
+    fn record_of(&self, binding: BindingId, address: &Address) -> Option<RecordName> {
+        let N8n::Named(name) = &address.n8n else { return None };
+        let look = self.case.looks.iter().find(|look| look.instance == *name)?;
+        let named = look.nodes.get(&(self.case.node_of)(binding)?)?;
+        Some(RecordName { n8n: name.clone(), id: named.record.clone() })
+    }
+
+    /// Whether the record's change is behind all that the sender sent.
+    fn is_done_by_record(&mut self, name: &RecordName, address: &Address, used: &SenderUse) -> bool {
+        let Some(proof) = self.changed_over(name).filter(|_| address.is_sure()) else { return false };
+        let changed = self.senders.records.get(name).and_then(|record| record.changes.last().copied());
+        proof > used.last || changed.is_some_and(|changed| used.last <= changed)
+    }
+
+    /// When it was proven that a record went over from the old key to a good one with a change that n8n dates.
+    fn changed_over(&mut self, name: &RecordName) -> Option<Timestamp> {
+        if let Some(known) = self.records.get(name) {
+            return *known;
+        }
+        let found = self.senders.records.get(name).and_then(|record| self.find_change(name, record));
+        self.records.insert(name.clone(), found);
+        found
+    }
+
+    fn find_change(&self, name: &RecordName, record: &Record) -> Option<Timestamp> {
+        if self.case.settings.env_keys == Some(true) {
+            return None;
+        }
+        let since = before(self.began, CLOCKS_APART);
+        let changes = || record.changes.iter().copied().filter(|changed| *changed >= since);
+        let last = changes().next_back()?;
+        let old = span(&record.keys, self.case.old).map(|span| span.begun);
+        let good = record.keys.iter().filter(|span| self.is_good(span.key) && span.last > self.began);
+        let first_good = good.map(|span| span.first.max(self.began)).min();
+        let row = record.row.as_ref().filter(|row| self.is_good(row.key));
+        let proof = row.and_then(|row| row.begun).max(self.good_press(record)).filter(|proof| *proof > last)?;
+        let parts = |changed: Timestamp| {
+            old.is_none_or(|old| old <= changed) && first_good.is_none_or(|first| changed <= first)
+        };
+        let is_parted = changes().any(parts);
+        let is_enough = !self.alternates(&name.n8n)
+            || self.case.settings.env_keys.is_some()
+            || row.is_some_and(|row| u32::from(row.executions) >= self.for_each_address(&name.n8n));
+        (is_parted && is_enough).then_some(proof)
+    }
+
+    /// When keyward's press of the record's test found a good key.
+    fn good_press(&self, record: &Record) -> Option<Timestamp> {
+        let press = record.pressed.filter(|press| press.key.is_some_and(|key| self.is_good(key)))?;
+        record.changes.last().is_none_or(|changed| *changed <= press.at).then_some(press.at)
+    }
+
+    fn holds_old(&self, name: &RecordName) -> Option<Timestamp> {
+        let record = self.senders.records.get(name)?;
+        let press = record.pressed.filter(|press| press.key == Some(self.case.old))?;
+        record.changes.last().is_none_or(|changed| *changed <= press.at).then_some(press.at)
+    }
+
+    /// Whether a record is proven to hold a good key. What no node names is proven by its test or its change alone.
+    fn is_proven(&mut self, name: &RecordName, nodes: usize) -> bool {
+        if self.changed_over(name).is_some() {
+            return true;
+        }
+        let Some(record) = self.senders.records.get(name) else { return false };
+        if self.good_press(record).is_some() && self.case.settings.env_keys != Some(true) {
+            return true;
+        }
+        let row = record.row.as_ref().filter(|row| self.is_good(row.key)).and_then(|row| row.begun);
+        let old = span(&record.keys, self.case.old).map(|span| span.last);
+        let since = before(self.began, CLOCKS_APART).max(record.changes.last().copied().unwrap_or(EARLIEST));
+        nodes > 0 && row.is_some_and(|begun| begun > since && old.is_none_or(|old| begun > old))
+    }
+
+    fn alternates(&self, n8n: &str) -> bool {
+        self.senders.n8ns.get(n8n).is_some_and(|own| own.alternates)
+    }
+
+    /// Ten executions for each address of the last seven days before the rotation, two addresses at the least.
+    fn for_each_address(&self, n8n: &str) -> u32 {
+        (10 * u32::try_from(self.width(n8n).max(2)).unwrap_or(u32::MAX)).min(250)
+    }
+
+    /// How many addresses of an n8n served in the seven days before the rotation began.
+    fn width(&self, n8n: &str) -> usize {
+        let since = before(self.began, WEEK);
+        let served = |address: &&Address| address.first < self.began && address.last >= since;
+        self.own_addresses(n8n).filter(served).count()
+    }
+
+    fn own_addresses(&self, n8n: &str) -> impl Iterator<Item = &'a Address> {
+        let senders = self.senders;
+        senders.addresses.iter().filter(move |address| matches!(&address.n8n, N8n::Named(name) if **name == *n8n))
+    }
+
+    fn is_gone(&mut self, place: u16) -> bool {
+        if let Some(known) = self.gone.get(&place) {
+            return *known;
+        }
+        let found = self.find_gone(&self.senders.addresses[usize::from(place)]);
+        self.gone.insert(place, found);
+        found
+    }
+
+    /// Whether nothing comes from an address any more: it is silent, and others have taken its place.
+    fn find_gone(&self, address: &Address) -> bool {
+        let N8n::Named(name) = &address.n8n else { return false };
+        let silent = self.case.now.since(address.last);
+        if silent <= self.case.settings.quiet || !address.is_sure() || address.peer.is_none() {
+            return false;
+        }
+        let elsewhere = address.since.filter(|(key, _)| self.is_good(*key)).map_or(0, |(_, count)| count);
+        let is_long_silent = silent > EIGHT_DAYS.max(address.pause);
+        if !self.alternates(name) {
+            elsewhere >= 3
+        } else if elsewhere >= self.for_each_address(name) {
+            self.serving_since(address, name) >= self.width(name) || is_long_silent
+        } else {
+            is_long_silent && elsewhere >= 3
+        }
+    }
+
+    /// How many addresses serve together, of those that came after that one was seen last.
+    fn serving_since(&self, address: &Address, n8n: &str) -> usize {
+        let live: Vec<_> = self.own_addresses(n8n).filter(|other| other.last > address.last).collect();
+        let Some(newest) = live.iter().map(|other| other.first).max() else { return 0 };
+        live.iter().filter(|other| other.last >= newest).count()
+    }
+
+    // === What is of no workflow ===
+
+    fn client(&self, client: &Client) -> Option<Undone> {
+        let used = client.uses.iter().find(|used| used.key == self.case.old)?;
+        let last = used.last;
+        let good = client.uses.iter().filter(|used| self.is_good(used.key)).filter_map(|used| used.accepted).max();
+        let lacks = match client.kind {
+            ClientKind::Untagged => self.lack_of_program(client, last, good)?,
+            ClientKind::Editor | ClientKind::Agents if good.is_some_and(|good| good > last) => return None,
+            ClientKind::Editor | ClientKind::Agents => Lack::GoodTest,
+            ClientKind::Overflow => Lack::Nothing,
+        };
+        Some(Undone {
+            binding: used.binding,
+            kind: Some(client.kind),
+            address: client.peer.filter(|_| client.kind != ClientKind::Overflow),
+            n8n: N8n::Another,
+            last,
+            later: last > self.case.faulty_from,
+            mixed: None,
+            lacks,
+        })
+    }
+
+    /// A program without a tag is done when a good key came from it and the old one was quiet for longer than it ever is.
+    fn lack_of_program(&self, client: &Client, last: Timestamp, good: Option<Timestamp>) -> Option<Lack> {
+        let until = last.after(EIGHT_DAYS.max(client.pause * 3 / 2));
+        match good {
+            None => Some(Lack::GoodKey),
+            Some(_) if self.case.now < until => Some(Lack::Silence(until)),
+            // The audit that found it typed nowhere came after that.
+            Some(_) if self.case.looks.iter().any(|look| look.at < until) => Some(Lack::Silence(until)),
+            Some(_) => None,
+        }
+    }
+}
+
+fn span(spans: &[KeySpan], key: Fingerprint) -> Option<&KeySpan> {
+    spans.iter().find(|span| span.key == key)
+}
+
+fn before(at: Timestamp, span: Duration) -> Timestamp {
+    Timestamp::from_millis(at.as_millis().saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// How far n8n's clock may be behind ours.
+const CLOCKS_APART: Duration = Duration::from_mins(2);
+
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+const EIGHT_DAYS: Duration = Duration::from_hours(8 * 24);
+
+const EARLIEST: Timestamp = Timestamp::from_millis(i64::MIN);

@@ -1,0 +1,874 @@
+//! Pure. Who sent which key, and from where: the evidence on which the answer to *can the old key go?* rests.
+//!
+//! A **sender** is a binding at an address in one n8n. One binding can stand for several of them: queue workers with
+//! environments of their own, a staging clone with the same ids. So each use of a key is kept by binding *and* address, and
+//! each address belongs to one n8n. A use waits until n8n was looked through after it ([`Look`]): only then it can be told
+//! to which n8n its execution belongs ([`N8n`]), and which credential record its node named all the while. What is of no
+//! workflow (programs of your own, the editor, Agents) is kept as a [`Client`].
+//!
+//! Nothing here decides: [`super::proof`] does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::binding::{Binding, BindingId, Holder};
+use super::look::Look;
+use super::rhythm;
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+
+pub mod rows;
+
+/// A use of a key, as its binding hands it on. Requests in a row of one execution, with one key and from one address, are
+/// one use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The key that came.
+    pub key: Fingerprint,
+    /// Where it came from.
+    pub peer: IpAddr,
+    /// The execution, if one was named.
+    pub execution: Option<Execution>,
+    /// When its first request started.
+    pub first: Timestamp,
+    /// When its last request started.
+    pub last: Timestamp,
+    /// Whether upstream accepted the key in one of them.
+    pub accepted: bool,
+    /// Whether the key was a previous one of its set then.
+    pub is_previous: bool,
+    /// What it asked for: the part of the API, which tells programs without a tag apart.
+    pub endpoint: &'static str,
+}
+
+/// An execution's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Execution {
+    /// A number, as every n8n gives: they rise in the order in which executions begin.
+    Number(u64),
+    /// A hash of anything else.
+    Text(u32),
+}
+
+impl Execution {
+    /// Of that id.
+    #[must_use]
+    pub fn of(id: &str) -> Self {
+        id.parse().map_or_else(|_| Self::Text(rhythm::hash(id)), Self::Number)
+    }
+}
+
+/// The evidence of one set.
+#[derive(Debug, Default)]
+pub struct Senders {
+    /// At most [`Senders::ADDRESSES`].
+    pub(super) addresses: Vec<Address>,
+    pub(super) uses: HashMap<BindingId, Box<[SenderUse]>>,
+    pub(super) runs: BTreeMap<(RecordName, u16), Run>,
+    pub(super) records: BTreeMap<RecordName, Record>,
+    pub(super) clients: BTreeMap<Box<str>, Client>,
+    pub(super) n8ns: BTreeMap<Box<str>, Executions>,
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+    /// When a use last found no room, and was kept with less than is known of it.
+    pub(super) cramped: Option<Timestamp>,
+    /// What you accepted, by its number.
+    accepted: BTreeMap<u32, Acceptance>,
+    changed: BTreeSet<rows::Name>,
+}
+
+/// To which n8n something belongs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum N8n {
+    /// The one of that name; empty for the only one, where none is configured.
+    Named(Box<str>),
+    /// Another one: its executions fit into the order of no n8n that is known.
+    Another,
+}
+
+/// An address of one n8n.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address; none for the place that stands for all those for which there was no room.
+    pub peer: Option<IpAddr>,
+    /// Whose it is.
+    pub n8n: N8n,
+    /// When it was first seen.
+    pub first: Timestamp,
+    /// When it was last seen.
+    pub last: Timestamp,
+    /// The longest time between two requests from it.
+    pub pause: Duration,
+    /// How sure it is that it belongs to that n8n: three for each execution that n8n lists, one for each that merely fits.
+    pub weight: u32,
+    /// How many executions with that key came from other addresses of the n8n since its last request, for bindings that it
+    /// served.
+    pub since: Option<(Fingerprint, u32)>,
+    /// An old key and a newer one came from it by turns.
+    pub mixed: Option<Mixed>,
+}
+
+/// An old key and a newer one came by turns, in executions that began one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mixed {
+    /// Whose requests they were.
+    pub binding: BindingId,
+    /// The old key.
+    pub old: Fingerprint,
+    /// The newer key.
+    pub new: Fingerprint,
+    /// When the old one came last after the newer one.
+    pub at: Timestamp,
+}
+
+/// How a sender used a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderUse {
+    /// The key.
+    pub key: Fingerprint,
+    /// When it first came.
+    pub first: Timestamp,
+    /// When it last came.
+    pub last: Timestamp,
+    /// When the execution began in which upstream last accepted it; nothing where it never did. Of several executions, the
+    /// one that began last.
+    pub begun: Option<Timestamp>,
+    /// The position of the address.
+    pub address: u16,
+}
+
+/// A credential record, by its n8n and id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordName {
+    /// The n8n's name.
+    pub n8n: Box<str>,
+    /// The record's id.
+    pub id: Box<str>,
+}
+
+/// What came through a record, from all addresses of its n8n.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name.
+    pub name: Box<str>,
+    /// When n8n said that it was changed: the last of them at the end.
+    pub changes: Vec<Timestamp>,
+    /// Each key that came through it.
+    pub keys: Vec<KeySpan>,
+    /// The executions in a row with the key that came last.
+    pub row: Option<Row>,
+    /// What keyward's own press of n8n's test showed.
+    pub pressed: Option<Press>,
+}
+
+/// What keyward's press of n8n's test of a record showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Press {
+    /// When it was pressed.
+    pub at: Timestamp,
+    /// The key that arrived; nothing where none did, or it could not be told which one was the test's.
+    pub key: Option<Fingerprint>,
+}
+
+/// What came through a record at one address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Each key that came.
+    pub keys: Vec<KeySpan>,
+    /// The executions in a row with the key that came last.
+    pub row: Option<Row>,
+}
+
+/// When a key came through something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySpan {
+    /// The key.
+    pub key: Fingerprint,
+    /// When it first came.
+    pub first: Timestamp,
+    /// When it last came.
+    pub last: Timestamp,
+    /// When the execution began with which it came; of several, the one that began last.
+    pub begun: Timestamp,
+}
+
+/// Executions in a row that sent one key, which upstream accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The key.
+    pub key: Fingerprint,
+    /// How many executions; counted up to 255.
+    pub executions: u8,
+    /// When the one began that began last; nothing before the first.
+    pub begun: Option<Timestamp>,
+    /// Those that were counted last, so that none is counted twice.
+    known: Vec<u32>,
+}
+
+/// A sender that is of no workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// What it is.
+    pub kind: ClientKind,
+    /// Where it came from last.
+    pub peer: Option<IpAddr>,
+    /// When it was last seen.
+    pub last: Timestamp,
+    /// The longest time between two of its requests.
+    pub pause: Duration,
+    /// How it used each key.
+    pub uses: Vec<ClientUse>,
+}
+
+/// How a client used a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientUse {
+    /// The key.
+    pub key: Fingerprint,
+    /// The binding that it came on: that of a program without a tag is another one for each key.
+    pub binding: BindingId,
+    /// When it last came.
+    pub last: Timestamp,
+    /// When upstream last accepted it.
+    pub accepted: Option<Timestamp>,
+}
+
+/// What a sender is that is of no workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientKind {
+    /// A program without a tag, at one address and for one part of the API.
+    Untagged,
+    /// n8n's editor, at one address.
+    Editor,
+    /// n8n's Agents, Instance AI and whatever else of n8n has no workflow, known by their traffic alone.
+    Agents,
+    /// Callers for whom there was no room.
+    Overflow,
+}
+
+/// The order of an n8n's executions, and where they ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executions {
+    /// When each of the last ones was first seen.
+    seen: BTreeMap<u64, Timestamp>,
+    /// Whether earlier ones were forgotten.
+    is_cut: bool,
+    /// The address of the last one.
+    pub(super) at: Option<u16>,
+    /// Whether an address came back after another one had taken its place: so several serve side by side.
+    pub(super) alternates: bool,
+}
+
+/// A use that waits for a look through n8n.
+#[derive(Clone, Debug)]
+struct Waiting {
+    binding: Arc<Binding>,
+    sent: Sent,
+}
+
+/// An n8n that is configured, as far as the evidence of one set is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How it was when it was looked through last.
+    pub look: Option<&'a Look>,
+}
+
+// === impl Senders ===
+
+impl Senders {
+    /// How many addresses are told apart in one set.
+    pub const ADDRESSES: usize = 256;
+
+    /// Takes in what a binding handed on. What is of a workflow waits for [`Senders::settle`].
+    pub fn take(&mut self, binding: &Arc<Binding>, sent: impl IntoIterator<Item = Sent>) {
+        for sent in sent {
+            if is_of_workflow(binding) {
+                self.next += 1;
+                self.changed.insert(rows::Name::Waiting(self.next));
+                self.waiting.insert(self.next, Waiting { binding: Arc::clone(binding), sent });
+            } else {
+                self.note_client(binding, &sent);
+            }
+        }
+    }
+
+    /// Decides on the uses that wait, as far as the n8n that they may belong to were looked through since. Where none is
+    /// configured, on all of them.
+    pub fn settle(&mut self, candidates: &[Candidate<'_>]) {
+        for look in candidates.iter().filter_map(|candidate| candidate.look) {
+            self.note_records(look);
+        }
+        let surplus = self.waiting.len().saturating_sub(MOST_WAITING);
+        let mut left = BTreeMap::new();
+        for (place, (number, waiting)) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            let fitting = fitting(candidates, &waiting);
+            let is_ripe = |candidate: &Candidate<'_>| candidate.look.is_some_and(|look| look.at > waiting.sent.last);
+            if place >= surplus && !fitting.iter().all(is_ripe) {
+                left.insert(number, waiting);
+                continue;
+            }
+            self.changed.insert(rows::Name::Waiting(number));
+            let belongs = self.belongs(&waiting, &fitting);
+            self.note(&waiting, belongs);
+        }
+        self.waiting = left;
+    }
+
+    /// The last use of a key that waits for a look, if any does.
+    #[must_use]
+    pub fn waits(&self, key: Fingerprint) -> Option<Timestamp> {
+        let of_key = self.waiting.values().filter(|waiting| waiting.sent.key == key);
+        of_key.map(|waiting| waiting.sent.last).max()
+    }
+
+    /// The last use of a key by a binding that was decided on.
+    #[must_use]
+    pub fn decided(&self, binding: BindingId, key: Fingerprint) -> Option<Timestamp> {
+        let of_workflow = self.uses.get(&binding).into_iter().flatten().filter(|used| used.key == key);
+        let of_client = self.clients.values().flat_map(|client| &client.uses).filter(|used| used.key == key);
+        match of_workflow.map(|used| used.last).max() {
+            None => of_client.map(|used| used.last).max(),
+            decided => decided,
+        }
+    }
+
+    /// The bindings of which uses wait.
+    pub fn waiting_bindings(&self) -> impl Iterator<Item = BindingId> {
+        self.waiting.values().map(|waiting| waiting.binding.id())
+    }
+
+    /// Whether a use of that key by that binding is remembered.
+    #[must_use]
+    pub fn knows(&self, binding: BindingId, key: Fingerprint) -> bool {
+        self.uses.get(&binding).is_some_and(|uses| uses.iter().any(|used| used.key == key))
+    }
+
+    /// Notes that you accept what bears that number.
+    pub fn accept(&mut self, number: u32, acceptance: Acceptance) {
+        self.accepted.insert(number, acceptance);
+        self.changed.insert(rows::Name::Accepted(number));
+    }
+
+    /// Takes an acceptance back; says whether there was one.
+    pub fn withdraw(&mut self, number: u32) -> bool {
+        self.changed.insert(rows::Name::Accepted(number));
+        self.accepted.remove(&number).is_some()
+    }
+
+    /// What you accepted under that number, if what it rests on is still the same.
+    #[must_use]
+    pub fn acceptance(&self, number: u32, state: u64) -> Option<&Acceptance> {
+        self.accepted.get(&number).filter(|accepted| accepted.state == state)
+    }
+
+    /// Forgets the uses that are not kept, by their key and when it last came.
+    pub fn keep_only(&mut self, is_kept: impl Fn(Fingerprint, Timestamp) -> bool) {
+        let changed = &mut self.changed;
+        self.uses.retain(|binding, uses| {
+            if uses.iter().any(|used| !is_kept(used.key, used.last)) {
+                let mut kept = std::mem::take(uses).into_vec();
+                kept.retain(|used| is_kept(used.key, used.last));
+                *uses = kept.into_boxed_slice();
+                changed.insert(rows::Name::Uses(*binding));
+            }
+            !uses.is_empty()
+        });
+        self.clients.retain(|name, client| {
+            let before = client.uses.len();
+            client.uses.retain(|used| is_kept(used.key, used.last));
+            if client.uses.len() < before {
+                changed.insert(rows::Name::Client(name.clone()));
+            }
+            !client.uses.is_empty()
+        });
+    }
+
+    /// The bindings that have used one of those keys, which are sorted.
+    pub fn holds(&self, keys: &[Fingerprint]) -> impl Iterator<Item = BindingId> {
+        let is_one = |key: Fingerprint| keys.binary_search(&key).is_ok();
+        let of_workflows = self.uses.iter().filter(move |(_, uses)| uses.iter().any(|used| is_one(used.key)));
+        let of_clients = self.clients.values().flat_map(|client| &client.uses).filter(move |used| is_one(used.key));
+        of_workflows.map(|(binding, _)| *binding).chain(of_clients.map(|used| used.binding))
+    }
+
+    // === Where a use belongs ===
+
+    /// The n8n of a use, the record that its node named, and how sure that is.
+    fn belongs(&self, waiting: &Waiting, fitting: &[Candidate<'_>]) -> Belongs {
+        let identity = waiting.binding.identity();
+        let another = Belongs { n8n: N8n::Another, record: None, weight: 0 };
+        let Some(first) = fitting.first() else {
+            // It names an n8n that is not configured, or none is.
+            let name = identity.instance.unwrap_or_default();
+            return if self.contradicts(name, None, waiting) {
+                another
+            } else {
+                Belongs { n8n: N8n::Named(name.into()), record: None, weight: 1 }
+            };
+        };
+        let listed = fitting.iter().find(|candidate| is_listed(candidate.look, waiting));
+        let only = || {
+            let mut having = fitting.iter().filter(|candidate| has_workflow(candidate.look, &waiting.binding));
+            let found =
+                if fitting.len() == 1 { Some(first) } else { having.next().filter(|_| having.next().is_none()) };
+            found.filter(|candidate| !self.contradicts(candidate.name, candidate.look, waiting))
+        };
+        let (Some(chosen), weight) = (match listed {
+            Some(candidate) => (Some(candidate), LISTED),
+            None => (only(), 1),
+        }) else {
+            return another;
+        };
+        let begun = self.begun(chosen, waiting);
+        let record = chosen.look.and_then(|look| record_of(look, &waiting.binding, begun));
+        Belongs { n8n: N8n::Named(chosen.name.into()), record, weight }
+    }
+
+    /// Whether an execution cannot be one of that n8n: by the order of their numbers it would have begun long before it was
+    /// first seen, or after that.
+    fn contradicts(&self, name: &str, look: Option<&Look>, waiting: &Waiting) -> bool {
+        let Some(Execution::Number(number)) = waiting.sent.execution else { return false };
+        let at = waiting.sent.first;
+        if let Some(look) = look {
+            let before = look.executions.range(..number).next_back();
+            let after = look.executions.range(number + 1..).next();
+            if before.is_some_and(|(_, listed)| listed.began > at.after(SLACK))
+                || after.is_some_and(|(_, listed)| listed.began.after(SLACK) < at)
+            {
+                return true;
+            }
+        }
+        let own = self.n8ns.get(name);
+        let after = own.and_then(|own| own.seen.range(number + 1..).next());
+        !own.is_some_and(|own| own.seen.contains_key(&number)) && after.is_some_and(|(_, seen)| seen.after(SLACK) < at)
+    }
+
+    /// When a use's execution began, as far as is known: never later than it did, but for executions that were never seen
+    /// or listed.
+    fn begun(&self, candidate: &Candidate<'_>, waiting: &Waiting) -> Timestamp {
+        let Some(Execution::Number(number)) = waiting.sent.execution else { return waiting.sent.first };
+        let listed = candidate.look.and_then(|look| look.executions.get(&number)).map(|listed| listed.began);
+        let seen =
+            self.n8ns.get(candidate.name).map_or(waiting.sent.first, |own| own.begun(number, waiting.sent.first));
+        listed.map_or(seen, |listed| listed.min(seen))
+    }
+
+    // === What a use shows ===
+
+    fn note(&mut self, waiting: &Waiting, belongs: Belongs) {
+        let (binding, sent) = (waiting.binding.id(), &waiting.sent);
+        let name = belongs.n8n.clone();
+        let (begun, is_new) = self.note_execution(&name, sent);
+        let address = self.note_address(belongs.n8n, belongs.weight, sent, is_new);
+        if is_new && sent.accepted && !sent.is_previous {
+            self.count_elsewhere(binding, address, sent.key);
+        }
+        self.note_use(binding, address, sent, begun);
+        if let Some(record) = belongs.record {
+            self.note_record(record, address, sent, begun, binding);
+        }
+    }
+
+    /// Notes the execution; gives when it began, and whether it was never seen before.
+    fn note_execution(&mut self, n8n: &N8n, sent: &Sent) -> (Timestamp, bool) {
+        let N8n::Named(name) = n8n else { return (sent.first, true) };
+        let own = self.n8ns.entry(name.clone()).or_default();
+        self.changed.insert(rows::Name::N8n(name.clone()));
+        match sent.execution {
+            Some(Execution::Number(number)) => (own.begun(number, sent.first), own.note(number, sent.first)),
+            Some(Execution::Text(_)) | None => (sent.first, true),
+        }
+    }
+
+    fn note_address(&mut self, n8n: N8n, weight: u32, sent: &Sent, is_new: bool) -> u16 {
+        let place = self.address(sent.peer, &n8n, sent.first);
+        let address = &mut self.addresses[usize::from(place)];
+        if sent.first > address.last {
+            address.pause = address.pause.max(sent.first.since(address.last));
+        }
+        (address.first, address.last) = (address.first.min(sent.first), address.last.max(sent.last));
+        address.weight = address.weight.saturating_add(if is_new { weight } else { 0 });
+        address.since = None;
+        self.changed.insert(rows::Name::Address(place));
+        if let N8n::Named(name) = n8n
+            && let Some(own) = self.n8ns.get_mut(&name)
+            && own.at != Some(place)
+        {
+            // The first request from an address is no coming back.
+            let is_back = address.first < sent.first;
+            own.alternates |= is_back && own.at.is_some();
+            own.at = Some(place);
+        }
+        place
+    }
+
+    /// The place of an address; where there is no room, the one for all others.
+    fn address(&mut self, peer: IpAddr, n8n: &N8n, at: Timestamp) -> u16 {
+        let is_it = |address: &Address| address.peer == Some(peer) && address.n8n == *n8n;
+        if let Some(place) = self.addresses.iter().position(is_it) {
+            return small(place);
+        }
+        let is_full = self.addresses.len() + 1 >= Self::ADDRESSES;
+        if is_full && let Some(place) = self.free_address() {
+            self.addresses[place] = Address::new(Some(peer), n8n.clone(), at);
+            return small(place);
+        }
+        if is_full {
+            self.cramped = Some(at);
+            self.changed.insert(rows::Name::Cramped);
+        }
+        let peer = if is_full { None } else { Some(peer) };
+        let n8n = if is_full { N8n::Another } else { n8n.clone() };
+        let known = self.addresses.iter().position(|address| address.peer.is_none() && is_full);
+        small(known.unwrap_or_else(|| {
+            self.addresses.push(Address::new(peer, n8n, at));
+            self.addresses.len() - 1
+        }))
+    }
+
+    /// An address from which no use is remembered.
+    fn free_address(&self) -> Option<usize> {
+        let used: BTreeSet<_> = self.uses.values().flatten().map(|used| used.address).collect();
+        (0..self.addresses.len()).find(|place| !used.contains(&small(*place)))
+    }
+
+    /// Counts an execution for the other addresses that have served its binding.
+    fn count_elsewhere(&mut self, binding: BindingId, address: u16, key: Fingerprint) {
+        let Some(uses) = self.uses.get(&binding) else { return };
+        let others: BTreeSet<_> = uses.iter().map(|used| used.address).filter(|other| *other != address).collect();
+        let n8n = self.addresses[usize::from(address)].n8n.clone();
+        for other in others {
+            let known = &mut self.addresses[usize::from(other)];
+            if known.n8n == n8n {
+                let before = known.since.filter(|(counted, _)| *counted == key).map_or(0, |(_, count)| count);
+                known.since = Some((key, before.saturating_add(1)));
+                self.changed.insert(rows::Name::Address(other));
+            }
+        }
+    }
+
+    fn note_use(&mut self, binding: BindingId, address: u16, sent: &Sent, begun: Timestamp) {
+        let uses = self.uses.entry(binding).or_default();
+        self.changed.insert(rows::Name::Uses(binding));
+        let at = |used: &&mut SenderUse| used.key == sent.key && used.address == address;
+        let accepted = sent.accepted.then_some(begun);
+        let Some(used) = uses.iter_mut().find(at) else {
+            let mut all = std::mem::take(uses).into_vec();
+            if all.len() >= USES_PER_BINDING {
+                self.cramped = Some(sent.last);
+                self.changed.insert(rows::Name::Cramped);
+                // Keys that are nobody's make room first; what then goes is the use that was over first.
+                let oldest = (0..all.len()).min_by_key(|place| all[*place].last).unwrap_or_default();
+                all.swap_remove(oldest);
+            }
+            all.reserve_exact(1);
+            all.push(SenderUse { key: sent.key, first: sent.first, last: sent.last, begun: accepted, address });
+            *uses = all.into_boxed_slice();
+            return;
+        };
+        (used.first, used.last) = (used.first.min(sent.first), used.last.max(sent.last));
+        used.begun = used.begun.max(accepted);
+        let first = used.first;
+        if sent.is_previous {
+            // A newer key came in between: its first use lies behind that of the old one, and before this execution.
+            let newer = uses.iter().find(|other| {
+                other.address == address && other.begun.is_some() && first < other.first && other.first < begun
+            });
+            if let Some(newer) = newer {
+                let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
+                self.addresses[usize::from(address)].mixed = Some(mixed);
+                self.changed.insert(rows::Name::Address(address));
+            }
+        }
+    }
+
+    fn note_record(&mut self, name: RecordName, address: u16, sent: &Sent, begun: Timestamp, binding: BindingId) {
+        let is_sure = self.addresses[usize::from(address)].weight >= LISTED;
+        let record = self.records.entry(name.clone()).or_default();
+        note_span(&mut record.keys, sent, begun);
+        if !sent.accepted || is_sure {
+            note_row(&mut record.row, &record.keys, sent, begun);
+        } else {
+            // What may be another n8n's proves nothing, but breaks a row.
+            note_row(&mut record.row, &record.keys, &Sent { accepted: false, ..sent.clone() }, begun);
+        }
+        let run = self.runs.entry((name.clone(), address)).or_default();
+        note_span(&mut run.keys, sent, begun);
+        note_row(&mut run.row, &run.keys, sent, begun);
+        if sent.is_previous
+            && let Some(own) = run.keys.iter().find(|span| span.key == sent.key)
+            && let Some(newer) = run.keys.iter().find(|span| own.first < span.first && span.first < begun)
+        {
+            let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
+            self.addresses[usize::from(address)].mixed = Some(mixed);
+            self.changed.insert(rows::Name::Address(address));
+        }
+        self.changed.insert(rows::Name::Run(name.clone(), address));
+        self.changed.insert(rows::Name::Record(name));
+    }
+
+    /// What a look says of the records themselves.
+    fn note_records(&mut self, look: &Look) {
+        for (id, state) in &look.records {
+            let name = RecordName { n8n: look.instance.clone(), id: id.clone() };
+            let record = self.records.entry(name.clone()).or_default();
+            let before = record.clone();
+            record.name.clone_from(&state.name);
+            let pressed =
+                state.pressed.map(|press| Press { at: press.at, key: press.key.map(|names| names.fingerprint) });
+            record.pressed = pressed.or(record.pressed);
+            if let Some(changed) = state.changed.filter(|changed| record.changes.last() != Some(changed)) {
+                record.changes.push(changed);
+                record.changes.drain(..record.changes.len().saturating_sub(CHANGES_PER_RECORD));
+            }
+            if *record != before {
+                self.changed.insert(rows::Name::Record(name));
+            }
+        }
+    }
+
+    fn note_client(&mut self, binding: &Binding, sent: &Sent) {
+        let (name, kind) = client_name(binding, sent);
+        let fresh = || Client { kind, peer: Some(sent.peer), last: sent.last, pause: Duration::ZERO, uses: Vec::new() };
+        let client = self.clients.entry(name.clone()).or_insert_with(fresh);
+        if sent.first > client.last {
+            client.pause = client.pause.max(sent.first.since(client.last));
+        }
+        if sent.last >= client.last {
+            (client.last, client.peer) = (sent.last, Some(sent.peer));
+        }
+        let accepted = sent.accepted.then_some(sent.last);
+        match client.uses.iter_mut().find(|used| used.key == sent.key) {
+            Some(used) => {
+                used.last = used.last.max(sent.last);
+                used.accepted = used.accepted.max(accepted);
+            }
+            None => client.uses.push(ClientUse { key: sent.key, binding: binding.id(), last: sent.last, accepted }),
+        }
+        if client.uses.len() > KEYS_PER_CLIENT {
+            let oldest = (0..client.uses.len()).min_by_key(|place| client.uses[*place].last).unwrap_or_default();
+            client.uses.swap_remove(oldest);
+            self.cramped = Some(sent.last);
+            self.changed.insert(rows::Name::Cramped);
+        }
+        self.changed.insert(rows::Name::Client(name));
+    }
+}
+
+/// What you accepted of what bars an old key from going.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// A fingerprint of what it rested on then: it holds until that is another.
+    pub state: u64,
+    /// Why, in your words.
+    pub reason: Box<str>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Where a use belongs.
+struct Belongs {
+    n8n: N8n,
+    record: Option<RecordName>,
+    weight: u32,
+}
+
+// === impl Address, Executions ===
+
+impl Address {
+    fn new(peer: Option<IpAddr>, n8n: N8n, at: Timestamp) -> Self {
+        Self { peer, n8n, first: at, last: at, pause: Duration::ZERO, weight: 0, since: None, mixed: None }
+    }
+
+    /// Whether it surely belongs to its n8n.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        self.weight >= LISTED
+    }
+}
+
+impl Executions {
+    /// Notes that an execution was seen; says whether it was never seen before.
+    fn note(&mut self, number: u64, at: Timestamp) -> bool {
+        let mut is_new = false;
+        let seen = self.seen.entry(number).or_insert_with(|| {
+            is_new = true;
+            at
+        });
+        *seen = (*seen).min(at);
+        if self.seen.len() > EXECUTIONS_KEPT {
+            self.seen.pop_first();
+            self.is_cut = true;
+        }
+        is_new
+    }
+
+    /// When an execution began at the latest: when it was first seen, or a later one was.
+    fn begun(&self, number: u64, at: Timestamp) -> Timestamp {
+        let is_forgotten = self.is_cut && self.seen.first_key_value().is_some_and(|(first, _)| number < *first);
+        if is_forgotten {
+            return Timestamp::from_millis(0);
+        }
+        self.seen.range(number..).take(LATER_ONES).map(|(_, seen)| *seen).fold(at, Timestamp::min)
+    }
+}
+
+// === Spans and rows ===
+
+fn note_span(spans: &mut Vec<KeySpan>, sent: &Sent, begun: Timestamp) {
+    match spans.iter_mut().find(|span| span.key == sent.key) {
+        Some(span) => {
+            (span.first, span.last) = (span.first.min(sent.first), span.last.max(sent.last));
+            span.begun = span.begun.max(begun);
+        }
+        None => spans.push(KeySpan { key: sent.key, first: sent.first, last: sent.last, begun }),
+    }
+    if spans.len() > KEYS_PER_RECORD {
+        let oldest = (0..spans.len()).min_by_key(|place| spans[*place].last).unwrap_or_default();
+        spans.swap_remove(oldest);
+    }
+}
+
+/// Counts the execution into the row of its key. Another key ends the row, unless it came by an execution that began before
+/// the row did.
+fn note_row(row: &mut Option<Row>, spans: &[KeySpan], sent: &Sent, begun: Timestamp) {
+    let is_other = row.as_ref().is_none_or(|row| row.key != sent.key);
+    if is_other {
+        let began = row.as_ref().and_then(|row| spans.iter().find(|span| span.key == row.key));
+        if began.is_some_and(|span| begun < span.first) {
+            return;
+        }
+        *row = Some(Row { key: sent.key, executions: 0, begun: None, known: Vec::new() });
+    }
+    let others = spans.iter().filter(|span| span.key != sent.key).map(|span| span.last).max();
+    let Some(row) = row.as_mut().filter(|_| sent.accepted && others.is_none_or(|last| begun > last)) else { return };
+    row.begun = row.begun.max(Some(begun));
+    let execution = match sent.execution {
+        Some(Execution::Number(number)) => rhythm::hash(&number.to_string()),
+        Some(Execution::Text(hash)) => hash,
+        None => 0,
+    };
+    if execution == 0 || !row.known.contains(&execution) {
+        row.executions = row.executions.saturating_add(1);
+        row.known.push(execution);
+        row.known.drain(..row.known.len().saturating_sub(EXECUTIONS_KNOWN));
+    }
+}
+
+// === Candidates ===
+
+/// The n8n that a use may belong to: the one that it names, or each that is configured.
+fn fitting<'a>(candidates: &[Candidate<'a>], waiting: &Waiting) -> Vec<Candidate<'a>> {
+    let named = waiting.binding.identity().instance;
+    candidates.iter().filter(|candidate| named.is_none_or(|name| candidate.name == name)).copied().collect()
+}
+
+/// Whether n8n lists the execution: of that workflow, and under way when the use came.
+fn is_listed(look: Option<&Look>, waiting: &Waiting) -> bool {
+    let Some(Execution::Number(number)) = waiting.sent.execution else { return false };
+    let Some(listed) = look.and_then(|look| look.executions.get(&number)) else { return false };
+    let is_over = listed.ended.is_some_and(|ended| ended.after(SLACK) < waiting.sent.first);
+    waiting.binding.identity().workflow == Some(&*listed.workflow)
+        && listed.began <= waiting.sent.first.after(SLACK)
+        && !is_over
+}
+
+fn has_workflow(look: Option<&Look>, binding: &Binding) -> bool {
+    let workflow = binding.identity().workflow;
+    look.zip(workflow).is_some_and(|(look, workflow)| look.workflows.contains(workflow))
+}
+
+/// The record that a binding's node named from before the execution began until the look.
+fn record_of(look: &Look, binding: &Binding, begun: Timestamp) -> Option<RecordName> {
+    let identity = binding.identity();
+    let node = (Box::from(identity.workflow?), Box::from(identity.node?));
+    let named = look.nodes.get(&node).filter(|named| named.since <= begun)?;
+    Some(RecordName { n8n: look.instance.clone(), id: named.record.clone() })
+}
+
+fn is_of_workflow(binding: &Binding) -> bool {
+    binding.holder() == Holder::Caller && !binding.is_untagged()
+}
+
+/// Programs without a tag are told apart by client, address and part of the API; the editor by address; Agents not at all.
+fn client_name(binding: &Binding, sent: &Sent) -> (Box<str>, ClientKind) {
+    let identity = binding.identity();
+    let instance = identity.instance.unwrap_or_default();
+    match binding.holder() {
+        Holder::Caller => {
+            let name = format!("client {} {} {}", identity.family.code(), sent.peer, sent.endpoint);
+            (name.into(), ClientKind::Untagged)
+        }
+        Holder::Editor => (format!("editor {instance} {}", sent.peer).into(), ClientKind::Editor),
+        Holder::Other => ("overflow".into(), ClientKind::Overflow),
+    }
+}
+
+/// The part of the API that a path asks for, of a fixed list: bounded, so that it may tell programs apart.
+#[must_use]
+pub fn endpoint(path: &str) -> &'static str {
+    let rest = path.strip_prefix("/v1/").unwrap_or(path);
+    ENDPOINTS.into_iter().find(|known| rest.strip_prefix(known).is_some_and(is_whole)).unwrap_or("other")
+}
+
+fn is_whole(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('/')
+}
+
+fn small(place: usize) -> u16 {
+    u16::try_from(place).unwrap_or(u16::MAX)
+}
+
+/// Longer ones stand before shorter ones that they begin with.
+const ENDPOINTS: [&str; 18] = [
+    "chat/completions",
+    "completions",
+    "responses",
+    "embeddings",
+    "models",
+    "audio",
+    "images",
+    "videos",
+    "files",
+    "uploads",
+    "assistants",
+    "threads",
+    "vector_stores",
+    "batches",
+    "fine_tuning",
+    "moderations",
+    "realtime",
+    "conversations",
+];
+
+/// How far n8n's clock and ours may be apart, and a request behind the beginning of its execution, for an execution that n8n
+/// does not list.
+const SLACK: Duration = Duration::from_mins(2);
+
+/// How much an execution that n8n lists counts for its address.
+pub(super) const LISTED: u32 = 3;
+
+/// How many uses wait for a look at a time. What goes over is decided on without one.
+const MOST_WAITING: usize = 65_536;
+
+/// How many uses one binding has: keys times addresses.
+const USES_PER_BINDING: usize = 512;
+
+const KEYS_PER_CLIENT: usize = 16;
+
+const KEYS_PER_RECORD: usize = 16;
+
+const CHANGES_PER_RECORD: usize = 16;
+
+const EXECUTIONS_KEPT: usize = 4096;
+
+const EXECUTIONS_KNOWN: usize = 8;
+
+/// How many later executions are looked at to tell when one began.
+const LATER_ONES: usize = 8;

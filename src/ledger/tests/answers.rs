@@ -1,0 +1,531 @@
+//! Whether an old key can go: each way in which a sender is done, each thing that must not be overlooked.
+
+use super::*;
+use crate::ledger::answer::Bar;
+use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished};
+use crate::ledger::senders::Acceptance;
+
+const OLD: &str = "sk-old";
+const NEW: &str = "sk-new";
+
+/// A ledger whose only n8n is looked through by hand.
+struct Story {
+    bench: Bench,
+    nodes: Vec<(&'static str, &'static str, &'static str)>,
+    changed: BTreeMap<&'static str, Timestamp>,
+    pressed: BTreeMap<&'static str, Pressed>,
+    without_node: Vec<&'static str>,
+    unfinished: Vec<Unfinished>,
+    executions: BTreeMap<u64, Listed>,
+    before: Option<Look>,
+    doubts: Vec<AuditDoubt>,
+}
+
+impl Story {
+    fn new(settings: proof::Settings) -> Self {
+        let mut story = Self {
+            bench: Bench::with_n8n(OLD, &["main"], settings),
+            nodes: vec![("w", "n", "r"), ("v", "m", "r")],
+            changed: BTreeMap::from([("r", Timestamp::from_millis(START - 86_400_000))]),
+            pressed: BTreeMap::new(),
+            without_node: Vec::new(),
+            unfinished: Vec::new(),
+            executions: BTreeMap::new(),
+            before: None,
+            doubts: Vec::new(),
+        };
+        story.look();
+        story
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.bench.pass(Duration::from_secs(seconds));
+    }
+
+    /// A request of a node that n8n lists: it comes and ends, and its execution began with it.
+    fn ask(&mut self, node: &'static str, number: u64, key: &str, peer: u8) {
+        let (workflow, _, _) = *self.nodes.iter().find(|(_, known, _)| *known == node).expect("a node");
+        let began = self.bench.now();
+        self.executions.insert(number, Listed { workflow: workflow.into(), began, ended: None });
+        self.ask_unlisted(node, number, key, peer);
+    }
+
+    fn ask_unlisted(&mut self, node: &'static str, number: u64, key: &str, peer: u8) {
+        let (workflow, _, _) = *self.nodes.iter().find(|(_, known, _)| *known == node).expect("a node");
+        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None);
+        let identity = Identity { workflow: Some(workflow), node: Some(node), ..untagged };
+        self.sight(&identity, Some(number), key, peer);
+    }
+
+    fn sight(&mut self, identity: &Identity<'_>, number: Option<u64>, key: &str, peer: u8) {
+        let ring = self.bench.keeper.ring();
+        let credential = Credential::Key(Presented { value: key.as_bytes().into(), place: Place::Bearer });
+        let judgement = verdict::judge(&credential, None, &ring, self.bench.now());
+        let execution = number.map(|number| number.to_string());
+        let outcome = answered(200);
+        let sender = Sender { family: Family::Sdk, sent_key_before: false, learning: false };
+        let seen = Seen {
+            at: self.bench.now(),
+            key: judgement.key,
+            verdict: judgement.verdict,
+            diagnosis: explain::diagnose(judgement.verdict, outcome, sender),
+            outcome,
+            execution: execution.as_deref(),
+            name: None,
+            client_version: None,
+            asks_api: true,
+            was_sent: true,
+            was_refused: false,
+            peer: IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer)),
+            path: "/v1/chat/completions",
+        };
+        drop(ring);
+        self.bench.ledger.sight(&self.bench.ledger.binding(identity), &seen);
+        self.bench.pass(duration(10));
+    }
+
+    /// n8n is looked through.
+    fn look(&mut self) {
+        self.bench.writer.turn(&self.bench.keeper);
+        self.bench.pass(duration(10));
+        let at = self.bench.now();
+        let node = |(workflow, node, record): &(&str, &str, &str)| {
+            let name = (Box::from(*workflow), Box::from(*node));
+            let before = self.before.as_ref().and_then(|look| look.nodes.get(&name));
+            let since = before.filter(|named| *named.record == **record).map_or(at, |named| named.since);
+            (name, NamedRecord { record: (*record).into(), since })
+        };
+        let record = |id: &&'static str| {
+            let state = RecordState {
+                name: format!("OpenAI {id}").into(),
+                changed: self.changed.get(id).copied(),
+                nodes: self.nodes.iter().filter(|(_, _, record)| record == id).count(),
+                pressed: self.pressed.get(id).copied(),
+            };
+            (Box::from(*id), state)
+        };
+        let named: BTreeSet<_> = self.nodes.iter().map(|(_, _, record)| *record).collect();
+        let look = Look {
+            instance: "main".into(),
+            at,
+            workflows: self.nodes.iter().map(|(workflow, _, _)| Box::from(*workflow)).collect(),
+            nodes: self.nodes.iter().map(node).collect(),
+            records: named.iter().chain(&self.without_node).map(record).collect(),
+            lists_records: true,
+            executions: self.executions.clone(),
+            unfinished: self.unfinished.clone(),
+        };
+        self.before = Some(look.clone());
+        self.bench.ledger.look_came(Arc::new(look));
+        self.bench.pass(duration(10));
+    }
+
+    fn press(&mut self, record: &'static str, key: &str) {
+        let key = Some(self.bench.keeper.ring().names(key.as_bytes()));
+        self.pressed.insert(record, Pressed { at: self.bench.now(), key });
+        self.bench.pass(duration(10));
+    }
+
+    fn change(&mut self, record: &'static str) {
+        self.changed.insert(record, self.bench.now());
+        self.bench.pass(duration(10));
+    }
+
+    fn answer(&self) -> Answer {
+        let audit =
+            Audit { at: self.before.as_ref().map(|look| look.at), doubts: self.doubts.clone(), ..Audit::default() };
+        self.bench.can_go(audit)
+    }
+
+    /// The codes of what bars it, once n8n was looked through again.
+    #[track_caller]
+    fn check(&mut self, expected: &[&str]) {
+        self.look();
+        let answer = self.answer();
+        let found: Vec<_> = answer.bars().iter().map(|bar| bar.code).collect();
+        let bars: Vec<_> = answer.bars().iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected, "{answer}: {bars:#?}");
+        assert_eq!(answer.code() == "yes", expected.is_empty());
+    }
+
+    fn rotate(&mut self) {
+        self.pass(60);
+        self.bench.flush();
+        self.bench.rotate(NEW);
+        self.pass(60);
+    }
+}
+
+fn quick() -> proof::Settings {
+    proof::Settings { quiet: Duration::ZERO, ..proof::Settings::default() }
+}
+
+/// Both nodes at one address.
+fn two_nodes(story: &mut Story, from: u64, key: &str) {
+    story.ask("n", from, key, 2);
+    story.ask("m", from + 1, key, 2);
+}
+
+#[test]
+fn a_sender_is_done_when_it_later_sent_a_good_key_and_the_old_one_was_quiet_for_long_enough() {
+    let mut story = Story::new(proof::Settings::default());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&["quiet"]);
+    story.pass(3_700);
+    story.check(&[]);
+    let Answer::Yes(basis) = story.answer() else { panic!("it is proven") };
+    assert_eq!((basis.nodes, basis.senders, basis.accepted.len()), (2, 2, 0));
+    assert_eq!(basis.assumes[0], "one process behind each address");
+}
+
+#[test]
+fn what_waits_for_a_look_bars_it() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&[]);
+    story.ask("n", 5, OLD, 2);
+    story.bench.writer.turn(&story.bench.keeper);
+    let codes: Vec<_> = story.answer().bars().iter().map(|bar| bar.code).collect();
+    assert_eq!(codes, ["still_sent"], "it came after the key was replaced");
+    let mut story = Story::new(quick());
+    story.ask("n", 1, OLD, 2);
+    story.look();
+    story.ask("n", 2, OLD, 2);
+    story.bench.rotate(NEW);
+    two_nodes(&mut story, 3, NEW);
+    let codes: Vec<_> = story.answer().bars().iter().map(|bar| bar.code).collect();
+    assert!(codes.contains(&"unsettled"), "{codes:?}");
+}
+
+#[test]
+fn a_worker_with_the_old_environment_is_a_sender_of_its_own() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.ask("n", 3, OLD, 3);
+    story.rotate();
+    two_nodes(&mut story, 4, NEW);
+    story.ask("n", 6, OLD, 3);
+    story.check(&["still_sent"]);
+    let answer = story.answer();
+    assert_eq!(answer.bars()[0].address, Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3))));
+    assert!(answer.bars()[0].to_string().contains("from 10.0.0.3"), "{}", answer.bars()[0]);
+    assert_eq!(story.bench.view().progress.mixed + story.bench.view().progress.stale, 1);
+    story.pass(60);
+    story.ask("n", 7, NEW, 3);
+    story.check(&[]);
+}
+
+#[test]
+fn behind_one_address_two_workers_have_to_show_many_good_executions() {
+    let mut story = Story::new(proof::Settings { workers: 2, ..quick() });
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    for number in 0..4 {
+        story.ask("n", 10 + number, if number % 2 == 0 { NEW } else { OLD }, 2);
+    }
+    story.ask("n", 20, NEW, 2);
+    story.ask("m", 21, NEW, 2);
+    story.look();
+    let answer = story.answer();
+    let bar = answer.bars().iter().find(|bar| bar.code == "still_sent").expect("it came by turns");
+    assert!(bar.to_string().contains("by turns with a newer key"), "{bar}");
+    assert!(bar.end.contains("more executions in a row"), "{}", bar.end);
+    for number in 0..18 {
+        story.ask("n", 30 + number, NEW, 2);
+    }
+    story.check(&[]);
+}
+
+#[test]
+fn an_execution_that_goes_on_with_the_old_key_proves_nothing() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    // It began before the last old use.
+    story.ask("n", 5, OLD, 2);
+    story.ask("m", 6, NEW, 2);
+    story.ask_unlisted("n", 1, NEW, 2);
+    story.look();
+    let who = story.bench.ledger.binding(&Identity {
+        workflow: Some("w"),
+        node: Some("n"),
+        ..Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None)
+    });
+    let answer = story.answer();
+    assert!(answer.bars().iter().any(|bar| bar.binding == Some(who.id())), "{answer}");
+}
+
+#[test]
+fn a_clone_at_the_same_address_is_another_n8n() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 5001, OLD);
+    story.pass(600);
+    story.ask("n", 5003, OLD, 2);
+    story.pass(600);
+    // Its numbers are those of long ago, and n8n lists other executions under them.
+    story.ask_unlisted("n", 17, OLD, 2);
+    story.rotate();
+    story.pass(600);
+    two_nodes(&mut story, 5004, NEW);
+    story.check(&["silent"]);
+    assert!(story.answer().bars()[0].to_string().contains("(another n8n)"), "{}", story.answer().bars()[0]);
+    story.pass(600);
+    story.ask_unlisted("n", 18, NEW, 2);
+    story.check(&[]);
+}
+
+#[test]
+fn a_record_that_n8n_says_was_changed_is_proven_for_all_its_senders() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.ask("m", 3, OLD, 2);
+    story.rotate();
+    story.pass(60);
+    story.change("r");
+    story.pass(60);
+    story.ask("n", 4, NEW, 2);
+    story.check(&[]);
+    // Where keys come from the environment, the date of a record says nothing.
+    let mut story = Story::new(proof::Settings { env_keys: Some(true), ..quick() });
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    story.change("r");
+    story.pass(60);
+    story.ask("n", 3, NEW, 2);
+    story.check(&["silent"]);
+}
+
+#[test]
+fn a_press_of_the_test_shows_what_a_record_holds() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.without_node.push("spare");
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&["record_without_node"]);
+    story.press("spare", OLD);
+    story.check(&["record_holds_it"]);
+    story.change("spare");
+    story.check(&["record_without_node"]);
+    story.press("spare", NEW);
+    story.check(&[]);
+}
+
+#[test]
+fn a_record_that_was_changed_since_it_was_seen_is_unproven() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&[]);
+    story.change("r");
+    story.check(&["record"]);
+    story.pass(10);
+    two_nodes(&mut story, 5, NEW);
+    story.check(&[]);
+}
+
+#[test]
+fn an_address_is_gone_when_others_have_taken_its_place() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    for number in 3..6 {
+        story.pass(60);
+        story.ask("n", number, NEW, 9);
+    }
+    // The other node was never seen elsewhere, but its address is gone.
+    story.check(&[]);
+    // Where addresses serve by turns, silence is not enough.
+    let mut story = Story::new(quick());
+    for number in 0..6 {
+        story.ask("n", number, OLD, 2 + u8::try_from(number % 2).expect("a small number"));
+        story.pass(60);
+    }
+    story.rotate();
+    for number in 10..14 {
+        story.ask("n", number, NEW, 2);
+        story.pass(60);
+    }
+    story.nodes = vec![("w", "n", "r")];
+    story.check(&["silent"]);
+}
+
+#[test]
+fn a_waiting_execution_is_a_doubt_while_its_record_is_unproven() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    let waits = |records: Option<&[&str]>| Unfinished {
+        execution: "77".into(),
+        workflow: "w".into(),
+        began: Timestamp::from_millis(START),
+        waits: true,
+        records: records.map(|ids| ids.iter().copied().map(Box::from).collect()),
+    };
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.unfinished = vec![waits(Some(&["r"]))];
+    story.check(&[]);
+    story.unfinished = vec![waits(Some(&["a record that was deleted"]))];
+    story.check(&[]);
+    story.unfinished = vec![waits(None)];
+    story.check(&["waiting"]);
+    story.unfinished = vec![Unfinished { waits: false, ..waits(Some(&["r"])) }];
+    story.check(&["running"]);
+    story.unfinished.clear();
+    story.check(&[]);
+}
+
+#[test]
+fn a_program_without_a_tag_is_done_after_eight_quiet_days() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    let key_of = |story: &Story, key: &str| Some(story.bench.keeper.ring().names(key.as_bytes()).fingerprint);
+    let script = |key| Identity::untagged(SetIndex::DEFAULT, Family::Sdk, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), key);
+    let key = key_of(&story, OLD);
+    story.sight(&script(key), None, OLD, 50);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&["silent"]);
+    let key = key_of(&story, NEW);
+    story.sight(&script(key), None, NEW, 50);
+    story.check(&["silent"]);
+    story.pass(8 * 86_400);
+    two_nodes(&mut story, 5, NEW);
+    story.check(&[]);
+}
+
+#[test]
+fn an_old_key_that_was_tried_out_in_the_editor_is_in_some_credential() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    let editor =
+        Identity { holder: Holder::Editor, ..Identity::untagged(SetIndex::DEFAULT, Family::Legacy, PEER, None) };
+    story.sight(&editor, None, OLD, 2);
+    story.check(&["edited"]);
+    story.pass(1);
+    story.sight(&editor, None, NEW, 2);
+    story.check(&[]);
+}
+
+#[test]
+fn what_you_accept_holds_until_it_changes_and_over_a_restart() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.ask("m", 3, OLD, 7);
+    story.rotate();
+    two_nodes(&mut story, 4, NEW);
+    story.check(&["silent"]);
+    let bar = story.answer().bars()[0].clone();
+    let acceptance = Acceptance { state: bar.state(), reason: "that worker is gone".into(), at: story.bench.now() };
+    story.bench.ledger.accept_bar(SetIndex::DEFAULT, bar.number, Some(acceptance));
+    story.check(&[]);
+    let Answer::Yes(basis) = story.answer() else { panic!("it is accepted") };
+    assert_eq!(&*basis.accepted[0].accepted.as_ref().expect("a reason").reason, "that worker is gone");
+    assert!(basis.to_string().starts_with("yes, with 1 accepted by you"), "{basis}");
+    story.bench.flush();
+    story.bench.crash();
+    story.check(&[]);
+    story.pass(60);
+    story.ask("m", 6, OLD, 7);
+    story.check(&["still_sent"]);
+}
+
+#[test]
+fn evidence_outlives_a_restart() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.look();
+    story.ask("n", 3, OLD, 3);
+    story.bench.flush();
+    story.bench.crash();
+    story.rotate();
+    two_nodes(&mut story, 4, NEW);
+    story.check(&["silent"]);
+    assert_eq!(story.answer().bars()[0].address, Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3))));
+}
+
+#[test]
+fn a_key_of_two_sets_goes_when_both_are_done_and_a_clock_that_went_back_is_a_doubt() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&[]);
+    story.bench.now.fetch_sub(3_600_000, Ordering::Relaxed);
+    let answer = story.answer();
+    assert!(answer.bars().iter().any(|bar| bar.code == "clock"), "{answer}");
+}
+
+#[test]
+fn an_open_exchange_keeps_the_key_it_carries() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    let key = story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint;
+    story.bench.ledger.in_flight.begin(key);
+    story.check(&["in_flight"]);
+    story.bench.ledger.in_flight.end(key);
+    story.check(&[]);
+}
+
+#[test]
+fn without_a_good_use_or_a_look_nothing_is_proven() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    story.look();
+    let answer = story.answer();
+    let codes: BTreeSet<_> = answer.bars().iter().map(|bar: &Bar| bar.code).collect();
+    assert!(codes.contains("no_good_use") && codes.contains("silent") && codes.contains("record"), "{codes:?}");
+    two_nodes(&mut story, 3, NEW);
+    story.check(&[]);
+    let answer = story.bench.can_go(Audit::default());
+    assert_eq!(answer.bars().iter().map(|bar| bar.code).collect::<Vec<_>>(), ["not_audited"]);
+    let doubt = AuditDoubt { code: "bypass", subject: "l".into(), text: "it".into(), end: String::new(), state: 1 };
+    story.doubts = vec![doubt];
+    story.check(&["audit"]);
+}
+
+#[test]
+fn more_addresses_than_there_is_room_for_are_a_doubt() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.look();
+    let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None);
+    for number in 0..300_u16 {
+        let workflow = format!("x{number}");
+        let identity = Identity { workflow: Some(&workflow), node: Some("n"), ..untagged };
+        let [high, low] = number.to_be_bytes();
+        let peer = IpAddr::V4(Ipv4Addr::new(10, 1, high, low));
+        let binding = story.bench.ledger.binding(&identity);
+        story.bench.ledger.take_sent(&binding, vec![sent(&story, OLD, peer)]);
+    }
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.look();
+    let answer = story.answer();
+    let Answer::NotProven { but, .. } = &answer else { panic!("{answer}") };
+    assert!(but.iter().any(|bar| bar.code == "room") && but.len() > 300, "{}", but.len());
+}
+
+fn sent(story: &Story, key: &str, peer: IpAddr) -> crate::ledger::senders::Sent {
+    let (key, now) = (story.bench.keeper.ring().names(key.as_bytes()).fingerprint, story.bench.now());
+    crate::ledger::senders::Sent {
+        key,
+        peer,
+        execution: None,
+        first: now,
+        last: now,
+        accepted: true,
+        is_previous: false,
+        endpoint: "other",
+    }
+}
