@@ -757,13 +757,13 @@ fn a_name_in_no_table_is_told_with_what_there_is() {
         let told: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
         assert_eq!(told, [expected]);
     }
-    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store.");
+    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store, rotation.");
     check("proxy = 1", "proxy: This is a table: it begins with [proxy].");
     check("[[log]]", "log: This is a table: it begins with [log].");
     check("keys = 'sk-canary'", "keys: This is a table: it begins with [keys].");
     check(
         "['keys.<set>']",
-        "keys.<set>: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store.",
+        "keys.<set>: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store, rotation.",
     );
     check("[proxy]\nsk-canary = 1\n", &format!("proxy.…: {}", unknown_in("proxy")));
     check("[keys.default]\nsk-canary = 1\n", &format!("keys.default.…: {}", unknown_in("keys.<set>")));
