@@ -175,6 +175,16 @@ impl Scene {
         assert_eq!(ids(&aside), ids(&self.folder.join("state/keyward.db")));
     }
 
+    /// What was seen since is written into what was there.
+    #[track_caller]
+    fn assert_store_is_written(&self) {
+        let store = eventually("all to be written", || {
+            let store = self.ask("GET status")["body"]["store"].clone();
+            (store["waiting"] == 0).then_some(store)
+        });
+        assert_eq!((&store["state"], &store["lost"]), (&json!("ok"), &json!(0)), "{store}");
+    }
+
     #[track_caller]
     fn assert_binding_is_kept(&self, old: &Value, new: &Value) {
         for field in ["binding", "set", "holder", "instance", "workflow_id", "node_id", "client", "peer"] {
@@ -237,6 +247,7 @@ impl Scene {
         self.compare_commands(&running[first_late..]);
         self.compare_metrics();
         self.replace_key();
+        self.assert_store_is_written();
         let finished = self.keyward.take().unwrap().stop();
         self.admin = "127.0.0.1:1".to_owned();
         self.compare_log(&finished.log());
