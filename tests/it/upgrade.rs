@@ -243,13 +243,13 @@ impl Scene {
         self.compare_commands(&running[..first_late]);
         let lines = self.compare_exchanges();
         self.compare_answers("api-later.json");
-        self.turn_somebody_away();
+        self.be_turned_away();
         self.compare_commands(&running[first_late..]);
         self.compare_metrics();
         self.replace_key();
         self.assert_store_is_written();
         let finished = self.keyward.take().unwrap().stop();
-        self.admin = "127.0.0.1:1".to_owned();
+        "127.0.0.1:1".clone_into(&mut self.admin);
         self.compare_log(&finished.log());
         self.compare_events(&finished.events, &lines);
         self.compare_commands(&down);
@@ -259,7 +259,7 @@ impl Scene {
     fn compare_answers(&mut self, file: &str) {
         for (question, old) in self.recorded(file).as_object().unwrap() {
             let new = self.ask(question);
-            self.compare(question, old, &new);
+            self.compare(question, &old["body"], &new["body"]);
             self.check(new["status"] == old["status"], question, "status", format!("is {}", new["status"]));
         }
     }
@@ -351,7 +351,7 @@ impl Scene {
         }
     }
 
-    fn turn_somebody_away(&self) {
+    fn be_turned_away(&self) {
         let keyward = self.keyward.as_ref().unwrap();
         let mut client = Client::connect(keyward.listen);
         client.send(&request("CONNECT", "api.openai.com:443", &[], b""));
@@ -496,7 +496,7 @@ fn words_in(value: &Value, path: &str, found: &mut BTreeSet<(String, String, Str
     value.as_array().into_iter().flatten().for_each(|entry| words_in(entry, &below, found));
 }
 
-/// The words that 0.1.0 said in all of the recording, and those that its OpenAPI document has.
+/// The words that 0.1.0 said in all of the recording, and those that its document of the API has.
 fn known_words(folder: &Path) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     for file in ["api.json", "api-later.json", "commands.json", "exchanges.json", "events.json"] {
@@ -532,9 +532,9 @@ fn start_others() -> [(&'static str, String); 3] {
                 return tell(stream, &json!(401), &json!({ "message": "unauthorized" }));
             }
             let (method, path) = asked(&request.head);
-            match &told["answers"][format!("{method} {}", path.trim_start_matches("/api/v1/"))] {
-                Value::Null => tell(stream, &json!(404), &json!({ "message": "Not Found" })),
-                answer => tell(stream, &answer[0], &answer[1]),
+            match told["answers"].get(format!("{method} {}", path.trim_start_matches("/api/v1/"))) {
+                Some(answer) => tell(stream, &answer[0], &answer[1]),
+                None => tell(stream, &json!(404), &json!({ "message": "Not Found" })),
             }
         });
         server.url()
@@ -570,7 +570,7 @@ fn set_up(folder: &Path, home: &Home, shift: i64, others: &[(&str, String)]) {
         for file in files.map(|file| file.unwrap().path()) {
             let name = format!("{into}/{}", file.file_name().unwrap().to_str().unwrap());
             let mut bytes = fs::read(&file).unwrap();
-            if name.ends_with(".json") {
+            if file.extension().is_some_and(|end| end == "json") {
                 let mut value = serde_json::from_slice(&bytes).unwrap();
                 move_times(&mut value, shift);
                 bytes = fill(value.to_string()).into_bytes();
@@ -687,7 +687,7 @@ fn recordings() -> PathBuf {
 const VERSION: i64 = 3;
 
 /// The fields whose values are words of a closed list.
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 19] = [
     "action",
     "answer",
     "attribution",
@@ -706,4 +706,5 @@ const WORDS: [&str; 18] = [
     "state",
     "verdict",
     "when",
+    "workflow_state",
 ];

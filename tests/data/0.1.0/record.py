@@ -3,7 +3,7 @@
     python3 record.py BINARY
 
 Writes everything below this folder anew but itself and the README. Python's standard library, loopback alone, invented
-keys; it takes about two minutes, one of which it waits so that some bindings have a rhythm.
+keys. It takes about two minutes: it waits for one, so that some bindings have a rhythm.
 """
 
 import json
