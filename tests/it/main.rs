@@ -126,3 +126,6 @@ mod names;
 
 /// The commands that ask n8n: the story of an execution, and what its API key may do.
 mod n8n_commands;
+
+/// What 0.1.0 left is taken over without a loss, and its API, log, metrics and `--json` keep their fields and words.
+mod upgrade;
