@@ -15,7 +15,7 @@ use keyward::keys::fingerprint::{Fingerprint, Hint};
 use keyward::keys::source::Source;
 use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
-use keyward::ledger::store;
+use keyward::ledger::{proof, store};
 use keyward::n8n::{self, Address, Instance};
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
@@ -56,6 +56,7 @@ pub struct Builder {
     level: telemetry::Level,
     n8n: n8n::Settings,
     store: store::Settings,
+    rotation: proof::Settings,
 }
 
 impl TestProxy {
@@ -79,6 +80,7 @@ impl TestProxy {
             level: telemetry::Level::default(),
             n8n: n8n::Settings::default(),
             store: store::Settings::default(),
+            rotation: proof::Settings::default(),
         }
     }
 
@@ -438,6 +440,7 @@ impl Builder {
             policy: Policy::Observe,
             state: self.state_settings(),
             store: self.store.clone(),
+            rotation: self.rotation.clone(),
             ignored: Vec::new(),
             via: Choice::default(),
         }
