@@ -12,6 +12,7 @@ pub mod incident;
 pub mod look;
 pub mod names;
 pub mod offline;
+pub mod press;
 pub mod query;
 pub mod recent;
 pub mod rhythm;
@@ -21,7 +22,7 @@ pub mod sqlite;
 pub mod store;
 pub mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,8 @@ use self::binding::{Accepted, Binding, Identity, Seen, Tally};
 use self::closed::{ClosedIncident, ClosedIncidents};
 use self::hours::Hours;
 use self::incident::Incident;
+use self::look::Look;
+use self::press::Presses;
 use self::recent::Recent;
 use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
@@ -53,8 +56,12 @@ pub struct Ledger {
     sets: Arc<[Arc<str>]>,
     inbox: Inbox,
     past: Mutex<Past>,
+    /// The last look at each n8n, by its name.
+    looks: Mutex<BTreeMap<Box<str>, Arc<Look>>>,
     /// The last exchanges of executions.
     pub recent: Recent,
+    /// The presses of n8n's tests.
+    pub presses: Presses,
 }
 
 /// What is remembered beside the bindings.
@@ -148,7 +155,9 @@ impl Ledger {
             sets,
             inbox: Inbox::default(),
             past: Mutex::default(),
+            looks: Mutex::default(),
             recent: Recent::default(),
+            presses: Presses::default(),
         }
     }
 
@@ -235,6 +244,21 @@ impl Ledger {
     #[must_use]
     pub fn closed_incidents(&self) -> Vec<ClosedIncident> {
         self.past().closed.iter().rev().cloned().collect()
+    }
+
+    /// Takes in what one n8n was found to be like, in place of what was known of it.
+    pub fn look_came(&self, look: &Arc<Look>) {
+        self.known_looks().insert(look.instance.clone(), Arc::clone(look));
+    }
+
+    /// The last look at each n8n.
+    #[must_use]
+    pub fn looks(&self) -> Vec<Arc<Look>> {
+        self.known_looks().values().cloned().collect()
+    }
+
+    fn known_looks(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Arc<Look>>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn soil(&self, binding: &Arc<Binding>) {

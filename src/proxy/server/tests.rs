@@ -28,7 +28,7 @@ use crate::proxy::{Scheme, Upstream};
 struct Unlucky;
 
 impl Witness for Unlucky {
-    fn exchange_ended(&self, exchange: &Exchange, _outcome: Outcome) {
+    fn exchange_ended(&self, exchange: &Arc<Exchange>, _outcome: Outcome) {
         assert_ne!(exchange.path(), "/v1/unlucky");
     }
 

@@ -362,6 +362,7 @@ impl Builder {
             set: None,
             refresh: Instance::REFRESH,
             keyward: None,
+            press: true,
             via: None,
         };
         self.n8n.instances.push(instance);
