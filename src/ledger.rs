@@ -246,6 +246,25 @@ impl Ledger {
         self.past().closed.iter().rev().cloned().collect()
     }
 
+    /// Forgets a binding that was begun for an exchange of which nothing is remembered.
+    pub fn forget_unused(&self, binding: Arc<Binding>) {
+        let mut key = self.hash.hash_one(binding.identity());
+        while let Some(found) = self.bindings.get(&key).map(|found| Arc::clone(&found)) {
+            if Arc::ptr_eq(&found, &binding) {
+                drop(found);
+                let is_unused = binding.lock().uses.is_empty();
+                // Two hold it here, as in `sweep`, which comes later for those that a connection holds as well.
+                if is_unused
+                    && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some()
+                {
+                    self.free(&binding);
+                }
+                return;
+            }
+            key = key.wrapping_add(1);
+        }
+    }
+
     /// Takes in what one n8n was found to be like, in place of what was known of it.
     pub fn look_came(&self, look: &Arc<Look>) {
         self.known_looks().insert(look.instance.clone(), Arc::clone(look));

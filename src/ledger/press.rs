@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use tokio::sync::Notify;
 
+use super::binding::Binding;
 use super::sighting::Exchange;
 use crate::caller::{Family, Origin};
 use crate::keys::set::Names;
@@ -46,9 +47,7 @@ struct UnderWay {
 
 /// An exchange that can be the test's.
 struct Held {
-    key: Option<Names>,
-    began: Instant,
-    was_taken: bool,
+    exchange: Arc<Exchange>,
     remember: Remember,
 }
 
@@ -82,7 +81,7 @@ impl Presses {
 
     /// Whether an exchange that has ended may be that of the test that is pressed now. If so it is held back, with what is
     /// done about any other, and the record's id is given.
-    pub fn hold(&self, exchange: &Exchange, remember: impl FnOnce() -> Remember) -> Option<Arc<str>> {
+    pub fn hold(&self, exchange: &Arc<Exchange>, remember: impl FnOnce() -> Remember) -> Option<Arc<str>> {
         let mut under_way = self.lock();
         let press = under_way.as_mut()?;
         if !press.may_be_of_the_test(exchange) {
@@ -92,9 +91,7 @@ impl Presses {
             press.overflowed = true;
             return None;
         }
-        let was_taken = exchange.status().is_some_and(|status| status.is_success());
-        let (key, began) = (exchange.judgement.key, exchange.started);
-        press.held.push(Held { key, began, was_taken, remember: remember() });
+        press.held.push(Held { exchange: Arc::clone(exchange), remember: remember() });
         self.came.notify_waiters();
         Some(Arc::clone(&press.record))
     }
@@ -118,10 +115,27 @@ impl UnderWay {
 
     /// The one key that came between those moments, if what upstream said of it is what n8n says.
     fn key_between(&self, began: Instant, answered: Instant, was_good: bool) -> Option<Names> {
-        let within: Vec<_> = self.held.iter().filter(|held| (began..=answered).contains(&held.began)).collect();
-        let first = within.first()?.key?;
-        let is_it = |held: &&Held| held.was_taken == was_good && held.key.is_some_and(|key| is_same(key, first));
+        let within = self.held.iter().filter(|held| (began..=answered).contains(&held.exchange.started));
+        let within: Vec<_> = within.collect();
+        let first = within.first()?.key()?;
+        let is_it = |held: &&Held| held.was_taken() == was_good && held.has(first);
         (!self.overflowed && within.len() <= MOST_OF_A_TEST && within.iter().all(is_it)).then_some(first)
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn key(&self) -> Option<Names> {
+        self.exchange.judgement.key
+    }
+
+    fn has(&self, key: Names) -> bool {
+        self.key().is_some_and(|own| is_same(own, key))
+    }
+
+    fn was_taken(&self) -> bool {
+        self.exchange.status().is_some_and(|status| status.is_success())
     }
 }
 
@@ -138,18 +152,21 @@ impl Press<'_> {
         self.presses.lock().as_ref()?.key_between(began, answered, was_good)
     }
 
-    /// Says that what came with this key was the tests': nobody has used it. All else that was held back counts.
-    pub fn own(self, key: Names) {
-        if let Some(press) = self.presses.lock().as_mut() {
-            press.held.retain(|held| !held.key.is_some_and(|held| is_same(held, key)));
-        }
+    /// Says that what came with this key was the tests': nobody has used it. All else that was held back counts. Gives the
+    /// bindings that were begun for the tests, perhaps.
+    #[must_use]
+    pub fn own(self, key: Names) -> Vec<Arc<Binding>> {
+        let mut under_way = self.presses.lock();
+        let Some(press) = under_way.as_mut() else { return Vec::new() };
+        let own = press.held.extract_if(.., |held| held.has(key));
+        own.map(|held| Arc::clone(&held.exchange.binding)).collect()
     }
 
     async fn first_since(&self, began: Instant) {
         loop {
             let came = self.presses.came.notified();
             let has_come =
-                self.presses.lock().as_ref().is_none_or(|press| press.held.iter().any(|held| held.began >= began));
+                self.presses.lock().as_ref().is_none_or(|press| press.held.iter().any(|held| held.exchange.started >= began));
             if has_come {
                 return;
             }

@@ -187,7 +187,9 @@ impl Presser {
             first = Some(key);
         }
         let Some(key) = first else { return Ok(Answer::Unclear) };
-        press.own(key);
+        for binding in press.own(key) {
+            self.ledger.forget_unused(binding);
+        }
         Ok(Answer::Key(key))
     }
 

@@ -48,6 +48,8 @@ mod odd_values;
 mod page;
 /// What each policy does about a credential: refusals, lent keys, and what clients get.
 mod policies;
+/// keyward presses n8n's test of each credential record: which key it holds, and what a press is not.
+mod presses;
 /// Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
 mod proxy_protocol;
 /// Clients that are slow or many: they are let go in time, and others are served meanwhile.

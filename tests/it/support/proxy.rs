@@ -369,6 +369,12 @@ impl Builder {
         self
     }
 
+    /// Without presses of its n8n's tests.
+    pub fn without_presses(mut self) -> Self {
+        self.n8n.instances.iter_mut().for_each(|instance| instance.press = false);
+        self
+    }
+
     /// With nothing less important than that in the log.
     pub fn log_level(mut self, level: telemetry::Level) -> Self {
         self.level = level;
