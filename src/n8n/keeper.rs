@@ -265,13 +265,13 @@ impl Keeper {
             workflows.add(&workflow);
         };
         self.client.workflows(take).await?;
-        let untold = self.read_executions().await;
         let (mut open_ai, mut lists_records) = (BTreeSet::new(), true);
         let mut gaps = self.read_records(&mut inventory, &mut open_ai, &mut lists_records).await?;
-        gaps.extend(untold);
-        let (now, inventory) = (self.clock.now(), Arc::new(inventory.finish()));
+        let inventory = Arc::new(inventory.finish());
         self.missed.clear();
         self.know(workflows.found, workflows.left_out);
+        gaps.extend(self.read_executions().await);
+        let now = self.clock.now();
         let look = self.look(&inventory, &open_ai, lists_records, now);
         self.ledger.look_came(&look);
         let mut seen = self.status.lock();
@@ -591,15 +591,15 @@ fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Timest
 /// What the executions and the presses are asked for within: less than all workflows take.
 const ASIDE: Bounds = Bounds {
     connect: Duration::from_secs(10),
-    answer: Duration::from_secs(20),
-    list: Duration::from_secs(40),
+    answer: Duration::from_secs(10),
+    list: Duration::from_secs(20),
     answer_size: 16 << 20,
     list_size: 64 << 20,
     pages: 100,
 };
 
 /// How long one look waits for the executions.
-const EXECUTIONS_WITHIN: Duration = Duration::from_mins(1);
+const EXECUTIONS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How soon ids that nobody knows are asked for again.
 const BETWEEN: Duration = Duration::from_secs(10);

@@ -36,6 +36,8 @@ mod dashboards;
 mod draining;
 /// An answer that comes before the request is whole: it arrives, and nothing of the rest is taken for a request.
 mod early_answers;
+/// The executions that n8n lists: which of them wait or run, with which records, within what bounds.
+mod executions;
 /// Upstream fails, the client leaves: what each of them gets, and what the log says.
 mod faults;
 /// Upstream sends what it should not: heads without end, wrong lengths, bombs, redirects, other people's cookies.
