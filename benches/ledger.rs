@@ -201,6 +201,9 @@ impl Bench {
             client_version: Some("6.49.0"),
             asks_api: true,
             was_sent: true,
+            was_refused: false,
+            peer: PEER,
+            path: "/v1/chat/completions",
         }
     }
 

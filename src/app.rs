@@ -468,6 +468,7 @@ fn n8n_keepers(config: &Config, shared: &Arc<Shared>) -> anyhow::Result<Vec<n8n:
         let around = Surroundings {
             registry: Arc::clone(&shared.names),
             keys: Arc::clone(&shared.keeper),
+            ledger: Arc::clone(&shared.ledger),
             store: config.store.file(&config.state.dir),
             clock: shared.clock.clone(),
         };

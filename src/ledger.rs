@@ -14,6 +14,7 @@ pub mod incident;
 pub mod look;
 pub mod names;
 pub mod offline;
+pub mod press;
 pub mod proof;
 pub mod query;
 pub mod recent;
@@ -40,6 +41,7 @@ use self::hours::Hours;
 use self::in_flight::InFlight;
 use self::incident::Incident;
 use self::look::Look;
+use self::press::Presses;
 use self::recent::Recent;
 use self::senders::{Acceptance, Candidate, Senders, Sent};
 use self::store::{Limits, Remembered};
@@ -68,6 +70,8 @@ pub struct Ledger {
     pub recent: Recent,
     /// The keys that open exchanges carry upstream.
     pub in_flight: InFlight,
+    /// The presses of n8n's tests.
+    pub presses: Presses,
 }
 
 /// The n8n that are configured, and what was found there last.
@@ -189,6 +193,7 @@ impl Ledger {
             rotation: proof::Settings::default(),
             recent: Recent::default(),
             in_flight: InFlight::default(),
+            presses: Presses::default(),
         }
     }
 
@@ -205,8 +210,8 @@ impl Ledger {
     }
 
     /// Takes in that an n8n was looked through: what waited for that is decided on.
-    pub fn look_came(&self, look: Arc<Look>) {
-        self.n8ns().looks.insert(look.instance.clone(), look);
+    pub fn look_came(&self, look: &Arc<Look>) {
+        self.n8ns().looks.insert(look.instance.clone(), Arc::clone(look));
         self.settle();
     }
 
@@ -381,6 +386,23 @@ impl Ledger {
     #[must_use]
     pub fn closed_incidents(&self) -> Vec<ClosedIncident> {
         self.past().closed.iter().rev().cloned().collect()
+    }
+
+    /// Forgets a binding that was begun for an exchange of which nothing is remembered.
+    pub fn forget_unused(&self, binding: Arc<Binding>) {
+        let mut key = self.hash.hash_one(binding.identity());
+        while let Some(found) = self.bindings.get(&key).map(|found| Arc::clone(&found)) {
+            if Arc::ptr_eq(&found, &binding) {
+                drop(found);
+                let is_unused = binding.lock().uses.is_empty();
+                // Two hold it here, as in `sweep`, which comes later for those that a connection holds as well.
+                if is_unused && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some() {
+                    self.free(&binding);
+                }
+                return;
+            }
+            key = key.wrapping_add(1);
+        }
     }
 
     fn soil(&self, binding: &Arc<Binding>) {

@@ -6,9 +6,11 @@ pub mod client;
 pub mod connect;
 pub mod connections;
 pub mod documents;
+pub mod executions;
 pub mod finding;
 pub mod inventory;
 pub mod keeper;
+pub mod presser;
 pub mod report;
 
 use std::fmt;
@@ -44,6 +46,8 @@ pub struct Instance {
     pub refresh: Duration,
     /// Where it reaches keyward, where that is said.
     pub keyward: Option<connect::Entrance>,
+    /// Whether keyward presses the tests of its credential records.
+    pub press: bool,
     /// The proxy that leads there, which the environment names.
     pub via: Option<Via>,
 }

@@ -173,7 +173,7 @@ fn n8n(status: &Status) -> Value {
         "url": &*status.url,
         "state": state,
         "trouble": seen.trouble,
-        "lacks": seen.lacks,
+        "lacks": seen.lacks(),
         "read": seen.read.map(|at| at.to_string()),
         "workflows": seen.workflows,
         "nodes": seen.nodes,

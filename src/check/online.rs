@@ -81,7 +81,8 @@ pub async fn examine_n8n(instance: &Instance) -> Vec<Finding> {
     let asked = async {
         let client = Client::new(instance, Bounds::default())?;
         let mut lacks = Vec::new();
-        for (path, scope) in QUESTIONS {
+        let is_needed = |(_, scope): &(&str, &str)| instance.press || *scope != scope::CREDENTIAL_READ;
+        for (path, scope) in QUESTIONS.into_iter().filter(is_needed) {
             match client.get::<IgnoredAny>(path, scope).await {
                 Ok(_) | Err(ClientError::NotFound { .. } | ClientError::NotInThisVersion { .. }) => {}
                 Err(ClientError::ScopeLacks { scope, .. }) => lacks.push(scope),
@@ -110,13 +111,14 @@ pub async fn examine_n8n(instance: &Instance) -> Vec<Finding> {
     }]
 }
 
-/// What needs each scope. There is no workflow and no execution of such a number: whoever may ask is told so.
-const QUESTIONS: [(&str, &str); 5] = [
+/// What needs each scope. There is no workflow, execution or credential of such a number: whoever may ask is told so.
+const QUESTIONS: [(&str, &str); 6] = [
     ("workflows?limit=1", scope::WORKFLOW_LIST),
     ("workflows/0", scope::WORKFLOW_READ),
     ("executions?limit=1", scope::EXECUTION_LIST),
     ("executions/999999999", scope::EXECUTION_READ),
     ("credentials?limit=1", scope::CREDENTIAL_LIST),
+    ("credentials/0", scope::CREDENTIAL_READ),
 ];
 
 fn encoding(headers: &HeaderMap) -> Encoding {

@@ -10,7 +10,7 @@ use super::asking::KeyFrom;
 use super::client::Client;
 use super::connected::{End, Outcome};
 use super::output::{print_json, print_lines, remark};
-use super::records::{Chosen, Side, Tested, in_words};
+use super::records::{Chosen, Side, in_words};
 use super::setup::Setup;
 use super::token;
 use super::watching::{self, Seen};
@@ -23,7 +23,7 @@ use crate::keys::source::Source;
 use crate::keys::state::StateFolder;
 use crate::n8n::connect::{self, Entrance, Marks, OPENAI};
 use crate::n8n::connections::{self, Connection};
-use crate::n8n::documents::CredentialRecord;
+use crate::n8n::documents::{CredentialRecord, Tested};
 use crate::policy::Policy;
 
 /// What `keyward n8n connect` takes. The texts for users stand in attributes: they are no Markdown.

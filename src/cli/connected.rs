@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::records::{Tested, in_words};
+use super::records::in_words;
 use super::watching::Seen;
 use crate::n8n::connect::{Field, User, Way};
-use crate::n8n::documents::CredentialRecord;
+use crate::n8n::documents::{CredentialRecord, Tested};
 
 /// What came of one record.
 pub(super) struct Outcome<'r> {
@@ -79,7 +79,7 @@ impl Outcome<'_> {
                 lines.extend(self.users_in_words());
             }
             End::PutBack { url, base_url, tested, now } => {
-                row("with keyward", &format!("n8n's test at {url} said: {}", tested.message()));
+                row("with keyward", &format!("n8n's test at {url} said: {}", tested.shown()));
                 row("Base URL", base_url);
                 row("n8n's test", &said(now.as_ref()));
                 lines.push(format!("  {}", advice(tested)));
@@ -142,7 +142,7 @@ impl End {
                 json!({ "state": "by_hand", "fields": fields.iter().map(field).collect::<Vec<_>>() })
             }
             Self::PutBack { url, base_url, tested, now } => json!({
-                "state": "put_back", "tried": url, "failure": tested.message(), "base_url": base_url, "test": test(now.as_ref()),
+                "state": "put_back", "tried": url, "failure": tested.shown(), "base_url": base_url, "test": test(now.as_ref()),
             }),
             Self::Failed(why) => json!({ "state": "failed", "error": why }),
         }
@@ -165,12 +165,12 @@ fn is_good(tested: Option<&Tested>) -> bool {
 fn said(tested: Option<&Tested>) -> String {
     tested.map_or_else(
         || "this n8n cannot be asked for it: press the test button in the credential".to_owned(),
-        |tested| tested.message().into(),
+        |tested| tested.shown().into(),
     )
 }
 
 fn test(tested: Option<&Tested>) -> Value {
-    tested.map_or(Value::Null, |tested| json!({ "ok": tested.is_good(), "message": tested.message() }))
+    tested.map_or(Value::Null, |tested| json!({ "ok": tested.is_good(), "message": tested.shown() }))
 }
 
 fn user_in_json(user: &User) -> Value {

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::asking::{can_ask, says_yes};
@@ -15,7 +14,7 @@ use crate::caller::names::harmless;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::connect::{self, CREDENTIAL_TYPE, User};
-use crate::n8n::documents::{CredentialRecord, Workflow};
+use crate::n8n::documents::{CredentialRecord, Tested, Workflow};
 
 /// Which credentials, of which n8n. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -43,13 +42,6 @@ pub(super) struct Side {
 pub(super) struct Records {
     records: Vec<CredentialRecord>,
     users: BTreeMap<String, Vec<User>>,
-}
-
-/// What n8n says of a record that it has tested.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(super) struct Tested {
-    status: String,
-    message: String,
 }
 
 // === impl Chosen ===
@@ -129,11 +121,7 @@ impl Side {
 
     /// Has n8n test a record, as its own button does; nothing where the release cannot.
     pub(super) async fn tested(&self, record: &str) -> Result<Option<Tested>, ClientError> {
-        let path = format!("{}/test", path_of(record));
-        match self.client.post(&path, scope::CREDENTIAL_READ, &json!({})).await {
-            Err(ClientError::NotInThisVersion { .. } | ClientError::NotFound { .. }) => Ok(None),
-            tested => tested.map(Some),
-        }
+        self.client.test_credential(record).await
     }
 }
 
@@ -195,24 +183,6 @@ impl Records {
 /// A record as people know it: `OpenAI (5jOWncPdPD6rKz4T)`.
 pub(super) fn in_words(record: &CredentialRecord) -> String {
     format!("{} ({})", harmless(&record.name, LONGEST_SHOWN), harmless(&record.id, LONGEST_SHOWN))
-}
-
-// === impl Tested ===
-
-impl Tested {
-    pub(super) fn is_good(&self) -> bool {
-        self.status == "OK"
-    }
-
-    /// Whether somebody was there to refuse the key: then n8n has reached what its Base URL says.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(&*self.message, "Unauthorized" | "Forbidden")
-    }
-
-    /// What n8n says.
-    pub(super) fn message(&self) -> Box<str> {
-        harmless(&self.message, LONGEST_SHOWN)
-    }
 }
 
 const LONGEST_SHOWN: usize = 100;

@@ -25,6 +25,7 @@ struct Draft {
     set: Option<(Place, Box<str>)>,
     refresh: Option<Duration>,
     keyward: Option<Entrance>,
+    press: Option<bool>,
 }
 
 impl Instances {
@@ -71,7 +72,8 @@ impl Instances {
             let via = way_out::resolve(&choice, &url.origin, environment, problems);
             let refresh = draft.refresh.unwrap_or(Instance::REFRESH);
             let set = draft.set.map(|(_, set)| set);
-            Some(Instance { name, url, api_key, set, refresh, keyward: draft.keyward, via })
+            let press = draft.press.unwrap_or(true);
+            Some(Instance { name, url, api_key, set, refresh, keyward: draft.keyward, press, via })
         });
         Settings { instances: whole.collect() }
     }
@@ -84,6 +86,7 @@ impl Draft {
             InstanceField::Set if parse::is_set_name(text) => self.set = Some((place.clone(), text.into())),
             InstanceField::Refresh => self.refresh = Some(parse::refresh(text)?),
             InstanceField::Keyward => self.keyward = Some(parse::entrance(text)?),
+            InstanceField::Press => self.press = Some(parse::fit(text)?),
             InstanceField::Set | InstanceField::ApiKey => return Err(Unfit::NotAllowed),
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Config, way_out};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 54] = [
+pub static SETTINGS: [Setting; 55] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -271,6 +271,13 @@ pub static SETTINGS: [Setting; 54] = [
         reading: Reading::OfInstance(InstanceField::Keyward),
     },
     Setting {
+        key: "n8n.<name>.press",
+        default: Some("true"),
+        sentence: "Whether keyward presses the test of this n8n's OpenAI credentials, to learn which key each of them holds.",
+        allowed: "true or false",
+        reading: Reading::OfInstance(InstanceField::Press),
+    },
+    Setting {
         key: "log.format",
         default: None,
         sentence: "How log lines look: human for people, json for programs.",
@@ -464,6 +471,8 @@ pub(super) enum InstanceField {
     Refresh,
     /// Where it reaches keyward.
     Keyward,
+    /// Whether the tests of its credential records are pressed.
+    Press,
 }
 
 impl InstanceField {
@@ -475,6 +484,7 @@ impl InstanceField {
             Self::Set => "set",
             Self::Refresh => "refresh",
             Self::Keyward => "keyward",
+            Self::Press => "press",
         }
     }
 
@@ -649,13 +659,14 @@ pub(super) const ANY_INSTANCE: &str = "n8n.<name>";
 pub(super) const INSTANCE_VARIABLE_PREFIX: &str = "KEYWARD_N8N_";
 
 /// How the variables of an n8n end, behind `KEYWARD_N8N_<NAME>`.
-pub(super) const INSTANCE_SUFFIXES: [(&str, InstanceVariable); 6] = [
+pub(super) const INSTANCE_SUFFIXES: [(&str, InstanceVariable); 7] = [
     ("_URL", InstanceVariable::Text(InstanceField::Url)),
     ("_API_KEY_FILE", InstanceVariable::File),
     ("_API_KEY_ENV", InstanceVariable::Env),
     ("_SET", InstanceVariable::Text(InstanceField::Set)),
     ("_REFRESH", InstanceVariable::Text(InstanceField::Refresh)),
     ("_KEYWARD", InstanceVariable::Text(InstanceField::Keyward)),
+    ("_PRESS", InstanceVariable::Text(InstanceField::Press)),
 ];
 
 /// The table of all sets.

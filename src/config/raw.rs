@@ -179,7 +179,11 @@ impl Reader<'_> {
             let Reading::OfInstance(field) = setting.reading else { continue };
             let read = match field {
                 InstanceField::ApiKey => source(value.get_ref()).map(InstanceValue::ApiKey),
-                InstanceField::Url | InstanceField::Set | InstanceField::Refresh | InstanceField::Keyward => {
+                InstanceField::Url
+                | InstanceField::Set
+                | InstanceField::Refresh
+                | InstanceField::Keyward
+                | InstanceField::Press => {
                     scalar_text(value.get_ref()).map(|text| InstanceValue::Text(field, text)).ok_or(Unfit::NotAllowed)
                 }
             };

@@ -757,7 +757,10 @@ fn a_name_in_no_table_is_told_with_what_there_is() {
         let told: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
         assert_eq!(told, [expected]);
     }
-    check("x = 1", "x: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store, rotation.");
+    check(
+        "x = 1",
+        "x: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store, rotation.",
+    );
     check("proxy = 1", "proxy: This is a table: it begins with [proxy].");
     check("[[log]]", "log: This is a table: it begins with [log].");
     check("keys = 'sk-canary'", "keys: This is a table: it begins with [keys].");

@@ -308,7 +308,7 @@ impl Senders {
         let mut left = BTreeMap::new();
         for (place, (number, waiting)) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let fitting = fitting(candidates, &waiting);
-            let is_ripe = |candidate: &Candidate<'_>| candidate.look.is_some_and(|look| look.at > waiting.sent.last);
+            let is_ripe = |candidate: &Candidate<'_>| candidate.look.is_some_and(|look| look.at >= waiting.sent.last);
             if place >= surplus && !fitting.iter().all(is_ripe) {
                 left.insert(number, waiting);
                 continue;

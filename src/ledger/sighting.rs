@@ -28,7 +28,7 @@ pub trait Witness: Send + Sync {
     fn exchange_began(&self, exchange: &Exchange);
 
     /// The exchange ended so. Called once, on the worker's thread, so it must not wait for anything.
-    fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome);
+    fn exchange_ended(&self, exchange: &Arc<Exchange>, outcome: Outcome);
 
     /// The exchange goes on in another protocol, perhaps for hours. Called at most once, before it ends; as quick as the end.
     fn exchange_goes_on(&self, exchange: &Exchange);

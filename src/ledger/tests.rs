@@ -184,7 +184,7 @@ impl Bench {
     }
 
     /// What is remembered of every binding, but for what is not stored.
-    fn memories(&self) -> Vec<(binding::BindingId, Memory)> {
+    fn memories(&self) -> Vec<(BindingId, Memory)> {
         let stored = |binding: &Arc<Binding>| {
             let mut memory = Memory { unsaved: Unsaved::default(), ..binding.memory() };
             memory.uses.sort_by_key(|used| used.key.map(|names| names.fingerprint));

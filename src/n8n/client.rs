@@ -2,6 +2,7 @@
 //! key struck out before anybody reads it.
 
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::documents::Page;
+use super::documents::{Page, Tested};
 use super::{Address, Instance};
 use crate::caller::names::harmless;
 use crate::keys::secret::Secret;
@@ -53,7 +54,8 @@ pub mod scope {
     pub const CREDENTIAL_UPDATE: &str = "credential:update";
 
     /// All that keyward needs for everything but `keyward n8n connect`: none of them changes anything.
-    pub const LEAST: [&str; 5] = [WORKFLOW_LIST, WORKFLOW_READ, EXECUTION_LIST, EXECUTION_READ, CREDENTIAL_LIST];
+    pub const LEAST: [&str; 6] =
+        [WORKFLOW_LIST, WORKFLOW_READ, EXECUTION_LIST, EXECUTION_READ, CREDENTIAL_LIST, CREDENTIAL_READ];
 }
 
 /// How much n8n may send, and for how long it may be waited for.
@@ -71,6 +73,15 @@ pub struct Bounds {
     pub list_size: usize,
     /// How many pages a list may have.
     pub pages: usize,
+}
+
+/// How much of a list was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// All of it.
+    Whole,
+    /// Its beginning.
+    Part,
 }
 
 /// Why n8n's API gives no answer. Each says what to do; none quotes the key.
@@ -287,6 +298,16 @@ impl Client {
         self.get(&format!("executions/{}?includeData=true", encoded(id)), scope::EXECUTION_READ).await
     }
 
+    /// Has n8n test a credential record, as its own button does: n8n asks the service that the record is for whether it takes
+    /// the key. Nothing where this release cannot, or has no such record.
+    pub async fn test_credential(&self, id: &str) -> Result<Option<Tested>, ClientError> {
+        let path = format!("credentials/{}/test", encoded(id));
+        match self.post(&path, scope::CREDENTIAL_READ, &json!({})).await {
+            Err(ClientError::NotInThisVersion { .. } | ClientError::NotFound { .. }) => Ok(None),
+            tested => tested.map(Some),
+        }
+    }
+
     /// What stands at `path`, which is below `/api/v1/` and encoded. `scope` is what the key needs for it.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, scope: &'static str) -> Result<T, ClientError> {
         self.ask(Ask { method: Method::GET, path, scope, body: None }).await
@@ -319,19 +340,39 @@ impl Client {
         scope: &'static str,
         take: impl FnMut(T),
     ) -> Result<(), ClientError> {
+        let mut take = take;
+        let all = |entry| {
+            take(entry);
+            ControlFlow::Continue(())
+        };
+        match self.list_at_most(path, scope, self.bounds.pages, all).await? {
+            Read::Whole => Ok(()),
+            Read::Part => Err(ClientError::Endless { path: shown(path), pages: self.bounds.pages }),
+        }
+    }
+
+    /// Gives the entries of a list to `take`, of so many pages at most, until it wants no more.
+    pub async fn list_at_most<T: DeserializeOwned + Default>(
+        &self,
+        path: &str,
+        scope: &'static str,
+        pages: usize,
+        take: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<Read, ClientError> {
         let limit = self.bounds.list;
         let late = |_elapsed| ClientError::TooSlow { url: self.url(), path: shown(path), limit };
-        tokio::time::timeout(limit, self.read_pages(path, scope, take)).await.map_err(late)?
+        tokio::time::timeout(limit, self.read_pages(path, scope, pages, take)).await.map_err(late)?
     }
 
     async fn read_pages<T: DeserializeOwned + Default>(
         &self,
         path: &str,
         scope: &'static str,
-        mut take: impl FnMut(T),
-    ) -> Result<(), ClientError> {
+        pages: usize,
+        mut take: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<Read, ClientError> {
         let (mut cursor, mut read) = (None::<String>, 0);
-        for _ in 0..self.bounds.pages {
+        for _ in 0..pages {
             let at = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", encoded(cursor)));
             let here = format!("{path}&limit={LARGEST_PAGE}{at}").replace("?&", "?");
             let left = self.bounds.list_size.saturating_sub(read);
@@ -339,15 +380,17 @@ impl Client {
             let bytes = sent.map_err(|error| self.of_the_list(error, path, left))?;
             read += bytes.len();
             let page: Page<T> = self.parse(&bytes, path)?;
-            page.data.into_iter().for_each(&mut take);
+            if page.data.into_iter().try_for_each(&mut take).is_break() {
+                return Ok(Read::Part);
+            }
             match page.next_cursor {
-                None => return Ok(()),
+                None => return Ok(Read::Whole),
                 // A cursor that leads to itself.
                 again if again == cursor => break,
                 next => cursor = next,
             }
         }
-        Err(ClientError::Endless { path: shown(path), pages: self.bounds.pages })
+        Ok(Read::Part)
     }
 
     /// A page that is too large because those before it left no room for it: it is the list that is.

@@ -17,6 +17,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::Value;
 
+use crate::caller::names::harmless;
 use crate::clock::Timestamp;
 use crate::telemetry::masked::mask_and_cap;
 
@@ -217,6 +218,9 @@ pub struct Execution {
     /// How it ended. Lists of n8n 1.x do not say.
     #[serde(deserialize_with = "optional_id")]
     pub status: Option<String>,
+    /// When it was made: in queue mode it starts later. Lists do not say.
+    #[serde(deserialize_with = "moment")]
+    pub created_at: Option<Timestamp>,
     /// When it started.
     #[serde(deserialize_with = "moment")]
     pub started_at: Option<Timestamp>,
@@ -232,6 +236,92 @@ pub struct Execution {
     /// What happened in it, where that was asked for (`includeData=true`).
     #[serde(deserialize_with = "object")]
     pub data: ExecutionData,
+    /// The workflow as it was when the execution began, where that was asked for as well: what it goes on with.
+    #[serde(deserialize_with = "optional_object")]
+    pub workflow_data: Option<Snapshot>,
+}
+
+/// A workflow as an execution keeps it, with nothing of what its nodes are told to send.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Its nodes.
+    #[serde(deserialize_with = "list")]
+    pub nodes: Vec<SnapshotNode>,
+}
+
+/// A node of a workflow as an execution keeps it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SnapshotNode {
+    /// The credential record for each type of credential that it uses.
+    #[serde(deserialize_with = "map")]
+    pub credentials: BTreeMap<String, CredentialReference>,
+    /// Whether it is passed over.
+    #[serde(deserialize_with = "flag")]
+    pub disabled: bool,
+    /// Of its fields, the agent that stands in it (*Message an Agent* of n8n 2.x), which has a record of its own.
+    #[serde(deserialize_with = "object")]
+    pub parameters: SnapshotParameters,
+}
+
+/// Of a node's fields, the agent that stands in it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SnapshotParameters {
+    /// The agent.
+    #[serde(deserialize_with = "object")]
+    pub inline_agent: InlineAgent,
+}
+
+/// An agent that stands in a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct InlineAgent {
+    /// How it is set up.
+    #[serde(deserialize_with = "object")]
+    pub config: InlineAgentConfig,
+}
+
+/// How an agent is set up that stands in a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct InlineAgentConfig {
+    /// The id of its credential record.
+    #[serde(deserialize_with = "optional_id")]
+    pub credential: Option<String>,
+}
+
+/// What n8n says of a credential record that it has tested.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Tested {
+    /// `OK` or `Error`.
+    #[serde(deserialize_with = "id")]
+    pub status: String,
+    /// In its own words.
+    #[serde(deserialize_with = "name")]
+    pub message: String,
+}
+
+impl Tested {
+    /// Whether the service took the key.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.status == "OK"
+    }
+
+    /// Whether somebody was there to refuse the key: then n8n has reached what its Base URL says.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(&*self.message, "Unauthorized" | "Forbidden")
+    }
+
+    /// What n8n says, cut short and without what could harm a terminal.
+    #[must_use]
+    pub fn shown(&self) -> Box<str> {
+        harmless(&self.message, LONGEST_SHOWN)
+    }
 }
 
 /// What happened in an execution.
@@ -257,6 +347,9 @@ pub struct ParentExecution {
 
 /// Names are cut to that many bytes.
 pub const LONGEST_NAME: usize = 256;
+
+/// How much of what n8n says of a test is shown, in characters.
+const LONGEST_SHOWN: usize = 100;
 
 // === What stands for a value of the wrong type ===
 

@@ -1,24 +1,30 @@
 //! Asks one n8n again and again, beside the traffic: for the names of workflows and nodes, and for the inventory of those that
 //! can speak to OpenAI. It has a thread of its own, so that neither a slow n8n nor a large one holds anybody up.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Instance;
 use super::clearance::Looked;
 use super::client::{Bounds, Client, ClientError};
+use super::connect::CREDENTIAL_TYPE;
 use super::documents::{self, CredentialRecord};
+use super::executions::{Executions, Gaps};
 use super::inventory::{Builder, Inventory};
+use super::presser::{PressedRecords, Presser};
 use crate::caller::names::{Known, Node, Workflow};
 use crate::caller::registry::{Registry, Unknown};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::keeper::Keeper as KeyKeeper;
 use crate::keys::source::Source;
+use crate::ledger::Ledger;
+use crate::ledger::look::{Look, NamedRecord, RecordState};
 use crate::ledger::names;
 use crate::proxy::server::Stage;
 use crate::route::is_id;
@@ -31,8 +37,14 @@ pub struct Keeper {
     /// At which place it stands among the instances.
     position: usize,
     client: Client,
+    /// For the executions, of which less is waited for.
+    aside: Client,
+    executions: Executions,
+    /// Who presses the tests of its credential records, where that is wanted.
+    presser: Option<Presser>,
     registry: Arc<Registry>,
     keys: Arc<KeyKeeper>,
+    ledger: Arc<Ledger>,
     status: Arc<Status>,
     /// The ledger's store, where there is one.
     store: Option<PathBuf>,
@@ -62,6 +74,12 @@ pub struct Status {
     /// How often it is asked.
     pub refresh: Duration,
     seen: Mutex<Seen>,
+    presses: Mutex<PressedRecords>,
+    /// How often it was looked through, well or not.
+    rounds: watch::Sender<u64>,
+    /// Wakes whoever looks, for somebody wants to know more.
+    again: Notify,
+    is_demanded: AtomicBool,
 }
 
 /// What came of asking an n8n.
@@ -69,8 +87,8 @@ pub struct Status {
 pub struct Seen {
     /// What is wrong with it, since it was asked last.
     pub trouble: Option<String>,
-    /// What its API key may not do that keyward would have it do: a sentence, where there is something.
-    pub lacks: Option<String>,
+    /// What keyward would know of it and is not told, for the API key lacks a scope or n8n is too old.
+    pub gaps: Vec<Gap>,
     /// When the whole list was read last.
     pub read: Option<Timestamp>,
     /// How many workflows have names.
@@ -81,6 +99,30 @@ pub struct Seen {
     pub left_out: usize,
     /// The nodes that can speak to OpenAI, as of then.
     pub inventory: Option<Arc<Inventory>>,
+    /// What of it matters to the ledger, as of then.
+    pub look: Option<Arc<Look>>,
+}
+
+/// Something that keyward is not told by an n8n.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What it is.
+    pub what: Untold,
+    /// Why not, in a sentence.
+    pub why: String,
+}
+
+/// What keyward is not told by an n8n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untold {
+    /// The credential records.
+    Records,
+    /// The executions.
+    Executions,
+    /// Which executions run or wait, and with which records.
+    Unfinished,
+    /// Which key a record holds.
+    Keys,
 }
 
 /// What a keeper needs of others.
@@ -89,6 +131,8 @@ pub struct Surroundings {
     pub registry: Arc<Registry>,
     /// By whose fingerprints keys in nodes are known.
     pub keys: Arc<KeyKeeper>,
+    /// Who hears what it is like.
+    pub ledger: Arc<Ledger>,
     /// The ledger's store, where there is one.
     pub store: Option<PathBuf>,
     /// Where the time comes from.
@@ -98,20 +142,27 @@ pub struct Surroundings {
 impl Keeper {
     /// For the instance at that place of the settings. Nothing is asked yet.
     pub fn new(instance: &Instance, position: usize, around: Surroundings) -> Result<Self, ClientError> {
-        let Surroundings { registry, keys, store, clock } = around;
+        let Surroundings { registry, keys, ledger, store, clock } = around;
         let client = Client::new(instance, Bounds::default())?;
+        let aside = Client::new(instance, ASIDE)?;
         let known = registry.snapshot();
         let stored = known.instances().get(position).map(|known| known.workflows.clone()).unwrap_or_default();
         let (name, url) = (instance.name.clone(), instance.url.to_string().into());
         let (set, refresh) = (instance.set.clone(), instance.refresh);
-        let status = Arc::new(Status { name, url, set, refresh, seen: Mutex::default() });
+        let status = Arc::new(Status::new(name, url, set, refresh));
         status.count(&stored, 0);
+        let presser = |client| Presser::new(client, &ledger, &keys, &status, &clock);
+        let presser = instance.press.then(|| Client::new(instance, ASIDE).map(presser)).transpose()?;
         Ok(Self {
             instance: instance.clone(),
             position,
             client,
+            aside,
+            executions: Executions::default(),
+            presser,
             registry,
             keys,
+            ledger,
             status,
             store,
             clock,
@@ -133,6 +184,13 @@ impl Keeper {
 
     /// Asks until keyward ends.
     pub async fn run(mut self, mut stop: watch::Receiver<Stage>) {
+        let presser = self.presser.take();
+        let pressing = async {
+            match presser {
+                Some(presser) => presser.run().await,
+                None => std::future::pending().await,
+            }
+        };
         let work = async {
             let mut watch = Watch::new(match &self.instance.api_key {
                 Source::File(path) => vec![path.clone()],
@@ -145,14 +203,21 @@ impl Keeper {
         };
         tokio::select! {
             () = work => {}
+            () = pressing => {}
             _ = stop.wait_for(|stage| *stage == Stage::Ended) => {}
         }
     }
 
-    /// Asks for those whom nobody knows, until the whole list is to be read again: because it is time, or the key is another.
+    /// Asks for those whom nobody knows, until the whole list is to be read again: because it is time, the key is another, or
+    /// somebody wants to know more.
     async fn wait_for_reason(&mut self, next: Instant, watch: &mut Watch) {
+        let looked = Instant::now();
         loop {
             let may_ask = self.asked.map_or_else(Instant::now, |asked| asked + self.between);
+            let demanded = async {
+                self.status.again.notified().await;
+                tokio::time::sleep_until(looked + BETWEEN).await;
+            };
             let registry = Arc::clone(&self.registry);
             let somebody = async {
                 registry.somebody_is_unknown(self.position).await;
@@ -161,6 +226,7 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => return,
                 () = watch.changed() => return,
+                () = demanded => return,
                 () = somebody => {}
             }
             let unknown = registry.take_unknown(self.position);
@@ -174,7 +240,9 @@ impl Keeper {
     async fn refresh(&mut self) -> Duration {
         // The whole list has those as well who were noted before it.
         let _ = self.registry.take_unknown(self.position);
-        match self.read().await {
+        let read = self.read().await;
+        self.status.rounds.send_modify(|rounds| *rounds += 1);
+        match read {
             Ok(()) => {
                 self.note_success();
                 self.instance.refresh
@@ -189,6 +257,8 @@ impl Keeper {
     }
 
     async fn read(&mut self) -> Result<(), ClientError> {
+        // What it says holds for this moment at the least: what is sent while n8n answers may have changed by then.
+        let now = self.clock.now();
         let ring = self.keys.ring().clone();
         let names_of = |value: &[u8]| ring.names(value);
         let (mut inventory, mut workflows) = (Builder::new(&names_of), Gathered::default());
@@ -197,22 +267,65 @@ impl Keeper {
             workflows.add(&workflow);
         };
         self.client.workflows(take).await?;
-        let lacks = self.read_records(&mut inventory).await?;
-        let (now, inventory) = (self.clock.now(), Arc::new(inventory.finish()));
+        let (mut open_ai, mut lists_records) = (BTreeSet::new(), true);
+        let mut gaps = self.read_records(&mut inventory, &mut open_ai, &mut lists_records).await?;
+        let inventory = Arc::new(inventory.finish());
         self.missed.clear();
         self.know(workflows.found, workflows.left_out);
+        gaps.extend(self.read_executions().await);
+        let look = self.look(&inventory, &open_ai, lists_records, now);
+        self.ledger.look_came(&look);
         let mut seen = self.status.lock();
-        (seen.lacks, seen.read, seen.inventory) = (lacks, Some(now), Some(inventory));
+        // What the presses lack is told by themselves.
+        gaps.extend(seen.gaps.drain(..).filter(|gap| gap.what == Untold::Keys));
+        (seen.gaps, seen.read, seen.inventory, seen.look) = (gaps, Some(now), Some(inventory), Some(look));
         Ok(())
     }
 
-    /// The records' names stand in the nodes as well, so it goes on without. Says what the key lacks.
-    async fn read_records(&self, inventory: &mut Builder<'_>) -> Result<Option<String>, ClientError> {
-        match self.client.credentials(|record: CredentialRecord| inventory.add_record(&record)).await {
-            Ok(()) | Err(ClientError::NotInThisVersion { .. }) => Ok(None),
-            Err(error @ ClientError::ScopeLacks { .. }) => Ok(Some(error.to_string())),
+    /// The records' names stand in the nodes as well, so it goes on without. Gives the ids of those for `OpenAI`, and what the
+    /// key lacks.
+    async fn read_records(
+        &self,
+        inventory: &mut Builder<'_>,
+        open_ai: &mut BTreeSet<String>,
+        lists_records: &mut bool,
+    ) -> Result<Vec<Gap>, ClientError> {
+        let take = |record: CredentialRecord| {
+            inventory.add_record(&record);
+            if record.kind == CREDENTIAL_TYPE {
+                open_ai.insert(record.id);
+            }
+        };
+        match self.client.credentials(take).await {
+            Ok(()) => Ok(Vec::new()),
+            Err(error @ (ClientError::NotInThisVersion { .. } | ClientError::ScopeLacks { .. })) => {
+                *lists_records = false;
+                Ok(vec![Gap { what: Untold::Records, why: error.to_string() }])
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// Names do not depend on the executions, so it goes on without them, and does not wait for them for long.
+    async fn read_executions(&mut self) -> Vec<Gap> {
+        let now = self.clock.now();
+        let read = tokio::time::timeout(EXECUTIONS_WITHIN, self.executions.read(&self.aside, now)).await;
+        let late = |_elapsed| format!("n8n did not tell its executions within {EXECUTIONS_WITHIN:?}");
+        let Gaps { list, unfinished } = read.unwrap_or_else(|elapsed| Gaps::all(late(elapsed)));
+        let gap = |what, why: Option<String>| why.map(|why| Gap { what, why });
+        [gap(Untold::Executions, list), gap(Untold::Unfinished, unfinished)].into_iter().flatten().collect()
+    }
+
+    /// What of all that matters to the ledger.
+    fn look(&self, inventory: &Inventory, open_ai: &BTreeSet<String>, lists_records: bool, at: Timestamp) -> Arc<Look> {
+        let before = self.status.look();
+        let mut look = look(inventory, before.as_deref(), &self.status.name, at);
+        look.lists_records = lists_records;
+        look.records.retain(|id, _| open_ai.contains(&**id));
+        look.executions.clone_from(self.executions.listed());
+        look.unfinished = self.executions.unfinished().to_vec();
+        self.status.with_presses(|presses| presses.put_into(&mut look));
+        Arc::new(look)
     }
 
     /// Asks for each workflow that somebody named and nobody knows. Fails where the whole list has to be read for it, or n8n
@@ -331,7 +444,7 @@ impl Gathered {
 
 /// Its credential record is the one for OpenAI, or the only one.
 fn node(node: &documents::Node) -> Node {
-    let record = node.credentials.get(OPENAI).or_else(|| node.credentials.values().next());
+    let record = node.credentials.get(CREDENTIAL_TYPE).or_else(|| node.credentials.values().next());
     let record = record.map(|record| record.name.as_str()).filter(|name| !name.is_empty());
     Node::new(&node.id, &node.name, &node.kind, record)
 }
@@ -339,6 +452,66 @@ fn node(node: &documents::Node) -> Node {
 // === impl Status ===
 
 impl Status {
+    fn new(name: Box<str>, url: Box<str>, set: Option<Box<str>>, refresh: Duration) -> Self {
+        Self {
+            name,
+            url,
+            set,
+            refresh,
+            seen: Mutex::default(),
+            presses: Mutex::default(),
+            rounds: watch::Sender::new(0),
+            again: Notify::new(),
+            is_demanded: AtomicBool::new(false),
+        }
+    }
+
+    /// Has it looked through once more, and its records' tests pressed that were not pressed within a minute; waits for the
+    /// look, no longer than that. It is looked through every ten seconds at most.
+    pub async fn look_again(&self, patience: Duration) {
+        let mut rounds = self.rounds.subscribe();
+        self.is_demanded.store(true, Ordering::Relaxed);
+        self.again.notify_one();
+        // Whether it came or not: what was seen last is all there is.
+        let _ = tokio::time::timeout(patience, rounds.changed()).await;
+    }
+
+    /// The last look.
+    #[must_use]
+    pub fn look(&self) -> Option<Arc<Look>> {
+        self.lock().look.clone()
+    }
+
+    /// Changes each time that it was looked through.
+    pub(super) fn rounds(&self) -> watch::Receiver<u64> {
+        self.rounds.subscribe()
+    }
+
+    /// Whether somebody wanted to know more since this was asked last.
+    pub(super) fn takes_demand(&self) -> bool {
+        self.is_demanded.swap(false, Ordering::Relaxed)
+    }
+
+    /// Looks at the presses, or changes them.
+    pub(super) fn with_presses<T>(&self, look: impl FnOnce(&mut PressedRecords) -> T) -> T {
+        look(&mut self.presses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says why no test can be pressed, or that they can.
+    pub(super) fn say_of_presses(&self, why_not: Option<String>) {
+        let mut seen = self.lock();
+        seen.gaps.retain(|gap| gap.what != Untold::Keys);
+        seen.gaps.extend(why_not.map(|why| Gap { what: Untold::Keys, why }));
+    }
+
+    /// The last look with what has come of the presses since.
+    pub(super) fn renew_presses(&self) -> Option<Arc<Look>> {
+        let mut seen = self.lock();
+        let look = seen.look.as_mut()?;
+        self.with_presses(|presses| presses.put_into(Arc::make_mut(look)));
+        Some(Arc::clone(look))
+    }
+
     /// What came of asking it.
     #[must_use]
     pub fn seen(&self) -> Seen {
@@ -371,10 +544,63 @@ impl Seen {
     pub fn is_up(&self) -> bool {
         self.trouble.is_none() && self.read.is_some()
     }
+
+    /// What is not told, in sentences, each once.
+    #[must_use]
+    pub fn lacks(&self) -> Option<String> {
+        let mut sentences: Vec<&str> = Vec::new();
+        for gap in &self.gaps {
+            if !sentences.contains(&&*gap.why) {
+                sentences.push(&gap.why);
+            }
+        }
+        (!sentences.is_empty()).then(|| sentences.join("; "))
+    }
 }
 
-/// The type of the credential records for OpenAI.
-const OPENAI: &str = "openAiApi";
+/// What matters of an inventory to the ledger. Executions, and what came of pressing tests, are put in afterwards.
+fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Timestamp) -> Look {
+    let mut look = Look {
+        instance: instance.into(),
+        at,
+        workflows: inventory.workflows.iter().map(|workflow| workflow.id.clone()).collect(),
+        nodes: HashMap::new(),
+        records: BTreeMap::new(),
+        lists_records: !inventory.records.is_empty(),
+        executions: BTreeMap::new(),
+        unfinished: Vec::new(),
+    };
+    for (id, facts) in &inventory.records {
+        let (name, changed) = (facts.name.clone(), facts.updated);
+        look.records.insert(id.as_str().into(), RecordState { name, changed, nodes: 0, pressed: None });
+    }
+    for workflow in &inventory.workflows {
+        for node in workflow.nodes.iter().filter(|node| !node.disabled && !node.is_draft) {
+            let Some(record) = node.record.as_ref().filter(|record| record.is_open_ai) else { continue };
+            let key = (workflow.id.clone(), node.id.clone());
+            let known = before.and_then(|before| before.nodes.get(&key)).filter(|known| known.record == record.id);
+            let since = known.map_or(at, |known| known.since);
+            look.nodes.insert(key, NamedRecord { record: record.id.clone(), since });
+            if let Some(state) = look.records.get_mut(&record.id) {
+                state.nodes += 1;
+            }
+        }
+    }
+    look
+}
+
+/// What the executions and the presses are asked for within: less than all workflows take.
+const ASIDE: Bounds = Bounds {
+    connect: Duration::from_secs(10),
+    answer: Duration::from_secs(10),
+    list: Duration::from_secs(20),
+    answer_size: 16 << 20,
+    list_size: 64 << 20,
+    pages: 100,
+};
+
+/// How long one look waits for the executions.
+const EXECUTIONS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How soon ids that nobody knows are asked for again.
 const BETWEEN: Duration = Duration::from_secs(10);

@@ -63,28 +63,35 @@ impl Witness for Recorder {
         }
     }
 
-    fn exchange_ended(&self, exchange: &Exchange, outcome: Outcome) {
+    fn exchange_ended(&self, exchange: &Arc<Exchange>, outcome: Outcome) {
         if let Some(names) = exchange.key_upstream() {
             self.ledger.in_flight.end(names.fingerprint);
         }
         let judgement = &exchange.judgement;
         let ring = self.keeper.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
+        let mut pressed = None;
         if !exchange.is_remembered() {
-            self.remember(exchange, diagnosis, outcome, &ring);
+            pressed = self.hold(exchange, diagnosis, outcome, &ring);
+            if pressed.is_none() {
+                self.sight(exchange, diagnosis, outcome);
+            }
+            self.learn(exchange, outcome, &ring);
         }
         drop(ring);
         self.count(exchange, outcome);
         let directory = self.names.directory();
         let named = directory.as_deref().and_then(|directory| self.look_up(exchange, directory));
-        self.log(&Line { exchange, outcome, diagnosis, set: &self.sets[judgement.set.position()], named });
+        let set = &self.sets[judgement.set.position()];
+        self.log(&Line { exchange, outcome, diagnosis, set, named, pressed: pressed.as_deref() });
     }
 
     fn exchange_goes_on(&self, exchange: &Exchange) {
         let outcome = Outcome { ending: Ending::Completed, ..exchange.outcome() };
         let ring = self.keeper.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
-        self.remember(exchange, diagnosis, outcome, &ring);
+        self.sight(exchange, diagnosis, outcome);
+        self.learn(exchange, outcome, &ring);
         exchange.remembered();
     }
 
@@ -94,9 +101,27 @@ impl Witness for Recorder {
 }
 
 impl Recorder {
-    fn remember(&self, exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome, ring: &KeyRing) {
+    fn sight(&self, exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) {
         self.ledger.sight(&exchange.binding, &seen(exchange, diagnosis, outcome));
-        self.learn(exchange, outcome, ring);
+    }
+
+    /// While keyward presses the test of a credential record: holds back what may be the test's exchange, until it is known
+    /// whether it is, and gives the record's id. Sets that learn are never asked for by a test, so theirs are not.
+    fn hold(
+        &self,
+        exchange: &Arc<Exchange>,
+        diagnosis: Diagnosis,
+        outcome: Outcome,
+        ring: &KeyRing,
+    ) -> Option<Arc<str>> {
+        let presses = &self.ledger.presses;
+        if !presses.is_under_way() || ring.set(exchange.judgement.set).learning {
+            return None;
+        }
+        presses.hold(exchange, || {
+            let (ledger, exchange) = (Arc::clone(&self.ledger), Arc::clone(exchange));
+            Box::new(move || ledger.sight(&exchange.binding, &seen(&exchange, diagnosis, outcome)))
+        })
     }
 
     fn learn(&self, exchange: &Exchange, outcome: Outcome, ring: &KeyRing) {
@@ -237,6 +262,8 @@ pub(super) struct Line<'a> {
     set: &'a Arc<str>,
     /// What n8n calls the caller.
     named: Option<Named<'a>>,
+    /// The credential record whose test keyward pressed when it came.
+    pub(super) pressed: Option<&'a str>,
 }
 
 impl Line<'_> {
@@ -312,6 +339,9 @@ impl Line<'_> {
                 json.text(name!("credential"), node.credential.as_deref());
             }
             json.display(name!("link"), &named.link(exchange.execution()));
+        }
+        if self.pressed.is_some() {
+            json.text(name!("pressed"), self.pressed);
         }
         if exchange.judgement.learned {
             json.yes(name!("learned"));

@@ -23,7 +23,7 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, paint: Paint, explanatio
 }
 
 fn summary(line: &Line<'_>, paint: Paint) -> String {
-    let (named, exchange) = (who(line), line.exchange);
+    let (named, exchange, is_pressed) = (who(line), line.exchange, line.pressed.is_some());
     let judgement = &exchange.judgement;
     let mut line = String::with_capacity(200);
     let status = exchange.status().map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
@@ -33,19 +33,20 @@ fn summary(line: &Line<'_>, paint: Paint) -> String {
     let _ = write!(line, "{:<4} {:<24}  ", exchange.method.as_str(), printable(exchange.path()));
     let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
     let _ = write!(line, "{dim}{:<16}{off}  {}", judgement.key.map_or_else(String::new, recognisable), named);
-    line.extend(oddities(exchange));
+    line.extend(oddities(exchange, is_pressed));
     line.push('\n');
     line
 }
 
 /// What is odd about an exchange that is no fault of its key.
-fn oddities(exchange: &Exchange) -> impl Iterator<Item = &'static str> {
+fn oddities(exchange: &Exchange, is_pressed: bool) -> impl Iterator<Item = &'static str> {
     let Doubts { invalid_tag, agreement, unknown_set } = exchange.doubts;
     [
         (invalid_tag, "  (its tag cannot be read: is the field an expression?)"),
         (agreement != Agreement::Full, "  (its tags disagree)"),
         (unknown_set, "  (it declares a set that there is not)"),
         (exchange.judgement.learned, "  (learned)"),
+        (is_pressed, "  (keyward pressed n8n's test)"),
         (exchange.injected.is_some(), "  (current key put in)"),
         (exchange.refusal.is_some(), "  (refused by keyward)"),
         (exchange.outcome().ending == Ending::ClientGone, "  (the client left)"),

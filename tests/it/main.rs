@@ -36,6 +36,8 @@ mod dashboards;
 mod draining;
 /// An answer that comes before the request is whole: it arrives, and nothing of the rest is taken for a request.
 mod early_answers;
+/// The executions that n8n lists: which of them wait or run, with which records, within what bounds.
+mod executions;
 /// Upstream fails, the client leaves: what each of them gets, and what the log says.
 mod faults;
 /// Upstream sends what it should not: heads without end, wrong lengths, bombs, redirects, other people's cookies.
@@ -48,6 +50,8 @@ mod odd_values;
 mod page;
 /// What each policy does about a credential: refusals, lent keys, and what clients get.
 mod policies;
+/// keyward presses n8n's test of each credential record: which key it holds, and what a press is not.
+mod presses;
 /// Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
 mod proxy_protocol;
 /// Clients that are slow or many: they are let go in time, and others are served meanwhile.

@@ -32,6 +32,7 @@ impl Rig {
             set: None,
             refresh: Instance::REFRESH,
             keyward: None,
+            press: true,
             via: None,
         };
         let client = Client::new(&instance, bounds).unwrap();
@@ -286,5 +287,5 @@ fn nobody_there_is_told() {
     let gone = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port };
     let error = Rig::towards(gone, "", patient()).workflows().expect_err("nobody");
     assert!(told(&error).contains("is it up"), "{error}");
-    assert_eq!(scope::LEAST.len(), 5);
+    assert_eq!(scope::LEAST.len(), 6);
 }

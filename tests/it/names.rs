@@ -69,7 +69,8 @@ fn who_is_unknown_is_asked_for_at_once_and_in_vain_only_once() {
     for made_up in 0..50 {
         tagged(&proxy, &format!("wf=no{made_up};ex=1;node=n1"));
     }
-    assert_eq!(n8n.asked().len(), asked.len(), "made-up ids wait for their turn");
+    let of_workflows = |asked: &[String]| asked.iter().filter(|path| path.starts_with("workflows")).count();
+    assert_eq!(of_workflows(&n8n.asked()), of_workflows(&asked), "made-up ids wait for their turn");
 }
 
 #[test]

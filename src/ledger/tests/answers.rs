@@ -116,7 +116,7 @@ impl Story {
             unfinished: self.unfinished.clone(),
         };
         self.before = Some(look.clone());
-        self.bench.ledger.look_came(Arc::new(look));
+        self.bench.ledger.look_came(&Arc::new(look));
         self.bench.pass(duration(10));
     }
 
@@ -516,16 +516,7 @@ fn more_addresses_than_there_is_room_for_are_a_doubt() {
     assert!(but.iter().any(|bar| bar.code == "room") && but.len() > 300, "{}", but.len());
 }
 
-fn sent(story: &Story, key: &str, peer: IpAddr) -> crate::ledger::senders::Sent {
+fn sent(story: &Story, key: &str, peer: IpAddr) -> Sent {
     let (key, now) = (story.bench.keeper.ring().names(key.as_bytes()).fingerprint, story.bench.now());
-    crate::ledger::senders::Sent {
-        key,
-        peer,
-        execution: None,
-        first: now,
-        last: now,
-        accepted: true,
-        is_previous: false,
-        endpoint: "other",
-    }
+    Sent { key, peer, execution: None, first: now, last: now, accepted: true, is_previous: false, endpoint: "other" }
 }

@@ -30,7 +30,7 @@ struct Unlucky;
 impl Witness for Unlucky {
     fn exchange_began(&self, _exchange: &Exchange) {}
 
-    fn exchange_ended(&self, exchange: &Exchange, _outcome: Outcome) {
+    fn exchange_ended(&self, exchange: &Arc<Exchange>, _outcome: Outcome) {
         assert_ne!(exchange.path(), "/v1/unlucky");
     }
 

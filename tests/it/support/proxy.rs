@@ -364,9 +364,16 @@ impl Builder {
             set: None,
             refresh: Instance::REFRESH,
             keyward: None,
+            press: true,
             via: None,
         };
         self.n8n.instances.push(instance);
+        self
+    }
+
+    /// Without presses of its n8n's tests.
+    pub fn without_presses(mut self) -> Self {
+        self.n8n.instances.iter_mut().for_each(|instance| instance.press = false);
         self
     }
 

@@ -1,0 +1,245 @@
+//! Presses n8n's test of each credential record for `OpenAI`, beside the traffic, and reads the key that arrives here: what a
+//! record holds is told by nothing else, for n8n shows no key.
+//!
+//! A record is pressed once it is first seen, and again after it was changed, or after a current key of the sets that it may
+//! hold was. Where nothing could be concluded it is tried again, ever less often.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::client::{Client, ClientError};
+use super::keeper::Status;
+use crate::clock::{Clock, Timestamp};
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::keeper::Keeper as KeyKeeper;
+use crate::keys::set::{KeyRing, Names, SetIndex};
+use crate::ledger::Ledger;
+use crate::ledger::look::{Look, Pressed};
+use crate::ledger::press::is_same;
+use crate::route::is_id;
+use crate::telemetry::event::with_causes;
+
+/// Who presses the tests of one n8n.
+pub struct Presser {
+    client: Client,
+    ledger: Arc<Ledger>,
+    keys: Arc<KeyKeeper>,
+    status: Arc<Status>,
+    clock: Clock,
+    /// What is wrong, as the log has it: it is said once.
+    said: Option<String>,
+}
+
+/// What came of pressing the tests of one n8n.
+#[derive(Debug, Default)]
+pub struct PressedRecords(BTreeMap<Box<str>, Last>);
+
+/// The last press of a record.
+#[derive(Clone, Debug)]
+struct Last {
+    pressed: Pressed,
+    /// What it rests on. Where that is another now, it says nothing.
+    basis: Basis,
+    /// How often in a row nothing could be concluded.
+    vain: u32,
+}
+
+/// What a press of a record rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// When n8n says that the record was changed last.
+    changed: Option<Timestamp>,
+    /// The current keys of the sets whose keys it may hold.
+    currents: Vec<Option<Fingerprint>>,
+}
+
+// === impl PressedRecords ===
+
+impl PressedRecords {
+    /// Puts into a look what is known of its records as they are now.
+    pub fn put_into(&self, look: &mut Look) {
+        for (id, record) in &mut look.records {
+            let last = self.0.get(id).filter(|last| last.basis.changed == record.changed);
+            record.pressed = last.map(|last| last.pressed);
+        }
+    }
+
+    /// The records that are to be pressed, at most so many; where that is demanded, all that were not pressed just now.
+    #[must_use]
+    pub fn due(&self, look: &Look, currents: &[Option<Fingerprint>], is_demanded: bool, now: Timestamp) -> Vec<Due> {
+        let due = |id: &str, changed: Option<Timestamp>| {
+            let basis = Basis { changed, currents: currents.to_vec() };
+            self.is_due(id, &basis, is_demanded, now).then(|| Due { record: id.into(), basis })
+        };
+        let records = look.records.iter().filter(|(id, _)| is_id(id));
+        records.filter_map(|(id, record)| due(id, record.changed)).take(MOST_AT_A_TIME).collect()
+    }
+
+    fn is_due(&self, record: &str, basis: &Basis, is_demanded: bool, now: Timestamp) -> bool {
+        let Some(last) = self.0.get(record) else { return true };
+        let age = now.since(last.pressed.at);
+        // A clock that was set back would have it wait for long.
+        let is_fresh = age < BETWEEN && last.pressed.at <= now;
+        // n8n's clock may be ahead of this one: then the change seems to come after the press until this one has caught up.
+        let is_late = basis.changed.is_some_and(|changed| changed >= last.pressed.at);
+        let patience = BETWEEN * 2_u32.saturating_pow(last.vain.min(MOST_DOUBLINGS));
+        !is_fresh && (is_demanded || last.basis != *basis || is_late || (last.vain > 0 && age >= patience))
+    }
+
+    fn note(&mut self, due: Due, pressed: Pressed) {
+        let before = self.0.get(&due.record).filter(|last| last.basis == due.basis);
+        let vain = if pressed.key.is_some() { 0 } else { 1 + before.map_or(0, |last| last.vain) };
+        self.0.insert(due.record, Last { pressed, basis: due.basis, vain });
+    }
+
+    fn forget_others(&mut self, records: &BTreeSet<Box<str>>) {
+        self.0.retain(|record, _| records.contains(record));
+    }
+}
+
+/// A record that is to be pressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Its id.
+    pub record: Box<str>,
+    basis: Basis,
+}
+
+// === impl Presser ===
+
+impl Presser {
+    /// For the n8n of that status. Nothing is pressed yet.
+    pub fn new(
+        client: Client,
+        ledger: &Arc<Ledger>,
+        keys: &Arc<KeyKeeper>,
+        status: &Arc<Status>,
+        clock: &Clock,
+    ) -> Self {
+        let (ledger, keys, status) = (Arc::clone(ledger), Arc::clone(keys), Arc::clone(status));
+        Self { client, ledger, keys, status, clock: clock.clone(), said: None }
+    }
+
+    /// Presses what is due after each look, without end.
+    pub async fn run(mut self) {
+        let mut rounds = self.status.rounds();
+        while rounds.changed().await.is_ok() {
+            self.press_what_is_due().await;
+        }
+    }
+
+    async fn press_what_is_due(&mut self) {
+        let Some(look) = self.status.look() else { return };
+        let Some(currents) = currents(&self.status, &self.keys.ring()) else { return };
+        let (is_demanded, now) = (self.status.takes_demand(), self.clock.now());
+        let due = self.status.with_presses(|presses| {
+            presses.forget_others(&look.records.keys().cloned().collect());
+            presses.due(&look, &currents, is_demanded, now)
+        });
+        let until = Instant::now() + ROUND;
+        for due in due {
+            if Instant::now() > until || !self.press_one(due).await {
+                return;
+            }
+        }
+    }
+
+    /// Says whether there is any use in pressing another.
+    async fn press_one(&mut self, due: Due) -> bool {
+        let at = self.clock.now();
+        let pressed = tokio::time::timeout(PATIENCE, self.press(&due.record)).await;
+        let (key, goes_on) = match pressed {
+            // n8n itself waits for where the record leads.
+            Err(_elapsed) => (None, true),
+            Ok(Ok(Answer::Key(key))) => (Some(key), true),
+            Ok(Ok(Answer::Unclear)) => (None, true),
+            Ok(Ok(Answer::CannotBeAsked)) => {
+                self.status
+                    .say_of_presses(Some("this version of n8n does not test a credential by its API".to_owned()));
+                return false;
+            }
+            Ok(Err(error)) => {
+                self.note_trouble(&error);
+                return false;
+            }
+        };
+        self.status.say_of_presses(None);
+        self.said = None;
+        self.status.with_presses(|presses| presses.note(due, Pressed { at, key }));
+        if let Some(look) = self.status.renew_presses() {
+            self.ledger.look_came(&look);
+        }
+        goes_on
+    }
+
+    /// Has n8n test a record twice, and gives the key that came both times.
+    async fn press(&self, record: &str) -> Result<Answer, ClientError> {
+        let press = self.ledger.presses.begin(&self.status.name, record).await;
+        let mut first: Option<Names> = None;
+        for _ in 0..2 {
+            let began = Instant::now();
+            let Some(tested) = self.client.test_credential(record).await? else { return Ok(Answer::CannotBeAsked) };
+            let Some(key) = press.key_since(began, tested.is_good()).await else { return Ok(Answer::Unclear) };
+            if first.is_some_and(|first| !is_same(first, key)) {
+                return Ok(Answer::Unclear);
+            }
+            first = Some(key);
+        }
+        let Some(key) = first else { return Ok(Answer::Unclear) };
+        for binding in press.own(key) {
+            self.ledger.forget_unused(binding);
+        }
+        Ok(Answer::Key(key))
+    }
+
+    fn note_trouble(&mut self, error: &ClientError) {
+        let text = with_causes(error);
+        self.status.say_of_presses(matches!(error, ClientError::ScopeLacks { .. }).then(|| error.to_string()));
+        if self.said.as_ref() != Some(&text) {
+            let instance = &*self.status.name;
+            tracing::warn!(
+                event = "n8n",
+                instance,
+                "which key each credential holds is known by its use alone: {text}"
+            );
+        }
+        self.said = Some(text);
+    }
+}
+
+/// What came of a press.
+enum Answer {
+    /// This key came.
+    Key(Names),
+    /// None came, or it cannot be told which one it was.
+    Unclear,
+    /// n8n's API has no test.
+    CannotBeAsked,
+}
+
+/// The current keys of the sets whose keys the records of an n8n may hold. Nothing where one of them learns: it would take what
+/// a test sends for a key in use.
+fn currents(status: &Status, ring: &KeyRing) -> Option<Vec<Option<Fingerprint>>> {
+    let declared = status.set.as_deref().and_then(|name| ring.find_set(name));
+    let sets: Vec<SetIndex> = declared.map_or_else(|| ring.indexes().collect(), |set| vec![set]);
+    if sets.iter().any(|set| ring.set(*set).learning) {
+        return None;
+    }
+    Some(sets.into_iter().map(|set| ring.current(set).map(|names| names.fingerprint)).collect())
+}
+
+/// How soon a record is pressed again.
+const BETWEEN: Duration = Duration::from_mins(1);
+
+/// How often that doubles for one of which nothing could be concluded: up to some four hours.
+const MOST_DOUBLINGS: u32 = 8;
+
+/// How many records are pressed after one look.
+const MOST_AT_A_TIME: usize = 200;
+
+/// How long one record may take, both tests of it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long those of one look may take in all.
+const ROUND: Duration = Duration::from_mins(2);
