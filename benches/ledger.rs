@@ -202,7 +202,7 @@ impl Bench {
             asks_api: true,
             was_sent: true,
             was_refused: false,
-            peer: PEER,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             path: "/v1/chat/completions",
         }
     }

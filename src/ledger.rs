@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod binding;
 pub mod closed;
+pub mod evidence;
 pub mod hours;
 pub mod in_flight;
 pub mod incident;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use self::binding::{Accepted, Binding, BindingId, Identity, Seen, Tally};
+use self::binding::{Accepted, Binding, BindingId, Identity, KeyUse, Seen, Tally};
 use self::closed::{ClosedIncident, ClosedIncidents};
 use self::hours::Hours;
 use self::in_flight::InFlight;
@@ -272,7 +273,7 @@ impl Ledger {
     }
 
     /// Rows of evidence that the store has not been told of, with the name of their set.
-    fn take_evidence(&self, most: usize) -> Vec<(Arc<str>, senders::rows::Stored)> {
+    fn take_evidence(&self, most: usize) -> Vec<(Arc<str>, evidence::Stored)> {
         let mut rows = Vec::new();
         for (senders, set) in self.senders().iter_mut().zip(self.sets.iter()) {
             let left = most.saturating_sub(rows.len());
@@ -456,8 +457,9 @@ impl Ledger {
     }
 
     /// Takes in the evidence that a store remembers. A row that cannot be read is told, since it may be the one that matters.
-    fn absorb_evidence(&self, rows: Vec<(Box<str>, senders::rows::Stored)>) {
+    fn absorb_evidence(&self, rows: Vec<(Box<str>, evidence::Stored)>) {
         let bindings: HashMap<_, _> = self.bindings().into_iter().map(|binding| (binding.id(), binding)).collect();
+        let is_of_before = rows.is_empty();
         let mut by_set: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for (set, row) in rows {
             if let Some(set) = self.find_set(&set) {
@@ -469,6 +471,22 @@ impl Ledger {
             for row in unread.into_iter().flatten() {
                 tracing::warn!(event = "store", "evidence of the store cannot be read, and is left out: {row}");
             }
+        }
+        if is_of_before {
+            bindings.values().for_each(|binding| self.seed_evidence(binding));
+        }
+    }
+
+    /// What a binding of an earlier keyward's store remembers becomes evidence.
+    fn seed_evidence(&self, binding: &Arc<Binding>) {
+        let used = |used: &KeyUse| used.key.map(|key| (key.fingerprint, used.first, used.last));
+        let uses: Vec<_> = binding.lock().uses.iter().filter_map(used).collect();
+        let only = match &self.n8ns().configured[..] {
+            [only] => only.name.clone(),
+            [] | [_, ..] => Box::default(),
+        };
+        if let Some(senders) = self.senders().get_mut(binding.set().position()) {
+            senders.seed(binding, &uses, &only);
         }
     }
 

@@ -191,7 +191,7 @@ pub fn scenes(seed: u64) -> Vec<Scene> {
     let chapters = CHAPTERS.iter().map(|chapter| (chapter.minute * 60, Plan::Begin(chapter)));
     timeline.extend(chapters);
     timeline.sort_by_key(|(second, _)| *second);
-    let mut telling = Telling { scenes: Vec::new(), n8n: N8n::new(), now: START * 60, pause: 0 };
+    let mut telling = Telling { scenes: Vec::new(), n8n: N8n::new(), now: START * 60, pause: 0, last: FIRST_EXECUTION };
     for (second, plan) in timeline {
         telling.go_on(second, plan);
     }
@@ -219,7 +219,7 @@ enum Plan {
     Send(&'static Workflow, &'static Node, u32),
 }
 
-/// The requests of every run. Executions are numbered as they begin.
+/// The requests of every run. Executions are numbered as they begin, with room between them for what a person starts.
 fn runs(random: &mut Random) -> Vec<(u32, Plan)> {
     let mut starts: Vec<(u32, &Workflow)> = Vec::new();
     for workflow in &WORKFLOWS {
@@ -231,7 +231,7 @@ fn runs(random: &mut Random) -> Vec<(u32, Plan)> {
     let requests = |((second, workflow), execution): ((u32, &'static Workflow), u32)| {
         (0..).zip(&workflow.nodes).map(move |(place, node)| (second + place * 4, Plan::Send(workflow, node, execution)))
     };
-    starts.into_iter().zip(FIRST_EXECUTION..).flat_map(requests).collect()
+    starts.into_iter().zip((FIRST_EXECUTION..).step_by(2)).flat_map(requests).collect()
 }
 
 struct Telling {
@@ -240,6 +240,8 @@ struct Telling {
     now: u32,
     /// What is left to wait of the last chapter's time to be read.
     pause: u32,
+    /// The last execution that began by itself.
+    last: u32,
 }
 
 impl Telling {
@@ -247,7 +249,10 @@ impl Telling {
         self.pause += second - self.now;
         self.now = second;
         match plan {
-            Plan::Send(workflow, node, execution) => self.send(workflow, node, execution, None),
+            Plan::Send(workflow, node, execution) => {
+                self.last = execution;
+                self.send(workflow, node, execution, None);
+            }
             Plan::Begin(chapter) => {
                 self.add(Event::Chapter(chapter));
                 chapter.deeds.iter().for_each(|deed| self.act(*deed));
@@ -266,7 +271,8 @@ impl Telling {
             Deed::Repoint(workflow, node, record) => self.n8n.repointed.push((workflow, node, record)),
             Deed::TryDraft(id, record) => {
                 for workflow in WORKFLOWS.iter().filter(|workflow| workflow.id == id) {
-                    workflow.nodes.iter().for_each(|node| self.send(workflow, node, TRIAL, Some(record)));
+                    let trial = self.last + 1;
+                    workflow.nodes.iter().for_each(|node| self.send(workflow, node, trial, Some(record)));
                 }
             }
         }
@@ -605,9 +611,6 @@ const MOST_LATE: u32 = 120;
 const READING: u32 = 1900;
 
 const FIRST_EXECUTION: u32 = 411;
-
-/// The number of the one execution that a person started by hand.
-const TRIAL: u32 = 999;
 
 #[cfg(test)]
 mod tests {

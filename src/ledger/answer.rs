@@ -105,6 +105,8 @@ pub struct Grounds<'a> {
     pub last_use: Option<Timestamp>,
     /// Each binding that remembers a use of the key, and the last one.
     pub uses: &'a [(BindingId, Timestamp)],
+    /// Whether upstream said last of a key that it takes it.
+    pub is_taken: &'a dyn Fn(Fingerprint) -> bool,
     /// Whether an exchange that carries the key upstream is open.
     pub is_in_flight: bool,
     /// What you said about your n8n.
@@ -162,7 +164,7 @@ impl Draft<'_> {
                 .ends_by("declare the current key (keys.<set>.current)");
         }
         let Some(own) = grounds.evidence.first() else { return };
-        if !own.senders.has_good(own.good) {
+        if !own.senders.has_good(own.good) && !own.new.iter().any(|key| (grounds.is_taken)(*key)) {
             self.push(
                 "no_good_use",
                 "",

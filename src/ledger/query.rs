@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::keeper::Keeper;
 use crate::keys::listing::Entry;
-use crate::keys::set::{KeyRing, Role, SetIndex};
+use crate::keys::set::{KeyRing, Role, SetIndex, Word};
 
 /// One look at the ledger: everything it is asked for is as of one moment, and judged by one key ring.
 pub struct Query<'a> {
@@ -157,6 +157,7 @@ impl<'a> Query<'a> {
                 audit,
                 evidence: &evidence,
                 settings: self.ledger.rotation_settings(),
+                is_taken: &|key| self.ring.word(key) == Some(Word::Accepted),
                 in_flight: &self.ledger.in_flight,
                 now: self.now,
             })

@@ -54,6 +54,8 @@ pub struct Grounds<'a> {
     pub evidence: &'a [SetEvidence<'a>],
     /// What you said about rotations.
     pub settings: &'a proof::Settings,
+    /// Whether upstream said last of a key that it takes it.
+    pub is_taken: &'a dyn Fn(Fingerprint) -> bool,
     /// The keys that open exchanges carry upstream.
     pub in_flight: &'a InFlight,
     /// Now.
@@ -493,6 +495,7 @@ impl OldDraft {
             binding_of: &|id| grounds.binding(id),
             last_use: self.last_use,
             uses: &self.uses,
+            is_taken: grounds.is_taken,
             is_in_flight: grounds.in_flight.has(self.key),
             settings: grounds.settings,
             learning: grounds.facts.learning,

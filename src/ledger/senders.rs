@@ -16,12 +16,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::binding::{Binding, BindingId, Holder};
+use super::evidence;
 use super::look::Look;
 use super::rhythm;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
-
-pub mod rows;
 
 /// A use of a key, as its binding hands it on. Requests in a row of one execution, with one key and from one address, are
 /// one use.
@@ -72,13 +71,13 @@ pub struct Senders {
     pub(super) records: BTreeMap<RecordName, Record>,
     pub(super) clients: BTreeMap<Box<str>, Client>,
     pub(super) n8ns: BTreeMap<Box<str>, Executions>,
-    waiting: BTreeMap<u64, Waiting>,
-    next: u64,
+    pub(super) waiting: BTreeMap<u64, Waiting>,
+    pub(super) next: u64,
     /// When a use last found no room, and was kept with less than is known of it.
     pub(super) cramped: Option<Timestamp>,
     /// What you accepted, by its number.
-    accepted: BTreeMap<u32, Acceptance>,
-    changed: BTreeSet<rows::Name>,
+    pub(super) accepted: BTreeMap<u32, Acceptance>,
+    pub(super) changed: BTreeSet<evidence::Name>,
 }
 
 /// To which n8n something belongs.
@@ -265,9 +264,9 @@ pub struct Executions {
 
 /// A use that waits for a look through n8n.
 #[derive(Clone, Debug)]
-struct Waiting {
-    binding: Arc<Binding>,
-    sent: Sent,
+pub(super) struct Waiting {
+    pub(super) binding: Arc<Binding>,
+    pub(super) sent: Sent,
 }
 
 /// An n8n that is configured, as far as the evidence of one set is concerned.
@@ -290,7 +289,7 @@ impl Senders {
         for sent in sent {
             if is_of_workflow(binding) {
                 self.next += 1;
-                self.changed.insert(rows::Name::Waiting(self.next));
+                self.changed.insert(evidence::Name::Waiting(self.next));
                 self.waiting.insert(self.next, Waiting { binding: Arc::clone(binding), sent });
             } else {
                 self.note_client(binding, &sent);
@@ -313,7 +312,7 @@ impl Senders {
                 left.insert(number, waiting);
                 continue;
             }
-            self.changed.insert(rows::Name::Waiting(number));
+            self.changed.insert(evidence::Name::Waiting(number));
             let belongs = self.belongs(&waiting, &fitting);
             self.note(&waiting, belongs);
         }
@@ -352,12 +351,12 @@ impl Senders {
     /// Notes that you accept what bears that number.
     pub fn accept(&mut self, number: u32, acceptance: Acceptance) {
         self.accepted.insert(number, acceptance);
-        self.changed.insert(rows::Name::Accepted(number));
+        self.changed.insert(evidence::Name::Accepted(number));
     }
 
     /// Takes an acceptance back; says whether there was one.
     pub fn withdraw(&mut self, number: u32) -> bool {
-        self.changed.insert(rows::Name::Accepted(number));
+        self.changed.insert(evidence::Name::Accepted(number));
         self.accepted.remove(&number).is_some()
     }
 
@@ -375,7 +374,7 @@ impl Senders {
                 let mut kept = std::mem::take(uses).into_vec();
                 kept.retain(|used| is_kept(used.key, used.last));
                 *uses = kept.into_boxed_slice();
-                changed.insert(rows::Name::Uses(*binding));
+                changed.insert(evidence::Name::Uses(*binding));
             }
             !uses.is_empty()
         });
@@ -383,7 +382,7 @@ impl Senders {
             let before = client.uses.len();
             client.uses.retain(|used| is_kept(used.key, used.last));
             if client.uses.len() < before {
-                changed.insert(rows::Name::Client(name.clone()));
+                changed.insert(evidence::Name::Client(name.clone()));
             }
             !client.uses.is_empty()
         });
@@ -395,6 +394,35 @@ impl Senders {
         let of_workflows = self.uses.iter().filter(move |(_, uses)| uses.iter().any(|used| is_one(used.key)));
         let of_clients = self.clients.values().flat_map(|client| &client.uses).filter(move |used| is_one(used.key));
         of_workflows.map(|(binding, _)| *binding).chain(of_clients.map(|used| used.binding))
+    }
+
+    /// Takes in what a binding remembers from before there was evidence: where each key came from is known by the first
+    /// address alone, and that a key was accepted proves nothing.
+    pub fn seed(&mut self, binding: &Binding, uses: &[(Fingerprint, Timestamp, Timestamp)], n8n: &str) {
+        if self.uses.contains_key(&binding.id()) || uses.is_empty() {
+            return;
+        }
+        let (peer, instance) = (binding.identity().peer, binding.identity().instance);
+        for (key, first, last) in uses {
+            let (execution, endpoint) = (None, "other");
+            let sent = Sent {
+                key: *key,
+                peer,
+                execution,
+                first: *first,
+                last: *last,
+                accepted: false,
+                is_previous: false,
+                endpoint,
+            };
+            if is_of_workflow(binding) {
+                let n8n = N8n::Named(instance.unwrap_or(n8n).into());
+                let address = self.note_address(n8n, 0, &sent, false);
+                self.note_use(binding.id(), address, &sent, *first);
+            } else {
+                self.note_client(binding, &sent);
+            }
+        }
     }
 
     // === Where a use belongs ===
@@ -443,6 +471,10 @@ impl Senders {
             {
                 return true;
             }
+            // Where n8n lists its executions, a number that was made up does not move the others.
+            if !look.executions.is_empty() {
+                return false;
+            }
         }
         let own = self.n8ns.get(name);
         let after = own.and_then(|own| own.seen.range(number + 1..).next());
@@ -479,7 +511,7 @@ impl Senders {
     fn note_execution(&mut self, n8n: &N8n, sent: &Sent) -> (Timestamp, bool) {
         let N8n::Named(name) = n8n else { return (sent.first, true) };
         let own = self.n8ns.entry(name.clone()).or_default();
-        self.changed.insert(rows::Name::N8n(name.clone()));
+        self.changed.insert(evidence::Name::N8n(name.clone()));
         match sent.execution {
             Some(Execution::Number(number)) => (own.begun(number, sent.first), own.note(number, sent.first)),
             Some(Execution::Text(_)) | None => (sent.first, true),
@@ -495,7 +527,7 @@ impl Senders {
         (address.first, address.last) = (address.first.min(sent.first), address.last.max(sent.last));
         address.weight = address.weight.saturating_add(if is_new { weight } else { 0 });
         address.since = None;
-        self.changed.insert(rows::Name::Address(place));
+        self.changed.insert(evidence::Name::Address(place));
         if let N8n::Named(name) = n8n
             && let Some(own) = self.n8ns.get_mut(&name)
             && own.at != Some(place)
@@ -521,7 +553,7 @@ impl Senders {
         }
         if is_full {
             self.cramped = Some(at);
-            self.changed.insert(rows::Name::Cramped);
+            self.changed.insert(evidence::Name::Cramped);
         }
         let peer = if is_full { None } else { Some(peer) };
         let n8n = if is_full { N8n::Another } else { n8n.clone() };
@@ -548,21 +580,21 @@ impl Senders {
             if known.n8n == n8n {
                 let before = known.since.filter(|(counted, _)| *counted == key).map_or(0, |(_, count)| count);
                 known.since = Some((key, before.saturating_add(1)));
-                self.changed.insert(rows::Name::Address(other));
+                self.changed.insert(evidence::Name::Address(other));
             }
         }
     }
 
     fn note_use(&mut self, binding: BindingId, address: u16, sent: &Sent, begun: Timestamp) {
         let uses = self.uses.entry(binding).or_default();
-        self.changed.insert(rows::Name::Uses(binding));
+        self.changed.insert(evidence::Name::Uses(binding));
         let at = |used: &&mut SenderUse| used.key == sent.key && used.address == address;
         let accepted = sent.accepted.then_some(begun);
         let Some(used) = uses.iter_mut().find(at) else {
             let mut all = std::mem::take(uses).into_vec();
             if all.len() >= USES_PER_BINDING {
                 self.cramped = Some(sent.last);
-                self.changed.insert(rows::Name::Cramped);
+                self.changed.insert(evidence::Name::Cramped);
                 // Keys that are nobody's make room first; what then goes is the use that was over first.
                 let oldest = (0..all.len()).min_by_key(|place| all[*place].last).unwrap_or_default();
                 all.swap_remove(oldest);
@@ -583,7 +615,7 @@ impl Senders {
             if let Some(newer) = newer {
                 let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
                 self.addresses[usize::from(address)].mixed = Some(mixed);
-                self.changed.insert(rows::Name::Address(address));
+                self.changed.insert(evidence::Name::Address(address));
             }
         }
     }
@@ -607,10 +639,10 @@ impl Senders {
         {
             let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
             self.addresses[usize::from(address)].mixed = Some(mixed);
-            self.changed.insert(rows::Name::Address(address));
+            self.changed.insert(evidence::Name::Address(address));
         }
-        self.changed.insert(rows::Name::Run(name.clone(), address));
-        self.changed.insert(rows::Name::Record(name));
+        self.changed.insert(evidence::Name::Run(name.clone(), address));
+        self.changed.insert(evidence::Name::Record(name));
     }
 
     /// What a look says of the records themselves.
@@ -628,7 +660,7 @@ impl Senders {
                 record.changes.drain(..record.changes.len().saturating_sub(CHANGES_PER_RECORD));
             }
             if *record != before {
-                self.changed.insert(rows::Name::Record(name));
+                self.changed.insert(evidence::Name::Record(name));
             }
         }
     }
@@ -655,9 +687,9 @@ impl Senders {
             let oldest = (0..client.uses.len()).min_by_key(|place| client.uses[*place].last).unwrap_or_default();
             client.uses.swap_remove(oldest);
             self.cramped = Some(sent.last);
-            self.changed.insert(rows::Name::Cramped);
+            self.changed.insert(evidence::Name::Cramped);
         }
-        self.changed.insert(rows::Name::Client(name));
+        self.changed.insert(evidence::Name::Client(name));
     }
 }
 
@@ -821,7 +853,7 @@ fn is_whole(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('/')
 }
 
-fn small(place: usize) -> u16 {
+pub(super) fn small(place: usize) -> u16 {
     u16::try_from(place).unwrap_or(u16::MAX)
 }
 

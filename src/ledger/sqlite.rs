@@ -19,9 +19,9 @@ use rusqlite::{
 
 use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memory};
 use super::closed::ClosedIncidents;
+use super::evidence::Stored;
 use super::incident::{Closed, Closing, Incident, IncidentId, Retrying};
 use super::rhythm::Visits;
-use super::senders::rows::Stored;
 use super::store::{Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour};
 use crate::caller::Family;
 use crate::clock::Timestamp;

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use super::Bounds;
 use super::binding::{Binding, BindingId, Holder, Identity, Memory};
+use super::evidence::Stored;
 use super::hours::Hour;
 use super::incident::Incident;
-use super::senders::rows::Stored;
 use crate::caller::Family;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;

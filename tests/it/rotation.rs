@@ -158,7 +158,11 @@ fn the_json_is_that_of_the_api() {
 fn when_keyward_is_down_its_store_answers() {
     let upstream = Upstream::start();
     let mut scene = Scene::new(&upstream);
-    let before = scene.json(&["rotation", "default"]);
+    let before = crate::support::eventually("what was sent is taken into account", || {
+        let told = scene.json(&["rotation", "default"]);
+        let reasons = told.pointer("/old_keys/0/can_go/doubts").and_then(Value::as_array).unwrap();
+        reasons.iter().all(|reason| reason["code"] != "unsettled").then_some(told)
+    });
     scene.stop();
     let rotation = scene.run(&["rotation", "default"]);
     assert_says(&rotation, 1, &["1 of 3 confirmed, 1 stale, 1 due later", "Report (w1), node n1"]);

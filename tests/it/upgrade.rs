@@ -18,7 +18,18 @@ use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, events, eventually};
 
 /// Words that came after 0.1.0: the field, and the word that may stand in it as well.
-const ADDED: &[(&str, &str)] = &[];
+const ADDED: &[(&str, &str)] = &[
+    ("code", "quiet"),
+    ("code", "unsettled"),
+    ("code", "record"),
+    ("code", "record_without_node"),
+    ("code", "record_holds_it"),
+    ("code", "no_good_use"),
+    ("code", "learning"),
+    ("code", "waiting"),
+    ("code", "running"),
+    ("state", "mixed"),
+];
 
 /// What is no longer as 0.1.0 had it, on purpose: how its source begins (`GET status`, `command rotation`,
 /// `exchange next key`, `log listening`, `metrics`; empty for all), the field, which stands for all below it, and why.

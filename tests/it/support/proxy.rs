@@ -426,6 +426,12 @@ impl Builder {
         self
     }
 
+    /// An old key can go after it was not used for that long.
+    pub fn quiet(mut self, quiet: Duration) -> Self {
+        self.rotation.quiet = quiet;
+        self
+    }
+
     pub fn start(self) -> TestProxy {
         let log = self.folder.path().join("exchanges.log");
         let config = self.config(&log);

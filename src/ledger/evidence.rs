@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Client, Record, RecordName, Run, SenderUse, Senders, Sent, Waiting};
+use super::binding::{Binding, BindingId};
+use super::senders::{self, Address, Client, Execution, Record, RecordName, Run, SenderUse, Senders, Sent, Waiting};
 use crate::clock::Timestamp;
-use crate::ledger::binding::{Binding, BindingId};
 
 /// The name of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +55,7 @@ struct WaitingRow {
 struct StoredSent {
     key: crate::keys::fingerprint::Fingerprint,
     peer: std::net::IpAddr,
-    execution: Option<super::Execution>,
+    execution: Option<Execution>,
     first: Timestamp,
     last: Timestamp,
     accepted: bool,
@@ -82,7 +82,7 @@ impl Senders {
     /// Has all rows stored anew.
     pub fn untell(&mut self) {
         let mut all = BTreeSet::new();
-        all.extend((0..self.addresses.len()).map(|place| Name::Address(super::small(place))));
+        all.extend((0..self.addresses.len()).map(|place| Name::Address(senders::small(place))));
         all.extend(self.uses.keys().copied().map(Name::Uses));
         all.extend(self.runs.keys().map(|(record, address)| Name::Run(record.clone(), *address)));
         all.extend(self.records.keys().cloned().map(Name::Record));
