@@ -30,9 +30,9 @@ use crate::config::Config;
 use crate::keys::Settings as KeySettings;
 use crate::keys::keeper::{Keeper, Trouble};
 use crate::keys::state;
+use crate::ledger::Ledger;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
-use crate::ledger::{Configured, Ledger};
 use crate::metrics::{AdminCounts, Reloads, Shard};
 use crate::n8n::Instance;
 use crate::n8n::keeper::Surroundings;
@@ -453,10 +453,8 @@ impl Control {
 /// The ledger, and what brings it into its store. The sets stand in the order of the settings, as in the ring.
 fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, Writer)> {
     let sets = config.keys.sets.iter().map(|set| Arc::from(&*set.name)).collect();
-    let configured = config.n8n.instances.iter();
-    let configured = configured.map(|one| Configured { name: one.name.clone(), set: one.set.clone() }).collect();
-    let ledger = Ledger::new(config.store.bounds, sets).with_rotation(config.rotation.clone(), configured);
-    let ledger = Arc::new(ledger);
+    let (settings, configured) = config.rotation();
+    let ledger = Arc::new(Ledger::new(config.store.bounds, sets).with_rotation(settings, configured));
     let (file, number) = (config.store.file(&config.state.dir), random_number()?);
     let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
     Ok((ledger, writer))

@@ -1,5 +1,6 @@
 //! The command line: what may be said there, and how the process ends.
 
+mod accept;
 mod asking;
 mod audit;
 mod bindings;
@@ -35,6 +36,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::accept::AcceptArguments;
 use self::bindings::{AckArguments, BindingsArguments, IncidentsArguments};
 use self::check::CheckArguments;
 use self::demo::DemoArguments;
@@ -69,6 +71,7 @@ enum Command {
     Incidents(IncidentsArguments),
     Bindings(BindingsArguments),
     Ack(AckArguments),
+    Accept(AcceptArguments),
     Events(EventsArguments),
     Open(OpenArguments),
     Token(TokenArguments),
@@ -116,6 +119,7 @@ impl Command {
             Self::Incidents(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Bindings(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Ack(arguments) => arguments.run(environment)?,
+            Self::Accept(arguments) => arguments.run(environment)?,
             Self::Events(arguments) => arguments.run(environment)?,
             Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
@@ -227,6 +231,7 @@ mod tests {
           incidents    List who is not well, and since when
           bindings     List who sends what: workflows, nodes and other clients
           ack          Say that a binding is dead, or that its incident is dealt with
+          accept       Accept something that keyward cannot prove before an old key goes
           events       Follow the exchanges of the running keyward as they end
           open         Print a link that shows the running keyward in a browser, once
           token        Make, list and revoke tokens, which n8n holds in place of a key

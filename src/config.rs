@@ -30,7 +30,7 @@ use self::raw::{Given, Value};
 use self::sets::Sets;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
-use crate::ledger::{proof, store};
+use crate::ledger::{Configured, proof, store};
 use crate::n8n::connect::Entrance;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
@@ -87,6 +87,14 @@ pub struct Overrides {
 }
 
 impl Config {
+    /// What the ledger is told of rotations and of n8n.
+    #[must_use]
+    pub fn rotation(&self) -> (proof::Settings, Vec<Configured>) {
+        let configured = self.n8n.instances.iter();
+        let configured = configured.map(|one| Configured { name: one.name.clone(), set: one.set.clone() }).collect();
+        (self.rotation.clone(), configured)
+    }
+
     /// Reads all that is set. `file` is what the command line names; otherwise `KEYWARD_CONFIG` may name one.
     pub fn load(file: Option<&Path>, environment: &Environment, overrides: Overrides) -> Result<Self, Problems> {
         let read = |problems: &mut Problems| match config_file(file, environment) {

@@ -97,6 +97,19 @@ pub fn acknowledge(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Proble
     Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), &binding.id().to_hex())?))
 }
 
+/// Accepts what bars an old key from going.
+pub fn accept(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let reason = views::reason(&call.parameters)?;
+    let (look, now) = (desk.look_with_audits(), desk.shared.clock.now());
+    Ok(in_json(StatusCode::OK, &views::accept(&look, &desk.shared.ledger, call.text(), Some((reason, now)))?))
+}
+
+/// Takes an acceptance back.
+pub fn withdraw(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let look = desk.look_with_audits();
+    Ok(in_json(StatusCode::OK, &views::accept(&look, &desk.shared.ledger, call.text(), None)?))
+}
+
 /// A link that begins a session.
 pub fn make_link(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "A link takes a token."))?;

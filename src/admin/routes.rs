@@ -14,6 +14,8 @@
 //! | `GET /api/v1/bindings` | a token | the bindings, a page at a time |
 //! | `GET /api/v1/bindings/{binding}` | a token | one of them, with each key that it sent |
 //! | `POST /api/v1/bindings/{binding}/ack` | a token that may write | says that it is dead, or its incident dealt with |
+//! | `POST /api/v1/doubts/{doubt}/accept` | a token that may write | accepts what bars an old key from going |
+//! | `POST /api/v1/doubts/{doubt}/withdraw` | a token that may write | takes that back |
 //! | `GET /api/v1/incidents` | a token | the incidents, a page at a time |
 //! | `GET /api/v1/n8n` | a token | which nodes of n8n pass keyward, and what is wrong with those that do not |
 //! | `GET /api/v1/executions/{execution}` | a token | what was sent in one execution of n8n's, as far as it is remembered |
@@ -91,7 +93,7 @@ impl Call<'_> {
 }
 
 /// Every route.
-pub static ROUTES: [Route; 17] = [
+pub static ROUTES: [Route; 19] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: api::health },
     Route { method: "GET", path: "/readyz", needs: Needs::Nothing, parameters: &[], answer: api::readiness },
     Route { method: "GET", path: "/metrics", needs: Needs::Metrics, parameters: &[], answer: api::metrics },
@@ -115,6 +117,20 @@ pub static ROUTES: [Route; 17] = [
         needs: WRITE,
         parameters: &[],
         answer: api::acknowledge,
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/doubts/{doubt}/accept",
+        needs: WRITE,
+        parameters: &views::ACCEPT,
+        answer: api::accept,
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/doubts/{doubt}/withdraw",
+        needs: WRITE,
+        parameters: &[],
+        answer: api::withdraw,
     },
     Route {
         method: "GET",

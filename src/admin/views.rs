@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::keys::access::Token;
 use crate::keys::listing::Entry;
 use crate::keys::set::{Names, SetIndex, Word};
+use crate::ledger::Ledger;
 use crate::ledger::answer::{Answer, Bar, Basis};
 use crate::ledger::binding::{Binding, BindingId, Finding, KeyUse};
 use crate::ledger::incident::Incident;
@@ -16,7 +17,9 @@ use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Que
 use crate::ledger::recent::Past;
 use crate::ledger::rhythm::Rhythm;
 use crate::ledger::rotation::{CurrentKey, FullRow, OldKey, Progress, RotationView, Row, Silence, Standing};
+use crate::ledger::senders::Acceptance;
 use crate::policy::rules::Rules;
+use crate::telemetry::masked::mask_keys;
 
 /// The parameters of [`bindings`].
 pub const BINDINGS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"];
@@ -26,6 +29,9 @@ pub const INCIDENTS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"]
 
 /// The parameters of [`rotation`].
 pub const ROTATION: [&str; 2] = ["limit", "cursor"];
+
+/// The parameter of [`accept`].
+pub const ACCEPT: [&str; 1] = ["reason"];
 
 /// The states of bindings, and what the silence of one means.
 pub const STATES: [&str; 7] = ["confirmed", "mixed", "stale", "silent", "overdue", "due_later", "acknowledged"];
@@ -45,7 +51,7 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
             "keys": keys.map(Entry::in_json).collect::<Vec<_>>(),
             "done": view.progress.is_done(),
             "progress": progress(view.progress),
-            "old_keys": view.old_keys.iter().map(summary).collect::<Vec<_>>(),
+            "old_keys": view.old_keys.iter().map(|old| summary(look, old)).collect::<Vec<_>>(),
         })
     };
     look.sets().map(describe).collect()
@@ -84,6 +90,31 @@ pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem>
 pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Value, Problem> {
     let view = look.rotation(set_named(look, set, Kind::NotFound)?);
     Ok(rotation_view(look, view, asked.page()?))
+}
+
+/// Why something is accepted, in a person's words: bounded, and in one line.
+pub fn reason(asked: &Parameters) -> Result<Box<str>, Problem> {
+    let text = asked.value("reason").map(str::trim).unwrap_or_default();
+    let is_fit = !text.is_empty() && text.len() <= LONGEST_REASON && !text.chars().any(char::is_control);
+    let allowed = || format!("`reason` says why, in one line of at most {LONGEST_REASON} bytes.");
+    if is_fit { Ok(mask_keys(text).into()) } else { Err(Problem::new(Kind::BadQuery, allowed())) }
+}
+
+/// Accepts what bars an old key under that number, or takes that back; gives it as it is then.
+pub fn accept(
+    look: &Query<'_>,
+    ledger: &Ledger,
+    number: &str,
+    accepted: Option<(Box<str>, Timestamp)>,
+) -> Result<Value, Problem> {
+    let unknown = || {
+        let text = "No doubt that can be accepted has this number now: `keyward rotation` shows those that there are.";
+        Problem::new(Kind::NotFound, text)
+    };
+    let (set, bar) = look.bar(number).ok_or_else(unknown)?;
+    let acceptance = accepted.map(|(reason, at)| Acceptance { state: bar.state(), reason, at });
+    ledger.accept_bar(set, bar.number, acceptance.clone());
+    Ok(self::bar(look, &Bar { accepted: acceptance, ..bar }))
 }
 
 /// What is known of an execution: each of its last exchanges, and for earlier ones the last with each key.
@@ -304,7 +335,7 @@ fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
         "done": view.progress.is_done(),
         "progress": progress(view.progress),
         "bindings": rows.iter().map(|row| rotation_row(look, &row.in_full(), &view.name)).collect::<Vec<_>>(),
-        "old_keys": view.old_keys.iter().map(old_key).collect::<Vec<_>>(),
+        "old_keys": view.old_keys.iter().map(|old| old_key(look, old)).collect::<Vec<_>>(),
         "total": view.progress.total(),
         "next": next,
     })
@@ -343,10 +374,10 @@ fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str) -> Value {
 }
 
 /// An old key, with all that is known of it.
-fn old_key(key: &OldKey) -> Value {
+fn old_key(look: &Query<'_>, key: &OldKey) -> Value {
     let traffic =
         key.traffic.iter().map(|(hour, exchanges)| json!({ "hour": hour.to_string(), "exchanges": exchanges }));
-    let mut told = object(summary(key));
+    let mut told = object(summary(look, key));
     add(
         &mut told,
         json!({
@@ -359,55 +390,69 @@ fn old_key(key: &OldKey) -> Value {
 }
 
 /// An old key, and whether it can go.
-fn summary(key: &OldKey) -> Value {
+fn summary(look: &Query<'_>, key: &OldKey) -> Value {
     let mut told = names_of(Some(key.names));
     add(
         &mut told,
         json!({
             "retired_by": key.retired.by.to_string(),
             "last_use": key.last_use.map(|at| at.to_string()),
-            "can_go": answer(&key.can_go),
+            "can_go": answer(look, &key.can_go),
         }),
     );
     Value::Object(told)
 }
 
 /// Whether an old key can go, in words, with what bars it.
-fn answer(answer: &Answer) -> Value {
+fn answer(look: &Query<'_>, answer: &Answer) -> Value {
+    let bars = |bars: &[Bar]| bars.iter().map(|one| bar(look, one)).collect::<Vec<_>>();
     let (mut doubts, mut basis) = (Vec::new(), Value::Null);
     match answer {
-        Answer::No { but, .. } => doubts = but.iter().map(bar).collect(),
+        Answer::No { but, .. } => doubts = bars(but),
         Answer::NotProven { .. } => {}
-        Answer::Yes(yes) => basis = self::basis(yes),
+        Answer::Yes(yes) => basis = self::basis(yes, bars(&yes.accepted)),
     }
     json!({
         "answer": answer.code(),
         "text": answer.to_string(),
-        "reasons": answer.bars().iter().map(bar).collect::<Vec<_>>(),
+        "reasons": bars(answer.bars()),
         "doubts": doubts,
         "basis": basis,
     })
 }
 
-fn bar(bar: &Bar) -> Value {
+/// Something that bars an old key from going.
+#[must_use]
+pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
+    let node = bar.binding.and_then(|id| look.find(&id.to_hex()).ok()).and_then(|row| {
+        let named = look.named(&row.binding)?;
+        Some((
+            named.workflow.name.to_string(),
+            named.node.and_then(|node| node.credential.as_deref()).map(str::to_owned),
+        ))
+    });
+    let (workflow, credential) = node.map_or((None, None), |(workflow, credential)| (Some(workflow), credential));
+    let accepted = bar.accepted.as_ref();
     json!({
         "code": bar.code,
         "text": bar.to_string(),
         "binding": bar.binding.map(BindingId::to_hex),
         "address": bar.address.map(|address| address.to_string()),
+        "credential": credential,
+        "workflow_name": workflow,
         "end": bar.end,
         "doubt": bar.can_accept.then(|| format!("{:08x}", bar.number)),
-        "accepted": bar.accepted.as_ref().map(|accepted| json!({ "at": accepted.at.to_string(), "reason": &*accepted.reason })),
+        "accepted": accepted.map(|one| json!({ "at": one.at.to_string(), "reason": &*one.reason })),
     })
 }
 
-fn basis(basis: &Basis) -> Value {
+fn basis(basis: &Basis, accepted: Vec<Value>) -> Value {
     json!({
         "nodes": basis.nodes,
         "senders": basis.senders,
         "audited": basis.audited.map(|at| at.to_string()),
         "quiet_since": basis.quiet_since.map(|at| at.to_string()),
-        "accepted": basis.accepted.iter().map(bar).collect::<Vec<_>>(),
+        "accepted": accepted,
         "assumes": basis.assumes,
     })
 }
@@ -454,3 +499,6 @@ fn rank(standing: Standing) -> i64 {
         Standing::Confirmed => 4,
     }
 }
+
+/// How long a reason may be, in bytes.
+const LONGEST_REASON: usize = 500;

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
@@ -34,12 +35,14 @@ pub(super) struct RotationArguments {
     set: Option<String>,
     #[arg(long, help = "Go on until nothing is left to do: on a terminal, the table is drawn anew")]
     watch: bool,
+    #[arg(long, help = "Tell alone whether the old keys can go, and end accordingly", conflicts_with = "watch")]
+    can_go: bool,
     #[arg(long, help = "Print JSON")]
     json: bool,
 }
 
 impl StatusArguments {
-    /// Says whether nothing is stale.
+    /// Says whether no problem and no incident is open.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let now = setup.now();
@@ -49,7 +52,7 @@ impl StatusArguments {
         } else {
             print_lines(&of_status(&status, now));
         }
-        Ok(sets_of(&status).iter().all(is_fresh))
+        Ok(is_well(&status))
     }
 }
 
@@ -65,7 +68,11 @@ impl RotationArguments {
             return self.watch(&Source::Running(source.running()?), &names, environment);
         }
         let views = views(&source, &names)?;
-        self.tell(&views, Setup::open(&self.config, environment)?.now());
+        let now = Setup::open(&self.config, environment)?.now();
+        if self.can_go {
+            return self.tell_answers(&views, now);
+        }
+        self.tell(&views, now);
         Ok(views.iter().all(is_fresh))
     }
 
@@ -86,6 +93,26 @@ impl RotationArguments {
                 return Ok(views.iter().all(is_fresh));
             }
             thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Says whether all old keys can go; what is not proven is no answer.
+    fn tell_answers(&self, views: &[Value], now: Timestamp) -> anyhow::Result<bool> {
+        let old_keys: Vec<_> =
+            views.iter().flat_map(|view| view["old_keys"].as_array().into_iter().flatten()).collect();
+        if self.json {
+            let of_set = |view: &Value| json!({ "set": view["set"], "old_keys": view["old_keys"] });
+            print_json(&json!({ "sets": views.iter().map(of_set).collect::<Vec<_>>() }));
+        } else if old_keys.is_empty() {
+            print("There is no old key.");
+        } else {
+            old_keys.iter().for_each(|old| print_lines(&old_key(old, now)));
+        }
+        let is = |answer: &str| old_keys.iter().any(|old| old["can_go"]["answer"] == answer);
+        match (is("no"), is("not_seen")) {
+            (true, _) => Ok(false),
+            (false, true) => bail!("it is not proven that the old key can go"),
+            (false, false) => Ok(true),
         }
     }
 
@@ -189,7 +216,17 @@ fn sets_of(status: &Value) -> &[Value] {
 }
 
 fn is_fresh(view: &Value) -> bool {
-    count(&view["progress"]["stale"]) == 0
+    count(&view["progress"]["stale"]) + count(&view["progress"]["mixed"]) == 0
+}
+
+/// Whether nothing is wrong now: no incident, no old key that is still sent or held, no trouble with the store or an n8n.
+fn is_well(status: &Value) -> bool {
+    let is_no = |old: &Value| old["can_go"]["answer"] == "no";
+    let keeps_old = |set: &Value| set["old_keys"].as_array().is_some_and(|keys| keys.iter().any(is_no));
+    let n8n_is_well = status["n8n"].as_array().is_none_or(|all| all.iter().all(|n8n| n8n["state"] != "troubled"));
+    status["store"]["state"] != "troubled"
+        && n8n_is_well
+        && sets_of(status).iter().all(|set| is_fresh(set) && !keeps_old(set))
 }
 
 /// How often a rotation that is watched is looked at.
@@ -197,15 +234,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const STATUS_HELP: &str = "\
 Asks the keyward that runs, and where none does, what its store remembers.
-Ends with 0 if no binding is stale, with 1 if one is, and with 3 if that cannot be told.
+Ends with 0 if no problem and no incident is open, with 1 if one is, and with 3 if that cannot be told.
 
 Example: keyward status";
 
 const ROTATION_HELP: &str = "\
-A binding is confirmed when it has sent the current key, stale when its last word was bad, and silent
-when it was not seen since its key was replaced: due later, overdue by its usual rhythm, or
-acknowledged to be dead.
-Ends with 0 if no binding is stale, with 1 if one is, and with 3 if that cannot be told. With --watch
-it ends when no binding is stale or silent any more.
+A binding is confirmed when it has sent the current key, mixed when another sender behind it still
+sends an old one, stale when its last word was bad, and silent when it was not seen since its key was
+replaced: due later, overdue by its usual rhythm, or acknowledged to be dead.
+Ends with 0 if no binding is stale or mixed, with 1 if one is, and with 3 if that cannot be told. With
+--watch it ends when none is stale, mixed or silent any more. With --can-go it ends with 0 if the old
+keys can go, with 1 if one cannot, and with 3 if that is not proven or cannot be told.
 
-Example: keyward rotation default --watch";
+Example: until keyward rotation default --can-go; do sleep 60; done";

@@ -68,7 +68,9 @@ impl Source {
     fn of_store(setup: Setup) -> anyhow::Result<Self> {
         let sets: Arc<[Arc<str>]> = setup.set_names().into_iter().map(Arc::from).collect();
         let config = setup.config();
-        let opened = Offline::open(&config.store, &config.state.dir, sets, setup.clock(), random_number()?);
+        let (settings, configured) = config.rotation();
+        let ledger = Ledger::new(config.store.bounds, sets).with_rotation(settings, configured);
+        let opened = Offline::open(ledger, &config.store, &config.state.dir, setup.clock(), random_number()?);
         let Some(offline) = opened.context("the store cannot be read (store.url)")? else {
             bail!("no keyward runs here, and there is no store that one has written to");
         };
@@ -120,6 +122,25 @@ impl Source {
         offline.ledger.acknowledge(&found, setup.now());
         let look = Query::new(&offline.ledger, &keeper, setup.now()).with_names(setup.names());
         let told = views::binding(&look, &found.id().to_hex()).map_err(|problem| in_words(&problem))?;
+        offline.save(&keeper).context("the store cannot be written (store.url)")?;
+        Ok(told)
+    }
+
+    /// Accepts what bars an old key under that number, for a reason, or takes that back; gives it as it is then.
+    pub(super) fn accept(self, number: &str, reason: Option<&str>) -> anyhow::Result<Value> {
+        let stored = match self {
+            Self::Running(client) => {
+                let (verb, choice) =
+                    reason.map_or(("withdraw", String::new()), |why| ("accept", query(&[("reason", why)])));
+                return said(client.post(&format!("/api/v1/doubts/{}/{verb}{choice}", encoded(number)))?);
+            }
+            Self::Stored(stored) => stored,
+        };
+        let Stored { setup, offline, keeper } = *stored;
+        let look = Query::new(&offline.ledger, &keeper, setup.now()).with_names(setup.names());
+        let asked = reason.map(|why| views::reason(&Parameters::of(&[("reason", why)]))).transpose();
+        let accepted = asked.map_err(|problem| in_words(&problem))?.map(|why| (why, setup.now()));
+        let told = views::accept(&look, &offline.ledger, number, accepted).map_err(|problem| in_words(&problem))?;
         offline.save(&keeper).context("the store cannot be written (store.url)")?;
         Ok(told)
     }

@@ -1,5 +1,6 @@
 //! Pure. From the answers' JSON to what people read: times as spans, rows as tables, and nothing that could steer a terminal.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -135,9 +136,55 @@ pub(super) fn old_key(old: &Value, now: Timestamp) -> Vec<String> {
         ago(&old["retired_by"], now),
         text(&can_go["text"])
     )];
-    lines.extend(
-        can_go["reasons"].as_array().into_iter().flatten().map(|reason| format!("  - {}", text(&reason["text"]))),
-    );
+    for list in [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]] {
+        lines
+            .extend(grouped(list.as_array().map_or(&[], Vec::as_slice)).into_iter().flat_map(|group| of_group(&group)));
+    }
+    let assumes = can_go["basis"]["assumes"].as_array().into_iter().flatten();
+    lines.extend(assumes.map(|what| format!("  assumes: {}", text(what))));
+    lines
+}
+
+/// What bars an old key, with the nodes of one credential together.
+fn grouped(bars: &[Value]) -> Vec<Vec<&Value>> {
+    let mut groups: Vec<Vec<&Value>> = Vec::new();
+    for bar in bars {
+        let is_same = |group: &&mut Vec<&Value>| {
+            let first = group[0];
+            bar["credential"].is_string() && first["credential"] == bar["credential"] && first["code"] == bar["code"]
+        };
+        match groups.iter_mut().find(is_same) {
+            Some(group) => group.push(bar),
+            None => groups.push(vec![bar]),
+        }
+    }
+    groups
+}
+
+/// One bar as it is; several as the credential that they share: `OpenAI account 2: old key, 6 nodes in FAQ bot, Sub: enrich`.
+fn of_group(group: &[&Value]) -> Vec<String> {
+    let [first, ..] = group else { return Vec::new() };
+    let mut lines = Vec::new();
+    if group.len() > 1 {
+        let workflows: BTreeSet<_> = group.iter().map(|bar| text(&bar["workflow_name"])).collect();
+        let workflows = workflows.into_iter().collect::<Vec<_>>().join(", ");
+        let (credential, count) = (text(&first["credential"]), group.len());
+        lines.push(format!("  - {credential}: old key, {count} nodes in {workflows}"));
+        lines.extend(group.iter().map(|bar| format!("      {}", text(&bar["text"]))));
+    } else {
+        lines.push(format!("  - {}", text(&first["text"])));
+    }
+    if let Some(why) = first["accepted"]["reason"].as_str() {
+        lines.push(format!("      accepted: {why}"));
+        return lines;
+    }
+    if let Some(end) = first["end"].as_str().filter(|end| !end.is_empty()) {
+        lines.push(format!("      ends: {end}"));
+    }
+    let numbers: Vec<_> = group.iter().filter_map(|bar| bar["doubt"].as_str()).collect();
+    if !numbers.is_empty() {
+        lines.push(format!("      accept: keyward accept {} --reason …", numbers.join(" | ")));
+    }
     lines
 }
 

@@ -84,7 +84,7 @@ pub struct Bar {
     pub accepted: Option<Acceptance>,
     /// Whether you can accept it.
     pub can_accept: bool,
-    state: u64,
+    pub(crate) state: u64,
 }
 
 /// What an answer is drawn from.

@@ -22,17 +22,17 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Reads the store of those settings, for the sets of those names. Nothing where the store is off, or where no keyward
+    /// Reads the store of those settings into a ledger that is empty. Nothing where the store is off, or where no keyward
     /// has written to it yet. `number` is one that no other writer has.
     pub fn open(
+        ledger: Ledger,
         settings: &Settings,
         state: &Path,
-        sets: Arc<[Arc<str>]>,
         clock: Clock,
         number: u64,
     ) -> Result<Option<Self>, StoreError> {
         let Some(path) = settings.file(state).filter(|path| path.exists()) else { return Ok(None) };
-        let ledger = Arc::new(Ledger::new(settings.bounds, sets));
+        let ledger = Arc::new(ledger);
         let mut writer = Writer::new(Arc::clone(&ledger), Some(path), settings.retention, clock, number);
         let kept = Kept::InStore(writer.read(state::fingerprint_key_name(state))?);
         Ok(Some(Self { ledger, kept, writer }))

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Ledger;
+use super::answer::Bar;
 use super::binding::{Binding, BindingId, Memory};
 use super::hours::Hours;
 use super::incident::Incident;
@@ -164,6 +165,17 @@ impl<'a> Query<'a> {
         });
         self.name_everybody(&mut view, &by_id);
         view
+    }
+
+    /// What bars an old key from going under that number, and of which set the key is an old one.
+    #[must_use]
+    pub fn bar(&self, digits: &str) -> Option<(SetIndex, Bar)> {
+        let number = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 8)?;
+        self.ring.indexes().find_map(|set| {
+            let view = self.rotation(set);
+            let mut bars = view.old_keys.iter().flat_map(|old| old.can_go.all_bars());
+            bars.find(|bar| bar.number == number && bar.can_accept).cloned().map(|bar| (set, bar))
+        })
     }
 
     /// Each binding that an answer speaks of has the name that n8n gives.

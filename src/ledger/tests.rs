@@ -343,7 +343,9 @@ fn what_is_acknowledged_beside_a_stopped_keyward_is_known_when_it_starts_again()
     bench.pass(HOUR);
     let settings = store::Settings { url: store::Url::Sqlite(bench.path()), ..store::Settings::default() };
     let clock = Clock::Chosen(Arc::clone(&bench.now));
-    let offline = Offline::open(&settings, bench.folder.path(), sets(), clock, rand()).expect("read").expect("a store");
+    let offline = Offline::open(Ledger::new(settings.bounds, sets()), &settings, bench.folder.path(), clock, rand())
+        .expect("read")
+        .expect("a store");
     let found = query::find(&offline.ledger, &binding.to_string()).expect("found");
     offline.ledger.acknowledge(&found, bench.now());
     offline.save(&bench.keeper).expect("written");
@@ -351,7 +353,9 @@ fn what_is_acknowledged_beside_a_stopped_keyward_is_known_when_it_starts_again()
     let memory = query::find(&bench.ledger, &binding.to_string()).expect("found").memory();
     assert_eq!((memory.acknowledgement(), memory.incident), (Some(bench.now()), None));
     let nowhere = store::Settings { url: store::Url::Sqlite(bench.folder.path().join("none.db")), ..settings };
-    let nothing = Offline::open(&nowhere, bench.folder.path(), sets(), Clock::System, rand()).expect("nothing to read");
+    let nothing =
+        Offline::open(Ledger::new(nowhere.bounds, sets()), &nowhere, bench.folder.path(), Clock::System, rand())
+            .expect("nothing to read");
     assert!(nothing.is_none() && !bench.folder.path().join("none.db").exists());
 }
 
@@ -815,7 +819,7 @@ impl Pair {
     }
 
     fn compare_life(&self, life: &Life, memory: &Memory) {
-        let used = |used: &binding::KeyUse| {
+        let used = |used: &KeyUse| {
             let key = self.number(used.key.map(|names| names.fingerprint));
             (key, (used.first.as_millis(), used.last.as_millis(), used.sightings, used.finding.verdict()))
         };

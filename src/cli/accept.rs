@@ -1,0 +1,80 @@
+//! `keyward accept`: you vouch for what keyward cannot prove before an old key goes.
+
+use anyhow::bail;
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use serde_json::Value;
+
+use super::asking::{can_ask, says_yes};
+use super::output::{print_json, print_lines, remark};
+use super::setup::{ConfigArgument, Setup};
+use super::source::{Question, Source};
+use super::words::text;
+use crate::config::Environment;
+
+/// What `keyward accept` takes.
+#[derive(Args, Debug)]
+#[command(about = "Accept something that keyward cannot prove before an old key goes", after_help = HELP)]
+pub(super) struct AcceptArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[arg(value_name = "DOUBT", help = "Its number, as keyward rotation shows it", value_parser = NonEmptyStringValueParser::new())]
+    doubt: String,
+    #[arg(long, value_name = "TEXT", help = "Why, in your words", required_unless_present = "withdraw")]
+    reason: Option<String>,
+    #[arg(long, help = "Take it back", conflicts_with = "reason")]
+    withdraw: bool,
+    #[arg(long, help = "Ask nothing")]
+    yes: bool,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+impl AcceptArguments {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
+        let source = Source::open(Setup::open(&self.config, environment)?)?;
+        if !self.withdraw && !self.yes {
+            ask_about(&source, &self.doubt)?;
+        }
+        let told = source.accept(&self.doubt, self.reason.as_deref())?;
+        if self.json {
+            print_json(&told);
+            return Ok(());
+        }
+        let did = if self.withdraw { "taken back" } else { "accepted" };
+        print_lines(&[format!("{did}: {}", text(&told["text"]))]);
+        if !self.withdraw {
+            remark("That holds until what it rests on changes. --withdraw takes it back.");
+        }
+        Ok(())
+    }
+}
+
+/// A credential that no node names has to have been looked into: accepted blindly, it holds the old key too often.
+fn ask_about(source: &Source, doubt: &str) -> anyhow::Result<()> {
+    let status = source.ask(Question::Status, &[])?;
+    let Some(found) = find(&status, doubt).filter(|found| found["code"] == "record_without_node") else {
+        return Ok(());
+    };
+    if !can_ask() {
+        bail!("{}: say --yes if you opened it and it holds the new key", text(&found["text"]));
+    }
+    remark(text(&found["text"]));
+    if !says_yes("You opened it and it holds the new key?")? {
+        bail!("nothing was accepted");
+    }
+    Ok(())
+}
+
+fn find<'a>(status: &'a Value, doubt: &str) -> Option<&'a Value> {
+    let of = |value: &'a Value| value.as_array().map_or(&[][..], Vec::as_slice);
+    let old_keys = of(&status["sets"]).iter().flat_map(|set| of(&set["old_keys"]));
+    let mut bars = old_keys.flat_map(|old| of(&old["can_go"]["reasons"]).iter().chain(of(&old["can_go"]["doubts"])));
+    bars.find(|bar| bar["doubt"] == doubt)
+}
+
+const HELP: &str = "\
+It holds until what it rests on changes: another use of the old key, another change of the credential.
+The answer then says how many things you accepted.
+
+Example: keyward accept 1bf3ef9e --reason \"that container is gone for good\"";
