@@ -53,7 +53,7 @@ fn sent(world: &World, at: Moment, binding: usize, peer: IpAddr, key: Key) -> Ex
     let upstream = if key == Key::Token { world.sets[world.bindings[binding].set].file.at(at) } else { key };
     let (ends, ids, execution, record) = (None, None, None, None);
     let accepted = !matches!(key, Key::Missing);
-    Exchange { at, ends, binding, ids, peer, execution, key, upstream, record, accepted, is_seen: true }
+    Exchange { at, ends, binding, ids, peer, execution, first_seen: at, key, upstream, record, accepted, is_seen: true }
 }
 
 /// Programs without a tag, at one address or at several; `rare` ones run each month.

@@ -53,7 +53,7 @@ impl Key {
 
     /// The key with those names, if it is one of this story.
     pub fn named(names: &Names) -> Option<Self> {
-        [Self::Old, Self::New, Self::Newer].into_iter().find(|key| key.names() == *names)
+        [Self::Old, Self::New, Self::Newer, Self::Token].into_iter().find(|key| key.names() == *names)
     }
 
     /// What stands for its value.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::drive::{Course, Spelled};
 use crate::history::History;
-use crate::schedule::{DAY, HOUR, MINUTE, Moment};
+use crate::schedule::{DAY, HOUR, MINUTE, Moment, NEVER};
 
 /// What is kept of a history.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Told {
     additions: Vec<&'static str>,
     faults: Vec<&'static str>,
     is_inside: bool,
-    is_free: bool,
+    free: Option<Moment>,
     deserved: Option<Moment>,
     course: Course,
 }
@@ -29,7 +29,7 @@ impl Told {
             additions: history.additions.clone(),
             faults: history.world.faults.iter().copied().collect(),
             is_inside: history.world.outside.is_empty(),
-            is_free: history.truth.free < crate::schedule::NEVER,
+            free: Some(history.truth.free).filter(|free| *free < NEVER),
             deserved: history.truth.deserved,
             course,
         }
@@ -142,7 +142,7 @@ impl Report {
 
 fn write_row(text: &mut String, name: &str, told: &[&Told]) {
     let wrong = told.iter().filter(|told| told.course.wrong.is_some()).count();
-    let free = told.iter().filter(|told| told.is_free).count();
+    let free = told.iter().filter(|told| told.free.is_some()).count();
     let deserving: Vec<&&Told> = told.iter().filter(|told| told.deserved.is_some()).collect();
     let mut late: Vec<i64> = deserving.iter().filter_map(|told| told.late()).collect();
     late.sort_unstable();

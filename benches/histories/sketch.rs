@@ -57,7 +57,7 @@ impl Default for Uses {
 #[derive(Clone)]
 struct Known {
     changes: Vec<i64>,
-    pressed: Option<(i64, bool)>,
+    pressed: Option<(i64, Key)>,
     nodes: usize,
     is_listed: bool,
     last_old: i64,
@@ -221,7 +221,6 @@ impl Sketch {
     }
 
     fn look(&mut self, look: &Look) {
-        let asked = self.statements.asked;
         let Some(place) = self.instances.iter().position(|instance| instance.name == look.instance) else { return };
         let instance = &mut self.instances[place];
         for (number, listed) in &look.executions {
@@ -238,11 +237,8 @@ impl Sketch {
             if known.changes.last() != Some(&changed) {
                 known.changes.push(changed);
             }
-            let key = |pressed: keyward::ledger::look::Pressed| Some((pressed.at.as_millis(), pressed.key?));
-            known.pressed = state
-                .pressed
-                .and_then(key)
-                .map(|(at, key)| (at, Key::named(&key).is_some_and(|key| key.replaces(asked))));
+            let names = state.pressed.and_then(|pressed| Some((pressed.at.as_millis(), pressed.key?)));
+            known.pressed = names.and_then(|(at, names)| Some((at, Key::named(&names)?)));
         }
         instance.look = Some(look.clone());
         let kept = std::mem::take(&mut self.kept);
@@ -417,7 +413,10 @@ impl Sketch {
         if self.statements.env_keys == Some(true) || known.changes.is_empty() {
             return None;
         }
-        let pressed = known.pressed.filter(|(at, is_good)| *is_good && *at > last).map_or(LONG_AGO, |(at, _)| at);
+        let pressed = known
+            .pressed
+            .filter(|(at, key)| key.replaces(self.statements.asked) && *at > last)
+            .map_or(LONG_AGO, |(at, _)| at);
         let good = known.last_good.max(pressed);
         let is_turn =
             |change: &&i64| **change >= self.began - 8 * HOUR && (known.last_old..=known.first_new).contains(*change);
@@ -520,6 +519,11 @@ impl Sketch {
         let instance = &self.instances[of];
         let Some(look) = &instance.look else { return Some("no audit") };
         for (id, known) in instance.records.iter().filter(|(_, known)| known.is_listed) {
+            if known.pressed.is_some_and(|(at, key)| {
+                key == self.statements.asked && known.changes.last().is_none_or(|last| *last < at)
+            }) {
+                return Some("pressed: old");
+            }
             if known.nodes == 0 && self.literal(of, id).is_none() {
                 return Some("record without node");
             }

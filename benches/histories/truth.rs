@@ -50,13 +50,15 @@ impl Truth {
         Self { uses, current, free, deserved }
     }
 
-    /// The next use after an answer at that moment, which shows that *yes* was wrong. What comes in the same second is aside.
+    /// The next use after an answer at that moment, which shows that *yes* was wrong. What comes in the same second is aside, and so
+    /// is what comes once the owner has made the key the current one again: they would not have, had they revoked it.
     pub fn later_use(&self, moment: Moment) -> Option<Moment> {
         if let Some((_, until)) = self.current.iter().find(|(from, until)| (*from..*until).contains(&moment)) {
             return Some((*until).min(ASKED_UNTIL));
         }
+        let again = self.current.iter().map(|(from, _)| *from).find(|from| *from > moment).unwrap_or(NEVER);
         let next = self.uses.partition_point(|at| *at <= moment + SECOND);
-        self.uses.get(next).copied()
+        self.uses.get(next).copied().filter(|at| *at < again)
     }
 }
 
@@ -77,8 +79,8 @@ struct Evidence<'w> {
     asked: Key,
     /// What keyward saw, in order.
     seen: Vec<&'w Exchange>,
-    /// When each execution was seen first.
-    first_seen: HashMap<(usize, u64), Moment>,
+    /// The same by the record that it came through, in order.
+    by_record: HashMap<usize, Vec<&'w Exchange>>,
     /// When each place was seen, in order.
     places: HashMap<Place, Vec<Moment>>,
     /// Those where several processes are, as far as can be told.
@@ -90,15 +92,16 @@ impl<'w> Evidence<'w> {
         let asked = world.statements.asked;
         let in_time = |exchange: &&Exchange| exchange.is_seen && exchange.at <= ASKED_UNTIL;
         let seen: Vec<&Exchange> = world.exchanges.iter().filter(in_time).collect();
-        let (mut first_seen, mut places) = (HashMap::new(), HashMap::<Place, Vec<Moment>>::new());
+        let (mut by_record, mut places) =
+            (HashMap::<usize, Vec<&Exchange>>::new(), HashMap::<Place, Vec<Moment>>::new());
         for exchange in &seen {
             let n8n = world.bindings[exchange.binding].n8n;
-            if let Some(number) = exchange.execution {
-                first_seen.entry((n8n, number)).or_insert(exchange.at);
-            }
             places.entry((n8n, exchange.peer)).or_default().push(exchange.at);
+            if let Some(record) = exchange.record.filter(|record| is_listed(world, exchange, *record)) {
+                by_record.entry(record).or_default().push(exchange);
+            }
         }
-        let mut evidence = Self { world, asked, seen, first_seen, places, shared: BTreeSet::new() };
+        let mut evidence = Self { world, asked, seen, by_record, places, shared: BTreeSet::new() };
         evidence.shared = evidence.find_shared();
         evidence
     }
@@ -127,10 +130,9 @@ impl<'w> Evidence<'w> {
         (self.n8n(exchange), exchange.peer)
     }
 
-    /// When its execution was seen first.
-    fn began(&self, exchange: &Exchange) -> Moment {
-        let number = exchange.execution.and_then(|number| self.first_seen.get(&(self.n8n(exchange), number)));
-        number.copied().unwrap_or(exchange.at)
+    /// What came through a record, as far as that can be told.
+    fn through(&self, record: usize) -> &[&'w Exchange] {
+        self.by_record.get(&record).map_or(&[], Vec::as_slice)
     }
 
     fn is_old(&self, exchange: &Exchange) -> bool {
@@ -195,12 +197,11 @@ impl<'w> Evidence<'w> {
     /// When a record was proven since its last change: by a good use of a node that n8n lists, or by its test.
     fn proven(&self, place: usize) -> Option<Moment> {
         let record = &self.world.records[place];
-        let through = |exchange: &&&Exchange| exchange.record == Some(place) && self.is_listed(exchange.binding);
-        let of_it: Vec<_> = self.seen.iter().filter(through).collect();
+        let of_it = self.through(place);
         let last_old = of_it.iter().filter(|exchange| self.is_old(exchange)).map(|exchange| exchange.at).max();
         let since = record.changed(ASKED_UNTIL).max(last_old.unwrap_or(BEGINS));
-        let counts = |exchange: &&&&Exchange| {
-            self.is_good(exchange) && self.began(exchange) > since && !self.nears_repointing(exchange)
+        let counts = |exchange: &&&Exchange| {
+            self.is_good(exchange) && exchange.first_seen > since && !self.nears_repointing(exchange)
         };
         let by_use = of_it.iter().find(counts).map(|exchange| exchange.at);
         let pressed = self.pressed(place);
@@ -226,12 +227,8 @@ impl<'w> Evidence<'w> {
         key.replaces(self.asked).then_some(from + if record.is_env { 75 * MINUTE } else { REFRESH })
     }
 
-    fn is_listed(&self, binding: usize) -> bool {
-        !matches!(self.world.bindings[binding].schedule, Schedule::Never)
-    }
-
     fn nears_repointing(&self, exchange: &Exchange) -> bool {
-        let around = self.began(exchange) - 2 * REFRESH..exchange.at + 2 * REFRESH;
+        let around = exchange.first_seen - 2 * REFRESH..exchange.at + 2 * REFRESH;
         self.world.bindings[exchange.binding].record.changes().any(|at| around.contains(&at))
     }
 
@@ -248,7 +245,7 @@ impl<'w> Evidence<'w> {
                 by_record.entry(record).or_insert(exchange.at);
             } else if self.is_old(exchange) {
                 let first = by_binding.get(&binding).into_iter().chain(by_record.get(&record)).min();
-                if first.is_some_and(|first| self.began(exchange) > *first) {
+                if first.is_some_and(|first| exchange.first_seen > *first) {
                     found.insert(place);
                 }
             }
@@ -256,8 +253,8 @@ impl<'w> Evidence<'w> {
         found
     }
 
-    /// Everything that ever carried the key: what it sent, in order.
-    fn senders(&self) -> BTreeMap<(usize, Place), Vec<&'w Exchange>> {
+    /// Everything that ever carried the key: what it sent, in order. What has throw-away ids folds into one beside its binding.
+    fn senders(&self) -> BTreeMap<(usize, bool, Place), Vec<&'w Exchange>> {
         let mut senders = BTreeMap::<_, Vec<&Exchange>>::new();
         for exchange in &self.seen {
             let binding = &self.world.bindings[exchange.binding];
@@ -267,7 +264,7 @@ impl<'w> Evidence<'w> {
             } else {
                 self.place(exchange)
             };
-            senders.entry((exchange.binding, place)).or_default().push(*exchange);
+            senders.entry((exchange.binding, exchange.ids.is_some(), place)).or_default().push(*exchange);
         }
         senders.retain(|_, sent| sent.iter().any(|exchange| self.is_old(exchange)));
         senders
@@ -278,7 +275,7 @@ impl<'w> Evidence<'w> {
         let old = sent.iter().rev().find(|exchange| self.is_old(exchange))?;
         let first_good = sent
             .iter()
-            .filter(|exchange| self.is_good(exchange) && self.began(exchange) > old.at)
+            .filter(|exchange| self.is_good(exchange) && exchange.first_seen > old.at)
             .map(|exchange| exchange.at);
         let acknowledged = self.acknowledged(old);
         let ways = match self.world.bindings[old.binding].origin {
@@ -328,18 +325,21 @@ impl<'w> Evidence<'w> {
     /// When that many good executions had come through the record of that use at its address, since the last old use there.
     fn nth_there(&self, old: &Exchange, count: usize) -> Option<Moment> {
         let place = self.place(old);
-        let there = |exchange: &Exchange| exchange.record == old.record && self.place(exchange) == place;
-        let last = self.seen.iter().rev().find(|exchange| there(exchange) && self.is_old(exchange))?.at;
-        let counts = |exchange: &&&Exchange| {
-            there(exchange) && self.is_listed(exchange.binding) && !self.nears_repointing(exchange)
-        };
-        self.nth(self.seen.iter().filter(counts).copied(), last, count)
+        let there: Vec<_> = self.listed(old)?.iter().filter(|exchange| self.place(exchange) == place).collect();
+        let last = there.iter().rev().find(|exchange| self.is_old(exchange))?.at;
+        self.nth(there.into_iter().filter(|exchange| !self.nears_repointing(exchange)).copied(), last, count)
+    }
+
+    /// What came through the record of that use, if that can be told.
+    fn listed(&self, old: &Exchange) -> Option<&[&'w Exchange]> {
+        let record = old.record.filter(|record| is_listed(self.world, old, *record))?;
+        Some(self.through(record))
     }
 
     /// When the so many-th good execution that began after that moment came.
     fn nth<'e>(&self, sent: impl Iterator<Item = &'e Exchange>, since: Moment, count: usize) -> Option<Moment> {
         let mut executions = BTreeSet::new();
-        for exchange in sent.filter(|exchange| self.is_good(exchange) && self.began(exchange) > since) {
+        for exchange in sent.filter(|exchange| self.is_good(exchange) && exchange.first_seen > since) {
             executions.insert(exchange.execution);
             if executions.len() >= count {
                 return Some(exchange.at);
@@ -357,10 +357,9 @@ impl<'w> Evidence<'w> {
         if said == Some(true) || !is_dated {
             return None;
         }
-        let through: Vec<_> =
-            self.seen.iter().filter(|exchange| exchange.record == Some(place) && self.n8n(exchange) == n8n).collect();
+        let through = self.listed(old)?;
         let is_turn = |change: &&Moment| {
-            let is_after = |exchange: &Exchange| self.began(exchange) >= **change;
+            let is_after = |exchange: &Exchange| exchange.first_seen >= **change;
             **change >= self.world.began()
                 && !through.iter().any(|exchange| {
                     self.is_old(exchange) && is_after(exchange) || self.is_good(exchange) && exchange.at < **change
@@ -373,7 +372,7 @@ impl<'w> Evidence<'w> {
         if said == Some(false) || !self.alternates(n8n) {
             return Some(proven);
         }
-        let enough = self.nth(through.iter().map(|exchange| **exchange), last, 10 * widths.max(2))?;
+        let enough = self.nth(through.iter().copied(), last, 10 * widths.max(2))?;
         Some(proven.max(enough))
     }
 
@@ -400,7 +399,9 @@ impl<'w> Evidence<'w> {
         }
         let moments = self.places.get(&place)?;
         let (_, last) = span(moments);
-        let elsewhere = self.seen.iter().filter(|exchange| self.n8n(exchange) == n8n && exchange.peer != old.peer);
+        let later = self.seen.partition_point(|exchange| exchange.at <= last);
+        let elsewhere =
+            self.seen[later..].iter().filter(|exchange| self.n8n(exchange) == n8n && exchange.peer != old.peer);
         let third = self.nth(elsewhere.copied(), last, 3)?;
         let quiet = self.world.statements.quiet.max(Duration::from_millis(1));
         let quiet = i64::try_from(quiet.as_millis()).unwrap_or(NEVER);
@@ -424,6 +425,13 @@ impl<'w> Evidence<'w> {
         }
         at
     }
+}
+
+/// Whether it came from a node that n8n lists, with the record that the running version of its workflow names.
+fn is_listed(world: &World, exchange: &Exchange, record: usize) -> bool {
+    let binding = &world.bindings[exchange.binding];
+    let is_node = exchange.ids.is_none() && !matches!(binding.schedule, Schedule::Never);
+    is_node && binding.record.at(exchange.first_seen) == record
 }
 
 fn span(moments: &[Moment]) -> (Moment, Moment) {

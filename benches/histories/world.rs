@@ -1,7 +1,7 @@
 //! Pure. What there is in a history, and how it plays out: n8n, their processes and addresses, credential records, nodes, key
 //! files. It knows the truth; only [`crate::drive`] tells a subject what of it can be seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -187,6 +187,8 @@ pub struct Exchange {
     pub peer: IpAddr,
     /// In which execution.
     pub execution: Option<u64>,
+    /// When the first request of that execution was seen.
+    pub first_seen: Moment,
     /// The key that it carried.
     pub key: Key,
     /// The key that went upstream.
@@ -403,33 +405,38 @@ impl World {
         }
         self.lose();
         self.exchanges.sort_by_key(|exchange| exchange.at);
+        self.find_first_seen();
+    }
+
+    fn find_first_seen(&mut self) {
+        let mut first = HashMap::new();
+        for exchange in self.exchanges.iter_mut().filter(|exchange| exchange.is_seen) {
+            if let Some(number) = exchange.execution {
+                exchange.first_seen = *first.entry((exchange.binding, number)).or_insert(exchange.at);
+            }
+        }
     }
 
     /// One of the processes that run then: by turns, or by chance.
     fn pick(&mut self, n8n: usize, moment: Moment, turns: &mut [usize]) -> Option<usize> {
-        let awake = |process: &&usize| {
-            !self.processes[**process].asleep.iter().any(|(from, to)| (*from..*to).contains(&moment))
+        let runs = |process: &Process| {
+            process.n8n == n8n && !process.asleep.iter().any(|(from, to)| (*from..*to).contains(&moment))
         };
-        let all: Vec<usize> = (0..self.processes.len()).filter(|process| self.processes[*process].n8n == n8n).collect();
-        let choices: Vec<usize> = all.iter().filter(awake).copied().collect();
+        let count = self.processes.iter().filter(|process| runs(process)).count();
         turns[n8n] += 1;
-        match choices.len() {
-            0 => None,
-            1 => Some(choices[0]),
-            count if self.dice.chance(500) => Some(choices[turns[n8n] % count]),
-            _ => Some(*self.dice.one_of(&choices)),
-        }
+        let turn = if count > 1 && !self.dice.chance(500) { self.dice.below(count) } else { turns[n8n] % count.max(1) };
+        let running = self.processes.iter().enumerate().filter(|(_, process)| runs(process));
+        running.map(|(place, _)| place).nth(turn)
     }
 
     fn run(&mut self, run: &Run, turns: &mut [usize]) {
-        let binding = self.bindings[run.binding].clone();
-        let Some(process) = self.pick(binding.n8n, run.at, turns) else { return };
-        let n8n = &mut self.n8ns[binding.n8n];
-        n8n.counter += self.dice.between(1, 3).cast_unsigned();
-        let number = n8n.counter;
-        let record = run.record.unwrap_or_else(|| binding.record.at(run.at));
-        let waits = self.dice.chance(binding.waits);
-        let is_silent_first = waits && self.dice.chance(binding.waits_first);
+        let n8n = self.bindings[run.binding].n8n;
+        let Some(process) = self.pick(n8n, run.at, turns) else { return };
+        self.n8ns[n8n].counter += self.dice.between(1, 3).cast_unsigned();
+        let number = self.n8ns[n8n].counter;
+        let record = run.record.unwrap_or_else(|| self.bindings[run.binding].record.at(run.at));
+        let waits = self.dice.chance(self.bindings[run.binding].waits);
+        let is_silent_first = waits && self.dice.chance(self.bindings[run.binding].waits_first);
         let key = run.key.or_else(|| self.key_of(record, Some(process), run.at));
         let mut ended = run.at + 5 * SECOND;
         if let Some(key) = key.filter(|_| !is_silent_first) {
@@ -439,26 +446,24 @@ impl World {
             ended = ended.max(self.go_on(run, (number, record), process, key));
         }
         if waits {
-            let resumed = run.at + self.dice.between(binding.wait_length.0, binding.wait_length.1);
-            if let Some(process) = self.pick(binding.n8n, resumed, turns) {
-                if let Some(key) = self.key_of(record, Some(process), resumed) {
-                    self.send(run, (number, record), (resumed + SECOND, process), key);
-                }
-                ended = resumed + 5 * SECOND;
-            }
+            ended = self.resume(run, (number, record), turns).unwrap_or(ended);
         }
-        let is_listed = run.is_listed && self.n8ns[binding.n8n].saves;
-        let workflow = run.ids.as_ref().map(|(workflow, _)| workflow.clone()).or(binding.workflow).unwrap_or_default();
-        self.executions.push(Execution {
-            n8n: binding.n8n,
-            number,
-            workflow,
-            began: run.at,
-            ended,
-            waits,
-            record,
-            is_listed,
-        });
+        let is_listed = run.is_listed && self.n8ns[n8n].saves;
+        let known = self.bindings[run.binding].workflow.as_ref();
+        let workflow = run.ids.as_ref().map(|(workflow, _)| workflow).or(known).cloned().unwrap_or_default();
+        let began = run.at;
+        self.executions.push(Execution { n8n, number, workflow, began, ended, waits, record, is_listed });
+    }
+
+    /// Goes on after its wait, wherever a process is free then.
+    fn resume(&mut self, run: &Run, (number, record): (u64, usize), turns: &mut [usize]) -> Option<Moment> {
+        let (least, most) = self.bindings[run.binding].wait_length;
+        let resumed = run.at + self.dice.between(least, most);
+        let process = self.pick(self.bindings[run.binding].n8n, resumed, turns)?;
+        if let Some(key) = self.key_of(record, Some(process), resumed) {
+            self.send(run, (number, record), (resumed + SECOND, process), key);
+        }
+        Some(resumed + 5 * SECOND)
     }
 
     /// Sends it again and again, as after an error.
@@ -500,7 +505,7 @@ impl World {
         let ends = is_long.then(|| at + self.dice.between(5 * MINUTE, 6 * HOUR));
         let peer = self.processes[process].address.at(at);
         let ids = run.ids.clone();
-        let (binding, execution, record) = (run.binding, Some(number), Some(record));
+        let (binding, execution, first_seen, record) = (run.binding, Some(number), at, Some(record));
         self.exchanges.push(Exchange {
             at,
             ends,
@@ -508,6 +513,7 @@ impl World {
             ids,
             peer,
             execution,
+            first_seen,
             key,
             upstream,
             record,
