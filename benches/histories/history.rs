@@ -12,7 +12,7 @@ use crate::observed::{Key, Origin, Statements};
 use crate::scenarios::{self, GROUNDS, Ground};
 use crate::schedule::{BEGINS, DAY, Moment};
 use crate::truth::Truth;
-use crate::world::World;
+use crate::world::{Exchange, World};
 
 /// Which histories are wanted.
 #[derive(Clone, Debug, Default)]
@@ -179,24 +179,55 @@ fn speak(world: &mut World) {
 
 /// What makes it impossible to foresee a use of the key from anything that was seen: then the history is outside the assumptions.
 fn unforeseeable(world: &World) -> Option<&'static str> {
-    let began = world.began();
-    let mut seen: HashMap<(usize, IpAddr), (Moment, i64)> = HashMap::new();
-    let mut known = BTreeSet::new();
-    for exchange in world.exchanges.iter().filter(|exchange| exchange.is_seen) {
+    let mut foresight = Foresight::default();
+    world.exchanges.iter().filter(|exchange| exchange.is_seen).find_map(|exchange| foresight.meet(world, exchange))
+}
+
+/// What could be foreseen from what was seen so far.
+#[derive(Default)]
+struct Foresight {
+    known: BTreeSet<usize>,
+    /// When each address was seen last, its longest pause, and whether it paused for longer than ever and 8 days.
+    places: HashMap<(usize, IpAddr), (Moment, i64, bool)>,
+    /// The good executions through a record at a declared address since its last old one.
+    runs: HashMap<(usize, IpAddr), BTreeSet<Option<u64>>>,
+}
+
+impl Foresight {
+    fn meet(&mut self, world: &World, exchange: &Exchange) -> Option<&'static str> {
         let binding = &world.bindings[exchange.binding];
-        let (is_old, is_after) = (exchange.key == world.statements.asked, exchange.at > began);
-        let is_of_n8n = binding.origin == Origin::Workflow;
-        let is_listed = world.n8ns[binding.n8n].configured.is_some() && is_of_n8n;
-        if is_old && is_after && !is_listed && !known.contains(&exchange.binding) && is_of_n8n {
-            return Some("a living sender that was never seen, in an n8n that no API lists");
+        let is_late = exchange.key == world.statements.asked && exchange.at > world.began();
+        let is_known = !self.known.insert(exchange.binding);
+        if binding.origin != Origin::Workflow {
+            return None;
         }
-        known.insert(exchange.binding);
-        let (last, longest) = seen.entry((binding.n8n, exchange.peer)).or_insert((exchange.at, 0));
-        let pause = exchange.at - *last;
-        if is_old && is_after && is_listed && pause > (8 * DAY).max(*longest) && *last > BEGINS {
+        if world.n8ns[binding.n8n].configured.is_none() {
+            let is_news = is_late && !is_known;
+            return is_news.then_some("a living sender that was never seen, in an n8n that no API lists");
+        }
+        let place = self.places.entry((binding.n8n, exchange.peer)).or_insert((exchange.at, 0, false));
+        let pause = exchange.at - place.0;
+        place.2 |= exchange.at > world.began() && pause > (8 * DAY).max(place.1);
+        (place.0, place.1) = (exchange.at, place.1.max(pause));
+        if is_late && place.2 {
             return Some("a pause longer than 8 days and than any before");
         }
-        (*last, *longest) = (exchange.at, (*longest).max(pause));
+        self.starves(world, exchange, is_late)
+            .then_some("a process that gets less than its share behind a shared address")
     }
-    None
+
+    /// Whether a process at a declared address shows itself only after ten times as many executions as there are processes.
+    fn starves(&mut self, world: &World, exchange: &Exchange, is_late: bool) -> bool {
+        let Some(record) = exchange.record.filter(|_| world.statements.shared.contains(&exchange.peer)) else {
+            return false;
+        };
+        let run = self.runs.entry((record, exchange.peer)).or_default();
+        let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
+        if exchange.key.replaces(world.statements.asked) {
+            run.insert(exchange.execution);
+        } else if is_late {
+            run.clear();
+        }
+        is_late && count >= 10 * world.statements.workers.unwrap_or(5)
+    }
 }

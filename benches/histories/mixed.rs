@@ -130,8 +130,9 @@ fn agent(world: &mut World, binding: usize, record: usize) {
         }
         let key = cached.or_else(|| world.key_of(record, None, at));
         (cached, last, number) = (key, at, number + 1);
-        // Far from the rotation most of what frequent ones send would tell nothing more.
-        if let Some(key) = key.filter(|_| period >= DAY || (-2 * DAY..dense_until).contains(&at) || number % 8 == 0) {
+        // Far from the rotation most of what frequent ones send would tell nothing more; the floor has to hear of them still.
+        let is_told = (-2 * DAY..dense_until).contains(&at) || number % (40 * MINUTE / period).max(1) == 0;
+        if let Some(key) = key.filter(|_| is_told) {
             let exchange = sent(world, at, binding, world.main_address(0, at), key);
             world.exchanges.push(exchange);
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::drive::{Course, Spelled};
 use crate::history::History;
-use crate::schedule::{DAY, HOUR, MINUTE, Moment, NEVER};
+use crate::schedule::{ASKED_UNTIL, DAY, HOUR, MINUTE, Moment, NEVER};
 
 /// What is kept of a history.
 #[derive(Clone, Debug)]
@@ -82,8 +82,8 @@ impl Report {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "{:24} {:>6} {:>6} {:>6} {:>8} {:>6} {:>6} {:>6} {:>6} {:>8}  barred most often",
-            "scenario", "count", "wrong", "free", "deserve", "1 h %", "1 d %", "7 d %", "ever %", "median"
+            "{:24} {:>6} {:>6} {:>6} {:>8} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8}  barred most often",
+            "scenario", "count", "wrong", "free", "deserve", "1 h %", "1 d %", "7 d %", "ever %", "median", "of free"
         );
         let mut scenarios = BTreeMap::<&str, Vec<&Told>>::new();
         for told in &self.all {
@@ -145,24 +145,28 @@ fn write_row(text: &mut String, name: &str, told: &[&Told]) {
     let free = told.iter().filter(|told| told.free.is_some()).count();
     let deserving: Vec<&&Told> = told.iter().filter(|told| told.deserved.is_some()).collect();
     let mut late: Vec<i64> = deserving.iter().filter_map(|told| told.late()).collect();
-    late.sort_unstable();
     let within = |span: i64| percent(late.iter().filter(|late| **late <= span).count(), deserving.len());
-    let median = if deserving.is_empty() {
-        "-".to_owned()
-    } else {
-        late.get(deserving.len() / 2).map_or("never".into(), |late| spell(*late))
-    };
+    // From the moment of freedom on, which no one can see: how the rule's first simulation told it.
+    let freed: Vec<&&Told> =
+        told.iter().filter(|told| told.free.is_some_and(|free| free < ASKED_UNTIL - 8 * DAY)).collect();
+    let mut since: Vec<i64> = freed.iter().filter_map(|told| Some(told.course.yes? - told.free?)).collect();
+    let of_free = middle(&mut since, freed.len());
+    let (hour, day, week) = (within(HOUR + 10 * MINUTE), within(DAY), within(7 * DAY));
+    let ever = percent(late.len(), deserving.len());
+    let median = middle(&mut late, deserving.len());
     let bars = most_often(deserving.iter().map(|told| **told));
     let _ = writeln!(
         text,
-        "{name:24} {:>6} {wrong:>6} {free:>6} {:>8} {:>6} {:>6} {:>6} {:>6} {median:>8}  {bars}",
+        "{name:24} {:>6} {wrong:>6} {free:>6} {:>8} {hour:>6} {day:>6} {week:>6} {ever:>6} {median:>8} {of_free:>8}  {bars}",
         told.len(),
         deserving.len(),
-        within(HOUR + 10 * MINUTE),
-        within(DAY),
-        within(7 * DAY),
-        percent(late.len(), deserving.len()),
     );
+}
+
+/// The median of that many, of which those that never came are the latest.
+fn middle(spans: &mut [i64], count: usize) -> String {
+    spans.sort_unstable();
+    if count == 0 { "-".to_owned() } else { spans.get(count / 2).map_or("never".into(), |span| spell(*span)) }
 }
 
 /// What barred *yes* in the most histories while it was deserved.

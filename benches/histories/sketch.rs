@@ -254,17 +254,25 @@ impl Sketch {
             return self.instances.iter().position(|instance| instance.name == *tag);
         }
         let number = request.execution?;
-        let fits = |instance: &Instance| match instance.listed.get(&number) {
-            Some((of, began, ended)) if of == workflow => {
-                let is_over = ended.is_some_and(|ended| request.at > ended + 2 * MINUTE);
-                let is_new = request.at <= began + 2 * MINUTE || self.instances.len() == 1;
-                !is_over && is_new
-            }
-            _ => {
-                let earlier = instance.rising.partition_point(|(at, _)| *at < request.at - 2 * MINUTE);
-                let floor = instance.rising[..earlier].iter().rev().take(8).map(|(_, id)| *id).max();
-                floor.is_none_or(|floor| floor < number && number < floor + 400)
-            }
+        let waits = |instance: &Instance| {
+            let unfinished = instance.look.iter().flat_map(|look| &look.unfinished);
+            let mut same = unfinished.filter(|unfinished| unfinished.workflow == *workflow);
+            same.any(|unfinished| unfinished.execution.parse() == Ok(number))
+        };
+        let fits = |instance: &Instance| {
+            waits(instance)
+                || match instance.listed.get(&number) {
+                    Some((of, began, ended)) if of == workflow => {
+                        let is_over = ended.is_some_and(|ended| request.at > ended + 2 * MINUTE);
+                        let is_new = request.at <= began + 2 * MINUTE || self.instances.len() == 1;
+                        !is_over && is_new
+                    }
+                    _ => {
+                        let earlier = instance.rising.partition_point(|(at, _)| *at < request.at - 2 * MINUTE);
+                        let floor = instance.rising[..earlier].iter().rev().take(8).map(|(_, id)| *id).max();
+                        floor.is_none_or(|floor| floor < number && number < floor + 400)
+                    }
+                }
         };
         self.instances.iter().position(fits)
     }

@@ -315,18 +315,25 @@ impl<'w> Evidence<'w> {
         if width == 1 { Some(good) } else { Some(good.max(self.nth_there(old, width)?)) }
     }
 
-    /// (a2) Enough good executions came through its record at its address.
+    /// (a2) Enough good executions came through its record at its address: the one of that use, or the one that its node names now.
     fn its_record_there(&self, old: &Exchange) -> Option<Moment> {
         let width = self.width(self.place(old));
         let pool = if self.world.statements.workers == Some(1) { 3 } else { 20 };
         self.nth_there(old, if width == 1 { pool } else { width })
     }
 
-    /// When that many good executions had come through the record of that use at its address, since the last old use there.
+    /// When that many good executions had come through its record at its address, since the last old use there.
     fn nth_there(&self, old: &Exchange, count: usize) -> Option<Moment> {
-        let place = self.place(old);
-        let there: Vec<_> = self.listed(old)?.iter().filter(|exchange| self.place(exchange) == place).collect();
-        let last = there.iter().rev().find(|exchange| self.is_old(exchange))?.at;
+        let before = old.record.filter(|record| is_listed(self.world, old, *record))?;
+        let named = &self.world.bindings[old.binding].record;
+        let moved = named.changes().last().unwrap_or(BEGINS);
+        let ways = [(before, BEGINS), (named.at(ASKED_UNTIL), moved)];
+        ways.into_iter().filter_map(|(record, since)| self.nth_through(record, self.place(old), (since, count))).min()
+    }
+
+    fn nth_through(&self, record: usize, place: Place, (since, count): (Moment, usize)) -> Option<Moment> {
+        let there: Vec<_> = self.through(record).iter().filter(|exchange| self.place(exchange) == place).collect();
+        let last = there.iter().rev().find(|exchange| self.is_old(exchange)).map_or(since, |old| old.at.max(since));
         self.nth(there.into_iter().filter(|exchange| !self.nears_repointing(exchange)).copied(), last, count)
     }
 

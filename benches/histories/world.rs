@@ -423,8 +423,10 @@ impl World {
             process.n8n == n8n && !process.asleep.iter().any(|(from, to)| (*from..*to).contains(&moment))
         };
         let count = self.processes.iter().filter(|process| runs(process)).count();
-        turns[n8n] += 1;
-        let turn = if count > 1 && !self.dice.chance(500) { self.dice.below(count) } else { turns[n8n] % count.max(1) };
+        // The next one after the last, so that no rhythm of the runs always meets the same process.
+        let by_chance = count > 1 && self.dice.chance(500);
+        turns[n8n] = if by_chance { self.dice.below(count) } else { (turns[n8n] + 1) % count.max(1) };
+        let turn = turns[n8n];
         let running = self.processes.iter().enumerate().filter(|(_, process)| runs(process));
         running.map(|(place, _)| place).nth(turn)
     }
