@@ -91,7 +91,17 @@ pub fn drive(world: &World, plan: &Plan, truth: &Truth, subject: &mut dyn Subjec
                 };
                 tell(*at, &observed, subject, trace);
             }
-            other => tell(*at, &observed(world, *at, other), subject, trace),
+            other @ (Event::Back(_)
+            | Event::Jump(_)
+            | Event::Announced
+            | Event::Rotated(..)
+            | Event::Sent(_)
+            | Event::Ended(_)
+            | Event::Acknowledged(_)) => {
+                if let Some(observed) = observed(world, *at, other) {
+                    tell(*at, &observed, subject, trace);
+                }
+            }
         }
     }
     course
@@ -113,7 +123,7 @@ impl Course {
                     self.yes = Some(at);
                     return true;
                 } else {
-                    self.early = true;
+                    self.early |= truth.is_held(at);
                 }
             }
             Said::NotProven(reasons) | Said::No(reasons) => {
@@ -125,34 +135,31 @@ impl Course {
     }
 }
 
-/// All but looks and questions.
-fn observed(world: &World, at: Moment, event: Event) -> Observed<'_> {
+/// What there is to see; looks and questions are aside.
+fn observed(world: &World, at: Moment, event: Event) -> Option<Observed<'_>> {
     let now = stamp(world, at);
-    match event {
+    let observed = match event {
         Event::Back(place) => Observed::Restarted { down: stamp(world, world.down[place].0), at: now },
-        Event::Jump(_) => {
-            let before = stamp(world, at - 1);
-            Observed::ClockJumped { before, after: now }
-        }
-        Event::Announced => {
-            let next = world.announced.map_or(crate::observed::Key::New, |(_, key)| key);
-            Observed::Announced { at: now, set: world.sets[0].name, next }
-        }
-        Event::Rotated(set, step) => {
-            let (changed, current) = world.sets[set].file.steps()[step];
-            let down = world.down.iter().find(|(from, to)| (*from..*to).contains(&changed));
-            let after = stamp(world, down.map_or(changed - 2 * SECOND, |(from, _)| *from));
-            Observed::Rotated { after, by: now, set: world.sets[set].name, current }
-        }
+        Event::Jump(_) => Observed::ClockJumped { before: stamp(world, at - 1), after: now },
+        Event::Announced => Observed::Announced { at: now, set: world.sets[0].name, next: world.announced?.1 },
+        Event::Rotated(set, step) => rotated(world, at, (set, step)),
         Event::Sent(place) => Observed::Request(request(world, place, &world.exchanges[place])),
         Event::Ended(place) => Observed::Ended { at: now, exchange: number(place) },
         Event::Acknowledged(place) => {
             let (_, binding, peer) = world.acknowledged[place];
             Observed::Acknowledged(acknowledged(world, at, binding, peer))
         }
-        Event::Look(n8n) => Observed::LookFailed { at: now, instance: world.n8ns[n8n].configured.unwrap_or_default() },
-        Event::Ask => Observed::Ended { at: now, exchange: u64::MAX },
-    }
+        Event::Look(_) | Event::Ask => return None,
+    };
+    Some(observed)
+}
+
+/// keyward looks at its files every two seconds; where it was down, when it is back.
+fn rotated(world: &World, at: Moment, (set, step): (usize, usize)) -> Observed<'_> {
+    let (changed, current) = world.sets[set].file.steps()[step];
+    let down = world.down.iter().find(|(from, to)| (*from..*to).contains(&changed));
+    let after = stamp(world, down.map_or(changed - 2 * SECOND, |(from, _)| *from));
+    Observed::Rotated { after, by: stamp(world, at), set: world.sets[set].name, current }
 }
 
 fn request<'w>(world: &'w World, place: usize, exchange: &'w Exchange) -> Request<'w> {

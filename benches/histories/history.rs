@@ -98,16 +98,19 @@ fn choose(dice: &mut Dice, number: u64, choice: &Choice) -> (&'static str, Parts
     if dice.chance(250) {
         return ("clean", (plain, Vec::new()));
     }
-    let grounds = GROUNDS.iter().skip(1).flat_map(|ground| std::iter::repeat_n(ground.0, ground.1));
-    let all: Vec<&str> = grounds.chain(mixed::ADDITIONS.iter().map(|(name, _)| *name)).collect();
-    let (name, mut parts) = named(all[dice.below(all.len())]);
+    // What is put on is mixed in below as well, and so seldom the whole of a history.
+    let grounds: Vec<&str> =
+        GROUNDS.iter().skip(1).flat_map(|ground| std::iter::repeat_n(ground.0, ground.1)).collect();
+    let place = dice.below(grounds.len());
+    let name = if dice.chance(70) { dice.one_of(mixed::ADDITIONS).0 } else { grounds[place] };
+    let (name, mut parts) = named(name);
     mix(dice, &mut parts);
     (name, parts)
 }
 
 /// Up to two things more.
 fn mix(dice: &mut Dice, parts: &mut Parts) {
-    for share in [700, 350] {
+    for share in [800, 450] {
         if dice.chance(share) {
             let more = *dice.one_of(mixed::ADDITIONS);
             let is_new = parts.1.iter().all(|(name, _)| *name != more.0);
@@ -130,7 +133,7 @@ fn named(name: &str) -> (&'static str, Parts) {
 fn lay(mut dice: Dice, (ground, additions): &Parts, choice: &Choice) -> World {
     let statements = Statements {
         asked: Key::Old,
-        quiet: Duration::from_secs(3_600),
+        quiet: Duration::from_hours(1),
         env_keys: None,
         shared: BTreeSet::new(),
         workers: None,

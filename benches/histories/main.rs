@@ -56,6 +56,7 @@ use observed::{Statements, Subject};
 use report::{Report, Told};
 
 #[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Arguments {
     /// How many histories.
     #[arg(long, default_value_t = 2_000)]

@@ -62,7 +62,7 @@ fn scripts(world: &mut World, rare: bool) {
     if rare {
         world.outside.insert("an untagged client that pauses for more than 8 days");
     }
-    for script in 0..world.dice.below(3) + 1 {
+    for script in 0..=world.dice.below(3) {
         let last = if world.dice.chance(500) { 1 } else { u8::try_from(script + 2).unwrap_or(9) };
         let peer = IpAddr::V4(Ipv4Addr::new(10, 5, 0, last));
         let family = *world.dice.one_of(&[Family::Sdk, Family::Other]);
@@ -91,7 +91,7 @@ fn agents(world: &mut World) {
     world.faults.insert("agents");
     let binding = client(world, Origin::Agent, Family::Sdk, "/n8n/editor/__UNKNOWN__/none/v1/responses", "gpt-4o");
     let mut shared = None;
-    for _ in 0..world.dice.below(3) + 1 {
+    for _ in 0..=world.dice.below(3) {
         let own = world.dice.chance(400) || world.records[0].is_env || world.records[0].n8n != 0;
         let record = if own { *shared.get_or_insert_with(|| agents_record(world)) } else { 0 };
         if own && world.dice.chance(300) {
@@ -151,7 +151,7 @@ fn rare_workflows(world: &mut World) {
         rhythms.chain([30 * DAY, 30 * DAY, 91 * DAY].map(Schedule::About)).chain([Schedule::Calendar(7 * DAY)]);
     let rhythms: Vec<_> = rhythms.collect();
     let mut last = 0;
-    for _ in 0..world.dice.below(3) + 1 {
+    for _ in 0..=world.dice.below(3) {
         let schedule = *world.dice.one_of(&rhythms);
         last = world.node(0, schedule, 0);
         // Where nodes were pointed to another record, these were as well.
@@ -199,7 +199,7 @@ fn draft(world: &mut World) {
     let schedule = *world.dice.one_of(&[Schedule::Every(HOUR), Schedule::Calendar(DAY), Schedule::Calendar(7 * DAY)]);
     let node = world.node(0, schedule, old);
     let published = tried_from + world.dice.between(10 * MINUTE, 4 * DAY);
-    for _ in 0..world.dice.below(4) + 1 {
+    for _ in 0..=world.dice.below(4) {
         let run = by_hand(world, node, tried_from, published);
         world.runs.push(Run { record: Some(new), ..run });
     }
@@ -363,7 +363,7 @@ fn second_n8n(world: &mut World) {
 /// keyward crashes once or more.
 fn crashes(world: &mut World) {
     world.faults.insert("restarts");
-    for _ in 0..world.dice.below(4) + 1 {
+    for _ in 0..=world.dice.below(4) {
         // Some of them right after the last use of the old key.
         let at = world.n8n_changed
             + if world.dice.chance(500) {
@@ -400,7 +400,7 @@ fn clock_jumps(world: &mut World) {
 /// n8n's API does not answer for a while.
 fn api_down(world: &mut World) {
     world.faults.insert("api down");
-    for _ in 0..world.dice.below(3) + 1 {
+    for _ in 0..=world.dice.below(3) {
         let from = world.dice.between(-DAY, 4 * DAY);
         let length = world.dice.between(20 * MINUTE, 2 * DAY);
         world.n8ns[0].silent.push((from, from + length));

@@ -1,5 +1,7 @@
 //! Pure. What keyward can see of a history, and what it is asked: all that a subject under test ever gets.
 
+#![expect(dead_code, reason = "this is all that there is to see, and no subject needs all of it")]
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::LazyLock;

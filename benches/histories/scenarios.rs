@@ -13,25 +13,25 @@ pub type Ground = (&'static str, usize, fn(&mut World));
 /// All of them.
 pub const GROUNDS: &[Ground] = &[
     ("one_container", 3, |world| single(world, &[])),
-    ("address_changes", 3, |world| single(world, &["address_changes"])),
-    ("env_key", 3, |world| single(world, &["env_key"])),
-    ("forgotten", 3, forgotten),
-    ("repointed", 3, repointed),
-    ("queue_records", 3, |world| queue_records(world, None, 0)),
+    ("address_changes", 4, |world| single(world, &["address_changes"])),
+    ("env_key", 2, |world| single(world, &["env_key"])),
+    ("forgotten", 4, forgotten),
+    ("repointed", 4, repointed),
+    ("queue_records", 2, |world| queue_records(world, None, 0)),
     ("queue_large", 1, |world| queue_records(world, None, 110)),
-    ("queue_env", 3, |world| queue_env(world, None)),
-    ("queue_env_edited", 2, queue_env_edited),
-    ("worker_asleep", 3, worker_asleep),
-    ("nat_records", 2, |world| queue_records(world, Some(Nat::Declared), 0)),
-    ("nat_declared", 3, |world| queue_env(world, Some(Nat::Declared))),
-    ("clone", 3, |world| clone(world, &[])),
-    ("clone_same_address", 3, |world| clone(world, &["same_address"])),
+    ("queue_env", 2, |world| queue_env(world, None)),
+    ("queue_env_edited", 4, queue_env_edited),
+    ("worker_asleep", 4, worker_asleep),
+    ("nat_records", 1, |world| queue_records(world, Some(Nat::Declared), 0)),
+    ("nat_declared", 4, |world| queue_env(world, Some(Nat::Declared))),
+    ("clone", 2, |world| clone(world, &[])),
+    ("clone_same_address", 4, |world| clone(world, &["same_address"])),
     ("clone_inst", 3, |world| clone(world, &["inst"])),
-    ("clone_removed", 3, |world| clone(world, &["removed"])),
-    ("tokens", 3, tokens),
-    ("second_rotation", 3, second_rotation),
-    ("rollback", 3, rollback),
-    ("address_room", 3, address_room),
+    ("clone_removed", 4, |world| clone(world, &["removed"])),
+    ("tokens", 4, tokens),
+    ("second_rotation", 4, second_rotation),
+    ("rollback", 4, rollback),
+    ("address_room", 4, address_room),
 ];
 
 /// Those that break an assumption.
@@ -353,28 +353,28 @@ fn queue_env_edited(world: &mut World) {
 
 /// A worker sleeps while the others get the new environment, and comes back with the old one.
 fn worker_asleep(world: &mut World) {
-    sleep(world, DAY / 5, 5 * DAY);
+    fall_asleep(world, DAY / 5, 5 * DAY);
 }
 
 fn worker_asleep_for_long(world: &mut World) {
     world.outside.insert("a pause longer than 8 days and than any before");
-    sleep(world, 9 * DAY, 25 * DAY);
+    fall_asleep(world, 9 * DAY, 25 * DAY);
 }
 
-fn sleep(world: &mut World, least: i64, most: i64) {
+fn fall_asleep(world: &mut World, least: i64, most: i64) {
     queue_env(world, None);
     world.faults.insert("worker asleep");
     let changed = world.n8n_changed;
     let back = changed + world.dice.between(least, most);
     let went = changed - world.dice.between(0, 6 * HOUR);
-    let last = world.processes.len() - 1;
-    let sleeper = &mut world.processes[last];
-    sleeper.environment = Steps::new(Key::Old);
-    sleeper.address = Steps::new(sleeper.address.at(BEGINS));
-    sleeper.asleep = vec![(went, back)];
+    let sleeper = world.processes.len() - 1;
+    let worker = &mut world.processes[sleeper];
+    worker.environment = Steps::new(Key::Old);
+    worker.address = Steps::new(worker.address.at(BEGINS));
+    worker.asleep = vec![(went, back)];
     if world.dice.chance(500) {
         let mended = back + world.dice.between(HOUR, 2 * DAY);
-        world.processes[last].environment.set(mended, Key::New);
+        world.processes[sleeper].environment.set(mended, Key::New);
         world.done_by = if world.done_by < NEVER { world.done_by.max(mended) } else { mended };
     } else {
         world.holds_until(NEVER);
@@ -383,7 +383,7 @@ fn sleep(world: &mut World, least: i64, most: i64) {
         for week in 0..8 {
             let from = (week * 7 - 56) * DAY;
             let until = from + world.dice.between(DAY / 3, 3 * DAY);
-            world.processes[last].asleep.push((from, until));
+            world.processes[sleeper].asleep.push((from, until));
         }
     }
 }

@@ -259,7 +259,12 @@ impl Sketch {
             let mut same = unfinished.filter(|unfinished| unfinished.workflow == *workflow);
             same.any(|unfinished| unfinished.execution.parse() == Ok(number))
         };
+        let lists = |instance: &Instance| instance.look.as_ref().is_some_and(|look| look.workflows.contains(workflow));
+        let is_listed_somewhere = self.instances.iter().any(lists);
         let fits = |instance: &Instance| {
+            if is_listed_somewhere && !lists(instance) {
+                return false;
+            }
             waits(instance)
                 || match instance.listed.get(&number) {
                     Some((of, began, ended)) if of == workflow => {
@@ -578,6 +583,7 @@ impl Subject for Sketch {
 
     fn answer(&mut self, at: Timestamp) -> Said {
         match self.bar(at.as_millis()) {
+            Some(bar @ ("pressed: old" | "current")) => Said::No(vec![bar.to_owned()]),
             Some(bar) => Said::NotProven(vec![bar.to_owned()]),
             None => Said::Yes,
         }

@@ -50,6 +50,11 @@ impl Truth {
         Self { uses, current, free, deserved }
     }
 
+    /// Whether a sender holds the key then that will not use it any more. A key that is taken back later is aside.
+    pub fn is_held(&self, moment: Moment) -> bool {
+        moment < self.free && !self.current.iter().any(|(from, _)| *from > moment)
+    }
+
     /// The next use after an answer at that moment, which shows that *yes* was wrong. What comes in the same second is aside, and so
     /// is what comes once the owner has made the key the current one again: they would not have, had they revoked it.
     pub fn later_use(&self, moment: Moment) -> Option<Moment> {
@@ -116,9 +121,6 @@ impl<'w> Evidence<'w> {
         for senders in self.senders().values() {
             at = at.max(self.sender(senders)?);
         }
-        // What was used while the clock was ahead seems to have been later.
-        let ahead = self.world.clock.steps().iter().map(|(_, by)| *by).max().unwrap_or(0).max(0);
-        at += if ahead > 0 { ahead + 10 * MINUTE } else { 0 };
         Some(self.answering(at + REFRESH)).filter(|at| *at <= ASKED_UNTIL - DAY)
     }
 
@@ -135,6 +137,22 @@ impl<'w> Evidence<'w> {
         self.by_record.get(&record).map_or(&[], Vec::as_slice)
     }
 
+    /// When something seemed to be, by keyward's clock: that is all that can put it in order.
+    fn seeming(&self, moment: Moment) -> Moment {
+        moment + self.world.clock.at(moment)
+    }
+
+    /// When the last old one of those seemed to be.
+    fn last_old<'e>(&self, sent: impl IntoIterator<Item = &'e &'e Exchange>) -> Option<Moment> {
+        let old = sent.into_iter().filter(|exchange| self.is_old(exchange));
+        old.map(|exchange| self.seeming(exchange.at)).max()
+    }
+
+    /// Whether it is a good one in an execution that seemed to be seen first after that.
+    fn is_good_after(&self, exchange: &Exchange, seeming: Moment) -> bool {
+        self.is_good(exchange) && self.seeming(exchange.first_seen) > seeming
+    }
+
     fn is_old(&self, exchange: &Exchange) -> bool {
         exchange.key == self.asked
     }
@@ -148,8 +166,7 @@ impl<'w> Evidence<'w> {
         let quiet = i64::try_from(self.world.statements.quiet.as_millis()).unwrap_or(NEVER);
         let upstream = self.seen.iter().filter(|exchange| exchange.upstream == self.asked);
         let ends = upstream.filter_map(|exchange| exchange.ends).max().unwrap_or(BEGINS);
-        let last = self.seen.iter().filter(|exchange| self.is_old(exchange)).map(|exchange| exchange.at).max();
-        last.map_or(ends, |last| ends.max(last + quiet))
+        self.last_old(&self.seen).map_or(ends, |last| ends.max(last + quiet))
     }
 
     /// Until the key is replaced in the other sets that have it.
@@ -198,11 +215,8 @@ impl<'w> Evidence<'w> {
     fn proven(&self, place: usize) -> Option<Moment> {
         let record = &self.world.records[place];
         let of_it = self.through(place);
-        let last_old = of_it.iter().filter(|exchange| self.is_old(exchange)).map(|exchange| exchange.at).max();
-        let since = record.changed(ASKED_UNTIL).max(last_old.unwrap_or(BEGINS));
-        let counts = |exchange: &&&Exchange| {
-            self.is_good(exchange) && exchange.first_seen > since && !self.nears_repointing(exchange)
-        };
+        let since = record.changed(ASKED_UNTIL).max(self.last_old(of_it).unwrap_or(BEGINS));
+        let counts = |exchange: &&&Exchange| self.is_good_after(exchange, since) && !self.nears_repointing(exchange);
         let by_use = of_it.iter().find(counts).map(|exchange| exchange.at);
         let pressed = self.pressed(place);
         [by_use, pressed].into_iter().flatten().min().or((record.deleted < NEVER).then_some(record.deleted))
@@ -273,16 +287,15 @@ impl<'w> Evidence<'w> {
     /// When a sender is done: in the first of the ways that the rule has for it.
     fn sender(&self, sent: &[&Exchange]) -> Option<Moment> {
         let old = sent.iter().rev().find(|exchange| self.is_old(exchange))?;
-        let first_good = sent
-            .iter()
-            .filter(|exchange| self.is_good(exchange) && exchange.first_seen > old.at)
-            .map(|exchange| exchange.at);
+        let last = self.last_old(sent)?;
+        let good = sent.iter().filter(|exchange| self.is_good_after(exchange, last));
+        let first_good = good.map(|exchange| exchange.at).min();
         let acknowledged = self.acknowledged(old);
         let ways = match self.world.bindings[old.binding].origin {
-            Origin::Untagged => vec![self.long_quiet(sent, old.at), acknowledged],
-            Origin::Agent | Origin::Editor => vec![first_good.min(), acknowledged],
+            Origin::Untagged => vec![self.long_quiet(sent, last), acknowledged],
+            Origin::Agent | Origin::Editor => vec![first_good, acknowledged],
             Origin::Workflow => {
-                let itself = self.itself(old, first_good.min());
+                let itself = self.itself(old, first_good);
                 vec![itself, self.its_record_there(old), self.its_record(old), self.its_address(old), acknowledged]
             }
         };
@@ -333,7 +346,7 @@ impl<'w> Evidence<'w> {
 
     fn nth_through(&self, record: usize, place: Place, (since, count): (Moment, usize)) -> Option<Moment> {
         let there: Vec<_> = self.through(record).iter().filter(|exchange| self.place(exchange) == place).collect();
-        let last = there.iter().rev().find(|exchange| self.is_old(exchange)).map_or(since, |old| old.at.max(since));
+        let last = self.last_old(there.iter().copied()).map_or(since, |old| old.max(since));
         self.nth(there.into_iter().filter(|exchange| !self.nears_repointing(exchange)).copied(), last, count)
     }
 
@@ -346,7 +359,7 @@ impl<'w> Evidence<'w> {
     /// When the so many-th good execution that began after that moment came.
     fn nth<'e>(&self, sent: impl Iterator<Item = &'e Exchange>, since: Moment, count: usize) -> Option<Moment> {
         let mut executions = BTreeSet::new();
-        for exchange in sent.filter(|exchange| self.is_good(exchange) && exchange.first_seen > since) {
+        for exchange in sent.filter(|exchange| self.is_good_after(exchange, since)) {
             executions.insert(exchange.execution);
             if executions.len() >= count {
                 return Some(exchange.at);

@@ -531,7 +531,7 @@ impl World {
         self.exchanges.retain(passes);
         for exchange in &mut self.exchanges {
             exchange.is_seen = !down.iter().any(|(from, _)| (from - 250..*from).contains(&exchange.at));
-            let cut = down.iter().map(|(from, _)| *from).find(|from| *from > exchange.at);
+            let cut = down.iter().map(|(from, _)| *from).filter(|from| *from > exchange.at).min();
             exchange.ends = exchange.ends.map(|ends| cut.map_or(ends, |cut| ends.min(cut)));
         }
         self.down = down;
