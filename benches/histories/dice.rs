@@ -37,7 +37,7 @@ impl Dice {
         self.between(0, 999) < per_mille
     }
 
-    /// One of those, of which there is at least one.
+    /// One of those; there has to be at least one.
     pub fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }

@@ -25,6 +25,8 @@ pub struct Choice {
     pub outside: bool,
     /// The owner says all that can be said.
     pub said: bool,
+    /// Looks leave out nodes whose draft names another record than the version that runs.
+    pub leaves_drafts_out: bool,
 }
 
 /// One history.
@@ -143,6 +145,7 @@ fn lay(mut dice: Dice, (ground, additions): &Parts, choice: &Choice) -> World {
     };
     let says = choice.said || dice.chance(667);
     let mut world = World::new(dice, statements);
+    world.leaves_drafts_out = choice.leaves_drafts_out;
     ground.2(&mut world);
     for (name, add) in additions {
         if fits(name, &world) {
@@ -207,6 +210,12 @@ impl Foresight {
         if world.n8ns[binding.n8n].configured.is_none() {
             let is_news = is_late && !is_known;
             return is_news.then_some("a living sender that was never seen, in an n8n that no API lists");
+        }
+        let is_of_snapshot = exchange.record.is_some_and(|record| record != binding.record.at(exchange.at));
+        if is_late && is_of_snapshot && !world.n8ns[binding.n8n].is_second_generation {
+            return Some(
+                "a waiting execution of n8n 1.x, which lists none, with a record that its node names no longer",
+            );
         }
         let place = self.places.entry((binding.n8n, exchange.peer)).or_insert((exchange.at, 0, false));
         let pause = exchange.at - place.0;

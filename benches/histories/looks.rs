@@ -98,6 +98,11 @@ impl<'w> Onlooker<'w> {
             let binding = &self.world.bindings[*node];
             let record: Box<str> = self.world.records[binding.record.at(moment)].id.as_ref().into();
             let place = (workflow_of(self.world, *node), binding.node.as_deref().unwrap_or_default().into());
+            let is_drafted = binding.draft.is_some_and(|(from, until)| (from..until).contains(&moment));
+            if is_drafted && self.world.leaves_drafts_out {
+                self.look.nodes.remove(&place);
+                continue;
+            }
             let is_known = self.look.nodes.get(&place).is_some_and(|named| named.record == record);
             if !is_known {
                 self.look.nodes.insert(place, NamedRecord { record, since: self.look.at });
@@ -158,7 +163,12 @@ impl<'w> Onlooker<'w> {
             self.open.push(*place);
             self.begun += 1;
         }
-        for place in self.open.iter().filter(|place| world.executions[**place].is_listed) {
+        // n8n 1.x lists no execution that waits.
+        let is_shown = |place: &&usize| {
+            let execution = &world.executions[**place];
+            world.n8ns[self.n8n].is_second_generation || !execution.waits || execution.ended <= moment
+        };
+        for place in self.open.iter().filter(|place| world.executions[**place].is_listed).filter(is_shown) {
             let execution = &world.executions[*place];
             let ended = (execution.ended <= moment).then(|| true_stamp(execution.ended));
             let listed =
@@ -167,7 +177,7 @@ impl<'w> Onlooker<'w> {
         }
         self.open.retain(|place| world.executions[*place].ended > moment);
         let shows_snapshots = self.look.lists_records;
-        let unfinished = self.open.iter().map(|place| {
+        let unfinished = self.open.iter().filter(is_shown).map(|place| {
             let execution = &world.executions[*place];
             let record: Box<str> = world.records[execution.record].id.as_ref().into();
             Unfinished {

@@ -39,7 +39,7 @@ pub const ADDITIONS: &[Addition] = &[
 /// Those that break an assumption.
 pub const OUTSIDE: &[Addition] = &[("scripts_rare", |world| scripts(world, true))];
 
-/// A client that no n8n runs, or of which only one kind of traffic is known: it has no schedule of its own.
+/// A client that no n8n runs, or that is known by its traffic alone: it has no schedule of its own.
 fn client(world: &mut World, origin: Origin, client: Family, path: &'static str, model: &'static str) -> usize {
     let number = world.node(0, Schedule::Never, 0);
     let binding = &mut world.bindings[number];
@@ -203,6 +203,7 @@ fn draft(world: &mut World) {
         let run = by_hand(world, node, tried_from, published);
         world.runs.push(Run { record: Some(new), ..run });
     }
+    world.bindings[node].draft = Some((tried_from - MINUTE, published));
     world.bindings[node].record.set(published, new);
     world.holds_until(published);
     if world.dice.chance(850) {

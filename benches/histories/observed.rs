@@ -202,7 +202,7 @@ pub enum Observed<'h> {
 /// What the owner says, in configuration, and what is asked.
 #[derive(Clone, Debug)]
 pub struct Statements {
-    /// The key of which it is asked whether it can go, always in the set `default`.
+    /// The key that may go or not: a key of the set `default`.
     pub asked: Key,
     /// `[rotation] quiet`.
     pub quiet: Duration,

@@ -163,7 +163,7 @@ fn write_row(text: &mut String, name: &str, told: &[&Told]) {
     );
 }
 
-/// The median of that many, of which those that never came are the latest.
+/// The median of that many; those that never came are the latest.
 fn middle(spans: &mut [i64], count: usize) -> String {
     spans.sort_unstable();
     if count == 0 { "-".to_owned() } else { spans.get(count / 2).map_or("never".into(), |span| spell(*span)) }

@@ -548,7 +548,7 @@ fn address_room(world: &mut World) {
     world.bindings[0].schedule = Schedule::Every(HOUR);
 }
 
-/// A second set of which the members are not touched by the rotation of the first.
+/// A second set, untouched by the rotation of the first.
 pub fn add_set(world: &mut World, name: &'static str, rotated: Option<Moment>) -> usize {
     let mut file = Steps::new(Key::Old);
     if let Some(at) = rotated {

@@ -16,7 +16,7 @@ const NEVER: i64 = i64::MAX / 4;
 /// An address in one n8n; nothing stands for an n8n that cannot be told.
 type Place = (IpAddr, Option<usize>);
 
-/// A credential record of one n8n, or a binding of which none is known.
+/// A credential record of one n8n, or a binding for which none is known.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Through {
     Record(usize, Box<str>),
@@ -91,6 +91,7 @@ struct Seen {
     pause: i64,
     vouched: usize,
     elsewhere: usize,
+    good: usize,
 }
 
 /// One configured n8n.
@@ -326,11 +327,12 @@ impl Sketch {
 
     fn note_place(&mut self, request: &Kept, place: Place, is_new: bool, binding: usize) {
         let is_known = self.places.contains_key(&place);
-        let fresh = Seen { first: request.at, last: request.at, pause: 0, vouched: 0, elsewhere: 0 };
+        let fresh = Seen { first: request.at, last: request.at, pause: 0, vouched: 0, elsewhere: 0, good: 0 };
         let seen = self.places.entry(place).or_insert(fresh);
         seen.pause = seen.pause.max(request.at - seen.last);
         seen.last = request.at;
         seen.elsewhere = 0;
+        seen.good += usize::from(request.good);
         if is_new {
             let listed = place
                 .1
@@ -463,8 +465,10 @@ impl Sketch {
                 if seen.elsewhere < 10 * width.max(2) {
                     return is_long && seen.elsewhere >= 3;
                 }
-                let others =
-                    self.places.iter().filter(|((_, other), later)| *other == place.1 && later.last > seen.last);
+                let others = self
+                    .places
+                    .iter()
+                    .filter(|((_, other), later)| *other == place.1 && later.last > seen.last && later.good > 0);
                 let living: Vec<&Seen> = others.map(|(_, seen)| seen).collect();
                 let from = living.iter().map(|seen| seen.first).max().unwrap_or(now);
                 living.iter().filter(|seen| seen.last >= from).count() >= width || is_long
@@ -548,8 +552,11 @@ impl Sketch {
             return Some("record unproven");
         }
         let holds = |unfinished: &Unfinished| {
-            let records = unfinished.records.iter().flatten();
-            let listed = records.filter_map(|id| Some((id, instance.records.get(id).filter(|known| known.is_listed)?)));
+            let Some(records) = &unfinished.records else {
+                return unfinished.began.as_millis() <= self.last_old.unwrap_or(LONG_AGO);
+            };
+            let listed =
+                records.iter().filter_map(|id| Some((id, instance.records.get(id).filter(|known| known.is_listed)?)));
             let mut listed = listed.peekable();
             if unfinished.waits {
                 return listed.any(|(id, _)| !self.is_proven(of, id));

@@ -190,7 +190,9 @@ impl<'w> Evidence<'w> {
             old.filter_map(|exchange| Some((self.n8n(exchange), exchange.execution?))).collect();
         let holds = |execution: &&crate::world::Execution| {
             let changed = self.world.records[execution.record].changed(ASKED_UNTIL);
-            let runs = !execution.waits && execution.began <= last.max(changed);
+            // Where n8n does not show a snapshot, a waiting one may hold anything.
+            let is_shown = self.world.n8ns[execution.n8n].is_second_generation;
+            let runs = !(execution.waits && is_shown) && execution.began <= last.max(changed);
             runs && self.is_configured(execution.n8n) || carriers.contains(&(execution.n8n, execution.number))
         };
         self.world.executions.iter().filter(holds).map(|execution| execution.ended + REFRESH).max().unwrap_or(BEGINS)

@@ -134,6 +134,8 @@ pub struct Binding {
     pub schedule: Schedule,
     /// The record that the version which runs names.
     pub record: Steps<usize>,
+    /// From when until when its draft names another record than the version that runs.
+    pub draft: Option<(Moment, Moment)>,
     /// Of a thousand executions so many wait.
     pub waits: i64,
     /// How long these wait, from and to.
@@ -153,7 +155,7 @@ pub struct Binding {
 pub struct Run {
     /// When.
     pub at: Moment,
-    /// Of which binding.
+    /// The binding that runs.
     pub binding: usize,
     /// With that record in place of its own: a draft.
     pub record: Option<usize>,
@@ -268,6 +270,8 @@ pub struct World {
     pub clock: Steps<i64>,
     /// When a person said of a binding at an address that it is done with.
     pub acknowledged: Vec<(Moment, usize, IpAddr)>,
+    /// Whether looks leave out nodes whose draft names another record.
+    pub leaves_drafts_out: bool,
     /// What the owner says.
     pub statements: Statements,
     /// What is out of the ordinary.
@@ -316,6 +320,7 @@ impl World {
             down: Vec::new(),
             clock: Steps::new(0),
             acknowledged: Vec::new(),
+            leaves_drafts_out: false,
             statements,
             faults: BTreeSet::new(),
             outside: BTreeSet::new(),
@@ -357,6 +362,7 @@ impl World {
             model: "gpt-4o",
             schedule,
             record: Steps::new(record),
+            draft: None,
             waits: 0,
             wait_length: (HOUR, 5 * DAY),
             waits_first: 300,
