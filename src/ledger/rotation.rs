@@ -502,9 +502,9 @@ impl OldDraft {
         let is_since = last > self.retired.by;
         match binding.holder() {
             Holder::Editor if is_since => self.doubts.push(Doubt::Edited { last }),
-            Holder::Other if is_since => self.doubts.push(Doubt::Unattributed { last }),
+            Holder::Other | Holder::Agent if is_since => self.doubts.push(Doubt::Unattributed { last }),
             Holder::Caller if memory.incident.is_some() => self.note_unwell(binding, memory, last),
-            Holder::Caller | Holder::Editor | Holder::Other => {}
+            Holder::Caller | Holder::Editor | Holder::Agent | Holder::Other => {}
         }
     }
 
