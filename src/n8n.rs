@@ -6,9 +6,11 @@ pub mod client;
 pub mod connect;
 pub mod connections;
 pub mod documents;
+pub mod doubt;
 pub mod finding;
 pub mod inventory;
 pub mod keeper;
+pub mod look;
 pub mod report;
 
 use std::fmt;

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Instance;
 use super::clearance::Looked;
-use super::client::{Bounds, Client, ClientError};
+use super::client::{Bounds, Client, ClientError, scope};
 use super::documents::{self, CredentialRecord};
 use super::inventory::{Builder, Inventory};
 use crate::caller::names::{Known, Node, Workflow};
@@ -71,6 +72,8 @@ pub struct Seen {
     pub trouble: Option<String>,
     /// What its API key may not do that keyward would have it do: a sentence, where there is something.
     pub lacks: Option<String>,
+    /// The scopes that it lacks for that.
+    pub lacking: Vec<&'static str>,
     /// When the whole list was read last.
     pub read: Option<Timestamp>,
     /// How many workflows have names.
@@ -197,21 +200,37 @@ impl Keeper {
             workflows.add(&workflow);
         };
         self.client.workflows(take).await?;
-        let lacks = self.read_records(&mut inventory).await?;
+        let refused = [self.read_records(&mut inventory).await?, self.try_executions().await?];
+        let refused: Vec<_> = refused.into_iter().flatten().collect();
+        let lacks = refused.first().map(ToString::to_string);
+        let lacking = refused.iter().filter_map(ClientError::scope).collect();
         let (now, inventory) = (self.clock.now(), Arc::new(inventory.finish()));
         self.missed.clear();
         self.know(workflows.found, workflows.left_out);
         let mut seen = self.status.lock();
-        (seen.lacks, seen.read, seen.inventory) = (lacks, Some(now), Some(inventory));
+        (seen.lacks, seen.lacking, seen.read, seen.inventory) = (lacks, lacking, Some(now), Some(inventory));
         Ok(())
     }
 
-    /// The records' names stand in the nodes as well, so it goes on without. Says what the key lacks.
-    async fn read_records(&self, inventory: &mut Builder<'_>) -> Result<Option<String>, ClientError> {
+    /// The records' names stand in the nodes as well, so it goes on without. Gives the refusal where the key lacks a scope.
+    async fn read_records(&self, inventory: &mut Builder<'_>) -> Result<Option<ClientError>, ClientError> {
         match self.client.credentials(|record: CredentialRecord| inventory.add_record(&record)).await {
-            Ok(()) | Err(ClientError::NotInThisVersion { .. }) => Ok(None),
-            Err(error @ ClientError::ScopeLacks { .. }) => Ok(Some(error.to_string())),
+            Ok(()) => {
+                inventory.note_records_listed();
+                Ok(None)
+            }
+            Err(ClientError::NotInThisVersion { .. }) => Ok(None),
+            Err(error @ ClientError::ScopeLacks { .. }) => Ok(Some(error)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the refusal where the key may not list executions. Without them, n8n does not tell what waits or runs.
+    async fn try_executions(&self) -> Result<Option<ClientError>, ClientError> {
+        match self.client.get::<IgnoredAny>("executions?limit=1", scope::EXECUTION_LIST).await {
+            Err(error @ ClientError::ScopeLacks { .. }) => Ok(Some(error)),
+            // What else is amiss shows where they are needed.
+            Ok(_) | Err(_) => Ok(None),
         }
     }
 
@@ -348,9 +367,9 @@ impl Status {
     /// What was found when it was looked through last.
     #[must_use]
     pub fn looked(&self) -> Looked {
-        let Seen { trouble, read, inventory, .. } = self.seen();
-        let (name, set) = (self.name.clone(), self.set.clone());
-        Looked { name, set, refresh: self.refresh, trouble, found: read.zip(inventory) }
+        let Seen { trouble, lacking, read, inventory, .. } = self.seen();
+        let (name, set, lacks) = (self.name.clone(), self.set.clone(), lacking);
+        Looked { name, set, refresh: self.refresh, trouble, lacks, look: None, found: read.zip(inventory) }
     }
 
     fn count(&self, workflows: &HashMap<Box<str>, Arc<Workflow>>, left_out: usize) {

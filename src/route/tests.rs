@@ -45,7 +45,7 @@ fn check_repair(path: &str, expected: Option<Repair>, upstream: &str) {
 }
 
 #[test]
-fn an_expression_in_the_prefix_names_nobody_and_is_taken_off() {
+fn an_expression_in_the_prefix_names_no_sender_and_is_taken_off() {
     for (path, set) in [
         ("/n8n/%7B%7B%20$workflow.id%20%7D%7D/v1/models", None),
         ("/n8n/w/%7b%7b$execution.id%7d%7d/n/v1/models", None),
