@@ -17,7 +17,7 @@ use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use crate::keys::set::Names;
 use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, Standing, audit, suspects};
-use crate::n8n::clearance::hosts_of;
+use crate::n8n::clearance::{hosts_in_settings, hosts_of};
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
 use crate::n8n::inventory::{Builder, Inventory};
@@ -111,7 +111,9 @@ impl WhatWasSeen {
         let mut bindings = source.ask(Question::Bindings, &[])?;
         let status = source.ask(Question::Status, &[])?;
         let bindings = bindings["bindings"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        Ok(Self { bindings, keys: known_keys(&status), hosts: hosts_of(setup.config().proxy.listen) })
+        let mut hosts = hosts_of(setup.config().proxy.listen);
+        hosts.extend(hosts_in_settings(&setup.config().n8n.instances));
+        Ok(Self { bindings, keys: known_keys(&status), hosts })
     }
 
     fn sightings(&self, instance: &str) -> Vec<Sighting> {

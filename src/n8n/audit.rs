@@ -345,28 +345,26 @@ impl<'a> Survey<'a> {
 
     /// Whether its key is known to be the right one: by its record, or where it has none by what it sent itself.
     fn is_key_proven(&self, workflow: &Workflow, node: &Node) -> bool {
-        match node.chosen() {
-            Some(record) => self.records.get(&*record.id).is_some_and(RecordState::is_proven),
-            None => {
-                let own = self.seen.of_node(workflow, node);
-                own.is_some_and(|own| is_since(workflow.changed, own) && own.standing == Standing::Well)
-            }
+        if let Some(record) = node.chosen() {
+            return self.records.get(&*record.id).is_some_and(RecordState::is_proven);
         }
+        let own = self.seen.of_node(workflow, node);
+        own.is_some_and(|own| is_since(workflow.changed, own) && own.standing == Standing::Well)
     }
 
-    /// Whether it is an HTTP Request of which n8n does not tell with what key it goes where: it may be OpenAI's key, and to
+    /// Whether it is an HTTP Request that n8n shows neither the key nor the address of: it may be OpenAI's key, and go to
     /// OpenAI or to keyward.
     fn is_blind(&self, node: &Node) -> bool {
         let is_open_ai = node.record.as_ref().is_some_and(|record| record.is_open_ai);
         let may_lead = match &node.address {
             Address::OpenAi | Address::Unclear => true,
-            Address::Host(host) => self.hosts.contains(&**host) || (node.may_ask_api && is_private(host)),
+            Address::Host(host) => self.hosts.contains(&**host) || (node.request.may_ask_api && is_private(host)),
             Address::OfRecord | Address::NoBaseUrl => false,
         };
         node.kind == Kind::HttpRequest
             && !is_open_ai
             && may_lead
-            && (node.generic_auth.is_some() || node.has_unclear_key)
+            && (node.request.generic_auth.is_some() || node.request.has_unclear_key)
     }
 
     /// Whether the node has to do with OpenAI at all. An HTTP Request may call anybody.
@@ -609,7 +607,7 @@ impl Draft {
         if !survey.is_blind(node) {
             return;
         }
-        self.findings.push(match node.generic_auth.clone() {
+        self.findings.push(match node.request.generic_auth.clone() {
             Some(auth) => Finding::GenericAuth { node: name.clone(), auth },
             None => Finding::UnclearKey { node: name.clone() },
         });

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Instance;
 use super::audit::{self, Around, Audit, Grounds, KnownKey, Sighting, Standing};
 use super::inventory::Inventory;
 use crate::clock::Timestamp;
@@ -116,6 +117,12 @@ pub fn hosts_of(listen: SocketAddr) -> Vec<String> {
     } else {
         vec![own]
     }
+}
+
+/// The addresses under which the configuration says that an n8n reaches it.
+pub fn hosts_in_settings(instances: &[Instance]) -> impl Iterator<Item = String> {
+    let entrances = instances.iter().filter_map(|instance| instance.keyward.as_ref());
+    entrances.map(|entrance| entrance.address().origin.authority().to_ascii_lowercase())
 }
 
 fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rotation::Audit {
@@ -301,5 +308,36 @@ mod tests {
         let found = of_set("default", &[(&looked, Some(audit))], at(16));
         assert_eq!(found.at, Some(at(15)));
         assert!(found.doubts[0].text.starts_with("node l of workflow a sends past keyward: "), "{:?}", found.doubts);
+    }
+
+    #[test]
+    fn a_typed_key_is_told_for_each_set_wherever_it_stands() {
+        let typed = json!({ "id": "h", "name": "h", "type": "n8n-nodes-base.code",
+            "parameters": { "jsCode": "'sk-proj-0123456789abcdefghijOldd'" } });
+        let old_model = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {},
+            "credentials": { "openAiApi": { "id": "r", "name": "r" } } });
+        let nodes = json!([typed, old_model]);
+        let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
+        let (keys, modes) = (HashMap::new(), HashMap::new());
+        let audit = audit::audit(&Grounds {
+            inventory: &inventory,
+            sightings: &[],
+            hosts: &[],
+            keys: &keys,
+            modes: &modes,
+            at: at(15),
+            around: Around::default(),
+        });
+        let (eu, _) = looked("eu", Some("staging"), Some(15));
+        let (main, clean) = looked("main", Some("default"), Some(15));
+        let audits = [(&eu, Some(audit)), (&main, clean)];
+        let found = of_set("default", &audits, at(16));
+        let typed: Vec<_> = found.typed.iter().map(|(_, who)| &**who).collect();
+        assert_eq!((typed, found.doubts), (vec!["node h of workflow a (n8n `eu`)"], vec![]));
+        // What is doubtful of one n8n stands with its name, so that it can be accepted for that one alone.
+        let found = of_set("staging", &audits, at(16));
+        let subjects: Vec<_> = found.doubts.iter().map(|doubt| (doubt.code, &*doubt.subject)).collect();
+        assert_eq!(subjects, [("bypass", "eu:a/l")]);
+        assert!(found.doubts[0].text.ends_with(" (n8n `eu`)"), "{}", found.doubts[0].text);
     }
 }

@@ -1,8 +1,8 @@
 //! Pure. Why an audit does not vouch that every node sends the right key: each doubt with its sentence, what ends it, and what
 //! it rests on, so that a person can accept it until that changes.
 //!
-//! A doubt is a finding ([`Finding::is_doubt`]), or a node that was not seen since something was changed of which no finding
-//! tells. It ends by itself, as soon as an audit no longer finds it.
+//! A doubt is a finding ([`Finding::is_doubt`]), or a node that was not seen since it or its record was changed, if no finding
+//! tells that. It ends by itself, as soon as an audit no longer finds it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -140,12 +140,11 @@ fn places(nodes: &[NodeName]) -> String {
     format!("{}{more}", shown.collect::<Vec<_>>().join(", "))
 }
 
-/// Nodes that were not seen since a change of which no finding tells: those of one record together.
+/// Nodes that were not seen since a change, if no finding tells that: those of one record together.
 fn of_rows(findings: &[Finding], rows: &[Row], dates: &Dates<'_>) -> Vec<AuditDoubt> {
     let told = findings.iter().filter(|finding| finding.is_doubt());
-    let told_records: HashSet<_> =
-        told.clone().filter_map(|finding| finding.record()).map(|record| record.id.clone()).collect();
-    let told_nodes: HashSet<_> = told.flat_map(|finding| finding.nodes()).map(name_of).collect();
+    let told_records: HashSet<_> = told.clone().filter_map(Finding::record).map(|record| record.id.clone()).collect();
+    let told_nodes: HashSet<_> = told.flat_map(Finding::nodes).map(name_of).collect();
     let mut waiting: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
     for row in rows.iter().filter(|row| is_waiting(row.passage)) {
         let record = row.record.as_ref().filter(|record| !record.id.is_empty()).map(|record| record.id.clone());

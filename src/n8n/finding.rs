@@ -376,6 +376,7 @@ impl Finding {
         self.fixed_step().into()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one step for each finding")]
     fn fixed_step(&self) -> &'static str {
         match self {
             Self::Bypass { way: Way::NoBaseUrl, .. } => {

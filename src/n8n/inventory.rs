@@ -108,14 +108,21 @@ pub struct Node {
     pub address: Address,
     /// The keys that stand in its fields.
     pub keys: Vec<TypedKey>,
-    /// The type of the generic credential by which an HTTP Request is let in (`httpHeaderAuth`): n8n does not tell what it is for.
+    /// What of an HTTP Request n8n shows beside that; of any other node nothing.
+    pub request: Request,
+    /// Whether n8n pays for it by its own gateway, so that it needs no record.
+    pub is_gateway: bool,
+}
+
+/// What n8n shows of an HTTP Request beside its address and its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The type of the generic credential by which it is let in (`httpHeaderAuth`): n8n does not tell what that is for.
     pub generic_auth: Option<Box<str>>,
-    /// Whether its key comes of an expression: only a run can tell which one.
+    /// Whether an expression gives its key: only a run can tell which one.
     pub has_unclear_key: bool,
     /// Whether the path of its URL may be one of OpenAI's API.
     pub may_ask_api: bool,
-    /// Whether n8n pays for it by its own gateway, so that it needs no record.
-    pub is_gateway: bool,
 }
 
 /// What a node is.
@@ -366,15 +373,11 @@ impl<'k> Builder<'k> {
             (Type::Note | Type::Other, _) if found.keys.is_empty() && !found.is_open_ai_named => return None,
             (Type::Note | Type::Other, _) => Kind::Text,
         };
-        let is_request = type_name == Type::HttpRequest;
-        let url = node.parameters["url"].as_str().unwrap_or_default();
         Some(Node {
             kind,
             record,
             keys: found.keys,
-            generic_auth: generic_auth(&node.parameters).filter(|_| is_request).map(Box::from),
-            has_unclear_key: is_request && has_unclear_key(&node.parameters),
-            may_ask_api: is_request && may_ask_api(url),
+            request: if kind == Kind::HttpRequest { Request::of(&node.parameters) } else { Request::default() },
             is_gateway: node.credentials.get(OPEN_AI_API).is_some_and(|reference| reference.is_gateway),
             ..Node::new(node, address)
         })
@@ -442,7 +445,7 @@ struct Found {
     is_open_ai_named: bool,
 }
 
-// === impl Workflow, Node, Life ===
+// === impl Workflow, Node, Request, Life ===
 
 impl Workflow {
     /// Whether a person, if nothing else, may have that node run: not where it is switched off, or its workflow is put away.
@@ -466,9 +469,7 @@ impl Node {
             record: None,
             address,
             keys: Vec::new(),
-            generic_auth: None,
-            has_unclear_key: false,
-            may_ask_api: false,
+            request: Request::default(),
             is_gateway: false,
         }
     }
@@ -496,6 +497,16 @@ impl Node {
             Some(Difference::Key)
         } else {
             (self.disabled != other.disabled).then_some(Difference::Disabled)
+        }
+    }
+}
+
+impl Request {
+    fn of(parameters: &Value) -> Self {
+        Self {
+            generic_auth: generic_auth(parameters).map(Box::from),
+            has_unclear_key: has_unclear_key(parameters),
+            may_ask_api: may_ask_api(parameters["url"].as_str().unwrap_or_default()),
         }
     }
 }

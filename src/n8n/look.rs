@@ -80,12 +80,12 @@ mod tests {
 
     fn found(workflows: &[Value], records: &[Value]) -> Inventory {
         let mut builder = Builder::new(&names);
-        workflows
-            .iter()
-            .for_each(|workflow| builder.add(&serde_json::from_value(workflow.clone()).expect("a workflow")));
-        records
-            .iter()
-            .for_each(|record| builder.add_record(&serde_json::from_value(record.clone()).expect("a record")));
+        for workflow in workflows {
+            builder.add(&serde_json::from_value(workflow.clone()).expect("a workflow"));
+        }
+        for record in records {
+            builder.add_record(&serde_json::from_value(record.clone()).expect("a record"));
+        }
         builder.finish()
     }
 

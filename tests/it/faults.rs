@@ -218,7 +218,10 @@ fn nothing_of_keywards_own_makes_an_agent_leave_responses() {
     let redirecting =
         FakeUpstream::answering(Answering::with(307, "Location: https://elsewhere.example/\r\n", "moved"));
     check(&TestProxy::with(&redirecting).current_key(CURRENT).start(), CURRENT, 400);
-    let leaving = FakeUpstream::scripted(|visit| visit.close());
+    let leaving = FakeUpstream::scripted(|visit| {
+        let _ = visit.body();
+        visit.close();
+    });
     check(&TestProxy::with(&leaving).current_key(CURRENT).start(), CURRENT, 502);
     let (silent, _left) = silent_upstream();
     let limited = TestProxy::with(&silent).current_key(CURRENT);

@@ -631,7 +631,7 @@ fn requests_of_workflows_that_n8n_does_not_list_are_a_doubt() {
     let workflows = [workflow("a", &[model("n", "r")])];
     let own = seen("a", "n", 5, NEW);
     let stranger = |id: &str| seen(id, "s1", 6, NEW);
-    let story = |more: &[Sighting]| Story::of(&workflows, &[&[own.clone()], more].concat());
+    let story = |more: &[Sighting]| Story::of(&workflows, &[std::slice::from_ref(&own), more].concat());
     story(&[stranger("SECRET"), stranger("OTHER"), stranger("SECRET")]).check_doubts(&[("unlisted_workflow", "main")]);
     let doubt = story(&[stranger("SECRET"), stranger("OTHER")]).doubt();
     assert_eq!(doubt.text, "requests come from workflows OTHER, SECRET, which n8n's API does not list to this API key");

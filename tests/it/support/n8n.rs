@@ -21,6 +21,8 @@ struct State {
     executions: Vec<Value>,
     /// What every request is answered with, where it is set.
     trouble: Option<Vec<u8>>,
+    /// The lists that the key has no scope for.
+    forbidden: Vec<&'static str>,
 }
 
 impl FakeN8n {
@@ -65,6 +67,11 @@ impl FakeN8n {
         self.state.lock().unwrap().trouble = answer;
     }
 
+    /// Has its key no scope for these lists.
+    pub fn forbid(&self, lists: &[&'static str]) {
+        self.state.lock().unwrap().forbidden = lists.to_vec();
+    }
+
     /// The paths that it was asked for, below the API.
     pub fn asked(&self) -> Vec<String> {
         let received = self.server.received();
@@ -84,9 +91,13 @@ impl State {
         }
         let target = visit.head.line.split(' ').nth(1).unwrap();
         let path = target.split('?').next().unwrap().trim_start_matches("/api/v1/");
+        if self.forbidden.contains(&path) {
+            return Answering::json(403, r#"{"message":"Forbidden"}"#);
+        }
         match path.split_once('/') {
             None if path == "workflows" => list(&self.workflows),
             None if path == "credentials" => list(&[json!({ "id": "c1", "name": "Main key", "type": "openAiApi" })]),
+            None if path == "executions" => list(&self.executions),
             Some(("workflows", id)) => one(&self.workflows, id),
             Some(("executions", id)) => one(&self.executions, id),
             _ => Answering::json(404, r#"{"message":"not found"}"#),
