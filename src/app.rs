@@ -187,7 +187,11 @@ impl Server {
             tap: tap.clone(),
             log: log.counts(),
             n8n: asked.clone(),
-            hosts: n8n::clearance::hosts_of(bound.listen),
+            hosts: [
+                n8n::clearance::hosts_of(bound.listen),
+                n8n::clearance::hosts_in_settings(&config.n8n.instances).collect(),
+            ]
+            .concat(),
             began: shared.clock.now(),
         };
         let admin = bound.admin.zip(readings.access.as_ref().map(desk));

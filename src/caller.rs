@@ -59,6 +59,13 @@ pub enum Origin {
     Workflow,
     /// The editor's test button or a model list: never an incident of a workflow.
     Editor,
+    /// One of n8n's Agents, which run outside of workflows: their client is an AI SDK, and what they resolve of a credential's
+    /// expressions is what the editor does.
+    Agent,
+    /// n8n's Instance AI, or an agent like it: it resolves no expression, so that a tag came as n8n has it stored.
+    InstanceAi,
+    /// A chat of n8n's Chat Hub: a workflow that is made for one turn of it and then gone, told by its name.
+    Chat,
     /// Nothing was declared.
     Undeclared,
 }
@@ -83,6 +90,8 @@ pub enum Family {
     Sdk,
     /// n8n's HTTP Request node.
     HttpRequest,
+    /// An AI SDK: n8n's Agents, its Message an Agent node and its Instance AI, or a program of one's own.
+    Agent,
     /// Anything else.
     Other,
 }
@@ -90,7 +99,7 @@ pub enum Family {
 /// Facts about the sources that a person should know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// A tag that is invalid as a whole: a repeated, unknown or unreadable field.
+    /// A tag that is invalid as a whole: a repeated, unknown or unreadable field, or an expression that was not resolved.
     pub invalid_tag: bool,
     /// Whether two sources name different senders or sets.
     pub agreement: Agreement,
@@ -147,6 +156,8 @@ impl<'r> Caller<'r> {
 struct Sources<'r> {
     declared: [(Attribution, Declared<'r>); 4],
     invalid_tag: bool,
+    /// The source in which n8n's expression stands as it was written.
+    unresolved: Option<Attribution>,
 }
 
 // === impl Sources ===
@@ -155,14 +166,15 @@ impl<'r> Sources<'r> {
     fn read(head: &Head<'r>, route: &Route<'r>) -> Self {
         let tag = declared::read_tag(head.fields.tag);
         let headers = declared::read_headers(&head.fields);
-        let invalid_tag = tag.is_err() || headers.is_err();
+        let invalid_tag = tag.is_err() || headers.is_err() || route.unresolved;
+        let unresolved = if invalid_tag { declared::find_unresolved(&head.fields, route) } else { None };
         let declared = [
             (Attribution::Tag, tag.unwrap_or_default()),
             (Attribution::Header, headers.unwrap_or_default()),
             (Attribution::Path, declared::read_route(route)),
             (Attribution::Organization, declared::read_organization(head.fields.organization).unwrap_or_default()),
         ];
-        Self { declared, invalid_tag }
+        Self { declared, invalid_tag, unresolved }
     }
 
     fn doubts(&self) -> Doubts {
@@ -185,6 +197,12 @@ impl<'r> Sources<'r> {
     fn combine(mut self, client: Client<'r>) -> Caller<'r> {
         let (attribution, ids) = self.strongest();
         let workflow_name = self.take_name(ids.sender);
+        let (attribution, origin) = match (ids.origin(), self.unresolved) {
+            (Origin::Undeclared, Some(source)) => (source, Origin::InstanceAi),
+            (Origin::Editor, _) if client.family == Family::Agent => (attribution, Origin::Agent),
+            (Origin::Workflow, _) if workflow_name.as_deref().is_some_and(is_of_chat) => (attribution, Origin::Chat),
+            (origin, _) => (attribution, origin),
+        };
         let same_sender = |source: &&Declared<'r>| source.ids.sender.is_some() && source.ids.sender == ids.sender;
         Caller {
             instance: self.each().find_map(|source| source.instance),
@@ -195,7 +213,7 @@ impl<'r> Sources<'r> {
             node: ids.node.or_else(|| self.each().filter(same_sender).find_map(|source| source.ids.node)),
             set: self.each().find_map(|source| source.set),
             attribution,
-            origin: ids.origin(),
+            origin,
             client,
             doubts: self.doubts(),
             workflow_name,
@@ -244,7 +262,7 @@ impl fmt::Display for Attribution {
 
 impl Family {
     /// Every one of them.
-    pub const ALL: [Self; 5] = [Self::Legacy, Self::Vendor, Self::Sdk, Self::HttpRequest, Self::Other];
+    pub const ALL: [Self; 6] = [Self::Legacy, Self::Vendor, Self::Sdk, Self::HttpRequest, Self::Agent, Self::Other];
 
     /// The stable code, as in logs, metrics and JSON.
     #[must_use]
@@ -254,6 +272,7 @@ impl Family {
             Self::Vendor => "vendor",
             Self::Sdk => "sdk",
             Self::HttpRequest => "http-request",
+            Self::Agent => "agent",
             Self::Other => "other",
         }
     }
@@ -263,6 +282,16 @@ impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
     }
+}
+
+/// Whether n8n's Chat Hub calls its workflows so: `Chat` and a UUID.
+fn is_of_chat(name: &str) -> bool {
+    let Some(uuid) = name.strip_prefix("Chat ") else { return false };
+    let is_of_uuid = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    uuid.len() == 36 && uuid.bytes().enumerate().all(is_of_uuid)
 }
 
 /// Whether two of the values that are there are different.

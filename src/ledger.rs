@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use self::binding::{Accepted, Binding, BindingId, Identity, KeyUse, Seen, Tally};
+use self::binding::{Accepted, Binding, BindingId, Gathered, Identity, KeyUse, Seen, Tally};
 use self::closed::{ClosedIncident, ClosedIncidents};
 use self::hours::Hours;
 use self::in_flight::InFlight;
@@ -284,6 +284,24 @@ impl Ledger {
 
     fn untell_evidence(&self) {
         self.senders().iter_mut().for_each(Senders::untell);
+    }
+
+    /// Takes over what the bindings have gathered: for a ledger that has no writer.
+    pub fn take_in(&self) {
+        for binding in self.inbox.take() {
+            self.take_gathered(&binding);
+        }
+        self.settle_alone();
+    }
+
+    /// Takes over what a binding has gathered.
+    fn take_gathered(&self, binding: &Arc<Binding>) -> Gathered {
+        // Before the look: what comes during it makes the binding dirty again.
+        binding.clean();
+        let mut gathered = binding.lock().unsaved.gathered.take().unwrap_or_default();
+        self.take_sent(binding, std::mem::take(&mut gathered.sent));
+        self.keep_past(binding, &gathered.closed, &gathered.tallies);
+        *gathered
     }
 
     /// Takes over the uses of keys that a binding has handed on.

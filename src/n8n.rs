@@ -6,10 +6,12 @@ pub mod client;
 pub mod connect;
 pub mod connections;
 pub mod documents;
+pub mod doubt;
 pub mod executions;
 pub mod finding;
 pub mod inventory;
 pub mod keeper;
+pub mod look;
 pub mod presser;
 pub mod report;
 

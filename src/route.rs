@@ -8,7 +8,8 @@
 //! | `/set/<set>/v1/…` | the set |
 //!
 //! The prefix is read first and literally: nothing in it is decoded, collapsed or resolved. A prefix that is wrong in
-//! any place declares nothing, and its path goes on as it came.
+//! any place declares nothing, and its path goes on as it came. One in which an expression of n8n's stands (`{{ … }}`) is
+//! taken off, and names no sender.
 
 /// What a path declares, and how upstream's own path is made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub struct Route<'r> {
     pub node: Option<&'r str>,
     /// Whether the prefix stands for the editor (its test button or a model list) rather than for a workflow.
     pub editor: bool,
+    /// Whether an expression of n8n's stands in the prefix as it was written, where an id should: nothing has resolved it, and
+    /// the prefix declares no sender.
+    pub unresolved: bool,
     /// Where upstream's path begins: the length of the prefix, zero without one.
     pub begins: usize,
     /// What had to be put right behind the prefix.
@@ -117,6 +121,9 @@ impl<'r> Route<'r> {
     }
 
     fn from_ids(workflow: &'r str, execution: &'r str, node: &'r str) -> Option<Self> {
+        if [workflow, execution, node].into_iter().any(is_expression) {
+            return Some(Self { unresolved: true, ..Self::default() });
+        }
         // A base URL of `/n8n/v1` names no workflow; its endpoint must not be taken for one's ids.
         let sound = workflow != "v1" && [workflow, execution, node].into_iter().all(|id| id.is_empty() || is_id(id));
         let known = |id: &'r str| Some(id).filter(|id| !is_placeholder(id));
@@ -176,6 +183,13 @@ pub fn is_blank(text: &str) -> bool {
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
     is_blank(text) || matches!(text, "editor" | "none")
+}
+
+/// Whether n8n's `{{` stands in a segment, as clients write it into a path.
+fn is_expression(segment: &str) -> bool {
+    // Most segments have neither of the characters that begin one.
+    memchr::memchr2(b'{', b'%', segment.as_bytes()).is_some()
+        && ["{{", "%7B%7B", "%7b%7b"].into_iter().any(|begin| segment.contains(begin))
 }
 
 /// Reads `/set/<set>`, if the path begins with it, and gives what follows. A set is nothing without a name.

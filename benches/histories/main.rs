@@ -36,6 +36,7 @@
 mod dice;
 mod drive;
 mod history;
+mod keyward;
 mod looks;
 mod mixed;
 mod naive;
@@ -86,7 +87,7 @@ struct Arguments {
     #[arg(long)]
     trace: bool,
     /// What is asked.
-    #[arg(long, value_enum, default_value = "sketch")]
+    #[arg(long, value_enum, default_value = "keyward")]
     subject: Chosen,
     /// How many wrong and denied ones are printed.
     #[arg(long, default_value_t = 20)]
@@ -105,6 +106,8 @@ enum Chosen {
     Quiet,
     /// The rule in a few lines.
     Sketch,
+    /// keyward.
+    Keyward,
 }
 
 impl Chosen {
@@ -113,6 +116,7 @@ impl Chosen {
             Self::Always => Box::new(naive::AlwaysYes),
             Self::Quiet => Box::new(naive::Quiet::new(statements.asked)),
             Self::Sketch => Box::new(sketch::Sketch::new(statements)),
+            Self::Keyward => Box::new(keyward::Keyward::new(statements)),
         }
     }
 }

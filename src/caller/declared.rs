@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-use super::Origin;
+use super::{Attribution, Origin};
 use crate::head::{Field, Fields};
 use crate::route::{Route, is_blank, is_id, is_placeholder};
 
@@ -58,7 +58,7 @@ pub fn read_tag(tag: Field<'_>) -> Result<Declared<'_>, Unreadable> {
     let Some(text) = read_text(tag)? else {
         return Ok(Declared::default());
     };
-    if text.len() > LONGEST_TAG {
+    if text.len() > LONGEST_TAG || is_unresolved(text) {
         return Err(Unreadable);
     }
     let mut parts = Parts::default();
@@ -68,8 +68,23 @@ pub fn read_tag(tag: Field<'_>) -> Result<Declared<'_>, Unreadable> {
     parts.declare()
 }
 
+/// In which source an expression stands as it is written into a credential of n8n's, since nothing has resolved it.
+#[must_use]
+pub fn find_unresolved(fields: &Fields<'_>, route: &Route<'_>) -> Option<Attribution> {
+    if is_raw(fields.tag) {
+        Some(Attribution::Tag)
+    } else if has_raw_header(fields) {
+        Some(Attribution::Header)
+    } else {
+        route.unresolved.then_some(Attribution::Path)
+    }
+}
+
 /// Reads `X-N8N-Workflow-Id`, `-Execution-Id`, `-Node-Id` and `-Workflow-Name`.
 pub fn read_headers<'r>(fields: &Fields<'r>) -> Result<Declared<'r>, Unreadable> {
+    if has_raw_header(fields) {
+        return Err(Unreadable);
+    }
     let parts = Parts {
         workflow: read_text(fields.workflow_id)?,
         execution: read_text(fields.execution_id)?,
@@ -222,6 +237,19 @@ fn read_id(value: Option<&str>) -> Result<Option<&str>, Unreadable> {
         Some(_) => Err(Unreadable),
         None => Ok(None),
     }
+}
+
+fn has_raw_header(fields: &Fields<'_>) -> bool {
+    [fields.workflow_id, fields.execution_id, fields.node_id].into_iter().any(is_raw)
+}
+
+fn is_raw(field: Field<'_>) -> bool {
+    field.is_present() && field.text().is_some_and(is_unresolved)
+}
+
+/// n8n stores an expression with `=` before it, and writes `{{ … }}` around what is to be resolved. Most texts have no brace.
+fn is_unresolved(text: &str) -> bool {
+    text.starts_with('=') || (memchr::memchr(b'{', text.as_bytes()).is_some() && text.contains("{{"))
 }
 
 /// Decodes a name. It is for people alone, so what cannot be shown in it is replaced and costs no more than itself.

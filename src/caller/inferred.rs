@@ -6,6 +6,7 @@
 //! | vendor | `axios/1.8.3` | `n8n` | `application/json`, for speech `*/*` |
 //! | http-request | `axios/1.8.3` | `n8n` | `application/json,text/html,…` |
 //! | sdk | `OpenAI/JS 4.104.0` | `langchainjs-openai/1.0.0 (…)` | any; `X-Stainless-Lang` is there |
+//! | agent | | `ai-sdk-openai/4.0.118 ai-sdk-provider-utils/…`, `ai/7.0.173 ai-sdk-provider-utils/…` | any |
 //!
 //! Versions float with each n8n, so none is matched. Two calls cannot be told from their neighbours by these headers:
 //! the vendor node's "message an assistant" calls the SDK and is `sdk`, as is the model list of the chat model in 1.x
@@ -23,6 +24,8 @@ impl<'r> Client<'r> {
         let sdk_version = fields.stainless_version.text().filter(|text| is_version(text));
         let family = if fields.stainless_lang.is_present() || is_sdk(agent) {
             Family::Sdk
+        } else if is_ai_sdk(agent) {
+            Family::Agent
         } else {
             family_of_node(agent, fields.accept.text().unwrap_or_default())
         };
@@ -32,6 +35,11 @@ impl<'r> Client<'r> {
 
 fn is_sdk(agent: &str) -> bool {
     agent.starts_with("OpenAI/") || agent.starts_with("langchainjs-openai/")
+}
+
+/// Beside its providers' packages (`ai-sdk-openai/…`) its own core speaks as `ai/…`, with the package of theirs behind it.
+fn is_ai_sdk(agent: &str) -> bool {
+    agent.starts_with("ai-sdk-") || (agent.starts_with("ai/") && agent.contains(" ai-sdk-"))
 }
 
 /// n8n's own requests go out by axios, and from 2.x on by the name of n8n: it is the `Accept` that tells its nodes apart.

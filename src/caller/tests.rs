@@ -38,6 +38,12 @@ impl Request {
 /// One line for each thing that was found out, as `name=value`; `?` and a name is a doubt.
 fn describe(caller: &Caller<'_>) -> String {
     let editor = (caller.origin == Origin::Editor).then_some("yes");
+    let agent = match caller.origin {
+        Origin::Agent => Some("agent"),
+        Origin::InstanceAi => Some("instance-ai"),
+        Origin::Chat => Some("chat"),
+        Origin::Workflow | Origin::Editor | Origin::Undeclared => None,
+    };
     let invalid = caller.doubts.invalid_tag.then_some("yes");
     let disagree = (caller.doubts.agreement != Agreement::Full).then_some("yes");
     let parts = [
@@ -45,6 +51,7 @@ fn describe(caller: &Caller<'_>) -> String {
         ("inst", caller.instance),
         ("set", caller.set),
         ("editor", editor),
+        ("of", agent),
         ("wf", caller.workflow),
         ("ex", caller.execution),
         ("node", caller.node),
@@ -137,7 +144,6 @@ fn a_tag_that_is_wrong_in_any_place_is_invalid_as_a_whole() {
         ";",
         "wf",
         "w",
-        "=w",
         "wf=w;",
         ";wf=w",
         "wf=w;;ex=7",
@@ -374,6 +380,54 @@ fn the_origin_follows_the_declaration() {
     assert_eq!(origin("/v1/x", &[("x-n8n-tag", "broken")]), Origin::Undeclared);
 }
 
+#[test]
+fn the_editor_of_an_ai_sdk_is_an_agent() {
+    let agent = ("user-agent", "ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.81 node.js/24");
+    let core = ("user-agent", "ai/7.0.173 ai-sdk-provider-utils/5.0.81 node.js/24");
+    let path = "/n8n/editor/__UNKNOWN__/none/v1/responses";
+    check(path, &[agent], "by=path of=agent");
+    check(path, &[core], "by=path of=agent");
+    check(path, &[("user-agent", "undici")], "by=path editor=yes");
+    check("/v1/responses", &[agent, ("x-n8n-tag", "wf=editor;inst=main;ex=__UNKNOWN__")], "by=tag inst=main of=agent");
+    check("/v1/responses", &[agent], "");
+    check("/n8n/w/7/n/v1/responses", &[agent], "by=path wf=w ex=7 node=n");
+    // With the headers of an OpenAI SDK it is one, whatever it calls itself.
+    check(path, &[agent, ("x-stainless-lang", "js")], "by=path editor=yes");
+}
+
+#[test]
+fn an_expression_that_nothing_resolved_is_told_from_a_broken_tag() {
+    let raw = "=wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }}";
+    for tag in [raw, &raw[1..], "=w", "wf={{$workflow.id}};ex=7", "=wf=w;ex=7"] {
+        check_tag(tag, "by=tag of=instance-ai ?invalid=yes");
+        // What another source says is resolved, so it was no Instance AI.
+        check("/n8n/w/7/n/v1/x", &[("x-n8n-tag", tag)], "by=path wf=w ex=7 node=n ?invalid=yes");
+    }
+    check("/v1/x", &[("x-n8n-workflow-id", "={{$workflow.id}}")], "by=header of=instance-ai ?invalid=yes");
+    check(
+        "/v1/x",
+        &[("x-n8n-tag", "broken"), ("x-n8n-node-id", "{{$nodeId}}")],
+        "by=header of=instance-ai ?invalid=yes",
+    );
+    check("/n8n/%7B%7B%20$workflow.id%20%7D%7D/v1/x", &[], "by=path of=instance-ai ?invalid=yes");
+    check("/set/s/n8n/w/{{$execution.id}}/n/v1/x", &[], "by=path set=s of=instance-ai ?invalid=yes");
+    check_tag("wf={w};ex=7", "by=tag wf={w} ex=7");
+}
+
+#[test]
+fn a_chat_is_told_by_the_name_of_its_workflow() {
+    let tag = |name: &str| format!("wf=21FYybvGctNHMY9c;ex=6;node=n;name={name}");
+    let uuid = "4cc2d2d1-089b-4d80-b7e8-09fae1bc24a4";
+    let chat = format!("by=tag of=chat wf=21FYybvGctNHMY9c ex=6 node=n name=Chat {uuid}");
+    check_tag(&tag(&format!("Chat%20{uuid}")), &chat);
+    for name in
+        ["Chat", "Chat%20", "Chat%20about%20UUIDs", &format!("Chat%20{}x", &uuid[..35]), &format!("My%20Chat%20{uuid}")]
+    {
+        let said = percent_encoding::percent_decode_str(name).decode_utf8().unwrap();
+        check_tag(&tag(name), &format!("by=tag wf=21FYybvGctNHMY9c ex=6 node=n name={said}"));
+    }
+}
+
 // === The client ===
 
 #[test]
@@ -397,6 +451,11 @@ fn families_are_told_by_agent_and_accept() {
     check_client("undici", "*/*", Family::Other, None);
     check_client("node", "application/json", Family::Other, None);
     check_client("curl/8.5.0", "*/*", Family::Other, Some("8.5.0"));
+    let agent = "ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.81 node.js/24";
+    check_client(agent, "*/*", Family::Agent, Some("4.0.118"));
+    check_client("ai/7.0.173 ai-sdk-provider-utils/5.0.81 node.js/24", "*/*", Family::Agent, Some("7.0.173"));
+    check_client("ai/7.0.173", "*/*", Family::Other, Some("7.0.173"));
+    check_client("my-ai-sdk-openai/1.0", "*/*", Family::Other, Some("1.0"));
     check_client("n8n-like", "application/json", Family::Other, None);
     check_client("myaxios/1.8.3", "application/json", Family::Other, Some("1.8.3"));
     check_client("", "", Family::Other, None);
@@ -430,8 +489,8 @@ fn versions_are_plain_and_short() {
 
 #[test]
 fn codes_are_what_is_displayed() {
-    let families = [Family::Legacy, Family::Vendor, Family::Sdk, Family::HttpRequest, Family::Other];
-    assert_eq!(families.map(|family| family.to_string()), ["legacy", "vendor", "sdk", "http-request", "other"]);
+    let codes = ["legacy", "vendor", "sdk", "http-request", "agent", "other"];
+    assert_eq!(Family::ALL.map(|family| family.to_string()), codes);
     let attributions =
         [Attribution::Tag, Attribution::Header, Attribution::Path, Attribution::Organization, Attribution::None];
     let codes = ["tag", "header", "path", "organization", "none"];

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::output::{print, print_json, print_wrapped, remark};
@@ -15,8 +16,8 @@ use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use crate::keys::set::Names;
-use crate::n8n::audit::{Audit, Grounds, KnownKey, Sighting, Standing, audit, suspects};
-use crate::n8n::clearance::hosts_of;
+use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, Standing, audit, suspects};
+use crate::n8n::clearance::{hosts_in_settings, hosts_of};
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
 use crate::n8n::inventory::{Builder, Inventory};
@@ -110,7 +111,9 @@ impl WhatWasSeen {
         let mut bindings = source.ask(Question::Bindings, &[])?;
         let status = source.ask(Question::Status, &[])?;
         let bindings = bindings["bindings"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        Ok(Self { bindings, keys: known_keys(&status), hosts: hosts_of(setup.config().proxy.listen) })
+        let mut hosts = hosts_of(setup.config().proxy.listen);
+        hosts.extend(hosts_in_settings(&setup.config().n8n.instances));
+        Ok(Self { bindings, keys: known_keys(&status), hosts })
     }
 
     fn sightings(&self, instance: &str) -> Vec<Sighting> {
@@ -134,6 +137,9 @@ fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
     Some(Sighting {
         binding: text("binding")?,
         set: text("set")?,
+        instance: text("instance"),
+        is_single: row["rhythm"].is_null(),
+        is_acknowledged: row["acknowledged"].is_string(),
         workflow: text("workflow_id"),
         node: text("node_id"),
         at: moment(&row["last"])?,
@@ -172,24 +178,33 @@ async fn look_through(
     let failed = || format!("n8n `{}` cannot be looked through", instance.name);
     let client = Client::new(instance, Bounds::default()).with_context(failed)?;
     let at = setup.now();
-    let inventory = take_inventory(&client, key).await.with_context(failed)?;
+    let (inventory, lacks) = take_inventory(&client, key).await.with_context(failed)?;
     let sightings = seen.sightings(&instance.name);
     let modes = modes_of(&client, suspects(&inventory, &sightings)).await;
     let (hosts, keys) = (&seen.hosts, &seen.keys);
-    Ok(audit(&Grounds { inventory: &inventory, sightings: &sightings, hosts, keys, modes: &modes, at }))
+    let around = Around { instance: &instance.name, set: instance.set.as_deref(), lacks: &lacks, ..Around::default() };
+    Ok(audit(&Grounds { inventory: &inventory, sightings: &sightings, hosts, keys, modes: &modes, at, around }))
 }
 
-async fn take_inventory(client: &Client, key: &FingerprintKey) -> Result<Inventory, ClientError> {
+/// What is configured, and the scopes that the API key lacks for all of it.
+async fn take_inventory(client: &Client, key: &FingerprintKey) -> Result<(Inventory, Vec<&'static str>), ClientError> {
     let names_of = |value: &[u8]| Names { fingerprint: key.fingerprint(value), hint: Hint::of(value) };
     let mut builder = Builder::new(&names_of);
     client.workflows(|workflow: Workflow| builder.add(&workflow)).await?;
+    let mut lacks = Vec::new();
     match client.credentials(|record: CredentialRecord| builder.add_record(&record)).await {
+        Ok(()) => builder.note_records_listed(),
         // Then the nodes tell what their records are called, and nobody when they were changed.
-        Ok(()) | Err(ClientError::NotInThisVersion { .. }) => {}
-        Err(error @ ClientError::ScopeLacks { .. }) => remark(format_args!("keyward: {}", with_causes(&error))),
+        Err(ClientError::NotInThisVersion { .. }) => {}
+        Err(error @ ClientError::ScopeLacks { .. }) => {
+            lacks.extend(error.scope());
+            remark(format_args!("keyward: {}", with_causes(&error)));
+        }
         Err(error) => return Err(error),
     }
-    Ok(builder.finish())
+    let executions = client.get::<IgnoredAny>("executions?limit=1", scope::EXECUTION_LIST).await;
+    lacks.extend(executions.err().as_ref().and_then(ClientError::scope));
+    Ok((builder.finish(), lacks))
 }
 
 /// What started those executions. n8n forgets them after a while; of those, nobody knows.

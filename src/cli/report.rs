@@ -1,5 +1,6 @@
 //! An audit of n8n as people read it: on a terminal, or as a report to keep.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -36,7 +37,7 @@ pub(super) fn in_words(audit: &Audit, url: &dyn fmt::Display) -> Vec<String> {
         lines.extend([String::new(), format!("{} ({})", heading(urgency), findings.len())]);
         for (step, findings) in by_step(&findings) {
             if urgency != Urgency::Never {
-                lines.push(format!("* {}:", capitalised(step)));
+                lines.push(format!("* {}:", capitalised(&step)));
             }
             for finding in findings {
                 lines.push(format!("  - {finding}"));
@@ -63,7 +64,7 @@ pub(super) fn in_markdown(audit: &Audit, instance: &str, url: &dyn fmt::Display)
         }
         let _ = writeln!(text, "\n## {} ({})", heading(urgency), findings.len());
         for (step, findings) in by_step(&findings) {
-            let _ = writeln!(text, "\n{}:\n", capitalised(step));
+            let _ = writeln!(text, "\n{}:\n", capitalised(&step));
             for finding in findings {
                 let _ = writeln!(text, "- [ ] {}", plain(&finding.to_string()));
                 for Place { label, link } in places(finding, url) {
@@ -103,8 +104,8 @@ fn heading(urgency: Urgency) -> &'static str {
 }
 
 /// Findings with one step together, in the order in which the first of each came.
-fn by_step<'f>(findings: &[&'f Finding]) -> Vec<(&'static str, Vec<&'f Finding>)> {
-    let mut steps: Vec<(&'static str, Vec<&'f Finding>)> = Vec::new();
+fn by_step<'f>(findings: &[&'f Finding]) -> Vec<(Cow<'static, str>, Vec<&'f Finding>)> {
+    let mut steps: Vec<(Cow<'static, str>, Vec<&'f Finding>)> = Vec::new();
     for finding in findings.iter().copied() {
         match steps.iter_mut().find(|(step, _)| *step == finding.step()) {
             Some((_, same)) => same.push(finding),

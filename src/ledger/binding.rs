@@ -52,13 +52,15 @@ pub enum Holder {
     Caller,
     /// n8n's editor, which tries out one credential after the other.
     Editor,
+    /// What n8n runs beside its workflows: its Agents and Instance AI, or its chats. Nothing tells one of them from another.
+    Agent,
     /// Everybody for whom there was no room.
     Other,
 }
 
 impl Holder {
     /// Every one of them.
-    pub const ALL: [Self; 3] = [Self::Caller, Self::Editor, Self::Other];
+    pub const ALL: [Self; 4] = [Self::Caller, Self::Editor, Self::Agent, Self::Other];
 
     /// The stable code.
     #[must_use]
@@ -66,6 +68,7 @@ impl Holder {
         match self {
             Self::Caller => "caller",
             Self::Editor => "editor",
+            Self::Agent => "agent",
             Self::Other => "other",
         }
     }
@@ -85,7 +88,15 @@ impl<'a> Identity<'a> {
             }
             // The editor's test button is nobody's binding, but must not be taken for an untagged program either.
             Origin::Editor => Self { holder: Holder::Editor, instance: caller.instance.map(mask_id), ..untagged },
-            Origin::Undeclared => untagged,
+            // Another client that sends such a tag is no agent: it is told apart as any client without a tag.
+            Origin::Agent | Origin::InstanceAi if caller.client.family == Family::Agent => {
+                Self { holder: Holder::Agent, instance: caller.instance.map(mask_id), ..untagged }
+            }
+            Origin::Chat => {
+                let instance = caller.instance.map(mask_id);
+                Self { holder: Holder::Agent, instance, workflow: Some(CHATS), ..untagged }
+            }
+            Origin::Agent | Origin::InstanceAi | Origin::Undeclared => untagged,
         }
     }
 
@@ -421,6 +432,8 @@ impl Binding {
         let [instance, workflow, node] = self.declared.texts();
         let mut words = match (self.holder, workflow) {
             (Holder::Editor, _) => "n8n's editor".to_owned(),
+            (Holder::Agent, None) => "n8n's Agents".to_owned(),
+            (Holder::Agent, Some(_)) => "n8n's chats".to_owned(),
             (Holder::Other, _) => "callers for whom there was no room".to_owned(),
             (Holder::Caller, None) => format!("{} client at {}", self.family, self.peer),
             (Holder::Caller, Some(id)) => match workflow_name {
@@ -622,7 +635,7 @@ impl Memory {
         self.hand_on(seen, binding);
         keep(&mut self.name, seen.name);
         keep(&mut self.client_version, seen.client_version);
-        if seen.asks_api && binding.holder == Holder::Caller {
+        if seen.asks_api && matches!(binding.holder, Holder::Caller | Holder::Agent) {
             self.visits.add(seen.at, seen.execution);
             self.unsaved.visited = true;
             let counts = self.judge(seen, finding, binding.id);
@@ -863,6 +876,9 @@ impl Seen<'_> {
 
 /// How many keys of one binding are told apart.
 pub const KEYS_PER_BINDING: usize = 16;
+
+/// What stands in the place of a workflow's id for n8n's chats, each turn of which is a workflow of its own.
+const CHATS: &str = "chats";
 
 /// How many kinds of exchanges one binding counts between two looks of the ledger's own thread. Every kind of a working
 /// binding fits; whoever sends one of everything within a quarter of a second fills it.

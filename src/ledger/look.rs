@@ -99,3 +99,87 @@ pub struct AuditDoubt {
     /// A fingerprint of what it rests on: an acceptance of it holds until this is another.
     pub state: u64,
 }
+
+/// Why a sender that names a workflow is none of the nodes that n8n lists with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// Its workflow is not listed: it is gone, it was made for one turn of a chat, or the API key may not see it.
+    Workflow,
+    /// Its workflow is listed, and its node is a judge of n8n's evaluations: each test run gives that an id of its own.
+    Evaluation,
+    /// Its workflow is listed, and its node is not, or names no record.
+    Node,
+}
+
+// === impl Look, AuditDoubt ===
+
+impl Look {
+    /// Why a sender is none of the nodes that n8n lists with a record, where it is none. Without a node, its workflow is all
+    /// that is known of it.
+    #[must_use]
+    pub fn stray(&self, workflow: &str, node: Option<&str>) -> Option<Stray> {
+        if !self.workflows.contains(workflow) {
+            return Some(Stray::Workflow);
+        }
+        let node = node?;
+        let is_listed = self.nodes.contains_key(&(Box::from(workflow), Box::from(node)));
+        (!is_listed).then(|| if is_of_evaluation(node) { Stray::Evaluation } else { Stray::Node })
+    }
+}
+
+/// n8n gives its nodes a UUID, and the judge of an evaluation 21 characters of chance.
+fn is_of_evaluation(node: &str) -> bool {
+    node.len() == 21 && node.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+impl AuditDoubt {
+    /// What a person has to affirm who accepts it, beside the reason.
+    #[must_use]
+    pub fn asks(&self) -> Option<&'static str> {
+        (self.code == RECORD_WITHOUT_NODE).then_some("you opened it and it holds the new key")
+    }
+
+    /// A fingerprint of what a doubt rests on: FNV-1a of 64 bits. It is stored, so it must not change.
+    #[must_use]
+    pub fn state_of<'p>(parts: impl IntoIterator<Item = &'p str>) -> u64 {
+        // No part has that byte, so that two lists of parts are never one text.
+        let bytes = parts.into_iter().flat_map(|part| part.bytes().chain([0xff]));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+}
+
+/// The code of the doubt about a credential record that no node names.
+pub const RECORD_WITHOUT_NODE: &str = "record_without_node";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_listed_is_told_by_what_is_missing() {
+        let named = NamedRecord { record: "r".into(), since: Timestamp::from_millis(0) };
+        let look = Look {
+            instance: "main".into(),
+            at: Timestamp::from_millis(0),
+            workflows: HashSet::from(["w".into()]),
+            nodes: HashMap::from([(("w".into(), "n".into()), named)]),
+            records: BTreeMap::new(),
+            lists_records: true,
+            executions: BTreeMap::new(),
+            unfinished: Vec::new(),
+        };
+        assert_eq!(look.stray("w", Some("n")), None);
+        assert_eq!(look.stray("w", None), None);
+        assert_eq!(look.stray("21FYybvGctNHMY9c", Some("n")), Some(Stray::Workflow));
+        assert_eq!(look.stray("w", Some("nlxzsr__wADdSxwccLOn-")), Some(Stray::Evaluation));
+        assert_eq!(look.stray("w", Some("36e21fd8-c571-420c-bcca-1134b8428099")), Some(Stray::Node));
+    }
+
+    #[test]
+    fn a_state_is_another_one_for_other_parts() {
+        assert_eq!(AuditDoubt::state_of([]), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(AuditDoubt::state_of(["a"]), 0x089b_c907_b544_c769, "stored, so it may not change");
+        assert_ne!(AuditDoubt::state_of(["a", "b"]), AuditDoubt::state_of(["ab"]));
+        assert_ne!(AuditDoubt::state_of(["a", ""]), AuditDoubt::state_of(["a"]));
+    }
+}

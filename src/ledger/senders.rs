@@ -838,6 +838,10 @@ fn client_name(binding: &Binding, sent: &Sent) -> (Box<str>, ClientKind) {
             (name.into(), ClientKind::Untagged)
         }
         Holder::Editor => (format!("editor {instance} {}", sent.peer).into(), ClientKind::Editor),
+        Holder::Agent => {
+            let name = format!("agents {instance} {}", identity.workflow.unwrap_or_default());
+            (name.into(), ClientKind::Agents)
+        }
         Holder::Other => ("overflow".into(), ClientKind::Overflow),
     }
 }

@@ -324,13 +324,8 @@ impl Writer {
     /// Takes over what the bindings have gathered.
     fn gather(&mut self, keeper: &Keeper) {
         for binding in self.ledger.inbox.take() {
-            // Before the look: what comes during it makes the binding dirty again.
-            binding.clean();
-            let gathered = binding.lock().unsaved.gathered.take().unwrap_or_default();
-            let Gathered { closed, tallies, sent, lost } = *gathered;
-            self.ledger.take_sent(&binding, sent);
+            let Gathered { closed, tallies, sent: _, lost } = self.ledger.take_gathered(&binding);
             self.status.lost.fetch_add(lost, Ordering::Relaxed);
-            self.ledger.keep_past(&binding, &closed, &tallies);
             if self.path.is_some() {
                 for tally in &tallies {
                     self.waiting.hours.add(tally.kind, tally.exchanges);

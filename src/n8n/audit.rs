@@ -14,17 +14,22 @@
 //! | was never seen, and only a run can tell where it sends | `unclear` |
 //! | sends to OpenAI itself, or to an address where keyward was never seen | `bypasses` |
 //!
+//! What keeps all this from vouching for every node stands in [`Audit::doubts`], each with what ends it ([`super::doubt`]).
+//!
 //! Who sent a request is a claim of its tag. Whoever may reach keyward and knows the ids of a workflow can make a node look
 //! as if it passed here; nobody can make one look well that is seen with a wrong key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::doubt;
 use super::finding::{Finding, NodeName, Way, WorkflowName};
-use super::inventory::{Address, Inventory, Kind, Life, Node, Record, Workflow};
+use super::inventory::{Address, Inventory, Kind, Life, Node, OPEN_AI_API, Record, Workflow};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::Names;
+use crate::ledger::look::{AuditDoubt, Look};
 
 /// What an audit is drawn from.
 pub struct Grounds<'a> {
@@ -41,6 +46,23 @@ pub struct Grounds<'a> {
     pub modes: &'a HashMap<Box<str>, Box<str>>,
     /// When n8n was looked through.
     pub at: Timestamp,
+    /// What is known beside that.
+    pub around: Around<'a>,
+}
+
+/// What an audit knows beside the nodes of one n8n and what was seen of them. By default nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Around<'a> {
+    /// The name of the n8n in the configuration.
+    pub instance: &'a str,
+    /// The set that its credentials belong to, where that is said: then requests with keys of others are none of its own.
+    pub set: Option<&'a str>,
+    /// The scopes that its API key lacks.
+    pub lacks: &'a [&'static str],
+    /// The other n8n whose requests may be taken for those of this one, each with its name.
+    pub others: &'a [(&'a str, &'a Inventory)],
+    /// What the ledger was told of it last: of its records, what came of n8n's test of them.
+    pub look: Option<&'a Look>,
 }
 
 /// A binding, as far as an audit looks at it.
@@ -50,6 +72,12 @@ pub struct Sighting {
     pub binding: Box<str>,
     /// Its set.
     pub set: Box<str>,
+    /// Which n8n, where its tag says so.
+    pub instance: Option<Box<str>>,
+    /// Whether all that it sent may be of one execution.
+    pub is_single: bool,
+    /// Whether a person said that it is dead, and it has not come since.
+    pub is_acknowledged: bool,
     /// Its workflow; nothing where nobody knows whose it is.
     pub workflow: Option<Box<str>>,
     /// Its node.
@@ -103,6 +131,9 @@ pub struct Audit {
     pub records: usize,
     /// What was found: faults first.
     pub findings: Vec<Finding>,
+    /// Why an old key may still be in use where keyward cannot see it: nothing where every node that may run was seen to pass
+    /// here with the right key. A key that stands in a node is no such reason, for that one is known.
+    pub doubts: Vec<AuditDoubt>,
 }
 
 /// A node that can speak to OpenAI.
@@ -230,7 +261,32 @@ struct RecordState<'a> {
     /// Whether any node of it was ever seen.
     was_used: bool,
     changed: Option<Timestamp>,
+    /// What n8n's test of it showed here, since it was changed.
+    tested: Option<Tested>,
     sets: BTreeSet<&'a str>,
+}
+
+/// What n8n's test of a record showed.
+#[derive(Clone, Copy)]
+struct Tested {
+    at: Timestamp,
+    key: Names,
+    is_right: bool,
+}
+
+impl RecordState<'_> {
+    /// What its test showed, if none of its nodes has come since.
+    fn last_test(&self) -> Option<Tested> {
+        self.tested.filter(|tested| self.latest.is_none_or(|latest| latest.at < tested.at))
+    }
+
+    /// Whether its last word was the right key.
+    fn is_proven(&self) -> bool {
+        self.last_test().map_or_else(
+            || self.latest.is_some_and(|latest| latest.standing == Standing::Well),
+            |tested| tested.is_right,
+        )
+    }
 }
 
 impl<'a> Survey<'a> {
@@ -249,7 +305,8 @@ impl<'a> Survey<'a> {
     fn note(&mut self, workflow: &'a Workflow, node: &'a Node) {
         let newest = self.newest.entry(&node.type_name).or_insert(node.version);
         *newest = newest.max(node.version);
-        if node.is_draft {
+        // Where nothing is published, a person runs the draft.
+        if node.is_draft && workflow.life != Life::Unpublished {
             return;
         }
         let seen = self.seen.of_node(workflow, node);
@@ -258,10 +315,12 @@ impl<'a> Survey<'a> {
         {
             self.hosts.insert(host);
         }
-        let Some(record) = chosen(node) else { return };
+        let Some(record) = node.chosen() else { return };
         let facts = self.grounds.inventory.records.get(&*record.id);
+        let changed = facts.and_then(|facts| facts.updated);
+        let tested = self.tested(&record.id, changed);
         let state = self.records.entry(&record.id).or_default();
-        state.changed = facts.and_then(|facts| facts.updated);
+        (state.changed, state.tested) = (changed, tested);
         let Some(sighting) = seen else { return };
         let is_of_record = node.address == Address::OfRecord;
         state.was_used = true;
@@ -275,16 +334,51 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// What n8n's test of a record showed, if that was since it was changed. A token of ours is no key that rotates.
+    fn tested(&self, record: &str, changed: Option<Timestamp>) -> Option<Tested> {
+        let pressed = self.grounds.around.look?.records.get(record)?.pressed?;
+        let key = pressed.key.filter(|_| changed.is_none_or(|changed| changed <= pressed.at))?;
+        let is_token = key.hint.is_some_and(|hint| hint.prefix() == "kw_");
+        let role = self.grounds.keys.get(&key.fingerprint).map(|known| &*known.role);
+        Some(Tested { at: pressed.at, key, is_right: is_token || matches!(role, Some("current" | "next")) })
+    }
+
+    /// Whether its key is known to be the right one: by its record, or where it has none by what it sent itself.
+    fn is_key_proven(&self, workflow: &Workflow, node: &Node) -> bool {
+        if let Some(record) = node.chosen() {
+            return self.records.get(&*record.id).is_some_and(RecordState::is_proven);
+        }
+        let own = self.seen.of_node(workflow, node);
+        own.is_some_and(|own| is_since(workflow.changed, own) && own.standing == Standing::Well)
+    }
+
+    /// Whether it is an HTTP Request that n8n shows neither the key nor the address of: it may be OpenAI's key, and go to
+    /// OpenAI or to keyward.
+    fn is_blind(&self, node: &Node) -> bool {
+        let is_open_ai = node.record.as_ref().is_some_and(|record| record.is_open_ai);
+        let may_lead = match &node.address {
+            Address::OpenAi | Address::Unclear => true,
+            Address::Host(host) => self.hosts.contains(&**host) || (node.request.may_ask_api && is_private(host)),
+            Address::OfRecord | Address::NoBaseUrl => false,
+        };
+        node.kind == Kind::HttpRequest
+            && !is_open_ai
+            && may_lead
+            && (node.request.generic_auth.is_some() || node.request.has_unclear_key)
+    }
+
     /// Whether the node has to do with OpenAI at all. An HTTP Request may call anybody.
     fn concerns(&self, workflow: &Workflow, node: &Node) -> bool {
         match node.kind {
             Kind::OpenAi => true,
+            Kind::Agent => node.record.is_some(),
             Kind::Text => false,
             Kind::HttpRequest => {
                 node.address == Address::OpenAi
                     || node.record.as_ref().is_some_and(|record| record.is_open_ai)
                     || self.is_ours(&node.address)
                     || self.seen.of_node(workflow, node).is_some()
+                    || self.is_blind(node)
                     || node.keys.iter().any(|key| key.is_surely_open_ai || self.knows(key.names))
             }
         }
@@ -307,6 +401,8 @@ impl<'a> Survey<'a> {
             _ if seen.is_some_and(|seen| is_since(workflow.changed, seen)) => None,
             Address::NoBaseUrl => Some(Way::NoBaseUrl),
             Address::OpenAi => Some(Way::Straight),
+            // It may be keyward by another name, and may as well be none of its business.
+            Address::Host(_) if self.is_blind(node) => None,
             Address::Host(host) if !self.hosts.contains(&**host) => Some(Way::Elsewhere(host.clone())),
             Address::Host(_) | Address::OfRecord | Address::Unclear => None,
         }
@@ -319,7 +415,7 @@ impl<'a> Survey<'a> {
         if self.bypass(workflow, node).is_some() {
             return Passage::Bypasses;
         }
-        let of_record = chosen(node).and_then(|record| self.records.get(&*record.id));
+        let of_record = node.chosen().and_then(|record| self.records.get(&*record.id));
         if let Some(state) = of_record
             && let Some(passage) = self.passage_of_record(workflow, node, state)
         {
@@ -344,9 +440,15 @@ impl<'a> Survey<'a> {
 
     /// What its record tells of it, if that was seen since it was changed.
     fn passage_of_record(&self, workflow: &Workflow, node: &Node, state: &RecordState<'_>) -> Option<Passage> {
-        let latest = state.latest?;
         let own = self.seen.of_node(workflow, node);
         let is_of_record = node.address == Address::OfRecord;
+        if let Some(tested) = state.last_test()
+            && (is_of_record || self.is_ours(&node.address))
+        {
+            // The test came here, by the record's address.
+            return Some(if tested.is_right { Passage::Covered } else { Passage::Stale });
+        }
+        let latest = state.latest?;
         let leads_here = if is_of_record { state.leads_here } else { self.is_ours(&node.address) || own.is_some() };
         let changed = state.changed.max(workflow.changed);
         match &latest.standing {
@@ -378,6 +480,10 @@ struct Draft {
     findings: Vec<Finding>,
     /// The nodes that run with each record.
     by_record: BTreeMap<Box<str>, (Record, Vec<NodeName>, bool)>,
+    /// The nodes that only a person has run, by their records.
+    dormant: BTreeMap<Box<str>, (Record, Vec<NodeName>)>,
+    /// The nodes for which n8n pays.
+    gateway: Vec<NodeName>,
     /// The nodes of each type that are older than the newest one.
     older: BTreeMap<Box<str>, (f64, Vec<NodeName>)>,
     /// The client versions by which nodes of each type sent last, by their family.
@@ -392,6 +498,7 @@ impl Draft {
         for node in &workflow.nodes {
             let node_name = NodeName { workflow: name.clone(), id: node.id.clone(), name: node.name.clone() };
             self.note_keys(survey, workflow, node, &node_name);
+            self.note_beyond(workflow, node, &node_name);
             if !survey.concerns(workflow, node) {
                 continue;
             }
@@ -420,16 +527,18 @@ impl Draft {
             Passage::Bypasses => self
                 .findings
                 .extend(survey.bypass(workflow, node).map(|way| Finding::Bypass { node: name.clone(), way })),
-            Passage::Unclear => self.findings.push(Finding::UnclearAddress { node: name.clone() }),
-            Passage::Stale if chosen(node).is_none() && node.keys.is_empty() => {
+            Passage::Unclear if !survey.is_blind(node) => {
+                self.findings.push(Finding::UnclearAddress { node: name.clone() });
+            }
+            Passage::Stale if node.chosen().is_none() && node.keys.is_empty() => {
                 self.findings.extend(seen.map(|sighting| stale_node(&name, sighting)));
             }
-            Passage::Stale
-            | Passage::NeverSeen
-            | Passage::Unproven
-            | Passage::Covered
-            | Passage::Passes
-            | Passage::Off => {}
+            Passage::Unproven | Passage::NeverSeen | Passage::Unclear => self.note_blind(survey, node, &name),
+            Passage::Off if is_dormant(workflow, node) && !survey.is_key_proven(workflow, node) => {
+                self.note_blind(survey, node, &name);
+                self.note_dormant(survey, node, &name);
+            }
+            Passage::Stale | Passage::Covered | Passage::Passes | Passage::Off => {}
         }
         let newest = survey.newest.get(&*node.type_name).copied().unwrap_or(node.version);
         if passage != Passage::Off && node.version < newest {
@@ -442,7 +551,7 @@ impl Draft {
             let client = [node.type_name.clone(), seen.client.clone()];
             self.clients.entry(client).or_default().push((version.clone(), name.clone()));
         }
-        if let (Some(record), true) = (chosen(node), runs(workflow, node)) {
+        if let (Some(record), true) = (node.chosen(), runs(workflow, node)) {
             let entry =
                 self.by_record.entry(record.id.clone()).or_insert_with(|| (survey.named(record), Vec::new(), false));
             entry.1.push(name.clone());
@@ -476,8 +585,38 @@ impl Draft {
             let known = known.map(|known| format!("the {} key of set {}", known.role, known.set));
             self.findings.push(Finding::TypedKey { node: name.clone(), key: key.names, known });
         }
-        if node.kind == Kind::Text && keys.is_empty() && node.keys.is_empty() && runs(workflow, node) {
+        if node.kind == Kind::Text && keys.is_empty() && node.keys.is_empty() && workflow.may_run(node) {
             self.findings.push(Finding::Mentions { node: name.clone() });
+        }
+    }
+
+    /// Nodes that need no record, or whose record stands elsewhere.
+    fn note_beyond(&mut self, workflow: &Workflow, node: &Node, name: &NodeName) {
+        if !workflow.may_run(node) {
+            return;
+        }
+        if node.is_gateway {
+            self.gateway.push(name.clone());
+        }
+        if node.kind == Kind::Agent && node.record.is_none() {
+            self.findings.push(Finding::AsksAgent { node: name.clone() });
+        }
+    }
+
+    fn note_blind(&mut self, survey: &Survey<'_>, node: &Node, name: &NodeName) {
+        if !survey.is_blind(node) {
+            return;
+        }
+        self.findings.push(match node.request.generic_auth.clone() {
+            Some(auth) => Finding::GenericAuth { node: name.clone(), auth },
+            None => Finding::UnclearKey { node: name.clone() },
+        });
+    }
+
+    fn note_dormant(&mut self, survey: &Survey<'_>, node: &Node, name: &NodeName) {
+        if let Some(record) = node.chosen().filter(|record| record.is_open_ai) {
+            let nodes = self.dormant.entry(record.id.clone()).or_insert_with(|| (survey.named(record), Vec::new()));
+            nodes.1.push(name.clone());
         }
     }
 
@@ -506,6 +645,15 @@ impl Draft {
     }
 
     fn finish(mut self, survey: &Survey<'_>) -> Audit {
+        let dormant = std::mem::take(&mut self.dormant).into_iter();
+        let dormant = dormant.filter(|(id, _)| !self.by_record.contains_key(id)).map(|(_, dormant)| dormant);
+        self.findings.extend(dormant.map(|(record, nodes)| Finding::Dormant { record, nodes }));
+        self.findings.extend(survey.records_without_node());
+        self.findings.extend(survey.around());
+        let gateway = std::mem::take(&mut self.gateway);
+        if !gateway.is_empty() {
+            self.findings.push(Finding::Gateway { nodes: gateway });
+        }
         let records = std::mem::take(&mut self.by_record);
         let mut of_sets: BTreeMap<&str, Vec<Record>> = BTreeMap::new();
         let count = records.len();
@@ -527,12 +675,14 @@ impl Draft {
         let clients = std::mem::take(&mut self.clients).into_iter();
         self.findings.extend(clients.filter_map(|([type_name, _family], clients)| older_client(type_name, clients)));
         self.findings.sort_by_key(Finding::urgency);
+        let doubts = doubt::all(&self.findings, &self.rows, survey.grounds.inventory, survey.grounds.around.instance);
         Audit {
             at: survey.grounds.at,
             workflows: survey.grounds.inventory.workflows.len(),
             rows: self.rows,
             records: count,
             findings: self.findings,
+            doubts,
         }
     }
 }
@@ -562,6 +712,16 @@ impl Survey<'_> {
         nodes: Vec<NodeName>,
         takes_address: bool,
     ) -> Option<Finding> {
+        if let Some(tested) = state.last_test() {
+            let (key, diagnosis) = (Some(tested.key), "stale_binding".into());
+            return (!tested.is_right).then_some(Finding::StaleRecord {
+                record,
+                key,
+                diagnosis,
+                seen: tested.at,
+                nodes,
+            });
+        }
         match state.latest {
             Some(latest) if self.is_wrong(latest, state) => Some(Finding::StaleRecord {
                 record,
@@ -577,6 +737,78 @@ impl Survey<'_> {
             _ if state.was_used => state.changed.map(|changed| Finding::ChangedSince { record, changed, nodes }),
             _ => None,
         }
+    }
+
+    /// The records for OpenAI that no node names which may run, and whose test has not shown the right key.
+    fn records_without_node(&self) -> Vec<Finding> {
+        let inventory = self.grounds.inventory;
+        let may_run = |workflow: &'_ Workflow| {
+            let nodes = workflow.nodes.iter().filter(|node| workflow.may_run(node));
+            nodes.filter_map(Node::chosen).map(|record| record.id.clone()).collect::<Vec<_>>()
+        };
+        let used: HashSet<_> = inventory.workflows.iter().flat_map(may_run).collect();
+        let unused =
+            inventory.records.iter().filter(|(id, facts)| &*facts.kind == OPEN_AI_API && !used.contains(&***id));
+        let judged = unused.filter_map(|(id, facts)| {
+            let tested = self.tested(id, facts.updated);
+            let record = Record { id: (&**id).into(), name: facts.name.clone(), is_open_ai: true };
+            let key = tested.map(|tested| tested.key);
+            tested.is_none_or(|tested| !tested.is_right).then_some(Finding::RecordWithoutNode { record, key })
+        });
+        judged.collect()
+    }
+
+    /// What the look could not see, and what may be taken for something else.
+    fn around(&self) -> Vec<Finding> {
+        let around = &self.grounds.around;
+        let lacks = around.lacks.iter().map(|scope| Finding::ScopeLacks { scope });
+        let others = around.others.iter().filter_map(|(name, other)| self.same_ids(name, other));
+        lacks.chain(self.unlisted()).chain(others).collect()
+    }
+
+    /// The workflows from which requests come, and which no n8n lists that they may be of.
+    fn unlisted(&self) -> Vec<Finding> {
+        let around = &self.grounds.around;
+        let inventories = std::iter::once(self.grounds.inventory).chain(around.others.iter().map(|(_, other)| *other));
+        let listed: HashSet<&str> =
+            inventories.flat_map(|inventory| &inventory.workflows).map(|workflow| &*workflow.id).collect();
+        // Each with whether it came in one execution alone.
+        let mut unlisted: BTreeMap<&str, bool> = BTreeMap::new();
+        let is_own =
+            |sighting: &&Sighting| around.set.is_none_or(|set| *set == *sighting.set) && !sighting.is_acknowledged;
+        for sighting in self.grounds.sightings.iter().filter(is_own) {
+            if let Some(workflow) = sighting.workflow.as_deref().filter(|id| !listed.contains(id)) {
+                let is_like_chat = sighting.is_single && &*sighting.client == "sdk";
+                unlisted.entry(workflow).and_modify(|before| *before = false).or_insert(is_like_chat);
+            }
+        }
+        let ids = |once: bool| -> Vec<Box<str>> {
+            unlisted.iter().filter(|(_, is_like_chat)| **is_like_chat == once).map(|(id, _)| (*id).into()).collect()
+        };
+        let mut found = Vec::new();
+        let (workflows, once) = (ids(false), ids(true));
+        found.extend((!workflows.is_empty()).then_some(Finding::UnlistedWorkflows { workflows }));
+        found.extend((!once.is_empty()).then_some(Finding::UnlistedOnce { workflows: once }));
+        found
+    }
+
+    /// The workflows whose nodes stand in another n8n with the same ids, where their last request did not say whose it was.
+    fn same_ids(&self, name: &str, other: &Inventory) -> Option<Finding> {
+        let theirs: HashSet<_> = other.workflows.iter().flat_map(ids_of_nodes).collect();
+        let is_shared = |workflow: &&Workflow| {
+            ids_of_nodes(workflow).any(|ids| theirs.contains(&ids)) && self.was_seen_without_name(&workflow.id)
+        };
+        let shared = self.grounds.inventory.workflows.iter().filter(is_shared);
+        let workflows: Vec<_> =
+            shared.map(|workflow| WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() }).collect();
+        (!workflows.is_empty()).then(|| Finding::SameIds { other: name.into(), workflows })
+    }
+
+    /// Whether requests of a workflow came without the name of an n8n, and none with this one's name later.
+    fn was_seen_without_name(&self, workflow: &str) -> bool {
+        let own = self.grounds.sightings.iter().filter(|sighting| sighting.workflow.as_deref() == Some(workflow));
+        let last = |named: bool| own.clone().filter(|own| own.instance.is_some() == named).map(|own| own.at).max();
+        last(false).is_some_and(|without| last(true).is_none_or(|with| with <= without))
     }
 
     /// The record by the name that it has now.
@@ -612,28 +844,6 @@ impl Audit {
             Some((key.fingerprint, node))
         })
     }
-
-    /// Why an old key may still be in use where keyward cannot see it, in words: nothing where every node that runs was
-    /// seen to pass here with the right key. A key that stands in a node is no such reason, for that one is known.
-    #[must_use]
-    pub fn doubts(&self) -> Vec<String> {
-        let blind = |finding: &&Finding| !matches!(finding, Finding::TypedKey { .. } | Finding::Deactivated { .. });
-        let mut doubts: Vec<_> = self.faults().filter(blind).map(ToString::to_string).collect();
-        let unproven = |row: &&Row| matches!(row.passage, Passage::Unproven | Passage::Unclear);
-        let mut waiting = self.rows.iter().filter(unproven);
-        if let Some(first) = waiting.next() {
-            doubts.push(match waiting.count() {
-                0 => format!("{} was not seen with the right key since it was changed last", first.node),
-                others => {
-                    format!(
-                        "{} and {others} others were not seen with the right key since they were changed last",
-                        first.node
-                    )
-                }
-            });
-        }
-        doubts
-    }
 }
 
 impl Passage {
@@ -657,15 +867,44 @@ fn is_since(changed: Option<Timestamp>, sighting: &Sighting) -> bool {
     changed.is_none_or(|at| at <= sighting.at)
 }
 
-/// Its record, if one was ever chosen.
-fn chosen(node: &Node) -> Option<&Record> {
-    node.record.as_ref().filter(|record| !record.id.is_empty())
+/// The ids of a workflow's nodes that may run, each with the workflow's.
+fn ids_of_nodes(workflow: &Workflow) -> impl Iterator<Item = (&str, &str)> {
+    let nodes = workflow.nodes.iter().filter(|node| workflow.may_run(node));
+    nodes.map(|node| (&*workflow.id, &*node.id))
+}
+
+/// Whether a host is one of a network of its own, as keyward's may be, rather than of the internet.
+fn is_private(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    match name.parse() {
+        Ok(IpAddr::V4(address)) => {
+            address.is_private() || address.is_loopback() || address.is_link_local() || is_shared(address)
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Err(_) => !name.contains('.') || PRIVATE_ENDS.iter().any(|end| name.ends_with(end)),
+    }
+}
+
+/// 100.64.0.0/10, as in networks between machines of one owner.
+fn is_shared(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    first == 100 && (64..128).contains(&second)
 }
 
 /// Whether it runs when its workflow does, and that may run. Without a credential, OpenAI's own nodes send nothing.
 fn runs(workflow: &Workflow, node: &Node) -> bool {
-    let can_send = node.kind != Kind::OpenAi || chosen(node).is_some();
+    let can_send = !matches!(node.kind, Kind::OpenAi | Kind::Agent) || node.chosen().is_some();
     workflow.life.is_live() && !node.disabled && !node.is_draft && can_send
+}
+
+/// Whether nothing starts it but a person. What is new in the draft of a workflow that runs is told with that draft.
+fn is_dormant(workflow: &Workflow, node: &Node) -> bool {
+    workflow.may_run(node) && !(node.is_draft && workflow.life.is_live())
 }
 
 /// Whether it could have run by itself, if it were on.
@@ -692,6 +931,9 @@ fn name_of(survey: &Survey<'_>, position: usize) -> Option<WorkflowName> {
     let workflow = survey.grounds.inventory.workflows.get(position)?;
     Some(WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() })
 }
+
+/// How names end that no public name server knows.
+const PRIVATE_ENDS: [&str; 7] = [".local", ".internal", ".lan", ".localhost", ".home.arpa", ".svc", ".test"];
 
 /// What starts an execution while its workflow is on, in n8n's words.
 const BY_ITSELF: [&str; 3] = ["webhook", "trigger", "retry"];

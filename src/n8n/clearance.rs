@@ -1,17 +1,18 @@
 //! Pure. What looking through n8n says about whether an old key can go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::audit::{self, Audit, Grounds, KnownKey, Sighting, Standing};
+use super::Instance;
+use super::audit::{self, Around, Audit, Grounds, KnownKey, Sighting, Standing};
 use super::inventory::Inventory;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;
-use crate::ledger::binding::Holder;
-use crate::ledger::look::AuditDoubt;
+use crate::ledger::binding::{Holder, Memory};
+use crate::ledger::look::{AuditDoubt, Look};
 use crate::ledger::query::{Filter, ListedBinding, Query};
 use crate::ledger::rotation;
 
@@ -26,6 +27,10 @@ pub struct Looked {
     pub refresh: Duration,
     /// What was wrong when that was tried last.
     pub trouble: Option<String>,
+    /// The scopes that its API key lacks, of those that an audit needs.
+    pub lacks: Vec<&'static str>,
+    /// What the ledger was told of it last.
+    pub look: Option<Arc<Look>>,
     /// When it was, and what was there.
     pub found: Option<(Timestamp, Arc<Inventory>)>,
 }
@@ -35,7 +40,14 @@ pub struct Looked {
 #[must_use]
 pub fn of_sets(look: &Query<'_>, instances: &[Looked], hosts: &[String]) -> Vec<rotation::Audit> {
     let audits = audits(look, instances, hosts);
-    look.sets().map(|(_, set)| of_set(set, &audits, look.now())).collect()
+    let strangers = strangers(look, instances);
+    let of_set = |set: &str| {
+        let mut found = of_set(set, &audits, look.now());
+        let strangers = strangers.iter().filter(|(of, _)| &**of == set);
+        found.doubts.extend(strangers.map(|(_, instance)| not_configured(instance)));
+        found
+    };
+    look.sets().map(|(_, set)| of_set(set)).collect()
 }
 
 /// Audits each of them; nothing for one that was never looked through.
@@ -47,9 +59,53 @@ pub fn audits<'i>(look: &Query<'_>, instances: &'i [Looked], hosts: &[String]) -
         let sightings: Vec<_> = bindings.iter().filter_map(|binding| sighting(binding, &looked.name)).collect();
         let modes = HashMap::new();
         let (sightings, keys) = (&sightings, &keys);
-        Some(audit::audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: *at }))
+        let others = others(looked, instances);
+        let around = Around {
+            instance: &looked.name,
+            set: looked.set.as_deref(),
+            lacks: &looked.lacks,
+            others: &others,
+            look: looked.look.as_deref(),
+        };
+        Some(audit::audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: *at, around }))
     };
     instances.iter().map(|looked| (looked, audited(looked))).collect()
+}
+
+/// The other n8n whose credentials may belong to the same set, as far as they were looked through.
+fn others<'i>(looked: &Looked, instances: &'i [Looked]) -> Vec<(&'i str, &'i Inventory)> {
+    let is_other = |other: &&Looked| {
+        let is_of_set = looked.set.is_none() || other.set.is_none() || looked.set == other.set;
+        other.name != looked.name && is_of_set
+    };
+    let found = instances.iter().filter(is_other);
+    found.filter_map(|other| Some((&*other.name, &**other.found.as_ref().map(|(_, found)| found)?))).collect()
+}
+
+/// The n8n that tags name and that nothing is configured of, each with the set of its keys. Where none is configured, no audit
+/// vouches for anything.
+fn strangers(look: &Query<'_>, instances: &[Looked]) -> BTreeSet<(Box<str>, Box<str>)> {
+    if instances.is_empty() {
+        return BTreeSet::new();
+    }
+    let bindings = look.bindings(&Filter::default());
+    let stranger = |row: &ListedBinding| {
+        let name =
+            row.binding.identity().instance.filter(|name| instances.iter().all(|known| *known.name != **name))?;
+        row.memory.acknowledgement().is_none().then(|| ((&*row.set).into(), name.into()))
+    };
+    bindings.iter().filter_map(stranger).collect()
+}
+
+fn not_configured(instance: &str) -> AuditDoubt {
+    let code = "unknown_n8n";
+    AuditDoubt {
+        code,
+        subject: instance.into(),
+        text: format!("requests come from n8n `{instance}`, which keyward is not told where to look through"),
+        end: format!("add [n8n.{instance}] to keyward's configuration, or acknowledge its bindings (keyward ack)"),
+        state: AuditDoubt::state_of([code, instance]),
+    }
 }
 
 /// The addresses under which a listener is reached on its own machine. How it is called elsewhere, requests show.
@@ -63,8 +119,19 @@ pub fn hosts_of(listen: SocketAddr) -> Vec<String> {
     }
 }
 
+/// The addresses under which the configuration says that an n8n reaches it.
+pub fn hosts_in_settings(instances: &[Instance]) -> impl Iterator<Item = String> {
+    let entrances = instances.iter().filter_map(|instance| instance.keyward.as_ref());
+    entrances.map(|entrance| entrance.address().origin.authority().to_ascii_lowercase())
+}
+
 fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rotation::Audit {
     let mut found = rotation::Audit::default();
+    // A key is known wherever it stands, also in an n8n whose credentials belong to another set.
+    for (looked, audit) in audits {
+        let typed = audit.iter().flat_map(Audit::typed_keys);
+        found.typed.extend(typed.map(|(key, node)| (key, in_which(looked, audits, node.to_string()))));
+    }
     let of_set = audits.iter().filter(|(looked, _)| looked.set.as_deref().is_none_or(|own| own == set));
     let mut oldest: Option<Timestamp> = None;
     let mut is_recent = true;
@@ -72,19 +139,34 @@ fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rot
         let read = audit.as_ref().map(|audit| audit.at);
         if let Some(why) = why_not_recent(looked, read, now) {
             is_recent = false;
-            found.doubts.push(in_words(looked, why));
+            found.doubts.push(not_looked_through(looked, read, why));
         }
         let Some(audit) = audit else { continue };
         oldest = Some(oldest.map_or(audit.at, |oldest| oldest.min(audit.at)));
-        found.typed.extend(audit.typed_keys().map(|(key, node)| (key, node.to_string())));
-        found.doubts.extend(audit.doubts().into_iter().map(|text| in_words(looked, text)));
+        found.doubts.extend(audit.doubts.iter().map(|doubt| AuditDoubt {
+            subject: if audits.len() > 1 {
+                format!("{}:{}", looked.name, doubt.subject).into()
+            } else {
+                doubt.subject.clone()
+            },
+            text: in_which(looked, audits, doubt.text.clone()),
+            ..doubt.clone()
+        }));
     }
     rotation::Audit { at: oldest.filter(|_| is_recent), ..found }
 }
 
-/// A doubt that is known by its words alone.
-fn in_words(looked: &Looked, text: String) -> AuditDoubt {
-    AuditDoubt { code: "audit", subject: looked.name.clone(), text, end: String::new(), state: 0 }
+/// A sentence, with the n8n that it is about where there are several.
+fn in_which(looked: &Looked, audits: &[(&Looked, Option<Audit>)], text: String) -> String {
+    if audits.len() > 1 { format!("{text} (n8n `{}`)", looked.name) } else { text }
+}
+
+fn not_looked_through(looked: &Looked, read: Option<Timestamp>, text: String) -> AuditDoubt {
+    let code = "not_looked_through";
+    let read = read.map_or_else(String::new, |read| read.to_string());
+    let end = "see that n8n answers keyward: it is asked again by itself (keyward status)".to_owned();
+    let state = AuditDoubt::state_of([code, &looked.name, &read]);
+    AuditDoubt { code, subject: looked.name.clone(), text, end, state }
 }
 
 /// Why what is known of an n8n proves nothing any more: after twice the time between two looks, nobody knows what was
@@ -114,6 +196,9 @@ pub fn sighting(row: &ListedBinding, instance: &str) -> Option<Sighting> {
     Some(Sighting {
         binding: row.binding.id().to_hex().into(),
         set: (&*row.set).into(),
+        instance: identity.instance.map(Box::from),
+        is_single: is_single(&row.memory),
+        is_acknowledged: row.memory.acknowledgement().is_some(),
         workflow: identity.workflow.map(Box::from),
         node: identity.node.map(Box::from),
         at: latest.map_or(used.last, |latest| latest.at),
@@ -123,6 +208,12 @@ pub fn sighting(row: &ListedBinding, instance: &str) -> Option<Sighting> {
         client_version: row.memory.client_version.clone(),
         standing: standing(row),
     })
+}
+
+/// Whether all that it sent may be of one execution.
+fn is_single(memory: &Memory) -> bool {
+    let executions: BTreeSet<_> = memory.uses.iter().filter_map(|used| used.execution.as_deref()).collect();
+    executions.len() <= 1 && memory.visits.rhythm().is_none()
 }
 
 fn standing(row: &ListedBinding) -> Standing {
@@ -158,12 +249,15 @@ mod tests {
     }
 
     fn looked(name: &str, set: Option<&str>, minute: Option<i64>) -> (Looked, Option<Audit>) {
-        let audit = |at| Audit { at, workflows: 0, rows: Vec::new(), records: 0, findings: Vec::new() };
+        let (rows, findings, doubts) = (Vec::new(), Vec::new(), Vec::new());
+        let audit = |at| Audit { at, workflows: 0, rows, records: 0, findings, doubts };
         let looked = Looked {
             name: name.into(),
             set: set.map(Box::from),
             refresh: Duration::from_mins(5),
             trouble: minute.is_none().then(|| "it is down".to_owned()),
+            lacks: Vec::new(),
+            look: None,
             found: None,
         };
         (looked, minute.map(|minute| audit(at(minute))))
@@ -209,10 +303,42 @@ mod tests {
             keys: &keys,
             modes: &modes,
             at: at(15),
+            around: Around::default(),
         });
         let (looked, _) = looked("main", None, Some(15));
         let found = of_set("default", &[(&looked, Some(audit))], at(16));
         assert_eq!(found.at, Some(at(15)));
         assert!(found.doubts[0].text.starts_with("node l of workflow a sends past keyward: "), "{:?}", found.doubts);
+    }
+
+    #[test]
+    fn a_typed_key_is_told_for_each_set_wherever_it_stands() {
+        let typed = json!({ "id": "h", "name": "h", "type": "n8n-nodes-base.code",
+            "parameters": { "jsCode": "'sk-proj-0123456789abcdefghijOldd'" } });
+        let old_model = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {},
+            "credentials": { "openAiApi": { "id": "r", "name": "r" } } });
+        let nodes = json!([typed, old_model]);
+        let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
+        let (keys, modes) = (HashMap::new(), HashMap::new());
+        let audit = audit::audit(&Grounds {
+            inventory: &inventory,
+            sightings: &[],
+            hosts: &[],
+            keys: &keys,
+            modes: &modes,
+            at: at(15),
+            around: Around::default(),
+        });
+        let (eu, _) = looked("eu", Some("staging"), Some(15));
+        let (main, clean) = looked("main", Some("default"), Some(15));
+        let audits = [(&eu, Some(audit)), (&main, clean)];
+        let found = of_set("default", &audits, at(16));
+        let typed: Vec<_> = found.typed.iter().map(|(_, who)| &**who).collect();
+        assert_eq!((typed, found.doubts), (vec!["node h of workflow a (n8n `eu`)"], vec![]));
+        // What is doubtful of one n8n stands with its name, so that it can be accepted for that one alone.
+        let found = of_set("staging", &audits, at(16));
+        let subjects: Vec<_> = found.doubts.iter().map(|doubt| (doubt.code, &*doubt.subject)).collect();
+        assert_eq!(subjects, [("bypass", "eu:a/l")]);
+        assert!(found.doubts[0].text.ends_with(" (n8n `eu`)"), "{}", found.doubts[0].text);
     }
 }

@@ -564,7 +564,15 @@ impl Default for Bounds {
     }
 }
 
-// === impl JsonFault ===
+// === impl ClientError, JsonFault ===
+
+impl ClientError {
+    /// The scope that the API key lacks, where that is why there is no answer.
+    #[must_use]
+    pub fn scope(&self) -> Option<&'static str> {
+        if let Self::ScopeLacks { scope, .. } = self { Some(scope) } else { None }
+    }
+}
 
 impl JsonFault {
     fn of(error: &serde_json::Error) -> Self {

@@ -185,6 +185,9 @@ pub struct CredentialReference {
     /// The record's name when the node was saved.
     #[serde(deserialize_with = "name")]
     pub name: String,
+    /// Whether there is no record, since n8n itself pays for what the node asks and sends it by a gateway of its own.
+    #[serde(rename = "__aiGatewayManaged", deserialize_with = "flag")]
+    pub is_gateway: bool,
 }
 
 /// A credential record as n8n 2.x lists them: never its data.

@@ -1,10 +1,13 @@
 //! Pure. What an audit of n8n finds: faults and facts, each with what it means and what a person does about it.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::client::scope;
 use super::inventory::{Change, Record};
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
+use crate::ledger::look::RECORD_WITHOUT_NODE;
 
 /// Something that an audit found.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +150,64 @@ pub enum Finding {
         /// Which one.
         node: NodeName,
     },
+    /// A record that only workflows use which nothing starts but a person, and that was not seen to hold the right key.
+    Dormant {
+        /// Which one.
+        record: Record,
+        /// The nodes that use it.
+        nodes: Vec<NodeName>,
+    },
+    /// An HTTP Request that may lead to OpenAI or to keyward, let in by a credential of a type that may hold anything.
+    GenericAuth {
+        /// Which one.
+        node: NodeName,
+        /// The type of the credential: `httpHeaderAuth`.
+        auth: Box<str>,
+    },
+    /// An HTTP Request that may lead to OpenAI or to keyward, with a key that an expression gives.
+    UnclearKey {
+        /// Which one.
+        node: NodeName,
+    },
+    /// A record for OpenAI that no node uses which may run.
+    RecordWithoutNode {
+        /// Which one.
+        record: Record,
+        /// The key that its test showed since it was changed, where that was not the right one.
+        key: Option<Names>,
+    },
+    /// What n8n's API key may not do that an audit needs.
+    ScopeLacks {
+        /// The scope that it lacks.
+        scope: &'static str,
+    },
+    /// Workflows from which requests come, and which n8n's API does not list.
+    UnlistedWorkflows {
+        /// Their ids.
+        workflows: Vec<Box<str>>,
+    },
+    /// Such workflows that came in one execution alone, as those of chats do.
+    UnlistedOnce {
+        /// Their ids.
+        workflows: Vec<Box<str>>,
+    },
+    /// Workflows that stand with the same ids in another n8n, and whose requests do not say which n8n they come from.
+    SameIds {
+        /// The name of the other n8n.
+        other: Box<str>,
+        /// Which workflows.
+        workflows: Vec<WorkflowName>,
+    },
+    /// Nodes for which n8n itself pays.
+    Gateway {
+        /// Which ones.
+        nodes: Vec<NodeName>,
+    },
+    /// A node that asks an agent which stands elsewhere.
+    AsksAgent {
+        /// Which one.
+        node: NodeName,
+    },
 }
 
 /// In what way a node sends past keyward.
@@ -208,8 +269,18 @@ impl Finding {
             Self::ChangedSince { .. }
             | Self::UnclearAddress { .. }
             | Self::PerhapsDeactivated { .. }
-            | Self::Mentions { .. } => Urgency::Then,
-            Self::UnclearCall { .. }
+            | Self::Mentions { .. }
+            | Self::UnclearCall { .. }
+            | Self::Dormant { .. }
+            | Self::GenericAuth { .. }
+            | Self::UnclearKey { .. }
+            | Self::RecordWithoutNode { .. }
+            | Self::ScopeLacks { .. }
+            | Self::UnlistedWorkflows { .. }
+            | Self::UnlistedOnce { .. }
+            | Self::SameIds { .. } => Urgency::Then,
+            Self::Gateway { .. }
+            | Self::AsksAgent { .. }
             | Self::SeveralRecords { .. }
             | Self::OlderVersion { .. }
             | Self::OlderClient { .. }
@@ -247,12 +318,66 @@ impl Finding {
             Self::Disabled { .. } => "disabled",
             Self::Archived { .. } => "archived",
             Self::Mentions { .. } => "mentions",
+            Self::Dormant { .. } => "dormant",
+            Self::GenericAuth { .. } => "generic_auth",
+            Self::UnclearKey { .. } => "unclear_key",
+            Self::RecordWithoutNode { .. } => RECORD_WITHOUT_NODE,
+            Self::ScopeLacks { .. } => "scope_lacks",
+            Self::UnlistedWorkflows { .. } => "unlisted_workflow",
+            Self::UnlistedOnce { .. } => "unlisted_once",
+            Self::SameIds { .. } => "same_ids",
+            Self::Gateway { .. } => "gateway",
+            Self::AsksAgent { .. } => "asks_agent",
         }
     }
 
-    /// What a person does about it.
+    /// Whether it keeps an audit from vouching that every node sends the right key. A key that is typed into a node is told
+    /// by itself, and of a workflow that was switched off only what its credentials hold matters.
     #[must_use]
-    pub fn step(&self) -> &'static str {
+    pub fn is_doubt(&self) -> bool {
+        match self {
+            Self::Bypass { .. }
+            | Self::NeverSeen { .. }
+            | Self::StaleRecord { .. }
+            | Self::StaleNode { .. }
+            | Self::DraftDiffers { .. }
+            | Self::ChangedSince { .. }
+            | Self::UnclearAddress { .. }
+            | Self::UnclearCall { .. }
+            | Self::Mentions { .. }
+            | Self::Dormant { .. }
+            | Self::GenericAuth { .. }
+            | Self::UnclearKey { .. }
+            | Self::RecordWithoutNode { .. }
+            | Self::ScopeLacks { .. }
+            | Self::UnlistedWorkflows { .. }
+            | Self::UnlistedOnce { .. }
+            | Self::SameIds { .. } => true,
+            Self::TypedKey { .. }
+            | Self::Deactivated { .. }
+            | Self::PerhapsDeactivated { .. }
+            | Self::SeveralRecords { .. }
+            | Self::OlderVersion { .. }
+            | Self::OlderClient { .. }
+            | Self::NobodyCalls { .. }
+            | Self::Disabled { .. }
+            | Self::Archived { .. }
+            | Self::Gateway { .. }
+            | Self::AsksAgent { .. } => false,
+        }
+    }
+
+    /// What a person does about it, which is also what ends it.
+    #[must_use]
+    pub fn step(&self) -> Cow<'static, str> {
+        if let Self::ScopeLacks { scope } = self {
+            return format!("give n8n's API key the scope {scope}").into();
+        }
+        self.fixed_step().into()
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one step for each finding")]
+    fn fixed_step(&self) -> &'static str {
         match self {
             Self::Bypass { way: Way::NoBaseUrl, .. } => {
                 "give the node keyward's address as its own Base URL, or use the OpenAI Chat Model node in its place"
@@ -276,7 +401,43 @@ impl Finding {
             Self::ChangedSince { .. } => "run one of the nodes, or wait for the next run",
             Self::UnclearAddress { .. } => "run the node once, to see where it sends",
             Self::Mentions { .. } => "look into the node: what its code sends, keyward may not see",
-            Self::UnclearCall { .. } => "none: workflows that it may call count as running",
+            Self::UnclearCall { .. } => {
+                "choose the workflow from the list in the node; or look at which ones it calls, and accept that they are in \
+                 this n8n"
+            }
+            Self::Dormant { .. } => {
+                "have n8n test the credential once it leads here, or run one of the nodes; or archive the workflows that \
+                 are needed no more"
+            }
+            Self::GenericAuth { .. } => {
+                "choose the OpenAI credential in the node (Predefined Credential Type); or look where it leads and what its \
+                 credential holds, and accept it"
+            }
+            Self::UnclearKey { .. } => {
+                "choose the OpenAI credential in the node; or run it once with keyward's address and the tag in its URL, to see \
+                 its key"
+            }
+            Self::RecordWithoutNode { key: None, .. } => {
+                "have n8n test the credential, so that keyward sees its key; or open it, and accept that it holds the new key. \
+                 It ends as well when the credential is deleted, which whatever uses it would miss"
+            }
+            Self::RecordWithoutNode { key: Some(_), .. } => {
+                "put the current key into the credential, and have n8n test it"
+            }
+            Self::ScopeLacks { .. } => "give n8n's API key the scope",
+            Self::UnlistedWorkflows { .. } => {
+                "make the API key as an owner or admin of n8n, who sees every project; of workflows that are gone, \
+                 acknowledge the bindings (keyward ack)"
+            }
+            Self::UnlistedOnce { .. } => {
+                "make the API key as an owner or admin of n8n, who sees every project; if they are chats (Chat Hub), accept it, or put \
+                 name={{ encodeURIComponent($workflow.name) }} into the tag, by which keyward tells them"
+            }
+            Self::SameIds { .. } => {
+                "let the tags name their n8n (inst=…): keyward n8n connect does so where several are configured"
+            }
+            Self::Gateway { .. } => "none: they need no key, and no rotation touches them",
+            Self::AsksAgent { .. } => "none: what the agent sends is known by its traffic alone",
             Self::SeveralRecords { .. } => "none: but in a rotation, each of them has to be changed",
             Self::OlderVersion { .. } => "none: but a newer one may behave otherwise",
             Self::OlderClient { .. } => "none: what they send shows with their next run",
@@ -293,18 +454,28 @@ impl Finding {
             | Self::TypedKey { node, .. }
             | Self::StaleNode { node, .. }
             | Self::UnclearAddress { node }
+            | Self::GenericAuth { node, .. }
+            | Self::UnclearKey { node }
+            | Self::AsksAgent { node }
             | Self::Mentions { node } => std::slice::from_ref(node),
             Self::NeverSeen { nodes, .. }
             | Self::StaleRecord { nodes, .. }
             | Self::ChangedSince { nodes, .. }
             | Self::OlderVersion { nodes, .. }
             | Self::OlderClient { nodes, .. }
+            | Self::Dormant { nodes, .. }
+            | Self::Gateway { nodes }
             | Self::Disabled { nodes, .. } => nodes,
             Self::DraftDiffers { .. }
             | Self::Deactivated { .. }
             | Self::PerhapsDeactivated { .. }
             | Self::UnclearCall { .. }
             | Self::SeveralRecords { .. }
+            | Self::RecordWithoutNode { .. }
+            | Self::ScopeLacks { .. }
+            | Self::UnlistedWorkflows { .. }
+            | Self::UnlistedOnce { .. }
+            | Self::SameIds { .. }
             | Self::NobodyCalls { .. }
             | Self::Archived { .. } => &[],
         }
@@ -330,8 +501,11 @@ impl Finding {
     /// The credential record that it names.
     #[must_use]
     pub fn record(&self) -> Option<&Record> {
-        if let Self::NeverSeen { record, .. } | Self::StaleRecord { record, .. } | Self::ChangedSince { record, .. } =
-            self
+        if let Self::NeverSeen { record, .. }
+        | Self::StaleRecord { record, .. }
+        | Self::ChangedSince { record, .. }
+        | Self::Dormant { record, .. }
+        | Self::RecordWithoutNode { record, .. } = self
         {
             Some(record)
         } else {
@@ -342,7 +516,8 @@ impl Finding {
     /// The key that it names.
     #[must_use]
     pub fn key(&self) -> Option<Names> {
-        if let Self::StaleRecord { key, .. } | Self::StaleNode { key, .. } = self {
+        if let Self::StaleRecord { key, .. } | Self::StaleNode { key, .. } | Self::RecordWithoutNode { key, .. } = self
+        {
             return *key;
         }
         if let Self::TypedKey { key, .. } = self { Some(*key) } else { None }
@@ -418,6 +593,52 @@ impl fmt::Display for Finding {
             }
             Self::Archived { workflow } => write!(f, "{workflow} is archived"),
             Self::Mentions { node } => write!(f, "{node} names OpenAI's host, but is no node that keyward can judge"),
+            Self::Dormant { record, nodes } => {
+                write!(
+                    f,
+                    "credential {record} was not seen with the right key since it was changed last, and {} it in workflows \
+                     that a person may start",
+                    use_it(nodes)
+                )
+            }
+            Self::GenericAuth { node, auth } => write!(
+                f,
+                "{node} may lead to OpenAI or to keyward, with a credential of type {auth}: n8n does not tell what that holds"
+            ),
+            Self::UnclearKey { node } => {
+                write!(f, "{node} may lead to OpenAI or to keyward, with a key that only a run can tell")
+            }
+            Self::RecordWithoutNode { record, key } => {
+                write!(
+                    f,
+                    "n8n does not tell who uses credential {record}: no node does, but its Agents, Instance AI or "
+                )?;
+                f.write_str("Chat Hub may")?;
+                key.map_or(Ok(()), |key| write!(f, ", and its test showed key {key}"))
+            }
+            Self::ScopeLacks { scope } => write!(f, "n8n's API key lacks the scope {scope}: {}", without(scope)),
+            Self::UnlistedWorkflows { workflows } => {
+                write!(f, "requests come from {}, which n8n's API does not list to this API key", ids_of(workflows))
+            }
+            Self::UnlistedOnce { workflows } => write!(
+                f,
+                "n8n's API does not list {}, seen in one execution each: n8n's chats come so, and so do workflows that \
+                 this API key may not see",
+                ids_of(workflows)
+            ),
+            Self::SameIds { other, workflows } => {
+                let ids: Vec<_> = workflows.iter().map(|workflow| workflow.id.clone()).collect();
+                write!(
+                    f,
+                    "{} stand{} in n8n `{other}` as well, and requests do not say which n8n they come from",
+                    ids_of(&ids),
+                    if ids.len() == 1 { "s" } else { "" }
+                )
+            }
+            Self::Gateway { nodes } => {
+                write!(f, "n8n itself pays for {}, so that they never pass keyward", nodes_of(nodes.len()))
+            }
+            Self::AsksAgent { node } => write!(f, "{node} asks an agent, and n8n's API tells nothing of agents"),
         }
     }
 }
@@ -469,6 +690,30 @@ impl Urgency {
         }
     }
 }
+
+/// What is not known without a scope.
+fn without(scope: &str) -> &'static str {
+    match scope {
+        scope::CREDENTIAL_LIST => "which credentials there are, and when they were changed, is not known",
+        scope::EXECUTION_LIST => "which executions wait or run with what they began with is not known",
+        scope::EXECUTION_READ => "what executions that wait have begun with is not known",
+        scope::WORKFLOW_READ => "workflows that are new are known with the next list alone",
+        _ => "a part of what an audit looks at is not known",
+    }
+}
+
+/// `workflow a`, or `workflows a, b and 3 more`.
+fn ids_of(workflows: &[Box<str>]) -> String {
+    let shown: Vec<_> = workflows.iter().take(MOST_IDS).map(|id| &**id).collect();
+    let more = match workflows.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("workflow{} {}{more}", if workflows.len() == 1 { "" } else { "s" }, shown.join(", "))
+}
+
+/// How many ids a sentence names.
+const MOST_IDS: usize = 20;
 
 fn either<'t>(name: &'t str, id: &'t str) -> &'t str {
     if name.is_empty() { id } else { name }

@@ -13,11 +13,14 @@
 //! | `….lmOpenAi` | its own Base URL, else api.openai.com, whatever the record says | `llms/LMOpenAi` |
 //! | `….openAiAssistant` | its own Base URL, else api.openai.com, whatever the record says | `agents/OpenAiAssistant` |
 //! | `n8n-nodes-base.httpRequest`, `….toolHttpRequest` | its URL | `HttpRequest`, `tools/ToolHttpRequest` |
+//! | `n8n-nodes-base.messageAnAgent` with an agent of its own | the record's, which stands in its fields | `MessageAnAgent` |
 //! | any other with an `openAiApi` record | taken to be the record's | |
 //!
 //! Each may end in `Tool` where an agent uses it. What stands in other nodes is searched for keys, and for the name of
-//! OpenAI's host: a Code node may call it.
+//! OpenAI's host: a Code node may call it. A workflow that stands as JSON in a node which calls it has its nodes among those
+//! of the workflow around it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
@@ -34,6 +37,8 @@ pub struct Inventory {
     pub workflows: Vec<Workflow>,
     /// The credential records by id, as n8n 2.x lists them; 1.x does not.
     pub records: BTreeMap<String, RecordFacts>,
+    /// Whether n8n has listed its credential records.
+    pub lists_records: bool,
     /// How many nodes there are in all, of any kind.
     pub nodes: usize,
     /// Whether one that runs calls a workflow of which only a run can tell which one it is.
@@ -103,6 +108,21 @@ pub struct Node {
     pub address: Address,
     /// The keys that stand in its fields.
     pub keys: Vec<TypedKey>,
+    /// What of an HTTP Request n8n shows beside that; of any other node nothing.
+    pub request: Request,
+    /// Whether n8n pays for it by its own gateway, so that it needs no record.
+    pub is_gateway: bool,
+}
+
+/// What n8n shows of an HTTP Request beside its address and its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The type of the generic credential by which it is let in (`httpHeaderAuth`): n8n does not tell what that is for.
+    pub generic_auth: Option<Box<str>>,
+    /// Whether an expression gives its key: only a run can tell which one.
+    pub has_unclear_key: bool,
+    /// Whether the path of its URL may be one of OpenAI's API.
+    pub may_ask_api: bool,
 }
 
 /// What a node is.
@@ -112,6 +132,9 @@ pub enum Kind {
     OpenAi,
     /// One that may call any address.
     HttpRequest,
+    /// One that has an agent of n8n's answer: with a record where that agent stands in the node. Its requests come without its
+    /// tag.
+    Agent,
     /// Any other in which OpenAI's host or a key is named.
     Text,
 }
@@ -132,6 +155,8 @@ pub struct Record {
 pub struct RecordFacts {
     /// Its name.
     pub name: Box<str>,
+    /// Its type: `openAiApi`.
+    pub kind: Box<str>,
     /// When it was last changed.
     pub updated: Option<Timestamp>,
 }
@@ -208,12 +233,13 @@ impl<'k> Builder<'k> {
     /// Takes in a workflow.
     pub fn add(&mut self, workflow: &documents::Workflow) {
         let position = self.inventory.workflows.len();
-        let running = workflow.running_nodes();
-        self.inventory.nodes += running.len() + workflow.draft_nodes().map_or(0, <[_]>::len);
+        let running = with_embedded(workflow.running_nodes());
+        let draft = workflow.draft_nodes().map(with_embedded);
+        self.inventory.nodes += running.len() + draft.as_ref().map_or(0, |draft| draft.len());
         let mut unclear_calls = Vec::new();
         for node in running.iter().filter(|node| !node.disabled) {
             match called_by(node) {
-                Called::Nothing => {}
+                Called::Nothing | Called::Embedded(_) => {}
                 Called::Workflow(id) => self.calls.push((position, id)),
                 Called::Unclear => unclear_calls.push(boxed(&node.name)),
             }
@@ -221,8 +247,8 @@ impl<'k> Builder<'k> {
         if let Some(id) = workflow.settings.error_workflow.as_deref().filter(|id| *id != "DEFAULT") {
             self.calls.push((position, mask_id(id).into()));
         }
-        let mut nodes = self.nodes(running);
-        let changes = workflow.draft_nodes().map(|draft| self.compare(&mut nodes, draft)).unwrap_or_default();
+        let mut nodes = self.nodes(&running);
+        let changes = draft.map(|draft| self.compare(&mut nodes, &draft)).unwrap_or_default();
         let id: Box<str> = mask_id(&workflow.id).into();
         self.by_id.entry(id.clone()).or_insert(position);
         self.inventory.workflows.push(Workflow {
@@ -241,8 +267,15 @@ impl<'k> Builder<'k> {
 
     /// Takes in a credential record.
     pub fn add_record(&mut self, record: &documents::CredentialRecord) {
-        let facts = RecordFacts { name: boxed(&record.name), updated: record.updated_at };
+        let kind = mask_and_cap(&record.kind, LONGEST_TYPE).into();
+        let facts = RecordFacts { name: boxed(&record.name), kind, updated: record.updated_at };
         self.inventory.records.insert(record.id.clone(), facts);
+        self.inventory.lists_records = true;
+    }
+
+    /// Notes that n8n has listed its credential records, though there be none.
+    pub fn note_records_listed(&mut self) {
+        self.inventory.lists_records = true;
     }
 
     /// All of it, with who calls whom.
@@ -260,29 +293,60 @@ impl<'k> Builder<'k> {
             workflow.callers.dedup();
         }
         wake(&mut self.inventory.workflows, &called_by);
+        self.name_records_of_agents();
         let mut live = self.inventory.workflows.iter().filter(|workflow| workflow.life.is_live());
         self.inventory.has_unclear_calls = live.any(|workflow| !workflow.unclear_calls.is_empty());
         self.inventory
     }
 
+    /// An agent that stands in a node names its records by their ids alone. Those of another type are no business of ours.
+    fn name_records_of_agents(&mut self) {
+        let records = &self.inventory.records;
+        for workflow in &mut self.inventory.workflows {
+            workflow.nodes.retain_mut(|node| {
+                let Some(record) = node.record.as_mut().filter(|_| node.kind == Kind::Agent) else { return true };
+                let Some(facts) = records.get(&*record.id) else { return true };
+                record.name = facts.name.clone();
+                &*facts.kind == OPEN_AI_API
+            });
+        }
+    }
+
     fn nodes(&self, nodes: &[documents::Node]) -> Vec<Node> {
-        nodes.iter().filter_map(|node| self.node(node)).collect()
+        nodes.iter().flat_map(|node| self.node(node).into_iter().chain(self.agents(node))).collect()
+    }
+
+    /// The node by which an agent is asked: once for each record that the agent has there, or once without any.
+    fn agents(&self, node: &documents::Node) -> Vec<Node> {
+        if Type::of(&node.kind) != Type::Agent {
+            return Vec::new();
+        }
+        let records = records_of_agent(&node.parameters);
+        let found = self.search(&node.parameters, Type::Agent);
+        let agent = |record| Node { kind: Kind::Agent, record, ..Node::new(node, Address::OfRecord) };
+        let mut agents: Vec<_> = records.into_iter().map(|record| agent(Some(record))).collect();
+        if agents.is_empty() {
+            agents.push(agent(None));
+        }
+        agents[0].keys = found.keys;
+        agents
     }
 
     /// Adds what stands in the draft alone, and tells in what it differs from what runs.
     fn compare(&self, running: &mut Vec<Node>, draft: &[documents::Node]) -> Vec<Change> {
         let draft = self.nodes(draft);
-        let by_id: HashMap<_, _> = draft.iter().map(|node| (&*node.id, node)).collect();
+        let by_id: HashMap<_, _> = draft.iter().map(|node| (node.key(), node)).collect();
         let change = |node: &Node, what| Change { node: node.id.clone(), name: node.name.clone(), what };
         let mut changes = Vec::new();
         for node in running.iter() {
-            match by_id.get(&*node.id) {
+            match by_id.get(&node.key()) {
                 None => changes.push(change(node, Difference::Removed)),
                 Some(other) => changes.extend(node.difference(other).map(|what| change(node, what))),
             }
         }
-        let known: HashSet<_> = running.iter().map(|node| node.id.clone()).collect();
-        for node in draft.into_iter().filter(|node| !known.contains(&node.id)) {
+        let known: HashSet<_> = running.iter().map(Node::key).collect();
+        let added: Vec<_> = draft.iter().filter(|node| !known.contains(&node.key())).cloned().collect();
+        for node in added {
             changes.push(change(&node, Difference::Added));
             running.push(Node { is_draft: true, ..node });
         }
@@ -295,9 +359,14 @@ impl<'k> Builder<'k> {
         let version = node.type_version.unwrap_or(1.0);
         let record = record(node, type_name);
         let address = address(node, type_name, version);
-        let found = self.search(&node.parameters, type_name);
+        let found = match called_by(node) {
+            // What stands in that workflow is found in its nodes.
+            Called::Embedded(_) => self.search(&without_embedded(&node.parameters), type_name),
+            Called::Nothing | Called::Workflow(_) | Called::Unclear => self.search(&node.parameters, type_name),
+        };
         let kind = match (type_name, &record) {
             (Type::HttpRequest, _) => Kind::HttpRequest,
+            (Type::Agent, _) => return None,
             (Type::TakesAddressOfRecord { .. } | Type::HasAddressOfItsOwn, _) => Kind::OpenAi,
             (Type::Note | Type::Other, Some(record)) if record.is_open_ai => Kind::OpenAi,
             (Type::Note, _) if found.keys.is_empty() => return None,
@@ -305,16 +374,12 @@ impl<'k> Builder<'k> {
             (Type::Note | Type::Other, _) => Kind::Text,
         };
         Some(Node {
-            id: mask_id(&node.id).into(),
-            name: boxed(&node.name),
             kind,
-            type_name: mask_and_cap(&node.kind, LONGEST_TYPE).into(),
-            version,
-            disabled: node.disabled,
-            is_draft: false,
             record,
-            address,
             keys: found.keys,
+            request: if kind == Kind::HttpRequest { Request::of(&node.parameters) } else { Request::default() },
+            is_gateway: node.credentials.get(OPEN_AI_API).is_some_and(|reference| reference.is_gateway),
+            ..Node::new(node, address)
         })
     }
 
@@ -380,9 +445,47 @@ struct Found {
     is_open_ai_named: bool,
 }
 
-// === impl Node, Life ===
+// === impl Workflow, Node, Request, Life ===
+
+impl Workflow {
+    /// Whether a person, if nothing else, may have that node run: not where it is switched off, or its workflow is put away.
+    #[must_use]
+    pub fn may_run(&self, node: &Node) -> bool {
+        self.life != Life::Archived && !node.disabled
+    }
+}
 
 impl Node {
+    /// With what every node has.
+    fn new(node: &documents::Node, address: Address) -> Self {
+        Self {
+            id: mask_id(&node.id).into(),
+            name: boxed(&node.name),
+            kind: Kind::Text,
+            type_name: mask_and_cap(&node.kind, LONGEST_TYPE).into(),
+            version: node.type_version.unwrap_or(1.0),
+            disabled: node.disabled,
+            is_draft: false,
+            record: None,
+            address,
+            keys: Vec::new(),
+            request: Request::default(),
+            is_gateway: false,
+        }
+    }
+
+    /// By what it is found among the nodes of another version of its workflow.
+    fn key(&self) -> (&str, Option<&str>) {
+        let of_agent = self.record.as_ref().filter(|_| self.kind == Kind::Agent);
+        (&self.id, of_agent.map(|record| &*record.id))
+    }
+
+    /// Its record, if one was ever chosen.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Record> {
+        self.record.as_ref().filter(|record| !record.id.is_empty())
+    }
+
     /// In what it differs from one of the same id.
     fn difference(&self, other: &Self) -> Option<Difference> {
         let record = |node: &Self| node.record.as_ref().map(|record| record.id.clone());
@@ -394,6 +497,16 @@ impl Node {
             Some(Difference::Key)
         } else {
             (self.disabled != other.disabled).then_some(Difference::Disabled)
+        }
+    }
+}
+
+impl Request {
+    fn of(parameters: &Value) -> Self {
+        Self {
+            generic_auth: generic_auth(parameters).map(Box::from),
+            has_unclear_key: has_unclear_key(parameters),
+            may_ask_api: may_ask_api(parameters["url"].as_str().unwrap_or_default()),
         }
     }
 }
@@ -443,6 +556,8 @@ enum Type {
     },
     HasAddressOfItsOwn,
     HttpRequest,
+    /// It asks an agent of n8n's.
+    Agent,
     /// It is read by people alone.
     Note,
     Other,
@@ -457,6 +572,7 @@ impl Type {
             (LANGCHAIN, "embeddingsOpenAi") => Self::TakesAddressOfRecord { since: 1.2 },
             (LANGCHAIN, "lmOpenAi" | "openAiAssistant") => Self::HasAddressOfItsOwn,
             (BASE, "httpRequest") | (LANGCHAIN, "toolHttpRequest") => Self::HttpRequest,
+            (BASE, "messageAnAgent") => Self::Agent,
             (BASE, "stickyNote") => Self::Note,
             _ => Self::Other,
         }
@@ -468,18 +584,86 @@ fn record(node: &documents::Node, type_name: Type) -> Option<Record> {
     let text = |name: &str| node.parameters[name].as_str().unwrap_or_default();
     let credential_type = match (type_name, text("authentication")) {
         (Type::HttpRequest, "predefinedCredentialType") => text("nodeCredentialType"),
-        (Type::HttpRequest, "genericCredentialType") => text("genericAuthType"),
-        // The names that it had before version 3.
-        (Type::HttpRequest, "headerAuth") => "httpHeaderAuth",
-        (Type::HttpRequest, _) => return None,
+        (Type::HttpRequest, _) => generic_auth(&node.parameters)?,
         (_, _) => OPEN_AI_API,
     };
-    let reference = node.credentials.get(credential_type)?;
+    let reference = node.credentials.get(credential_type).filter(|reference| !reference.is_gateway)?;
     Some(Record {
         id: mask_id(reference.id.as_deref().unwrap_or_default()).into(),
         name: boxed(&reference.name),
         is_open_ai: credential_type == OPEN_AI_API,
     })
+}
+
+/// The type of the generic credential by which an HTTP Request is let in.
+fn generic_auth(parameters: &Value) -> Option<&str> {
+    let text = |name: &str| parameters[name].as_str().unwrap_or_default();
+    match text("authentication") {
+        "genericCredentialType" => Some(text("genericAuthType")).filter(|kind| !kind.is_empty()),
+        // The names that they had before version 3.
+        "basicAuth" => Some("httpBasicAuth"),
+        "bearerAuth" => Some("httpBearerAuth"),
+        "customAuth" => Some("httpCustomAuth"),
+        "digestAuth" => Some("httpDigestAuth"),
+        "headerAuth" => Some("httpHeaderAuth"),
+        "queryAuth" => Some("httpQueryAuth"),
+        "oAuth1" => Some("oAuth1Api"),
+        "oAuth2" => Some("oAuth2Api"),
+        _ => None,
+    }
+}
+
+/// Whether an HTTP Request has a key that an expression gives, or headers that an expression may make one.
+fn has_unclear_key(parameters: &Value) -> bool {
+    let is_unclear = |value: &Value| value.as_str().is_some_and(|text| text.contains("{{"));
+    let listed = parameters["headerParameters"]["parameters"].as_array().into_iter().flatten();
+    let may_be_key = |header: &Value| {
+        let name = header["name"].as_str().unwrap_or_default();
+        is_unclear(&header["name"]) || KEY_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known))
+    };
+    let mut keys = listed.filter(|header| may_be_key(header));
+    keys.any(|header| is_unclear(&header["value"]))
+        || ["jsonHeaders", "headerParametersJson"].into_iter().any(|name| is_unclear(&parameters[name]))
+}
+
+/// Whether the path of a URL may be one of OpenAI's API, or one with keyward's prefix.
+fn may_ask_api(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.find('/').map_or("", |at| &rest[at..]);
+    url.contains("{{") || ["/v1", "/n8n/", "/set/"].into_iter().any(|part| path.contains(part))
+}
+
+/// The records that an agent has which stands in a node: its own, and those of its memory and its tools. None where the node
+/// asks an agent that stands elsewhere, though one that it had before may still be written down.
+fn records_of_agent(parameters: &Value) -> Vec<Record> {
+    let mut ids = Vec::new();
+    if parameters["agentSource"] == "inline" {
+        gather_credentials(&parameters["inlineAgent"]["config"], &mut ids);
+    }
+    let record = |id: &str| Record { id: mask_id(id).into(), name: Box::default(), is_open_ai: true };
+    ids.into_iter().map(record).collect()
+}
+
+/// Whatever stands as a `credential`, or for OpenAI among the `credentials` of a tool, each once.
+fn gather_credentials<'v>(value: &'v Value, ids: &mut Vec<&'v str>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match &**name {
+                    "credential" => note_credential(if field.is_object() { &field["id"] } else { field }, ids),
+                    "credentials" => note_credential(&field[OPEN_AI_API]["id"], ids),
+                    _ => gather_credentials(field, ids),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| gather_credentials(value, ids)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn note_credential<'v>(id: &'v Value, ids: &mut Vec<&'v str>) {
+    let id = id.as_str().filter(|id| !id.is_empty() && *id != MANAGED);
+    ids.extend(id.filter(|id| ids.len() < RECORDS_PER_AGENT && !ids.contains(id)));
 }
 
 fn address(node: &documents::Node, type_name: Type, version: f64) -> Address {
@@ -489,7 +673,7 @@ fn address(node: &documents::Node, type_name: Type, version: f64) -> Address {
         (Type::HasAddressOfItsOwn, None) => Address::NoBaseUrl,
         (Type::HasAddressOfItsOwn, Some(url)) => target(url),
         (Type::TakesAddressOfRecord { since }, Some(url)) if version < since => target(url),
-        (Type::TakesAddressOfRecord { .. } | Type::Note | Type::Other, _) => Address::OfRecord,
+        (Type::TakesAddressOfRecord { .. } | Type::Agent | Type::Note | Type::Other, _) => Address::OfRecord,
     }
 }
 
@@ -517,7 +701,9 @@ fn target(url: &str) -> Address {
 enum Called {
     Nothing,
     Workflow(Box<str>),
-    /// An expression, or a workflow that stands in the node itself.
+    /// One that stands in the node itself.
+    Embedded(Vec<documents::Node>),
+    /// An expression, or a workflow that n8n fetches from a file or an address.
     Unclear,
 }
 
@@ -528,6 +714,9 @@ fn called_by(node: &documents::Node) -> Called {
         _ => return Called::Nothing,
     }
     let source = node.parameters["source"].as_str().unwrap_or("database");
+    if source == "parameter" {
+        return embedded(&node.parameters["workflowJson"]).map_or(Called::Unclear, Called::Embedded);
+    }
     let chosen = &node.parameters["workflowId"];
     let chosen = if chosen.is_object() { &chosen["value"] } else { chosen };
     let id = match chosen {
@@ -543,6 +732,41 @@ fn called_by(node: &documents::Node) -> Called {
         ("database", id) if !id.contains("{{") => Called::Workflow(mask_id(id).into()),
         (_, _) => Called::Unclear,
     }
+}
+
+/// The nodes of a workflow that stands in a node, as text or as it is.
+fn embedded(value: &Value) -> Option<Vec<documents::Node>> {
+    let workflow = match value {
+        Value::String(text) if text.starts_with('=') => return None,
+        Value::String(text) => serde_json::from_str::<documents::Workflow>(text).ok()?,
+        Value::Object(_) => serde_json::from_value(value.clone()).ok()?,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return None,
+    };
+    Some(workflow.nodes)
+}
+
+fn without_embedded(parameters: &Value) -> Value {
+    let mut parameters = parameters.clone();
+    if let Some(fields) = parameters.as_object_mut() {
+        fields.remove("workflowJson");
+    }
+    parameters
+}
+
+/// Those nodes, and with them the nodes of the workflows that stand in them, and in those. Most workflows have none.
+fn with_embedded(nodes: &[documents::Node]) -> Cow<'_, [documents::Node]> {
+    let mut all = Cow::Borrowed(nodes);
+    let mut at = 0;
+    while at < all.len() {
+        if let (Called::Embedded(inner), false) = (called_by(&all[at]), all[at].disabled) {
+            let inside =
+                |node: documents::Node| documents::Node { name: format!("{} in {}", node.name, all[at].name), ..node };
+            let inner: Vec<_> = inner.into_iter().map(inside).collect();
+            all.to_mut().extend(inner);
+        }
+        at += 1;
+    }
+    all
 }
 
 /// Whether a call by another workflow is all that starts one.
@@ -605,7 +829,7 @@ fn boxed(text: &str) -> Box<str> {
 }
 
 /// The type of the records that hold an OpenAI key.
-const OPEN_AI_API: &str = "openAiApi";
+pub(super) const OPEN_AI_API: &str = "openAiApi";
 
 const BASE: &str = "n8n-nodes-base";
 
@@ -621,6 +845,12 @@ const OURS: [&str; 3] = ["sk-proj-", "sk-svcacct-", "sk-admin-"];
 
 /// Nobody writes more keys into one node by mistake.
 const KEYS_PER_NODE: usize = 8;
+
+/// An agent has one for its model, and few for its memory and its tools.
+const RECORDS_PER_AGENT: usize = 16;
+
+/// What stands in the place of a record's id where n8n itself pays.
+const MANAGED: &str = "managed";
 
 const LONGEST_HOST: usize = 255;
 

@@ -1,7 +1,7 @@
 //! Asks one n8n again and again, beside the traffic: for the names of workflows and nodes, and for the inventory of those that
 //! can speak to OpenAI. It has a thread of its own, so that neither a slow n8n nor a large one holds anybody up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use super::Instance;
 use super::clearance::Looked;
-use super::client::{Bounds, Client, ClientError};
+use super::client::{Bounds, Client, ClientError, scope};
 use super::connect::CREDENTIAL_TYPE;
 use super::documents::{self, CredentialRecord};
 use super::executions::{Executions, Gaps};
 use super::inventory::{Builder, Inventory};
+use super::look::look;
 use super::presser::{PressedRecords, Presser};
 use crate::caller::names::{Known, Node, Workflow};
 use crate::caller::registry::{Registry, Unknown};
@@ -24,7 +25,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::keys::keeper::Keeper as KeyKeeper;
 use crate::keys::source::Source;
 use crate::ledger::Ledger;
-use crate::ledger::look::{Look, NamedRecord, RecordState};
+use crate::ledger::look::Look;
 use crate::ledger::names;
 use crate::proxy::server::Stage;
 use crate::route::is_id;
@@ -267,13 +268,12 @@ impl Keeper {
             workflows.add(&workflow);
         };
         self.client.workflows(take).await?;
-        let (mut open_ai, mut lists_records) = (BTreeSet::new(), true);
-        let mut gaps = self.read_records(&mut inventory, &mut open_ai, &mut lists_records).await?;
+        let mut gaps = self.read_records(&mut inventory).await?;
         let inventory = Arc::new(inventory.finish());
         self.missed.clear();
         self.know(workflows.found, workflows.left_out);
         gaps.extend(self.read_executions().await);
-        let look = self.look(&inventory, &open_ai, lists_records, now);
+        let look = self.look(&inventory, now);
         self.ledger.look_came(&look);
         let mut seen = self.status.lock();
         // What the presses lack is told by themselves.
@@ -282,24 +282,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// The records' names stand in the nodes as well, so it goes on without. Gives the ids of those for `OpenAI`, and what the
-    /// key lacks.
-    async fn read_records(
-        &self,
-        inventory: &mut Builder<'_>,
-        open_ai: &mut BTreeSet<String>,
-        lists_records: &mut bool,
-    ) -> Result<Vec<Gap>, ClientError> {
-        let take = |record: CredentialRecord| {
-            inventory.add_record(&record);
-            if record.kind == CREDENTIAL_TYPE {
-                open_ai.insert(record.id);
+    /// The records' names stand in the nodes as well, so it goes on without. Gives what the key lacks.
+    async fn read_records(&self, inventory: &mut Builder<'_>) -> Result<Vec<Gap>, ClientError> {
+        match self.client.credentials(|record: CredentialRecord| inventory.add_record(&record)).await {
+            Ok(()) => {
+                inventory.note_records_listed();
+                Ok(Vec::new())
             }
-        };
-        match self.client.credentials(take).await {
-            Ok(()) => Ok(Vec::new()),
             Err(error @ (ClientError::NotInThisVersion { .. } | ClientError::ScopeLacks { .. })) => {
-                *lists_records = false;
                 Ok(vec![Gap { what: Untold::Records, why: error.to_string() }])
             }
             Err(error) => Err(error),
@@ -317,11 +307,9 @@ impl Keeper {
     }
 
     /// What of all that matters to the ledger.
-    fn look(&self, inventory: &Inventory, open_ai: &BTreeSet<String>, lists_records: bool, at: Timestamp) -> Arc<Look> {
+    fn look(&self, inventory: &Inventory, at: Timestamp) -> Arc<Look> {
         let before = self.status.look();
         let mut look = look(inventory, before.as_deref(), &self.status.name, at);
-        look.lists_records = lists_records;
-        look.records.retain(|id, _| open_ai.contains(&**id));
         look.executions.clone_from(self.executions.listed());
         look.unfinished = self.executions.unfinished().to_vec();
         self.status.with_presses(|presses| presses.put_into(&mut look));
@@ -521,9 +509,9 @@ impl Status {
     /// What was found when it was looked through last.
     #[must_use]
     pub fn looked(&self) -> Looked {
-        let Seen { trouble, read, inventory, .. } = self.seen();
-        let (name, set) = (self.name.clone(), self.set.clone());
-        Looked { name, set, refresh: self.refresh, trouble, found: read.zip(inventory) }
+        let Seen { trouble, gaps, read, inventory, look, .. } = self.seen();
+        let (name, set, lacks) = (self.name.clone(), self.set.clone(), scopes_of(&gaps));
+        Looked { name, set, refresh: self.refresh, trouble, lacks, look, found: read.zip(inventory) }
     }
 
     fn count(&self, workflows: &HashMap<Box<str>, Arc<Workflow>>, left_out: usize) {
@@ -536,6 +524,12 @@ impl Status {
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The scopes that the API key lacks.
+fn scopes_of(gaps: &[Gap]) -> Vec<&'static str> {
+    let is_named = |scope: &&&str| gaps.iter().any(|gap| gap.why.contains(**scope));
+    scope::LEAST.iter().filter(is_named).copied().collect()
 }
 
 impl Seen {
@@ -556,37 +550,6 @@ impl Seen {
         }
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }
-}
-
-/// What matters of an inventory to the ledger. Executions, and what came of pressing tests, are put in afterwards.
-fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Timestamp) -> Look {
-    let mut look = Look {
-        instance: instance.into(),
-        at,
-        workflows: inventory.workflows.iter().map(|workflow| workflow.id.clone()).collect(),
-        nodes: HashMap::new(),
-        records: BTreeMap::new(),
-        lists_records: !inventory.records.is_empty(),
-        executions: BTreeMap::new(),
-        unfinished: Vec::new(),
-    };
-    for (id, facts) in &inventory.records {
-        let (name, changed) = (facts.name.clone(), facts.updated);
-        look.records.insert(id.as_str().into(), RecordState { name, changed, nodes: 0, pressed: None });
-    }
-    for workflow in &inventory.workflows {
-        for node in workflow.nodes.iter().filter(|node| !node.disabled && !node.is_draft) {
-            let Some(record) = node.record.as_ref().filter(|record| record.is_open_ai) else { continue };
-            let key = (workflow.id.clone(), node.id.clone());
-            let known = before.and_then(|before| before.nodes.get(&key)).filter(|known| known.record == record.id);
-            let since = known.map_or(at, |known| known.since);
-            look.nodes.insert(key, NamedRecord { record: record.id.clone(), since });
-            if let Some(state) = look.records.get_mut(&record.id) {
-                state.nodes += 1;
-            }
-        }
-    }
-    look
 }
 
 /// What the executions and the presses are asked for within: less than all workflows take.

@@ -9,6 +9,7 @@ use super::audit::{Audit, Row};
 use super::finding::{Finding, NodeName, WorkflowName};
 use super::inventory::Record;
 use crate::keys::set::Names;
+use crate::ledger::look::AuditDoubt;
 
 /// An audit of the n8n of that name, whose editor is at that address.
 #[must_use]
@@ -26,6 +27,7 @@ pub fn in_json(audit: &Audit, instance: &str, url: &dyn fmt::Display) -> Value {
         "clean": audit.faults().next().is_none(),
         "faults": findings(true),
         "information": findings(false),
+        "doubts": audit.doubts.iter().map(doubt).collect::<Vec<_>>(),
         "nodes": audit.rows.iter().map(|row| self::row(row, url)).collect::<Vec<_>>(),
     })
 }
@@ -53,6 +55,10 @@ fn finding(finding: &Finding, url: &dyn fmt::Display) -> Value {
         "workflow": finding.workflow().map(|workflow| self::workflow(workflow, url)),
         "nodes": finding.nodes().iter().map(|node| self::node(node, url)).collect::<Vec<_>>(),
     })
+}
+
+fn doubt(doubt: &AuditDoubt) -> Value {
+    json!({ "code": doubt.code, "subject": &*doubt.subject, "text": doubt.text, "end": doubt.end })
 }
 
 fn row(row: &Row, url: &dyn fmt::Display) -> Value {

@@ -45,6 +45,19 @@ fn check_repair(path: &str, expected: Option<Repair>, upstream: &str) {
 }
 
 #[test]
+fn an_expression_in_the_prefix_names_no_sender_and_is_taken_off() {
+    for (path, set) in [
+        ("/n8n/%7B%7B%20$workflow.id%20%7D%7D/v1/models", None),
+        ("/n8n/w/%7b%7b$execution.id%7d%7d/n/v1/models", None),
+        ("/set/s/n8n/w/7/{{$nodeId}}/v1/models", Some("s")),
+    ] {
+        check(path, [set, None, None, None], "/v1/models");
+        assert!(Route::read(path).unresolved, "{path}");
+    }
+    assert!(!Route::read("/n8n/{w}/v1/models").unresolved && !Route::read("/n8n/w/v1/{{x}}").unresolved);
+}
+
+#[test]
 fn each_form_declares_what_stands_in_it() {
     let full: Declares = [None, Some("Xk2vQ9wLmB7tRz4c"), Some("101"), Some(NODE)];
     check(&format!("/n8n/Xk2vQ9wLmB7tRz4c/101/{NODE}/v1/chat/completions"), full, "/v1/chat/completions");
@@ -298,8 +311,9 @@ fn any_path() -> impl Strategy<Value = String> {
 }
 
 fn an_id() -> impl Strategy<Value = String> {
-    "[!#-&(-.0-:=@-\\[\\]-_a-~]{1,128}"
-        .prop_filter("not a segment with a meaning", |id| id != "v1" && !is_placeholder(id) && !has_dot_segment(id))
+    "[!#-&(-.0-:=@-\\[\\]-_a-~]{1,128}".prop_filter("not a segment with a meaning", |id| {
+        id != "v1" && !is_placeholder(id) && !has_dot_segment(id) && !is_expression(id)
+    })
 }
 
 /// Paths that need no repair.

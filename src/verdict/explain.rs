@@ -129,9 +129,8 @@ pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis
         Verdict::Unknown(_) if sender.learning => diagnose_good_key(outcome),
         Verdict::Unknown(kind) => Diagnosis::UnlistedKey(kind),
         Verdict::Missing => match sender {
-            Sender { family: Family::Sdk | Family::Vendor, .. } | Sender { sent_key_before: true, .. } => {
-                Diagnosis::DroppedHeader
-            }
+            Sender { family: Family::Sdk | Family::Vendor | Family::Agent, .. }
+            | Sender { sent_key_before: true, .. } => Diagnosis::DroppedHeader,
             Sender { family: Family::Legacy | Family::HttpRequest | Family::Other, sent_key_before: false, .. } => {
                 Diagnosis::MissingHeader
             }
@@ -536,10 +535,18 @@ impl Context<'_> {
         let is_unlisted = matches!(diagnosis, Diagnosis::UnlistedKey(_) | Diagnosis::UnknownKeyRejected);
         let (first, rest) = match (diagnosis, self.handling) {
             (Diagnosis::CurrentKeyRejected, Handling::Injected) => (None, &LENT_KEY_REJECTED[..]),
+            (Diagnosis::StaleBinding { .. }, _) if self.origin == Origin::InstanceAi => (None, &STALE_INSTANCE_AI[..]),
+            (Diagnosis::StaleBinding { .. }, _) if self.is_agent() => (None, &STALE_AGENT[..]),
             _ if is_unlisted && !self.is_current_known => (Some(KEY_NOT_KNOWN), steps(diagnosis)),
             _ => (None, steps(diagnosis)),
         };
-        first.into_iter().chain(rest.iter().copied())
+        let tag = (self.origin == Origin::InstanceAi).then_some(STATIC_TAG);
+        first.into_iter().chain(rest.iter().copied()).chain(tag)
+    }
+
+    /// Whether it runs beside n8n's workflows, or may: an AI SDK without a tag is an agent as well.
+    fn is_agent(&self) -> bool {
+        self.origin == Origin::Agent || (self.family == Family::Agent && self.workflow.is_none())
     }
 
     /// `[key]` in a step stands for what n8n's credential should hold, `[set]` for the set's name.
@@ -558,7 +565,9 @@ impl Context<'_> {
         let Some(workflow) = self.workflow_name.or(self.workflow) else {
             return match self.origin {
                 Origin::Editor => "n8n's editor".to_owned(),
-                Origin::Workflow | Origin::Undeclared => {
+                Origin::Agent => "One of n8n's Agents".to_owned(),
+                Origin::InstanceAi => "n8n's Instance AI".to_owned(),
+                Origin::Workflow | Origin::Chat | Origin::Undeclared => {
                     format!("An untagged client at {} ({})", self.peer, family_phrase(self.family))
                 }
             };
@@ -601,6 +610,7 @@ fn family_phrase(family: Family) -> &'static str {
         Family::Vendor => "n8n's OpenAI node",
         Family::Sdk => "an OpenAI SDK, as in n8n's chat model and embeddings nodes",
         Family::HttpRequest => "n8n's HTTP Request node",
+        Family::Agent => "an AI SDK, as in n8n's Agents and Instance AI",
         Family::Other => "no client that n8n uses",
     }
 }
@@ -659,6 +669,7 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             "Open the node in n8n and see which credential it uses: it is one with the old key (a copy, another record, or a key typed into the node).",
             "Put [key] into that credential, or choose the credential that has it.",
             "Publish the workflow (n8n 2.x). An execution that waits or is retried with its original workflow keeps the old credential.",
+            "If good keys come from it as well: restart the workers of n8n that have an older environment, and look for a clone of this n8n.",
         ],
         Diagnosis::WrongSet => {
             &["Choose the credential of set `[set]` in this node, or correct the set in the tag or in the Base URL."]
@@ -710,6 +721,21 @@ const KEY_NOT_KNOWN: &str = "keyward could not read the current key of set `[set
 /// What n8n's credential should hold. A token is shown once, so that another node needs another one.
 const THE_KEY: &str = "the current key of set `[set]`";
 const A_TOKEN: &str = "a token of set `[set]` (`keyward token new [set]` makes one)";
+
+/// An agent keeps the credential that it read for as long as it is used, half an hour after its last run.
+const STALE_AGENT: [&str; 2] = [
+    "Put [key] into the credential that the agent uses. Nothing names the agent: look at n8n's Agents, and at its Message an Agent nodes.",
+    "Save or publish the agent, even unchanged (an edited credential alone does not reach it), or restart n8n.",
+];
+
+/// It reads its credential anew with each run, but the environment wins over that.
+const STALE_INSTANCE_AI: [&str; 2] = [
+    "Put [key] into the credential that n8n's settings have for Instance AI: no list of credentials shows it.",
+    "Where N8N_INSTANCE_AI_MODEL_API_KEY is set in n8n's environment, it comes first: change it there, and restart n8n.",
+];
+
+/// What lets keyward tell Instance AI from others.
+const STATIC_TAG: &str = "Give Instance AI's credential a static tag and a static Base URL: it resolves no expressions, so that its tag says nothing.";
 
 /// Where upstream refuses the key that keyward put in.
 const LENT_KEY_REJECTED: [&str; 3] = [

@@ -93,6 +93,7 @@ fn without_any_source_the_client_family_and_the_address_stand_in() {
         ("axios/1.8.3", "application/json", "vendor", Some("1.8.3")),
         ("OpenAI/JS 4.104.0", "application/json", "sdk", Some("4.104.0")),
         ("n8n", "application/json,text/html,application/xhtml+xml", "http-request", None),
+        ("ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.81 node.js/24", "*/*", "agent", Some("4.0.118")),
         ("curl/8.5.0", "*/*", "other", Some("8.5.0")),
     ] {
         let line = proxy.get("/v1/models").header("User-Agent", agent).header("Accept", accept).logged();

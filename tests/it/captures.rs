@@ -6,7 +6,7 @@ use keyward::caller::{Attribution, Caller, Doubts, Family, Origin};
 use keyward::head::Head;
 use keyward::route::{Repair, Route, Target};
 
-use crate::support::{Recording, recordings};
+use crate::support::{Recording, recordings, recordings_beyond_nodes};
 
 const WORKFLOW: &str = "Xk2vQ9wLmB7tRz4c";
 const EXECUTION: &str = "716";
@@ -215,6 +215,41 @@ fn every_spelling_of_the_base_url_reaches_the_same_target() {
             let misspelt = capture.with_target(spelling);
             assert_eq!(misspelt.sent(), (capture.target.clone(), Some(repair)), "{}", misspelt.target);
         }
+    }
+}
+
+/// As they came: agents resolve a path as the editor does and send no header, and Instance AI resolves nothing.
+#[test]
+fn what_n8n_runs_beside_its_workflows_is_told() {
+    let beyond: Vec<Capture> = recordings_beyond_nodes().into_iter().map(Capture::from).collect();
+    assert_eq!(beyond.len(), 23);
+    for capture in beyond {
+        let uri: Uri = capture.target.parse().unwrap();
+        let head = Head::new(&capture.method, &uri, &capture.headers);
+        let caller = Caller::identify(&head, &Route::read(head.path));
+        let found = (caller.client.family, caller.origin, caller.attribution, caller.doubts.invalid_tag);
+        let expected = match &*capture.name {
+            "agent_task_run_now_path" | "agent_testchat_hdrpath" | "message_an_agent_maa_inline_path" => {
+                (Family::Agent, Origin::Agent, Attribution::Path, false)
+            }
+            "agent_task_run_now_hdr"
+            | "agent_memory"
+            | "agent_empty_key_env"
+            | "message_an_agent_maa_inline"
+            | "message_an_agent_maa_ref" => (Family::Agent, Origin::Undeclared, Attribution::None, false),
+            "instanceai_header_expression" | "instanceai_verify_button" => {
+                (Family::Agent, Origin::InstanceAi, Attribution::Tag, true)
+            }
+            "instanceai_header_static" => (Family::Agent, Origin::Workflow, Attribution::Tag, false),
+            // Their model lists come from the editor.
+            "agent_model_dropdown" => (Family::Other, Origin::Editor, Attribution::Path, false),
+            "chathub_models" => (Family::Other, Origin::Editor, Attribution::Tag, false),
+            // Without the workflow's name in its tag, a chat looks like any workflow.
+            "chathub_header" | "evaluation_llm_judge" => (Family::Sdk, Origin::Workflow, Attribution::Tag, false),
+            "chathub_path" => (Family::Sdk, Origin::Workflow, Attribution::Path, false),
+            other => panic!("{other} is of a kind that this table does not know"),
+        };
+        assert_eq!(found, expected, "{}", capture.name);
     }
 }
 

@@ -4,10 +4,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use keyward::policy::Policy;
 use keyward::proxy::{Scheme, Upstream};
 use serde_json::Value;
 
-use crate::support::{Answering, CURRENT, Client, DEADLINE, FakeUpstream, Framing, Gate, TestProxy, eventually};
+use crate::support::{
+    Answering, CURRENT, Client, DEADLINE, FakeUpstream, Framing, Gate, OUTDATED, TestProxy, eventually,
+};
 
 #[test]
 fn an_upstream_that_cannot_be_reached_is_a_502_in_openais_shape() {
@@ -196,6 +199,36 @@ fn slow_bodies_are_no_fault_as_long_as_something_moves() {
     }
     assert_eq!(client.piece(&mut Framing::Chunked).unwrap(), None);
     assert_eq!(proxy.only_line()["outcome"], "success");
+}
+
+/// n8n's Agents take a 404, a 405 or a page on `/responses` for an API without it, and go by another one for minutes.
+#[test]
+fn nothing_of_keywards_own_makes_an_agent_leave_responses() {
+    #[track_caller]
+    fn check(proxy: &TestProxy, key: &str, expected: u16) {
+        let path = "/n8n/editor/__UNKNOWN__/none/v1/responses";
+        let agent = "ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.81 node.js/24";
+        let answer = proxy.post(path).key(key).header("User-Agent", agent).body("{}").send();
+        assert_eq!(answer.status, expected, "{}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let body: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert!(body["error"]["message"].is_string(), "{body}");
+        assert_eq!(proxy.line(&answer)["client"], "agent");
+    }
+    let redirecting =
+        FakeUpstream::answering(Answering::with(307, "Location: https://elsewhere.example/\r\n", "moved"));
+    check(&TestProxy::with(&redirecting).current_key(CURRENT).start(), CURRENT, 400);
+    let leaving = FakeUpstream::scripted(|visit| {
+        let _ = visit.body();
+        visit.close();
+    });
+    check(&TestProxy::with(&leaving).current_key(CURRENT).start(), CURRENT, 502);
+    let (silent, _left) = silent_upstream();
+    let limited = TestProxy::with(&silent).current_key(CURRENT);
+    check(&limited.limits(|limits| limits.answer_timeout = Duration::from_millis(200)).start(), CURRENT, 504);
+    let accepting = FakeUpstream::accepting();
+    check(&TestProxy::with(&accepting).current_key(CURRENT).policy(Policy::Enforce, |_| {}).start(), OUTDATED, 401);
+    check(&TestProxy::with(&accepting).current_key(CURRENT).policy(Policy::Inject, |_| {}).start(), OUTDATED, 401);
 }
 
 #[test]

@@ -86,6 +86,101 @@ fn an_old_key_cannot_go_for_a_node_that_goes_past_keyward() {
     assert_eq!(states, ["bypasses", "passes"]);
 }
 
+/// The doubts of the first n8n's audit, by code and subject.
+fn doubts(audits: &Value) -> Vec<(String, String)> {
+    let doubts = audits["instances"][0]["doubts"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    doubts.iter().map(|doubt| (text(&doubt["code"]), text(&doubt["subject"]))).collect()
+}
+
+/// Acknowledges the only binding of that workflow.
+#[track_caller]
+fn acknowledge(proxy: &TestProxy, workflow: &str) {
+    let listed = json_of(&proxy.admin(&format!("/api/v1/bindings?workflow={workflow}")).text());
+    let id = listed["bindings"][0]["binding"].as_str().unwrap();
+    let target = format!("/api/v1/bindings/{id}/ack");
+    let answer = proxy.ask_admin("POST", &target, &[("Authorization", &proxy.admin_bearer())]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
+fn a_workflow_that_the_api_key_does_not_see_keeps_an_old_key() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    let proxy = rotated(&upstream, &n8n);
+    eventually("the answer", || (can_go(&proxy)["answer"] == "yes").then_some(()));
+    let secret = proxy.get("/v1/models").key(UNLISTED).header("X-N8N-Tag", "wf=SECRET;ex=9;node=s1");
+    assert_eq!(secret.logged()["verdict"], "current");
+    let old = can_go(&proxy);
+    let told = "requests come from workflow SECRET, which n8n's API does not list to this API key";
+    assert_eq!((&old["answer"], &old["reasons"][0]["text"]), (&json!("not_seen"), &json!(told)), "{old}");
+    let audits = json_of(&proxy.admin("/api/v1/n8n").text());
+    assert_eq!(doubts(&audits), [("unlisted_workflow".to_owned(), "main".to_owned())]);
+    proxy.advance(Duration::from_secs(1));
+    acknowledge(&proxy, "SECRET");
+    assert_eq!(can_go(&proxy)["answer"], "yes");
+}
+
+#[test]
+fn requests_of_an_n8n_that_is_not_configured_keep_an_old_key() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    let proxy = rotated(&upstream, &n8n);
+    eventually("the answer", || (can_go(&proxy)["answer"] == "yes").then_some(()));
+    proxy.get("/v1/models").key(UNLISTED).header("X-N8N-Tag", "wf=w9;ex=9;node=n1;inst=staging").logged();
+    let told = "requests come from n8n `staging`, which keyward is not told where to look through";
+    assert_eq!(can_go(&proxy)["reasons"][0]["text"], told);
+    proxy.advance(Duration::from_secs(1));
+    acknowledge(&proxy, "w9");
+    assert_eq!(can_go(&proxy)["answer"], "yes");
+}
+
+#[test]
+fn an_http_request_whose_address_and_credential_say_nothing_keeps_an_old_key() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    n8n.has_document(json!({ "id": "w2", "name": "Blind", "active": true, "nodes": [{
+        "id": "h1", "name": "Ask", "type": "n8n-nodes-base.httpRequest", "typeVersion": 4.2,
+        "parameters": { "url": "={{ $vars.OPENAI_URL }}/chat/completions", "method": "POST",
+            "authentication": "genericCredentialType", "genericAuthType": "httpHeaderAuth" },
+        "credentials": { "httpHeaderAuth": { "id": "RH", "name": "Header" } } }] }));
+    let proxy = rotated(&upstream, &n8n);
+    let told = "node Ask of workflow Blind may lead to OpenAI or to keyward, with a credential of type httpHeaderAuth: n8n does \
+                not tell what that holds";
+    eventually("the doubt", || (can_go(&proxy)["reasons"][0]["text"] == told).then_some(()));
+    // Its path tags it, and it sends the new key.
+    proxy.get("/n8n/w2/9/h1/v1/models").key(UNLISTED).logged();
+    eventually("the answer", || (can_go(&proxy)["answer"] == "yes").then_some(()));
+}
+
+#[test]
+fn a_scope_that_the_api_key_lacks_is_a_doubt_and_no_fault() {
+    let n8n = FakeN8n::start();
+    n8n.has("w1", "Weekly report", &[("n1", "Summary")]);
+    let home = home(&n8n);
+    n8n.forbid(&["executions", "credentials"]);
+    let told = audit(&home, &n8n, &["--json"]);
+    assert_eq!(told.code(), Some(0), "{}", told.stderr);
+    let scopes = ["credential:list", "execution:list"];
+    let found = doubts(&json_of(&told.stdout));
+    assert_eq!(found, scopes.map(|scope| ("scope_lacks".to_owned(), scope.to_owned())));
+    let told = audit(&home, &n8n, &[]);
+    assert!(told.stdout.contains("* Give n8n's API key the scope execution:list:"), "{}", told.stdout);
+    n8n.forbid(&[]);
+    assert_eq!(doubts(&json_of(&audit(&home, &n8n, &["--json"]).stdout)), []);
+}
+
+#[test]
+fn a_running_keyward_says_which_scopes_its_api_key_lacks() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    n8n.forbid(&["executions"]);
+    let proxy = rotated(&upstream, &n8n);
+    let reason = eventually("the doubt", || {
+        let reasons = can_go(&proxy)["reasons"].clone();
+        reasons[0]["text"].as_str().filter(|text| text.contains("lacks the scope")).map(str::to_owned)
+    });
+    assert!(reason.starts_with("n8n's API key lacks the scope execution:list: "), "{reason}");
+    let status = json_of(&proxy.admin("/api/v1/status").text());
+    assert!(status["n8n"][0]["lacks"].as_str().unwrap().contains("execution:list"), "{status}");
+}
+
 /// The command, towards that n8n.
 fn audit(home: &Home, n8n: &FakeN8n, arguments: &[&str]) -> Finished {
     home.keyward(&[&["n8n", "audit"], arguments].concat()).config(&config(n8n)).run()

@@ -24,7 +24,7 @@ pub use self::client::{Answer, Client};
 pub use self::corpus::{Case, corpus};
 pub use self::n8n::{API_KEY, FakeN8n};
 pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED, head_of};
-pub use self::recording::{Recording, recording, recordings};
+pub use self::recording::{Recording, recording, recordings, recordings_beyond_nodes};
 pub use self::request::Request;
 pub use self::strict::StrictUpstream;
 pub use self::trial::{Pieces, Trial};

@@ -309,3 +309,60 @@ fn a_binding_is_small() {
     assert!(size_of::<Binding>() <= 256, "{}", size_of::<Binding>());
     assert!(size_of::<KeyUse>() <= 80, "{}", size_of::<KeyUse>());
 }
+
+/// The binding of a request with that path, tag and client.
+fn bound(path: &str, tag: Option<&'static str>, agent: &'static str) -> Binding {
+    let mut headers = http::HeaderMap::new();
+    headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent));
+    headers.extend(tag.map(|tag| (http::HeaderName::from_static("x-n8n-tag"), http::HeaderValue::from_static(tag))));
+    let uri: http::Uri = path.parse().expect("a path");
+    let head = crate::head::Head::new(&http::Method::POST, &uri, &headers);
+    let caller = Caller::identify(&head, &crate::route::Route::read(head.path));
+    let judgement = Judgement {
+        verdict: Verdict::Current,
+        set: SetIndex::DEFAULT,
+        key: Some(names(1)),
+        learned: false,
+        revoked: None,
+    };
+    Binding::new(&Identity::of(&caller, &judgement, HOME), "default")
+}
+
+#[test]
+fn agents_are_one_binding_for_each_n8n_and_chats_another() {
+    let sdk = "ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.81 node.js/24";
+    let core = "ai/7.0.173 ai-sdk-provider-utils/5.0.81 node.js/24";
+    let raw = Some("=wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}");
+    let path = "/n8n/editor/__UNKNOWN__/none/v1/responses";
+    let agents = bound(path, None, sdk);
+    assert_eq!((agents.holder(), &*agents.describe(None)), (Holder::Agent, "n8n's Agents"));
+    assert_eq!(agents.id(), bound(path, None, core).id());
+    assert_eq!(agents.id(), bound("/v1/responses", raw, sdk).id(), "Instance AI as well");
+    let main = bound("/v1/responses", Some("wf=editor;inst=main"), sdk);
+    assert_eq!(&*main.describe(None), "n8n's Agents of main");
+    let editor = bound(path, None, "undici");
+    assert_eq!(editor.holder(), Holder::Editor);
+    assert!(agents.id() != main.id() && agents.id() != editor.id());
+    // A client of another kind with such a tag stays the untagged client that it is.
+    assert!(bound("/v1/responses", raw, "n8n").is_untagged());
+    let untagged = bound("/v1/responses", None, sdk);
+    assert!(untagged.is_untagged() && &*untagged.describe(None) == "agent client at 127.0.0.1");
+    // Each turn of a chat is a workflow of its own.
+    let one = "wf=21FYybvGctNHMY9c;ex=6;node=n;name=Chat%204cc2d2d1-089b-4d80-b7e8-09fae1bc24a4";
+    let other = "wf=y6RSYp92UDO5Ef81;ex=7;node=m;name=Chat%206b02f926-5b96-4427-8c04-6adfcfcc04f1";
+    let langchain = "langchainjs-openai/1.0.0 ((node/v24.21.0; linux; x64))";
+    let chats = bound("/v1/responses", Some(one), langchain);
+    assert_eq!((chats.holder(), &*chats.describe(None)), (Holder::Agent, "n8n's chats"));
+    assert_eq!(chats.id(), bound("/v1/responses", Some(other), langchain).id());
+    assert_ne!(chats.id(), agents.id());
+    assert_eq!(chats.identity().ties(), bound("/v1/responses", Some(one), langchain).identity().ties());
+}
+
+#[test]
+fn an_agent_with_the_old_key_opens_an_incident() {
+    let agents = bound("/n8n/editor/v1/x", None, "ai-sdk-openai/4.0.118");
+    agents.sight(&bad(5));
+    assert_eq!(open(&agents), Some((5, 5, 1)));
+    agents.sight(&good(6));
+    assert_eq!(open(&agents), None);
+}

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::ledger::look::Pressed;
 use crate::n8n::documents;
 use crate::n8n::inventory::Builder;
 use crate::n8n::inventory::tests::{inventory, names};
@@ -66,6 +67,9 @@ fn seen(workflow: &str, node: &str, minute: i64, key: &str) -> Sighting {
     Sighting {
         binding: format!("{workflow}-{node}").into(),
         set: "default".into(),
+        instance: None,
+        is_single: false,
+        is_acknowledged: false,
         workflow: Some(workflow.into()),
         node: Some(node.into()),
         at: at(minute),
@@ -82,12 +86,25 @@ struct Story {
     sightings: Vec<Sighting>,
     hosts: Vec<String>,
     modes: HashMap<Box<str>, Box<str>>,
+    lacks: Vec<&'static str>,
+    set: Option<&'static str>,
+    /// Another n8n.
+    other: Option<Inventory>,
+    look: Option<Look>,
 }
 
 impl Story {
     fn of(workflows: &[Value], sightings: &[Sighting]) -> Self {
-        let inventory = inventory(workflows);
-        Self { inventory, sightings: sightings.to_vec(), hosts: Vec::new(), modes: HashMap::new() }
+        Self {
+            inventory: inventory(workflows),
+            sightings: sightings.to_vec(),
+            hosts: Vec::new(),
+            modes: HashMap::new(),
+            lacks: Vec::new(),
+            set: None,
+            other: None,
+            look: None,
+        }
     }
 
     fn with_record(mut self, id: &str, changed: i64) -> Self {
@@ -113,8 +130,32 @@ impl Story {
         let known = |role: &str| KnownKey { set: "default".into(), role: role.into() };
         let key = |key: &str| names(key.as_bytes()).fingerprint;
         let keys = HashMap::from([(key(OLD), known("previous")), (key(NEW), known("current"))]);
-        let Self { inventory, sightings, hosts, modes } = self;
-        audit(&Grounds { inventory, sightings, hosts, keys: &keys, modes, at: at(100) })
+        let Self { inventory, sightings, hosts, modes, lacks, set, other, look } = self;
+        let others: Vec<_> = other.iter().map(|other| ("staging", other)).collect();
+        let around = Around { instance: "main", set: *set, lacks, others: &others, look: look.as_ref() };
+        audit(&Grounds { inventory, sightings, hosts, keys: &keys, modes, at: at(100), around })
+    }
+
+    /// The doubts by code, each with what it is about.
+    fn doubts(&self) -> Vec<(&'static str, String)> {
+        self.audit().doubts.into_iter().map(|doubt| (doubt.code, doubt.subject.into())).collect()
+    }
+
+    #[track_caller]
+    fn check_doubts(&self, expected: &[(&str, &str)]) {
+        let found = self.doubts();
+        let found: Vec<_> = found.iter().map(|(code, subject)| (*code, subject.as_str())).collect();
+        assert_eq!(found, expected, "{:#?}", self.audit().doubts);
+        for doubt in self.audit().doubts {
+            assert!(!doubt.text.is_empty() && !doubt.end.is_empty() && doubt.state != 0, "{doubt:?}");
+        }
+    }
+
+    /// The only doubt.
+    #[track_caller]
+    fn doubt(&self) -> AuditDoubt {
+        let [doubt] = &self.audit().doubts[..] else { panic!("{:#?}", self.audit().doubts) };
+        doubt.clone()
     }
 
     /// The findings by code, each with what it names first; and how each node passes.
@@ -142,9 +183,9 @@ fn nothing_is_wrong_where_every_node_passes() {
     ];
     let story = Story::of(&workflows, &[seen("a", "n", 5, NEW), seen("b", "h", 6, NEW)]);
     story.check(&[], &[("n", "passes"), ("m", "covered"), ("o", "covered"), ("h", "passes")]);
-    assert_eq!((story.audit().doubts(), story.audit().workflows, story.audit().records), (vec![], 3, 1));
-    // Another n8n, or nobody's.
-    let strangers = [Sighting { workflow: None, ..seen("x", "x", 9, OLD) }, seen("x", "x", 9, OLD)];
+    assert_eq!((story.doubts(), story.audit().workflows, story.audit().records), (vec![], 3, 1));
+    // Without a tag it may be any client's.
+    let strangers = [Sighting { workflow: None, ..seen("x", "x", 9, OLD) }];
     Story::of(&workflows[2..], &strangers).check(&[], &[]);
 }
 
@@ -251,9 +292,11 @@ fn a_record_is_stale_by_the_last_word_of_any_of_its_nodes() {
     let story = Story::of(&workflows, &stale).with_record("r", 7);
     story.check(&[("changed_since", "n")], &[("n", "unproven"), ("m", "unproven")]);
     assert_eq!(story.audit().faults().count(), 0);
+    let doubt = story.doubt();
+    assert_eq!((doubt.code, &*doubt.subject), ("changed_since", "r"));
     assert_eq!(
-        story.audit().doubts(),
-        ["node n of workflow a and 1 others were not seen with the right key since they were changed last"]
+        doubt.text,
+        "credential r of today was changed at 2026-11-23T08:07:00Z and not seen since, and 2 nodes use it (in a)"
     );
     let story = Story::of(&workflows, &stale).with_record("r", 1);
     let told = story.audit().findings[0].to_string();
@@ -280,7 +323,11 @@ fn a_node_that_was_changed_since_tells_nothing_of_its_new_record() {
     let moved = with(workflow("a", &[model("n", "new")]), "updatedAt", json!(text(9)));
     let story = Story::of(&[moved, workflow("b", &[model("o", "new")])], &[seen("a", "n", 5, OLD)]);
     story.check(&[], &[("n", "unproven"), ("o", "unproven")]);
-    assert_eq!(story.audit().doubts().len(), 1);
+    story.check_doubts(&[("unproven", "new")]);
+    assert_eq!(
+        story.doubt().text,
+        "node n of workflow a and 1 others were not seen with the right key since they were changed last (in a, b)"
+    );
 }
 
 #[test]
@@ -319,7 +366,7 @@ fn a_workflow_that_was_switched_off_is_told_by_what_started_it() {
     story().check(&[("perhaps_deactivated", "a")], &rows);
     story().started_by("a-5", "manual").check(&[], &rows);
     story().started_by("a-5", "webhook").check(&[("deactivated", "a")], &rows);
-    assert!(story().started_by("a-5", "webhook").audit().doubts().is_empty());
+    story().started_by("a-5", "webhook").check_doubts(&[]);
     let mut dead = story().started_by("a-5", "webhook");
     dead.sightings[0].standing = Standing::Dead;
     dead.check(&[], &rows);
@@ -354,7 +401,7 @@ fn a_sub_workflow_runs_when_it_is_called() {
     let trigger = json!({ "id": "t", "type": "n8n-nodes-base.executeWorkflowTrigger" });
     let sub = with(workflow("s", &[trigger, model("n", "new")]), "active", json!(false));
     let call = |id: &str| json!({ "id": "c", "name": "c", "type": "n8n-nodes-base.executeWorkflow", "parameters": { "workflowId": id } });
-    Story::of(std::slice::from_ref(&sub), &[]).check(&[("nobody_calls", "s")], &[("n", "off")]);
+    Story::of(std::slice::from_ref(&sub), &[]).check(&[("dormant", "n"), ("nobody_calls", "s")], &[("n", "off")]);
     let called = Story::of(&[sub.clone(), workflow("a", &[call("s")])], &[]);
     called.check(&[("never_seen", "n")], &[("n", "never_seen")]);
     assert_eq!(&*called.audit().rows[0].called_by[0].id, "a");
@@ -383,6 +430,378 @@ fn what_a_person_should_know_is_no_fault() {
     );
     // It was imported, and no credential was ever chosen.
     Story::of(&[workflow("a", &[with(model("n", "r"), "credentials", json!({}))])], &[]).check(&[], &[("n", "off")]);
+}
+
+// === Doubts: what each is, and that it ends ===
+
+/// A record of that type and change, beside what the nodes tell of it.
+fn record(id: &str, kind: &str, changed: i64) -> documents::CredentialRecord {
+    let facts = json!({ "id": id, "name": format!("{id} of today"), "type": kind, "updatedAt": text(changed) });
+    serde_json::from_value(facts).expect("a record")
+}
+
+impl Story {
+    fn with_open_ai(mut self, id: &str, changed: i64) -> Self {
+        let mut builder = Builder::new(&names);
+        builder.add_record(&record(id, "openAiApi", changed));
+        self.inventory.records.append(&mut builder.finish().records);
+        self
+    }
+
+    /// n8n's test of that record showed the key in that minute.
+    fn tested(mut self, id: &str, minute: i64, key: &str) -> Self {
+        let mut look = crate::n8n::look::look(&self.inventory, None, "main", at(minute));
+        let pressed = Pressed { at: at(minute), key: Some(names(key.as_bytes())) };
+        look.records.get_mut(id).expect("a record").pressed = Some(pressed);
+        self.look = Some(look);
+        self
+    }
+}
+
+fn off(id: &str, nodes: &[Value]) -> Value {
+    with(workflow(id, nodes), "active", json!(false))
+}
+
+fn header_auth(url: &str) -> Value {
+    let mut node =
+        request("h", url, json!({ "authentication": "genericCredentialType", "genericAuthType": "httpHeaderAuth" }));
+    node["credentials"] = json!({ "httpHeaderAuth": { "id": "RH", "name": "Header" } });
+    node
+}
+
+#[test]
+fn what_a_person_alone_starts_is_a_doubt_until_its_record_is_proven() {
+    let manual = off("b", &[model("o", "r"), with(model("p", "r"), "disabled", json!(true))]);
+    let alone = || Story::of(std::slice::from_ref(&manual), &[]);
+    alone().check_doubts(&[("dormant", "r")]);
+    let doubt = alone().doubt();
+    assert_eq!(
+        doubt.text,
+        "credential r was not seen with the right key since it was changed last, and 1 node uses it in workflows that a \
+         person may start (in b)"
+    );
+    assert!(doubt.end.contains("run one of the nodes"), "{}", doubt.end);
+    // It was run by hand, or another node of the record was.
+    Story::of(std::slice::from_ref(&manual), &[seen("b", "o", 5, NEW)]).check_doubts(&[]);
+    Story::of(std::slice::from_ref(&manual), &[seen("b", "o", 5, OLD)]).check_doubts(&[("dormant", "r")]);
+    let both = [manual.clone(), workflow("a", &[model("n", "r")])];
+    Story::of(&both, &[seen("a", "n", 5, NEW)]).check_doubts(&[]);
+    // The record was changed since: the doubt is another one, so that what was accepted before holds no more.
+    let changed =
+        |minute| Story::of(std::slice::from_ref(&manual), &[seen("b", "o", 5, NEW)]).with_open_ai("r", minute);
+    changed(4).check_doubts(&[]);
+    changed(6).check_doubts(&[("dormant", "r")]);
+    assert_ne!(changed(6).doubt().state, changed(7).doubt().state);
+    assert_eq!(changed(6).doubt(), changed(6).doubt());
+    changed(6).tested("r", 8, NEW).check_doubts(&[]);
+    changed(6).tested("r", 8, OLD).check_doubts(&[("dormant", "r")]);
+    changed(9).tested("r", 8, NEW).check_doubts(&[("dormant", "r")]);
+    // What is put away nobody starts.
+    Story::of(&[with(manual.clone(), "isArchived", json!(true))], &[]).check_doubts(&[]);
+}
+
+#[test]
+fn what_was_never_published_is_run_from_its_draft() {
+    let never = json!({ "id": "w", "name": "w", "active": false, "updatedAt": text(0), "versionId": "1",
+        "activeVersionId": null, "nodes": [model("n", "r")] });
+    Story::of(std::slice::from_ref(&never), &[]).check_doubts(&[("dormant", "r")]);
+    Story::of(std::slice::from_ref(&never), &[seen("w", "n", 5, NEW)]).check_doubts(&[]);
+}
+
+#[test]
+fn a_seasonal_workflow_is_a_doubt_until_it_runs_or_its_record_is_proven() {
+    let workflows = [workflow("yearly", &[model("n", "r")])];
+    let story = |sightings: &[Sighting]| Story::of(&workflows, sightings).with_open_ai("r", 3);
+    story(&[]).check_doubts(&[("never_seen", "r")]);
+    story(&[seen("yearly", "n", 2, OLD)]).check_doubts(&[("changed_since", "r")]);
+    assert_eq!(story(&[seen("yearly", "n", 2, OLD)]).doubt().end, "run one of the nodes, or wait for the next run");
+    story(&[seen("yearly", "n", 4, NEW)]).check_doubts(&[]);
+    story(&[seen("yearly", "n", 2, OLD)]).tested("r", 5, NEW).check(&[], &[("n", "covered")]);
+    story(&[]).tested("r", 5, NEW).check(&[], &[("n", "covered")]);
+    story(&[]).tested("r", 5, OLD).check(&[("stale_record", "n")], &[("n", "stale")]);
+    // A node that came later has the last word.
+    story(&[seen("yearly", "n", 6, OLD)]).tested("r", 5, NEW).check(&[("stale_record", "n")], &[("n", "stale")]);
+}
+
+#[test]
+fn generic_authentication_is_a_doubt_where_it_may_lead_to_open_ai_or_here() {
+    let story = |url: &str, sightings: &[Sighting]| Story::of(&[workflow("a", &[header_auth(url)])], sightings);
+    for url in [
+        "={{ $vars.OPENAI_URL }}/chat/completions",
+        "={{ $json.url }}",
+        "http://keyward:8080/v1/x",
+        "=http://10.0.0.3/{{ $json.x }}",
+    ] {
+        story(url, &[]).check_doubts(&[("generic_auth", "a/h")]);
+        story(url, &[seen("a", "h", 5, NEW)]).check_doubts(&[]);
+    }
+    assert_eq!(
+        story("={{ $vars.OPENAI_URL }}/chat/completions", &[]).doubt().text,
+        "node h of workflow a may lead to OpenAI or to keyward, with a credential of type httpHeaderAuth: n8n does not tell \
+         what that holds"
+    );
+    // Past keyward it goes surely.
+    story("https://api.openai.com/v1/models", &[]).check_doubts(&[("bypass", "a/h")]);
+    // Another API's business.
+    story("https://api.deepseek.com/v1/chat/completions", &[]).check_doubts(&[]);
+    story("http://crm:3000/api/contacts", &[]).check_doubts(&[]);
+    for auth in ["httpCustomAuth", "httpBearerAuth", "httpQueryAuth", "httpBasicAuth", "oAuth2Api"] {
+        let of = json!({ "authentication": "genericCredentialType", "genericAuthType": auth });
+        let node = request("h", "={{ $json.url }}", of);
+        Story::of(&[workflow("a", std::slice::from_ref(&node))], &[]).check_doubts(&[("generic_auth", "a/h")]);
+        Story::of(&[off("a", &[node])], &[]).check_doubts(&[("generic_auth", "a/h")]);
+    }
+    let old = request("h", "={{ $json.url }}", json!({ "authentication": "queryAuth" }));
+    Story::of(&[workflow("a", &[old])], &[]).check_doubts(&[("generic_auth", "a/h")]);
+}
+
+#[test]
+fn a_key_or_an_address_by_expression_is_a_doubt_until_it_is_seen() {
+    let key =
+        |value: &str| json!({ "headerParameters": { "parameters": [{ "name": "Authorization", "value": value }] } });
+    let story =
+        |node: &Value, sightings: &[Sighting]| Story::of(&[workflow("a", std::slice::from_ref(node))], sightings);
+    for node in [
+        request("h", "={{ $vars.OPENAI_URL }}/x", key("=Bearer {{ $env.OPENAI_KEY }}")),
+        request("h", "={{ $json.url }}", json!({ "jsonHeaders": "={{ $json.headers }}" })),
+        request("h", "http://keyward:8080/v1/x", key("={{ 'Bearer ' + $vars.KEY }}")),
+    ] {
+        story(&node, &[]).check_doubts(&[("unclear_key", "a/h")]);
+        story(&node, &[seen("a", "h", 5, NEW)]).check_doubts(&[]);
+        story(&node, &[seen("a", "h", -5, NEW)]).check_doubts(&[("unclear_key", "a/h")]);
+    }
+    let unclear = with_record(request("h", "={{ $vars.OPENAI_URL }}/x", predefined()), "r");
+    story(&unclear, &[]).check_doubts(&[("unclear_address", "a/h")]);
+    story(&unclear, &[seen("a", "h", 5, NEW)]).check_doubts(&[]);
+    // It sends no key at all.
+    story(&request("h", "={{ $json.url }}", json!({})), &[]).check_doubts(&[]);
+    story(&request("h", "https://api.example.com/v1", key("=Bearer {{ $env.X }}")), &[]).check_doubts(&[]);
+}
+
+#[test]
+fn a_record_without_a_node_is_a_doubt_and_never_said_to_be_unused() {
+    let workflows = [workflow("a", &[model("n", "r")])];
+    let story = || Story::of(&workflows, &[seen("a", "n", 5, NEW)]).with_open_ai("r", 1).with_open_ai("s", 2);
+    story().check_doubts(&[("record_without_node", "s")]);
+    let doubt = story().doubt();
+    assert_eq!(
+        doubt.text,
+        "n8n does not tell who uses credential s of today: no node does, but its Agents, Instance AI or Chat Hub may"
+    );
+    assert_eq!(doubt.asks(), Some("you opened it and it holds the new key"));
+    assert!(!doubt.text.contains("unused") && !doubt.end.starts_with("delete"), "{}", doubt.end);
+    story().tested("s", 6, NEW).check_doubts(&[]);
+    story().tested("s", 1, NEW).check_doubts(&[("record_without_node", "s")]);
+    let old = story().tested("s", 6, OLD).doubt();
+    assert!(old.text.contains(", and its test showed key sk-proj-…Oldd ("), "{}", old.text);
+    assert_ne!(old.state, doubt.state);
+    // A token of ours is no key that rotates.
+    story().tested("s", 6, "kw_0123456789abcdefghijAbCd").check_doubts(&[]);
+    // What only archived workflows and disabled nodes name has no node that may run.
+    let archived = with(off("b", &[model("m", "s")]), "isArchived", json!(true));
+    let disabled = workflow("c", &[with(model("k", "s"), "disabled", json!(true))]);
+    let workflows = [workflows[0].clone(), archived, disabled];
+    let story = Story::of(&workflows, &[seen("a", "n", 5, NEW)]).with_open_ai("s", 2);
+    story.check_doubts(&[("record_without_node", "s")]);
+    // Records of other types are none of ours.
+    let mut builder = Builder::new(&names);
+    builder.add_record(&record("t", "slackApi", 1));
+    let mut story = Story::of(&workflows[..1], &[seen("a", "n", 5, NEW)]);
+    story.inventory.records = builder.finish().records;
+    story.check_doubts(&[]);
+}
+
+#[test]
+fn what_the_api_key_may_not_do_is_a_doubt_with_its_scope() {
+    let mut story = Story::of(&[workflow("a", &[model("n", "r")])], &[seen("a", "n", 5, NEW)]);
+    story.check_doubts(&[]);
+    story.lacks = vec!["credential:list", "execution:list"];
+    story.check_doubts(&[("scope_lacks", "credential:list"), ("scope_lacks", "execution:list")]);
+    let doubts = story.audit().doubts;
+    assert_eq!(doubts[1].end, "give n8n's API key the scope execution:list");
+    assert_eq!(
+        doubts[1].text,
+        "n8n's API key lacks the scope execution:list: which executions wait or run with what they began with is not known"
+    );
+    assert_eq!(story.audit().faults().count(), 0);
+}
+
+#[test]
+fn requests_of_workflows_that_n8n_does_not_list_are_a_doubt() {
+    let workflows = [workflow("a", &[model("n", "r")])];
+    let own = seen("a", "n", 5, NEW);
+    let stranger = |id: &str| seen(id, "s1", 6, NEW);
+    let story = |more: &[Sighting]| Story::of(&workflows, &[std::slice::from_ref(&own), more].concat());
+    story(&[stranger("SECRET"), stranger("OTHER"), stranger("SECRET")]).check_doubts(&[("unlisted_workflow", "main")]);
+    let doubt = story(&[stranger("SECRET"), stranger("OTHER")]).doubt();
+    assert_eq!(doubt.text, "requests come from workflows OTHER, SECRET, which n8n's API does not list to this API key");
+    assert!(doubt.end.contains("keyward ack"), "{}", doubt.end);
+    assert_ne!(doubt.state, story(&[stranger("SECRET")]).doubt().state, "one more is another doubt");
+    // It ends when they are acknowledged, listed, listed by another n8n of the set, or of another set.
+    story(&[Sighting { is_acknowledged: true, ..stranger("SECRET") }]).check_doubts(&[]);
+    let listed = [workflows[0].clone(), workflow("SECRET", &[])];
+    Story::of(&listed, &[own.clone(), stranger("SECRET")]).check_doubts(&[]);
+    let mut other = story(&[stranger("SECRET")]);
+    other.other = Some(inventory(&listed[1..]));
+    other.check_doubts(&[]);
+    let mut of_set = story(&[Sighting { set: "staging".into(), ..stranger("SECRET") }]);
+    of_set.check_doubts(&[("unlisted_workflow", "main")]);
+    of_set.set = Some("default");
+    of_set.check_doubts(&[]);
+}
+
+#[test]
+fn what_came_once_may_be_a_chat_and_is_accepted_as_such() {
+    let workflows = [workflow("a", &[model("n", "r")])];
+    let turn = |id: &str| Sighting { is_single: true, ..seen(id, "m", 6, NEW) };
+    let story = |turns: &[&str]| {
+        let turns = turns.iter().map(|id| turn(id));
+        Story::of(&workflows, &[seen("a", "n", 5, NEW)].into_iter().chain(turns).collect::<Vec<_>>())
+    };
+    story(&["21FYybvGctNHMY9c"]).check_doubts(&[("unlisted_once", "main")]);
+    let (one, two) = (story(&["21FYybvGctNHMY9c"]).doubt(), story(&["21FYybvGctNHMY9c", "y6RSYp92UDO5Ef81"]).doubt());
+    assert_eq!(one.state, two.state, "an acceptance is not ended by the next turn");
+    assert!(two.text.contains("21FYybvGctNHMY9c, y6RSYp92UDO5Ef81"), "{}", two.text);
+    // Nothing but n8n's LangChain nodes sends so, and a workflow that comes again is none of a chat.
+    let vendor = Sighting { client: "vendor".into(), ..turn("x") };
+    Story::of(&workflows, &[seen("a", "n", 5, NEW), vendor]).check_doubts(&[("unlisted_workflow", "main")]);
+    story(&["x", "x"]).check_doubts(&[("unlisted_workflow", "main")]);
+}
+
+#[test]
+fn the_same_ids_in_two_n8n_are_a_doubt_until_requests_say_whose_they_are() {
+    let workflows = [workflow("a", &[model("n", "r")]), workflow("b", &[model("m", "r")])];
+    let story = |sightings: &[Sighting], other: &[Value]| {
+        let mut story = Story::of(&workflows, sightings);
+        story.other = Some(inventory(other));
+        story
+    };
+    let own = |minute, name: Option<&str>| Sighting { instance: name.map(Box::from), ..seen("a", "n", minute, NEW) };
+    story(&[own(5, None)], &workflows).check_doubts(&[("same_ids", "staging")]);
+    assert_eq!(
+        story(&[own(5, None)], &workflows).doubt().text,
+        "workflow a stands in n8n `staging` as well, and requests do not say which n8n they come from"
+    );
+    story(&[own(5, None), own(6, Some("main"))], &workflows).check_doubts(&[]);
+    story(&[own(6, None), own(5, Some("main"))], &workflows).check_doubts(&[("same_ids", "staging")]);
+    story(&[own(5, None)], &[workflow("c", &[model("n", "r")])]).check_doubts(&[]);
+    story(&[own(5, None)], &[workflow("a", &[model("other", "r")])]).check_doubts(&[]);
+}
+
+#[test]
+fn a_workflow_that_stands_in_a_node_has_its_nodes_among_the_others() {
+    let call = |workflow: Value| {
+        json!({ "id": "c", "name": "Call", "type": "n8n-nodes-base.executeWorkflow",
+            "parameters": { "source": "parameter", "workflowJson": workflow } })
+    };
+    let inner = json!({ "nodes": [model("i", "new")] });
+    let story = |call: Value, sightings: &[Sighting]| Story::of(&[workflow("a", &[model("n", "r"), call])], sightings);
+    let own = seen("a", "n", 5, NEW);
+    for written in [call(json!(inner.to_string())), call(inner.clone())] {
+        story(written.clone(), std::slice::from_ref(&own)).check_doubts(&[("never_seen", "new")]);
+        let story = story(written, &[own.clone(), seen("a", "i", 6, NEW)]);
+        story.check_doubts(&[]);
+        assert_eq!(&*story.audit().rows[1].node.name, "i in Call");
+    }
+    // One in another, and a key that is typed there.
+    let typed_inside = json!({ "nodes": [request("t", "https://api.openai.com/v1/models", typed(OLD))] });
+    let nested = call(json!({ "nodes": [call(json!(typed_inside.to_string()))] }));
+    assert_eq!(story(nested, std::slice::from_ref(&own)).audit().typed_keys().count(), 1);
+    // What cannot be read is a doubt.
+    for written in [json!("={{ $json.workflow }}"), json!("{"), json!(5)] {
+        story(call(written), std::slice::from_ref(&own)).check_doubts(&[("unclear_call", "a/Call")]);
+    }
+    let fetched = json!({ "id": "c", "name": "Call", "type": "n8n-nodes-base.executeWorkflow",
+        "parameters": { "source": "url", "workflowUrl": "https://example.com/workflow.json" } });
+    story(fetched, std::slice::from_ref(&own)).check_doubts(&[("unclear_call", "a/Call")]);
+}
+
+#[test]
+fn a_call_by_expression_is_a_doubt_until_it_names_a_workflow() {
+    let call = |id: &str| json!({ "id": "c", "name": "Call", "type": "n8n-nodes-base.executeWorkflow", "parameters": { "workflowId": id } });
+    let story = |id: &str| Story::of(&[workflow("a", &[model("n", "r"), call(id)])], &[seen("a", "n", 5, NEW)]);
+    story("={{ $json.id }}").check_doubts(&[("unclear_call", "a/Call")]);
+    assert_eq!(
+        story("={{ $json.id }}").doubt().text,
+        "node Call of workflow a calls a workflow that only a run can tell"
+    );
+    story("b").check_doubts(&[]);
+}
+
+#[test]
+fn agents_that_stand_in_nodes_are_listed_with_their_records() {
+    let agent = |parameters: Value| json!({ "id": "g", "name": "Ask", "type": "n8n-nodes-base.messageAnAgent", "parameters": parameters });
+    let inline = |config: Value| agent(json!({ "agentSource": "inline", "inlineAgent": { "config": config } }));
+    let own = seen("a", "n", 5, NEW);
+    let story = |node: Value| {
+        let story = Story::of(&[workflow("a", &[model("n", "r"), node])], std::slice::from_ref(&own));
+        story.with_open_ai("r", 1)
+    };
+    story(inline(json!({ "model": "openai/gpt-5", "credential": "r" })))
+        .check(&[], &[("n", "passes"), ("g", "covered")]);
+    let other = || story(inline(json!({ "credential": "s" }))).with_open_ai("s", 2);
+    other().check(&[("never_seen", "g")], &[("n", "passes"), ("g", "never_seen")]);
+    assert_eq!(
+        other().audit().rows[1].record.as_ref().map(|record| record.name.to_string()).as_deref(),
+        Some("s of today")
+    );
+    other().tested("s", 6, NEW).check(&[], &[("n", "passes"), ("g", "covered")]);
+    // Its memory and its tools have records of their own.
+    let tool = json!({ "node": { "credentials": { "openAiApi": { "id": "s", "name": "" } } } });
+    let several = inline(
+        json!({ "credential": "r", "memory": { "episodicMemory": { "credential": "managed" } }, "tools": [tool] }),
+    );
+    let story_of_several = story(several).with_open_ai("s", 2);
+    story_of_several.check(&[("never_seen", "g")], &[("n", "passes"), ("g", "covered"), ("g", "never_seen")]);
+    // One that stands elsewhere is known by its traffic alone; what was written down before is not used.
+    let referenced = agent(json!({ "agentSource": "referenced", "agentId": { "value": "x" },
+        "inlineAgent": { "config": { "credential": "r" } } }));
+    story(referenced.clone()).check(&[("asks_agent", "g")], &[("n", "passes")]);
+    story(referenced).check_doubts(&[]);
+    // A record of another provider is none of ours.
+    let mut anthropic = Builder::new(&names);
+    anthropic.add(&serde_json::from_value(workflow("a", &[inline(json!({ "credential": "z" }))])).expect("a workflow"));
+    anthropic.add_record(&record("z", "anthropicApi", 1));
+    assert_eq!(anthropic.finish().workflows[0].nodes.len(), 0);
+}
+
+#[test]
+fn what_n8n_pays_for_is_said_and_no_doubt() {
+    let managed = json!({ "id": "m", "name": "m", "type": "@n8n/n8n-nodes-langchain.lmChatOpenAi", "typeVersion": 1.2, "parameters": {},
+        "credentials": { "openAiApi": { "id": null, "name": "", "__aiGatewayManaged": true } } });
+    let story = Story::of(&[workflow("a", &[model("n", "r"), managed])], &[seen("a", "n", 5, NEW)]);
+    story.check(&[("gateway", "m")], &[("n", "passes"), ("m", "off")]);
+    assert_eq!(story.audit().findings[0].to_string(), "n8n itself pays for 1 node, so that they never pass keyward");
+    story.check_doubts(&[]);
+}
+
+#[test]
+fn what_was_a_doubt_before_has_an_end_as_well() {
+    let code = json!({ "id": "c", "name": "c", "type": "n8n-nodes-base.code", "parameters": { "jsCode": "fetch('https://api.openai.com')" } });
+    let own = seen("a", "n", 5, NEW);
+    let story = |node: Value| Story::of(&[workflow("a", &[model("n", "r"), node])], std::slice::from_ref(&own));
+    story(code.clone()).check_doubts(&[("mentions", "a/c")]);
+    story(with(code, "disabled", json!(true))).check_doubts(&[]);
+    let old_model = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {},
+        "credentials": { "openAiApi": { "id": "r", "name": "r" } } });
+    story(old_model.clone()).check_doubts(&[("bypass", "a/l")]);
+    story(with(old_model, "parameters", json!({ "options": { "baseURL": KEYWARD } })))
+        .reached_at("keyward:8080")
+        .check_doubts(&[]);
+    Story::of(&[workflow("a", &[model("n", "r")])], &[seen("a", "n", 5, OLD)]).check_doubts(&[("stale_record", "r")]);
+    let node = request("h", KEYWARD, json!({}));
+    Story::of(&[workflow("a", &[node])], &[seen("a", "h", 5, OLD)]).check_doubts(&[("stale_node", "a/h")]);
+    let draft = |draft: &[Value]| {
+        let published = json!({ "id": "a", "name": "a", "active": true, "versionId": "2", "activeVersionId": "1", "nodes": draft,
+            "activeVersion": { "versionId": "1", "createdAt": text(0), "nodes": [model("n", "r")] } });
+        Story::of(&[published], std::slice::from_ref(&own))
+    };
+    draft(&[model("n", "new")]).check_doubts(&[("draft_differs", "a")]);
+    assert_eq!(draft(&[model("n", "new")]).doubt().end, "publish the draft, or discard it");
+    draft(&[model("n", "r")]).check_doubts(&[]);
+    // A key that is typed is told by itself.
+    story(json!({ "id": "c", "name": "c", "type": "n8n-nodes-base.code", "parameters": { "jsCode": OLD } }))
+        .check_doubts(&[]);
 }
 
 fn any_workflows() -> impl Strategy<Value = Vec<Value>> {

@@ -137,7 +137,7 @@ fn a_field_of_another_type_is_empty_and_takes_nothing_with_it() {
     assert_eq!((odd.updated_at, odd.trigger_count, odd.version_id), (None, Some(3.0), None));
     let nodes: Vec<_> = odd.nodes.iter().map(|node| (&*node.id, node.type_version, node.disabled)).collect();
     assert_eq!(nodes, [("n", Some(1.2), false), ("", None, false)]);
-    let reference = CredentialReference { id: None, name: "5".to_owned() };
+    let reference = CredentialReference { id: None, name: "5".to_owned(), is_gateway: false };
     assert_eq!(odd.nodes[0].credentials, BTreeMap::from([("openAiApi".to_owned(), reference)]));
     assert!(workflow(&json!({ "nodes": { "id": "n" } })).nodes.is_empty());
     let page: Page<Workflow> = read(r#"{"data":[1,{"id":"w"},null],"nextCursor":null}"#);

@@ -100,6 +100,7 @@ fn who_dropped_a_header_and_who_never_had_one() {
     check(Verdict::Missing, refused, family(Family::Vendor), "dropped_header", Severity::Error);
     check(Verdict::Missing, refused, Sender { sent_key_before: true, ..LEGACY }, "dropped_header", Severity::Error);
     check(Verdict::Missing, refused, LEGACY, "missing_header", Severity::Error);
+    check(Verdict::Missing, refused, family(Family::Agent), "dropped_header", Severity::Error);
     check(Verdict::Missing, refused, family(Family::HttpRequest), "missing_header", Severity::Error);
     check(Verdict::Missing, refused, family(Family::Other), "missing_header", Severity::Error);
 }
@@ -144,8 +145,7 @@ fn every_outcome() -> Vec<Outcome> {
 }
 
 fn every_sender() -> impl Iterator<Item = Sender> {
-    let families = [Family::Legacy, Family::Vendor, Family::Sdk, Family::HttpRequest, Family::Other];
-    families.into_iter().flat_map(|family| {
+    Family::ALL.into_iter().flat_map(|family| {
         [(false, false), (true, false), (false, true), (true, true)].map(|(sent_key_before, learning)| Sender {
             family,
             sent_key_before,
@@ -242,6 +242,29 @@ fn a_sender_without_a_tag_is_told_by_its_address_and_its_client() {
     assert_eq!(message, format!("An untagged client at 127.0.0.1 ({client}) sent no key at all."));
     let editor = Context { origin: Origin::Editor, ..context };
     assert_eq!(explain(Diagnosis::MissingHeader, &editor).message, "n8n's editor sent no key at all.");
+}
+
+#[test]
+fn what_n8n_runs_beside_its_workflows_has_remedies_of_its_own() {
+    let stale = Diagnosis::StaleBinding { tolerated: false };
+    let judgement = judgement(stale);
+    let of = |origin| Context { origin, family: Family::Agent, ..context(&judgement, None) };
+    let agent = explain(stale, &of(Origin::Agent));
+    assert!(agent.message.starts_with("One of n8n's Agents "), "{}", agent.message);
+    assert!(agent.remedy.contains("Save or publish the agent"), "{}", agent.remedy);
+    assert!(agent.remedy.contains("an edited credential alone does not reach it), or restart n8n"), "{}", agent.remedy);
+    assert_eq!(explain(stale, &of(Origin::Undeclared)).remedy, agent.remedy, "an AI SDK without a tag may be one");
+    let instance = explain(stale, &of(Origin::InstanceAi));
+    assert!(instance.message.starts_with("n8n's Instance AI "), "{}", instance.message);
+    assert!(instance.remedy.contains("static tag and a static Base URL"), "{}", instance.remedy);
+    let fine = explain(Diagnosis::Ok, &of(Origin::InstanceAi)).remedy;
+    assert!(fine.contains("static tag and a static Base URL"), "{fine}");
+    // A node of a workflow is told of what else may hold the old key.
+    let node = Context { family: Family::Agent, ..context(&judgement, Some("Sales")) };
+    let told = explain(stale, &node).remedy;
+    for word in ["restart", "worker", "environment", "clone", "waits"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
 }
 
 #[test]

@@ -68,7 +68,8 @@ fn read_slowly(headers: &HeaderMap) -> Option<Named> {
     let is_known = |field: &str| ["wf", "ex", "node", "set", "inst"].contains(&field);
     let is_sound = |(field, value): (&&str, &&str)| is_known(field) && (is_blank(value) || is_id(value));
     let is_short = name.is_none_or(|name| shown_length(name) <= 256);
-    (text.len() <= 1024 && is_short && fields.iter().all(is_sound)).then(|| pick(&fields))
+    let is_resolved = !text.starts_with('=') && !text.contains("{{");
+    (text.len() <= 1024 && is_resolved && is_short && fields.iter().all(is_sound)).then(|| pick(&fields))
 }
 
 fn pick(fields: &HashMap<&str, &str>) -> Named {
@@ -123,11 +124,15 @@ fn check_caller(caller: &Caller<'_>, [tag, headers, organization]: &[Option<Decl
         Attribution::Header
     } else if names_someone(organization) {
         Attribution::Organization
+    } else if caller.origin == Origin::InstanceAi {
+        // An expression that nothing resolved names no sender, and tells as much by itself.
+        assert!(caller.doubts.invalid_tag);
+        caller.attribution
     } else {
         Attribution::None
     };
     assert_eq!(caller.attribution, expected, "the strongest source that names anybody");
-    if caller.origin == Origin::Editor {
+    if matches!(caller.origin, Origin::Editor | Origin::Agent | Origin::InstanceAi) {
         assert_eq!((caller.workflow, caller.execution, caller.node), (None, None, None));
     }
 }

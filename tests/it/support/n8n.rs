@@ -122,6 +122,11 @@ impl FakeN8n {
         self.state.lock().unwrap().trouble = answer;
     }
 
+    /// Has its key no scope for these lists.
+    pub fn forbid(&self, lists: &[&'static str]) {
+        self.state.lock().unwrap().forbidden = lists.iter().map(|list| (*list).to_owned()).collect();
+    }
+
     /// The paths that it was asked for, below the API.
     pub fn asked(&self) -> Vec<String> {
         let received = self.server.received();

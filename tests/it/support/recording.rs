@@ -26,6 +26,14 @@ pub fn recordings() -> Vec<Recording> {
     files.iter().flat_map(|file| read(&root, file)).collect()
 }
 
+/// What n8n's Agents, Instance AI, Chat Hub and evaluations sent, with the tags that arrived: `…/<n8n version>/agents`.
+pub fn recordings_beyond_nodes() -> Vec<Recording> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/captures/2.41.1/agents");
+    let mut files = files_in(&root);
+    files.sort();
+    files.iter().flat_map(|file| read(&root, file)).collect()
+}
+
 /// The first that was recorded of that run.
 #[track_caller]
 pub fn recording(name: &str) -> Recording {
