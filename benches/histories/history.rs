@@ -165,11 +165,19 @@ fn lay(mut dice: Dice, (ground, additions): &Parts, choice: &Choice) -> World {
     world
 }
 
-/// Where it is asked of the second key, those do not fit that would keep it for good.
+/// Where it is asked of the second key, those do not fit that would keep it for good; and n8n 1.x has no Agents, Chat Hub or
+/// evaluations.
 fn fits(name: &str, world: &World) -> bool {
-    const ABOUT_THE_FIRST: &[&str] =
-        &["scripts", "agents", "draft", "chat_hub", "two_sets", "second_n8n", "scripts_rare"];
-    world.statements.asked == Key::Old || !ABOUT_THE_FIRST.contains(&name)
+    const ABOUT_THE_FIRST: [&str; 7] =
+        ["scripts", "agents", "draft", "chat_hub", "two_sets", "second_n8n", "scripts_rare"];
+    const OF_SECOND_GENERATION: [&str; 3] = ["agents", "chat_hub", "evaluations"];
+    let is_second = world.n8ns[0].is_second_generation;
+    let has_newer = ["agents", "chat hub", "evaluations"].iter().any(|fault| world.faults.contains(fault));
+    let is_of_its_time = match name {
+        "first_generation" => !has_newer,
+        _ => is_second || !OF_SECOND_GENERATION.contains(&name),
+    };
+    is_of_its_time && (world.statements.asked == Key::Old || !ABOUT_THE_FIRST.contains(&name))
 }
 
 /// The owner says truly where keys come from, and that an address is one process where it is.

@@ -16,6 +16,10 @@
 //! | [`observed`] | what a subject gets, and what it answers: the door for anything to be tried |
 //! | [`naive`], [`sketch`] | subjects: two that are wrong, which shows that this can fail, and an oracle with known rates |
 //!
+//! A run by hand in the editor sends what the *draft* of a workflow names, by the ids of the node that runs. Where a look names the
+//! record of the running version for such a node, that run seems to prove a record that it never used. `--leave-drafts-out` throws looks
+//! that name no record for a node as long as its draft names another.
+//!
 //! # Assumptions
 //!
 //! A history is inside when all of these hold; with `--outside` at least one does not.

@@ -442,12 +442,19 @@ impl Sketch {
         (good > last && is_enough).then_some(good)
     }
 
+    /// Whether its test, pressed since its last change, found a good key.
+    fn is_pressed_well(&self, of: usize, id: &str) -> bool {
+        let Some(known) = self.instances[of].records.get(id) else { return false };
+        let is_newer = |at: i64| known.changes.last().is_none_or(|last| *last < at);
+        known.pressed.is_some_and(|(at, key)| key.replaces(self.statements.asked) && is_newer(at))
+    }
+
     fn is_proven(&self, of: usize, id: &str) -> bool {
         let held = Through::Record(of, id.into());
         let ways = self.through.iter().filter(|((way, _), _)| *way == held);
         let (old, good) =
             ways.fold((LONG_AGO, LONG_AGO), |(old, good), (_, uses)| (old.max(uses.old), good.max(uses.good)));
-        self.literal(of, id).is_some() || good > old && good > self.began - 2 * MINUTE
+        self.is_pressed_well(of, id) || self.literal(of, id).is_some() || good > old && good > self.began - 2 * MINUTE
     }
 
     fn is_gone(&self, place: Place, now: i64) -> bool {
@@ -541,7 +548,7 @@ impl Sketch {
             }) {
                 return Some("pressed: old");
             }
-            if known.nodes == 0 && self.literal(of, id).is_none() {
+            if known.nodes == 0 && self.literal(of, id).is_none() && !self.is_pressed_well(of, id) {
                 return Some("record without node");
             }
             if !self.is_proven(of, id) {

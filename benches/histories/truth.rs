@@ -86,6 +86,10 @@ struct Evidence<'w> {
     seen: Vec<&'w Exchange>,
     /// The same by the record that it came through, in order.
     by_record: HashMap<usize, Vec<&'w Exchange>>,
+    /// The same at each place.
+    by_place: HashMap<(usize, Place), Vec<&'w Exchange>>,
+    /// Of each n8n, whether an address of it came back after another, and how many there were in the week before the rotation.
+    addresses: Vec<(bool, usize)>,
     /// When each place was seen, in order.
     places: HashMap<Place, Vec<Moment>>,
     /// Those where several processes are, as far as can be told.
@@ -97,16 +101,21 @@ impl<'w> Evidence<'w> {
         let asked = world.statements.asked;
         let in_time = |exchange: &&Exchange| exchange.is_seen && exchange.at <= ASKED_UNTIL;
         let seen: Vec<&Exchange> = world.exchanges.iter().filter(in_time).collect();
-        let (mut by_record, mut places) =
-            (HashMap::<usize, Vec<&Exchange>>::new(), HashMap::<Place, Vec<Moment>>::new());
+        let (mut by_record, mut by_place) =
+            (HashMap::<usize, Vec<&Exchange>>::new(), HashMap::<_, Vec<&Exchange>>::new());
+        let mut places = HashMap::<Place, Vec<Moment>>::new();
         for exchange in &seen {
             let n8n = world.bindings[exchange.binding].n8n;
             places.entry((n8n, exchange.peer)).or_default().push(exchange.at);
             if let Some(record) = exchange.record.filter(|record| is_listed(world, exchange, *record)) {
-                by_record.entry(record).or_default().push(exchange);
+                by_record.entry(record).or_default().push(*exchange);
+                by_place.entry((record, (n8n, exchange.peer))).or_default().push(*exchange);
             }
         }
-        let mut evidence = Self { world, asked, seen, by_record, places, shared: BTreeSet::new() };
+        let (addresses, shared) = (Vec::new(), BTreeSet::new());
+        let mut evidence = Self { world, asked, seen, by_record, by_place, addresses, places, shared };
+        let count = |n8n| (evidence.alternates(n8n), evidence.addresses_before(n8n));
+        evidence.addresses = (0..world.n8ns.len()).map(count).collect();
         evidence.shared = evidence.find_shared();
         evidence
     }
@@ -347,9 +356,9 @@ impl<'w> Evidence<'w> {
     }
 
     fn nth_through(&self, record: usize, place: Place, (since, count): (Moment, usize)) -> Option<Moment> {
-        let there: Vec<_> = self.through(record).iter().filter(|exchange| self.place(exchange) == place).collect();
-        let last = self.last_old(there.iter().copied()).map_or(since, |old| old.max(since));
-        self.nth(there.into_iter().filter(|exchange| !self.nears_repointing(exchange)).copied(), last, count)
+        let there: &[&Exchange] = self.by_place.get(&(record, place)).map_or(&[], Vec::as_slice);
+        let last = self.last_old(there).map_or(since, |old| old.max(since));
+        self.nth(there.iter().filter(|exchange| !self.nears_repointing(exchange)).copied(), last, count)
     }
 
     /// What came through the record of that use, if that can be told.
@@ -390,11 +399,11 @@ impl<'w> Evidence<'w> {
         record.changes.iter().find(is_turn)?;
         let last = record.changed(ASKED_UNTIL);
         let proven = self.proven(place)?.max(last);
-        let widths = self.addresses_before(n8n);
-        if said == Some(false) || !self.alternates(n8n) {
+        let (alternates, width) = self.addresses[n8n];
+        if said == Some(false) || !alternates {
             return Some(proven);
         }
-        let enough = self.nth(through.iter().copied(), last, 10 * widths.max(2))?;
+        let enough = self.nth(through.iter().copied(), last, 10 * width.max(2))?;
         Some(proven.max(enough))
     }
 
@@ -428,7 +437,7 @@ impl<'w> Evidence<'w> {
         let quiet = self.world.statements.quiet.max(Duration::from_millis(1));
         let quiet = i64::try_from(quiet.as_millis()).unwrap_or(NEVER);
         let silence =
-            if self.alternates(n8n) { (8 * DAY).max(longest_pause(moments.iter().copied())) + MINUTE } else { quiet };
+            if self.addresses[n8n].0 { (8 * DAY).max(longest_pause(moments.iter().copied())) + MINUTE } else { quiet };
         Some(third.max(last + silence))
     }
 
