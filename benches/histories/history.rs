@@ -25,8 +25,6 @@ pub struct Choice {
     pub outside: bool,
     /// The owner says all that can be said.
     pub said: bool,
-    /// Looks leave out nodes whose draft names another record than the version that runs.
-    pub leaves_drafts_out: bool,
 }
 
 /// One history.
@@ -145,7 +143,6 @@ fn lay(mut dice: Dice, (ground, additions): &Parts, choice: &Choice) -> World {
     };
     let says = choice.said || dice.chance(667);
     let mut world = World::new(dice, statements);
-    world.leaves_drafts_out = choice.leaves_drafts_out;
     ground.2(&mut world);
     for (name, add) in additions {
         if fits(name, &world) {

@@ -99,7 +99,7 @@ impl<'w> Onlooker<'w> {
             let record: Box<str> = self.world.records[binding.record.at(moment)].id.as_ref().into();
             let place = (workflow_of(self.world, *node), binding.node.as_deref().unwrap_or_default().into());
             let is_drafted = binding.draft.is_some_and(|(from, until)| (from..until).contains(&moment));
-            if is_drafted && self.world.leaves_drafts_out {
+            if is_drafted {
                 self.look.nodes.remove(&place);
                 continue;
             }

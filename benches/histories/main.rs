@@ -84,9 +84,6 @@ struct Arguments {
     /// The owner says all that can be said.
     #[arg(long)]
     said: bool,
-    /// Looks leave out nodes whose draft names another record than the version that runs.
-    #[arg(long)]
-    leave_drafts_out: bool,
     /// Prints all that is seen, and each answer.
     #[arg(long)]
     trace: bool,
@@ -137,8 +134,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let (only, outside) = (arguments.only.clone(), arguments.outside);
-    let leaves_drafts_out = arguments.leave_drafts_out;
-    let choice = Choice { seed: arguments.seed, only, outside, said: arguments.said, leaves_drafts_out };
+    let choice = Choice { seed: arguments.seed, only, outside, said: arguments.said };
     let numbers: Vec<u64> = arguments.history.map_or_else(|| (0..arguments.histories).collect(), |number| vec![number]);
     let began = Instant::now();
     let report = Report::new(play_all(&numbers, &choice, &arguments));

@@ -270,8 +270,6 @@ pub struct World {
     pub clock: Steps<i64>,
     /// When a person said of a binding at an address that it is done with.
     pub acknowledged: Vec<(Moment, usize, IpAddr)>,
-    /// Whether looks leave out nodes whose draft names another record.
-    pub leaves_drafts_out: bool,
     /// What the owner says.
     pub statements: Statements,
     /// What is out of the ordinary.
@@ -320,7 +318,6 @@ impl World {
             down: Vec::new(),
             clock: Steps::new(0),
             acknowledged: Vec::new(),
-            leaves_drafts_out: false,
             statements,
             faults: BTreeSet::new(),
             outside: BTreeSet::new(),

@@ -20,7 +20,9 @@ use ipnet::IpNet;
 
 use super::binding::BindingId;
 use super::look::{Look, RecordState};
-use super::senders::{Address, Client, ClientKind, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders};
+use super::senders::{
+    Address, Client, ClientKind, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders, small,
+};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 
@@ -123,6 +125,8 @@ struct Trial<'a> {
     began: Timestamp,
     records: BTreeMap<RecordName, Option<Timestamp>>,
     gone: BTreeMap<u16, bool>,
+    /// The addresses from which a good key came: one that merely sends something serves no workflow.
+    serving: BTreeSet<u16>,
 }
 
 impl Senders {
@@ -212,7 +216,9 @@ impl<'a> Trial<'a> {
         let is_new = |used: &&SenderUse| case.new.binary_search(&used.key).is_ok() && used.begun.is_some();
         let first_new = senders.uses.values().flatten().filter(is_new).map(|used| used.first).min();
         let began = first_new.map_or(case.replaced, |first| first.min(case.replaced));
-        Self { senders, case, began, records: BTreeMap::new(), gone: BTreeMap::new() }
+        let is_good = |used: &&SenderUse| used.begun.is_some() && case.good.binary_search(&used.key).is_ok();
+        let serving = senders.uses.values().flatten().filter(is_good).map(|used| used.address).collect();
+        Self { senders, case, began, records: BTreeMap::new(), gone: BTreeMap::new(), serving }
     }
 
     fn is_good(&self, key: Fingerprint) -> bool {
@@ -351,7 +357,8 @@ impl<'a> Trial<'a> {
             return true;
         }
         let Some(record) = self.senders.records.get(name) else { return false };
-        if self.good_press(record).is_some() && self.case.settings.env_keys != Some(true) {
+        // A test shows the environment of the process that presses it, and not those of its workers.
+        if self.good_press(record).is_some() && (self.case.settings.env_keys != Some(true) || nodes == 0) {
             return true;
         }
         let row = record.row.as_ref().filter(|row| self.is_good(row.key)).and_then(|row| row.begun);
@@ -410,7 +417,13 @@ impl<'a> Trial<'a> {
 
     /// How many addresses serve together, of those that came after that one was seen last.
     fn serving_since(&self, address: &Address, n8n: &str) -> usize {
-        let live: Vec<_> = self.own_addresses(n8n).filter(|other| other.last > address.last).collect();
+        let is_live = |place: &usize| {
+            let other = &self.senders.addresses[*place];
+            let is_own = matches!(&other.n8n, N8n::Named(name) if **name == *n8n);
+            is_own && other.last > address.last && self.serving.contains(&small(*place))
+        };
+        let live = (0..self.senders.addresses.len()).filter(is_live).map(|place| &self.senders.addresses[place]);
+        let live: Vec<_> = live.collect();
         let Some(newest) = live.iter().map(|other| other.first).max() else { return 0 };
         live.iter().filter(|other| other.last >= newest).count()
     }

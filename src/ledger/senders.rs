@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::binding::{Binding, BindingId, Holder};
 use super::evidence;
-use super::look::Look;
+use super::look::{Look, Unfinished};
 use super::rhythm;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -803,12 +803,15 @@ fn fitting<'a>(candidates: &[Candidate<'a>], waiting: &Waiting) -> Vec<Candidate
 
 /// Whether n8n lists the execution: of that workflow, and under way when the use came.
 fn is_listed(look: Option<&Look>, waiting: &Waiting) -> bool {
-    let Some(Execution::Number(number)) = waiting.sent.execution else { return false };
-    let Some(listed) = look.and_then(|look| look.executions.get(&number)) else { return false };
+    let (Some(Execution::Number(number)), Some(look)) = (waiting.sent.execution, look) else { return false };
+    let workflow = waiting.binding.identity().workflow;
+    let is_it = |one: &Unfinished| one.execution.parse() == Ok(number) && workflow == Some(&*one.workflow);
+    if look.unfinished.iter().any(is_it) {
+        return true;
+    }
+    let Some(listed) = look.executions.get(&number) else { return false };
     let is_over = listed.ended.is_some_and(|ended| ended.after(SLACK) < waiting.sent.first);
-    waiting.binding.identity().workflow == Some(&*listed.workflow)
-        && listed.began <= waiting.sent.first.after(SLACK)
-        && !is_over
+    workflow == Some(&*listed.workflow) && listed.began <= waiting.sent.first.after(SLACK) && !is_over
 }
 
 fn has_workflow(look: Option<&Look>, binding: &Binding) -> bool {

@@ -22,11 +22,13 @@ pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Ti
     }
 }
 
-/// The nodes with a record, but for those that ask an agent: its requests never come with their ids.
+/// The nodes with a record, but for those that ask an agent: its requests never come with their ids. A node whose draft names
+/// another record has none: run by hand, the draft sends that one's key by the ids of the node that is published.
 fn nodes(inventory: &Inventory, before: Option<&Look>, at: Timestamp) -> HashMap<(Box<str>, Box<str>), NamedRecord> {
     let mut nodes = HashMap::new();
     for workflow in &inventory.workflows {
-        for node in workflow.nodes.iter().filter(|node| node.kind != Kind::Agent) {
+        let differs = |node: &Node| workflow.changes.iter().any(|change| change.node == node.id);
+        for node in workflow.nodes.iter().filter(|node| node.kind != Kind::Agent && !differs(node)) {
             let Some(record) = node.chosen() else { continue };
             let ids = (workflow.id.clone(), node.id.clone());
             let known = before.and_then(|before| before.nodes.get(&ids)).filter(|known| known.record == record.id);
