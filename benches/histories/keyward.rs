@@ -73,6 +73,10 @@ impl Keyward {
         let untagged = Identity::untagged(set, who.client, who.peer, who.key);
         let (instance, workflow, node) = (who.instance, who.workflow, who.node);
         match who.origin {
+            // The tag of a chat has the name of its throw-away workflow.
+            Origin::Workflow if workflow.is_some_and(|id| id.starts_with("chat")) => {
+                Identity { holder: Holder::Agent, instance, workflow: Some("chats"), ..untagged }
+            }
             Origin::Workflow => Identity { instance, workflow, node, ..untagged },
             Origin::Editor => Identity { holder: Holder::Editor, instance, ..untagged },
             Origin::Agent => Identity { holder: Holder::Agent, instance, ..untagged },

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use keyward::clock::Timestamp;
-use keyward::ledger::look::{Listed, Look, NamedRecord, Pressed, RecordState, Unfinished};
+use keyward::ledger::look::{Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
 
 use crate::schedule::{BEGINS, DAY, HOUR, MINUTE, Moment, SECOND, Schedule};
 use crate::world::{World, stamp, true_stamp};
@@ -44,11 +44,14 @@ impl<'w> Onlooker<'w> {
         let records = (0..world.records.len()).filter(|place| world.records[*place].n8n == n8n).collect();
         let executions = (0..world.executions.len()).filter(|place| world.executions[*place].n8n == n8n).collect();
         let workflows: HashSet<Box<str>> = nodes.iter().map(|node| workflow_of(world, *node)).collect();
+        let there = nodes.iter().filter_map(|node| world.bindings[*node].node.as_deref().map(|id| (node, id)));
+        let nodes_there = there.map(|(node, id)| node_hash(&workflow_of(world, *node), id)).collect();
         let look = Look {
             instance: instance.into(),
             at: Timestamp::from_millis(0),
             workflows,
             nodes: HashMap::new(),
+            nodes_there,
             records: BTreeMap::new(),
             lists_records: world.n8ns[n8n].is_second_generation,
             executions: BTreeMap::new(),

@@ -2,6 +2,7 @@
 //! executions ran, and what keeps an audit from vouching for every node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
@@ -18,6 +19,9 @@ pub struct Look {
     /// The credential record of each node that can speak to OpenAI, by the ids of workflow and node. On n8n 2.x that of the
     /// version that runs.
     pub nodes: HashMap<(Box<str>, Box<str>), NamedRecord>,
+    /// Every node that stands in a workflow, of any kind, in what runs or in a draft: a hash of the ids of workflow and node
+    /// ([`node_hash`]). What is not there any more does not run.
+    pub nodes_there: HashSet<u64>,
     /// The records of type `openAiApi`, by id. Empty on n8n 1.x, which lists none: see [`Look::lists_records`].
     pub records: BTreeMap<Box<str>, RecordState>,
     /// Whether n8n lists credential records.
@@ -162,6 +166,7 @@ mod tests {
             instance: "main".into(),
             at: Timestamp::from_millis(0),
             workflows: HashSet::from(["w".into()]),
+            nodes_there: HashSet::new(),
             nodes: HashMap::from([(("w".into(), "n".into()), named)]),
             records: BTreeMap::new(),
             lists_records: true,
@@ -182,4 +187,12 @@ mod tests {
         assert_ne!(AuditDoubt::state_of(["a", "b"]), AuditDoubt::state_of(["ab"]));
         assert_ne!(AuditDoubt::state_of(["a", ""]), AuditDoubt::state_of(["a"]));
     }
+}
+
+/// The hash by which a node is known in [`Look::nodes_there`].
+#[must_use]
+pub fn node_hash(workflow: &str, node: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (workflow, node).hash(&mut hasher);
+    hasher.finish()
 }

@@ -7,6 +7,7 @@
 //! | itself | it later sent a good key, in an execution that began after its last use of the old one |
 //! | its record there | 20 executions in a row with a good key through its credential record at its address (3 where you said that the address is one process) |
 //! | its record | n8n dates a change of the record, before which only the old key came through it and after which only good ones, with a good use or a press of its test since |
+//! | its node is gone | it stands in its workflow no more, and no execution of that goes on |
 //! | its address is gone | it is silent, and the addresses that took its place have served since |
 //!
 //! Where an old and a newer key came from one address by turns, or where you said that several processes share it, ten
@@ -19,7 +20,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::binding::BindingId;
-use super::look::{Look, RecordState};
+use super::look::{Look, RecordState, node_hash};
 use super::senders::{
     Address, Client, ClientKind, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders, small,
 };
@@ -238,7 +239,8 @@ impl<'a> Trial<'a> {
         if (by_itself && !shared) || by_record_there {
             return None;
         }
-        if record.is_some_and(|record| self.is_done_by_record(&record, address, used)) || self.is_gone(used.address) {
+        let by_record = record.is_some_and(|record| self.is_done_by_record(&record, address, used));
+        if by_record || self.is_gone(used.address) || self.is_node_gone(binding, address, used) {
             return None;
         }
         Some(if shared { Lack::Executions(wanted - executions) } else { Lack::GoodKey })
@@ -298,6 +300,16 @@ impl<'a> Trial<'a> {
         let look = self.case.looks.iter().find(|look| look.instance == *name)?;
         let named = look.nodes.get(&(self.case.node_of)(binding)?)?;
         Some(RecordName { n8n: name.clone(), id: named.record.clone() })
+    }
+
+    /// Whether its node stands in no version of its workflow any more, as that of an evaluation does once it is over: then only
+    /// an execution that goes on could send for it, and every record has to be proven anyway.
+    fn is_node_gone(&self, binding: BindingId, address: &Address, used: &SenderUse) -> bool {
+        let N8n::Named(name) = &address.n8n else { return false };
+        let look = self.case.looks.iter().find(|look| look.instance == *name && look.at > used.last);
+        let Some((look, (workflow, node))) = look.zip((self.case.node_of)(binding)) else { return false };
+        let goes_on = look.unfinished.iter().any(|one| one.workflow == workflow);
+        look.workflows.contains(&workflow) && !look.nodes_there.contains(&node_hash(&workflow, &node)) && !goes_on
     }
 
     /// Whether the record's change is behind all that the sender sent.

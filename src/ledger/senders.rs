@@ -547,7 +547,7 @@ impl Senders {
             return small(place);
         }
         let is_full = self.addresses.len() + 1 >= Self::ADDRESSES;
-        if is_full && let Some(place) = self.free_address() {
+        if is_full && let Some(place) = self.free_address(at) {
             self.addresses[place] = Address::new(Some(peer), n8n.clone(), at);
             return small(place);
         }
@@ -564,10 +564,43 @@ impl Senders {
         }))
     }
 
-    /// An address from which no use is remembered.
-    fn free_address(&self) -> Option<usize> {
+    /// An address that can make room: no use from it is remembered, or it is gone. Of those that are, the one that was seen
+    /// last the longest ago; its uses go with it, since they are done.
+    fn free_address(&mut self, now: Timestamp) -> Option<usize> {
         let used: BTreeSet<_> = self.uses.values().flatten().map(|used| used.address).collect();
-        (0..self.addresses.len()).find(|place| !used.contains(&small(*place)))
+        let places = 0..self.addresses.len();
+        if let Some(free) = places.clone().find(|place| !used.contains(&small(*place))) {
+            return Some(free);
+        }
+        let gone = places.filter(|place| self.has_gone(&self.addresses[*place], now));
+        let place = gone.min_by_key(|place| self.addresses[*place].last)?;
+        let changed = &mut self.changed;
+        self.uses.retain(|binding, uses| {
+            if uses.iter().any(|used| used.address == small(place)) {
+                let mut kept = std::mem::take(uses).into_vec();
+                kept.retain(|used| used.address != small(place));
+                *uses = kept.into_boxed_slice();
+                changed.insert(evidence::Name::Uses(*binding));
+            }
+            !uses.is_empty()
+        });
+        self.runs.retain(|(record, address), _| {
+            let stays = *address != small(place);
+            if !stays {
+                changed.insert(evidence::Name::Run(record.clone(), *address));
+            }
+            stays
+        });
+        Some(place)
+    }
+
+    /// Whether three executions of its nodes came from the address that took its place, or much later from others.
+    fn has_gone(&self, address: &Address, now: Timestamp) -> bool {
+        let N8n::Named(name) = &address.n8n else { return false };
+        let alternates = self.n8ns.get(name).is_some_and(|own| own.alternates);
+        let silent = now.since(address.last);
+        let is_silent = if alternates { silent > LONG_SILENCE.max(address.pause) } else { silent > SHORT_SILENCE };
+        is_silent && address.is_sure() && address.since.is_some_and(|(_, count)| count >= 3)
     }
 
     /// Counts an execution for the other addresses that have served its binding.
@@ -889,6 +922,12 @@ const ENDPOINTS: [&str; 18] = [
 /// How far n8n's clock and ours may be apart, and a request behind the beginning of its execution, for an execution that n8n
 /// does not list.
 const SLACK: Duration = Duration::from_mins(2);
+
+/// How long an address is silent at the least before it makes room for another one.
+const SHORT_SILENCE: Duration = Duration::from_hours(1);
+
+/// The same where several addresses serve by turns.
+const LONG_SILENCE: Duration = Duration::from_hours(8 * 24);
 
 /// How much an execution that n8n lists counts for its address.
 pub(super) const LISTED: u32 = 3;

@@ -28,6 +28,7 @@ use serde_json::Value;
 use super::documents::{self, Published};
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
+use crate::ledger::look::node_hash;
 use crate::telemetry::masked::{keys_in, mask_and_cap, mask_id};
 
 /// Every node of one n8n that can speak to OpenAI.
@@ -41,6 +42,8 @@ pub struct Inventory {
     pub lists_records: bool,
     /// How many nodes there are in all, of any kind.
     pub nodes: usize,
+    /// Each of them, by [`node_hash`].
+    pub nodes_there: HashSet<u64>,
     /// Whether one that runs calls a workflow of which only a run can tell which one it is.
     pub has_unclear_calls: bool,
 }
@@ -235,6 +238,9 @@ impl<'k> Builder<'k> {
         let position = self.inventory.workflows.len();
         let running = with_embedded(workflow.running_nodes());
         let draft = workflow.draft_nodes().map(with_embedded);
+        let there = running.iter().chain(draft.iter().flat_map(|draft| draft.iter()));
+        let there = there.map(|node| node_hash(mask_id(&workflow.id), mask_id(&node.id)));
+        self.inventory.nodes_there.extend(there);
         self.inventory.nodes += running.len() + draft.as_ref().map_or(0, |draft| draft.len());
         let mut unclear_calls = Vec::new();
         for node in running.iter().filter(|node| !node.disabled) {

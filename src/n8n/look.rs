@@ -15,6 +15,7 @@ pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Ti
         at,
         workflows: inventory.workflows.iter().map(|workflow| workflow.id.clone()).collect(),
         nodes: nodes(inventory, before, at),
+        nodes_there: inventory.nodes_there.clone(),
         records: records(inventory, before),
         lists_records: inventory.lists_records,
         executions: BTreeMap::new(),

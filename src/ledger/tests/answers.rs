@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ledger::answer::Bar;
-use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished};
+use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
 use crate::ledger::senders::Acceptance;
 
 const OLD: &str = "sk-old";
@@ -110,6 +110,7 @@ impl Story {
             at,
             workflows: self.nodes.iter().map(|(workflow, _, _)| Box::from(*workflow)).collect(),
             nodes: self.nodes.iter().map(node).collect(),
+            nodes_there: self.nodes.iter().map(|(workflow, node, _)| node_hash(workflow, node)).collect(),
             records: named.iter().chain(&self.without_node).map(record).collect(),
             lists_records: true,
             executions: self.executions.clone(),
@@ -353,6 +354,19 @@ fn an_address_is_gone_when_others_have_taken_its_place() {
     }
     story.nodes = vec![("w", "n", "r")];
     story.check(&["silent"]);
+}
+
+#[test]
+fn a_node_that_stands_in_its_workflow_no_more_is_done() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.nodes.push(("w", "judge", "r"));
+    story.ask("judge", 3, OLD, 4);
+    story.rotate();
+    two_nodes(&mut story, 4, NEW);
+    story.check(&["silent"]);
+    story.nodes.pop();
+    story.check(&[]);
 }
 
 #[test]
