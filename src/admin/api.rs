@@ -64,7 +64,12 @@ pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
     let (look, looked) = (desk.look(), desk.looked());
     let audits = clearance::audits(&look, &looked, &desk.hosts);
     let told = audits.iter().zip(&desk.n8n).filter_map(|((_, audit), status)| {
-        audit.as_ref().map(|audit| report::in_json(audit, &status.name, &status.url))
+        let mut told = report::in_json(audit.as_ref()?, &status.name, &status.url);
+        if let Some(look) = status.look() {
+            told["credentials"] = report::credentials(&look);
+            told["unfinished"] = report::unfinished(&look);
+        }
+        Some(told)
     });
     Ok(in_json(StatusCode::OK, &json!({ "instances": told.collect::<Vec<_>>() })))
 }
