@@ -61,7 +61,7 @@ pub struct Ledger {
     /// The last exchanges of executions.
     pub recent: Recent,
     /// The presses of n8n's tests.
-    pub presses: Presses,
+    pub presses: Arc<Presses>,
 }
 
 /// What is remembered beside the bindings.
@@ -157,7 +157,7 @@ impl Ledger {
             past: Mutex::default(),
             looks: Mutex::default(),
             recent: Recent::default(),
-            presses: Presses::default(),
+            presses: Arc::default(),
         }
     }
 
@@ -247,17 +247,15 @@ impl Ledger {
     }
 
     /// Forgets a binding that was begun for an exchange of which nothing is remembered.
-    pub fn forget_unused(&self, binding: Arc<Binding>) {
+    pub fn forget_unused(&self, binding: &Arc<Binding>) {
         let mut key = self.hash.hash_one(binding.identity());
         while let Some(found) = self.bindings.get(&key).map(|found| Arc::clone(&found)) {
-            if Arc::ptr_eq(&found, &binding) {
+            if Arc::ptr_eq(&found, binding) {
                 drop(found);
                 let is_unused = binding.lock().uses.is_empty();
                 // Two hold it here, as in `sweep`, which comes later for those that a connection holds as well.
-                if is_unused
-                    && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some()
-                {
-                    self.free(&binding);
+                if is_unused && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some() {
+                    self.free(binding);
                 }
                 return;
             }

@@ -10,6 +10,7 @@ pub mod executions;
 pub mod finding;
 pub mod inventory;
 pub mod keeper;
+pub mod lent;
 pub mod presser;
 pub mod report;
 

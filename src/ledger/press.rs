@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::binding::Binding;
 use super::sighting::Exchange;
@@ -31,7 +31,7 @@ pub struct Presses {
     under_way: Mutex<Option<UnderWay>>,
     came: Notify,
     /// One at a time, whichever n8n it is: their tests look alike.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The press that is under way.
@@ -55,21 +55,33 @@ struct Held {
 pub type Remember = Box<dyn FnOnce() + Send>;
 
 /// A press of the test of one record. What it holds back and does not own is remembered when it is dropped.
-pub struct Press<'p> {
-    presses: &'p Presses,
-    _turn: tokio::sync::MutexGuard<'p, ()>,
+pub struct Press {
+    presses: Arc<Presses>,
+    _turn: OwnedMutexGuard<()>,
 }
 
 // === impl Presses ===
 
 impl Presses {
     /// Begins to press the test of that record of that n8n, once no other is pressed.
-    pub async fn begin(&self, instance: &str, record: &str) -> Press<'_> {
-        let turn = self.turn.lock().await;
+    pub async fn begin(self: &Arc<Self>, instance: &str, record: &str) -> Press {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        self.take_turn(turn, instance, record)
+    }
+
+    /// The same; nothing where another is pressed.
+    #[must_use]
+    pub fn try_begin(self: &Arc<Self>, instance: &str, record: &str) -> Option<Press> {
+        let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
+        Some(self.take_turn(turn, instance, record))
+    }
+
+    fn take_turn(self: &Arc<Self>, turn: OwnedMutexGuard<()>, instance: &str, record: &str) -> Press {
         let (instance, record) = (instance.into(), record.into());
-        *self.lock() = Some(UnderWay { instance, record, since: Instant::now(), held: Vec::new(), overflowed: false });
+        let under_way = UnderWay { instance, record, since: Instant::now(), held: Vec::new(), overflowed: false };
+        *self.lock() = Some(under_way);
         self.is_pressing.store(true, Ordering::Release);
-        Press { presses: self, _turn: turn }
+        Press { presses: Arc::clone(self), _turn: turn }
     }
 
     /// Whether a test is pressed now.
@@ -141,7 +153,7 @@ impl Held {
 
 // === impl Press ===
 
-impl Press<'_> {
+impl Press {
     /// The key of the test that `began` then and that n8n has just said to be good or not. Nothing where none came, or it
     /// cannot be told which one it was.
     pub async fn key_since(&self, began: Instant, was_good: bool) -> Option<Names> {
@@ -149,6 +161,12 @@ impl Press<'_> {
         // n8n may know the end of the test's exchange a moment before it is taken down here.
         let _ = tokio::time::timeout(UNTIL_IT_COMES, self.first_since(began)).await;
         tokio::time::sleep(UNTIL_ALL_HAVE_COME).await;
+        self.key_between(began, answered, was_good)
+    }
+
+    /// The same of a test whose exchange has surely been taken down by now.
+    #[must_use]
+    pub fn key_between(&self, began: Instant, answered: Instant, was_good: bool) -> Option<Names> {
         self.presses.lock().as_ref()?.key_between(began, answered, was_good)
     }
 
@@ -165,8 +183,11 @@ impl Press<'_> {
     async fn first_since(&self, began: Instant) {
         loop {
             let came = self.presses.came.notified();
-            let has_come =
-                self.presses.lock().as_ref().is_none_or(|press| press.held.iter().any(|held| held.exchange.started >= began));
+            let has_come = self
+                .presses
+                .lock()
+                .as_ref()
+                .is_none_or(|press| press.held.iter().any(|held| held.exchange.started >= began));
             if has_come {
                 return;
             }
@@ -175,7 +196,7 @@ impl Press<'_> {
     }
 }
 
-impl Drop for Press<'_> {
+impl Drop for Press {
     fn drop(&mut self) {
         self.presses.is_pressing.store(false, Ordering::Release);
         let over = self.presses.lock().take();

@@ -17,6 +17,7 @@ use super::connect::CREDENTIAL_TYPE;
 use super::documents::{self, CredentialRecord};
 use super::executions::{Executions, Gaps};
 use super::inventory::{Builder, Inventory};
+use super::lent::{self, Lent};
 use super::presser::{PressedRecords, Presser};
 use crate::caller::names::{Known, Node, Workflow};
 use crate::caller::registry::{Registry, Unknown};
@@ -73,6 +74,8 @@ pub struct Status {
     pub set: Option<Box<str>>,
     /// How often it is asked.
     pub refresh: Duration,
+    /// The press of a test that somebody else makes.
+    pub lent: Lent,
     seen: Mutex<Seen>,
     presses: Mutex<PressedRecords>,
     /// How often it was looked through, well or not.
@@ -185,6 +188,13 @@ impl Keeper {
     /// Asks until keyward ends.
     pub async fn run(mut self, mut stop: watch::Receiver<Stage>) {
         let presser = self.presser.take();
+        let status = Arc::clone(&self.status);
+        let ending = async {
+            loop {
+                tokio::time::sleep(lent::PATIENCE).await;
+                status.lent.end_what_is_late();
+            }
+        };
         let pressing = async {
             match presser {
                 Some(presser) => presser.run().await,
@@ -204,6 +214,7 @@ impl Keeper {
         tokio::select! {
             () = work => {}
             () = pressing => {}
+            () = ending => {}
             _ = stop.wait_for(|stage| *stage == Stage::Ended) => {}
         }
     }
@@ -457,6 +468,7 @@ impl Status {
             url,
             set,
             refresh,
+            lent: Lent::default(),
             seen: Mutex::default(),
             presses: Mutex::default(),
             rounds: watch::Sender::new(0),

@@ -39,16 +39,16 @@ pub fn credentials(look: &Look) -> Value {
         told["at"] = pressed.at.to_string().into();
         told
     };
-    let record = |(id, state): (&Box<str>, &RecordState)| {
+    let record = |id: &str, state: &RecordState| {
         json!({
-            "id": &**id,
+            "id": id,
             "name": &*state.name,
             "changed": state.changed.map(|at| at.to_string()),
             "nodes": state.nodes,
             "pressed": state.pressed.map(press),
         })
     };
-    look.records.iter().map(record).collect()
+    look.records.iter().map(|(id, state)| record(id, state)).collect()
 }
 
 /// The executions of an n8n that have begun and not ended, with the credential records that they go on with.

@@ -18,7 +18,8 @@ fn proxy(upstream: &FakeUpstream, n8n: &FakeN8n) -> TestProxy {
 
 /// An execution with its snapshot, whose nodes name those records.
 fn execution(id: &str, status: &str, began: &str, records: &[&str]) -> Value {
-    let node = |record: &&str| json!({ "name": record, "credentials": { "openAiApi": { "id": record, "name": "a name" } } });
+    let node =
+        |record: &&str| json!({ "name": record, "credentials": { "openAiApi": { "id": record, "name": "a name" } } });
     let ended = (status != "running").then_some("2026-11-23T07:59:30.000Z");
     json!({
         "id": id, "status": status, "workflowId": "w1", "startedAt": began, "stoppedAt": ended,
@@ -53,8 +54,8 @@ fn numbers(look: &Look) -> Vec<u64> {
     look.executions.keys().copied().collect()
 }
 
-fn records(ids: &[&str]) -> Option<BTreeSet<Box<str>>> {
-    Some(ids.iter().map(|id| Box::from(*id)).collect())
+fn records(ids: &[&str]) -> BTreeSet<Box<str>> {
+    ids.iter().map(|id| Box::from(*id)).collect()
 }
 
 #[test]
@@ -66,7 +67,8 @@ fn what_waits_and_what_runs_is_known_with_the_records_of_its_snapshot() {
     let nodes = inline["workflowData"]["nodes"].as_array_mut().unwrap();
     nodes.push(json!({ "disabled": true, "credentials": { "openAiApi": { "id": "off" } } }));
     nodes.push(json!({ "credentials": { "httpHeaderAuth": { "id": "other" } } }));
-    nodes.push(json!({ "parameters": { "inlineAgent": { "config": { "credential": "c4", "instructions": PROMPT } } } }));
+    nodes
+        .push(json!({ "parameters": { "inlineAgent": { "config": { "credential": "c4", "instructions": PROMPT } } } }));
     n8n.has_execution(inline);
     let proxy = proxy(&upstream, &n8n);
     let look = first_look(&proxy);
@@ -75,8 +77,8 @@ fn what_waits_and_what_runs_is_known_with_the_records_of_its_snapshot() {
     assert_eq!((look.executions[&1].ended, look.executions[&3].ended), (None, None));
     assert_eq!(look.unfinished.len(), 2);
     let (waiting, running) = (unfinished(&look, "1"), unfinished(&look, "3"));
-    assert_eq!((waiting.waits, &waiting.records), (true, &records(&["c1", "c2"])));
-    assert_eq!((running.waits, &running.records), (false, &records(&["c3", "c4"])));
+    assert_eq!((waiting.waits, &waiting.records), (true, &Some(records(&["c1", "c2"]))));
+    assert_eq!((running.waits, &running.records), (false, &Some(records(&["c3", "c4"]))));
     assert_eq!(&*waiting.workflow, "w1");
     assert!(!format!("{look:?}").contains("canary") && !proxy.log_text().contains("canary"));
 }
@@ -89,7 +91,7 @@ fn a_snapshot_is_asked_for_once_and_what_has_ended_waits_no_longer() {
     let proxy = proxy(&upstream, &n8n);
     first_look(&proxy);
     let look = next_look(&proxy);
-    assert_eq!(unfinished(&look, "7").records, records(&["c1"]));
+    assert_eq!(unfinished(&look, "7").records, Some(records(&["c1"])));
     let asked = || n8n.asked().iter().filter(|path| path.starts_with("executions/")).count();
     assert_eq!(asked(), 2);
     n8n.forgets_executions();
@@ -143,8 +145,10 @@ fn n8n_with(script: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) ->
 fn no_more_is_read_than_a_day_back_and_ten_pages() {
     let page = |target: &str| {
         let first: u64 = target.split("cursor=").nth(1).map_or(1_000_000, |cursor| cursor.parse().unwrap());
-        let one = |id: u64| json!({ "id": id.to_string(), "workflowId": "w1", "status": "success",
-            "startedAt": "2026-11-23T07:00:00.000Z", "stoppedAt": "2026-11-23T07:00:01.000Z" });
+        let one = |id: u64| {
+            json!({ "id": id.to_string(), "workflowId": "w1", "status": "success",
+            "startedAt": "2026-11-23T07:00:00.000Z", "stoppedAt": "2026-11-23T07:00:01.000Z" })
+        };
         let data: Vec<_> = (first - 249..=first).rev().map(one).collect();
         Answering::json(200, json!({ "data": data, "nextCursor": (first - 250).to_string() }).to_string())
     };
@@ -172,7 +176,8 @@ fn an_n8n_that_sends_odd_executions_is_gone_on_with() {
             "executions/12?includeData=true" => Answering::json(404, r#"{"message":"Not Found"}"#),
             list if list.contains("status=waiting") => {
                 let one = |id: Value| json!({ "id": id, "workflowId": "w1", "status": "waiting", "startedAt": "2026-11-23T07:00:00.000Z" });
-                let data = [one("1".into()), one(2.into()), one("3".into()), one("../x y".into()), one(Value::Null), json!(7)];
+                let data =
+                    [one("1".into()), one(2.into()), one("3".into()), one("../x y".into()), one(Value::Null), json!(7)];
                 Answering::json(200, json!({ "data": data }).to_string())
             }
             list if list.starts_with("executions?") => {
@@ -209,7 +214,7 @@ fn with_the_executions_out_of_reach_the_rest_is_known() {
     n8n.forbids("executions");
     let look = next_look(&proxy);
     assert_eq!((look.unfinished.len(), look.workflows.len()), (1, 1), "what was known stays");
-    assert_eq!(unfinished(&look, "2").records, records(&["c1"]));
+    assert_eq!(unfinished(&look, "2").records, Some(records(&["c1"])));
     let status: Value = serde_json::from_str(&proxy.admin("/api/v1/status").text()).unwrap();
     assert_eq!(status["n8n"][0]["state"], "ok");
     assert!(status["n8n"][0]["lacks"].as_str().unwrap().contains("needs the scope execution:list"), "{status}");

@@ -18,9 +18,10 @@ const CHANGED: &str = "2026-11-23T07:00:00.000Z";
 fn upstream() -> FakeUpstream {
     FakeUpstream::scripted(|visit| {
         let is_taken = visit.head.headers.iter().any(|(_, value)| value.ends_with(CURRENT));
-        visit.answer(&match is_taken {
-            true => Answering::json(200, r#"{"object":"list","data":[]}"#),
-            false => Answering::json(401, r#"{"error":{"code":"invalid_api_key","message":"no"}}"#),
+        visit.answer(&if is_taken {
+            Answering::json(200, r#"{"object":"list","data":[]}"#)
+        } else {
+            Answering::json(401, r#"{"error":{"code":"invalid_api_key","message":"no"}}"#)
         });
     })
 }
@@ -125,9 +126,8 @@ fn a_record_is_pressed_again_when_it_or_the_current_key_was_changed_and_not_else
     proxy.rotate(crate::support::UNLISTED);
     proxy.advance(Duration::from_mins(2));
     look_again(&proxy);
-    let third = eventually("a press for the new key", || {
-        look(&proxy)?.records["r"].pressed.filter(|now| now.at > second.at)
-    });
+    let third =
+        eventually("a press for the new key", || look(&proxy)?.records["r"].pressed.filter(|now| now.at > second.at));
     assert!(hint(&third).unwrap().contains(ends(CURRENT)), "{third:?}");
     assert_eq!(presses(), 6, "nothing was pressed in between");
 }
@@ -219,6 +219,35 @@ fn a_refusal_by_keyward_itself_shows_the_key_as_well() {
     assert_eq!(used(&proxy), Vec::<String>::new());
 }
 
+/// What the admin listener says of a press that somebody else makes.
+fn tell(proxy: &TestProxy, record: &str, said: &str) -> Value {
+    let path = format!("/api/v1/n8n/main/credentials/{record}/press{said}");
+    let bearer = proxy.admin_bearer();
+    let answer = proxy.ask_admin("POST", &path, &[("Authorization", &bearer)]);
+    serde_json::from_str(&answer.text()).unwrap()
+}
+
+#[test]
+fn a_test_that_somebody_tells_of_is_no_use_of_a_key_and_any_other_is() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    let builder = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED);
+    let proxy = builder.n8n("main", n8n.origin(), API_KEY).without_presses().start();
+    assert_eq!(tell(&proxy, "r", "")["begun"], true);
+    assert_eq!(tell(&proxy, "other", "")["begun"], false, "one at a time");
+    test_by_hand(proxy.address(), OUTDATED);
+    assert_eq!(tell(&proxy, "other", "?said=ok")["key"], Value::Null, "it is not that one");
+    let key = tell(&proxy, "r", "?said=ok")["key"].clone();
+    assert_eq!(proxy.lines_of(1)[0]["pressed"], "r");
+    assert!(key.as_str().unwrap().starts_with(proxy.lines()[0]["fingerprint"].as_str().unwrap()));
+    assert_eq!(used(&proxy), Vec::<String>::new());
+    // What n8n says of it is not what came here: it was somebody else's.
+    assert_eq!(tell(&proxy, "r", "")["begun"], true);
+    test_by_hand(proxy.address(), OUTDATED);
+    assert_eq!(tell(&proxy, "r", "?said=error")["key"], Value::Null);
+    assert_eq!(used(&proxy).len(), 1);
+    assert_eq!(tell(&proxy, "no%20id", "")["status"], 404);
+}
+
 #[test]
 fn nothing_is_pressed_that_must_not_be() {
     let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
@@ -247,7 +276,10 @@ fn a_missing_scope_and_an_old_release_are_gone_on_without_and_told() {
         let lacks = n8n_of(&proxy)["lacks"].as_str().map(str::to_owned)?;
         lacks.contains("/test").then_some(lacks)
     });
-    for scope in ["needs the scope execution:list", "credentials/r/test to this API key (403): it needs the scope credential:read"] {
+    for scope in [
+        "needs the scope execution:list",
+        "credentials/r/test to this API key (403): it needs the scope credential:read",
+    ] {
         assert!(lacks.contains(scope), "{lacks}");
     }
     assert_eq!(n8n_of(&proxy)["state"], "ok");

@@ -28,7 +28,7 @@ struct State {
     /// What each record holds.
     held: HashMap<String, Held>,
     /// What happens while n8n tests a record.
-    meanwhile: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    meanwhile: Option<Happens>,
     /// It is one of n8n 1: it tests no record, and does not list what runs or waits.
     is_first: bool,
     /// What is answered with 403.
@@ -130,6 +130,9 @@ impl FakeN8n {
     }
 }
 
+/// Something that happens to a record of that id.
+type Happens = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What stands in a record.
 #[derive(Clone)]
 struct Held {
@@ -142,7 +145,7 @@ struct Held {
 struct Test {
     record: String,
     held: Held,
-    meanwhile: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    meanwhile: Option<Happens>,
 }
 
 impl Test {
@@ -204,7 +207,8 @@ impl State {
             (Some(status), is) => is == Some(status),
         };
         let mut found: Vec<_> = self.executions.iter().filter(is_selected).cloned().collect();
-        found.sort_by_key(|execution| std::cmp::Reverse(execution["id"].as_str().and_then(|id| id.parse::<u64>().ok())));
+        found
+            .sort_by_key(|execution| std::cmp::Reverse(execution["id"].as_str().and_then(|id| id.parse::<u64>().ok())));
         for execution in &mut found {
             execution.as_object_mut().unwrap().retain(|name, _| name != "data" && name != "workflowData");
         }
