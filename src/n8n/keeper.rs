@@ -82,6 +82,9 @@ pub struct Status {
     rounds: watch::Sender<u64>,
     /// Wakes whoever looks, for somebody wants to know more.
     again: Notify,
+    /// Whether somebody has wanted that since it was looked through last,
+    is_wanted: AtomicBool,
+    /// and since its tests were pressed last.
     is_demanded: AtomicBool,
 }
 
@@ -226,7 +229,9 @@ impl Keeper {
         loop {
             let may_ask = self.asked.map_or_else(Instant::now, |asked| asked + self.between);
             let demanded = async {
-                self.status.again.notified().await;
+                if !self.status.is_wanted.load(Ordering::Relaxed) {
+                    self.status.again.notified().await;
+                }
                 tokio::time::sleep_until(looked + BETWEEN).await;
             };
             let registry = Arc::clone(&self.registry);
@@ -251,6 +256,7 @@ impl Keeper {
     async fn refresh(&mut self) -> Duration {
         // The whole list has those as well who were noted before it.
         let _ = self.registry.take_unknown(self.position);
+        self.status.is_wanted.store(false, Ordering::Relaxed);
         let read = self.read().await;
         self.status.rounds.send_modify(|rounds| *rounds += 1);
         match read {
@@ -473,6 +479,7 @@ impl Status {
             presses: Mutex::default(),
             rounds: watch::Sender::new(0),
             again: Notify::new(),
+            is_wanted: AtomicBool::new(false),
             is_demanded: AtomicBool::new(false),
         }
     }
@@ -481,6 +488,7 @@ impl Status {
     /// look, no longer than that. It is looked through every ten seconds at most.
     pub async fn look_again(&self, patience: Duration) {
         let mut rounds = self.rounds.subscribe();
+        self.is_wanted.store(true, Ordering::Relaxed);
         self.is_demanded.store(true, Ordering::Relaxed);
         self.again.notify_one();
         // Whether it came or not: what was seen last is all there is.
