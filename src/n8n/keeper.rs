@@ -284,11 +284,10 @@ impl Keeper {
         self.client.workflows(take).await?;
         let (mut open_ai, mut lists_records) = (BTreeSet::new(), true);
         let mut gaps = self.read_records(&mut inventory, &mut open_ai, &mut lists_records).await?;
-        let inventory = Arc::new(inventory.finish());
+        let (now, inventory) = (self.clock.now(), Arc::new(inventory.finish()));
         self.missed.clear();
         self.know(workflows.found, workflows.left_out);
         gaps.extend(self.read_executions().await);
-        let now = self.clock.now();
         let look = self.look(&inventory, &open_ai, lists_records, now);
         self.ledger.look_came(&look);
         let mut seen = self.status.lock();
@@ -491,8 +490,12 @@ impl Status {
         self.is_wanted.store(true, Ordering::Relaxed);
         self.is_demanded.store(true, Ordering::Relaxed);
         self.again.notify_one();
+        let looked = async {
+            // One that had begun before does not count.
+            while rounds.changed().await.is_ok() && self.is_wanted.load(Ordering::Relaxed) {}
+        };
         // Whether it came or not: what was seen last is all there is.
-        let _ = tokio::time::timeout(patience, rounds.changed()).await;
+        let _ = tokio::time::timeout(patience, looked).await;
     }
 
     /// The last look.
@@ -641,3 +644,45 @@ const MOST_NODES: usize = 200_000;
 
 /// How soon an n8n in trouble is asked again; then after twice that, and so on up to `refresh`.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status::new("main".into(), "http://n8n".into(), None, Duration::from_mins(5))
+    }
+
+    #[test]
+    fn whoever_wants_to_know_more_waits_for_the_next_look_and_not_for_ever() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let status = status();
+        runtime.block_on(async {
+            let looking = async {
+                status.again.notified().await;
+                // One that had begun before ends first.
+                status.rounds.send_modify(|rounds| *rounds += 1);
+                tokio::task::yield_now().await;
+                status.is_wanted.store(false, Ordering::Relaxed);
+                status.rounds.send_modify(|rounds| *rounds += 1);
+            };
+            tokio::join!(status.look_again(Duration::from_hours(1)), looking);
+            assert!(status.takes_demand() && !status.takes_demand(), "its tests are pressed once for that");
+            status.look_again(Duration::from_millis(1)).await;
+        });
+    }
+
+    #[test]
+    fn what_is_not_told_is_said_once() {
+        let gap = |what, why: &str| Gap { what, why: why.to_owned() };
+        let gaps = vec![gap(Untold::Executions, "late"), gap(Untold::Unfinished, "late"), gap(Untold::Records, "old")];
+        assert_eq!(Seen { gaps, ..Seen::default() }.lacks().as_deref(), Some("late; old"));
+        assert_eq!(Seen::default().lacks(), None);
+        let status = status();
+        status.say_of_presses(Some("no scope".to_owned()));
+        status.say_of_presses(Some("no scope".to_owned()));
+        assert_eq!(status.seen().lacks().as_deref(), Some("no scope"));
+        status.say_of_presses(None);
+        assert_eq!(status.seen().lacks(), None);
+    }
+}

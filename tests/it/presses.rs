@@ -219,6 +219,21 @@ fn a_refusal_by_keyward_itself_shows_the_key_as_well() {
     assert_eq!(used(&proxy), Vec::<String>::new());
 }
 
+#[test]
+fn a_record_whose_test_fails_in_n8n_does_not_keep_the_others_from_being_pressed() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    n8n.trouble(Some(Answering::json(503, r#"{"message":"starting"}"#)));
+    let proxy = started(&upstream, &n8n);
+    n8n.has_record("a", CHANGED, proxy.address(), OUTDATED);
+    n8n.has_record("b", CHANGED, proxy.address(), OUTDATED);
+    n8n.fails_to_test("a");
+    n8n.trouble(None);
+    look_again(&proxy);
+    assert!(pressed(&proxy, "b").key.is_some());
+    assert_eq!(pressed(&proxy, "a").key, None);
+    assert_eq!(n8n_of(&proxy)["lacks"], Value::Null);
+}
+
 /// What the admin listener says of a press that somebody else makes.
 fn tell(proxy: &TestProxy, record: &str, said: &str) -> Value {
     let path = format!("/api/v1/n8n/main/credentials/{record}/press{said}");
