@@ -246,7 +246,7 @@ impl Ledger {
         self.past().closed.iter().rev().cloned().collect()
     }
 
-    /// Forgets a binding that was begun for an exchange of which nothing is remembered.
+    /// Forgets a binding that was begun for an exchange, where nothing of that is remembered.
     pub fn forget_unused(&self, binding: &Arc<Binding>) {
         let mut key = self.hash.hash_one(binding.identity());
         while let Some(found) = self.bindings.get(&key).map(|found| Arc::clone(&found)) {

@@ -75,7 +75,7 @@ pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
     Ok(in_json(StatusCode::OK, &json!({ "instances": told.collect::<Vec<_>>() })))
 }
 
-/// Hears that somebody has n8n test a credential from now on; or where it says what n8n has said, that this is over.
+/// Hears that a program has n8n test a credential from now on; or where it says what n8n has said, that this is over.
 pub fn press(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     let [instance, credential] = &call.texts[..] else {
         return Err(Problem::new(Kind::NotFound, "It takes an n8n and a credential."));

@@ -116,7 +116,7 @@ fn needed(instance: &Instance) -> impl Iterator<Item = &'static str> {
     scope::LEAST.into_iter().filter(|scope| instance.press || *scope != scope::CREDENTIAL_READ)
 }
 
-/// What needs each scope. There is no workflow, execution or credential of such a number: whoever may ask is told so.
+/// What needs each scope. There is no workflow, execution or credential of such a number: a key with the scope is told so.
 const QUESTIONS: [(&str, &str); 6] = [
     ("workflows?limit=1", scope::WORKFLOW_LIST),
     ("workflows/0", scope::WORKFLOW_READ),

@@ -6,7 +6,7 @@
 //! be the test's is held back from the bindings until it is known what it was:
 //!
 //! - Exactly one key came, upstream took it or not as n8n says, and a second press at once gives the same: it was the test's.
-//!   That is no use of the key by anybody, so no binding hears of it.
+//!   That is no use of the key, so no binding hears of it.
 //! - Anything else: a person may have tested another record in that very moment. Then nothing is concluded, and what was
 //!   held back counts as any other exchange does.
 //!
@@ -170,7 +170,7 @@ impl Press {
         self.presses.lock().as_ref()?.key_between(began, answered, was_good)
     }
 
-    /// Says that what came with this key was the tests': nobody has used it. All else that was held back counts. Gives the
+    /// Says that what came with this key was the tests' and no use of it. All else that was held back counts. Gives the
     /// bindings that were begun for the tests, perhaps.
     #[must_use]
     pub fn own(self, key: Names) -> Vec<Arc<Binding>> {
@@ -218,7 +218,7 @@ const MODELS: &str = "/v1/models";
 /// How many requests one test makes: two where the first is refused.
 const MOST_OF_A_TEST: usize = 2;
 
-/// How many exchanges one press holds back. More come only where somebody works for it, and count at once.
+/// How many exchanges one press holds back. More come only by intent, and count at once.
 const MOST_HELD: usize = 64;
 
 /// How long after n8n's answer the test's exchange may still be on its way here.

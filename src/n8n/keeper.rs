@@ -38,7 +38,7 @@ pub struct Keeper {
     /// At which place it stands among the instances.
     position: usize,
     client: Client,
-    /// For the executions, of which less is waited for.
+    /// For the executions, with tighter bounds.
     aside: Client,
     executions: Executions,
     /// Who presses the tests of its credential records, where that is wanted.
@@ -74,17 +74,17 @@ pub struct Status {
     pub set: Option<Box<str>>,
     /// How often it is asked.
     pub refresh: Duration,
-    /// The press of a test that somebody else makes.
+    /// The press of a test that another program makes.
     pub lent: Lent,
     seen: Mutex<Seen>,
     presses: Mutex<PressedRecords>,
     /// How often it was looked through, well or not.
     rounds: watch::Sender<u64>,
-    /// Wakes whoever looks, for somebody wants to know more.
+    /// Wakes the keeper, for an answer wants to know more.
     again: Notify,
-    /// Whether somebody has wanted that since it was looked through last,
+    /// Whether an answer has wanted that since it was looked through last.
     is_wanted: AtomicBool,
-    /// and since its tests were pressed last.
+    /// Whether one has since its tests were pressed last.
     is_demanded: AtomicBool,
 }
 
@@ -223,7 +223,7 @@ impl Keeper {
     }
 
     /// Asks for those whom nobody knows, until the whole list is to be read again: because it is time, the key is another, or
-    /// somebody wants to know more.
+    /// an answer wants to know more.
     async fn wait_for_reason(&mut self, next: Instant, watch: &mut Watch) {
         let looked = Instant::now();
         loop {
@@ -509,7 +509,7 @@ impl Status {
         self.rounds.subscribe()
     }
 
-    /// Whether somebody wanted to know more since this was asked last.
+    /// Whether an answer wanted to know more since this was asked last.
     pub(super) fn takes_demand(&self) -> bool {
         self.is_demanded.swap(false, Ordering::Relaxed)
     }
@@ -654,7 +654,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wants_to_know_more_waits_for_the_next_look_and_not_for_ever() {
+    fn who_wants_to_know_more_waits_for_the_next_look_and_not_for_ever() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let status = status();
         runtime.block_on(async {

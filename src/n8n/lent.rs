@@ -1,4 +1,4 @@
-//! A press of n8n's test that somebody else makes, and tells of before and after: `keyward n8n connect` tests a record
+//! A press of n8n's test that another program makes, and tells of before and after: `keyward n8n connect` tests a record
 //! itself. Between the two, what arrives is held back as at a press of keyward's own.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ impl Lent {
     /// Says that the test of that record is pressed from now on. Nothing where another is pressed already.
     #[must_use]
     pub fn begin(&self, ledger: &Ledger, instance: &str, record: &str) -> Option<()> {
-        // Whoever began one and told of no end has it no longer.
+        // One that was begun and whose end was not told is over.
         self.end_what_is_late();
         let press = ledger.presses.try_begin(instance, record)?;
         *self.lock() = Some(Open { press, record: record.into(), since: Instant::now() });
@@ -40,7 +40,7 @@ impl Lent {
         Some(key)
     }
 
-    /// Lets what is held back count, where nobody has told of an end in time.
+    /// Lets what is held back count, where no end was told in time.
     pub fn end_what_is_late(&self) {
         drop(self.lock().take_if(|open| open.since.elapsed() > PATIENCE));
     }

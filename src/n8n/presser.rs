@@ -235,7 +235,7 @@ fn currents(status: &Status, ring: &KeyRing) -> Option<Vec<Option<Fingerprint>>>
 /// How soon a record is pressed again.
 const BETWEEN: Duration = Duration::from_mins(1);
 
-/// How often that doubles for one of which nothing could be concluded: up to some four hours.
+/// How often that doubles where nothing could be concluded: up to some four hours.
 const MOST_DOUBLINGS: u32 = 8;
 
 /// How many records are pressed after one look.

@@ -234,7 +234,7 @@ fn a_record_whose_test_fails_in_n8n_does_not_keep_the_others_from_being_pressed(
     assert_eq!(n8n_of(&proxy)["lacks"], Value::Null);
 }
 
-/// What the admin listener says of a press that somebody else makes.
+/// What the admin listener says of a press that another program makes.
 fn tell(proxy: &TestProxy, record: &str, said: &str) -> Value {
     let path = format!("/api/v1/n8n/main/credentials/{record}/press{said}");
     let bearer = proxy.admin_bearer();
@@ -243,7 +243,7 @@ fn tell(proxy: &TestProxy, record: &str, said: &str) -> Value {
 }
 
 #[test]
-fn a_test_that_somebody_tells_of_is_no_use_of_a_key_and_any_other_is() {
+fn a_test_that_a_program_tells_of_is_no_use_of_a_key_and_any_other_is() {
     let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
     let builder = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED);
     let proxy = builder.n8n("main", n8n.origin(), API_KEY).without_presses().start();
@@ -255,7 +255,7 @@ fn a_test_that_somebody_tells_of_is_no_use_of_a_key_and_any_other_is() {
     assert_eq!(proxy.lines_of(1)[0]["pressed"], "r");
     assert!(key.as_str().unwrap().starts_with(proxy.lines()[0]["fingerprint"].as_str().unwrap()));
     assert_eq!(used(&proxy), Vec::<String>::new());
-    // What n8n says of it is not what came here: it was somebody else's.
+    // What n8n says of it is not what came here: it was another's.
     assert_eq!(tell(&proxy, "r", "")["begun"], true);
     test_by_hand(proxy.address(), OUTDATED);
     assert_eq!(tell(&proxy, "r", "?said=error")["key"], Value::Null);
