@@ -24,6 +24,7 @@ mod rotation;
 mod serve;
 mod setup;
 mod source;
+mod telling;
 mod token;
 mod watching;
 mod words;

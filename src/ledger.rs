@@ -72,7 +72,7 @@ pub struct Ledger {
     /// The keys that open exchanges carry upstream.
     pub in_flight: InFlight,
     /// The presses of n8n's tests.
-    pub presses: Presses,
+    pub presses: Arc<Presses>,
 }
 
 /// The n8n that are configured, and what was found there last.
@@ -194,7 +194,7 @@ impl Ledger {
             rotation: proof::Settings::default(),
             recent: Recent::default(),
             in_flight: InFlight::default(),
-            presses: Presses::default(),
+            presses: Arc::default(),
         }
     }
 
@@ -407,16 +407,19 @@ impl Ledger {
         self.past().closed.iter().rev().cloned().collect()
     }
 
-    /// Forgets a binding that was begun for an exchange of which nothing is remembered.
-    pub fn forget_unused(&self, binding: Arc<Binding>) {
+    /// Forgets a binding that was begun for an exchange, where nothing of that is remembered.
+    pub fn forget_unused(&self, binding: &Arc<Binding>) {
         let mut key = self.hash.hash_one(binding.identity());
         while let Some(found) = self.bindings.get(&key).map(|found| Arc::clone(&found)) {
-            if Arc::ptr_eq(&found, &binding) {
+            if Arc::ptr_eq(&found, binding) {
                 drop(found);
-                let is_unused = binding.lock().uses.is_empty();
+                let is_unused = {
+                    let memory = binding.lock();
+                    memory.uses.is_empty() && memory.latest.is_none()
+                };
                 // Two hold it here, as in `sweep`, which comes later for those that a connection holds as well.
                 if is_unused && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some() {
-                    self.free(&binding);
+                    self.free(binding);
                 }
                 return;
             }

@@ -11,6 +11,7 @@ pub mod executions;
 pub mod finding;
 pub mod inventory;
 pub mod keeper;
+pub mod lent;
 pub mod look;
 pub mod presser;
 pub mod report;

@@ -11,11 +11,13 @@ use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
 use super::{Desk, Response};
+use crate::ledger::look::Look;
 use crate::ledger::query::{Query, find};
 use crate::n8n::clearance::{self, Looked};
 use crate::n8n::keeper::Status;
 use crate::n8n::report;
 use crate::proxy::server::Stage;
+use crate::route::is_id;
 
 /// That the process runs.
 pub fn health(_: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
@@ -64,9 +66,34 @@ pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
     let (look, looked) = (desk.look(), desk.looked());
     let audits = clearance::audits(&look, &looked, &desk.hosts);
     let told = audits.iter().zip(&desk.n8n).filter_map(|((_, audit), status)| {
-        audit.as_ref().map(|audit| report::in_json(audit, &status.name, &status.url))
+        let mut told = report::in_json(audit.as_ref()?, &status.name, &status.url);
+        let look = status.look();
+        let in_it = |tell: fn(&Look) -> Value| look.as_deref().map_or_else(|| json!([]), tell);
+        (told["credentials"], told["unfinished"]) = (in_it(report::credentials), in_it(report::unfinished));
+        Some(told)
     });
     Ok(in_json(StatusCode::OK, &json!({ "instances": told.collect::<Vec<_>>() })))
+}
+
+/// Hears that a program has n8n test a credential from now on; or where it says what n8n has said, that this is over.
+pub fn press(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+    let [instance, credential] = &call.texts[..] else {
+        return Err(Problem::new(Kind::NotFound, "It takes an n8n and a credential."));
+    };
+    let nothing = || Problem::new(Kind::NotFound, "There is no n8n of that name, or it has no such credential.");
+    let status = desk.n8n.iter().find(|status| *status.name == **instance).ok_or_else(nothing)?;
+    if !is_id(credential) {
+        return Err(nothing());
+    }
+    let ledger = &desk.shared.ledger;
+    let told = match call.parameters.word("said", &["ok", "error"])? {
+        None => json!({ "begun": status.lent.begin(ledger, instance, credential).is_some() }),
+        Some(said) => {
+            let key = status.lent.end(ledger, credential, said == "ok");
+            json!({ "key": key.map(|names| names.fingerprint.to_hex()) })
+        }
+    };
+    Ok(in_json(StatusCode::OK, &told))
 }
 
 /// The bindings.

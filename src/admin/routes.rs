@@ -18,6 +18,7 @@
 //! | `POST /api/v1/doubts/{doubt}/withdraw` | a token that may write | takes that back |
 //! | `GET /api/v1/incidents` | a token | the incidents, a page at a time |
 //! | `GET /api/v1/n8n` | a token | which nodes of n8n pass keyward, and what is wrong with those that do not |
+//! | `POST /api/v1/n8n/{n8n}/credentials/{credential}/press` | a token that may write | says that n8n tests a credential from now on, or what came of it |
 //! | `GET /api/v1/executions/{execution}` | a token | what was sent in one execution of n8n's, as far as it is remembered |
 //! | `GET /api/v1/events` | a token | each exchange when it ends, as server-sent events ([`super::events`]) |
 //! | `POST /api/v1/links` | a token that may write | a link for `/open` |
@@ -93,7 +94,7 @@ impl Call<'_> {
 }
 
 /// Every route.
-pub static ROUTES: [Route; 19] = [
+pub static ROUTES: [Route; 20] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: api::health },
     Route { method: "GET", path: "/readyz", needs: Needs::Nothing, parameters: &[], answer: api::readiness },
     Route { method: "GET", path: "/metrics", needs: Needs::Metrics, parameters: &[], answer: api::metrics },
@@ -140,6 +141,13 @@ pub static ROUTES: [Route; 19] = [
         answer: api::incidents,
     },
     Route { method: "GET", path: "/api/v1/n8n", needs: READ, parameters: &[], answer: api::n8n_audits },
+    Route {
+        method: "POST",
+        path: "/api/v1/n8n/{n8n}/credentials/{credential}/press",
+        needs: WRITE,
+        parameters: &["said"],
+        answer: api::press,
+    },
     Route {
         method: "GET",
         path: "/api/v1/executions/{execution}",

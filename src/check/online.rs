@@ -81,7 +81,7 @@ pub async fn examine_n8n(instance: &Instance) -> Vec<Finding> {
     let asked = async {
         let client = Client::new(instance, Bounds::default())?;
         let mut lacks = Vec::new();
-        let is_needed = |(_, scope): &(&str, &str)| instance.press || *scope != scope::CREDENTIAL_READ;
+        let is_needed = |(_, scope): &(&str, &str)| needed(instance).any(|needed| needed == *scope);
         for (path, scope) in QUESTIONS.into_iter().filter(is_needed) {
             match client.get::<IgnoredAny>(path, scope).await {
                 Ok(_) | Err(ClientError::NotFound { .. } | ClientError::NotInThisVersion { .. }) => {}
@@ -98,7 +98,7 @@ pub async fn examine_n8n(instance: &Instance) -> Vec<Finding> {
                 "n8n at {} takes it, but it lacks {}: make one with the scopes {}; none of them changes anything.",
                 instance.url,
                 lacks.join(", "),
-                scope::LEAST.join(", ")
+                needed(instance).collect::<Vec<_>>().join(", ")
             );
             // Without the list there are no names at all.
             if lacks.contains(&scope::WORKFLOW_LIST) {
@@ -111,7 +111,12 @@ pub async fn examine_n8n(instance: &Instance) -> Vec<Finding> {
     }]
 }
 
-/// What needs each scope. There is no workflow, execution or credential of such a number: whoever may ask is told so.
+/// The scopes that keyward needs: one of them for n8n's test of a credential alone.
+fn needed(instance: &Instance) -> impl Iterator<Item = &'static str> {
+    scope::LEAST.into_iter().filter(|scope| instance.press || *scope != scope::CREDENTIAL_READ)
+}
+
+/// What needs each scope. There is no workflow, execution or credential of such a number: a key with the scope is told so.
 const QUESTIONS: [(&str, &str); 6] = [
     ("workflows?limit=1", scope::WORKFLOW_LIST),
     ("workflows/0", scope::WORKFLOW_READ),

@@ -120,15 +120,18 @@ impl Client {
     }
 
     fn ask(&self, method: &str, path: &str) -> anyhow::Result<Said> {
-        self.runtime.block_on(async {
-            let asking = async {
-                let Some(stream) = self.connect().await? else { return Ok(Said::NotRunning) };
-                let request = self.request(method, path)?;
-                converse(stream, request, async |answer| read_answer(answer).await).await.map(Said::Answer)
-            };
-            let late = || format!("{} did not answer within {} s", self.address, PATIENCE.as_secs());
-            tokio::time::timeout(PATIENCE, asking).await.with_context(late)?
-        })
+        self.block_on(self.asking(method, path))
+    }
+
+    /// Asks, while other things are waited for.
+    pub(super) async fn asking(&self, method: &str, path: &str) -> anyhow::Result<Said> {
+        let asking = async {
+            let Some(stream) = self.connect().await? else { return Ok(Said::NotRunning) };
+            let request = self.request(method, path)?;
+            converse(stream, request, async |answer| read_answer(answer).await).await.map(Said::Answer)
+        };
+        let late = || format!("{} did not answer within {} s", self.address, PATIENCE.as_secs());
+        tokio::time::timeout(PATIENCE, asking).await.with_context(late)?
     }
 
     /// Nothing where nobody listens.

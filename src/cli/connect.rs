@@ -12,6 +12,7 @@ use super::connected::{End, Outcome};
 use super::output::{print_json, print_lines, remark};
 use super::records::{Chosen, Side, in_words};
 use super::setup::Setup;
+use super::telling::Told;
 use super::token;
 use super::watching::{self, Seen};
 use crate::clock::Timestamp;
@@ -21,6 +22,7 @@ use crate::keys::secret::Secret;
 use crate::keys::set::Names;
 use crate::keys::source::Source;
 use crate::keys::state::StateFolder;
+use crate::n8n::client::ClientError;
 use crate::n8n::connect::{self, Entrance, Marks, OPENAI};
 use crate::n8n::connections::{self, Connection};
 use crate::n8n::documents::{CredentialRecord, Tested};
@@ -59,6 +61,8 @@ pub(super) struct ConnectArguments {
 struct Plan<'a> {
     setup: &'a Setup,
     side: Side,
+    /// The running keyward, which hears of each test.
+    told: Told,
     folder: StateFolder,
     entrance: Entrance,
     marks: Marks,
@@ -129,7 +133,17 @@ impl ConnectArguments {
         if let Some(was) = self.was.as_ref().filter(|was| !is_base_url(was)) {
             bail!("--was is a Base URL as it stands in n8n, which begins with http:// or https://, not {was:?}");
         }
-        Ok(Plan { setup, side, folder: setup.folder()?, entrance, marks, set, key, was: self.was.clone() })
+        Ok(Plan {
+            setup,
+            side,
+            told: Told::new(setup),
+            folder: setup.folder()?,
+            entrance,
+            marks,
+            set,
+            key,
+            was: self.was.clone(),
+        })
     }
 
     fn entrance(&self, setup: &Setup, side: &Side) -> anyhow::Result<Entrance> {
@@ -178,7 +192,7 @@ impl ConnectArguments {
             ));
             if presses {
                 // What is wrong with it was told above, or is seen by keyward.
-                let _ = plan.side.tested(&record.id).await;
+                let _ = plan.told.of_test(&plan.side.instance.name, &record.id, plan.side.tested(&record.id)).await;
             }
         };
         let tell = |what: &str, line: &Value| {
@@ -238,7 +252,7 @@ impl Plan<'_> {
 
     /// First where it leads, and its key once n8n has got through: what was there before can be put back until then.
     fn try_connect(&self, record: &CredentialRecord) -> anyhow::Result<End> {
-        let before = self.side.test(&record.id)?;
+        let before = self.test(record)?;
         let known = connections::find(&self.folder, &self.side.address(), &record.id)?;
         let mut connection = self.connection(record, known.as_ref());
         // Kept first: whatever happens from here on, it is known what to put back.
@@ -248,7 +262,7 @@ impl Plan<'_> {
             connections::forget(&self.folder, &self.side.address(), &record.id)?;
         }
         let Some(mut changed) = changed? else { return Ok(self.by_hand(true)) };
-        let mut tested = self.side.test(&record.id)?;
+        let mut tested = self.test(record)?;
         if let Some(failed) = tested.clone().filter(|tested| self.is_lost(before.as_ref(), tested)) {
             return self.put_back(record, known, failed);
         }
@@ -260,6 +274,11 @@ impl Plan<'_> {
         connections::keep(&self.folder, connection.clone())?;
         let tag = format!("{} (an expression)", self.marks.tag());
         Ok(End::Connected { url: self.entrance.base_url(), tag, was: connection.was, key, tested })
+    }
+
+    /// What n8n's test of a record says.
+    fn test(&self, record: &CredentialRecord) -> Result<Option<Tested>, ClientError> {
+        self.side.test_and_tell(&record.id, &self.told)
     }
 
     /// What became of the key, in words.
@@ -319,7 +338,7 @@ impl Plan<'_> {
             Some(known) => connections::keep(&self.folder, known)?,
             None => connections::forget(&self.folder, &self.side.address(), &record.id)?,
         }
-        let now = self.side.test(&record.id)?;
+        let now = self.test(record)?;
         Ok(End::PutBack { url: self.entrance.base_url(), base_url, tested: failed, now })
     }
 
@@ -359,7 +378,7 @@ impl Plan<'_> {
     fn test_until_known(&self, record: &CredentialRecord) -> anyhow::Result<Option<Tested>> {
         let deadline = Instant::now() + UNTIL_KNOWN;
         loop {
-            let tested = self.side.test(&record.id)?;
+            let tested = self.test(record)?;
             if Instant::now() > deadline || tested.as_ref().is_none_or(|tested| !tested.is_refusal()) {
                 return Ok(tested);
             }

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use super::asking::{can_ask, says_yes};
 use super::output::remark;
 use super::setup::{ConfigArgument, NO_N8N, Setup};
+use super::telling::Told;
 use crate::caller::names::harmless;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
@@ -117,6 +118,11 @@ impl Side {
     /// As [`Side::tested`], and nothing else meanwhile.
     pub(super) fn test(&self, record: &str) -> Result<Option<Tested>, ClientError> {
         self.runtime.block_on(self.tested(record))
+    }
+
+    /// The same, with a running keyward told of it.
+    pub(super) fn test_and_tell(&self, record: &str, told: &Told) -> Result<Option<Tested>, ClientError> {
+        self.runtime.block_on(told.of_test(&self.instance.name, record, self.tested(record)))
     }
 
     /// Has n8n test a record, as its own button does; nothing where the release cannot.

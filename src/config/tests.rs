@@ -604,12 +604,14 @@ api_key = { file = "/run/secrets/n8n" }
         .with("KEYWARD_N8N_OTHER_URL", "http://n8n:5678")
         .with("KEYWARD_N8N_OTHER_API_KEY_ENV", "KEYWARD_N8N_API")
         .with("KEYWARD_N8N_API", "eyJhbGciOi.canary")
-        .with("KEYWARD_N8N_OTHER_SET", "default");
+        .with("KEYWARD_N8N_OTHER_SET", "default")
+        .with("KEYWARD_N8N_OTHER_PRESS", "false");
     let config = load(file, &environment);
     let [other, team] = &*config.n8n.instances else { panic!("{:?}", config.n8n) };
     assert_eq!((&*team.name, team.url.to_string().as_str()), ("team-a", "https://n8n.example/n8n"));
     assert_eq!(team.api_key, Source::File("/run/secrets/n8n".into()));
     assert_eq!((team.refresh, team.set.as_deref()), (Duration::from_secs(30), None));
+    assert_eq!((team.press, other.press), (true, false), "it is wanted unless it is said not to be");
     let via = team.via.as_ref().expect("the proxy of the environment");
     assert_eq!(via.to_string(), "http://proxy:3128");
     assert_eq!((&*other.name, other.url.to_string().as_str()), ("other", "http://n8n:5678"));
@@ -684,6 +686,19 @@ url = "https://n8n.example/a?canary"
           keyward cannot ask this n8n without it.
           Allowed: a URL such as https://n8n.example or http://n8n:5678, perhaps with a path.
     "#);
+}
+
+#[test]
+fn whether_tests_are_pressed_is_a_plain_word() {
+    let file = "[n8n.a]\nurl = \"http://n8n:5678\"\napi_key = { file = \"a\" }\npress = \"perhaps\"\n";
+    insta::assert_snapshot!(told(file, &environment(), Overrides::default()), @r#"
+    the configuration has a problem:
+
+      keyward.toml:4: n8n.a.press = "perhaps"
+          Allowed: true or false.
+    "#);
+    let file = file.replace("\"perhaps\"", "false");
+    assert!(!load(&file, &environment()).n8n.instances[0].press);
 }
 
 #[test]

@@ -353,14 +353,19 @@ impl Draft<'_> {
 
     fn add_audit(&mut self) {
         let grounds = self.grounds;
-        for found in grounds.audit.doubts {
+        // Of records, the evidence knows more than an audit.
+        for found in grounds.audit.doubts.iter().filter(|found| !OF_RECORDS.contains(&found.code)) {
             self.push("audit", &format!("{} {}", found.code, found.subject), &found.text)
                 .ends_by(&found.end)
                 .resting_on(&[&found.state.to_be_bytes()]);
         }
         let is_since = |at: Timestamp| at > grounds.retired.by && self.last_use().is_none_or(|last| at > last);
-        // Why it was not looked through is said already.
-        if grounds.audit.doubts.is_empty() && !grounds.audit.at.is_some_and(is_since) {
+        // Where one was not looked through, the doubt about that says why.
+        let is_missing = match grounds.audit.at {
+            Some(at) => !is_since(at),
+            None => grounds.audit.doubts.is_empty(),
+        };
+        if is_missing {
             self.push(
                 "not_audited",
                 "",
@@ -671,6 +676,9 @@ fn hash(parts: &[&[u8]]) -> u64 {
     }
     hash
 }
+
+/// Doubts of an audit that [`Senders::unproven`] decides.
+const OF_RECORDS: [&str; 2] = ["record_without_node", "changed_since"];
 
 /// Bounds that are further apart than this mean that keyward was down between them.
 const LOOKS_APART: Duration = Duration::from_mins(3);

@@ -6,7 +6,7 @@
 //! be the test's is held back from the bindings until it is known what it was:
 //!
 //! - Exactly one key came, upstream took it or not as n8n says, and a second press at once gives the same: it was the test's.
-//!   That is no use of the key by anybody, so no binding hears of it.
+//!   That is no use of the key, so no binding hears of it.
 //! - Anything else: a person may have tested another record in that very moment. Then nothing is concluded, and what was
 //!   held back counts as any other exchange does.
 //!
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::binding::Binding;
 use super::sighting::Exchange;
@@ -31,7 +31,7 @@ pub struct Presses {
     under_way: Mutex<Option<UnderWay>>,
     came: Notify,
     /// One at a time, whichever n8n it is: their tests look alike.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The press that is under way.
@@ -55,21 +55,33 @@ struct Held {
 pub type Remember = Box<dyn FnOnce() + Send>;
 
 /// A press of the test of one record. What it holds back and does not own is remembered when it is dropped.
-pub struct Press<'p> {
-    presses: &'p Presses,
-    _turn: tokio::sync::MutexGuard<'p, ()>,
+pub struct Press {
+    presses: Arc<Presses>,
+    _turn: OwnedMutexGuard<()>,
 }
 
 // === impl Presses ===
 
 impl Presses {
     /// Begins to press the test of that record of that n8n, once no other is pressed.
-    pub async fn begin(&self, instance: &str, record: &str) -> Press<'_> {
-        let turn = self.turn.lock().await;
+    pub async fn begin(self: &Arc<Self>, instance: &str, record: &str) -> Press {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        self.take_turn(turn, instance, record)
+    }
+
+    /// The same; nothing where another is pressed.
+    #[must_use]
+    pub fn try_begin(self: &Arc<Self>, instance: &str, record: &str) -> Option<Press> {
+        let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
+        Some(self.take_turn(turn, instance, record))
+    }
+
+    fn take_turn(self: &Arc<Self>, turn: OwnedMutexGuard<()>, instance: &str, record: &str) -> Press {
         let (instance, record) = (instance.into(), record.into());
-        *self.lock() = Some(UnderWay { instance, record, since: Instant::now(), held: Vec::new(), overflowed: false });
+        let under_way = UnderWay { instance, record, since: Instant::now(), held: Vec::new(), overflowed: false };
+        *self.lock() = Some(under_way);
         self.is_pressing.store(true, Ordering::Release);
-        Press { presses: self, _turn: turn }
+        Press { presses: Arc::clone(self), _turn: turn }
     }
 
     /// Whether a test is pressed now.
@@ -141,7 +153,7 @@ impl Held {
 
 // === impl Press ===
 
-impl Press<'_> {
+impl Press {
     /// The key of the test that `began` then and that n8n has just said to be good or not. Nothing where none came, or it
     /// cannot be told which one it was.
     pub async fn key_since(&self, began: Instant, was_good: bool) -> Option<Names> {
@@ -149,10 +161,16 @@ impl Press<'_> {
         // n8n may know the end of the test's exchange a moment before it is taken down here.
         let _ = tokio::time::timeout(UNTIL_IT_COMES, self.first_since(began)).await;
         tokio::time::sleep(UNTIL_ALL_HAVE_COME).await;
+        self.key_between(began, answered, was_good)
+    }
+
+    /// The same of a test whose exchange has surely been taken down by now.
+    #[must_use]
+    pub fn key_between(&self, began: Instant, answered: Instant, was_good: bool) -> Option<Names> {
         self.presses.lock().as_ref()?.key_between(began, answered, was_good)
     }
 
-    /// Says that what came with this key was the tests': nobody has used it. All else that was held back counts. Gives the
+    /// Says that what came with this key was the tests' and no use of it. All else that was held back counts. Gives the
     /// bindings that were begun for the tests, perhaps.
     #[must_use]
     pub fn own(self, key: Names) -> Vec<Arc<Binding>> {
@@ -178,7 +196,7 @@ impl Press<'_> {
     }
 }
 
-impl Drop for Press<'_> {
+impl Drop for Press {
     fn drop(&mut self) {
         self.presses.is_pressing.store(false, Ordering::Release);
         let over = self.presses.lock().take();
@@ -200,7 +218,7 @@ const MODELS: &str = "/v1/models";
 /// How many requests one test makes: two where the first is refused.
 const MOST_OF_A_TEST: usize = 2;
 
-/// How many exchanges one press holds back. More come only where somebody works for it, and count at once.
+/// How many exchanges one press holds back. More come only by intent, and count at once.
 const MOST_HELD: usize = 64;
 
 /// How long after n8n's answer the test's exchange may still be on its way here.

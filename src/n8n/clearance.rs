@@ -29,6 +29,8 @@ pub struct Looked {
     pub trouble: Option<String>,
     /// The scopes that its API key lacks, of those that an audit needs.
     pub lacks: Vec<&'static str>,
+    /// Why it is not known which executions run or wait, where that is so and may change.
+    pub untold: Option<String>,
     /// What the ledger was told of it last.
     pub look: Option<Arc<Look>>,
     /// When it was, and what was there.
@@ -141,6 +143,7 @@ fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rot
             is_recent = false;
             found.doubts.push(not_looked_through(looked, read, why));
         }
+        found.doubts.extend(looked.untold.as_ref().map(|why| untold(looked, why)));
         let Some(audit) = audit else { continue };
         oldest = Some(oldest.map_or(audit.at, |oldest| oldest.min(audit.at)));
         found.doubts.extend(audit.doubts.iter().map(|doubt| AuditDoubt {
@@ -159,6 +162,13 @@ fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rot
 /// A sentence, with the n8n that it is about where there are several.
 fn in_which(looked: &Looked, audits: &[(&Looked, Option<Audit>)], text: String) -> String {
     if audits.len() > 1 { format!("{text} (n8n `{}`)", looked.name) } else { text }
+}
+
+fn untold(looked: &Looked, why: &str) -> AuditDoubt {
+    let code = "untold_executions";
+    let text = format!("it is not known which executions of n8n `{}` run or wait: {why}", looked.name);
+    let end = "see that n8n answers keyward: it is asked again by itself (keyward status)".to_owned();
+    AuditDoubt { code, subject: looked.name.clone(), text, end, state: AuditDoubt::state_of([code, &looked.name]) }
 }
 
 fn not_looked_through(looked: &Looked, read: Option<Timestamp>, text: String) -> AuditDoubt {
@@ -257,6 +267,7 @@ mod tests {
             refresh: Duration::from_mins(5),
             trouble: minute.is_none().then(|| "it is down".to_owned()),
             lacks: Vec::new(),
+            untold: None,
             look: None,
             found: None,
         };

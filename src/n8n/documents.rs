@@ -314,7 +314,7 @@ impl Tested {
         self.status == "OK"
     }
 
-    /// Whether somebody was there to refuse the key: then n8n has reached what its Base URL says.
+    /// Whether the key was refused: then n8n has reached what its Base URL says.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(&*self.message, "Unauthorized" | "Forbidden")

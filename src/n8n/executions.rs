@@ -257,7 +257,8 @@ fn records(snapshot: &Snapshot) -> BTreeSet<Box<str>> {
     nodes.flat_map(of_node).flatten().filter(|id| is_id(id)).map(Box::from).take(MOST_RECORDS).collect()
 }
 
-const OLD_RELEASE: &str = "this version of n8n does not list the executions that run or wait; 2.x does";
+/// What n8n 1.x does not tell.
+pub const OLD_RELEASE: &str = "this version of n8n does not list the executions that run or wait; 2.x does";
 
 /// How far back the first look goes.
 const A_DAY: Duration = Duration::from_hours(24);

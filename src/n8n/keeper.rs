@@ -15,8 +15,9 @@ use super::clearance::Looked;
 use super::client::{Bounds, Client, ClientError, scope};
 use super::connect::CREDENTIAL_TYPE;
 use super::documents::{self, CredentialRecord};
-use super::executions::{Executions, Gaps};
+use super::executions::{Executions, Gaps, OLD_RELEASE};
 use super::inventory::{Builder, Inventory};
+use super::lent::{self, Lent};
 use super::look::look;
 use super::presser::{PressedRecords, Presser};
 use crate::caller::names::{Known, Node, Workflow};
@@ -38,7 +39,7 @@ pub struct Keeper {
     /// At which place it stands among the instances.
     position: usize,
     client: Client,
-    /// For the executions, of which less is waited for.
+    /// For the executions, with tighter bounds.
     aside: Client,
     executions: Executions,
     /// Who presses the tests of its credential records, where that is wanted.
@@ -74,12 +75,17 @@ pub struct Status {
     pub set: Option<Box<str>>,
     /// How often it is asked.
     pub refresh: Duration,
+    /// The press of a test that another program makes.
+    pub lent: Lent,
     seen: Mutex<Seen>,
     presses: Mutex<PressedRecords>,
     /// How often it was looked through, well or not.
     rounds: watch::Sender<u64>,
-    /// Wakes whoever looks, for somebody wants to know more.
+    /// Wakes the keeper, for an answer wants to know more.
     again: Notify,
+    /// Whether an answer has wanted that since it was looked through last.
+    is_wanted: AtomicBool,
+    /// Whether one has since its tests were pressed last.
     is_demanded: AtomicBool,
 }
 
@@ -186,6 +192,13 @@ impl Keeper {
     /// Asks until keyward ends.
     pub async fn run(mut self, mut stop: watch::Receiver<Stage>) {
         let presser = self.presser.take();
+        let status = Arc::clone(&self.status);
+        let ending = async {
+            loop {
+                tokio::time::sleep(lent::PATIENCE).await;
+                status.lent.end_what_is_late();
+            }
+        };
         let pressing = async {
             match presser {
                 Some(presser) => presser.run().await,
@@ -205,18 +218,21 @@ impl Keeper {
         tokio::select! {
             () = work => {}
             () = pressing => {}
+            () = ending => {}
             _ = stop.wait_for(|stage| *stage == Stage::Ended) => {}
         }
     }
 
     /// Asks for those whom nobody knows, until the whole list is to be read again: because it is time, the key is another, or
-    /// somebody wants to know more.
+    /// an answer wants to know more.
     async fn wait_for_reason(&mut self, next: Instant, watch: &mut Watch) {
         let looked = Instant::now();
         loop {
             let may_ask = self.asked.map_or_else(Instant::now, |asked| asked + self.between);
             let demanded = async {
-                self.status.again.notified().await;
+                if !self.status.is_wanted.load(Ordering::Relaxed) {
+                    self.status.again.notified().await;
+                }
                 tokio::time::sleep_until(looked + BETWEEN).await;
             };
             let registry = Arc::clone(&self.registry);
@@ -241,6 +257,7 @@ impl Keeper {
     async fn refresh(&mut self) -> Duration {
         // The whole list has those as well who were noted before it.
         let _ = self.registry.take_unknown(self.position);
+        self.status.is_wanted.store(false, Ordering::Relaxed);
         let read = self.read().await;
         self.status.rounds.send_modify(|rounds| *rounds += 1);
         match read {
@@ -446,10 +463,12 @@ impl Status {
             url,
             set,
             refresh,
+            lent: Lent::default(),
             seen: Mutex::default(),
             presses: Mutex::default(),
             rounds: watch::Sender::new(0),
             again: Notify::new(),
+            is_wanted: AtomicBool::new(false),
             is_demanded: AtomicBool::new(false),
         }
     }
@@ -458,10 +477,15 @@ impl Status {
     /// look, no longer than that. It is looked through every ten seconds at most.
     pub async fn look_again(&self, patience: Duration) {
         let mut rounds = self.rounds.subscribe();
+        self.is_wanted.store(true, Ordering::Relaxed);
         self.is_demanded.store(true, Ordering::Relaxed);
         self.again.notify_one();
+        let looked = async {
+            // One that had begun before does not count.
+            while rounds.changed().await.is_ok() && self.is_wanted.load(Ordering::Relaxed) {}
+        };
         // Whether it came or not: what was seen last is all there is.
-        let _ = tokio::time::timeout(patience, rounds.changed()).await;
+        let _ = tokio::time::timeout(patience, looked).await;
     }
 
     /// The last look.
@@ -475,7 +499,7 @@ impl Status {
         self.rounds.subscribe()
     }
 
-    /// Whether somebody wanted to know more since this was asked last.
+    /// Whether an answer wanted to know more since this was asked last.
     pub(super) fn takes_demand(&self) -> bool {
         self.is_demanded.swap(false, Ordering::Relaxed)
     }
@@ -511,7 +535,13 @@ impl Status {
     pub fn looked(&self) -> Looked {
         let Seen { trouble, gaps, read, inventory, look, .. } = self.seen();
         let (name, set, lacks) = (self.name.clone(), self.set.clone(), scopes_of(&gaps));
-        Looked { name, set, refresh: self.refresh, trouble, lacks, look, found: read.zip(inventory) }
+        let is_untold = |gap: &&Gap| {
+            matches!(gap.what, Untold::Executions | Untold::Unfinished)
+                && gap.why != OLD_RELEASE
+                && !scope::LEAST.iter().any(|scope| gap.why.contains(scope))
+        };
+        let untold = gaps.iter().find(is_untold).map(|gap| gap.why.clone());
+        Looked { name, set, refresh: self.refresh, trouble, lacks, untold, look, found: read.zip(inventory) }
     }
 
     fn count(&self, workflows: &HashMap<Box<str>, Arc<Workflow>>, left_out: usize) {
@@ -585,3 +615,45 @@ const MOST_NODES: usize = 200_000;
 
 /// How soon an n8n in trouble is asked again; then after twice that, and so on up to `refresh`.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status::new("main".into(), "http://n8n".into(), None, Duration::from_mins(5))
+    }
+
+    #[test]
+    fn who_wants_to_know_more_waits_for_the_next_look_and_not_for_ever() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let status = status();
+        runtime.block_on(async {
+            let looking = async {
+                status.again.notified().await;
+                // One that had begun before ends first.
+                status.rounds.send_modify(|rounds| *rounds += 1);
+                tokio::task::yield_now().await;
+                status.is_wanted.store(false, Ordering::Relaxed);
+                status.rounds.send_modify(|rounds| *rounds += 1);
+            };
+            tokio::join!(status.look_again(Duration::from_hours(1)), looking);
+            assert!(status.takes_demand() && !status.takes_demand(), "its tests are pressed once for that");
+            status.look_again(Duration::from_millis(1)).await;
+        });
+    }
+
+    #[test]
+    fn what_is_not_told_is_said_once() {
+        let gap = |what, why: &str| Gap { what, why: why.to_owned() };
+        let gaps = vec![gap(Untold::Executions, "late"), gap(Untold::Unfinished, "late"), gap(Untold::Records, "old")];
+        assert_eq!(Seen { gaps, ..Seen::default() }.lacks().as_deref(), Some("late; old"));
+        assert_eq!(Seen::default().lacks(), None);
+        let status = status();
+        status.say_of_presses(Some("no scope".to_owned()));
+        status.say_of_presses(Some("no scope".to_owned()));
+        assert_eq!(status.seen().lacks().as_deref(), Some("no scope"));
+        status.say_of_presses(None);
+        assert_eq!(status.seen().lacks(), None);
+    }
+}

@@ -149,11 +149,14 @@ impl Presser {
     async fn press_one(&mut self, due: Due) -> bool {
         let at = self.clock.now();
         let pressed = tokio::time::timeout(PATIENCE, self.press(&due.record)).await;
-        let (key, goes_on) = match pressed {
-            // n8n itself waits for where the record leads.
-            Err(_elapsed) => (None, true),
-            Ok(Ok(Answer::Key(key))) => (Some(key), true),
-            Ok(Ok(Answer::Unclear)) => (None, true),
+        let key = match pressed {
+            Ok(Ok(Answer::Key(key))) => Some(key),
+            // Some records lead to where nothing answers, or cannot be tested.
+            Ok(
+                Ok(Answer::Unclear)
+                | Err(ClientError::TooSlow { .. } | ClientError::Refused { .. } | ClientError::Json { .. }),
+            )
+            | Err(_) => None,
             Ok(Ok(Answer::CannotBeAsked)) => {
                 self.status
                     .say_of_presses(Some("this version of n8n does not test a credential by its API".to_owned()));
@@ -170,7 +173,7 @@ impl Presser {
         if let Some(look) = self.status.renew_presses() {
             self.ledger.look_came(&look);
         }
-        goes_on
+        true
     }
 
     /// Has n8n test a record twice, and gives the key that came both times.
@@ -188,7 +191,7 @@ impl Presser {
         }
         let Some(key) = first else { return Ok(Answer::Unclear) };
         for binding in press.own(key) {
-            self.ledger.forget_unused(binding);
+            self.ledger.forget_unused(&binding);
         }
         Ok(Answer::Key(key))
     }
@@ -232,7 +235,7 @@ fn currents(status: &Status, ring: &KeyRing) -> Option<Vec<Option<Fingerprint>>>
 /// How soon a record is pressed again.
 const BETWEEN: Duration = Duration::from_mins(1);
 
-/// How often that doubles for one of which nothing could be concluded: up to some four hours.
+/// How often that doubles where nothing could be concluded: up to some four hours.
 const MOST_DOUBLINGS: u32 = 8;
 
 /// How many records are pressed after one look.
@@ -243,3 +246,110 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long those of one look may take in all.
 const ROUND: Duration = Duration::from_mins(2);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap, HashSet};
+
+    use super::*;
+    use crate::keys::fingerprint::FingerprintKey;
+    use crate::ledger::look::RecordState;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_millis(minutes * 60_000)
+    }
+
+    fn look(changed: i64) -> Look {
+        let state = RecordState { name: "OpenAI".into(), changed: Some(at(changed)), nodes: 1, pressed: None };
+        Look {
+            instance: "main".into(),
+            at: at(changed),
+            workflows: HashSet::new(),
+            nodes_there: HashSet::new(),
+            nodes: HashMap::new(),
+            records: BTreeMap::from([("r".into(), state)]),
+            lists_records: true,
+            executions: BTreeMap::new(),
+            unfinished: Vec::new(),
+        }
+    }
+
+    fn names(value: &str) -> Names {
+        Names { fingerprint: FingerprintKey::new(&[7; 32]).fingerprint(value.as_bytes()), hint: None }
+    }
+
+    fn currents(value: &str) -> Vec<Option<Fingerprint>> {
+        vec![Some(names(value).fingerprint)]
+    }
+
+    /// After a press at minute 100 of a record that was changed at minute 50, which gave that.
+    fn after(key: Option<Names>) -> PressedRecords {
+        let mut presses = PressedRecords::default();
+        let due = presses.due(&look(50), &currents("new"), false, at(100)).pop().expect("it was never pressed");
+        presses.note(due, Pressed { at: at(100), key });
+        presses
+    }
+
+    /// What is asked of what is known at a moment.
+    struct Asked {
+        changed: i64,
+        current: &'static str,
+        is_demanded: bool,
+        now: Timestamp,
+    }
+
+    #[track_caller]
+    fn check(asked: &Asked, is_due: bool) {
+        let presses = after(Some(names("old")));
+        let due = presses.due(&look(asked.changed), &currents(asked.current), asked.is_demanded, asked.now);
+        assert_eq!(!due.is_empty(), is_due);
+    }
+
+    #[test]
+    fn a_record_is_due_when_something_has_changed_and_once_a_minute_at_most() {
+        let same = |now| Asked { changed: 50, current: "new", is_demanded: false, now };
+        check(&same(at(1000)), false);
+        check(&Asked { changed: 60, ..same(at(101)) }, true);
+        check(&Asked { current: "newer", ..same(at(101)) }, true);
+        check(&Asked { is_demanded: true, ..same(at(101)) }, true);
+        let just_now = at(100).after(Duration::from_secs(59));
+        check(&Asked { changed: 60, current: "newer", is_demanded: true, now: just_now }, false);
+        // n8n's clock is ahead: the press seems to come before the change that it came after.
+        check(&Asked { changed: 100, ..same(at(102)) }, true);
+        // The clock was set back.
+        check(&Asked { changed: 60, ..same(at(10)) }, true);
+    }
+
+    #[test]
+    fn what_gave_nothing_is_tried_again_ever_less_often() {
+        let mut presses = after(None);
+        let is_due = |presses: &PressedRecords, now| presses.due(&look(50), &currents("new"), false, now).pop();
+        assert!(is_due(&presses, at(101)).is_none());
+        let again = is_due(&presses, at(102)).expect("two minutes later");
+        presses.note(again, Pressed { at: at(102), key: None });
+        assert!(is_due(&presses, at(105)).is_none());
+        let again = is_due(&presses, at(106)).expect("four minutes later");
+        presses.note(again, Pressed { at: at(106), key: Some(names("new")) });
+        assert!(is_due(&presses, at(10_000)).is_none(), "now it is known");
+        assert!(presses.due(&look(60), &currents("new"), false, at(200)).pop().is_some());
+    }
+
+    #[test]
+    fn what_was_found_before_a_change_says_nothing_after_it() {
+        let known = after(Some(names("old")));
+        let (mut same, mut changed) = (look(50), look(60));
+        known.put_into(&mut same);
+        known.put_into(&mut changed);
+        let pressed = Pressed { at: at(100), key: Some(names("old")) };
+        assert_eq!((same.records["r"].pressed, changed.records["r"].pressed), (Some(pressed), None));
+    }
+
+    #[test]
+    fn what_is_no_id_is_not_put_into_a_path() {
+        let mut odd = look(50);
+        let state = odd.records["r"].clone();
+        odd.records.insert("../x y".into(), state);
+        let due = PressedRecords::default().due(&odd, &currents("new"), true, at(100));
+        assert_eq!(due.iter().map(|due| &*due.record).collect::<Vec<_>>(), ["r"]);
+    }
+}

@@ -9,7 +9,7 @@ use super::audit::{Audit, Row};
 use super::finding::{Finding, NodeName, WorkflowName};
 use super::inventory::Record;
 use crate::keys::set::Names;
-use crate::ledger::look::AuditDoubt;
+use crate::ledger::look::{AuditDoubt, Look, Pressed, RecordState, Unfinished};
 
 /// An audit of the n8n of that name, whose editor is at that address.
 #[must_use]
@@ -30,6 +30,41 @@ pub fn in_json(audit: &Audit, instance: &str, url: &dyn fmt::Display) -> Value {
         "doubts": audit.doubts.iter().map(doubt).collect::<Vec<_>>(),
         "nodes": audit.rows.iter().map(|row| self::row(row, url)).collect::<Vec<_>>(),
     })
+}
+
+/// The credential records of an n8n, with the key that each was found to hold when keyward pressed its test last.
+#[must_use]
+pub fn credentials(look: &Look) -> Value {
+    let press = |pressed: Pressed| {
+        let mut told = pressed.key.map_or_else(|| json!({ "fingerprint": null, "hint": null }), key);
+        told["at"] = pressed.at.to_string().into();
+        told
+    };
+    let record = |id: &str, state: &RecordState| {
+        json!({
+            "id": id,
+            "name": &*state.name,
+            "changed": state.changed.map(|at| at.to_string()),
+            "nodes": state.nodes,
+            "pressed": state.pressed.map(press),
+        })
+    };
+    look.records.iter().map(|(id, state)| record(id, state)).collect()
+}
+
+/// The executions of an n8n that have begun and not ended, with the credential records that they go on with.
+#[must_use]
+pub fn unfinished(look: &Look) -> Value {
+    let execution = |one: &Unfinished| {
+        json!({
+            "execution_id": &*one.execution,
+            "workflow_id": &*one.workflow,
+            "began": one.began.to_string(),
+            "waits": one.waits,
+            "records": one.records.as_ref().map(|records| records.iter().map(|id| &**id).collect::<Vec<_>>()),
+        })
+    };
+    look.unfinished.iter().map(execution).collect()
 }
 
 /// Where a node is in n8n's editor.

@@ -73,8 +73,12 @@ class Keyward:
         self.url = f"http://{self.address}"
 
     def exchanges(self):
-        """The log's line of each exchange so far, in the log's order."""
-        return [line for line in self._lines() if line.get("event") == "exchange"]
+        """The log's line of each exchange so far, in the log's order, but for those of keyward's own presses of a test."""
+        return [line for line in self._lines() if line.get("event") == "exchange" and "pressed" not in line]
+
+    def presses(self):
+        """The lines of what n8n sent because keyward pressed the test of a credential."""
+        return [line for line in self._lines() if line.get("event") == "exchange" and "pressed" in line]
 
     def news(self, count):
         """The lines of exchanges that were not asked for yet, as soon as there are that many."""

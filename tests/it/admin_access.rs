@@ -8,7 +8,9 @@ use keyward::admin::MetricsFor;
 use keyward::admin::routes::{Needs, ROUTES, Route};
 
 use crate::process::Home;
-use crate::support::{Answer, Builder, Client, FakeUpstream, Framing, TestProxy, eventually, head_of};
+use crate::support::{
+    API_KEY, Answer, Builder, Client, FakeN8n, FakeUpstream, Framing, TestProxy, eventually, head_of,
+};
 
 const READ: &str = "read-read-read-read-read-read-read-read";
 const WRONG: &str = "kw_admin_0123456789abcdef0123456789abcdef0123456789A";
@@ -20,6 +22,8 @@ fn requests() -> Vec<(&'static Route, String)> {
             .replace("{set}", "default")
             .replace("{binding}", "0123456789")
             .replace("{execution}", "7")
+            .replace("{n8n}", "main")
+            .replace("{credential}", "c1")
     };
     ROUTES.iter().map(|route| (route, filled(route.path))).collect()
 }
@@ -111,7 +115,8 @@ fn whoever_has_no_token_learns_nothing_of_what_there_is() {
 #[test]
 fn a_token_that_may_only_read_changes_nothing() {
     let upstream = FakeUpstream::accepting();
-    let proxy = read_only(TestProxy::with(&upstream)).start();
+    let n8n = FakeN8n::start();
+    let proxy = read_only(TestProxy::with(&upstream).n8n("main", n8n.origin(), API_KEY)).start();
     for (route, target) in requests_for(&proxy).into_iter().filter(|(route, _)| route.needs != Needs::Link) {
         let (read, write) = (bearer(READ), proxy.admin_bearer());
         let answer = ask(&proxy, route.method, &target, &[("Authorization", &read)]);

@@ -240,6 +240,25 @@ fn verifying_does_not_wait_for_ever_and_a_wrong_key_is_not_well() {
     assert!(nobody.stderr.contains("no keyward runs here"), "{}", nobody.stderr);
 }
 
+#[test]
+fn the_tests_of_a_forgotten_copy_are_no_use_of_its_old_key() {
+    let scene = Scene::start("observe");
+    scene.n8n.holds("c1", OLD);
+    let bindings = || {
+        let told = scene.launch(&["bindings", "--json"]).run();
+        serde_json::from_str::<Value>(&told.stdout).unwrap()["bindings"].as_array().unwrap().len()
+    };
+    let done = scene.connect(&["OpenAI", "--yes"]);
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    let line = scene.keyward.exchanges(1).pop().unwrap();
+    assert_eq!((&line["pressed"], &line["path"]), (&"c1".into(), &"/v1/models".into()));
+    assert_eq!(bindings(), 0, "it was connected, and not used");
+    // A press of the button in n8n is.
+    ask(scene.keyward.listen, "/v1/models", &[("Authorization", &format!("Bearer {OLD}"))]);
+    assert_eq!(bindings(), 1);
+    scene.assert_no_secret(&done);
+}
+
 /// A keyward in front of an upstream, and an n8n beside it.
 struct Scene {
     home: Home,
@@ -300,7 +319,7 @@ fn config(n8n: &FakeN8n, listen: SocketAddr, admin: SocketAddr, upstream: &str, 
     format!(
         "[proxy]\nupstream = \"{upstream}\"\nlisten = \"{listen}\"\n[admin]\nlisten = \"{admin}\"\n\
          [keys.default]\npolicy = \"{policy}\"\ncurrent = {{ file = \"current\" }}\n\
-         [n8n.main]\nurl = \"{url}\"\napi_key = {{ file = \"api-key\" }}\nkeyward = \"http://{listen}\"\n"
+         [n8n.main]\nurl = \"{url}\"\napi_key = {{ file = \"api-key\" }}\nkeyward = \"http://{listen}\"\npress = false\n"
     )
 }
 
@@ -352,6 +371,12 @@ impl FakeN8n {
     fn data(&self, id: &str) -> Value {
         let records = self.records.lock().unwrap();
         records.iter().find(|record| record["id"] == id).unwrap()["data"].clone()
+    }
+
+    /// Has a record hold that key.
+    fn holds(&self, id: &str, key: &str) {
+        let mut records = self.records.lock().unwrap();
+        records.iter_mut().find(|record| record["id"] == id).unwrap()["data"]["apiKey"] = key.into();
     }
 
     /// The requests that would change something.
@@ -426,7 +451,8 @@ fn test(data: &Value) -> Value {
         return failed("ECONNREFUSED");
     }
     let bearer = format!("Bearer {}", data["apiKey"].as_str().unwrap());
-    let mut headers = vec![("Authorization", &*bearer)];
+    let mut headers =
+        vec![("Authorization", &*bearer), ("User-Agent", "n8n"), ("Accept", "application/json, text/plain, */*")];
     if data["header"] == true {
         headers.push((data["headerName"].as_str().unwrap(), "wf=editor;ex=__UNKNOWN__;node="));
     }

@@ -1,15 +1,16 @@
 //! The client of n8n's public API, against servers that answer as n8n does, and against ones that do what they like.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use keyward::keys::source::Source;
-use keyward::n8n::client::{Bounds, Client, ClientError, scope};
+use keyward::n8n::client::{Bounds, Client, ClientError, Read, scope};
 use keyward::n8n::{Address, Instance};
 use keyward::proxy::{Scheme, Upstream};
 use keyward::telemetry::event::with_causes;
 use serde_json::{Value, json};
 
-use crate::support::{Answering, DEADLINE, FakeUpstream};
+use crate::support::{Answering, DEADLINE, FakeUpstream, Visit};
 
 const KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
 
@@ -217,6 +218,60 @@ fn a_list_that_never_ends_is_given_up() {
     let rig = Rig::towards(on_and_on.origin(), "", Bounds { pages: 7, ..patient() });
     let error = rig.workflows().expect_err("no end");
     assert!(matches!(error, ClientError::Endless { .. }) && on_and_on.received().len() == 7, "{error:?}");
+}
+
+#[test]
+fn a_list_is_read_as_far_as_it_is_wanted() {
+    let page = |visit: &mut Visit<'_>| {
+        let first = 10 * visit.number();
+        let data: Vec<_> = (first..first + 10).map(|id| json!({ "id": id })).collect();
+        visit
+            .answer(&Answering::json(200, json!({ "data": data, "nextCursor": (first + 10).to_string() }).to_string()));
+    };
+    let n8n = FakeUpstream::scripted(page);
+    let rig = Rig::of(&n8n);
+    let read = |pages, most: usize| {
+        let mut found = Vec::new();
+        let take = |entry: Value| {
+            found.push(entry["id"].as_u64().unwrap());
+            if found.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let read = rig.client.list_at_most("executions?", scope::EXECUTION_LIST, pages, take);
+        (rig.runtime.block_on(read).unwrap(), found.len())
+    };
+    assert_eq!(read(3, 15), (Read::Part, 15));
+    assert_eq!(n8n.received().len(), 2, "the third page is not asked for");
+    assert_eq!(read(3, 1000), (Read::Part, 30));
+    let short = FakeUpstream::answering(Answering::json(200, r#"{"data":[{"id":1}],"nextCursor":null}"#));
+    let take = |_: Value| ControlFlow::Continue(());
+    let rig = Rig::of(&short);
+    let read = rig.runtime.block_on(rig.client.list_at_most("executions?", scope::EXECUTION_LIST, 3, take));
+    assert_eq!(read.unwrap(), Read::Whole);
+}
+
+#[test]
+fn a_test_of_a_credential_is_asked_for_and_what_n8n_says_is_harmless() {
+    let test = |answer: Vec<u8>| {
+        let n8n = FakeUpstream::answering(answer);
+        let rig = Rig::of(&n8n);
+        let tested = rig.runtime.block_on(rig.client.test_credential("a/b"));
+        let received = n8n.only_received();
+        assert_eq!(received.head.line, "POST /api/v1/credentials/a%2Fb/test HTTP/1.1");
+        assert_eq!(received.body, b"{}");
+        tested
+    };
+    let good = test(Answering::json(200, r#"{"status":"OK","message":"Connection successful!"}"#)).unwrap().unwrap();
+    assert!(good.is_good() && !good.is_refusal());
+    let refused = test(Answering::json(200, r#"{"status":"Error","message":"Unauthorized"}"#)).unwrap().unwrap();
+    assert!(!refused.is_good() && refused.is_refusal());
+    let odd = test(Answering::json(200, r#"{"status":7,"message":"\u001b[2J sk-proj-canary-0123456789abcdef"}"#));
+    let odd = odd.unwrap().unwrap();
+    assert!(!odd.is_good() && !odd.shown().contains(['\u{1b}']) && !odd.shown().contains("canary"), "{odd:?}");
+    for (status, message) in [(404, "not found"), (404, "Credential with ID"), (405, "POST method not allowed")] {
+        assert_eq!(test(Answering::json(status, json!({ "message": message }).to_string())).unwrap(), None);
+    }
+    let lacks = test(Answering::json(403, r#"{"message":"Forbidden"}"#)).expect_err("a scope is missing");
+    assert!(told(&lacks).contains("credentials/a%2Fb/test to this API key (403): it needs the scope credential:read"));
 }
 
 #[test]

@@ -164,8 +164,13 @@ fn the_check_says_which_scopes_the_key_lacks() {
     home.write("api", API_KEY);
     let config = format!("[n8n.main]\nurl = \"{}\"\napi_key = {{ file = \"api\" }}\n", n8n.origin());
     let checked = home.keyward(&["check", "--online"]).config(&config).run();
+    let said = "takes it, but it lacks workflow:read, execution:list, credential:list, credential:read: make one with the \
+                scopes workflow:list, workflow:read, execution:list, execution:read, credential:list, credential:read";
+    assert_says(&checked, 0, &["warning  n8n.main.api_key: n8n at http://127.0.0.1:", said]);
+    let without_presses = format!("{config}press = false\n");
+    let checked = home.keyward(&["check", "--online"]).config(&without_presses).run();
     let said = "takes it, but it lacks workflow:read, execution:list, credential:list: make one with the scopes \
-                workflow:list, workflow:read, execution:list, execution:read, credential:list";
+                workflow:list, workflow:read, execution:list, execution:read, credential:list; none of them";
     assert_says(&checked, 0, &["warning  n8n.main.api_key: n8n at http://127.0.0.1:", said]);
     home.write("api", CURRENT);
     let checked = home.keyward(&["check"]).config(&config).run();

@@ -18,9 +18,10 @@ const CHANGED: &str = "2026-11-23T07:00:00.000Z";
 fn upstream() -> FakeUpstream {
     FakeUpstream::scripted(|visit| {
         let is_taken = visit.head.headers.iter().any(|(_, value)| value.ends_with(CURRENT));
-        visit.answer(&match is_taken {
-            true => Answering::json(200, r#"{"object":"list","data":[]}"#),
-            false => Answering::json(401, r#"{"error":{"code":"invalid_api_key","message":"no"}}"#),
+        visit.answer(&if is_taken {
+            Answering::json(200, r#"{"object":"list","data":[]}"#)
+        } else {
+            Answering::json(401, r#"{"error":{"code":"invalid_api_key","message":"no"}}"#)
         });
     })
 }
@@ -216,6 +217,50 @@ fn a_refusal_by_keyward_itself_shows_the_key_as_well() {
     assert!(hint(&pressed(&proxy, "r")).unwrap().contains(ends(OUTDATED)));
     assert_eq!(upstream.received().len(), 0);
     assert_eq!(used(&proxy), Vec::<String>::new());
+}
+
+#[test]
+fn a_record_whose_test_fails_in_n8n_does_not_keep_the_others_from_being_pressed() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    n8n.trouble(Some(Answering::json(503, r#"{"message":"starting"}"#)));
+    let proxy = started(&upstream, &n8n);
+    n8n.has_record("a", CHANGED, proxy.address(), OUTDATED);
+    n8n.has_record("b", CHANGED, proxy.address(), OUTDATED);
+    n8n.fails_to_test("a");
+    n8n.trouble(None);
+    look_again(&proxy);
+    assert!(pressed(&proxy, "b").key.is_some());
+    assert_eq!(pressed(&proxy, "a").key, None);
+    assert_eq!(n8n_of(&proxy)["lacks"], Value::Null);
+}
+
+/// What the admin listener says of a press that another program makes.
+fn tell(proxy: &TestProxy, record: &str, said: &str) -> Value {
+    let path = format!("/api/v1/n8n/main/credentials/{record}/press{said}");
+    let bearer = proxy.admin_bearer();
+    let answer = proxy.ask_admin("POST", &path, &[("Authorization", &bearer)]);
+    serde_json::from_str(&answer.text()).unwrap()
+}
+
+#[test]
+fn a_test_that_a_program_tells_of_is_no_use_of_a_key_and_any_other_is() {
+    let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
+    let builder = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED);
+    let proxy = builder.n8n("main", n8n.origin(), API_KEY).without_presses().start();
+    assert_eq!(tell(&proxy, "r", "")["begun"], true);
+    assert_eq!(tell(&proxy, "other", "")["begun"], false, "one at a time");
+    test_by_hand(proxy.address(), OUTDATED);
+    assert_eq!(tell(&proxy, "other", "?said=ok")["key"], Value::Null, "it is not that one");
+    let key = tell(&proxy, "r", "?said=ok")["key"].clone();
+    assert_eq!(proxy.lines_of(1)[0]["pressed"], "r");
+    assert!(key.as_str().unwrap().starts_with(proxy.lines()[0]["fingerprint"].as_str().unwrap()));
+    assert_eq!(used(&proxy), Vec::<String>::new());
+    // What n8n says of it is not what came here: it was another's.
+    assert_eq!(tell(&proxy, "r", "")["begun"], true);
+    test_by_hand(proxy.address(), OUTDATED);
+    assert_eq!(tell(&proxy, "r", "?said=error")["key"], Value::Null);
+    assert_eq!(used(&proxy).len(), 1);
+    assert_eq!(tell(&proxy, "no%20id", "")["status"], 404);
 }
 
 #[test]

@@ -28,11 +28,13 @@ struct State {
     /// What each record holds.
     held: HashMap<String, Held>,
     /// What happens while n8n tests a record.
-    meanwhile: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    meanwhile: Option<Happens>,
     /// It is one of n8n 1: it tests no record, and does not list what runs or waits.
     is_first: bool,
     /// What is answered with 403.
     forbidden: Vec<String>,
+    /// The records whose test it cannot make.
+    failing: Vec<String>,
     /// What every request is answered with, where it is set.
     trouble: Option<Vec<u8>>,
 }
@@ -74,6 +76,11 @@ impl FakeN8n {
     /// The tag header that the record's requests bear, or none.
     pub fn tags(&self, id: &str, tag: Option<&str>) {
         self.state.lock().unwrap().held.get_mut(id).unwrap().tag = tag.map(str::to_owned);
+    }
+
+    /// Answers a test of that record with an error of its own.
+    pub fn fails_to_test(&self, id: &str) {
+        self.state.lock().unwrap().failing.push(id.to_owned());
     }
 
     /// Calls that with the record's id whenever it tests one.
@@ -135,6 +142,9 @@ impl FakeN8n {
     }
 }
 
+/// Something that happens to a record of that id.
+type Happens = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What stands in a record.
 #[derive(Clone)]
 struct Held {
@@ -147,7 +157,7 @@ struct Held {
 struct Test {
     record: String,
     held: Held,
-    meanwhile: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    meanwhile: Option<Happens>,
 }
 
 impl Test {
@@ -185,8 +195,8 @@ impl State {
     fn test_of(&self, visit: &Visit<'_>) -> Option<Test> {
         let target = visit.head.line.strip_prefix("POST /api/v1/credentials/")?;
         let record = target.strip_suffix("/test HTTP/1.1").filter(|_| !self.is_first && self.trouble.is_none())?;
-        let is_forbidden = self.forbids(&format!("credentials/{record}"));
-        let held = self.held.get(record).filter(|_| !is_forbidden)?.clone();
+        let is_refused = self.forbids(&format!("credentials/{record}")) || self.failing.iter().any(|id| id == record);
+        let held = self.held.get(record).filter(|_| !is_refused)?.clone();
         Some(Test { record: record.to_owned(), held, meanwhile: self.meanwhile.clone() })
     }
 
@@ -230,6 +240,9 @@ impl State {
         let path = path.trim_start_matches("/api/v1/");
         if self.forbids(path) {
             return Answering::json(403, r#"{"message":"Forbidden"}"#);
+        }
+        if self.failing.iter().any(|id| path == format!("credentials/{id}/test")) {
+            return Answering::json(500, r#"{"message":"Internal Server Error"}"#);
         }
         match path.split_once('/') {
             None if path == "workflows" => list(&self.workflows),
