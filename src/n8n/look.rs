@@ -1,6 +1,6 @@
 //! Pure. What the ledger is told of one n8n that was looked through: which credential record each node names, and since when.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::inventory::{Inventory, Kind, Node, OPEN_AI_API};
 use crate::clock::Timestamp;
@@ -13,7 +13,7 @@ pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Ti
     Look {
         instance: instance.into(),
         at,
-        workflows: inventory.workflows.iter().map(|workflow| workflow.id.clone()).collect(),
+        workflows: workflows(inventory),
         nodes: nodes(inventory, before, at),
         records: records(inventory, before),
         lists_records: inventory.lists_records,
@@ -22,13 +22,19 @@ pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Ti
     }
 }
 
+/// The ids that requests of this n8n may name: those of workflows that stand in nodes as well.
+fn workflows(inventory: &Inventory) -> HashSet<Box<str>> {
+    let inside = inventory.workflows.iter().flat_map(|workflow| &workflow.nodes).filter_map(|node| node.within.clone());
+    inventory.workflows.iter().map(|workflow| workflow.id.clone()).chain(inside).collect()
+}
+
 /// The nodes with a record, but for those that ask an agent: its requests never come with their ids.
 fn nodes(inventory: &Inventory, before: Option<&Look>, at: Timestamp) -> HashMap<(Box<str>, Box<str>), NamedRecord> {
     let mut nodes = HashMap::new();
     for workflow in &inventory.workflows {
         for node in workflow.nodes.iter().filter(|node| node.kind != Kind::Agent) {
             let Some(record) = node.chosen() else { continue };
-            let ids = (workflow.id.clone(), node.id.clone());
+            let ids = (Box::from(workflow.named_by(node)), node.id.clone());
             let known = before.and_then(|before| before.nodes.get(&ids)).filter(|known| known.record == record.id);
             let since = known.map_or(at, |known| known.since);
             // What runs stands before what is new in a draft.
