@@ -769,14 +769,18 @@ impl Survey<'_> {
     /// The workflows from which requests come, and which no n8n lists that they may be of.
     fn unlisted(&self) -> Vec<Finding> {
         let around = &self.grounds.around;
-        let inventories = std::iter::once(self.grounds.inventory).chain(around.others.iter().map(|(_, other)| *other));
-        let listed: HashSet<&str> = inventories.flat_map(|inventory| &inventory.workflows).flat_map(ids_of).collect();
+        let own: HashSet<&str> = self.grounds.inventory.workflows.iter().flat_map(ids_of).collect();
+        let others = around.others.iter().flat_map(|(_, other)| &other.workflows);
+        let others: HashSet<&str> = others.flat_map(ids_of).collect();
+        // A tag that names this n8n means none of the others.
+        let is_listed =
+            |sighting: &Sighting, id: &str| own.contains(id) || (sighting.instance.is_none() && others.contains(id));
         // Each with whether it came in one execution alone.
         let mut unlisted: BTreeMap<&str, bool> = BTreeMap::new();
         let is_own =
             |sighting: &&Sighting| around.set.is_none_or(|set| *set == *sighting.set) && !sighting.is_acknowledged;
         for sighting in self.grounds.sightings.iter().filter(is_own) {
-            if let Some(workflow) = sighting.workflow.as_deref().filter(|id| !listed.contains(id)) {
+            if let Some(workflow) = sighting.workflow.as_deref().filter(|id| !is_listed(sighting, id)) {
                 let is_like_chat = sighting.is_single && &*sighting.client == "sdk";
                 unlisted.entry(workflow).and_modify(|before| *before = false).or_insert(is_like_chat);
             }

@@ -738,7 +738,7 @@ enum Called {
     Nothing,
     Workflow(Box<str>),
     /// One that stands in the node itself.
-    Embedded(documents::Workflow),
+    Embedded(Box<documents::Workflow>),
     /// An expression, or a workflow that n8n fetches from a file or an address.
     Unclear,
 }
@@ -771,7 +771,7 @@ fn called_by(node: &documents::Node) -> Called {
 }
 
 /// The workflow that stands in a node, as text or as it is.
-fn embedded(value: &Value) -> Option<documents::Workflow> {
+fn embedded(value: &Value) -> Option<Box<documents::Workflow>> {
     match value {
         Value::String(text) if text.starts_with('=') => None,
         Value::String(text) => serde_json::from_str(text).ok(),
@@ -796,7 +796,9 @@ fn with_embedded(nodes: &[documents::Node]) -> Cow<'_, [documents::Node]> {
         if let (Called::Embedded(inner), false) = (called_by(&all[at]), all[at].disabled) {
             // Without an id it takes that of the workflow around it (read in n8n 1.100.1 and 2.41.1).
             let within = Some(inner.id).filter(|id| !id.is_empty()).or_else(|| all[at].within.clone());
-            let name = |node: &documents::Node| format!("{} in {}", node.name, all[at].name);
+            let name = |node: &documents::Node| {
+                mask_and_cap(&format!("{} in {}", node.name, all[at].name), documents::LONGEST_NAME).into_owned()
+            };
             let inside = |node: documents::Node| documents::Node { name: name(&node), within: within.clone(), ..node };
             let inner: Vec<_> = inner.nodes.into_iter().map(inside).collect();
             all.to_mut().extend(inner);

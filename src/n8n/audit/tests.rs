@@ -510,7 +510,7 @@ fn what_is_put_away_runs_where_it_is_called() {
     // n8n 2.x has it run where a person runs the caller.
     let later = with(with(archived.clone(), "versionId", json!("1")), "activeVersionId", json!(null));
     Story::of(&[later.clone(), caller], &[]).check_doubts(&[("dormant", "new")]);
-    Story::of(&[later.clone()], &[]).check_doubts(&[]);
+    Story::of(std::slice::from_ref(&later), &[]).check_doubts(&[]);
     // One that is put away as well calls nothing, unless it is called.
     let middle = with(later.clone(), "id", json!("m"));
     let middle = with(middle, "nodes", json!([call("s")]));
@@ -571,6 +571,18 @@ fn generic_authentication_is_a_doubt_where_it_may_lead_to_open_ai_or_here() {
     }
     let old = request("h", "={{ $json.url }}", json!({ "authentication": "queryAuth" }));
     Story::of(&[workflow("a", &[old])], &[]).check_doubts(&[("generic_auth", "a/h")]);
+}
+
+#[test]
+fn a_host_is_private_where_no_public_name_server_knows_it() {
+    for host in
+        ["keyward", "keyward:8080", "10.0.0.3:80", "127.0.0.1", "[::1]:8080", "[fd00::1]", "100.64.1.1", "a.internal"]
+    {
+        assert!(is_private(host), "{host}");
+    }
+    for host in ["api.deepseek.com", "keyward.example.com:8443", "8.8.8.8", "100.128.0.1", "[2606:4700::1]:443"] {
+        assert!(!is_private(host), "{host}");
+    }
 }
 
 #[test]
@@ -662,6 +674,10 @@ fn requests_of_workflows_that_n8n_does_not_list_are_a_doubt() {
     let mut other = story(&[stranger("SECRET")]);
     other.other = Some(inventory(&listed[1..]));
     other.check_doubts(&[]);
+    let named = Sighting { instance: Some("main".into()), ..stranger("SECRET") };
+    let mut other = story(&[named]);
+    other.other = Some(inventory(&listed[1..]));
+    other.check_doubts(&[("unlisted_workflow", "main")]);
     let mut of_set = story(&[Sighting { set: "staging".into(), ..stranger("SECRET") }]);
     of_set.check_doubts(&[("unlisted_workflow", "main")]);
     of_set.set = Some("default");
