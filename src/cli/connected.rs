@@ -65,11 +65,13 @@ impl Outcome<'_> {
                 row("key", key);
                 row("n8n's test", &said(tested.as_ref()));
                 lines.extend(self.users_in_words());
+                lines.push(format!("  {:<18} {OF_AGENTS}", "Agents"));
             }
             End::Disconnected { base_url, tested } => {
                 row("Base URL", base_url);
                 row("custom header", "none");
                 row("n8n's test", &said(tested.as_ref()));
+                row("Agents", OF_AGENTS);
             }
             End::ByHand(fields) => {
                 for field in fields {
@@ -94,6 +96,10 @@ impl Outcome<'_> {
         let workflows: std::collections::BTreeSet<_> = self.users.iter().map(|user| &user.workflow_id).collect();
         let mut lines =
             vec![format!("  {:<18} {} nodes of {} workflows", "used by", self.users.len(), workflows.len())];
+        if self.users.is_empty() {
+            let what = "n8n does not tell who uses it: its Agents, Instance AI or Chat Hub may";
+            lines.push(format!("  {:<18} {what}", "but"));
+        }
         for user in self.users.iter().filter(|user| user.way != Way::BaseUrl) {
             let what = match user.way {
                 Way::OpenAi => "goes to api.openai.com past keyward: give it the Base URL among its own options",
@@ -113,6 +119,10 @@ impl Outcome<'_> {
         value
     }
 }
+
+/// An agent goes by the credential that it has read, for half an hour after each of its runs.
+const OF_AGENTS: &str =
+    "save or publish those of n8n's Agents that use it: an edited credential alone does not reach them";
 
 impl End {
     fn headline(&self) -> String {

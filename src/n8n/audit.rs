@@ -232,7 +232,7 @@ impl<'a> Seen<'a> {
     }
 
     fn of_node(&self, workflow: &Workflow, node: &Node) -> Option<&'a Sighting> {
-        self.by_node.get(&(&*workflow.id, &*node.id)).copied()
+        self.by_node.get(&(workflow.named_by(node), &*node.id)).copied()
     }
 
     fn of_workflow(&self, id: &str) -> Option<&'a Sighting> {
@@ -306,7 +306,7 @@ impl<'a> Survey<'a> {
         let newest = self.newest.entry(&node.type_name).or_insert(node.version);
         *newest = newest.max(node.version);
         // Where nothing is published, a person runs the draft.
-        if node.is_draft && workflow.life != Life::Unpublished {
+        if node.is_draft && !matches!(workflow.life, Life::Unpublished | Life::Archived) {
             return;
         }
         let seen = self.seen.of_node(workflow, node);
@@ -769,15 +769,18 @@ impl Survey<'_> {
     /// The workflows from which requests come, and which no n8n lists that they may be of.
     fn unlisted(&self) -> Vec<Finding> {
         let around = &self.grounds.around;
-        let inventories = std::iter::once(self.grounds.inventory).chain(around.others.iter().map(|(_, other)| *other));
-        let listed: HashSet<&str> =
-            inventories.flat_map(|inventory| &inventory.workflows).map(|workflow| &*workflow.id).collect();
+        let own: HashSet<&str> = self.grounds.inventory.workflows.iter().flat_map(ids_of).collect();
+        let others = around.others.iter().flat_map(|(_, other)| &other.workflows);
+        let others: HashSet<&str> = others.flat_map(ids_of).collect();
+        // A tag that names this n8n means none of the others.
+        let is_listed =
+            |sighting: &Sighting, id: &str| own.contains(id) || (sighting.instance.is_none() && others.contains(id));
         // Each with whether it came in one execution alone.
         let mut unlisted: BTreeMap<&str, bool> = BTreeMap::new();
         let is_own =
             |sighting: &&Sighting| around.set.is_none_or(|set| *set == *sighting.set) && !sighting.is_acknowledged;
         for sighting in self.grounds.sightings.iter().filter(is_own) {
-            if let Some(workflow) = sighting.workflow.as_deref().filter(|id| !listed.contains(id)) {
+            if let Some(workflow) = sighting.workflow.as_deref().filter(|id| !is_listed(sighting, id)) {
                 let is_like_chat = sighting.is_single && &*sighting.client == "sdk";
                 unlisted.entry(workflow).and_modify(|before| *before = false).or_insert(is_like_chat);
             }
@@ -870,7 +873,12 @@ fn is_since(changed: Option<Timestamp>, sighting: &Sighting) -> bool {
 /// The ids of a workflow's nodes that may run, each with the workflow's.
 fn ids_of_nodes(workflow: &Workflow) -> impl Iterator<Item = (&str, &str)> {
     let nodes = workflow.nodes.iter().filter(|node| workflow.may_run(node));
-    nodes.map(|node| (&*workflow.id, &*node.id))
+    nodes.map(|node| (workflow.named_by(node), &*node.id))
+}
+
+/// The ids that requests of a workflow may name: its own, and those of workflows that stand in its nodes.
+fn ids_of(workflow: &Workflow) -> impl Iterator<Item = &str> {
+    std::iter::once(&*workflow.id).chain(workflow.nodes.iter().filter_map(|node| node.within.as_deref()))
 }
 
 /// Whether a host is one of a network of its own, as keyward's may be, rather than of the internet.

@@ -275,6 +275,29 @@ mod tests {
     }
 
     #[test]
+    fn where_n8n_reaches_keyward_is_what_the_settings_say() {
+        let origin =
+            |host: &str, port| crate::proxy::Upstream { scheme: crate::proxy::Scheme::Http, host: host.into(), port };
+        let address = |host: &str, port| super::super::Address { origin: origin(host, port), path: "/v1".into() };
+        let instance = |keyward: Option<super::super::Address>| Instance {
+            name: "main".into(),
+            url: address("n8n", 5678),
+            api_key: crate::keys::source::Source::Env("KEY".into()),
+            set: None,
+            refresh: Instance::REFRESH,
+            keyward: keyward.map(|address| crate::n8n::connect::Entrance::new(address).expect("an entrance")),
+            via: None,
+        };
+        let hosts: Vec<_> = hosts_in_settings(&[
+            instance(None),
+            instance(Some(address("Keyward", 8080))),
+            instance(Some(address("k", 80))),
+        ])
+        .collect();
+        assert_eq!(hosts, ["keyward:8080", "k"]);
+    }
+
+    #[test]
     fn every_n8n_of_a_set_has_to_have_been_looked_through_of_late() {
         #[track_caller]
         fn check(instances: &[(Looked, Option<Audit>)], expected: Option<i64>, doubts: &[&str]) {

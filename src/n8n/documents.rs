@@ -162,6 +162,9 @@ pub struct Node {
     /// Whether it is passed over when the workflow runs.
     #[serde(deserialize_with = "flag")]
     pub disabled: bool,
+    /// The id of a workflow that stands in a node of another, where this is one of its nodes and it has an id.
+    #[serde(skip)]
+    pub within: Option<String>,
 }
 
 /// Without the parameters, which may hold keys.

@@ -63,6 +63,8 @@ pub struct Workflow {
     pub is_only_called: bool,
     /// The positions of the workflows that call it, each once.
     pub callers: Vec<usize>,
+    /// Whether one that is not put away calls it, or calls one that does.
+    pub is_called: bool,
     /// The names of its nodes that call a workflow of which only a run can tell which one it is.
     pub unclear_calls: Vec<Box<str>>,
     /// Its nodes that can speak to OpenAI, or perhaps can.
@@ -93,6 +95,8 @@ pub enum Life {
 pub struct Node {
     /// Its id.
     pub id: Box<str>,
+    /// The workflow that its requests name, where it stands in one inside a node that has an id of its own.
+    pub within: Option<Box<str>>,
     /// Its name.
     pub name: Box<str>,
     /// What it is.
@@ -222,6 +226,10 @@ pub struct Builder<'k> {
     inventory: Inventory,
     by_id: HashMap<Box<str>, usize>,
     calls: Vec<(usize, Box<str>)>,
+    /// The calls of drafts, which a person runs.
+    draft_calls: Vec<(usize, Box<str>)>,
+    /// Whether each workflow runs when it is called, though it be put away: n8n 1.x does not look (read in 1.100.1).
+    runs_archived: Vec<bool>,
 }
 
 // === impl Builder ===
@@ -230,7 +238,14 @@ impl<'k> Builder<'k> {
     /// Empty. Keys that are found are known by what `names_of` gives for them alone.
     #[must_use]
     pub fn new(names_of: &'k dyn Fn(&[u8]) -> Names) -> Self {
-        Self { names_of, inventory: Inventory::default(), by_id: HashMap::new(), calls: Vec::new() }
+        Self {
+            names_of,
+            inventory: Inventory::default(),
+            by_id: HashMap::new(),
+            calls: Vec::new(),
+            draft_calls: Vec::new(),
+            runs_archived: Vec::new(),
+        }
     }
 
     /// Takes in a workflow.
@@ -253,10 +268,16 @@ impl<'k> Builder<'k> {
         if let Some(id) = workflow.settings.error_workflow.as_deref().filter(|id| *id != "DEFAULT") {
             self.calls.push((position, mask_id(id).into()));
         }
+        for node in draft.iter().flat_map(|draft| draft.iter()).filter(|node| !node.disabled) {
+            if let Called::Workflow(id) = called_by(node) {
+                self.draft_calls.push((position, id));
+            }
+        }
         let mut nodes = self.nodes(&running);
         let changes = draft.map(|draft| self.compare(&mut nodes, &draft)).unwrap_or_default();
         let id: Box<str> = mask_id(&workflow.id).into();
         self.by_id.entry(id.clone()).or_insert(position);
+        self.runs_archived.push(workflow.published == Published::Unversioned);
         self.inventory.workflows.push(Workflow {
             id,
             name: boxed(&workflow.name),
@@ -264,6 +285,7 @@ impl<'k> Builder<'k> {
             life: life(workflow),
             is_only_called: is_only_called(&workflow.nodes),
             callers: Vec::new(),
+            is_called: false,
             unclear_calls,
             nodes,
             // What was never published has nothing that it could differ from.
@@ -287,9 +309,17 @@ impl<'k> Builder<'k> {
     /// All of it, with who calls whom.
     #[must_use]
     pub fn finish(mut self) -> Inventory {
+        let named = |workflow: &Workflow| {
+            let of_node = |node: &Node| node_hash(workflow.named_by(node), &node.id);
+            workflow.nodes.iter().map(of_node).collect::<Vec<_>>()
+        };
+        let named: Vec<_> = self.inventory.workflows.iter().flat_map(named).collect();
+        self.inventory.nodes_there.extend(named);
+        let find = |calls: &[(usize, Box<str>)]| -> Vec<_> {
+            calls.iter().filter_map(|(caller, id)| Some((*caller, *self.by_id.get(id)?))).collect()
+        };
+        let (calls, draft_calls) = (find(&self.calls), find(&self.draft_calls));
         let mut called_by = vec![Vec::new(); self.inventory.workflows.len()];
-        let calls: Vec<_> =
-            self.calls.iter().filter_map(|(caller, id)| Some((*caller, *self.by_id.get(id)?))).collect();
         for (caller, called) in calls {
             called_by[caller].push(called);
             self.inventory.workflows[called].callers.push(caller);
@@ -298,7 +328,11 @@ impl<'k> Builder<'k> {
             workflow.callers.sort_unstable();
             workflow.callers.dedup();
         }
-        wake(&mut self.inventory.workflows, &called_by);
+        wake(&mut self.inventory.workflows, &called_by, &self.runs_archived);
+        for (caller, called) in draft_calls {
+            called_by[caller].push(called);
+        }
+        note_called(&mut self.inventory.workflows, &called_by);
         self.name_records_of_agents();
         let mut live = self.inventory.workflows.iter().filter(|workflow| workflow.life.is_live());
         self.inventory.has_unclear_calls = live.any(|workflow| !workflow.unclear_calls.is_empty());
@@ -454,10 +488,17 @@ struct Found {
 // === impl Workflow, Node, Request, Life ===
 
 impl Workflow {
-    /// Whether a person, if nothing else, may have that node run: not where it is switched off, or its workflow is put away.
+    /// Whether a person, if nothing else, may have that node run: not where it is switched off, or its workflow is put away
+    /// and not called. n8n 2.x calls such a workflow where a person runs the caller (seen in 2.41.1).
     #[must_use]
     pub fn may_run(&self, node: &Node) -> bool {
-        self.life != Life::Archived && !node.disabled
+        !node.disabled && (self.life != Life::Archived || self.is_called)
+    }
+
+    /// The id that requests of that node name as their workflow.
+    #[must_use]
+    pub fn named_by<'a>(&'a self, node: &'a Node) -> &'a str {
+        node.within.as_deref().unwrap_or(&self.id)
     }
 }
 
@@ -466,6 +507,7 @@ impl Node {
     fn new(node: &documents::Node, address: Address) -> Self {
         Self {
             id: mask_id(&node.id).into(),
+            within: node.within.as_deref().map(|id| mask_id(id).into()),
             name: boxed(&node.name),
             kind: Kind::Text,
             type_name: mask_and_cap(&node.kind, LONGEST_TYPE).into(),
@@ -708,7 +750,7 @@ enum Called {
     Nothing,
     Workflow(Box<str>),
     /// One that stands in the node itself.
-    Embedded(Vec<documents::Node>),
+    Embedded(Box<documents::Workflow>),
     /// An expression, or a workflow that n8n fetches from a file or an address.
     Unclear,
 }
@@ -740,15 +782,14 @@ fn called_by(node: &documents::Node) -> Called {
     }
 }
 
-/// The nodes of a workflow that stands in a node, as text or as it is.
-fn embedded(value: &Value) -> Option<Vec<documents::Node>> {
-    let workflow = match value {
-        Value::String(text) if text.starts_with('=') => return None,
-        Value::String(text) => serde_json::from_str::<documents::Workflow>(text).ok()?,
-        Value::Object(_) => serde_json::from_value(value.clone()).ok()?,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return None,
-    };
-    Some(workflow.nodes)
+/// The workflow that stands in a node, as text or as it is.
+fn embedded(value: &Value) -> Option<Box<documents::Workflow>> {
+    match value {
+        Value::String(text) if text.starts_with('=') => None,
+        Value::String(text) => serde_json::from_str(text).ok(),
+        Value::Object(_) => serde_json::from_value(value.clone()).ok(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+    }
 }
 
 fn without_embedded(parameters: &Value) -> Value {
@@ -765,9 +806,13 @@ fn with_embedded(nodes: &[documents::Node]) -> Cow<'_, [documents::Node]> {
     let mut at = 0;
     while at < all.len() {
         if let (Called::Embedded(inner), false) = (called_by(&all[at]), all[at].disabled) {
-            let inside =
-                |node: documents::Node| documents::Node { name: format!("{} in {}", node.name, all[at].name), ..node };
-            let inner: Vec<_> = inner.into_iter().map(inside).collect();
+            // Without an id it takes that of the workflow around it (read in n8n 1.100.1 and 2.41.1).
+            let within = Some(inner.id).filter(|id| !id.is_empty()).or_else(|| all[at].within.clone());
+            let name = |node: &documents::Node| {
+                mask_and_cap(&format!("{} in {}", node.name, all[at].name), documents::LONGEST_NAME).into_owned()
+            };
+            let inside = |node: documents::Node| documents::Node { name: name(&node), within: within.clone(), ..node };
+            let inner: Vec<_> = inner.nodes.into_iter().map(inside).collect();
             all.to_mut().extend(inner);
         }
         at += 1;
@@ -802,24 +847,43 @@ fn life(workflow: &documents::Workflow) -> Life {
 }
 
 /// Marks what is called by what runs, and then what perhaps is.
-fn wake(workflows: &mut [Workflow], called_by: &[Vec<usize>]) {
+fn wake(workflows: &mut [Workflow], called_by: &[Vec<usize>], runs_archived: &[bool]) {
     let live: Vec<_> = positions(workflows, |workflow| workflow.life.is_live());
-    mark_called(workflows, called_by, live, Life::Called);
+    mark_called(workflows, (called_by, runs_archived), live, Life::Called);
     if workflows.iter().any(|workflow| workflow.life.is_live() && !workflow.unclear_calls.is_empty()) {
         let perhaps = positions(workflows, |workflow| workflow.life == Life::Off && workflow.is_only_called);
         for at in &perhaps {
             workflows[*at].life = Life::PerhapsCalled;
         }
-        mark_called(workflows, called_by, perhaps, Life::PerhapsCalled);
+        mark_called(workflows, (called_by, runs_archived), perhaps, Life::PerhapsCalled);
     }
 }
 
 /// Marks whatever those call, and what that calls. Each workflow is looked at once, so calls may go round in circles.
-fn mark_called(workflows: &mut [Workflow], called_by: &[Vec<usize>], mut callers: Vec<usize>, life: Life) {
+fn mark_called(
+    workflows: &mut [Workflow],
+    (called_by, runs_archived): (&[Vec<usize>], &[bool]),
+    mut callers: Vec<usize>,
+    life: Life,
+) {
     while let Some(caller) = callers.pop() {
         for called in &called_by[caller] {
-            if workflows[*called].life == Life::Off {
+            let is_archived = workflows[*called].life == Life::Archived;
+            if workflows[*called].life == Life::Off || (is_archived && runs_archived[*called]) {
                 workflows[*called].life = life;
+                callers.push(*called);
+            }
+        }
+    }
+}
+
+/// Notes what is called by what is not put away, and what that calls.
+fn note_called(workflows: &mut [Workflow], called_by: &[Vec<usize>]) {
+    let mut callers = positions(workflows, |workflow| workflow.life != Life::Archived);
+    while let Some(caller) = callers.pop() {
+        for called in &called_by[caller] {
+            if !std::mem::replace(&mut workflows[*called].is_called, true) && workflows[*called].life == Life::Archived
+            {
                 callers.push(*called);
             }
         }

@@ -1,6 +1,6 @@
 //! Pure. What the ledger is told of one n8n that was looked through: which credential record each node names, and since when.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::inventory::{Inventory, Kind, Node, OPEN_AI_API};
 use crate::clock::Timestamp;
@@ -13,7 +13,7 @@ pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Ti
     Look {
         instance: instance.into(),
         at,
-        workflows: inventory.workflows.iter().map(|workflow| workflow.id.clone()).collect(),
+        workflows: workflows(inventory),
         nodes: nodes(inventory, before, at),
         nodes_there: inventory.nodes_there.clone(),
         records: records(inventory, before),
@@ -21,6 +21,12 @@ pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Ti
         executions: BTreeMap::new(),
         unfinished: Vec::new(),
     }
+}
+
+/// The ids that requests of this n8n may name: those of workflows that stand in nodes as well.
+fn workflows(inventory: &Inventory) -> HashSet<Box<str>> {
+    let inside = inventory.workflows.iter().flat_map(|workflow| &workflow.nodes).filter_map(|node| node.within.clone());
+    inventory.workflows.iter().map(|workflow| workflow.id.clone()).chain(inside).collect()
 }
 
 /// The nodes with a record, but for those that ask an agent: its requests never come with their ids. A node whose draft names
@@ -31,7 +37,7 @@ fn nodes(inventory: &Inventory, before: Option<&Look>, at: Timestamp) -> HashMap
         let differs = |node: &Node| workflow.changes.iter().any(|change| change.node == node.id);
         for node in workflow.nodes.iter().filter(|node| node.kind != Kind::Agent && !differs(node)) {
             let Some(record) = node.chosen() else { continue };
-            let ids = (workflow.id.clone(), node.id.clone());
+            let ids = (Box::from(workflow.named_by(node)), node.id.clone());
             let known = before.and_then(|before| before.nodes.get(&ids)).filter(|known| known.record == record.id);
             let since = known.map_or(at, |known| known.since);
             // What runs stands before what is new in a draft.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CURRENT, FakeUpstream, TestProxy};
+use crate::support::{CURRENT, FakeUpstream, OUTDATED, TestProxy};
 
 const NODE: &str = "36e21fd8-c571-420c-bcca-1134b8428099";
 
@@ -253,6 +253,50 @@ fn control_characters_in_a_head_are_refused_and_odd_bytes_are_shown_harmlessly()
 }
 
 /// An upstream that takes everything, and a proxy with one key.
+/// What n8n runs beside its workflows: one binding for all agents of an n8n, which a restart does not take for another.
+#[test]
+fn agents_are_one_binding_with_a_remedy_of_their_own() {
+    let agent = "ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.81 node.js/24";
+    let upstream = FakeUpstream::accepting();
+    let store = tempfile::tempdir().unwrap();
+    let start = || {
+        let builder = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED);
+        builder.fingerprint_key([7; 32]).store(&store.path().join("ledger.db")).start()
+    };
+    let holders = |proxy: &TestProxy| -> Vec<(String, String)> {
+        let listed: Value = serde_json::from_str(&proxy.admin("/api/v1/bindings").text()).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let bindings = listed["bindings"].as_array().unwrap().iter();
+        let mut found: Vec<_> = bindings.map(|row| (text(&row["holder"]), text(&row["who"]))).collect();
+        found.sort();
+        found
+    };
+    let proxy = start();
+    let path = "/n8n/editor/__UNKNOWN__/none/v1/responses";
+    let stale = proxy.post(path).key(OUTDATED).header("User-Agent", agent).body("{}").logged();
+    assert_eq!((&stale["client"], &stale["diagnosis"]), (&"agent".into(), &"stale_binding".into()));
+    let (message, remedy) = (stale["message"].as_str().unwrap(), stale["remedy"].as_str().unwrap());
+    assert!(message.starts_with("One of n8n's Agents still sends key "), "{message}");
+    assert!(remedy.contains("Save or publish the agent"), "{remedy}");
+    let raw = "=wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
+    let instance = proxy.post("/v1/responses").key(OUTDATED).header("User-Agent", agent).header("X-N8N-Tag", raw);
+    let line = instance.body("{}").logged();
+    assert!(line["message"].as_str().unwrap().starts_with("n8n's Instance AI "), "{line}");
+    assert!(line["remedy"].as_str().unwrap().contains("static tag"), "{line}");
+    assert_eq!((&line["attribution"], &line["invalid_tag"]), (&"tag".into(), &true.into()));
+    // The editor's model list is none of theirs, and a workflow's node with its own tag is itself.
+    proxy.get("/n8n/editor/__UNKNOWN__/none/v1/models").key(CURRENT).header("User-Agent", "undici").logged();
+    proxy.get("/v1/models").key(CURRENT).header("User-Agent", agent).header("X-N8N-Tag", "wf=w;ex=1;node=n").logged();
+    let expected = [("agent", "n8n's Agents"), ("caller", "workflow w, node n"), ("editor", "n8n's editor")];
+    let expected = expected.map(|(holder, who)| (holder.to_owned(), who.to_owned()));
+    assert_eq!(holders(&proxy), expected);
+    proxy.end();
+    let proxy = start();
+    proxy.post(path).key(CURRENT).header("User-Agent", agent).body("{}").logged();
+    assert_eq!(holders(&proxy), expected, "known from before");
+    assert_eq!(upstream.received().iter().filter(|received| received.head.header("x-n8n-tag").is_some()).count(), 0);
+}
+
 fn running() -> (FakeUpstream, TestProxy) {
     let upstream = FakeUpstream::accepting();
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();

@@ -36,6 +36,7 @@ fn a_credential_leads_to_keyward_with_its_tag_and_keeps_all_else() {
         "stays as it was",
         "n8n's test         Connection successful!",
         "used by            3 nodes of 1 workflows",
+        "Agents             save or publish those of n8n's Agents that use it",
         "Report, node Ask a model: goes to api.openai.com past keyward: give it the Base URL among its own options",
     ] {
         assert!(done.stdout.contains(said), "{said} is not in\n{}", done.stdout);

@@ -496,8 +496,26 @@ fn what_a_person_alone_starts_is_a_doubt_until_its_record_is_proven() {
     changed(6).tested("r", 8, NEW).check_doubts(&[]);
     changed(6).tested("r", 8, OLD).check_doubts(&[("dormant", "r")]);
     changed(9).tested("r", 8, NEW).check_doubts(&[("dormant", "r")]);
-    // What is put away nobody starts.
+    // What is put away cannot be started.
     Story::of(&[with(manual.clone(), "isArchived", json!(true))], &[]).check_doubts(&[]);
+}
+
+#[test]
+fn what_is_put_away_runs_where_it_is_called() {
+    let call = |id: &str| json!({ "id": "c", "name": "c", "type": "n8n-nodes-base.executeWorkflow", "parameters": { "workflowId": id } });
+    let archived = with(off("s", &[model("n", "new")]), "isArchived", json!(true));
+    // n8n 1.x does not look whether it is.
+    let caller = workflow("a", &[call("s")]);
+    Story::of(&[archived.clone(), caller.clone()], &[]).check(&[("never_seen", "n")], &[("n", "never_seen")]);
+    // n8n 2.x has it run where a person runs the caller.
+    let later = with(with(archived.clone(), "versionId", json!("1")), "activeVersionId", json!(null));
+    Story::of(&[later.clone(), caller], &[]).check_doubts(&[("dormant", "new")]);
+    Story::of(std::slice::from_ref(&later), &[]).check_doubts(&[]);
+    // One that is put away as well calls nothing, unless it is called.
+    let middle = with(later.clone(), "id", json!("m"));
+    let middle = with(middle, "nodes", json!([call("s")]));
+    Story::of(&[later.clone(), middle.clone()], &[]).check_doubts(&[]);
+    Story::of(&[later, middle, workflow("a", &[call("m")])], &[]).check_doubts(&[("dormant", "new")]);
 }
 
 #[test]
@@ -553,6 +571,18 @@ fn generic_authentication_is_a_doubt_where_it_may_lead_to_open_ai_or_here() {
     }
     let old = request("h", "={{ $json.url }}", json!({ "authentication": "queryAuth" }));
     Story::of(&[workflow("a", &[old])], &[]).check_doubts(&[("generic_auth", "a/h")]);
+}
+
+#[test]
+fn a_host_is_private_where_no_public_name_server_knows_it() {
+    for host in
+        ["keyward", "keyward:8080", "10.0.0.3:80", "127.0.0.1", "[::1]:8080", "[fd00::1]", "100.64.1.1", "a.internal"]
+    {
+        assert!(is_private(host), "{host}");
+    }
+    for host in ["api.deepseek.com", "keyward.example.com:8443", "8.8.8.8", "100.128.0.1", "[2606:4700::1]:443"] {
+        assert!(!is_private(host), "{host}");
+    }
 }
 
 #[test]
@@ -644,6 +674,10 @@ fn requests_of_workflows_that_n8n_does_not_list_are_a_doubt() {
     let mut other = story(&[stranger("SECRET")]);
     other.other = Some(inventory(&listed[1..]));
     other.check_doubts(&[]);
+    let named = Sighting { instance: Some("main".into()), ..stranger("SECRET") };
+    let mut other = story(&[named]);
+    other.other = Some(inventory(&listed[1..]));
+    other.check_doubts(&[("unlisted_workflow", "main")]);
     let mut of_set = story(&[Sighting { set: "staging".into(), ..stranger("SECRET") }]);
     of_set.check_doubts(&[("unlisted_workflow", "main")]);
     of_set.set = Some("default");
@@ -703,6 +737,11 @@ fn a_workflow_that_stands_in_a_node_has_its_nodes_among_the_others() {
         story.check_doubts(&[]);
         assert_eq!(&*story.audit().rows[1].node.name, "i in Call");
     }
+    // With an id of its own, its requests name that as their workflow.
+    let named = json!({ "id": "inside", "nodes": [model("i", "new")] });
+    let seen_inside = [own.clone(), seen("inside", "i", 6, NEW)];
+    story(call(named.clone()), &seen_inside).check(&[("several_records", "")], &[("n", "passes"), ("i", "passes")]);
+    story(call(named), &seen_inside).check_doubts(&[]);
     // One in another, and a key that is typed there.
     let typed_inside = json!({ "nodes": [request("t", "https://api.openai.com/v1/models", typed(OLD))] });
     let nested = call(json!({ "nodes": [call(json!(typed_inside.to_string()))] }));
