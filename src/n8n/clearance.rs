@@ -284,6 +284,7 @@ mod tests {
             url: address("n8n", 5678),
             api_key: crate::keys::source::Source::Env("KEY".into()),
             set: None,
+            press: true,
             refresh: Instance::REFRESH,
             keyward: keyward.map(|address| crate::n8n::connect::Entrance::new(address).expect("an entrance")),
             via: None,

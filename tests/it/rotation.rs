@@ -20,16 +20,21 @@ struct Scene {
     home: Home,
     keyward: Option<Keyward>,
     admin: String,
+    config: &'static str,
 }
 
 impl Scene {
     /// Workflows `w1` and `w2` sent the old key; `w1` still does after the change, `w2` has not come again.
     fn new(upstream: &Upstream) -> Self {
+        Self::with(upstream, CONFIG)
+    }
+
+    fn with(upstream: &Upstream, config: &'static str) -> Self {
         let home = Home::new();
         home.write("key", OLD);
-        let keyward = home.serve_for(upstream).config(CONFIG).start();
+        let keyward = home.serve_for(upstream).config(config).start();
         let admin = keyward.admin.to_string();
-        let scene = Self { home, keyward: Some(keyward), admin };
+        let scene = Self { home, keyward: Some(keyward), admin, config };
         scene.send("wf=w1;node=n1;name=Report", OLD);
         scene.send("wf=w2;node=n2", OLD);
         scene.home.write("key", NEW);
@@ -45,7 +50,7 @@ impl Scene {
     }
 
     fn launch(&self, arguments: &[&str]) -> Launch {
-        self.home.keyward(arguments).config(CONFIG).env("KEYWARD_ADMIN_LISTEN", &self.admin)
+        self.home.keyward(arguments).config(self.config).env("KEYWARD_ADMIN_LISTEN", &self.admin)
     }
 
     fn run(&self, arguments: &[&str]) -> Finished {
@@ -313,4 +318,48 @@ fn command(scene: &Scene, arguments: &[&str]) -> Command {
     command.args(arguments).args(["--config", "keyward.toml"]).current_dir(scene.home.path(""));
     command.env_clear().env("HOME", scene.home.path("")).env("KEYWARD_ADMIN_LISTEN", &scene.admin);
     command
+}
+
+const AT_ONCE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n[rotation]\nquiet = \"0s\"\n";
+
+/// The numbers of what can be accepted, with its texts.
+fn doubts(scene: &Scene) -> Vec<(String, String)> {
+    let told = scene.json(&["rotation", "default", "--can-go"]);
+    let can_go = &told["sets"][0]["old_keys"][0]["can_go"];
+    let lists = [&can_go["reasons"], &can_go["doubts"]].map(|list| list.as_array().unwrap().clone());
+    let text = |bar: &Value, field: &str| bar[field].as_str().map(str::to_owned);
+    let all = lists.into_iter().flatten();
+    all.filter_map(|bar| Some((text(&bar, "doubt")?, text(&bar, "text")?))).collect()
+}
+
+#[test]
+fn a_script_waits_until_the_old_key_can_go_and_a_person_accepts_what_cannot_be_proven() {
+    let upstream = Upstream::start();
+    let mut scene = Scene::with(&upstream, AT_ONCE);
+    assert_says(
+        &scene.run(&["rotation", "default", "--can-go"]),
+        1,
+        &["Can it go? no", "w1 (Report)", "still sends it"],
+    );
+    scene.send("wf=w1;node=n1;name=Report", NEW);
+    let waiting = eventually("w1 to be done", || {
+        Some(scene.run(&["rotation", "default", "--can-go"])).filter(|finished| finished.code() == Some(3))
+    });
+    assert!(waiting.stdout.contains("workflow w2, node n2 sent it last"), "{}", waiting.stdout);
+    assert!(waiting.stdout.contains("accept: keyward accept "), "{}", waiting.stdout);
+    let unknown = scene.run(&["accept", "00000000", "--reason", "none"]);
+    assert_eq!(unknown.code(), Some(1), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("No doubt that can be accepted has this number"), "{}", unknown.stderr);
+    assert_eq!(scene.run(&["accept", "00000000"]).code(), Some(2), "a reason is wanted");
+    let all = doubts(&scene);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let (number, text) = &all[0];
+    assert_says(&scene.run(&["accept", number, "--reason", "it was deleted"]), 0, &["accepted: ", text]);
+    // The other one while keyward is down.
+    scene.stop();
+    assert_says(&scene.run(&["accept", &all[1].0, "--reason", "I looked myself"]), 0, &["accepted: "]);
+    let answer = scene.run(&["rotation", "default", "--can-go"]);
+    assert_says(&answer, 0, &["yes, with 2 accepted by you", "accepted: it was deleted", "accepted: I looked myself"]);
+    assert_says(&scene.run(&["accept", number, "--withdraw"]), 0, &["taken back: "]);
+    assert_eq!(scene.run(&["rotation", "default", "--can-go"]).code(), Some(3));
 }
