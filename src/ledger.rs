@@ -7,6 +7,7 @@
 
 pub mod binding;
 pub mod closed;
+pub mod destination;
 pub mod hours;
 pub mod incident;
 pub mod names;

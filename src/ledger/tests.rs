@@ -9,6 +9,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::binding::{Binding, Holder, Memory, Unsaved};
+use super::destination::Destination;
 use super::incident::Closing;
 use super::offline::Offline;
 use super::query::{Filter, FindError, Query};
@@ -22,7 +23,7 @@ use crate::clock::Clock;
 use crate::keys::keeper::{Keeper, Reload};
 use crate::keys::source::Source;
 use crate::keys::{self, SetSettings, state};
-use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::outcome::{Ending, Outcome, Proof, UpstreamError};
 use crate::verdict;
 use crate::verdict::credential::{Credential, Place, Presented};
 use crate::verdict::explain::{self, Sender};
@@ -44,7 +45,12 @@ fn workflow(id: &str) -> Identity<'_> {
 }
 
 fn answered(status: u16) -> Outcome {
-    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error: UpstreamError::None }
+    Outcome {
+        ending: Ending::Completed,
+        status: StatusCode::from_u16(status).ok(),
+        error: UpstreamError::None,
+        proof: Proof::None,
+    }
 }
 
 /// A ledger with its keys and its store, and a clock that the test moves.
@@ -132,7 +138,8 @@ impl Bench {
             execution: exchange.execution,
             name: None,
             client_version: None,
-            asks_api: true,
+            destination: Destination::Api,
+            told: None,
             was_sent: true,
         };
         self.ledger.sight(&binding, &seen);
@@ -601,7 +608,8 @@ fn an_old_key_that_was_tried_out_in_the_editor_is_in_some_credential() {
         execution: None,
         name: None,
         client_version: None,
-        asks_api: true,
+        destination: Destination::Api,
+        told: None,
         was_sent: true,
     };
     bench.ledger.sight(&bench.ledger.binding(&editor), &seen);
@@ -703,7 +711,7 @@ impl Model {
         life.count(key, at, verdict);
         let counts = match bad {
             Some(diagnosis) => life.be_bad(Trouble { opened: at, last: at, sightings: 1, diagnosis, key }, execution),
-            None if status == 500 => true,
+            None if status != 200 => true,
             None => life.be_good(at, execution),
         };
         if counts && life.latest.is_none_or(|(last, ..)| last <= at) {

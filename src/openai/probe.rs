@@ -71,7 +71,7 @@ impl fmt::Display for Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::error::Encoding;
+    use crate::openai::encoding::Encoding;
 
     #[test]
     fn what_an_answer_says_of_a_key() {

@@ -121,10 +121,11 @@ pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis
     match verdict {
         Verdict::Current | Verdict::Next | Verdict::Token => diagnose_good_key(outcome),
         Verdict::Outdated(Outdated { in_grace, .. }) => {
-            Diagnosis::StaleBinding { tolerated: in_grace && outcome.is_accepted() }
+            // Behind a switch of protocols the answer is still to come.
+            Diagnosis::StaleBinding { tolerated: in_grace && (outcome.is_accepted() || outcome.is_open_switch()) }
         }
         Verdict::Foreign { .. } => Diagnosis::WrongSet,
-        Verdict::Unknown(_) if outcome.status == Some(StatusCode::UNAUTHORIZED) => Diagnosis::UnknownKeyRejected,
+        Verdict::Unknown(_) if outcome.true_status() == Some(401) => Diagnosis::UnknownKeyRejected,
         // A set that learns has just learned it, or learns it from an answer that is still to come.
         Verdict::Unknown(_) if sender.learning => diagnose_good_key(outcome),
         Verdict::Unknown(kind) => Diagnosis::UnlistedKey(kind),
@@ -144,6 +145,8 @@ pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis
 #[must_use]
 pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
     match outcome.ending {
+        // A client that has read of it leaves at once.
+        _ if outcome.refuses_key() => diagnose_answer(outcome),
         Ending::Completed => diagnose_answer(outcome),
         Ending::ClientGone => Diagnosis::ClientGone,
         Ending::Unreachable | Ending::TimedOut | Ending::CutOff => Diagnosis::UpstreamFailed,
@@ -157,7 +160,7 @@ pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
 }
 
 fn diagnose_answer(outcome: Outcome) -> Diagnosis {
-    match (outcome.status.map(|status| status.as_u16()), outcome.error) {
+    match (outcome.true_status(), outcome.error) {
         (Some(401), UpstreamError::InvalidApiKey) => Diagnosis::CurrentKeyRejected,
         (Some(401 | 403), UpstreamError::Scope) => Diagnosis::KeyScope,
         (Some(401 | 403), _) => Diagnosis::KeyRefused,
@@ -464,7 +467,9 @@ impl Context<'_> {
                     _ if self.is_barred(Barred::Unproven) => "upstream never took it, so it admits nobody",
                     _ if self.handling != Handling::Forwarded && !tolerated => "its grace is over",
                     _ if tolerated => "still works for now",
-                    Some(status) if status.is_success() => "its grace is over, though upstream still takes it",
+                    Some(status) if status.is_success() && self.upstream_code.is_none() => {
+                        "its grace is over, though upstream still takes it"
+                    }
                     Some(StatusCode::UNAUTHORIZED) => "upstream refuses it",
                     Some(_) | None => "its grace is over",
                 };

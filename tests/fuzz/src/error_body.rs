@@ -5,7 +5,8 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use http::StatusCode;
-use keyward::openai::error::{Encoding, ErrorBody, ErrorReading};
+use keyward::openai::encoding::Encoding;
+use keyward::openai::error::{ErrorBody, ErrorReading};
 use keyward::telemetry::masked::holds_key;
 
 /// Holds the reader of error bodies to its promises.
