@@ -89,6 +89,15 @@ impl AnswerReader {
         }
     }
 
+    /// Whether upstream has said that nothing follows (`data: [DONE]`). Clients leave on that, before the body ends.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::Error(_) | Self::Beginning(_) => false,
+            Self::Events(events) => events.is_done,
+        }
+    }
+
     /// What is wrong, if anything is said of it.
     #[must_use]
     pub fn finish(self) -> Option<ErrorReading> {
@@ -190,6 +199,7 @@ pub struct EventStream {
     /// The event that may be an error.
     suspect: Option<Box<Suspect>>,
     found: Option<ErrorReading>,
+    is_done: bool,
 }
 
 /// Where in a line the stream is.
@@ -224,6 +234,8 @@ enum Sign {
     Text(usize),
     /// It is the text of an event, beginning there.
     More(usize),
+    /// It says that no event follows.
+    Done,
     /// The event ends.
     End,
 }
@@ -296,6 +308,11 @@ impl EventStream {
             }
             Sign::Name => {
                 self.suspect.get_or_insert_default().is_named = true;
+                self.line = Line::Passing;
+                0
+            }
+            Sign::Done => {
+                self.is_done = true;
                 self.line = Line::Passing;
                 0
             }
@@ -383,7 +400,7 @@ fn sign(line: &[u8], is_of_suspect: bool) -> Sign {
                 Sign::More(at) => Sign::More(at + 3),
                 // It is not told how much of that line is done with.
                 Sign::End => Sign::None,
-                sign @ (Sign::None | Sign::Short | Sign::Name) => sign,
+                sign @ (Sign::None | Sign::Short | Sign::Name | Sign::Done) => sign,
             },
             Match::Short => Sign::Short,
             Match::No => Sign::None,
@@ -397,7 +414,7 @@ fn sign_of_text(line: &[u8], text: &[u8]) -> Sign {
     let object = match Match::Yes(text).then(b"{") {
         Match::Yes(object) => object.trim_ascii_start_in_line(),
         Match::Short => return Sign::Short,
-        Match::No => return Sign::None,
+        Match::No => return Match::Yes(text).then(b"[DONE]").then_end().sign(Sign::Done),
     };
     match object {
         [] => Sign::Short,
@@ -626,6 +643,27 @@ mod tests {
             ("", Content::Other),
         ] {
             assert_eq!(Content::read(Some(value.as_bytes())), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_stream_says_that_nothing_follows() {
+        for (text, expected) in [
+            ("data: [DONE]\n\n", true),
+            ("data:[DONE]\r\n\r\n", true),
+            ("data: [DONE]", false),
+            ("data: [DONE]!\n\n", false),
+            ("data: \"[DONE]\"\n\n", false),
+            (CHUNK, false),
+        ] {
+            for at in 0..text.len() {
+                let mut reader =
+                    AnswerReader::new(StatusCode::OK, Content::Events, Encoding::Identity).expect("a reader");
+                for piece in [CHUNK, &text[..at], &text[at..]] {
+                    reader.push(&Bytes::copy_from_slice(piece.as_bytes()));
+                }
+                assert_eq!(reader.is_done(), expected, "{text} split at {at}");
+            }
         }
     }
 

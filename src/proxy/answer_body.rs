@@ -199,6 +199,10 @@ impl Drop for UpstreamBody {
             self.finish();
         } else {
             self.note_stall();
+            if self.reader.as_ref().is_some_and(AnswerReader::is_done) {
+                // The client has all that there is, and need not wait for the body's end.
+                self.sighting.end(Ending::Completed);
+            }
         }
         if let Some(reading) = self.reader.take().and_then(AnswerReader::finish) {
             self.sighting.error_read(reading);

@@ -254,6 +254,28 @@ fn a_client_that_leaves_when_it_has_read_of_the_refusal_hides_nothing() {
     assert_eq!(incidents(&proxy, "open"), 1);
 }
 
+/// As OpenAI's own libraries do, on what says that nothing follows.
+#[test]
+fn a_client_that_leaves_at_the_end_of_its_stream_has_all_of_it() {
+    for (last, expected) in [("data: [DONE]\n\n", "success"), ("data: {\"choices\":[]}\n\n", "client_gone")] {
+        let upstream = FakeUpstream::scripted(move |visit| {
+            visit.answer(Answering::STREAM.as_bytes());
+            visit.chunk("data: {\"id\":\"chatcmpl-1\"}\n\n");
+            visit.chunk(last);
+            visit.wait_until_left();
+        });
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let mut client = proxy.post("/v1/chat/completions").key(CURRENT).body("{}").begin();
+        client.head();
+        let mut came = String::new();
+        while !came.ends_with(last) {
+            came.push_str(&client.chunk());
+        }
+        drop(client);
+        assert_eq!(proxy.only_line()["outcome"], expected, "{last}");
+    }
+}
+
 #[test]
 fn json_that_is_an_error_is_no_success() {
     for (body, expected) in [
