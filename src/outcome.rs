@@ -121,8 +121,9 @@ impl Outcome {
         "idle",
     ];
 
-    /// The stable code, as in the log and the metrics: a whole answer by its status (401 and 403 `auth_error`, 429
-    /// `limited`, other 4xx `request_error`, 5xx `upstream_error`, everything else `success`), any other end by its name.
+    /// The stable code, as in the log and the metrics: a whole answer by its [true status](Self::true_status) (401 and 403
+    /// `auth_error`, 429 `limited`, other 4xx `request_error`, 5xx `upstream_error`, everything else `success`), any other
+    /// end by its name.
     #[must_use]
     pub fn code(&self) -> &'static str {
         Self::CODES[self.position()]

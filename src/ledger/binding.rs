@@ -206,7 +206,7 @@ pub struct Memory {
     pub client_version: Option<Box<str>>,
     /// When it came.
     pub visits: Visits,
-    /// The sighting that started last, of those that ask the API.
+    /// The sighting that started last, of those that count.
     pub latest: Option<Latest>,
     /// It was well then: the last good sighting started, or an incident was closed by something else. Bad sightings that
     /// started no later count no more.

@@ -93,66 +93,62 @@ mod tests {
 
     const KEYED: Verdict = Verdict::Unknown(KeyKind::Project);
 
-    #[test]
-    fn what_a_path_asks_for() {
-        #[track_caller]
-        fn check(expected: Destination, paths: &[&str]) {
-            for path in paths {
-                assert_eq!(read(&Method::GET, path, KEYED), expected, "{path}");
-            }
+    #[track_caller]
+    fn check(expected: Destination, paths: &[&str]) {
+        for path in paths {
+            assert_eq!(read(&Method::GET, path, KEYED), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn paths_that_surely_are_the_apis() {
         let long = format!("/v1/files/{}", "a".repeat(5000));
-        let (long_way_up, long_odd) = (format!("{long}/../../robots.txt"), format!("{long}%3A"));
-        check(
-            Destination::Api,
-            &[
-                "/v1/models",
-                "/v1/chat/completions",
-                "/v1/models/gpt-4.1",
-                "/v1/models/ft%3Agpt-4o-mini%3Aacme%3A%3Aabc123",
-                "/v1/vector_stores/vs_1/files/a%20b",
-                "/v1/files/caf%C3%A9",
-                "/v1/",
-                &long,
-                &long_odd,
-            ],
-        );
-        check(
-            Destination::Unclear,
-            &[
-                "/v1",
-                "/chat/completions",
-                "/api/v1/chat/completions",
-                "/",
-                "/v1/../robots.txt",
-                "/v1/..;/robots.txt",
-                "/v1/.hidden",
-                "/v1/%2e%2E/robots.txt",
-                "/v1/models/..%2f..%2frobots.txt",
-                "/v1/models/..\\..\\robots.txt",
-                "/v1/models/a%5Cb",
-                "/v1/models/%252e%252e/x",
-                "/v1/models/%c0%ae%c0%ae/x",
-                "/v1/models/a%",
-                "/v1/models/a%2",
-                "/v1/models/a%zz",
-                "/v1/models/a%+f",
-                "/v1/models/a%é0",
-                "/v1/models/a%00",
-                "/v1/models/a%3Fb",
-                &long_way_up,
-            ],
-        );
-        check(
-            Destination::Page,
-            &[
-                "/robots.txt",
-                "/favicon.ico",
-                "/.well-known/security.txt",
-                "/index.php",
-                "/apple-touch-icon-120x120.png",
-            ],
-        );
+        let paths = [
+            "/v1/models",
+            "/v1/chat/completions",
+            "/v1/models/gpt-4.1",
+            "/v1/models/ft%3Agpt-4o-mini%3Aacme%3A%3Aabc123",
+            "/v1/vector_stores/vs_1/files/a%20b",
+            "/v1/files/caf%C3%A9",
+            "/v1/",
+        ];
+        check(Destination::Api, &paths);
+        check(Destination::Api, &[&long, &format!("{long}%3A")]);
+        check(Destination::Unclear, &[&format!("{long}/../../robots.txt"), &format!("{long}%2F")]);
+    }
+
+    #[test]
+    fn paths_that_some_read_as_others() {
+        let paths = [
+            "/v1",
+            "/chat/completions",
+            "/api/v1/chat/completions",
+            "/",
+            "/v1/../robots.txt",
+            "/v1/..;/robots.txt",
+            "/v1/.hidden",
+            "/v1/%2e%2E/robots.txt",
+            "/v1/models/..%2f..%2frobots.txt",
+            "/v1/models/..\\..\\robots.txt",
+            "/v1/models/a%5Cb",
+            "/v1/models/%252e%252e/x",
+            "/v1/models/%c0%ae%c0%ae/x",
+            "/v1/models/a%",
+            "/v1/models/a%2",
+            "/v1/models/a%zz",
+            "/v1/models/a%+f",
+            "/v1/models/a%é0",
+            "/v1/models/a%00",
+            "/v1/models/a%3Fb",
+        ];
+        check(Destination::Unclear, &paths);
+    }
+
+    #[test]
+    fn pages() {
+        let paths =
+            ["/robots.txt", "/favicon.ico", "/.well-known/security.txt", "/index.php", "/apple-touch-icon-120x120.png"];
+        check(Destination::Page, &paths);
     }
 
     #[test]

@@ -282,7 +282,7 @@ impl EventStream {
             // So much room in front of a text is odd enough.
             Sign::Short if self.held.starts_with(DATA) => Sign::Text(DATA.len()),
             Sign::Short => Sign::None,
-            known => known,
+            known @ (Sign::None | Sign::Name | Sign::Text(_) | Sign::More(_) | Sign::Done | Sign::End) => known,
         };
         let taken = self.follow(known);
         let held = std::mem::take(&mut self.held);
@@ -417,7 +417,7 @@ fn sign_of_text(line: &[u8], text: &[u8]) -> Sign {
         Match::No => return Match::Yes(text).then(b"[DONE]").then_end().sign(Sign::Done),
     };
     match object {
-        [] => Sign::Short,
+        [] | [b'"'] => Sign::Short,
         // It goes on in another line.
         [b'\n' | b'\r', ..] => begins,
         [b'"', b'e', ..] => Match::of(object, b"\"error\"").sign(begins),
@@ -426,7 +426,6 @@ fn sign_of_text(line: &[u8], text: &[u8]) -> Sign {
             value.then_any(&[b"\"error\"", b"\"response.failed\""]).sign(begins)
         }
         [b'"', b'o', ..] => Match::of(object, b"\"object\"").then(b":").then(b"\"error\"").sign(begins),
-        [b'"'] => Sign::Short,
         _ => Sign::None,
     }
 }
@@ -454,7 +453,7 @@ impl<'a> Match<'a> {
     fn then(self, name: &[u8]) -> Self {
         match self {
             Self::Yes(text) => Self::of(text.trim_ascii_start_in_line(), name),
-            other => other,
+            Self::Short | Self::No => self,
         }
     }
 
@@ -515,7 +514,9 @@ mod tests {
 
     fn read(content: Content, encoding: Encoding, pieces: &[&[u8]]) -> Option<ErrorReading> {
         let mut reader = AnswerReader::new(StatusCode::OK, content, encoding)?;
-        pieces.iter().for_each(|piece| reader.push(&Bytes::copy_from_slice(piece)));
+        for piece in pieces {
+            reader.push(&Bytes::copy_from_slice(piece));
+        }
         reader.finish()
     }
 

@@ -117,10 +117,10 @@ impl ErrorReading {
         let said = Said::of(error);
         let class = classify(status.and_then(|status| StatusCode::from_u16(status).ok()), &said);
         let is_denied = matches!(status, Some(401 | 403)) || said.is_named(&DENIED);
-        let class = match class {
-            class if class.is_refusal() => class,
-            _ if is_denied => UpstreamError::Denied,
-            _ => UpstreamError::Other,
+        let class = match (class.is_refusal(), is_denied) {
+            (true, _) => class,
+            (false, true) => UpstreamError::Denied,
+            (false, false) => UpstreamError::Other,
         };
         let code = said.code.and_then(clean).or_else(|| own("code").map(|code| code.to_string().into()));
         Some(Self { code, class })
@@ -151,20 +151,12 @@ fn classify(status: Option<StatusCode>, said: &Said<'_>) -> UpstreamError {
         UpstreamError::Scope
     } else if said.is_named(&QUOTA) {
         UpstreamError::Quota
-    } else if said.code.is_some() {
-        about_request_or(UpstreamError::Other, status, said)
     } else {
-        match classify_message(said.message) {
-            UpstreamError::Other => about_request_or(UpstreamError::Other, status, said),
-            class => class,
-        }
+        let class = if said.code.is_some() { UpstreamError::Other } else { classify_message(said.message) };
+        let is_about_request = status == Some(StatusCode::BAD_REQUEST) && said.kind == Some("invalid_request_error");
+        // Upstreams that refuse keys with 400 give no such type.
+        if class == UpstreamError::Other && is_about_request { UpstreamError::Request } else { class }
     }
-}
-
-/// OpenAI's complaints about a request have a type, which upstreams that refuse keys with 400 do not give.
-fn about_request_or(other: UpstreamError, status: Option<StatusCode>, said: &Said<'_>) -> UpstreamError {
-    let is_about_request = status == Some(StatusCode::BAD_REQUEST) && said.kind == Some("invalid_request_error");
-    if is_about_request { UpstreamError::Request } else { other }
 }
 
 /// Where there is no code, OpenAI's own words have to do.

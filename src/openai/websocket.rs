@@ -191,12 +191,11 @@ impl FrameReader {
     fn plain(&mut self, message: Message) -> (Vec<u8>, Extent) {
         let extent = if message.is_cut { Extent::Cut } else { Extent::Whole };
         match self.extension {
-            Extension::None => (message.text, extent),
             Extension::Deflate { each_by_itself } if message.is_deflated => {
                 self.inflater.inflate(message.text, extent, each_by_itself)
             }
-            // A message that is not deflated is no part of what later ones look back to.
-            Extension::Deflate { .. } => (message.text, extent),
+            // One that is not deflated is no part of what later ones look back to.
+            Extension::None | Extension::Deflate { .. } => (message.text, extent),
             Extension::Unknown => (Vec::new(), Extent::Cut),
         }
     }

@@ -105,7 +105,7 @@ fn a_key_that_is_refused_behind_the_switch_is_no_key_like_one_that_is_refused_be
         drop(client);
         let line = proxy.only_line();
         assert_eq!((&line["diagnosis"], &line["status"]), (&code.into(), &101.into()), "{name}: {line}");
-        assert_eq!(line["upstream_code"].as_str().is_some(), true, "{name}: {line}");
+        assert!(line["upstream_code"].as_str().is_some(), "{name}: {line}");
         assert_eq!(incidents(&proxy, "open"), u64::from(code != "quota"), "{name}");
         let bindings = listed(&proxy, "bindings", "bindings");
         assert_eq!((&bindings[0]["sightings"], &bindings[0]["diagnosis"]), (&1.into(), &code.into()), "{name}");
@@ -143,7 +143,7 @@ fn hostile_frames_pass_and_prove_nothing() {
     let mut best = Compress::new(Compression::best(), false);
     let mut bomb = Vec::with_capacity(100_000);
     best.compress_vec(&vec![b' '; 50_000_000], &mut bomb, FlushCompress::Sync).unwrap();
-    let huge = [&[FIN | TEXT, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255][..], &[b' '; 300_000]].concat();
+    let huge = [&[FIN | TEXT, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255][..], &vec![b' '; 300_000]].concat();
     for (name, bytes) in [
         ("a bomb", frame(FIN | RSV1 | TEXT, &bomb)),
         ("a huge length", huge),
@@ -192,8 +192,7 @@ fn a_key_that_opened_a_websocket_and_no_more_admits_nobody_in_its_grace() {
             visit.wait_until_left();
         });
         let hour = Duration::from_hours(1);
-        let proxy =
-            TestProxy::with(&upstream).current_key(OUTDATED).grace(hour).policy(Policy::Inject, |_| {}).start();
+        let proxy = TestProxy::with(&upstream).current_key(OUTDATED).grace(hour).policy(Policy::Inject, |_| {}).start();
         let mut client = open(&proxy, OUTDATED);
         client.take(2);
         drop(client);
@@ -210,7 +209,10 @@ fn a_key_that_opened_a_websocket_and_no_more_admits_nobody_in_its_grace() {
 fn a_stream_that_tells_of_a_refused_key_is_no_success() {
     let chunk = "data: {\"id\":\"chatcmpl-1\",\"choices\":[]}\n\n";
     for (events, expected) in [
-        ("data: {\"error\":{\"message\":\"…\",\"code\":\"invalid_api_key\"}}\n\n", ["auth_error", "current_key_rejected"]),
+        (
+            "data: {\"error\":{\"message\":\"…\",\"code\":\"invalid_api_key\"}}\n\n",
+            ["auth_error", "current_key_rejected"],
+        ),
         ("event: error\ndata: {\"type\":\"error\",\"code\":\"missing_scope\"}\n\n", ["auth_error", "key_scope"]),
         (
             "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"insufficient_quota\"}}}\n\n",
