@@ -268,8 +268,9 @@ impl EventStream {
 
     /// Takes as much as is needed to know what the line is.
     fn begin_line<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        let is_of_suspect = self.suspect.is_some();
         if self.held.is_empty() {
-            let sign = sign(piece, self.suspect.is_some());
+            let sign = Sign::of(piece, is_of_suspect);
             if sign != Sign::Short {
                 return self.follow_in(piece, sign);
             }
@@ -277,13 +278,10 @@ impl EventStream {
         // One by one, for a line that is not known by then is a rarity.
         let (next, rest) = piece.split_at(1);
         self.held.extend_from_slice(next);
-        let known = match sign(&self.held, self.suspect.is_some()) {
-            Sign::Short if self.held.len() < LONGEST_SIGN => return rest,
-            // So much room in front of a text is odd enough.
-            Sign::Short if self.held.starts_with(DATA) => Sign::Text(DATA.len()),
-            Sign::Short => Sign::None,
-            known @ (Sign::None | Sign::Name | Sign::Text(_) | Sign::More(_) | Sign::Done | Sign::End) => known,
-        };
+        let known = Sign::of(&self.held, is_of_suspect);
+        if known == Sign::Short {
+            return rest;
+        }
         let taken = self.follow(known);
         let held = std::mem::take(&mut self.held);
         if self.line == Line::Gathering {
@@ -377,7 +375,21 @@ impl Suspect {
     }
 }
 
-/// What a line says, by its beginning. Of a suspect, every text is more.
+impl Sign {
+    /// What a line says, by its beginning, which may be all that is there of it. Of a suspect, every text is more.
+    fn of(line: &[u8], is_of_suspect: bool) -> Self {
+        let begin = &line[..line.len().min(LONGEST_SIGN)];
+        match sign(begin, is_of_suspect) {
+            // So much room in front of a text is odd enough.
+            Self::Short if begin.len() == LONGEST_SIGN && begin.starts_with(DATA) => Self::Text(DATA.len()),
+            Self::Short if begin.len() == LONGEST_SIGN => Self::None,
+            sign @ (Self::None | Self::Short | Self::Name | Self::Text(_) | Self::More(_) | Self::Done | Self::End) => {
+                sign
+            }
+        }
+    }
+}
+
 fn sign(line: &[u8], is_of_suspect: bool) -> Sign {
     match line.first() {
         None => Sign::Short,
@@ -574,7 +586,10 @@ mod tests {
 
     #[test]
     fn streams_without_an_error() {
+        let room = " ".repeat(2 * LONGEST_SIGN);
         for text in [
+            &*format!("event:{room}error\ndata: {{}}\n\n"),
+            &format!("data:{room}{{\"id\":1}}\n\n"),
             CHUNK,
             "data: [DONE]\n\n",
             "data: {\"error\":null}\n\n",

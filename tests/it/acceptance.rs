@@ -479,8 +479,12 @@ fn speaking(say: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static, extensions: &
             return visit.answer(&Answering::json(404, "{}"));
         }
         let authorization = visit.head.header("authorization").unwrap_or_default().to_owned();
-        visit.answer(AGREED.replace("\r\n\r\n", &format!("\r\n{extensions}\r\n")).as_bytes());
-        visit.send(say(authorization.trim_start_matches("Bearer ")));
+        let agreed = AGREED.replace("\r\n\r\n", &format!("\r\n{extensions}\r\n"));
+        let said = say(authorization.trim_start_matches("Bearer "));
+        // The first bytes come with the answer itself, the others later.
+        let (first, later) = said.split_at(said.len().min(3));
+        visit.answer(&[agreed.as_bytes(), first].concat());
+        visit.send(later);
         visit.wait_until_left();
     })
 }
