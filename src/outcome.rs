@@ -157,7 +157,7 @@ impl Outcome {
     #[must_use]
     pub fn true_status(&self) -> Option<u16> {
         let status = self.status?.as_u16();
-        if status >= 300 {
+        if !self.error.is_refusal() || status >= 300 {
             return Some(status);
         }
         Some(match self.error {

@@ -25,7 +25,7 @@ pub enum AnswerReader {
     /// Of a success whose beginning is gathered.
     Beginning(Beginning),
     /// Of a stream of events that are not encoded.
-    Events(EventStream),
+    Events(Box<EventStream>),
 }
 
 /// What a success consists of.
@@ -44,6 +44,10 @@ impl Content {
     #[must_use]
     pub fn read(value: Option<&[u8]>) -> Self {
         let value = value.unwrap_or_default();
+        // Nearly all of OpenAI's.
+        if value == b"application/json" {
+            return Self::Json;
+        }
         let kind = &value[..memchr::memchr(b';', value).unwrap_or(value.len())].trim_ascii();
         let ends_with =
             |name: &[u8]| kind.len().checked_sub(name.len()).is_some_and(|at| kind[at..].eq_ignore_ascii_case(name));
@@ -63,18 +67,18 @@ impl AnswerReader {
             _ if status.as_u16() >= 400 => Some(Self::Error(ErrorBody::new(status, encoding))),
             _ if !status.is_success() => None,
             (Content::Other, _) | (_, Encoding::Unknown) => None,
-            (Content::Events, Encoding::Identity) => Some(Self::Events(EventStream::default())),
+            (Content::Events, Encoding::Identity) => Some(Self::Events(Box::default())),
             (Content::Json | Content::Events, _) => {
                 Some(Self::Beginning(Beginning { content, encoding, pieces: Pieces::None }))
             }
         }
     }
 
-    /// Takes the next piece.
-    pub fn push(&mut self, piece: &Bytes) {
+    /// Takes the next piece, which may be known to be the last one.
+    pub fn push(&mut self, piece: &Bytes, is_last: bool) {
         match self {
             Self::Error(error) => error.push(piece),
-            Self::Beginning(beginning) => beginning.push(piece),
+            Self::Beginning(beginning) => beginning.push(piece, is_last),
             Self::Events(events) => events.push(piece),
         }
     }
@@ -103,7 +107,7 @@ impl AnswerReader {
     pub fn finish(self) -> Option<ErrorReading> {
         match self {
             Self::Error(error) => Some(error.read()),
-            Self::Beginning(beginning) => beginning.read(),
+            Self::Beginning(beginning) => beginning.finish(),
             Self::Events(events) => events.finish(),
         }
     }
@@ -122,12 +126,18 @@ enum Pieces {
     None,
     One(Bytes),
     Many(Vec<u8>),
+    /// It came in one piece, and was read as it passed by.
+    Read(Option<ErrorReading>),
 }
 
 impl Beginning {
-    fn push(&mut self, piece: &Bytes) {
+    fn push(&mut self, piece: &Bytes, is_last: bool) {
         let room = BOUND - self.pieces.len();
         match &mut self.pieces {
+            // What is encoded is decoded when the client has it.
+            Pieces::None if is_last && piece.len() <= BOUND && self.encoding == Encoding::Identity => {
+                self.pieces = Pieces::Read(self.read(piece));
+            }
             _ if room == 0 || piece.is_empty() => {}
             Pieces::None => self.pieces = Pieces::One(piece.slice(..piece.len().min(room))),
             Pieces::One(first) => {
@@ -136,18 +146,27 @@ impl Beginning {
                 self.pieces = Pieces::Many(all);
             }
             Pieces::Many(all) => all.extend_from_slice(&piece[..piece.len().min(room)]),
+            Pieces::Read(_) => {}
         }
     }
 
-    fn read(&self) -> Option<ErrorReading> {
-        let bytes = self.pieces.bytes();
-        let (decoded, text);
-        if self.encoding == Encoding::Identity {
-            text = bytes;
+    fn finish(mut self) -> Option<ErrorReading> {
+        match std::mem::replace(&mut self.pieces, Pieces::None) {
+            Pieces::None => None,
+            Pieces::One(piece) => self.read(&piece),
+            Pieces::Many(all) => self.read(&all),
+            Pieces::Read(reading) => reading,
+        }
+    }
+
+    fn read(&self, bytes: &[u8]) -> Option<ErrorReading> {
+        let decoded;
+        let text = if self.encoding == Encoding::Identity {
+            bytes
         } else {
             decoded = self.encoding.decode(bytes);
-            text = &decoded;
-        }
+            &decoded
+        };
         if self.content == Content::Events {
             let mut events = EventStream::default();
             events.push(text);
@@ -164,27 +183,28 @@ impl Beginning {
 }
 
 impl Pieces {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::None => &[],
-            Self::One(piece) => piece,
-            Self::Many(all) => all,
-        }
-    }
-
     fn len(&self) -> usize {
-        self.bytes().len()
+        match self {
+            Self::None | Self::Read(_) => 0,
+            Self::One(piece) => piece.len(),
+            Self::Many(all) => all.len(),
+        }
     }
 }
 
 /// Whether there is an error in that JSON anywhere, but for one that is null, as in every response.
 fn names_error(text: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
-    NAME.find_iter(text).any(|at| {
-        let behind = text[at + NAME.needle().len()..].trim_ascii_start();
-        let value = behind.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-        !value.is_some_and(|value| value.starts_with(b"null"))
-    })
+    let name = &*NAME;
+    let mut rest = text;
+    while let Some(at) = name.find(rest) {
+        rest = &rest[at + name.needle().len()..];
+        let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        if !value.is_some_and(|value| value.starts_with(b"null")) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Reads a stream of events (HTML Standard, 9.2) at the beginnings of its lines: OpenAI's errors are told there. Of an event
@@ -192,6 +212,8 @@ fn names_error(text: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub struct EventStream {
     line: Line,
+    /// How its lines end, as far as the first one tells.
+    ends: LineEnd,
     /// Whether the line before ended in a carriage return, which a line feed may follow.
     is_behind_return: bool,
     /// The beginning of a line that says nothing yet, where its piece ended there.
@@ -200,6 +222,17 @@ pub struct EventStream {
     suspect: Option<Box<Suspect>>,
     found: Option<ErrorReading>,
     is_done: bool,
+}
+
+/// How lines end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LineEnd {
+    #[default]
+    Unknown,
+    /// In a line feed, with or without a carriage return before it.
+    Feed,
+    /// In a carriage return alone.
+    Return,
 }
 
 /// Where in a line the stream is.
@@ -244,10 +277,16 @@ impl EventStream {
     /// Takes the next piece.
     pub fn push(&mut self, piece: &[u8]) {
         let mut rest = piece;
-        while !rest.is_empty() {
+        loop {
+            if self.ends == LineEnd::Feed && self.suspect.is_none() && self.held.is_empty() {
+                rest = self.skip_silent(rest);
+            }
+            if rest.is_empty() {
+                return;
+            }
             rest = match self.line {
                 Line::Beginning => self.begin_line(rest),
-                Line::Passing => match memchr::memchr2(b'\n', b'\r', rest) {
+                Line::Passing => match self.find_end(rest) {
                     Some(end) => {
                         self.end_line(rest[end]);
                         &rest[end + 1..]
@@ -256,6 +295,22 @@ impl EventStream {
                 },
                 Line::Gathering => self.gather(rest),
             };
+        }
+    }
+
+    /// Skips lines that say nothing, as nearly all do. What has to be looked at more closely is left.
+    fn skip_silent<'a>(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
+        loop {
+            if self.line == Line::Passing {
+                let Some(end) = memchr::memchr(b'\n', rest) else { return &[] };
+                rest = &rest[end + 1..];
+                self.line = Line::Beginning;
+            }
+            match rest.first() {
+                Some(b'\n') => rest = &rest[1..],
+                Some(_) if self.line == Line::Beginning && is_silent(rest) => self.line = Line::Passing,
+                Some(_) | None => return rest,
+            }
         }
     }
 
@@ -286,15 +341,28 @@ impl EventStream {
         let held = std::mem::take(&mut self.held);
         if self.line == Line::Gathering {
             self.gather(&held[taken..]);
-        } else if let [.., end @ (b'\n' | b'\r')] = held[..] {
-            self.end_line(end);
+        } else if let Some(end) = self.find_end(&held) {
+            self.end_line(held[end]);
         }
         rest
+    }
+
+    /// Where a line ends.
+    fn find_end(&self, text: &[u8]) -> Option<usize> {
+        match self.ends {
+            LineEnd::Feed => memchr::memchr(b'\n', text),
+            LineEnd::Unknown | LineEnd::Return => memchr::memchr2(b'\n', b'\r', text),
+        }
     }
 
     fn end_line(&mut self, with: u8) {
         self.line = Line::Beginning;
         self.is_behind_return = with == b'\r';
+        self.ends = match (self.ends, with) {
+            (LineEnd::Feed, _) | (LineEnd::Unknown | LineEnd::Return, b'\n') => LineEnd::Feed,
+            // A line feed may follow: what comes next tells.
+            (LineEnd::Unknown | LineEnd::Return, _) => LineEnd::Return,
+        };
     }
 
     /// Says how much of the line is done with.
@@ -339,7 +407,7 @@ impl EventStream {
 
     /// Takes the text of a suspect to the end of its line.
     fn gather<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
-        let end = memchr::memchr2(b'\n', b'\r', piece);
+        let end = self.find_end(piece);
         let (text, rest) = end.map_or((piece, &piece[piece.len()..]), |end| (&piece[..end], &piece[end + 1..]));
         if let Some(suspect) = &mut self.suspect {
             suspect.add(text);
@@ -372,6 +440,26 @@ impl Suspect {
     fn read(&self) -> Event {
         let extent = if self.is_cut { Extent::Cut } else { Extent::Whole };
         if self.is_named { Event::read_named_error(&self.text, extent) } else { Event::read(&self.text, extent) }
+    }
+}
+
+/// Whether a line surely says nothing of an error, and not that nothing follows: seen in a few steps.
+fn is_silent(line: &[u8]) -> bool {
+    if let Some(text) = line.strip_prefix(b"data: {\"") {
+        return match text {
+            [b't', ..] => text.strip_prefix(b"type\":\"").is_some_and(is_silent_name),
+            [b'e' | b'o', ..] | [] => false,
+            [_, ..] => true,
+        };
+    }
+    line.strip_prefix(b"event: ").is_some_and(is_silent_name)
+}
+
+fn is_silent_name(name: &[u8]) -> bool {
+    match name.strip_prefix(b"response.") {
+        Some([b'f', ..] | []) => false,
+        Some([_, ..]) => true,
+        None => !matches!(name, [] | [b'e' | b'r' | b' ' | b'\t', ..]),
     }
 }
 
@@ -527,9 +615,15 @@ mod tests {
     fn read(content: Content, encoding: Encoding, pieces: &[&[u8]]) -> Option<ErrorReading> {
         let mut reader = AnswerReader::new(StatusCode::OK, content, encoding)?;
         for piece in pieces {
-            reader.push(&Bytes::copy_from_slice(piece));
+            reader.push(&Bytes::copy_from_slice(piece), false);
         }
-        reader.finish()
+        let told = reader.finish();
+        if let [whole] = pieces {
+            let mut reader = AnswerReader::new(StatusCode::OK, content, encoding)?;
+            reader.push(&Bytes::copy_from_slice(whole), true);
+            assert_eq!(reader.finish(), told, "it is known to be the last piece");
+        }
+        told
     }
 
     /// However its bytes are split, it says the same.
@@ -578,6 +672,9 @@ mod tests {
             &format!("data:{room}{{\"error\":{{\"code\":\"invalid_api_key\"}}}}\n"),
             Some(InvalidApiKey),
         );
+        let returns = format!("{CHUNK}event: error\ndata: {{\"code\":\"invalid_api_key\"}}\n\n").replace('\n', "\r");
+        check(Content::Events, &returns, Some(InvalidApiKey));
+        check(Content::Events, &returns.replace('\r', "\r\n"), Some(InvalidApiKey));
         let server = "data: {\"error\":{\"code\":\"server_error\"}}\n\n";
         let invalid = "data: {\"error\":{\"code\":\"invalid_api_key\"}}\n\n";
         check(Content::Events, &format!("{server}{invalid}{server}"), Some(InvalidApiKey));
@@ -676,7 +773,7 @@ mod tests {
                 let mut reader =
                     AnswerReader::new(StatusCode::OK, Content::Events, Encoding::Identity).expect("a reader");
                 for piece in [CHUNK, &text[..at], &text[at..]] {
-                    reader.push(&Bytes::copy_from_slice(piece.as_bytes()));
+                    reader.push(&Bytes::copy_from_slice(piece.as_bytes()), false);
                 }
                 assert_eq!(reader.is_done(), expected, "{text} split at {at}");
             }
@@ -722,6 +819,8 @@ mod tests {
             "data: \"error\":{\"code\":\"insufficient_quota\"}}\n",
             "data:\n",
             "event: error\n",
+            "event: error\r",
+            "\r",
             "event: err\n",
             "event:",
             "da",

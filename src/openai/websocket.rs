@@ -229,6 +229,14 @@ impl Head {
 
     /// What follows the head; nothing where it is not whole.
     fn take<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        if self.length == 0
+            && let Some(whole) = bytes.first_chunk()
+        {
+            self.bytes = *whole;
+            self.length = 2;
+            self.length = self.needed();
+            return Some(&bytes[self.length..]);
+        }
         let mut rest = bytes;
         while self.length < self.needed() {
             let (next, others) = rest.split_first()?;

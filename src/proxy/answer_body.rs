@@ -166,7 +166,7 @@ impl UpstreamBody {
             self.waits_for_client = true;
         }
         if let Some(reader) = &mut self.reader {
-            reader.push(data);
+            reader.push(data, self.incoming.is_end_stream());
         }
     }
 

@@ -26,8 +26,7 @@ use crate::head::Head;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
-use crate::openai::answer::{AnswerReader, Content};
-use crate::openai::encoding::Encoding;
+use crate::openai::answer::AnswerReader;
 use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::Ending;
 use crate::policy::rules::Rules;
@@ -237,8 +236,8 @@ fn pass_on(
     // Where upstream sends that content all the same, it would be taken for the next answer.
     let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
     let connection = may_be_kept.then_some(connection);
-    headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
-    let reader = reader(status, answer.headers());
+    let carried = headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
+    let reader = AnswerReader::new(status, carried.content, carried.encoding);
     answer.map(|body| {
         let body = UpstreamBody::new(body, connection, Arc::clone(session), sighting, reader);
         AnswerBody::Upstream(Box::new(body))
@@ -271,7 +270,7 @@ async fn switch_protocols(
 
 /// Upstream refused the key that keyward put in. Its answer quotes a part of that key, so the client gets ours.
 async fn answer_for_our_key(
-    answer: Response<Incoming>,
+    mut answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
     session: &Arc<Session>,
@@ -282,7 +281,8 @@ async fn answer_for_our_key(
     // Upstream has said no. That is how it ended, however the rest of its words comes.
     sighting.end(Ending::Completed);
     let exchange = sighting.share();
-    let reader = reader(answer.status(), answer.headers());
+    let carried = headers::strip_answer(answer.headers_mut(), true);
+    let reader = AnswerReader::new(answer.status(), carried.content, carried.encoding);
     let body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, reader);
     body.swallow().await;
     let ring = worker.shared.keeper.ring();
@@ -323,13 +323,6 @@ fn frame_reader(agreed: &HeaderValue, answer: &HeaderMap) -> Option<FrameReader>
     let is_websocket = agreed.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
     let extensions = answer.get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter().map(HeaderValue::as_bytes);
     is_websocket.then(|| FrameReader::new(Extension::read(extensions)))
-}
-
-/// Reads along what upstream says is wrong.
-fn reader(status: StatusCode, headers: &HeaderMap) -> Option<AnswerReader> {
-    let value = |name| headers.get(name).map(HeaderValue::as_bytes);
-    let content = Content::read(value(header::CONTENT_TYPE));
-    AnswerReader::new(status, content, Encoding::read(value(header::CONTENT_ENCODING)))
 }
 
 fn say_what_failed(error: &ForwardError, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {

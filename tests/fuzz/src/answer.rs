@@ -31,7 +31,7 @@ fn read<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (bool, Option<ErrorReading>) {
     let Some(mut reader) = AnswerReader::new(StatusCode::OK, content, encoding) else { return (false, None) };
-    pieces.for_each(|piece| reader.push(&Bytes::copy_from_slice(piece)));
+    pieces.for_each(|piece| reader.push(&Bytes::copy_from_slice(piece), false));
     (reader.is_done(), reader.finish())
 }
 
