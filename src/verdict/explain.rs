@@ -144,9 +144,12 @@ pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis
 /// The diagnosis where the key is right, or was put in by keyward: only the outcome is left to tell of.
 #[must_use]
 pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
+    // A client that has read of a refusal leaves at once.
+    if outcome.refuses_key() {
+        return diagnose_answer(outcome);
+    }
     match outcome.ending {
-        // A client that has read of it leaves at once.
-        _ if outcome.refuses_key() => diagnose_answer(outcome),
+        Ending::Completed if outcome.is_accepted() => Diagnosis::Ok,
         Ending::Completed => diagnose_answer(outcome),
         Ending::ClientGone => Diagnosis::ClientGone,
         Ending::Unreachable | Ending::TimedOut | Ending::CutOff => Diagnosis::UpstreamFailed,
