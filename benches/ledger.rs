@@ -20,10 +20,11 @@ use keyward::keys::set::{Names, SetIndex};
 use keyward::keys::source::Source;
 use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::binding::{Binding, Identity, Seen};
+use keyward::ledger::destination::Destination;
 use keyward::ledger::query::Query;
 use keyward::ledger::writer::Writer;
 use keyward::ledger::{Bounds, Ledger};
-use keyward::outcome::{Ending, Outcome, UpstreamError};
+use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::verdict::Verdict;
 use keyward::verdict::explain::Diagnosis;
 
@@ -199,7 +200,8 @@ impl Bench {
             execution: Some(execution),
             name: Some("Weekly report"),
             client_version: Some("6.49.0"),
-            asks_api: true,
+            destination: Destination::Api,
+            told: None,
             was_sent: true,
             was_refused: false,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -232,7 +234,12 @@ fn key(number: usize) -> String {
 }
 
 fn answered(status: u16) -> Outcome {
-    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error: UpstreamError::None }
+    Outcome {
+        ending: Ending::Completed,
+        status: StatusCode::from_u16(status).ok(),
+        error: UpstreamError::None,
+        proof: Proof::None,
+    }
 }
 
 /// The processor time of this thread so far: what the machine does besides is no part of it.

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod binding;
 pub mod closed;
+pub mod destination;
 pub mod evidence;
 pub mod hours;
 pub mod in_flight;
@@ -284,6 +285,16 @@ impl Ledger {
 
     fn untell_evidence(&self) {
         self.senders().iter_mut().for_each(Senders::untell);
+    }
+
+    /// Takes over as evidence what the bindings have handed on and is not looked at yet, so that an answer knows of it.
+    fn take_all_sent(&self) {
+        let dirty = self.inbox.content().dirty.clone();
+        for binding in dirty {
+            let sent = binding.lock().unsaved.gathered.as_mut().map(|gathered| std::mem::take(&mut gathered.sent));
+            self.take_sent(&binding, sent.unwrap_or_default());
+        }
+        self.settle_alone();
     }
 
     /// Takes over what the bindings have gathered: for a ledger that has no writer.

@@ -18,8 +18,8 @@
 //! | its body goes by, chunk by chunk | [`proxy::client_body`] | |
 //! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::places`], [`proxy::heard`], [`proxy::vigil`], [`proxy::dial`], [`proxy::tunnel`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
-//! | the answer passes by, chunk by chunk, and is counted | [`proxy::answer_body`], [`openai::error`] | |
-//! | or both connections are upgraded, to a WebSocket above all | [`proxy::upgrade`] | |
+//! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`proxy::answer_body`], [`openai::answer`] | |
+//! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`proxy::upgrade`], [`openai::websocket`] | |
 //! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
 //!
@@ -34,8 +34,9 @@
 //!   is dropped and counted.
 //! - An unjudged request never goes upstream: forwarding takes a permit. Nor does a key of ours for whom
 //!   [`policy::decide`] has not admitted: it alone hands one out, inside the permit.
-//! - A body is never changed, and never collected but to be sent once more: a short one over HTTP/2, where upstream may say
-//!   that it has not looked at a request. A head is copied for nothing else.
+//! - A body is never changed. A request's is never collected but to be sent once more: a short one over HTTP/2, where
+//!   upstream may say that it has not looked at a request; a head is copied for nothing else. Of an answer's, at most 16 KiB
+//!   are held to be read beside its way, which waits for nothing.
 //! - A secret is never printed: [`keys::secret::Secret`] has no text of its own, and its value is read in few places,
 //!   which `tests/it/tidy.rs` lists.
 //! - Workers share nothing on a request's way but immutable snapshots, sharded counters and, behind one short lock of a

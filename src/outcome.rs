@@ -9,8 +9,11 @@ pub struct Outcome {
     pub ending: Ending,
     /// The status that upstream sent, if its head came.
     pub status: Option<StatusCode>,
-    /// What upstream's error body says, of the classes that keyward tells apart.
+    /// What upstream's words say is wrong, of the classes that keyward tells apart: an error body, an event of a stream, a
+    /// message or the close of a WebSocket.
     pub error: UpstreamError,
+    /// Whether upstream has shown that it takes the key, where its status does not.
+    pub proof: Proof,
 }
 
 /// How an exchange ended, seen from keyward.
@@ -66,8 +69,34 @@ pub enum UpstreamError {
     Scope,
     /// A billing code: credit, spend or usage limit.
     Quota,
+    /// Refused for who it is, inside of an answer that began as a success, for a reason that keyward has no name for.
+    Denied,
+    /// OpenAI's own complaint about the request (400 `invalid_request_error`), which it makes after a look at the key.
+    Request,
     /// Any other code.
     Other,
+}
+
+impl UpstreamError {
+    /// Whether it refuses the key, or what its account may do.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        match self {
+            Self::InvalidApiKey | Self::Scope | Self::Quota | Self::Denied => true,
+            Self::None | Self::Request | Self::Other => false,
+        }
+    }
+}
+
+/// Whether upstream took the key of an exchange that goes on in another protocol. The switch itself (101) shows nothing:
+/// OpenAI has been seen to accept a WebSocket, and to refuse its key in the first message or with the close.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing has shown it.
+    #[default]
+    None,
+    /// A message came that is no error.
+    Message,
 }
 
 impl Outcome {
@@ -92,8 +121,9 @@ impl Outcome {
         "idle",
     ];
 
-    /// The stable code, as in the log and the metrics: a whole answer by its status (401 and 403 `auth_error`, 429
-    /// `limited`, other 4xx `request_error`, 5xx `upstream_error`, everything else `success`), any other end by its name.
+    /// The stable code, as in the log and the metrics: a whole answer by its [true status](Self::true_status) (401 and 403
+    /// `auth_error`, 429 `limited`, other 4xx `request_error`, 5xx `upstream_error`, everything else `success`), any other
+    /// end by its name.
     #[must_use]
     pub fn code(&self) -> &'static str {
         Self::CODES[self.position()]
@@ -103,7 +133,7 @@ impl Outcome {
     #[must_use]
     pub fn position(&self) -> usize {
         match self.ending {
-            Ending::Completed => match self.status.map(|status| status.as_u16()) {
+            Ending::Completed => match self.true_status() {
                 Some(401 | 403) => 1,
                 Some(429) => 2,
                 Some(400..=499) => 3,
@@ -122,17 +152,56 @@ impl Outcome {
         }
     }
 
-    /// Whether upstream accepted the credential beyond doubt: it began to answer with success, or switched protocols. OpenAI
-    /// refuses a key for a WebSocket before it switches.
+    /// The status of the answer, or, where it began as a success and refused the key inside, the one that such an error has
+    /// as an answer of its own.
+    #[must_use]
+    pub fn true_status(&self) -> Option<u16> {
+        let status = self.status?.as_u16();
+        if !self.error.is_refusal() || status >= 300 {
+            return Some(status);
+        }
+        Some(match self.error {
+            UpstreamError::InvalidApiKey | UpstreamError::Denied => 401,
+            UpstreamError::Scope => 403,
+            UpstreamError::Quota => 429,
+            UpstreamError::None | UpstreamError::Request | UpstreamError::Other => status,
+        })
+    }
+
+    /// Whether upstream accepted the credential beyond doubt: it began to answer with success, or sent a message behind a
+    /// switch of protocols, and has said nothing of an error since.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        self.status.is_some_and(|status| status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS)
+        let is_shown = self.status.is_some_and(|status| status.is_success()) || self.proof == Proof::Message;
+        is_shown && self.error == UpstreamError::None
+    }
+
+    /// Whether upstream looked at the key and found nothing wrong with it: it accepted it, or found fault with the request
+    /// itself. Of all refusals that is said of 400 alone (an invalid body tells a key that may from one that may not, which
+    /// is how scanners try out keys); OpenAI routes before it looks at keys, so 404 and 405 come without one, and nothing is
+    /// known of 409, 413, 415 and 422. 429 and 5xx may come from in front of the API.
+    #[must_use]
+    pub fn took_key(&self) -> bool {
+        let is_about_request = self.status == Some(StatusCode::BAD_REQUEST) && self.error == UpstreamError::Request;
+        self.is_accepted() || is_about_request
+    }
+
+    /// Whether upstream switched protocols and has said neither yes nor no since.
+    #[must_use]
+    pub fn is_open_switch(&self) -> bool {
+        self.status == Some(StatusCode::SWITCHING_PROTOCOLS) && self.true_status() == Some(101) && !self.is_accepted()
+    }
+
+    /// Whether upstream's words refuse the key, or what its account may do, with whatever status they came.
+    #[must_use]
+    pub fn refuses_key(&self) -> bool {
+        self.error.is_refusal() && matches!(self.true_status(), Some(401 | 403 | 429))
     }
 
     /// Whether upstream refused the credential as no key of its own, rather than for what it may do.
     #[must_use]
     pub fn is_invalid_key(&self) -> bool {
-        self.status == Some(StatusCode::UNAUTHORIZED) && self.error == UpstreamError::InvalidApiKey
+        self.true_status() == Some(401) && self.error == UpstreamError::InvalidApiKey
     }
 }
 
@@ -145,7 +214,8 @@ mod tests {
         #[track_caller]
         fn check(ending: Ending, status: u16, expected: &str) {
             let status = StatusCode::from_u16(status).ok();
-            assert_eq!(Outcome { ending, status, error: UpstreamError::None }.code(), expected);
+            let outcome = Outcome { ending, status, error: UpstreamError::None, proof: Proof::None };
+            assert_eq!(outcome.code(), expected);
         }
         check(Ending::Completed, 200, "success");
         check(Ending::Completed, 304, "success");
@@ -159,18 +229,52 @@ mod tests {
         check(Ending::Idle, 101, "idle");
     }
 
+    fn answered(status: u16, error: UpstreamError) -> Outcome {
+        let status = StatusCode::from_u16(status).ok();
+        Outcome { ending: Ending::Completed, status, error, proof: Proof::None }
+    }
+
     #[test]
-    fn a_key_is_accepted_by_success_and_by_a_switch_of_protocols_alone() {
-        let accepted = |status: u16| {
-            let outcome = Outcome {
-                ending: Ending::Completed,
-                status: StatusCode::from_u16(status).ok(),
-                error: UpstreamError::None,
-            };
-            outcome.is_accepted()
-        };
-        assert_eq!([101, 200, 204].map(accepted), [true; 3]);
-        assert_eq!([0, 100, 304, 401, 404, 429, 500].map(accepted), [false; 7]);
+    fn a_key_is_accepted_by_success_and_by_a_message_alone() {
+        let accepted = |status: u16| answered(status, UpstreamError::None).is_accepted();
+        assert_eq!([200, 201, 204].map(accepted), [true; 3]);
+        assert_eq!([0, 100, 101, 304, 400, 401, 404, 429, 500].map(accepted), [false; 9]);
+        let switched = answered(101, UpstreamError::None);
+        assert!(switched.is_open_switch());
+        let proven = Outcome { proof: Proof::Message, ..switched };
+        assert!(proven.is_accepted() && !proven.is_open_switch());
+        assert!(!Outcome { error: UpstreamError::InvalidApiKey, ..proven }.is_accepted(), "a close takes it back");
+    }
+
+    #[test]
+    fn an_error_inside_of_a_success_counts_as_what_it_is() {
+        #[track_caller]
+        fn check(status: u16, error: UpstreamError, code: &str, is_invalid: bool) {
+            let outcome = answered(status, error);
+            assert_eq!((outcome.code(), outcome.is_invalid_key()), (code, is_invalid), "{status} {error:?}");
+            assert!(!outcome.is_accepted() && !outcome.took_key(), "{status} {error:?}");
+        }
+        for status in [200, 101] {
+            check(status, UpstreamError::InvalidApiKey, "auth_error", true);
+            check(status, UpstreamError::Scope, "auth_error", false);
+            check(status, UpstreamError::Denied, "auth_error", false);
+            check(status, UpstreamError::Quota, "limited", false);
+            check(status, UpstreamError::Other, "success", false);
+        }
+        check(401, UpstreamError::InvalidApiKey, "auth_error", true);
+        check(400, UpstreamError::InvalidApiKey, "request_error", false);
+        check(429, UpstreamError::Scope, "limited", false);
+    }
+
+    #[test]
+    fn of_refusals_only_a_complaint_about_the_request_shows_that_the_key_was_taken() {
+        let took = |status: u16, error| answered(status, error).took_key();
+        assert!(took(400, UpstreamError::Request) && took(200, UpstreamError::None));
+        assert!(!took(400, UpstreamError::Other), "of an upstream that refuses keys so");
+        assert!(!took(400, UpstreamError::None), "of whatever stands in front of the API");
+        for status in [101, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503] {
+            assert!(!took(status, UpstreamError::Other) && !took(status, UpstreamError::None), "{status}");
+        }
     }
 
     #[test]

@@ -12,12 +12,13 @@ use keyward::keys::listing::Entry;
 use keyward::keys::set::{KeySet, Retired, Role, SetIndex};
 use keyward::ledger::answer::Answer;
 use keyward::ledger::binding::{Holder, Identity, Seen};
+use keyward::ledger::destination::Destination;
 use keyward::ledger::hours::Hours;
 use keyward::ledger::look::{AuditDoubt, Look};
 use keyward::ledger::proof::Settings;
 use keyward::ledger::rotation::{self, Audit, Grounds, SetEvidence};
 use keyward::ledger::{Bounds, Configured, Ledger};
-use keyward::outcome::{Ending, Outcome, UpstreamError};
+use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::verdict::explain::Diagnosis;
 use keyward::verdict::{Outdated, Verdict};
 
@@ -105,11 +106,17 @@ impl Keyward {
             key: names,
             verdict,
             diagnosis: if is_old { Diagnosis::StaleBinding { tolerated: request.accepted } } else { Diagnosis::Ok },
-            outcome: Outcome { ending: Ending::Completed, status: Some(status), error: UpstreamError::None },
+            outcome: Outcome {
+                ending: Ending::Completed,
+                status: Some(status),
+                error: UpstreamError::None,
+                proof: Proof::None,
+            },
             execution: execution.as_deref(),
             name: None,
             client_version: None,
-            asks_api: true,
+            destination: Destination::Api,
+            told: None,
             was_sent: true,
             was_refused: false,
             peer: request.peer,

@@ -244,6 +244,7 @@ sends an old one, stale when its last word was bad, and silent when it was not s
 replaced: due later, overdue by its usual rhythm, or acknowledged to be dead.
 Ends with 0 if no binding is stale or mixed, with 1 if one is, and with 3 if that cannot be told. With
 --watch it ends when none is stale, mixed or silent any more. With --can-go it ends with 0 if the old
-keys can go, with 1 if one cannot, and with 3 if that is not proven or cannot be told.
+keys can go, with 1 if one cannot, and with 3 if that is not proven or cannot be told, so that a script
+can wait: until keyward rotation default --can-go; do sleep 60; done
 
-Example: until keyward rotation default --can-go; do sleep 60; done";
+Example: keyward rotation default --watch";

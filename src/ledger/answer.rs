@@ -685,3 +685,6 @@ const LOOKS_APART: Duration = Duration::from_mins(3);
 
 /// How far ahead of the clock what is remembered may lie without a word.
 const AHEAD: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
+use super::destination::Destination;
 use super::hours::Hour;
 use super::incident::{self, Bearing, Closed, Closing, Incident, Retrying};
 use super::rhythm::Visits;
@@ -218,7 +219,7 @@ pub struct Memory {
     pub client_version: Option<Box<str>>,
     /// When it came.
     pub visits: Visits,
-    /// The sighting that started last, of those that ask the API.
+    /// The sighting that started last, of those that count.
     pub latest: Option<Latest>,
     /// It was well then: the last good sighting started, or an incident was closed by something else. Bad sightings that
     /// started no later count no more.
@@ -295,6 +296,8 @@ pub struct KeyUse {
     pub word: Option<Word>,
     /// How many of the sightings the store has not been told of.
     pub(super) unsaved: u64,
+    /// Whether more is known of a sighting than the store was told.
+    pub(super) is_revised: bool,
 }
 
 /// The sighting that started last.
@@ -337,8 +340,11 @@ pub struct Seen<'a> {
     pub name: Option<&'a str>,
     /// The client's version, as it says.
     pub client_version: Option<&'a str>,
-    /// Whether it asked the API for something: whatever else strangers and browsers send opens no incident, and closes none.
-    pub asks_api: bool,
+    /// Which uses of a key count that are seen in it: what strangers and browsers send beside the API opens no incident,
+    /// and closes none.
+    pub destination: Destination,
+    /// What its binding was told of it when it began, where it went on since: the same exchange, with more known of it.
+    pub told: Option<Bearing>,
     /// Whether upstream saw that very key: a refused request never got there, and an injected one carried another key.
     pub was_sent: bool,
     /// Whether keyward refused it.
@@ -630,15 +636,20 @@ impl Memory {
 
     fn sight(&mut self, seen: &Seen<'_>, binding: &Binding) {
         let finding = Finding::of(seen);
+        let bearing = incident::bearing(seen.diagnosis, seen.outcome);
         self.count(seen, finding);
-        self.tally(Hour::of(seen, binding.set));
+        if seen.told.is_none() {
+            self.tally(Hour::of(seen, binding.set));
+        }
         self.hand_on(seen, binding);
         keep(&mut self.name, seen.name);
         keep(&mut self.client_version, seen.client_version);
-        if seen.asks_api && matches!(binding.holder, Holder::Caller | Holder::Agent) {
-            self.visits.add(seen.at, seen.execution);
-            self.unsaved.visited = true;
-            let counts = self.judge(seen, finding, binding.id);
+        if seen.destination.counts(bearing) && matches!(binding.holder, Holder::Caller | Holder::Agent) {
+            if seen.told.is_none() {
+                self.visits.add(seen.at, seen.execution);
+                self.unsaved.visited = true;
+            }
+            let counts = self.judge(seen, bearing, finding, binding.id);
             if counts && self.latest.is_none_or(|latest| latest.at <= seen.at) {
                 let key = seen.key.map(|names| names.fingerprint);
                 self.latest = Some(Latest { at: seen.at, key, finding });
@@ -651,6 +662,8 @@ impl Memory {
         let key = seen.key.map(|names| names.fingerprint);
         if let Some(used) = self.uses.iter_mut().find(|used| used.fingerprint() == key) {
             used.add(seen, finding);
+        } else if seen.told.is_some() {
+            // It was counted, and its key forgotten since or never told apart.
         } else if self.uses.len() < KEYS_PER_BINDING {
             self.add_use(KeyUse::new(seen, finding));
         } else {
@@ -692,8 +705,9 @@ impl Memory {
     /// Hands a use of a key on, as evidence. A key of nobody's that upstream did not take is none.
     fn hand_on(&mut self, seen: &Seen<'_>, binding: &Binding) {
         let Some(names) = seen.key else { return };
-        let accepted = seen.asks_api && !seen.was_refused && seen.outcome.is_accepted();
-        if matches!(seen.verdict, Verdict::Unknown(_)) && !accepted {
+        let accepted = seen.destination.counts(Bearing::Good) && !seen.was_refused && seen.outcome.is_accepted();
+        let is_of_no_set = matches!(seen.verdict, Verdict::Unknown(_)) && !accepted;
+        if is_of_no_set || !seen.destination.counts(Bearing::Bad) {
             return;
         }
         let sent = &mut self.unsaved.gathered().sent;
@@ -715,14 +729,24 @@ impl Memory {
 
     /// What it means for the incident: see [`super::incident`]. Says whether it tells how the binding is now: a retry that
     /// began before the fix does not.
-    fn judge(&mut self, seen: &Seen<'_>, finding: Finding, id: BindingId) -> bool {
-        match incident::bearing(seen.diagnosis, seen.outcome) {
-            Bearing::None => {}
-            Bearing::Good => self.mend(seen),
-            Bearing::Bad if self.well.is_some_and(|well| seen.at <= well) || self.is_retry(seen) => return false,
-            Bearing::Bad => self.worsen(seen, finding, id),
+    fn judge(&mut self, seen: &Seen<'_>, bearing: Bearing, finding: Finding, id: BindingId) -> bool {
+        match (bearing, seen.told) {
+            (Bearing::None, _) => {}
+            (Bearing::Good, _) => self.mend(seen),
+            (Bearing::Bad, Some(Bearing::Bad)) => self.revise(seen, finding),
+            // It was well when it began, and is so no longer.
+            (Bearing::Bad, Some(Bearing::Good)) if self.well == Some(seen.at) => self.worsen(seen, finding, id),
+            (Bearing::Bad, _) if self.well.is_some_and(|well| seen.at <= well) || self.is_retry(seen) => return false,
+            (Bearing::Bad, _) => self.worsen(seen, finding, id),
         }
         true
+    }
+
+    /// Tells more of a bad sighting that was counted.
+    fn revise(&mut self, seen: &Seen<'_>, finding: Finding) {
+        if let Some(incident) = self.incident.as_mut().filter(|incident| incident.last == seen.at) {
+            incident.revise(finding);
+        }
     }
 
     /// Closes the incident, if all that was bad started before.
@@ -783,7 +807,18 @@ impl Unsaved {
 impl KeyUse {
     fn new(seen: &Seen<'_>, finding: Finding) -> Self {
         let (at, execution) = (seen.at, seen.execution.map(Box::from));
-        Self { key: seen.key, first: at, last: at, sightings: 1, finding, execution, word: seen.word(), unsaved: 1 }
+        let word = seen.word();
+        Self {
+            key: seen.key,
+            first: at,
+            last: at,
+            sightings: 1,
+            finding,
+            execution,
+            word,
+            unsaved: 1,
+            is_revised: false,
+        }
     }
 
     fn fingerprint(&self) -> Option<Fingerprint> {
@@ -801,8 +836,10 @@ impl KeyUse {
 
     fn add(&mut self, seen: &Seen<'_>, finding: Finding) {
         self.first = self.first.min(seen.at);
-        self.sightings += 1;
-        self.unsaved += 1;
+        let count = u64::from(seen.told.is_none());
+        self.sightings += count;
+        self.unsaved += count;
+        self.is_revised |= seen.told.is_some();
         if seen.at < self.last {
             return;
         }

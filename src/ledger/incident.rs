@@ -24,7 +24,7 @@ use super::binding::{BindingId, Finding, Seen};
 use super::rhythm::{self, Rhythm};
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
-use crate::outcome::{Ending, Outcome};
+use crate::outcome::Outcome;
 use crate::verdict::explain::{Diagnosis, Severity};
 
 /// A time in which a binding is or was not well.
@@ -111,15 +111,23 @@ pub enum Bearing {
     None,
 }
 
-/// Which diagnoses open an incident, and which close one. Only sightings that ask the API, of one caller, come here.
+impl Bearing {
+    /// Every one of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Bad, Self::Good, Self::None];
+}
+
+/// Which diagnoses open an incident, and which close one. Only sightings of one caller come here, each where it counts
+/// (see [`super::destination`]).
 ///
 /// - **Bad**: every fault of the credential (stale, of another set, unlisted, unknown and rejected, dropped, missing,
 ///   malformed), and a right key that upstream refuses, whether as invalid, for what it may do or for an unknown reason.
 ///   A token that went upstream as it came and an unclear set are faults of what the binding sends as well.
-/// - **Good**: upstream took the key. It looks at keys before anything else, so that a request that it finds fault with
-///   and one that it will not serve for money or for its rate tell the same as a success.
-/// - **Neither**: whatever says nothing of the key. Upstream failed, or the client left before an answer; a page, host or
-///   method was refused, which strangers can bring about; or a key that comes and goes by design.
+/// - **Good**: upstream took the key ([`Outcome::took_key`]): a success, a WebSocket that has said something, or a
+///   complaint about the request itself that comes after the look at the key.
+/// - **Neither**: whatever says nothing of the key. There is no money, or too much was asked at once, which may be said in
+///   front of the API; there is no such thing (404), which is found out before; upstream failed, or the client left before
+///   an answer; a page, host or method was refused, which strangers can bring about; or a key that comes and goes by
+///   design.
 #[must_use]
 pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
     match diagnosis {
@@ -136,13 +144,15 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::Malformed(_)
         | Diagnosis::TokenNotReplaced
         | Diagnosis::UnclearSet => Bearing::Bad,
-        Diagnosis::Ok | Diagnosis::RequestError | Diagnosis::Quota | Diagnosis::RateLimited => {
-            good_if(outcome.is_accepted() || outcome.ending == Ending::Completed)
-        }
-        Diagnosis::ClientGone | Diagnosis::Idle | Diagnosis::ShutDown | Diagnosis::UpstreamFailed => {
-            good_if(outcome.is_accepted())
-        }
-        Diagnosis::UpstreamError
+        Diagnosis::Ok
+        | Diagnosis::RequestError
+        | Diagnosis::ClientGone
+        | Diagnosis::Idle
+        | Diagnosis::ShutDown
+        | Diagnosis::UpstreamFailed => good_if(outcome.took_key()),
+        Diagnosis::Quota
+        | Diagnosis::RateLimited
+        | Diagnosis::UpstreamError
         | Diagnosis::UpstreamRedirect
         | Diagnosis::KeywardFailed
         | Diagnosis::OriginNotAllowed
@@ -258,10 +268,16 @@ impl Incident {
             return;
         }
         self.last = seen.at;
-        (self.diagnosis, self.severity, self.key) = (finding.diagnosis(), finding.severity, seen.key);
+        self.key = seen.key;
+        self.revise(finding);
         if self.execution.as_deref() != seen.execution {
             self.execution = seen.execution.map(Box::from);
         }
+    }
+
+    /// Tells more of its last bad sighting.
+    pub(super) fn revise(&mut self, finding: Finding) {
+        (self.diagnosis, self.severity) = (finding.diagnosis(), finding.severity);
     }
 }
 

@@ -134,6 +134,7 @@ impl<'a> Query<'a> {
     /// The rotation view of a set.
     #[must_use]
     pub fn rotation(&self, set: SetIndex) -> RotationView {
+        self.ledger.take_all_sent();
         let (bindings, tokens) = (self.ledger.bindings(), self.tokens(set));
         let by_id = bindings.iter().map(|binding| (binding.id(), binding)).collect();
         let looks: Vec<_> = self.ring.indexes().map(|index| self.ledger.looks_of(index)).collect();

@@ -248,7 +248,9 @@ pub fn standing(memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Stand
     if memory.incident.is_some() {
         return Some(Standing::Stale);
     }
-    if latest.key.is_some_and(|key| keys.confirms(key)) {
+    // What only failed at upstream shows nothing of the key.
+    let was_good = |key| memory.of_key(Some(key)).is_none_or(|used| memory.well.is_some_and(|well| well >= used.first));
+    if latest.key.is_some_and(|key| keys.confirms(key) && was_good(key)) {
         return Some(Standing::Confirmed);
     }
     // Upstream took a key that nobody knows, or did not come to judge it.

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 
 use super::binding::Binding;
+use super::destination::{self, Destination};
+use super::incident::Bearing;
 use crate::caller::{Attribution, Caller, Doubts, Family, Origin};
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
 use crate::openai::error::ErrorReading;
-use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::outcome::{Ending, Outcome, Proof, UpstreamError};
 use crate::policy::{Action, Refusal};
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::{holds_key, mask_and_cap};
@@ -30,7 +32,8 @@ pub trait Witness: Send + Sync {
     /// The exchange ended so. Called once, on the worker's thread, so it must not wait for anything.
     fn exchange_ended(&self, exchange: &Arc<Exchange>, outcome: Outcome);
 
-    /// The exchange goes on in another protocol, perhaps for hours. Called at most once, before it ends; as quick as the end.
+    /// The exchange goes on in another protocol, perhaps for hours. Called when that begins, and once more when upstream
+    /// has shown that it takes the key; before it ends, and as quick as the end.
     fn exchange_goes_on(&self, exchange: &Exchange);
 
     /// Whether keyward cuts off whatever is still open.
@@ -70,6 +73,8 @@ pub struct Exchange {
     pub doubts: Doubts,
     /// What had to be repaired about the path.
     pub note: Option<&'static str>,
+    /// Which uses of a key count that are seen in it.
+    pub destination: Destination,
     texts: Texts,
     moved: Moved,
     answered: OnceLock<Answered>,
@@ -80,7 +85,9 @@ pub struct Exchange {
     handed_over: AtomicU64,
     ending: AtomicU8,
     refused_with: AtomicU16,
-    is_remembered: AtomicBool,
+    is_proven: AtomicBool,
+    /// What its binding was told; [`UNTOLD`] as long as it was told nothing.
+    told: AtomicU8,
 }
 
 /// What the exchange has carried so far.
@@ -163,6 +170,7 @@ impl Exchange {
             origin: caller.origin,
             doubts: caller.doubts,
             note: opening.note,
+            destination: destination::read(opening.method, opening.path, opening.judgement.verdict),
             texts: Texts::new([
                 opening.path,
                 caller.workflow.unwrap_or_default(),
@@ -180,7 +188,8 @@ impl Exchange {
             handed_over: AtomicU64::new(0),
             ending: AtomicU8::new(NO_ENDING),
             refused_with: AtomicU16::new(0),
-            is_remembered: AtomicBool::new(false),
+            is_proven: AtomicBool::new(false),
+            told: AtomicU8::new(UNTOLD),
         })
     }
 
@@ -224,13 +233,6 @@ impl Exchange {
     #[must_use]
     pub fn client_version(&self) -> Option<&str> {
         self.texts.at(6)
-    }
-
-    /// Whether it asks the API for something, so that upstream looks at its key before anything else. OpenAI answers OPTIONS
-    /// without a look at it.
-    #[must_use]
-    pub fn asks_api(&self) -> bool {
-        !matches!(self.method, Method::OPTIONS | Method::TRACE) && is_of_the_api(self.path())
     }
 
     /// The head of upstream's answer, once it came.
@@ -342,7 +344,7 @@ impl Exchange {
         let _ = self.answered.set(Answered { status, at: Instant::now() });
     }
 
-    /// Notes what upstream's error body says.
+    /// Notes what upstream's words say is wrong: an error body, or an error inside of an answer. The first word counts.
     pub fn error_read(&self, reading: ErrorReading) {
         let _ = self.error.set(reading);
     }
@@ -387,15 +389,20 @@ impl Exchange {
         self.refused_with.store(status.as_u16(), Ordering::Relaxed);
     }
 
-    /// Notes that its binding has it in memory, although it goes on.
-    pub fn remembered(&self) {
-        self.is_remembered.store(true, Ordering::Relaxed);
+    /// Notes that upstream has shown, behind a switch of protocols, that it takes the key.
+    pub fn proven(&self) {
+        self.is_proven.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its binding has it in memory, although it has not ended.
+    /// Notes what its binding was told, although it goes on.
+    pub fn told(&self, bearing: Bearing) {
+        self.told.store(bearing as u8, Ordering::Relaxed);
+    }
+
+    /// What its binding was told, if it was told anything.
     #[must_use]
-    pub fn is_remembered(&self) -> bool {
-        self.is_remembered.load(Ordering::Relaxed)
+    pub fn was_told(&self) -> Option<Bearing> {
+        Bearing::ALL.get(usize::from(self.told.load(Ordering::Relaxed))).copied()
     }
 
     /// Notes how the exchange ended. The first word counts.
@@ -410,21 +417,9 @@ impl Exchange {
         let ending = noted.unwrap_or(if thread::panicking() { Ending::Failed } else { Ending::ClientGone });
         let status = self.answered().map(|answered| answered.status);
         let error = self.error.get().map_or(UpstreamError::None, |reading| reading.class);
-        Outcome { ending, status, error }
+        let proof = if self.is_proven.load(Ordering::Relaxed) { Proof::Message } else { Proof::None };
+        Outcome { ending, status, error, proof }
     }
-}
-
-/// Whether everybody on the way reads that path as one of the API: some resolve dots, and decode or turn slashes first, so
-/// that `/v1/../robots.txt` is a page that needs no key. Only the beginning of a long path is known.
-fn is_of_the_api(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix("/v1/") else { return false };
-    // Every exchange is asked this. Most paths have nothing odd, which is seen in a few steps where none is a branch.
-    let is_odd = rest.bytes().fold(false, |odd, byte| odd | matches!(byte, b'.' | b'%' | b'\\'));
-    path.len() <= LONGEST_ENDPOINT && (!is_odd || is_read_literally(rest))
-}
-
-fn is_read_literally(path: &str) -> bool {
-    !path.contains(['%', '\\']) && !path.split('/').any(|segment| segment.starts_with('.'))
 }
 
 /// A method of a caller's own may be as long as a head; the longest registered one has 17 letters.
@@ -463,6 +458,12 @@ impl Sighting {
 
     /// Notes that it goes on in another protocol: its caller is seen now, and not first when that ends.
     pub fn goes_on(&self) {
+        self.witness.exchange_goes_on(&self.exchange);
+    }
+
+    /// Notes that upstream has shown that it takes the key of what goes on.
+    pub fn goes_on_proven(&self) {
+        self.exchange.proven();
         self.witness.exchange_goes_on(&self.exchange);
     }
 }
@@ -551,9 +552,6 @@ impl Texts {
     }
 }
 
-/// No endpoint of the API is longer, in bytes.
-const LONGEST_ENDPOINT: usize = 256;
-
 const TEXTS: usize = 7;
 
 /// No text of a caller is kept beyond this, in bytes.
@@ -563,6 +561,8 @@ const TEXT_BYTES: usize = 512;
 const CAUSE_BYTES: usize = 1024;
 
 const NO_ENDING: u8 = u8::MAX;
+
+const UNTOLD: u8 = u8::MAX;
 
 #[cfg(test)]
 mod tests {

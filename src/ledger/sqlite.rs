@@ -606,7 +606,7 @@ fn read_use(columns: &mut Columns<'_>) -> rusqlite::Result<Option<KeyUse>> {
     let Some(finding) = columns.finding()? else { return Ok(None) };
     let (execution, word): (_, Option<Box<str>>) = (columns.next()?, columns.next()?);
     let word = [Word::Accepted, Word::Refused].into_iter().find(|known| word.as_deref() == Some(word_code(*known)));
-    Ok(Some(KeyUse { key, first, last, sightings, finding, execution, word, unsaved: 0 }))
+    Ok(Some(KeyUse { key, first, last, sightings, finding, execution, word, unsaved: 0, is_revised: false }))
 }
 
 /// Puts open incidents where they belong, and gives back those that are over.

@@ -9,7 +9,8 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::answer::Answer;
-use super::binding::{Binding, Holder, Memory, Unsaved};
+use super::binding::{Binding, Memory, Unsaved};
+use super::destination::Destination;
 use super::incident::Closing;
 use super::offline::Offline;
 use super::query::{Filter, FindError, Query};
@@ -23,15 +24,15 @@ use crate::clock::Clock;
 use crate::keys::keeper::{Keeper, Reload};
 use crate::keys::source::Source;
 use crate::keys::{self, SetSettings, state};
-use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::outcome::{Ending, Outcome, Proof, UpstreamError};
 use crate::verdict;
 use crate::verdict::credential::{Credential, Place, Presented};
 use crate::verdict::explain::{self, Sender};
 
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(in crate::ledger) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// 2026-11-23T08:00:00Z, a Monday.
-const START: i64 = 1_795_420_800_000;
+pub(in crate::ledger) const START: i64 = 1_795_420_800_000;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -44,19 +45,24 @@ fn workflow(id: &str) -> Identity<'_> {
     Identity { workflow: Some(id), ..Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None) }
 }
 
-fn answered(status: u16) -> Outcome {
-    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error: UpstreamError::None }
+pub(in crate::ledger) fn answered(status: u16) -> Outcome {
+    Outcome {
+        ending: Ending::Completed,
+        status: StatusCode::from_u16(status).ok(),
+        error: UpstreamError::None,
+        proof: Proof::None,
+    }
 }
 
 /// A ledger with its keys and its store, and a clock that the test moves.
-struct Bench {
-    folder: tempfile::TempDir,
-    now: Arc<AtomicI64>,
-    ledger: Arc<Ledger>,
-    keeper: Keeper,
-    writer: Writer,
-    retention: Duration,
-    rotation: (proof::Settings, Vec<Configured>),
+pub(in crate::ledger) struct Bench {
+    pub(in crate::ledger) folder: tempfile::TempDir,
+    pub(in crate::ledger) now: Arc<AtomicI64>,
+    pub(in crate::ledger) ledger: Arc<Ledger>,
+    pub(in crate::ledger) keeper: Keeper,
+    pub(in crate::ledger) writer: Writer,
+    pub(in crate::ledger) retention: Duration,
+    pub(in crate::ledger) rotation: (proof::Settings, Vec<Configured>),
 }
 
 impl Bench {
@@ -66,7 +72,7 @@ impl Bench {
     }
 
     /// The same with those n8n, and what was said about them.
-    fn with_n8n(key: &str, names: &[&str], settings: proof::Settings) -> Self {
+    pub(in crate::ledger) fn with_n8n(key: &str, names: &[&str], settings: proof::Settings) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("key"), key).expect("a file");
         let now = Arc::new(AtomicI64::new(START));
@@ -100,28 +106,28 @@ impl Bench {
         self.folder.path().join("keyward.db")
     }
 
-    fn now(&self) -> Timestamp {
+    pub(in crate::ledger) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now.load(Ordering::Relaxed))
     }
 
-    fn pass(&self, span: Duration) {
+    pub(in crate::ledger) fn pass(&self, span: Duration) {
         self.now.fetch_add(i64::try_from(span.as_millis()).expect("a span"), Ordering::Relaxed);
     }
 
     /// Has another key in the file, and the keeper know of it.
-    fn rotate(&self, key: &str) {
+    pub(in crate::ledger) fn rotate(&self, key: &str) {
         std::fs::write(self.folder.path().join("key"), key).expect("a file");
         assert!(!matches!(self.keeper.reload(), Reload::Failed(_)));
     }
 
     /// The store is told of everything, and the sweep is due.
-    fn flush(&mut self) {
+    pub(in crate::ledger) fn flush(&mut self) {
         self.pass(Duration::from_secs(61));
         self.writer.turn(&self.keeper);
     }
 
     /// Ends without a last word, and begins again.
-    fn crash(&mut self) {
+    pub(in crate::ledger) fn crash(&mut self) {
         (self.ledger, self.keeper, self.writer) =
             Self::open(self.folder.path(), &self.now, self.retention, &self.rotation);
     }
@@ -148,7 +154,8 @@ impl Bench {
             execution: exchange.execution,
             name: None,
             client_version: None,
-            asks_api: true,
+            destination: Destination::Api,
+            told: None,
             was_sent: true,
             was_refused: false,
             peer: PEER,
@@ -168,12 +175,12 @@ impl Bench {
         Query::new(&self.ledger, &self.keeper, self.now())
     }
 
-    fn view(&self) -> RotationView {
+    pub(in crate::ledger) fn view(&self) -> RotationView {
         self.query().rotation(SetIndex::DEFAULT)
     }
 
     /// The answer to whether the key that was replaced last can go.
-    fn can_go(&self, audit: Audit) -> Answer {
+    pub(in crate::ledger) fn can_go(&self, audit: Audit) -> Answer {
         let view = self.query().with_audits(vec![audit]).rotation(SetIndex::DEFAULT);
         view.old_keys.into_iter().next().expect("an old key").can_go
     }
@@ -212,7 +219,7 @@ fn rand() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-fn duration(millis: u64) -> Duration {
+pub(in crate::ledger) fn duration(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -548,10 +555,6 @@ fn who_flaps_forgets_its_own_past_alone_and_its_store_as_well() {
     );
 }
 
-// === Whether an old key can go ===
-
-mod answers;
-
 // === Random lives against a plain model ===
 
 /// What may happen. Numbers name workflows, keys and executions.
@@ -646,7 +649,7 @@ impl Model {
         life.count(key, at, verdict);
         let counts = match bad {
             Some(diagnosis) => life.be_bad(Trouble { opened: at, last: at, sightings: 1, diagnosis, key }, execution),
-            None if status == 500 => true,
+            None if status != 200 => true,
             None => life.be_good(at, execution),
         };
         if counts && life.latest.is_none_or(|(last, ..)| last <= at) {

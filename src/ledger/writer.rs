@@ -430,10 +430,10 @@ impl Waiting {
 impl Memory {
     /// What the store has not been told; counts as told from now on.
     fn take_delta(&mut self) -> Self {
-        let changed = self.uses.iter_mut().filter(|used| used.unsaved > 0);
+        let changed = self.uses.iter_mut().filter(|used| used.unsaved > 0 || used.is_revised);
         let uses = changed.map(|used| {
             let told = used.clone();
-            used.unsaved = 0;
+            (used.unsaved, used.is_revised) = (0, false);
             told
         });
         let uses = uses.collect();

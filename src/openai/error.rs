@@ -2,11 +2,10 @@
 //!
 //! The message itself is never kept: it may quote a part of the key.
 
-use std::io::Read;
-
 use http::StatusCode;
 use serde_json::Value;
 
+use super::encoding::{BOUND, Encoding};
 use crate::outcome::UpstreamError;
 use crate::telemetry::masked::mask_and_cap;
 
@@ -18,21 +17,6 @@ pub struct ErrorBody {
     bytes: Vec<u8>,
 }
 
-/// How a body is encoded (RFC 9110, 8.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// Not at all.
-    Identity,
-    /// `gzip`.
-    Gzip,
-    /// `deflate`: zlib, or raw as some send it.
-    Deflate,
-    /// `br`.
-    Brotli,
-    /// Something that keyward does not decode.
-    Unknown,
-}
-
 /// What an error body says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorReading {
@@ -40,22 +24,6 @@ pub struct ErrorReading {
     pub code: Option<Box<str>>,
     /// What the code, or the message where there is none, stands for.
     pub class: UpstreamError,
-}
-
-impl Encoding {
-    /// From the value of `Content-Encoding`.
-    #[must_use]
-    pub fn read(value: Option<&[u8]>) -> Self {
-        let Some(value) = value else { return Self::Identity };
-        let is = |name: &str| value.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
-        match () {
-            () if is("identity") || value.is_empty() => Self::Identity,
-            () if is("gzip") || is("x-gzip") => Self::Gzip,
-            () if is("deflate") => Self::Deflate,
-            () if is("br") => Self::Brotli,
-            () => Self::Unknown,
-        }
-    }
 }
 
 impl ErrorBody {
@@ -80,18 +48,18 @@ impl ErrorBody {
     /// Reads what was gathered.
     #[must_use]
     pub fn read(&self) -> ErrorReading {
-        let text = self.decoded();
+        let text = self.encoding.decode(&self.bytes);
         let Ok(value) = serde_json::from_slice::<Value>(&text) else {
             return ErrorReading { code: None, class: UpstreamError::None };
         };
         let said = Said::find(&value);
-        ErrorReading { code: said.code.and_then(clean), class: classify(self.status, &said) }
+        ErrorReading { code: said.code.and_then(clean), class: classify(Some(self.status), &said) }
     }
 
     /// The scopes that the error says are missing: OpenAI names them in the message alone.
     #[must_use]
     pub fn missing_scopes(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.decoded()).into_owned();
+        let text = String::from_utf8_lossy(&self.encoding.decode(&self.bytes)).into_owned();
         let (_, scopes) = text.split_once("Missing scopes: ")?;
         let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | ',' | ' ');
         let end = scopes.find(|character| !is_part(character)).unwrap_or(scopes.len());
@@ -99,31 +67,6 @@ impl ErrorBody {
         let scopes = scopes[..end.min(LONGEST_SCOPES)].split(". ").next()?.trim_end_matches(['.', ' ']);
         (!scopes.is_empty()).then(|| scopes.to_owned())
     }
-
-    /// The decoder stops at the bound, so a bomb costs no more than any other body.
-    fn decoded(&self) -> Vec<u8> {
-        let bytes = &self.bytes[..];
-        match self.encoding {
-            Encoding::Identity => bytes.to_vec(),
-            Encoding::Gzip => bounded(flate2::read::GzDecoder::new(bytes)),
-            Encoding::Deflate => match bounded(flate2::read::ZlibDecoder::new(bytes)) {
-                nothing if nothing.is_empty() => bounded(flate2::read::DeflateDecoder::new(bytes)),
-                text => text,
-            },
-            // The decoder knows an extension of brotli whose window, made at once, has up to a gigabyte. No `br` has it
-            // (RFC 7932, 9.1).
-            Encoding::Brotli if bytes.first().is_some_and(|first| first & 0x7f == 0x11) => Vec::new(),
-            Encoding::Brotli => bounded(brotli_decompressor::Decompressor::new(bytes, BOUND)),
-            Encoding::Unknown => Vec::new(),
-        }
-    }
-}
-
-/// As far as it can be read: a cut body may still hold its code.
-fn bounded(decoder: impl Read) -> Vec<u8> {
-    let mut text = Vec::new();
-    let _ = decoder.take(BOUND as u64).read_to_end(&mut text);
-    text
 }
 
 /// The parts of an error that matter, wherever they stand.
@@ -138,7 +81,10 @@ impl<'a> Said<'a> {
     /// `{"error":{…}}`, `{"error":"…"}`, or the fields without the envelope. Some gateways send a list of one.
     fn find(value: &'a Value) -> Self {
         let value = value.get(0).unwrap_or(value);
-        let error = value.get("error").unwrap_or(value);
+        Self::of(value.get("error").unwrap_or(value))
+    }
+
+    fn of(error: &'a Value) -> Self {
         if let Value::String(message) = error {
             return Self { message, ..Self::default() };
         }
@@ -151,19 +97,65 @@ impl<'a> Said<'a> {
     }
 }
 
-fn classify(status: StatusCode, said: &Said<'_>) -> UpstreamError {
+impl ErrorReading {
+    /// Of an error inside of an answer that began as a success, in a stream or in a message; nothing where it is no error.
+    /// Where the error has a status of its own, or one stands beside it, that counts.
+    #[must_use]
+    pub(super) fn inside(error: &Value, beside: Option<u16>) -> Option<Self> {
+        let is_empty = match error {
+            Value::Null | Value::Bool(false) => true,
+            Value::String(text) => text.is_empty(),
+            Value::Object(fields) => fields.values().all(Value::is_null),
+            Value::Array(items) => items.is_empty(),
+            Value::Bool(true) | Value::Number(_) => false,
+        };
+        if is_empty {
+            return None;
+        }
+        let own = |name: &str| error.get(name).and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok());
+        let status = own("code").or_else(|| own("status")).or(beside);
+        let said = Said::of(error);
+        let class = classify(status.and_then(|status| StatusCode::from_u16(status).ok()), &said);
+        let is_denied = matches!(status, Some(401 | 403)) || said.is_named(&DENIED);
+        let class = match (class.is_refusal(), is_denied) {
+            (true, _) => class,
+            (false, true) => UpstreamError::Denied,
+            (false, false) => UpstreamError::Other,
+        };
+        let code = said.code.and_then(clean).or_else(|| own("code").map(|code| code.to_string().into()));
+        Some(Self { code, class })
+    }
+
+    /// An error of which nothing can be read.
+    pub(super) fn unnamed() -> Self {
+        Self { code: None, class: UpstreamError::Other }
+    }
+
+    /// Of the reason that a connection was closed for: a code that may stand behind its type and a dot.
+    pub(super) fn of_reason(reason: &str) -> Option<Self> {
+        let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        reason.split(|character| !is_part(character)).find_map(|code| {
+            let said = Said { code: Some(code), ..Said::default() };
+            let class = classify(None, &said);
+            class.is_refusal().then(|| Self { code: clean(code), class })
+        })
+    }
+}
+
+fn classify(status: Option<StatusCode>, said: &Said<'_>) -> UpstreamError {
     // An unknown model is 404 with the same code; only as 403 it speaks of the project's leave.
-    let model_is_barred = status == StatusCode::FORBIDDEN && said.code == Some("model_not_found");
+    let model_is_barred = status == Some(StatusCode::FORBIDDEN) && said.code == Some("model_not_found");
     if said.is_named(&["invalid_api_key"]) {
         UpstreamError::InvalidApiKey
     } else if model_is_barred || said.is_named(&SCOPE) {
         UpstreamError::Scope
     } else if said.is_named(&QUOTA) {
         UpstreamError::Quota
-    } else if said.code.is_some() {
-        UpstreamError::Other
     } else {
-        classify_message(said.message)
+        let class = if said.code.is_some() { UpstreamError::Other } else { classify_message(said.message) };
+        let is_about_request = status == Some(StatusCode::BAD_REQUEST) && said.kind == Some("invalid_request_error");
+        // Upstreams that refuse keys with 400 give no such type.
+        if class == UpstreamError::Other && is_about_request { UpstreamError::Request } else { class }
     }
 }
 
@@ -203,6 +195,9 @@ const SCOPE: [&str; 13] = [
     "invalid_issuer",
 ];
 
+/// Types that say that the key is refused, and not why.
+const DENIED: [&str; 4] = ["authentication_error", "permission_error", "permission_denied", "access_terminated_error"];
+
 /// Codes and types that speak of money, not of speed.
 const QUOTA: [&str; 7] = [
     "insufficient_quota",
@@ -213,9 +208,6 @@ const QUOTA: [&str; 7] = [
     "billing_hard_limit_reached",
     "billing_not_active",
 ];
-
-/// How much of a body is read, before and after decoding, in bytes.
-const BOUND: usize = 16 * 1024;
 
 const LONGEST_CODE: usize = 64;
 
@@ -313,65 +305,77 @@ mod tests {
         assert!(code.starts_with("a[31mbccc") && code.len() == LONGEST_CODE);
     }
 
-    fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(text).expect("memory");
-        encoder.finish().expect("memory")
-    }
-
     #[test]
     fn encoded_bodies_are_read_within_bounds() {
-        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-        zlib.write_all(INVALID.as_bytes()).expect("memory");
-        let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-        raw.write_all(INVALID.as_bytes()).expect("memory");
-        for (encoding, body) in [
-            (Encoding::Gzip, gzip(INVALID.as_bytes())),
-            (Encoding::Deflate, zlib.finish().expect("memory")),
-            (Encoding::Deflate, raw.finish().expect("memory")),
-        ] {
-            assert_eq!(read(401, encoding, &body).class, UpstreamError::InvalidApiKey, "{encoding:?}");
-        }
-        // What `brotli -c` makes of `{"error":{"code":"invalid_api_key"}}`.
-        let head = [139, 17, 128];
-        let brotli = [&head[..], br#"{"error":{"code":"invalid_api_key"}}"#, &[3]].concat();
-        assert_eq!(read(401, Encoding::Brotli, &brotli).class, UpstreamError::InvalidApiKey);
-        let bomb = gzip(&vec![b' '; 50_000_000]);
-        assert_eq!(read(401, Encoding::Gzip, &bomb), ErrorReading::default());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(INVALID.as_bytes()).expect("memory");
+        let body = encoder.finish().expect("memory");
+        assert_eq!(read(401, Encoding::Gzip, &body).class, UpstreamError::InvalidApiKey);
         let mut long = ErrorBody::new(StatusCode::BAD_REQUEST, Encoding::Identity);
         (0..100).for_each(|_| long.push(&[b' '; 1000]));
         assert_eq!(long.bytes.len(), BOUND);
     }
 
     #[test]
-    fn a_window_that_no_br_has_is_not_opened() {
-        #[track_caller]
-        fn check(spaces: &[u8], expected: usize) {
-            let mut body = ErrorBody::new(StatusCode::BAD_REQUEST, Encoding::Brotli);
-            body.push(spaces);
-            assert_eq!(body.decoded().len(), expected);
-        }
-        // Thirty million spaces, with a window of 16 MiB and with one of a gigabyte.
-        check(b"\xcf\xff\xff\x7f\xf8%@\xe2\xb1@ \xf7\xfe?\xff\x86\x93\xf1K\0\xc4a\x01\x80\xcen2", BOUND);
+    fn a_complaint_about_the_request_is_told_from_a_refusal_with_the_same_status() {
+        use UpstreamError::{InvalidApiKey, Other, Request};
+        let complaint = r#"{"error":{"message":"…","type":"invalid_request_error","code":null}}"#;
+        check(400, complaint, None, Request);
         check(
-            b"\x11\x1e\xff\xff\xff\xe1\x97\0\x89\xc7\x02\x01\xb9\xf7\xff\xf97\x9c\x8c_\x02 \x0e\x0b\0\xe8\xec&\x03",
-            0,
+            400,
+            r#"{"error":{"type":"invalid_request_error","code":"unknown_parameter"}}"#,
+            Some("unknown_parameter"),
+            Request,
         );
+        check(404, complaint, None, Other);
+        check(
+            400,
+            r#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT"}}]"#,
+            None,
+            Other,
+        );
+        check(400, INVALID, Some("invalid_api_key"), InvalidApiKey);
     }
 
     #[test]
-    fn encodings() {
+    fn errors_inside_of_an_answer() {
         #[track_caller]
-        fn check(value: Option<&str>, expected: Encoding) {
-            assert_eq!(Encoding::read(value.map(str::as_bytes)), expected);
+        fn check(error: &str, beside: Option<u16>, expected: Option<(Option<&str>, UpstreamError)>) {
+            let reading = ErrorReading::inside(&serde_json::from_str(error).expect("JSON"), beside);
+            let told = reading.as_ref().map(|reading| (reading.code.as_deref(), reading.class));
+            assert_eq!(told, expected, "{error}");
         }
-        check(None, Encoding::Identity);
-        check(Some("GZIP"), Encoding::Gzip);
-        check(Some("x-gzip"), Encoding::Gzip);
-        check(Some("deflate"), Encoding::Deflate);
-        check(Some(" br "), Encoding::Brotli);
-        check(Some("zstd"), Encoding::Unknown);
-        check(Some("gzip, br"), Encoding::Unknown);
+        use UpstreamError::{Denied, InvalidApiKey, Other, Quota, Scope};
+        check(r#"{"code":"invalid_api_key"}"#, None, Some((Some("invalid_api_key"), InvalidApiKey)));
+        check(r#""Incorrect API key provided: sk-a""#, None, Some((None, InvalidApiKey)));
+        check(r#"{"message":"User not found.","code":401}"#, None, Some((Some("401"), Denied)));
+        check(r#"{"message":"…","type":"authentication_error"}"#, None, Some((None, Denied)));
+        check(r#"{"message":"…","type":"invalid_request_error"}"#, Some(401), Some((None, Denied)));
+        check(r#"{"code":"model_not_found"}"#, Some(403), Some((Some("model_not_found"), Scope)));
+        check(r#"{"code":"missing_scope"}"#, Some(400), Some((Some("missing_scope"), Scope)));
+        check(r#"{"type":"insufficient_quota","code":null}"#, None, Some((None, Quota)));
+        check(r#"{"code":"server_error"}"#, None, Some((Some("server_error"), Other)));
+        check(r#"{"type":"invalid_request_error","message":"…"}"#, Some(400), Some((None, Other)));
+        check("true", None, Some((None, Other)));
+        for nothing in ["null", "{}", "false", r#""""#, "[]", r#"{"code":null,"message":null}"#] {
+            check(nothing, None, None);
+        }
+    }
+
+    #[test]
+    fn reasons_of_a_close() {
+        #[track_caller]
+        fn check(reason: &str, expected: Option<UpstreamError>) {
+            assert_eq!(ErrorReading::of_reason(reason).map(|reading| reading.class), expected, "{reason}");
+        }
+        check("invalid_api_key", Some(UpstreamError::InvalidApiKey));
+        check("invalid_request_error.invalid_api_key", Some(UpstreamError::InvalidApiKey));
+        check("invalid_api_key: Incorrect API key provided", Some(UpstreamError::InvalidApiKey));
+        check("insufficient_quota", Some(UpstreamError::Quota));
+        check("missing_scope.", Some(UpstreamError::Scope));
+        check("", None);
+        check("websocket_connection_limit_reached", None);
+        check("not_invalid_api_keys", None);
     }
 
     proptest! {

@@ -36,9 +36,11 @@ impl Standing {
         let reading = error.read();
         let lacks = || error.missing_scopes().or(reading.code.as_deref().map(str::to_owned));
         match status.as_u16() {
+            // Some gateways refuse with a success.
+            401 | 200..=299 if reading.class == UpstreamError::InvalidApiKey => Self::Dead,
+            200..=299 if reading.class == UpstreamError::Scope => Self::Restricted { lacks: lacks() },
             // Whoever is told to slow down or to pay was known first.
             200..=299 | 429 => Self::Alive,
-            401 if reading.class == UpstreamError::InvalidApiKey => Self::Dead,
             401 | 403 => Self::Restricted { lacks: lacks() },
             _ => Self::Unclear { status },
         }
@@ -71,7 +73,7 @@ impl fmt::Display for Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::error::Encoding;
+    use crate::openai::encoding::Encoding;
 
     #[test]
     fn what_an_answer_says_of_a_key() {
@@ -84,8 +86,10 @@ mod tests {
         }
         check(200, "{}", "is alive: upstream takes it");
         check(429, "{}", "is alive: upstream takes it");
+        check(200, r#"{"object":"list","data":[{"id":"gpt-4o"}]}"#, "is alive: upstream takes it");
         let dead = "is dead: upstream says that it is no key (revoked, expired or mistyped)";
         check(401, r#"{"error":{"code":"invalid_api_key"}}"#, dead);
+        check(200, r#"{"error":{"code":"invalid_api_key"}}"#, dead);
         let restricted = |lacks| format!("is restricted: upstream knows it, but not for the list of models ({lacks})");
         check(403, r#"{"error":"Missing scopes: api.model.read. Check"}"#, &restricted("api.model.read"));
         check(401, r#"{"error":{"code":"ip_not_authorized"}}"#, &restricted("ip_not_authorized"));

@@ -13,6 +13,8 @@ use crate::keys::keeper::Keeper;
 use crate::keys::set::{KeyRing, Names, Word};
 use crate::ledger::Ledger;
 use crate::ledger::binding::{Accepted, Seen};
+use crate::ledger::destination::Destination;
+use crate::ledger::incident;
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::metrics::Shard;
 use crate::outcome::{Ending, Outcome};
@@ -71,7 +73,8 @@ impl Witness for Recorder {
         let ring = self.keeper.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
         let mut pressed = None;
-        if !exchange.is_remembered() {
+        // Of what went on in another protocol only a refusal is still news: see `exchange_goes_on`.
+        if exchange.was_told().is_none() || outcome.refuses_key() {
             pressed = self.hold(exchange, diagnosis, outcome, &ring);
             if pressed.is_none() {
                 self.sight(exchange, diagnosis, outcome);
@@ -92,7 +95,7 @@ impl Witness for Recorder {
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
         self.sight(exchange, diagnosis, outcome);
         self.learn(exchange, outcome, &ring);
-        exchange.remembered();
+        exchange.told(incident::bearing(diagnosis, outcome));
     }
 
     fn is_shutting_down(&self) -> bool {
@@ -217,7 +220,8 @@ fn seen(exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) -> Seen<'_>
         execution: exchange.execution(),
         name: exchange.workflow_name(),
         client_version: exchange.client_version(),
-        asks_api: exchange.asks_api(),
+        destination: exchange.destination,
+        told: exchange.was_told(),
         was_sent: exchange.refusal.is_none() && exchange.injected.is_none(),
         was_refused: exchange.refusal.is_some(),
         peer: exchange.peer,
@@ -251,7 +255,7 @@ fn teaches(exchange: &Exchange) -> bool {
         | Verdict::Missing
         | Verdict::Malformed(_) => true,
     };
-    exchange.asks_api() && is_lasting
+    exchange.destination == Destination::Api && is_lasting
 }
 
 /// An exchange that is to be written down.

@@ -14,7 +14,7 @@ use super::upstream::Connection;
 use super::worker::{Session, Worker};
 use super::{bell, headers};
 use crate::ledger::sighting::Sighting;
-use crate::openai::error::ErrorBody;
+use crate::openai::answer::AnswerReader;
 use crate::outcome::Ending;
 
 /// The answer's body on its way to the client.
@@ -31,7 +31,7 @@ pub struct UpstreamBody {
     connection: Option<Connection>,
     session: Arc<Session>,
     sighting: Sighting,
-    error: Option<Box<ErrorBody>>,
+    reader: Option<AnswerReader>,
     broken: Option<AnswerError>,
     is_swallowed: bool,
     /// Whether the client has yet to take what was handed on last.
@@ -57,21 +57,21 @@ pub enum AnswerError {
 
 impl UpstreamBody {
     /// The body of an answer that came over `connection`, unless all of it has come and nothing is to follow on that.
-    /// `error` reads along if the answer is an error.
+    /// `reader` reads along, where there is anything to be read.
     #[must_use]
     pub fn new(
         incoming: Incoming,
         connection: Option<Connection>,
         session: Arc<Session>,
         sighting: Sighting,
-        error: Option<Box<ErrorBody>>,
+        reader: Option<AnswerReader>,
     ) -> Self {
         Self {
             incoming,
             connection,
             session,
             sighting,
-            error,
+            reader,
             broken: None,
             is_swallowed: false,
             waits_for_client: false,
@@ -86,7 +86,7 @@ impl UpstreamBody {
     pub async fn swallow(mut self) {
         self.is_swallowed = true;
         while let Some(Ok(_)) = poll_fn(|context| self.poll(context)).await {
-            if self.error.as_ref().is_none_or(|error| error.is_full()) {
+            if self.reader.as_ref().is_none_or(AnswerReader::is_full) {
                 break;
             }
         }
@@ -165,8 +165,8 @@ impl UpstreamBody {
             self.sighting.gave(data.len(), pulse);
             self.waits_for_client = true;
         }
-        if let Some(error) = &mut self.error {
-            error.push(data);
+        if let Some(reader) = &mut self.reader {
+            reader.push(data, self.incoming.is_end_stream());
         }
     }
 
@@ -199,9 +199,13 @@ impl Drop for UpstreamBody {
             self.finish();
         } else {
             self.note_stall();
+            if self.reader.as_ref().is_some_and(AnswerReader::is_done) {
+                // The client has all that there is, and need not wait for the body's end.
+                self.sighting.end(Ending::Completed);
+            }
         }
-        if let Some(error) = self.error.take() {
-            self.sighting.error_read(error.read());
+        if let Some(reading) = self.reader.take().and_then(AnswerReader::finish) {
+            self.sighting.error_read(reading);
         }
     }
 }

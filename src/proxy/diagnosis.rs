@@ -1,7 +1,5 @@
 //! What is wrong with an exchange, if anything is: the same for the log and for the client.
 
-use http::StatusCode;
-
 use crate::caller::names::{Directory, Named};
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, SetIndex};
@@ -15,14 +13,14 @@ use crate::verdict::explain::{self, Context, Diagnosis, Explanation, Handling, S
 #[must_use]
 pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagnosis {
     let verdict = exchange.judgement.verdict;
-    let was_denied = matches!(outcome.status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN));
+    let was_denied = || matches!(outcome.true_status(), Some(401 | 403));
     match (exchange.refusal, exchange.injected) {
         (Some(Refusal::UnclearSet), _) => Diagnosis::UnclearSet,
         (Some(Refusal::Origin), _) => Diagnosis::OriginNotAllowed,
         (Some(Refusal::Host), _) => Diagnosis::HostNotAllowed,
         (Some(Refusal::Echo), _) => Diagnosis::EchoNotAllowed,
-        (None, Some(_)) if was_denied => explain::diagnose_good_key(outcome),
-        (None, None) if was_denied && verdict == Verdict::Token => Diagnosis::TokenNotReplaced,
+        (None, Some(_)) if was_denied() => explain::diagnose_good_key(outcome),
+        (None, None) if verdict == Verdict::Token && was_denied() => Diagnosis::TokenNotReplaced,
         (Some(Refusal::Credential) | None, _) => {
             let sender = Sender {
                 family: exchange.family,

@@ -26,7 +26,8 @@ use crate::head::Head;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
-use crate::openai::error::{Encoding, ErrorBody};
+use crate::openai::answer::AnswerReader;
+use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::Ending;
 use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
@@ -235,10 +236,10 @@ fn pass_on(
     // Where upstream sends that content all the same, it would be taken for the next answer.
     let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
     let connection = may_be_kept.then_some(connection);
-    headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
-    let error = error_body(status, answer.headers());
+    let carried = headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
+    let reader = AnswerReader::new(status, carried.content, carried.encoding);
     answer.map(|body| {
-        let body = UpstreamBody::new(body, connection, Arc::clone(session), sighting, error);
+        let body = UpstreamBody::new(body, connection, Arc::clone(session), sighting, reader);
         AnswerBody::Upstream(Box::new(body))
     })
 }
@@ -261,14 +262,15 @@ async fn switch_protocols(
     let worker = &session.worker;
     sighting.answer_came(answer.status());
     let mut answer = answer.map(|_empty| AnswerBody::Ours(None));
+    let frames = frame_reader(&agreed, answer.headers());
     headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
-    session.upgrade_to(Upgraded::new(switched, Arc::clone(worker), sighting));
+    session.upgrade_to(Upgraded::new(switched, Arc::clone(worker), sighting, frames));
     answer
 }
 
 /// Upstream refused the key that keyward put in. Its answer quotes a part of that key, so the client gets ours.
 async fn answer_for_our_key(
-    answer: Response<Incoming>,
+    mut answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
     session: &Arc<Session>,
@@ -279,8 +281,9 @@ async fn answer_for_our_key(
     // Upstream has said no. That is how it ended, however the rest of its words comes.
     sighting.end(Ending::Completed);
     let exchange = sighting.share();
-    let error = error_body(answer.status(), answer.headers());
-    let body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, error);
+    let carried = headers::strip_answer(answer.headers_mut(), true);
+    let reader = AnswerReader::new(answer.status(), carried.content, carried.encoding);
+    let body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, reader);
     body.swallow().await;
     let ring = worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);
@@ -315,13 +318,11 @@ fn refuse(
     ours(refusal::refused(refusal, told.body, head.headers), sighting, session)
 }
 
-/// Only error answers are read along.
-fn error_body(status: StatusCode, headers: &HeaderMap) -> Option<Box<ErrorBody>> {
-    if status.as_u16() < 400 {
-        return None;
-    }
-    let encoding = Encoding::read(headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes));
-    Some(Box::new(ErrorBody::new(status, encoding)))
+/// Follows what upstream says in a WebSocket. Of any other protocol nothing is known.
+fn frame_reader(agreed: &HeaderValue, answer: &HeaderMap) -> Option<FrameReader> {
+    let is_websocket = agreed.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    let extensions = answer.get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter().map(HeaderValue::as_bytes);
+    is_websocket.then(|| FrameReader::new(Extension::read(extensions)))
 }
 
 fn say_what_failed(error: &ForwardError, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {

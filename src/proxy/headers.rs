@@ -6,6 +6,8 @@ use http::{HeaderMap, StatusCode};
 use crate::head::{Field, Fields, PROTOCOL_WITH_KEY, UNFORWARDED, Unforwarded};
 use crate::keys::set::Bearer;
 use crate::ledger::sighting::{Exchange, ExchangeId};
+use crate::openai::answer::Content;
+use crate::openai::encoding::Encoding;
 use crate::verdict::Verdict;
 
 /// What of a request's head ends here, noted while the head was only borrowed.
@@ -209,19 +211,31 @@ fn without_key(protocols: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Removes from upstream's head what belongs to upstream's connection, what speaks of upstream's address rather than
-/// ours, and whatever passes for keyward's own; then puts keyward's own in. Whom a lent key belongs to is not told.
-pub fn edit_answer(headers: &mut HeaderMap, marks: &Marks) {
-    strip_answer(headers, marks.is_key_lent);
+/// ours, and whatever passes for keyward's own; then puts keyward's own in. Whom a lent key belongs to is not told. Gives
+/// what it says of its body.
+pub fn edit_answer(headers: &mut HeaderMap, marks: &Marks) -> Carried {
+    let carried = strip_answer(headers, marks.is_key_lent);
     mark(headers, marks);
+    carried
+}
+
+/// What the head of an answer says of its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried {
+    /// What it consists of.
+    pub content: Content,
+    /// How it is encoded.
+    pub encoding: Encoding,
 }
 
 /// The same without keyward's own: for trailers.
-pub fn strip_answer(headers: &mut HeaderMap, is_key_lent: bool) {
-    remove_unwanted(headers);
+pub fn strip_answer(headers: &mut HeaderMap, is_key_lent: bool) -> Carried {
+    let carried = remove_unwanted(headers);
     if is_key_lent {
         headers.remove(&ORGANIZATION);
         headers.remove(&PROJECT);
     }
+    carried
 }
 
 /// Puts keyward's own headers in, which is all that an answer of keyward's own needs.
@@ -238,12 +252,19 @@ fn hex(id: ExchangeId) -> HeaderValue {
     HeaderValue::from_bytes(&id.digits()).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// One walk finds what is there; most answers have one such header or none.
-fn remove_unwanted(headers: &mut HeaderMap) {
+/// One walk finds what is there, and what the body is; most answers have one such header or none.
+fn remove_unwanted(headers: &mut HeaderMap) -> Carried {
     let mut found = 0_u16;
     let mut unwelcome = Vec::new();
-    for name in headers.keys() {
+    let mut carried = Carried { content: Content::Other, encoding: Encoding::Identity };
+    for (name, value) in headers.iter() {
         match name.as_str() {
+            "content-type" => carried.content = Content::read(Some(value.as_bytes())),
+            "content-encoding" if carried.encoding == Encoding::Identity => {
+                carried.encoding = Encoding::read(Some(value.as_bytes()));
+            }
+            // It is encoded twice.
+            "content-encoding" => carried.encoding = Encoding::Unknown,
             "connection" => found |= 1,
             "keep-alive" => found |= 1 << 1,
             "proxy-connection" => found |= 1 << 2,
@@ -274,6 +295,7 @@ fn remove_unwanted(headers: &mut HeaderMap) {
     if found & (1 << 7) != 0 {
         remove_foreign_cookies(headers);
     }
+    carried
 }
 
 /// A cookie with a domain is upstream's: keyward's own host is not in it, so that a client had to ignore it anyhow (RFC

@@ -20,13 +20,15 @@ use super::upstream::Switched;
 use super::vigil::Vigil;
 use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
-use crate::outcome::Ending;
+use crate::openai::websocket::{FrameReader, Shown};
+use crate::outcome::{Ending, Proof};
 
 /// An exchange that goes on in another protocol: upstream's end of it, until the client's end is there as well.
 pub struct Upgraded {
     upstream: Switched,
     worker: Arc<Worker>,
     sighting: Sighting,
+    frames: Option<FrameReader>,
 }
 
 /// Why it ended before both sides had closed it.
@@ -65,19 +67,24 @@ enum UpgradeError {
 }
 
 impl Upgraded {
-    /// Of an exchange that upstream has agreed to carry on in another protocol.
+    /// Of an exchange that upstream has agreed to carry on in another protocol. `frames` follows what upstream says in it,
+    /// where that is a protocol that keyward knows.
     #[must_use]
-    pub fn new(upstream: Switched, worker: Arc<Worker>, sighting: Sighting) -> Self {
-        Self { upstream, worker, sighting }
+    pub fn new(upstream: Switched, worker: Arc<Worker>, sighting: Sighting, frames: Option<FrameReader>) -> Self {
+        Self { upstream, worker, sighting, frames }
     }
 
     /// Passes bytes until both sides have closed. `sent` is what the client sent behind its request.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
-        let Self { upstream: Switched { stream: upstream, early, open: _open }, worker, sighting } = self;
+        let Self { upstream: Switched { stream: upstream, early, open: _open }, worker, sighting, frames } = self;
         sighting.touch(worker.pulse.millis());
         sighting.goes_on();
         let mut vigil = Vigil::new(worker.pulse.clone());
-        let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early) };
+        let mut witness = frames.map(|frames| KeyWitness { frames, sighting: &sighting });
+        if let Some(witness) = &mut witness {
+            witness.hear(&early);
+        }
+        let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early), witness };
         let ended = poll_fn(|context| {
             if let Poll::Ready(ended) = passage.poll(&sighting, worker.pulse.millis(), context) {
                 return Poll::Ready(ended);
@@ -90,6 +97,7 @@ impl Upgraded {
             if stood_still { Poll::Ready(Err(error(limit))) } else { Poll::Pending }
         })
         .await;
+        drop(passage);
         sighting.end(ended.as_ref().map_or_else(UpgradeError::ending, |()| Ending::Completed));
         if let Err(error) = &ended {
             sighting.failed_because(error);
@@ -110,19 +118,41 @@ impl UpgradeError {
     }
 }
 
+/// Hears what upstream says, on its way to the client, and notes what it says of the key.
+struct KeyWitness<'a> {
+    frames: FrameReader,
+    sighting: &'a Sighting,
+}
+
+impl KeyWitness<'_> {
+    fn hear(&mut self, bytes: &[u8]) {
+        let sighting = self.sighting;
+        self.frames.push(bytes, |shown| match shown {
+            Shown::Accepted if sighting.outcome().proof == Proof::None => sighting.goes_on_proven(),
+            // An error that is no refusal shows nothing, and a message that comes later may still.
+            Shown::Error(reading) if reading.class.is_refusal() => sighting.error_read(reading),
+            Shown::Accepted | Shown::Error(_) => {}
+        });
+    }
+}
+
 /// Both ends and both directions.
-struct Passage<S> {
+struct Passage<'a, S> {
     client: S,
     upstream: UpstreamStream,
     up: Half,
     down: Half,
+    witness: Option<KeyWitness<'a>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Passage<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Passage<'_, S> {
     fn poll(&mut self, exchange: &Exchange, pulse: u64, context: &mut Context<'_>) -> Poll<Result<(), UpgradeError>> {
-        let up = self.up.pass(&mut self.client, &mut self.upstream, |count| exchange.took(count, pulse), context);
+        let took = |count| exchange.took(count, pulse);
+        let up = self.up.pass(&mut self.client, &mut self.upstream, took, |_| {}, context);
         let up = up.map_err(|error| error.blame(UpgradeError::Client, UpgradeError::Upstream));
-        let down = self.down.pass(&mut self.upstream, &mut self.client, |count| exchange.gave(count, pulse), context);
+        let gave = |count| exchange.gave(count, pulse);
+        let hear = |bytes: &[u8]| self.witness.iter_mut().for_each(|witness| witness.hear(bytes));
+        let down = self.down.pass(&mut self.upstream, &mut self.client, gave, hear, context);
         let down = down.map_err(|error| error.blame(UpgradeError::Upstream, UpgradeError::Client));
         match (up, down) {
             (Poll::Ready(Ok(())), Poll::Ready(Err(error @ UpgradeError::Upstream(_)))) => Poll::Ready(Err(error)),
@@ -193,12 +223,13 @@ impl Half {
     }
 
     /// Passes on what is there, as far as `to` takes it; ready when `from` has closed and `to` was told. Nothing more is
-    /// read while something waits, so whoever is slow slows the other side down.
+    /// read while something waits, so whoever is slow slows the other side down. `hear` gets to see what is read.
     fn pass(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
         note: impl Fn(usize),
+        mut hear: impl FnMut(&[u8]),
         context: &mut Context<'_>,
     ) -> Poll<Result<(), PassError>> {
         loop {
@@ -209,7 +240,7 @@ impl Half {
                     ready!(Pin::new(&mut *to).poll_shutdown(context)).map_err(PassError::Write)?;
                     self.state = State::Ended;
                 }
-                State::Open => match self.read(from, to, &note, context) {
+                State::Open => match self.read(from, to, &note, &mut hear, context) {
                     Poll::Ready(result) => result?,
                     Poll::Pending => {
                         // Nothing is held back while nothing comes.
@@ -244,6 +275,7 @@ impl Half {
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
         note: impl Fn(usize),
+        mut hear: impl FnMut(&[u8]),
         context: &mut Context<'_>,
     ) -> Poll<Result<(), PassError>> {
         let mut piece = [MaybeUninit::uninit(); PIECE];
@@ -265,6 +297,8 @@ impl Half {
             Poll::Pending => 0,
         };
         note(written);
+        // It is on its way already.
+        hear(read);
         self.waiting = Bytes::copy_from_slice(&read[written..]);
         Poll::Ready(Ok(()))
     }

@@ -121,10 +121,11 @@ pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis
     match verdict {
         Verdict::Current | Verdict::Next | Verdict::Token => diagnose_good_key(outcome),
         Verdict::Outdated(Outdated { in_grace, .. }) => {
-            Diagnosis::StaleBinding { tolerated: in_grace && outcome.is_accepted() }
+            // Behind a switch of protocols the answer is still to come.
+            Diagnosis::StaleBinding { tolerated: in_grace && (outcome.is_accepted() || outcome.is_open_switch()) }
         }
         Verdict::Foreign { .. } => Diagnosis::WrongSet,
-        Verdict::Unknown(_) if outcome.status == Some(StatusCode::UNAUTHORIZED) => Diagnosis::UnknownKeyRejected,
+        Verdict::Unknown(_) if outcome.true_status() == Some(401) => Diagnosis::UnknownKeyRejected,
         // A set that learns has just learned it, or learns it from an answer that is still to come.
         Verdict::Unknown(_) if sender.learning => diagnose_good_key(outcome),
         Verdict::Unknown(kind) => Diagnosis::UnlistedKey(kind),
@@ -142,7 +143,12 @@ pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis
 /// The diagnosis where the key is right, or was put in by keyward: only the outcome is left to tell of.
 #[must_use]
 pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
+    // A client that has read of a refusal leaves at once.
+    if outcome.refuses_key() {
+        return diagnose_answer(outcome);
+    }
     match outcome.ending {
+        Ending::Completed if outcome.is_accepted() => Diagnosis::Ok,
         Ending::Completed => diagnose_answer(outcome),
         Ending::ClientGone => Diagnosis::ClientGone,
         Ending::Unreachable | Ending::TimedOut | Ending::CutOff => Diagnosis::UpstreamFailed,
@@ -156,7 +162,7 @@ pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
 }
 
 fn diagnose_answer(outcome: Outcome) -> Diagnosis {
-    match (outcome.status.map(|status| status.as_u16()), outcome.error) {
+    match (outcome.true_status(), outcome.error) {
         (Some(401), UpstreamError::InvalidApiKey) => Diagnosis::CurrentKeyRejected,
         (Some(401 | 403), UpstreamError::Scope) => Diagnosis::KeyScope,
         (Some(401 | 403), _) => Diagnosis::KeyRefused,
@@ -463,7 +469,9 @@ impl Context<'_> {
                     _ if self.is_barred(Barred::Unproven) => "upstream never took it, so it admits nobody",
                     _ if self.handling != Handling::Forwarded && !tolerated => "its grace is over",
                     _ if tolerated => "still works for now",
-                    Some(status) if status.is_success() => "its grace is over, though upstream still takes it",
+                    Some(status) if status.is_success() && self.upstream_code.is_none() => {
+                        "its grace is over, though upstream still takes it"
+                    }
                     Some(StatusCode::UNAUTHORIZED) => "upstream refuses it",
                     Some(_) | None => "its grace is over",
                 };

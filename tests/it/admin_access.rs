@@ -125,8 +125,11 @@ fn a_token_that_may_only_read_changes_nothing() {
         } else {
             assert_eq!((answer.status, &*problem(&answer)), (403, "read_only"), "{target}");
         }
+        // There is no doubt with that number, but the token may ask for it.
+        let target = target.replace("/accept", "/accept?reason=it");
+        let expected = if target.contains("/doubts/") { 404..405 } else { 200..300 };
         let status = status(&proxy, route.method, &target, &[("Authorization", &write)]);
-        assert!((200..300).contains(&status), "{target}: {status}");
+        assert!(expected.contains(&status), "{target}: {status}");
     }
 }
 

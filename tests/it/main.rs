@@ -6,6 +6,8 @@
 /// sees every byte.
 mod support;
 
+/// What proves that upstream takes a key: messages, streams, refusals and paths.
+mod acceptance;
 /// The admin listener: health, readiness and metrics, and nothing of keys.
 mod admin;
 /// Who is let in to the admin listener: every route with every kind of token, hosts, origins, sessions, the end of a token.

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::*;
 use crate::keys::fingerprint::{FingerprintKey, KeyKind};
 use crate::keys::set::Retired;
-use crate::outcome::{Ending, UpstreamError};
+use crate::outcome::{Ending, Proof, UpstreamError};
 use crate::verdict::Outdated;
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -32,7 +32,12 @@ fn binding() -> Binding {
 }
 
 fn answered(status: u16) -> Outcome {
-    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error: UpstreamError::None }
+    Outcome {
+        ending: Ending::Completed,
+        status: StatusCode::from_u16(status).ok(),
+        error: UpstreamError::None,
+        proof: Proof::None,
+    }
 }
 
 /// An exchange with the right key, to which upstream said yes.
@@ -46,7 +51,8 @@ fn good(millis: i64) -> Seen<'static> {
         execution: None,
         name: None,
         client_version: None,
-        asks_api: true,
+        destination: Destination::Api,
+        told: None,
         was_sent: true,
         was_refused: false,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -253,12 +259,59 @@ fn an_execution_that_was_mended_itself_is_no_retry() {
 #[test]
 fn what_does_not_ask_the_api_opens_no_incident_and_closes_none() {
     let binding = binding();
-    binding.sight(&Seen { asks_api: false, ..bad(1) });
+    binding.sight(&Seen { destination: Destination::Page, ..bad(1) });
     assert_eq!(open(&binding), None);
     binding.sight(&bad(2));
-    binding.sight(&Seen { asks_api: false, ..good(3) });
+    binding.sight(&Seen { destination: Destination::Page, ..good(3) });
     assert_eq!(open(&binding), Some((2, 2, 1)));
     assert_eq!(binding.memory().uses.len(), 2, "it is counted");
+}
+
+#[test]
+fn where_it_is_unclear_what_is_asked_an_old_key_counts_and_a_good_one_does_not() {
+    let binding = binding();
+    binding.sight(&Seen { destination: Destination::Unclear, ..bad(1) });
+    assert_eq!(open(&binding), Some((1, 1, 1)));
+    binding.sight(&Seen { destination: Destination::Unclear, ..good(2) });
+    assert_eq!(open(&binding), Some((1, 1, 1)));
+    assert_eq!(binding.memory().latest.map(|latest| latest.at), Some(at(1)));
+}
+
+#[test]
+fn more_of_an_exchange_that_goes_on_is_no_second_sighting() {
+    let switched = |millis| Seen { outcome: answered(101), ..good(millis) };
+    let proven = |seen: Seen<'static>| Seen {
+        outcome: Outcome { proof: Proof::Message, ..seen.outcome },
+        told: Some(incident::bearing(seen.diagnosis, seen.outcome)),
+        ..seen
+    };
+    let binding = binding();
+    binding.sight(&bad(10));
+    binding.sight(&switched(20));
+    assert_eq!(open(&binding), Some((10, 10, 1)), "a switch alone shows nothing");
+    binding.sight(&proven(switched(20)));
+    assert_eq!(closed(&binding), [(10, 10, 20, Closing::GoodSighting)]);
+    let memory = binding.memory();
+    let used = memory.of_key(Some(fingerprint(1))).expect("a use");
+    assert_eq!((used.sightings, used.word), (1, Some(Word::Accepted)));
+    // A close that says that the key is none.
+    let outcome = Outcome { error: UpstreamError::InvalidApiKey, proof: Proof::Message, ..answered(101) };
+    let refused = Seen { outcome, diagnosis: Diagnosis::CurrentKeyRejected, told: Some(Bearing::Good), ..good(20) };
+    binding.sight(&refused);
+    assert_eq!(open(&binding), Some((20, 20, 1)));
+    assert_eq!(binding.memory().of_key(Some(fingerprint(1))).and_then(|used| used.word), Some(Word::Refused));
+}
+
+#[test]
+fn more_of_a_bad_sighting_counts_it_once_and_tells_how_bad_it_is_now() {
+    let binding = binding();
+    let tolerated = Diagnosis::StaleBinding { tolerated: true };
+    binding.sight(&Seen { outcome: answered(101), diagnosis: tolerated, ..bad(10) });
+    let refused = Seen { told: Some(Bearing::Bad), ..bad(10) };
+    binding.sight(&refused);
+    assert_eq!(open(&binding), Some((10, 10, 1)));
+    assert_eq!(binding.memory().incident.map(|incident| incident.severity), Some(Severity::Error));
+    assert_eq!(binding.memory().uses[0].sightings, 1);
 }
 
 #[test]
@@ -281,13 +334,20 @@ fn what_each_diagnosis_means_for_the_incident() {
         assert_eq!(incident::bearing(diagnosis, outcome), expected, "{}", diagnosis.code());
     }
     let ended = |ending| Outcome { ending, ..answered(200) };
-    let nothing = |ending| Outcome { ending, status: None, error: UpstreamError::None };
+    let nothing = |ending| Outcome { ending, status: None, error: UpstreamError::None, proof: Proof::None };
     check(Diagnosis::Ok, answered(200), Bearing::Good);
-    check(Diagnosis::Ok, answered(101), Bearing::Good);
-    check(Diagnosis::RequestError, answered(404), Bearing::Good);
+    let about_request = Outcome { error: UpstreamError::Request, ..answered(400) };
+    check(Diagnosis::Ok, answered(101), Bearing::None);
+    check(Diagnosis::Ok, Outcome { proof: Proof::Message, ..answered(101) }, Bearing::Good);
+    check(Diagnosis::Idle, Outcome { proof: Proof::Message, ending: Ending::Idle, ..answered(101) }, Bearing::Good);
+    check(Diagnosis::Ok, Outcome { error: UpstreamError::Other, ..answered(200) }, Bearing::None);
+    check(Diagnosis::RequestError, about_request, Bearing::Good);
+    for status in [400, 404, 405, 409, 413, 415, 422] {
+        check(Diagnosis::RequestError, answered(status), Bearing::None);
+    }
     check(Diagnosis::RequestError, nothing(Ending::Refused), Bearing::None);
-    check(Diagnosis::RateLimited, answered(429), Bearing::Good);
-    check(Diagnosis::Quota, answered(429), Bearing::Good);
+    check(Diagnosis::RateLimited, answered(429), Bearing::None);
+    check(Diagnosis::Quota, answered(429), Bearing::None);
     check(Diagnosis::ClientGone, ended(Ending::ClientGone), Bearing::Good);
     check(Diagnosis::ClientGone, nothing(Ending::ClientGone), Bearing::None);
     check(Diagnosis::UpstreamFailed, ended(Ending::CutOff), Bearing::Good);

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::{FingerprintKey, Hint};
 use crate::keys::set::{Names, Retired, SetIndex};
+use crate::outcome::Proof;
 
 const SDK: Sender = Sender { family: Family::Sdk, sent_key_before: false, learning: false };
 const LEGACY: Sender = Sender { family: Family::Legacy, sent_key_before: false, learning: false };
@@ -24,11 +25,11 @@ fn foreign() -> Verdict {
 }
 
 fn answered(status: u16, error: UpstreamError) -> Outcome {
-    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error }
+    Outcome { ending: Ending::Completed, status: StatusCode::from_u16(status).ok(), error, proof: Proof::None }
 }
 
 fn ended(ending: Ending) -> Outcome {
-    Outcome { ending, status: None, error: UpstreamError::None }
+    Outcome { ending, status: None, error: UpstreamError::None, proof: Proof::None }
 }
 
 #[track_caller]
@@ -69,6 +70,25 @@ fn a_good_key_is_as_good_as_the_answer() {
             Fine,
         );
     }
+}
+
+#[test]
+fn an_error_inside_of_a_success_has_the_diagnosis_of_the_error() {
+    use Severity::{Error, Fine, Warning};
+    use UpstreamError::{Denied, InvalidApiKey, Other, Quota, Scope};
+    for (status, ending) in [(200, Ending::Completed), (101, Ending::Completed), (200, Ending::ClientGone)] {
+        let inside = |error| Outcome { ending, ..answered(status, error) };
+        check(Verdict::Current, inside(InvalidApiKey), SDK, "current_key_rejected", Error);
+        check(Verdict::Token, inside(Scope), SDK, "key_scope", Error);
+        check(Verdict::Current, inside(Denied), SDK, "key_refused", Error);
+        check(Verdict::Current, inside(Quota), SDK, "quota", Error);
+        check(Verdict::Unknown(KeyKind::Project), inside(InvalidApiKey), SDK, "unknown_key_rejected", Error);
+        check(outdated(true), inside(InvalidApiKey), SDK, "stale_binding", Error);
+    }
+    check(Verdict::Current, answered(200, Other), SDK, "ok", Fine);
+    check(outdated(true), answered(101, UpstreamError::None), SDK, "stale_binding", Warning);
+    let left = Outcome { ending: Ending::ClientGone, ..answered(401, InvalidApiKey) };
+    check(Verdict::Current, left, SDK, "current_key_rejected", Error);
 }
 
 #[test]
@@ -136,12 +156,11 @@ fn every_verdict() -> Vec<Verdict> {
 }
 
 fn every_outcome() -> Vec<Outcome> {
-    use UpstreamError::{InvalidApiKey, None as Nothing, Other, Quota, Scope};
-    let statuses = [200, 302, 400, 401, 403, 404, 429, 500, 503];
-    let answered = statuses
-        .into_iter()
-        .flat_map(|status| [Nothing, InvalidApiKey, Scope, Quota, Other].map(|error| answered(status, error)));
-    answered.chain(Ending::ALL.map(ended)).collect()
+    use UpstreamError::{Denied, InvalidApiKey, None as Nothing, Other, Quota, Request, Scope};
+    let errors = [Nothing, InvalidApiKey, Scope, Quota, Denied, Request, Other];
+    let statuses = [302, 400, 401, 403, 404, 429, 500, 503, 101, 200];
+    let with_errors = statuses.into_iter().flat_map(|status| errors.map(|error| answered(status, error)));
+    [answered(200, Nothing)].into_iter().chain(with_errors).chain(Ending::ALL.map(ended)).collect()
 }
 
 fn every_sender() -> impl Iterator<Item = Sender> {

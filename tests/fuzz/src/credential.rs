@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use keyward::caller::{Caller, Family, Origin};
 use keyward::head::Head;
-use keyward::outcome::{Ending, Outcome, UpstreamError};
+use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::route::Route;
 use keyward::verdict::credential::{Credential, Malformed, find_fault};
 use keyward::verdict::explain::{self, Context, Handling, Sender};
@@ -112,7 +112,7 @@ fn tell(credential: &Credential<'_>, judgement: &Judgement) -> String {
     }
     for handling in [Handling::Forwarded, Handling::Injected, Handling::Refused] {
         let status = if handling == Handling::Refused { None } else { Some(StatusCode::UNAUTHORIZED) };
-        let outcome = Outcome { status, error: UpstreamError::InvalidApiKey, ending: Ending::Completed };
+        let outcome = Outcome { status, error: UpstreamError::InvalidApiKey, ending: Ending::Completed, proof: Proof::None };
         let sender = Sender { family: Family::Sdk, sent_key_before: true, learning: false };
         let diagnosis = explain::diagnose(judgement.verdict, outcome, sender);
         let explanation = explain::explain(diagnosis, &context(judgement, handling, status));

@@ -5,8 +5,11 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use http::StatusCode;
-use keyward::openai::error::{Encoding, ErrorBody, ErrorReading};
+use keyward::openai::encoding::Encoding;
+use keyward::openai::error::{ErrorBody, ErrorReading};
 use keyward::telemetry::masked::holds_key;
+
+use crate::pieces::Pieces;
 
 /// Holds the reader of error bodies to its promises.
 pub fn check(data: &[u8]) {
@@ -18,7 +21,7 @@ pub fn check(data: &[u8]) {
     let body = &[&[b' '; BOUND][..distance], body].concat()[..];
     let whole = Told::of(status, encoding, std::iter::once(body));
     whole.check();
-    assert_eq!(Told::of(status, encoding, Pieces { rest: body, state: *split }), whole, "split at {split}");
+    assert_eq!(Told::of(status, encoding, Pieces::new(body, *split)), whole, "split at {split}");
     assert_eq!(Told::of(status, encoding, body.chunks(1)), whole, "byte by byte");
     // What is told of a text is told of it encoded.
     if encoding == Encoding::Identity && body.len() < BOUND {
@@ -59,26 +62,6 @@ impl Told {
     }
 }
 
-/// Pieces of uneven length, chosen by one byte.
-struct Pieces<'a> {
-    rest: &'a [u8],
-    state: u8,
-}
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        self.state = self.state.wrapping_mul(13).wrapping_add(7);
-        let (piece, rest) = self.rest.split_at(usize::from(self.state).min(self.rest.len()));
-        self.rest = rest;
-        Some(piece)
-    }
-}
-
 fn encode(text: &[u8]) -> [(Encoding, Vec<u8>); 3] {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
@@ -93,8 +76,14 @@ fn encode(text: &[u8]) -> [(Encoding, Vec<u8>); 3] {
     ]
 }
 
-const ENCODINGS: [Encoding; 5] =
-    [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Brotli, Encoding::Unknown];
+const ENCODINGS: [Encoding; 6] = [
+    Encoding::Identity,
+    Encoding::Gzip,
+    Encoding::Deflate,
+    Encoding::Brotli,
+    Encoding::Unknown,
+    Encoding::Zstd,
+];
 
 const STATUSES: [StatusCode; 4] =
     [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR];

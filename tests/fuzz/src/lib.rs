@@ -8,6 +8,8 @@
 //! | [`credential`] | headers that carry a key | there is always a verdict, and nothing that is told holds the key |
 //! | [`config`] | a file and an environment | a configuration or its problems, each with what is allowed; a key is never quoted |
 //! | [`error_body`] | an error answer | bounded; however its bytes are split, it says the same |
+//! | [`answer`] | a success | bounded; however its bytes are split, it says the same |
+//! | [`frames`] | what upstream says in a WebSocket | bounded; however its bytes are split, it shows the same |
 //! | [`proxy_protocol`] | the first bytes of a connection | an address that stands there, and not a byte too much is taken |
 //!
 //! `tests/fuzz/run` builds and runs them; the inputs that are kept stand in `corpus`, one folder per target.
@@ -24,7 +26,13 @@ pub mod config;
 
 pub mod error_body;
 
+pub mod answer;
+
+pub mod frames;
+
 pub mod proxy_protocol;
+
+pub mod pieces;
 
 pub mod fields;
 

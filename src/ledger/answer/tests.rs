@@ -1,9 +1,21 @@
 //! Whether an old key can go: each way in which a sender is done, each thing that must not be overlooked.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::Ordering;
+
 use super::*;
-use crate::ledger::answer::Bar;
+use crate::caller::Family;
+use crate::keys::set::SetIndex;
+use crate::ledger::binding::{Holder, Identity, Seen};
+use crate::ledger::destination::Destination;
 use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
-use crate::ledger::senders::Acceptance;
+use crate::ledger::rotation::Audit;
+use crate::ledger::senders::{Acceptance, Sent};
+use crate::ledger::tests::{Bench, PEER, START, answered, duration};
+use crate::verdict;
+use crate::verdict::credential::{Credential, Place, Presented};
+use crate::verdict::explain::{self, Sender};
 
 const OLD: &str = "sk-old";
 const NEW: &str = "sk-new";
@@ -22,7 +34,7 @@ struct Story {
 }
 
 impl Story {
-    fn new(settings: proof::Settings) -> Self {
+    fn new(settings: Settings) -> Self {
         let mut story = Self {
             bench: Bench::with_n8n(OLD, &["main"], settings),
             nodes: vec![("w", "n", "r"), ("v", "m", "r")],
@@ -73,7 +85,8 @@ impl Story {
             execution: execution.as_deref(),
             name: None,
             client_version: None,
-            asks_api: true,
+            destination: Destination::Api,
+            told: None,
             was_sent: true,
             was_refused: false,
             peer: IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer)),
@@ -157,8 +170,8 @@ impl Story {
     }
 }
 
-fn quick() -> proof::Settings {
-    proof::Settings { quiet: Duration::ZERO, ..proof::Settings::default() }
+fn quick() -> Settings {
+    Settings { quiet: Duration::ZERO, ..Settings::default() }
 }
 
 /// Both nodes at one address.
@@ -169,7 +182,7 @@ fn two_nodes(story: &mut Story, from: u64, key: &str) {
 
 #[test]
 fn a_sender_is_done_when_it_later_sent_a_good_key_and_the_old_one_was_quiet_for_long_enough() {
-    let mut story = Story::new(proof::Settings::default());
+    let mut story = Story::new(Settings::default());
     two_nodes(&mut story, 1, OLD);
     story.rotate();
     two_nodes(&mut story, 3, NEW);
@@ -222,7 +235,7 @@ fn a_worker_with_the_old_environment_is_a_sender_of_its_own() {
 
 #[test]
 fn behind_one_address_two_workers_have_to_show_many_good_executions() {
-    let mut story = Story::new(proof::Settings { workers: 2, ..quick() });
+    let mut story = Story::new(Settings { workers: 2, ..quick() });
     two_nodes(&mut story, 1, OLD);
     story.rotate();
     for number in 0..4 {
@@ -291,7 +304,7 @@ fn a_record_that_n8n_says_was_changed_is_proven_for_all_its_senders() {
     story.ask("n", 4, NEW, 2);
     story.check(&[]);
     // Where keys come from the environment, the date of a record says nothing.
-    let mut story = Story::new(proof::Settings { env_keys: Some(true), ..quick() });
+    let mut story = Story::new(Settings { env_keys: Some(true), ..quick() });
     two_nodes(&mut story, 1, OLD);
     story.rotate();
     story.change("r");

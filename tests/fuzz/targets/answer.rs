@@ -1,0 +1,5 @@
+//! The reader of successes, for libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| keyward_fuzz::answer::check(data));
