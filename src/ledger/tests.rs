@@ -837,7 +837,7 @@ impl Pair {
         let (at, key, verdict) = life.latest?;
         if life.open.is_some() {
             Some("stale")
-        } else if key == Some(self.model.current) {
+        } else if key == Some(self.model.current) && life.uses.get(&key).is_some_and(|used| life.well >= Some(used.0)) {
             Some("confirmed")
         } else if verdict == "unknown" && key.is_none_or(|key| !self.model.previous.contains(&key)) {
             None
