@@ -11,6 +11,7 @@ use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
 use super::{Desk, Response};
+use crate::keys::set::Role;
 use crate::ledger::look::Look;
 use crate::ledger::query::{Query, find};
 use crate::n8n::clearance::{self, Looked};
@@ -191,6 +192,10 @@ impl Desk {
     #[must_use]
     pub fn look_with_audits(&self) -> Query<'_> {
         let look = self.look();
+        // While an old key is there, what is asked next rests on a fresh look.
+        if look.keys().iter().any(|key| matches!(key.role, Role::Previous { .. })) {
+            self.n8n.iter().for_each(|status| status.want_look());
+        }
         let audits = clearance::of_sets(&look, &self.looked(), &self.hosts);
         look.with_audits(audits)
     }

@@ -60,6 +60,8 @@ pub struct Keeper {
     /// How soon they may be asked for again.
     between: Duration,
     pause: Duration,
+    /// How long the last look took.
+    took: Duration,
     said: Option<String>,
     said_of_store: bool,
 }
@@ -178,6 +180,7 @@ impl Keeper {
             asked: None,
             between: BETWEEN,
             pause: FIRST_PAUSE,
+            took: Duration::ZERO,
             said: None,
             said_of_store: false,
         })
@@ -226,14 +229,14 @@ impl Keeper {
     /// Asks for those whom nobody knows, until the whole list is to be read again: because it is time, the key is another, or
     /// an answer wants to know more.
     async fn wait_for_reason(&mut self, next: Instant, watch: &mut Watch) {
-        let looked = Instant::now();
+        let (looked, between) = (Instant::now(), BETWEEN_LOOKS.max(self.took * PART_OF_THE_TIME));
         loop {
             let may_ask = self.asked.map_or_else(Instant::now, |asked| asked + self.between);
             let demanded = async {
                 if !self.status.is_wanted.load(Ordering::Relaxed) {
                     self.status.again.notified().await;
                 }
-                tokio::time::sleep_until(looked + BETWEEN).await;
+                tokio::time::sleep_until(looked + between).await;
             };
             let registry = Arc::clone(&self.registry);
             let somebody = async {
@@ -258,7 +261,9 @@ impl Keeper {
         // The whole list has those as well who were noted before it.
         let _ = self.registry.take_unknown(self.position);
         self.status.is_wanted.store(false, Ordering::Relaxed);
+        let began = Instant::now();
         let read = self.read().await;
+        self.took = began.elapsed();
         self.status.rounds.send_modify(|rounds| *rounds += 1);
         match read {
             Ok(()) => {
@@ -473,6 +478,12 @@ impl Status {
         }
     }
 
+    /// Has n8n looked at anew soon, for an answer that depends on it. Nothing waits for that.
+    pub fn want_look(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
+        self.again.notify_one();
+    }
+
     /// Has it looked through once more, and its records' tests pressed that were not pressed within a minute; waits for the
     /// look, no longer than that. It is looked through every ten seconds at most.
     pub async fn look_again(&self, patience: Duration) {
@@ -594,6 +605,10 @@ const ASIDE: Bounds = Bounds {
 
 /// How long one look waits for the executions.
 const EXECUTIONS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How soon n8n is looked at again for an answer, at the least, and in times of what a look takes.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+const PART_OF_THE_TIME: u32 = 20;
 
 /// How soon ids that nobody knows are asked for again.
 const BETWEEN: Duration = Duration::from_secs(10);

@@ -52,6 +52,10 @@ fn rotated(upstream: &FakeUpstream, n8n: &FakeN8n) -> TestProxy {
     let text = eventually("n8n's trouble", trouble);
     assert!(text.starts_with("n8n `main` was not looked through yet: "), "{text}");
     n8n.trouble(None);
+    // A use counts for the credential of its node once n8n was looked through before and after it.
+    let seen = || proxy.admin("/api/v1/n8n").text().contains("\"n1\"").then_some(());
+    eventually("n8n's first look", seen);
+    ask(&proxy, UNLISTED, 9);
     proxy
 }
 
