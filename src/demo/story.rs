@@ -89,8 +89,6 @@ enum Deed {
     Show,
     Test(Record),
     Put(Record, Held),
-    /// A run by hand of that workflow's draft, whose nodes use that record.
-    TryDraft(&'static str, Record),
     /// A node of that workflow, or all of them, uses another record from now on.
     Repoint(&'static str, Option<&'static str>, Record),
 }
@@ -191,7 +189,7 @@ pub fn scenes(seed: u64) -> Vec<Scene> {
     let chapters = CHAPTERS.iter().map(|chapter| (chapter.minute * 60, Plan::Begin(chapter)));
     timeline.extend(chapters);
     timeline.sort_by_key(|(second, _)| *second);
-    let mut telling = Telling { scenes: Vec::new(), n8n: N8n::new(), now: START * 60, pause: 0, last: FIRST_EXECUTION };
+    let mut telling = Telling { scenes: Vec::new(), n8n: N8n::new(), now: START * 60, pause: 0 };
     for (second, plan) in timeline {
         telling.go_on(second, plan);
     }
@@ -219,7 +217,7 @@ enum Plan {
     Send(&'static Workflow, &'static Node, u32),
 }
 
-/// The requests of every run. Executions are numbered as they begin, with room between them for what a person starts.
+/// The requests of every run. Executions are numbered as they begin.
 fn runs(random: &mut Random) -> Vec<(u32, Plan)> {
     let mut starts: Vec<(u32, &Workflow)> = Vec::new();
     for workflow in &WORKFLOWS {
@@ -231,7 +229,7 @@ fn runs(random: &mut Random) -> Vec<(u32, Plan)> {
     let requests = |((second, workflow), execution): ((u32, &'static Workflow), u32)| {
         (0..).zip(&workflow.nodes).map(move |(place, node)| (second + place * 4, Plan::Send(workflow, node, execution)))
     };
-    starts.into_iter().zip((FIRST_EXECUTION..).step_by(2)).flat_map(requests).collect()
+    starts.into_iter().zip(FIRST_EXECUTION..).flat_map(requests).collect()
 }
 
 struct Telling {
@@ -240,8 +238,6 @@ struct Telling {
     now: u32,
     /// What is left to wait of the last chapter's time to be read.
     pause: u32,
-    /// The last execution that began by itself.
-    last: u32,
 }
 
 impl Telling {
@@ -249,10 +245,7 @@ impl Telling {
         self.pause += second - self.now;
         self.now = second;
         match plan {
-            Plan::Send(workflow, node, execution) => {
-                self.last = execution;
-                self.send(workflow, node, execution, None);
-            }
+            Plan::Send(workflow, node, execution) => self.send(workflow, node, execution),
             Plan::Begin(chapter) => {
                 self.add(Event::Chapter(chapter));
                 chapter.deeds.iter().for_each(|deed| self.act(*deed));
@@ -269,17 +262,11 @@ impl Telling {
             Deed::Test(record) => self.add(Event::Tested(record.release())),
             Deed::Put(record, held) => self.n8n.put(record, held),
             Deed::Repoint(workflow, node, record) => self.n8n.repointed.push((workflow, node, record)),
-            Deed::TryDraft(id, record) => {
-                for workflow in WORKFLOWS.iter().filter(|workflow| workflow.id == id) {
-                    let trial = self.last + 1;
-                    workflow.nodes.iter().for_each(|node| self.send(workflow, node, trial, Some(record)));
-                }
-            }
         }
     }
 
-    fn send(&mut self, workflow: &'static Workflow, node: &'static Node, execution: u32, draft: Option<Record>) {
-        let record = draft.unwrap_or_else(|| self.n8n.record_of(workflow, node));
+    fn send(&mut self, workflow: &'static Workflow, node: &'static Node, execution: u32) {
+        let record = self.n8n.record_of(workflow, node);
         let means = if record == Record::Node { Means::Typed } else { Means::Credential };
         let key = self.n8n.key_sent(record, node.kind);
         self.add(Event::Sent(Request { workflow, node, execution, means, key }));
@@ -530,8 +517,8 @@ static CHAPTERS: [Chapter; 13] = [
     Chapter {
         minute: clock(13, 10),
         title: "A fix that is none yet",
-        text: "Sub: moderate now uses the main credential, and runs well by hand. But it is a draft: nobody has published it.",
-        deeds: &[Deed::TryDraft("demo-sub-moderate", Record::Main)],
+        text: "Sub: moderate now uses the main credential in the editor. But it is a draft: nobody has published it.",
+        deeds: &[],
     },
     Chapter {
         minute: clock(14, 0),
@@ -646,7 +633,7 @@ mod tests {
     #[test]
     fn every_chapters_deed_finds_whom_it_means() {
         for deed in CHAPTERS.iter().flat_map(|chapter| chapter.deeds) {
-            let (Deed::TryDraft(id, _) | Deed::Repoint(id, _, _)) = deed else { continue };
+            let Deed::Repoint(id, _, _) = deed else { continue };
             assert!(WORKFLOWS.iter().any(|workflow| workflow.id == *id), "{id}");
         }
     }

@@ -211,6 +211,9 @@ impl Draft<'_> {
         let decided = |binding| grounds.evidence.iter().filter_map(|set| set.senders.decided(binding, old)).max();
         for (binding, last) in grounds.uses.iter().filter(|(binding, last)| decided(*binding) < Some(*last)) {
             let Some(known) = (grounds.binding_of)(*binding) else { continue };
+            if self.bars.iter().any(|bar| bar.binding == Some(*binding) && bar.is_no) {
+                continue;
+            }
             let name = known.lock().name.clone();
             let is_late = *last > from && known.holder() == Holder::Caller;
             let (code, what) = if is_late {
