@@ -145,6 +145,7 @@ fn main() -> ExitCode {
         report.denied(choice.seed, arguments.show)
     );
     println!("{} histories from seed {} in {:.1} s", numbers.len(), choice.seed, began.elapsed().as_secs_f64());
+    println!("{}", report.count());
     let is_mixture = choice.only.is_empty() && !choice.outside && numbers.len() >= 2_000;
     if is_mixture && !report.is_balanced() {
         println!("the mixture is not what it should be: a fault in under 3 %, or under a quarter clean");

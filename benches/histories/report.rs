@@ -54,6 +54,13 @@ impl Report {
         Self { all }
     }
 
+    /// How many histories inside the assumptions had no wrong *yes*, and how many had one.
+    pub fn count(&self) -> String {
+        let inside = self.all.iter().filter(|told| told.is_inside);
+        let (passed, failed): (Vec<_>, Vec<_>) = inside.partition(|told| told.course.wrong.is_none());
+        format!("{} passed, {} failed", passed.len(), failed.len())
+    }
+
     /// Whether there was no wrong *yes*, and *yes* in at least 95 % of those that deserved it.
     pub fn holds(&self) -> bool {
         let inside: Vec<&Told> = self.all.iter().filter(|told| told.is_inside).collect();
