@@ -152,9 +152,9 @@ impl<'r> Caller<'r> {
     }
 }
 
-/// What each source declares, the surest first.
+/// What each source declares that is there, in the order of [`SOURCES`]. Most requests have one of them.
 struct Sources<'r> {
-    declared: [(Attribution, Declared<'r>); 4],
+    declared: [Option<Declared<'r>>; 4],
     invalid_tag: bool,
     /// The source in which n8n's expression stands as it was written.
     unresolved: Option<Attribution>,
@@ -164,21 +164,27 @@ struct Sources<'r> {
 
 impl<'r> Sources<'r> {
     fn read(head: &Head<'r>, route: &Route<'r>) -> Self {
-        let tag = declared::read_tag(head.fields.tag);
-        let headers = declared::read_headers(&head.fields);
+        let fields = &head.fields;
+        let tag = fields.tag.is_present().then(|| declared::read_tag(fields.tag)).transpose();
+        let headers = declared::has_headers(fields).then(|| declared::read_headers(fields)).transpose();
         let invalid_tag = tag.is_err() || headers.is_err() || route.unresolved;
-        let unresolved = if invalid_tag { declared::find_unresolved(&head.fields, route) } else { None };
-        let declared = [
-            (Attribution::Tag, tag.unwrap_or_default()),
-            (Attribution::Header, headers.unwrap_or_default()),
-            (Attribution::Path, declared::read_route(route)),
-            (Attribution::Organization, declared::read_organization(head.fields.organization).unwrap_or_default()),
-        ];
-        Self { declared, invalid_tag, unresolved }
+        let unresolved = if invalid_tag { declared::find_unresolved(fields, route) } else { None };
+        Self {
+            declared: [
+                tag.unwrap_or_default(),
+                headers.unwrap_or_default(),
+                declared::read_route(route),
+                declared::read_organization(fields.organization),
+            ],
+            invalid_tag,
+            unresolved,
+        }
     }
 
     fn doubts(&self) -> Doubts {
-        let agreement = if differ(self.each().map(|source| source.set)) {
+        let agreement = if self.each().nth(1).is_none() {
+            Agreement::Full
+        } else if differ(self.each().map(|source| source.set)) {
             Agreement::SetsDiffer
         } else if self.senders_differ() {
             Agreement::SendersDiffer
@@ -221,18 +227,19 @@ impl<'r> Sources<'r> {
     }
 
     fn strongest(&self) -> (Attribution, Ids<'r>) {
-        let strongest = self.declared.iter().find(|(_, source)| source.ids.name_someone());
-        strongest.map_or((Attribution::None, Ids::default()), |(attribution, source)| (*attribution, source.ids))
+        let sources = SOURCES.into_iter().zip(&self.declared);
+        let mut ids = sources.filter_map(|(attribution, source)| Some((attribution, source.as_ref()?.ids)));
+        ids.find(|(_, ids)| ids.name_someone()).unwrap_or((Attribution::None, Ids::default()))
     }
 
     /// The name of that sender, or one that stands beside no ids at all.
     fn take_name(&mut self, sender: Option<Sender<'r>>) -> Option<Cow<'r, str>> {
         let fitting = |source: &&mut Declared<'r>| source.ids.sender == sender || !source.ids.name_someone();
-        self.declared.iter_mut().map(|(_, source)| source).filter(fitting).find_map(|source| source.name.take())
+        self.declared.iter_mut().flatten().filter(fitting).find_map(|source| source.name.take())
     }
 
     fn each(&self) -> impl Iterator<Item = &Declared<'r>> {
-        self.declared.iter().map(|(_, source)| source)
+        self.declared.iter().flatten()
     }
 }
 
@@ -293,6 +300,9 @@ fn is_of_chat(name: &str) -> bool {
     };
     uuid.len() == 36 && uuid.bytes().enumerate().all(is_of_uuid)
 }
+
+/// What can declare a caller, the surest first.
+const SOURCES: [Attribution; 4] = [Attribution::Tag, Attribution::Header, Attribution::Path, Attribution::Organization];
 
 /// Whether two of the values that are there are different.
 fn differ<T: PartialEq>(values: impl Iterator<Item = Option<T>>) -> bool {

@@ -505,20 +505,22 @@ impl Ledger {
             }
         }
         if is_of_before {
-            bindings.values().for_each(|binding| self.seed_evidence(binding));
+            for binding in bindings.values() {
+                self.seed_evidence(binding);
+            }
         }
     }
 
     /// What a binding of an earlier keyward's store remembers becomes evidence.
     fn seed_evidence(&self, binding: &Arc<Binding>) {
-        let used = |used: &KeyUse| used.key.map(|key| (key.fingerprint, used.first, used.last));
-        let uses: Vec<_> = binding.lock().uses.iter().filter_map(used).collect();
+        let span = |used: &KeyUse| used.key.map(|key| (key.fingerprint, used.first, used.last));
+        let spans: Vec<_> = binding.lock().uses.iter().filter_map(span).collect();
         let only = match &self.n8ns().configured[..] {
             [only] => only.name.clone(),
             [] | [_, ..] => Box::default(),
         };
         if let Some(senders) = self.senders().get_mut(binding.set().position()) {
-            senders.seed(binding, &uses, &only);
+            senders.seed(binding, &spans, &only);
         }
     }
 

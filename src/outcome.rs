@@ -133,6 +133,7 @@ impl Outcome {
     #[must_use]
     pub fn position(&self) -> usize {
         match self.ending {
+            Ending::Completed if self.is_accepted() => 0,
             Ending::Completed => match self.true_status() {
                 Some(401 | 403) => 1,
                 Some(429) => 2,

@@ -70,21 +70,6 @@ impl Keyward {
             .unwrap_or(SetIndex::DEFAULT)
     }
 
-    fn identity<'r>(&self, set: SetIndex, who: &Who<'r>) -> Identity<'r> {
-        let untagged = Identity::untagged(set, who.client, who.peer, who.key);
-        let (instance, workflow, node) = (who.instance, who.workflow, who.node);
-        match who.origin {
-            // The tag of a chat has the name of its throw-away workflow.
-            Origin::Workflow if workflow.is_some_and(|id| id.starts_with("chat")) => {
-                Identity { holder: Holder::Agent, instance, workflow: Some("chats"), ..untagged }
-            }
-            Origin::Workflow => Identity { instance, workflow, node, ..untagged },
-            Origin::Editor => Identity { holder: Holder::Editor, instance, ..untagged },
-            Origin::Agent => Identity { holder: Holder::Agent, instance, ..untagged },
-            Origin::Untagged => untagged,
-        }
-    }
-
     fn see(&mut self, request: &Request<'_>) {
         let set = self.set(request.set);
         let names = Some(request.key.names()).filter(|_| request.key != Key::Missing);
@@ -122,7 +107,7 @@ impl Keyward {
             peer: request.peer,
             path: request.path,
         };
-        let binding = self.ledger.binding(&self.identity(set, &who));
+        let binding = self.ledger.binding(&identity(set, &who));
         self.ledger.sight(&binding, &seen);
         if request.is_open {
             let key = request.upstream.names().fingerprint;
@@ -170,7 +155,7 @@ impl Keyward {
             origin: said.origin,
             key: Some(self.asked.names().fingerprint),
         };
-        let binding = self.ledger.binding(&self.identity(SetIndex::DEFAULT, &who));
+        let binding = self.ledger.binding(&identity(SetIndex::DEFAULT, &who));
         self.ledger.acknowledge(&binding, said.at);
     }
 
@@ -301,3 +286,19 @@ impl Subject for Keyward {
 
 /// How often n8n is looked through, where nothing is said.
 const REFRESH: Duration = Duration::from_mins(5);
+
+/// The name by which keyward knows a sender.
+fn identity<'r>(set: SetIndex, who: &Who<'r>) -> Identity<'r> {
+    let untagged = Identity::untagged(set, who.client, who.peer, who.key);
+    let (instance, workflow, node) = (who.instance, who.workflow, who.node);
+    match who.origin {
+        // The tag of a chat has the name of its throw-away workflow.
+        Origin::Workflow if workflow.is_some_and(|id| id.starts_with("chat")) => {
+            Identity { holder: Holder::Agent, instance, workflow: Some("chats"), ..untagged }
+        }
+        Origin::Workflow => Identity { instance, workflow, node, ..untagged },
+        Origin::Editor => Identity { holder: Holder::Editor, instance, ..untagged },
+        Origin::Agent => Identity { holder: Holder::Agent, instance, ..untagged },
+        Origin::Untagged => untagged,
+    }
+}

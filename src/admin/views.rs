@@ -410,7 +410,7 @@ fn answer(look: &Query<'_>, answer: &Answer) -> Value {
     match answer {
         Answer::No { but, .. } => doubts = bars(but),
         Answer::NotProven { .. } => {}
-        Answer::Yes(yes) => basis = self::basis(yes, bars(&yes.accepted)),
+        Answer::Yes(yes) => basis = self::basis(yes, &bars(&yes.accepted)),
     }
     json!({
         "answer": answer.code(),
@@ -446,7 +446,7 @@ pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
     })
 }
 
-fn basis(basis: &Basis, accepted: Vec<Value>) -> Value {
+fn basis(basis: &Basis, accepted: &[Value]) -> Value {
     json!({
         "nodes": basis.nodes,
         "senders": basis.senders,

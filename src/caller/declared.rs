@@ -48,9 +48,8 @@ pub struct Unreadable;
 /// Whether any source could say something. Most untagged requests are done with this.
 #[must_use]
 pub fn is_anything_declared(fields: &Fields<'_>, route: &Route<'_>) -> bool {
-    let ours = [fields.tag, fields.workflow_id, fields.execution_id, fields.node_id, fields.workflow_name];
     let organization = fields.organization.first().unwrap_or_default();
-    route.begins > 0 || organization.starts_with(b"n8n-") || ours.into_iter().any(Field::is_present)
+    route.begins > 0 || organization.starts_with(b"n8n-") || fields.tag.is_present() || has_headers(fields)
 }
 
 /// Reads `X-N8N-Tag: wf=…;ex=…;node=…[;set=…][;inst=…][;name=…]`; a tag that is not there declares nothing.
@@ -80,6 +79,13 @@ pub fn find_unresolved(fields: &Fields<'_>, route: &Route<'_>) -> Option<Attribu
     }
 }
 
+/// Whether one of the single headers is there.
+#[must_use]
+pub fn has_headers(fields: &Fields<'_>) -> bool {
+    let all = [fields.workflow_id, fields.execution_id, fields.node_id, fields.workflow_name];
+    all.into_iter().any(Field::is_present)
+}
+
 /// Reads `X-N8N-Workflow-Id`, `-Execution-Id`, `-Node-Id` and `-Workflow-Name`.
 pub fn read_headers<'r>(fields: &Fields<'r>) -> Result<Declared<'r>, Unreadable> {
     if has_raw_header(fields) {
@@ -96,12 +102,15 @@ pub fn read_headers<'r>(fields: &Fields<'r>) -> Result<Declared<'r>, Unreadable>
     parts.declare()
 }
 
-/// What the path's prefix declares.
+/// What the path's prefix declares, if it has one.
 #[must_use]
-pub fn read_route<'r>(route: &Route<'r>) -> Declared<'r> {
+pub fn read_route<'r>(route: &Route<'r>) -> Option<Declared<'r>> {
+    if route.begins == 0 {
+        return None;
+    }
     let sender = if route.editor { Some(Sender::Editor) } else { route.workflow.map(Sender::Workflow) };
     let ids = Ids { sender, execution: route.execution, node: route.node };
-    Declared { ids, set: route.set, ..Declared::default() }
+    Some(Declared { ids, set: route.set, ..Declared::default() })
 }
 
 /// Reads `OpenAI-Organization: n8n-<workflow>-<execution>`. Executions are numbers, so that a user's own organisation

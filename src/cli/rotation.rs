@@ -106,7 +106,9 @@ impl RotationArguments {
         } else if old_keys.is_empty() {
             print("There is no old key.");
         } else {
-            old_keys.iter().for_each(|old| print_lines(&old_key(old, now)));
+            for old in &old_keys {
+                print_lines(&old_key(old, now));
+            }
         }
         let is = |answer: &str| old_keys.iter().any(|old| old["can_go"]["answer"] == answer);
         match (is("no"), is("not_seen")) {

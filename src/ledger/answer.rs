@@ -333,11 +333,11 @@ impl Draft<'_> {
         let last = self.last_use();
         for look in own.looks {
             for one in &look.unfinished {
-                let is_unproven = |id: &Box<str>| {
+                let is_unproven = |id: &str| {
                     let exists = !look.lists_records || look.records.contains_key(id);
-                    exists && unproven.contains(&RecordName { n8n: look.instance.clone(), id: id.clone() })
+                    exists && unproven.contains(&RecordName { n8n: look.instance.clone(), id: id.into() })
                 };
-                let may_hold = one.records.as_ref().is_none_or(|ids| ids.iter().any(is_unproven));
+                let may_hold = one.records.as_ref().is_none_or(|ids| ids.iter().any(|id| is_unproven(id)));
                 let changed = one.records.iter().flatten().filter_map(|id| look.records.get(id)?.changed).max();
                 let is_early = last.is_some_and(|last| one.began <= last) || changed.is_some_and(|at| one.began <= at);
                 if (one.waits && may_hold) || (!one.waits && is_early) {

@@ -716,7 +716,9 @@ impl Memory {
         let is_same = |sent: &&mut Sent| {
             sent.key == names.fingerprint && sent.peer == seen.peer && (sent.execution == execution || is_full)
         };
-        if let Some(known) = sent.iter_mut().rev().find(is_same) {
+        // An older one may be there twice: both are taken over.
+        let looked_at = if is_full { SENT } else { RECENTLY_SENT };
+        if let Some(known) = sent.iter_mut().rev().take(looked_at).find(is_same) {
             (known.first, known.last) = (known.first.min(seen.at), known.last.max(seen.at));
             known.accepted |= accepted && known.execution == execution;
             return;
@@ -924,6 +926,9 @@ const TALLIES: usize = 32;
 /// How many uses one binding hands on between two such looks. What goes over is joined to another one with the same key from
 /// the same address.
 const SENT: usize = 1024;
+
+/// Among how many of them, the last ones, the same use is looked for, so that each costs the same.
+const RECENTLY_SENT: usize = 16;
 
 /// How many incidents one binding closes between two such looks: a flapping one closes one with every other request.
 const CLOSED: usize = 64;

@@ -155,6 +155,14 @@ impl AuditDoubt {
 /// The code of the doubt about a credential record that no node names.
 pub const RECORD_WITHOUT_NODE: &str = "record_without_node";
 
+/// The hash by which a node is known in [`Look::nodes_there`].
+#[must_use]
+pub fn node_hash(workflow: &str, node: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (workflow, node).hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,12 +195,4 @@ mod tests {
         assert_ne!(AuditDoubt::state_of(["a", "b"]), AuditDoubt::state_of(["ab"]));
         assert_ne!(AuditDoubt::state_of(["a", ""]), AuditDoubt::state_of(["a"]));
     }
-}
-
-/// The hash by which a node is known in [`Look::nodes_there`].
-#[must_use]
-pub fn node_hash(workflow: &str, node: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (workflow, node).hash(&mut hasher);
-    hasher.finish()
 }

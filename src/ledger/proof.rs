@@ -227,7 +227,7 @@ impl<'a> Trial<'a> {
     }
 
     /// What a sender lacks; nothing where it is done.
-    fn lack(&mut self, binding: BindingId, used: &SenderUse, uses: &[SenderUse]) -> Option<Lack> {
+    fn lack(&mut self, binding: BindingId, used: &SenderUse, others: &[SenderUse]) -> Option<Lack> {
         let address = &self.senders.addresses[usize::from(used.address)];
         let record = self.record_of(binding, address);
         let run = record.clone().and_then(|record| self.senders.runs.get(&(record, used.address)));
@@ -235,7 +235,7 @@ impl<'a> Trial<'a> {
         let shared = self.is_shared(address);
         let wanted = self.wanted(address, shared);
         let by_record_there = executions >= wanted;
-        let by_itself = self.good_begun(used.address, uses).is_some_and(|begun| begun > used.last);
+        let by_itself = self.good_begun(used.address, others).is_some_and(|begun| begun > used.last);
         if (by_itself && !shared) || by_record_there {
             return None;
         }
@@ -246,9 +246,9 @@ impl<'a> Trial<'a> {
         Some(if shared { Lack::Executions(wanted - executions) } else { Lack::GoodKey })
     }
 
-    fn tell(&self, binding: BindingId, used: &SenderUse, uses: &[SenderUse], lacks: Lack) -> Undone {
+    fn tell(&self, binding: BindingId, used: &SenderUse, others: &[SenderUse], lacks: Lack) -> Undone {
         let address = &self.senders.addresses[usize::from(used.address)];
-        let first_good = uses.iter().filter(|other| other.begun.is_some() && self.is_good(other.key));
+        let first_good = others.iter().filter(|other| other.begun.is_some() && self.is_good(other.key));
         let first_good = first_good.map(|other| other.first).min();
         let from = first_good.map_or(self.case.faulty_from, |first| first.min(self.case.faulty_from));
         Undone {

@@ -623,7 +623,7 @@ impl Senders {
         self.changed.insert(evidence::Name::Uses(binding));
         let at = |used: &&mut SenderUse| used.key == sent.key && used.address == address;
         let accepted = sent.accepted.then_some(begun);
-        let Some(used) = uses.iter_mut().find(at) else {
+        let Some(known) = uses.iter_mut().find(at) else {
             let mut all = std::mem::take(uses).into_vec();
             if all.len() >= USES_PER_BINDING {
                 self.cramped = Some(sent.last);
@@ -637,9 +637,9 @@ impl Senders {
             *uses = all.into_boxed_slice();
             return;
         };
-        (used.first, used.last) = (used.first.min(sent.first), used.last.max(sent.last));
-        used.begun = used.begun.max(accepted);
-        let first = used.first;
+        (known.first, known.last) = (known.first.min(sent.first), known.last.max(sent.last));
+        known.begun = known.begun.max(accepted);
+        let first = known.first;
         if sent.is_previous {
             // A newer key came in between: its first use lies behind that of the old one, and before this execution.
             let newer = uses.iter().find(|other| {
@@ -805,8 +805,8 @@ fn note_span(spans: &mut Vec<KeySpan>, sent: &Sent, begun: Timestamp) {
 fn note_row(row: &mut Option<Row>, spans: &[KeySpan], sent: &Sent, begun: Timestamp) {
     let is_other = row.as_ref().is_none_or(|row| row.key != sent.key);
     if is_other {
-        let began = row.as_ref().and_then(|row| spans.iter().find(|span| span.key == row.key));
-        if began.is_some_and(|span| begun < span.first) {
+        let span = row.as_ref().and_then(|row| spans.iter().find(|span| span.key == row.key));
+        if span.is_some_and(|span| begun < span.first) {
             return;
         }
         *row = Some(Row { key: sent.key, executions: 0, begun: None, known: Vec::new() });

@@ -21,7 +21,7 @@ use super::event::{Event, Extent};
 #[derive(Debug)]
 pub enum AnswerReader {
     /// Of an error.
-    Error(ErrorBody),
+    Error(Box<ErrorBody>),
     /// Of a success whose beginning is gathered.
     Beginning(Beginning),
     /// Of a stream of events that are not encoded.
@@ -64,12 +64,12 @@ impl AnswerReader {
     #[must_use]
     pub fn new(status: StatusCode, content: Content, encoding: Encoding) -> Option<Self> {
         match (content, encoding) {
-            _ if status.as_u16() >= 400 => Some(Self::Error(ErrorBody::new(status, encoding))),
+            _ if status.as_u16() >= 400 => Some(Self::Error(Box::new(ErrorBody::new(status, encoding)))),
             _ if !status.is_success() => None,
             (Content::Other, _) | (_, Encoding::Unknown) => None,
             (Content::Events, Encoding::Identity) => Some(Self::Events(Box::default())),
             (Content::Json | Content::Events, _) => {
-                Some(Self::Beginning(Beginning { content, encoding, pieces: Pieces::None }))
+                Some(Self::Beginning(Beginning { content, encoding, pieces: None }))
             }
         }
     }
@@ -88,7 +88,7 @@ impl AnswerReader {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Error(error) => error.is_full(),
-            Self::Beginning(beginning) => beginning.pieces.len() >= BOUND,
+            Self::Beginning(beginning) => beginning.len() >= BOUND,
             Self::Events(_) => false,
         }
     }
@@ -118,44 +118,41 @@ impl AnswerReader {
 pub struct Beginning {
     content: Content,
     encoding: Encoding,
-    pieces: Pieces,
+    /// In a box, for most answers need none, and each is handed on half a dozen times.
+    pieces: Option<Box<Pieces>>,
 }
 
 #[derive(Debug)]
 enum Pieces {
-    None,
     One(Bytes),
     Many(Vec<u8>),
     /// It came in one piece, and was read as it passed by.
-    Read(Option<ErrorReading>),
+    Read(ErrorReading),
 }
 
 impl Beginning {
     fn push(&mut self, piece: &Bytes, is_last: bool) {
-        let room = BOUND - self.pieces.len();
-        match &mut self.pieces {
+        let room = BOUND - self.len();
+        match self.pieces.as_deref_mut() {
             // What is encoded is decoded when the client has it.
-            Pieces::None if is_last && piece.len() <= BOUND && self.encoding == Encoding::Identity => {
-                self.pieces = Pieces::Read(self.read(piece));
+            None if is_last && piece.len() <= BOUND && self.encoding == Encoding::Identity => {
+                self.pieces = self.read(piece).map(|reading| Box::new(Pieces::Read(reading)));
             }
             _ if room == 0 || piece.is_empty() => {}
-            Pieces::None => self.pieces = Pieces::One(piece.slice(..piece.len().min(room))),
-            Pieces::One(first) => {
-                let mut all = first.to_vec();
-                all.extend_from_slice(&piece[..piece.len().min(room)]);
-                self.pieces = Pieces::Many(all);
-            }
-            Pieces::Many(all) => all.extend_from_slice(&piece[..piece.len().min(room)]),
-            Pieces::Read(_) => {}
+            None => self.pieces = Some(Box::new(Pieces::One(piece.slice(..piece.len().min(room))))),
+            Some(pieces) => pieces.push(&piece[..piece.len().min(room)]),
         }
     }
 
+    fn len(&self) -> usize {
+        self.pieces.as_ref().map_or(0, |pieces| pieces.len())
+    }
+
     fn finish(mut self) -> Option<ErrorReading> {
-        match std::mem::replace(&mut self.pieces, Pieces::None) {
-            Pieces::None => None,
+        match *self.pieces.take()? {
             Pieces::One(piece) => self.read(&piece),
             Pieces::Many(all) => self.read(&all),
-            Pieces::Read(reading) => reading,
+            Pieces::Read(reading) => Some(reading),
         }
     }
 
@@ -183,9 +180,17 @@ impl Beginning {
 }
 
 impl Pieces {
+    fn push(&mut self, piece: &[u8]) {
+        match self {
+            Self::One(first) => *self = Self::Many([first, piece].concat()),
+            Self::Many(all) => all.extend_from_slice(piece),
+            Self::Read(_) => {}
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
-            Self::None | Self::Read(_) => 0,
+            Self::Read(_) => 0,
             Self::One(piece) => piece.len(),
             Self::Many(all) => all.len(),
         }
