@@ -123,6 +123,14 @@ class N8n:
         """Saves other values in a credential; the workflows that use it stay untouched."""
         self._rest("PATCH", f"/credentials/{credential.id}", self._record(credential.name, data))
 
+    def records(self):
+        """All credentials."""
+        return [Credential(one["id"], one["name"]) for one in self._rest("GET", "/credentials")]
+
+    def delete_credential(self, credential):
+        """Deletes a credential; what uses it stays."""
+        self._rest("DELETE", f"/credentials/{credential.id}")
+
     def test_credential(self, credential, data):
         """Presses the credential's test button, and returns whether it turned green and what it said."""
         record = {"id": credential.id, **self._record(credential.name, data)}
