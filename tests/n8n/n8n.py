@@ -96,6 +96,30 @@ class N8n:
         processes.until(self._serves, timeout=180, what="n8n", pause=0.2)
         processes.until(self._answers, timeout=60, what="n8n's public API", pause=0.2)
 
+    def start_worker(self, environment):
+        """A worker beside it, in queue mode, and with that in its environment; it is there once it can work."""
+        folder, port = self._folder, free_port()
+        settings = _environment(self._installed, folder, free_port())
+        health = {"QUEUE_HEALTH_CHECK_ACTIVE": "true", "QUEUE_HEALTH_CHECK_PORT": str(port)}
+        worker = processes.Child(
+            [self._installed.node, self._installed.script, "worker"],
+            log=folder / "worker.log",
+            cwd=folder,
+            env={**settings, **health, **environment},
+        )
+
+        def is_ready():
+            if not worker.running():
+                raise RuntimeError(f"the worker ended while it was starting:\n{processes.tail(folder / 'worker.log')}")
+            try:
+                with self._opener.open(f"http://127.0.0.1:{port}/healthz/readiness", timeout=5) as answer:
+                    return answer.status == 200
+            except OSError:
+                return False
+
+        processes.until(is_ready, timeout=120, what="a worker of n8n", pause=0.2)
+        return worker
+
     def make_key(self, label, scopes):
         """A key for the public API that may do no more than that."""
         body = {"label": label, "scopes": scopes, "expiresAt": None}
@@ -214,6 +238,10 @@ class N8n:
         status, answer = self._call(workflow)
         return Run(status, answer, self.execution(self._saved(workflow, known)))
 
+    def run_by_hand(self, workflow, trigger):
+        """Runs a workflow from one of its triggers, as the editor does."""
+        self._rest("POST", f"/workflows/{workflow.id}/run", {"triggerToStartFrom": {"name": trigger}})
+
     def _saved(self, workflow, known):
         """The number of an execution that was not known before, once it has ended."""
 
@@ -237,6 +265,32 @@ class N8n:
 
     def _executions(self, workflow):
         return self.api("GET", f"/executions?workflowId={workflow.sender}&limit=20")["data"]
+
+    # === Agents, which the public API shows nowhere ===
+
+    def create_agent(self, credential, every):
+        """Makes an Agent that asks OpenAI on a schedule, publishes it, and gives the path of its routes."""
+        project = self._rest("GET", "/projects/personal")["id"]
+        config = {
+            "name": "On a schedule",
+            "model": f"openai/{workflows.MODEL}",
+            "credential": credential.id,
+            "instructions": "Say hello.",
+        }
+        agents = f"/projects/{project}/agents/v2"
+        agent = f"{agents}/{self._rest('POST', agents, {'name': config['name'], 'schema': config})['id']}"
+        self._rest("POST", f"{agent}/tasks", {"name": "Hello", "objective": "Say hello.", "cronExpression": every})
+        self._rest("POST", f"{agent}/publish", {})
+        return agent
+
+    def save_agent(self, agent):
+        """Saves an Agent as it is."""
+        saved = self._rest("GET", f"{agent}/config")
+        self._rest("PUT", f"{agent}/config", {"config": saved["config"], "baseConfigHash": saved["configHash"]})
+
+    def delete_agent(self, agent):
+        """Deletes an Agent, whose schedule ends with it."""
+        self._rest("DELETE", agent)
 
     # === Workflows and executions that go on ===
 

@@ -1,4 +1,4 @@
-"""Whether the old key can go, asked while senders of a real n8n still hold it: executions that wait.
+"""Whether the old key can go, asked while senders of a real n8n still hold it: executions that wait, and Agents.
 
 Each step is a function of the scene and of `expect`; its docstring is the name of its check.  They rest on one another.
 """
@@ -11,7 +11,7 @@ import n8n
 import openai
 import processes
 import workflows
-from stage import TAG_HEADER, new_key
+from stage import TAG_HEADER, TAGGED_ORGANIZATION, TAGGED_PATH, new_key
 from walk import N8N
 
 SCOPES = ["workflow:list", "workflow:read", "execution:list", "execution:read", "credential:list"]
@@ -22,6 +22,9 @@ ROTATION = """
 quiet = "0s"
 workers = 1
 """
+
+# Each five seconds: the first field is that of the seconds.
+EVERY = "*/5 * * * * *"
 
 
 class Rotation:
@@ -51,6 +54,10 @@ class Rotation:
         """What a record holds that leads to keyward and tags its nodes."""
         return {"apiKey": key, "url": url or f"{self.keyward.url}/v1", **TAG_HEADER}
 
+    def tagged_by_path(self, key):
+        """The same with tags that also what is no node sends on."""
+        return self.tagged(key, f"={self.keyward.url}{TAGGED_PATH}") | {"header": False, "organizationId": TAGGED_ORGANIZATION}
+
     def workflow(self, draft, record):
         """A workflow whose node uses that record."""
         return self._n8n.import_workflow(draft(workflows.Setting(self._n8n.release.major, record, "", "")))
@@ -66,6 +73,16 @@ class Rotation:
         request = urllib.request.Request(f"http://{self.keyward.admin}{path}", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
             return json.load(answer)
+
+    def until_held(self, record, key):
+        """Waits until keyward has looked through n8n, and its press of that record's test showed the key."""
+
+        def holds():
+            records = [one for instance in self.ask("/api/v1/n8n")["instances"] for one in instance["credentials"]]
+            hints = [(one["pressed"] or {}).get("hint") for one in records if one["id"] == record.id]
+            return [hint[-4:] for hint in hints if hint] == [key[-4:]]
+
+        processes.until(holds, timeout=100, what=f"a press of the test of {record.name}", pause=0.2)
 
     def can_go(self):
         """What keyward says to whether the old key can go."""
@@ -133,6 +150,8 @@ def steps(major):
         names_the_executions_that_wait,
         names_the_record_that_they_hold,
         says_yes_once_the_other_record_is_gone,
+        names_the_agents_that_keep_the_old_key,
+        says_yes_once_the_agent_is_saved,
     ]
 
 
@@ -189,4 +208,38 @@ def says_yes_once_the_other_record_is_gone(scene, expect):
     expect.equal("how they end", ends, ["success", "error"])
     expect.equal("the keys that they send", scene.waits.sent(1), ["new"])
     scene.waits.until("a yes", lambda answer: answer["answer"] == "yes")
+    scene.clear()
+
+
+# === Agents ===
+
+
+def names_the_agents_that_keep_the_old_key(scene, expect):
+    """an Agent on a schedule goes on with the old key though its credential was edited: no, and n8n's Agents are named"""
+    scene.agents = rotation = scene.rotation("agents", [*SCOPES, SCOPE_OF_PRESSES])
+    scene.record = scene.n8n.create_credential("Of an Agent", rotation.tagged_by_path(rotation.old))
+    scene.agent = scene.n8n.create_agent(scene.record, EVERY)
+    expect.equal("the Agent's key before the rotation", set(rotation.sent(1)), {"old"})
+    rotation.keyward.rotate(rotation.new)
+    scene.n8n.edit_credential(scene.record, rotation.tagged_by_path(rotation.new))
+    rotation.sent(0)
+    rotation.until_held(scene.record, rotation.new)
+    rotation.sent(0)
+    expect.equal("the Agent's key once n8n's test shows the new one", set(rotation.sent(1)), {"old"})
+    answer = rotation.until("the Agents", lambda answer: bars(answer, "still_sent"))
+    expect.equal("the answer", answer["answer"], "no")
+    expect.equal("what --can-go ends with", rotation.status(), 1)
+    text, remedy = bars(answer, "still_sent")[0]["text"], rotation.keyward.exchanges()[-1]["remedy"]
+    expect.true(f"{text!r} names n8n's Agents", "n8n's Agents" in text)
+    expect.true(f"the remedy {remedy!r} is that", "Save or publish the agent" in remedy)
+
+
+def says_yes_once_the_agent_is_saved(scene, expect):
+    """the Agent is saved as it is, and once it has run with the new key the old one can go"""
+    scene.n8n.save_agent(scene.agent)
+    answer = scene.agents.until("a yes", lambda answer: answer["answer"] == "yes")
+    expect.equal("how many senders carried it", answer["basis"]["senders"], 1)
+    expect.equal("what --can-go ends with", scene.agents.status(), 0)
+    expect.equal("the Agent's last key", scene.agents.sent(1)[-1], "new")
+    scene.n8n.delete_agent(scene.agent)
     scene.clear()
