@@ -10,6 +10,7 @@ import os
 import socket
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 
 import processes
@@ -291,6 +292,39 @@ class N8n:
     def delete_agent(self, agent):
         """Deletes an Agent, whose schedule ends with it."""
         self._rest("DELETE", agent)
+
+    # === Chat Hub and Instance AI, which it does not show either ===
+
+    def allow_chats(self):
+        """Switches Chat Hub on, which is off by default."""
+        self._rest("PUT", "/chat/enabled", {"enabled": True})
+
+    def chat(self, credential):
+        """Says something in a new chat of Chat Hub; the answer comes later."""
+        message = {
+            "messageId": str(uuid.uuid4()),
+            "sessionId": str(uuid.uuid4()),
+            "message": "hi",
+            "model": {"provider": "openai", "model": workflows.MODEL},
+            "previousMessageId": None,
+            "credentials": {CREDENTIAL_TYPE: {"id": credential.id, "name": credential.name}},
+            "attachments": [],
+            "timeZone": "UTC",
+        }
+        self._rest("POST", "/chat/conversations/send", message)
+
+    def connect_instance_ai(self, data):
+        """Gives Instance AI a connection, as its admin does: n8n makes a record of it that no API lists."""
+        connection = {"type": CREDENTIAL_TYPE, "data": {"header": False, **data}}
+        settings = {"enabled": True, "modelConnection": connection, "modelName": workflows.MODEL}
+        self._rest("PUT", "/instance-ai/settings", settings)
+
+    def ask_instance_ai(self):
+        """Says something to Instance AI; the answer comes later."""
+        project = self._rest("GET", "/projects/personal")["id"]
+        thread = {"threadId": str(uuid.uuid4()), "projectId": project, "source": "assistant_page"}
+        self._rest("POST", "/instance-ai/threads", thread)
+        self._rest("POST", f"/instance-ai/chat/{thread['threadId']}", {"message": "hi", "timeZone": "UTC"})
 
     # === Workflows and executions that go on ===
 

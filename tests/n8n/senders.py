@@ -1,10 +1,12 @@
-"""Whether the old key can go, asked while senders of a real n8n still hold it: executions that wait, and Agents.
+"""Whether the old key can go, asked while senders of a real n8n still hold it: executions that wait,
+Agents, Chat Hub and Instance AI.
 
 Each step is a function of the scene and of `expect`; its docstring is the name of its check.  They rest on one another.
 """
 
 import json
 import urllib.request
+from pathlib import Path
 
 import keyward
 import n8n
@@ -123,7 +125,8 @@ class Scene:
 
     def __init__(self, installed, binary, folder, cleanup):
         self._binary, self._folder, self._cleanup = binary, folder, cleanup
-        self.n8n = n8n.N8n(installed, folder)
+        options = f"--max-old-space-size=4096 --require={Path(__file__).with_name('loopback.cjs')}"
+        self.n8n = n8n.N8n(installed, folder, {"N8N_ENABLED_MODULES": "chat-hub", "NODE_OPTIONS": options})
         cleanup.callback(lambda: self.n8n.stop())
         self.n8n.ready()
 
@@ -134,8 +137,10 @@ class Scene:
     def rotation(self, name, scopes):
         return Rotation(self._binary, self._folder / name, self.n8n, scopes, self._cleanup)
 
-    def clear(self):
-        """Removes all workflows and records, for the part that follows."""
+    def clear(self, rotation):
+        """Ends a part: the keyward of the next one has the n8n for itself, without workflows or records."""
+        # It would press the tests of the next one's records, too, and that would take it for a person.
+        rotation.keyward.stop()
         for workflow in self.n8n.api("GET", "/workflows?limit=250")["data"]:
             self.n8n.remove(workflow["id"])
         for record in self.n8n.records():
@@ -152,6 +157,8 @@ def steps(major):
         says_yes_once_the_other_record_is_gone,
         names_the_agents_that_keep_the_old_key,
         says_yes_once_the_agent_is_saved,
+        names_the_chats_that_sent_the_old_key,
+        names_instance_ai_that_sent_the_old_key,
     ]
 
 
@@ -208,7 +215,7 @@ def says_yes_once_the_other_record_is_gone(scene, expect):
     expect.equal("how they end", ends, ["success", "error"])
     expect.equal("the keys that they send", scene.waits.sent(1), ["new"])
     scene.waits.until("a yes", lambda answer: answer["answer"] == "yes")
-    scene.clear()
+    scene.clear(scene.waits)
 
 
 # === Agents ===
@@ -242,4 +249,68 @@ def says_yes_once_the_agent_is_saved(scene, expect):
     expect.equal("what --can-go ends with", scene.agents.status(), 0)
     expect.equal("the Agent's last key", scene.agents.sent(1)[-1], "new")
     scene.n8n.delete_agent(scene.agent)
-    scene.clear()
+    scene.clear(scene.agents)
+
+
+# === Chat Hub and Instance AI ===
+
+
+def names_the_chats_that_sent_the_old_key(scene, expect):
+    """chats of Chat Hub send the old key, and their record is edited: no for n8n's chats, until one sent the new key"""
+    rotation = scene.rotation("chats", [*SCOPES, SCOPE_OF_PRESSES])
+    tag = TAG_HEADER | {"headerValue": TAG_HEADER["headerValue"] + ";name={{ encodeURIComponent($workflow.name) }}"}
+    record = scene.n8n.create_credential("Of chats", rotation.tagged(rotation.old) | tag)
+    scene.n8n.allow_chats()
+    # The answer and, in a new chat, its title.
+    expect.equal("the keys of a chat before the rotation", _chat(scene, rotation, record), ["old", "old"])
+    rotation.keyward.rotate(rotation.new)
+    expect.equal("the keys of another after it", _chat(scene, rotation, record), ["old", "old"])
+    scene.n8n.edit_credential(record, rotation.tagged(rotation.new) | tag)
+    rotation.until_held(record, rotation.new)
+    answer = rotation.until("the chats", lambda answer: _of(answer, "n8n's chats") and "unsettled" not in codes(answer))
+    expect.equal("the answer", answer["answer"], "no")
+    expect.equal("why the chats bar it", [bar["code"] for bar in _of(answer, "n8n's chats")], ["still_sent"])
+    expect.equal("what --can-go ends with", rotation.status(), 1)
+    chats = [row for row in rotation.ask("/api/v1/bindings")["bindings"] if row["holder"] == "agent"]
+    expect.equal("how often each of their bindings sent", [row["sightings"] for row in chats], [2])
+    expect.equal("the keys of a third", _chat(scene, rotation, record), ["new", "new"])
+    answer = rotation.until("an end of that", lambda answer: not _of(answer, "n8n's chats"))
+    # The workflow that makes a title is not told as a chat's.
+    left = [bar for bar in bars(answer) if "(Title Generation)" not in bar["text"] and "n8n's chats come so" not in bar["text"]]
+    expect.equal("what else bars it", left, [])
+    scene.clear(rotation)
+
+
+def _chat(scene, rotation, record):
+    """The keys that a new chat sends."""
+    scene.n8n.chat(record)
+    return rotation.sent(2)
+
+
+def _of(answer, who):
+    """What bars it that begins with those words."""
+    return [bar for bar in bars(answer) if bar["text"].startswith(who)]
+
+
+def names_instance_ai_that_sent_the_old_key(scene, expect):
+    """Instance AI sends the old key, and its connection is edited: no, until it sent the new key"""
+    rotation = scene.rotation("instance-ai", [*SCOPES, SCOPE_OF_PRESSES])
+    scene.n8n.connect_instance_ai(rotation.tagged(rotation.old))
+    expect.equal("its key before the rotation", _ask(scene, rotation), ["old"])
+    rotation.keyward.rotate(rotation.new)
+    expect.equal("its key after it", _ask(scene, rotation), ["old"])
+    scene.n8n.connect_instance_ai(rotation.tagged(rotation.new))
+    answer = rotation.until("it", lambda answer: codes(answer) == ["no_good_use", "still_sent"])
+    expect.equal("the answer", answer["answer"], "no")
+    expect.equal("how many bear that name", len(_of(answer, "n8n's Agents")), 1)
+    expect.equal("what --can-go ends with", rotation.status(), 1)
+    expect.equal("its key from its edited connection", _ask(scene, rotation), ["new"])
+    answer = rotation.until("a yes", lambda answer: answer["answer"] == "yes")
+    assumed = "Agents, Instance AI and Chat Hub are known by their traffic alone"
+    expect.true(f"{answer['basis']['assumes']} say that", assumed in answer["basis"]["assumes"])
+
+
+def _ask(scene, rotation):
+    """The keys that a question to Instance AI sends."""
+    scene.n8n.ask_instance_ai()
+    return rotation.sent(1)
