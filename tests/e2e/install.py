@@ -35,6 +35,7 @@ TOOLS = {
     "g++": ["g++"],
     "nginx": ["nginx-light"],
     "openssl": ["openssl"],
+    "redis-server": ["redis-server"],
     "venv": ["python3-venv"],
 }
 

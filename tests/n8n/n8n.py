@@ -10,6 +10,7 @@ import os
 import socket
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 
 import processes
@@ -96,6 +97,30 @@ class N8n:
         processes.until(self._serves, timeout=180, what="n8n", pause=0.2)
         processes.until(self._answers, timeout=60, what="n8n's public API", pause=0.2)
 
+    def start_worker(self, environment):
+        """A worker beside it, in queue mode, and with that in its environment; it is there once it can work."""
+        folder, port = self._folder, free_port()
+        settings = _environment(self._installed, folder, free_port())
+        health = {"QUEUE_HEALTH_CHECK_ACTIVE": "true", "QUEUE_HEALTH_CHECK_PORT": str(port)}
+        worker = processes.Child(
+            [self._installed.node, self._installed.script, "worker"],
+            log=folder / "worker.log",
+            cwd=folder,
+            env={**settings, **health, **environment},
+        )
+
+        def is_ready():
+            if not worker.running():
+                raise RuntimeError(f"the worker ended while it was starting:\n{processes.tail(folder / 'worker.log')}")
+            try:
+                with self._opener.open(f"http://127.0.0.1:{port}/healthz/readiness", timeout=5) as answer:
+                    return answer.status == 200
+            except OSError:
+                return False
+
+        processes.until(is_ready, timeout=120, what="a worker of n8n", pause=0.2)
+        return worker
+
     def make_key(self, label, scopes):
         """A key for the public API that may do no more than that."""
         body = {"label": label, "scopes": scopes, "expiresAt": None}
@@ -122,6 +147,14 @@ class N8n:
     def edit_credential(self, credential, data):
         """Saves other values in a credential; the workflows that use it stay untouched."""
         self._rest("PATCH", f"/credentials/{credential.id}", self._record(credential.name, data))
+
+    def records(self):
+        """All credentials."""
+        return [Credential(one["id"], one["name"]) for one in self._rest("GET", "/credentials")]
+
+    def delete_credential(self, credential):
+        """Deletes a credential; what uses it stays."""
+        self._rest("DELETE", f"/credentials/{credential.id}")
 
     def test_credential(self, credential, data):
         """Presses the credential's test button, and returns whether it turned green and what it said."""
@@ -206,6 +239,10 @@ class N8n:
         status, answer = self._call(workflow)
         return Run(status, answer, self.execution(self._saved(workflow, known)))
 
+    def run_by_hand(self, workflow, trigger):
+        """Runs a workflow from one of its triggers, as the editor does."""
+        self._rest("POST", f"/workflows/{workflow.id}/run", {"triggerToStartFrom": {"name": trigger}})
+
     def _saved(self, workflow, known):
         """The number of an execution that was not known before, once it has ended."""
 
@@ -229,6 +266,65 @@ class N8n:
 
     def _executions(self, workflow):
         return self.api("GET", f"/executions?workflowId={workflow.sender}&limit=20")["data"]
+
+    # === Agents, which the public API shows nowhere ===
+
+    def create_agent(self, credential, every):
+        """Makes an Agent that asks OpenAI on a schedule, publishes it, and gives the path of its routes."""
+        project = self._rest("GET", "/projects/personal")["id"]
+        config = {
+            "name": "On a schedule",
+            "model": f"openai/{workflows.MODEL}",
+            "credential": credential.id,
+            "instructions": "Say hello.",
+        }
+        agents = f"/projects/{project}/agents/v2"
+        agent = f"{agents}/{self._rest('POST', agents, {'name': config['name'], 'schema': config})['id']}"
+        self._rest("POST", f"{agent}/tasks", {"name": "Hello", "objective": "Say hello.", "cronExpression": every})
+        self._rest("POST", f"{agent}/publish", {})
+        return agent
+
+    def save_agent(self, agent):
+        """Saves an Agent as it is."""
+        saved = self._rest("GET", f"{agent}/config")
+        self._rest("PUT", f"{agent}/config", {"config": saved["config"], "baseConfigHash": saved["configHash"]})
+
+    def delete_agent(self, agent):
+        """Deletes an Agent, whose schedule ends with it."""
+        self._rest("DELETE", agent)
+
+    # === Chat Hub and Instance AI, which it does not show either ===
+
+    def allow_chats(self):
+        """Switches Chat Hub on, which is off by default."""
+        self._rest("PUT", "/chat/enabled", {"enabled": True})
+
+    def chat(self, credential):
+        """Says something in a new chat of Chat Hub; the answer comes later."""
+        message = {
+            "messageId": str(uuid.uuid4()),
+            "sessionId": str(uuid.uuid4()),
+            "message": "hi",
+            "model": {"provider": "openai", "model": workflows.MODEL},
+            "previousMessageId": None,
+            "credentials": {CREDENTIAL_TYPE: {"id": credential.id, "name": credential.name}},
+            "attachments": [],
+            "timeZone": "UTC",
+        }
+        self._rest("POST", "/chat/conversations/send", message)
+
+    def connect_instance_ai(self, data):
+        """Gives Instance AI a connection, as its admin does: n8n makes a record of it that no API lists."""
+        connection = {"type": CREDENTIAL_TYPE, "data": {"header": False, **data}}
+        settings = {"enabled": True, "modelConnection": connection, "modelName": workflows.MODEL}
+        self._rest("PUT", "/instance-ai/settings", settings)
+
+    def ask_instance_ai(self):
+        """Says something to Instance AI; the answer comes later."""
+        project = self._rest("GET", "/projects/personal")["id"]
+        thread = {"threadId": str(uuid.uuid4()), "projectId": project, "source": "assistant_page"}
+        self._rest("POST", "/instance-ai/threads", thread)
+        self._rest("POST", f"/instance-ai/chat/{thread['threadId']}", {"message": "hi", "timeZone": "UTC"})
 
     # === Workflows and executions that go on ===
 

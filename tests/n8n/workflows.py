@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 
 NODE = "OpenAI"
+BY_HAND = "By hand"
 BASE = "n8n-nodes-base"
 LANGCHAIN = "@n8n/n8n-nodes-langchain"
 MODEL = "gpt-4o-mini"
@@ -45,6 +46,14 @@ class Draft:
 def legacy_chat(setting):
     prompt = {"messages": [{"role": "user", "content": "hi"}]}
     return _legacy(setting, resource="chat", operation="complete", chatModel=MODEL, prompt=prompt)
+
+
+def legacy_chat_also_by_hand(setting):
+    """The same, which can also be run from the editor."""
+    draft = legacy_chat(setting)
+    draft.definition["nodes"].append(_node(BY_HAND, f"{BASE}.manualTrigger", 1, {}))
+    draft.definition["connections"][BY_HAND] = {"main": [[{"node": NODE, "type": "main", "index": 0}]]}
+    return draft
 
 
 def legacy_text(setting):
