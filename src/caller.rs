@@ -291,9 +291,11 @@ impl fmt::Display for Family {
     }
 }
 
-/// Whether n8n's Chat Hub calls its workflows so: `Chat` and a UUID.
+/// Whether n8n's Chat Hub calls its workflows so: `Chat` and a UUID, and what else it makes for that chat, as in
+/// `Chat 4cc2… (Title Generation)`.
 fn is_of_chat(name: &str) -> bool {
-    let Some(uuid) = name.strip_prefix("Chat ") else { return false };
+    let Some(rest) = name.strip_prefix("Chat ") else { return false };
+    let uuid = rest.split_once(" (").map_or(rest, |(uuid, _)| uuid);
     let is_of_uuid = |(at, byte): (usize, u8)| match at {
         8 | 13 | 18 | 23 => byte == b'-',
         _ => byte.is_ascii_hexdigit(),

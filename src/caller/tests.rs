@@ -420,6 +420,8 @@ fn a_chat_is_told_by_the_name_of_its_workflow() {
     let uuid = "4cc2d2d1-089b-4d80-b7e8-09fae1bc24a4";
     let chat = format!("by=tag of=chat wf=21FYybvGctNHMY9c ex=6 node=n name=Chat {uuid}");
     check_tag(&tag(&format!("Chat%20{uuid}")), &chat);
+    let title = chat.replace(uuid, &format!("{uuid} (Title Generation)"));
+    check_tag(&tag(&format!("Chat%20{uuid}%20(Title%20Generation)")), &title);
     for name in
         ["Chat", "Chat%20", "Chat%20about%20UUIDs", &format!("Chat%20{}x", &uuid[..35]), &format!("My%20Chat%20{uuid}")]
     {

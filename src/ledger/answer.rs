@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binding::{Binding, BindingId, Holder};
+use super::binding::{Binding, BindingId, Holder, INSTANCE_AI};
 use super::look::{AuditDoubt, Look};
 use super::proof::{Case, Lack, Settings, Undone, Unproven};
 use super::rotation::Span;
@@ -256,7 +256,7 @@ impl Draft<'_> {
                 ),
             ),
         };
-        let bar = self.push(code, &subject, &what).of(undone, who).ends_by(&end_of(undone));
+        let bar = self.push(code, &subject, &what).of(undone, who).ends_by(&end_of(undone, binding));
         bar.is_no = is_no;
         bar.resting_on(&[&undone.last.as_millis().to_be_bytes()]);
     }
@@ -313,7 +313,7 @@ impl Draft<'_> {
             (
                 "record",
                 format!(
-                    "credential {title} was not seen with a good key since it was changed last, and {} use it",
+                    "credential {title} was not seen with a good key since it was changed last, and is used by {}",
                     nodes(one.nodes)
                 ),
                 "run one of its nodes, or let keyward press its test (n8n.<name>.press)",
@@ -634,7 +634,7 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
     if mixed.is_some() { ", by turns with a newer key" } else { "" }
 }
 
-fn end_of(undone: &Undone) -> String {
+fn end_of(undone: &Undone, binding: Option<&Binding>) -> String {
     let remedy = if undone.mixed.is_some() {
         "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it; "
     } else {
@@ -652,13 +652,32 @@ fn end_of(undone: &Undone) -> String {
             Some(_) | None => "run it with the current key, or accept it".to_owned(),
         },
         Lack::Executions(more) => {
-            format!("{more} more executions in a row with the current key through its credential, or accept it")
+            let more =
+                if more == 1 { "1 more execution".to_owned() } else { format!("{more} more executions in a row") };
+            format!("{more} with the current key through its credential, or accept it")
         }
         Lack::Silence(until) => format!("wait until {until} for what runs less often, or accept it"),
+        Lack::GoodTest if undone.kind == Some(ClientKind::Agents) => {
+            format!("{}; or accept it", binding.map_or("use the current key there once", end_beside_workflows))
+        }
         Lack::GoodTest => "use the current key there once, or accept it".to_owned(),
         Lack::Nothing => "make room (store.max_bindings), then accept it".to_owned(),
     };
     format!("{remedy}{end}")
+}
+
+/// What makes that send the current key which n8n runs beside its workflows.
+fn end_beside_workflows(binding: &Binding) -> &'static str {
+    match binding.identity().workflow {
+        None => {
+            "save or publish each Agent, even unchanged (an edited credential alone does not reach it), and run it once"
+        }
+        Some(INSTANCE_AI) => {
+            "put the current key into its connection in n8n's settings, or into N8N_INSTANCE_AI_MODEL_API_KEY where that is \
+             set, and ask it something"
+        }
+        Some(_) => "put the current key into the credential of the chats, and send a message in one of them",
+    }
 }
 
 fn nodes(count: usize) -> String {

@@ -53,7 +53,7 @@ pub enum Holder {
     Caller,
     /// n8n's editor, which tries out one credential after the other.
     Editor,
-    /// What n8n runs beside its workflows: its Agents and Instance AI, or its chats. Nothing tells one of them from another.
+    /// What n8n runs beside its workflows: its Agents, its Instance AI or its chats. Nothing tells one agent from another.
     Agent,
     /// Everybody for whom there was no room.
     Other,
@@ -90,8 +90,13 @@ impl<'a> Identity<'a> {
             // The editor's test button is nobody's binding, but must not be taken for an untagged program either.
             Origin::Editor => Self { holder: Holder::Editor, instance: caller.instance.map(mask_id), ..untagged },
             // Another client that sends such a tag is no agent: it is told apart as any client without a tag.
-            Origin::Agent | Origin::InstanceAi if caller.client.family == Family::Agent => {
+            Origin::Agent if caller.client.family == Family::Agent => {
                 Self { holder: Holder::Agent, instance: caller.instance.map(mask_id), ..untagged }
+            }
+            // Its credential is in no list, so that what an agent sends must not speak for it.
+            Origin::InstanceAi if caller.client.family == Family::Agent => {
+                let instance = caller.instance.map(mask_id);
+                Self { holder: Holder::Agent, instance, workflow: Some(INSTANCE_AI), ..untagged }
             }
             Origin::Chat => {
                 let instance = caller.instance.map(mask_id);
@@ -439,6 +444,7 @@ impl Binding {
         let mut words = match (self.holder, workflow) {
             (Holder::Editor, _) => "n8n's editor".to_owned(),
             (Holder::Agent, None) => "n8n's Agents".to_owned(),
+            (Holder::Agent, Some(INSTANCE_AI)) => "n8n's Instance AI".to_owned(),
             (Holder::Agent, Some(_)) => "n8n's chats".to_owned(),
             (Holder::Other, _) => "callers for whom there was no room".to_owned(),
             (Holder::Caller, None) => format!("{} client at {}", self.family, self.peer),
@@ -918,6 +924,9 @@ pub const KEYS_PER_BINDING: usize = 16;
 
 /// What stands in the place of a workflow's id for n8n's chats, each turn of which is a workflow of its own.
 const CHATS: &str = "chats";
+
+/// The same for n8n's Instance AI, and for what resolves no expression like it.
+pub(super) const INSTANCE_AI: &str = "instance-ai";
 
 /// How many kinds of exchanges one binding counts between two looks of the ledger's own thread. Every kind of a working
 /// binding fits; whoever sends one of everything within a quarter of a second fills it.

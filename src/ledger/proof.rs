@@ -124,10 +124,19 @@ struct Trial<'a> {
     senders: &'a Senders,
     case: &'a Case<'a>,
     began: Timestamp,
-    records: BTreeMap<RecordName, Option<Timestamp>>,
+    records: BTreeMap<RecordName, Option<Change>>,
     gone: BTreeMap<u16, bool>,
     /// The addresses from which a good key came: one that merely sends something serves no workflow.
     serving: BTreeSet<u16>,
+}
+
+/// A record went over from the old key to a good one.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    /// When n8n says that it was changed: the old key came through it before, and good ones after.
+    at: Timestamp,
+    /// When a good key was seen in it since its last change.
+    proven: Timestamp,
 }
 
 impl Senders {
@@ -239,7 +248,7 @@ impl<'a> Trial<'a> {
         if (by_itself && !shared) || by_record_there {
             return None;
         }
-        let by_record = record.is_some_and(|record| self.is_done_by_record(&record, address, used));
+        let by_record = record.is_some_and(|record| self.is_done_by_record(&record, address, used, others));
         if by_record || self.is_gone(used.address) || self.is_node_gone(binding, address, used) {
             return None;
         }
@@ -313,14 +322,29 @@ impl<'a> Trial<'a> {
     }
 
     /// Whether the record's change is behind all that the sender sent.
-    fn is_done_by_record(&mut self, name: &RecordName, address: &Address, used: &SenderUse) -> bool {
-        let Some(proof) = self.changed_over(name).filter(|_| address.is_sure()) else { return false };
-        let changed = self.senders.records.get(name).and_then(|record| record.changes.last().copied());
-        proof > used.last || changed.is_some_and(|changed| used.last <= changed)
+    fn is_done_by_record(
+        &mut self,
+        name: &RecordName,
+        address: &Address,
+        used: &SenderUse,
+        others: &[SenderUse],
+    ) -> bool {
+        let Some(change) = self.changed_over(name).filter(|_| address.is_sure()) else { return false };
+        let is_counted = |span: &&KeySpan| (span.first..=span.last).contains(&used.last);
+        let counted = self.senders.records.get(name).and_then(|record| span(&record.keys, self.case.old));
+        // What came before keyward knew the node's record was not counted for it, so that it has to lie before the change.
+        let begun = counted.filter(is_counted).map(|span| span.begun);
+        let is_parted = begun.is_some() || used.last <= change.at;
+        // It had sent a good key before: then it is not its record that says which one it sends.
+        let was_good = others.iter().any(|other| {
+            let is_of_now = other.begun.is_some() && other.last > self.began;
+            self.is_good(other.key) && is_of_now && other.first.max(self.began) < begun.unwrap_or(used.last)
+        });
+        is_parted && !was_good && change.proven > used.last
     }
 
-    /// When it was proven that a record went over from the old key to a good one with a change that n8n dates.
-    fn changed_over(&mut self, name: &RecordName) -> Option<Timestamp> {
+    /// Whether a record went over from the old key to a good one with a change that n8n dates.
+    fn changed_over(&mut self, name: &RecordName) -> Option<Change> {
         if let Some(known) = self.records.get(name) {
             return *known;
         }
@@ -329,7 +353,7 @@ impl<'a> Trial<'a> {
         found
     }
 
-    fn find_change(&self, name: &RecordName, record: &Record) -> Option<Timestamp> {
+    fn find_change(&self, name: &RecordName, record: &Record) -> Option<Change> {
         if self.case.settings.env_keys == Some(true) {
             return None;
         }
@@ -340,15 +364,15 @@ impl<'a> Trial<'a> {
         let good = record.keys.iter().filter(|span| self.is_good(span.key) && span.last > self.began);
         let first_good = good.map(|span| span.first.max(self.began)).min();
         let row = record.row.as_ref().filter(|row| self.is_good(row.key));
-        let proof = row.and_then(|row| row.begun).max(self.good_press(record)).filter(|proof| *proof > last)?;
-        let parts = |changed: Timestamp| {
-            old.is_none_or(|old| old <= changed) && first_good.is_none_or(|first| changed <= first)
+        let proven = row.and_then(|row| row.begun).max(self.good_press(record)).filter(|proven| *proven > last)?;
+        let parts = |changed: &Timestamp| {
+            old.is_none_or(|old| old <= *changed) && first_good.is_none_or(|first| *changed <= first)
         };
-        let is_parted = changes().any(parts);
+        let at = changes().rfind(parts)?;
         let is_enough = !self.alternates(&name.n8n)
             || self.case.settings.env_keys.is_some()
             || row.is_some_and(|row| u32::from(row.executions) >= self.for_each_address(&name.n8n));
-        (is_parted && is_enough).then_some(proof)
+        is_enough.then_some(Change { at, proven })
     }
 
     /// When keyward's press of the record's test found a good key.

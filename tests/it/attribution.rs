@@ -287,7 +287,12 @@ fn agents_are_one_binding_with_a_remedy_of_their_own() {
     // The editor's model list is none of theirs, and a workflow's node with its own tag is itself.
     proxy.get("/n8n/editor/__UNKNOWN__/none/v1/models").key(CURRENT).header("User-Agent", "undici").logged();
     proxy.get("/v1/models").key(CURRENT).header("User-Agent", agent).header("X-N8N-Tag", "wf=w;ex=1;node=n").logged();
-    let expected = [("agent", "n8n's Agents"), ("caller", "workflow w, node n"), ("editor", "n8n's editor")];
+    let expected = [
+        ("agent", "n8n's Agents"),
+        ("agent", "n8n's Instance AI"),
+        ("caller", "workflow w, node n"),
+        ("editor", "n8n's editor"),
+    ];
     let expected = expected.map(|(holder, who)| (holder.to_owned(), who.to_owned()));
     assert_eq!(holders(&proxy), expected);
     proxy.end();

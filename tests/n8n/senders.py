@@ -272,11 +272,10 @@ def names_the_chats_that_sent_the_old_key(scene, expect):
     expect.equal("why the chats bar it", [bar["code"] for bar in _of(answer, "n8n's chats")], ["still_sent"])
     expect.equal("what --can-go ends with", rotation.status(), 1)
     chats = [row for row in rotation.ask("/api/v1/bindings")["bindings"] if row["holder"] == "agent"]
-    expect.equal("how often each of their bindings sent", [row["sightings"] for row in chats], [2])
+    expect.equal("how often each of their bindings sent", [row["sightings"] for row in chats], [4])
     expect.equal("the keys of a third", _chat(scene, rotation, record), ["new", "new"])
     answer = rotation.until("an end of that", lambda answer: not _of(answer, "n8n's chats"))
-    # The workflow that makes a title is not told as a chat's.
-    left = [bar for bar in bars(answer) if "(Title Generation)" not in bar["text"] and "n8n's chats come so" not in bar["text"]]
+    left = [bar for bar in bars(answer) if "n8n's chats come so" not in bar["text"]]
     expect.equal("what else bars it", left, [])
     scene.clear(rotation)
 
@@ -302,7 +301,7 @@ def names_instance_ai_that_sent_the_old_key(scene, expect):
     scene.n8n.connect_instance_ai(rotation.tagged(rotation.new))
     answer = rotation.until("it", lambda answer: codes(answer) == ["no_good_use", "still_sent"])
     expect.equal("the answer", answer["answer"], "no")
-    expect.equal("how many bear that name", len(_of(answer, "n8n's Agents")), 1)
+    expect.equal("how many bear that name", len(_of(answer, "n8n's Instance AI")), 1)
     expect.equal("what --can-go ends with", rotation.status(), 1)
     expect.equal("its key from its edited connection", _ask(scene, rotation), ["new"])
     answer = rotation.until("a yes", lambda answer: answer["answer"] == "yes")

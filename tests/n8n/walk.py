@@ -306,7 +306,10 @@ def mends_all_until_the_old_key_can_go(walk, expect):
     done = walk.keyward.run("n8n", "audit")
     expect.equal(f"the status of keyward n8n audit, which says {done.stdout}{done.stderr}", done.returncode, 0)
     # The running keyward looks through n8n every ten seconds.
-    processes.until(lambda: _answers(walk) == {"yes"}, timeout=60, what="a yes to whether the old key can go", pause=0.5)
+    try:
+        processes.until(lambda: _answers(walk) == {"yes"}, timeout=60, what="a yes to whether the old key can go", pause=0.5)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}: {walk.keyward.run('rotation', '--can-go').stdout}") from error
 
 
 def _answers(walk):
@@ -340,7 +343,9 @@ def _expect_past_keyward(walk, expect, workflow):
     known = len(walk.elsewhere.journal)
     run = walk.n8n.run(workflow)
     expect.equal("the status of the execution", run.execution["status"], "success")
-    expect.equal("what keyward saw of it", walk.keyward.news(0), [])
+    # The other keyward may press the tests of credentials.
+    news = [line for line in walk.keyward.news(0) if line["path"] != "/v1/models"]
+    expect.equal("what keyward saw of it", news, [])
     received = [request for request in walk.elsewhere.journal[known:] if request.path != "/v1/models"]
     expect.equal("what came elsewhere", len(received), 1)
     for request in received:

@@ -314,6 +314,33 @@ fn a_record_that_n8n_says_was_changed_is_proven_for_all_its_senders() {
 }
 
 #[test]
+fn a_record_proves_nothing_of_what_came_before_it_was_known() {
+    // It takes its key from the environment: each process of n8n has its own.
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    story.change("r");
+    story.ask("m", 3, NEW, 2);
+    story.pass(60);
+    story.ask("n", 4, OLD, 2);
+    // Only now does n8n answer keyward.
+    story.before = None;
+    story.look();
+    story.press("r", NEW);
+    story.check(&["still_sent"]);
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    story.ask("n", 3, NEW, 2);
+    story.ask("n", 4, OLD, 2);
+    story.change("r");
+    story.before = None;
+    story.look();
+    story.press("r", NEW);
+    story.check(&["still_sent"]);
+}
+
+#[test]
 fn a_press_of_the_test_shows_what_a_record_holds() {
     let mut story = Story::new(quick());
     two_nodes(&mut story, 1, OLD);

@@ -397,7 +397,10 @@ fn agents_are_one_binding_for_each_n8n_and_chats_another() {
     let agents = bound(path, None, sdk);
     assert_eq!((agents.holder(), &*agents.describe(None)), (Holder::Agent, "n8n's Agents"));
     assert_eq!(agents.id(), bound(path, None, core).id());
-    assert_eq!(agents.id(), bound("/v1/responses", raw, sdk).id(), "Instance AI as well");
+    // No list of credentials shows that of Instance AI.
+    let instance_ai = bound("/v1/responses", raw, sdk);
+    assert_eq!((instance_ai.holder(), &*instance_ai.describe(None)), (Holder::Agent, "n8n's Instance AI"));
+    assert_ne!(agents.id(), instance_ai.id());
     let main = bound("/v1/responses", Some("wf=editor;inst=main"), sdk);
     assert_eq!(&*main.describe(None), "n8n's Agents of main");
     let editor = bound(path, None, "undici");
