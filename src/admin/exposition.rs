@@ -210,6 +210,7 @@ impl Sources {
             for (state, count) in [
                 ("confirmed", progress.confirmed),
                 ("stale", progress.stale),
+                ("mixed", progress.mixed),
                 ("due_later", progress.due_later),
                 ("overdue", progress.overdue),
                 ("acknowledged", progress.acknowledged),
