@@ -517,7 +517,7 @@ static CHAPTERS: [Chapter; 13] = [
     Chapter {
         minute: clock(13, 10),
         title: "A fix that is none yet",
-        text: "Sub: moderate now uses the main credential in the editor. But it is a draft: nobody has published it.",
+        text: "Sub: moderate now uses the main credential in the editor. But it is a draft, and is not published.",
         deeds: &[],
     },
     Chapter {

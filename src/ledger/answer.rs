@@ -49,7 +49,7 @@ pub enum Answer {
 pub struct Basis {
     /// How many nodes of n8n the audit looked at.
     pub nodes: usize,
-    /// How many senders carried the key, all of which are done with it.
+    /// How many senders carried the key. All are done with it.
     pub senders: usize,
     /// When n8n was looked through.
     pub audited: Option<Timestamp>,

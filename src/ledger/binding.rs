@@ -708,7 +708,7 @@ impl Memory {
         }
     }
 
-    /// Hands a use of a key on, as evidence. A key of nobody's that upstream did not take is none.
+    /// Hands a use of a key on, as evidence. A key of no set is evidence only if upstream took it.
     fn hand_on(&mut self, seen: &Seen<'_>, binding: &Binding) {
         let Some(names) = seen.key else { return };
         let accepted = seen.destination.counts(Bearing::Good) && !seen.was_refused && seen.outcome.is_accepted();
@@ -922,7 +922,7 @@ impl Seen<'_> {
 /// How many keys of one binding are told apart.
 pub const KEYS_PER_BINDING: usize = 16;
 
-/// What stands in the place of a workflow's id for n8n's chats, each turn of which is a workflow of its own.
+/// The workflow's id of n8n's chats: n8n makes a new workflow for each turn, so that their own ids say nothing.
 const CHATS: &str = "chats";
 
 /// The same for n8n's Instance AI, and for what resolves no expression like it.

@@ -170,7 +170,7 @@ impl Senders {
         of_workflows.chain(of_clients.map(|used| used.last)).chain(self.waits(old)).max()
     }
 
-    /// The last moment of which anything of that key is remembered, for a clock that went back.
+    /// The latest time that is remembered of that key: it is ahead of a clock that went back.
     #[must_use]
     pub fn latest(&self, old: Fingerprint) -> Option<Timestamp> {
         let addresses = self.addresses.iter().map(|address| address.last);

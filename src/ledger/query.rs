@@ -168,7 +168,7 @@ impl<'a> Query<'a> {
         view
     }
 
-    /// What bars an old key from going under that number, and of which set the key is an old one.
+    /// The reason with that number, and the set whose old key it bars from going.
     #[must_use]
     pub fn bar(&self, digits: &str) -> Option<(SetIndex, Bar)> {
         let number = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 8)?;

@@ -432,8 +432,8 @@ impl Draft {
     }
 }
 
-/// A binding that looks well, but of which a sender still sends an old key, is mixed; unless it has just been mended, which the
-/// evidence does not have yet.
+/// A binding is mixed where it looks well and one of its senders still sends an old key. Not where it has just been mended: the
+/// evidence does not have that yet.
 fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<BindingId>) {
     let still_sent = old_keys.iter().flat_map(|old| old.can_go.bars()).filter(|bar| bar.code == "still_sent");
     let senders: HashSet<_> = still_sent.filter_map(|bar| bar.binding).filter(|id| !unsettled.contains(id)).collect();

@@ -337,7 +337,7 @@ impl Senders {
         }
     }
 
-    /// The bindings of which uses wait.
+    /// The bindings whose uses wait for a look.
     pub fn waiting_bindings(&self) -> impl Iterator<Item = BindingId> {
         self.waiting.values().map(|waiting| waiting.binding.id())
     }
