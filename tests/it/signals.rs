@@ -78,11 +78,14 @@ fn a_moved_log_file_is_left_at_sighup_and_no_line_is_lost() {
     let busy = keep_asking(&keyward, &done, &asked);
     for round in 1..=3 {
         ask_more(&asked);
+        // A line is written a moment after its exchange; what is not yet written goes to the next file.
+        wait_for_lines(&home);
         fs::rename(home.path("log"), home.path(&format!("log.{round}"))).unwrap();
         keyward.signal(Signal::HUP);
         eventually("a new file", || home.path("log").exists().then_some(()));
     }
     ask_more(&asked);
+    wait_for_lines(&home);
     done.store(true, Ordering::Relaxed);
     busy.join().unwrap();
     assert_eq!(keyward.stop().code(), Some(0));
@@ -184,6 +187,12 @@ fn keep_asking(keyward: &Keyward, done: &Arc<AtomicBool>, asked: &Arc<AtomicUsiz
             asked.fetch_add(1, Ordering::Relaxed);
         }
     })
+}
+
+/// Waits until the log file of the moment holds an exchange.
+fn wait_for_lines(home: &Home) {
+    let written = || events(&fs::read_to_string(home.path("log")).unwrap(), "exchange").len();
+    eventually("lines in the log", || (written() > 0).then_some(()));
 }
 
 /// Waits until some more were asked.

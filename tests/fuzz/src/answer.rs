@@ -35,11 +35,5 @@ fn read<'a>(
     (reader.is_done(), reader.finish())
 }
 
-const ENCODINGS: [Encoding; 6] = [
-    Encoding::Identity,
-    Encoding::Gzip,
-    Encoding::Deflate,
-    Encoding::Brotli,
-    Encoding::Zstd,
-    Encoding::Unknown,
-];
+const ENCODINGS: [Encoding; 6] =
+    [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Brotli, Encoding::Zstd, Encoding::Unknown];

@@ -112,7 +112,8 @@ fn tell(credential: &Credential<'_>, judgement: &Judgement) -> String {
     }
     for handling in [Handling::Forwarded, Handling::Injected, Handling::Refused] {
         let status = if handling == Handling::Refused { None } else { Some(StatusCode::UNAUTHORIZED) };
-        let outcome = Outcome { status, error: UpstreamError::InvalidApiKey, ending: Ending::Completed, proof: Proof::None };
+        let outcome =
+            Outcome { status, error: UpstreamError::InvalidApiKey, ending: Ending::Completed, proof: Proof::None };
         let sender = Sender { family: Family::Sdk, sent_key_before: true, learning: false };
         let diagnosis = explain::diagnose(judgement.verdict, outcome, sender);
         let explanation = explain::explain(diagnosis, &context(judgement, handling, status));

@@ -76,14 +76,8 @@ fn encode(text: &[u8]) -> [(Encoding, Vec<u8>); 3] {
     ]
 }
 
-const ENCODINGS: [Encoding; 6] = [
-    Encoding::Identity,
-    Encoding::Gzip,
-    Encoding::Deflate,
-    Encoding::Brotli,
-    Encoding::Unknown,
-    Encoding::Zstd,
-];
+const ENCODINGS: [Encoding; 6] =
+    [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Brotli, Encoding::Unknown, Encoding::Zstd];
 
 const STATUSES: [StatusCode; 4] =
     [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR];
