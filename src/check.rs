@@ -20,7 +20,7 @@ use crate::keys::source::Source;
 use crate::n8n::client::fault_of_api_key;
 use crate::policy::Policy;
 use crate::policy::rules::{SetRules, Unknown};
-use crate::proxy::Scheme;
+use crate::proxy::origin::Scheme;
 use crate::verdict::credential::find_fault;
 use crate::verdict::explain::malformed_phrase;
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::caller::names::{Directory, Known};
 use crate::keys::source::Source;
 use crate::ledger::names;
-use crate::proxy::Upstream;
+use crate::proxy::origin::Upstream;
 use crate::proxy::via::Via;
 
 /// The settings under `[n8n]`.

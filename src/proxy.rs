@@ -18,16 +18,20 @@ pub mod headers;
 pub mod heard;
 pub mod human_log;
 pub mod last_refusal;
+pub mod limits;
 pub mod lingering;
+pub mod origin;
 pub mod panic;
 pub mod peers;
 pub mod places;
 pub mod preface;
+pub mod protocol;
 pub mod proxy_protocol;
 pub mod pulse;
 pub mod reach;
 pub mod refusal;
 pub mod server;
+pub mod socket;
 pub mod stall;
 pub mod strangers;
 pub mod stream;
@@ -40,16 +44,15 @@ pub mod via;
 pub mod vigil;
 pub mod worker;
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
-use self::stream::Sharing;
-
+use self::limits::Limits;
+use self::origin::{Scheme, Upstream};
+use self::protocol::Sharing;
 use self::via::Via;
 
 /// The settings under `[proxy]` and `[tls]`.
@@ -128,144 +131,5 @@ impl ServerTls {
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         if self.files().is_some() { Scheme::Https } else { Scheme::Http }
-    }
-}
-
-/// The origin that requests go to: never with a path, which is the request's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Plain or TLS.
-    pub scheme: Scheme,
-    /// A name in lower case or an address, an IPv6 one without its brackets.
-    pub host: Box<str>,
-    /// The port, never 0.
-    pub port: u16,
-}
-
-impl Default for Upstream {
-    /// OpenAI's API.
-    fn default() -> Self {
-        Self { scheme: Scheme::Https, host: "api.openai.com".into(), port: Scheme::Https.default_port() }
-    }
-}
-
-/// How upstream is spoken to, or how clients speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// Plain HTTP/1.1.
-    Http,
-    /// HTTP/1.1 over TLS.
-    Https,
-}
-
-impl Scheme {
-    /// As it stands in a URL.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// The port where none is named (RFC 9110, 4.2.1 and 4.2.2).
-    #[must_use]
-    pub const fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
-}
-
-impl Upstream {
-    /// The value of the `Host` header: the port is left out where it is the scheme's own (RFC 9110, 7.2).
-    #[must_use]
-    pub fn authority(&self) -> String {
-        if self.port == self.scheme.default_port() { self.host_in_url() } else { self.authority_with_port() }
-    }
-
-    /// Host and port, as a proxy is asked for it.
-    #[must_use]
-    pub fn authority_with_port(&self) -> String {
-        format!("{}:{}", self.host_in_url(), self.port)
-    }
-
-    fn host_in_url(&self) -> String {
-        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() }
-    }
-}
-
-impl fmt::Display for Upstream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.name(), self.authority())
-    }
-}
-
-/// The limits of an exchange. There is no limit for the whole of it: a long answer is not a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// For a connection to upstream, TLS included.
-    pub connect_timeout: Duration,
-    /// How long upstream may be silent before the head of its answer.
-    pub answer_timeout: Duration,
-    /// How long a body may stand still while upstream has the word: it sends nothing of an answer, or takes nothing.
-    pub idle_timeout: Duration,
-    /// How long a client may take for the head of its next request, the wait before it included.
-    pub client_idle_timeout: Duration,
-    /// How long a client may stand still while it has the word: it sends nothing of its body, or takes nothing of an answer.
-    /// While keyward drains, it is [`Limits::stall_while_draining`].
-    pub client_stall_timeout: Duration,
-    /// How long an unused connection to upstream is kept: below upstream's own limit.
-    pub pool_idle_timeout: Duration,
-    /// How long open exchanges may go on after the signal to stop.
-    pub drain_timeout: Duration,
-    /// The largest head of a request or of an answer, in bytes.
-    pub max_head: usize,
-    /// How many client connections may be open at once, together with requests in HTTP/2.
-    pub max_connections: usize,
-    /// How many of them one peer may have: an IPv4 address, or an IPv6 network of 64 bits.
-    pub max_connections_per_peer: usize,
-}
-
-impl Limits {
-    /// How long a client may stand still once everybody is asked to leave: it must not use up the time of all others.
-    #[must_use]
-    pub fn stall_while_draining(&self) -> Duration {
-        self.client_stall_timeout.min(self.drain_timeout / 4)
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_hours(2),
-            idle_timeout: Duration::from_hours(2),
-            client_idle_timeout: Duration::from_secs(75),
-            client_stall_timeout: Duration::from_mins(2),
-            pool_idle_timeout: Duration::from_secs(50),
-            drain_timeout: Duration::from_secs(30),
-            max_head: 64 * 1024,
-            max_connections: 10_000,
-            max_connections_per_peer: 5_000,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_upstream_is_shown_as_it_is_addressed() {
-        #[track_caller]
-        fn check(scheme: Scheme, host: &str, port: u16, expected: &str) {
-            assert_eq!(Upstream { scheme, host: host.into(), port }.to_string(), expected);
-        }
-        check(Scheme::Https, "api.openai.com", 443, "https://api.openai.com");
-        check(Scheme::Https, "api.openai.com", 80, "https://api.openai.com:80");
-        check(Scheme::Http, "127.0.0.1", 8099, "http://127.0.0.1:8099");
-        check(Scheme::Http, "::1", 80, "http://[::1]");
     }
 }

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 
 use super::wrong_tokens::LATE;
 use super::{Desk, Response, guard, routes};
-use crate::proxy::Limits;
+use crate::proxy::limits::Limits;
 use crate::proxy::lingering::linger;
 use crate::proxy::peers::Peer;
 use crate::proxy::pulse::Pulse;

@@ -16,7 +16,7 @@ use crate::openai::encoding::Encoding;
 use crate::openai::error::ErrorBody;
 use crate::openai::probe::{PATH, Standing};
 use crate::proxy::dial::{ConnectError, Deadline, Route};
-use crate::proxy::stream::Sharing;
+use crate::proxy::protocol::Sharing;
 use crate::telemetry::event::with_causes;
 
 /// Why a probe has no answer.

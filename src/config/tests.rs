@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::keys::SetSettings;
 use crate::ledger::store::Url;
 use crate::policy::rules::{AllowedHost, Unknown};
+use crate::proxy::origin::{Scheme, Upstream};
 use crate::telemetry::{Format, Level};
 
 #[test]
@@ -47,7 +48,7 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     let seconds = Duration::from_secs;
     check("proxy.listen", "[::]:1", |config| config.proxy.listen = address("[::]:1"));
     check("proxy.upstream", "http://a:1", |config| {
-        config.proxy.upstream = proxy::Upstream { scheme: proxy::Scheme::Http, host: "a".into(), port: 1 };
+        config.proxy.upstream = Upstream { scheme: Scheme::Http, host: "a".into(), port: 1 };
     });
     check("proxy.upstream_http2", "true", |config| config.proxy.upstream_http2 = true);
     check("proxy.upstream_ca", "a.pem", |config| config.proxy.upstream_ca = Some("a.pem".into()));

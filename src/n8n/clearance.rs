@@ -276,8 +276,11 @@ mod tests {
 
     #[test]
     fn where_n8n_reaches_keyward_is_what_the_settings_say() {
-        let origin =
-            |host: &str, port| crate::proxy::Upstream { scheme: crate::proxy::Scheme::Http, host: host.into(), port };
+        let origin = |host: &str, port| crate::proxy::origin::Upstream {
+            scheme: crate::proxy::origin::Scheme::Http,
+            host: host.into(),
+            port,
+        };
         let address = |host: &str, port| super::super::Address { origin: origin(host, port), path: "/v1".into() };
         let instance = |keyward: Option<super::super::Address>| Instance {
             name: "main".into(),

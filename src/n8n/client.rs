@@ -22,9 +22,9 @@ use super::{Address, Instance};
 use crate::caller::names::harmless;
 use crate::keys::secret::Secret;
 use crate::keys::source::{Source, SourceError};
-use crate::proxy::Scheme;
 use crate::proxy::dial::{ConnectError, Deadline, Hop, Route};
-use crate::proxy::stream::Sharing;
+use crate::proxy::origin::Scheme;
+use crate::proxy::protocol::Sharing;
 use crate::proxy::tls::{self, TlsError};
 
 /// One n8n's API.

@@ -13,8 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use super::stream::Sharing;
-use super::tls;
+use super::protocol::{Sharing, offers};
 
 /// A certificate and its private key, swapped together or not at all.
 pub struct ServerCertificate {
@@ -125,7 +124,7 @@ impl ServerCertificate {
             .map_err(CertificateError::Protocol)?
             .with_no_client_auth()
             .with_cert_resolver(self);
-        config.alpn_protocols = tls::offers(Sharing::InStreams);
+        config.alpn_protocols = offers(Sharing::InStreams);
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }

@@ -18,13 +18,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::answer_body::AnswerBody;
-use super::entrance::{ClientStream, Entered, EntranceError};
+use super::entrance::{Entered, EntranceError};
 use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::preface::Prefaced;
+use super::protocol::Sharing;
 use super::stall::{Moving, Stall, Watched};
-use super::stream::{Rewound, Sharing};
+use super::stream::ClientStream;
+use super::stream::Rewound;
 use super::streams::Streams;
 use super::worker::{Seat, Session, Worker};
 use super::{bell, refusal};

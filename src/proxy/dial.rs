@@ -14,12 +14,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::distrust::Distrust;
+use super::origin::{Scheme, Upstream};
+use super::protocol::{Sharing, offers};
 use super::reach::reach_first;
-use super::stream::{Sharing, Stream, keep_alive};
+use super::socket::keep_alive;
+use super::stream::Stream;
 use super::tls::{self, TlsError};
 use super::tunnel::{self, TunnelError};
 use super::via::Via;
-use super::{Scheme, Upstream};
 
 /// How to reach upstream: the same for all workers.
 #[derive(Clone)]
@@ -213,7 +215,7 @@ async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
     host: &str,
     deadline: Deadline,
 ) -> Result<TlsStream<S>, ConnectError> {
-    let handshake = connector.with_alpn(tls::offers(sharing)).connect(name.clone(), stream);
+    let handshake = connector.with_alpn(offers(sharing)).connect(name.clone(), stream);
     let ended = deadline.hold(|| format!("no TLS session with {host}"), handshake).await?;
     ended.map_err(|source| match Distrust::read(&source) {
         Some(fault) => ConnectError::Certificate { host: host.into(), fault },

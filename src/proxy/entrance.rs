@@ -9,12 +9,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::Settings;
 use super::certificate::{CertificateError, ServerCertificate};
 use super::proxy_protocol::{self, HeaderError, TIME_FOR_HEADER};
-use super::stream::Stream;
+use super::stream::{ClientStream, Stream};
 use crate::early_refusal::EarlyRefusal;
 
 /// How clients get in: the same for all workers.
@@ -31,9 +30,6 @@ pub struct Entered {
     /// Who is at the other end, as far as it can be believed.
     pub peer: IpAddr,
 }
-
-/// A stream to a client.
-pub type ClientStream = Stream<TlsStream<TcpStream>>;
 
 /// Why a client did not get in. None of it is keyward's doing.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::answer_body::{AnswerBody, UpstreamBody};
 use super::client_body::ClientBody;
 use super::forward::{ForwardError, forward};
 use super::headers::{self, Marks, RequestEdit};
-use super::stream::Sharing;
+use super::protocol::Sharing;
 use super::upgrade::Upgraded;
 use super::upstream::Connection;
 use super::worker::Session;

@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::task::coop::unconstrained;
 
-use super::Limits;
 use super::client_body::{ClientBody, Keepsake};
 use super::dial::ConnectError;
 use super::frames::MOST_BEFORE_ANSWER;
-use super::stream::Sharing;
+use super::limits::Limits;
+use super::protocol::Sharing;
 use super::upstream::Connection;
 use super::worker::Worker;
 use crate::ledger::sighting::Exchange;

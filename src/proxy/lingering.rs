@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::entrance::ClientStream;
+use super::stream::ClientStream;
 
 /// Reads what a client still sends and throws it away, until it stops or has had its time; then closes. For a connection
 /// on which keyward has said its last word: nothing that comes is looked at, so nothing of it can become a request.

@@ -17,9 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::conversation::converse;
+use super::limits::Limits;
 use super::peers::Peer;
+use super::pulse;
 use super::worker::{Seat, Worker};
-use super::{Limits, pulse};
 use crate::allocator;
 
 /// How far keyward is with stopping.

@@ -4,55 +4,17 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client;
 use tokio_rustls::server::TlsStream;
 
-use super::tls;
+use super::protocol::{HTTP_2, Sharing};
 
-/// Has the system ask the other side now and then whether it is still there, so that a machine that vanished without a word
-/// does not hold an exchange for as long as a living one may be silent. What is said of a listener holds for its connections
-/// as well, at no cost for each of them.
-pub fn keep_alive<'s>(socket: impl Into<SockRef<'s>>) {
-    let asking = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN).with_retries(ASK_TIMES);
-    // Failing to say so costs time alone, and only where somebody vanishes.
-    let _ = socket.into().set_tcp_keepalive(&asking);
-}
-
-/// Has the system give clients up that acknowledge nothing of what was sent to them for that long, though at least for as long
-/// as a silent one is given. While something is on its way to them, they are not asked whether they are still there.
-#[cfg(target_os = "linux")]
-pub fn give_up_after<'s>(listener: impl Into<SockRef<'s>>, limit: Duration) {
-    let limit = limit.max(ASK_AFTER + ASK_AGAIN * ASK_TIMES);
-    let _ = listener.into().set_tcp_user_timeout(Some(limit));
-}
-
-/// Elsewhere the system has a time of its own for that.
-#[cfg(not(target_os = "linux"))]
-pub fn give_up_after<'s>(_: impl Into<SockRef<'s>>, _: Duration) {}
-
-/// How long a connection is silent before the other side is asked.
-const ASK_AFTER: Duration = Duration::from_mins(1);
-
-/// How long it has for an answer, before it is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(15);
-
-/// How often it is asked before it counts as gone.
-const ASK_TIMES: u32 = 4;
-
-/// How requests share a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// One after the other: HTTP/1.1. What is left unread of one stands in the way of the next.
-    InTurns,
-    /// Side by side, each in a stream of its own: HTTP/2.
-    InStreams,
-}
+/// A stream to a client.
+pub type ClientStream = Stream<TlsStream<TcpStream>>;
 
 /// Plain or TLS, by the stream of that side: a server's or a client's. Below it is TCP, or what a proxy leads through.
 pub enum Stream<T, P = TcpStream> {
@@ -62,7 +24,7 @@ pub enum Stream<T, P = TcpStream> {
     Tls(Box<T>),
 }
 
-impl Stream<TlsStream<TcpStream>> {
+impl ClientStream {
     /// What a client's connection was all along.
     pub fn into_tcp(self) -> TcpStream {
         match self {
@@ -75,7 +37,7 @@ impl Stream<TlsStream<TcpStream>> {
     pub fn is_for_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2),
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP_2),
         }
     }
 }
@@ -103,7 +65,7 @@ impl<P> Stream<client::TlsStream<P>, P> {
     pub fn sharing(&self, wanted: Sharing) -> Sharing {
         match self {
             Self::Plain(_) => wanted,
-            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => Sharing::InStreams,
+            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) => Sharing::InStreams,
             Self::Tls(_) => Sharing::InTurns,
         }
     }

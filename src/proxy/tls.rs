@@ -8,8 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-use super::Upstream;
-use super::stream::Sharing;
+use super::origin::Upstream;
 
 /// How to speak TLS to `upstream` or a proxy on the way to it, and the name that its certificate must carry. What is spoken
 /// inside is offered with each connection.
@@ -78,18 +77,3 @@ pub enum TlsError {
         host: Box<str>,
     },
 }
-
-/// What is offered to whoever is to share a connection so, the best first.
-#[must_use]
-pub fn offers(sharing: Sharing) -> Vec<Vec<u8>> {
-    match sharing {
-        Sharing::InTurns => vec![HTTP_1_1.to_vec()],
-        Sharing::InStreams => vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()],
-    }
-}
-
-/// HTTP/2, as it is agreed on in a handshake (RFC 9113, 3.2).
-pub const HTTP_2: &[u8] = b"h2";
-
-/// HTTP/1.1, likewise (RFC 7301, 6).
-pub const HTTP_1_1: &[u8] = b"http/1.1";

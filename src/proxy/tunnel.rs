@@ -8,7 +8,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Upstream;
+use super::origin::Upstream;
 
 /// Why a proxy opens no tunnel.
 #[derive(Debug, thiserror::Error)]

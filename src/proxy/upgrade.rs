@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Limits;
 use super::dial::UpstreamStream;
+use super::limits::Limits;
 use super::upstream::Switched;
 use super::vigil::Vigil;
 use super::worker::Worker;

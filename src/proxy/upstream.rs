@@ -17,14 +17,14 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::task::coop::has_budget_remaining;
 
-use super::Limits;
 use super::client_body::ClientBody;
 use super::dial::{ConnectError, Deadline, Route, UpstreamStream};
 use super::frames::MOST_BEFORE_ANSWER;
 use super::heard::{Count, Heard};
+use super::limits::Limits;
 use super::places::{Place, Places, Shared};
+use super::protocol::Sharing;
 use super::pulse::Pulse;
-use super::stream::Sharing;
 use crate::metrics::Shard;
 
 /// The connections of one worker.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderValue;
 
-use super::Upstream;
+use super::origin::Upstream;
 
 /// A proxy that opens tunnels. It is shown without user and password, everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]

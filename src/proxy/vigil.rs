@@ -5,7 +5,7 @@
 //! that lives and takes nothing of a body for a while, which it may do for as long as `idle_timeout`. The system knows the
 //! difference: whoever lives acknowledges even that he takes nothing.
 //!
-//! [`keep_alive`]: super::stream::keep_alive
+//! [`keep_alive`]: super::socket::keep_alive
 
 use std::io;
 use std::time::Duration;

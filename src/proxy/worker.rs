@@ -14,13 +14,13 @@ use slab::Slab;
 use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroize;
 
-use super::Limits;
 use super::entrance::Entrance;
 use super::last_refusal::LastRefusal;
+use super::limits::Limits;
 use super::peers::{Peer, Peers};
+use super::protocol::Sharing;
 use super::pulse::Pulse;
 use super::strangers::Strangers;
-use super::stream::Sharing;
 use super::upgrade::Upgraded;
 use super::upstream::Pool;
 use crate::caller::registry::Registry;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use keyward::policy::Policy;
-use keyward::proxy::{Scheme, Upstream};
+use keyward::proxy::origin::{Scheme, Upstream};
 
 use crate::support::{
     Answer, Answering, CURRENT, Certificate, Client, FakeUpstream, Gate, TestProxy, UNLISTED, eventually,

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use keyward::policy::Policy;
-use keyward::proxy::{Scheme, Upstream};
+use keyward::proxy::origin::{Scheme, Upstream};
 use serde_json::Value;
 
 use crate::support::{

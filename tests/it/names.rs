@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use keyward::policy::Policy;
-use keyward::proxy::{Scheme, Upstream};
+use keyward::proxy::origin::{Scheme, Upstream};
 use serde_json::Value;
 
 use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, TestProxy, UNLISTED, eventually};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use keyward::policy::Policy;
-use keyward::proxy::{Limits, Scheme, Upstream};
+use keyward::proxy::limits::Limits;
+use keyward::proxy::origin::{Scheme, Upstream};
 use rustls::pki_types::PrivateKeyDer;
 
 use crate::support::http2::{

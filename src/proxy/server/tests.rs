@@ -17,12 +17,12 @@ use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
 use crate::proxy::dial::Route;
 use crate::proxy::entrance::Entrance;
+use crate::proxy::origin::{Scheme, Upstream};
 use crate::proxy::peers::Peers;
+use crate::proxy::protocol::Sharing;
 use crate::proxy::pulse::Pulse;
-use crate::proxy::stream::Sharing;
 use crate::proxy::upstream::{Dialer, Pool};
 use crate::proxy::worker::{Parts, Shared};
-use crate::proxy::{Scheme, Upstream};
 
 /// The one part of an exchange that can be handed in from outside.
 struct Unlucky;

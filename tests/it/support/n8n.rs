@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use keyward::proxy::Upstream;
+use keyward::proxy::origin::Upstream;
 use serde_json::{Value, json};
 
 use super::client::Client;

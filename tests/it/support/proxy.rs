@@ -19,8 +19,10 @@ use keyward::ledger::{proof, store};
 use keyward::n8n::{self, Address, Instance};
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
+use keyward::proxy::limits::Limits;
+use keyward::proxy::origin::Upstream;
 use keyward::proxy::via::Choice;
-use keyward::proxy::{self, Limits, ServerTls, Upstream};
+use keyward::proxy::{self, ServerTls};
 use keyward::telemetry::{self, Format};
 use serde_json::Value;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use keyward::proxy::{Scheme, Upstream};
+use keyward::proxy::origin::{Scheme, Upstream};
 
 use super::wire::impatient;
 

@@ -1,0 +1,25 @@
+//! Pure. HTTP/1.1 and HTTP/2: how requests share a connection, and how both sides agree on one in a TLS handshake.
+
+/// How requests share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// One after the other: HTTP/1.1. What is left unread of one stands in the way of the next.
+    InTurns,
+    /// Side by side, each in a stream of its own: HTTP/2.
+    InStreams,
+}
+
+/// What is offered to whoever is to share a connection so, the best first.
+#[must_use]
+pub fn offers(sharing: Sharing) -> Vec<Vec<u8>> {
+    match sharing {
+        Sharing::InTurns => vec![HTTP_1_1.to_vec()],
+        Sharing::InStreams => vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()],
+    }
+}
+
+/// HTTP/2, as it is agreed on in a handshake (RFC 9113, 3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
+/// HTTP/1.1, likewise (RFC 7301, 6).
+pub const HTTP_1_1: &[u8] = b"http/1.1";
