@@ -39,14 +39,16 @@ use crate::n8n::keeper::Surroundings;
 use crate::proxy::Settings as ProxySettings;
 use crate::proxy::access_log::{Recorder, Style};
 use crate::proxy::dial::{Hop, Route};
+use crate::proxy::dialer::Dialer;
 use crate::proxy::entrance::Entrance;
+use crate::proxy::open_connections::OpenConnections;
 use crate::proxy::origin::Scheme;
 use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::server::{self, Stage};
 use crate::proxy::socket::{give_up_after, keep_alive};
 use crate::proxy::tls;
-use crate::proxy::upstream::{Dialer, Pool};
+use crate::proxy::upstream::Pool;
 use crate::proxy::via::Via;
 use crate::proxy::worker::{Parts, Shared, Worker};
 use crate::telemetry::Format;
@@ -380,7 +382,7 @@ impl Team {
                 limits: config.proxy.limits,
                 counters: Arc::clone(&counters),
                 pulse: pulse.clone(),
-                open: Arc::default(),
+                open: OpenConnections::default(),
             };
             let pool = Pool::new(dialer, config.proxy.upstream_sharing());
             let parts = Parts {

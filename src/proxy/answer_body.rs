@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::upstream::Connection;
+use super::connection::Connection;
 use super::worker::{Session, Worker};
 use super::{bell, headers};
 use crate::ledger::sighting::Sighting;

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::places::Interest;
+use super::cancellation::Interest;
 use super::worker::Session;
 use super::{bell, headers};
 use crate::ledger::sighting::Exchange;

@@ -15,11 +15,11 @@ use hyper::client::conn::TrySendError;
 use tokio::task::coop::unconstrained;
 
 use super::client_body::{ClientBody, Keepsake};
+use super::connection::Connection;
 use super::dial::ConnectError;
 use super::frames::MOST_BEFORE_ANSWER;
 use super::limits::Limits;
 use super::protocol::Sharing;
-use super::upstream::Connection;
 use super::worker::Worker;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Ending;

@@ -15,8 +15,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::dial::UpstreamStream;
+use super::http1::Switched;
 use super::limits::Limits;
-use super::upstream::Switched;
 use super::vigil::Vigil;
 use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};

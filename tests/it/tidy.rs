@@ -126,11 +126,9 @@ fn the_places_that_start_threads_and_tasks_are_these() {
             ("src/app.rs", 1, "the upkeep of keys and state, beside the admin listener"),
             ("src/demo/upstream.rs", 1, "each connection to what stands in for OpenAI in the demo"),
             ("src/ledger/writer.rs", 1, "the ledger's own thread, which waits for a disk"),
-            (
-                "src/proxy/places.rs",
-                4,
-                "connections to upstream that several exchanges share, and what hyper does on them",
-            ),
+            ("src/proxy/cancellation.rs", 2, "what hyper does on connections to upstream in HTTP/2"),
+            ("src/proxy/http2.rs", 1, "each connection to upstream in HTTP/2"),
+            ("src/proxy/places.rs", 1, "connections to upstream that are being made for several exchanges"),
             (
                 "src/proxy/server.rs",
                 5,

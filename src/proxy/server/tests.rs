@@ -16,12 +16,14 @@ use crate::metrics::Shard;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
 use crate::proxy::dial::Route;
+use crate::proxy::dialer::Dialer;
 use crate::proxy::entrance::Entrance;
+use crate::proxy::open_connections::OpenConnections;
 use crate::proxy::origin::{Scheme, Upstream};
 use crate::proxy::peers::Peers;
 use crate::proxy::protocol::Sharing;
 use crate::proxy::pulse::Pulse;
-use crate::proxy::upstream::{Dialer, Pool};
+use crate::proxy::upstream::Pool;
 use crate::proxy::worker::{Parts, Shared};
 
 /// The one part of an exchange that can be handed in from outside.
@@ -114,7 +116,7 @@ fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
         limits: Limits::default(),
         counters: Arc::clone(&counters),
         pulse: pulse.clone(),
-        open: Arc::default(),
+        open: OpenConnections::default(),
     };
     Parts {
         pool: Pool::new(dialer, Sharing::InTurns),

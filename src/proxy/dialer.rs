@@ -1,0 +1,82 @@
+//! Makes connections to upstream in the protocol that it agrees on, and counts them.
+
+use std::sync::Arc;
+
+use super::dial::{ConnectError, Deadline, Route, UpstreamStream};
+use super::http1::Owned;
+use super::http2::Shared;
+use super::limits::Limits;
+use super::open_connections::OpenConnections;
+use super::protocol::Sharing;
+use super::pulse::Pulse;
+use crate::metrics::Shard;
+
+/// Makes connections, and counts them.
+pub struct Dialer {
+    /// How to reach upstream.
+    pub route: Route,
+    /// How long it may take, and how large heads may be.
+    pub limits: Limits,
+    /// What they are counted by.
+    pub counters: Arc<Shard>,
+    /// What tells how long something has been silent.
+    pub pulse: Pulse,
+    /// How many of them are open, wherever they are.
+    pub open: OpenConnections,
+}
+
+/// A new connection, in the protocol that upstream agreed on.
+pub enum Dialed {
+    /// In HTTP/1.1.
+    Owned(Box<Owned>),
+    /// In HTTP/2.
+    Shared(Shared),
+}
+
+impl Dialer {
+    /// A connection in HTTP/1.1.
+    pub async fn dial_alone(&self) -> Result<Box<Owned>, ConnectError> {
+        let dialing = async {
+            let deadline = Deadline::after(self.limits.connect_timeout);
+            self.open_alone(self.route.connect(deadline, Sharing::InTurns).await?).await
+        };
+        self.count(dialing.await)
+    }
+
+    /// A connection in HTTP/2, if upstream agrees.
+    pub async fn dial(&self) -> Result<Dialed, ConnectError> {
+        let dialing = async {
+            let deadline = Deadline::after(self.limits.connect_timeout);
+            let stream = self.route.connect(deadline, Sharing::InStreams).await?;
+            match stream.sharing(Sharing::InStreams) {
+                Sharing::InTurns => self.open_alone(stream).await.map(Dialed::Owned),
+                Sharing::InStreams => {
+                    let opening = Shared::open(stream, &self.route, deadline, &self.limits, &self.open);
+                    opening.await.map(Dialed::Shared)
+                }
+            }
+        };
+        self.count(dialing.await)
+    }
+
+    /// Upstream's name or address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.route.origin.host
+    }
+
+    async fn open_alone(&self, stream: UpstreamStream) -> Result<Box<Owned>, ConnectError> {
+        Owned::open(stream, self.limits.max_head, &self.pulse, &self.open).await
+    }
+
+    fn count<T>(&self, dialed: Result<T, ConnectError>) -> Result<T, ConnectError> {
+        match &dialed {
+            Ok(_) => self.counters.upstream_connections.increment(),
+            Err(error) => {
+                self.counters.upstream_failures.increment();
+                tracing::debug!(error = error as &dyn std::error::Error, "no connection to upstream");
+            }
+        }
+        dialed
+    }
+}

@@ -1,0 +1,251 @@
+//! A connection to upstream in HTTP/2, and the places on it that it gives to exchanges.
+//!
+//! A client that leaves takes its request back, and upstream sees a stream that is reset. Many of those look like an attack to
+//! it (CVE-2023-44487), by which it ends the connection of all. So a connection of which a few exchanges were broken off gets
+//! no new ones: it ends with those that it has, and the next ones go over another. In HTTP/1.1 each costs a connection.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::cancellation::{Beginning, Interest, Tasks};
+use super::client_body::ClientBody;
+use super::dial::{ConnectError, Deadline, Route, UpstreamStream};
+use super::frames::{Framed, Signs};
+use super::limits::Limits;
+use super::open_connections::{OpenConnection, OpenConnections};
+use super::pulse::Pulse;
+
+/// A connection that carries exchanges side by side.
+pub struct Shared {
+    sender: http2::SendRequest<ClientBody>,
+    driver: Arc<Mutex<Option<Driver>>>,
+    origin: Arc<Origin>,
+    room: Arc<Room>,
+    signs: Arc<Signs>,
+    beginning: Beginning,
+}
+
+type Driver = http2::Connection<TokioIo<Framed<UpstreamStream>>, ClientBody, Tasks>;
+
+/// How many exchanges a connection carries.
+#[derive(Default)]
+struct Room {
+    taken: AtomicUsize,
+    /// When the last exchange ended.
+    idle_since: AtomicU64,
+    /// How many did not end with a whole answer.
+    broken_off: AtomicUsize,
+}
+
+/// What every request in HTTP/2 says of upstream.
+struct Origin {
+    scheme: Scheme,
+    authority: Option<Authority>,
+}
+
+/// The place of one exchange. Dropping it makes room for another.
+pub struct Place {
+    /// Takes the request.
+    pub sender: http2::SendRequest<ClientBody>,
+    origin: Arc<Origin>,
+    room: Arc<Room>,
+    signs: Arc<Signs>,
+    interest: Arc<Interest>,
+    pulse: Pulse,
+    is_whole: bool,
+}
+
+impl Shared {
+    /// Begins HTTP/2 on that stream, and waits until upstream has said how many exchanges it allows.
+    pub async fn open(
+        stream: UpstreamStream,
+        route: &Route,
+        deadline: Deadline,
+        limits: &Limits,
+        open: &OpenConnections,
+    ) -> Result<Self, ConnectError> {
+        let host = &*route.origin.host;
+        let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
+        let beginning = Beginning::default();
+        let mut protocol = http2::Builder::new(Tasks { beginning: Arc::clone(&beginning) });
+        protocol
+            .timer(TokioTimer::new())
+            .max_header_list_size(max_head)
+            .initial_max_send_streams(0)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW * MOST_PLACES)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(ASK_AFTER)
+            .keep_alive_timeout(limits.connect_timeout);
+        let (stream, signs) = Framed::new(stream);
+        let handshake = protocol.handshake(TokioIo::new(stream));
+        let (sender, mut driver) = handshake.await.map_err(ConnectError::Handshake)?;
+        let what = || format!("no HTTP/2 settings that allow a request from {host}");
+        let ended = deadline.hold(what, end_before_room(&mut driver, &signs)).await?;
+        if let Some(ended) = ended {
+            ended.map_err(ConnectError::Handshake)?;
+            return Err(ConnectError::Closed { host: host.into() });
+        }
+        let driver = Arc::new(Mutex::new(Some(driver)));
+        tokio::spawn(Driving { driver: Arc::clone(&driver), _open: open.note() }.run());
+        let origin = Arc::new(Origin::of(route));
+        Ok(Self { sender, driver, origin, room: Arc::default(), signs, beginning })
+    }
+
+    /// A place, if there is one.
+    #[must_use]
+    pub fn place(&self, pulse: &Pulse) -> Option<Place> {
+        let has_room = self.room.taken.load(Ordering::Relaxed) < self.most();
+        (has_room && self.is_of_use()).then(|| self.take_place(pulse))
+    }
+
+    fn take_place(&self, pulse: &Pulse) -> Place {
+        self.room.taken.fetch_add(1, Ordering::Relaxed);
+        Place {
+            sender: self.sender.clone(),
+            origin: Arc::clone(&self.origin),
+            room: Arc::clone(&self.room),
+            signs: Arc::clone(&self.signs),
+            interest: Arc::new(Interest::new(Arc::clone(&self.beginning))),
+            pulse: pulse.clone(),
+            is_whole: false,
+        }
+    }
+
+    /// How many exchanges it may carry: as upstream says at present, and no more than it has room for where none of their
+    /// clients reads. One that does not read must not keep the others from what is theirs.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        let driver = lock(&self.driver);
+        driver.as_ref().map_or(0, Driver::current_max_send_streams).min(MOST_PLACES as usize)
+    }
+
+    /// Whether it takes another exchange, as far as that is known.
+    #[must_use]
+    pub fn is_of_use(&self) -> bool {
+        !self.sender.is_closed() && self.room.broken_off.load(Ordering::Relaxed) < MOST_BROKEN_OFF
+    }
+
+    /// Since when it carries nothing.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<u64> {
+        let is_idle = self.room.taken.load(Ordering::Relaxed) == 0;
+        is_idle.then(|| self.room.idle_since.load(Ordering::Relaxed))
+    }
+}
+
+/// How the connection ended, if it did before upstream gave room for a request.
+async fn end_before_room(driver: &mut Driver, signs: &Signs) -> Option<hyper::Result<()>> {
+    while driver.current_max_send_streams() == 0 {
+        tokio::select! {
+            ended = &mut *driver => return Some(ended),
+            () = signs.heard() => {}
+        }
+    }
+    None
+}
+
+/// Runs a connection's driver, which is gone when it has ended: requests that nobody takes from it any more come back.
+struct Driving {
+    driver: Arc<Mutex<Option<Driver>>>,
+    _open: OpenConnection,
+}
+
+impl Driving {
+    async fn run(self) {
+        let ended = poll_fn(|context| match &mut *lock(&self.driver) {
+            Some(driver) => Pin::new(driver).poll(context),
+            None => Poll::Ready(Ok(())),
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a connection to upstream ended badly");
+        }
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        let driver = lock(&self.driver).take();
+        drop(driver);
+    }
+}
+
+impl Origin {
+    fn of(route: &Route) -> Self {
+        let scheme = if route.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        Self { scheme, authority: route.origin.authority().parse().ok() }
+    }
+
+    /// The target, as every request in HTTP/2 names it (RFC 9113, 8.3.1).
+    fn with(&self, target: &Uri) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority.clone_from(&self.authority);
+        parts.path_and_query = Some(target.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+        // An upstream's authority that no URI can name would have been refused with the settings.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+impl Place {
+    /// The target, as a request in HTTP/2 names it.
+    #[must_use]
+    pub fn target(&self, target: &Uri) -> Uri {
+        self.origin.with(target)
+    }
+
+    /// Lasts as long as the place does.
+    #[must_use]
+    pub fn interest(&self) -> Arc<Interest> {
+        Arc::clone(&self.interest)
+    }
+
+    /// Frees it. Request and answer are whole.
+    pub fn put_back(mut self) {
+        self.is_whole = true;
+    }
+
+    /// Whether its connection ended because upstream sent so much without an answer.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        self.signs.is_flooded()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.interest.end();
+        self.room.broken_off.fetch_add(usize::from(!self.is_whole), Ordering::Relaxed);
+        self.room.idle_since.store(self.pulse.millis(), Ordering::Relaxed);
+        self.room.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long upstream may say nothing on a connection that carries something, before it is asked whether it is still there.
+const ASK_AFTER: Duration = Duration::from_secs(20);
+
+/// How much of an answer may be on its way in one stream before the client takes it, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// How many exchanges a connection carries at most. Together they can have it hold sixteen megabytes.
+pub const MOST_PLACES: u32 = 64;
+
+/// Of how many exchanges a connection may be broken off before it gets no new ones: fewer than any server known to count them
+/// bears (hyper's, twenty that it has not yet looked at).
+const MOST_BROKEN_OFF: usize = 16;
+
+/// How much of a body waits for upstream to take it, in bytes for each stream.
+const SEND_BUFFER: usize = 64 * 1024;
