@@ -116,6 +116,12 @@ pub struct Fields<'r> {
 /// How a protocol begins that carries a key: browsers cannot set `Authorization` on a WebSocket.
 pub const PROTOCOL_WITH_KEY: &str = "openai-insecure-api-key.";
 
+/// A header that carries a key for Azure's form of the API.
+pub const API_KEY: HeaderName = HeaderName::from_static("api-key");
+
+/// The header that names an organization.
+pub const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
+
 fn carries_key(value: &HeaderValue) -> bool {
     memchr::memmem::find(value.as_bytes(), PROTOCOL_WITH_KEY.as_bytes()).is_some()
 }

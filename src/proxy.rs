@@ -44,6 +44,7 @@ pub mod stream;
 pub mod streams;
 pub mod tls;
 pub mod tunnel;
+pub mod unread;
 pub mod upgrade;
 pub mod upstream;
 pub mod via;

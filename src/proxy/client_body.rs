@@ -10,13 +10,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{self, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use super::bell;
 use super::cancellation::Interest;
-use super::worker::Session;
-use super::{bell, headers};
+use super::unread::Unread;
+use crate::head::{API_KEY, ORGANIZATION, UNFORWARDED};
 use crate::ledger::sighting::Exchange;
 
 /// The request's body on its way upstream. In a box, for a request is handed on a dozen times before it is sent, and its body
@@ -26,7 +28,7 @@ pub struct ClientBody(Box<Passing>);
 struct Passing {
     source: Source,
     exchange: Arc<Exchange>,
-    session: Arc<Session>,
+    unread: Arc<Unread>,
     hold: Option<Hold>,
     kept: Option<Arc<Mutex<Kept>>>,
     broken: Option<hyper::Error>,
@@ -53,7 +55,7 @@ struct Kept {
 pub struct Keepsake {
     kept: Arc<Mutex<Kept>>,
     exchange: Arc<Exchange>,
-    session: Arc<Session>,
+    unread: Arc<Unread>,
 }
 
 impl Keepsake {
@@ -62,7 +64,7 @@ impl Keepsake {
     pub fn into_body(self) -> Option<ClientBody> {
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let is_all = kept.is_whole && kept.size <= MOST_KEPT;
-        is_all.then(|| ClientBody::of(Source::Again(kept.pieces), self.exchange, self.session))
+        is_all.then(|| ClientBody::of(Source::Again(kept.pieces), self.exchange, self.unread))
     }
 }
 
@@ -76,13 +78,13 @@ struct Hold {
 impl ClientBody {
     /// Counts for that exchange.
     #[must_use]
-    pub fn new(incoming: Incoming, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
-        Self::of(Source::Client(incoming), exchange, session)
+    pub fn new(incoming: Incoming, exchange: Arc<Exchange>, unread: Arc<Unread>) -> Self {
+        Self::of(Source::Client(incoming), exchange, unread)
     }
 
-    fn of(source: Source, exchange: Arc<Exchange>, session: Arc<Session>) -> Self {
+    fn of(source: Source, exchange: Arc<Exchange>, unread: Arc<Unread>) -> Self {
         let (hold, kept, broken, interest) = (None, None, None, None);
-        Self(Box::new(Passing { source, exchange, session, hold, kept, broken, interest, is_read: false }))
+        Self(Box::new(Passing { source, exchange, unread, hold, kept, broken, interest, is_read: false }))
     }
 
     /// Has it last no longer than that, where it goes upstream in HTTP/2.
@@ -96,7 +98,7 @@ impl ClientBody {
         let this = &mut *self.0;
         let kept = Arc::new(Mutex::new(Kept { is_whole: this.source.is_at_end(), ..Kept::default() }));
         this.kept = Some(Arc::clone(&kept));
-        Keepsake { kept, exchange: Arc::clone(&this.exchange), session: Arc::clone(&this.session) }
+        Keepsake { kept, exchange: Arc::clone(&this.exchange), unread: Arc::clone(&this.unread) }
     }
 
     /// Holds the body back until what this gives is true, but not for long: upstream may know nothing of it.
@@ -162,9 +164,9 @@ impl Passing {
 
     fn pass(&mut self, frame: &mut Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            self.exchange.took(data.len(), self.session.worker.pulse.millis());
+            self.exchange.took(data.len(), self.unread.pulse.millis());
         } else if let Some(trailers) = frame.trailers_mut() {
-            headers::edit_trailers(trailers);
+            edit_trailers(trailers);
             // Behind them comes nothing.
             self.is_read = true;
         }
@@ -233,8 +235,18 @@ impl Drop for Passing {
             && let Source::Client(incoming) = &self.source
             && !incoming.is_end_stream()
         {
-            self.session.leave_unread(incoming.size_hint().exact());
+            self.unread.note(incoming.size_hint().exact());
         }
+    }
+}
+
+/// Removes from trailers what must not come in by them: credentials, and what ends at this proxy. hyper sends no others
+/// than the head has announced, and none that would change how the message is read (RFC 9110, 6.5.1).
+pub fn edit_trailers(trailers: &mut HeaderMap) {
+    for name in
+        UNFORWARDED.iter().chain([&header::AUTHORIZATION, &header::SEC_WEBSOCKET_PROTOCOL, &API_KEY, &ORGANIZATION])
+    {
+        trailers.remove(name);
     }
 }
 

@@ -87,7 +87,7 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
                 let parts = connection.into_parts();
                 return Box::pin(upgraded.run(parts.io.into_inner().into_inner(), parts.read_buf)).await;
             }
-            session.has_unread()
+            session.unread.is_any()
         }
         Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();

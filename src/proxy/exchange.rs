@@ -35,7 +35,7 @@ use crate::route::{Repair, Route, Target};
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
 pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
-    session.begin_request();
+    session.unread.clear();
     if let Some(answer) = answer_outside_the_api(&session, &request) {
         return Ok(answer);
     }
@@ -174,7 +174,8 @@ fn redirect_upstream(
     session: &Arc<Session>,
 ) -> (Box<Request<ClientBody>>, Option<HeaderValue>) {
     // In a box, for a request has its room in every future that it is handed to.
-    let mut request = Box::new(request.map(|body| ClientBody::new(body, sighting.share(), Arc::clone(session))));
+    let mut request =
+        Box::new(request.map(|body| ClientBody::new(body, sighting.share(), Arc::clone(&session.unread))));
     if let Some(target) = target {
         *request.uri_mut() = target;
     }
@@ -342,20 +343,20 @@ fn ours(mut answer: Response<AnswerBody>, exchange: &Exchange, session: &Session
 /// Nobody reads that body any further.
 fn leave(body: &Incoming, session: &Session) {
     if !body.is_end_stream() {
-        session.leave_unread(body.size_hint().exact());
+        session.unread.note(body.size_hint().exact());
     }
 }
 
 /// Behind a large body that nobody reads the connection is over. A client that knows does not send its next request over it.
 fn say_if_last(answer: &mut Response<AnswerBody>, session: &Session) {
-    if session.is_over() {
+    if session.unread.is_too_much() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
 /// Nobody knows where the next request begins behind such a one.
 fn refuse_early(why: EarlyRefusal, answer: Response<AnswerBody>, session: &Session) -> Response<AnswerBody> {
-    session.leave_unread(None);
+    session.unread.note(None);
     session.worker.strangers.refuse(why, answer.status(), session.peer);
     answer
 }

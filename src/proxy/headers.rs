@@ -3,7 +3,7 @@
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use crate::head::{Field, Fields, PROTOCOL_WITH_KEY, UNFORWARDED, Unforwarded};
+use crate::head::{API_KEY, Field, Fields, ORGANIZATION, PROTOCOL_WITH_KEY, Unforwarded};
 use crate::keys::set::Bearer;
 use crate::ledger::sighting::{Exchange, ExchangeId};
 use crate::openai::answer::Content;
@@ -178,16 +178,6 @@ impl From<&Exchange> for Marks {
     }
 }
 
-/// Removes from trailers what must not come in by them: credentials, and what ends at this proxy. hyper sends no others
-/// than the head has announced, and none that would change how the message is read (RFC 9110, 6.5.1).
-pub fn edit_trailers(trailers: &mut HeaderMap) {
-    for name in
-        UNFORWARDED.iter().chain([&header::AUTHORIZATION, &header::SEC_WEBSOCKET_PROTOCOL, &API_KEY, &ORGANIZATION])
-    {
-        trailers.remove(name);
-    }
-}
-
 /// Puts that key in and takes every other credential away, wherever OpenAI would look for one. WebSocket subprotocols
 /// that carry no key stay.
 pub fn replace_credential(headers: &mut HeaderMap, bearer: &Bearer) {
@@ -354,9 +344,7 @@ static UNWANTED: [HeaderName; 7] = [
     header::STRICT_TRANSPORT_SECURITY,
 ];
 
-const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const PROJECT: HeaderName = HeaderName::from_static("openai-project");
-const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
 const ID: HeaderName = HeaderName::from_static("x-keyward-id");
 const VERDICT: HeaderName = HeaderName::from_static("x-keyward-verdict");
 const NOTE: HeaderName = HeaderName::from_static("x-keyward-note");

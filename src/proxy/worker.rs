@@ -21,6 +21,7 @@ use super::peers::{Peer, Peers};
 use super::protocol::Sharing;
 use super::pulse::Pulse;
 use super::strangers::Strangers;
+use super::unread::Unread;
 use super::upgrade::Upgraded;
 use super::upstream::Pool;
 use crate::caller::registry::Registry;
@@ -296,14 +297,13 @@ pub struct Session {
     pub worker: Arc<Worker>,
     /// Who is at the other end.
     pub peer: IpAddr,
+    /// What of its requests is left unread.
+    pub unread: Arc<Unread>,
     /// What it was told when it was refused last.
     pub last_refusal: LastRefusal,
     last_binding: Mutex<Option<Arc<Binding>>>,
     memo: Mutex<Memo>,
     upgraded: Mutex<Option<Box<Upgraded>>>,
-    sharing: Sharing,
-    has_unread: AtomicBool,
-    is_over: AtomicBool,
     has_stalled: AtomicBool,
 }
 
@@ -327,44 +327,15 @@ impl Session {
     #[must_use]
     pub fn new(worker: Arc<Worker>, peer: IpAddr, sharing: Sharing) -> Self {
         Self {
+            unread: Arc::new(Unread::new(sharing, worker.pulse.clone())),
             worker,
             peer,
-            sharing,
             last_refusal: LastRefusal::default(),
             last_binding: Mutex::default(),
             memo: Mutex::default(),
             upgraded: Mutex::default(),
-            has_unread: AtomicBool::default(),
-            is_over: AtomicBool::default(),
             has_stalled: AtomicBool::default(),
         }
-    }
-
-    /// Notes that another request came: whatever was unread before it has been read.
-    pub fn begin_request(&self) {
-        self.has_unread.store(false, Ordering::Relaxed);
-        self.is_over.store(false, Ordering::Relaxed);
-    }
-
-    /// Notes that a request is answered while its body is still on the way, or that much of it where that is known.
-    pub fn leave_unread(&self, rest: Option<u64>) {
-        if self.sharing == Sharing::InStreams {
-            return;
-        }
-        self.has_unread.store(true, Ordering::Relaxed);
-        self.is_over.store(rest.is_none_or(|rest| rest > SKIPPED), Ordering::Relaxed);
-    }
-
-    /// Whether what is unread is more than hyper skips, so that the connection cannot go on.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
-    /// Whether the client may still be sending when its connection ends.
-    #[must_use]
-    pub fn has_unread(&self) -> bool {
-        self.has_unread.load(Ordering::Relaxed)
     }
 
     /// Notes that the connection ends because the client took nothing of what was there for it.
@@ -439,7 +410,3 @@ impl Memo {
 /// How many clients of a worker are worth the trouble of giving their memory back, some twenty megabytes: a smaller crowd
 /// often comes again, and finds it ready.
 const CROWD: usize = 768;
-
-/// The most of a body that hyper skips to keep a connection, in bytes: as much as it reads along with most heads. What it
-/// cannot skip at once, it does not wait for.
-const SKIPPED: u64 = 4096;

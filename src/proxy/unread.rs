@@ -1,0 +1,54 @@
+//! What a client's requests leave unread: whether its connection can go on behind them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::protocol::Sharing;
+use super::pulse::Pulse;
+
+/// The part of a client's connection that its request's body needs: what is left unread, and the clock.
+pub struct Unread {
+    /// The clock of the connection's worker.
+    pub pulse: Pulse,
+    sharing: Sharing,
+    is_any: AtomicBool,
+    is_too_much: AtomicBool,
+}
+
+impl Unread {
+    /// Nothing so far.
+    #[must_use]
+    pub fn new(sharing: Sharing, pulse: Pulse) -> Self {
+        Self { pulse, sharing, is_any: AtomicBool::default(), is_too_much: AtomicBool::default() }
+    }
+
+    /// Notes that another request came: what was unread before it has been read.
+    pub fn clear(&self) {
+        self.is_any.store(false, Ordering::Relaxed);
+        self.is_too_much.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that a request is answered while its body is still on the way, or that much of it where that is known.
+    pub fn note(&self, rest: Option<u64>) {
+        if self.sharing == Sharing::InStreams {
+            return;
+        }
+        self.is_any.store(true, Ordering::Relaxed);
+        self.is_too_much.store(rest.is_none_or(|rest| rest > SKIPPED), Ordering::Relaxed);
+    }
+
+    /// Whether it is more than hyper skips, so that the connection cannot go on.
+    #[must_use]
+    pub fn is_too_much(&self) -> bool {
+        self.is_too_much.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client may still be sending when its connection ends.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.is_any.load(Ordering::Relaxed)
+    }
+}
+
+/// The most of a body that hyper skips to keep a connection, in bytes: as much as it reads along with most heads. What it
+/// cannot skip at once, it does not wait for.
+const SKIPPED: u64 = 4096;
