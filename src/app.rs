@@ -38,19 +38,21 @@ use crate::n8n::Instance;
 use crate::n8n::keeper::Surroundings;
 use crate::proxy::Settings as ProxySettings;
 use crate::proxy::access_log::{Recorder, Style};
+use crate::proxy::admission::Admission;
+use crate::proxy::context::{Parts, Shared, WorkerContext};
 use crate::proxy::dial::{Hop, Route};
 use crate::proxy::dialer::Dialer;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::open_connections::OpenConnections;
 use crate::proxy::origin::Scheme;
-use crate::proxy::peers::Peers;
 use crate::proxy::pulse::Pulse;
+use crate::proxy::seats::Seats;
 use crate::proxy::server::{self, Stage};
 use crate::proxy::socket::{give_up_after, keep_alive};
 use crate::proxy::tls;
 use crate::proxy::upstream::Pool;
 use crate::proxy::via::Via;
-use crate::proxy::worker::{Parts, Shared, Worker};
+use crate::proxy::worker::Worker;
 use crate::telemetry::Format;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
@@ -129,7 +131,6 @@ impl Server {
         let config = &sockets.settle(config)?;
         let log = open_log(config)?;
         telemetry::install(&config.log, log.lane(config.proxy.workers), clock.clone());
-        let entrance = entrance(&config.proxy)?;
         let bound = Bound::bind(config, sockets)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
         let kept = writer.open(state::fingerprint_key_name(&config.state.dir));
@@ -154,12 +155,10 @@ impl Server {
             upstream: config.proxy.upstream.to_string().into(),
             page: page.into(),
             limits: config.proxy.limits,
-            entrance,
-            peers: Peers::default(),
         });
         let readings = Readings {
             keeper: Arc::clone(&shared.keeper),
-            certificate: shared.entrance.certificate().cloned(),
+            certificate: bound.admission.entrance.certificate().cloned(),
             access: access.map(Arc::new),
             reloads: Arc::default(),
         };
@@ -173,7 +172,7 @@ impl Server {
         let n8n = n8n_keepers(config, shared)?;
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
-        let team = Team::new(config, shared, &bound.route, &log, &tap)?;
+        let team = Team::new(config, shared, &bound, &log, &tap)?;
         let counts = Arc::<AdminCounts>::default();
         let asked: Vec<_> = n8n.iter().map(n8n::keeper::Keeper::status).collect();
         let desk = |access: &Arc<Access>| Desk {
@@ -322,6 +321,7 @@ struct Concerns {
 
 /// The listeners, where they came to listen, and the way to upstream.
 struct Bound {
+    admission: Arc<Admission>,
     route: Route,
     listener: std::net::TcpListener,
     listen: SocketAddr,
@@ -333,6 +333,7 @@ struct Bound {
 
 impl Bound {
     fn bind(config: &Config, mut sockets: Sockets) -> anyhow::Result<Self> {
+        let admission = Arc::new(Admission::new(entrance(&config.proxy)?, config.proxy.limits));
         let route = route(&config.proxy)?;
         let handed_over = sockets.describe();
         let listener = sockets.clients(|| bind(config.proxy.listen, "proxy.listen"))?;
@@ -343,7 +344,7 @@ impl Bound {
         let admin = sockets.admin(open_admin)?;
         let listen = listener.local_addr()?;
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-        Ok(Self { route, listener, listen, admin, admin_address, handed_over })
+        Ok(Self { admission, route, listener, listen, admin, admin_address, handed_over })
     }
 }
 
@@ -355,7 +356,7 @@ struct Team {
 }
 
 impl Team {
-    fn new(config: &Config, shared: &Arc<Shared>, route: &Route, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
+    fn new(config: &Config, shared: &Arc<Shared>, bound: &Bound, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
         let sets = shared.ledger.sets();
         let style =
             Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
@@ -378,23 +379,18 @@ impl Team {
             };
             let pulse = Pulse::new();
             let dialer = Dialer {
-                route: route.clone(),
+                route: bound.route.clone(),
                 limits: config.proxy.limits,
                 counters: Arc::clone(&counters),
                 pulse: pulse.clone(),
                 open: OpenConnections::default(),
             };
             let pool = Pool::new(dialer, config.proxy.upstream_sharing());
-            let parts = Parts {
-                pool,
-                counters,
-                pulse,
-                witness: Arc::new(recorder),
-                inbox,
-                shutting_down,
-                seed: random_number()?,
-            };
-            workers.push(Arc::new(Worker::new(Arc::clone(shared), parts)));
+            let parts =
+                Parts { pool, counters, pulse, witness: Arc::new(recorder), shutting_down, seed: random_number()? };
+            let context = Arc::new(WorkerContext::new(Arc::clone(shared), parts));
+            let seats = Arc::new(Seats::new(Arc::clone(&context), Arc::clone(&bound.admission)));
+            workers.push(Arc::new(Worker { context, seats, inbox }));
             inboxes.push(receiver);
         }
         Ok(Self { workers: workers.into(), inboxes, sets })

@@ -1,6 +1,7 @@
 //! A request's way: from the client's connection through judgement to upstream, and the answer's way back.
 
 pub mod access_log;
+pub mod admission;
 pub mod ambiguity;
 pub mod answer_body;
 pub mod bell;
@@ -8,6 +9,7 @@ pub mod cancellation;
 pub mod certificate;
 pub mod client_body;
 pub mod connection;
+pub mod context;
 pub mod conversation;
 pub mod diagnosis;
 pub mod dial;
@@ -36,7 +38,9 @@ pub mod proxy_protocol;
 pub mod pulse;
 pub mod reach;
 pub mod refusal;
+pub mod seats;
 pub mod server;
+pub mod session;
 pub mod socket;
 pub mod stall;
 pub mod strangers;

@@ -18,7 +18,8 @@ use crate::ledger::rotation::Row;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
 use crate::policy::Action;
-use crate::proxy::worker::{Shared, Worker};
+use crate::proxy::context::Shared;
+use crate::proxy::worker::Worker;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
 use crate::verdict::explain::Severity;
@@ -228,7 +229,7 @@ impl Sources {
     }
 
     fn shards(&self) -> impl Iterator<Item = &Shard> {
-        self.workers.iter().map(|worker| &*worker.counters)
+        self.workers.iter().map(|worker| &*worker.context.counters)
     }
 
     fn exchanges(&self) -> Family {
@@ -281,8 +282,8 @@ impl Sources {
     }
 
     fn upstream_open(&self) -> Samples {
-        let idle: usize = self.workers.iter().map(|worker| worker.pool.idle_connections()).sum();
-        let open: usize = self.workers.iter().map(|worker| worker.pool.open_connections()).sum();
+        let idle: usize = self.workers.iter().map(|worker| worker.context.pool.idle_connections()).sum();
+        let open: usize = self.workers.iter().map(|worker| worker.context.pool.open_connections()).sum();
         family("state", [("idle", idle as u64), ("in_use", open.saturating_sub(idle) as u64)])
     }
 

@@ -11,7 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::connection::Connection;
-use super::worker::{Session, Worker};
+use super::context::WorkerContext;
+use super::session::Session;
 use super::{bell, headers};
 use crate::ledger::sighting::Sighting;
 use crate::openai::answer::AnswerReader;
@@ -78,7 +79,7 @@ impl UpstreamBody {
         }
     }
 
-    fn worker(&self) -> &Worker {
+    fn worker(&self) -> &WorkerContext {
         &self.session.worker
     }
 

@@ -18,31 +18,33 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::answer_body::AnswerBody;
+use super::context::WorkerContext;
 use super::entrance::{Entered, EntranceError};
 use super::exchange::exchange;
 use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::preface::Prefaced;
 use super::protocol::Sharing;
+use super::seats::{Seat, Seats};
+use super::session::Session;
 use super::stall::{Moving, Stall, Watched};
 use super::stream::ClientStream;
 use super::stream::Rewound;
 use super::streams::Streams;
-use super::worker::{Seat, Session, Worker};
 use super::{bell, refusal};
 use crate::early_refusal::EarlyRefusal;
 
 /// Lets one client in, and serves it.
-pub async fn converse(mut seat: Seat, worker: Arc<Worker>, stream: TcpStream, peer: IpAddr) {
-    let entering = worker.shared.entrance.enter(stream, peer, worker.limits().client_idle_timeout);
+pub async fn converse(mut seat: Seat, seats: Arc<Seats>, stream: TcpStream, peer: IpAddr) {
+    let entering = seats.admission.entrance.enter(stream, peer, seats.worker.limits().client_idle_timeout);
     match seat.unless_asked_to_leave(entering).await {
-        Some(Ok(client)) => speak(seat, worker, client).await,
-        Some(Err(error)) => keep_out(&error, &worker, peer),
+        Some(Ok(client)) => speak(seat, seats, client).await,
+        Some(Err(error)) => keep_out(&error, &seats.worker, peer),
         None => tracing::debug!(%peer, "a client had to leave before it was in"),
     }
 }
 
-fn keep_out(error: &EntranceError, worker: &Worker, peer: IpAddr) {
+fn keep_out(error: &EntranceError, worker: &WorkerContext, peer: IpAddr) {
     if let Some(why) = error.refusal() {
         worker.strangers.keep_out(why, peer, error);
     } else {
@@ -51,22 +53,23 @@ fn keep_out(error: &EntranceError, worker: &Worker, peer: IpAddr) {
 }
 
 /// Speaks what the client speaks. Over TLS both have agreed on that already.
-async fn speak(seat: Seat, worker: Arc<Worker>, client: Entered) {
+async fn speak(seat: Seat, seats: Arc<Seats>, client: Entered) {
     let Entered { stream, peer } = client;
     if stream.is_for_http2() {
-        Box::pin(speak_in_streams(seat, worker, peer, Rewound::new(Bytes::new(), stream))).await;
+        Box::pin(speak_in_streams(seat, seats, peer, Rewound::new(Bytes::new(), stream))).await;
     } else {
-        speak_in_turns(seat, worker, peer, stream).await;
+        speak_in_turns(seat, seats, peer, stream).await;
     }
 }
 
 /// HTTP/1.1, and whatever may follow it: another protocol, or HTTP/2, which a client may begin with unasked
 /// (RFC 9113, 3.3).
-async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, stream: ClientStream) {
-    let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InTurns));
+async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream: ClientStream) {
+    let worker = &seats.worker;
+    let session = Arc::new(Session::new(Arc::clone(worker), peer, Sharing::InTurns));
     let stall = Stall::new(worker.pulse.clone());
     let stream = TokioIo::new(Prefaced::new(Watched::new(stream, stall.clone())));
-    let mut connection = within_limits(&worker).serve_connection(stream, service(&session));
+    let mut connection = within_limits(worker).serve_connection(stream, service(&session));
     let bell = bell::of_this_task().await;
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
@@ -92,7 +95,7 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
         Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();
             let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner().into_inner());
-            return Box::pin(speak_in_streams(seat, worker, peer, stream)).await;
+            return Box::pin(speak_in_streams(seat, seats, peer, stream)).await;
         }
         // hyper has answered a head that it could not read, whatever comes behind it.
         Err(Some(error)) if error.is_parse() => {
@@ -112,7 +115,7 @@ async fn speak_in_turns(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, strea
 }
 
 /// HTTP/1.1 as it is spoken with every client.
-fn within_limits(worker: &Worker) -> http1::Builder {
+fn within_limits(worker: &WorkerContext) -> http1::Builder {
     let limits = worker.limits();
     let mut protocol = http1::Builder::new();
     protocol
@@ -123,11 +126,12 @@ fn within_limits(worker: &Worker) -> http1::Builder {
 }
 
 /// HTTP/2, each request in a stream and a task of its own.
-async fn speak_in_streams(mut seat: Seat, worker: Arc<Worker>, peer: IpAddr, stream: Rewound<ClientStream>) {
-    let session = Arc::new(Session::new(Arc::clone(&worker), peer, Sharing::InStreams));
+async fn speak_in_streams(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream: Rewound<ClientStream>) {
+    let worker = &seats.worker;
+    let session = Arc::new(Session::new(Arc::clone(worker), peer, Sharing::InStreams));
     let stall = Stall::new(worker.pulse.clone());
     let (stream, moved) = Moving::new(Watched::new(stream, stall.clone()), worker.pulse.clone());
-    let streams = Streams::new(Arc::clone(&worker), peer, moved);
+    let streams = Streams::new(Arc::clone(&seats), peer, moved);
     let max_head = u32::try_from(worker.limits().max_head).unwrap_or(u32::MAX);
     let mut protocol = http2::Builder::new(streams.clone());
     protocol

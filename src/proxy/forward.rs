@@ -16,11 +16,11 @@ use tokio::task::coop::unconstrained;
 
 use super::client_body::{ClientBody, Keepsake};
 use super::connection::Connection;
+use super::context::WorkerContext;
 use super::dial::ConnectError;
 use super::frames::MOST_BEFORE_ANSWER;
 use super::limits::Limits;
 use super::protocol::Sharing;
-use super::worker::Worker;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Ending;
 use crate::policy::Permit;
@@ -85,7 +85,7 @@ pub async fn forward(
     mut request: Box<Request<ClientBody>>,
     sharing: Sharing,
     exchange: &Exchange,
-    worker: &Worker,
+    worker: &WorkerContext,
 ) -> Result<(Response<Incoming>, Connection), ForwardError> {
     let mut spare: Option<Box<Spare>> = None;
     let (mut is_again, mut must_be_new) = (false, false);
@@ -195,7 +195,7 @@ async fn wait_for(
     mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<ClientBody>>>>>,
     connection: &mut Connection,
     exchange: &Exchange,
-    worker: &Worker,
+    worker: &WorkerContext,
 ) -> Result<Response<Incoming>, Failure> {
     connection.await_head();
     // Where the connection is driven right here, nobody else ever brings the answer, and nobody has to be woken for it.
@@ -220,7 +220,7 @@ async fn wait_for(
 }
 
 /// As long as the request is on its way, it is the body that must not stand still; then it is upstream's turn.
-fn check_for_standstill<T>(exchange: &Exchange, worker: &Worker) -> Poll<Result<T, Failure>> {
+fn check_for_standstill<T>(exchange: &Exchange, worker: &WorkerContext) -> Poll<Result<T, Failure>> {
     let Limits { answer_timeout, idle_timeout, .. } = *worker.limits();
     let (limit, error) = if exchange.has_taken_all() {
         (answer_timeout, ForwardError::TimedOut)

@@ -20,7 +20,8 @@ use super::conversation::converse;
 use super::limits::Limits;
 use super::peers::Peer;
 use super::pulse;
-use super::worker::{Seat, Worker};
+use super::seats::Seat;
+use super::worker::Worker;
 use crate::allocator;
 
 /// How far keyward is with stopping.
@@ -66,19 +67,19 @@ pub async fn run(
     inbox: mpsc::Receiver<(std::net::TcpStream, IpAddr)>,
     stage: watch::Receiver<Stage>,
 ) {
-    let shortest = shortest(worker.limits());
+    let shortest = shortest(worker.context.limits());
     let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
     let tidying = tokio::spawn(tidy_up(Arc::clone(&worker)));
     let receiving = tokio::spawn(receive(Arc::clone(&worker), inbox));
     accept(&worker, &workers, listener, stage.clone()).await;
     beating.abort();
-    let shortest = shortest.min(worker.limits().stall_while_draining());
+    let shortest = shortest.min(worker.context.limits().stall_while_draining());
     let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
     drain(&worker, stage).await;
     beating.abort();
     tidying.abort();
     receiving.abort();
-    worker.end();
+    worker.context.end();
 }
 
 /// Ticks as the shortest limit needs it: moves the clock of the pulse, has open connections look at it, and closes idle ones.
@@ -86,10 +87,10 @@ async fn beat(worker: Arc<Worker>, shortest: Duration) {
     let mut ticks = tokio::time::interval(pulse::interval(shortest));
     loop {
         ticks.tick().await;
-        worker.pulse.tick();
-        worker.pool.sweep();
+        worker.context.pulse.tick();
+        worker.context.pool.sweep();
         worker.seats.wake_all();
-        worker.strangers.tell_rest();
+        worker.context.strangers.tell_rest();
     }
 }
 
@@ -97,7 +98,8 @@ async fn beat(worker: Arc<Worker>, shortest: Duration) {
 /// that it used are kept for a while, so once they have gone as well, their memory is given back, too. Apart from that, what
 /// has not been needed for some time is given back now and then.
 async fn tidy_up(worker: Arc<Worker>) {
-    let until_the_pool_is_swept = worker.limits().pool_idle_timeout + pulse::interval(shortest(worker.limits())) * 2;
+    let until_the_pool_is_swept =
+        worker.context.limits().pool_idle_timeout + pulse::interval(shortest(worker.context.limits())) * 2;
     loop {
         while tokio::time::timeout(TIDYING, worker.seats.crowd_left()).await.is_err() {
             allocator::tidy();
@@ -131,7 +133,7 @@ async fn receive(worker: Arc<Worker>, mut inbox: mpsc::Receiver<(std::net::TcpSt
             Ok(stream) => seat(&worker, stream, peer),
             Err(error) => {
                 worker.seats.no_longer_expect();
-                worker.shared.peers.leave(Peer::of(peer));
+                worker.seats.admission.leave(Peer::of(peer));
                 tracing::debug!(%error, "a client could not be passed on");
             }
         }
@@ -163,7 +165,7 @@ async fn accept(
 
 /// Accepts as long as there is room for one more; without, clients wait in the kernel's queue.
 async fn next_client(worker: &Worker, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    while worker.shared.peers.taken() >= worker.limits().max_connections {
+    while worker.seats.admission.is_full() {
         tokio::time::sleep(FULL_HOUSE).await;
     }
     listener.accept().await
@@ -183,10 +185,10 @@ async fn welcome(worker: &Arc<Worker>, workers: &[Arc<Worker>], accepted: io::Re
 
 /// Closes the connection of a client whose peer has too many already.
 fn let_in(worker: &Arc<Worker>, workers: &[Arc<Worker>], stream: TcpStream, peer: IpAddr) {
-    if worker.shared.peers.come(Peer::of(peer), worker.shared.most_places(peer)) {
+    if worker.seats.admission.come(peer) {
         place(worker, workers, stream, peer);
     } else {
-        worker.counters.clients_turned_away.increment();
+        worker.context.counters.clients_turned_away.increment();
         tracing::debug!(%peer, "a client was turned away: its peer has too many connections already");
     }
 }
@@ -202,7 +204,7 @@ fn place(worker: &Arc<Worker>, workers: &[Arc<Worker>], stream: TcpStream, peer:
         }
         Some(other) => {
             if let Err(error) = pass_client_on(other, stream, peer) {
-                worker.shared.peers.leave(Peer::of(peer));
+                worker.seats.admission.leave(Peer::of(peer));
                 tracing::debug!(%error, "a client could not be passed on");
             }
         }
@@ -222,9 +224,9 @@ fn pass_client_on(other: &Worker, stream: TcpStream, peer: IpAddr) -> io::Result
 fn seat(worker: &Arc<Worker>, stream: TcpStream, peer: IpAddr) {
     // Failing to say so costs speed alone.
     let _ = stream.set_nodelay(true);
-    let seat = Seat::take(Arc::clone(worker), Peer::of(peer));
+    let seat = Seat::take(Arc::clone(&worker.seats), Peer::of(peer));
     // In a box: the runtime moves a task about while it begins and ends.
-    tokio::spawn(Box::pin(converse(seat, Arc::clone(worker), stream, peer)));
+    tokio::spawn(Box::pin(converse(seat, Arc::clone(&worker.seats), stream, peer)));
 }
 
 /// Waits for the clients to finish, but not for ever.
@@ -241,7 +243,7 @@ async fn drain(worker: &Worker, mut stage: watch::Receiver<Stage>) {
     tokio::select! {
         () = gone => {}
         _ = cut => {}
-        () = tokio::time::sleep(worker.limits().drain_timeout) => {
+        () = tokio::time::sleep(worker.context.limits().drain_timeout) => {
             tracing::warn!(open = worker.seats.taken(), "the time for draining is over, what is open is cut");
         }
     }

@@ -18,17 +18,18 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 
+use super::admission::Admission;
 use super::answer_body::{AnswerBody, AnswerError};
 use super::peers::Peer;
 use super::refusal;
+use super::seats::{Alarm, Seats};
 use super::stall::Stall;
-use super::worker::{Alarm, Worker};
 use crate::early_refusal::EarlyRefusal;
 
 /// The streams of a connection: how many are open, and since when none is.
 #[derive(Clone)]
 pub struct Streams {
-    worker: Arc<Worker>,
+    seats: Arc<Seats>,
     peer: IpAddr,
     open: Arc<AtomicUsize>,
     idle_since: Arc<AtomicU64>,
@@ -48,37 +49,36 @@ struct Beginning {
 
 /// One of the places that a peer has. Dropping it gives it back.
 struct Share {
-    worker: Arc<Worker>,
+    admission: Arc<Admission>,
     peer: Peer,
 }
 
 impl Share {
-    fn take(worker: &Arc<Worker>, peer: IpAddr) -> Option<Self> {
-        let (peers, most) = (&worker.shared.peers, worker.shared.most_places(peer));
-        let has_room = peers.taken() < worker.limits().max_connections && peers.come(Peer::of(peer), most);
-        has_room.then(|| Self { worker: Arc::clone(worker), peer: Peer::of(peer) })
+    fn take(admission: &Arc<Admission>, peer: IpAddr) -> Option<Self> {
+        let has_room = !admission.is_full() && admission.come(peer);
+        has_room.then(|| Self { admission: Arc::clone(admission), peer: Peer::of(peer) })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.worker.shared.peers.leave(self.peer);
+        self.admission.leave(self.peer);
     }
 }
 
 impl Streams {
     /// None so far, on that peer's connection, on which something moved last at that time of the pulse.
     #[must_use]
-    pub fn new(worker: Arc<Worker>, peer: IpAddr, moved: Arc<AtomicU64>) -> Self {
-        let idle_since = Arc::new(AtomicU64::new(worker.pulse.millis()));
-        Self { worker, peer, open: Arc::default(), idle_since, moved, beginning: Arc::default() }
+    pub fn new(seats: Arc<Seats>, peer: IpAddr, moved: Arc<AtomicU64>) -> Self {
+        let idle_since = Arc::new(AtomicU64::new(seats.worker.pulse.millis()));
+        Self { seats, peer, open: Arc::default(), idle_since, moved, beginning: Arc::default() }
     }
 
     /// Whether none has been open for that long.
     #[must_use]
     pub fn are_idle_for(&self, limit: Duration) -> bool {
         self.open.load(Ordering::Relaxed) == 0
-            && self.worker.pulse.is_past(self.idle_since.load(Ordering::Relaxed), limit)
+            && self.seats.worker.pulse.is_past(self.idle_since.load(Ordering::Relaxed), limit)
     }
 
     /// Whether none has been open for that long, and nothing has moved: what the client has yet to take of answers that are
@@ -89,7 +89,7 @@ impl Streams {
     }
 
     fn is_still_for(&self, limit: Duration) -> bool {
-        self.worker.pulse.is_past(self.moved.load(Ordering::Relaxed), limit)
+        self.seats.worker.pulse.is_past(self.moved.load(Ordering::Relaxed), limit)
     }
 
     /// A service whose answers tell their stream whether they are taken, and that does not get what is too much.
@@ -99,17 +99,17 @@ impl Streams {
 
     /// Begins one. Gives the answer where it goes no further.
     fn begin(&self, request: &Request<Incoming>, stall: &Stall) -> Option<Response<AnswerBody>> {
-        let share = Share::take(&self.worker, self.peer);
+        let share = Share::take(&self.seats.admission, self.peer);
         let has_share = share.is_some();
         *self.beginning() = Some(Beginning { stall: stall.clone(), _share: share });
-        if size_of_head(request) > self.worker.limits().max_head {
+        if size_of_head(request) > self.seats.worker.limits().max_head {
             let answer = refusal::oversized_head();
-            self.worker.strangers.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
+            self.seats.worker.strangers.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
             return Some(answer);
         }
         (!has_share).then(|| {
             let answer = refusal::too_many_requests();
-            self.worker.strangers.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
+            self.seats.worker.strangers.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
             answer
         })
     }
@@ -124,7 +124,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         self.open.fetch_add(1, Ordering::Relaxed);
         let beginning = self.beginning().take();
-        let place = Place { alarm: Alarm::new(Arc::clone(&self.worker)), streams: self.clone(), beginning };
+        let place = Place { alarm: Alarm::new(Arc::clone(&self.seats)), streams: self.clone(), beginning };
         // In a box, for tokio copies a task as it begins and as it ends, and a stream is large.
         tokio::spawn(InStream { stream: Box::pin(stream), place });
     }
@@ -141,16 +141,16 @@ impl Place {
     /// While keyward drains there is less time, and a client that takes little at a time may need more of it: something
     /// moves on its connection then.
     fn is_stalled(&self) -> bool {
-        let worker = &self.streams.worker;
+        let worker = &self.streams.seats.worker;
         let patience = worker.client_patience();
         self.beginning.as_ref().is_some_and(|beginning| beginning.stall.is_past(patience))
-            && (!worker.seats.are_leaving() || self.streams.is_still_for(patience))
+            && (!worker.is_draining() || self.streams.is_still_for(patience))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.streams.idle_since.store(self.streams.worker.pulse.millis(), Ordering::Relaxed);
+        self.streams.idle_since.store(self.streams.seats.worker.pulse.millis(), Ordering::Relaxed);
         self.streams.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -195,7 +195,7 @@ where
     type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let stall = Stall::new(self.streams.worker.pulse.clone());
+        let stall = Stall::new(self.streams.seats.worker.pulse.clone());
         let refusal = self.streams.begin(&request, &stall).map(Box::new);
         let answer = if refusal.is_none() { Some(self.service.call(request)) } else { None };
         Answering { answer, refusal, stall }

@@ -14,11 +14,11 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::context::WorkerContext;
 use super::dial::UpstreamStream;
 use super::http1::Switched;
 use super::limits::Limits;
 use super::vigil::Vigil;
-use super::worker::Worker;
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::openai::websocket::{FrameReader, Shown};
 use crate::outcome::{Ending, Proof};
@@ -26,7 +26,7 @@ use crate::outcome::{Ending, Proof};
 /// An exchange that goes on in another protocol: upstream's end of it, until the client's end is there as well.
 pub struct Upgraded {
     upstream: Switched,
-    worker: Arc<Worker>,
+    worker: Arc<WorkerContext>,
     sighting: Sighting,
     frames: Option<FrameReader>,
 }
@@ -70,7 +70,12 @@ impl Upgraded {
     /// Of an exchange that upstream has agreed to carry on in another protocol. `frames` follows what upstream says in it,
     /// where that is a protocol that keyward knows.
     #[must_use]
-    pub fn new(upstream: Switched, worker: Arc<Worker>, sighting: Sighting, frames: Option<FrameReader>) -> Self {
+    pub fn new(
+        upstream: Switched,
+        worker: Arc<WorkerContext>,
+        sighting: Sighting,
+        frames: Option<FrameReader>,
+    ) -> Self {
         Self { upstream, worker, sighting, frames }
     }
 

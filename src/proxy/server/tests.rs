@@ -15,16 +15,17 @@ use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
+use crate::proxy::admission::Admission;
+use crate::proxy::context::{Parts, Shared, WorkerContext};
 use crate::proxy::dial::Route;
 use crate::proxy::dialer::Dialer;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::open_connections::OpenConnections;
 use crate::proxy::origin::{Scheme, Upstream};
-use crate::proxy::peers::Peers;
 use crate::proxy::protocol::Sharing;
 use crate::proxy::pulse::Pulse;
+use crate::proxy::seats::Seats;
 use crate::proxy::upstream::Pool;
-use crate::proxy::worker::{Parts, Shared};
 
 /// The one part of an exchange that can be handed in from outside.
 struct Unlucky;
@@ -47,7 +48,11 @@ impl Witness for Unlucky {
 fn a_panic_in_one_exchange_costs_that_exchange_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (inbox, receiver) = mpsc::channel(1);
-    let worker = Arc::new(Worker::new(shared(folder.path()), parts(inbox)));
+    let context = Arc::new(WorkerContext::new(shared(folder.path()), parts()));
+    let entrance = Entrance::open(&crate::proxy::Settings::default()).unwrap();
+    let admission = Arc::new(Admission::new(entrance, Limits::default()));
+    let seats = Arc::new(Seats::new(Arc::clone(&context), admission));
+    let worker = Arc::new(Worker { context, seats, inbox });
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = listener.local_addr().unwrap();
     let (stage, watched) = watch::channel(Stage::Running);
@@ -61,7 +66,7 @@ fn a_panic_in_one_exchange_costs_that_exchange_alone() {
     assert_eq!(ask(&mut first, "/v1/models"), (502, "upstream_failed".to_owned()));
     assert_eq!(ask(&mut second, "/v1/models"), (502, "upstream_failed".to_owned()));
     assert_eq!(ask(&mut first, "/v1/unlucky"), (500, "keyward_failed".to_owned()));
-    assert_eq!(worker.counters.panics.value(), 1);
+    assert_eq!(worker.context.counters.panics.value(), 1);
     assert_eq!(ask(&mut first, "/v1/models"), (502, "upstream_failed".to_owned()), "its client goes on");
     assert_eq!(ask(&mut second, "/v1/models"), (502, "upstream_failed".to_owned()), "and so do all others");
     stage.send_replace(Stage::Draining);
@@ -99,12 +104,10 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
         upstream: "http://upstream".into(),
         page: bytes::Bytes::new(),
         limits: Limits::default(),
-        entrance: Entrance::open(&crate::proxy::Settings::default()).unwrap(),
-        peers: Peers::default(),
     })
 }
 
-fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
+fn parts() -> Parts {
     // Listened on for a moment only: every connection is refused.
     let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: closed.port() };
@@ -123,7 +126,6 @@ fn parts(inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>) -> Parts {
         counters,
         pulse,
         witness: Arc::new(Unlucky),
-        inbox,
         shutting_down: Arc::new(AtomicBool::new(false)),
         seed: 1,
     }

@@ -1,0 +1,132 @@
+//! What a request needs: limits and patience, the pool, the keys, the rules, and where it is counted and told.
+//!
+//! Workers share nothing on a request's way but immutable snapshots, sharded counters and the bindings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::limits::Limits;
+use super::pulse::Pulse;
+use super::strangers::Strangers;
+use super::upstream::Pool;
+use crate::caller::registry::Registry;
+use crate::clock::Clock;
+use crate::keys::keeper::Keeper;
+use crate::ledger::Ledger;
+use crate::ledger::sighting::{ExchangeId, Witness};
+use crate::ledger::writer::Status;
+use crate::metrics::Shard;
+use crate::policy::rules::Rules;
+
+/// What all workers share of it.
+pub struct Shared {
+    /// The keys.
+    pub keeper: Arc<Keeper>,
+    /// The bindings.
+    pub ledger: Arc<Ledger>,
+    /// What n8n calls callers.
+    pub names: Arc<Registry>,
+    /// How the store of the bindings is.
+    pub store: Arc<Status>,
+    /// What is done about verdicts.
+    pub rules: Rules,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// What upstream is called in `Host`.
+    pub host: HeaderValue,
+    /// What upstream is called in front of people.
+    pub upstream: Box<str>,
+    /// The page under `/`, for people who look where they just pointed n8n.
+    pub page: bytes::Bytes,
+    /// Time and size limits.
+    pub limits: Limits,
+}
+
+/// What a request needs of the worker that carries it. It knows neither the clients of the worker nor the server.
+pub struct WorkerContext {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Its connections to upstream.
+    pub pool: Pool,
+    /// Its counters.
+    pub counters: Arc<Shard>,
+    /// Its heartbeat.
+    pub pulse: Pulse,
+    /// Whom it tells of exchanges that end.
+    pub witness: Arc<dyn Witness>,
+    /// Whoever never came as far as an exchange.
+    pub strangers: Strangers,
+    ids: AtomicU64,
+    is_draining: AtomicBool,
+    shutting_down: Arc<AtomicBool>,
+}
+
+/// The parts that differ from worker to worker.
+pub struct Parts {
+    /// Its connections to upstream.
+    pub pool: Pool,
+    /// Its counters.
+    pub counters: Arc<Shard>,
+    /// Its heartbeat.
+    pub pulse: Pulse,
+    /// Whom it tells of exchanges that end.
+    pub witness: Arc<dyn Witness>,
+    /// Told when whatever is still open is cut off.
+    pub shutting_down: Arc<AtomicBool>,
+    /// Where its exchange numbers begin.
+    pub seed: u64,
+}
+
+impl WorkerContext {
+    /// Before its first request.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+        let Parts { pool, counters, pulse, witness, shutting_down, seed } = parts;
+        let (ids, is_draining) = (AtomicU64::new(seed), AtomicBool::default());
+        let strangers = Strangers::new(Arc::clone(&counters), pulse.clone());
+        Self { shared, pool, counters, pulse, witness, strangers, ids, is_draining, shutting_down }
+    }
+
+    /// The limits of an exchange.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// How long a client may stand still while it has the word.
+    #[must_use]
+    pub fn client_patience(&self) -> Duration {
+        let limits = self.limits();
+        if self.is_draining() { limits.stall_while_draining() } else { limits.client_stall_timeout }
+    }
+
+    /// Whether every client is asked to leave.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Has every client be asked to leave.
+    pub fn begin_to_drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A number that no other exchange has. The numbers look random: `SplitMix64`, which gives each number of its run once.
+    #[must_use]
+    pub fn next_id(&self) -> ExchangeId {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let seed = self.ids.load(Ordering::Relaxed).wrapping_add(STEP);
+        self.ids.store(seed, Ordering::Relaxed);
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ExchangeId::new(mixed ^ (mixed >> 31))
+    }
+
+    /// Has what is still open counted as cut by the shutdown.
+    pub fn end(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,136 @@
+//! What lasts as long as a client's connection, and saves its next request a second look.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeroize::Zeroize;
+
+use super::context::WorkerContext;
+use super::last_refusal::LastRefusal;
+use super::protocol::Sharing;
+use super::unread::Unread;
+use super::upgrade::Upgraded;
+use crate::clock::Timestamp;
+use crate::head::{Field, Fields};
+use crate::keys::secret::is_same;
+use crate::keys::set::{KeyRing, SetIndex};
+use crate::ledger::binding::{Binding, Identity};
+use crate::verdict::credential::Credential;
+use crate::verdict::{self, Judgement};
+
+/// What lasts as long as a client's connection.
+pub struct Session {
+    /// Who serves it.
+    pub worker: Arc<WorkerContext>,
+    /// Who is at the other end.
+    pub peer: IpAddr,
+    /// What of its requests is left unread.
+    pub unread: Arc<Unread>,
+    /// What it was told when it was refused last.
+    pub last_refusal: LastRefusal,
+    last_binding: Mutex<Option<Arc<Binding>>>,
+    memo: Mutex<Memo>,
+    upgraded: Mutex<Option<Box<Upgraded>>>,
+    has_stalled: AtomicBool,
+}
+
+/// What the connection's last credential was judged to be.
+#[derive(Default)]
+struct Memo {
+    authorization: Vec<u8>,
+    declared: Option<SetIndex>,
+    generation: u64,
+    judgement: Option<Judgement>,
+}
+
+impl Drop for Memo {
+    fn drop(&mut self) {
+        self.authorization.zeroize();
+    }
+}
+
+impl Session {
+    /// New, with nothing remembered.
+    #[must_use]
+    pub fn new(worker: Arc<WorkerContext>, peer: IpAddr, sharing: Sharing) -> Self {
+        Self {
+            unread: Arc::new(Unread::new(sharing, worker.pulse.clone())),
+            worker,
+            peer,
+            last_refusal: LastRefusal::default(),
+            last_binding: Mutex::default(),
+            memo: Mutex::default(),
+            upgraded: Mutex::default(),
+            has_stalled: AtomicBool::default(),
+        }
+    }
+
+    /// Notes that the connection ends because the client took nothing of what was there for it.
+    pub fn give_up(&self) {
+        self.has_stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it ends for that reason.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.has_stalled.load(Ordering::Relaxed)
+    }
+
+    /// Has the connection carry another protocol as soon as its last answer is out.
+    pub fn upgrade_to(&self, upgraded: Upgraded) {
+        *self.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(upgraded));
+    }
+
+    /// What the connection carries from now on, if it is no HTTP.
+    #[must_use]
+    pub fn take_upgraded(&self) -> Option<Box<Upgraded>> {
+        self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The binding of `identity`: mostly that of the connection's last request, which is found without a look-up.
+    #[must_use]
+    pub fn binding(&self, identity: &Identity<'_>) -> Arc<Binding> {
+        let mut last = self.last_binding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(binding) = last.as_ref().filter(|binding| binding.is(identity)) {
+            return Arc::clone(binding);
+        }
+        let binding = self.worker.shared.ledger.binding(identity);
+        *last = Some(Arc::clone(&binding));
+        binding
+    }
+
+    /// Judges a request's credential: looks again only when its bytes, the declared set or the ring have changed.
+    #[must_use]
+    pub fn judge(&self, fields: &Fields<'_>, declared: Option<SetIndex>, ring: &KeyRing, now: Timestamp) -> Judgement {
+        let judge = || verdict::judge(&Credential::read(fields), declared, ring, now);
+        let only_place = !fields.api_key.is_present() && !fields.websocket_protocol.is_present();
+        let Field::One(authorization) = fields.authorization else { return judge() };
+        if !only_place {
+            return judge();
+        }
+        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        // A proxy in front may let several clients share a connection, and none is to feel its way to what another one sent.
+        if let Some(judgement) = memo.judgement
+            && is_same(&memo.authorization, authorization.as_bytes())
+            && (memo.declared, memo.generation) == (declared, ring.generation())
+        {
+            return judgement.at(now);
+        }
+        let judgement = judge();
+        memo.remember(authorization.as_bytes(), declared, ring.generation(), judgement);
+        judgement
+    }
+}
+
+impl Memo {
+    fn remember(&mut self, bytes: &[u8], declared: Option<SetIndex>, generation: u64, judgement: Judgement) {
+        self.authorization.zeroize();
+        self.judgement = None;
+        // What is longer than any key is judged quickly, and not worth keeping.
+        if bytes.len() <= 1024 {
+            self.authorization.extend_from_slice(bytes);
+            (self.declared, self.generation, self.judgement) = (declared, generation, Some(judgement));
+        }
+    }
+}
