@@ -2,25 +2,26 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::ambiguity::Ambiguity;
 use super::answer_body::{AnswerBody, UpstreamBody};
-use super::client_body::ClientBody;
 use super::connection::Connection;
-use super::forward::{ForwardError, forward};
-use super::headers::{self, Marks, RequestEdit};
+use super::error_body::refusal_body;
+use super::forward::forward;
+use super::forward_error::ForwardError;
+use super::headers::{self, Marks};
 use super::protocol::Sharing;
+use super::rewrite::{Rewrite, path_of};
 use super::session::Session;
 use super::upgrade::Upgraded;
 use super::{diagnosis, refusal};
-use crate::caller::{Agreement, Caller, declared};
+use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
 use crate::head::Head;
 use crate::keys::set::{KeyRing, SetIndex};
@@ -31,7 +32,7 @@ use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::Ending;
 use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
-use crate::route::{Repair, Route, Target};
+use crate::route::{Repair, Route};
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
 pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
@@ -42,11 +43,11 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     let worker = &session.worker;
     worker.counters.begun.increment();
     let Judged { sighting, way } = judge(&session, &request);
-    let (permit, turn) = match way {
-        Way::Upstream(permit, turn) => (permit, turn),
+    let (permit, rewrite) = match way {
+        Way::Upstream(permit, rewrite) => (permit, rewrite),
         Way::Back(refusal) => return Ok(refuse(refusal, request, &sighting, &session)),
     };
-    let (request, asked) = redirect_upstream(request, turn, &permit, &sighting, &session);
+    let (request, asked) = rewrite.apply(request, &permit, &sighting, &session);
     // A switch to another protocol is one of HTTP/1.1 alone.
     let sharing = if asked.is_some() { Sharing::InTurns } else { worker.pool.sharing() };
     Ok(match forward(permit, request, sharing, &sighting, worker).await {
@@ -69,16 +70,8 @@ struct Judged {
 
 /// Where the request goes from here.
 enum Way {
-    Upstream(Permit, Turn),
+    Upstream(Permit, Rewrite),
     Back(Refusal),
-}
-
-/// What of a head has to be another one upstream.
-struct Turn {
-    target: Option<Uri>,
-    edit: RequestEdit,
-    /// Whether the client sends its body only when it is told to.
-    expects_leave: bool,
 }
 
 /// Everything that needs the head happens here, in one look.
@@ -118,12 +111,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     };
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.witness));
     let way = match action {
-        Action::Forward(permit) => {
-            let is_ours = declared::is_our_organization(head.fields.organization);
-            let edit = RequestEdit::new(&head.fields, is_ours);
-            let expects_leave = headers::expects_to_be_told(&head.fields);
-            Way::Upstream(permit, Turn { target: new_uri(request.uri(), &target), edit, expects_leave })
-        }
+        Action::Forward(permit) => Way::Upstream(permit, Rewrite::new(&head.fields, request.uri(), &target)),
         Action::Refuse(refusal) => Way::Back(refusal),
     };
     Judged { sighting, way }
@@ -139,82 +127,6 @@ fn declared_set(caller: &mut Caller<'_>, ring: &KeyRing, rules: &Rules) -> Optio
         caller.doubts.agreement = Agreement::SetsDiffer;
     }
     declared.or(listed)
-}
-
-/// Upstream's path, without the query, which is as long as it was.
-fn path_of<'a>(target: &'a Target<'_>, came: &'a str, query: usize) -> &'a str {
-    let text = match target {
-        Target::AsItCame => came,
-        Target::Suffix(suffix) => suffix,
-        Target::Repaired(text) => text,
-    };
-    &text[..text.len().saturating_sub(query)]
-}
-
-/// The target in origin form, where it is not what came already (RFC 9112, 3.2.1).
-fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
-    let text = match target {
-        Target::AsItCame if came.authority().is_none() => return None,
-        Target::AsItCame => came.path_and_query().map_or("/", PathAndQuery::as_str),
-        Target::Suffix(suffix) => suffix,
-        Target::Repaired(text) => text,
-    };
-    // An absolute target may have a query and no path (RFC 9112, 3.2.1). Apart from that, a part of a URI that was parsed
-    // already always parses.
-    let slash = if text.starts_with('/') { "" } else { "/" };
-    Some(Uri::from_maybe_shared(bytes::Bytes::from([slash, text].concat())).unwrap_or_default())
-}
-
-/// Edits the head in place and puts the counting body in. Gives the protocols that upstream is asked to switch to.
-fn redirect_upstream(
-    request: Request<Incoming>,
-    Turn { target, edit, expects_leave }: Turn,
-    permit: &Permit,
-    sighting: &Sighting,
-    session: &Arc<Session>,
-) -> (Box<Request<ClientBody>>, Option<HeaderValue>) {
-    // In a box, for a request has its room in every future that it is handed to.
-    let mut request =
-        Box::new(request.map(|body| ClientBody::new(body, sighting.share(), Arc::clone(&session.unread))));
-    if let Some(target) = target {
-        *request.uri_mut() = target;
-    }
-    // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body nobody could tell where they begin.
-    let can_switch = request.version() == Version::HTTP_11 && request.body().is_end_stream();
-    let is_in_streams = request.version() == Version::HTTP_2;
-    if is_in_streams {
-        headers::join_cookies(request.headers_mut());
-    }
-    *request.version_mut() = Version::HTTP_11;
-    let asked = edit.apply(request.headers_mut(), &session.worker.shared.host, can_switch);
-    if let Some(bearer) = permit.injected() {
-        headers::replace_credential(request.headers_mut(), bearer);
-    }
-    // hyper sends no body of unknown length with these unless the head says that there is one.
-    if matches!(*request.method(), Method::GET | Method::HEAD) && request.body().size_hint().exact().is_none() {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    if expects_leave && is_in_streams {
-        // hyper passes no informational answer on to such a client. It sends its body before long, told or not, and what
-        // upstream answers without it is heard at once; so nobody has to wait to be asked.
-        request.headers_mut().remove(header::EXPECT);
-    } else if expects_leave {
-        wait_for_leave(&mut request);
-    }
-    (request, asked)
-}
-
-/// Holds the body back until upstream gives leave to send it (RFC 9110, 10.1.1). Without a body there is nothing to wait for,
-/// which not every upstream knows.
-fn wait_for_leave(request: &mut Request<ClientBody>) {
-    if request.body().is_end_stream() {
-        request.headers_mut().remove(header::EXPECT);
-        return;
-    }
-    let is_wanted = request.body_mut().hold();
-    hyper::ext::on_informational(request, move |answer| {
-        is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
-    });
 }
 
 /// The answer goes to the client as it is, but for the head's edits. A redirect never leaves.
@@ -291,7 +203,7 @@ async fn answer_for_our_key(
     let directory = worker.shared.names.directory();
     let named = directory.as_deref().and_then(|directory| diagnosis::look_up(&exchange, directory));
     let explanation = diagnosis::explain(diagnosis, &exchange, &ring, named);
-    let body = refusal::body(diagnosis, &explanation);
+    let body = refusal_body(diagnosis, &explanation);
     ours(refusal::unauthorized(body, HeaderMap::new()), &exchange, session)
 }
 

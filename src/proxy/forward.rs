@@ -3,9 +3,7 @@
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response, header};
@@ -17,61 +15,11 @@ use tokio::task::coop::unconstrained;
 use super::client_body::{ClientBody, Keepsake};
 use super::connection::Connection;
 use super::context::WorkerContext;
-use super::dial::ConnectError;
-use super::frames::MOST_BEFORE_ANSWER;
+use super::forward_error::ForwardError;
 use super::limits::Limits;
 use super::protocol::Sharing;
 use crate::ledger::sighting::Exchange;
-use crate::outcome::Ending;
 use crate::policy::Permit;
-
-/// Why no answer came. Each names who is at fault.
-#[derive(Debug, thiserror::Error)]
-pub enum ForwardError {
-    /// Upstream, or the way to it.
-    #[error("upstream cannot be reached")]
-    Connect(#[from] Arc<ConnectError>),
-    /// Upstream, which closed the connection or broke the protocol before its head was whole.
-    #[error("upstream broke off before its answer")]
-    CutOff(#[source] hyper::Error),
-    /// Upstream, which began to speak another protocol.
-    #[error("upstream switched to another protocol, which nobody had asked for")]
-    Upgraded,
-    /// Upstream, which said so much without an answer that nobody waits for one.
-    #[error("upstream sent {MOST_BEFORE_ANSWER} bytes and no answer")]
-    Chatter,
-    /// Upstream, which was silent for too long.
-    #[error("upstream did not answer in time")]
-    TimedOut,
-    /// The client, whose body stood still for too long.
-    #[error("the request's body stood still for {limit:?}")]
-    StoodStill {
-        /// The limit.
-        limit: Duration,
-    },
-    /// Upstream, which took nothing of the body for too long.
-    #[error("upstream took nothing of the request's body for {limit:?}")]
-    NotTaken {
-        /// The limit.
-        limit: Duration,
-    },
-    /// The client, whose body ended before it was whole.
-    #[error("the request's body broke off")]
-    ClientBody(#[source] hyper::Error),
-}
-
-impl ForwardError {
-    /// How the exchange ends by it.
-    #[must_use]
-    pub fn ending(&self) -> Ending {
-        match self {
-            Self::Connect(_) => Ending::Unreachable,
-            Self::CutOff(_) | Self::Upgraded | Self::Chatter => Ending::CutOff,
-            Self::TimedOut | Self::NotTaken { .. } => Ending::TimedOut,
-            Self::StoodStill { .. } | Self::ClientBody(_) => Ending::ClientGone,
-        }
-    }
-}
 
 /// Sends the request over a connection that is there, or a new one where there is none. `sharing` is what its protocol
 /// has to be: a request that asks for another one goes in HTTP/1.1.

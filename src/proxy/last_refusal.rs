@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::refusal;
+use super::error_body::refusal_body;
 use crate::caller::{Family, Origin};
 use crate::ledger::sighting::Exchange;
 use crate::policy::Refusal;
@@ -38,7 +38,7 @@ impl LastRefusal {
             return told.clone();
         }
         let explanation = explain();
-        let body = refusal::body(diagnosis, &explanation);
+        let body = refusal_body(diagnosis, &explanation);
         let told = Told { explanation: Arc::new(explanation), body };
         *last = Some((Cause::of(diagnosis, exchange, generations), told.clone()));
         told

@@ -3,21 +3,14 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
-use serde::Serialize;
 
 use super::ambiguity::Ambiguity;
 use super::answer_body::AnswerBody;
-use super::forward::ForwardError;
+use super::error_body::error_body;
+use super::forward_error::ForwardError;
 use crate::outcome::Ending;
 use crate::policy::Refusal;
 use crate::telemetry::event::with_causes;
-use crate::verdict::explain::{Diagnosis, Explanation};
-
-/// What a refusal says, in the shape of OpenAI's errors.
-#[must_use]
-pub fn body(diagnosis: Diagnosis, explanation: &Explanation) -> Bytes {
-    error_body(&explanation.in_short(LONGEST_MESSAGE), "keyward_refusal", diagnosis.code())
-}
 
 /// The answer to a request that the policy refuses. Its head takes the place of the request's headers, which hyper takes
 /// back for the connection's next request, so that neither has to make room.
@@ -148,24 +141,6 @@ fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> 
     answer(status, error_body(message, r#type, code), typed(JSON, HeaderMap::new()))
 }
 
-/// `{"error":{"message":…,"type":…,"param":null,"code":…}}`, the only shape whose message every n8n node shows.
-fn error_body(message: &str, r#type: &str, code: &str) -> Bytes {
-    #[derive(Serialize)]
-    struct Envelope<'a> {
-        error: Error<'a>,
-    }
-    #[derive(Serialize)]
-    struct Error<'a> {
-        message: &'a str,
-        r#type: &'a str,
-        param: Option<&'a str>,
-        code: &'a str,
-    }
-    // Serialising strings into memory cannot fail; an empty body would still carry the status.
-    let text = serde_json::to_vec(&Envelope { error: Error { message, r#type, param: None, code } });
-    text.unwrap_or_default().into()
-}
-
 /// The headers of an answer with that type of content.
 fn typed(content_type: HeaderValue, mut headers: HeaderMap) -> HeaderMap {
     // With those of the exchange there are more than the map would make room for at first.
@@ -185,6 +160,3 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// OpenAI's own, for clients that look at it (seen in answers of its API until September 2026).
 const CHALLENGE: &str = "Bearer realm=\"OpenAI API\"";
-
-/// What an n8n node shows of a message without cutting it, in bytes.
-const LONGEST_MESSAGE: usize = 600;

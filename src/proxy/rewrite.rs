@@ -1,0 +1,117 @@
+//! Rewrites a request for upstream: its target, its head, and how its body is sent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::client_body::ClientBody;
+use super::headers::{self, RequestEdit};
+use super::session::Session;
+use crate::caller::declared;
+use crate::head::Fields;
+use crate::ledger::sighting::Sighting;
+use crate::policy::Permit;
+use crate::route::Target;
+
+/// What of a head has to be another one upstream.
+pub struct Rewrite {
+    target: Option<Uri>,
+    edit: RequestEdit,
+    /// Whether the client sends its body only when it is told to.
+    waits_for_continue: bool,
+}
+
+impl Rewrite {
+    /// What has to change, noted while the head is only borrowed.
+    #[must_use]
+    pub fn new(fields: &Fields<'_>, came: &Uri, target: &Target<'_>) -> Self {
+        let is_ours = declared::is_our_organization(fields.organization);
+        Self {
+            target: new_uri(came, target),
+            edit: RequestEdit::new(fields, is_ours),
+            waits_for_continue: headers::expects_to_be_told(fields),
+        }
+    }
+
+    /// Edits the head in place and puts the counting body in. Gives the protocols that upstream is asked to switch to.
+    pub fn apply(
+        self,
+        request: Request<Incoming>,
+        permit: &Permit,
+        sighting: &Sighting,
+        session: &Arc<Session>,
+    ) -> (Box<Request<ClientBody>>, Option<HeaderValue>) {
+        let Self { target, edit, waits_for_continue } = self;
+        // In a box, for a request has its room in every future that it is handed to.
+        let mut request =
+            Box::new(request.map(|body| ClientBody::new(body, sighting.share(), Arc::clone(&session.unread))));
+        if let Some(target) = target {
+            *request.uri_mut() = target;
+        }
+        // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body nobody could tell where they begin.
+        let can_switch = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+        let is_http2 = request.version() == Version::HTTP_2;
+        if is_http2 {
+            headers::join_cookies(request.headers_mut());
+        }
+        *request.version_mut() = Version::HTTP_11;
+        let asked = edit.apply(request.headers_mut(), &session.worker.shared.host, can_switch);
+        if let Some(bearer) = permit.injected() {
+            headers::replace_credential(request.headers_mut(), bearer);
+        }
+        // hyper sends no body of unknown length with these unless the head says that there is one.
+        if matches!(*request.method(), Method::GET | Method::HEAD) && request.body().size_hint().exact().is_none() {
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if waits_for_continue && is_http2 {
+            // hyper passes no informational answer on to such a client. The client sends its body before long, told or not, and
+            // what upstream answers without it is read at once; so nothing has to wait.
+            request.headers_mut().remove(header::EXPECT);
+        } else if waits_for_continue {
+            hold_body_until_continue(&mut request);
+        }
+        (request, asked)
+    }
+}
+
+/// Upstream's path, without the query, which is as long as it was.
+#[must_use]
+pub fn path_of<'a>(target: &'a Target<'_>, came: &'a str, query: usize) -> &'a str {
+    let text = match target {
+        Target::AsItCame => came,
+        Target::Suffix(suffix) => suffix,
+        Target::Repaired(text) => text,
+    };
+    &text[..text.len().saturating_sub(query)]
+}
+
+/// The target in origin form, where it is not what came already (RFC 9112, 3.2.1).
+fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
+    let text = match target {
+        Target::AsItCame if came.authority().is_none() => return None,
+        Target::AsItCame => came.path_and_query().map_or("/", PathAndQuery::as_str),
+        Target::Suffix(suffix) => suffix,
+        Target::Repaired(text) => text,
+    };
+    // An absolute target may have a query and no path (RFC 9112, 3.2.1). Apart from that, a part of a URI that was parsed
+    // already always parses.
+    let slash = if text.starts_with('/') { "" } else { "/" };
+    Some(Uri::from_maybe_shared(bytes::Bytes::from([slash, text].concat())).unwrap_or_default())
+}
+
+/// Holds the body back until upstream gives leave to send it (RFC 9110, 10.1.1). Without a body there is nothing to wait for,
+/// which not every upstream knows.
+fn hold_body_until_continue(request: &mut Request<ClientBody>) {
+    if request.body().is_end_stream() {
+        request.headers_mut().remove(header::EXPECT);
+        return;
+    }
+    let is_wanted = request.body_mut().hold();
+    hyper::ext::on_informational(request, move |answer| {
+        is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
+    });
+}
