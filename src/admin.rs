@@ -35,8 +35,8 @@ use crate::clock::Timestamp;
 use crate::metrics::AdminCounts;
 use crate::n8n;
 use crate::policy::rules::AllowedHost;
+use crate::proxy::Stage;
 use crate::proxy::context::Shared;
-use crate::proxy::server::Stage;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
 

@@ -47,12 +47,12 @@ use crate::proxy::open_connections::OpenConnections;
 use crate::proxy::origin::Scheme;
 use crate::proxy::pulse::Pulse;
 use crate::proxy::seats::Seats;
-use crate::proxy::server::{self, Stage};
 use crate::proxy::socket::{give_up_after, keep_alive};
 use crate::proxy::tls;
 use crate::proxy::upstream::Pool;
 use crate::proxy::via::Via;
 use crate::proxy::worker::Worker;
+use crate::proxy::{Stage, lifecycle, listener};
 use crate::telemetry::Format;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
@@ -425,7 +425,7 @@ impl Team {
             let (workers, stage, listener) = (Arc::clone(&self.workers), stage.clone(), listener.try_clone()?);
             let worker = Arc::clone(&workers[number]);
             let run = async move || match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => server::run(worker, workers, listener, inbox, stage).await,
+                Ok(listener) => lifecycle::run(worker, workers, listener, inbox, stage).await,
                 Err(error) => tracing::error!(%error, "a worker cannot listen"),
             };
             Ok(tasks::run(format!("worker-{number}"), run)?)
@@ -522,7 +522,7 @@ fn open_log(config: &Config) -> anyhow::Result<Log> {
 }
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListener> {
-    server::listen(address).map_err(|error| {
+    listener::listen(address).map_err(|error| {
         let is = |kind| error.kind() == kind;
         let hint = if is(io::ErrorKind::AddrInUse) {
             "; is another keyward, or another program, there already?"

@@ -27,8 +27,10 @@ pub mod http1;
 pub mod http2;
 pub mod human_log;
 pub mod last_refusal;
+pub mod lifecycle;
 pub mod limits;
 pub mod lingering;
+pub mod listener;
 pub mod open_connections;
 pub mod origin;
 pub mod panic;
@@ -42,7 +44,6 @@ pub mod reach;
 pub mod refusal;
 pub mod rewrite;
 pub mod seats;
-pub mod server;
 pub mod session;
 pub mod socket;
 pub mod stall;
@@ -145,5 +146,28 @@ impl ServerTls {
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         if self.files().is_some() { Scheme::Https } else { Scheme::Http }
+    }
+}
+
+/// How far keyward is with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not at all.
+    Running,
+    /// No new clients; those that are here finish.
+    Draining,
+    /// Whatever is open is cut.
+    Ended,
+}
+
+impl Stage {
+    /// Its name, as the admin listener tells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Ended => "ended",
+        }
     }
 }

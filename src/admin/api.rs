@@ -17,7 +17,7 @@ use crate::ledger::query::{Query, find};
 use crate::n8n::clearance::{self, Looked};
 use crate::n8n::keeper::Status;
 use crate::n8n::report;
-use crate::proxy::server::Stage;
+use crate::proxy::Stage;
 use crate::route::is_id;
 
 /// That the process runs.

@@ -28,7 +28,7 @@ use crate::keys::source::Source;
 use crate::ledger::Ledger;
 use crate::ledger::look::Look;
 use crate::ledger::names;
-use crate::proxy::server::Stage;
+use crate::proxy::Stage;
 use crate::route::is_id;
 use crate::telemetry::event::with_causes;
 use crate::watch::Watch;

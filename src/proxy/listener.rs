@@ -1,4 +1,4 @@
-//! Client connections: accepted from one shared listener, spread over the workers, served, and let go of in peace.
+//! Client connections: accepted from one listener that all workers share, and spread over them.
 //!
 //! All workers listen on the same socket, not on one each by `SO_REUSEPORT`: so a second `serve` on the port fails, a
 //! socket that somebody hands over is enough for all, and a worker that stops takes no waiting client with it. A worker
@@ -16,36 +16,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::Stage;
 use super::conversation::converse;
-use super::limits::Limits;
 use super::peers::Peer;
-use super::pulse;
 use super::seats::Seat;
 use super::worker::Worker;
-use crate::allocator;
-
-/// How far keyward is with stopping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Not at all.
-    Running,
-    /// No new clients; those that are here finish.
-    Draining,
-    /// Whatever is open is cut.
-    Ended,
-}
-
-impl Stage {
-    /// Its name, as the admin listener tells it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Ended => "ended",
-        }
-    }
-}
 
 /// Opens the listener that all workers share.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -59,75 +34,8 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves until `stage` says to stop and the clients are gone, or the time for it is over.
-pub async fn run(
-    worker: Arc<Worker>,
-    workers: Arc<[Arc<Worker>]>,
-    listener: TcpListener,
-    inbox: mpsc::Receiver<(std::net::TcpStream, IpAddr)>,
-    stage: watch::Receiver<Stage>,
-) {
-    let shortest = shortest(worker.context.limits());
-    let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
-    let tidying = tokio::spawn(tidy_up(Arc::clone(&worker)));
-    let receiving = tokio::spawn(receive(Arc::clone(&worker), inbox));
-    accept(&worker, &workers, listener, stage.clone()).await;
-    beating.abort();
-    let shortest = shortest.min(worker.context.limits().stall_while_draining());
-    let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
-    drain(&worker, stage).await;
-    beating.abort();
-    tidying.abort();
-    receiving.abort();
-    worker.context.end();
-}
-
-/// Ticks as the shortest limit needs it: moves the clock of the pulse, has open connections look at it, and closes idle ones.
-async fn beat(worker: Arc<Worker>, shortest: Duration) {
-    let mut ticks = tokio::time::interval(pulse::interval(shortest));
-    loop {
-        ticks.tick().await;
-        worker.context.pulse.tick();
-        worker.context.pool.sweep();
-        worker.seats.wake_all();
-        worker.context.strangers.tell_rest();
-    }
-}
-
-/// Gives memory back when a crowd has left, a moment later: the rest of it may be on its way out. The connections to upstream
-/// that it used are kept for a while, so once they have gone as well, their memory is given back, too. Apart from that, what
-/// has not been needed for some time is given back now and then.
-async fn tidy_up(worker: Arc<Worker>) {
-    let until_the_pool_is_swept =
-        worker.context.limits().pool_idle_timeout + pulse::interval(shortest(worker.context.limits())) * 2;
-    loop {
-        while tokio::time::timeout(TIDYING, worker.seats.crowd_left()).await.is_err() {
-            allocator::tidy();
-        }
-        tokio::time::sleep(LAST_GUESTS).await;
-        give_back(&worker);
-        // Another crowd that leaves meanwhile begins the time anew.
-        while tokio::time::timeout(until_the_pool_is_swept, worker.seats.crowd_left()).await.is_ok() {
-            tokio::time::sleep(LAST_GUESTS).await;
-            give_back(&worker);
-        }
-        give_back(&worker);
-    }
-}
-
-fn give_back(worker: &Worker) {
-    allocator::give_back();
-    tracing::debug!(clients = worker.seats.taken(), "a crowd has left, its memory is given back");
-}
-
-fn shortest(limits: &Limits) -> Duration {
-    let Limits { answer_timeout, idle_timeout, client_idle_timeout, client_stall_timeout, pool_idle_timeout, .. } =
-        *limits;
-    answer_timeout.min(idle_timeout).min(client_idle_timeout).min(client_stall_timeout).min(pool_idle_timeout)
-}
-
 /// Takes the clients that other workers pass on.
-async fn receive(worker: Arc<Worker>, mut inbox: mpsc::Receiver<(std::net::TcpStream, IpAddr)>) {
+pub async fn receive(worker: Arc<Worker>, mut inbox: mpsc::Receiver<(std::net::TcpStream, IpAddr)>) {
     while let Some((stream, peer)) = inbox.recv().await {
         match TcpStream::from_std(stream) {
             Ok(stream) => seat(&worker, stream, peer),
@@ -141,7 +49,7 @@ async fn receive(worker: Arc<Worker>, mut inbox: mpsc::Receiver<(std::net::TcpSt
 }
 
 /// Accepts until it is time to stop, then what is still waiting in the queue.
-async fn accept(
+pub async fn accept(
     worker: &Arc<Worker>,
     workers: &[Arc<Worker>],
     listener: TcpListener,
@@ -229,40 +137,8 @@ fn seat(worker: &Arc<Worker>, stream: TcpStream, peer: IpAddr) {
     tokio::spawn(Box::pin(converse(seat, Arc::clone(&worker.seats), stream, peer)));
 }
 
-/// Waits for the clients to finish, but not for ever.
-async fn drain(worker: &Worker, mut stage: watch::Receiver<Stage>) {
-    let gone = async {
-        // Whoever was let in last has a request on the way that nobody has read yet, and would be sent off without it.
-        tokio::time::sleep(NEWCOMERS).await;
-        worker.seats.ask_to_leave();
-        while worker.seats.taken() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let cut = async { stage.wait_for(|stage| *stage == Stage::Ended).await.is_ok() };
-    tokio::select! {
-        () = gone => {}
-        _ = cut => {}
-        () = tokio::time::sleep(worker.context.limits().drain_timeout) => {
-            tracing::warn!(open = worker.seats.taken(), "the time for draining is over, what is open is cut");
-        }
-    }
-}
-
 /// How many clients may wait to be accepted, as far as the system allows.
 const BACKLOG: i32 = 4096;
 
-/// How long a leaving crowd may take before its memory is given back.
-const LAST_GUESTS: Duration = Duration::from_millis(100);
-
-/// How often memory that is not needed is looked for.
-const TIDYING: Duration = Duration::from_secs(10);
-
-/// How long new clients have before they are asked to leave: many turns of the runtime, each of which reads what came.
-const NEWCOMERS: Duration = Duration::from_millis(50);
-
 /// How long to wait when there is no room for a client.
 const FULL_HOUSE: Duration = Duration::from_millis(20);
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
 //! Serving clients over real sockets, with a part that panics.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 
 use http::HeaderValue;
@@ -20,6 +20,7 @@ use crate::proxy::context::{Parts, Shared, WorkerContext};
 use crate::proxy::dial::Route;
 use crate::proxy::dialer::Dialer;
 use crate::proxy::entrance::Entrance;
+use crate::proxy::listener::listen;
 use crate::proxy::open_connections::OpenConnections;
 use crate::proxy::origin::{Scheme, Upstream};
 use crate::proxy::protocol::Sharing;
