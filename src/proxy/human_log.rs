@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use super::access_log::Line;
+use super::log_line::Line;
 use crate::caller::{Agreement, Doubts};
 use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;

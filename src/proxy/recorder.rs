@@ -1,0 +1,242 @@
+//! What happens when an exchange ends: it is remembered on its binding, counted, learned from, and written to the log.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::access_log::{self, Style};
+use super::diagnosis;
+use super::log_line::Line;
+use crate::caller::names::{Directory, Named};
+use crate::caller::registry::Registry;
+use crate::keys::keeper::Keeper;
+use crate::keys::set::{KeyRing, Word};
+use crate::ledger::Ledger;
+use crate::ledger::binding::{Accepted, Seen};
+use crate::ledger::destination::Destination;
+use crate::ledger::incident;
+use crate::ledger::sighting::{Exchange, Witness};
+use crate::metrics::Shard;
+use crate::outcome::{Ending, Outcome};
+use crate::telemetry::Level;
+use crate::telemetry::tap::Tap;
+use crate::telemetry::writer::{Lane, Rank};
+use crate::verdict::Verdict;
+use crate::verdict::explain::{Diagnosis, Severity};
+
+/// Takes down each exchange of one worker when it ends: on its binding, in the counters, for learning, in the log.
+pub struct Recorder {
+    /// The sets' names, by position.
+    pub sets: Arc<[Arc<str>]>,
+    /// The worker's counters.
+    pub counters: Arc<Shard>,
+    /// The bindings.
+    pub ledger: Arc<Ledger>,
+    /// The worker's lane into the log.
+    pub lane: Lane,
+    /// How lines look.
+    pub style: Style,
+    /// Whom it tells beside the log.
+    pub tap: Tap,
+    /// What n8n calls callers.
+    pub names: Arc<Registry>,
+    /// Learns from answers, for the sets that have no declared key.
+    pub keeper: Arc<Keeper>,
+    /// Whether whatever ends now is cut by the shutdown.
+    pub shutting_down: Arc<AtomicBool>,
+}
+
+impl Witness for Recorder {
+    fn exchange_began(&self, exchange: &Exchange) {
+        if let Some(names) = exchange.key_upstream() {
+            self.ledger.in_flight.begin(names.fingerprint);
+        }
+    }
+
+    fn exchange_ended(&self, exchange: &Arc<Exchange>, outcome: Outcome) {
+        if let Some(names) = exchange.key_upstream() {
+            self.ledger.in_flight.end(names.fingerprint);
+        }
+        let judgement = &exchange.judgement;
+        let ring = self.keeper.ring();
+        let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
+        let mut pressed = None;
+        // Of what went on in another protocol only a refusal is still news: see `exchange_goes_on`.
+        if exchange.was_told().is_none() || outcome.refuses_key() {
+            pressed = self.hold(exchange, diagnosis, outcome, &ring);
+            if pressed.is_none() {
+                self.sight(exchange, diagnosis, outcome);
+            }
+            self.learn(exchange, outcome, &ring);
+        }
+        drop(ring);
+        self.count(exchange, outcome);
+        let directory = self.names.directory();
+        let named = directory.as_deref().and_then(|directory| self.look_up(exchange, directory));
+        let set = &self.sets[judgement.set.position()];
+        self.log(&Line { exchange, outcome, diagnosis, set, named, pressed: pressed.as_deref() });
+    }
+
+    fn exchange_goes_on(&self, exchange: &Exchange) {
+        let outcome = Outcome { ending: Ending::Completed, ..exchange.outcome() };
+        let ring = self.keeper.ring();
+        let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
+        self.sight(exchange, diagnosis, outcome);
+        self.learn(exchange, outcome, &ring);
+        exchange.told(incident::bearing(diagnosis, outcome));
+    }
+
+    fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
+    }
+}
+
+impl Recorder {
+    fn sight(&self, exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) {
+        self.ledger.sight(&exchange.binding, &seen(exchange, diagnosis, outcome));
+    }
+
+    /// While keyward presses the test of a credential record: holds back what may be the test's exchange, until it is known
+    /// whether it is, and gives the record's id. Sets that learn are never asked for by a test, so theirs are not.
+    fn hold(
+        &self,
+        exchange: &Arc<Exchange>,
+        diagnosis: Diagnosis,
+        outcome: Outcome,
+        ring: &KeyRing,
+    ) -> Option<Arc<str>> {
+        let presses = &self.ledger.presses;
+        if !presses.is_under_way() || ring.set(exchange.judgement.set).learning {
+            return None;
+        }
+        presses.hold(exchange, || {
+            let (ledger, exchange) = (Arc::clone(&self.ledger), Arc::clone(exchange));
+            Box::new(move || ledger.sight(&exchange.binding, &seen(&exchange, diagnosis, outcome)))
+        })
+    }
+
+    fn learn(&self, exchange: &Exchange, outcome: Outcome, ring: &KeyRing) {
+        let set = exchange.judgement.set;
+        let Some(names) = exchange.sent_key().filter(|_| exchange.refusal.is_none()) else { return };
+        let key = names.fingerprint;
+        if !ring.set(set).learning {
+            if let Some(word) = word_on_own_key(exchange, outcome)
+                && ring.word(key) != Some(word)
+                && teaches(exchange)
+            {
+                self.keeper.hear(set, key, word);
+            }
+        } else if !teaches(exchange) {
+            // It says nothing of the key.
+        } else if outcome.is_accepted() {
+            let accepted = Accepted { key, at: exchange.at, peer: exchange.peer };
+            let before = self.ledger.accept(&exchange.binding, accepted);
+            let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
+            if is_news {
+                self.keeper.accept(set, names, before);
+            }
+        } else if outcome.is_invalid_key() {
+            self.keeper.refuse(set, key);
+        }
+    }
+
+    fn count(&self, exchange: &Exchange, outcome: Outcome) {
+        let (counters, judgement) = (&self.counters, &exchange.judgement);
+        counters.ended(judgement.set, judgement.verdict, exchange.action, outcome);
+        counters.bytes_in.add(exchange.bytes_in());
+        counters.bytes_out.add(exchange.bytes_out());
+        if let Some(span) = exchange.added_latency() {
+            counters.added_latency.observe(span);
+        }
+        if let Some(span) = exchange.time_to_first_byte() {
+            counters.time_to_first_byte.observe(span);
+        }
+    }
+
+    /// Who has no name yet is noted, so that somebody asks n8n.
+    fn look_up<'d>(&self, exchange: &Exchange, directory: &'d Directory) -> Option<Named<'d>> {
+        let named = diagnosis::look_up(exchange, directory);
+        if let Some(workflow) = exchange.workflow() {
+            self.names.note(named.as_ref(), exchange.instance(), workflow, exchange.node());
+        }
+        named
+    }
+
+    fn log(&self, line: &Line<'_>) {
+        let severity = line.diagnosis.severity();
+        let (level, rank) = match severity {
+            // Whoever is refused has a broken workflow, whatever the reason.
+            Severity::Fine | Severity::Warning if line.exchange.refusal.is_some() => (Level::Error, Rank::Trouble),
+            Severity::Fine => (Level::Info, Rank::Ordinary),
+            Severity::Warning => (Level::Warn, Rank::Trouble),
+            Severity::Error => (Level::Error, Rank::Trouble),
+        };
+        let (is_logged, is_followed) = (level <= self.style.level, self.tap.is_followed());
+        if !is_logged && !is_followed {
+            self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, None);
+            return;
+        }
+        // Rendering the explanation allocates, so it is done only for lines that carry one, and outside the lane's lock.
+        let explanation = (level < Level::Info).then(|| match line.exchange.explanation() {
+            Some(told) => Cow::Borrowed(told),
+            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.keeper.ring(), line.named)),
+        });
+        let explanation = explanation.as_deref();
+        self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, explanation);
+        if is_followed {
+            self.tap.tell(access_log::told(line, level, explanation));
+        }
+        if is_logged {
+            self.lane.append(rank, |buffer| access_log::write(buffer, self.style, line, level, explanation));
+        }
+    }
+}
+
+/// What the binding is to remember.
+fn seen(exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) -> Seen<'_> {
+    Seen {
+        at: exchange.at,
+        key: exchange.judgement.key,
+        verdict: exchange.judgement.verdict,
+        diagnosis,
+        outcome,
+        execution: exchange.execution(),
+        name: exchange.workflow_name(),
+        client_version: exchange.client_version(),
+        destination: exchange.destination,
+        told: exchange.was_told(),
+        was_sent: exchange.refusal.is_none() && exchange.injected.is_none(),
+        was_refused: exchange.refusal.is_some(),
+        peer: exchange.peer,
+        path: exchange.path(),
+    }
+}
+
+/// What upstream says of one of a set's own keys. One that it refuses, or never took, admits nobody once it was replaced.
+fn word_on_own_key(exchange: &Exchange, outcome: Outcome) -> Option<Word> {
+    let is_own = exchange.injected.is_some()
+        || matches!(exchange.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Outdated(_));
+    if !is_own {
+        None
+    } else if outcome.is_accepted() {
+        Some(Word::Accepted)
+    } else {
+        outcome.is_invalid_key().then_some(Word::Refused)
+    }
+}
+
+/// Whether an answer says anything about the key as a key of that set: upstream looked at it, it is no other set's, and it
+/// is of a kind that lasts.
+fn teaches(exchange: &Exchange) -> bool {
+    let is_lasting = match exchange.judgement.verdict {
+        Verdict::Unknown(kind) => !kind.is_short_lived(),
+        Verdict::Foreign { .. } => false,
+        Verdict::Current
+        | Verdict::Next
+        | Verdict::Token
+        | Verdict::Outdated(_)
+        | Verdict::Missing
+        | Verdict::Malformed(_) => true,
+    };
+    exchange.destination == Destination::Api && is_lasting
+}
