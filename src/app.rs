@@ -36,22 +36,22 @@ use crate::ledger::writer::{Running, Writer};
 use crate::metrics::{AdminCounts, Reloads, Shard};
 use crate::n8n::Instance;
 use crate::n8n::keeper::Surroundings;
+use crate::net::client_tls;
+use crate::net::coarse_clock::Pulse;
+use crate::net::connect::{Hop, Route};
+use crate::net::egress_proxy::Via;
+use crate::net::origin::Scheme;
+use crate::net::socket::{give_up_after, keep_alive};
 use crate::proxy::Settings as ProxySettings;
 use crate::proxy::access_log::Style;
 use crate::proxy::admission::Admission;
 use crate::proxy::context::{Parts, Shared, WorkerContext};
-use crate::proxy::dial::{Hop, Route};
 use crate::proxy::dialer::Dialer;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::open_connections::OpenConnections;
-use crate::proxy::origin::Scheme;
-use crate::proxy::pulse::Pulse;
 use crate::proxy::recorder::Recorder;
 use crate::proxy::seats::Seats;
-use crate::proxy::socket::{give_up_after, keep_alive};
-use crate::proxy::tls;
 use crate::proxy::upstream::Pool;
-use crate::proxy::via::Via;
 use crate::proxy::worker::Worker;
 use crate::proxy::{Stage, lifecycle, listener};
 use crate::telemetry::Format;
@@ -545,13 +545,14 @@ pub fn entrance(proxy: &ProxySettings) -> anyhow::Result<Entrance> {
 
 /// The way to upstream.
 pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
-    let tls =
-        match proxy.upstream.scheme {
-            Scheme::Http => None,
-            Scheme::Https => Some(tls::client(&proxy.upstream, proxy.upstream_ca.as_deref()).with_context(|| {
+    let tls = match proxy.upstream.scheme {
+        Scheme::Http => None,
+        Scheme::Https => {
+            Some(client_tls::client(&proxy.upstream, proxy.upstream_ca.as_deref()).with_context(|| {
                 format!("cannot speak TLS to {} (proxy.upstream, proxy.upstream_ca)", proxy.upstream)
-            })?),
-        };
+            })?)
+        }
+    };
     let via = proxy.via.as_ref().map(hop).transpose()?;
     Ok(Route { origin: proxy.upstream.clone(), tls, via })
 }

@@ -32,9 +32,9 @@ use crate::keys::source::Source;
 use crate::keys::{self, state};
 use crate::ledger::{Configured, proof, store};
 use crate::n8n::connect::Entrance;
+use crate::net::egress_proxy::Choice;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
-use crate::proxy::via::Choice;
 use crate::{admin, n8n, proxy, telemetry};
 
 /// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.

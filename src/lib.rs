@@ -16,7 +16,7 @@
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
 //! | its body goes by, chunk by chunk | [`proxy::client_body`] | |
-//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::places`], [`proxy::heard`], [`proxy::vigil`], [`proxy::dial`], [`proxy::tunnel`] | |
+//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::places`], [`proxy::heard`], [`proxy::vigil`], [`net::connect`], [`net::tunnel`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`proxy::answer_body`], [`openai::answer`] | |
 //! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`proxy::upgrade`], [`openai::websocket`] | |
@@ -78,6 +78,8 @@ pub mod openai;
 pub mod ledger;
 
 pub mod welcome;
+
+pub mod net;
 
 pub mod proxy;
 

@@ -24,8 +24,8 @@ use std::time::Duration;
 use crate::caller::names::{Directory, Known};
 use crate::keys::source::Source;
 use crate::ledger::names;
-use crate::proxy::origin::Upstream;
-use crate::proxy::via::Via;
+use crate::net::egress_proxy::Via;
+use crate::net::origin::Upstream;
 
 /// The settings under `[n8n]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -22,12 +22,12 @@ use tokio::task::AbortHandle;
 
 use super::wrong_tokens::LATE;
 use super::{Desk, Response, guard, routes};
-use crate::proxy::limits::Limits;
-use crate::proxy::lingering::linger;
-use crate::proxy::peers::Peer;
-use crate::proxy::pulse::Pulse;
-use crate::proxy::stall::{Stall, Watched};
-use crate::proxy::stream::Stream;
+use crate::net::coarse_clock::Pulse;
+use crate::net::limits::Limits;
+use crate::net::lingering_close::linger;
+use crate::net::peer_limit::Peer;
+use crate::net::stream::Stream;
+use crate::net::write_stall::{Stall, Watched};
 
 /// Serves whoever connects. It ends only where the listener cannot be used at all.
 pub async fn serve(listener: std::net::TcpListener, desk: Arc<Desk>) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::admin::access::Access;
 use crate::keys::keeper::{Keeper, Reload, Trouble};
 use crate::metrics::{Reloaded, Reloads};
-use crate::proxy::certificate::{Renewal, ServerCertificate};
+use crate::net::server_tls::{Renewal, ServerCertificate};
 use crate::watch::Watch;
 
 /// What is read again.

@@ -12,11 +12,11 @@ use super::Finding;
 use crate::keys::set::Bearer;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, scope};
+use crate::net::connect::{ConnectError, Deadline, Route};
+use crate::net::protocol::Sharing;
 use crate::openai::encoding::Encoding;
 use crate::openai::error::ErrorBody;
 use crate::openai::probe::{PATH, Standing};
-use crate::proxy::dial::{ConnectError, Deadline, Route};
-use crate::proxy::protocol::Sharing;
 use crate::telemetry::event::with_causes;
 
 /// Why a probe has no answer.

@@ -77,7 +77,7 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
 }
 
 /// Each set's current and next key, one after the other.
-async fn probe_all(config: &Config, ring: &KeyRing, route: &crate::proxy::dial::Route) -> Vec<Finding> {
+async fn probe_all(config: &Config, ring: &KeyRing, route: &crate::net::connect::Route) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (set, index) in config.keys.sets.iter().zip(ring.indexes()) {
         for (role, bearer) in keys_to_probe(set, ring, index) {

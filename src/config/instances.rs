@@ -11,7 +11,7 @@ use super::{Environment, way_out};
 use crate::keys::source::Source;
 use crate::n8n::connect::Entrance;
 use crate::n8n::{Address, Instance, Settings};
-use crate::proxy::via::Choice;
+use crate::net::egress_proxy::Choice;
 
 /// What is known of each n8n, by name.
 #[derive(Debug, Default)]

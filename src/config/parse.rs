@@ -18,10 +18,10 @@ use crate::keys::source::Source;
 use crate::ledger::store;
 use crate::n8n::Address;
 use crate::n8n::connect::Entrance;
+use crate::net::egress_proxy::{Choice, Via};
+use crate::net::origin::{Scheme, Upstream};
 use crate::policy::rules::AllowedHost;
 use crate::proxy;
-use crate::proxy::origin::{Scheme, Upstream};
-use crate::proxy::via::{Choice, Via};
 use crate::telemetry::masked::mask_keys;
 
 /// Why a text is not a value of its setting. What is allowed stands beside the setting.

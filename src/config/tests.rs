@@ -7,8 +7,8 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::keys::SetSettings;
 use crate::ledger::store::Url;
+use crate::net::origin::{Scheme, Upstream};
 use crate::policy::rules::{AllowedHost, Unknown};
-use crate::proxy::origin::{Scheme, Upstream};
 use crate::telemetry::{Format, Level};
 
 #[test]

@@ -6,8 +6,8 @@ use hyper_util::client::proxy::matcher::Matcher;
 use super::Environment;
 use super::parse;
 use super::problem::{Place, Problem, Problems};
-use crate::proxy::origin::{Scheme, Upstream};
-use crate::proxy::via::{Choice, Via};
+use crate::net::egress_proxy::{Choice, Via};
+use crate::net::origin::{Scheme, Upstream};
 
 /// The proxy on the way to `upstream`.
 pub(super) fn resolve(

@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn where_n8n_reaches_keyward_is_what_the_settings_say() {
-        let origin = |host: &str, port| crate::proxy::origin::Upstream {
-            scheme: crate::proxy::origin::Scheme::Http,
+        let origin = |host: &str, port| crate::net::origin::Upstream {
+            scheme: crate::net::origin::Scheme::Http,
             host: host.into(),
             port,
         };

@@ -22,10 +22,10 @@ use super::{Address, Instance};
 use crate::caller::names::harmless;
 use crate::keys::secret::Secret;
 use crate::keys::source::{Source, SourceError};
-use crate::proxy::dial::{ConnectError, Deadline, Hop, Route};
-use crate::proxy::origin::Scheme;
-use crate::proxy::protocol::Sharing;
-use crate::proxy::tls::{self, TlsError};
+use crate::net::client_tls::{self, TlsError};
+use crate::net::connect::{ConnectError, Deadline, Hop, Route};
+use crate::net::origin::Scheme;
+use crate::net::protocol::Sharing;
 
 /// One n8n's API.
 pub struct Client {
@@ -257,7 +257,7 @@ impl Client {
         let origin = &instance.url.origin;
         let tls = match origin.scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(tls::client(origin, None).map_err(|source| no_tls(&instance.url, source))?),
+            Scheme::Https => Some(client_tls::client(origin, None).map_err(|source| no_tls(&instance.url, source))?),
         };
         let via = instance.via.as_ref().map(|via| Hop::over(via).map_err(|source| no_tls(via, source))).transpose()?;
         let route = Route { origin: origin.clone(), tls, via };

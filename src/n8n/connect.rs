@@ -222,7 +222,7 @@ fn way(node: &Node) -> Way {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::origin::{Scheme, Upstream};
+    use crate::net::origin::{Scheme, Upstream};
 
     fn entrance(path: &str) -> Result<Entrance, &'static str> {
         let origin = Upstream { scheme: Scheme::Http, host: "keyward".into(), port: 8080 };

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::entrance::Entrance;
-use super::limits::Limits;
-use super::peers::{Peer, Peers};
+use crate::net::limits::Limits;
+use crate::net::peer_limit::{Peer, Peers};
 
 /// How clients get in, and how many places they have taken.
 pub struct Admission {

@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 
 use super::connection::Connection;
 use super::context::WorkerContext;
+use super::headers;
 use super::session::Session;
-use super::{bell, headers};
 use crate::ledger::sighting::Sighting;
+use crate::net::deferred_waker;
 use crate::openai::answer::AnswerReader;
 use crate::outcome::Ending;
 
@@ -124,7 +125,7 @@ impl UpstreamBody {
     /// What came. Whoever gets something asks for more, which drives a connection that is not driven elsewhere; so it need not
     /// be told that there is room.
     fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let (frame, rung) = bell::hold(|| Pin::new(&mut self.incoming).poll_frame(cx));
+        let (frame, rung) = deferred_waker::hold(|| Pin::new(&mut self.incoming).poll_frame(cx));
         if !matches!(self.connection, Some(Connection::Owned(_))) {
             rung.ring();
         }

@@ -15,11 +15,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::bell;
 use super::cancellation::Interest;
 use super::unread::Unread;
 use crate::head::{API_KEY, ORGANIZATION, UNFORWARDED};
 use crate::ledger::sighting::Exchange;
+use crate::net::deferred_waker;
 
 /// The request's body on its way upstream. In a box, for a request is handed on a dozen times before it is sent, and its body
 /// with it.
@@ -192,7 +192,7 @@ impl Body for ClientBody {
             Source::Client(incoming) => incoming,
             Source::Again(pieces) => return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
         };
-        let (frame, rung) = bell::hold(|| Pin::new(&mut *incoming).poll_frame(cx));
+        let (frame, rung) = deferred_waker::hold(|| Pin::new(&mut *incoming).poll_frame(cx));
         // The client's connection reads on where there is room for more; behind the end, it has nothing to read.
         if !incoming.is_end_stream() {
             rung.ring();

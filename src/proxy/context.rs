@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::limits::Limits;
-use super::pulse::Pulse;
 use super::strangers::Strangers;
 use super::upstream::Pool;
 use crate::caller::registry::Registry;
@@ -19,6 +17,8 @@ use crate::ledger::Ledger;
 use crate::ledger::sighting::{ExchangeId, Witness};
 use crate::ledger::writer::Status;
 use crate::metrics::Shard;
+use crate::net::coarse_clock::Pulse;
+use crate::net::limits::Limits;
 use crate::policy::rules::Rules;
 
 /// What all workers share of it.

@@ -21,18 +21,19 @@ use super::answer_body::AnswerBody;
 use super::context::WorkerContext;
 use super::entrance::{Entered, EntranceError};
 use super::exchange::exchange;
-use super::lingering::linger;
 use super::panic::CatchPanic;
 use super::preface::Prefaced;
-use super::protocol::Sharing;
+use super::refusal;
 use super::seats::{Seat, Seats};
 use super::session::Session;
-use super::stall::{Moving, Stall, Watched};
-use super::stream::ClientStream;
-use super::stream::Rewound;
 use super::streams::Streams;
-use super::{bell, refusal};
 use crate::early_refusal::EarlyRefusal;
+use crate::net::deferred_waker;
+use crate::net::lingering_close::linger;
+use crate::net::protocol::Sharing;
+use crate::net::stream::ClientStream;
+use crate::net::stream::Rewound;
+use crate::net::write_stall::{Moving, Stall, Watched};
 
 /// Lets one client in, and serves it.
 pub async fn converse(mut seat: Seat, seats: Arc<Seats>, stream: TcpStream, peer: IpAddr) {
@@ -70,7 +71,7 @@ async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream:
     let stall = Stall::new(worker.pulse.clone());
     let stream = TokioIo::new(Prefaced::new(Watched::new(stream, stall.clone())));
     let mut connection = within_limits(worker).serve_connection(stream, service(&session));
-    let bell = bell::of_this_task().await;
+    let bell = deferred_waker::of_this_task().await;
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
             Pin::new(&mut connection).graceful_shutdown();

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::dial::{ConnectError, Deadline, Route, UpstreamStream};
 use super::http1::Owned;
 use super::http2::Shared;
-use super::limits::Limits;
 use super::open_connections::OpenConnections;
-use super::protocol::Sharing;
-use super::pulse::Pulse;
 use crate::metrics::Shard;
+use crate::net::coarse_clock::Pulse;
+use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
+use crate::net::limits::Limits;
+use crate::net::protocol::Sharing;
 
 /// Makes connections, and counts them.
 pub struct Dialer {

@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::Settings;
-use super::certificate::{CertificateError, ServerCertificate};
 use super::proxy_protocol::{self, HeaderError, TIME_FOR_HEADER};
-use super::stream::{ClientStream, Stream};
 use crate::early_refusal::EarlyRefusal;
+use crate::net::server_tls::{CertificateError, ServerCertificate};
+use crate::net::stream::{ClientStream, Stream};
 
 /// How clients get in: the same for all workers.
 pub struct Entrance {

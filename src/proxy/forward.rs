@@ -16,9 +16,9 @@ use super::client_body::{ClientBody, Keepsake};
 use super::connection::Connection;
 use super::context::WorkerContext;
 use super::forward_error::ForwardError;
-use super::limits::Limits;
-use super::protocol::Sharing;
 use crate::ledger::sighting::Exchange;
+use crate::net::limits::Limits;
+use crate::net::protocol::Sharing;
 use crate::policy::Permit;
 
 /// Sends the request over a connection that is there, or a new one where there is none. `sharing` is what its protocol

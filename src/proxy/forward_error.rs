@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dial::ConnectError;
 use super::frames::MOST_BEFORE_ANSWER;
+use crate::net::connect::ConnectError;
 use crate::outcome::Ending;
 
 /// Why no answer came. Each names who is at fault.

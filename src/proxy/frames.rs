@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-use super::stream::write_through;
+use crate::net::stream::write_through;
 
 /// How much upstream may send before its answer's head is whole, in bytes: informational answers, of which there may be
 /// any number (RFC 9110, 15.2), and a head, whose limit is below that.

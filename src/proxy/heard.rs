@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::dial::UpstreamStream;
-use super::pulse::Pulse;
 use super::vigil::Vigil;
+use crate::net::coarse_clock::Pulse;
+use crate::net::connect::UpstreamStream;
 
 /// A stream that counts what is read of it, for somebody who cannot see it, and ends with an error where that is too much.
 ///
@@ -143,8 +143,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::super::stream::Stream;
     use super::*;
+    use crate::net::stream::Stream;
 
     #[tokio::test]
     async fn what_a_deaf_upstream_has_said_is_heard_and_nobody_asks_it_again() {

@@ -13,10 +13,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use super::client_body::ClientBody;
-use super::dial::{ConnectError, UpstreamStream};
 use super::heard::{Count, Heard};
 use super::open_connections::{OpenConnection, OpenConnections};
-use super::pulse::Pulse;
+use crate::net::coarse_clock::Pulse;
+use crate::net::connect::{ConnectError, UpstreamStream};
 
 /// A connection that carries one exchange at a time.
 pub struct Owned {

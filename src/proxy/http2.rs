@@ -18,11 +18,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::cancellation::{Beginning, Interest, Tasks};
 use super::client_body::ClientBody;
-use super::dial::{ConnectError, Deadline, Route, UpstreamStream};
 use super::frames::{Framed, Signs};
-use super::limits::Limits;
 use super::open_connections::{OpenConnection, OpenConnections};
-use super::pulse::Pulse;
+use crate::net::coarse_clock::Pulse;
+use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
+use crate::net::limits::Limits;
 
 /// A connection that carries exchanges side by side.
 pub struct Shared {

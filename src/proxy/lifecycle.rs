@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use super::limits::Limits;
+use super::Stage;
 use super::listener::{accept, receive};
 use super::worker::Worker;
-use super::{Stage, pulse};
 use crate::allocator;
+use crate::net::coarse_clock;
+use crate::net::limits::Limits;
 
 /// Serves until `stage` says to stop and the clients are gone, or the time for it is over.
 pub async fn run(
@@ -38,7 +39,7 @@ pub async fn run(
 
 /// Ticks as the shortest limit needs it: moves the clock of the pulse, has open connections look at it, and closes idle ones.
 async fn beat(worker: Arc<Worker>, shortest: Duration) {
-    let mut ticks = tokio::time::interval(pulse::interval(shortest));
+    let mut ticks = tokio::time::interval(coarse_clock::interval(shortest));
     loop {
         ticks.tick().await;
         worker.context.pulse.tick();
@@ -53,7 +54,7 @@ async fn beat(worker: Arc<Worker>, shortest: Duration) {
 /// has not been needed for some time is given back now and then.
 async fn tidy_up(worker: Arc<Worker>) {
     let until_the_pool_is_swept =
-        worker.context.limits().pool_idle_timeout + pulse::interval(shortest(worker.context.limits())) * 2;
+        worker.context.limits().pool_idle_timeout + coarse_clock::interval(shortest(worker.context.limits())) * 2;
     loop {
         while tokio::time::timeout(TIDYING, worker.seats.crowd_left()).await.is_err() {
             allocator::tidy();

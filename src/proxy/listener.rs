@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::Stage;
 use super::conversation::converse;
-use super::peers::Peer;
 use super::seats::Seat;
 use super::worker::Worker;
+use crate::net::peer_limit::Peer;
 
 /// Opens the listener that all workers share.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {

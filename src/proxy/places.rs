@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
-use super::dial::ConnectError;
 use super::dialer::{Dialed, Dialer};
 use super::http2::{MOST_PLACES, Place, Shared};
+use crate::net::connect::ConnectError;
 
 /// The connections in HTTP/2 of one worker, and those who wait for one.
 pub struct Places {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::stream::write_through;
+use crate::net::stream::write_through;
 
 /// A stream whose first bytes are handed on when they are the whole preface, or cannot become it any more. hyper refuses a
 /// part of it as a broken head.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::admission::Admission;
 use super::context::WorkerContext;
-use super::peers::Peer;
+use crate::net::peer_limit::Peer;
 
 /// The clients of a worker: how many there are, and how to wake them.
 pub struct Seats {

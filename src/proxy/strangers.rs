@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::pulse::Pulse;
 use crate::early_refusal::EarlyRefusal;
 use crate::metrics::Shard;
+use crate::net::coarse_clock::Pulse;
 use crate::telemetry::STRANGERS;
 
 /// A worker's strangers.

@@ -20,11 +20,11 @@ use pin_project_lite::pin_project;
 
 use super::admission::Admission;
 use super::answer_body::{AnswerBody, AnswerError};
-use super::peers::Peer;
 use super::refusal;
 use super::seats::{Alarm, Seats};
-use super::stall::Stall;
 use crate::early_refusal::EarlyRefusal;
+use crate::net::peer_limit::Peer;
+use crate::net::write_stall::Stall;
 
 /// The streams of a connection: how many are open, and since when none is.
 #[derive(Clone)]

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::protocol::Sharing;
-use super::pulse::Pulse;
+use crate::net::coarse_clock::Pulse;
+use crate::net::protocol::Sharing;
 
 /// The part of a client's connection that its request's body needs: what is left unread, and the clock.
 pub struct Unread {

@@ -15,11 +15,11 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::context::WorkerContext;
-use super::dial::UpstreamStream;
 use super::http1::Switched;
-use super::limits::Limits;
 use super::vigil::Vigil;
 use crate::ledger::sighting::{Exchange, Sighting};
+use crate::net::connect::UpstreamStream;
+use crate::net::limits::Limits;
 use crate::openai::websocket::{FrameReader, Shown};
 use crate::outcome::{Ending, Proof};
 

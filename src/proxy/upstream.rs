@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::task::coop::has_budget_remaining;
 
 use super::connection::Connection;
-use super::dial::ConnectError;
 use super::dialer::Dialer;
 use super::http1::Owned;
 use super::places::Places;
-use super::protocol::Sharing;
+use crate::net::connect::ConnectError;
+use crate::net::protocol::Sharing;
 
 /// The connections of one worker.
 pub struct Pool {

@@ -5,14 +5,14 @@
 //! that lives and takes nothing of a body for a while, which it may do for as long as `idle_timeout`. The system knows the
 //! difference: whoever lives acknowledges even that he takes nothing.
 //!
-//! [`keep_alive`]: super::socket::keep_alive
+//! [`keep_alive`]: crate::net::socket::keep_alive
 
 use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::pulse::Pulse;
+use crate::net::coarse_clock::Pulse;
 
 /// Looks after one connection, now and then.
 pub struct Vigil {

@@ -248,7 +248,7 @@ fn begun(proxy: &TestProxy) -> Client {
 }
 
 /// A quarter of it is what those have who take nothing.
-fn patient(limits: &mut keyward::proxy::limits::Limits) {
+fn patient(limits: &mut keyward::net::limits::Limits) {
     limits.drain_timeout = Duration::from_secs(8);
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use keyward::proxy::origin::{Scheme, Upstream};
+use keyward::net::origin::{Scheme, Upstream};
 
 use crate::process::Home;
 use crate::process::client::get;

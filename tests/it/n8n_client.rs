@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyward::keys::source::Source;
 use keyward::n8n::client::{Bounds, Client, ClientError, Read, scope};
 use keyward::n8n::{Address, Instance};
-use keyward::proxy::origin::{Scheme, Upstream};
+use keyward::net::origin::{Scheme, Upstream};
 use keyward::telemetry::event::with_causes;
 use serde_json::{Value, json};
 

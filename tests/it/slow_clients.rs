@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use keyward::net::limits::Limits;
 use keyward::policy::Policy;
-use keyward::proxy::limits::Limits;
 
 use crate::support::http2::{
     DATA, END_STREAM, Http2, RST_STREAM, WINDOW_UPDATE, empty, fields, frame, get, head, next_frame,

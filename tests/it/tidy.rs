@@ -220,7 +220,7 @@ fn modules_of_the_map() -> Vec<String> {
     modules
 }
 
-/// `proxy` of `src/proxy/tls.rs`.
+/// `proxy` of `src/net/client_tls.rs`.
 fn module_of(path: &str) -> &str {
     let below = path.trim_start_matches("src/").trim_start_matches("tests/it/");
     below.split('/').next().unwrap_or_default().trim_end_matches(".rs")

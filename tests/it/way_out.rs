@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use keyward::proxy::origin::{Scheme, Upstream};
+use keyward::net::origin::{Scheme, Upstream};
 
 use crate::process::client::ask_with;
 use crate::process::tunnels::{Manner, TunnelProxy};

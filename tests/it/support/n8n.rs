@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use keyward::proxy::origin::Upstream;
+use keyward::net::origin::Upstream;
 use serde_json::{Value, json};
 
 use super::client::Client;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use keyward::proxy::origin::{Scheme, Upstream};
+use keyward::net::origin::{Scheme, Upstream};
 
 use super::wire::impatient;
 

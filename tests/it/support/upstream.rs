@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use keyward::proxy::origin::{Scheme, Upstream};
+use keyward::net::origin::{Scheme, Upstream};
 use rustls::ServerConnection;
 
 use super::stream::Stream;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pulse::{self, Pulse};
+use super::coarse_clock::{self, Pulse};
 
 /// Since when a stream takes nothing of what is there for it.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Stall {
     /// Waits until it has gone on for `limit`. For a stream whose pulse nobody else keeps going.
     pub async fn lasts(&self, limit: Duration) {
         while !self.is_past(limit) {
-            tokio::time::sleep(pulse::interval(limit)).await;
+            tokio::time::sleep(coarse_clock::interval(limit)).await;
             self.pulse.tick();
         }
     }

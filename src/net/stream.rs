@@ -184,7 +184,7 @@ macro_rules! write_through {
     };
 }
 
-pub(super) use write_through;
+pub(crate) use write_through;
 
 write_through!(Rewound);
 

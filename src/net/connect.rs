@@ -13,15 +13,15 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::distrust::Distrust;
+use super::certificate_error::Distrust;
+use super::client_tls::{self, TlsError};
+use super::egress_proxy::Via;
+use super::happy_eyeballs::reach_first;
 use super::origin::{Scheme, Upstream};
 use super::protocol::{Sharing, offers};
-use super::reach::reach_first;
 use super::socket::keep_alive;
 use super::stream::Stream;
-use super::tls::{self, TlsError};
 use super::tunnel::{self, TunnelError};
-use super::via::Via;
 
 /// How to reach upstream: the same for all workers.
 #[derive(Clone)]
@@ -142,7 +142,7 @@ impl Hop {
     pub fn over(via: &Via) -> Result<Self, TlsError> {
         let tls = match via.origin.scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(tls::client(&via.origin, None)?),
+            Scheme::Https => Some(client_tls::client(&via.origin, None)?),
         };
         Ok(Self { proxy: via.clone(), tls })
     }
