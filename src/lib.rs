@@ -15,8 +15,8 @@
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
-//! | its body goes by, chunk by chunk | [`proxy::client_body`] | |
-//! | it goes upstream, for a permit | [`proxy::forward`], [`proxy::upstream`], [`proxy::places`], [`proxy::heard`], [`proxy::vigil`], [`net::connect`], [`net::tunnel`] | |
+//! | its body goes by, chunk by chunk | [`upstream::request_body`] | |
+//! | it goes upstream, for a permit | [`proxy::forward`], [`upstream::pool`], [`upstream::http2_pool`], [`upstream::upstream_io`], [`upstream::dead_peer`], [`net::connect`], [`net::tunnel`] | |
 //! | or an answer of our own goes back | [`proxy::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`proxy::answer_body`], [`openai::answer`] | |
 //! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`proxy::upgrade`], [`openai::websocket`] | |
@@ -80,6 +80,8 @@ pub mod ledger;
 pub mod welcome;
 
 pub mod net;
+
+pub mod upstream;
 
 pub mod proxy;
 

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connection::Connection;
 use super::context::WorkerContext;
 use super::headers;
 use super::session::Session;
@@ -18,6 +17,7 @@ use crate::ledger::sighting::Sighting;
 use crate::net::deferred_waker;
 use crate::openai::answer::AnswerReader;
 use crate::outcome::Ending;
+use crate::upstream::connection::Connection;
 
 /// The answer's body on its way to the client.
 pub enum AnswerBody {

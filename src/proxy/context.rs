@@ -9,7 +9,6 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::strangers::Strangers;
-use super::upstream::Pool;
 use crate::caller::registry::Registry;
 use crate::clock::Clock;
 use crate::keys::keeper::Keeper;
@@ -20,6 +19,7 @@ use crate::metrics::Shard;
 use crate::net::coarse_clock::Pulse;
 use crate::net::limits::Limits;
 use crate::policy::rules::Rules;
+use crate::upstream::pool::Pool;
 
 /// What all workers share of it.
 pub struct Shared {

@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 
 use super::ambiguity::Ambiguity;
 use super::answer_body::{AnswerBody, UpstreamBody};
-use super::connection::Connection;
 use super::error_body::refusal_body;
 use super::forward::forward;
 use super::forward_error::ForwardError;
@@ -33,6 +32,7 @@ use crate::outcome::Ending;
 use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
 use crate::route::{Repair, Route};
+use crate::upstream::connection::Connection;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
 pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {

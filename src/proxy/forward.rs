@@ -12,14 +12,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::task::coop::unconstrained;
 
-use super::client_body::{ClientBody, Keepsake};
-use super::connection::Connection;
 use super::context::WorkerContext;
 use super::forward_error::ForwardError;
 use crate::ledger::sighting::Exchange;
 use crate::net::limits::Limits;
 use crate::net::protocol::Sharing;
 use crate::policy::Permit;
+use crate::upstream::connection::Connection;
+use crate::upstream::request_body::{ClientBody, Keepsake};
 
 /// Sends the request over a connection that is there, or a new one where there is none. `sharing` is what its protocol
 /// has to be: a request that asks for another one goes in HTTP/1.1.

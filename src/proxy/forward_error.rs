@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::frames::MOST_BEFORE_ANSWER;
 use crate::net::connect::ConnectError;
 use crate::outcome::Ending;
+use crate::upstream::frames::MOST_BEFORE_ANSWER;
 
 /// Why no answer came. Each names who is at fault.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,6 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::client_body::ClientBody;
 use super::headers::{self, RequestEdit};
 use super::session::Session;
 use crate::caller::declared;
@@ -16,6 +15,7 @@ use crate::head::Fields;
 use crate::ledger::sighting::Sighting;
 use crate::policy::Permit;
 use crate::route::Target;
+use crate::upstream::request_body::ClientBody;
 
 /// What of a head has to be another one upstream.
 pub struct Rewrite {

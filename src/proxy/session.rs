@@ -8,7 +8,6 @@ use zeroize::Zeroize;
 
 use super::context::WorkerContext;
 use super::last_refusal::LastRefusal;
-use super::unread::Unread;
 use super::upgrade::Upgraded;
 use crate::clock::Timestamp;
 use crate::head::{Field, Fields};
@@ -16,6 +15,7 @@ use crate::keys::secret::is_same;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::{Binding, Identity};
 use crate::net::protocol::Sharing;
+use crate::upstream::unread::Unread;
 use crate::verdict::credential::Credential;
 use crate::verdict::{self, Judgement};
 

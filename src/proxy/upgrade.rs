@@ -15,13 +15,13 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::context::WorkerContext;
-use super::http1::Switched;
-use super::vigil::Vigil;
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::net::connect::UpstreamStream;
 use crate::net::limits::Limits;
 use crate::openai::websocket::{FrameReader, Shown};
 use crate::outcome::{Ending, Proof};
+use crate::upstream::dead_peer::Vigil;
+use crate::upstream::http1::Switched;
 
 /// An exchange that goes on in another protocol: upstream's end of it, until the client's end is there as well.
 pub struct Upgraded {

@@ -21,12 +21,12 @@ use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
 use crate::proxy::admission::Admission;
 use crate::proxy::context::{Parts, Shared, WorkerContext};
-use crate::proxy::dialer::Dialer;
 use crate::proxy::entrance::Entrance;
 use crate::proxy::listener::listen;
-use crate::proxy::open_connections::OpenConnections;
 use crate::proxy::seats::Seats;
-use crate::proxy::upstream::Pool;
+use crate::upstream::dialer::Dialer;
+use crate::upstream::open_connections::OpenConnections;
+use crate::upstream::pool::Pool;
 
 /// The one part of an exchange that can be handed in from outside.
 struct Unlucky;

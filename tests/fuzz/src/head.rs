@@ -20,7 +20,7 @@ use keyward::caller::{Agreement, Caller, declared};
 use keyward::head::{Head, UNFORWARDED};
 use keyward::keys::set::SetIndex;
 use keyward::policy::{self, Action, Asked, Policy};
-use keyward::proxy::client_body::edit_trailers;
+use keyward::upstream::request_body::edit_trailers;
 use keyward::proxy::headers::{RequestEdit, replace_credential};
 use keyward::route::{Route, Target};
 use keyward::verdict::credential::{Credential, Malformed};

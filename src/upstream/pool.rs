@@ -8,7 +8,7 @@ use tokio::task::coop::has_budget_remaining;
 use super::connection::Connection;
 use super::dialer::Dialer;
 use super::http1::Owned;
-use super::places::Places;
+use super::http2_pool::Places;
 use crate::net::connect::ConnectError;
 use crate::net::protocol::Sharing;
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::vigil::Vigil;
+use super::dead_peer::Vigil;
 use crate::net::coarse_clock::Pulse;
 use crate::net::connect::UpstreamStream;
 

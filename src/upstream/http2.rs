@@ -17,9 +17,9 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::cancellation::{Beginning, Interest, Tasks};
-use super::client_body::ClientBody;
 use super::frames::{Framed, Signs};
 use super::open_connections::{OpenConnection, OpenConnections};
+use super::request_body::ClientBody;
 use crate::net::coarse_clock::Pulse;
 use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
 use crate::net::limits::Limits;

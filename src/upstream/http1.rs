@@ -12,9 +12,9 @@ use bytes::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::client_body::ClientBody;
-use super::heard::{Count, Heard};
 use super::open_connections::{OpenConnection, OpenConnections};
+use super::request_body::ClientBody;
+use super::upstream_io::{Count, Heard};
 use crate::net::coarse_clock::Pulse;
 use crate::net::connect::{ConnectError, UpstreamStream};
 

@@ -4,10 +4,10 @@ use std::task::Context;
 
 use http::{HeaderValue, Request, Uri, Version, header};
 
-use super::client_body::ClientBody;
 use super::frames::MOST_BEFORE_ANSWER;
 use super::http1::{Owned, Switched};
 use super::http2::Place;
+use super::request_body::ClientBody;
 
 /// What carries one exchange.
 pub enum Connection {
