@@ -32,11 +32,11 @@ use self::events::EventBody;
 use self::exposition::Exposition;
 use self::wrong_tokens::WrongTokens;
 use crate::clock::Timestamp;
+use crate::exchange::context::Shared;
 use crate::metrics::AdminCounts;
 use crate::n8n;
 use crate::policy::rules::AllowedHost;
 use crate::proxy::Stage;
-use crate::proxy::context::Shared;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
 

@@ -5,22 +5,22 @@
 //! # The way of a request
 //!
 //! [`proxy::server`] accepts a client and gives it to one of the [workers](proxy::worker). Their
-//! [`proxy::conversation`] begins at the [`proxy::entrance`]; [`proxy::exchange`] is the way of one request, on one page:
+//! [`proxy::conversation`] begins at the [`proxy::entrance`]; [`exchange`] is the way of one request, on one page:
 //!
 //! | step | where | |
 //! |---|---|---|
-//! | what others could read otherwise is refused | [`proxy::ambiguity`], [`early_refusal`], [`proxy::strangers`] | |
+//! | what others could read otherwise is refused | [`exchange::ambiguity`], [`early_refusal`], [`exchange::rejections`] | |
 //! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
 //! | its body goes by, chunk by chunk | [`upstream::request_body`] | |
-//! | it goes upstream, for a permit | [`proxy::forward`], [`upstream::pool`], [`upstream::http2_pool`], [`upstream::upstream_io`], [`upstream::dead_peer`], [`net::connect`], [`net::tunnel`] | |
-//! | or an answer of our own goes back | [`proxy::refusal`] | |
-//! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`proxy::answer_body`], [`openai::answer`] | |
-//! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`proxy::upgrade`], [`openai::websocket`] | |
-//! | verdict and [`outcome`] together, in words | [`proxy::diagnosis`], [`verdict::explain`] | pure |
+//! | it goes upstream, for a permit | [`exchange::forward`], [`upstream::pool`], [`upstream::http2_pool`], [`upstream::upstream_io`], [`upstream::dead_peer`], [`net::connect`], [`net::tunnel`] | |
+//! | or an answer of our own goes back | [`exchange::refusal`] | |
+//! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`exchange::response_body`], [`openai::answer`] | |
+//! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`exchange::upgrade`], [`openai::websocket`] | |
+//! | verdict and [`outcome`] together, in words | [`exchange::diagnosis`], [`verdict::explain`] | pure |
 //! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
@@ -82,6 +82,8 @@ pub mod welcome;
 pub mod net;
 
 pub mod upstream;
+
+pub mod exchange;
 
 pub mod proxy;
 

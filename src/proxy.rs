@@ -2,20 +2,10 @@
 
 pub mod access_log;
 pub mod admission;
-pub mod ambiguity;
-pub mod answer_body;
-pub mod context;
 pub mod conversation;
-pub mod diagnosis;
 pub mod entrance;
-pub mod error_body;
-pub mod exchange;
-pub mod forward;
-pub mod forward_error;
-pub mod headers;
 pub mod human_log;
 pub mod json_log;
-pub mod last_refusal;
 pub mod lifecycle;
 pub mod listener;
 pub mod log_line;
@@ -23,13 +13,8 @@ pub mod panic;
 pub mod preface;
 pub mod proxy_protocol;
 pub mod recorder;
-pub mod refusal;
-pub mod rewrite;
 pub mod seats;
-pub mod session;
-pub mod strangers;
 pub mod streams;
-pub mod upgrade;
 pub mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -13,12 +13,12 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Timestamp;
 use crate::early_refusal::EarlyRefusal;
+use crate::exchange::context::Shared;
 use crate::ledger::query::Query;
 use crate::ledger::rotation::Row;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
 use crate::policy::Action;
-use crate::proxy::context::Shared;
 use crate::proxy::worker::Worker;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;

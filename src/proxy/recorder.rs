@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::access_log::{self, Style};
-use super::diagnosis;
 use super::log_line::Line;
 use crate::caller::names::{Directory, Named};
 use crate::caller::registry::Registry;
+use crate::exchange::diagnosis;
 use crate::keys::keeper::Keeper;
 use crate::keys::set::{KeyRing, Word};
 use crate::ledger::Ledger;

@@ -10,7 +10,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::admission::Admission;
-use super::context::WorkerContext;
+use crate::exchange::context::WorkerContext;
 use crate::net::peer_limit::Peer;
 
 /// The clients of a worker: how many there are, and how to wake them.

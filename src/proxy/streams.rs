@@ -19,10 +19,10 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use super::admission::Admission;
-use super::answer_body::{AnswerBody, AnswerError};
-use super::refusal;
 use super::seats::{Alarm, Seats};
 use crate::early_refusal::EarlyRefusal;
+use crate::exchange::refusal;
+use crate::exchange::response_body::{AnswerBody, AnswerError};
 use crate::net::peer_limit::Peer;
 use crate::net::write_stall::Stall;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::context::WorkerContext;
 use super::seats::Seats;
+use crate::exchange::context::WorkerContext;
 
 /// One worker, as the others see it.
 pub struct Worker {

@@ -112,7 +112,7 @@ fn the_places_that_read_a_key_ready_to_be_sent_are_these() {
         ".expose_header(",
         &[
             ("src/check/online.rs", 1, "a probe sends it"),
-            ("src/proxy/headers.rs", 1, "it is put in, in place of what came"),
+            ("src/exchange/headers.rs", 1, "it is put in, in place of what came"),
         ],
     );
 }

@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use super::*;
 use crate::clock::Clock;
+use crate::exchange::context::{Parts, Shared, WorkerContext};
 use crate::keys::keeper::{Keeper, Kept};
 use crate::keys::{SetSettings, Settings, state};
 use crate::ledger::sighting::{Exchange, Witness};
@@ -20,7 +21,6 @@ use crate::net::protocol::Sharing;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
 use crate::proxy::admission::Admission;
-use crate::proxy::context::{Parts, Shared, WorkerContext};
 use crate::proxy::entrance::Entrance;
 use crate::proxy::listener::listen;
 use crate::proxy::seats::Seats;

@@ -1,6 +1,6 @@
 //! What a client sends, from its first byte on: the first byte of an input chooses the rules, the rest is sent.
 //!
-//! The bytes go through the server that keyward has, then through its own parts as in `proxy::exchange`, and, if they may,
+//! The bytes go through the server that keyward has, then through its own parts as in `exchange`, and, if they may,
 //! through the client that keyward has. What that one wrote is read again here.
 
 use std::cell::RefCell;
@@ -21,7 +21,7 @@ use keyward::head::{Head, UNFORWARDED};
 use keyward::keys::set::SetIndex;
 use keyward::policy::{self, Action, Asked, Policy};
 use keyward::upstream::request_body::edit_trailers;
-use keyward::proxy::headers::{RequestEdit, replace_credential};
+use keyward::exchange::headers::{RequestEdit, replace_credential};
 use keyward::route::{Route, Target};
 use keyward::verdict::credential::{Credential, Malformed};
 use keyward::verdict::{Judgement, Outdated, Verdict, judge};
@@ -187,7 +187,7 @@ impl Judged {
     }
 }
 
-/// The way of a head, as `proxy::exchange` has it.
+/// The way of a head, as `exchange` has it.
 fn judge_head(setting: &Setting, method: &Method, uri: &Uri, headers: &HeaderMap) -> Judged {
     let head = Head::new(method, uri, headers);
     let route = Route::read(head.path);

@@ -1,4 +1,28 @@
 //! The way of a request: look at its head, find out who sent it, judge its key, decide, remember, act.
+//!
+//! | step | where |
+//! |---|---|
+//! | what a request needs of its worker, and of its client's connection | [`context`], [`session`] |
+//! | a request that others could read otherwise, and whatever is refused before there is an exchange | [`ambiguity`], [`rejections`] |
+//! | the request as upstream gets it | [`rewrite`], [`headers`] |
+//! | to upstream and back | [`forward`](mod@forward), [`forward_error`] |
+//! | the answer's body, or what follows a switch of protocols | [`response_body`], [`upgrade`] |
+//! | what is wrong with an exchange, and answers of keyward's own | [`diagnosis`], [`refusal`], [`error_body`], [`last_refusal`] |
+
+pub mod ambiguity;
+pub mod context;
+pub mod diagnosis;
+pub mod error_body;
+pub mod forward;
+pub mod forward_error;
+pub mod headers;
+pub mod last_refusal;
+pub mod refusal;
+pub mod rejections;
+pub mod response_body;
+pub mod rewrite;
+pub mod session;
+pub mod upgrade;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,16 +33,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::ambiguity::Ambiguity;
-use super::answer_body::{AnswerBody, UpstreamBody};
-use super::error_body::refusal_body;
-use super::forward::forward;
-use super::forward_error::ForwardError;
-use super::headers::{self, Marks};
-use super::rewrite::{Rewrite, path_of};
-use super::session::Session;
-use super::upgrade::Upgraded;
-use super::{diagnosis, refusal};
+use self::ambiguity::Ambiguity;
+use self::error_body::refusal_body;
+use self::forward::forward;
+use self::forward_error::ForwardError;
+use self::headers::Marks;
+use self::response_body::{AnswerBody, UpstreamBody};
+use self::rewrite::{Rewrite, path_of};
+use self::session::Session;
+use self::upgrade::Upgraded;
 use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
 use crate::head::Head;

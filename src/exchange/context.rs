@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::strangers::Strangers;
+use super::rejections::Strangers;
 use crate::caller::registry::Registry;
 use crate::clock::Clock;
 use crate::keys::keeper::Keeper;

@@ -5,9 +5,9 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::ambiguity::Ambiguity;
-use super::answer_body::AnswerBody;
 use super::error_body::error_body;
 use super::forward_error::ForwardError;
+use super::response_body::AnswerBody;
 use crate::outcome::Ending;
 use crate::policy::Refusal;
 use crate::telemetry::event::with_causes;
