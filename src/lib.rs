@@ -21,7 +21,7 @@
 //! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`exchange::response_body`], [`openai::answer`] | |
 //! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`exchange::upgrade`], [`openai::websocket`] | |
 //! | verdict and [`outcome`] together, in words | [`exchange::diagnosis`], [`verdict::explain`] | pure |
-//! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`proxy::access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
+//! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
 //! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
@@ -84,6 +84,10 @@ pub mod net;
 pub mod upstream;
 
 pub mod exchange;
+
+pub mod access_log;
+
+pub mod recorder;
 
 pub mod proxy;
 

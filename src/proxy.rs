@@ -1,18 +1,13 @@
 //! A request's way: from the client's connection through judgement to upstream, and the answer's way back.
 
-pub mod access_log;
 pub mod admission;
 pub mod conversation;
 pub mod entrance;
-pub mod human_log;
-pub mod json_log;
 pub mod lifecycle;
 pub mod listener;
-pub mod log_line;
 pub mod panic;
 pub mod preface;
 pub mod proxy_protocol;
-pub mod recorder;
 pub mod seats;
 pub mod streams;
 pub mod worker;

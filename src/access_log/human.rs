@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use super::log_line::Line;
+use super::line::Line;
 use crate::caller::{Agreement, Doubts};
 use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;

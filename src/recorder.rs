@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::access_log::{self, Style};
-use super::log_line::Line;
+use crate::access_log::line::Line;
+use crate::access_log::{self, Style};
 use crate::caller::names::{Directory, Named};
 use crate::caller::registry::Registry;
 use crate::exchange::diagnosis;

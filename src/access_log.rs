@@ -1,10 +1,13 @@
 //! The log line of an exchange: one for each, rendered on the worker's thread and written by the log's own.
 
+pub mod human;
+pub mod json;
+pub mod line;
+
 use std::sync::Arc;
 
-use super::human_log::{self, Paint};
-use super::json_log;
-use super::log_line::Line;
+use self::human::Paint;
+use self::line::Line;
 use crate::telemetry::tap::Told;
 use crate::telemetry::{Format, Level};
 use crate::verdict::explain::Explanation;
@@ -23,8 +26,8 @@ pub struct Style {
 /// Writes the line in the format that is asked for.
 pub fn write(buffer: &mut Vec<u8>, style: Style, line: &Line<'_>, level: Level, explanation: Option<&Explanation>) {
     match style.format {
-        Format::Json => json_log::write(buffer, line, level, explanation),
-        Format::Human => human_log::write(buffer, line, Paint { coloured: style.coloured, level }, explanation),
+        Format::Json => json::write(buffer, line, level, explanation),
+        Format::Human => human::write(buffer, line, Paint { coloured: style.coloured, level }, explanation),
     }
 }
 
@@ -32,7 +35,7 @@ pub fn write(buffer: &mut Vec<u8>, style: Style, line: &Line<'_>, level: Level, 
 #[must_use]
 pub fn told(line: &Line<'_>, level: Level, explanation: Option<&Explanation>) -> Told {
     let mut text = Vec::new();
-    json_log::write(&mut text, line, level, explanation);
+    json::write(&mut text, line, level, explanation);
     let verdict = line.exchange.judgement.verdict.code();
     Told { set: Arc::clone(line.set), verdict, workflow: line.exchange.workflow().map(Box::from), line: text }
 }

@@ -1,6 +1,6 @@
 //! The log line of an exchange as programs read it: one JSON object.
 
-use super::log_line::Line;
+use super::line::Line;
 use crate::caller::Agreement;
 use crate::keys::set::Names;
 use crate::telemetry::Level;
