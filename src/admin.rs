@@ -36,7 +36,7 @@ use crate::exchange::context::Shared;
 use crate::metrics::AdminCounts;
 use crate::n8n;
 use crate::policy::rules::AllowedHost;
-use crate::proxy::Stage;
+use crate::server::Stage;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
 

@@ -35,7 +35,7 @@ use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::Choice;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
-use crate::{admin, n8n, proxy, telemetry};
+use crate::{admin, n8n, server, telemetry};
 
 /// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.
 pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
@@ -50,7 +50,7 @@ pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `[proxy]`
-    pub proxy: proxy::Settings,
+    pub proxy: server::Settings,
     /// `[keys.<set>]`
     pub keys: keys::Settings,
     /// `[n8n.<name>]`
@@ -139,7 +139,7 @@ impl Config {
     fn unset(environment: &Environment) -> Self {
         let dir = environment.state_folder().map_or_else(PathBuf::new, |folder| folder.join("keyward"));
         Self {
-            proxy: proxy::Settings::default(),
+            proxy: server::Settings::default(),
             keys: keys::Settings { sets: Vec::new() },
             n8n: n8n::Settings::default(),
             log: telemetry::Settings::default(),

@@ -4,8 +4,8 @@
 //!
 //! # The way of a request
 //!
-//! [`proxy::server`] accepts a client and gives it to one of the [workers](proxy::worker). Their
-//! [`proxy::conversation`] begins at the [`proxy::entrance`]; [`exchange`] is the way of one request, on one page:
+//! [`server::listener`] accepts a client and gives it to one of the [workers](server::worker). Its connection
+//! ([`server::connection`]) begins with the [`server::handshake`]; [`exchange`] is the way of one request, on one page:
 //!
 //! | step | where | |
 //! |---|---|---|
@@ -15,13 +15,15 @@
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
+//! | its target and its head are rewritten for upstream | [`exchange::rewrite`], [`exchange::headers`] | |
 //! | its body goes by, chunk by chunk | [`upstream::request_body`] | |
-//! | it goes upstream, for a permit | [`exchange::forward`], [`upstream::pool`], [`upstream::http2_pool`], [`upstream::upstream_io`], [`upstream::dead_peer`], [`net::connect`], [`net::tunnel`] | |
+//! | it goes upstream, for a permit | [`exchange::forward`], [`upstream::pool`], [`upstream::dialer`], [`net::connect`] | |
 //! | or an answer of our own goes back | [`exchange::refusal`] | |
 //! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`exchange::response_body`], [`openai::answer`] | |
 //! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`exchange::upgrade`], [`openai::websocket`] | |
 //! | verdict and [`outcome`] together, in words | [`exchange::diagnosis`], [`verdict::explain`] | pure |
-//! | one line in the log, and to whoever follows; numbers in [`metrics`] | [`access_log`], [`telemetry::writer`], [`telemetry::tap`] | |
+//! | when it ends, it is remembered, counted, learned from and written down | [`recorder`], [`metrics`], [`access_log`] | |
+//! | one line goes to the log, and to those who follow | [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
 //! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
@@ -89,7 +91,7 @@ pub mod access_log;
 
 pub mod recorder;
 
-pub mod proxy;
+pub mod server;
 
 pub mod n8n;
 

@@ -17,8 +17,8 @@ use crate::ledger::query::{Query, find};
 use crate::n8n::clearance::{self, Looked};
 use crate::n8n::keeper::Status;
 use crate::n8n::report;
-use crate::proxy::Stage;
 use crate::route::is_id;
+use crate::server::Stage;
 
 /// That the process runs.
 pub fn health(_: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {

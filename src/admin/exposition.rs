@@ -19,7 +19,7 @@ use crate::ledger::rotation::Row;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
 use crate::policy::Action;
-use crate::proxy::worker::Worker;
+use crate::server::worker::Worker;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
 use crate::verdict::explain::Severity;

@@ -21,7 +21,7 @@ use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::{Choice, Via};
 use crate::net::origin::{Scheme, Upstream};
 use crate::policy::rules::AllowedHost;
-use crate::proxy;
+use crate::server;
 use crate::telemetry::masked::mask_keys;
 
 /// Why a text is not a value of its setting. What is allowed stands beside the setting.
@@ -136,8 +136,8 @@ fn authorization(user_information: &str) -> Result<Option<HeaderValue>, Unfit> {
 /// How many workers: 0 asks for one per core.
 pub(super) fn workers(text: &str) -> Result<usize, Unfit> {
     match fit(text)? {
-        0 => Ok(proxy::Settings::workers_of_machine()),
-        asked @ 1..=proxy::Settings::MAX_WORKERS => Ok(asked),
+        0 => Ok(server::Settings::workers_of_machine()),
+        asked @ 1..=server::Settings::MAX_WORKERS => Ok(asked),
         _ => Err(Unfit::NotAllowed),
     }
 }
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn numbers_have_bounds() {
-        assert_eq!(workers("0"), Ok(proxy::Settings::workers_of_machine()));
+        assert_eq!(workers("0"), Ok(server::Settings::workers_of_machine()));
         assert_eq!(workers("256"), Ok(256));
         assert_eq!(workers("257"), Err(Unfit::NotAllowed));
         assert_eq!(workers("-1"), Err(Unfit::NotAllowed));

@@ -14,7 +14,7 @@ use crate::telemetry::{Format, Level};
 #[test]
 fn with_nothing_set_keyward_observes_openai_and_learns() {
     let config = load("", &environment());
-    assert_eq!(config.proxy, proxy::Settings::default());
+    assert_eq!(config.proxy, server::Settings::default());
     assert_eq!(config.proxy.listen, address("127.0.0.1:8080"));
     assert_eq!(config.proxy.upstream.to_string(), "https://api.openai.com");
     assert_eq!(config.keys.sets, [SetSettings::learning("default")]);

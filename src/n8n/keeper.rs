@@ -28,8 +28,8 @@ use crate::keys::source::Source;
 use crate::ledger::Ledger;
 use crate::ledger::look::Look;
 use crate::ledger::names;
-use crate::proxy::Stage;
 use crate::route::is_id;
+use crate::server::Stage;
 use crate::telemetry::event::with_causes;
 use crate::watch::Watch;
 

@@ -218,7 +218,7 @@ fn the_port_is_free_when_it_has_stopped() {
     client.answer();
     let port = proxy.address().port();
     proxy.end();
-    keyward::proxy::listener::listen((Ipv4Addr::LOCALHOST, port).into()).expect("the port");
+    keyward::server::listener::listen((Ipv4Addr::LOCALHOST, port).into()).expect("the port");
 }
 
 /// One that sends a chunk for each time that the gate is opened, [`CHUNKS`] in all; to `/v1/silent` it says nothing.

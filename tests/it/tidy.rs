@@ -126,14 +126,14 @@ fn the_places_that_start_threads_and_tasks_are_these() {
             ("src/app.rs", 1, "the upkeep of keys and state, beside the admin listener"),
             ("src/demo/upstream.rs", 1, "each connection to what stands in for OpenAI in the demo"),
             ("src/ledger/writer.rs", 1, "the ledger's own thread, which waits for a disk"),
-            ("src/upstream/cancellation.rs", 2, "what hyper does on connections to upstream in HTTP/2"),
-            ("src/upstream/http2.rs", 1, "each connection to upstream in HTTP/2"),
-            ("src/proxy/lifecycle.rs", 4, "a worker's beat (another while it drains), inbox and memory"),
-            ("src/proxy/listener.rs", 1, "each client of a worker"),
-            ("src/upstream/http2_pool.rs", 1, "connections to upstream that are being made for several exchanges"),
-            ("src/proxy/streams.rs", 1, "each stream of an HTTP/2 connection"),
+            ("src/server/http2_streams.rs", 1, "each stream of an HTTP/2 connection"),
+            ("src/server/lifecycle.rs", 4, "a worker's beat (another while it drains), inbox and memory"),
+            ("src/server/listener.rs", 1, "each client of a worker"),
             ("src/tasks.rs", 1, "every thread with a runtime"),
             ("src/telemetry/writer.rs", 1, "the log's writer, which has none"),
+            ("src/upstream/cancellation.rs", 2, "what hyper does on connections to upstream in HTTP/2"),
+            ("src/upstream/http2.rs", 1, "each connection to upstream in HTTP/2"),
+            ("src/upstream/http2_pool.rs", 1, "connections to upstream that are being made for several exchanges"),
         ],
     );
 }
@@ -220,7 +220,7 @@ fn modules_of_the_map() -> Vec<String> {
     modules
 }
 
-/// `proxy` of `src/net/client_tls.rs`.
+/// `net` of `src/net/client_tls.rs`.
 fn module_of(path: &str) -> &str {
     let below = path.trim_start_matches("src/").trim_start_matches("tests/it/");
     below.split('/').next().unwrap_or_default().trim_end_matches(".rs")

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use keyward::config::{Config, Environment, Overrides, Problem, Problems};
 use keyward::policy::Policy;
-use keyward::proxy::Settings;
+use keyward::server::Settings;
 
 /// Holds the reader of configurations to its promises.
 pub fn check(data: &[u8]) {

@@ -17,12 +17,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use keyward::caller::{Agreement, Caller, declared};
+use keyward::exchange::headers::{RequestEdit, replace_credential};
 use keyward::head::{Head, UNFORWARDED};
 use keyward::keys::set::SetIndex;
 use keyward::policy::{self, Action, Asked, Policy};
-use keyward::upstream::request_body::edit_trailers;
-use keyward::exchange::headers::{RequestEdit, replace_credential};
 use keyward::route::{Route, Target};
+use keyward::upstream::request_body::edit_trailers;
 use keyward::verdict::credential::{Credential, Malformed};
 use keyward::verdict::{Judgement, Outdated, Verdict, judge};
 

@@ -22,7 +22,7 @@ use keyward::net::limits::Limits;
 use keyward::net::origin::Upstream;
 use keyward::policy::Policy;
 use keyward::policy::rules::{Rules, SetRules};
-use keyward::proxy::{self, ServerTls};
+use keyward::server::{self, ServerTls};
 use keyward::telemetry::{self, Format};
 use serde_json::Value;
 
@@ -53,7 +53,7 @@ pub struct Builder {
     folder: tempfile::TempDir,
     sets: Vec<SetSettings>,
     rules: Rules,
-    settings: proxy::Settings,
+    settings: server::Settings,
     admin: admin::Settings,
     level: telemetry::Level,
     n8n: n8n::Settings,
@@ -77,7 +77,7 @@ impl TestProxy {
             folder: tempfile::tempdir().unwrap(),
             sets: vec![SetSettings::learning("default")],
             rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
-            settings: proxy::Settings { listen, upstream, workers: 1, ..proxy::Settings::default() },
+            settings: server::Settings { listen, upstream, workers: 1, ..server::Settings::default() },
             admin: admin::Settings { listen: Some(listen), ..admin::Settings::default() },
             level: telemetry::Level::default(),
             n8n: n8n::Settings::default(),

@@ -1,15 +1,24 @@
-//! A request's way: from the client's connection through judgement to upstream, and the answer's way back.
+//! The server: client connections, and the workers that carry them.
+//!
+//! | what | where |
+//! |---|---|
+//! | a worker, and its life from start to end | [`worker`], [`lifecycle`] |
+//! | clients are accepted, admitted and counted | [`listener`], [`admission`], [`connections`] |
+//! | one connection, from its first byte to its last | [`connection`] |
+//! | what comes before the first request | [`handshake`], [`proxy_protocol`], [`http2_preface`] |
+//! | the streams of a client that speaks HTTP/2 | [`http2_streams`] |
+//! | a panic costs one exchange | [`panic`] |
 
 pub mod admission;
-pub mod conversation;
-pub mod entrance;
+pub mod connection;
+pub mod connections;
+pub mod handshake;
+pub mod http2_preface;
+pub mod http2_streams;
 pub mod lifecycle;
 pub mod listener;
 pub mod panic;
-pub mod preface;
 pub mod proxy_protocol;
-pub mod seats;
-pub mod streams;
 pub mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -19,7 +19,7 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use super::admission::Admission;
-use super::seats::{Alarm, Seats};
+use super::connections::{Alarm, Seats};
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::refusal;
 use crate::exchange::response_body::{AnswerBody, AnswerError};

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::entrance::Entrance;
+use super::handshake::Entrance;
 use crate::net::limits::Limits;
 use crate::net::peer_limit::{Peer, Peers};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::seats::Seats;
+use super::connections::Seats;
 use crate::exchange::context::WorkerContext;
 
 /// One worker, as the others see it.

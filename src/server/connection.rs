@@ -17,11 +17,11 @@ use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::entrance::{Entered, EntranceError};
+use super::connections::{Seat, Seats};
+use super::handshake::{Entered, EntranceError};
+use super::http2_preface::Prefaced;
+use super::http2_streams::Streams;
 use super::panic::CatchPanic;
-use super::preface::Prefaced;
-use super::seats::{Seat, Seats};
-use super::streams::Streams;
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::context::WorkerContext;
 use crate::exchange::exchange;

@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::Stage;
-use super::conversation::converse;
-use super::seats::Seat;
+use super::connection::converse;
+use super::connections::Seat;
 use super::worker::Worker;
 use crate::net::peer_limit::Peer;
 
