@@ -7,7 +7,7 @@
 //! | one connection, from its first byte to its last | [`connection`] |
 //! | what comes before the first request | [`handshake`], [`proxy_protocol`], [`http2_preface`] |
 //! | the streams of a client that speaks HTTP/2 | [`http2_streams`] |
-//! | a panic costs one exchange | [`panic`] |
+//! | a panic costs one exchange | [`panic`](mod@panic) |
 
 pub mod admission;
 pub mod connection;
