@@ -91,6 +91,12 @@ pub fn run(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
     run_with(std::env::args_os(), &Environment::of_process(), serve)
 }
 
+/// What may be said on the command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 fn run_with(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &Environment,

@@ -1,4 +1,4 @@
-"""What tools that know the formats say of the files under config/."""
+"""What tools that know the formats say of the files under config/, and of excerpts of them in docs/."""
 
 import json
 import os
@@ -43,11 +43,7 @@ def the_compose_file_is_one_by_the_schema(tools, _):
 
 def docker_compose_understands_it_as_it_is_meant(tools, folder):
     """Compose needs no Docker to read a file, nor any variable of the machine to read this one."""
-    # The package's own script loses the exit status.
-    (client,) = tools.parents[1].glob("lib/python*/site-packages/compose/docker-compose")
-    alone = {"PATH": os.defpath, "HOME": str(folder)}
-    command = [client, "--file", CONFIG / "compose.yaml", "config", "--format", "json"]
-    read = json.loads(succeed(command, env=alone))
+    read = composed(tools, folder, CONFIG / "compose.yaml")
     keyward, n8n = (read["services"][name] for name in ("keyward", "n8n"))
     mounts = {mount["target"]: (mount["source"], mount.get("read_only", False)) for mount in keyward["volumes"]}
     told = {
@@ -63,6 +59,30 @@ def docker_compose_understands_it_as_it_is_meant(tools, folder):
     }
     if wrong := [what for what, holds in told.items() if not holds]:
         raise AssertionError(f"Compose does not see {', '.join(wrong)}: {json.dumps(read, indent=2)}")
+
+
+def docker_compose_takes_what_the_docs_add_to_it(tools, folder):
+    """Each excerpt in docs/ that has services fits the file: none names a service that there is not."""
+    pages = sorted((CONFIG.parent / "docs").glob("*.md"))
+    blocks = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
+    excerpts = [block for block in blocks if block.startswith("services:")]
+    if len(excerpts) < 2:
+        raise AssertionError(f"{len(excerpts)} excerpts in docs/")
+    services = composed(tools, folder, CONFIG / "compose.yaml")["services"].keys()
+    for number, excerpt in enumerate(excerpts):
+        added = folder / f"excerpt-{number}.yaml"
+        added.write_text(excerpt)
+        if (both := composed(tools, folder, CONFIG / "compose.yaml", added)["services"].keys()) != services:
+            raise AssertionError(f"with an excerpt, Compose sees the services {', '.join(both)}:\n{excerpt}")
+
+
+def composed(tools, folder, *files):
+    """What Compose reads in these files together."""
+    # The package's own script loses the exit status.
+    (client,) = tools.parents[1].glob("lib/python*/site-packages/compose/docker-compose")
+    alone = {"PATH": os.defpath, "HOME": str(folder)}
+    named = [part for file in files for part in ("--file", file)]
+    return json.loads(succeed([client, *named, "config", "--format", "json"], env=alone))
 
 
 def the_manifests_are_ones_by_the_schemas_of_kubernetes(tools, _):
@@ -101,6 +121,7 @@ ALL = [
     hadolint_finds_nothing_in_the_dockerfile,
     the_compose_file_is_one_by_the_schema,
     docker_compose_understands_it_as_it_is_meant,
+    docker_compose_takes_what_the_docs_add_to_it,
     the_manifests_are_ones_by_the_schemas_of_kubernetes,
     systemd_understands_the_units_and_calls_the_service_safe,
 ]

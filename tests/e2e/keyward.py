@@ -117,7 +117,7 @@ class Keyward:
     def rotate(self, key):
         """Puts another key where the current one stands, and waits until keyward says that it has it."""
         known = len(self._lines())
-        # Written aside first, as the README says: a file that is written in place may be read in between.
+        # Written aside first, as docs/rotate-a-key.md says: a file that is written in place may be read in between.
         (self._folder / "new-key").touch(mode=0o600)
         (self._folder / "new-key").write_text(f"{key}\n")
         (self._folder / "new-key").rename(self._folder / "current-key")

@@ -102,27 +102,6 @@ fn what_containers_and_services_set_are_settings_that_hold() {
     assert!(drain < seconds(&file("keyward.service"), "TimeoutStopSec="));
 }
 
-#[test]
-fn the_readme_points_n8n_at_what_the_files_set_up() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
-    let base_urls: Vec<&str> = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("| n8n | ")?.split_once("Base URL begins with `"))
-        .map(|(_, url)| url.split('`').next().expect("a part"))
-        .collect();
-
-    assert!(file("compose.yaml").contains("\n  keyward:\n    image: "), "it has a service of that name");
-    let compose = format!("http://keyward:{}", load(&file("container.toml")).proxy.listen.port());
-    let (_, listen) = readme.split_once("`keyward serve --listen ").expect("how keyward is started on the host");
-    let listen = Overrides { listen: listen.split('`').next().map(str::to_owned), ..Overrides::default() };
-    let on_host = Config::load(None, &environment(), listen).unwrap_or_else(|problems| panic!("{problems}"));
-    let on_host = format!("http://host.docker.internal:{}", on_host.proxy.listen.port());
-    let public = load(&file("public.toml"));
-    assert!(public.proxy.tls.cert.is_some());
-    let public = format!("https://{}", public.rules.allow_host[0].host);
-    assert_eq!(base_urls, [compose, on_host, public]);
-}
-
 /// A setting as the reference tells of it.
 struct Told {
     key: String,

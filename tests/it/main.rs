@@ -34,6 +34,8 @@ mod config_files;
 mod crowds;
 /// The dashboard and the alerts rest on metrics that there are.
 mod dashboards;
+/// README and `docs/`: their links lead somewhere, their commands and configurations work, their tables are true.
+mod docs;
 /// keyward stops in peace: what is open finishes, until the time for it is over.
 mod draining;
 /// An answer that comes before the request is whole: it arrives, and nothing of the rest is taken for a request.

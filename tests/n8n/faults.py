@@ -48,7 +48,7 @@ class Fault:
     status: int = 401
     # The set by which it is judged.
     set: str = "default"
-    # How the credential is tagged; by default as the README recommends for the release.
+    # How the credential is tagged; by default as docs/connect-n8n.md recommends for the release.
     way: str = None
     # A function of the stage that gives the address of a node with one of its own, where the plain one will not do.
     base: object = None

@@ -1,6 +1,6 @@
 """Every kind of node, with every way of tagging and every policy, before and after a rotation.
 
-What comes of it is also the table in the README, so each trial leaves there what was seen.
+What comes of it is also the table in docs/connect-n8n.md, so each trial leaves there what was seen.
 """
 
 import json

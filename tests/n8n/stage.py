@@ -117,7 +117,7 @@ class Stage:
         return ways if self.major < 2 else {**ways, "tag": self.tagged_by_header}
 
     def tagged(self, through="observe", **other):
-        """The way that the README recommends for this n8n."""
+        """The way that docs/connect-n8n.md recommends for this n8n."""
         return list(self.taggings().values())[-1](through, **other)
 
     # === What a scenario does ===

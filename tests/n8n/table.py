@@ -1,11 +1,11 @@
-"""The table of what works where, which stands in the README: made of what was seen, never of what was expected."""
+"""The table of what works where, which stands in docs/connect-n8n.md: made of what was seen, never of what was expected."""
 
 import re
 
 import kinds
 from keyward import PROJECT
 
-README = PROJECT / "README.md"
+PAGE = PROJECT / "docs" / "connect-n8n.md"
 BEGIN = "<!-- What works where: `tests/n8n/run --table` writes it. -->\n\n"
 END = "\n<!-- The end of what works where. -->\n"
 KNOWN = {(True, True, True): "●", (True, True, False): "◐", (False, False, False): "○"}
@@ -40,20 +40,20 @@ def _places(cells, kind):
     return " / ".join(dict.fromkeys(named))
 
 
-def in_readme():
-    """What stands in the README now."""
+def on_page():
+    """What stands on the page now."""
     return _parts()[1]
 
 
 def write(table):
     """Puts another table in its place."""
     before, _, behind = _parts()
-    README.write_text(before + table + behind)
+    PAGE.write_text(before + table + behind)
 
 
 def _parts():
-    text = README.read_text()
+    text = PAGE.read_text()
     found = re.fullmatch(f"(.*{re.escape(BEGIN)})(.*)({re.escape(END)}.*)", text, re.DOTALL)
     if not found:
-        raise RuntimeError(f"{README} has no place for the table: it stands between {BEGIN!r} and {END!r}")
+        raise RuntimeError(f"{PAGE} has no place for the table: it stands between {BEGIN!r} and {END!r}")
     return found.groups()

@@ -1,4 +1,4 @@
-"""The README's walk-through, "rotate a key without finding out the hard way", done step by step with the fleet.
+"""The walk-through of docs/rotate-a-key.md, done step by step with the fleet.
 
 Each step is a function of the walk and of `expect`; its docstring is the name of its check.  They rest on one another.
 """
