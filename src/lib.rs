@@ -46,6 +46,43 @@
 //! - A pure module (its first line says "Pure.") names no runtime, socket, file, environment or clock.
 //! - A module below never imports one further up: the list is in that order, and `tests/it/tidy.rs` holds it.
 //! - No concern reads the configuration: [`config`] knows the settings of all of them, none knows [`config`].
+//!
+//! # Every file
+//!
+//! In the order of the layers, the lowest first.
+//!
+//! | module | what | files below it |
+//! |---|---|---|
+//! | [`allocator`] | the allocator, and memory given back |  |
+//! | [`clock`] | wall-clock time, which tests may set |  |
+//! | [`tasks`] | threads with a runtime of their own |  |
+//! | [`watch`] | when one of some files may have changed |  |
+//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `tap` `writer` |
+//! | [`head`] | what of a request may be looked at |  |
+//! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `keeper` `learned` `listing` `secret` `set` `source` `state` `token` |
+//! | [`route`] | the path of a request, and its repair |  |
+//! | [`caller`] | who sent a request | `declared` `inferred` `names` `registry` |
+//! | [`outcome`] | what upstream answered, and how the exchange ended |  |
+//! | [`early_refusal`] | why a client is refused before there is an exchange |  |
+//! | [`verdict`] | what a credential is, and what is told of it | `credential` `explain` |
+//! | [`policy`] | what is done about a verdict | `rules` |
+//! | [`metrics`] | counters |  |
+//! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
+//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `binding` `closed` `destination` `evidence` `hours` `in_flight` `incident` `look` `names` `offline` `press` `proof` `query` `recent` `rhythm` `rotation` `senders` `sighting` `sqlite` `store` `writer` |
+//! | [`welcome`] | what a newcomer is told |  |
+//! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
+//! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
+//! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
+//! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` |
+//! | [`recorder`] | what happens when an exchange ends |  |
+//! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
+//! | [`n8n`] | what n8n says is configured | `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `executions` `finding` `inventory` `keeper` `lent` `look` `presser` `report` |
+//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `events` `exposition` `guard` `listener` `page` `parameters` `problem` `routes` `views` `wrong_tokens` |
+//! | [`config`] | all settings, and every problem with them | `env` `instances` `known` `parse` `problem` `raw` `sets` `units` `way_out` |
+//! | [`check`] | what would not work or is not safe | `gateways` `online` |
+//! | [`app`] | starts all of it, and ends it in order | `systemd` `upkeep` |
+//! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
+//! | [`cli`] | the commands | `accept` `asking` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `health` `keys` `n8n` `open` `output` `pages` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `watching` `words` |
 
 pub mod allocator;
 

@@ -31,6 +31,58 @@ fn modules_import_only_what_stands_above_them_in_the_map() {
 }
 
 #[test]
+fn files_of_a_module_import_each_other_in_no_circle() {
+    let mut circles = Vec::new();
+    for module in modules_of_the_map() {
+        let arrows = arrows_within(&module);
+        let way = arrows.keys().find_map(|start| way_back(start, &arrows));
+        let is_excused = CIRCLES.iter().any(|(excused, _reason)| *excused == module);
+        assert!(way.is_some() || !is_excused, "`{module}` has no circle any more, and needs no reason for one");
+        circles.extend(way.filter(|_| !is_excused).map(|way| format!("{module}: {}", way.join(" -> "))));
+    }
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// Modules whose files may import each other in a circle, and why.
+const CIRCLES: [(&str, &str); 9] = [
+    ("admin", "the table of routes names the handlers, which take their state and answers from it"),
+    ("caller", "a declared caller is read into the type that the face of the module has"),
+    ("cli", "the table of commands names the handlers, which print by its means"),
+    ("config", "sets and instances are parts of the raw settings, and read out of them"),
+    ("demo", "the stand-in for OpenAI and the day that it belongs to"),
+    ("ledger", "a binding, what it remembers and what is asked of it"),
+    ("n8n", "what asks n8n, and what presses its tests"),
+    ("policy", "the decision, and the rules that it is made by"),
+    ("telemetry", "the writer, and the levels and formats that it writes in"),
+];
+
+#[test]
+fn circles_are_found() {
+    let arrow = |(from, to): (&str, &str)| (from.to_owned(), vec![to.to_owned()]);
+    let arrows: BTreeMap<_, _> = [("a", "b"), ("b", "c"), ("c", "b")].map(arrow).into();
+    assert_eq!(way_back("a", &arrows), None);
+    assert_eq!(way_back("b", &arrows), Some(vec!["b".to_owned(), "c".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn every_file_stands_in_the_map() {
+    let map = read("src/lib.rs");
+    let section = map.split_once("//! # Every file").expect("the section").1;
+    let rows = section.lines().filter_map(|line| line.strip_prefix("//! | [`"));
+    let named = rows.flat_map(|row| {
+        let (module, rest) = row.split_once('`').expect("a module");
+        let files = rest.split('|').nth(2).expect("files").split('`').skip(1).step_by(2);
+        let below = files.map(|file| format!("src/{module}/{file}.rs")).collect::<Vec<_>>();
+        [vec![format!("src/{module}.rs")], below].concat()
+    });
+    let mut named: Vec<_> = named.collect();
+    named.sort();
+    let is_listed = |path: &String| !path.ends_with("/tests.rs") && !["src/lib.rs", "src/main.rs"].contains(&&**path);
+    let files: Vec<_> = sources("src").into_iter().map(|source| source.path).filter(is_listed).collect();
+    assert_eq!(named, files, "the table of files in src/lib.rs, and the files");
+}
+
+#[test]
 fn imports_are_found_however_they_are_written() {
     let code = "use crate::clock;\nuse crate::keys::{self, set};\nuse crate::{admin, proxy::{Limits, tls}, config};\n\
                 fn f(x: crate::head::Head) -> pub(crate) u8 { crate::route::f() }";
@@ -209,6 +261,48 @@ fn check_places(needle: &str, expected: &[(&str, usize, &str)]) {
     let counted = sources("src").into_iter().map(|source| (source.path, source.code.matches(needle).count()));
     let found: BTreeMap<_, _> = counted.filter(|(_, count)| *count > 0).collect();
     assert_eq!(found, expected, "places of `{needle}`");
+}
+
+/// Which files of a module each of its files imports, the module's own file by the name of the module.
+fn arrows_within(module: &str) -> BTreeMap<String, Vec<String>> {
+    let (face, folder) = (format!("src/{module}.rs"), format!("src/{module}/"));
+    let of_module = |source: &Source| source.path == face || source.path.starts_with(&folder);
+    let sources: Vec<_> = sources("src").into_iter().filter(of_module).collect();
+    let name_of = |source: &Source| match source.path.strip_prefix(&folder) {
+        Some(file) => file.trim_end_matches(".rs").to_owned(),
+        None => module.to_owned(),
+    };
+    let names: Vec<_> = sources.iter().map(name_of).collect();
+    let arrows = sources.iter().map(|source| {
+        let (name, own) = (name_of(source), format!("crate::{module}::"));
+        // To the module's own file `self` is what `super` is to those below it.
+        let code = source.code.replace(if name == module { "self::" } else { "super::" }, &own);
+        let of_the_crate = code.replace("crate::", "elsewhere::").replace(&format!("elsewhere::{module}::"), "crate::");
+        let imported = imports(&of_the_crate).into_iter();
+        let files = imported.map(|import| if names.contains(&import) { import } else { module.to_owned() });
+        let others = files.filter(|file| *file != name).collect();
+        (name, others)
+    });
+    arrows.collect()
+}
+
+/// The way from a file back to itself, where there is one.
+fn way_back(start: &str, arrows: &BTreeMap<String, Vec<String>>) -> Option<Vec<String>> {
+    let mut ways = vec![vec![start.to_owned()]];
+    let mut seen = Vec::new();
+    while let Some(way) = ways.pop() {
+        for next in way.last().and_then(|last| arrows.get(last)).into_iter().flatten() {
+            let longer = [way.clone(), vec![next.clone()]].concat();
+            if next == start {
+                return Some(longer);
+            }
+            if !seen.contains(next) {
+                seen.push(next.clone());
+                ways.push(longer);
+            }
+        }
+    }
+    None
 }
 
 /// The modules of the crate, in the order in which lib.rs lists them.
