@@ -39,9 +39,9 @@ use crate::metrics::{AdminCounts, Reloads, Shard};
 use crate::n8n::Instance;
 use crate::n8n::keeper::Surroundings;
 use crate::net::client_tls;
-use crate::net::coarse_clock::Pulse;
-use crate::net::connect::{Hop, Route};
-use crate::net::egress_proxy::Via;
+use crate::net::coarse_clock::CoarseClock;
+use crate::net::connect::{ProxyHop, Route};
+use crate::net::egress_proxy::EgressProxy;
 use crate::net::origin::Scheme;
 use crate::net::socket::{give_up_after, keep_alive};
 use crate::recorder::Recorder;
@@ -379,17 +379,23 @@ impl Team {
                 keeper: Arc::clone(&shared.keeper),
                 shutting_down: Arc::clone(&shutting_down),
             };
-            let pulse = Pulse::new();
+            let coarse_clock = CoarseClock::new();
             let dialer = Dialer {
                 route: bound.route.clone(),
                 limits: config.proxy.limits,
                 counters: Arc::clone(&counters),
-                pulse: pulse.clone(),
+                coarse_clock: coarse_clock.clone(),
                 open: OpenConnections::default(),
             };
-            let pool = Pool::new(dialer, config.proxy.upstream_sharing());
-            let parts =
-                Parts { pool, counters, pulse, witness: Arc::new(recorder), shutting_down, seed: random_number()? };
+            let pool = Pool::new(dialer, config.proxy.upstream_protocol());
+            let parts = Parts {
+                pool,
+                counters,
+                coarse_clock,
+                witness: Arc::new(recorder),
+                shutting_down,
+                seed: random_number()?,
+            };
             let context = Arc::new(WorkerContext::new(Arc::clone(shared), parts));
             let seats = Arc::new(Seats::new(Arc::clone(&context), Arc::clone(&bound.admission)));
             workers.push(Arc::new(Worker { context, seats, inbox }));
@@ -558,8 +564,8 @@ pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
     Ok(Route { origin: proxy.upstream.clone(), tls, via })
 }
 
-fn hop(via: &Via) -> anyhow::Result<Hop> {
-    Hop::over(via).with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))
+fn hop(via: &EgressProxy) -> anyhow::Result<ProxyHop> {
+    ProxyHop::over(via).with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))
 }
 
 /// A number that nobody else has.
@@ -601,7 +607,7 @@ fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
 
 /// Says hello in the log, unless that is left to others; gives the page that says the same.
 fn say_welcome(hello: Hello, config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> String {
-    let via = config.proxy.via.as_ref().map(Via::describe);
+    let via = config.proxy.via.as_ref().map(EgressProxy::describe);
     let welcome = Welcome {
         scheme: config.proxy.tls.scheme().name(),
         listen: bound.listen,

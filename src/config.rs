@@ -32,7 +32,7 @@ use crate::keys::source::Source;
 use crate::keys::{self, state};
 use crate::ledger::{Configured, proof, store};
 use crate::n8n::connect::Entrance;
-use crate::net::egress_proxy::Choice;
+use crate::net::egress_proxy::EgressProxyChoice;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::{admin, n8n, server, telemetry};
@@ -72,7 +72,7 @@ pub struct Config {
     /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
     pub ignored: Vec<Box<str>>,
     /// `proxy.via`, by which `proxy` has a proxy or none.
-    pub via: Choice,
+    pub via: EgressProxyChoice,
 }
 
 /// What the command line sets.
@@ -150,7 +150,7 @@ impl Config {
             store: store::Settings::default(),
             rotation: proof::Settings::default(),
             ignored: Vec::new(),
-            via: Choice::default(),
+            via: EgressProxyChoice::default(),
         }
     }
 

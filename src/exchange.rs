@@ -48,7 +48,7 @@ use crate::head::Head;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 use crate::openai::answer::AnswerReader;
 use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::Ending;
@@ -72,8 +72,8 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     };
     let (request, asked) = rewrite.apply(request, &permit, &sighting, &session);
     // A switch to another protocol is one of HTTP/1.1 alone.
-    let sharing = if asked.is_some() { Sharing::InTurns } else { worker.pool.sharing() };
-    Ok(match forward(permit, request, sharing, &sighting, worker).await {
+    let protocol = if asked.is_some() { Protocol::Http1 } else { worker.pool.protocol() };
+    Ok(match forward(permit, request, protocol, &sighting, worker).await {
         Ok((answer, connection)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch_protocols(answer, connection, asked.as_ref(), sighting, &session).await
         }
@@ -162,7 +162,7 @@ fn pass_on(
     let worker = &session.worker;
     let status = answer.status();
     sighting.answer_came(status);
-    sighting.touch(worker.pulse.millis());
+    sighting.touch(worker.coarse_clock.millis());
     if headers::is_redirect(status, answer.headers()) {
         sighting.end(Ending::Redirected);
         // With what it still had to take of the request.
@@ -213,7 +213,7 @@ async fn answer_for_our_key(
 ) -> Response<AnswerBody> {
     let worker = &session.worker;
     sighting.answer_came(answer.status());
-    sighting.touch(worker.pulse.millis());
+    sighting.touch(worker.coarse_clock.millis());
     // Upstream has said no. That is how it ended, however the rest of its words comes.
     sighting.end(Ending::Completed);
     let exchange = sighting.share();

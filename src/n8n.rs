@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::caller::names::{Directory, Known};
 use crate::keys::source::Source;
 use crate::ledger::names;
-use crate::net::egress_proxy::Via;
+use crate::net::egress_proxy::EgressProxy;
 use crate::net::origin::Upstream;
 
 /// The settings under `[n8n]`.
@@ -52,7 +52,7 @@ pub struct Instance {
     /// Whether keyward presses the tests of its credential records.
     pub press: bool,
     /// The proxy that leads there, which the environment names.
-    pub via: Option<Via>,
+    pub via: Option<EgressProxy>,
 }
 
 /// Where an n8n is: an origin, and the path that it lies under.

@@ -27,10 +27,10 @@ use std::thread::available_parallelism;
 
 use ipnet::IpNet;
 
-use crate::net::egress_proxy::Via;
+use crate::net::egress_proxy::EgressProxy;
 use crate::net::limits::Limits;
 use crate::net::origin::{Scheme, Upstream};
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 
 /// The settings under `[proxy]` and `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +44,10 @@ pub struct Settings {
     /// Certificates (PEM) to trust for upstream, in place of the system's.
     pub upstream_ca: Option<PathBuf>,
     /// The proxy through which upstream is reached.
-    pub via: Option<Via>,
+    pub via: Option<EgressProxy>,
     /// What clients are shown, where they speak TLS.
     pub tls: ServerTls,
-    /// Peers whose connections begin with the PROXY protocol.
+    /// Load balancers, whose connections begin with the PROXY protocol.
     pub proxy_protocol_from: Vec<IpNet>,
     /// How many threads carry requests; at least one.
     pub workers: usize,
@@ -58,8 +58,8 @@ pub struct Settings {
 impl Settings {
     /// How requests share a connection to upstream, if it agrees.
     #[must_use]
-    pub fn upstream_sharing(&self) -> Sharing {
-        if self.upstream_http2 { Sharing::InStreams } else { Sharing::InTurns }
+    pub fn upstream_protocol(&self) -> Protocol {
+        if self.upstream_http2 { Protocol::Http2 } else { Protocol::Http1 }
     }
 
     /// The most workers that may be asked for.

@@ -22,12 +22,12 @@ use tokio::task::AbortHandle;
 
 use super::wrong_tokens::LATE;
 use super::{Desk, Response, guard, routes};
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
 use crate::net::lingering_close::linger;
 use crate::net::peer_limit::Peer;
 use crate::net::stream::Stream;
-use crate::net::write_stall::{Stall, Watched};
+use crate::net::write_stall::{StallWatch, WriteStall};
 
 /// Serves whoever connects. It ends only where the listener cannot be used at all.
 pub async fn serve(listener: std::net::TcpListener, desk: Arc<Desk>) -> io::Result<()> {
@@ -112,8 +112,8 @@ async fn converse(stream: TcpStream, guest: Arc<Guest>, desk: Arc<Desk>) {
     // Failing to say so costs speed alone.
     let _ = stream.set_nodelay(true);
     let Limits { client_idle_timeout, client_stall_timeout, max_head, .. } = desk.shared.limits;
-    let stall = Stall::new(Pulse::new());
-    let stream = TokioIo::new(Watched::new(Stream::Plain(stream), stall.clone()));
+    let stall = WriteStall::new(CoarseClock::new());
+    let stream = TokioIo::new(StallWatch::new(Stream::Plain(stream), stall.clone()));
     let service = service_fn(|request| answer(&desk, &guest, request));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -13,7 +13,7 @@ use crate::keys::set::Bearer;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, scope};
 use crate::net::connect::{ConnectError, Deadline, Route};
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 use crate::openai::encoding::Encoding;
 use crate::openai::error::ErrorBody;
 use crate::openai::probe::{PATH, Standing};
@@ -39,7 +39,7 @@ pub async fn probe(route: &Route, bearer: &Bearer, connect_timeout: Duration) ->
 }
 
 async fn ask(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
-    let stream = route.connect(Deadline::after(connect_timeout), Sharing::InTurns).await?;
+    let stream = route.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::from_static(PATH);

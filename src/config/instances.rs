@@ -11,7 +11,7 @@ use super::{Environment, way_out};
 use crate::keys::source::Source;
 use crate::n8n::connect::Entrance;
 use crate::n8n::{Address, Instance, Settings};
-use crate::net::egress_proxy::Choice;
+use crate::net::egress_proxy::EgressProxyChoice;
 
 /// What is known of each n8n, by name.
 #[derive(Debug, Default)]
@@ -65,8 +65,14 @@ impl Instances {
     }
 
     /// All instances that are whole. The environment names the proxy on the way to each, unless `choice` wants none.
-    pub(super) fn into_settings(self, choice: &Choice, environment: &Environment, problems: &mut Problems) -> Settings {
-        let choice = if *choice == Choice::None { Choice::None } else { Choice::Environment };
+    pub(super) fn into_settings(
+        self,
+        choice: &EgressProxyChoice,
+        environment: &Environment,
+        problems: &mut Problems,
+    ) -> Settings {
+        let choice =
+            if *choice == EgressProxyChoice::None { EgressProxyChoice::None } else { EgressProxyChoice::Environment };
         let whole = self.0.into_iter().filter_map(|(name, draft)| {
             let (url, api_key) = (draft.url?, draft.api_key?);
             let via = way_out::resolve(&choice, &url.origin, environment, problems);

@@ -18,7 +18,7 @@ use crate::keys::source::Source;
 use crate::ledger::store;
 use crate::n8n::Address;
 use crate::n8n::connect::Entrance;
-use crate::net::egress_proxy::{Choice, Via};
+use crate::net::egress_proxy::{EgressProxy, EgressProxyChoice};
 use crate::net::origin::{Scheme, Upstream};
 use crate::policy::rules::AllowedHost;
 use crate::server;
@@ -92,16 +92,16 @@ pub(super) fn refresh(text: &str) -> Result<Duration, Unfit> {
 }
 
 /// The proxy on the way to upstream: the environment's, none, or this one.
-pub(super) fn choice_of_proxy(text: &str) -> Result<Choice, Unfit> {
+pub(super) fn choice_of_proxy(text: &str) -> Result<EgressProxyChoice, Unfit> {
     match text {
-        "environment" => Ok(Choice::Environment),
-        "none" => Ok(Choice::None),
-        url => outgoing_proxy(url, "proxy.via").map(Choice::Named),
+        "environment" => Ok(EgressProxyChoice::Environment),
+        "none" => Ok(EgressProxyChoice::None),
+        url => outgoing_proxy(url, "proxy.via").map(EgressProxyChoice::Named),
     }
 }
 
 /// A proxy's URL, perhaps with user and password. Without a scheme it is spoken to in plain, as curl has it.
-pub(super) fn outgoing_proxy(text: &str, named_by: &str) -> Result<Via, Unfit> {
+pub(super) fn outgoing_proxy(text: &str, named_by: &str) -> Result<EgressProxy, Unfit> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         "http" => Scheme::Http,
@@ -116,7 +116,7 @@ pub(super) fn outgoing_proxy(text: &str, named_by: &str) -> Result<Via, Unfit> {
     let (user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (host, port) = split_port(authority)?;
     let origin = Upstream { scheme, host: self::host(host)?, port: port.unwrap_or(scheme.default_port()) };
-    Ok(Via { origin, authorization: authorization(user)?, named_by: named_by.into() })
+    Ok(EgressProxy { origin, authorization: authorization(user)?, named_by: named_by.into() })
 }
 
 /// User and password as a proxy wants them (RFC 7617).

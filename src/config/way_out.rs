@@ -6,24 +6,24 @@ use hyper_util::client::proxy::matcher::Matcher;
 use super::Environment;
 use super::parse;
 use super::problem::{Place, Problem, Problems};
-use crate::net::egress_proxy::{Choice, Via};
+use crate::net::egress_proxy::{EgressProxy, EgressProxyChoice};
 use crate::net::origin::{Scheme, Upstream};
 
 /// The proxy on the way to `upstream`.
 pub(super) fn resolve(
-    choice: &Choice,
+    choice: &EgressProxyChoice,
     upstream: &Upstream,
     environment: &Environment,
     problems: &mut Problems,
-) -> Option<Via> {
+) -> Option<EgressProxy> {
     match choice {
-        Choice::None => None,
-        Choice::Named(via) => Some(via.clone()),
-        Choice::Environment => of_environment(upstream, environment, problems),
+        EgressProxyChoice::None => None,
+        EgressProxyChoice::Named(via) => Some(via.clone()),
+        EgressProxyChoice::Environment => of_environment(upstream, environment, problems),
     }
 }
 
-fn of_environment(upstream: &Upstream, environment: &Environment, problems: &mut Problems) -> Option<Via> {
+fn of_environment(upstream: &Upstream, environment: &Environment, problems: &mut Problems) -> Option<EgressProxy> {
     let set = |name: &&'static str| Some((*name, environment.value(name)?));
     let (name, url) = variables(upstream.scheme).iter().find_map(set)?;
     if NO_PROXY.iter().find_map(set).is_some_and(|(_, exempt)| is_exempt(upstream, exempt)) {
@@ -74,7 +74,7 @@ mod tests {
         let given = variables.iter().fold(Environment::default(), |given, (name, value)| given.with(name, value));
         let upstream = parse::upstream(upstream).expect("an upstream");
         let mut problems = Problems::default();
-        let via = resolve(&Choice::Environment, &upstream, &given, &mut problems);
+        let via = resolve(&EgressProxyChoice::Environment, &upstream, &given, &mut problems);
         assert!(problems.is_empty(), "{problems}");
         assert_eq!(via.map(|via| via.describe()).as_deref(), expected, "{variables:?}");
     }

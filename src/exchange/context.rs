@@ -16,7 +16,7 @@ use crate::ledger::Ledger;
 use crate::ledger::sighting::{ExchangeId, Witness};
 use crate::ledger::writer::Status;
 use crate::metrics::Shard;
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
 use crate::policy::rules::Rules;
 use crate::upstream::pool::Pool;
@@ -53,8 +53,8 @@ pub struct WorkerContext {
     pub pool: Pool,
     /// Its counters.
     pub counters: Arc<Shard>,
-    /// Its heartbeat.
-    pub pulse: Pulse,
+    /// Its clock for time limits.
+    pub coarse_clock: CoarseClock,
     /// Whom it tells of exchanges that end.
     pub witness: Arc<dyn Witness>,
     /// Whoever never came as far as an exchange.
@@ -70,8 +70,8 @@ pub struct Parts {
     pub pool: Pool,
     /// Its counters.
     pub counters: Arc<Shard>,
-    /// Its heartbeat.
-    pub pulse: Pulse,
+    /// Its clock for time limits.
+    pub coarse_clock: CoarseClock,
     /// Whom it tells of exchanges that end.
     pub witness: Arc<dyn Witness>,
     /// Told when whatever is still open is cut off.
@@ -84,10 +84,10 @@ impl WorkerContext {
     /// Before its first request.
     #[must_use]
     pub fn new(shared: Arc<Shared>, parts: Parts) -> Self {
-        let Parts { pool, counters, pulse, witness, shutting_down, seed } = parts;
+        let Parts { pool, counters, coarse_clock, witness, shutting_down, seed } = parts;
         let (ids, is_draining) = (AtomicU64::new(seed), AtomicBool::default());
-        let strangers = Strangers::new(Arc::clone(&counters), pulse.clone());
-        Self { shared, pool, counters, pulse, witness, strangers, ids, is_draining, shutting_down }
+        let strangers = Strangers::new(Arc::clone(&counters), coarse_clock.clone());
+        Self { shared, pool, counters, coarse_clock, witness, strangers, ids, is_draining, shutting_down }
     }
 
     /// The limits of an exchange.

@@ -16,13 +16,13 @@ use super::context::WorkerContext;
 use super::forward_error::ForwardError;
 use crate::ledger::sighting::Exchange;
 use crate::net::limits::Limits;
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 use crate::policy::Permit;
 use crate::upstream::connection::Connection;
 use crate::upstream::request_body::{ClientBody, Keepsake};
 
-/// Sends the request over a connection that is there, or a new one where there is none. `sharing` is what its protocol
-/// has to be: a request that asks for another one goes in HTTP/1.1.
+/// Sends the request over a connection that is there, or a new one where there is none. `protocol` is the
+/// protocol to use: a request that asks to switch to another one goes in HTTP/1.1.
 ///
 /// A connection that turns out closed before it took a byte of the request gives the request back, and the next one is
 /// tried: nothing was sent, so nothing can happen twice. The same where upstream says that it has not looked at the
@@ -31,24 +31,24 @@ use crate::upstream::request_body::{ClientBody, Keepsake};
 pub async fn forward(
     _permit: Permit,
     mut request: Box<Request<ClientBody>>,
-    sharing: Sharing,
+    protocol: Protocol,
     exchange: &Exchange,
     worker: &WorkerContext,
 ) -> Result<(Response<Incoming>, Connection), ForwardError> {
     let mut spare: Option<Box<Spare>> = None;
     let (mut is_again, mut must_be_new) = (false, false);
     loop {
-        let kept = if must_be_new { None } else { worker.pool.take(sharing).await };
+        let kept = if must_be_new { None } else { worker.pool.take(protocol).await };
         let is_new = kept.is_none();
         let mut connection = match kept {
             Some(connection) => connection,
             // In a box: few exchanges need the room for all that about, and it would be moved along with each.
-            None => Box::pin(worker.pool.connect(sharing)).await?,
+            None => Box::pin(worker.pool.connect(protocol)).await?,
         };
         if !is_again {
             spare = Spare::keep(&mut request, &connection, is_new).map(Box::new);
         }
-        exchange.touch(worker.pulse.millis());
+        exchange.touch(worker.coarse_clock.millis());
         exchange.goes_upstream();
         connection.address(&mut request, &worker.shared.host);
         // Sent from here rather than by a function that waits: a request has its room in every future that it is handed to.
@@ -178,7 +178,7 @@ fn check_for_standstill<T>(exchange: &Exchange, worker: &WorkerContext) -> Poll<
     } else {
         (idle_timeout, ForwardError::NotTaken { limit: idle_timeout })
     };
-    let is_over = worker.pulse.is_past(exchange.moved_at(), limit);
+    let is_over = worker.coarse_clock.is_past(exchange.moved_at(), limit);
     if is_over { Poll::Ready(Err(Failure::Failed(error))) } else { Poll::Pending }
 }
 

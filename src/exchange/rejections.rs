@@ -16,13 +16,13 @@ use http::StatusCode;
 
 use crate::early_refusal::EarlyRefusal;
 use crate::metrics::Shard;
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::telemetry::STRANGERS;
 
 /// A worker's strangers.
 pub struct Strangers {
     counters: Arc<Shard>,
-    pulse: Pulse,
+    coarse_clock: CoarseClock,
     told: [Told; EarlyRefusal::COUNT],
 }
 
@@ -37,8 +37,8 @@ struct Told {
 impl Strangers {
     /// None so far.
     #[must_use]
-    pub fn new(counters: Arc<Shard>, pulse: Pulse) -> Self {
-        Self { counters, pulse, told: Default::default() }
+    pub fn new(counters: Arc<Shard>, coarse_clock: CoarseClock) -> Self {
+        Self { counters, coarse_clock, told: Default::default() }
     }
 
     /// Tells of a request that was answered with that status.
@@ -69,7 +69,7 @@ impl Strangers {
     /// Whether one more is, which is counted otherwise.
     fn is_to_be_told(&self, why: EarlyRefusal) -> bool {
         let told = &self.told[why.position()];
-        let is_told = told.is_one_more_of_interest(&self.pulse);
+        let is_told = told.is_one_more_of_interest(&self.coarse_clock);
         if !is_told {
             add_one(&told.left_out);
         }
@@ -79,7 +79,7 @@ impl Strangers {
     /// Says how many were left out, once that can be said. To be called now and then.
     pub fn tell_rest(&self) {
         for why in EarlyRefusal::ALL {
-            let left_out = self.told[why.position()].take_left_out(&self.pulse);
+            let left_out = self.told[why.position()].take_left_out(&self.coarse_clock);
             if left_out > 0 {
                 let reason = why.code();
                 tracing::warn!(
@@ -95,17 +95,18 @@ impl Strangers {
 }
 
 impl Told {
-    fn is_one_more_of_interest(&self, pulse: &Pulse) -> bool {
-        if self.left_out.load(Ordering::Relaxed) == 0 && pulse.is_past(self.since.load(Ordering::Relaxed), SPAN) {
-            self.since.store(pulse.millis(), Ordering::Relaxed);
+    fn is_one_more_of_interest(&self, coarse_clock: &CoarseClock) -> bool {
+        if self.left_out.load(Ordering::Relaxed) == 0 && coarse_clock.is_past(self.since.load(Ordering::Relaxed), SPAN)
+        {
+            self.since.store(coarse_clock.millis(), Ordering::Relaxed);
             self.lines.store(0, Ordering::Relaxed);
         }
         add_one(&self.lines);
         self.lines.load(Ordering::Relaxed) <= MOST_LINES
     }
 
-    fn take_left_out(&self, pulse: &Pulse) -> u64 {
-        let is_over = pulse.is_past(self.since.load(Ordering::Relaxed), SPAN);
+    fn take_left_out(&self, coarse_clock: &CoarseClock) -> u64 {
+        let is_over = coarse_clock.is_past(self.since.load(Ordering::Relaxed), SPAN);
         if is_over { self.left_out.swap(0, Ordering::Relaxed) } else { 0 }
     }
 }

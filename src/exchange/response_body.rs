@@ -125,9 +125,9 @@ impl UpstreamBody {
     /// What came. Whoever gets something asks for more, which drives a connection that is not driven elsewhere; so it need not
     /// be told that there is room.
     fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let (frame, rung) = deferred_waker::hold(|| Pin::new(&mut self.incoming).poll_frame(cx));
+        let (frame, deferred) = deferred_waker::defer(|| Pin::new(&mut self.incoming).poll_frame(cx));
         if !matches!(self.connection, Some(Connection::Owned(_))) {
-            rung.ring();
+            deferred.wake();
         }
         frame
     }
@@ -143,7 +143,7 @@ impl UpstreamBody {
     fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, AnswerError>>> {
         let limit = self.worker().limits().idle_timeout;
         let limit = if self.is_swallowed { limit.min(PATIENCE) } else { limit };
-        if self.worker().pulse.is_past(self.sighting.moved_at(), limit) {
+        if self.worker().coarse_clock.is_past(self.sighting.moved_at(), limit) {
             return Poll::Ready(Some(Err(self.fail(Ending::TimedOut, AnswerError::TimedOut))));
         }
         Poll::Pending
@@ -160,11 +160,11 @@ impl UpstreamBody {
             headers::strip_answer(trailers, self.sighting.injected.is_some());
         }
         let Some(data) = frame.data_ref() else { return };
-        let pulse = self.worker().pulse.millis();
+        let now = self.worker().coarse_clock.millis();
         if self.is_swallowed {
-            self.sighting.touch(pulse);
+            self.sighting.touch(now);
         } else {
-            self.sighting.gave(data.len(), pulse);
+            self.sighting.gave(data.len(), now);
             self.waits_for_client = true;
         }
         if let Some(reader) = &mut self.reader {
@@ -175,7 +175,7 @@ impl UpstreamBody {
     /// Says so where the client, rather than leave, was let go because it did not take its answer.
     fn note_stall(&self) {
         let limit = self.worker().client_patience();
-        let is_past = self.session.is_given_up() || self.worker().pulse.is_past(self.sighting.moved_at(), limit);
+        let is_past = self.session.is_given_up() || self.worker().coarse_clock.is_past(self.sighting.moved_at(), limit);
         if self.waits_for_client && is_past {
             self.fail(Ending::ClientGone, AnswerError::NotTaken { limit });
         }

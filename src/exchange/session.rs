@@ -14,7 +14,7 @@ use crate::head::{Field, Fields};
 use crate::keys::secret::is_same;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::{Binding, Identity};
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 use crate::upstream::unread::Unread;
 use crate::verdict::credential::Credential;
 use crate::verdict::{self, Judgement};
@@ -53,9 +53,9 @@ impl Drop for Memo {
 impl Session {
     /// New, with nothing remembered.
     #[must_use]
-    pub fn new(worker: Arc<WorkerContext>, peer: IpAddr, sharing: Sharing) -> Self {
+    pub fn new(worker: Arc<WorkerContext>, peer: IpAddr, protocol: Protocol) -> Self {
         Self {
-            unread: Arc::new(Unread::new(sharing, worker.pulse.clone())),
+            unread: Arc::new(Unread::new(protocol, worker.coarse_clock.clone())),
             worker,
             peer,
             last_refusal: LastRefusal::default(),

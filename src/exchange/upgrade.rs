@@ -82,23 +82,23 @@ impl Upgraded {
     /// Passes bytes until both sides have closed. `sent` is what the client sent behind its request.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
         let Self { upstream: Switched { stream: upstream, early, open: _open }, worker, sighting, frames } = self;
-        sighting.touch(worker.pulse.millis());
+        sighting.touch(worker.coarse_clock.millis());
         sighting.goes_on();
-        let mut vigil = Vigil::new(worker.pulse.clone());
+        let mut vigil = Vigil::new(worker.coarse_clock.clone());
         let mut witness = frames.map(|frames| KeyWitness { frames, sighting: &sighting });
         if let Some(witness) = &mut witness {
             witness.hear(&early);
         }
         let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early), witness };
         let ended = poll_fn(|context| {
-            if let Poll::Ready(ended) = passage.poll(&sighting, worker.pulse.millis(), context) {
+            if let Poll::Ready(ended) = passage.poll(&sighting, worker.coarse_clock.millis(), context) {
                 return Poll::Ready(ended);
             }
             if let Some(loss) = vigil.look(passage.upstream.below().tcp()) {
                 return Poll::Ready(Err(UpgradeError::Upstream(loss)));
             }
             let (limit, error) = passage.patience(worker.limits());
-            let stood_still = worker.pulse.is_past(sighting.moved_at(), limit);
+            let stood_still = worker.coarse_clock.is_past(sighting.moved_at(), limit);
             if stood_still { Poll::Ready(Err(error(limit))) } else { Poll::Pending }
         })
         .await;
@@ -151,11 +151,11 @@ struct Passage<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Passage<'_, S> {
-    fn poll(&mut self, exchange: &Exchange, pulse: u64, context: &mut Context<'_>) -> Poll<Result<(), UpgradeError>> {
-        let took = |count| exchange.took(count, pulse);
+    fn poll(&mut self, exchange: &Exchange, now: u64, context: &mut Context<'_>) -> Poll<Result<(), UpgradeError>> {
+        let took = |count| exchange.took(count, now);
         let up = self.up.pass(&mut self.client, &mut self.upstream, took, |_| {}, context);
         let up = up.map_err(|error| error.blame(UpgradeError::Client, UpgradeError::Upstream));
-        let gave = |count| exchange.gave(count, pulse);
+        let gave = |count| exchange.gave(count, now);
         let hear = |bytes: &[u8]| self.witness.iter_mut().for_each(|witness| witness.hear(bytes));
         let down = self.down.pass(&mut self.upstream, &mut self.client, gave, hear, context);
         let down = down.map_err(|error| error.blame(UpgradeError::Upstream, UpgradeError::Client));

@@ -23,9 +23,9 @@ use crate::caller::names::harmless;
 use crate::keys::secret::Secret;
 use crate::keys::source::{Source, SourceError};
 use crate::net::client_tls::{self, TlsError};
-use crate::net::connect::{ConnectError, Deadline, Hop, Route};
+use crate::net::connect::{ConnectError, Deadline, ProxyHop, Route};
 use crate::net::origin::Scheme;
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 
 /// One n8n's API.
 pub struct Client {
@@ -259,7 +259,8 @@ impl Client {
             Scheme::Http => None,
             Scheme::Https => Some(client_tls::client(origin, None).map_err(|source| no_tls(&instance.url, source))?),
         };
-        let via = instance.via.as_ref().map(|via| Hop::over(via).map_err(|source| no_tls(via, source))).transpose()?;
+        let via =
+            instance.via.as_ref().map(|via| ProxyHop::over(via).map_err(|source| no_tls(via, source))).transpose()?;
         let route = Route { origin: origin.clone(), tls, via };
         let (name, address, api_key) = (instance.name.clone(), instance.url.clone(), instance.api_key.clone());
         Ok(Self { name, address, api_key, route, bounds })
@@ -429,7 +430,7 @@ impl Client {
         let request = self.request(ask, &key);
         let unreachable = |source| ClientError::Unreachable { url: self.url(), source };
         let deadline = Deadline::after(self.bounds.connect);
-        let stream = self.route.connect(deadline, Sharing::InTurns).await.map_err(unreachable)?;
+        let stream = self.route.connect(deadline, Protocol::Http1).await.map_err(unreachable)?;
         let cut_off = |source| ClientError::CutOff { url: self.url(), source };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(cut_off)?;
         let asking = async {

@@ -1,29 +1,29 @@
-//! Pure. Why a certificate does not vouch for the server that shows it, in words that say what to do.
+//! Pure. What is wrong with the certificate of a server, in words that say what to do.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use rustls::CertificateError;
+use rustls::CertificateError as RustlsError;
 
 use crate::clock::Timestamp;
 
 /// What is wrong with a certificate. It is written behind the words "the certificate of".
 #[derive(Clone, Debug, PartialEq)]
-pub enum Distrust {
+pub enum CertificateError {
     /// Its time is over.
     Expired(Timestamp),
     /// Its time has not come.
     NotYetValid(Timestamp),
     /// It is another server's: the names that it is good for.
     OtherName(Box<str>),
-    /// Nobody trusted has signed it.
+    /// It is not signed by an issuer that is trusted.
     UnknownIssuer,
     /// Something else, in rustls's words.
-    Other(CertificateError),
+    Other(RustlsError),
 }
 
-impl Distrust {
+impl CertificateError {
     /// What a handshake failed for, if that was the certificate.
     #[must_use]
     pub fn read(error: &io::Error) -> Option<Self> {
@@ -32,19 +32,19 @@ impl Distrust {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add others, which are told in its own words")]
-    fn of(error: &CertificateError) -> Self {
+    fn of(error: &RustlsError) -> Self {
         match error {
-            CertificateError::ExpiredContext { not_after, .. } => Self::Expired(moment(not_after.as_secs())),
-            CertificateError::NotValidYetContext { not_before, .. } => Self::NotYetValid(moment(not_before.as_secs())),
-            CertificateError::NotValidForNameContext { presented, .. } => Self::OtherName(names(presented)),
-            // The second where somebody calls himself like one who is trusted.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
+            RustlsError::ExpiredContext { not_after, .. } => Self::Expired(moment(not_after.as_secs())),
+            RustlsError::NotValidYetContext { not_before, .. } => Self::NotYetValid(moment(not_before.as_secs())),
+            RustlsError::NotValidForNameContext { presented, .. } => Self::OtherName(names(presented)),
+            // The second comes of an issuer that has the name of a trusted one, but another key.
+            RustlsError::UnknownIssuer | RustlsError::BadSignature => Self::UnknownIssuer,
             other => Self::Other(other.clone()),
         }
     }
 }
 
-impl fmt::Display for Distrust {
+impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expired(end) => {
@@ -102,10 +102,10 @@ mod tests {
     #[test]
     fn what_is_no_matter_of_certificates_is_not_taken_for_one() {
         for error in [io::Error::other(rustls::Error::HandshakeNotComplete), io::ErrorKind::ConnectionReset.into()] {
-            assert_eq!(Distrust::read(&error), None);
+            assert_eq!(CertificateError::read(&error), None);
         }
-        let error = rustls::Error::InvalidCertificate(CertificateError::Revoked);
-        let said = Distrust::read(&io::Error::other(error)).map(|fault| fault.to_string());
+        let error = rustls::Error::InvalidCertificate(RustlsError::Revoked);
+        let said = CertificateError::read(&io::Error::other(error)).map(|fault| fault.to_string());
         assert_eq!(said.as_deref(), Some("cannot be trusted: Revoked"));
     }
 }

@@ -1,7 +1,7 @@
-//! A worker's heartbeat: one slow tick by which all long limits are checked, so that no request needs a timer.
+//! A clock that stands still between two ticks, by which all long limits are checked, so that no request needs a timer.
 //!
-//! A timer of its own for each request costs some four percent of a request's way. The limits here are long and need no
-//! precision, so a tick wakes the open connections now and then, and each looks at the clock of the pulse.
+//! A timer for each request costs some four percent of the request's CPU time. The limits here are long and need no
+//! precision: a worker ticks now and then and wakes its open connections, and each compares its limit with this clock.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,21 +12,21 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-/// The clock of the pulse. It stands still between two ticks.
+/// The clock of one worker, in milliseconds since it began.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub struct CoarseClock {
     begin: Instant,
     millis: Arc<AtomicU64>,
 }
 
-impl Pulse {
+impl CoarseClock {
     /// Begins now.
     #[must_use]
     pub fn new() -> Self {
         Self { begin: Instant::now(), millis: Arc::new(AtomicU64::new(0)) }
     }
 
-    /// The time of the last tick, in milliseconds since the pulse began.
+    /// The time of the last tick, in milliseconds since the clock began.
     #[must_use]
     pub fn millis(&self) -> u64 {
         self.millis.load(Ordering::Relaxed)
@@ -38,33 +38,33 @@ impl Pulse {
         self.millis.store(millis, Ordering::Relaxed);
     }
 
-    /// Whether `limit` has passed since `since`, a time of this pulse.
+    /// Whether `limit` has passed since `since`, a time of this clock.
     #[must_use]
     pub fn is_past(&self, since: u64, limit: Duration) -> bool {
         u128::from(self.millis().saturating_sub(since)) >= limit.as_millis()
     }
 }
 
-impl Default for Pulse {
+impl Default for CoarseClock {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// How often a pulse must tick for the shortest of the limits that hang on it: a limit is met to an eighth of itself.
+/// How often the clock must tick for the shortest of the limits that are checked by it, so that each is met to an eighth.
 #[must_use]
 pub fn interval(shortest: Duration) -> Duration {
     (shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(5))
 }
 
-/// Lets hyper's own limit, the one for a request's head, hang on the pulse as well.
-impl Timer for Pulse {
+/// Has hyper check its own limit, the one for a request's head, by this clock as well.
+impl Timer for CoarseClock {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         self.sleep_until(self.now() + duration)
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(PulseSleep { pulse: self.clone(), deadline })
+        Box::pin(CoarseSleep { clock: self.clone(), deadline })
     }
 
     fn now(&self) -> Instant {
@@ -76,21 +76,21 @@ impl Timer for Pulse {
     }
 }
 
-/// Wakes nobody by itself: every tick has the open connections polled.
-struct PulseSleep {
-    pulse: Pulse,
+/// Wakes no task by itself: every tick has the open connections polled.
+struct CoarseSleep {
+    clock: CoarseClock,
     deadline: Instant,
 }
 
-impl Future for PulseSleep {
+impl Future for CoarseSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
-        if self.pulse.now() >= self.deadline { Poll::Ready(()) } else { Poll::Pending }
+        if self.clock.now() >= self.deadline { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-impl Sleep for PulseSleep {}
+impl Sleep for CoarseSleep {}
 
 #[cfg(test)]
 mod tests {
@@ -98,13 +98,13 @@ mod tests {
 
     #[test]
     fn the_clock_moves_with_the_tick_and_not_between() {
-        let pulse = Pulse::new();
+        let coarse_clock = CoarseClock::new();
         std::thread::sleep(Duration::from_millis(3));
-        assert_eq!(pulse.millis(), 0);
-        pulse.tick();
-        assert!(pulse.millis() >= 3);
-        assert!(pulse.is_past(0, Duration::from_millis(3)));
-        assert!(!pulse.is_past(pulse.millis(), Duration::from_millis(1)));
+        assert_eq!(coarse_clock.millis(), 0);
+        coarse_clock.tick();
+        assert!(coarse_clock.millis() >= 3);
+        assert!(coarse_clock.is_past(0, Duration::from_millis(3)));
+        assert!(!coarse_clock.is_past(coarse_clock.millis(), Duration::from_millis(1)));
     }
 
     #[test]

@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::certificate_error::Distrust;
+use super::certificate_error::CertificateError;
 use super::client_tls::{self, TlsError};
-use super::egress_proxy::Via;
-use super::happy_eyeballs::reach_first;
+use super::egress_proxy::EgressProxy;
+use super::happy_eyeballs::connect_first;
 use super::origin::{Scheme, Upstream};
-use super::protocol::{Sharing, offers};
+use super::protocol::{Protocol, offers};
 use super::socket::keep_alive;
 use super::stream::Stream;
 use super::tunnel::{self, TunnelError};
@@ -31,14 +31,14 @@ pub struct Route {
     /// How to speak TLS to it, and the name that its certificate must carry.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
     /// The proxy that leads there.
-    pub via: Option<Hop>,
+    pub via: Option<ProxyHop>,
 }
 
 /// How to reach the proxy that leads to upstream.
 #[derive(Clone)]
-pub struct Hop {
+pub struct ProxyHop {
     /// Where it is, and what it is told of us.
-    pub proxy: Via,
+    pub proxy: EgressProxy,
     /// How to speak TLS to it, and the name that its certificate must carry.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -77,7 +77,7 @@ pub enum ConnectError {
         /// The host.
         host: Box<str>,
         /// What is wrong with it.
-        fault: Distrust,
+        fault: CertificateError,
     },
     /// No TLS session, for another reason than the certificate.
     #[error("no TLS session with {host}")]
@@ -127,19 +127,19 @@ type Wire = Stream<TlsStream<TcpStream>>;
 impl Route {
     /// A connection to upstream, over TLS if it speaks that.
     /// HTTP/2 is offered, where requests are to share it in streams.
-    pub async fn connect(&self, deadline: Deadline, sharing: Sharing) -> Result<UpstreamStream, ConnectError> {
+    pub async fn connect(&self, deadline: Deadline, protocol: Protocol) -> Result<UpstreamStream, ConnectError> {
         let wire = match &self.via {
             Some(hop) => hop.lead_to(&self.origin, deadline).await?,
             None => Stream::Plain(reach(&self.origin, deadline).await?),
         };
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(wire)) };
-        Ok(Stream::Tls(Box::new(secure(wire, tls, sharing, &self.origin.host, deadline).await?)))
+        Ok(Stream::Tls(Box::new(secure(wire, tls, protocol, &self.origin.host, deadline).await?)))
     }
 }
 
-impl Hop {
+impl ProxyHop {
     /// Over that proxy.
-    pub fn over(via: &Via) -> Result<Self, TlsError> {
+    pub fn over(via: &EgressProxy) -> Result<Self, TlsError> {
         let tls = match via.origin.scheme {
             Scheme::Http => None,
             Scheme::Https => Some(client_tls::client(&via.origin, None)?),
@@ -161,7 +161,7 @@ impl Hop {
     async fn reach(&self, deadline: Deadline) -> Result<Wire, ConnectError> {
         let tcp = reach(&self.proxy.origin, deadline).await?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
-        Ok(Stream::Tls(Box::new(secure(tcp, tls, Sharing::InTurns, &self.proxy.origin.host, deadline).await?)))
+        Ok(Stream::Tls(Box::new(secure(tcp, tls, Protocol::Http1, &self.proxy.origin.host, deadline).await?)))
     }
 }
 
@@ -198,7 +198,7 @@ async fn reach(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, Conne
     let found = found.map_err(|source| ConnectError::Resolve { host: host.into(), source })?;
     let addresses: Vec<_> = found.collect();
     let target = || target(origin, &addresses);
-    let reaching = reach_first(addresses.iter().copied());
+    let reaching = connect_first(addresses.iter().copied());
     let stream = deadline.hold(|| format!("no connection to {}", target()), reaching).await?;
     let stream = stream.map_err(|source| ConnectError::Connect { target: target().into(), source })?;
     // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
@@ -211,13 +211,13 @@ async fn reach(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, Conne
 async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     (connector, name): &(TlsConnector, ServerName<'static>),
-    sharing: Sharing,
+    protocol: Protocol,
     host: &str,
     deadline: Deadline,
 ) -> Result<TlsStream<S>, ConnectError> {
-    let handshake = connector.with_alpn(offers(sharing)).connect(name.clone(), stream);
+    let handshake = connector.with_alpn(offers(protocol)).connect(name.clone(), stream);
     let ended = deadline.hold(|| format!("no TLS session with {host}"), handshake).await?;
-    ended.map_err(|source| match Distrust::read(&source) {
+    ended.map_err(|source| match CertificateError::read(&source) {
         Some(fault) => ConnectError::Certificate { host: host.into(), fault },
         None => ConnectError::Tls { host: host.into(), source },
     })

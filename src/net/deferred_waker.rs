@@ -1,22 +1,22 @@
-//! What wakes the task of a client, but not for what it does itself.
+//! A waker that defers wake-ups caused by the task that is running.
 //!
-//! Whoever takes a piece out of a body of hyper's wakes the task that puts the next one in. On the way of a request in HTTP/1.1
-//! that is the same task, which runs just now: it would be polled once more, with both of its connections, to find nothing to do.
-//! So the bell is held while a piece is taken, and rings afterwards only where the task would not come to the next one anyhow.
+//! Taking a piece out of a body of hyper's wakes the task that puts the next one in. For a request in HTTP/1.1 that is the same
+//! task, which is running: it would be polled once more, with both of its connections, to find nothing to do. So wake-ups are
+//! deferred while a piece is taken, and made up for only where the task would not come to the next piece anyhow.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 
-/// Wakes a task, or has that wait for whoever holds the bells of this thread.
-struct Bell(Waker);
+/// Wakes a task, or leaves that to the [`defer`] that runs on this thread.
+struct DeferredWaker(Waker);
 
-impl Wake for Bell {
+impl Wake for DeferredWaker {
     fn wake(self: Arc<Self>) {
-        if !IS_HELD.get() {
+        if !IS_DEFERRING.get() {
             self.0.wake_by_ref();
-        } else if let Some(other) = RUNG.replace(Some(self)) {
+        } else if let Some(other) = DEFERRED.replace(Some(self)) {
             other.0.wake_by_ref();
         }
     }
@@ -26,51 +26,51 @@ impl Wake for Bell {
     }
 }
 
-/// The bell of this task, which is good for as long as the task lives.
+/// A deferred waker for this task, which is good for as long as the task lives.
 pub async fn of_this_task() -> Waker {
-    poll_fn(|context| Poll::Ready(Arc::new(Bell(context.waker().clone())).into())).await
+    poll_fn(|context| Poll::Ready(Arc::new(DeferredWaker(context.waker().clone())).into())).await
 }
 
-/// Holds the bells of this thread for as long as `act` takes. Gives the one that would have rung.
-pub fn hold<T>(act: impl FnOnce() -> T) -> (T, Rung) {
-    let holding = Holding::begin();
+/// Defers the wake-ups of this thread for as long as `act` takes. Gives the one that was deferred.
+pub fn defer<T>(act: impl FnOnce() -> T) -> (T, DeferredWake) {
+    let guard = DeferGuard::begin();
     let done = act();
-    drop(holding);
-    (done, Rung(RUNG.take()))
+    drop(guard);
+    (done, DeferredWake(DEFERRED.take()))
 }
 
-/// A bell that would have rung.
+/// A wake-up that was deferred, if there was one.
 #[must_use]
-pub struct Rung(Option<Arc<Bell>>);
+pub struct DeferredWake(Option<Arc<DeferredWaker>>);
 
-impl Rung {
-    /// Rings it, if there is one.
-    pub fn ring(self) {
-        if let Some(bell) = self.0 {
-            bell.wake();
+impl DeferredWake {
+    /// Wakes the task now.
+    pub fn wake(self) {
+        if let Some(waker) = self.0 {
+            waker.wake();
         }
     }
 }
 
-/// However that ends, the bells ring again.
-struct Holding;
+/// Ends the deferring, also by a panic.
+struct DeferGuard;
 
-impl Holding {
+impl DeferGuard {
     fn begin() -> Self {
-        IS_HELD.set(true);
+        IS_DEFERRING.set(true);
         Self
     }
 }
 
-impl Drop for Holding {
+impl Drop for DeferGuard {
     fn drop(&mut self) {
-        IS_HELD.set(false);
+        IS_DEFERRING.set(false);
     }
 }
 
 thread_local! {
-    static IS_HELD: Cell<bool> = const { Cell::new(false) };
-    static RUNG: Cell<Option<Arc<Bell>>> = const { Cell::new(None) };
+    static IS_DEFERRING: Cell<bool> = const { Cell::new(false) };
+    static DEFERRED: Cell<Option<Arc<DeferredWaker>>> = const { Cell::new(None) };
 }
 
 #[cfg(test)]
@@ -90,41 +90,41 @@ mod tests {
         }
     }
 
-    fn bell() -> (Waker, impl Fn() -> usize) {
+    fn waker() -> (Waker, impl Fn() -> usize) {
         let count = Arc::new(Count::default());
-        let bell = Arc::new(Bell(Arc::clone(&count).into())).into();
-        (bell, move || count.0.load(Ordering::Relaxed))
+        let waker = Arc::new(DeferredWaker(Arc::clone(&count).into())).into();
+        (waker, move || count.0.load(Ordering::Relaxed))
     }
 
     #[test]
-    fn a_bell_that_is_held_rings_when_it_is_let_go_of_or_never() {
-        let (bell, rung) = bell();
-        bell.wake_by_ref();
-        assert_eq!(rung(), 1);
-        let ((), held) = hold(|| bell.wake_by_ref());
-        assert_eq!(rung(), 1);
-        held.ring();
-        assert_eq!(rung(), 2);
-        let ((), _) = hold(|| bell.wake_by_ref());
-        bell.wake_by_ref();
-        assert_eq!(rung(), 3);
+    fn a_deferred_wake_up_is_made_up_for_or_dropped() {
+        let (waker, count) = waker();
+        waker.wake_by_ref();
+        assert_eq!(count(), 1);
+        let ((), deferred) = defer(|| waker.wake_by_ref());
+        assert_eq!(count(), 1);
+        deferred.wake();
+        assert_eq!(count(), 2);
+        let ((), _) = defer(|| waker.wake_by_ref());
+        waker.wake_by_ref();
+        assert_eq!(count(), 3);
     }
 
     #[test]
-    fn no_ring_gets_lost_among_several() {
-        let ((one, one_rung), (other, other_rung)) = (bell(), bell());
-        let (_, held) = hold(|| [&one, &other].map(Waker::wake_by_ref));
-        held.ring();
-        assert_eq!([one_rung(), other_rung()], [1, 1]);
+    fn no_wake_up_gets_lost_among_several() {
+        let ((one, one_count), (other, other_count)) = (waker(), waker());
+        let (_, deferred) = defer(|| [&one, &other].map(Waker::wake_by_ref));
+        deferred.wake();
+        assert_eq!([one_count(), other_count()], [1, 1]);
     }
 
     #[test]
-    fn nobody_holds_the_bells_of_another_thread_or_those_of_a_panic() {
-        let (bell, rung) = bell();
-        let ((), _) = hold(|| thread::scope(|scope| drop(scope.spawn(|| bell.wake_by_ref()).join())));
-        assert_eq!(rung(), 1);
-        drop(catch_unwind(|| hold(|| panic!("as it may happen"))));
-        bell.wake_by_ref();
-        assert_eq!(rung(), 2);
+    fn wake_ups_of_another_thread_and_after_a_panic_are_not_deferred() {
+        let (waker, count) = waker();
+        let ((), _) = defer(|| thread::scope(|scope| drop(scope.spawn(|| waker.wake_by_ref()).join())));
+        assert_eq!(count(), 1);
+        drop(catch_unwind(|| defer(|| panic!("as it may happen"))));
+        waker.wake_by_ref();
+        assert_eq!(count(), 2);
     }
 }

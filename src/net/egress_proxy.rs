@@ -8,7 +8,7 @@ use super::origin::Upstream;
 
 /// A proxy that opens tunnels. It is shown without user and password, everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Via {
+pub struct EgressProxy {
     /// Where it is, and whether it is spoken to over TLS.
     pub origin: Upstream,
     /// Its user and password as a header (RFC 7617), marked as sensitive: not even `Debug` shows it.
@@ -17,7 +17,7 @@ pub struct Via {
     pub named_by: Box<str>,
 }
 
-impl Via {
+impl EgressProxy {
     /// How upstream is reached, in a few words.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -25,7 +25,7 @@ impl Via {
     }
 }
 
-impl fmt::Display for Via {
+impl fmt::Display for EgressProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.origin.fmt(f)
     }
@@ -33,12 +33,12 @@ impl fmt::Display for Via {
 
 /// Which proxy upstream is reached through, as it is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
+pub enum EgressProxyChoice {
     /// The one that the environment names for upstream's address, if it names one.
     #[default]
     Environment,
     /// None.
     None,
     /// This one.
-    Named(Via),
+    Named(EgressProxy),
 }

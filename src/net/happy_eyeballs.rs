@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 /// Tries each address in turn and leaves none behind: where one is silent, the next one is tried beside it (as in RFC
 /// 8305), so that an address without anybody at it costs a moment and not the whole of the time there is.
-pub async fn reach_first(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+pub async fn connect_first(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -60,7 +60,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let begin = Instant::now();
         let addresses = [hole.local_addr()?, other_hole.local_addr()?, listener.local_addr()?];
-        let stream = tokio::time::timeout(Duration::from_secs(20), reach_first(addresses)).await??;
+        let stream = tokio::time::timeout(Duration::from_secs(20), connect_first(addresses)).await??;
         assert_eq!(stream.peer_addr()?, listener.local_addr()?);
         assert!(begin.elapsed() >= 2 * HEAD_START, "the first ones had their time");
         Ok(())
@@ -70,7 +70,7 @@ mod tests {
     async fn an_address_that_refuses_gives_way_at_once() -> Outcome {
         let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let stream = reach_first([closed, listener.local_addr()?]).await?;
+        let stream = connect_first([closed, listener.local_addr()?]).await?;
         assert_eq!(stream.peer_addr()?, listener.local_addr()?);
         Ok(())
     }
@@ -79,8 +79,8 @@ mod tests {
     async fn the_last_failure_is_told_and_so_is_it_that_there_is_no_address() -> Outcome {
         let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let kind = |reached: io::Result<TcpStream>| reached.map_err(|error| error.kind()).map(drop);
-        assert_eq!(kind(reach_first([closed, closed]).await), Err(io::ErrorKind::ConnectionRefused));
-        assert_eq!(kind(reach_first([]).await), Err(io::ErrorKind::AddrNotAvailable));
+        assert_eq!(kind(connect_first([closed, closed]).await), Err(io::ErrorKind::ConnectionRefused));
+        assert_eq!(kind(connect_first([]).await), Err(io::ErrorKind::AddrNotAvailable));
         Ok(())
     }
 
@@ -99,7 +99,7 @@ mod tests {
         };
         hole.set_nonblocking(true)?;
         let addresses = [hole.local_addr()?, closed];
-        let reaching = tokio::time::timeout(Duration::from_secs(20), reach_first(addresses));
+        let reaching = tokio::time::timeout(Duration::from_secs(20), connect_first(addresses));
         let (reached, ()) = tokio::join!(reaching, late);
         assert_eq!(reached??.peer_addr()?, hole.local_addr()?);
         Ok(())

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 
 /// The peers that have places here.
 #[derive(Default)]
-pub struct Peers {
+pub struct PeerLimit {
     places: DashMap<Peer, usize>,
     taken: AtomicUsize,
 }
@@ -28,7 +28,7 @@ impl Peer {
     }
 }
 
-impl Peers {
+impl PeerLimit {
     /// How many places are taken by all of them.
     #[must_use]
     pub fn taken(&self) -> usize {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_peer_has_as_many_places_as_it_may_and_others_do_not_count() {
-        let peers = Peers::default();
+        let peers = PeerLimit::default();
         let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|address| Peer::of(address.parse().expect("an address")));
         assert_eq!([one, one, one, other].map(|peer| peers.come(peer, 2)), [true, true, false, true]);
         assert_eq!(peers.taken(), 3, "who is turned away takes none");

@@ -2,19 +2,19 @@
 
 /// How requests share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
+pub enum Protocol {
     /// One after the other: HTTP/1.1. What is left unread of one stands in the way of the next.
-    InTurns,
+    Http1,
     /// Side by side, each in a stream of its own: HTTP/2.
-    InStreams,
+    Http2,
 }
 
 /// What is offered to whoever is to share a connection so, the best first.
 #[must_use]
-pub fn offers(sharing: Sharing) -> Vec<Vec<u8>> {
-    match sharing {
-        Sharing::InTurns => vec![HTTP_1_1.to_vec()],
-        Sharing::InStreams => vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()],
+pub fn offers(protocol: Protocol) -> Vec<Vec<u8>> {
+    match protocol {
+        Protocol::Http1 => vec![HTTP_1_1.to_vec()],
+        Protocol::Http2 => vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()],
     }
 }
 

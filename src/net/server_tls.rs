@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use super::protocol::{Sharing, offers};
+use super::protocol::{Protocol, offers};
 
 /// A certificate and its private key, swapped together or not at all.
 pub struct ServerCertificate {
@@ -35,7 +35,7 @@ pub enum Renewal {
 
 /// Why a certificate cannot be shown. None of it quotes what the files hold.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
+pub enum ServerTlsError {
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
     Unreadable {
@@ -93,13 +93,13 @@ pub enum CertificateError {
 
 impl ServerCertificate {
     /// Reads both files.
-    pub fn open(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
+    pub fn open(cert: &Path, key: &Path) -> Result<Self, ServerTlsError> {
         let shown = ArcSwap::from_pointee(read(cert, key)?);
         Ok(Self { cert: cert.into(), key: key.into(), shown, reading: Mutex::default() })
     }
 
     /// Reads both files again. As long as anything is wrong with them, what was shown before is shown still.
-    pub fn reload(&self) -> Result<Renewal, CertificateError> {
+    pub fn reload(&self) -> Result<Renewal, ServerTlsError> {
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let read = read(&self.cert, &self.key)?;
         // The private key fits its certificate, so the same certificate has the same key.
@@ -117,14 +117,14 @@ impl ServerCertificate {
     }
 
     /// How clients are spoken to, each with the certificate of its time.
-    pub fn acceptor(self: Arc<Self>) -> Result<TlsAcceptor, CertificateError> {
+    pub fn acceptor(self: Arc<Self>) -> Result<TlsAcceptor, ServerTlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(CertificateError::Protocol)?
+            .map_err(ServerTlsError::Protocol)?
             .with_no_client_auth()
             .with_cert_resolver(self);
-        config.alpn_protocols = offers(Sharing::InStreams);
+        config.alpn_protocols = offers(Protocol::Http2);
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
@@ -142,35 +142,35 @@ impl fmt::Debug for ServerCertificate {
     }
 }
 
-fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, CertificateError> {
+fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, ServerTlsError> {
     let chain = read_chain(cert)?;
-    let unusable = |source| CertificateError::UnusableKey { path: key.into(), source };
+    let unusable = |source| ServerTlsError::UnusableKey { path: key.into(), source };
     let private = rustls::crypto::ring::sign::any_supported_type(&read_key(key)?).map_err(unusable)?;
     let certified = CertifiedKey::new(chain, private);
     certified.keys_match().map_err(|source| {
         if source == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
-            return CertificateError::Mismatch { cert: cert.into(), key: key.into() };
+            return ServerTlsError::Mismatch { cert: cert.into(), key: key.into() };
         }
-        CertificateError::UnusableCertificate { path: cert.into(), source }
+        ServerTlsError::UnusableCertificate { path: cert.into(), source }
     })?;
     Ok(certified)
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
     let text = read_file(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     // What is wrong with PEM is told with a piece of it.
-    let chain = chain.map_err(|_quoting| CertificateError::Damaged { path: path.into() })?;
-    if chain.is_empty() { Err(CertificateError::NoCertificate { path: path.into() }) } else { Ok(chain) }
+    let chain = chain.map_err(|_quoting| ServerTlsError::Damaged { path: path.into() })?;
+    if chain.is_empty() { Err(ServerTlsError::NoCertificate { path: path.into() }) } else { Ok(chain) }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, ServerTlsError> {
     PrivateKeyDer::from_pem_slice(&read_file(path)?).map_err(|quoting| {
         let (path, is_empty) = (path.into(), matches!(quoting, pem::Error::NoItemsFound));
-        if is_empty { CertificateError::NoKey { path } } else { CertificateError::Damaged { path } }
+        if is_empty { ServerTlsError::NoKey { path } } else { ServerTlsError::Damaged { path } }
     })
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(path).map_err(|source| CertificateError::Unreadable { path: path.into(), source })
+fn read_file(path: &Path) -> Result<Vec<u8>, ServerTlsError> {
+    std::fs::read(path).map_err(|source| ServerTlsError::Unreadable { path: path.into(), source })
 }

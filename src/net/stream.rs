@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client;
 use tokio_rustls::server::TlsStream;
 
-use super::protocol::{HTTP_2, Sharing};
+use super::protocol::{HTTP_2, Protocol};
 
 /// A stream to a client.
 pub type ClientStream = Stream<TlsStream<TcpStream>>;
@@ -62,11 +62,11 @@ impl<P> Stream<client::TlsStream<P>, P> {
     }
 
     /// How requests share it: as both sides have agreed, or as `wanted` where there was nothing to agree on.
-    pub fn sharing(&self, wanted: Sharing) -> Sharing {
+    pub fn protocol(&self, wanted: Protocol) -> Protocol {
         match self {
             Self::Plain(_) => wanted,
-            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) => Sharing::InStreams,
-            Self::Tls(_) => Sharing::InTurns,
+            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) => Protocol::Http2,
+            Self::Tls(_) => Protocol::Http1,
         }
     }
 }
@@ -127,22 +127,22 @@ impl<T: AsyncWrite + Unpin, P: AsyncWrite + Unpin> AsyncWrite for Stream<T, P> {
     }
 }
 
-// === Rewound ===
+// === RewoundStream ===
 
 /// A stream of which something was read already, to be read again.
-pub struct Rewound<S> {
+pub struct RewoundStream<S> {
     read: Bytes,
     stream: S,
 }
 
-impl<S> Rewound<S> {
+impl<S> RewoundStream<S> {
     /// `read` comes first.
     pub fn new(read: Bytes, stream: S) -> Self {
         Self { read, stream }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RewoundStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
@@ -186,7 +186,7 @@ macro_rules! write_through {
 
 pub(crate) use write_through;
 
-write_through!(Rewound);
+write_through!(RewoundStream);
 
 /// Slices that are small together, as one: a head and a short body. Sending one costs the kernel less than a list of two.
 fn join<'b>(slices: &[io::IoSlice<'_>], room: &'b mut ReadBuf<'_>) -> Option<&'b [u8]> {

@@ -1,4 +1,4 @@
-//! A client that does not take what is there for it, and how that is noticed although hyper does the writing.
+//! Detects a peer that does not take what is written to it, although hyper does the writing.
 
 use std::io;
 use std::pin::Pin;
@@ -9,40 +9,40 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::coarse_clock::{self, Pulse};
+use super::coarse_clock::{self, CoarseClock};
 
-/// Since when a stream takes nothing of what is there for it.
+/// Since when a stream takes nothing of what is to be written.
 #[derive(Clone)]
-pub struct Stall {
+pub struct WriteStall {
     since: Arc<AtomicU64>,
-    pulse: Pulse,
+    coarse_clock: CoarseClock,
 }
 
-impl Stall {
+impl WriteStall {
     /// Not at all so far.
     #[must_use]
-    pub fn new(pulse: Pulse) -> Self {
-        Self { since: Arc::new(AtomicU64::new(NONE)), pulse }
+    pub fn new(coarse_clock: CoarseClock) -> Self {
+        Self { since: Arc::new(AtomicU64::new(NONE)), coarse_clock }
     }
 
     /// Whether it has gone on for `limit`.
     #[must_use]
     pub fn is_past(&self, limit: Duration) -> bool {
         let since = self.since.load(Ordering::Relaxed);
-        since != NONE && self.pulse.is_past(since, limit)
+        since != NONE && self.coarse_clock.is_past(since, limit)
     }
 
-    /// Waits until it has gone on for `limit`. For a stream whose pulse nobody else keeps going.
+    /// Waits until it has gone on for `limit`, and ticks the clock meanwhile. For a stream outside of the workers.
     pub async fn lasts(&self, limit: Duration) {
         while !self.is_past(limit) {
             tokio::time::sleep(coarse_clock::interval(limit)).await;
-            self.pulse.tick();
+            self.coarse_clock.tick();
         }
     }
 
     /// From now on.
     pub fn begin(&self) {
-        self.since.store(self.pulse.millis(), Ordering::Relaxed);
+        self.since.store(self.coarse_clock.millis(), Ordering::Relaxed);
     }
 
     /// No longer.
@@ -61,15 +61,15 @@ impl Stall {
     }
 }
 
-/// A stream whose stall is noted.
-pub struct Watched<S> {
+/// A stream that notes in a [`WriteStall`] whether its writes go through.
+pub struct StallWatch<S> {
     stream: S,
-    stall: Stall,
+    stall: WriteStall,
 }
 
-impl<S> Watched<S> {
+impl<S> StallWatch<S> {
     /// Notes in `stall`.
-    pub fn new(stream: S, stall: Stall) -> Self {
+    pub fn new(stream: S, stall: WriteStall) -> Self {
         Self { stream, stall }
     }
 
@@ -79,13 +79,13 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallWatch<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallWatch<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.stall.note(&write);
@@ -115,36 +115,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A stream on which something moves or not, and when it did last, in either direction.
-pub struct Moving<S> {
+/// A stream that notes when a byte last moved on it, in either direction.
+pub struct ActivityWatch<S> {
     stream: S,
-    pulse: Pulse,
+    coarse_clock: CoarseClock,
     moved: Arc<AtomicU64>,
 }
 
-impl<S> Moving<S> {
-    /// Gives that time of the pulse as well.
-    pub fn new(stream: S, pulse: Pulse) -> (Self, Arc<AtomicU64>) {
-        let moved = Arc::new(AtomicU64::new(pulse.millis()));
-        (Self { stream, pulse, moved: Arc::clone(&moved) }, moved)
+impl<S> ActivityWatch<S> {
+    /// Gives that time as well, by the coarse clock.
+    pub fn new(stream: S, coarse_clock: CoarseClock) -> (Self, Arc<AtomicU64>) {
+        let moved = Arc::new(AtomicU64::new(coarse_clock.millis()));
+        (Self { stream, coarse_clock, moved: Arc::clone(&moved) }, moved)
     }
 
     fn note<T>(&self, poll: Poll<T>) -> Poll<T> {
         if poll.is_ready() {
-            self.moved.store(self.pulse.millis(), Ordering::Relaxed);
+            self.moved.store(self.coarse_clock.millis(), Ordering::Relaxed);
         }
         poll
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Moving<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ActivityWatch<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         self.note(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Moving<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityWatch<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note(write)
@@ -172,5 +172,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Moving<S> {
     }
 }
 
-/// No time of the pulse.
+/// No time of the clock.
 const NONE: u64 = u64::MAX;

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use super::handshake::Entrance;
 use crate::net::limits::Limits;
-use crate::net::peer_limit::{Peer, Peers};
+use crate::net::peer_limit::{Peer, PeerLimit};
 
 /// How clients get in, and how many places they have taken.
 pub struct Admission {
     /// How clients get in.
     pub entrance: Entrance,
-    peers: Peers,
+    peers: PeerLimit,
     limits: Limits,
 }
 
@@ -18,7 +18,7 @@ impl Admission {
     /// Without clients.
     #[must_use]
     pub fn new(entrance: Entrance, limits: Limits) -> Self {
-        Self { entrance, peers: Peers::default(), limits }
+        Self { entrance, peers: PeerLimit::default(), limits }
     }
 
     /// Whether all places are taken.

@@ -30,10 +30,10 @@ use crate::exchange::response_body::AnswerBody;
 use crate::exchange::session::Session;
 use crate::net::deferred_waker;
 use crate::net::lingering_close::linger;
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 use crate::net::stream::ClientStream;
-use crate::net::stream::Rewound;
-use crate::net::write_stall::{Moving, Stall, Watched};
+use crate::net::stream::RewoundStream;
+use crate::net::write_stall::{ActivityWatch, StallWatch, WriteStall};
 
 /// Lets one client in, and serves it.
 pub async fn converse(mut seat: Seat, seats: Arc<Seats>, stream: TcpStream, peer: IpAddr) {
@@ -57,7 +57,7 @@ fn keep_out(error: &EntranceError, worker: &WorkerContext, peer: IpAddr) {
 async fn speak(seat: Seat, seats: Arc<Seats>, client: Entered) {
     let Entered { stream, peer } = client;
     if stream.is_for_http2() {
-        Box::pin(speak_in_streams(seat, seats, peer, Rewound::new(Bytes::new(), stream))).await;
+        Box::pin(speak_in_streams(seat, seats, peer, RewoundStream::new(Bytes::new(), stream))).await;
     } else {
         speak_in_turns(seat, seats, peer, stream).await;
     }
@@ -67,16 +67,16 @@ async fn speak(seat: Seat, seats: Arc<Seats>, client: Entered) {
 /// (RFC 9113, 3.3).
 async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream: ClientStream) {
     let worker = &seats.worker;
-    let session = Arc::new(Session::new(Arc::clone(worker), peer, Sharing::InTurns));
-    let stall = Stall::new(worker.pulse.clone());
-    let stream = TokioIo::new(Prefaced::new(Watched::new(stream, stall.clone())));
+    let session = Arc::new(Session::new(Arc::clone(worker), peer, Protocol::Http1));
+    let stall = WriteStall::new(worker.coarse_clock.clone());
+    let stream = TokioIo::new(Prefaced::new(StallWatch::new(stream, stall.clone())));
     let mut connection = within_limits(worker).serve_connection(stream, service(&session));
-    let bell = deferred_waker::of_this_task().await;
+    let waker = deferred_waker::of_this_task().await;
     let served = poll_fn(|context| {
         if seat.is_asked_to_leave(context) {
             Pin::new(&mut connection).graceful_shutdown();
         }
-        let served = Pin::new(&mut connection).poll(&mut Context::from_waker(&bell)).map_err(Some);
+        let served = Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).map_err(Some);
         if stall.is_past(worker.client_patience()) {
             session.give_up();
             return Poll::Ready(Err(None));
@@ -95,7 +95,7 @@ async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream:
         }
         Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();
-            let stream = Rewound::new(parts.read_buf, parts.io.into_inner().into_inner().into_inner());
+            let stream = RewoundStream::new(parts.read_buf, parts.io.into_inner().into_inner().into_inner());
             return Box::pin(speak_in_streams(seat, seats, peer, stream)).await;
         }
         // hyper has answered a head that it could not read, whatever comes behind it.
@@ -120,23 +120,23 @@ fn within_limits(worker: &WorkerContext) -> http1::Builder {
     let limits = worker.limits();
     let mut protocol = http1::Builder::new();
     protocol
-        .timer(worker.pulse.clone())
+        .timer(worker.coarse_clock.clone())
         .header_read_timeout(limits.client_idle_timeout)
         .max_header_size(limits.max_head);
     protocol
 }
 
 /// HTTP/2, each request in a stream and a task of its own.
-async fn speak_in_streams(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream: Rewound<ClientStream>) {
+async fn speak_in_streams(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream: RewoundStream<ClientStream>) {
     let worker = &seats.worker;
-    let session = Arc::new(Session::new(Arc::clone(worker), peer, Sharing::InStreams));
-    let stall = Stall::new(worker.pulse.clone());
-    let (stream, moved) = Moving::new(Watched::new(stream, stall.clone()), worker.pulse.clone());
+    let session = Arc::new(Session::new(Arc::clone(worker), peer, Protocol::Http2));
+    let stall = WriteStall::new(worker.coarse_clock.clone());
+    let (stream, moved) = ActivityWatch::new(StallWatch::new(stream, stall.clone()), worker.coarse_clock.clone());
     let streams = Streams::new(Arc::clone(&seats), peer, moved);
     let max_head = u32::try_from(worker.limits().max_head).unwrap_or(u32::MAX);
     let mut protocol = http2::Builder::new(streams.clone());
     protocol
-        .timer(worker.pulse.clone())
+        .timer(worker.coarse_clock.clone())
         .max_header_list_size(max_head.saturating_mul(TOLD))
         .max_concurrent_streams(MOST_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -145,17 +145,17 @@ async fn speak_in_streams(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, strea
     let mut connection = protocol.serve_connection(TokioIo::new(stream), streams.watching(service(&session)));
     let (mut was_sent_off, mut asked_at) = (false, None);
     let served = poll_fn(|context| {
-        let (pulse, limits) = (&worker.pulse, worker.limits());
+        let (coarse_clock, limits) = (&worker.coarse_clock, worker.limits());
         let is_asked = seat.is_asked_to_leave(context);
         if is_asked || (!was_sent_off && streams.are_idle_for(limits.client_idle_timeout)) {
             was_sent_off = true;
-            asked_at = is_asked.then(|| pulse.millis());
+            asked_at = is_asked.then(|| coarse_clock.millis());
             Pin::new(&mut connection).graceful_shutdown();
         }
         let served = Pin::new(&mut connection).poll(context).map_err(Some);
         // Whoever was sent off and does not even answer that is gone.
         let is_gone = match asked_at {
-            Some(at) => pulse.is_past(at, FAREWELL) && streams.are_silent_for(FAREWELL),
+            Some(at) => coarse_clock.is_past(at, FAREWELL) && streams.are_silent_for(FAREWELL),
             None => was_sent_off && streams.are_idle_for(limits.client_idle_timeout * 2),
         };
         let is_stalled = stall.is_past(worker.client_patience());

@@ -77,7 +77,7 @@ impl Seats {
     }
 }
 
-/// Has a task woken at every tick of the pulse, as long as it is kept: limits of time are looked at whenever a task runs.
+/// Has a task woken at every tick of the coarse clock, as long as it is kept: time limits are checked whenever a task runs.
 pub struct Alarm {
     seats: Arc<Seats>,
     number: usize,

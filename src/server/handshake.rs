@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Settings;
 use super::proxy_protocol::{self, HeaderError, TIME_FOR_HEADER};
 use crate::early_refusal::EarlyRefusal;
-use crate::net::server_tls::{CertificateError, ServerCertificate};
+use crate::net::server_tls::{ServerCertificate, ServerTlsError};
 use crate::net::stream::{ClientStream, Stream};
 
 /// How clients get in: the same for all workers.
@@ -66,7 +66,7 @@ impl EntranceError {
 
 impl Entrance {
     /// Reads the certificate, where there is one.
-    pub fn open(settings: &Settings) -> Result<Self, CertificateError> {
+    pub fn open(settings: &Settings) -> Result<Self, ServerTlsError> {
         let open = |(cert, key)| ServerCertificate::open(cert, key).map(Arc::new);
         let certificate = settings.tls.files().map(open).transpose()?;
         let tls = certificate.clone().map(ServerCertificate::acceptor).transpose()?;

@@ -24,7 +24,7 @@ use crate::early_refusal::EarlyRefusal;
 use crate::exchange::refusal;
 use crate::exchange::response_body::{AnswerBody, AnswerError};
 use crate::net::peer_limit::Peer;
-use crate::net::write_stall::Stall;
+use crate::net::write_stall::WriteStall;
 
 /// The streams of a connection: how many are open, and since when none is.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub struct Streams {
 /// What a stream has from its beginning on.
 struct Beginning {
     /// Whether its client takes what it is handed.
-    stall: Stall,
+    stall: WriteStall,
     /// Its place; none where there was none, and it is refused.
     _share: Option<Share>,
 }
@@ -67,10 +67,10 @@ impl Drop for Share {
 }
 
 impl Streams {
-    /// None so far, on that peer's connection, on which something moved last at that time of the pulse.
+    /// None so far, on that peer's connection, with the time at which something last moved on it.
     #[must_use]
     pub fn new(seats: Arc<Seats>, peer: IpAddr, moved: Arc<AtomicU64>) -> Self {
-        let idle_since = Arc::new(AtomicU64::new(seats.worker.pulse.millis()));
+        let idle_since = Arc::new(AtomicU64::new(seats.worker.coarse_clock.millis()));
         Self { seats, peer, open: Arc::default(), idle_since, moved, beginning: Arc::default() }
     }
 
@@ -78,7 +78,7 @@ impl Streams {
     #[must_use]
     pub fn are_idle_for(&self, limit: Duration) -> bool {
         self.open.load(Ordering::Relaxed) == 0
-            && self.seats.worker.pulse.is_past(self.idle_since.load(Ordering::Relaxed), limit)
+            && self.seats.worker.coarse_clock.is_past(self.idle_since.load(Ordering::Relaxed), limit)
     }
 
     /// Whether none has been open for that long, and nothing has moved: what the client has yet to take of answers that are
@@ -89,7 +89,7 @@ impl Streams {
     }
 
     fn is_still_for(&self, limit: Duration) -> bool {
-        self.seats.worker.pulse.is_past(self.moved.load(Ordering::Relaxed), limit)
+        self.seats.worker.coarse_clock.is_past(self.moved.load(Ordering::Relaxed), limit)
     }
 
     /// A service whose answers tell their stream whether they are taken, and that does not get what is too much.
@@ -98,7 +98,7 @@ impl Streams {
     }
 
     /// Begins one. Gives the answer where it goes no further.
-    fn begin(&self, request: &Request<Incoming>, stall: &Stall) -> Option<Response<AnswerBody>> {
+    fn begin(&self, request: &Request<Incoming>, stall: &WriteStall) -> Option<Response<AnswerBody>> {
         let share = Share::take(&self.seats.admission, self.peer);
         let has_share = share.is_some();
         *self.beginning() = Some(Beginning { stall: stall.clone(), _share: share });
@@ -150,7 +150,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.streams.idle_since.store(self.streams.seats.worker.pulse.millis(), Ordering::Relaxed);
+        self.streams.idle_since.store(self.streams.seats.worker.coarse_clock.millis(), Ordering::Relaxed);
         self.streams.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -195,7 +195,7 @@ where
     type Future = Answering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let stall = Stall::new(self.streams.seats.worker.pulse.clone());
+        let stall = WriteStall::new(self.streams.seats.worker.coarse_clock.clone());
         let refusal = self.streams.begin(&request, &stall).map(Box::new);
         let answer = if refusal.is_none() { Some(self.service.call(request)) } else { None };
         Answering { answer, refusal, stall }
@@ -225,7 +225,7 @@ pin_project! {
         #[pin]
         answer: Option<F>,
         refusal: Option<Box<Response<AnswerBody>>>,
-        stall: Stall,
+        stall: WriteStall,
     }
 }
 
@@ -250,7 +250,7 @@ impl<F: Future<Output = Result<Response<AnswerBody>, Infallible>>> Future for An
 /// An answer's body in a stream. hyper asks for more of it only where the client has room for what came before.
 pub struct WatchedBody {
     body: AnswerBody,
-    stall: Stall,
+    stall: WriteStall,
 }
 
 impl Body for WatchedBody {

@@ -23,26 +23,26 @@ pub async fn run(
     stage: watch::Receiver<Stage>,
 ) {
     let shortest = shortest(worker.context.limits());
-    let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
+    let ticking = tokio::spawn(keep_time(Arc::clone(&worker), shortest));
     let tidying = tokio::spawn(tidy_up(Arc::clone(&worker)));
     let receiving = tokio::spawn(receive(Arc::clone(&worker), inbox));
     accept(&worker, &workers, listener, stage.clone()).await;
-    beating.abort();
+    ticking.abort();
     let shortest = shortest.min(worker.context.limits().stall_while_draining());
-    let beating = tokio::spawn(beat(Arc::clone(&worker), shortest));
+    let ticking = tokio::spawn(keep_time(Arc::clone(&worker), shortest));
     drain(&worker, stage).await;
-    beating.abort();
+    ticking.abort();
     tidying.abort();
     receiving.abort();
     worker.context.end();
 }
 
-/// Ticks as the shortest limit needs it: moves the clock of the pulse, has open connections look at it, and closes idle ones.
-async fn beat(worker: Arc<Worker>, shortest: Duration) {
+/// Ticks as the shortest limit needs it: moves the coarse clock, has open connections check their limits, and closes idle ones.
+async fn keep_time(worker: Arc<Worker>, shortest: Duration) {
     let mut ticks = tokio::time::interval(coarse_clock::interval(shortest));
     loop {
         ticks.tick().await;
-        worker.context.pulse.tick();
+        worker.context.coarse_clock.tick();
         worker.context.pool.sweep();
         worker.seats.wake_all();
         worker.context.strangers.tell_rest();

@@ -12,27 +12,27 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 
 /// Looks after one connection, now and then.
 pub struct Vigil {
-    pulse: Pulse,
+    coarse_clock: CoarseClock,
     looked_at: u64,
 }
 
 impl Vigil {
     /// Begins now.
     #[must_use]
-    pub fn new(pulse: Pulse) -> Self {
-        Self { looked_at: pulse.millis(), pulse }
+    pub fn new(coarse_clock: CoarseClock) -> Self {
+        Self { looked_at: coarse_clock.millis(), coarse_clock }
     }
 
     /// The error by which the connection ends, if it is lost. To be called whenever nothing comes of it.
     pub fn look(&mut self, tcp: &TcpStream) -> Option<io::Error> {
-        if !self.pulse.is_past(self.looked_at, EVERY) {
+        if !self.coarse_clock.is_past(self.looked_at, EVERY) {
             return None;
         }
-        self.looked_at = self.pulse.millis();
+        self.looked_at = self.coarse_clock.millis();
         let is_lost = unacknowledged_for(tcp).is_some_and(|silence| silence >= LIMIT);
         is_lost.then(|| io::Error::new(io::ErrorKind::TimedOut, "nothing of what was sent is acknowledged any more"))
     }

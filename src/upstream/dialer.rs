@@ -6,10 +6,10 @@ use super::http1::Owned;
 use super::http2::Shared;
 use super::open_connections::OpenConnections;
 use crate::metrics::Shard;
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
 use crate::net::limits::Limits;
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 
 /// Makes connections, and counts them.
 pub struct Dialer {
@@ -20,7 +20,7 @@ pub struct Dialer {
     /// What they are counted by.
     pub counters: Arc<Shard>,
     /// What tells how long something has been silent.
-    pub pulse: Pulse,
+    pub coarse_clock: CoarseClock,
     /// How many of them are open, wherever they are.
     pub open: OpenConnections,
 }
@@ -38,7 +38,7 @@ impl Dialer {
     pub async fn dial_alone(&self) -> Result<Box<Owned>, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
-            self.open_alone(self.route.connect(deadline, Sharing::InTurns).await?).await
+            self.open_alone(self.route.connect(deadline, Protocol::Http1).await?).await
         };
         self.count(dialing.await)
     }
@@ -47,10 +47,10 @@ impl Dialer {
     pub async fn dial(&self) -> Result<Dialed, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
-            let stream = self.route.connect(deadline, Sharing::InStreams).await?;
-            match stream.sharing(Sharing::InStreams) {
-                Sharing::InTurns => self.open_alone(stream).await.map(Dialed::Owned),
-                Sharing::InStreams => {
+            let stream = self.route.connect(deadline, Protocol::Http2).await?;
+            match stream.protocol(Protocol::Http2) {
+                Protocol::Http1 => self.open_alone(stream).await.map(Dialed::Owned),
+                Protocol::Http2 => {
                     let opening = Shared::open(stream, &self.route, deadline, &self.limits, &self.open);
                     opening.await.map(Dialed::Shared)
                 }
@@ -66,7 +66,7 @@ impl Dialer {
     }
 
     async fn open_alone(&self, stream: UpstreamStream) -> Result<Box<Owned>, ConnectError> {
-        Owned::open(stream, self.limits.max_head, &self.pulse, &self.open).await
+        Owned::open(stream, self.limits.max_head, &self.coarse_clock, &self.open).await
     }
 
     fn count<T>(&self, dialed: Result<T, ConnectError>) -> Result<T, ConnectError> {

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use super::open_connections::{OpenConnection, OpenConnections};
 use super::request_body::ClientBody;
 use super::upstream_io::{Count, Heard};
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{ConnectError, UpstreamStream};
 
 /// A connection that carries one exchange at a time.
@@ -35,10 +35,10 @@ impl Owned {
     pub async fn open(
         stream: UpstreamStream,
         max_head: usize,
-        pulse: &Pulse,
+        coarse_clock: &CoarseClock,
         open: &OpenConnections,
     ) -> Result<Box<Self>, ConnectError> {
-        let (stream, count) = Heard::new(stream, pulse.clone());
+        let (stream, count) = Heard::new(stream, coarse_clock.clone());
         let handshake = http1::Builder::new().max_header_size(max_head).handshake(TokioIo::new(stream));
         let (sender, driver) = handshake.await.map_err(ConnectError::Handshake)?;
         let open = open.note();

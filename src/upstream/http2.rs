@@ -20,7 +20,7 @@ use super::cancellation::{Beginning, Interest, Tasks};
 use super::frames::{Framed, Signs};
 use super::open_connections::{OpenConnection, OpenConnections};
 use super::request_body::ClientBody;
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
 use crate::net::limits::Limits;
 
@@ -60,7 +60,7 @@ pub struct Place {
     room: Arc<Room>,
     signs: Arc<Signs>,
     interest: Arc<Interest>,
-    pulse: Pulse,
+    coarse_clock: CoarseClock,
     is_whole: bool,
 }
 
@@ -103,12 +103,12 @@ impl Shared {
 
     /// A place, if there is one.
     #[must_use]
-    pub fn place(&self, pulse: &Pulse) -> Option<Place> {
+    pub fn place(&self, coarse_clock: &CoarseClock) -> Option<Place> {
         let has_room = self.room.taken.load(Ordering::Relaxed) < self.most();
-        (has_room && self.is_of_use()).then(|| self.take_place(pulse))
+        (has_room && self.is_of_use()).then(|| self.take_place(coarse_clock))
     }
 
-    fn take_place(&self, pulse: &Pulse) -> Place {
+    fn take_place(&self, coarse_clock: &CoarseClock) -> Place {
         self.room.taken.fetch_add(1, Ordering::Relaxed);
         Place {
             sender: self.sender.clone(),
@@ -116,7 +116,7 @@ impl Shared {
             room: Arc::clone(&self.room),
             signs: Arc::clone(&self.signs),
             interest: Arc::new(Interest::new(Arc::clone(&self.beginning))),
-            pulse: pulse.clone(),
+            coarse_clock: coarse_clock.clone(),
             is_whole: false,
         }
     }
@@ -225,7 +225,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.interest.end();
         self.room.broken_off.fetch_add(usize::from(!self.is_whole), Ordering::Relaxed);
-        self.room.idle_since.store(self.pulse.millis(), Ordering::Relaxed);
+        self.room.idle_since.store(self.coarse_clock.millis(), Ordering::Relaxed);
         self.room.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }

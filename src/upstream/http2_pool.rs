@@ -40,7 +40,7 @@ impl Places {
     /// One that is free.
     #[must_use]
     pub fn free(&self) -> Option<Place> {
-        self.connections().iter().find_map(|shared| shared.place(&self.dialer.pulse))
+        self.connections().iter().find_map(|shared| shared.place(&self.dialer.coarse_clock))
     }
 
     /// Waits for one on a new connection; where upstream does not agree on HTTP/2, for a connection in HTTP/1.1.
@@ -103,7 +103,7 @@ impl Places {
         }
         waiting.room = shared.most().max(1);
         while !waiting.exchanges.is_empty()
-            && let Some(place) = shared.place(&self.dialer.pulse)
+            && let Some(place) = shared.place(&self.dialer.coarse_clock)
             && let Some(exchange) = waiting.exchanges.pop_front()
         {
             let _ = exchange.send(Ok(Connection::Shared(Box::new(place))));

@@ -10,7 +10,7 @@ use super::dialer::Dialer;
 use super::http1::Owned;
 use super::http2_pool::Places;
 use crate::net::connect::ConnectError;
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 
 /// The connections of one worker.
 pub struct Pool {
@@ -18,17 +18,17 @@ pub struct Pool {
     idle: Mutex<Idle>,
     /// Those in HTTP/2, idle or not.
     places: Arc<Places>,
-    sharing: Sharing,
+    protocol: Protocol,
     dialer: Arc<Dialer>,
 }
 
 impl Pool {
     /// Empty. Connections are shared so, if upstream agrees.
     #[must_use]
-    pub fn new(dialer: Dialer, sharing: Sharing) -> Self {
+    pub fn new(dialer: Dialer, protocol: Protocol) -> Self {
         let dialer = Arc::new(dialer);
         let places = Arc::new(Places::new(Arc::clone(&dialer)));
-        Self { idle: Mutex::default(), places, sharing, dialer }
+        Self { idle: Mutex::default(), places, protocol, dialer }
     }
 
     /// How many connections are open.
@@ -45,8 +45,8 @@ impl Pool {
 
     /// How connections are shared, if upstream agrees.
     #[must_use]
-    pub fn sharing(&self) -> Sharing {
-        self.sharing
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// A connection that can take a request now and still looks alive.
@@ -54,15 +54,15 @@ impl Pool {
     /// One that has been idle for a while first lets the runtime look at its sockets: upstream may have closed it, and
     /// the news is still in the kernel. So does a task that has used up its turn: the connection could be looked at no more,
     /// and if it ended before its next turn, it would keep a request that it never took.
-    pub async fn take(&self, sharing: Sharing) -> Option<Connection> {
-        if sharing == Sharing::InStreams
+    pub async fn take(&self, protocol: Protocol) -> Option<Connection> {
+        if protocol == Protocol::Http2
             && let Some(place) = self.places.free()
         {
             return Some(Connection::Shared(Box::new(place)));
         }
         loop {
             let mut connection = self.idle().pop()?;
-            if self.dialer.pulse.is_past(connection.idle_since, LOOK_AFTER) || !has_budget_remaining() {
+            if self.dialer.coarse_clock.is_past(connection.idle_since, LOOK_AFTER) || !has_budget_remaining() {
                 tokio::task::yield_now().await;
             }
             if !self.is_stale(connection.idle_since) && connection.is_usable() {
@@ -75,7 +75,7 @@ impl Pool {
     pub fn put(&self, connection: Connection) {
         match connection {
             Connection::Owned(mut connection) => {
-                connection.idle_since = self.dialer.pulse.millis();
+                connection.idle_since = self.dialer.coarse_clock.millis();
                 self.idle().push(connection);
             }
             Connection::Shared(place) => place.put_back(),
@@ -91,15 +91,15 @@ impl Pool {
     }
 
     /// A new connection, or a place on one.
-    pub async fn connect(&self, sharing: Sharing) -> Result<Connection, Arc<ConnectError>> {
-        match sharing {
-            Sharing::InTurns => self.dialer.dial_alone().await.map(Connection::Owned).map_err(Arc::new),
-            Sharing::InStreams => self.places.wait_for_one().await,
+    pub async fn connect(&self, protocol: Protocol) -> Result<Connection, Arc<ConnectError>> {
+        match protocol {
+            Protocol::Http1 => self.dialer.dial_alone().await.map(Connection::Owned).map_err(Arc::new),
+            Protocol::Http2 => self.places.wait_for_one().await,
         }
     }
 
     fn is_stale(&self, idle_since: u64) -> bool {
-        self.dialer.pulse.is_past(idle_since, self.dialer.limits.pool_idle_timeout)
+        self.dialer.coarse_clock.is_past(idle_since, self.dialer.limits.pool_idle_timeout)
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {

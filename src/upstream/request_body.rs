@@ -164,7 +164,7 @@ impl Passing {
 
     fn pass(&mut self, frame: &mut Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            self.exchange.took(data.len(), self.unread.pulse.millis());
+            self.exchange.took(data.len(), self.unread.coarse_clock.millis());
         } else if let Some(trailers) = frame.trailers_mut() {
             edit_trailers(trailers);
             // Behind them comes nothing.
@@ -192,10 +192,10 @@ impl Body for ClientBody {
             Source::Client(incoming) => incoming,
             Source::Again(pieces) => return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
         };
-        let (frame, rung) = deferred_waker::hold(|| Pin::new(&mut *incoming).poll_frame(cx));
+        let (frame, deferred) = deferred_waker::defer(|| Pin::new(&mut *incoming).poll_frame(cx));
         // The client's connection reads on where there is room for more; behind the end, it has nothing to read.
         if !incoming.is_end_stream() {
-            rung.ring();
+            deferred.wake();
         }
         this.exchange.waits_for_client(frame.is_pending());
         let mut frame = match ready!(frame).transpose() {

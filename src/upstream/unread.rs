@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::net::coarse_clock::Pulse;
-use crate::net::protocol::Sharing;
+use crate::net::coarse_clock::CoarseClock;
+use crate::net::protocol::Protocol;
 
 /// The part of a client's connection that its request's body needs: what is left unread, and the clock.
 pub struct Unread {
     /// The clock of the connection's worker.
-    pub pulse: Pulse,
-    sharing: Sharing,
+    pub coarse_clock: CoarseClock,
+    protocol: Protocol,
     is_any: AtomicBool,
     is_too_much: AtomicBool,
 }
@@ -17,8 +17,8 @@ pub struct Unread {
 impl Unread {
     /// Nothing so far.
     #[must_use]
-    pub fn new(sharing: Sharing, pulse: Pulse) -> Self {
-        Self { pulse, sharing, is_any: AtomicBool::default(), is_too_much: AtomicBool::default() }
+    pub fn new(protocol: Protocol, coarse_clock: CoarseClock) -> Self {
+        Self { coarse_clock, protocol, is_any: AtomicBool::default(), is_too_much: AtomicBool::default() }
     }
 
     /// Notes that another request came: what was unread before it has been read.
@@ -29,7 +29,7 @@ impl Unread {
 
     /// Notes that a request is answered while its body is still on the way, or that much of it where that is known.
     pub fn note(&self, rest: Option<u64>) {
-        if self.sharing == Sharing::InStreams {
+        if self.protocol == Protocol::Http2 {
             return;
         }
         self.is_any.store(true, Ordering::Relaxed);

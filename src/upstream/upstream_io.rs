@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::dead_peer::Vigil;
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::UpstreamStream;
 
 /// A stream that counts what is read of it, for somebody who cannot see it, and ends with an error where that is too much.
@@ -57,13 +57,13 @@ impl Count {
 
 impl Heard {
     /// Gives the count as well.
-    pub fn new(stream: UpstreamStream, pulse: Pulse) -> (Self, Arc<Count>) {
+    pub fn new(stream: UpstreamStream, coarse_clock: CoarseClock) -> (Self, Arc<Count>) {
         let count = Arc::new(Count {
             read: AtomicU64::new(0),
             most: AtomicU64::new(u64::MAX),
             is_deaf: AtomicBool::new(false),
         });
-        (Self { stream, count: Arc::clone(&count), vigil: Vigil::new(pulse) }, count)
+        (Self { stream, count: Arc::clone(&count), vigil: Vigil::new(coarse_clock) }, count)
     }
 
     /// The stream itself.
@@ -151,7 +151,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (mut peer, _) = listener.accept().await.expect("a connection");
-        let (mut stream, count) = Heard::new(Stream::Plain(Stream::Plain(stream)), Pulse::new());
+        let (mut stream, count) = Heard::new(Stream::Plain(Stream::Plain(stream)), CoarseClock::new());
         stream.write_all(b"unread").await.expect("it is there");
         assert!(!count.is_deaf());
         peer.write_all(b"enough").await.expect("it is there");

@@ -14,10 +14,10 @@ use crate::keys::{SetSettings, Settings, state};
 use crate::ledger::sighting::{Exchange, Witness};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
-use crate::net::coarse_clock::Pulse;
+use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::Route;
 use crate::net::origin::{Scheme, Upstream};
-use crate::net::protocol::Sharing;
+use crate::net::protocol::Protocol;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
 use crate::server::admission::Admission;
@@ -112,20 +112,20 @@ fn parts() -> Parts {
     // Listened on for a moment only: every connection is refused.
     let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: closed.port() };
-    let pulse = Pulse::new();
+    let coarse_clock = CoarseClock::new();
     let counters = Arc::new(Shard::new(1));
     let route = Route { origin, tls: None, via: None };
     let dialer = Dialer {
         route,
         limits: Limits::default(),
         counters: Arc::clone(&counters),
-        pulse: pulse.clone(),
+        coarse_clock: coarse_clock.clone(),
         open: OpenConnections::default(),
     };
     Parts {
-        pool: Pool::new(dialer, Sharing::InTurns),
+        pool: Pool::new(dialer, Protocol::Http1),
         counters,
-        pulse,
+        coarse_clock,
         witness: Arc::new(Unlucky),
         shutting_down: Arc::new(AtomicBool::new(false)),
         seed: 1,

@@ -17,7 +17,7 @@ use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::{proof, store};
 use keyward::n8n::{self, Address, Instance};
-use keyward::net::egress_proxy::Choice;
+use keyward::net::egress_proxy::EgressProxyChoice;
 use keyward::net::limits::Limits;
 use keyward::net::origin::Upstream;
 use keyward::policy::Policy;
@@ -457,7 +457,7 @@ impl Builder {
             store: self.store.clone(),
             rotation: self.rotation.clone(),
             ignored: Vec::new(),
-            via: Choice::default(),
+            via: EgressProxyChoice::default(),
         }
     }
 
