@@ -19,7 +19,7 @@ use crate::net::limits::Limits;
 use crate::net::protocol::Protocol;
 use crate::policy::Permit;
 use crate::upstream::connection::Connection;
-use crate::upstream::request_body::{ClientBody, Keepsake};
+use crate::upstream::request_body::{BodyCopy, RequestBody};
 
 /// Sends the request over a connection that is there, or a new one where there is none. `protocol` is the
 /// protocol to use: a request that asks to switch to another one goes in HTTP/1.1.
@@ -30,7 +30,7 @@ use crate::upstream::request_body::{ClientBody, Keepsake};
 /// as its body is still there.
 pub async fn forward(
     _permit: Permit,
-    mut request: Box<Request<ClientBody>>,
+    mut request: Box<Request<RequestBody>>,
     protocol: Protocol,
     exchange: &Exchange,
     worker: &WorkerContext,
@@ -53,12 +53,12 @@ pub async fn forward(
         connection.address(&mut request, &worker.shared.host);
         // Sent from here rather than by a function that waits: a request has its room in every future that it is handed to.
         let answered = match &mut connection {
-            Connection::Owned(owned) => {
+            Connection::Http1(owned) => {
                 let answer = pin!(unconstrained(owned.sender.try_send_request(*request)));
                 wait_for(answer, &mut connection, exchange, worker).await
             }
-            Connection::Shared(place) => {
-                let mut answer = Box::pin(place.sender.try_send_request(*request));
+            Connection::Http2(slot) => {
+                let mut answer = Box::pin(slot.sender.try_send_request(*request));
                 wait_for(answer.as_mut(), &mut connection, exchange, worker).await
             }
         };
@@ -71,7 +71,7 @@ pub async fn forward(
                 let again = spare.take().filter(|spare| spare.is_called_for(&error, &connection));
                 request = again.and_then(|spare| spare.into_request()).ok_or(error)?;
                 // Where a stream was refused, there is a place for another; and a new connection would not help.
-                must_be_new = !matches!(connection, Connection::Shared(_)) || must_leave;
+                must_be_new = !matches!(connection, Connection::Http2(_)) || must_leave;
                 is_again = true;
             }
         }
@@ -81,7 +81,7 @@ pub async fn forward(
 /// A request that may be sent once more, kept where it may have to be.
 struct Spare {
     head: Parts,
-    body: Keepsake,
+    body: BodyCopy,
     read_before: u64,
 }
 
@@ -89,10 +89,10 @@ impl Spare {
     /// In HTTP/2 upstream says which requests it has not looked at. In HTTP/1.1 nobody does, so only a request that may be
     /// done twice (RFC 9110, 9.2.2) is kept, and only on a connection that may have ended meanwhile. A client that waits to
     /// be told about its body is told once.
-    fn keep(request: &mut Request<ClientBody>, connection: &Connection, is_new: bool) -> Option<Self> {
+    fn keep(request: &mut Request<RequestBody>, connection: &Connection, is_new: bool) -> Option<Self> {
         let is_worth_it = match connection {
-            Connection::Owned(_) => !is_new && request.method().is_idempotent() && request.body().is_end_stream(),
-            Connection::Shared(_) => !request.headers().contains_key(header::EXPECT),
+            Connection::Http1(_) => !is_new && request.method().is_idempotent() && request.body().is_end_stream(),
+            Connection::Http2(_) => !request.headers().contains_key(header::EXPECT),
         };
         if !is_worth_it {
             return None;
@@ -109,13 +109,13 @@ impl Spare {
     fn is_called_for(&self, error: &ForwardError, connection: &Connection) -> bool {
         let ForwardError::CutOff(error) = error else { return false };
         match connection {
-            Connection::Owned(_) => connection.bytes_read() == self.read_before,
-            Connection::Shared(_) => was_not_looked_at(error),
+            Connection::Http1(_) => connection.bytes_read() == self.read_before,
+            Connection::Http2(_) => was_not_looked_at(error),
         }
     }
 
     /// Nothing where the body was not kept whole.
-    fn into_request(self) -> Option<Box<Request<ClientBody>>> {
+    fn into_request(self) -> Option<Box<Request<RequestBody>>> {
         Some(Box::new(Request::from_parts(self.head, self.body.into_body()?)))
     }
 }
@@ -135,19 +135,19 @@ fn was_not_looked_at(error: &hyper::Error) -> bool {
 }
 
 enum Failure {
-    NotSent(Box<Request<ClientBody>>, hyper::Error),
+    NotSent(Box<Request<RequestBody>>, hyper::Error),
     Failed(ForwardError),
 }
 
 async fn wait_for(
-    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<ClientBody>>>>>,
+    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>,
     connection: &mut Connection,
     exchange: &Exchange,
     worker: &WorkerContext,
 ) -> Result<Response<Incoming>, Failure> {
     connection.await_head();
     // Where the connection is driven right here, nobody else ever brings the answer, and nobody has to be woken for it.
-    let brings_it_here = matches!(connection, Connection::Owned(_));
+    let brings_it_here = matches!(connection, Connection::Http1(_));
     poll_fn(|context| {
         connection.drive(context);
         let context = if brings_it_here { &mut Context::from_waker(Waker::noop()) } else { context };
@@ -186,7 +186,7 @@ fn check_for_standstill<T>(exchange: &Exchange, worker: &WorkerContext) -> Poll<
 /// of it then.
 fn blame(error: hyper::Error) -> ForwardError {
     let is_body = error.is_user() || of_http2(&error).is_some_and(is_taken_back);
-    if is_body { ForwardError::ClientBody(error) } else { ForwardError::CutOff(error) }
+    if is_body { ForwardError::RequestBody(error) } else { ForwardError::CutOff(error) }
 }
 
 /// Whether the stream was reset from here, and not because upstream broke the protocol.

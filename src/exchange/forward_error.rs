@@ -39,7 +39,7 @@ pub enum ForwardError {
     },
     /// The client, whose body ended before it was whole.
     #[error("the request's body broke off")]
-    ClientBody(#[source] hyper::Error),
+    RequestBody(#[source] hyper::Error),
 }
 
 impl ForwardError {
@@ -50,7 +50,7 @@ impl ForwardError {
             Self::Connect(_) => Ending::Unreachable,
             Self::CutOff(_) | Self::Upgraded | Self::Chatter => Ending::CutOff,
             Self::TimedOut | Self::NotTaken { .. } => Ending::TimedOut,
-            Self::StoodStill { .. } | Self::ClientBody(_) => Ending::ClientGone,
+            Self::StoodStill { .. } | Self::RequestBody(_) => Ending::ClientGone,
         }
     }
 }

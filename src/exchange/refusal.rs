@@ -61,7 +61,7 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerB
             StatusCode::REQUEST_TIMEOUT,
             "the request's body stood still for longer than keyward's client_stall_timeout".to_owned(),
         ),
-        ForwardError::ClientBody(_) => {
+        ForwardError::RequestBody(_) => {
             (StatusCode::BAD_REQUEST, "the request's body ended before it was whole".to_owned())
         }
     };

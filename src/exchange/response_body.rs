@@ -126,7 +126,7 @@ impl UpstreamBody {
     /// be told that there is room.
     fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let (frame, deferred) = deferred_waker::defer(|| Pin::new(&mut self.incoming).poll_frame(cx));
-        if !matches!(self.connection, Some(Connection::Owned(_))) {
+        if !matches!(self.connection, Some(Connection::Http1(_))) {
             deferred.wake();
         }
         frame

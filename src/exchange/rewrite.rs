@@ -15,7 +15,7 @@ use crate::head::Fields;
 use crate::ledger::sighting::Sighting;
 use crate::policy::Permit;
 use crate::route::Target;
-use crate::upstream::request_body::ClientBody;
+use crate::upstream::request_body::RequestBody;
 
 /// What of a head has to be another one upstream.
 pub struct Rewrite {
@@ -44,11 +44,11 @@ impl Rewrite {
         permit: &Permit,
         sighting: &Sighting,
         session: &Arc<Session>,
-    ) -> (Box<Request<ClientBody>>, Option<HeaderValue>) {
+    ) -> (Box<Request<RequestBody>>, Option<HeaderValue>) {
         let Self { target, edit, waits_for_continue } = self;
         // In a box, for a request has its room in every future that it is handed to.
         let mut request =
-            Box::new(request.map(|body| ClientBody::new(body, sighting.share(), Arc::clone(&session.unread))));
+            Box::new(request.map(|body| RequestBody::new(body, sighting.share(), Arc::clone(&session.unread))));
         if let Some(target) = target {
             *request.uri_mut() = target;
         }
@@ -105,7 +105,7 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
 
 /// Holds the body back until upstream gives leave to send it (RFC 9110, 10.1.1). Without a body there is nothing to wait for,
 /// which not every upstream knows.
-fn hold_body_until_continue(request: &mut Request<ClientBody>) {
+fn hold_body_until_continue(request: &mut Request<RequestBody>) {
     if request.body().is_end_stream() {
         request.headers_mut().remove(header::EXPECT);
         return;

@@ -20,12 +20,12 @@ use crate::net::connect::UpstreamStream;
 use crate::net::limits::Limits;
 use crate::openai::websocket::{FrameReader, Shown};
 use crate::outcome::{Ending, Proof};
-use crate::upstream::dead_peer::Vigil;
-use crate::upstream::http1::Switched;
+use crate::upstream::dead_peer::DeadPeerCheck;
+use crate::upstream::http1::SwitchedConnection;
 
 /// An exchange that goes on in another protocol: upstream's end of it, until the client's end is there as well.
 pub struct Upgraded {
-    upstream: Switched,
+    upstream: SwitchedConnection,
     worker: Arc<WorkerContext>,
     sighting: Sighting,
     frames: Option<FrameReader>,
@@ -71,7 +71,7 @@ impl Upgraded {
     /// where that is a protocol that keyward knows.
     #[must_use]
     pub fn new(
-        upstream: Switched,
+        upstream: SwitchedConnection,
         worker: Arc<WorkerContext>,
         sighting: Sighting,
         frames: Option<FrameReader>,
@@ -81,10 +81,11 @@ impl Upgraded {
 
     /// Passes bytes until both sides have closed. `sent` is what the client sent behind its request.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, sent: Bytes) {
-        let Self { upstream: Switched { stream: upstream, early, open: _open }, worker, sighting, frames } = self;
+        let Self { upstream: SwitchedConnection { stream: upstream, early, open: _open }, worker, sighting, frames } =
+            self;
         sighting.touch(worker.coarse_clock.millis());
         sighting.goes_on();
-        let mut vigil = Vigil::new(worker.coarse_clock.clone());
+        let mut dead_peer = DeadPeerCheck::new(worker.coarse_clock.clone());
         let mut witness = frames.map(|frames| KeyWitness { frames, sighting: &sighting });
         if let Some(witness) = &mut witness {
             witness.hear(&early);
@@ -94,7 +95,7 @@ impl Upgraded {
             if let Poll::Ready(ended) = passage.poll(&sighting, worker.coarse_clock.millis(), context) {
                 return Poll::Ready(ended);
             }
-            if let Some(loss) = vigil.look(passage.upstream.below().tcp()) {
+            if let Some(loss) = dead_peer.check(passage.upstream.below().tcp()) {
                 return Poll::Ready(Err(UpgradeError::Upstream(loss)));
             }
             let (limit, error) = passage.patience(worker.limits());

@@ -1,4 +1,4 @@
-//! The end of a request in HTTP/2 whose exchange is over: the task in which hyper sends its body ends with it.
+//! Cancels a request in HTTP/2 when its exchange is over: the task in which hyper sends its body ends.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,82 +9,83 @@ use std::task::{Context, Poll, Waker};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 
-/// Whether anybody still wants a request to go upstream. When its exchange is over nobody does, however much of its body is
-/// still to come: it ends then, rather than hold its client and a stream of upstream's for as long as both like.
-pub struct Interest {
-    is_over: AtomicBool,
+/// Whether a request is cancelled. It is when its exchange is over, however much of its body is still to come: otherwise it
+/// would hold its client and a stream of upstream's for as long as both like.
+pub struct Cancellation {
+    is_cancelled: AtomicBool,
     task: Mutex<Option<Waker>>,
-    beginning: Beginning,
+    starting: StartingBody,
 }
 
-/// Whose body was just asked for the first time. hyper makes a task of sending it next, and does not say whose it is.
-pub type Beginning = Arc<Mutex<Option<Arc<Interest>>>>;
+/// The request whose body was just asked for the first time. hyper makes a task of sending that body next, and does not say
+/// which request it is for.
+pub type StartingBody = Arc<Mutex<Option<Arc<Cancellation>>>>;
 
-impl Interest {
-    /// Wanted, until its exchange is over.
+impl Cancellation {
+    /// Not cancelled.
     #[must_use]
-    pub fn new(beginning: Beginning) -> Self {
-        Self { is_over: AtomicBool::new(false), task: Mutex::default(), beginning }
+    pub fn new(starting: StartingBody) -> Self {
+        Self { is_cancelled: AtomicBool::new(false), task: Mutex::default(), starting }
     }
 
     /// To be called by the request's body when it is first asked for.
     pub fn begin(self: Arc<Self>) {
-        let beginning = Arc::clone(&self.beginning);
-        *lock(&beginning) = Some(self);
+        let starting = Arc::clone(&self.starting);
+        *lock(&starting) = Some(self);
     }
 
-    /// Nobody wants it any more.
-    pub fn end(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
+    /// Cancels the request.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
         if let Some(task) = lock(&self.task).take() {
             task.wake();
         }
     }
 
-    fn is_over(&self, context: &Context<'_>) -> bool {
-        let is_over = self.is_over.load(Ordering::Relaxed);
-        if !is_over {
+    fn is_cancelled(&self, context: &Context<'_>) -> bool {
+        let is_cancelled = self.is_cancelled.load(Ordering::Relaxed);
+        if !is_cancelled {
             let mut task = lock(&self.task);
             if !task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
                 *task = Some(context.waker().clone());
             }
         }
-        is_over
+        is_cancelled
     }
 }
 
-/// hyper's tasks for one connection.
+/// Runs hyper's tasks for one connection.
 #[derive(Clone)]
-pub struct Tasks {
-    /// Whose body was just asked for the first time.
-    pub beginning: Beginning,
+pub struct CancellingExecutor {
+    /// The request whose body was just asked for the first time.
+    pub starting: StartingBody,
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for CancellingExecutor {
     fn execute(&self, task: F) {
-        let interest = lock(&self.beginning).take();
-        match interest {
+        let cancellation = lock(&self.starting).take();
+        match cancellation {
             None => drop(tokio::spawn(task)),
-            Some(interest) => drop(tokio::spawn(WhileWanted { task, interest })),
+            Some(cancellation) => drop(tokio::spawn(CancellableTask { task, cancellation })),
         }
     }
 }
 
 pin_project! {
-    /// A task that ends with the interest in it. hyper lets go of the stream with it, which tells upstream.
-    struct WhileWanted<F> {
+    /// A task that ends when its request is cancelled. hyper resets the stream with it, which tells upstream.
+    struct CancellableTask<F> {
         #[pin]
         task: F,
-        interest: Arc<Interest>,
+        cancellation: Arc<Cancellation>,
     }
 }
 
-impl<F: Future<Output = ()>> Future for WhileWanted<F> {
+impl<F: Future<Output = ()>> Future for CancellableTask<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        if this.interest.is_over(context) { Poll::Ready(()) } else { this.task.poll(context) }
+        if this.cancellation.is_cancelled(context) { Poll::Ready(()) } else { this.task.poll(context) }
     }
 }
 

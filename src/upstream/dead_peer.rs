@@ -1,9 +1,9 @@
-//! Whether upstream is still there while something is on its way to it.
+//! Detects a dead peer: ends an upstream connection whose sent bytes stay unacknowledged.
 //!
-//! A silent connection is asked by the system ([`keep_alive`]), but not one with bytes that were sent and never acknowledged: of
-//! that the system despairs after a quarter of an hour. Its setting for that (`TCP_USER_TIMEOUT`) would also give up an upstream
-//! that lives and takes nothing of a body for a while, which it may do for as long as `idle_timeout`. The system knows the
-//! difference: whoever lives acknowledges even that he takes nothing.
+//! The system probes a silent connection ([`keep_alive`]), but not one with bytes that were sent and never acknowledged: that
+//! one it gives up after a quarter of an hour. Its setting for that (`TCP_USER_TIMEOUT`) would also give up an upstream that
+//! is alive and takes nothing of a body for a while, which it may do for as long as `idle_timeout`. The system can tell them
+//! apart: a peer that is alive acknowledges even that its window is closed.
 //!
 //! [`keep_alive`]: crate::net::socket::keep_alive
 
@@ -14,31 +14,31 @@ use tokio::net::TcpStream;
 
 use crate::net::coarse_clock::CoarseClock;
 
-/// Looks after one connection, now and then.
-pub struct Vigil {
+/// Checks one connection, now and then.
+pub struct DeadPeerCheck {
     coarse_clock: CoarseClock,
-    looked_at: u64,
+    checked_at: u64,
 }
 
-impl Vigil {
+impl DeadPeerCheck {
     /// Begins now.
     #[must_use]
     pub fn new(coarse_clock: CoarseClock) -> Self {
-        Self { looked_at: coarse_clock.millis(), coarse_clock }
+        Self { checked_at: coarse_clock.millis(), coarse_clock }
     }
 
-    /// The error by which the connection ends, if it is lost. To be called whenever nothing comes of it.
-    pub fn look(&mut self, tcp: &TcpStream) -> Option<io::Error> {
-        if !self.coarse_clock.is_past(self.looked_at, EVERY) {
+    /// The error by which the connection ends, if its peer is dead. To be called whenever nothing can be read.
+    pub fn check(&mut self, tcp: &TcpStream) -> Option<io::Error> {
+        if !self.coarse_clock.is_past(self.checked_at, EVERY) {
             return None;
         }
-        self.looked_at = self.coarse_clock.millis();
+        self.checked_at = self.coarse_clock.millis();
         let is_lost = unacknowledged_for(tcp).is_some_and(|silence| silence >= LIMIT);
         is_lost.then(|| io::Error::new(io::ErrorKind::TimedOut, "nothing of what was sent is acknowledged any more"))
     }
 }
 
-/// For how long the other side has said nothing at all, although it owes an acknowledgement.
+/// For how long nothing has come from the peer, although it has to acknowledge something.
 #[cfg(target_os = "linux")]
 fn unacknowledged_for(tcp: &TcpStream) -> Option<Duration> {
     use std::mem::{MaybeUninit, size_of};
@@ -66,7 +66,7 @@ fn unacknowledged_for(tcp: &TcpStream) -> Option<Duration> {
     owes.then(|| Duration::from_millis(facts.tcpi_last_ack_recv.into()))
 }
 
-/// Elsewhere the system has a time of its own for that.
+/// Other systems have a time limit of their own.
 #[cfg(not(target_os = "linux"))]
 fn unacknowledged_for(_: &TcpStream) -> Option<Duration> {
     None
@@ -75,6 +75,6 @@ fn unacknowledged_for(_: &TcpStream) -> Option<Duration> {
 /// How often the system is asked.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How long a living side may need for an acknowledgement: with the time until the next look, as long as a silent one has for
-/// an answer.
+/// How long a living side may need for an acknowledgement: with the time until the next check, as long as a silent peer has for
+/// its answer to a probe.
 const LIMIT: Duration = Duration::from_secs(110);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::http1::Owned;
-use super::http2::Shared;
+use super::http1::Http1Connection;
+use super::http2::Http2Connection;
 use super::open_connections::OpenConnections;
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
@@ -19,23 +19,23 @@ pub struct Dialer {
     pub limits: Limits,
     /// What they are counted by.
     pub counters: Arc<Shard>,
-    /// What tells how long something has been silent.
+    /// The clock for time limits.
     pub coarse_clock: CoarseClock,
     /// How many of them are open, wherever they are.
     pub open: OpenConnections,
 }
 
 /// A new connection, in the protocol that upstream agreed on.
-pub enum Dialed {
+pub enum NewConnection {
     /// In HTTP/1.1.
-    Owned(Box<Owned>),
+    Http1(Box<Http1Connection>),
     /// In HTTP/2.
-    Shared(Shared),
+    Http2(Http2Connection),
 }
 
 impl Dialer {
     /// A connection in HTTP/1.1.
-    pub async fn dial_alone(&self) -> Result<Box<Owned>, ConnectError> {
+    pub async fn dial_alone(&self) -> Result<Box<Http1Connection>, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
             self.open_alone(self.route.connect(deadline, Protocol::Http1).await?).await
@@ -44,15 +44,15 @@ impl Dialer {
     }
 
     /// A connection in HTTP/2, if upstream agrees.
-    pub async fn dial(&self) -> Result<Dialed, ConnectError> {
+    pub async fn dial(&self) -> Result<NewConnection, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
             let stream = self.route.connect(deadline, Protocol::Http2).await?;
             match stream.protocol(Protocol::Http2) {
-                Protocol::Http1 => self.open_alone(stream).await.map(Dialed::Owned),
+                Protocol::Http1 => self.open_alone(stream).await.map(NewConnection::Http1),
                 Protocol::Http2 => {
-                    let opening = Shared::open(stream, &self.route, deadline, &self.limits, &self.open);
-                    opening.await.map(Dialed::Shared)
+                    let opening = Http2Connection::open(stream, &self.route, deadline, &self.limits, &self.open);
+                    opening.await.map(NewConnection::Http2)
                 }
             }
         };
@@ -65,8 +65,8 @@ impl Dialer {
         &self.route.origin.host
     }
 
-    async fn open_alone(&self, stream: UpstreamStream) -> Result<Box<Owned>, ConnectError> {
-        Owned::open(stream, self.limits.max_head, &self.coarse_clock, &self.open).await
+    async fn open_alone(&self, stream: UpstreamStream) -> Result<Box<Http1Connection>, ConnectError> {
+        Http1Connection::open(stream, self.limits.max_head, &self.coarse_clock, &self.open).await
     }
 
     fn count<T>(&self, dialed: Result<T, ConnectError>) -> Result<T, ConnectError> {

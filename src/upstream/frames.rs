@@ -1,4 +1,4 @@
-//! The frames of a connection to upstream in HTTP/2 (RFC 9113, 4.1), looked at as they come: what hyper does not tell.
+//! The frames of a connection to upstream in HTTP/2 (RFC 9113, 4.1), read as they come: they show what hyper does not tell.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,22 +16,22 @@ use crate::net::stream::write_through;
 /// any number (RFC 9110, 15.2), and a head, whose limit is below that.
 pub const MOST_BEFORE_ANSWER: u64 = 1024 * 1024;
 
-/// A stream whose frames are looked at while they are read. One that upstream floods ends with an error.
-pub struct Framed<S> {
+/// A stream that follows the frames that are read from it. If upstream floods it, it ends with an error.
+pub struct FrameWatch<S> {
     stream: S,
     frames: Frames,
-    signs: Arc<Signs>,
+    signs: Arc<FrameSigns>,
 }
 
-/// What is to be known of a connection by those who cannot see its frames.
+/// What the frames of a connection have shown.
 #[derive(Default)]
-pub struct Signs {
+pub struct FrameSigns {
     is_flooded: AtomicBool,
     heard: Notify,
 }
 
-impl Signs {
-    /// Whether upstream sent so much without an answer that nobody waits for one.
+impl FrameSigns {
+    /// Whether upstream sent so much without an answer that keyward stops waiting for one.
     #[must_use]
     pub fn is_flooded(&self) -> bool {
         self.is_flooded.load(Ordering::Relaxed)
@@ -43,15 +43,15 @@ impl Signs {
     }
 }
 
-impl<S> Framed<S> {
-    /// Gives what is to be seen as well.
-    pub fn new(stream: S) -> (Self, Arc<Signs>) {
-        let signs = Arc::new(Signs::default());
+impl<S> FrameWatch<S> {
+    /// Returns its signs as well.
+    pub fn new(stream: S) -> (Self, Arc<FrameSigns>) {
+        let signs = Arc::new(FrameSigns::default());
         (Self { stream, frames: Frames::default(), signs: Arc::clone(&signs) }, signs)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FrameWatch<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
@@ -67,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     }
 }
 
-write_through!(Framed);
+write_through!(FrameWatch);
 
 /// Upstream sends without end what is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,9 @@
-//! A connection to upstream in HTTP/2, and the places on it that it gives to exchanges.
+//! A connection to upstream in HTTP/2, and the slots for streams on it, one for each exchange.
 //!
-//! A client that leaves takes its request back, and upstream sees a stream that is reset. Many of those look like an attack to
-//! it (CVE-2023-44487), by which it ends the connection of all. So a connection of which a few exchanges were broken off gets
-//! no new ones: it ends with those that it has, and the next ones go over another. In HTTP/1.1 each costs a connection.
+//! When a client leaves, its request is cancelled, and upstream sees a stream that is reset. To upstream, many of those look
+//! like an attack (CVE-2023-44487), and it then ends the connection of all. So a connection on which several exchanges were
+//! broken off gets no new ones: it ends with those that it has, and the next ones go over another. In HTTP/1.1 each exchange
+//! that is broken off costs a connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,25 +17,25 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::cancellation::{Beginning, Interest, Tasks};
-use super::frames::{Framed, Signs};
+use super::cancellation::{Cancellation, CancellingExecutor, StartingBody};
+use super::frames::{FrameSigns, FrameWatch};
 use super::open_connections::{OpenConnection, OpenConnections};
-use super::request_body::ClientBody;
+use super::request_body::RequestBody;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
 use crate::net::limits::Limits;
 
 /// A connection that carries exchanges side by side.
-pub struct Shared {
-    sender: http2::SendRequest<ClientBody>,
+pub struct Http2Connection {
+    sender: http2::SendRequest<RequestBody>,
     driver: Arc<Mutex<Option<Driver>>>,
     origin: Arc<Origin>,
     room: Arc<Room>,
-    signs: Arc<Signs>,
-    beginning: Beginning,
+    signs: Arc<FrameSigns>,
+    starting: StartingBody,
 }
 
-type Driver = http2::Connection<TokioIo<Framed<UpstreamStream>>, ClientBody, Tasks>;
+type Driver = http2::Connection<TokioIo<FrameWatch<UpstreamStream>>, RequestBody, CancellingExecutor>;
 
 /// How many exchanges a connection carries.
 #[derive(Default)]
@@ -52,19 +53,19 @@ struct Origin {
     authority: Option<Authority>,
 }
 
-/// The place of one exchange. Dropping it makes room for another.
-pub struct Place {
+/// The slot for the stream of one exchange. Dropping it frees the slot.
+pub struct StreamSlot {
     /// Takes the request.
-    pub sender: http2::SendRequest<ClientBody>,
+    pub sender: http2::SendRequest<RequestBody>,
     origin: Arc<Origin>,
     room: Arc<Room>,
-    signs: Arc<Signs>,
-    interest: Arc<Interest>,
+    signs: Arc<FrameSigns>,
+    cancellation: Arc<Cancellation>,
     coarse_clock: CoarseClock,
     is_whole: bool,
 }
 
-impl Shared {
+impl Http2Connection {
     /// Begins HTTP/2 on that stream, and waits until upstream has said how many exchanges it allows.
     pub async fn open(
         stream: UpstreamStream,
@@ -75,18 +76,18 @@ impl Shared {
     ) -> Result<Self, ConnectError> {
         let host = &*route.origin.host;
         let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
-        let beginning = Beginning::default();
-        let mut protocol = http2::Builder::new(Tasks { beginning: Arc::clone(&beginning) });
+        let starting = StartingBody::default();
+        let mut protocol = http2::Builder::new(CancellingExecutor { starting: Arc::clone(&starting) });
         protocol
             .timer(TokioTimer::new())
             .max_header_list_size(max_head)
             .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(STREAM_WINDOW * MOST_PLACES)
+            .initial_connection_window_size(STREAM_WINDOW * MOST_STREAMS)
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(ASK_AFTER)
             .keep_alive_timeout(limits.connect_timeout);
-        let (stream, signs) = Framed::new(stream);
+        let (stream, signs) = FrameWatch::new(stream);
         let handshake = protocol.handshake(TokioIo::new(stream));
         let (sender, mut driver) = handshake.await.map_err(ConnectError::Handshake)?;
         let what = || format!("no HTTP/2 settings that allow a request from {host}");
@@ -98,35 +99,35 @@ impl Shared {
         let driver = Arc::new(Mutex::new(Some(driver)));
         tokio::spawn(Driving { driver: Arc::clone(&driver), _open: open.note() }.run());
         let origin = Arc::new(Origin::of(route));
-        Ok(Self { sender, driver, origin, room: Arc::default(), signs, beginning })
+        Ok(Self { sender, driver, origin, room: Arc::default(), signs, starting })
     }
 
-    /// A place, if there is one.
+    /// A slot, if one is free.
     #[must_use]
-    pub fn place(&self, coarse_clock: &CoarseClock) -> Option<Place> {
+    pub fn slot(&self, coarse_clock: &CoarseClock) -> Option<StreamSlot> {
         let has_room = self.room.taken.load(Ordering::Relaxed) < self.most();
-        (has_room && self.is_of_use()).then(|| self.take_place(coarse_clock))
+        (has_room && self.is_of_use()).then(|| self.take_slot(coarse_clock))
     }
 
-    fn take_place(&self, coarse_clock: &CoarseClock) -> Place {
+    fn take_slot(&self, coarse_clock: &CoarseClock) -> StreamSlot {
         self.room.taken.fetch_add(1, Ordering::Relaxed);
-        Place {
+        StreamSlot {
             sender: self.sender.clone(),
             origin: Arc::clone(&self.origin),
             room: Arc::clone(&self.room),
             signs: Arc::clone(&self.signs),
-            interest: Arc::new(Interest::new(Arc::clone(&self.beginning))),
+            cancellation: Arc::new(Cancellation::new(Arc::clone(&self.starting))),
             coarse_clock: coarse_clock.clone(),
             is_whole: false,
         }
     }
 
-    /// How many exchanges it may carry: as upstream says at present, and no more than it has room for where none of their
-    /// clients reads. One that does not read must not keep the others from what is theirs.
+    /// How many exchanges it may carry: as many as upstream allows at present, and no more than it has room for if none of
+    /// their clients reads. A client that does not read must not hold up the answers of others.
     #[must_use]
     pub fn most(&self) -> usize {
         let driver = lock(&self.driver);
-        driver.as_ref().map_or(0, Driver::current_max_send_streams).min(MOST_PLACES as usize)
+        driver.as_ref().map_or(0, Driver::current_max_send_streams).min(MOST_STREAMS as usize)
     }
 
     /// Whether it takes another exchange, as far as that is known.
@@ -144,7 +145,7 @@ impl Shared {
 }
 
 /// How the connection ended, if it did before upstream gave room for a request.
-async fn end_before_room(driver: &mut Driver, signs: &Signs) -> Option<hyper::Result<()>> {
+async fn end_before_room(driver: &mut Driver, signs: &FrameSigns) -> Option<hyper::Result<()>> {
     while driver.current_max_send_streams() == 0 {
         tokio::select! {
             ended = &mut *driver => return Some(ended),
@@ -154,7 +155,7 @@ async fn end_before_room(driver: &mut Driver, signs: &Signs) -> Option<hyper::Re
     None
 }
 
-/// Runs a connection's driver, which is gone when it has ended: requests that nobody takes from it any more come back.
+/// Runs a connection's driver, which is gone when it has ended: requests that it has not sent come back then.
 struct Driving {
     driver: Arc<Mutex<Option<Driver>>>,
     _open: OpenConnection,
@@ -191,25 +192,25 @@ impl Origin {
         parts.scheme = Some(self.scheme.clone());
         parts.authority.clone_from(&self.authority);
         parts.path_and_query = Some(target.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
-        // An upstream's authority that no URI can name would have been refused with the settings.
+        // The settings refuse an upstream whose authority fits in no URI.
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
 
-impl Place {
+impl StreamSlot {
     /// The target, as a request in HTTP/2 names it.
     #[must_use]
     pub fn target(&self, target: &Uri) -> Uri {
         self.origin.with(target)
     }
 
-    /// Lasts as long as the place does.
+    /// Cancels the request when the slot is freed.
     #[must_use]
-    pub fn interest(&self) -> Arc<Interest> {
-        Arc::clone(&self.interest)
+    pub fn cancellation(&self) -> Arc<Cancellation> {
+        Arc::clone(&self.cancellation)
     }
 
-    /// Frees it. Request and answer are whole.
+    /// Frees the slot of an exchange whose request and answer are whole.
     pub fn put_back(mut self) {
         self.is_whole = true;
     }
@@ -221,9 +222,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        self.interest.end();
+        self.cancellation.cancel();
         self.room.broken_off.fetch_add(usize::from(!self.is_whole), Ordering::Relaxed);
         self.room.idle_since.store(self.coarse_clock.millis(), Ordering::Relaxed);
         self.room.taken.fetch_sub(1, Ordering::Relaxed);
@@ -241,7 +242,7 @@ const ASK_AFTER: Duration = Duration::from_secs(20);
 const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// How many exchanges a connection carries at most. Together they can have it hold sixteen megabytes.
-pub const MOST_PLACES: u32 = 64;
+pub const MOST_STREAMS: u32 = 64;
 
 /// Of how many exchanges a connection may be broken off before it gets no new ones: fewer than any server known to count them
 /// bears (hyper's, twenty that it has not yet looked at).

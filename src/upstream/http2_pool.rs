@@ -1,8 +1,8 @@
-//! The connections to upstream in HTTP/2 of one worker, and the exchanges that wait for a place on one.
+//! The connections to upstream in HTTP/2 of one worker, and the exchanges that wait for a stream on one.
 //!
-//! Who finds none waits for a connection that is being made, together with all others who do: a burst makes as many as it
-//! needs and no more. One that fails fails those who wait for it, with its cause. A place is given when upstream has said how
-//! many it allows (RFC 9113, 6.5.2), and not before.
+//! An exchange that finds no free stream waits for a connection that is being made, together with all others that wait: a
+//! burst makes as many connections as it needs and no more. If one cannot be made, the exchanges that wait for it fail, with
+//! its cause. Streams are given out only after upstream has said how many it allows (RFC 9113, 6.5.2).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
-use super::dialer::{Dialed, Dialer};
-use super::http2::{MOST_PLACES, Place, Shared};
+use super::dialer::{Dialer, NewConnection};
+use super::http2::{Http2Connection, MOST_STREAMS, StreamSlot};
 use crate::net::connect::ConnectError;
 
-/// The connections in HTTP/2 of one worker, and those who wait for one.
-pub struct Places {
-    connections: Mutex<Vec<Shared>>,
-    waiting: Mutex<Waiting>,
+/// The connections in HTTP/2 of one worker, and the exchanges that wait for one.
+pub struct Http2Pool {
+    connections: Mutex<Vec<Http2Connection>>,
+    waiting: Mutex<WaitList>,
     dialer: Arc<Dialer>,
 }
 
-struct Waiting {
+struct WaitList {
     exchanges: VecDeque<oneshot::Sender<Result<Connection, Arc<ConnectError>>>>,
     /// How many connections are being made.
     dials: usize,
@@ -29,18 +29,18 @@ struct Waiting {
     room: usize,
 }
 
-impl Places {
+impl Http2Pool {
     /// None so far.
     #[must_use]
     pub fn new(dialer: Arc<Dialer>) -> Self {
-        let waiting = Waiting { exchanges: VecDeque::new(), dials: 0, room: MOST_PLACES as usize };
+        let waiting = WaitList { exchanges: VecDeque::new(), dials: 0, room: MOST_STREAMS as usize };
         Self { connections: Mutex::default(), waiting: Mutex::new(waiting), dialer }
     }
 
-    /// One that is free.
+    /// A free stream, where there is one.
     #[must_use]
-    pub fn free(&self) -> Option<Place> {
-        self.connections().iter().find_map(|shared| shared.place(&self.dialer.coarse_clock))
+    pub fn free(&self) -> Option<StreamSlot> {
+        self.connections().iter().find_map(|connection| connection.slot(&self.dialer.coarse_clock))
     }
 
     /// Waits for one on a new connection; where upstream does not agree on HTTP/2, for a connection in HTTP/1.1.
@@ -54,74 +54,75 @@ impl Places {
         outcome.await.unwrap_or_else(|_dropped| Err(Arc::new(ConnectError::GivenUp)))
     }
 
-    /// Closes the connections that are of no use any more, or idle for so long as `is_stale` says of the time since when.
+    /// Closes the connections that take no more exchanges, and those that `is_stale` finds idle since too long ago.
     pub fn sweep(&self, is_stale: impl Fn(u64) -> bool) {
-        self.connections().retain(|shared| shared.is_of_use() && !shared.idle_since().is_some_and(&is_stale));
+        self.connections()
+            .retain(|connection| connection.is_of_use() && !connection.idle_since().is_some_and(&is_stale));
     }
 
     /// How many connections carry nothing.
     pub fn idle(&self) -> usize {
-        let is_idle = |shared: &&Shared| shared.is_of_use() && shared.idle_since().is_some();
+        let is_idle = |connection: &&Http2Connection| connection.is_of_use() && connection.idle_since().is_some();
         self.connections().iter().filter(is_idle).count()
     }
 
-    /// Makes as many connections as those who wait will need. Whoever has left meanwhile needs none.
-    fn dial_for(self: &Arc<Self>, waiting: &mut Waiting) {
+    /// Makes as many connections as the waiting exchanges need. An exchange whose client has left needs none.
+    fn dial_for(self: &Arc<Self>, waiting: &mut WaitList) {
         if waiting.dials * waiting.room < waiting.exchanges.len() {
             waiting.exchanges.retain(|exchange| !exchange.is_closed());
         }
         while waiting.dials * waiting.room < waiting.exchanges.len() {
             waiting.dials += 1;
-            tokio::spawn(Dial { places: Arc::clone(self), dialed: None }.run());
+            tokio::spawn(DialTask { http2: Arc::clone(self), dialed: None }.run());
         }
     }
 
-    /// Gives those who wait what came of a dial. The ones that have left meanwhile get nothing.
-    fn settle(self: &Arc<Self>, dialed: Result<Dialed, ConnectError>) {
+    /// Gives the waiting exchanges what a dial came to. Those whose clients have left get nothing.
+    fn settle(self: &Arc<Self>, dialed: Result<NewConnection, ConnectError>) {
         let mut waiting = self.waiting();
         waiting.dials -= 1;
         waiting.exchanges.retain(|exchange| !exchange.is_closed());
         match dialed {
-            Ok(Dialed::Owned(connection)) => {
+            Ok(NewConnection::Http1(connection)) => {
                 waiting.room = 1;
                 if let Some(first) = waiting.exchanges.pop_front() {
-                    // Whoever has left has no use for it, here and below.
-                    let _ = first.send(Ok(Connection::Owned(connection)));
+                    // An exchange whose client has left does not receive it, here and below.
+                    let _ = first.send(Ok(Connection::Http1(connection)));
                 }
             }
-            Ok(Dialed::Shared(shared)) => self.settle_on(shared, &mut waiting),
-            // Nobody tries again where it is keyward that has failed, or is about to end.
+            Ok(NewConnection::Http2(shared)) => self.settle_on(shared, &mut waiting),
+            // Where keyward has failed itself, or is about to end, there is no second try.
             Err(ConnectError::GivenUp) => waiting.exchanges.clear(),
             Err(error) => waiting.fail(error),
         }
         self.dial_for(&mut waiting);
     }
 
-    fn settle_on(&self, shared: Shared, waiting: &mut Waiting) {
-        if !shared.is_of_use() {
+    fn settle_on(&self, connection: Http2Connection, waiting: &mut WaitList) {
+        if !connection.is_of_use() {
             return waiting.fail(ConnectError::Closed { host: self.dialer.host().into() });
         }
-        waiting.room = shared.most().max(1);
+        waiting.room = connection.most().max(1);
         while !waiting.exchanges.is_empty()
-            && let Some(place) = shared.place(&self.dialer.coarse_clock)
+            && let Some(slot) = connection.slot(&self.dialer.coarse_clock)
             && let Some(exchange) = waiting.exchanges.pop_front()
         {
-            let _ = exchange.send(Ok(Connection::Shared(Box::new(place))));
+            let _ = exchange.send(Ok(Connection::Http2(Box::new(slot))));
         }
-        self.connections().push(shared);
+        self.connections().push(connection);
     }
 
-    fn connections(&self) -> MutexGuard<'_, Vec<Shared>> {
+    fn connections(&self) -> MutexGuard<'_, Vec<Http2Connection>> {
         lock(&self.connections)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitList> {
         lock(&self.waiting)
     }
 }
 
-impl Waiting {
-    /// Fails as many as the connection would have had room for.
+impl WaitList {
+    /// Fails as many exchanges as the connection would have had room for.
     fn fail(&mut self, error: ConnectError) {
         let error = Arc::new(error);
         let those = self.room.min(self.exchanges.len());
@@ -129,21 +130,21 @@ impl Waiting {
     }
 }
 
-/// A connection that is being made. However that ends, those who wait for it hear of it.
-struct Dial {
-    places: Arc<Places>,
-    dialed: Option<Result<Dialed, ConnectError>>,
+/// Makes a connection. The exchanges that wait for it are told how that ended, also by a panic.
+struct DialTask {
+    http2: Arc<Http2Pool>,
+    dialed: Option<Result<NewConnection, ConnectError>>,
 }
 
-impl Dial {
+impl DialTask {
     async fn run(mut self) {
-        self.dialed = Some(self.places.dialer.dial().await);
+        self.dialed = Some(self.http2.dialer.dial().await);
     }
 }
 
-impl Drop for Dial {
+impl Drop for DialTask {
     fn drop(&mut self) {
-        self.places.settle(self.dialed.take().unwrap_or(Err(ConnectError::GivenUp)));
+        self.http2.settle(self.dialed.take().unwrap_or(Err(ConnectError::GivenUp)));
     }
 }
 

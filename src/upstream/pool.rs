@@ -7,8 +7,8 @@ use tokio::task::coop::has_budget_remaining;
 
 use super::connection::Connection;
 use super::dialer::Dialer;
-use super::http1::Owned;
-use super::http2_pool::Places;
+use super::http1::Http1Connection;
+use super::http2_pool::Http2Pool;
 use crate::net::connect::ConnectError;
 use crate::net::protocol::Protocol;
 
@@ -17,18 +17,18 @@ pub struct Pool {
     /// Those in HTTP/1.1 that are idle, the one used last on top.
     idle: Mutex<Idle>,
     /// Those in HTTP/2, idle or not.
-    places: Arc<Places>,
+    http2: Arc<Http2Pool>,
     protocol: Protocol,
     dialer: Arc<Dialer>,
 }
 
 impl Pool {
-    /// Empty. Connections are shared so, if upstream agrees.
+    /// Empty. Connections are made in that protocol, if upstream agrees.
     #[must_use]
     pub fn new(dialer: Dialer, protocol: Protocol) -> Self {
         let dialer = Arc::new(dialer);
-        let places = Arc::new(Places::new(Arc::clone(&dialer)));
-        Self { idle: Mutex::default(), places, protocol, dialer }
+        let http2 = Arc::new(Http2Pool::new(Arc::clone(&dialer)));
+        Self { idle: Mutex::default(), http2, protocol, dialer }
     }
 
     /// How many connections are open.
@@ -40,10 +40,10 @@ impl Pool {
     /// How many of them carry nothing.
     #[must_use]
     pub fn idle_connections(&self) -> usize {
-        self.idle().len() + self.places.idle()
+        self.idle().len() + self.http2.idle()
     }
 
-    /// How connections are shared, if upstream agrees.
+    /// The protocol that connections are made in, if upstream agrees.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -51,14 +51,14 @@ impl Pool {
 
     /// A connection that can take a request now and still looks alive.
     ///
-    /// One that has been idle for a while first lets the runtime look at its sockets: upstream may have closed it, and
-    /// the news is still in the kernel. So does a task that has used up its turn: the connection could be looked at no more,
-    /// and if it ended before its next turn, it would keep a request that it never took.
+    /// Before one that has been idle for a while is used, the runtime looks at its sockets: upstream may have closed it, and
+    /// the runtime may not have been told yet. The same for a task that has used up its budget: it could not read from the
+    /// connection any more, and if the connection ended meanwhile, it would keep a request that it never sent.
     pub async fn take(&self, protocol: Protocol) -> Option<Connection> {
         if protocol == Protocol::Http2
-            && let Some(place) = self.places.free()
+            && let Some(slot) = self.http2.free()
         {
-            return Some(Connection::Shared(Box::new(place)));
+            return Some(Connection::Http2(Box::new(slot)));
         }
         loop {
             let mut connection = self.idle().pop()?;
@@ -66,7 +66,7 @@ impl Pool {
                 tokio::task::yield_now().await;
             }
             if !self.is_stale(connection.idle_since) && connection.is_usable() {
-                return Some(Connection::Owned(connection));
+                return Some(Connection::Http1(connection));
             }
         }
     }
@@ -74,11 +74,11 @@ impl Pool {
     /// Keeps a connection whose exchange is over.
     pub fn put(&self, connection: Connection) {
         match connection {
-            Connection::Owned(mut connection) => {
+            Connection::Http1(mut connection) => {
                 connection.idle_since = self.dialer.coarse_clock.millis();
                 self.idle().push(connection);
             }
-            Connection::Shared(place) => place.put_back(),
+            Connection::Http2(slot) => slot.put_back(),
         }
     }
 
@@ -87,14 +87,14 @@ impl Pool {
         let mut idle = self.idle();
         let keep = idle.iter().position(|connection| !self.is_stale(connection.idle_since)).unwrap_or(idle.len());
         idle.drain(..keep);
-        self.places.sweep(|since| self.is_stale(since));
+        self.http2.sweep(|since| self.is_stale(since));
     }
 
-    /// A new connection, or a place on one.
+    /// A new connection, or a stream on one.
     pub async fn connect(&self, protocol: Protocol) -> Result<Connection, Arc<ConnectError>> {
         match protocol {
-            Protocol::Http1 => self.dialer.dial_alone().await.map(Connection::Owned).map_err(Arc::new),
-            Protocol::Http2 => self.places.wait_for_one().await,
+            Protocol::Http1 => self.dialer.dial_alone().await.map(Connection::Http1).map_err(Arc::new),
+            Protocol::Http2 => self.http2.wait_for_one().await,
         }
     }
 
@@ -107,8 +107,8 @@ impl Pool {
     }
 }
 
-/// In a box each, which is all that moves where one is handed about with its exchange.
-type Idle = Vec<Box<Owned>>;
+/// In a box each, so that only the box moves when a connection is passed on with its exchange.
+type Idle = Vec<Box<Http1Connection>>;
 
 /// From this idle time on a connection is looked at twice before it is used. Below it, the runtime has seen its sockets
 /// anyway.

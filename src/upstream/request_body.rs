@@ -1,4 +1,4 @@
-//! The request's body on its way upstream, streamed and counted as it passes: held back while nobody wants it, and kept
+//! The request's body on its way upstream, streamed and counted as it passes: held back until upstream wants it, and copied
 //! while it is short and may have to be sent again. It is never collected for anything else, and never changed.
 
 use std::collections::VecDeque;
@@ -15,24 +15,24 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::cancellation::Interest;
+use super::cancellation::Cancellation;
 use super::unread::Unread;
 use crate::head::{API_KEY, ORGANIZATION, UNFORWARDED};
 use crate::ledger::sighting::Exchange;
 use crate::net::deferred_waker;
 
-/// The request's body on its way upstream. In a box, for a request is handed on a dozen times before it is sent, and its body
+/// The request's body on its way upstream. In a box, since a request is moved a dozen times before it is sent, and its body
 /// with it.
-pub struct ClientBody(Box<Passing>);
+pub struct RequestBody(Box<Inner>);
 
-struct Passing {
+struct Inner {
     source: Source,
     exchange: Arc<Exchange>,
     unread: Arc<Unread>,
     hold: Option<Hold>,
-    kept: Option<Arc<Mutex<Kept>>>,
+    kept: Option<Arc<Mutex<CopiedPieces>>>,
     broken: Option<hyper::Error>,
-    interest: Option<Arc<Interest>>,
+    cancellation: Option<Arc<Cancellation>>,
     is_read: bool,
 }
 
@@ -43,28 +43,28 @@ enum Source {
     Again(VecDeque<Bytes>),
 }
 
-/// A short body that may have to be sent again, as far as it went by.
+/// A short body that may have to be sent again, as far as it has passed.
 #[derive(Default)]
-struct Kept {
+struct CopiedPieces {
     pieces: VecDeque<Bytes>,
     size: usize,
     is_whole: bool,
 }
 
-/// What is kept of a body, in case that it has to be sent again.
-pub struct Keepsake {
-    kept: Arc<Mutex<Kept>>,
+/// A copy of a short body, in case that it has to be sent again.
+pub struct BodyCopy {
+    kept: Arc<Mutex<CopiedPieces>>,
     exchange: Arc<Exchange>,
     unread: Arc<Unread>,
 }
 
-impl Keepsake {
+impl BodyCopy {
     /// The body once more, if all of it was kept.
     #[must_use]
-    pub fn into_body(self) -> Option<ClientBody> {
+    pub fn into_body(self) -> Option<RequestBody> {
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let is_all = kept.is_whole && kept.size <= MOST_KEPT;
-        is_all.then(|| ClientBody::of(Source::Again(kept.pieces), self.exchange, self.unread))
+        is_all.then(|| RequestBody::of(Source::Again(kept.pieces), self.exchange, self.unread))
     }
 }
 
@@ -75,7 +75,7 @@ struct Hold {
     patience: Pin<Box<Sleep>>,
 }
 
-impl ClientBody {
+impl RequestBody {
     /// Counts for that exchange.
     #[must_use]
     pub fn new(incoming: Incoming, exchange: Arc<Exchange>, unread: Arc<Unread>) -> Self {
@@ -83,25 +83,25 @@ impl ClientBody {
     }
 
     fn of(source: Source, exchange: Arc<Exchange>, unread: Arc<Unread>) -> Self {
-        let (hold, kept, broken, interest) = (None, None, None, None);
-        Self(Box::new(Passing { source, exchange, unread, hold, kept, broken, interest, is_read: false }))
+        let (hold, kept, broken, cancellation) = (None, None, None, None);
+        Self(Box::new(Inner { source, exchange, unread, hold, kept, broken, cancellation, is_read: false }))
     }
 
-    /// Has it last no longer than that, where it goes upstream in HTTP/2.
-    pub fn last_with(&mut self, interest: Option<Arc<Interest>>) {
-        self.0.interest = interest;
+    /// Cancels it with that, where it goes upstream in HTTP/2.
+    pub fn cancel_with(&mut self, cancellation: Option<Arc<Cancellation>>) {
+        self.0.cancellation = cancellation;
     }
 
-    /// Keeps what goes by, as long as it is short.
+    /// Copies what passes, as long as it is short.
     #[must_use]
-    pub fn keep(&mut self) -> Keepsake {
+    pub fn keep(&mut self) -> BodyCopy {
         let this = &mut *self.0;
-        let kept = Arc::new(Mutex::new(Kept { is_whole: this.source.is_at_end(), ..Kept::default() }));
+        let kept = Arc::new(Mutex::new(CopiedPieces { is_whole: this.source.is_at_end(), ..CopiedPieces::default() }));
         this.kept = Some(Arc::clone(&kept));
-        Keepsake { kept, exchange: Arc::clone(&this.exchange), unread: Arc::clone(&this.unread) }
+        BodyCopy { kept, exchange: Arc::clone(&this.exchange), unread: Arc::clone(&this.unread) }
     }
 
-    /// Holds the body back until what this gives is true, but not for long: upstream may know nothing of it.
+    /// Holds the body back until the flag that this returns is set, but not for long: upstream may never set it.
     #[must_use]
     pub fn hold(&mut self) -> Arc<AtomicBool> {
         let is_wanted = Arc::new(AtomicBool::new(false));
@@ -120,7 +120,7 @@ impl Source {
     }
 }
 
-impl Passing {
+impl Inner {
     fn keep_frame(&self, frame: Option<&Frame<Bytes>>) {
         let Some(kept) = &self.kept else { return };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,8 +148,8 @@ impl Passing {
         Poll::Ready(())
     }
 
-    /// Where upstream has answered already, or does just now, its answer decides, and not that the rest of the request never
-    /// comes: hyper would end the connection on that, and the answer with it.
+    /// If upstream has answered already, or answers just now, its answer decides, and not that the rest of the request is
+    /// missing: with that error hyper would end the connection, and the answer with it.
     fn break_off(&mut self, error: hyper::Error, context: &Context<'_>) {
         self.broken = Some(error);
         context.waker().wake_by_ref();
@@ -173,14 +173,14 @@ impl Passing {
     }
 }
 
-impl Body for ClientBody {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self.get_mut().0;
-        if let Some(interest) = this.interest.take() {
-            interest.begin();
+        if let Some(cancellation) = this.cancellation.take() {
+            cancellation.begin();
         }
         if this.hold.is_some() {
             ready!(this.poll_hold(cx));
@@ -227,8 +227,8 @@ impl Body for ClientBody {
     }
 }
 
-impl Drop for Passing {
-    /// hyper lets go of a body as soon as it has sent its end. One that is let go of before is not read any further.
+impl Drop for Inner {
+    /// hyper drops a body as soon as it has sent its end. One that is dropped before is not read any further.
     fn drop(&mut self) {
         self.exchange.took_all();
         if !self.is_read

@@ -1,5 +1,5 @@
-//! A connection to upstream as hyper has it: how much was heard of it, and that what it says decides where nothing more can be
-//! said to it.
+//! The stream of a connection to upstream in HTTP/1.1, under hyper: it counts what is read, limits what may come before an
+//! answer, and still reads an answer after upstream has stopped reading.
 
 use std::io;
 use std::pin::Pin;
@@ -9,43 +9,43 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::dead_peer::Vigil;
+use super::dead_peer::DeadPeerCheck;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::UpstreamStream;
 
-/// A stream that counts what is read of it, for somebody who cannot see it, and ends with an error where that is too much.
+/// A stream that counts what is read of it, and ends with an error where that is too much.
 ///
-/// It takes what upstream no longer takes, and throws it away: an upstream that has heard enough of an upload answers and
-/// closes, and the answer is still there to be read. Where there is none, reading fails as well.
-pub struct Heard {
+/// What upstream no longer takes is thrown away, and the write succeeds: an upstream that does not want the rest of an upload
+/// answers and closes, and its answer can still be read. Where there is no answer, reading fails.
+pub struct UpstreamIo {
     stream: UpstreamStream,
-    count: Arc<Count>,
-    vigil: Vigil,
+    state: Arc<IoState>,
+    dead_peer: DeadPeerCheck,
 }
 
-/// How much was read of a stream, in bytes, and whether anything more can be said to the other side.
-pub struct Count {
+/// How much was read of a stream, in bytes, and whether it can still be written to.
+pub struct IoState {
     read: AtomicU64,
     most: AtomicU64,
-    is_deaf: AtomicBool,
+    is_closed_for_writing: AtomicBool,
 }
 
-impl Count {
-    /// As much as it is.
+impl IoState {
+    /// How much was read.
     #[must_use]
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// So much more may be read from now on, give or take a read; without a limit, any number.
+    /// Lets so much more be read from now on, give or take one read; without a limit, any amount.
     pub fn allow(&self, more: Option<u64>) {
         self.most.store(more.map_or(u64::MAX, |more| self.read() + more), Ordering::Relaxed);
     }
 
-    /// Whether upstream takes nothing more. What it says still counts, but nobody may ask it again.
+    /// Whether upstream takes nothing more. Its answer still counts, but it gets no further request.
     #[must_use]
-    pub fn is_deaf(&self) -> bool {
-        self.is_deaf.load(Ordering::Relaxed)
+    pub fn is_closed_for_writing(&self) -> bool {
+        self.is_closed_for_writing.load(Ordering::Relaxed)
     }
 
     /// Whether more was read than may be.
@@ -55,15 +55,15 @@ impl Count {
     }
 }
 
-impl Heard {
-    /// Gives the count as well.
-    pub fn new(stream: UpstreamStream, coarse_clock: CoarseClock) -> (Self, Arc<Count>) {
-        let count = Arc::new(Count {
+impl UpstreamIo {
+    /// Returns its state as well.
+    pub fn new(stream: UpstreamStream, coarse_clock: CoarseClock) -> (Self, Arc<IoState>) {
+        let state = Arc::new(IoState {
             read: AtomicU64::new(0),
             most: AtomicU64::new(u64::MAX),
-            is_deaf: AtomicBool::new(false),
+            is_closed_for_writing: AtomicBool::new(false),
         });
-        (Self { stream, count: Arc::clone(&count), vigil: Vigil::new(coarse_clock) }, count)
+        (Self { stream, state: Arc::clone(&state), dead_peer: DeadPeerCheck::new(coarse_clock) }, state)
     }
 
     /// The stream itself.
@@ -71,37 +71,40 @@ impl Heard {
         self.stream
     }
 
-    /// What comes of a write of that much.
+    /// The result of a write of that much.
     fn settle<T>(&mut self, write: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
         let Poll::Ready(Err(error)) = &write else { return write };
         if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
-            self.count.is_deaf.store(true, Ordering::Relaxed);
+            self.state.is_closed_for_writing.store(true, Ordering::Relaxed);
         }
-        if self.count.is_deaf() { Poll::Ready(Ok(all)) } else { write }
+        if self.state.is_closed_for_writing() { Poll::Ready(Ok(all)) } else { write }
     }
 }
 
-impl AsyncRead for Heard {
+impl AsyncRead for UpstreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.count.is_over() {
+        if this.state.is_over() {
             return Poll::Ready(Err(io::Error::other("too much was read")));
         }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if poll.is_pending() {
-            return this.vigil.look(this.stream.below().tcp()).map_or(Poll::Pending, |loss| Poll::Ready(Err(loss)));
+            return this
+                .dead_peer
+                .check(this.stream.below().tcp())
+                .map_or(Poll::Pending, |loss| Poll::Ready(Err(loss)));
         }
         let read = (buffer.filled().len() - before) as u64;
         // One task at a time reads, so that a load and a store will do.
-        this.count.read.store(this.count.read() + read, Ordering::Relaxed);
+        this.state.read.store(this.state.read() + read, Ordering::Relaxed);
         poll
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for UpstreamIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.count.is_deaf() {
+        if self.state.is_closed_for_writing() {
             return Poll::Ready(Ok(bytes.len()));
         }
         let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -114,7 +117,7 @@ impl AsyncWrite for Heard {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let all = || slices.iter().map(|slice| slice.len()).sum();
-        if self.count.is_deaf() {
+        if self.state.is_closed_for_writing() {
             return Poll::Ready(Ok(all()));
         }
         let write = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
@@ -126,7 +129,7 @@ impl AsyncWrite for Heard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.count.is_deaf() {
+        if self.state.is_closed_for_writing() {
             return Poll::Ready(Ok(()));
         }
         let flush = Pin::new(&mut self.stream).poll_flush(cx);
@@ -151,13 +154,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (mut peer, _) = listener.accept().await.expect("a connection");
-        let (mut stream, count) = Heard::new(Stream::Plain(Stream::Plain(stream)), CoarseClock::new());
+        let (mut stream, count) = UpstreamIo::new(Stream::Plain(Stream::Plain(stream)), CoarseClock::new());
         stream.write_all(b"unread").await.expect("it is there");
-        assert!(!count.is_deaf());
+        assert!(!count.is_closed_for_writing());
         peer.write_all(b"enough").await.expect("it is there");
         // With something unread, which resets the connection.
         drop(peer);
-        while !count.is_deaf() {
+        while !count.is_closed_for_writing() {
             stream.write_all(b"more").await.expect("it is thrown away");
         }
         let mut answer = [0; 6];
