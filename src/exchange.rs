@@ -3,7 +3,7 @@
 //! | step | where |
 //! |---|---|
 //! | what a request needs of its worker, and of its client's connection | [`context`], [`session`] |
-//! | a request that others could read otherwise, and whatever is refused before there is an exchange | [`ambiguity`], [`rejections`] |
+//! | a request that others could read otherwise, and what is refused before there is an exchange | [`ambiguity`], [`rejections`] |
 //! | the request as upstream gets it | [`rewrite`], [`headers`] |
 //! | to upstream and back | [`forward`](mod@forward), [`forward_error`] |
 //! | the answer's body, or what follows a switch of protocols | [`response_body`], [`upgrade`] |
@@ -38,7 +38,7 @@ use self::error_body::refusal_body;
 use self::forward::forward;
 use self::forward_error::ForwardError;
 use self::headers::Marks;
-use self::response_body::{AnswerBody, UpstreamBody};
+use self::response_body::{ResponseBody, UpstreamBody};
 use self::rewrite::{Rewrite, path_of};
 use self::session::Session;
 use self::upgrade::Upgraded;
@@ -58,7 +58,7 @@ use crate::route::{Repair, Route};
 use crate::upstream::connection::Connection;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
-pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
     session.unread.clear();
     if let Some(answer) = answer_outside_the_api(&session, &request) {
         return Ok(answer);
@@ -81,7 +81,7 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
             answer_for_our_key(answer, connection, sighting, &session).await
         }
         Ok((answer, connection)) => pass_on(answer, connection, sighting, &session),
-        Err(error) => say_what_failed(&error, &sighting, &session),
+        Err(error) => answer_failure(&error, &sighting, &session),
     })
 }
 
@@ -152,13 +152,13 @@ fn declared_set(caller: &mut Caller<'_>, ring: &KeyRing, rules: &Rules) -> Optio
     declared.or(listed)
 }
 
-/// The answer goes to the client as it is, but for the head's edits. A redirect never leaves.
+/// The answer goes to the client as it is, but for the head's edits. A redirect is never passed on.
 fn pass_on(
     mut answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
     session: &Arc<Session>,
-) -> Response<AnswerBody> {
+) -> Response<ResponseBody> {
     let worker = &session.worker;
     let status = answer.status();
     sighting.answer_came(status);
@@ -167,7 +167,7 @@ fn pass_on(
         sighting.end(Ending::Redirected);
         // With what it still had to take of the request.
         drop(connection);
-        return ours(refusal::redirected(status, &worker.shared.upstream), &sighting, session);
+        return marked(refusal::redirected(status, &worker.shared.upstream), &sighting, session);
     }
     // Where upstream sends that content all the same, it would be taken for the next answer.
     let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
@@ -176,7 +176,7 @@ fn pass_on(
     let reader = AnswerReader::new(status, carried.content, carried.encoding);
     answer.map(|body| {
         let body = UpstreamBody::new(body, connection, Arc::clone(session), sighting, reader);
-        AnswerBody::Upstream(Box::new(body))
+        ResponseBody::Upstream(Box::new(body))
     })
 }
 
@@ -188,16 +188,16 @@ async fn switch_protocols(
     asked: Option<&HeaderValue>,
     sighting: Sighting,
     session: &Session,
-) -> Response<AnswerBody> {
+) -> Response<ResponseBody> {
     let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(answer.headers(), asked)) else {
-        return say_what_failed(&ForwardError::Upgraded, &sighting, session);
+        return answer_failure(&ForwardError::Upgraded, &sighting, session);
     };
     let Some(switched) = connection.switch().await else {
-        return say_what_failed(&ForwardError::Upgraded, &sighting, session);
+        return answer_failure(&ForwardError::Upgraded, &sighting, session);
     };
     let worker = &session.worker;
     sighting.answer_came(answer.status());
-    let mut answer = answer.map(|_empty| AnswerBody::Ours(None));
+    let mut answer = answer.map(|_empty| ResponseBody::Ours(None));
     let frames = frame_reader(&agreed, answer.headers());
     headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
     session.upgrade_to(Upgraded::new(switched, Arc::clone(worker), sighting, frames));
@@ -210,7 +210,7 @@ async fn answer_for_our_key(
     connection: Connection,
     sighting: Sighting,
     session: &Arc<Session>,
-) -> Response<AnswerBody> {
+) -> Response<ResponseBody> {
     let worker = &session.worker;
     sighting.answer_came(answer.status());
     sighting.touch(worker.coarse_clock.millis());
@@ -227,19 +227,19 @@ async fn answer_for_our_key(
     let named = directory.as_deref().and_then(|directory| diagnosis::look_up(&exchange, directory));
     let explanation = diagnosis::explain(diagnosis, &exchange, &ring, named);
     let body = refusal_body(diagnosis, &explanation);
-    ours(refusal::unauthorized(body, HeaderMap::new()), &exchange, session)
+    marked(refusal::unauthorized(body, HeaderMap::new()), &exchange, session)
 }
 
-/// keyward answers itself: why, and what to do about it, for whoever reads n8n's execution.
+/// keyward answers itself: why, and what to do about it, for the person who reads n8n's execution.
 fn refuse(
     refusal: Refusal,
     request: Request<Incoming>,
     sighting: &Sighting,
     session: &Session,
-) -> Response<AnswerBody> {
+) -> Response<ResponseBody> {
     sighting.end(Ending::Refused);
     let (head, body) = request.into_parts();
-    leave(&body, session);
+    leave_unread(&body, session);
     let ring = session.worker.shared.keeper.ring();
     let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
     let registry = &session.worker.shared.names;
@@ -251,7 +251,7 @@ fn refuse(
     let generations = [ring.generation(), registry.generation()];
     let told = session.last_refusal.tell(diagnosis, sighting, generations, explain);
     sighting.explained(told.explanation);
-    ours(refusal::refused(refusal, told.body, head.headers), sighting, session)
+    marked(refusal::refused(refusal, told.body, head.headers), sighting, session)
 }
 
 /// Follows what upstream says in a WebSocket. Of any other protocol nothing is known.
@@ -261,44 +261,44 @@ fn frame_reader(agreed: &HeaderValue, answer: &HeaderMap) -> Option<FrameReader>
     is_websocket.then(|| FrameReader::new(Extension::read(extensions)))
 }
 
-fn say_what_failed(error: &ForwardError, sighting: &Sighting, session: &Session) -> Response<AnswerBody> {
+fn answer_failure(error: &ForwardError, sighting: &Sighting, session: &Session) -> Response<ResponseBody> {
     sighting.end(error.ending());
     sighting.failed_because(error);
-    ours(refusal::upstream_failed(error, &session.worker.shared.upstream), sighting, session)
+    marked(refusal::upstream_failed(error, &session.worker.shared.upstream), sighting, session)
 }
 
 /// Marks an answer of ours as the answer to that exchange.
-fn ours(mut answer: Response<AnswerBody>, exchange: &Exchange, session: &Session) -> Response<AnswerBody> {
+fn marked(mut answer: Response<ResponseBody>, exchange: &Exchange, session: &Session) -> Response<ResponseBody> {
     exchange.answered_by_us(answer.status());
     headers::mark(answer.headers_mut(), &Marks::from(exchange));
-    say_if_last(&mut answer, session);
+    announce_close_if_last(&mut answer, session);
     answer
 }
 
-/// Nobody reads that body any further.
-fn leave(body: &Incoming, session: &Session) {
+/// That body is not read any further.
+fn leave_unread(body: &Incoming, session: &Session) {
     if !body.is_end_stream() {
         session.unread.note(body.size_hint().exact());
     }
 }
 
-/// Behind a large body that nobody reads the connection is over. A client that knows does not send its next request over it.
-fn say_if_last(answer: &mut Response<AnswerBody>, session: &Session) {
+/// After a large body that is not read the connection ends. A client that is told does not send its next request over it.
+fn announce_close_if_last(answer: &mut Response<ResponseBody>, session: &Session) {
     if session.unread.is_too_much() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
-/// Nobody knows where the next request begins behind such a one.
-fn refuse_early(why: EarlyRefusal, answer: Response<AnswerBody>, session: &Session) -> Response<AnswerBody> {
+/// After such a request it is not known where the next one begins.
+fn refuse_early(why: EarlyRefusal, answer: Response<ResponseBody>, session: &Session) -> Response<ResponseBody> {
     session.unread.note(None);
-    session.worker.strangers.refuse(why, answer.status(), session.peer);
+    session.worker.rejections.refuse(why, answer.status(), session.peer);
     answer
 }
 
-/// What is no request to the API: the page for people, clients that take keyward for an HTTP proxy, and what may mean
-/// something else to others.
-fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
+/// Requests that are not for the API: the page for people, clients that take keyward for an HTTP proxy, and requests that
+/// others may read otherwise.
+fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
     let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
     let mut answer = if *request.method() == Method::CONNECT {
         // What a client sends behind it may be meant for a tunnel.
@@ -306,11 +306,11 @@ fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Opt
     } else if let Some(ambiguity) = Ambiguity::find(request) {
         refuse_early(ambiguity.into(), refusal::ambiguous(ambiguity), session)
     } else if is_page {
-        leave(request.body(), session);
+        leave_unread(request.body(), session);
         refusal::page(session.worker.shared.page.clone())
     } else {
         return None;
     };
-    say_if_last(&mut answer, session);
+    announce_close_if_last(&mut answer, session);
     Some(answer)
 }

@@ -157,7 +157,7 @@ pub fn report_panics() {
 }
 
 /// The target of events about people who are not known yet, of whom there may be any number.
-pub const STRANGERS: &str = "keyward::strangers";
+pub const REJECTIONS: &str = "keyward::rejections";
 
 /// Sends the process's `tracing` events into the log. Only the first call in a process has an effect.
 ///

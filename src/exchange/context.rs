@@ -1,4 +1,4 @@
-//! What a request needs: limits and patience, the pool, the keys, the rules, and where it is counted and told.
+//! What a request needs: limits and patience, the pool, the keys, the rules, and where it is counted and recorded.
 //!
 //! Workers share nothing on a request's way but immutable snapshots, sharded counters and the bindings.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::rejections::Strangers;
+use super::rejections::Rejections;
 use crate::caller::registry::Registry;
 use crate::clock::Clock;
 use crate::keys::keeper::Keeper;
@@ -37,7 +37,7 @@ pub struct Shared {
     pub clock: Clock,
     /// What upstream is called in `Host`.
     pub host: HeaderValue,
-    /// What upstream is called in front of people.
+    /// What upstream is called in messages for people.
     pub upstream: Box<str>,
     /// The page under `/`, for people who look where they just pointed n8n.
     pub page: bytes::Bytes,
@@ -55,10 +55,10 @@ pub struct WorkerContext {
     pub counters: Arc<Shard>,
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,
-    /// Whom it tells of exchanges that end.
+    /// Records exchanges that end.
     pub witness: Arc<dyn Witness>,
-    /// Whoever never came as far as an exchange.
-    pub strangers: Strangers,
+    /// Requests and connections that were refused before an exchange.
+    pub rejections: Rejections,
     ids: AtomicU64,
     is_draining: AtomicBool,
     shutting_down: Arc<AtomicBool>,
@@ -72,9 +72,9 @@ pub struct Parts {
     pub counters: Arc<Shard>,
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,
-    /// Whom it tells of exchanges that end.
+    /// Records exchanges that end.
     pub witness: Arc<dyn Witness>,
-    /// Told when whatever is still open is cut off.
+    /// Set when whatever is still open is cut off.
     pub shutting_down: Arc<AtomicBool>,
     /// Where its exchange numbers begin.
     pub seed: u64,
@@ -86,8 +86,8 @@ impl WorkerContext {
     pub fn new(shared: Arc<Shared>, parts: Parts) -> Self {
         let Parts { pool, counters, coarse_clock, witness, shutting_down, seed } = parts;
         let (ids, is_draining) = (AtomicU64::new(seed), AtomicBool::default());
-        let strangers = Strangers::new(Arc::clone(&counters), coarse_clock.clone());
-        Self { shared, pool, counters, coarse_clock, witness, strangers, ids, is_draining, shutting_down }
+        let rejections = Rejections::new(Arc::clone(&counters), coarse_clock.clone());
+        Self { shared, pool, counters, coarse_clock, witness, rejections, ids, is_draining, shutting_down }
     }
 
     /// The limits of an exchange.
@@ -96,7 +96,7 @@ impl WorkerContext {
         &self.shared.limits
     }
 
-    /// How long a client may stand still while it has the word.
+    /// How long a client may stand still while it is its turn to read or to send.
     #[must_use]
     pub fn client_patience(&self) -> Duration {
         let limits = self.limits();

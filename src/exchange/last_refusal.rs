@@ -1,4 +1,4 @@
-//! The last refusal of a connection, in words that are made once: a client that is refused sends the same again.
+//! The last refusal of a connection, in words that are made once: a client that is refused often sends the same again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,37 +11,37 @@ use crate::policy::Refusal;
 use crate::verdict::Judgement;
 use crate::verdict::explain::{Diagnosis, Explanation};
 
-/// What the connection was told last, if it was refused.
+/// The last refusal of the connection, if there was one.
 #[derive(Default)]
-pub struct LastRefusal(Mutex<Option<(Cause, Told)>>);
+pub struct LastRefusal(Mutex<Option<(Cause, RefusalText)>>);
 
 /// A refusal in words.
 #[derive(Clone)]
-pub struct Told {
-    /// For the log as well.
+pub struct RefusalText {
+    /// What is wrong and what to do, for the log as well.
     pub explanation: Arc<Explanation>,
     /// The answer's body.
     pub body: Bytes,
 }
 
 impl LastRefusal {
-    /// The words for an exchange that is refused: those of the last one if nothing in them would be different.
+    /// The words for an exchange that is refused: the last ones again, if nothing in them would be different.
     pub fn tell(
         &self,
         diagnosis: Diagnosis,
         exchange: &Exchange,
         generations: [u64; 2],
         explain: impl FnOnce() -> Explanation,
-    ) -> Told {
+    ) -> RefusalText {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, told)) = last.as_ref().filter(|(cause, _)| cause.is_of(diagnosis, exchange, generations)) {
-            return told.clone();
+        if let Some((_, text)) = last.as_ref().filter(|(cause, _)| cause.is_of(diagnosis, exchange, generations)) {
+            return text.clone();
         }
         let explanation = explain();
         let body = refusal_body(diagnosis, &explanation);
-        let told = Told { explanation: Arc::new(explanation), body };
-        *last = Some((Cause::of(diagnosis, exchange, generations), told.clone()));
-        told
+        let text = RefusalText { explanation: Arc::new(explanation), body };
+        *last = Some((Cause::of(diagnosis, exchange, generations), text.clone()));
+        text
     }
 }
 

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use super::ambiguity::Ambiguity;
 use super::error_body::error_body;
 use super::forward_error::ForwardError;
-use super::response_body::AnswerBody;
+use super::response_body::ResponseBody;
 use crate::outcome::Ending;
 use crate::policy::Refusal;
 use crate::telemetry::event::with_causes;
@@ -15,7 +15,7 @@ use crate::telemetry::event::with_causes;
 /// The answer to a request that the policy refuses. Its head takes the place of the request's headers, which hyper takes
 /// back for the connection's next request, so that neither has to make room.
 #[must_use]
-pub fn refused(refusal: Refusal, body: Bytes, mut headers: HeaderMap) -> Response<AnswerBody> {
+pub fn refused(refusal: Refusal, body: Bytes, mut headers: HeaderMap) -> Response<ResponseBody> {
     headers.clear();
     match refusal {
         Refusal::Credential | Refusal::UnclearSet => unauthorized(body, headers),
@@ -29,7 +29,7 @@ pub fn refused(refusal: Refusal, body: Bytes, mut headers: HeaderMap) -> Respons
 /// The credential will not do, or the key that keyward put in: 401, which no client tries again, as OpenAI says it.
 /// `headers` are empty.
 #[must_use]
-pub fn unauthorized(body: Bytes, headers: HeaderMap) -> Response<AnswerBody> {
+pub fn unauthorized(body: Bytes, headers: HeaderMap) -> Response<ResponseBody> {
     let mut headers = typed(JSON, headers);
     headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
     answer(StatusCode::UNAUTHORIZED, body, headers)
@@ -38,7 +38,7 @@ pub fn unauthorized(body: Bytes, headers: HeaderMap) -> Response<AnswerBody> {
 /// Upstream did not answer: 502, or 504 where it took too long; 408 where the request stood still on its way. Clients try
 /// these again, as they should.
 #[must_use]
-pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerBody> {
+pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<ResponseBody> {
     let (status, what) = match error {
         ForwardError::Connect(cause) => {
             (StatusCode::BAD_GATEWAY, format!("keyward cannot reach {upstream}: {}", with_causes(cause)))
@@ -72,7 +72,7 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<AnswerB
 /// Upstream answered with a redirect: 400, which no client tries again. Clients that follow a redirect to another host
 /// leave the credential behind.
 #[must_use]
-pub fn redirected(status: StatusCode, upstream: &str) -> Response<AnswerBody> {
+pub fn redirected(status: StatusCode, upstream: &str) -> Response<ResponseBody> {
     let message = format!(
         "{upstream} answered with a redirect ({}), which keyward does not pass on: a client that follows it loses its \
          key on the way. Set keyward's upstream to the final address.",
@@ -83,14 +83,14 @@ pub fn redirected(status: StatusCode, upstream: &str) -> Response<AnswerBody> {
 
 /// A request that is none for an origin server, such as CONNECT: 405.
 #[must_use]
-pub fn not_a_proxy() -> Response<AnswerBody> {
+pub fn not_a_proxy() -> Response<ResponseBody> {
     let message = "keyward stands in for the API's own address: set it as the base URL, not as an HTTP proxy.";
     openai_error(StatusCode::METHOD_NOT_ALLOWED, message, "keyward_refusal", "not_a_proxy")
 }
 
 /// A request that others may read otherwise: 400, or 501 for a coding that keyward does not take off (RFC 9112, 6.1).
 #[must_use]
-pub fn ambiguous(ambiguity: Ambiguity) -> Response<AnswerBody> {
+pub fn ambiguous(ambiguity: Ambiguity) -> Response<ResponseBody> {
     let (status, message) = match ambiguity {
         Ambiguity::Target => (
             StatusCode::BAD_REQUEST,
@@ -109,7 +109,7 @@ pub fn ambiguous(ambiguity: Ambiguity) -> Response<AnswerBody> {
 
 /// More requests than that peer may have at a time: 503, which clients try again a little later.
 #[must_use]
-pub fn too_many_requests() -> Response<AnswerBody> {
+pub fn too_many_requests() -> Response<ResponseBody> {
     let message = "keyward carries as many requests as it may for this address (max_connections_per_peer) or in all \
                    (max_connections). Try again when some of them are done.";
     let mut answer = openai_error(StatusCode::SERVICE_UNAVAILABLE, message, "keyward_refusal", "too_many_requests");
@@ -119,25 +119,25 @@ pub fn too_many_requests() -> Response<AnswerBody> {
 
 /// A head that is larger than heads may be: 431 (RFC 6585, 5).
 #[must_use]
-pub fn oversized_head() -> Response<AnswerBody> {
+pub fn oversized_head() -> Response<ResponseBody> {
     let message = "the head of the request is larger than keyward's max_head.";
     openai_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message, "keyward_refusal", "oversized_head")
 }
 
 /// keyward itself failed: 500.
 #[must_use]
-pub fn failed() -> Response<AnswerBody> {
+pub fn failed() -> Response<ResponseBody> {
     let message = "keyward failed while it carried this request. Its log says where.";
     openai_error(StatusCode::INTERNAL_SERVER_ERROR, message, "keyward_error", "keyward_failed")
 }
 
 /// The page for people.
 #[must_use]
-pub fn page(html: Bytes) -> Response<AnswerBody> {
+pub fn page(html: Bytes) -> Response<ResponseBody> {
     answer(StatusCode::OK, html, typed(HeaderValue::from_static("text/html; charset=utf-8"), HeaderMap::new()))
 }
 
-fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> Response<AnswerBody> {
+fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> Response<ResponseBody> {
     answer(status, error_body(message, r#type, code), typed(JSON, HeaderMap::new()))
 }
 
@@ -149,8 +149,8 @@ fn typed(content_type: HeaderValue, mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-fn answer(status: StatusCode, text: Bytes, headers: HeaderMap) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::Ours(Some(text)));
+fn answer(status: StatusCode, text: Bytes, headers: HeaderMap) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Ours(Some(text)));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

@@ -1,10 +1,10 @@
-//! Whoever is sent away before there is an exchange: counted, and told in the log in a way that drowns nothing else.
+//! Requests and connections that are refused before there is an exchange: counted, and logged without drowning other lines.
 //!
-//! A request that is refused so has a line of its own, as far as the log has room to spare ([`Rank::Stranger`]). Connections
-//! that never come as far as a request cost their makers nothing, and scanners make many; and whoever has too many requests
-//! at a time has many more. Of them a few are told, and then how many more there were.
+//! A request that is refused has a line of its own, as far as the log has room to spare ([`Rank::Rejection`]). Connections
+//! that end before a request cost a client nothing, and scanners make many; and a client with too many requests at a time
+//! usually has many more. Of these a few are logged, and then how many more there were.
 //!
-//! [`Rank::Stranger`]: crate::telemetry::writer::Rank::Stranger
+//! [`Rank::Rejection`]: crate::telemetry::writer::Rank::Rejection
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -17,73 +17,73 @@ use http::StatusCode;
 use crate::early_refusal::EarlyRefusal;
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
-use crate::telemetry::STRANGERS;
+use crate::telemetry::REJECTIONS;
 
-/// A worker's strangers.
-pub struct Strangers {
+/// The rejections of one worker.
+pub struct Rejections {
     counters: Arc<Shard>,
     coarse_clock: CoarseClock,
-    told: [Told; EarlyRefusal::COUNT],
+    tallies: [Tally; EarlyRefusal::COUNT],
 }
 
-/// How many were told of lately, and how many were not. Only the worker's own thread writes.
+/// How many of one kind were logged lately, and how many were left out. Only the worker's own thread writes.
 #[derive(Default)]
-struct Told {
+struct Tally {
     since: AtomicU64,
     lines: AtomicU64,
     left_out: AtomicU64,
 }
 
-impl Strangers {
+impl Rejections {
     /// None so far.
     #[must_use]
     pub fn new(counters: Arc<Shard>, coarse_clock: CoarseClock) -> Self {
-        Self { counters, coarse_clock, told: Default::default() }
+        Self { counters, coarse_clock, tallies: Default::default() }
     }
 
-    /// Tells of a request that was answered with that status.
+    /// Logs a request that was answered with that status.
     pub fn refuse(&self, why: EarlyRefusal, status: StatusCode, peer: IpAddr) {
         self.counters.refused_early(why);
         let (reason, status) = (why.code(), status.as_u16());
-        tracing::warn!(target: STRANGERS, event = "refused_early", reason, status, %peer, "{}", why.message());
+        tracing::warn!(target: REJECTIONS, event = "refused_early", reason, status, %peer, "{}", why.message());
     }
 
-    /// Tells of a request that was answered with that status because there are too many, or counts it for later.
+    /// Logs a request that was answered with that status because there are too many, or counts it for later.
     pub fn turn_away(&self, why: EarlyRefusal, status: StatusCode, peer: IpAddr) {
         self.counters.refused_early(why);
-        if self.is_to_be_told(why) {
+        if self.is_logged(why) {
             let (reason, status) = (why.code(), status.as_u16());
-            tracing::warn!(target: STRANGERS, event = "refused_early", reason, status, %peer, "{}", why.message());
+            tracing::warn!(target: REJECTIONS, event = "refused_early", reason, status, %peer, "{}", why.message());
         }
     }
 
-    /// Tells of a connection that was ended before any request, or by what came as one, or counts it for later.
-    pub fn keep_out(&self, why: EarlyRefusal, peer: IpAddr, cause: &(dyn Error + 'static)) {
+    /// Logs a connection that was ended before any request, or by what came as one, or counts it for later.
+    pub fn reject(&self, why: EarlyRefusal, peer: IpAddr, cause: &(dyn Error + 'static)) {
         self.counters.refused_early(why);
-        if self.is_to_be_told(why) {
+        if self.is_logged(why) {
             let reason = why.code();
-            tracing::warn!(target: STRANGERS, event = "refused_early", reason, %peer, cause, "{}", why.message());
+            tracing::warn!(target: REJECTIONS, event = "refused_early", reason, %peer, cause, "{}", why.message());
         }
     }
 
-    /// Whether one more is, which is counted otherwise.
-    fn is_to_be_told(&self, why: EarlyRefusal) -> bool {
-        let told = &self.told[why.position()];
-        let is_told = told.is_one_more_of_interest(&self.coarse_clock);
-        if !is_told {
-            add_one(&told.left_out);
+    /// Whether one more is logged; if not, it is counted.
+    fn is_logged(&self, why: EarlyRefusal) -> bool {
+        let tally = &self.tallies[why.position()];
+        let is_logged = tally.is_one_more_of_interest(&self.coarse_clock);
+        if !is_logged {
+            add_one(&tally.left_out);
         }
-        is_told
+        is_logged
     }
 
-    /// Says how many were left out, once that can be said. To be called now and then.
-    pub fn tell_rest(&self) {
+    /// Logs how many were left out, once their time is over. To be called now and then.
+    pub fn log_rest(&self) {
         for why in EarlyRefusal::ALL {
-            let left_out = self.told[why.position()].take_left_out(&self.coarse_clock);
+            let left_out = self.tallies[why.position()].take_left_out(&self.coarse_clock);
             if left_out > 0 {
                 let reason = why.code();
                 tracing::warn!(
-                    target: STRANGERS,
+                    target: REJECTIONS,
                     event = "refused_early",
                     reason,
                     left_out,
@@ -94,7 +94,7 @@ impl Strangers {
     }
 }
 
-impl Told {
+impl Tally {
     fn is_one_more_of_interest(&self, coarse_clock: &CoarseClock) -> bool {
         if self.left_out.load(Ordering::Relaxed) == 0 && coarse_clock.is_past(self.since.load(Ordering::Relaxed), SPAN)
         {
@@ -118,5 +118,5 @@ fn add_one(number: &AtomicU64) {
 /// How many connections that end alike have a line of their own in each [`SPAN`].
 const MOST_LINES: u64 = 5;
 
-/// How soon the rest of them are told by their number.
+/// How soon the number of the others is logged.
 const SPAN: Duration = Duration::from_secs(10);

@@ -20,10 +20,10 @@ use crate::outcome::Ending;
 use crate::upstream::connection::Connection;
 
 /// The answer's body on its way to the client.
-pub enum AnswerBody {
+pub enum ResponseBody {
     /// keyward's own words.
     Ours(Option<Bytes>),
-    /// Upstream's. In a box, for an answer is handed on half a dozen times before it is sent.
+    /// Upstream's. In a box, since an answer is moved half a dozen times before it is sent.
     Upstream(Box<UpstreamBody>),
 }
 
@@ -34,15 +34,15 @@ pub struct UpstreamBody {
     session: Arc<Session>,
     sighting: Sighting,
     reader: Option<AnswerReader>,
-    broken: Option<AnswerError>,
+    broken: Option<ResponseBodyError>,
     is_swallowed: bool,
     /// Whether the client has yet to take what was handed on last.
     waits_for_client: bool,
 }
 
-/// Why the answer broke off. hyper ends the client's connection on it, so that nobody takes the answer for whole.
+/// Why the answer broke off. hyper ends the client's connection on it, so that the client does not take the answer for whole.
 #[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
+pub enum ResponseBodyError {
     /// The connection to upstream ended, or broke the protocol.
     #[error("upstream's answer was cut off")]
     CutOff(#[source] hyper::Error),
@@ -84,7 +84,7 @@ impl UpstreamBody {
         &self.session.worker
     }
 
-    /// Reads the error that the body is, as far as anybody reads errors, and lets nothing of it out.
+    /// Reads the error that the body is, as far as errors are read, and passes nothing of it on.
     pub async fn swallow(mut self) {
         self.is_swallowed = true;
         while let Some(Ok(_)) = poll_fn(|context| self.poll(context)).await {
@@ -95,7 +95,7 @@ impl UpstreamBody {
     }
 
     /// What came already is handed on first; only when there is nothing is the connection polled.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -122,8 +122,8 @@ impl UpstreamBody {
         }
     }
 
-    /// What came. Whoever gets something asks for more, which drives a connection that is not driven elsewhere; so it need not
-    /// be told that there is room.
+    /// What came. The task that takes it asks for more, which drives a connection in HTTP/1.1; so that one need not be woken
+    /// because there is room.
     fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let (frame, deferred) = deferred_waker::defer(|| Pin::new(&mut self.incoming).poll_frame(cx));
         if !matches!(self.connection, Some(Connection::Http1(_))) {
@@ -133,23 +133,23 @@ impl UpstreamBody {
     }
 
     /// hyper throws away what it has not yet written when a body breaks off. What came before belongs to the client, so
-    /// hyper gets to write it first.
+    /// hyper writes it first.
     fn break_off<T>(&mut self, error: hyper::Error, cx: &Context<'_>) -> Poll<T> {
-        self.broken = Some(self.fail(Ending::CutOff, AnswerError::CutOff(error)));
+        self.broken = Some(self.fail(Ending::CutOff, ResponseBodyError::CutOff(error)));
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, AnswerError>>> {
+    fn check_for_standstill<T>(&self) -> Poll<Option<Result<T, ResponseBodyError>>> {
         let limit = self.worker().limits().idle_timeout;
         let limit = if self.is_swallowed { limit.min(PATIENCE) } else { limit };
         if self.worker().coarse_clock.is_past(self.sighting.moved_at(), limit) {
-            return Poll::Ready(Some(Err(self.fail(Ending::TimedOut, AnswerError::TimedOut))));
+            return Poll::Ready(Some(Err(self.fail(Ending::TimedOut, ResponseBodyError::TimedOut))));
         }
         Poll::Pending
     }
 
-    fn fail(&self, ending: Ending, error: AnswerError) -> AnswerError {
+    fn fail(&self, ending: Ending, error: ResponseBodyError) -> ResponseBodyError {
         self.sighting.end(ending);
         self.sighting.failed_because(&error);
         error
@@ -172,17 +172,17 @@ impl UpstreamBody {
         }
     }
 
-    /// Says so where the client, rather than leave, was let go because it did not take its answer.
+    /// Notes it where the client did not leave, but was dropped because it did not take its answer.
     fn note_stall(&self) {
         let limit = self.worker().client_patience();
         let is_past = self.session.is_given_up() || self.worker().coarse_clock.is_past(self.sighting.moved_at(), limit);
         if self.waits_for_client && is_past {
-            self.fail(Ending::ClientGone, AnswerError::NotTaken { limit });
+            self.fail(Ending::ClientGone, ResponseBodyError::NotTaken { limit });
         }
     }
 
     /// The answer is whole: its connection may serve the next exchange, unless the request is still on its way. Then
-    /// nobody waits for the rest of it, and the connection ends here.
+    /// the rest of it is not waited for, and the connection ends here.
     fn finish(&mut self) {
         self.sighting.end(Ending::Completed);
         if let Some(connection) = self.connection.take()
@@ -212,11 +212,11 @@ impl Drop for UpstreamBody {
     }
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = AnswerError;
+    type Error = ResponseBodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         match self.get_mut() {
             Self::Ours(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Upstream(body) => body.poll(cx),

@@ -17,7 +17,7 @@ use crate::policy::Permit;
 use crate::route::Target;
 use crate::upstream::request_body::RequestBody;
 
-/// What of a head has to be another one upstream.
+/// What has to change in a request before it goes upstream.
 pub struct Rewrite {
     target: Option<Uri>,
     edit: RequestEdit,
@@ -46,13 +46,13 @@ impl Rewrite {
         session: &Arc<Session>,
     ) -> (Box<Request<RequestBody>>, Option<HeaderValue>) {
         let Self { target, edit, waits_for_continue } = self;
-        // In a box, for a request has its room in every future that it is handed to.
+        // In a box, since every future that a request is passed to has room for it.
         let mut request =
             Box::new(request.map(|body| RequestBody::new(body, sighting.share(), Arc::clone(&session.unread))));
         if let Some(target) = target {
             *request.uri_mut() = target;
         }
-        // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body nobody could tell where they begin.
+        // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body it would not be clear where they begin.
         let can_switch = request.version() == Version::HTTP_11 && request.body().is_end_stream();
         let is_http2 = request.version() == Version::HTTP_2;
         if is_http2 {
@@ -103,8 +103,8 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
     Some(Uri::from_maybe_shared(bytes::Bytes::from([slash, text].concat())).unwrap_or_default())
 }
 
-/// Holds the body back until upstream gives leave to send it (RFC 9110, 10.1.1). Without a body there is nothing to wait for,
-/// which not every upstream knows.
+/// Holds the body back until upstream asks for it with 100 (RFC 9110, 10.1.1). Without a body there is nothing to wait for, which
+/// not every upstream knows.
 fn hold_body_until_continue(request: &mut Request<RequestBody>) {
     if request.body().is_end_stream() {
         request.headers_mut().remove(header::EXPECT);

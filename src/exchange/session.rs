@@ -21,9 +21,9 @@ use crate::verdict::{self, Judgement};
 
 /// What lasts as long as a client's connection.
 pub struct Session {
-    /// Who serves it.
+    /// What its requests need of their worker.
     pub worker: Arc<WorkerContext>,
-    /// Who is at the other end.
+    /// The client's address.
     pub peer: IpAddr,
     /// What of its requests is left unread.
     pub unread: Arc<Unread>,
@@ -66,7 +66,7 @@ impl Session {
         }
     }
 
-    /// Notes that the connection ends because the client took nothing of what was there for it.
+    /// Notes that the connection ends because the client takes nothing of what is written to it.
     pub fn give_up(&self) {
         self.has_stalled.store(true, Ordering::Relaxed);
     }
@@ -110,7 +110,7 @@ impl Session {
             return judge();
         }
         let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
-        // A proxy in front may let several clients share a connection, and none is to feel its way to what another one sent.
+        // A proxy in front may let several clients share a connection: no client may find out by timing what another one sent.
         if let Some(judgement) = memo.judgement
             && is_same(&memo.authorization, authorization.as_bytes())
             && (memo.declared, memo.generation) == (declared, ring.generation())

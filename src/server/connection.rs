@@ -26,7 +26,7 @@ use crate::early_refusal::EarlyRefusal;
 use crate::exchange::context::WorkerContext;
 use crate::exchange::exchange;
 use crate::exchange::refusal;
-use crate::exchange::response_body::AnswerBody;
+use crate::exchange::response_body::ResponseBody;
 use crate::exchange::session::Session;
 use crate::net::deferred_waker;
 use crate::net::lingering_close::linger;
@@ -47,7 +47,7 @@ pub async fn converse(mut seat: Seat, seats: Arc<Seats>, stream: TcpStream, peer
 
 fn keep_out(error: &EntranceError, worker: &WorkerContext, peer: IpAddr) {
     if let Some(why) = error.refusal() {
-        worker.strangers.keep_out(why, peer, error);
+        worker.rejections.reject(why, peer, error);
     } else {
         tracing::debug!(error = error as &dyn Error, %peer, "a client left before it was in");
     }
@@ -101,7 +101,7 @@ async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream:
         // hyper has answered a head that it could not read, whatever comes behind it.
         Err(Some(error)) if error.is_parse() => {
             let (why, status) = of_unread_head(&error);
-            worker.strangers.refuse(why, status, peer);
+            worker.rejections.refuse(why, status, peer);
             true
         }
         Err(error) => {
@@ -166,7 +166,7 @@ async fn speak_in_streams(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, strea
     })
     .await;
     match served {
-        Err(Some(error)) if breaks_rules(&error) => worker.strangers.keep_out(EarlyRefusal::BrokenHttp2, peer, &error),
+        Err(Some(error)) if breaks_rules(&error) => worker.rejections.reject(EarlyRefusal::BrokenHttp2, peer, &error),
         Err(error) => say_how_it_ended(error.as_ref(), peer),
         Ok(()) => {}
     }
@@ -201,7 +201,7 @@ fn say_how_it_ended(error: Option<&hyper::Error>, peer: IpAddr) {
 /// The exchange, with what every request gets around it: a panic costs it alone.
 fn service(
     session: &Arc<Session>,
-) -> impl Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send + 'static> + use<>
+) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send + 'static> + use<>
 {
     let (session, worker) = (Arc::clone(session), Arc::clone(&session.worker));
     // In a box of its own, which is gone once the answer's body goes by itself: hyper keeps the room for it until then.

@@ -22,7 +22,7 @@ use super::admission::Admission;
 use super::connections::{Alarm, Seats};
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::refusal;
-use crate::exchange::response_body::{AnswerBody, AnswerError};
+use crate::exchange::response_body::{ResponseBody, ResponseBodyError};
 use crate::net::peer_limit::Peer;
 use crate::net::write_stall::WriteStall;
 
@@ -98,18 +98,18 @@ impl Streams {
     }
 
     /// Begins one. Gives the answer where it goes no further.
-    fn begin(&self, request: &Request<Incoming>, stall: &WriteStall) -> Option<Response<AnswerBody>> {
+    fn begin(&self, request: &Request<Incoming>, stall: &WriteStall) -> Option<Response<ResponseBody>> {
         let share = Share::take(&self.seats.admission, self.peer);
         let has_share = share.is_some();
         *self.beginning() = Some(Beginning { stall: stall.clone(), _share: share });
         if size_of_head(request) > self.seats.worker.limits().max_head {
             let answer = refusal::oversized_head();
-            self.seats.worker.strangers.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
+            self.seats.worker.rejections.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
             return Some(answer);
         }
         (!has_share).then(|| {
             let answer = refusal::too_many_requests();
-            self.seats.worker.strangers.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
+            self.seats.worker.rejections.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
             answer
         })
     }
@@ -188,7 +188,7 @@ pub struct WatchingStreams<S> {
 
 impl<S> Service<Request<Incoming>> for WatchingStreams<S>
 where
-    S: Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
 {
     type Response = Response<WatchedBody>;
     type Error = Infallible;
@@ -224,12 +224,12 @@ pin_project! {
     pub struct Answering<F> {
         #[pin]
         answer: Option<F>,
-        refusal: Option<Box<Response<AnswerBody>>>,
+        refusal: Option<Box<Response<ResponseBody>>>,
         stall: WriteStall,
     }
 }
 
-impl<F: Future<Output = Result<Response<AnswerBody>, Infallible>>> Future for Answering<F> {
+impl<F: Future<Output = Result<Response<ResponseBody>, Infallible>>> Future for Answering<F> {
     type Output = Result<Response<WatchedBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -249,15 +249,18 @@ impl<F: Future<Output = Result<Response<AnswerBody>, Infallible>>> Future for An
 
 /// An answer's body in a stream. hyper asks for more of it only where the client has room for what came before.
 pub struct WatchedBody {
-    body: AnswerBody,
+    body: ResponseBody,
     stall: WriteStall,
 }
 
 impl Body for WatchedBody {
     type Data = Bytes;
-    type Error = AnswerError;
+    type Error = ResponseBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         self.stall.end();
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(&frame, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {

@@ -45,7 +45,7 @@ async fn keep_time(worker: Arc<Worker>, shortest: Duration) {
         worker.context.coarse_clock.tick();
         worker.context.pool.sweep();
         worker.seats.wake_all();
-        worker.context.strangers.tell_rest();
+        worker.context.rejections.log_rest();
     }
 }
 

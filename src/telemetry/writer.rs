@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::STRANGERS;
+use super::REJECTIONS;
 use super::masked::mask_keys;
 
 /// The log, as its owner holds it.
@@ -79,7 +79,7 @@ impl LogCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
     /// Tells of somebody who was sent away unjudged, of whom a flood may come; dropped first.
-    Stranger,
+    Rejection,
     /// All is well; dropped next.
     Ordinary,
     /// Tells of trouble; kept as long as there is any room.
@@ -90,7 +90,7 @@ impl Rank {
     /// A line is taken while its lane holds less than this, in bytes.
     fn limit(self) -> usize {
         match self {
-            Self::Stranger => LANE_BYTES / 4,
+            Self::Rejection => LANE_BYTES / 4,
             Self::Ordinary => LANE_BYTES / 4 * 3,
             Self::Trouble => LANE_BYTES,
         }
@@ -335,8 +335,8 @@ impl<'a> MakeWriter<'a> for LaneWriter {
     }
 
     fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Self::Writer {
-        let rank = if meta.target() == STRANGERS {
-            Rank::Stranger
+        let rank = if meta.target() == REJECTIONS {
+            Rank::Rejection
         } else if *meta.level() <= tracing::Level::WARN {
             Rank::Trouble
         } else {
@@ -428,7 +428,7 @@ mod tests {
         let text = [b'x'; 1024];
         let dropped = || shared.dropped.load(Ordering::Relaxed);
         for _ in 0..LANE_BYTES / 1024 {
-            lane.append(Rank::Stranger, |buffer| buffer.extend_from_slice(&text));
+            lane.append(Rank::Rejection, |buffer| buffer.extend_from_slice(&text));
         }
         let of_strangers = dropped();
         assert_eq!(of_strangers, (LANE_BYTES / 1024 / 4 * 3) as u64);
