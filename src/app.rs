@@ -48,8 +48,8 @@ use crate::recorder::Recorder;
 use crate::server::Settings as ProxySettings;
 use crate::server::Stage;
 use crate::server::admission::Admission;
-use crate::server::connections::Seats;
-use crate::server::handshake::Entrance;
+use crate::server::connections::Connections;
+use crate::server::handshake::Handshake;
 use crate::server::worker::Worker;
 use crate::server::{lifecycle, listener};
 use crate::telemetry::Format;
@@ -160,7 +160,7 @@ impl Server {
         });
         let readings = Readings {
             keeper: Arc::clone(&shared.keeper),
-            certificate: bound.admission.entrance.certificate().cloned(),
+            certificate: bound.admission.handshake.certificate().cloned(),
             access: access.map(Arc::new),
             reloads: Arc::default(),
         };
@@ -335,7 +335,7 @@ struct Bound {
 
 impl Bound {
     fn bind(config: &Config, mut sockets: Sockets) -> anyhow::Result<Self> {
-        let admission = Arc::new(Admission::new(entrance(&config.proxy)?, config.proxy.limits));
+        let admission = Arc::new(Admission::new(handshake(&config.proxy)?, config.proxy.limits));
         let route = route(&config.proxy)?;
         let handed_over = sockets.describe();
         let listener = sockets.clients(|| bind(config.proxy.listen, "proxy.listen"))?;
@@ -397,8 +397,8 @@ impl Team {
                 seed: random_number()?,
             };
             let context = Arc::new(WorkerContext::new(Arc::clone(shared), parts));
-            let seats = Arc::new(Seats::new(Arc::clone(&context), Arc::clone(&bound.admission)));
-            workers.push(Arc::new(Worker { context, seats, inbox }));
+            let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::clone(&bound.admission)));
+            workers.push(Arc::new(Worker { context, connections, inbox }));
             inboxes.push(receiver);
         }
         Ok(Self { workers: workers.into(), inboxes, sets })
@@ -546,8 +546,8 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListe
 }
 
 /// The way in for clients.
-pub fn entrance(proxy: &ProxySettings) -> anyhow::Result<Entrance> {
-    Entrance::open(proxy).context("cannot speak TLS to clients (tls.cert, tls.key)")
+pub fn handshake(proxy: &ProxySettings) -> anyhow::Result<Handshake> {
+    Handshake::open(proxy).context("cannot speak TLS to clients (tls.cert, tls.key)")
 }
 
 /// The way to upstream.

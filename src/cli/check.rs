@@ -60,7 +60,7 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     }
     let route = app::route(&config.proxy);
     findings.extend(route.as_ref().err().map(|error| Finding::problem("proxy.upstream", format!("{error:#}"))));
-    let entrance = app::entrance(&config.proxy);
+    let entrance = app::handshake(&config.proxy);
     findings.extend(entrance.err().map(|error| Finding::problem("tls", format!("{error:#}"))));
     findings.extend(check::keys_in_use(config, &keeper.ring()));
     if online {

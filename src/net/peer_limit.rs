@@ -1,19 +1,19 @@
-//! How many places are taken, and by whom: one that takes all of them would leave none for the others. A connection takes
-//! one, and over HTTP/2 each request takes one more, since it costs what a connection in HTTP/1.1 does.
+//! Counts connections by peer, so that one peer cannot use up all of them. A connection takes one place, and over HTTP/2 each
+//! request takes one more, since it costs what a connection in HTTP/1.1 does.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-/// The peers that have places here.
+/// Counts connections, and requests over HTTP/2, by peer.
 #[derive(Default)]
 pub struct PeerLimit {
     places: DashMap<Peer, usize>,
-    taken: AtomicUsize,
+    total: AtomicUsize,
 }
 
-/// Somebody who can have many connections: an IPv4 address, or an IPv6 network of 64 bits, which is what one person has.
+/// A client machine: an IPv4 address, or an IPv6 network of 64 bits, which is what one person has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(IpAddr);
 
@@ -29,25 +29,25 @@ impl Peer {
 }
 
 impl PeerLimit {
-    /// How many places are taken by all of them.
+    /// How many places are taken by all peers together.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    pub fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// Gives that peer one more place, unless it would have more than `most`.
     #[must_use]
-    pub fn come(&self, peer: Peer, most: usize) -> bool {
+    pub fn add(&self, peer: Peer, most: usize) -> bool {
         let mut places = self.places.entry(peer).or_default();
         let has_room = *places < most;
         *places += usize::from(has_room);
-        self.taken.fetch_add(usize::from(has_room), Ordering::Relaxed);
+        self.total.fetch_add(usize::from(has_room), Ordering::Relaxed);
         has_room
     }
 
     /// Takes one back.
-    pub fn leave(&self, peer: Peer) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+    pub fn remove(&self, peer: Peer) {
+        self.total.fetch_sub(1, Ordering::Relaxed);
         self.places.remove_if_mut(&peer, |_, places| {
             *places -= 1;
             *places == 0
@@ -63,14 +63,14 @@ mod tests {
     fn a_peer_has_as_many_places_as_it_may_and_others_do_not_count() {
         let peers = PeerLimit::default();
         let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|address| Peer::of(address.parse().expect("an address")));
-        assert_eq!([one, one, one, other].map(|peer| peers.come(peer, 2)), [true, true, false, true]);
-        assert_eq!(peers.taken(), 3, "who is turned away takes none");
-        peers.leave(one);
-        assert!(peers.come(one, 2));
+        assert_eq!([one, one, one, other].map(|peer| peers.add(peer, 2)), [true, true, false, true]);
+        assert_eq!(peers.total(), 3, "who is turned away takes none");
+        peers.remove(one);
+        assert!(peers.add(one, 2));
         for peer in [one, one, other] {
-            peers.leave(peer);
+            peers.remove(peer);
         }
-        assert!(peers.places.is_empty() && peers.taken() == 0, "nothing is kept of those who have left");
+        assert!(peers.places.is_empty() && peers.total() == 0, "nothing is kept of those who have left");
     }
 
     #[test]

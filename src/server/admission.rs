@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::handshake::Entrance;
+use super::handshake::Handshake;
 use crate::net::limits::Limits;
 use crate::net::peer_limit::{Peer, PeerLimit};
 
-/// How clients get in, and how many places they have taken.
+/// Who may connect, and how many connections there are.
 pub struct Admission {
-    /// How clients get in.
-    pub entrance: Entrance,
+    /// How a connection begins.
+    pub handshake: Handshake,
     peers: PeerLimit,
     limits: Limits,
 }
@@ -17,29 +17,29 @@ pub struct Admission {
 impl Admission {
     /// Without clients.
     #[must_use]
-    pub fn new(entrance: Entrance, limits: Limits) -> Self {
-        Self { entrance, peers: PeerLimit::default(), limits }
+    pub fn new(handshake: Handshake, limits: Limits) -> Self {
+        Self { handshake, peers: PeerLimit::default(), limits }
     }
 
-    /// Whether all places are taken.
+    /// Whether there are as many connections as there may be.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.peers.taken() >= self.limits.max_connections
+        self.peers.total() >= self.limits.max_connections
     }
 
-    /// Gives that address one more place, unless it has as many as it may have.
+    /// Counts one more connection from that address, unless it has as many as it may have.
     #[must_use]
-    pub fn come(&self, peer: IpAddr) -> bool {
-        self.peers.come(Peer::of(peer), self.most_places(peer))
+    pub fn admit(&self, peer: IpAddr) -> bool {
+        self.peers.add(Peer::of(peer), self.most_connections(peer))
     }
 
-    /// Takes one back.
-    pub fn leave(&self, peer: Peer) {
-        self.peers.leave(peer);
+    /// Counts one connection less.
+    pub fn release(&self, peer: Peer) {
+        self.peers.remove(peer);
     }
 
     /// A load balancer speaks for others, so it may have any number.
-    fn most_places(&self, peer: IpAddr) -> usize {
-        if self.entrance.is_balancer(peer) { usize::MAX } else { self.limits.max_connections_per_peer }
+    fn most_connections(&self, peer: IpAddr) -> usize {
+        if self.handshake.is_balancer(peer) { usize::MAX } else { self.limits.max_connections_per_peer }
     }
 }

@@ -1,4 +1,4 @@
-//! One client's connection, from the moment it is let in to its end.
+//! One client's connection, from its handshake to its end.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -17,10 +17,10 @@ use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::connections::{Seat, Seats};
-use super::handshake::{Entered, EntranceError};
-use super::http2_preface::Prefaced;
-use super::http2_streams::Streams;
+use super::connections::{ConnectionGuard, Connections};
+use super::handshake::{Client, HandshakeError};
+use super::http2_preface::PrefaceStream;
+use super::http2_streams::Http2Streams;
 use super::panic::CatchPanic;
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::context::WorkerContext;
@@ -35,17 +35,18 @@ use crate::net::stream::ClientStream;
 use crate::net::stream::RewoundStream;
 use crate::net::write_stall::{ActivityWatch, StallWatch, WriteStall};
 
-/// Lets one client in, and serves it.
-pub async fn converse(mut seat: Seat, seats: Arc<Seats>, stream: TcpStream, peer: IpAddr) {
-    let entering = seats.admission.entrance.enter(stream, peer, seats.worker.limits().client_idle_timeout);
-    match seat.unless_asked_to_leave(entering).await {
-        Some(Ok(client)) => speak(seat, seats, client).await,
-        Some(Err(error)) => keep_out(&error, &seats.worker, peer),
+/// Does the handshake with one client, and serves it.
+pub async fn serve(mut guard: ConnectionGuard, connections: Arc<Connections>, stream: TcpStream, peer: IpAddr) {
+    let accepting =
+        connections.admission.handshake.accept(stream, peer, connections.worker.limits().client_idle_timeout);
+    match guard.unless_asked_to_leave(accepting).await {
+        Some(Ok(client)) => serve_client(guard, connections, client).await,
+        Some(Err(error)) => reject(&error, &connections.worker, peer),
         None => tracing::debug!(%peer, "a client had to leave before it was in"),
     }
 }
 
-fn keep_out(error: &EntranceError, worker: &WorkerContext, peer: IpAddr) {
+fn reject(error: &HandshakeError, worker: &WorkerContext, peer: IpAddr) {
     if let Some(why) = error.refusal() {
         worker.rejections.reject(why, peer, error);
     } else {
@@ -53,27 +54,27 @@ fn keep_out(error: &EntranceError, worker: &WorkerContext, peer: IpAddr) {
     }
 }
 
-/// Speaks what the client speaks. Over TLS both have agreed on that already.
-async fn speak(seat: Seat, seats: Arc<Seats>, client: Entered) {
-    let Entered { stream, peer } = client;
+/// Serves the protocol that the client speaks. Over TLS both sides have agreed on it already.
+async fn serve_client(guard: ConnectionGuard, connections: Arc<Connections>, client: Client) {
+    let Client { stream, peer } = client;
     if stream.is_for_http2() {
-        Box::pin(speak_in_streams(seat, seats, peer, RewoundStream::new(Bytes::new(), stream))).await;
+        Box::pin(serve_http2(guard, connections, peer, RewoundStream::new(Bytes::new(), stream))).await;
     } else {
-        speak_in_turns(seat, seats, peer, stream).await;
+        serve_http1(guard, connections, peer, stream).await;
     }
 }
 
 /// HTTP/1.1, and whatever may follow it: another protocol, or HTTP/2, which a client may begin with unasked
 /// (RFC 9113, 3.3).
-async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream: ClientStream) {
-    let worker = &seats.worker;
+async fn serve_http1(mut guard: ConnectionGuard, connections: Arc<Connections>, peer: IpAddr, stream: ClientStream) {
+    let worker = &connections.worker;
     let session = Arc::new(Session::new(Arc::clone(worker), peer, Protocol::Http1));
     let stall = WriteStall::new(worker.coarse_clock.clone());
-    let stream = TokioIo::new(Prefaced::new(StallWatch::new(stream, stall.clone())));
+    let stream = TokioIo::new(PrefaceStream::new(StallWatch::new(stream, stall.clone())));
     let mut connection = within_limits(worker).serve_connection(stream, service(&session));
     let waker = deferred_waker::of_this_task().await;
     let served = poll_fn(|context| {
-        if seat.is_asked_to_leave(context) {
+        if guard.is_asked_to_leave(context) {
             Pin::new(&mut connection).graceful_shutdown();
         }
         let served = Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).map_err(Some);
@@ -84,7 +85,7 @@ async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream:
         served
     })
     .await;
-    // What follows is in a box each: few clients ever need the room.
+    // What follows is in a box each, since few clients need the room for it.
     let is_still_sending = match served {
         Ok(()) => {
             if let Some(upgraded) = session.take_upgraded() {
@@ -96,7 +97,7 @@ async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream:
         Err(Some(error)) if error.is_parse_version_h2() => {
             let parts = connection.into_parts();
             let stream = RewoundStream::new(parts.read_buf, parts.io.into_inner().into_inner().into_inner());
-            return Box::pin(speak_in_streams(seat, seats, peer, stream)).await;
+            return Box::pin(serve_http2(guard, connections, peer, stream)).await;
         }
         // hyper has answered a head that it could not read, whatever comes behind it.
         Err(Some(error)) if error.is_parse() => {
@@ -111,7 +112,7 @@ async fn speak_in_turns(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream:
     };
     if is_still_sending {
         let lingering = Box::pin(linger(connection.into_parts().io.into_inner().into_inner().into_inner()));
-        seat.unless_asked_to_leave(lingering).await;
+        guard.unless_asked_to_leave(lingering).await;
     }
 }
 
@@ -127,12 +128,17 @@ fn within_limits(worker: &WorkerContext) -> http1::Builder {
 }
 
 /// HTTP/2, each request in a stream and a task of its own.
-async fn speak_in_streams(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, stream: RewoundStream<ClientStream>) {
-    let worker = &seats.worker;
+async fn serve_http2(
+    mut guard: ConnectionGuard,
+    connections: Arc<Connections>,
+    peer: IpAddr,
+    stream: RewoundStream<ClientStream>,
+) {
+    let worker = &connections.worker;
     let session = Arc::new(Session::new(Arc::clone(worker), peer, Protocol::Http2));
     let stall = WriteStall::new(worker.coarse_clock.clone());
     let (stream, moved) = ActivityWatch::new(StallWatch::new(stream, stall.clone()), worker.coarse_clock.clone());
-    let streams = Streams::new(Arc::clone(&seats), peer, moved);
+    let streams = Http2Streams::new(Arc::clone(&connections), peer, moved);
     let max_head = u32::try_from(worker.limits().max_head).unwrap_or(u32::MAX);
     let mut protocol = http2::Builder::new(streams.clone());
     protocol
@@ -146,14 +152,14 @@ async fn speak_in_streams(mut seat: Seat, seats: Arc<Seats>, peer: IpAddr, strea
     let (mut was_sent_off, mut asked_at) = (false, None);
     let served = poll_fn(|context| {
         let (coarse_clock, limits) = (&worker.coarse_clock, worker.limits());
-        let is_asked = seat.is_asked_to_leave(context);
+        let is_asked = guard.is_asked_to_leave(context);
         if is_asked || (!was_sent_off && streams.are_idle_for(limits.client_idle_timeout)) {
             was_sent_off = true;
             asked_at = is_asked.then(|| coarse_clock.millis());
             Pin::new(&mut connection).graceful_shutdown();
         }
         let served = Pin::new(&mut connection).poll(context).map_err(Some);
-        // Whoever was sent off and does not even answer that is gone.
+        // A client that was asked to leave and does not even answer that is gone.
         let is_gone = match asked_at {
             Some(at) => coarse_clock.is_past(at, FAREWELL) && streams.are_silent_for(FAREWELL),
             None => was_sent_off && streams.are_idle_for(limits.client_idle_timeout * 2),
@@ -183,7 +189,7 @@ fn of_unread_head(error: &hyper::Error) -> (EarlyRefusal, StatusCode) {
     if !error.is_parse_too_large() {
         return (EarlyRefusal::UnreadableHead, StatusCode::BAD_REQUEST);
     }
-    // hyper tells a long target from a long head by its words alone.
+    // Only the text of hyper's error tells a long target from a long head.
     let is_target = error.to_string() == "URI too long";
     let status = if is_target { StatusCode::URI_TOO_LONG } else { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE };
     (EarlyRefusal::OversizedHead, status)
@@ -204,7 +210,7 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: Send + 'static> + use<>
 {
     let (session, worker) = (Arc::clone(session), Arc::clone(&session.worker));
-    // In a box of its own, which is gone once the answer's body goes by itself: hyper keeps the room for it until then.
+    // In a box of its own, which is freed once the head of the answer is there: hyper keeps the future until the body's end.
     let service = tower::service_fn(move |request| Box::pin(exchange(Arc::clone(&session), request)));
     AlwaysReady(CatchPanic::new(service, move || {
         worker.counters.panics.increment();
@@ -212,7 +218,7 @@ fn service(
     }))
 }
 
-/// A tower service as hyper takes it. The services here are always ready, so nobody has to wait for them to be.
+/// A tower service as hyper takes it. The services here are always ready, so `poll_ready` need not be asked.
 struct AlwaysReady<S>(S);
 
 impl<S, R> Service<R> for AlwaysReady<S>
@@ -233,7 +239,7 @@ where
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How many times larger than `max_head` a head may be in HTTP/2 for its refusal to be told: the library refuses what is
-/// larger, and says so to its client alone.
+/// larger, and tells only the client.
 const TOLD: u32 = 4;
 
 /// How many streams one client may have open at once: as many as RFC 9113, 6.5.2 recommends at least.

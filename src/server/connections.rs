@@ -13,42 +13,42 @@ use super::admission::Admission;
 use crate::exchange::context::WorkerContext;
 use crate::net::peer_limit::Peer;
 
-/// The clients of a worker: how many there are, and how to wake them.
-pub struct Seats {
+/// The client connections of a worker.
+pub struct Connections {
     /// What their requests need.
     pub worker: Arc<WorkerContext>,
-    /// How they get in.
+    /// Who may connect.
     pub admission: Arc<Admission>,
-    taken: AtomicUsize,
-    /// The most that were taken since a crowd last left.
+    open: AtomicUsize,
+    /// The most that there were since a crowd last left.
     peak: AtomicUsize,
     crowd_left: Notify,
     wakers: Mutex<Slab<Option<Waker>>>,
 }
 
-impl Seats {
+impl Connections {
     /// None so far.
     #[must_use]
     pub fn new(worker: Arc<WorkerContext>, admission: Arc<Admission>) -> Self {
-        let (taken, peak, crowd_left, wakers) = Default::default();
-        Self { worker, admission, taken, peak, crowd_left, wakers }
+        let (open, peak, crowd_left, wakers) = Default::default();
+        Self { worker, admission, open, peak, crowd_left, wakers }
     }
 
     /// How many clients there are, those that are on their way here included.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    pub fn count(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Counts a client that is coming.
     pub fn expect(&self) {
-        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
         self.peak.fetch_max(before + 1, Ordering::Relaxed);
     }
 
-    /// Takes back an [`Seats::expect`]: the client left, or went elsewhere.
+    /// Takes back an [`Connections::expect`]: the client left, or went elsewhere.
     pub fn no_longer_expect(&self) {
-        let left = self.taken.fetch_sub(1, Ordering::Relaxed) - 1;
+        let left = self.open.fetch_sub(1, Ordering::Relaxed) - 1;
         let peak = self.peak.load(Ordering::Relaxed);
         if peak >= CROWD && left <= peak / 2 {
             self.peak.store(left, Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl Seats {
         self.crowd_left.notified().await;
     }
 
-    /// Has every client's task look around, for time has passed.
+    /// Wakes every client's task, which then checks its time limits.
     pub fn wake_all(&self) {
         self.wakers().iter().for_each(|(_, waker)| waker.iter().for_each(Waker::wake_by_ref));
     }
@@ -78,60 +78,60 @@ impl Seats {
 }
 
 /// Has a task woken at every tick of the coarse clock, as long as it is kept: time limits are checked whenever a task runs.
-pub struct Alarm {
-    seats: Arc<Seats>,
+pub struct TickWaker {
+    connections: Arc<Connections>,
     number: usize,
     is_set: bool,
 }
 
-impl Alarm {
+impl TickWaker {
     /// For a task that has not run yet.
     #[must_use]
-    pub fn new(seats: Arc<Seats>) -> Self {
-        let number = seats.wakers().insert(None);
-        Self { seats, number, is_set: false }
+    pub fn new(connections: Arc<Connections>) -> Self {
+        let number = connections.wakers().insert(None);
+        Self { connections, number, is_set: false }
     }
 
     /// To be called by the task whenever it runs; the first time counts.
     pub fn set(&mut self, context: &Context<'_>) {
         if !self.is_set {
             self.is_set = true;
-            self.seats.wakers()[self.number] = Some(context.waker().clone());
+            self.connections.wakers()[self.number] = Some(context.waker().clone());
         }
     }
 }
 
-impl Drop for Alarm {
+impl Drop for TickWaker {
     fn drop(&mut self) {
-        self.seats.wakers().remove(self.number);
+        self.connections.wakers().remove(self.number);
     }
 }
 
-/// The place of one expected client. Dropping it frees the place.
-pub struct Seat {
-    seats: Arc<Seats>,
-    alarm: Alarm,
+/// Counts one expected client as long as it is kept.
+pub struct ConnectionGuard {
+    connections: Arc<Connections>,
+    tick_waker: TickWaker,
     peer: Peer,
     was_asked: bool,
 }
 
-impl Seat {
+impl ConnectionGuard {
     /// For a client that was expected.
     #[must_use]
-    pub fn take(seats: Arc<Seats>, peer: Peer) -> Self {
-        seats.worker.counters.clients.increment();
-        Self { alarm: Alarm::new(Arc::clone(&seats)), seats, peer, was_asked: false }
+    pub fn take(connections: Arc<Connections>, peer: Peer) -> Self {
+        connections.worker.counters.clients.increment();
+        Self { tick_waker: TickWaker::new(Arc::clone(&connections)), connections, peer, was_asked: false }
     }
 
     /// Whether the client is to leave; says so once. To be called by the client's task whenever it runs.
     pub fn is_asked_to_leave(&mut self, context: &Context<'_>) -> bool {
-        self.alarm.set(context);
-        let is_news = !self.was_asked && self.seats.worker.is_draining();
+        self.tick_waker.set(context);
+        let is_news = !self.was_asked && self.connections.worker.is_draining();
         self.was_asked |= is_news;
         is_news
     }
 
-    /// Lets something come to its end, unless the client is asked to leave before. For what a client can do without.
+    /// Waits for `future`, unless the client is asked to leave before. For what may be broken off then.
     pub async fn unless_asked_to_leave<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -144,14 +144,14 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.seats.admission.leave(self.peer);
-        self.seats.no_longer_expect();
-        self.seats.worker.counters.clients_gone.increment();
+        self.connections.admission.release(self.peer);
+        self.connections.no_longer_expect();
+        self.connections.worker.counters.clients_gone.increment();
     }
 }
 
-/// How many clients of a worker are worth the trouble of giving their memory back, some twenty megabytes: a smaller crowd
-/// often comes again, and finds it ready.
+/// From how many clients of a worker on their memory is given back, some twenty megabytes: a smaller crowd often comes again,
+/// and needs it again.
 const CROWD: usize = 768;

@@ -1,4 +1,4 @@
-//! What comes before the first request on a client's connection: a load balancer's word on who it is, then TLS.
+//! What comes before the first request on a client's connection: the PROXY protocol of a load balancer, then TLS.
 
 use std::future::Future;
 use std::io;
@@ -16,25 +16,25 @@ use crate::early_refusal::EarlyRefusal;
 use crate::net::server_tls::{ServerCertificate, ServerTlsError};
 use crate::net::stream::{ClientStream, Stream};
 
-/// How clients get in: the same for all workers.
-pub struct Entrance {
+/// How a client's connection begins: the same for all workers.
+pub struct Handshake {
     certificate: Option<Arc<ServerCertificate>>,
     tls: Option<TlsAcceptor>,
     balancers: Box<[IpNet]>,
 }
 
-/// A client that got in.
-pub struct Entered {
+/// A client after its handshake.
+pub struct Client {
     /// What HTTP is spoken over.
     pub stream: ClientStream,
-    /// Who is at the other end, as far as it can be believed.
+    /// The client's address; behind a load balancer, the one that it names.
     pub peer: IpAddr,
 }
 
-/// Why a client did not get in. None of it is keyward's doing.
+/// Why a handshake failed. None of it is keyward's fault.
 #[derive(Debug, thiserror::Error)]
-pub enum EntranceError {
-    /// A load balancer did not say whom it speaks for.
+pub enum HandshakeError {
+    /// A load balancer did not name its client.
     #[error("the load balancer does not say whom it speaks for")]
     Unannounced(#[from] HeaderError),
     /// No TLS session.
@@ -50,21 +50,21 @@ pub enum EntranceError {
     },
 }
 
-impl EntranceError {
-    /// What keyward did not accept; nothing where the client left, as one does who only looks whether the port is open.
+impl HandshakeError {
+    /// What keyward did not accept; nothing where the client left, as a probe of the port does.
     #[must_use]
     pub fn refusal(&self) -> Option<EarlyRefusal> {
         match self {
             Self::Unannounced(HeaderError::BrokenOff(_)) => None,
             Self::Unannounced(_) => Some(EarlyRefusal::ProxyHeader),
-            // Whatever rustls does not like is data that is invalid; the rest is the connection's end.
+            // rustls reports what it refuses as invalid data; other errors are the end of the connection.
             Self::Tls(error) => (error.kind() == io::ErrorKind::InvalidData).then_some(EarlyRefusal::TlsHandshake),
             Self::TimedOut { missing, .. } => Some(*missing),
         }
     }
 }
 
-impl Entrance {
+impl Handshake {
     /// Reads the certificate, where there is one.
     pub fn open(settings: &Settings) -> Result<Self, ServerTlsError> {
         let open = |(cert, key)| ServerCertificate::open(cert, key).map(Arc::new);
@@ -73,23 +73,23 @@ impl Entrance {
         Ok(Self { certificate, tls, balancers: settings.proxy_protocol_from.as_slice().into() })
     }
 
-    /// What clients are shown, to be looked at again.
+    /// The certificate that clients are shown, to be read again.
     #[must_use]
     pub fn certificate(&self) -> Option<&Arc<ServerCertificate>> {
         self.certificate.as_ref()
     }
 
-    /// Lets in whoever is at the other end of this connection from `peer`. A handshake may take `limit`.
-    pub async fn enter(&self, stream: TcpStream, peer: IpAddr, limit: Duration) -> Result<Entered, EntranceError> {
+    /// Does the handshake on this connection from `peer`. TLS may take `limit`.
+    pub async fn accept(&self, stream: TcpStream, peer: IpAddr, limit: Duration) -> Result<Client, HandshakeError> {
         if self.tls.is_none() && !self.is_balancer(peer) {
-            return Ok(Entered { stream: Stream::Plain(stream), peer });
+            return Ok(Client { stream: Stream::Plain(stream), peer });
         }
-        // In a box: whoever walks straight in should not carry the room for all that about.
+        // In a box, so that a connection without a handshake has no room for it.
         Box::pin(self.receive(stream, peer, limit)).await
     }
 
-    /// The header stands outside of TLS: the load balancer that writes it may have no part in that.
-    async fn receive(&self, mut stream: TcpStream, peer: IpAddr, limit: Duration) -> Result<Entered, EntranceError> {
+    /// The PROXY header comes before TLS: the load balancer that writes it may not end TLS.
+    async fn receive(&self, mut stream: TcpStream, peer: IpAddr, limit: Duration) -> Result<Client, HandshakeError> {
         let mut source = None;
         if self.is_balancer(peer) {
             let reading = proxy_protocol::read_source(&mut stream);
@@ -99,19 +99,19 @@ impl Entrance {
             None => Stream::Plain(stream),
             Some(tls) => {
                 let stream = within(limit, EarlyRefusal::TlsHandshake, tls.accept(stream)).await?;
-                Stream::Tls(Box::new(stream.map_err(EntranceError::Tls)?))
+                Stream::Tls(Box::new(stream.map_err(HandshakeError::Tls)?))
             }
         };
-        Ok(Entered { stream, peer: source.map_or(peer, |source| source.to_canonical()) })
+        Ok(Client { stream, peer: source.map_or(peer, |source| source.to_canonical()) })
     }
 
-    /// Whether connections from there speak for others.
+    /// Whether connections from that address are a load balancer's.
     #[must_use]
     pub fn is_balancer(&self, peer: IpAddr) -> bool {
         self.balancers.iter().any(|range| range.contains(&peer))
     }
 }
 
-async fn within<F: Future>(limit: Duration, missing: EarlyRefusal, future: F) -> Result<F::Output, EntranceError> {
-    tokio::time::timeout(limit, future).await.map_err(|_elapsed| EntranceError::TimedOut { missing, limit })
+async fn within<F: Future>(limit: Duration, missing: EarlyRefusal, future: F) -> Result<F::Output, HandshakeError> {
+    tokio::time::timeout(limit, future).await.map_err(|_elapsed| HandshakeError::TimedOut { missing, limit })
 }

@@ -9,15 +9,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::stream::write_through;
 
-/// A stream whose first bytes are handed on when they are the whole preface, or cannot become it any more. hyper refuses a
-/// part of it as a broken head.
-pub struct Prefaced<S> {
+/// A stream that holds its first bytes back until they are the whole preface, or cannot become it any more. hyper refuses a
+/// part of the preface as a broken head.
+pub struct PrefaceStream<S> {
     stream: S,
     is_plain: bool,
     held: Vec<u8>,
 }
 
-impl<S> Prefaced<S> {
+impl<S> PrefaceStream<S> {
     /// For a stream of which nothing was read.
     pub fn new(stream: S) -> Self {
         Self { stream, is_plain: false, held: Vec::new() }
@@ -29,7 +29,7 @@ impl<S> Prefaced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Prefaced<S> {
+impl<S: AsyncRead + Unpin> PrefaceStream<S> {
     /// What comes first mostly comes whole, so it is read to where it has to go and looked at there.
     fn poll_first(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
@@ -64,13 +64,13 @@ impl<S: AsyncRead + Unpin> Prefaced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefaced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PrefaceStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.is_plain { Pin::new(&mut self.stream).poll_read(cx, buffer) } else { self.poll_first(cx, buffer) }
     }
 }
 
-write_through!(Prefaced);
+write_through!(PrefaceStream);
 
 /// Whether these bytes are a part of the preface, and more are to come.
 fn is_part(bytes: &[u8]) -> bool {
@@ -88,7 +88,7 @@ mod tests {
     /// Written in these pieces, the first read gives at least that.
     async fn check(pieces: &[&[u8]], first: &[u8]) {
         let (mut client, stream) = tokio::io::duplex(64);
-        let mut stream = Prefaced::new(stream);
+        let mut stream = PrefaceStream::new(stream);
         let writing = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();

@@ -1,5 +1,5 @@
-//! The streams of a client that speaks HTTP/2: each a task of its own, with time limits of its own and a place of its own
-//! among those of its peer.
+//! The streams of a client that speaks HTTP/2: each is a task of its own, has its own time limits, and counts as a connection
+//! of its peer.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,7 +19,7 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use super::admission::Admission;
-use super::connections::{Alarm, Seats};
+use super::connections::{Connections, TickWaker};
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::refusal;
 use crate::exchange::response_body::{ResponseBody, ResponseBodyError};
@@ -28,57 +28,57 @@ use crate::net::write_stall::WriteStall;
 
 /// The streams of a connection: how many are open, and since when none is.
 #[derive(Clone)]
-pub struct Streams {
-    seats: Arc<Seats>,
+pub struct Http2Streams {
+    connections: Arc<Connections>,
     peer: IpAddr,
     open: Arc<AtomicUsize>,
     idle_since: Arc<AtomicU64>,
     /// When something moved on the connection last.
     moved: Arc<AtomicU64>,
     /// The stream that is about to begin.
-    beginning: Arc<Mutex<Option<Beginning>>>,
+    starting: Arc<Mutex<Option<StreamStart>>>,
 }
 
-/// What a stream has from its beginning on.
-struct Beginning {
+/// What a stream has from its start on.
+struct StreamStart {
     /// Whether its client takes what it is handed.
     stall: WriteStall,
-    /// Its place; none where there was none, and it is refused.
-    _share: Option<Share>,
+    /// Its place among those of its peer; none where all are taken, and it is refused.
+    _share: Option<PlaceGuard>,
 }
 
 /// One of the places that a peer has. Dropping it gives it back.
-struct Share {
+struct PlaceGuard {
     admission: Arc<Admission>,
     peer: Peer,
 }
 
-impl Share {
+impl PlaceGuard {
     fn take(admission: &Arc<Admission>, peer: IpAddr) -> Option<Self> {
-        let has_room = !admission.is_full() && admission.come(peer);
+        let has_room = !admission.is_full() && admission.admit(peer);
         has_room.then(|| Self { admission: Arc::clone(admission), peer: Peer::of(peer) })
     }
 }
 
-impl Drop for Share {
+impl Drop for PlaceGuard {
     fn drop(&mut self) {
-        self.admission.leave(self.peer);
+        self.admission.release(self.peer);
     }
 }
 
-impl Streams {
+impl Http2Streams {
     /// None so far, on that peer's connection, with the time at which something last moved on it.
     #[must_use]
-    pub fn new(seats: Arc<Seats>, peer: IpAddr, moved: Arc<AtomicU64>) -> Self {
-        let idle_since = Arc::new(AtomicU64::new(seats.worker.coarse_clock.millis()));
-        Self { seats, peer, open: Arc::default(), idle_since, moved, beginning: Arc::default() }
+    pub fn new(connections: Arc<Connections>, peer: IpAddr, moved: Arc<AtomicU64>) -> Self {
+        let idle_since = Arc::new(AtomicU64::new(connections.worker.coarse_clock.millis()));
+        Self { connections, peer, open: Arc::default(), idle_since, moved, starting: Arc::default() }
     }
 
     /// Whether none has been open for that long.
     #[must_use]
     pub fn are_idle_for(&self, limit: Duration) -> bool {
         self.open.load(Ordering::Relaxed) == 0
-            && self.seats.worker.coarse_clock.is_past(self.idle_since.load(Ordering::Relaxed), limit)
+            && self.connections.worker.coarse_clock.is_past(self.idle_since.load(Ordering::Relaxed), limit)
     }
 
     /// Whether none has been open for that long, and nothing has moved: what the client has yet to take of answers that are
@@ -89,90 +89,91 @@ impl Streams {
     }
 
     fn is_still_for(&self, limit: Duration) -> bool {
-        self.seats.worker.coarse_clock.is_past(self.moved.load(Ordering::Relaxed), limit)
+        self.connections.worker.coarse_clock.is_past(self.moved.load(Ordering::Relaxed), limit)
     }
 
-    /// A service whose answers tell their stream whether they are taken, and that does not get what is too much.
-    pub fn watching<S>(&self, service: S) -> WatchingStreams<S> {
-        WatchingStreams { service, streams: self.clone() }
+    /// A service whose answers note whether they are taken, and that does not get the requests that are too many.
+    pub fn watching<S>(&self, service: S) -> StreamService<S> {
+        StreamService { service, streams: self.clone() }
     }
 
     /// Begins one. Gives the answer where it goes no further.
     fn begin(&self, request: &Request<Incoming>, stall: &WriteStall) -> Option<Response<ResponseBody>> {
-        let share = Share::take(&self.seats.admission, self.peer);
+        let share = PlaceGuard::take(&self.connections.admission, self.peer);
         let has_share = share.is_some();
-        *self.beginning() = Some(Beginning { stall: stall.clone(), _share: share });
-        if size_of_head(request) > self.seats.worker.limits().max_head {
+        *self.starting() = Some(StreamStart { stall: stall.clone(), _share: share });
+        if size_of_head(request) > self.connections.worker.limits().max_head {
             let answer = refusal::oversized_head();
-            self.seats.worker.rejections.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
+            self.connections.worker.rejections.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
             return Some(answer);
         }
         (!has_share).then(|| {
             let answer = refusal::too_many_requests();
-            self.seats.worker.rejections.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
+            self.connections.worker.rejections.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
             answer
         })
     }
 
-    fn beginning(&self) -> std::sync::MutexGuard<'_, Option<Beginning>> {
-        self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
+    fn starting(&self) -> std::sync::MutexGuard<'_, Option<StreamStart>> {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// hyper hands every stream over as soon as its head is there, right behind the call of its service.
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+/// hyper spawns every stream as soon as its head is there, right after it has called the service.
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Http2Streams {
     fn execute(&self, stream: F) {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let beginning = self.beginning().take();
-        let place = Place { alarm: Alarm::new(Arc::clone(&self.seats)), streams: self.clone(), beginning };
-        // In a box, for tokio copies a task as it begins and as it ends, and a stream is large.
-        tokio::spawn(InStream { stream: Box::pin(stream), place });
+        let starting = self.starting().take();
+        let guard =
+            StreamGuard { tick_waker: TickWaker::new(Arc::clone(&self.connections)), streams: self.clone(), starting };
+        // In a box, since tokio copies a task when it begins and when it ends, and a stream is large.
+        tokio::spawn(StreamTask { stream: Box::pin(stream), guard });
     }
 }
 
-/// The place of one open stream. Dropping it frees the place.
-struct Place {
-    alarm: Alarm,
-    streams: Streams,
-    beginning: Option<Beginning>,
+/// Counts one open stream as long as it is kept.
+struct StreamGuard {
+    tick_waker: TickWaker,
+    streams: Http2Streams,
+    starting: Option<StreamStart>,
 }
 
-impl Place {
+impl StreamGuard {
     /// While keyward drains there is less time, and a client that takes little at a time may need more of it: something
     /// moves on its connection then.
     fn is_stalled(&self) -> bool {
-        let worker = &self.streams.seats.worker;
+        let worker = &self.streams.connections.worker;
         let patience = worker.client_patience();
-        self.beginning.as_ref().is_some_and(|beginning| beginning.stall.is_past(patience))
+        self.starting.as_ref().is_some_and(|starting| starting.stall.is_past(patience))
             && (!worker.is_draining() || self.streams.is_still_for(patience))
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.streams.idle_since.store(self.streams.seats.worker.coarse_clock.millis(), Ordering::Relaxed);
+        self.streams.idle_since.store(self.streams.connections.worker.coarse_clock.millis(), Ordering::Relaxed);
         self.streams.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 pin_project! {
-    /// One stream, which looks around at every tick as a client does that has a connection to itself.
-    struct InStream<F> {
+    /// One stream, which checks its time limits at every tick, as a client in HTTP/1.1 does.
+    struct StreamTask<F> {
         #[pin]
         stream: F,
-        place: Place,
+        guard: StreamGuard,
     }
 }
 
-impl<F: Future<Output = ()>> Future for InStream<F> {
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
     type Output = ();
 
     /// A stream that its client does not take ends alone: the client may be a proxy itself, and others share its connection.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        this.place.alarm.set(context);
+        this.guard.tick_waker.set(context);
         let poll = this.stream.poll(context);
-        if poll.is_pending() && this.place.is_stalled() {
+        if poll.is_pending() && this.guard.is_stalled() {
             tracing::debug!("a client took nothing of a stream for too long");
             return Poll::Ready(());
         }
@@ -180,25 +181,25 @@ impl<F: Future<Output = ()>> Future for InStream<F> {
     }
 }
 
-/// A service whose answers tell their stream whether they are taken, and that does not get what is too much.
-pub struct WatchingStreams<S> {
+/// A service whose answers note whether they are taken, and that does not get the requests that are too many.
+pub struct StreamService<S> {
     service: S,
-    streams: Streams,
+    streams: Http2Streams,
 }
 
-impl<S> Service<Request<Incoming>> for WatchingStreams<S>
+impl<S> Service<Request<Incoming>> for StreamService<S>
 where
     S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
 {
-    type Response = Response<WatchedBody>;
+    type Response = Response<StreamBody>;
     type Error = Infallible;
-    type Future = Answering<S::Future>;
+    type Future = StreamResponse<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let stall = WriteStall::new(self.streams.seats.worker.coarse_clock.clone());
+        let stall = WriteStall::new(self.streams.connections.worker.coarse_clock.clone());
         let refusal = self.streams.begin(&request, &stall).map(Box::new);
         let answer = if refusal.is_none() { Some(self.service.call(request)) } else { None };
-        Answering { answer, refusal, stall }
+        StreamResponse { answer, refusal, stall }
     }
 }
 
@@ -221,7 +222,7 @@ const FIELD: usize = 32;
 
 pin_project! {
     /// An answer on its way into a stream.
-    pub struct Answering<F> {
+    pub struct StreamResponse<F> {
         #[pin]
         answer: Option<F>,
         refusal: Option<Box<Response<ResponseBody>>>,
@@ -229,8 +230,8 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Response<ResponseBody>, Infallible>>> Future for Answering<F> {
-    type Output = Result<Response<WatchedBody>, Infallible>;
+impl<F: Future<Output = Result<Response<ResponseBody>, Infallible>>> Future for StreamResponse<F> {
+    type Output = Result<Response<StreamBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -240,20 +241,20 @@ impl<F: Future<Output = Result<Response<ResponseBody>, Infallible>>> Future for 
                 let Ok(answer) = ready!(answer.poll(context));
                 answer
             }
-            // Nobody asks again for an answer that was given.
+            // It is not polled again after its answer.
             (None, None) => return Poll::Pending,
         };
-        Poll::Ready(Ok(answer.map(|body| WatchedBody { body, stall: this.stall.clone() })))
+        Poll::Ready(Ok(answer.map(|body| StreamBody { body, stall: this.stall.clone() })))
     }
 }
 
 /// An answer's body in a stream. hyper asks for more of it only where the client has room for what came before.
-pub struct WatchedBody {
+pub struct StreamBody {
     body: ResponseBody,
     stall: WriteStall,
 }
 
-impl Body for WatchedBody {
+impl Body for StreamBody {
     type Data = Bytes;
     type Error = ResponseBodyError;
 

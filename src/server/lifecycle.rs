@@ -44,7 +44,7 @@ async fn keep_time(worker: Arc<Worker>, shortest: Duration) {
         ticks.tick().await;
         worker.context.coarse_clock.tick();
         worker.context.pool.sweep();
-        worker.seats.wake_all();
+        worker.connections.wake_all();
         worker.context.rejections.log_rest();
     }
 }
@@ -56,14 +56,14 @@ async fn tidy_up(worker: Arc<Worker>) {
     let until_the_pool_is_swept =
         worker.context.limits().pool_idle_timeout + coarse_clock::interval(shortest(worker.context.limits())) * 2;
     loop {
-        while tokio::time::timeout(TIDYING, worker.seats.crowd_left()).await.is_err() {
+        while tokio::time::timeout(TIDYING, worker.connections.crowd_left()).await.is_err() {
             allocator::tidy();
         }
-        tokio::time::sleep(LAST_GUESTS).await;
+        tokio::time::sleep(CROWD_LEAVES).await;
         give_back(&worker);
         // Another crowd that leaves meanwhile begins the time anew.
-        while tokio::time::timeout(until_the_pool_is_swept, worker.seats.crowd_left()).await.is_ok() {
-            tokio::time::sleep(LAST_GUESTS).await;
+        while tokio::time::timeout(until_the_pool_is_swept, worker.connections.crowd_left()).await.is_ok() {
+            tokio::time::sleep(CROWD_LEAVES).await;
             give_back(&worker);
         }
         give_back(&worker);
@@ -72,7 +72,7 @@ async fn tidy_up(worker: Arc<Worker>) {
 
 fn give_back(worker: &Worker) {
     allocator::give_back();
-    tracing::debug!(clients = worker.seats.taken(), "a crowd has left, its memory is given back");
+    tracing::debug!(clients = worker.connections.count(), "a crowd has left, its memory is given back");
 }
 
 fn shortest(limits: &Limits) -> Duration {
@@ -84,10 +84,10 @@ fn shortest(limits: &Limits) -> Duration {
 /// Waits for the clients to finish, but not for ever.
 async fn drain(worker: &Worker, mut stage: watch::Receiver<Stage>) {
     let gone = async {
-        // Whoever was let in last has a request on the way that nobody has read yet, and would be sent off without it.
-        tokio::time::sleep(NEWCOMERS).await;
-        worker.seats.ask_to_leave();
-        while worker.seats.taken() > 0 {
+        // A client that has just connected has a request on the way that is not read yet, and would be closed without it.
+        tokio::time::sleep(GRACE_FOR_NEW_CLIENTS).await;
+        worker.connections.ask_to_leave();
+        while worker.connections.count() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -96,19 +96,19 @@ async fn drain(worker: &Worker, mut stage: watch::Receiver<Stage>) {
         () = gone => {}
         _ = cut => {}
         () = tokio::time::sleep(worker.context.limits().drain_timeout) => {
-            tracing::warn!(open = worker.seats.taken(), "the time for draining is over, what is open is cut");
+            tracing::warn!(open = worker.connections.count(), "the time for draining is over, what is open is cut");
         }
     }
 }
 
 /// How long a leaving crowd may take before its memory is given back.
-const LAST_GUESTS: Duration = Duration::from_millis(100);
+const CROWD_LEAVES: Duration = Duration::from_millis(100);
 
 /// How often memory that is not needed is looked for.
 const TIDYING: Duration = Duration::from_secs(10);
 
 /// How long new clients have before they are asked to leave: many turns of the runtime, each of which reads what came.
-const NEWCOMERS: Duration = Duration::from_millis(50);
+const GRACE_FOR_NEW_CLIENTS: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests;

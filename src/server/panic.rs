@@ -31,27 +31,27 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Caught<S::Future, F>;
+    type Future = CatchPanicFuture<S::Future, F>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(cx)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        Caught { future: self.service.call(request), rescue: self.rescue.clone() }
+        CatchPanicFuture { future: self.service.call(request), rescue: self.rescue.clone() }
     }
 }
 
 pin_project! {
     /// An exchange that may panic.
-    pub struct Caught<U, F> {
+    pub struct CatchPanicFuture<U, F> {
         #[pin]
         future: U,
         rescue: F,
     }
 }
 
-impl<U, F, A, E> Future for Caught<U, F>
+impl<U, F, A, E> Future for CatchPanicFuture<U, F>
 where
     U: Future<Output = Result<A, E>>,
     F: Fn() -> A,
@@ -60,7 +60,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // The future is never polled again after a panic, so nobody sees what it left half done.
+        // The future is never polled again after a panic, so what it left half done is not seen.
         match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
             Ok(poll) => poll,
             Err(_panic) => Poll::Ready(Ok((this.rescue)())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::connections::Seats;
+use super::connections::Connections;
 use crate::exchange::context::WorkerContext;
 
 /// One worker, as the others see it.
@@ -13,7 +13,7 @@ pub struct Worker {
     /// What its requests need.
     pub context: Arc<WorkerContext>,
     /// Its clients.
-    pub seats: Arc<Seats>,
+    pub connections: Arc<Connections>,
     /// Hands it a connection that another worker accepted.
     pub inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>,
 }
