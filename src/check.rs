@@ -96,7 +96,7 @@ pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Find
     findings.extend(open_to_pages(config));
     findings.extend(open_to_strangers(config));
     examine_listeners(config, &mut findings);
-    examine_way_out(config, &mut findings);
+    examine_egress_proxy(config, &mut findings);
     examine_n8n(config, &mut findings);
     findings.sort_by_key(|finding| finding.gravity);
     findings
@@ -360,7 +360,7 @@ fn is_name_of_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn examine_way_out(config: &Config, findings: &mut Vec<Finding>) {
+fn examine_egress_proxy(config: &Config, findings: &mut Vec<Finding>) {
     let upstream = &config.proxy.upstream;
     let host = &*upstream.host;
     let is_here = is_name_of_this_machine(host);

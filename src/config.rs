@@ -9,10 +9,10 @@ mod instances;
 mod known;
 mod parse;
 mod problem;
+mod proxy_env;
 mod raw;
 mod sets;
 mod units;
-mod way_out;
 
 #[cfg(test)]
 mod tests;
@@ -130,7 +130,7 @@ impl Config {
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
         (config.keys, config.rules.sets) = sets.into_settings(fallback, config.policy);
         config.ignored = of_environment.ignored;
-        config.proxy.via = way_out::resolve(&config.via, &config.proxy.upstream, environment, &mut problems);
+        config.proxy.via = proxy_env::resolve(&config.via, &config.proxy.upstream, environment, &mut problems);
         config.n8n = instances.into_settings(&config.via, environment, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
@@ -162,7 +162,7 @@ impl Config {
                 let (Reading::Value(read) | Reading::List(read)) = setting.reading else { return };
                 if let Err(unfit) = read(self, &text) {
                     let problem = Problem::misfit(given.place, setting.key, unfit, setting.allowed);
-                    problems.push(if setting.key == way_out::VIA { problem } else { problem.quoting(&text) });
+                    problems.push(if setting.key == proxy_env::VIA { problem } else { problem.quoting(&text) });
                 }
             }
         }

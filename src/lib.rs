@@ -78,7 +78,7 @@
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
 //! | [`n8n`] | what n8n says is configured | `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `executions` `finding` `inventory` `keeper` `lent` `look` `presser` `report` |
 //! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `events` `exposition` `guard` `listener` `page` `parameters` `problem` `routes` `views` `wrong_tokens` |
-//! | [`config`] | all settings, and every problem with them | `env` `instances` `known` `parse` `problem` `raw` `sets` `units` `way_out` |
+//! | [`config`] | all settings, and every problem with them | `env` `instances` `known` `parse` `problem` `proxy_env` `raw` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |

@@ -7,7 +7,7 @@ use super::known::{self, InstanceField};
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems};
 use super::raw::InstanceValue;
-use super::{Environment, way_out};
+use super::{Environment, proxy_env};
 use crate::keys::source::Source;
 use crate::n8n::connect::Entrance;
 use crate::n8n::{Address, Instance, Settings};
@@ -75,7 +75,7 @@ impl Instances {
             if *choice == EgressProxyChoice::None { EgressProxyChoice::None } else { EgressProxyChoice::Environment };
         let whole = self.0.into_iter().filter_map(|(name, draft)| {
             let (url, api_key) = (draft.url?, draft.api_key?);
-            let via = way_out::resolve(&choice, &url.origin, environment, problems);
+            let via = proxy_env::resolve(&choice, &url.origin, environment, problems);
             let refresh = draft.refresh.unwrap_or(Instance::REFRESH);
             let set = draft.set.map(|(_, set)| set);
             let press = draft.press.unwrap_or(true);

@@ -1,7 +1,7 @@
 //! Pure. The one table of all settings: reading, environment names and `config/reference.toml` are held to it.
 
 use super::parse::{self, Unfit};
-use super::{Config, way_out};
+use super::{Config, proxy_env};
 
 /// Every setting, in the order of `config/reference.toml`.
 pub static SETTINGS: [Setting; 55] = [
@@ -37,7 +37,7 @@ pub static SETTINGS: [Setting; 55] = [
         key: "proxy.via",
         default: Some("\"environment\""),
         sentence: "The proxy through which upstream is reached: what the environment names, none, or this one.",
-        allowed: way_out::ALLOWED,
+        allowed: proxy_env::ALLOWED,
         reading: Reading::Value(|config, text| put(&mut config.via, parse::choice_of_proxy(text))),
     },
     Setting {
