@@ -565,7 +565,7 @@ pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
 }
 
 fn hop(via: &EgressProxy) -> anyhow::Result<ProxyHop> {
-    ProxyHop::over(via).with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))
+    ProxyHop::new(via).with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))
 }
 
 /// A number that nobody else has.

@@ -24,7 +24,7 @@ use crate::telemetry::writer::{Lane, Rank};
 use crate::verdict::Verdict;
 use crate::verdict::explain::{Diagnosis, Severity};
 
-/// Takes down each exchange of one worker when it ends: on its binding, in the counters, for learning, in the log.
+/// Records each exchange of one worker when it ends: on its binding, in the counters, for learning, in the log.
 pub struct Recorder {
     /// The sets' names, by position.
     pub sets: Arc<[Arc<str>]>,
@@ -36,7 +36,7 @@ pub struct Recorder {
     pub lane: Lane,
     /// How lines look.
     pub style: Style,
-    /// Whom it tells beside the log.
+    /// Those who follow the log.
     pub tap: Tap,
     /// What n8n calls callers.
     pub names: Arc<Registry>,
@@ -153,7 +153,7 @@ impl Recorder {
         }
     }
 
-    /// Who has no name yet is noted, so that somebody asks n8n.
+    /// A caller without a name is noted, so that n8n is asked for it.
     fn look_up<'d>(&self, exchange: &Exchange, directory: &'d Directory) -> Option<Named<'d>> {
         let named = diagnosis::look_up(exchange, directory);
         if let Some(workflow) = exchange.workflow() {
@@ -165,7 +165,7 @@ impl Recorder {
     fn log(&self, line: &Line<'_>) {
         let severity = line.diagnosis.severity();
         let (level, rank) = match severity {
-            // Whoever is refused has a broken workflow, whatever the reason.
+            // A workflow that is refused is broken, whatever the reason.
             Severity::Fine | Severity::Warning if line.exchange.refusal.is_some() => (Level::Error, Rank::Trouble),
             Severity::Fine => (Level::Info, Rank::Ordinary),
             Severity::Warning => (Level::Warn, Rank::Trouble),
@@ -212,7 +212,7 @@ fn seen(exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) -> Seen<'_>
     }
 }
 
-/// What upstream says of one of a set's own keys. One that it refuses, or never took, admits nobody once it was replaced.
+/// What upstream says of one of a set's own keys. A key that it refuses, or never took, admits no client once it was replaced.
 fn word_on_own_key(exchange: &Exchange, outcome: Outcome) -> Option<Word> {
     let is_own = exchange.injected.is_some()
         || matches!(exchange.judgement.verdict, Verdict::Current | Verdict::Next | Verdict::Outdated(_));

@@ -9,9 +9,9 @@ use crate::early_refusal::EarlyRefusal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguity {
     /// Its target has no path, as only that of CONNECT may (RFC 9112, 3.2.3; RFC 9113, 8.3.1), or names a user (RFC 9110,
-    /// 4.2.4), or has bytes above ASCII, which no URI has (RFC 3986, 2) and whose encoding nobody tells.
+    /// 4.2.4), or has bytes above ASCII, which no URI has (RFC 3986, 2) and whose encoding is not known.
     Target,
-    /// It names no host, or several (RFC 9112, 3.2). Whoever stands in front of keyward may have gone by another one.
+    /// It names no host, or several (RFC 9112, 3.2). A proxy in front of keyward may have gone by another one.
     Host,
     /// Its body is in more than chunks. hyper takes the chunks off and nothing else, so upstream would take what is left,
     /// which is still encoded, for the content.
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_read_in_one_way_by_everybody() {
+    fn a_target_is_read_in_one_way_by_every_server() {
         for target in ["/v1/models", "/v1/models?a=%C3%A9", "http://elsewhere.example/v1/models", "*"] {
             check("GET", target, &[], None);
         }

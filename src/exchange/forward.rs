@@ -86,7 +86,7 @@ struct Spare {
 }
 
 impl Spare {
-    /// In HTTP/2 upstream says which requests it has not looked at. In HTTP/1.1 nobody does, so only a request that may be
+    /// In HTTP/2 upstream says which requests it has not looked at. In HTTP/1.1 it does not, so only a request that may be
     /// done twice (RFC 9110, 9.2.2) is kept, and only on a connection that may have ended meanwhile. A client that waits to
     /// be told about its body is told once.
     fn keep(request: &mut Request<RequestBody>, connection: &Connection, is_new: bool) -> Option<Self> {
@@ -146,7 +146,7 @@ async fn wait_for(
     worker: &WorkerContext,
 ) -> Result<Response<Incoming>, Failure> {
     connection.await_head();
-    // Where the connection is driven right here, nobody else ever brings the answer, and nobody has to be woken for it.
+    // Where the connection is driven right here, no other task brings the answer, and none has to be woken for it.
     let brings_it_here = matches!(connection, Connection::Http1(_));
     poll_fn(|context| {
         connection.drive(context);

@@ -19,7 +19,7 @@ pub enum ForwardError {
     /// Upstream, which began to speak another protocol.
     #[error("upstream switched to another protocol, which nobody had asked for")]
     Upgraded,
-    /// Upstream, which said so much without an answer that nobody waits for one.
+    /// Upstream, which sent so much without an answer that keyward stopped waiting for one.
     #[error("upstream sent {MOST_BEFORE_ANSWER} bytes and no answer")]
     Chatter,
     /// Upstream, which was silent for too long.

@@ -88,7 +88,7 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// The protocols that a client wants to switch to (RFC 9110, 7.8), as far as keyward can carry them as bytes. One that wraps
-/// HTTP itself would let a client send requests that nobody judges.
+/// HTTP itself would let a client send requests that are not judged.
 fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
     if !tokens(headers, header::CONNECTION).any(|name| is_token(name, "upgrade")) {
         return None;
@@ -138,7 +138,7 @@ pub fn edit_switch(headers: &mut HeaderMap, marks: &Marks, agreed: HeaderValue) 
 }
 
 /// The headers that `Connection` names are the connection's own as well (RFC 9110, 7.6.1), but for those without which
-/// the request would mean something else: nobody may strip a credential that way.
+/// the request would mean something else: no client may strip a credential that way.
 fn named_by(connection: &HeaderValue) -> Vec<HeaderName> {
     let names = connection.as_bytes();
     if names.eq_ignore_ascii_case(b"close") || names.eq_ignore_ascii_case(b"keep-alive") {
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_strips_a_credential_by_naming_it() {
+    fn a_credential_is_not_stripped_by_naming_it() {
         check(
             &[("connection", "authorization"), ("authorization", "Bearer sk-a")],
             &[("authorization", "Bearer sk-a"), HOST],
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_carries_our_marks_and_never_anybody_elses() {
+    fn an_answer_carries_our_marks_and_never_those_of_another() {
         let mut headers = headers(&[
             ("x-keyward-verdict", "current"),
             ("x-keyward-spoof", "1"),

@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Passage<'_, S> {
         let down = down.map_err(|error| error.blame(UpgradeError::Upstream, UpgradeError::Client));
         match (up, down) {
             (Poll::Ready(Ok(())), Poll::Ready(Err(error @ UpgradeError::Upstream(_)))) => Poll::Ready(Err(error)),
-            // Whoever has said all that he had to say may leave without hearing the rest.
+            // A side that has sent all that it had to send may leave without reading the rest.
             (Poll::Ready(Ok(())), Poll::Ready(_)) | (Poll::Ready(_), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
@@ -229,7 +229,7 @@ impl Half {
     }
 
     /// Passes on what is there, as far as `to` takes it; ready when `from` has closed and `to` was told. Nothing more is
-    /// read while something waits, so whoever is slow slows the other side down. `hear` gets to see what is read.
+    /// read while something waits, so a slow side slows the other one down. `hear` is shown what is read.
     fn pass(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),

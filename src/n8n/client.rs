@@ -260,7 +260,7 @@ impl Client {
             Scheme::Https => Some(client_tls::client(origin, None).map_err(|source| no_tls(&instance.url, source))?),
         };
         let via =
-            instance.via.as_ref().map(|via| ProxyHop::over(via).map_err(|source| no_tls(via, source))).transpose()?;
+            instance.via.as_ref().map(|via| ProxyHop::new(via).map_err(|source| no_tls(via, source))).transpose()?;
         let route = Route { origin: origin.clone(), tls, via };
         let (name, address, api_key) = (instance.name.clone(), instance.url.clone(), instance.api_key.clone());
         Ok(Self { name, address, api_key, route, bounds })

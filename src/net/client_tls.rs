@@ -1,4 +1,4 @@
-//! TLS to upstream: whom to trust, and what to speak.
+//! TLS to upstream, or to a proxy: which certificates are trusted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio_rustls::TlsConnector;
 
 use super::origin::Upstream;
 
-/// How to speak TLS to `upstream` or a proxy on the way to it, and the name that its certificate must carry. What is spoken
-/// inside is offered with each connection.
+/// How to speak TLS to `upstream` or a proxy on the way to it, and the name that its certificate must carry. The
+/// protocol inside is offered with each connection.
 pub fn client(upstream: &Upstream, ca: Option<&Path>) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
     let roots = match ca {
         Some(path) => read_roots(path)?,
@@ -70,7 +70,7 @@ pub enum TlsError {
     /// No protocol version is left.
     #[error("TLS cannot be set up")]
     Protocol(#[source] rustls::Error),
-    /// A certificate could never carry that name.
+    /// No certificate can carry that name.
     #[error("{host} is no name for a certificate")]
     Name {
         /// The host.

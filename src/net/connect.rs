@@ -1,5 +1,4 @@
-//! The way to upstream: its name looked up and one of its addresses reached, or a proxy's, which leads there; and TLS spoken
-//! to it.
+//! Connects to a host: looks its name up, connects to one of its addresses or through a proxy, and starts TLS.
 
 use std::future::Future;
 use std::io;
@@ -30,14 +29,14 @@ pub struct Route {
     pub origin: Upstream,
     /// How to speak TLS to it, and the name that its certificate must carry.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// The proxy that leads there.
+    /// The proxy to connect through.
     pub via: Option<ProxyHop>,
 }
 
-/// How to reach the proxy that leads to upstream.
+/// How to reach the proxy that is on the way to upstream.
 #[derive(Clone)]
 pub struct ProxyHop {
-    /// Where it is, and what it is told of us.
+    /// Where it is, and how keyward authenticates.
     pub proxy: EgressProxy,
     /// How to speak TLS to it, and the name that its certificate must carry.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -62,7 +61,7 @@ pub enum ConnectError {
         /// What the system says of the last one.
         source: io::Error,
     },
-    /// It left, with nothing said.
+    /// It closed the connection without a word.
     #[error("{host} closed the connection at once")]
     Closed {
         /// The host.
@@ -71,7 +70,7 @@ pub enum ConnectError {
     /// keyward failed while it made the connection, or ends.
     #[error("the connection was given up")]
     GivenUp,
-    /// Its certificate does not vouch for it.
+    /// Its certificate is not trusted.
     #[error("the certificate of {host} {fault}")]
     Certificate {
         /// The host.
@@ -118,7 +117,7 @@ pub enum ConnectError {
     Handshake(#[source] hyper::Error),
 }
 
-/// What upstream is spoken to over.
+/// A stream to upstream.
 pub type UpstreamStream = Stream<TlsStream<Wire>, Wire>;
 
 /// A TCP connection to upstream, or a tunnel to it, perhaps within TLS to the proxy.
@@ -126,42 +125,42 @@ type Wire = Stream<TlsStream<TcpStream>>;
 
 impl Route {
     /// A connection to upstream, over TLS if it speaks that.
-    /// HTTP/2 is offered, where requests are to share it in streams.
+    /// HTTP/2 is offered only if `protocol` asks for it.
     pub async fn connect(&self, deadline: Deadline, protocol: Protocol) -> Result<UpstreamStream, ConnectError> {
         let wire = match &self.via {
-            Some(hop) => hop.lead_to(&self.origin, deadline).await?,
-            None => Stream::Plain(reach(&self.origin, deadline).await?),
+            Some(hop) => hop.open_tunnel(&self.origin, deadline).await?,
+            None => Stream::Plain(connect_tcp(&self.origin, deadline).await?),
         };
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(wire)) };
-        Ok(Stream::Tls(Box::new(secure(wire, tls, protocol, &self.origin.host, deadline).await?)))
+        Ok(Stream::Tls(Box::new(start_tls(wire, tls, protocol, &self.origin.host, deadline).await?)))
     }
 }
 
 impl ProxyHop {
-    /// Over that proxy.
-    pub fn over(via: &EgressProxy) -> Result<Self, TlsError> {
-        let tls = match via.origin.scheme {
+    /// Through that proxy.
+    pub fn new(proxy: &EgressProxy) -> Result<Self, TlsError> {
+        let tls = match proxy.origin.scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(client_tls::client(&via.origin, None)?),
+            Scheme::Https => Some(client_tls::client(&proxy.origin, None)?),
         };
-        Ok(Self { proxy: via.clone(), tls })
+        Ok(Self { proxy: proxy.clone(), tls })
     }
 
     /// A tunnel to upstream, whose name the proxy looks up.
-    async fn lead_to(&self, upstream: &Upstream, deadline: Deadline) -> Result<Wire, ConnectError> {
+    async fn open_tunnel(&self, upstream: &Upstream, deadline: Deadline) -> Result<Wire, ConnectError> {
         let proxy = || self.proxy.to_string().into();
         let unreached = |source| ConnectError::Proxy { proxy: proxy(), source: Box::new(source) };
-        let wire = self.reach(deadline).await.map_err(unreached)?;
+        let wire = self.connect(deadline).await.map_err(unreached)?;
         let opening = tunnel::open(wire, upstream, self.proxy.authorization.as_ref());
         let opened = deadline.hold(|| format!("no answer from the proxy {}", self.proxy), opening).await?;
         let target = || upstream.authority_with_port().into();
         opened.map_err(|source| ConnectError::Tunnel { proxy: proxy(), target: target(), source })
     }
 
-    async fn reach(&self, deadline: Deadline) -> Result<Wire, ConnectError> {
-        let tcp = reach(&self.proxy.origin, deadline).await?;
+    async fn connect(&self, deadline: Deadline) -> Result<Wire, ConnectError> {
+        let tcp = connect_tcp(&self.proxy.origin, deadline).await?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
-        Ok(Stream::Tls(Box::new(secure(tcp, tls, Protocol::Http1, &self.proxy.origin.host, deadline).await?)))
+        Ok(Stream::Tls(Box::new(start_tls(tcp, tls, Protocol::Http1, &self.proxy.origin.host, deadline).await?)))
     }
 }
 
@@ -173,13 +172,13 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// So long from now, for all that belongs to a connection.
+    /// That long from now, for all steps of a connection together.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         Self { at: Instant::now() + limit, limit }
     }
 
-    /// What comes of it in time; otherwise an error that says what did not come.
+    /// The result of `coming`, if it is there in time; otherwise an error that says what did not come.
     pub async fn hold<T>(
         self,
         what: impl FnOnce() -> String,
@@ -191,7 +190,7 @@ impl Deadline {
 }
 
 /// A connection to that host, whose name is looked up anew each time: it may have moved.
-async fn reach(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, ConnectError> {
+async fn connect_tcp(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, ConnectError> {
     let host = &*origin.host;
     let looking = tokio::net::lookup_host((host, origin.port));
     let found = deadline.hold(|| format!("no address for the name {host}"), looking).await?;
@@ -201,14 +200,14 @@ async fn reach(origin: &Upstream, deadline: Deadline) -> Result<TcpStream, Conne
     let reaching = connect_first(addresses.iter().copied());
     let stream = deadline.hold(|| format!("no connection to {}", target()), reaching).await?;
     let stream = stream.map_err(|source| ConnectError::Connect { target: target().into(), source })?;
-    // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. Failing to say so
+    // A small head or a chunk of a stream must not wait for the acknowledgement of the last one. A failure
     // costs speed alone.
     let _ = stream.set_nodelay(true);
     keep_alive(&stream);
     Ok(stream)
 }
 
-async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     (connector, name): &(TlsConnector, ServerName<'static>),
     protocol: Protocol,

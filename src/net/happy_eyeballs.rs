@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// Tries each address in turn and leaves none behind: where one is silent, the next one is tried beside it (as in RFC
-/// 8305), so that an address without anybody at it costs a moment and not the whole of the time there is.
+/// 8305), so that an address that does not answer costs a moment and not all of the time there is.
 pub async fn connect_first(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
@@ -105,7 +105,7 @@ mod tests {
         Ok(())
     }
 
-    /// A listener whose queue is full: Linux answers nobody who comes then.
+    /// A listener whose queue is full: Linux does not answer further clients then.
     fn black_hole() -> io::Result<(TcpListener, Vec<std::net::TcpStream>)> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;

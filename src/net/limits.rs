@@ -29,7 +29,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How long a client may stand still once everybody is asked to leave: it must not use up the time of all others.
+    /// How long a client may stand still once all clients are asked to leave: it must not use up the time of the others.
     #[must_use]
     pub fn stall_while_draining(&self) -> Duration {
         self.client_stall_timeout.min(self.drain_timeout / 4)

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::stream::ClientStream;
 
-/// Reads what a client still sends and throws it away, until it stops or has had its time; then closes. For a connection
-/// on which keyward has said its last word: nothing that comes is looked at, so nothing of it can become a request.
+/// Reads what a client still sends and throws it away, until it stops or its time is over; then closes. For a connection
+/// after its last answer: nothing that comes is looked at, so nothing of it can become a request.
 pub async fn linger(mut stream: ClientStream) {
     let until_it_stops = async {
         // hyper has done so already, but not where the request was a CONNECT.
@@ -45,7 +45,7 @@ async fn discard(stream: &mut TcpStream) -> io::Result<usize> {
     .await
 }
 
-/// How long nothing may come. Whoever is still sending sends more often, and whoever has read the answer closes.
+/// How long nothing may come. A client that is still sending sends more often, and one that has read the answer closes.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long it may take in all: long enough for an answer to arrive wherever the client is.

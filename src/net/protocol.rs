@@ -9,7 +9,7 @@ pub enum Protocol {
     Http2,
 }
 
-/// What is offered to whoever is to share a connection so, the best first.
+/// What is offered in a handshake for that protocol, the best first.
 #[must_use]
 pub fn offers(protocol: Protocol) -> Vec<Vec<u8>> {
     match protocol {

@@ -20,7 +20,7 @@ pub struct ServerCertificate {
     cert: PathBuf,
     key: PathBuf,
     shown: ArcSwap<CertifiedKey>,
-    /// Whoever reads the files last must be the one whose certificate stays.
+    /// Held while the files are read, so that the certificate that was read last is the one that stays.
     reading: Mutex<()>,
 }
 
@@ -116,7 +116,7 @@ impl ServerCertificate {
         [self.cert.clone(), self.key.clone()]
     }
 
-    /// How clients are spoken to, each with the certificate of its time.
+    /// Accepts clients over TLS, each with the certificate of its time.
     pub fn acceptor(self: Arc<Self>) -> Result<TlsAcceptor, ServerTlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -130,7 +130,7 @@ impl ServerCertificate {
 }
 
 impl ResolvesServerCert for ServerCertificate {
-    /// By whatever name clients call: it is for them to say whether the certificate will do.
+    /// The same certificate for every name: the client decides whether it will do.
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.shown.load_full())
     }
@@ -159,7 +159,7 @@ fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, ServerTlsError> {
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
     let text = read_file(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    // What is wrong with PEM is told with a piece of it.
+    // The error quotes a piece of the file.
     let chain = chain.map_err(|_quoting| ServerTlsError::Damaged { path: path.into() })?;
     if chain.is_empty() { Err(ServerTlsError::NoCertificate { path: path.into() }) } else { Ok(chain) }
 }

@@ -9,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 /// as well, at no cost for each of them.
 pub fn keep_alive<'s>(socket: impl Into<SockRef<'s>>) {
     let asking = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN).with_retries(ASK_TIMES);
-    // Failing to say so costs time alone, and only where somebody vanishes.
+    // A failure costs time alone, and only where a peer vanishes.
     let _ = socket.into().set_tcp_keepalive(&asking);
 }
 

@@ -1,4 +1,4 @@
-//! A stream, with or without TLS around it: what both sides of keyward are spoken to over.
+//! A stream with or without TLS around it, to a client or to upstream.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -25,7 +25,7 @@ pub enum Stream<T, P = TcpStream> {
 }
 
 impl ClientStream {
-    /// What a client's connection was all along.
+    /// The TCP connection below it.
     pub fn into_tcp(self) -> TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -43,7 +43,7 @@ impl ClientStream {
 }
 
 impl Stream<client::TlsStream<TcpStream>> {
-    /// The connection that it is in the end.
+    /// The TCP connection below it.
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -53,7 +53,7 @@ impl Stream<client::TlsStream<TcpStream>> {
 }
 
 impl<P> Stream<client::TlsStream<P>, P> {
-    /// What it is spoken over.
+    /// The stream below TLS.
     pub fn below(&self) -> &P {
         match self {
             Self::Plain(stream) => stream,
@@ -61,7 +61,7 @@ impl<P> Stream<client::TlsStream<P>, P> {
         }
     }
 
-    /// How requests share it: as both sides have agreed, or as `wanted` where there was nothing to agree on.
+    /// The protocol that both sides have agreed on, or `wanted` where there was no TLS to agree in.
     pub fn protocol(&self, wanted: Protocol) -> Protocol {
         match self {
             Self::Plain(_) => wanted,
@@ -153,7 +153,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RewoundStream<S> {
     }
 }
 
-/// What is written passes straight through a stream that only does something about reading.
+/// Implements writing for a stream that changes only how it is read.
 macro_rules! write_through {
     ($wrapper:ident) => {
         impl<S: AsyncWrite + Unpin> AsyncWrite for $wrapper<S> {

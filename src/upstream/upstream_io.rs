@@ -150,7 +150,7 @@ mod tests {
     use crate::net::stream::Stream;
 
     #[tokio::test]
-    async fn what_a_deaf_upstream_has_said_is_heard_and_nobody_asks_it_again() {
+    async fn an_upstream_that_takes_nothing_more_is_still_read_and_not_asked_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (mut peer, _) = listener.accept().await.expect("a connection");

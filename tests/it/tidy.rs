@@ -255,7 +255,7 @@ fn every_integration_test_is_listed_with_what_belongs_there() {
     }
 }
 
-/// The needle stands in those files that often, and nowhere else. The reasons are for whoever wants to add one.
+/// The needle stands in those files that often, and nowhere else. The reasons are for those who want to add one.
 #[track_caller]
 fn check_places(needle: &str, expected: &[(&str, usize, &str)]) {
     let expected: BTreeMap<_, _> = expected.iter().map(|(path, count, _reason)| ((*path).to_owned(), *count)).collect();

@@ -63,7 +63,7 @@ fn a_panic_in_one_exchange_costs_that_exchange_alone() {
         run(serving, workers, TcpListener::from_std(listener).unwrap(), receiver, watched).await;
     });
     let [mut first, mut second] = [(); 2].map(|()| BufReader::new(std::net::TcpStream::connect(address).unwrap()));
-    // Nobody listens upstream, so whatever else is asked for gets a 502.
+    // No server listens upstream, so whatever else is asked for gets a 502.
     assert_eq!(ask(&mut first, "/v1/models"), (502, "upstream_failed".to_owned()));
     assert_eq!(ask(&mut second, "/v1/models"), (502, "upstream_failed".to_owned()));
     assert_eq!(ask(&mut first, "/v1/unlucky"), (500, "keyward_failed".to_owned()));
