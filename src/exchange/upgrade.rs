@@ -1,7 +1,7 @@
 //! What follows a switch to another protocol, a WebSocket above all: bytes pass in both directions as they come.
 //!
-//! It is the end of the client's HTTP, so the client's own task carries it, in the client's seat: it counts among
-//! the clients, is waited for when keyward drains, and is cut with the rest.
+//! It is the end of the client's HTTP, so the task of the client's connection carries it: it counts as that connection, is
+//! waited for when keyward drains, and is cut with the rest.
 
 use std::future::poll_fn;
 use std::io;

@@ -2,7 +2,7 @@
 //!
 //! Each worker appends to a lane of its own, under a lock that only the writer ever shares. The writer wakes for the
 //! first line, waits a moment for company, and writes all that came in one go. What a full lane cannot take is counted;
-//! a line about trouble still finds room where an ordinary one no longer does, and one about strangers none where ordinary
+//! a line about trouble still finds room where an ordinary one no longer does, and one about a rejection none where ordinary
 //! ones need it.
 
 use std::fs::{File, OpenOptions};
@@ -78,7 +78,7 @@ impl LogCounts {
 /// How dear a line is when there is little room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// Tells of somebody who was sent away unjudged, of whom a flood may come; dropped first.
+    /// Tells of a client that was refused unjudged, of which there may be a flood; dropped first.
     Rejection,
     /// All is well; dropped next.
     Ordinary,
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_strangers_leaves_most_of_the_room_to_others() {
+    fn a_flood_of_rejections_leaves_most_of_the_room_to_others() {
         let shared = Arc::new(Shared::new(1));
         let lane = Lane { shared: Arc::clone(&shared), number: 0 };
         let text = [b'x'; 1024];
@@ -430,12 +430,12 @@ mod tests {
         for _ in 0..LANE_BYTES / 1024 {
             lane.append(Rank::Rejection, |buffer| buffer.extend_from_slice(&text));
         }
-        let of_strangers = dropped();
-        assert_eq!(of_strangers, (LANE_BYTES / 1024 / 4 * 3) as u64);
+        let of_rejections = dropped();
+        assert_eq!(of_rejections, (LANE_BYTES / 1024 / 4 * 3) as u64);
         for _ in 0..LANE_BYTES / 1024 / 2 {
             lane.append(Rank::Ordinary, |buffer| buffer.extend_from_slice(&text));
         }
-        assert_eq!(dropped(), of_strangers, "half of it is there for exchanges all the same");
+        assert_eq!(dropped(), of_rejections, "half of it is there for exchanges all the same");
     }
 
     #[test]

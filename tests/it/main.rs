@@ -72,7 +72,7 @@ mod upgrades;
 mod upstream_http2;
 /// What a credential is, and what the log and the answer say of it.
 mod verdicts;
-/// No exchange waits for a tick of the pulse to go on.
+/// No exchange waits for a tick of the clock to go on.
 mod wakes;
 
 /// For the modules below: the real binary in a process of its own, a fake upstream and a client, all over plain sockets.

@@ -1,4 +1,4 @@
-//! Nobody is woken for what his own task does, and everybody for the rest: no exchange waits for a tick of the pulse to go on.
+//! No task is woken for what it does itself, and each is woken for the rest: no exchange waits for a tick of the clock to go on.
 //!
 //! A wake that gets lost costs an exchange up to five seconds, or for ever. So many exchanges of each shape follow each other
 //! that the time for all of them is over long before, were it lost in one shape.
