@@ -274,6 +274,21 @@ mod tests {
         (looked, minute.map(|minute| audit(at(minute))))
     }
 
+    /// Of an n8n with one workflow of those nodes, none of which was seen.
+    fn audited(nodes: &serde_json::Value) -> Audit {
+        let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
+        let (keys, modes) = (HashMap::new(), HashMap::new());
+        audit::audit(&Grounds {
+            inventory: &inventory,
+            sightings: &[],
+            hosts: &[],
+            keys: &keys,
+            modes: &modes,
+            at: at(15),
+            around: Around::default(),
+        })
+    }
+
     #[test]
     fn where_n8n_reaches_keyward_is_what_the_settings_say() {
         let origin =
@@ -329,17 +344,7 @@ mod tests {
     fn what_was_found_stands_in_the_way() {
         let node = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {},
             "credentials": { "openAiApi": { "id": "r", "name": "r" } } });
-        let inventory = Arc::new(inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": [node] })]));
-        let (keys, modes) = (HashMap::new(), HashMap::new());
-        let audit = audit::audit(&Grounds {
-            inventory: &inventory,
-            sightings: &[],
-            hosts: &[],
-            keys: &keys,
-            modes: &modes,
-            at: at(15),
-            around: Around::default(),
-        });
+        let audit = audited(&json!([node]));
         let (looked, _) = looked("main", None, Some(15));
         let found = of_set("default", &[(&looked, Some(audit))], at(16));
         assert_eq!(found.at, Some(at(15)));
@@ -352,18 +357,7 @@ mod tests {
             "parameters": { "jsCode": "'sk-proj-0123456789abcdefghijOldd'" } });
         let old_model = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {},
             "credentials": { "openAiApi": { "id": "r", "name": "r" } } });
-        let nodes = json!([typed, old_model]);
-        let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
-        let (keys, modes) = (HashMap::new(), HashMap::new());
-        let audit = audit::audit(&Grounds {
-            inventory: &inventory,
-            sightings: &[],
-            hosts: &[],
-            keys: &keys,
-            modes: &modes,
-            at: at(15),
-            around: Around::default(),
-        });
+        let audit = audited(&json!([typed, old_model]));
         let (eu, _) = looked("eu", Some("staging"), Some(15));
         let (main, clean) = looked("main", Some("default"), Some(15));
         let audits = [(&eu, Some(audit)), (&main, clean)];
