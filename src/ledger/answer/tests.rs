@@ -8,14 +8,11 @@ use super::*;
 use crate::caller::Family;
 use crate::keys::set::SetIndex;
 use crate::ledger::binding::{Holder, Identity, Seen};
-use crate::ledger::destination::Destination;
 use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
+use crate::ledger::query::Filter;
 use crate::ledger::rotation::Audit;
 use crate::ledger::senders::{Acceptance, Sent};
-use crate::ledger::tests::{Bench, PEER, START, answered, duration};
-use crate::verdict;
-use crate::verdict::credential::{Credential, Place, Presented};
-use crate::verdict::explain::{self, Sender};
+use crate::ledger::tests::{Bench, PEER, START, duration};
 
 const OLD: &str = "sk-old";
 const NEW: &str = "sk-new";
@@ -75,29 +72,10 @@ impl Story {
     }
 
     fn sight(&mut self, identity: &Identity<'_>, number: Option<u64>, key: &str, peer: u8) {
-        let ring = self.bench.keeper.ring();
-        let credential = Credential::Key(Presented { value: key.as_bytes().into(), place: Place::Bearer });
-        let judgement = verdict::judge(&credential, None, &ring, self.bench.now());
         let execution = number.map(|number| number.to_string());
-        let outcome = answered(200);
-        let sender = Sender { family: Family::Sdk, sent_key_before: false, learning: false };
-        let seen = Seen {
-            at: self.bench.now(),
-            key: judgement.key,
-            verdict: judgement.verdict,
-            diagnosis: explain::diagnose(judgement.verdict, outcome, sender),
-            outcome,
-            execution: execution.as_deref(),
-            name: None,
-            client_version: None,
-            destination: Destination::Api,
-            told: None,
-            was_sent: true,
-            was_refused: false,
-            peer: IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer)),
-            path: "/v1/chat/completions",
-        };
-        drop(ring);
+        let judged = self.bench.judged(Some(key), 200, self.bench.now(), false);
+        let peer = IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer));
+        let seen = Seen { execution: execution.as_deref(), peer, ..judged };
         self.bench.ledger.sight(&self.bench.ledger.binding(identity), &seen);
         self.bench.pass(duration(10));
     }
