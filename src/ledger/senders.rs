@@ -167,6 +167,9 @@ pub struct Record {
     pub row: Option<Row>,
     /// What keyward's own press of n8n's test showed.
     pub pressed: Option<Press>,
+    /// When n8n says that it was changed by a key that keyward itself put in: no environment decides then which one it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Timestamp>,
 }
 
 /// What keyward's press of n8n's test of a record showed.
@@ -777,6 +780,14 @@ impl Senders {
             if *record != before {
                 self.changed.insert(evidence::Name::Record(name));
             }
+        }
+    }
+
+    /// Notes that n8n's date of a record is that of a key which keyward put in.
+    pub fn note_written(&mut self, name: &RecordName, changed: Timestamp) {
+        if let Some(record) = self.records.get_mut(name).filter(|record| record.written != Some(changed)) {
+            record.written = Some(changed);
+            self.changed.insert(evidence::Name::Record(name.clone()));
         }
     }
 
