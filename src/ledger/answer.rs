@@ -107,8 +107,8 @@ pub struct Grounds<'a> {
     pub uses: &'a [(BindingId, Timestamp)],
     /// Whether upstream said last of a key that it takes it.
     pub is_taken: &'a dyn Fn(Fingerprint) -> bool,
-    /// Whether an exchange that carries the key upstream is open.
-    pub is_in_flight: bool,
+    /// A number for the exchanges that carry the key upstream and are open ([`super::in_flight`]), if one is.
+    pub in_flight: Option<u64>,
     /// What you said about your n8n.
     pub settings: &'a Settings,
     /// Whether the set learns which key is current.
@@ -161,21 +161,24 @@ impl Draft<'_> {
         let grounds = self.grounds;
         if grounds.learning {
             self.push("learning", "", "the set learns its keys from traffic, so that which one is old is a guess")
-                .ends_by("declare the current key (keys.<set>.current)");
+                .ends_by("declare the current key (keys.<set>.current)")
+                .not_to_be_accepted();
         }
         let Some(own) = grounds.evidence.first() else { return };
         if !own.senders.has_good(own.good) && !own.new.iter().any(|key| (grounds.is_taken)(*key)) {
+            let keys: String = own.new.iter().map(|key| key.to_hex()).collect();
             self.push(
                 "no_good_use",
                 "",
                 "upstream was not seen to accept the current key, the next one or a token yet",
             )
-            .ends_by("run one node with the current key");
+            .ends_by("run one node with the current key")
+            .resting_on(&[keys.as_bytes()]);
         }
-        if grounds.is_in_flight {
+        if let Some(open) = grounds.in_flight {
             self.push("in_flight", "", "an exchange that carries it upstream is still open")
                 .ends_by("wait for it to end, or restart keyward")
-                .resting_on(&[grounds.old.fingerprint.to_hex().as_bytes()]);
+                .resting_on(&[&open.to_be_bytes()]);
         }
         if let Some(cramped) = grounds.evidence.iter().filter_map(|set| set.senders.cramped).max() {
             self.push("room", "", "there were more senders than are told apart, so that one of them may be overlooked")
@@ -362,7 +365,8 @@ impl Draft<'_> {
                 .ends_by(&found.end)
                 .resting_on(&[&found.state.to_be_bytes()]);
         }
-        let is_since = |at: Timestamp| at > grounds.retired.by && self.last_use().is_none_or(|last| at > last);
+        let last = self.last_use();
+        let is_since = |at: Timestamp| at > grounds.retired.by && last.is_none_or(|last| at > last);
         // Where one was not looked through, the doubt about that says why.
         let is_missing = match grounds.audit.at {
             Some(at) => !is_since(at),
@@ -374,7 +378,8 @@ impl Draft<'_> {
                 "",
                 "keyward cannot see nodes that do not pass here: n8n was not looked through since",
             )
-            .ends_by("configure n8n's API ([n8n.<name>]), or wait for the next look");
+            .ends_by("configure n8n's API ([n8n.<name>]), or wait for the next look")
+            .resting_on(&[&last.map_or(0, Timestamp::as_millis).to_be_bytes()]);
         }
     }
 

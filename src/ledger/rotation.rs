@@ -498,7 +498,7 @@ impl OldDraft {
             last_use: self.last_use,
             uses: &self.uses,
             is_taken: grounds.is_taken,
-            is_in_flight: grounds.in_flight.has(self.key),
+            in_flight: grounds.in_flight.open(self.key),
             settings: grounds.settings,
             learning: grounds.facts.learning,
             now: grounds.now,
