@@ -10,14 +10,14 @@ use crate::keys::access::Token;
 use crate::keys::listing::Entry;
 use crate::keys::set::{Names, SetIndex, Word};
 use crate::ledger::Ledger;
-use crate::ledger::answer::{Answer, Bar, Basis};
+use crate::ledger::answer::{Answer, Bar, BarRecord, Basis};
 use crate::ledger::binding::{Binding, BindingId, Finding, KeyUse};
 use crate::ledger::incident::Incident;
 use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
 use crate::ledger::recent::Past;
 use crate::ledger::rhythm::Rhythm;
 use crate::ledger::rotation::{CurrentKey, FullRow, OldKey, Progress, RotationView, Row, Silence, Standing};
-use crate::ledger::senders::Acceptance;
+use crate::ledger::senders::{Acceptance, SentFrom};
 use crate::policy::rules::Rules;
 use crate::telemetry::masked::mask_keys;
 
@@ -49,7 +49,7 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
             "learned": view.learned,
             "tokens": tokens.iter().filter(is_valid).count(),
             "keys": keys.map(Entry::in_json).collect::<Vec<_>>(),
-            "done": view.progress.is_done(),
+            "done": view.is_done(),
             "progress": progress(view.progress),
             "old_keys": view.old_keys.iter().map(|old| summary(look, old)).collect::<Vec<_>>(),
         })
@@ -296,6 +296,7 @@ fn exchange(look: &Query<'_>, past: &Past) -> Value {
 fn incident_row(look: &Query<'_>, row: &ListedIncident) -> Value {
     let mut told = who(look, &row.binding, &row.set, row.workflow_name.as_deref());
     add(&mut told, incident(&row.incident));
+    told.insert("senders".to_owned(), senders(look, &row.sent_from));
     Value::Object(told)
 }
 
@@ -324,17 +325,22 @@ fn incident(incident: &Incident) -> Value {
 // === The rotation ===
 
 fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
+    let is_done = view.is_done();
     let place = |row: &Row| [rank(row.standing), before(row.seen), signed(row.binding.id().0)];
     let (rows, next) = page.cut(view.rows, place);
+    let row = |row: &Row| {
+        let sent_from = view.sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice);
+        rotation_row(look, &row.in_full(), &view.name, sent_from)
+    };
     json!({
         "set": &*view.name,
         "at": view.at.to_string(),
         "learned": view.learned,
         "current": view.current.iter().map(current_key).collect::<Vec<_>>(),
         "next_key": view.next.map(|names| names_of(Some(names))),
-        "done": view.progress.is_done(),
+        "done": is_done,
         "progress": progress(view.progress),
-        "bindings": rows.iter().map(|row| rotation_row(look, &row.in_full(), &view.name)).collect::<Vec<_>>(),
+        "bindings": rows.iter().map(row).collect::<Vec<_>>(),
         "old_keys": view.old_keys.iter().map(|old| old_key(look, old)).collect::<Vec<_>>(),
         "total": view.progress.total(),
         "next": next,
@@ -358,7 +364,7 @@ fn progress(progress: Progress) -> Value {
     })
 }
 
-fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str) -> Value {
+fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str, sent_from: &[SentFrom]) -> Value {
     let mut told = who(look, &row.binding, set, row.workflow_name.as_deref());
     add(&mut told, standing(Some(row.standing)));
     add(&mut told, public_names(row.key));
@@ -368,9 +374,30 @@ fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str) -> Value {
             "last": row.seen.to_string(),
             "rhythm": rhythm(row.rhythm),
             "incident": row.incident.as_deref().map(incident),
+            "senders": senders(look, sent_from),
         }),
     );
     Value::Object(told)
+}
+
+/// Which keys came from where, and when: what came last comes first.
+fn senders(look: &Query<'_>, sent_from: &[SentFrom]) -> Value {
+    let sender = |sent: &SentFrom| {
+        let known = look.keys().iter().find(|key| key.names.fingerprint == sent.key);
+        let mut told = names_of(Some(known.map_or(Names { fingerprint: sent.key, hint: None }, |key| key.names)));
+        add(
+            &mut told,
+            json!({
+                "address": sent.address.map(|address| address.to_string()),
+                "another_n8n": sent.is_another_n8n,
+                "role": known.map(|key| key.role.name()),
+                "first": sent.first.to_string(),
+                "last": sent.last.to_string(),
+            }),
+        );
+        Value::Object(told)
+    };
+    sent_from.iter().take(MOST_SENDERS).map(sender).collect()
 }
 
 /// An old key, with all that is known of it.
@@ -417,8 +444,28 @@ fn answer(look: &Query<'_>, answer: &Answer) -> Value {
         "text": answer.to_string(),
         "reasons": bars(answer.bars()),
         "doubts": doubts,
+        "by_credential": look.by_credential(answer.bars()).iter().map(by_credential).collect::<Vec<_>>(),
         "basis": basis,
     })
+}
+
+fn by_credential((record, text): &(BarRecord, String)) -> Value {
+    json!({ "credential": &*record.title, "credential_id": &*record.name.id, "text": text })
+}
+
+/// The old keys that may stand in an n8n of that set, or of any where none is said, each with the answer.
+#[must_use]
+pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<Value> {
+    let of_set = |(set, name): (SetIndex, &std::sync::Arc<str>)| {
+        let view = look.rotation(set);
+        let tell = |old: &OldKey| {
+            let mut told = object(summary(look, old));
+            told.insert("set".to_owned(), (&**name).into());
+            Value::Object(told)
+        };
+        view.old_keys.iter().map(tell).collect::<Vec<_>>()
+    };
+    look.sets().filter(|(_, name)| of.is_none_or(|of| of == &***name)).flat_map(of_set).collect()
 }
 
 /// Something that bars an old key from going.
@@ -432,6 +479,8 @@ pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
         ))
     });
     let (workflow, credential) = node.map_or((None, None), |(workflow, credential)| (Some(workflow), credential));
+    let record = bar.record.as_ref();
+    let credential = record.map(|record| record.title.to_string()).or(credential);
     let accepted = bar.accepted.as_ref();
     json!({
         "code": bar.code,
@@ -439,6 +488,7 @@ pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
         "binding": bar.binding.map(BindingId::to_hex),
         "address": bar.address.map(|address| address.to_string()),
         "credential": credential,
+        "credential_id": record.map(|record| &*record.name.id),
         "workflow_name": workflow,
         "end": bar.end,
         "doubt": bar.can_accept.then(|| format!("{:08x}", bar.number)),
@@ -499,6 +549,9 @@ fn rank(standing: Standing) -> i64 {
         Standing::Confirmed => 4,
     }
 }
+
+/// How many senders of a binding are told of.
+const MOST_SENDERS: usize = 32;
 
 /// How long a reason may be, in bytes.
 const LONGEST_REASON: usize = 500;

@@ -8,7 +8,7 @@
 //!
 //! Nothing here decides: [`super::proof`] does.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -281,6 +281,21 @@ pub(super) struct Waiting {
     pub(super) round: u64,
 }
 
+/// A key that a binding sent, from where and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentFrom {
+    /// The address; nothing where there was no room to know.
+    pub address: Option<IpAddr>,
+    /// Whether its executions fit into the order of no n8n that is known.
+    pub is_another_n8n: bool,
+    /// The key.
+    pub key: Fingerprint,
+    /// When it first came.
+    pub first: Timestamp,
+    /// When it last came.
+    pub last: Timestamp,
+}
+
 /// An n8n that is configured, as far as the evidence of one set is concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
@@ -381,6 +396,37 @@ impl Senders {
             None => of_client.map(|used| used.last).max(),
             decided => decided,
         }
+    }
+
+    /// Where the uses of a key that wait for a look came from, each with its binding; of several, the last one comes last.
+    pub fn waiting_addresses(&self, key: Fingerprint) -> impl Iterator<Item = (BindingId, IpAddr)> {
+        let of_key = self.waiting.values().filter(move |waiting| waiting.sent.key == key);
+        of_key.map(|waiting| (waiting.binding.id(), waiting.sent.peer))
+    }
+
+    /// What each of those bindings sent, from where and when: what came last comes first.
+    #[must_use]
+    pub fn sent_from(&self, bindings: &HashSet<BindingId>) -> HashMap<BindingId, Vec<SentFrom>> {
+        let sent_from = |used: &SenderUse| {
+            let address = &self.addresses[usize::from(used.address)];
+            let is_another_n8n = address.n8n == N8n::Another;
+            SentFrom { address: address.peer, is_another_n8n, key: used.key, first: used.first, last: used.last }
+        };
+        let of_binding = |id: &BindingId| Some((*id, self.uses.get(id)?.iter().map(sent_from).collect()));
+        let mut found: HashMap<BindingId, Vec<SentFrom>> = bindings.iter().filter_map(of_binding).collect();
+        // To which n8n those belong that wait for a look is not known yet.
+        for waiting in self.waiting.values().filter(|waiting| bindings.contains(&waiting.binding.id())) {
+            let Sent { key, peer, first, last, .. } = waiting.sent;
+            let all = found.entry(waiting.binding.id()).or_default();
+            match all.iter_mut().find(|known| known.key == key && known.address == Some(peer)) {
+                Some(known) => (known.first, known.last) = (known.first.min(first), known.last.max(last)),
+                None => all.push(SentFrom { address: Some(peer), is_another_n8n: false, key, first, last }),
+            }
+        }
+        for all in found.values_mut() {
+            all.sort_by_key(|sent| (-sent.last.as_millis(), sent.address));
+        }
+        found
     }
 
     /// The bindings whose uses wait for a look.
