@@ -67,7 +67,7 @@ pub(super) fn print_lines(lines: &[String]) {
 }
 
 /// Prints lines whose words go on below where the terminal ends, as far in as the line began. A word that is wider than it
-/// is left whole: it may be an address.
+/// is cut, but for an address.
 pub(super) fn print_wrapped(lines: &[String]) {
     let width = width_of_terminal();
     lines.iter().flat_map(|line| wrapped(&shown(line), width)).for_each(print);
@@ -79,12 +79,14 @@ fn wrapped(line: &str, most: usize) -> Vec<String> {
     let hang = if text.starts_with("- ") || text.starts_with("* ") { 2 } else { 0 };
     let (mut lines, mut current) = (Vec::new(), indent.to_owned());
     for word in text.split(' ') {
+        let room = most.saturating_sub(indent.len() + hang);
+        let word = if word.contains("://") { Cow::Borrowed(word) } else { cut(word, room) };
         let is_first = current.trim().is_empty();
         if !is_first && current.width() + 1 + word.width() > most {
             lines.push(std::mem::replace(&mut current, format!("{indent}{:hang$}{word}", "")));
         } else {
             current.push_str(if is_first { "" } else { " " });
-            current.push_str(word);
+            current.push_str(&word);
         }
     }
     lines.push(current);
@@ -221,6 +223,7 @@ mod tests {
         assert_eq!(wrapped("  - one two three", 11), ["  - one two", "    three"]);
         assert_eq!(wrapped("      http://n8n/workflow/1 x", 12), ["      http://n8n/workflow/1", "      x"]);
         assert_eq!(wrapped("one two", usize::MAX), ["one two"]);
+        assert_eq!(wrapped("  one twelve-thirteen", 10), ["  one", "  twelve-…"]);
         assert_eq!(wrapped("", 10), [""]);
     }
 

@@ -343,7 +343,10 @@ impl Finding {
                 "put keyward's address and the tag into the credential (keyward n8n connect), and run one of the nodes"
             }
             Self::TypedKey { .. } => "take the key out of the node, and choose an OpenAI credential in its place",
-            Self::StaleRecord { .. } => "put the current key into the credential, or a token of keyward's",
+            Self::StaleRecord { .. } => {
+                "put the current key into the credential, or a token of keyward's; if it takes its key from n8n's environment \
+                 ($env), put it there, and restart n8n and each of its workers"
+            }
             Self::StaleNode { .. } => "put the current key into the node, or better, choose an OpenAI credential there",
             Self::DraftDiffers { .. } => "publish the draft, or discard it",
             Self::Deactivated { .. } => {
@@ -375,7 +378,8 @@ impl Finding {
                  It ends as well when the credential is deleted, which whatever uses it would miss"
             }
             Self::RecordWithoutNode { key: Some(_), .. } => {
-                "put the current key into the credential, and have n8n test it"
+                "put the current key into the credential, and have n8n test it; if it takes its key from n8n's environment \
+                 ($env), put it there, and restart n8n and each of its workers"
             }
             Self::ScopeLacks { .. } => "give n8n's API key the scope",
             Self::UnlistedWorkflows { .. } => {
