@@ -11,6 +11,7 @@ use super::api::{failed, text};
 use super::guard::cookie_name;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
+use super::views;
 use super::{Desk, Response};
 use crate::welcome::escape;
 
@@ -128,11 +129,13 @@ fn write_progress(html: &mut String, set: &Value) {
         let (hint, answer) = (said(&old["hint"]), said(&can_go["text"]));
         let _ = writeln!(html, "<p>Old key {hint} ({fingerprint}): can it go? <b>{answer}</b></p>\n<ul>");
         let listed = |list: &Value| list.as_array().cloned().unwrap_or_default();
+        let mut bars = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]].map(listed).concat();
         for record in listed(&can_go["by_credential"]) {
-            let _ = writeln!(html, "<li><b>{}</b></li>", said(&record["text"]));
+            let _ = writeln!(html, "<li><b>{}</b>\n<ul>", said(&record["text"]));
+            bars.extract_if(.., |bar| views::is_of_record(bar, &record)).for_each(|bar| write_bar(html, &bar));
+            html.push_str("</ul></li>\n");
         }
-        let lists = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]];
-        lists.into_iter().flat_map(listed).for_each(|bar| write_bar(html, &bar));
+        bars.iter().for_each(|bar| write_bar(html, bar));
         for what in listed(&can_go["basis"]["assumes"]) {
             let _ = writeln!(html, "<li>assumes: {}</li>", said(&what));
         }

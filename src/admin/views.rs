@@ -7,6 +7,7 @@ use super::parameters::{Page, Parameters, quote};
 use super::problem::{Kind, Problem};
 use crate::clock::Timestamp;
 use crate::keys::access::Token;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
 use crate::keys::set::{Names, SetIndex, Word};
 use crate::ledger::Ledger;
@@ -424,14 +425,14 @@ fn summary(look: &Query<'_>, key: &OldKey) -> Value {
         json!({
             "retired_by": key.retired.by.to_string(),
             "last_use": key.last_use.map(|at| at.to_string()),
-            "can_go": answer(look, &key.can_go),
+            "can_go": answer(look, key.names.fingerprint, &key.can_go),
         }),
     );
     Value::Object(told)
 }
 
 /// Whether an old key can go, in words, with what bars it.
-fn answer(look: &Query<'_>, answer: &Answer) -> Value {
+fn answer(look: &Query<'_>, old: Fingerprint, answer: &Answer) -> Value {
     let bars = |bars: &[Bar]| bars.iter().map(|one| bar(look, one)).collect::<Vec<_>>();
     let (mut doubts, mut basis) = (Vec::new(), Value::Null);
     match answer {
@@ -444,13 +445,19 @@ fn answer(look: &Query<'_>, answer: &Answer) -> Value {
         "text": answer.to_string(),
         "reasons": bars(answer.bars()),
         "doubts": doubts,
-        "by_credential": look.by_credential(answer.bars()).iter().map(by_credential).collect::<Vec<_>>(),
+        "by_credential": look.by_credential(old, answer.bars()).iter().map(by_credential).collect::<Vec<_>>(),
         "basis": basis,
     })
 }
 
 fn by_credential((record, text): &(BarRecord, String)) -> Value {
     json!({ "credential": &*record.title, "credential_id": &*record.name.id, "text": text })
+}
+
+/// Whether what bars an old key is about that credential.
+#[must_use]
+pub fn is_of_record(bar: &Value, record: &Value) -> bool {
+    bar["credential_id"].is_string() && ["credential", "credential_id"].iter().all(|name| bar[name] == record[name])
 }
 
 /// The old keys that may stand in an n8n of that set, or of any where none is said, each with the answer.

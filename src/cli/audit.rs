@@ -11,7 +11,7 @@ use super::output::{print, print_json, print_wrapped, remark};
 use super::report::{headline, in_markdown, in_words, table};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Question, Source};
-use super::words::{count, moment, old_key};
+use super::words::{count, moment, old_key_that_stays};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
@@ -95,7 +95,7 @@ impl AuditArguments {
                 print("");
             }
             if self.md {
-                let kept: Vec<_> = told.kept().flat_map(|old| old_key(old, now)).collect();
+                let kept: Vec<_> = told.kept().flat_map(|old| old_key_that_stays(old, now)).collect();
                 print(in_markdown(audit, &instance.name, &instance.url, &kept));
             } else {
                 print_wrapped(&[headline(audit, &instance.name, &instance.url)]);
@@ -104,7 +104,7 @@ impl AuditArguments {
                 }
                 for old in told.kept() {
                     print("");
-                    print_wrapped(&old_key(old, now));
+                    print_wrapped(&old_key_that_stays(old, now));
                 }
                 print_wrapped(&in_words(audit, &instance.url));
             }
@@ -178,7 +178,7 @@ fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
     }
     let standing = match (row["state"].as_str(), row["silence"].as_str()) {
         (Some("confirmed"), _) => Standing::Well,
-        (Some("mixed"), _) => Standing::Stale("stale_binding".into()),
+        (Some("mixed"), _) => Standing::Mixed,
         (Some("stale"), _) => Standing::Stale(row["incident"]["diagnosis"].as_str().unwrap_or("stale_binding").into()),
         (_, Some("acknowledged")) => Standing::Dead,
         // A key that nobody knows proves nothing.

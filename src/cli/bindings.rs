@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::output::{Table, print, print_json, print_lines, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{ago, count, key, note, rhythm, senders_of, short_ago, short_id, short_key, state, text, who};
+use super::words::{
+    WHO, ago, count, key, note, rhythm, sent_from, short_ago, short_id, short_key, short_who, state, text, who,
+};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 
@@ -126,6 +128,7 @@ fn binding_table(rows: &[Value], now: Timestamp) -> Table<8> {
         let (seen, set) = (short_ago(&row["last"], now), text(&row["set"]).to_owned());
         let (state, usually) = (state(row).to_owned(), rhythm(&row["rhythm"]));
         table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), set, usually]);
+        table.shorten(WHO, short_who(row));
     }
     table
 }
@@ -142,9 +145,9 @@ fn incident_table(rows: &[Value], now: Timestamp) -> Table<9> {
         let of = |name: &str| text(&row[name]).to_owned();
         let (opened, sightings) = (short_ago(&row["opened"], now), count(&row["sightings"]).to_string());
         let key = short_key(row);
-        let from = Some(senders_of(row, |sender| sender["fingerprint"] == row["fingerprint"]));
-        let from = from.filter(|from| !from.is_empty()).unwrap_or_else(|| "-".to_owned());
+        let from = sent_from(row);
         table.row([opened, short_id(row), who(row), of("diagnosis"), closed, key, from, of("set"), sightings]);
+        table.shorten(WHO, short_who(row));
     }
     table
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
-use super::output::{clear_screen, print, print_json, print_lines, print_wrapped, trouble};
+use super::output::{clear_screen, print, print_json, print_wrapped, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
 use super::words::{ago, count, keeps_old, key, old_key, progress, rotation_table, span, text};
@@ -145,7 +145,7 @@ fn views(source: &Source, names: &[String]) -> anyhow::Result<Vec<Value>> {
 }
 
 fn tell_view(view: &Value, now: Timestamp) {
-    print_lines(&[format!("{}: {}", text(&view["set"]), current(view, now)), progress(view)]);
+    print_wrapped(&[format!("{}: {}", text(&view["set"]), current(view, now)), progress(view)]);
     let rows = view["bindings"].as_array().map_or(&[][..], Vec::as_slice);
     if !rows.is_empty() {
         print(format_args!("\n{}", rotation_table(rows, now)));

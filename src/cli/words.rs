@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::output::Table;
+use crate::admin::views::is_of_record;
 use crate::clock::Timestamp;
 use crate::ledger::rotation::{Progress, Span};
 use crate::n8n::report::is_kept;
@@ -88,13 +89,10 @@ pub(super) fn short_id(row: &Value) -> String {
 /// What is to be said of a binding beside how it stands.
 pub(super) fn note(row: &Value, now: Timestamp) -> String {
     if let Some(diagnosis) = row["incident"]["diagnosis"].as_str() {
-        let key = &row["incident"]["fingerprint"];
-        let from = senders_of(row, |sender| sender["fingerprint"] == *key);
-        return if from.is_empty() { diagnosis.to_owned() } else { format!("{diagnosis} from {from}") };
+        return diagnosis.to_owned();
     }
     if row["state"] == "mixed" {
-        let from = senders_of(row, |sender| sender["role"] == "previous");
-        return if from.is_empty() { "old key as well".to_owned() } else { format!("old key from {from}") };
+        return "old key as well".to_owned();
     }
     match (row["silence"].as_str(), moment(&row["due"])) {
         (Some("overdue"), Some(due)) => format!("due {} ago", short(now.since(due))),
@@ -103,9 +101,21 @@ pub(super) fn note(row: &Value, now: Timestamp) -> String {
     }
 }
 
-/// The addresses of those senders of a binding that are chosen: of several, those that came last.
-pub(super) fn senders_of(row: &Value, is_chosen: impl Fn(&Value) -> bool) -> String {
-    let chosen = row["senders"].as_array().into_iter().flatten().filter(|sender| is_chosen(sender));
+/// From where a bad key came: that of an incident, or of a mixed row a previous one; since a good one came as well, if that is so.
+/// Of several addresses, those that came last.
+pub(super) fn sent_from(row: &Value) -> String {
+    let senders = || row["senders"].as_array().into_iter().flatten();
+    let key = if row["incident"].is_object() { &row["incident"]["fingerprint"] } else { &row["fingerprint"] };
+    let is_bad = |sender: &Value| match row["state"].as_str() {
+        Some("mixed") => sender["role"] == "previous",
+        Some(_) | None => sender["fingerprint"] == *key,
+    };
+    let is_good = |sender: &&Value| matches!(sender["role"].as_str(), Some("current" | "next" | "token"));
+    let good = senders().filter(is_good).filter_map(|sender| moment(&sender["first"])).min();
+    // Where no good one came since, all that sent it did.
+    let is_late = |sender: &Value| good.is_some_and(|good| moment(&sender["last"]).is_some_and(|last| last > good));
+    let any_is_late = senders().any(|sender| is_bad(sender) && is_late(sender));
+    let chosen = senders().filter(|sender| is_bad(sender) && (!any_is_late || is_late(sender)));
     let mut addresses: Vec<&str> = Vec::new();
     for address in chosen.filter_map(|sender| sender["address"].as_str()) {
         if !addresses.contains(&address) {
@@ -119,12 +129,33 @@ pub(super) fn senders_of(row: &Value, is_chosen: impl Fn(&Value) -> bool) -> Str
     }
 }
 
+/// The same in a column that is too narrow for it: `Report, Summary`.
+pub(super) fn short_who(row: &Value) -> String {
+    let name = |name: &str, id: &str| row[name].as_str().or(row[id].as_str()).map(str::to_owned);
+    match (name("workflow_name", "workflow_id"), name("node_name", "node_id")) {
+        (Some(workflow), Some(node)) => format!("{workflow}, {node}"),
+        (Some(workflow), None) => workflow,
+        (None, _) => who(row),
+    }
+}
+
 /// The bindings of a rotation.
-pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<7> {
-    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "USUALLY"]);
+pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<8> {
+    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "FROM", "USUALLY"]);
     for row in rows {
         let (seen, usually) = (short_ago(&row["last"], now), rhythm(&row["rhythm"]));
-        table.row([state(row).to_owned(), short_id(row), who(row), short_key(row), seen, note(row, now), usually]);
+        let from = sent_from(row);
+        table.row([
+            state(row).to_owned(),
+            short_id(row),
+            who(row),
+            short_key(row),
+            seen,
+            note(row, now),
+            from,
+            usually,
+        ]);
+        table.shorten(WHO, short_who(row));
     }
     table
 }
@@ -168,21 +199,22 @@ pub(super) fn old_key(old: &Value, now: Timestamp) -> Vec<String> {
         text(&can_go["text"])
     )];
     let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
-    let mut reasons = all(&can_go["reasons"]);
+    let mut bars = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]].map(all).concat();
     for record in can_go["by_credential"].as_array().into_iter().flatten() {
-        let own: Vec<_> = reasons.extract_if(.., |bar| is_of_record(bar, record)).collect();
+        let own: Vec<_> = bars.extract_if(.., |bar| is_of_record(bar, record)).collect();
         lines.extend(of_credential(text(&record["text"]), &own));
     }
-    let rest = [reasons, all(&can_go["doubts"]), all(&can_go["basis"]["accepted"])].concat();
-    lines.extend(rest.iter().flat_map(of_bar));
+    lines.extend(bars.iter().flat_map(of_bar));
     let assumes = can_go["basis"]["assumes"].as_array().into_iter().flatten();
     lines.extend(assumes.map(|what| format!("  assumes: {}", text(what))));
     lines
 }
 
-/// Whether what bars an old key is about that credential.
-fn is_of_record(bar: &Value, record: &Value) -> bool {
-    bar["credential_id"].is_string() && ["credential", "credential_id"].iter().all(|name| bar[name] == record[name])
+/// The same of a `no`, without what is not proven beside its reasons.
+pub(super) fn old_key_that_stays(old: &Value, now: Timestamp) -> Vec<String> {
+    let mut told = old.clone();
+    told["can_go"]["doubts"] = Value::Null;
+    old_key(&told, now)
 }
 
 /// What bars an old key because of one credential: all that shows it, then what ends it.
@@ -235,6 +267,9 @@ pub(super) fn moment(value: &Value) -> Option<Timestamp> {
 
 /// How long the bar of a rotation is, in characters.
 const BAR: usize = 24;
+
+/// Where that column stands in each table.
+pub(super) const WHO: usize = 2;
 
 /// How many addresses a column names.
 const MOST_ADDRESSES: usize = 3;

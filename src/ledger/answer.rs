@@ -355,7 +355,9 @@ impl Draft<'_> {
             )
         };
         let changed = one.changed.map_or(0, Timestamp::as_millis).to_be_bytes();
-        self.push(code, &format!("{} {}", one.name.n8n, one.name.id), &what).ends_by(end).resting_on(&[&changed]);
+        let bar = self.push(code, &format!("{} {}", one.name.n8n, one.name.id), &what);
+        bar.ends_by(end).resting_on(&[&changed]);
+        bar.record = Some(BarRecord { name: one.name.clone(), title: one.title.clone() });
     }
 
     /// Executions that may still hold what they began with.
@@ -391,11 +393,13 @@ impl Draft<'_> {
 
     fn add_audit(&mut self) {
         let grounds = self.grounds;
+        let own = grounds.evidence.first().map_or(&[][..], |own| own.looks);
         // Of records, the evidence knows more than an audit.
         for found in grounds.audit.doubts.iter().filter(|found| !OF_RECORDS.contains(&found.code)) {
-            self.push("audit", &format!("{} {}", found.code, found.subject), &found.text)
-                .ends_by(&found.end)
-                .resting_on(&[&found.state.to_be_bytes()]);
+            let record = if found.code == "stale_record" { record_named(own, &found.subject) } else { None };
+            let bar = self.push("audit", &format!("{} {}", found.code, found.subject), &found.text);
+            bar.ends_by(&found.end).resting_on(&[&found.state.to_be_bytes()]);
+            bar.record = record;
         }
         let last = self.last_use();
         let is_since = |at: Timestamp| at > grounds.retired.by && last.is_none_or(|last| at > last);
@@ -519,6 +523,17 @@ fn assumes(grounds: &Grounds<'_>, senders: usize) -> Vec<&'static str> {
         (lists_records, "Agents, Instance AI and Chat Hub are known by their traffic alone"),
     ];
     all.into_iter().filter(|(matters, _)| *matters).map(|(_, text)| text).collect()
+}
+
+/// The record that a doubt of an audit is about: its id, and where there are several n8n, the name of its own before that.
+fn record_named(looks: &[&Look], subject: &str) -> Option<BarRecord> {
+    looks.iter().find_map(|look| {
+        let prefix = format!("{}:", look.instance);
+        let id = if looks.len() > 1 { subject.strip_prefix(&prefix)? } else { subject };
+        let (id, state) = look.records.get_key_value(id.strip_prefix(&prefix).unwrap_or(id))?;
+        let name = RecordName { n8n: look.instance.clone(), id: id.clone() };
+        Some(BarRecord { name, title: state.name.clone() })
+    })
 }
 
 // === impl Bar ===

@@ -14,7 +14,7 @@ use super::incident::{Incident, IncidentId};
 use super::look::Look;
 use super::recent::Past;
 use super::rotation::{self, Audit, Grounds, OldKey, RotationView, Row, SetEvidence, SetKeys, Standing};
-use super::senders::{RecordName, SentFrom};
+use super::senders::{RecordName, Senders, SentFrom};
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -204,7 +204,7 @@ impl<'a> Query<'a> {
                 bar.who = binding.describe_named(&named);
             }
             bar.record = bar.record.take().or_else(|| record_of(binding?, &looks));
-            if let Some(record) = bar.record.as_ref().filter(|_| bar.binding.is_none()) {
+            if let Some(record) = bar.record.as_ref().filter(|_| bar.code == "record_holds_it") {
                 bar.who = format!("credential {}", record.title);
                 let users = self.users(record, &looks);
                 if !users.is_empty() {
@@ -217,7 +217,7 @@ impl<'a> Query<'a> {
     /// For each credential record that senders or n8n's test show to hold the old key: `OpenAI account 2: old key, 6 nodes
     /// in FAQ bot, Sub: enrich customer`.
     #[must_use]
-    pub fn by_credential(&self, bars: &[Bar]) -> Vec<(BarRecord, String)> {
+    pub fn by_credential(&self, old: Fingerprint, bars: &[Bar]) -> Vec<(BarRecord, String)> {
         let looks = self.ledger.looks();
         let mut records: BTreeMap<&BarRecord, Vec<&Bar>> = BTreeMap::new();
         for bar in bars.iter().filter(|bar| bar.is_no) {
@@ -231,13 +231,16 @@ impl<'a> Query<'a> {
         let nodes: HashMap<_, _> =
             self.ledger.bindings().iter().filter_map(|one| Some((one.id(), node_of(one)?))).collect();
         let text = |record: &BarRecord, bars: &[&Bar]| {
-            // What a test shows is so for all its nodes.
-            let users = if bars.iter().any(|bar| bar.binding.is_none()) {
+            // What a test or its last use shows is so for all its nodes.
+            let holds = |senders: &Senders| senders.last_key(&record.name) == Some(old);
+            let is_held =
+                bars.iter().any(|bar| bar.binding.is_none()) || self.ledger.with_senders(|sets| sets.iter().any(holds));
+            let users = if is_held {
                 self.users(record, &looks)
             } else {
                 bars.iter().filter_map(|bar| nodes.get(&bar.binding?)).cloned().collect()
             };
-            let users = if users.is_empty() { "no node names it".to_owned() } else { self.in_words(&users) };
+            let users = if users.is_empty() { "named by no node".to_owned() } else { self.in_words(&users) };
             format!("{}: old key, {users}", record.title)
         };
         records.into_iter().map(|(record, bars)| (record.clone(), text(record, &bars))).collect()

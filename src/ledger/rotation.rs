@@ -105,7 +105,7 @@ pub struct RotationView {
     pub rows: Vec<Row>,
     /// How many of them stand how.
     pub progress: Progress,
-    /// What the stale and the mixed ones sent, from where and when. Nothing of those that are of no workflow.
+    /// What the stale and the mixed ones sent, from where and when.
     pub sent_from: HashMap<BindingId, Vec<SentFrom>>,
     /// The previous keys, the one that was replaced last first.
     pub old_keys: Vec<OldKey>,

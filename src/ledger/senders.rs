@@ -414,6 +414,13 @@ impl Senders {
         };
         let of_binding = |id: &BindingId| Some((*id, self.uses.get(id)?.iter().map(sent_from).collect()));
         let mut found: HashMap<BindingId, Vec<SentFrom>> = bindings.iter().filter_map(of_binding).collect();
+        for client in self.clients.values() {
+            for used in client.uses.iter().filter(|used| bindings.contains(&used.binding)) {
+                let (address, key, last) = (client.peer, used.key, used.last);
+                let sent = SentFrom { address, is_another_n8n: false, key, first: last, last };
+                found.entry(used.binding).or_default().push(sent);
+            }
+        }
         // To which n8n those belong that wait for a look is not known yet.
         for waiting in self.waiting.values().filter(|waiting| bindings.contains(&waiting.binding.id())) {
             let Sent { key, peer, first, last, .. } = waiting.sent;
@@ -427,6 +434,16 @@ impl Senders {
             all.sort_by_key(|sent| (-sent.last.as_millis(), sent.address));
         }
         found
+    }
+
+    /// The key that came through a record last, where nothing says that it has held another one since.
+    #[must_use]
+    pub fn last_key(&self, record: &RecordName) -> Option<Fingerprint> {
+        let record = self.records.get(record)?;
+        let span = record.keys.iter().max_by_key(|span| span.last)?;
+        let is_changed = record.changes.last().is_some_and(|changed| *changed > span.last);
+        let is_another = |press: &Press| press.at > span.last && press.key.is_some_and(|key| key != span.key);
+        (!is_changed && !record.pressed.as_ref().is_some_and(is_another)).then_some(span.key)
     }
 
     /// The bindings whose uses wait for a look.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | was seen since it was changed, with the right key | `passes` |
 //! | was not, but its record was | `covered` |
-//! | was seen with a wrong key last, or its record was | `stale` |
+//! | was seen with a wrong key last, or its record was; or another sender behind it still sends an old key | `stale` |
 //! | was not seen since it, its record or the set's key was changed | `unproven` |
 //! | has a record of which nothing was ever seen | `never_seen` |
 //! | was never seen, and only a run can tell where it sends | `unclear` |
@@ -103,6 +103,8 @@ pub enum Standing {
     Well,
     /// It is not well: the code of a diagnosis.
     Stale(Box<str>),
+    /// Its last key is right, and another sender behind it still sends an old one.
+    Mixed,
     /// It has not been seen since its key was replaced.
     Silent,
     /// The same, and somebody said that it is dead.
@@ -283,7 +285,7 @@ impl RecordState<'_> {
     /// Whether its last word was the right key.
     fn is_proven(&self) -> bool {
         self.last_test().map_or_else(
-            || self.latest.is_some_and(|latest| latest.standing == Standing::Well),
+            || self.latest.is_some_and(|latest| matches!(latest.standing, Standing::Well | Standing::Mixed)),
             |tested| tested.is_right,
         )
     }
@@ -415,6 +417,9 @@ impl<'a> Survey<'a> {
         if self.bypass(workflow, node).is_some() {
             return Passage::Bypasses;
         }
+        if self.seen.of_node(workflow, node).is_some_and(|own| own.standing == Standing::Mixed) {
+            return Passage::Stale;
+        }
         let of_record = node.chosen().and_then(|record| self.records.get(&*record.id));
         if let Some(state) = of_record
             && let Some(passage) = self.passage_of_record(workflow, node, state)
@@ -424,7 +429,7 @@ impl<'a> Survey<'a> {
         match self.seen.of_node(workflow, node) {
             // Without a record, what it was seen with is what stands in the node.
             Some(own) if of_record.is_none() && is_since(workflow.changed, own) => match own.standing {
-                Standing::Stale(_) => Passage::Stale,
+                Standing::Stale(_) | Standing::Mixed => Passage::Stale,
                 Standing::Well => Passage::Passes,
                 Standing::Silent | Standing::Dead => Passage::Unproven,
             },
@@ -454,10 +459,12 @@ impl<'a> Survey<'a> {
         match &latest.standing {
             _ if !leads_here => None,
             _ if self.is_wrong(latest, state) => Some(Passage::Stale),
-            Standing::Well if own.is_some_and(|own| is_since(changed, own) && own.standing == Standing::Well) => {
+            Standing::Well | Standing::Mixed
+                if own.is_some_and(|own| is_since(changed, own) && own.standing == Standing::Well) =>
+            {
                 Some(Passage::Passes)
             }
-            Standing::Well => Some(Passage::Covered),
+            Standing::Well | Standing::Mixed => Some(Passage::Covered),
             Standing::Stale(_) | Standing::Silent | Standing::Dead => None,
         }
     }
@@ -529,6 +536,9 @@ impl Draft {
                 .extend(survey.bypass(workflow, node).map(|way| Finding::Bypass { node: name.clone(), way })),
             Passage::Unclear if !survey.is_blind(node) => {
                 self.findings.push(Finding::UnclearAddress { node: name.clone() });
+            }
+            Passage::Stale if seen.is_some_and(|seen| seen.standing == Standing::Mixed) => {
+                self.findings.push(Finding::Mixed { node: name.clone() });
             }
             Passage::Stale if node.chosen().is_none() && node.keys.is_empty() => {
                 self.findings.extend(seen.map(|sighting| stale_node(&name, sighting)));
@@ -829,7 +839,7 @@ impl Standing {
     fn diagnosis(&self) -> &str {
         match self {
             Self::Stale(diagnosis) => diagnosis,
-            Self::Well | Self::Silent | Self::Dead => "stale_binding",
+            Self::Well | Self::Mixed | Self::Silent | Self::Dead => "stale_binding",
         }
     }
 }

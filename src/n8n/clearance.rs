@@ -229,7 +229,7 @@ fn is_single(memory: &Memory) -> bool {
 fn standing(row: &ListedBinding) -> Standing {
     match row.standing {
         Some(rotation::Standing::Confirmed) => Standing::Well,
-        Some(rotation::Standing::Mixed) => Standing::Stale("stale_binding".into()),
+        Some(rotation::Standing::Mixed) => Standing::Mixed,
         Some(rotation::Standing::Stale) => {
             Standing::Stale(row.memory.incident.as_ref().map_or("stale_binding", |incident| incident.diagnosis).into())
         }

@@ -59,6 +59,11 @@ pub enum Finding {
         /// What is wrong: the code of a diagnosis.
         diagnosis: Box<str>,
     },
+    /// A node that sent the right key last, and behind which another sender still sends an old one.
+    Mixed {
+        /// Which one.
+        node: NodeName,
+    },
     /// A draft that is not published, and would send otherwise than what runs.
     DraftDiffers {
         /// The workflow.
@@ -264,6 +269,7 @@ impl Finding {
             Self::TypedKey { .. } => ("typed_key", Urgency::Now, false),
             Self::StaleRecord { .. } => ("stale_record", Urgency::Now, true),
             Self::StaleNode { .. } => ("stale_node", Urgency::Now, true),
+            Self::Mixed { .. } => ("mixed", Urgency::Now, false),
             Self::DraftDiffers { .. } => ("draft_differs", Urgency::Now, true),
             Self::Deactivated { .. } => ("deactivated", Urgency::Now, false),
             Self::PerhapsDeactivated { .. } => ("perhaps_deactivated", Urgency::Then, false),
@@ -348,6 +354,10 @@ impl Finding {
                  ($env), put it there, and restart n8n and each of its workers"
             }
             Self::StaleNode { .. } => "put the current key into the node, or better, choose an OpenAI credential there",
+            Self::Mixed { .. } => {
+                "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it (keyward \
+                 incidents)"
+            }
             Self::DraftDiffers { .. } => "publish the draft, or discard it",
             Self::Deactivated { .. } => {
                 "look into its executions, then switch it on again; if it is to stay off, archive it, or acknowledge its \
@@ -435,6 +445,7 @@ impl Finding {
         let of_record = |record, nodes| About { record: Some(record), nodes, ..nothing };
         match self {
             Self::Bypass { node, .. }
+            | Self::Mixed { node }
             | Self::UnclearAddress { node }
             | Self::GenericAuth { node, .. }
             | Self::UnclearKey { node }
@@ -507,6 +518,9 @@ impl fmt::Display for Finding {
                 )
             }
             Self::StaleNode { node, key, diagnosis } => write!(f, "{node} sent {} last ({diagnosis})", key_of(*key)),
+            Self::Mixed { node } => {
+                write!(f, "{node} sent the right key last, but another sender behind it still sends an old one")
+            }
             Self::DraftDiffers { workflow, changes } => {
                 write!(f, "the draft of {workflow} is not published: ")?;
                 let words: Vec<_> =

@@ -140,7 +140,11 @@ fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addre
     assert_eq!((&incident["diagnosis"], &incident["closed"]), (&"mixed".into(), &Value::Null), "{incident}");
     assert_eq!(incident["senders"][0]["address"], "127.0.0.1", "{incident}");
     let rotation = scene.run(&["rotation"]);
-    assert_says(&rotation, 1, &["1 mixed", "\nmixed      ", "old key from 127.0.0.1", "by turns with a newer key"]);
+    assert_says(
+        &rotation,
+        1,
+        &["1 mixed", "\nmixed      ", "old key as well", "127.0.0.1", "by turns with a newer key"],
+    );
     assert_says(&scene.run(&["bindings"]), 1, &["\nmixed      "]);
     assert_eq!(scene.run(&["status"]).code(), Some(1));
     let page = scene.keyward.as_ref().unwrap().admin("/").text();
@@ -156,7 +160,7 @@ fn lines_and_rows_of_what_is_stale_name_its_address() {
     assert_says(
         &scene.run(&["rotation"]),
         1,
-        &["stale_binding from 127.0.0.1", "still sends it, last at ", " from 127.0.0.1"],
+        &["stale_binding", "FROM", "still sends it, last at ", " from 127.0.0.1"],
     );
     assert_says(&scene.run(&["incidents"]), 1, &["FROM", "127.0.0.1"]);
     let log = scene.keyward.as_ref().unwrap().log();

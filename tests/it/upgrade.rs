@@ -46,6 +46,7 @@ const ADDED: &[(&str, &str)] = &[
     ("code", "untold_executions"),
     ("state", "mixed"),
     ("diagnosis", "mixed"),
+    ("code", "mixed"),
 ];
 
 /// What is no longer as 0.1.0 had it, on purpose: how its source begins (`GET status`, `command rotation`,

@@ -758,10 +758,22 @@ fn a_no_names_all_that_bars_it_by_credential_and_the_rotation_is_not_done_beside
     for (node, workflow) in [("c1", "faq"), ("c2", "faq"), ("c3", "sub")] {
         story.nodes.push((workflow, node, "copy"));
     }
+    story.look();
     story.ask("c1", 3, OLD, 2);
     story.rotate();
     two_nodes(&mut story, 4, NEW);
     story.ask("c1", 6, OLD, 2);
+    story.look();
+    let told = |story: &Story| {
+        let (query, old) = (story.bench.query(), story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint);
+        let told = query.by_credential(old, story.answer().bars());
+        told.into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&story),
+        ["OpenAI copy: old key, 3 nodes in faq, sub"],
+        "one of them has run, and its record is theirs"
+    );
     story.press("copy", OLD);
     story.look();
     let at = story.before.as_ref().map(|look| look.at);
@@ -772,13 +784,13 @@ fn a_no_names_all_that_bars_it_by_credential_and_the_rotation_is_not_done_beside
     let answer = &view.old_keys[0].can_go;
     let codes: BTreeSet<_> = answer.bars().iter().map(|bar| bar.code).collect();
     assert_eq!((answer.code(), codes), ("no", BTreeSet::from(["record_holds_it", "still_sent", "typed"])));
-    let told: Vec<_> = query.by_credential(answer.bars()).into_iter().map(|(_, text)| text).collect();
-    assert_eq!(told, ["OpenAI copy: old key, 3 nodes in faq, sub"]);
+    assert_eq!(told(&story), ["OpenAI copy: old key, 3 nodes in faq, sub"]);
     let held = answer.bars().iter().find(|bar| bar.code == "record_holds_it").expect("it").to_string();
     assert!(held.starts_with("credential OpenAI copy (3 nodes in faq, sub) holds it: n8n's test of it"), "{held}");
     // Where all senders are well, but a record holds the key, nothing is done either.
     story.ask("c1", 7, NEW, 2);
     story.look();
+    assert_eq!(told(&story), ["OpenAI copy: old key, 3 nodes in faq, sub"]);
     let view = story.bench.query().with_audits(vec![Audit { at, ..Audit::default() }]).rotation(SetIndex::DEFAULT);
     assert_eq!((view.progress.is_done(), view.is_done()), (true, false));
 }
