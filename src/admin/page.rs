@@ -132,10 +132,14 @@ fn write_progress(html: &mut String, set: &Value) {
         let mut bars = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]].map(listed).concat();
         for record in listed(&can_go["by_credential"]) {
             let _ = writeln!(html, "<li><b>{}</b>\n<ul>", said(&record["text"]));
-            bars.extract_if(.., |bar| views::is_of_record(bar, &record)).for_each(|bar| write_bar(html, &bar));
+            for bar in bars.extract_if(.., |bar| views::is_of_record(bar, &record)) {
+                write_bar(html, &bar);
+            }
             html.push_str("</ul></li>\n");
         }
-        bars.iter().for_each(|bar| write_bar(html, bar));
+        for bar in &bars {
+            write_bar(html, bar);
+        }
         for what in listed(&can_go["basis"]["assumes"]) {
             let _ = writeln!(html, "<li>assumes: {}</li>", said(&what));
         }

@@ -128,7 +128,7 @@ fn binding_table(rows: &[Value], now: Timestamp) -> Table<8> {
         let (seen, set) = (short_ago(&row["last"], now), text(&row["set"]).to_owned());
         let (state, usually) = (state(row).to_owned(), rhythm(&row["rhythm"]));
         table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), set, usually]);
-        table.shorten(WHO, short_who(row));
+        table.shorten(WHO, &short_who(row));
     }
     table
 }
@@ -147,7 +147,7 @@ fn incident_table(rows: &[Value], now: Timestamp) -> Table<9> {
         let key = short_key(row);
         let from = sent_from(row);
         table.row([opened, short_id(row), who(row), of("diagnosis"), closed, key, from, of("set"), sightings]);
-        table.shorten(WHO, short_who(row));
+        table.shorten(WHO, &short_who(row));
     }
     table
 }

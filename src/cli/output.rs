@@ -120,8 +120,8 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 
     /// What is to stand in that column of the last row where the whole text does not fit. Of `a, b`, both are cut.
-    pub(super) fn shorten(&mut self, column: usize, text: String) {
-        self.short.insert((self.rows.len() - 1, column), shown(&text).into_owned());
+    pub(super) fn shorten(&mut self, column: usize, text: &str) {
+        self.short.insert((self.rows.len() - 1, column), shown(text).into_owned());
     }
 
     /// As text, no wider than that.
@@ -231,7 +231,7 @@ mod tests {
         }
         let mut table = Table::new(["WHO", "KEY"]);
         table.row(["Weekly report (w1), node Summary (n1)".into(), "k".repeat(14)]);
-        table.shorten(0, "Weekly report, Summary".into());
+        table.shorten(0, "Weekly report, Summary");
         assert!(table.within(38).contains("Weekly report, Summary  k"), "{}", table.within(38));
         assert!(table.within(80).contains("(n1)"), "{}", table.within(80));
         assert_eq!(fit(vec![3, 50, 40], 60), [3, 27, 26]);

@@ -155,7 +155,7 @@ pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<8> {
             from,
             usually,
         ]);
-        table.shorten(WHO, short_who(row));
+        table.shorten(WHO, &short_who(row));
     }
     table
 }

@@ -37,7 +37,8 @@ impl InFlight {
     #[must_use]
     pub fn open(&self, key: Fingerprint) -> Option<u64> {
         let counts = self.place(key).load(Ordering::Relaxed);
-        (counts % BEGUN > 0).then(|| self.process ^ (counts / BEGUN))
+        let (open, begun) = (counts & (BEGUN - 1), counts >> 32);
+        (open > 0).then_some(self.process ^ begun)
     }
 
     fn place(&self, key: Fingerprint) -> &AtomicU64 {
@@ -46,7 +47,7 @@ impl InFlight {
 }
 
 /// A power of two, so that finding a place is one step.
-const PLACES: usize = 4096;
+const PLACES: usize = 2048;
 
 /// One in the upper half of a number.
 const BEGUN: u64 = 1 << 32;

@@ -206,7 +206,7 @@ impl<'a> Query<'a> {
             bar.record = bar.record.take().or_else(|| record_of(binding?, &looks));
             if let Some(record) = bar.record.as_ref().filter(|_| bar.code == "record_holds_it") {
                 bar.who = format!("credential {}", record.title);
-                let users = self.users(record, &looks);
+                let users = users(record, &looks);
                 if !users.is_empty() {
                     let _ = write!(bar.who, " ({})", self.in_words(&users));
                 }
@@ -236,7 +236,7 @@ impl<'a> Query<'a> {
             let is_held =
                 bars.iter().any(|bar| bar.binding.is_none()) || self.ledger.with_senders(|sets| sets.iter().any(holds));
             let users = if is_held {
-                self.users(record, &looks)
+                users(record, &looks)
             } else {
                 bars.iter().filter_map(|bar| nodes.get(&bar.binding?)).cloned().collect()
             };
@@ -244,13 +244,6 @@ impl<'a> Query<'a> {
             format!("{}: old key, {users}", record.title)
         };
         records.into_iter().map(|(record, bars)| (record.clone(), text(record, &bars))).collect()
-    }
-
-    /// The nodes that name a record and may run.
-    fn users(&self, record: &BarRecord, looks: &[Arc<Look>]) -> BTreeSet<NodeIds> {
-        let look = looks.iter().find(|look| look.instance == record.name.n8n);
-        let named = look.into_iter().flat_map(|look| &look.nodes).filter(|(_, named)| named.record == record.name.id);
-        named.map(|(node, _)| node.clone()).collect()
     }
 
     /// `6 nodes in FAQ bot, Sub: enrich customer`.
@@ -453,6 +446,13 @@ impl Filter {
 
 /// The ids of a workflow and its node.
 type NodeIds = (Box<str>, Box<str>);
+
+/// The nodes that name a record.
+fn users(record: &BarRecord, looks: &[Arc<Look>]) -> BTreeSet<NodeIds> {
+    let look = looks.iter().find(|look| look.instance == record.name.n8n);
+    let named = look.into_iter().flat_map(|look| &look.nodes).filter(|(_, named)| named.record == record.name.id);
+    named.map(|(node, _)| node.clone()).collect()
+}
 
 fn node_of(binding: &Binding) -> Option<NodeIds> {
     let identity = binding.identity();

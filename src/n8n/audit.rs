@@ -537,18 +537,13 @@ impl Draft {
             Passage::Unclear if !survey.is_blind(node) => {
                 self.findings.push(Finding::UnclearAddress { node: name.clone() });
             }
-            Passage::Stale if seen.is_some_and(|seen| seen.standing == Standing::Mixed) => {
-                self.findings.push(Finding::Mixed { node: name.clone() });
-            }
-            Passage::Stale if node.chosen().is_none() && node.keys.is_empty() => {
-                self.findings.extend(seen.map(|sighting| stale_node(&name, sighting)));
-            }
+            Passage::Stale => self.findings.extend(seen.and_then(|sighting| stale_node(node, &name, sighting))),
             Passage::Unproven | Passage::NeverSeen | Passage::Unclear => self.note_blind(survey, node, &name),
             Passage::Off if is_dormant(workflow, node) && !survey.is_key_proven(workflow, node) => {
                 self.note_blind(survey, node, &name);
                 self.note_dormant(survey, node, &name);
             }
-            Passage::Stale | Passage::Covered | Passage::Passes | Passage::Off => {}
+            Passage::Covered | Passage::Passes | Passage::Off => {}
         }
         let newest = survey.newest.get(&*node.type_name).copied().unwrap_or(node.version);
         if passage != Passage::Off && node.version < newest {
@@ -941,8 +936,14 @@ fn deactivation(survey: &Survey<'_>, workflow: &Workflow, name: &WorkflowName) -
     }
 }
 
-fn stale_node(name: &NodeName, sighting: &Sighting) -> Finding {
-    Finding::StaleNode { node: name.clone(), key: sighting.key, diagnosis: sighting.standing.diagnosis().into() }
+/// What is wrong with the node itself, rather than with its record or with a key that is typed into it.
+fn stale_node(node: &Node, name: &NodeName, sighting: &Sighting) -> Option<Finding> {
+    let (name, key, standing) = (name.clone(), sighting.key, &sighting.standing);
+    if *standing == Standing::Mixed {
+        return Some(Finding::Mixed { node: name });
+    }
+    let is_own = node.chosen().is_none() && node.keys.is_empty();
+    is_own.then(|| Finding::StaleNode { node: name, key, diagnosis: standing.diagnosis().into() })
 }
 
 fn name_of(survey: &Survey<'_>, position: usize) -> Option<WorkflowName> {
