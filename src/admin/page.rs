@@ -122,6 +122,9 @@ fn write_progress(html: &mut String, set: &Value) {
         progress["overdue"],
         progress["acknowledged"]
     );
+    if let Some(open) = set["open_incidents"].as_u64().filter(|open| *open > 0) {
+        let _ = writeln!(html, "<p>Open incidents: {open}.</p>");
+    }
     for old in set["old_keys"].as_array().into_iter().flatten() {
         let said = |value: &Value| escape(value.as_str().unwrap_or_default());
         let fingerprint = old["fingerprint"].as_str().and_then(|digits| digits.get(..8)).unwrap_or_default();

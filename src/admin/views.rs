@@ -52,6 +52,7 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
             "keys": keys.map(Entry::in_json).collect::<Vec<_>>(),
             "done": view.is_done(),
             "progress": progress(view.progress),
+            "open_incidents": look.open_incidents(index),
             "old_keys": view.old_keys.iter().map(|old| summary(look, old)).collect::<Vec<_>>(),
         })
     };

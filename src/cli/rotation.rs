@@ -213,6 +213,11 @@ fn of_set(set: &Value, now: Timestamp) -> Vec<String> {
     view["next_key"] = in_role("next").into_iter().next().unwrap_or_default();
     let mut lines =
         vec![format!("{} ({}): {}", text(&set["set"]), text(&set["policy"]), current(&view, now)), progress(set)];
+    match count(&set["open_incidents"]) {
+        0 => {}
+        1 => lines.push("1 incident is open: keyward incidents".to_owned()),
+        open => lines.push(format!("{open} incidents are open: keyward incidents")),
+    }
     lines.extend(set["old_keys"].as_array().into_iter().flatten().flat_map(|old| old_key(old, now)));
     lines
 }
@@ -229,7 +234,8 @@ fn is_fresh(view: &Value) -> bool {
 /// Whether nothing is wrong now: no incident, no old key that is still sent or held, no trouble with the store or an n8n.
 fn is_well(status: &Value) -> bool {
     let n8n_is_well = status["n8n"].as_array().is_none_or(|all| all.iter().all(|n8n| n8n["state"] != "troubled"));
-    status["store"]["state"] != "troubled" && n8n_is_well && sets_of(status).iter().all(is_fresh)
+    let is_quiet = |set: &Value| is_fresh(set) && count(&set["open_incidents"]) == 0;
+    status["store"]["state"] != "troubled" && n8n_is_well && sets_of(status).iter().all(is_quiet)
 }
 
 /// How often a rotation that is watched is looked at.

@@ -326,6 +326,16 @@ impl<'a> Query<'a> {
         listed
     }
 
+    /// How many incidents of a set are open.
+    #[must_use]
+    pub fn open_incidents(&self, set: SetIndex) -> usize {
+        let is_of_set = |binding: &Arc<Binding>| binding.set() == set;
+        let mixed = self.mixed().values().filter(|mixed| is_of_set(&mixed.binding)).count();
+        let bindings = self.ledger.bindings();
+        let bad = bindings.iter().filter(|binding| is_of_set(binding) && binding.lock().incident.is_some());
+        bad.count() + mixed
+    }
+
     /// From where came what the open ones are about.
     fn add_senders(&self, incidents: &mut [ListedIncident]) {
         let is_open = |row: &&mut ListedIncident| row.incident.closed.is_none() && row.sent_from.is_empty();

@@ -153,6 +153,23 @@ fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addre
     assert_says(&scene.run(&["incidents"]), 1, &[" is mixed:"]);
 }
 
+/// An Agent has no row in the rotation.
+#[test]
+fn an_open_incident_of_what_is_no_node_is_not_well_either() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    scene.send("wf=w1;node=n1;name=Report", NEW);
+    eventually("nothing stale", || (scene.run(&["status"]).code() == Some(0)).then_some(()));
+    let (agent, tag) = ("ai-sdk-openai/4.0.118 node.js/24", "wf=editor;ex=__UNKNOWN__;node=none");
+    let key = "Bearer sk-proj-nobodys-0123456789abcdefghij";
+    let headers = [("Authorization", key), ("User-Agent", agent), ("X-N8N-Tag", tag)];
+    ask(scene.keyward.as_ref().unwrap().listen, "/v1/models", &headers);
+    let told = eventually("the incident", || Some(scene.run(&["status"])).filter(|told| told.code() == Some(1)));
+    assert!(told.stdout.contains("1 incident is open: keyward incidents"), "{}", told.stdout);
+    assert_says(&scene.run(&["incidents"]), 1, &["n8n's Agents", "unlisted_key"]);
+    assert!(scene.keyward.as_ref().unwrap().admin("/").text().contains("Open incidents: 1."));
+}
+
 #[test]
 fn lines_and_rows_of_what_is_stale_name_its_address() {
     let upstream = Upstream::start();
