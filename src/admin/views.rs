@@ -1,6 +1,8 @@
 //! What the ledger knows, as JSON: the same for the API, the page and the command line, from a running keyward or from its
 //! store.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Page, Parameters, quote};
@@ -66,9 +68,11 @@ pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> 
     let total = rows.len();
     let place = |row: &ListedBinding| [row.memory.last_seen().map_or(i64::MIN, before), 0, signed(row.binding.id().0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(
-        json!({ "bindings": rows.iter().map(|row| binding_row(look, row)).collect::<Vec<_>>(), "total": total, "next": next }),
-    )
+    let is_bad = |row: &&ListedBinding| matches!(row.standing, Some(Standing::Stale | Standing::Mixed));
+    let sent_from = look.sent_from(&rows.iter().filter(is_bad).map(|row| row.binding.id()).collect());
+    let row =
+        |row: &ListedBinding| binding_row(look, row, sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice));
+    Ok(json!({ "bindings": rows.iter().map(row).collect::<Vec<_>>(), "total": total, "next": next }))
 }
 
 /// One binding, with each key that it sent.
@@ -165,7 +169,7 @@ fn set_named(look: &Query<'_>, name: &str, otherwise: Kind) -> Result<SetIndex, 
 
 // === Bindings ===
 
-fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
+fn binding_row(look: &Query<'_>, row: &ListedBinding, sent_from: &[SentFrom]) -> Value {
     let memory = &row.memory;
     let mut told = who(look, &row.binding, &row.set, memory.name.as_deref());
     let seen = memory.uses.iter().max_by_key(|used| used.last);
@@ -188,13 +192,16 @@ fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
             "client_version": memory.client_version,
             "rhythm": rhythm(memory.visits.rhythm()),
             "incident": memory.incident.as_deref().map(incident),
+            "senders": senders(look, sent_from),
         }),
     );
     Value::Object(told)
 }
 
 fn whole_binding(look: &Query<'_>, row: &ListedBinding) -> Value {
-    let mut told = binding_row(look, row);
+    let id = row.binding.id();
+    let sent_from = look.sent_from(&HashSet::from([id])).remove(&id).unwrap_or_default();
+    let mut told = binding_row(look, row, &sent_from);
     told["uses"] = row.memory.uses.iter().map(key_use).collect();
     told["other_keys"] = row.memory.other_keys.into();
     told

@@ -122,12 +122,13 @@ fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     answer[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn binding_table(rows: &[Value], now: Timestamp) -> Table<8> {
-    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "SET", "USUALLY"]);
+fn binding_table(rows: &[Value], now: Timestamp) -> Table<9> {
+    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "FROM", "SET", "USUALLY"]);
     for row in rows {
         let (seen, set) = (short_ago(&row["last"], now), text(&row["set"]).to_owned());
         let (state, usually) = (state(row).to_owned(), rhythm(&row["rhythm"]));
-        table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), set, usually]);
+        let from = sent_from(row);
+        table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), from, set, usually]);
         table.shorten(WHO, &short_who(row));
     }
     table

@@ -340,15 +340,21 @@ impl<'a> Query<'a> {
     fn add_senders(&self, incidents: &mut [ListedIncident]) {
         let is_open = |row: &&mut ListedIncident| row.incident.closed.is_none() && row.sent_from.is_empty();
         let open: HashSet<_> = incidents.iter_mut().filter(is_open).map(|row| row.binding.id()).collect();
-        if open.is_empty() {
-            return;
+        let mut sent_from = self.sent_from(&open);
+        for row in incidents.iter_mut().filter(is_open) {
+            row.sent_from = sent_from.remove(&row.binding.id()).unwrap_or_default();
+        }
+    }
+
+    /// What each of those bindings sent, from where and when: what came last comes first.
+    #[must_use]
+    pub fn sent_from(&self, bindings: &HashSet<BindingId>) -> HashMap<BindingId, Vec<SentFrom>> {
+        if bindings.is_empty() {
+            return HashMap::new();
         }
         self.ledger.take_all_sent();
-        let of_sets = self.ledger.with_senders(|sets| sets.iter().map(|set| set.sent_from(&open)).collect::<Vec<_>>());
-        for row in incidents.iter_mut().filter(is_open) {
-            let own = of_sets.get(row.binding.set().position());
-            row.sent_from = own.and_then(|own| own.get(&row.binding.id())).cloned().unwrap_or_default();
-        }
+        // A binding is of one set.
+        self.ledger.with_senders(|sets| sets.iter().flat_map(|set| set.sent_from(bindings)).collect())
     }
 
     /// The bindings that look well, and of which a sender still sends an old key.
