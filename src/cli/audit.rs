@@ -251,6 +251,7 @@ fn look_of(told: &Value) -> Option<(String, Look)> {
         lists_records: true,
         executions: BTreeMap::new(),
         unfinished: Vec::new(),
+        clocks_apart: [0, 0],
     };
     Some((instance.to_owned(), look))
 }
