@@ -45,7 +45,7 @@ use self::incident::Incident;
 use self::look::Look;
 use self::press::Presses;
 use self::recent::Recent;
-use self::senders::{Acceptance, Candidate, Senders, Sent};
+use self::senders::{Acceptance, Candidate, RecordName, Senders, Sent};
 use self::store::{Limits, Remembered};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -215,6 +215,12 @@ impl Ledger {
     pub fn look_came(&self, look: &Arc<Look>) {
         self.n8ns().looks.insert(look.instance.clone(), Arc::clone(look));
         self.settle();
+    }
+
+    /// Takes in which record of an n8n has, since that change of it, a key that keyward itself put in.
+    pub fn key_was_written(&self, n8n: &str, record: &str, changed: Timestamp) {
+        let name = RecordName { n8n: n8n.into(), id: record.into() };
+        self.senders().iter_mut().for_each(|senders| senders.note_written(&name, changed));
     }
 
     /// The last look through each n8n.
