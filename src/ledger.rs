@@ -303,6 +303,11 @@ impl Ledger {
         self.settle_alone();
     }
 
+    /// Notes what the clock shows, so that it is noticed when it is put back.
+    pub fn tell_time(&self, now: Timestamp) {
+        self.senders().iter_mut().for_each(|senders| senders.tell_time(now));
+    }
+
     /// Takes over what the bindings have gathered: for a ledger that has no writer.
     pub fn take_in(&self) {
         for binding in self.inbox.take() {

@@ -78,8 +78,10 @@ pub struct Senders {
     /// What you accepted, by its number.
     pub(super) accepted: BTreeMap<u32, Acceptance>,
     pub(super) changed: BTreeSet<evidence::Name>,
-    /// The latest time at which anything came, by the clock of then.
+    /// The latest time that the clock has shown.
     latest: Option<Timestamp>,
+    /// The same, while the clock shows an earlier one.
+    put_back_from: Option<Timestamp>,
     /// When each n8n was looked through last, and which of all looks that was.
     looks: BTreeMap<Box<str>, (Timestamp, u64)>,
     rounds: u64,
@@ -314,7 +316,7 @@ impl Senders {
     /// Takes in what a binding handed on. What is of a workflow waits for [`Senders::settle`].
     pub fn take(&mut self, binding: &Arc<Binding>, sent: impl IntoIterator<Item = Sent>) {
         for sent in sent {
-            let before = self.put_back_from(sent.last);
+            let before = self.put_back_from;
             if is_of_workflow(binding) {
                 self.next += 1;
                 self.changed.insert(evidence::Name::Waiting(self.next));
@@ -326,15 +328,16 @@ impl Senders {
         }
     }
 
-    /// The time that the clock had shown already when something came at what it calls an earlier one.
-    fn put_back_from(&mut self, at: Timestamp) -> Option<Timestamp> {
+    /// Notes what the clock shows: what is taken in from now on came then. Where it was put back, what comes later is no
+    /// earlier for that.
+    pub fn tell_time(&mut self, now: Timestamp) {
         let remembered = || {
             let clients = self.clients.values().map(|client| client.last);
             self.addresses.iter().map(|address| address.last).chain(clients).max()
         };
         let latest = self.latest.or_else(remembered);
-        self.latest = latest.max(Some(at));
-        latest.filter(|latest| *latest > at.after(Look::SLACK))
+        self.latest = latest.max(Some(now));
+        self.put_back_from = latest.filter(|latest| *latest > now.after(Look::SLACK));
     }
 
     /// Decides on the uses that wait, as far as the n8n that they may belong to were looked through since. Where none is

@@ -903,6 +903,23 @@ fn numbers_of_two_n8n_that_are_the_same_by_chance_are_told_apart_by_their_addres
 }
 
 #[test]
+fn an_exchange_that_took_long_is_no_clock_that_was_put_back() {
+    let mut story = Story::new(quick());
+    let agent = Identity { holder: Holder::Agent, ..Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None) };
+    two_nodes(&mut story, 1, OLD);
+    story.sight(&agent, None, OLD, 2);
+    let long = sent(&story, OLD, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
+    story.rotate();
+    story.pass(600);
+    two_nodes(&mut story, 3, NEW);
+    story.sight(&agent, None, NEW, 2);
+    story.check(&[]);
+    // A stream that began before ends now.
+    story.bench.ledger.take_sent(&story.bench.ledger.binding(&agent), vec![long]);
+    story.check(&[]);
+}
+
+#[test]
 fn a_run_by_hand_on_n8n_1_does_not_prove_what_is_saved() {
     let mut story = Story::new(quick());
     story.is_first_generation = true;
