@@ -56,6 +56,7 @@ impl<'w> Onlooker<'w> {
             lists_records: world.n8ns[n8n].is_second_generation,
             executions: BTreeMap::new(),
             unfinished: Vec::new(),
+            clocks_apart: [0, 0],
         };
         Some(Self { world, n8n, look, nodes, records, executions, begun: 0, open: Vec::new(), pressed: HashMap::new() })
     }
@@ -88,6 +89,8 @@ impl<'w> Onlooker<'w> {
     /// What it finds then. Moments have to come in order.
     pub fn look(&mut self, moment: Moment) -> &Look {
         self.look.at = stamp(self.world, moment);
+        let apart = Look::apart(true_stamp(moment), self.look.at);
+        self.look.clocks_apart = [apart, self.look.clocks_apart[0]];
         self.name_records(moment);
         if self.look.lists_records {
             self.list_records(moment);
@@ -101,14 +104,15 @@ impl<'w> Onlooker<'w> {
             let binding = &self.world.bindings[*node];
             let record: Box<str> = self.world.records[binding.record.at(moment)].id.as_ref().into();
             let place = (workflow_of(self.world, *node), binding.node.as_deref().unwrap_or_default().into());
-            let is_drafted = binding.draft.is_some_and(|(from, until)| (from..until).contains(&moment));
+            let tells_drafts = self.world.n8ns[self.n8n].is_second_generation;
+            let is_drafted = tells_drafts && binding.draft.is_some_and(|(from, until)| (from..until).contains(&moment));
             if is_drafted {
                 self.look.nodes.remove(&place);
                 continue;
             }
             let is_known = self.look.nodes.get(&place).is_some_and(|named| named.record == record);
             if !is_known {
-                self.look.nodes.insert(place, NamedRecord { record, since: self.look.at });
+                self.look.nodes.insert(place, NamedRecord { record, since: self.look.at.max(true_stamp(moment)) });
             }
         }
     }
@@ -154,7 +158,7 @@ impl<'w> Onlooker<'w> {
         let is_told = !(moment / REFRESH + i64::try_from(place).unwrap_or(0)).rem_euclid(53).eq(&0);
         let key = world.key_of(place, main, moment).filter(|_| is_told);
         self.pressed.insert(place, (moment, key.is_some_and(|key| key.replaces(world.statements.asked))));
-        Some(Pressed { at: self.look.at, key: key.map(crate::observed::Key::names) })
+        Some(Pressed { at: self.look.at.min(true_stamp(moment)), key: key.map(crate::observed::Key::names) })
     }
 
     fn list_executions(&mut self, moment: Moment) {
@@ -174,8 +178,8 @@ impl<'w> Onlooker<'w> {
         for place in self.open.iter().filter(|place| world.executions[**place].is_listed).filter(is_shown) {
             let execution = &world.executions[*place];
             let ended = (execution.ended <= moment).then(|| true_stamp(execution.ended));
-            let listed =
-                Listed { workflow: execution.workflow.as_ref().into(), began: true_stamp(execution.began), ended };
+            let (workflow, began) = (execution.workflow.as_ref().into(), true_stamp(execution.began));
+            let listed = Listed { workflow, began, ended, by_hand: execution.by_hand };
             self.look.executions.insert(execution.number, listed);
         }
         self.open.retain(|place| world.executions[*place].ended > moment);

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench histories -- --histories 2000` plays that many; `--only NAME` one scenario alone (`--only all`: each in
 //! turn, unmixed), `--outside` those that break an assumption, `--subject` another subject than the rule's sketch. The same seed throws the same histories.
-//! It fails where inside the assumptions one *yes* is wrong, where fewer than 95 % of the deserving histories get their *yes* (94 % of less than 10,000),
+//! It fails where inside the assumptions one *yes* is wrong, where fewer than 95 % of the deserving histories get their *yes*,
 //! or where the mixture of histories is not what it should be. A wrong *yes* is printed with what plays it again: `--history N --trace`.
 //!
 //! | part | |
@@ -17,8 +17,8 @@
 //! | [`naive`], [`sketch`] | subjects: two that are wrong, which shows that this can fail, and an oracle with known rates |
 //!
 //! A run by hand in the editor sends what the *draft* of a workflow names, by the ids of the node that runs. Where a look names the
-//! record of the running version for such a node, that run seems to prove a record that it never used. `--leave-drafts-out` throws looks
-//! that name no record for a node as long as its draft names another.
+//! record of the running version for such a node, that run seems to prove a record that it never used: so looks at n8n 2.x name no
+//! record for a node as long as its draft names another. n8n 1.x shows no draft; there a run by hand proves nothing.
 //!
 //! # Assumptions
 //!
@@ -33,7 +33,8 @@
 //! - On n8n 1.x, which lists no waiting execution, none of these comes back with a record that its node names no longer.
 //! - What the owner says is so: `env_keys`, `workers`, and what is acknowledged.
 //! - A use that comes once the owner has made the old key the current one again is theirs to bear.
-//! - The clock of n8n is right; keyward's may jump.
+//! - The clock of n8n is right; keyward's may jump. n8n's answers have a `Date`.
+//! - On n8n 1.x that saves no execution, a person does not try by hand what is not saved.
 
 #![expect(clippy::print_stdout, reason = "this is how it tells")]
 

@@ -53,7 +53,21 @@ fn sent(world: &World, at: Moment, binding: usize, peer: IpAddr, key: Key) -> Ex
     let upstream = if key == Key::Token { world.sets[world.bindings[binding].set].file.at(at) } else { key };
     let (ends, ids, execution, record) = (None, None, None, None);
     let accepted = !matches!(key, Key::Missing);
-    Exchange { at, ends, binding, ids, peer, execution, first_seen: at, key, upstream, record, accepted, is_seen: true }
+    Exchange {
+        at,
+        ends,
+        binding,
+        ids,
+        peer,
+        execution,
+        first_seen: at,
+        key,
+        upstream,
+        record,
+        accepted,
+        is_of_editor: false,
+        is_seen: true,
+    }
 }
 
 /// Programs without a tag, at one address or at several; `rare` ones run each month.
@@ -191,7 +205,7 @@ fn long_runs(world: &mut World) {
 
 /// A node is pointed to a new record in the editor, and tried there; the version that runs gets it only when it is published.
 fn draft(world: &mut World) {
-    if world.n8ns.iter().any(|n8n| !n8n.is_second_generation) {
+    if world.n8ns.iter().any(cannot_tell_runs_by_hand) {
         return;
     }
     world.faults.insert("draft published later");
@@ -413,14 +427,19 @@ fn api_down(world: &mut World) {
 
 /// n8n 1.x: no list of records, no dates, no test that an API presses.
 fn first_generation(world: &mut World) {
-    // What is saved there runs at once.
-    if world.bindings.iter().any(|binding| binding.draft.is_some()) {
+    let has_draft = world.bindings.iter().any(|binding| binding.draft.is_some());
+    if has_draft && world.n8ns.iter().any(|n8n| !n8n.saves) {
         return;
     }
     world.faults.insert("n8n 1.x");
     for n8n in &mut world.n8ns {
         n8n.is_second_generation = false;
     }
+}
+
+/// Whether it shows neither drafts nor which executions were run by hand.
+fn cannot_tell_runs_by_hand(n8n: &N8n) -> bool {
+    !n8n.is_second_generation && !n8n.saves
 }
 
 /// The next key is announced in keyward's configuration before anything else.

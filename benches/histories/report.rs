@@ -61,14 +61,12 @@ impl Report {
         format!("{} passed, {} failed", passed.len(), failed.len())
     }
 
-    /// Whether there was no wrong *yes*, and *yes* in at least 95 % of those that deserved it: in 94 % where they are so few that
-    /// the share swings by more than half a percent from seed to seed.
+    /// Whether there was no wrong *yes*, and *yes* in at least 95 % of those that deserved it.
     pub fn holds(&self) -> bool {
         let inside: Vec<&Told> = self.all.iter().filter(|told| told.is_inside).collect();
         let deserving: Vec<_> = inside.iter().filter(|told| told.deserved.is_some()).collect();
-        let wanted = if deserving.len() < 10_000 { 94 } else { 95 };
         let answered = deserving.iter().filter(|told| told.course.yes.is_some()).count();
-        inside.iter().all(|told| told.course.wrong.is_none()) && answered * 100 >= deserving.len() * wanted
+        inside.iter().all(|told| told.course.wrong.is_none()) && answered * 100 >= deserving.len() * 95
     }
 
     /// Whether the histories are what they should be: a quarter of them clean, and each fault in at least 3 %.

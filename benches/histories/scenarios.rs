@@ -560,5 +560,5 @@ pub fn add_set(world: &mut World, name: &'static str, rotated: Option<Moment>) -
 
 /// A run by hand.
 pub fn by_hand(world: &mut World, binding: usize, from: Moment, until: Moment) -> Run {
-    Run::new(world.dice.between(from, until), binding)
+    Run { by_hand: true, ..Run::new(world.dice.between(from, until), binding) }
 }

@@ -167,7 +167,7 @@ impl<'w> Evidence<'w> {
     }
 
     fn is_good(&self, exchange: &Exchange) -> bool {
-        exchange.accepted && exchange.key.replaces(self.asked)
+        exchange.accepted && exchange.key.replaces(self.asked) && !exchange.is_of_editor
     }
 
     /// The floor, and whatever carries the key and is still open. Where only keyward ever held it, there is no floor.

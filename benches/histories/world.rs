@@ -165,12 +165,14 @@ pub struct Run {
     pub ids: Option<(Arc<str>, Arc<str>)>,
     /// Whether n8n lists the execution.
     pub is_listed: bool,
+    /// Whether a person started it in the editor.
+    pub by_hand: bool,
 }
 
 impl Run {
     /// One as scheduled.
     pub fn new(at: Moment, binding: usize) -> Self {
-        Self { at, binding, record: None, key: None, ids: None, is_listed: true }
+        Self { at, binding, record: None, key: None, ids: None, is_listed: true, by_hand: false }
     }
 }
 
@@ -199,6 +201,8 @@ pub struct Exchange {
     pub record: Option<usize>,
     /// Whether OpenAI took it.
     pub accepted: bool,
+    /// Whether it is of a run by hand, of an n8n that does not tell what is saved from what the editor shows.
+    pub is_of_editor: bool,
     /// Whether keyward still knows of it: what it heard right before a crash it does not.
     pub is_seen: bool,
 }
@@ -222,6 +226,8 @@ pub struct Execution {
     pub record: usize,
     /// Whether n8n lists it.
     pub is_listed: bool,
+    /// Whether a person started it in the editor.
+    pub by_hand: bool,
 }
 
 /// A key set.
@@ -457,7 +463,8 @@ impl World {
         let known = self.bindings[run.binding].workflow.as_ref();
         let workflow = run.ids.as_ref().map(|(workflow, _)| workflow).or(known).cloned().unwrap_or_default();
         let began = run.at;
-        self.executions.push(Execution { n8n, number, workflow, began, ended, waits, record, is_listed });
+        let by_hand = run.by_hand;
+        self.executions.push(Execution { n8n, number, workflow, began, ended, waits, record, is_listed, by_hand });
     }
 
     /// Goes on after its wait, wherever a process is free then.
@@ -511,6 +518,7 @@ impl World {
         let peer = self.processes[process].address.at(at);
         let ids = run.ids.clone();
         let (binding, execution, first_seen, record) = (run.binding, Some(number), at, Some(record));
+        let is_of_editor = run.by_hand && !self.n8ns[self.bindings[run.binding].n8n].is_second_generation;
         self.exchanges.push(Exchange {
             at,
             ends,
@@ -523,6 +531,7 @@ impl World {
             upstream,
             record,
             accepted,
+            is_of_editor,
             is_seen: true,
         });
     }

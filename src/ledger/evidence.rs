@@ -60,6 +60,8 @@ struct StoredSent {
     last: Timestamp,
     accepted: bool,
     is_previous: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Timestamp>,
 }
 
 impl Senders {
@@ -137,7 +139,8 @@ impl Senders {
                 let (number, stored) = (row.id.parse().ok()?, parse::<WaitingRow>(value)?);
                 let binding = Arc::clone(bindings.get(&stored.binding)?);
                 self.next = self.next.max(number);
-                self.waiting.insert(number, Waiting { binding, sent: stored.sent.into() });
+                let before = stored.sent.before;
+                self.waiting.insert(number, Waiting { binding, sent: stored.sent.into(), before, round: 0 });
             }
             "cramped" => self.cramped = Some(parse(value)?),
             "accepted" => drop(self.accepted.insert(row.id.parse().ok()?, parse(value)?)),
@@ -166,7 +169,7 @@ impl Senders {
                 let row = self
                     .waiting
                     .get(number)
-                    .map(|waiting| WaitingRow { binding: waiting.binding.id(), sent: StoredSent::of(&waiting.sent) });
+                    .map(|waiting| WaitingRow { binding: waiting.binding.id(), sent: StoredSent::of(waiting) });
                 stored("waiting", number.to_string(), row.as_ref().map(text))
             }
             Name::Accepted(number) => stored("accepted", number.to_string(), self.accepted.get(number).map(text)),
@@ -176,15 +179,15 @@ impl Senders {
 }
 
 impl StoredSent {
-    fn of(sent: &Sent) -> Self {
-        let Sent { key, peer, execution, first, last, accepted, is_previous, endpoint: _ } = *sent;
-        Self { key, peer, execution, first, last, accepted, is_previous }
+    fn of(waiting: &Waiting) -> Self {
+        let Sent { key, peer, execution, first, last, accepted, is_previous, endpoint: _ } = waiting.sent;
+        Self { key, peer, execution, first, last, accepted, is_previous, before: waiting.before }
     }
 }
 
 impl From<StoredSent> for Sent {
     fn from(stored: StoredSent) -> Self {
-        let StoredSent { key, peer, execution, first, last, accepted, is_previous } = stored;
+        let StoredSent { key, peer, execution, first, last, accepted, is_previous, before: _ } = stored;
         Self { key, peer, execution, first, last, accepted, is_previous, endpoint: "other" }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
@@ -30,6 +31,9 @@ pub struct Look {
     pub executions: BTreeMap<u64, Listed>,
     /// The executions that have begun and not ended.
     pub unfinished: Vec<Unfinished>,
+    /// How far n8n's clock was ahead of this machine's, in milliseconds, in this look and in the one before it. Zero where
+    /// they agreed to two minutes ([`Look::SLACK`]), or n8n sent no `Date` (RFC 9110, 6.6.1).
+    pub clocks_apart: [i64; 2],
 }
 
 /// The record that a node names.
@@ -72,6 +76,8 @@ pub struct Listed {
     pub began: Timestamp,
     /// When it ended; nothing while it runs or waits.
     pub ended: Option<Timestamp>,
+    /// Whether a person started it in the editor: then it ran what the editor showed, saved or not.
+    pub by_hand: bool,
 }
 
 /// An execution that has begun and not ended.
@@ -118,6 +124,30 @@ pub enum Stray {
 // === impl Look, AuditDoubt ===
 
 impl Look {
+    /// How far n8n's clock and this machine's may be apart without a word.
+    pub const SLACK: Duration = Duration::from_mins(2);
+
+    /// How far a clock that shows `theirs` is ahead of one that shows `ours`: nothing within [`Look::SLACK`].
+    #[must_use]
+    pub fn apart(theirs: Timestamp, ours: Timestamp) -> i64 {
+        let ahead = theirs.as_millis().saturating_sub(ours.as_millis());
+        if u128::from(ahead.unsigned_abs()) <= Self::SLACK.as_millis() { 0 } else { ahead }
+    }
+
+    /// A moment by this machine's clock, as it would be by n8n's and by our own: they are one where the clocks agree. Which
+    /// of two clocks that disagree is right cannot be told.
+    #[must_use]
+    pub fn by_each_clock(&self, at: Timestamp) -> [Timestamp; 3] {
+        let by = |ahead: i64| Timestamp::from_millis(at.as_millis().saturating_add(ahead));
+        [at, by(self.clocks_apart[0]), by(self.clocks_apart[1])]
+    }
+
+    /// Whether both clocks showed the same time, now and in the look before.
+    #[must_use]
+    pub fn clocks_agree(&self) -> bool {
+        self.clocks_apart == [0, 0]
+    }
+
     /// Why a sender is none of the nodes that n8n lists with a record, where it is none. Without a node, its workflow is all
     /// that is known of it.
     #[must_use]
@@ -180,6 +210,7 @@ mod tests {
             lists_records: true,
             executions: BTreeMap::new(),
             unfinished: Vec::new(),
+            clocks_apart: [0, 0],
         };
         assert_eq!(look.stray("w", Some("n")), None);
         assert_eq!(look.stray("w", None), None);

@@ -456,7 +456,7 @@ impl<'a> Trial<'a> {
         let is_live = |place: &usize| {
             let other = &self.senders.addresses[*place];
             let is_own = matches!(&other.n8n, N8n::Named(name) if **name == *n8n);
-            is_own && other.last > address.last && self.serving.contains(&small(*place))
+            is_own && other.is_sure() && other.last > address.last && self.serving.contains(&small(*place))
         };
         let live = (0..self.senders.addresses.len()).filter(is_live).map(|place| &self.senders.addresses[place]);
         let live: Vec<_> = live.collect();

@@ -78,6 +78,11 @@ pub struct Senders {
     /// What you accepted, by its number.
     pub(super) accepted: BTreeMap<u32, Acceptance>,
     pub(super) changed: BTreeSet<evidence::Name>,
+    /// The latest time at which anything came, by the clock of then.
+    latest: Option<Timestamp>,
+    /// When each n8n was looked through last, and which of all looks that was.
+    looks: BTreeMap<Box<str>, (Timestamp, u64)>,
+    rounds: u64,
 }
 
 /// To which n8n something belongs.
@@ -267,6 +272,10 @@ pub struct Executions {
 pub(super) struct Waiting {
     pub(super) binding: Arc<Binding>,
     pub(super) sent: Sent,
+    /// The time that the clock had shown before it was put back, where it was.
+    pub(super) before: Option<Timestamp>,
+    /// How many looks there had been when it came.
+    pub(super) round: u64,
 }
 
 /// An n8n that is configured, as far as the evidence of one set is concerned.
@@ -287,36 +296,70 @@ impl Senders {
     /// Takes in what a binding handed on. What is of a workflow waits for [`Senders::settle`].
     pub fn take(&mut self, binding: &Arc<Binding>, sent: impl IntoIterator<Item = Sent>) {
         for sent in sent {
+            let before = self.put_back_from(sent.last);
             if is_of_workflow(binding) {
                 self.next += 1;
                 self.changed.insert(evidence::Name::Waiting(self.next));
-                self.waiting.insert(self.next, Waiting { binding: Arc::clone(binding), sent });
+                let waiting = Waiting { binding: Arc::clone(binding), sent, before, round: self.rounds };
+                self.waiting.insert(self.next, waiting);
             } else {
-                self.note_client(binding, &sent);
+                self.note_client(binding, &sent, before);
             }
         }
+    }
+
+    /// The time that the clock had shown already when something came at what it calls an earlier one.
+    fn put_back_from(&mut self, at: Timestamp) -> Option<Timestamp> {
+        let remembered = || {
+            let clients = self.clients.values().map(|client| client.last);
+            self.addresses.iter().map(|address| address.last).chain(clients).max()
+        };
+        let latest = self.latest.or_else(remembered);
+        self.latest = latest.max(Some(at));
+        latest.filter(|latest| *latest > at.after(Look::SLACK))
     }
 
     /// Decides on the uses that wait, as far as the n8n that they may belong to were looked through since. Where none is
     /// configured, on all of them.
     pub fn settle(&mut self, candidates: &[Candidate<'_>]) {
-        for look in candidates.iter().filter_map(|candidate| candidate.look) {
+        for look in looks(candidates) {
             self.note_records(look);
+            self.note_look(look);
         }
         let surplus = self.waiting.len().saturating_sub(MOST_WAITING);
         let mut left = BTreeMap::new();
         for (place, (number, waiting)) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let fitting = fitting(candidates, &waiting);
-            let is_ripe = |candidate: &Candidate<'_>| candidate.look.is_some_and(|look| look.at >= waiting.sent.last);
-            if place >= surplus && !fitting.iter().all(is_ripe) {
+            let is_ripe = |candidate: &Candidate<'_>| candidate.look.is_some_and(|look| self.is_after(look, &waiting));
+            // What one of them lists is that one's, where the address is no other one's: the others need not be asked.
+            let is_told = |one: &Candidate<'_>| {
+                is_ripe(one) && is_listed(one.look, &waiting) && !self.is_others(&waiting, one.name, &fitting)
+            };
+            if place >= surplus && !fitting.iter().any(is_told) && !fitting.iter().all(is_ripe) {
                 left.insert(number, waiting);
                 continue;
             }
             self.changed.insert(evidence::Name::Waiting(number));
             let belongs = self.belongs(&waiting, &fitting);
-            self.note(&waiting, belongs);
+            let mut dated = by_every_clock(&waiting, &fitting);
+            dated.sent.accepted &= self.can_prove(&waiting, &fitting, &belongs.n8n);
+            self.note(waiting.binding.id(), &dated, belongs);
         }
         self.waiting = left;
+    }
+
+    fn note_look(&mut self, look: &Look) {
+        if self.looks.get(&look.instance).is_none_or(|(at, _)| *at != look.at) {
+            self.rounds += 1;
+            self.looks.insert(look.instance.clone(), (look.at, self.rounds));
+        }
+    }
+
+    /// Whether a look was begun after a use came. Where the clock was put back in between, the order in which both came says
+    /// it.
+    fn is_after(&self, look: &Look, waiting: &Waiting) -> bool {
+        let is_newer = self.looks.get(&look.instance).is_some_and(|(_, round)| *round > waiting.round);
+        look.at >= waiting.sent.last || (is_newer && waiting.sent.last > look.at.after(AN_AUDIT))
     }
 
     /// The last use of a key that waits for a look, if any does.
@@ -418,9 +461,9 @@ impl Senders {
             if is_of_workflow(binding) {
                 let n8n = N8n::Named(instance.unwrap_or(n8n).into());
                 let address = self.note_address(n8n, 0, &sent, false);
-                self.note_use(binding.id(), address, &sent, *first);
+                self.note_use(binding.id(), address, &sent, Begun { earliest: *first, latest: *first });
             } else {
-                self.note_client(binding, &sent);
+                self.note_client(binding, &sent, None);
             }
         }
     }
@@ -430,17 +473,20 @@ impl Senders {
     /// The n8n of a use, the record that its node named, and how sure that is.
     fn belongs(&self, waiting: &Waiting, fitting: &[Candidate<'_>]) -> Belongs {
         let identity = waiting.binding.identity();
-        let another = Belongs { n8n: N8n::Another, record: None, weight: 0 };
+        let another = Belongs { n8n: N8n::Another, record: None, weight: 0, orders: true };
         let Some(first) = fitting.first() else {
             // It names an n8n that is not configured, or none is.
             let name = identity.instance.unwrap_or_default();
             return if self.contradicts(name, None, waiting) {
                 another
             } else {
-                Belongs { n8n: N8n::Named(name.into()), record: None, weight: 1 }
+                Belongs { n8n: N8n::Named(name.into()), record: None, weight: 1, orders: true }
             };
         };
-        let listed = fitting.iter().find(|candidate| is_listed(candidate.look, waiting));
+        let mut listed = fitting.iter().filter(|candidate| is_listed(candidate.look, waiting));
+        // Numbers of two n8n with the same workflows can be the same at one time: then the address decides.
+        let of_address = listed.clone().find(|candidate| self.is_sure(waiting.sent.peer, candidate.name));
+        let listed = of_address.or_else(|| listed.next());
         let only = || {
             let mut having = fitting.iter().filter(|candidate| has_workflow(candidate.look, &waiting.binding));
             let found =
@@ -448,6 +494,7 @@ impl Senders {
             found.filter(|candidate| !self.contradicts(candidate.name, candidate.look, waiting))
         };
         let (Some(chosen), weight) = (match listed {
+            Some(candidate) if self.is_others(waiting, candidate.name, fitting) => (Some(candidate), 1),
             Some(candidate) => (Some(candidate), LISTED),
             None => (only(), 1),
         }) else {
@@ -455,7 +502,33 @@ impl Senders {
         };
         let begun = self.begun(chosen, waiting);
         let record = chosen.look.and_then(|look| record_of(look, &waiting.binding, begun));
-        Belongs { n8n: N8n::Named(chosen.name.into()), record, weight }
+        // Where n8n lists its executions, a number that was made up does not move the others.
+        let does_list = chosen.look.is_some_and(|look| !look.executions.is_empty());
+        let orders = !does_list || weight >= LISTED || self.is_sure(waiting.sent.peer, chosen.name);
+        Belongs { n8n: N8n::Named(chosen.name.into()), record, weight, orders }
+    }
+
+    /// Whether a good key in a use proves anything of its sender.
+    fn can_prove(&self, waiting: &Waiting, fitting: &[Candidate<'_>], n8n: &N8n) -> bool {
+        let is_told = match n8n {
+            N8n::Named(name) => !self.is_others(waiting, name, fitting),
+            // By clocks that disagree, what one n8n lists looks like another one's.
+            N8n::Another => looks(fitting).all(Look::clocks_agree),
+        };
+        is_told && !looks(fitting).any(|look| may_be_unsaved(look, waiting))
+    }
+
+    /// Whether the address of a use is known for that of another n8n than the named one, and not for its own.
+    fn is_others(&self, waiting: &Waiting, n8n: &str, fitting: &[Candidate<'_>]) -> bool {
+        let is_of = |name: &str| self.is_sure(waiting.sent.peer, name);
+        !is_of(n8n) && fitting.iter().any(|other| is_of(other.name))
+    }
+
+    fn is_sure(&self, peer: IpAddr, n8n: &str) -> bool {
+        let is_it = |address: &&Address| {
+            address.peer == Some(peer) && matches!(&address.n8n, N8n::Named(name) if **name == *n8n)
+        };
+        self.addresses.iter().find(is_it).is_some_and(Address::is_sure)
     }
 
     /// Whether an execution cannot be one of that n8n: by the order of their numbers it would have begun long before it was
@@ -466,9 +539,11 @@ impl Senders {
         if let Some(look) = look {
             let before = look.executions.range(..number).next_back();
             let after = look.executions.range(number + 1..).next();
-            if before.is_some_and(|(_, listed)| listed.began > at.after(SLACK))
-                || after.is_some_and(|(_, listed)| listed.began.after(SLACK) < at)
-            {
+            let is_against = |at: Timestamp| {
+                before.is_some_and(|(_, listed)| listed.began > at.after(SLACK))
+                    || after.is_some_and(|(_, listed)| listed.began.after(SLACK) < at)
+            };
+            if look.by_each_clock(at).into_iter().all(is_against) {
                 return true;
             }
             // Where n8n lists its executions, a number that was made up does not move the others.
@@ -484,19 +559,21 @@ impl Senders {
     /// When a use's execution began, as far as is known: never later than it did, but for executions that were never seen
     /// or listed.
     fn begun(&self, candidate: &Candidate<'_>, waiting: &Waiting) -> Timestamp {
-        let Some(Execution::Number(number)) = waiting.sent.execution else { return waiting.sent.first };
+        let first = waiting.sent.first;
+        let first =
+            candidate.look.map_or([first; 3], |look| look.by_each_clock(first)).into_iter().fold(first, Timestamp::min);
+        let Some(Execution::Number(number)) = waiting.sent.execution else { return first };
         let listed = candidate.look.and_then(|look| look.executions.get(&number)).map(|listed| listed.began);
-        let seen =
-            self.n8ns.get(candidate.name).map_or(waiting.sent.first, |own| own.begun(number, waiting.sent.first));
+        let seen = self.n8ns.get(candidate.name).map_or(first, |own| own.begun(number, first));
         listed.map_or(seen, |listed| listed.min(seen))
     }
 
     // === What a use shows ===
 
-    fn note(&mut self, waiting: &Waiting, belongs: Belongs) {
-        let (binding, sent) = (waiting.binding.id(), &waiting.sent);
-        let name = belongs.n8n.clone();
-        let (begun, is_new) = self.note_execution(&name, sent);
+    fn note(&mut self, binding: BindingId, sent: &Dated, belongs: Belongs) {
+        let Dated { sent, is_sure } = sent;
+        let (begun, is_new) = self.note_execution(&belongs, sent);
+        let begun = Begun { earliest: begun, latest: if *is_sure { begun } else { sent.last } };
         let address = self.note_address(belongs.n8n, belongs.weight, sent, is_new);
         if is_new && sent.accepted && !sent.is_previous {
             self.count_elsewhere(binding, address, sent.key);
@@ -508,12 +585,15 @@ impl Senders {
     }
 
     /// Notes the execution; gives when it began, and whether it was never seen before.
-    fn note_execution(&mut self, n8n: &N8n, sent: &Sent) -> (Timestamp, bool) {
-        let N8n::Named(name) = n8n else { return (sent.first, true) };
+    fn note_execution(&mut self, belongs: &Belongs, sent: &Sent) -> (Timestamp, bool) {
+        let N8n::Named(name) = &belongs.n8n else { return (sent.first, true) };
         let own = self.n8ns.entry(name.clone()).or_default();
         self.changed.insert(evidence::Name::N8n(name.clone()));
         match sent.execution {
-            Some(Execution::Number(number)) => (own.begun(number, sent.first), own.note(number, sent.first)),
+            Some(Execution::Number(number)) => {
+                let begun = own.begun(number, sent.first);
+                (begun, !belongs.orders || own.note(number, sent.first))
+            }
             Some(Execution::Text(_)) | None => (sent.first, true),
         }
     }
@@ -618,11 +698,11 @@ impl Senders {
         }
     }
 
-    fn note_use(&mut self, binding: BindingId, address: u16, sent: &Sent, begun: Timestamp) {
+    fn note_use(&mut self, binding: BindingId, address: u16, sent: &Sent, begun: Begun) {
         let uses = self.uses.entry(binding).or_default();
         self.changed.insert(evidence::Name::Uses(binding));
         let at = |used: &&mut SenderUse| used.key == sent.key && used.address == address;
-        let accepted = sent.accepted.then_some(begun);
+        let accepted = sent.accepted.then_some(begun.earliest);
         let Some(known) = uses.iter_mut().find(at) else {
             let mut all = std::mem::take(uses).into_vec();
             if all.len() >= USES_PER_BINDING {
@@ -637,13 +717,15 @@ impl Senders {
             *uses = all.into_boxed_slice();
             return;
         };
-        (known.first, known.last) = (known.first.min(sent.first), known.last.max(sent.last));
+        known.last = known.last.max(sent.last);
+        // By clocks that disagree, what came later is no earlier for that.
+        known.first = if begun.is_sure() { known.first.min(sent.first) } else { known.first };
         known.begun = known.begun.max(accepted);
         let first = known.first;
         if sent.is_previous {
             // A newer key came in between: its first use lies behind that of the old one, and before this execution.
             let newer = uses.iter().find(|other| {
-                other.address == address && other.begun.is_some() && first < other.first && other.first < begun
+                other.address == address && other.begun.is_some() && first < other.first && other.first < begun.latest
             });
             if let Some(newer) = newer {
                 let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
@@ -653,7 +735,7 @@ impl Senders {
         }
     }
 
-    fn note_record(&mut self, name: RecordName, address: u16, sent: &Sent, begun: Timestamp, binding: BindingId) {
+    fn note_record(&mut self, name: RecordName, address: u16, sent: &Sent, begun: Begun, binding: BindingId) {
         let is_sure = self.addresses[usize::from(address)].weight >= LISTED;
         let record = self.records.entry(name.clone()).or_default();
         note_span(&mut record.keys, sent, begun);
@@ -668,7 +750,7 @@ impl Senders {
         note_row(&mut run.row, &run.keys, sent, begun);
         if sent.is_previous
             && let Some(own) = run.keys.iter().find(|span| span.key == sent.key)
-            && let Some(newer) = run.keys.iter().find(|span| own.first < span.first && span.first < begun)
+            && let Some(newer) = run.keys.iter().find(|span| own.first < span.first && span.first < begun.latest)
         {
             let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
             self.addresses[usize::from(address)].mixed = Some(mixed);
@@ -698,7 +780,8 @@ impl Senders {
         }
     }
 
-    fn note_client(&mut self, binding: &Binding, sent: &Sent) {
+    /// `before` is the time that the clock had shown before it was put back, where it was.
+    fn note_client(&mut self, binding: &Binding, sent: &Sent, before: Option<Timestamp>) {
         let (name, kind) = client_name(binding, sent);
         let fresh = || Client { kind, peer: Some(sent.peer), last: sent.last, pause: Duration::ZERO, uses: Vec::new() };
         let client = self.clients.entry(name.clone()).or_insert_with(fresh);
@@ -708,13 +791,13 @@ impl Senders {
         if sent.last >= client.last {
             (client.last, client.peer) = (sent.last, Some(sent.peer));
         }
-        let accepted = sent.accepted.then_some(sent.last);
+        let (last, accepted) = (before.unwrap_or(sent.last), sent.accepted.then_some(sent.last));
         match client.uses.iter_mut().find(|used| used.key == sent.key) {
             Some(used) => {
-                used.last = used.last.max(sent.last);
+                used.last = used.last.max(last);
                 used.accepted = used.accepted.max(accepted);
             }
-            None => client.uses.push(ClientUse { key: sent.key, binding: binding.id(), last: sent.last, accepted }),
+            None => client.uses.push(ClientUse { key: sent.key, binding: binding.id(), last, accepted }),
         }
         if client.uses.len() > KEYS_PER_CLIENT {
             let oldest = (0..client.uses.len()).min_by_key(|place| client.uses[*place].last).unwrap_or_default();
@@ -742,6 +825,30 @@ struct Belongs {
     n8n: N8n,
     record: Option<RecordName>,
     weight: u32,
+    /// Whether its number takes a place in the order of that n8n's executions.
+    orders: bool,
+}
+
+/// When an execution began: both are the same but where clocks disagree.
+#[derive(Clone, Copy)]
+struct Begun {
+    /// By the clock that is behind: what a good key proves, it proves from then on.
+    earliest: Timestamp,
+    /// By the clock that is ahead: so late an old key may have been in use.
+    latest: Timestamp,
+}
+
+impl Begun {
+    fn is_sure(self) -> bool {
+        self.earliest == self.latest
+    }
+}
+
+/// A use from the earliest to the latest time that it may have come, by every clock there is.
+struct Dated {
+    sent: Sent,
+    /// Whether all clocks agree.
+    is_sure: bool,
 }
 
 // === impl Address, Executions ===
@@ -786,13 +893,16 @@ impl Executions {
 
 // === Spans and rows ===
 
-fn note_span(spans: &mut Vec<KeySpan>, sent: &Sent, begun: Timestamp) {
+fn note_span(spans: &mut Vec<KeySpan>, sent: &Sent, begun: Begun) {
     match spans.iter_mut().find(|span| span.key == sent.key) {
         Some(span) => {
-            (span.first, span.last) = (span.first.min(sent.first), span.last.max(sent.last));
-            span.begun = span.begun.max(begun);
+            span.last = span.last.max(sent.last);
+            span.first = if begun.is_sure() { span.first.min(sent.first) } else { span.first };
+            span.begun = span.begun.max(begun.latest);
         }
-        None => spans.push(KeySpan { key: sent.key, first: sent.first, last: sent.last, begun }),
+        None => {
+            spans.push(KeySpan { key: sent.key, first: sent.first, last: sent.last, begun: begun.latest });
+        }
     }
     if spans.len() > KEYS_PER_RECORD {
         let oldest = (0..spans.len()).min_by_key(|place| spans[*place].last).unwrap_or_default();
@@ -802,18 +912,20 @@ fn note_span(spans: &mut Vec<KeySpan>, sent: &Sent, begun: Timestamp) {
 
 /// Counts the execution into the row of its key. Another key ends the row, unless it came by an execution that began before
 /// the row did.
-fn note_row(row: &mut Option<Row>, spans: &[KeySpan], sent: &Sent, begun: Timestamp) {
+fn note_row(row: &mut Option<Row>, spans: &[KeySpan], sent: &Sent, begun: Begun) {
     let is_other = row.as_ref().is_none_or(|row| row.key != sent.key);
     if is_other {
         let span = row.as_ref().and_then(|row| spans.iter().find(|span| span.key == row.key));
-        if span.is_some_and(|span| begun < span.first) {
+        if span.is_some_and(|span| begun.latest < span.first) {
             return;
         }
         *row = Some(Row { key: sent.key, executions: 0, begun: None, known: Vec::new() });
     }
     let others = spans.iter().filter(|span| span.key != sent.key).map(|span| span.last).max();
-    let Some(row) = row.as_mut().filter(|_| sent.accepted && others.is_none_or(|last| begun > last)) else { return };
-    row.begun = row.begun.max(Some(begun));
+    let Some(row) = row.as_mut().filter(|_| sent.accepted && others.is_none_or(|last| begun.earliest > last)) else {
+        return;
+    };
+    row.begun = row.begun.max(Some(begun.earliest));
     let execution = match sent.execution {
         Some(Execution::Number(number)) => rhythm::hash(&number.to_string()),
         Some(Execution::Text(hash)) => hash,
@@ -843,8 +955,34 @@ fn is_listed(look: Option<&Look>, waiting: &Waiting) -> bool {
         return true;
     }
     let Some(listed) = look.executions.get(&number) else { return false };
-    let is_over = listed.ended.is_some_and(|ended| ended.after(SLACK) < waiting.sent.first);
-    workflow == Some(&*listed.workflow) && listed.began <= waiting.sent.first.after(SLACK) && !is_over
+    let is_under_way =
+        |at: Timestamp| listed.began <= at.after(SLACK) && listed.ended.is_none_or(|ended| ended.after(SLACK) >= at);
+    workflow == Some(&*listed.workflow) && look.by_each_clock(waiting.sent.first).into_iter().any(is_under_way)
+}
+
+/// Whether an execution may have run what the editor showed, rather than what is saved: n8n 1.x does not tell them apart. Where
+/// it saves executions, one that it does not list may be a run by hand that it does not save.
+fn may_be_unsaved(look: &Look, waiting: &Waiting) -> bool {
+    let Some(Execution::Number(number)) = waiting.sent.execution.filter(|_| !look.lists_records) else { return false };
+    let workflow = waiting.binding.identity().workflow;
+    match look.executions.get(&number).filter(|listed| workflow == Some(&*listed.workflow)) {
+        Some(listed) => listed.by_hand,
+        None => look.executions.values().any(|listed| !listed.by_hand),
+    }
+}
+
+/// A use by the clocks of all n8n that it may belong to, and by the one that was put back.
+fn by_every_clock(waiting: &Waiting, fitting: &[Candidate<'_>]) -> Dated {
+    let mut sent = waiting.sent.clone();
+    let by_all = |at: Timestamp| looks(fitting).flat_map(move |look| look.by_each_clock(at));
+    sent.first = by_all(waiting.sent.first).fold(sent.first, Timestamp::min);
+    sent.last = by_all(waiting.sent.last).chain(waiting.before).fold(sent.last, Timestamp::max);
+    let is_sure = waiting.before.is_none() && looks(fitting).all(Look::clocks_agree);
+    Dated { sent, is_sure }
+}
+
+fn looks<'a>(candidates: &[Candidate<'a>]) -> impl Iterator<Item = &'a Look> {
+    candidates.iter().filter_map(|candidate| candidate.look)
 }
 
 fn has_workflow(look: Option<&Look>, binding: &Binding) -> bool {
@@ -921,7 +1059,10 @@ const ENDPOINTS: [&str; 18] = [
 
 /// How far n8n's clock and ours may be apart, and a request behind the beginning of its execution, for an execution that n8n
 /// does not list.
-const SLACK: Duration = Duration::from_mins(2);
+const SLACK: Duration = Look::SLACK;
+
+/// How long an audit of n8n may take.
+const AN_AUDIT: Duration = Duration::from_mins(10);
 
 /// How long an address is silent at the least before it makes room for another one.
 const SHORT_SILENCE: Duration = Duration::from_hours(1);

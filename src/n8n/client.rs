@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -11,6 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use jiff::fmt::rfc2822;
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use super::documents::{Page, Tested};
 use super::{Address, Instance};
 use crate::caller::names::harmless;
+use crate::clock::Timestamp;
 use crate::keys::secret::Secret;
 use crate::keys::source::{Source, SourceError};
 use crate::net::client_tls::{self, TlsError};
@@ -34,6 +37,8 @@ pub struct Client {
     api_key: Source,
     route: Route,
     bounds: Bounds,
+    /// The `Date` of its last answer, in milliseconds since the Unix epoch; zero before any.
+    date: AtomicI64,
 }
 
 /// What a scope of an API key lets its holder do. n8n 2.x answers 403 for what a key has no scope for; 1.x does not look.
@@ -263,7 +268,14 @@ impl Client {
             instance.via.as_ref().map(|via| ProxyHop::new(via).map_err(|source| no_tls(via, source))).transpose()?;
         let route = Route { origin: origin.clone(), tls, via };
         let (name, address, api_key) = (instance.name.clone(), instance.url.clone(), instance.api_key.clone());
-        Ok(Self { name, address, api_key, route, bounds })
+        Ok(Self { name, address, api_key, route, bounds, date: AtomicI64::new(0) })
+    }
+
+    /// What n8n's clock showed when it gave its last answer, by the `Date` of that (RFC 9110, 6.6.1), to a second.
+    #[must_use]
+    pub fn date(&self) -> Option<Timestamp> {
+        let date = self.date.load(Ordering::Relaxed);
+        (date != 0).then(|| Timestamp::from_millis(date))
     }
 
     /// The instance's name.
@@ -487,6 +499,9 @@ impl Client {
         key: &Secret,
     ) -> Result<Vec<u8>, ClientError> {
         let (head, mut body) = answer.into_parts();
+        if let Some(date) = head.headers.get(header::DATE).and_then(parse_date) {
+            self.date.store(date, Ordering::Relaxed);
+        }
         let is_json = head.headers.get(header::CONTENT_TYPE).is_none_or(|kind| is_json(kind.as_bytes()));
         let mut bytes = Vec::new();
         while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
@@ -547,6 +562,12 @@ impl Client {
     fn place(&self) -> Box<str> {
         self.api_key.to_string().into()
     }
+}
+
+/// A `Date` in milliseconds since the Unix epoch.
+fn parse_date(date: &HeaderValue) -> Option<i64> {
+    let parsed = rfc2822::DateTimeParser::new().parse_timestamp(date.as_bytes());
+    parsed.ok().map(jiff::Timestamp::as_millisecond)
 }
 
 // === impl Bounds ===

@@ -116,7 +116,8 @@ impl Executions {
     fn end(&mut self, number: u64, execution: &Execution, open: &mut Open) {
         open.by_id.remove(&*execution.id);
         if let (Some(workflow), Some(began)) = (workflow(execution), execution.started_at) {
-            self.listed.insert(number, Listed { workflow, began, ended: execution.stopped_at });
+            let by_hand = execution.mode.as_deref() == Some(BY_HAND);
+            self.listed.insert(number, Listed { workflow, began, ended: execution.stopped_at, by_hand });
         }
     }
 
@@ -164,7 +165,8 @@ impl Executions {
         }
         for one in open.by_id.values() {
             if let Ok(number) = one.execution.parse() {
-                let listed = Listed { workflow: one.workflow.clone(), began: one.began, ended: None };
+                let (workflow, began) = (one.workflow.clone(), one.began);
+                let listed = Listed { workflow, began, ended: None, by_hand: false };
                 self.listed.insert(number, listed);
             }
         }
@@ -259,6 +261,9 @@ fn records(snapshot: &Snapshot) -> BTreeSet<Box<str>> {
 
 /// What n8n 1.x does not tell.
 pub const OLD_RELEASE: &str = "this version of n8n does not list the executions that run or wait; 2.x does";
+
+/// The mode of an execution that a person started in the editor.
+const BY_HAND: &str = "manual";
 
 /// How far back the first look goes.
 const A_DAY: Duration = Duration::from_hours(24);

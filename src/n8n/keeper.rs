@@ -290,12 +290,13 @@ impl Keeper {
             workflows.add(&workflow);
         };
         self.client.workflows(take).await?;
+        let apart = self.client.date().map_or(0, |date| Look::apart(date, self.clock.now()));
         let mut gaps = self.read_records(&mut inventory).await?;
         let inventory = Arc::new(inventory.finish());
         self.missed.clear();
         self.know(workflows.found, workflows.left_out);
         gaps.extend(self.read_executions().await);
-        let look = self.look(&inventory, now);
+        let look = self.look(&inventory, now, apart);
         self.ledger.look_came(&look);
         let mut seen = self.status.lock();
         // What the presses lack is told by themselves.
@@ -329,9 +330,9 @@ impl Keeper {
     }
 
     /// What of all that matters to the ledger.
-    fn look(&self, inventory: &Inventory, at: Timestamp) -> Arc<Look> {
+    fn look(&self, inventory: &Inventory, at: Timestamp, apart: i64) -> Arc<Look> {
         let before = self.status.look();
-        let mut look = look(inventory, before.as_deref(), &self.status.name, at);
+        let mut look = look(inventory, before.as_deref(), &self.status.name, at, apart);
         look.executions.clone_from(self.executions.listed());
         look.unfinished = self.executions.unfinished().to_vec();
         self.status.with_presses(|presses| presses.put_into(&mut look));

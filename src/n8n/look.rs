@@ -7,19 +7,21 @@ use crate::clock::Timestamp;
 use crate::ledger::look::{Look, NamedRecord, RecordState};
 
 /// The look by what was found at a moment, with what is still true of the look before. It knows of no executions: those are
-/// asked for by themselves.
+/// asked for by themselves. `apart` is how far n8n's clock was ahead then ([`Look::apart`]).
 #[must_use]
-pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Timestamp) -> Look {
+pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Timestamp, apart: i64) -> Look {
+    let by_n8n = Timestamp::from_millis(at.as_millis().saturating_add(apart));
     Look {
         instance: instance.into(),
         at,
         workflows: workflows(inventory),
-        nodes: nodes(inventory, before, at),
+        nodes: nodes(inventory, before, at.max(by_n8n)),
         nodes_there: inventory.nodes_there.clone(),
         records: records(inventory, before),
         lists_records: inventory.lists_records,
         executions: BTreeMap::new(),
         unfinished: Vec::new(),
+        clocks_apart: [apart, before.map_or(0, |before| before.clocks_apart[0])],
     }
 }
 
@@ -107,7 +109,7 @@ mod tests {
             "parameters": { "agentSource": "inline", "inlineAgent": { "config": { "credential": "r" } } } });
         let records = [record("r", "openAiApi", 1), record("t", "openAiApi", 2), record("h", "httpHeaderAuth", 2)];
         let first = found(&[workflow(&[node("n", "r"), agent.clone()]), off.clone(), archived.clone()], &records);
-        let mut first = look(&first, None, "main", at(10));
+        let mut first = look(&first, None, "main", at(10), 0);
         assert_eq!((&*first.instance, first.at, first.lists_records), ("main", at(10), true));
         let mut workflows: Vec<_> = first.workflows.iter().map(|id| &**id).collect();
         workflows.sort_unstable();
@@ -131,7 +133,7 @@ mod tests {
         // One node has another record since, and one record was changed.
         let records = [record("r", "openAiApi", 12), record("t", "openAiApi", 2)];
         let second = found(&[workflow(&[node("n", "t")]), off, archived], &records);
-        let second = look(&second, Some(&first), "main", at(20));
+        let second = look(&second, Some(&first), "main", at(20), 0);
         assert_eq!(named(&second, "a", "n"), Some(("t".to_owned(), at(20))));
         assert_eq!(named(&second, "b", "m"), Some(("r".to_owned(), at(10))));
         assert_eq!((second.records["r"].pressed, second.records["t"].pressed), (None, pressed));
@@ -144,7 +146,7 @@ mod tests {
             if is_listed {
                 builder.note_records_listed();
             }
-            look(&builder.finish(), None, "main", at(0)).lists_records
+            look(&builder.finish(), None, "main", at(0), 0).lists_records
         };
         assert_eq!((empty(true), empty(false)), (true, false));
     }

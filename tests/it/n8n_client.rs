@@ -132,6 +132,19 @@ fn what_changes_something_is_sent_as_json() {
 }
 
 #[test]
+fn what_n8ns_clock_shows_is_read_from_its_answers() {
+    let dated = |date: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: application/json\r\n");
+        let n8n = FakeUpstream::answering(format!("{head}Content-Length: 11\r\n\r\n{{\"data\":[]}}"));
+        let rig = Rig::of(&n8n);
+        rig.workflows().unwrap();
+        rig.client.date().map(|date| date.to_string())
+    };
+    assert_eq!(dated("Sun, 29 Nov 2026 10:00:07 GMT").as_deref(), Some("2026-11-29T10:00:07Z"));
+    assert_eq!(dated("yesterday"), None);
+}
+
+#[test]
 fn each_failure_says_what_to_do() {
     let json = |status, text: &str| Answering::json(status, text);
     let html = |status| Answering::with(status, "Content-Type: text/html\r\n", "<html>canary</html>");

@@ -31,6 +31,9 @@ struct Story {
     executions: BTreeMap<u64, Listed>,
     before: Option<Look>,
     doubts: Vec<AuditDoubt>,
+    /// How far n8n's clock is ahead of ours, in milliseconds.
+    ahead: i64,
+    is_first_generation: bool,
 }
 
 impl Story {
@@ -45,6 +48,8 @@ impl Story {
             executions: BTreeMap::new(),
             before: None,
             doubts: Vec::new(),
+            ahead: 0,
+            is_first_generation: false,
         };
         story.look();
         story
@@ -57,8 +62,8 @@ impl Story {
     /// A request of a node that n8n lists: it comes and ends, and its execution began with it.
     fn ask(&mut self, node: &'static str, number: u64, key: &str, peer: u8) {
         let (workflow, _, _) = *self.nodes.iter().find(|(_, known, _)| *known == node).expect("a node");
-        let began = self.bench.now();
-        self.executions.insert(number, Listed { workflow: workflow.into(), began, ended: None });
+        let began = self.by_n8n();
+        self.executions.insert(number, Listed { workflow: workflow.into(), began, ended: None, by_hand: false });
         self.ask_unlisted(node, number, key, peer);
     }
 
@@ -97,6 +102,16 @@ impl Story {
         self.bench.pass(duration(10));
     }
 
+    fn by_n8n(&self) -> Timestamp {
+        Timestamp::from_millis(self.bench.now().as_millis() + self.ahead)
+    }
+
+    /// Our clock is set; n8n's goes on as it did.
+    fn set_clock(&mut self, millis: i64) {
+        self.bench.now.fetch_add(millis, Ordering::Relaxed);
+        self.ahead -= millis;
+    }
+
     /// n8n is looked through.
     fn look(&mut self) {
         self.bench.writer.turn(&self.bench.keeper);
@@ -117,6 +132,7 @@ impl Story {
             };
             (Box::from(*id), state)
         };
+        let apart = Look::apart(self.by_n8n(), at);
         let named: BTreeSet<_> = self.nodes.iter().map(|(_, _, record)| *record).collect();
         let look = Look {
             instance: "main".into(),
@@ -125,9 +141,10 @@ impl Story {
             nodes: self.nodes.iter().map(node).collect(),
             nodes_there: self.nodes.iter().map(|(workflow, node, _)| node_hash(workflow, node)).collect(),
             records: named.iter().chain(&self.without_node).map(record).collect(),
-            lists_records: true,
+            lists_records: !self.is_first_generation,
             executions: self.executions.clone(),
             unfinished: self.unfinished.clone(),
+            clocks_apart: [apart, self.before.as_ref().map_or(0, |look| look.clocks_apart[0])],
         };
         self.before = Some(look.clone());
         self.bench.ledger.look_came(&Arc::new(look));
@@ -515,6 +532,101 @@ fn a_key_of_two_sets_goes_when_both_are_done_and_a_clock_that_went_back_is_a_dou
     story.bench.now.fetch_sub(3_600_000, Ordering::Relaxed);
     let answer = story.answer();
     assert!(answer.bars().iter().any(|bar| bar.code == "clock"), "{answer}");
+}
+
+#[test]
+fn by_a_clock_that_is_behind_the_executions_of_an_n8n_are_not_taken_for_those_of_its_clone() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 100, OLD);
+    story.pass(600);
+    // A clone with the same ids, at the same address.
+    story.ask_unlisted("n", 10, OLD, 2);
+    story.rotate();
+    two_nodes(&mut story, 102, NEW);
+    story.check(&["silent"]);
+    story.set_clock(-3 * 3_600_000);
+    story.look();
+    two_nodes(&mut story, 104, NEW);
+    story.look();
+    story.set_clock(3 * 3_600_000);
+    story.pass(3_600);
+    story.check(&["silent"]);
+    story.ask_unlisted("n", 12, NEW, 2);
+    story.check(&[]);
+}
+
+#[test]
+fn by_a_clock_that_was_put_back_what_comes_later_is_no_earlier() {
+    let mut story = Story::new(quick());
+    let agent = Identity { holder: Holder::Agent, ..Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None) };
+    two_nodes(&mut story, 1, OLD);
+    story.sight(&agent, None, OLD, 2);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.sight(&agent, None, NEW, 2);
+    story.check(&[]);
+    story.set_clock(-3 * 3_600_000);
+    story.sight(&agent, None, OLD, 2);
+    story.look();
+    story.set_clock(3 * 3_600_000);
+    story.pass(600);
+    story.check(&["still_sent"]);
+    story.sight(&agent, None, NEW, 2);
+    story.check(&[]);
+}
+
+#[test]
+fn numbers_of_two_n8n_that_are_the_same_by_chance_are_told_apart_by_their_address() {
+    let mut story = Story::new(quick());
+    story.bench = Bench::with_n8n(OLD, &["main", "second"], quick());
+    let look_second = |story: &mut Story, number: u64| {
+        let began = story.bench.now();
+        story.pass(1);
+        story.bench.writer.turn(&story.bench.keeper);
+        let listed = Listed { workflow: "w".into(), began, ended: None, by_hand: false };
+        let (instance, at) = ("second".into(), story.bench.now());
+        let executions = BTreeMap::from([(number, listed)]);
+        let look = Look { instance, at, executions, ..story.before.clone().expect("a look") };
+        story.bench.ledger.look_came(&Arc::new(look));
+    };
+    let owners = |story: &Story, peer: u8| {
+        let peer = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer)));
+        let of = |address: &&crate::ledger::senders::Address| address.peer == peer && address.is_sure();
+        story.bench.ledger.with_senders(|all| {
+            all[0].addresses.iter().filter(of).map(|address| address.n8n.clone()).collect::<Vec<_>>()
+        })
+    };
+    story.ask("n", 100, OLD, 2);
+    story.ask_unlisted("n", 50, OLD, 9);
+    story.look();
+    look_second(&mut story, 50);
+    assert_eq!(owners(&story, 9), [N8n::Named("second".into())]);
+    // Both are at the same number.
+    story.ask_unlisted("n", 101, OLD, 9);
+    story.ask("n", 101, OLD, 2);
+    story.look();
+    look_second(&mut story, 102);
+    assert_eq!(owners(&story, 9), [N8n::Named("second".into())]);
+    assert_eq!(owners(&story, 2), [N8n::Named("main".into())]);
+}
+
+#[test]
+fn a_run_by_hand_on_n8n_1_does_not_prove_what_is_saved() {
+    let mut story = Story::new(quick());
+    story.is_first_generation = true;
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    story.ask("m", 3, NEW, 2);
+    story.ask("n", 4, NEW, 2);
+    if let Some(run) = story.executions.get_mut(&4) {
+        run.by_hand = true;
+    }
+    story.check(&["silent"]);
+    // One that n8n does not list, while it lists others, may be such a run that it did not save.
+    story.ask_unlisted("n", 5, NEW, 2);
+    story.check(&["silent"]);
+    story.ask("n", 6, NEW, 2);
+    story.check(&[]);
 }
 
 #[test]

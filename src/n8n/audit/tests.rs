@@ -450,7 +450,7 @@ impl Story {
 
     /// n8n's test of that record showed the key in that minute.
     fn tested(mut self, id: &str, minute: i64, key: &str) -> Self {
-        let mut look = crate::n8n::look::look(&self.inventory, None, "main", at(minute));
+        let mut look = crate::n8n::look::look(&self.inventory, None, "main", at(minute), 0);
         let pressed = Pressed { at: at(minute), key: Some(names(key.as_bytes())) };
         look.records.get_mut(id).expect("a record").pressed = Some(pressed);
         self.look = Some(look);
