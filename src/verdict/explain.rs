@@ -490,7 +490,7 @@ impl Context<'_> {
             Diagnosis::UnknownKeyRejected => format!("{who} sends {key}, which no set has, and upstream refuses it."),
             Diagnosis::DroppedHeader => format!("{who} sent no key at all: its Authorization header was dropped."),
             Diagnosis::MissingHeader => format!("{who} sent no key at all."),
-            Diagnosis::Malformed(kind) => format!("{who} sent {}.", malformed_phrase(kind)),
+            Diagnosis::Malformed(kind) => format!("{who} sent {}.", malformed_words(kind).phrase),
             Diagnosis::RequestError => {
                 format!("{who} sent the right key, but upstream refuses the request{}.", self.said())
             }
@@ -623,25 +623,6 @@ fn family_phrase(family: Family) -> &'static str {
     }
 }
 
-/// What was sent in place of a key, as a person would say it.
-#[must_use]
-pub fn malformed_phrase(kind: Malformed) -> &'static str {
-    match kind {
-        Malformed::Empty => "an empty key",
-        Malformed::Scheme => "an Authorization header that is neither `Bearer <key>` nor Basic with a password",
-        Malformed::Undefined => "the word `undefined` in place of a key",
-        Malformed::Null => "the word `null` in place of a key",
-        Malformed::Object => "`[object Object]` in place of a key",
-        Malformed::Placeholder => "a placeholder in place of a key",
-        Malformed::Quoted => "its key in quotation marks",
-        Malformed::Doubled => "`Bearer` twice",
-        Malformed::Whitespace => "a key with white space or an invisible character in it",
-        Malformed::Duplicate => "two credentials at once",
-        Malformed::Url => "an address in place of a key",
-        Malformed::Oversized => "a credential that is longer than any key",
-    }
-}
-
 /// What to do, with the places that [`Context::push_step`] fills in.
 #[expect(clippy::too_many_lines, reason = "a table of texts")]
 fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
@@ -718,7 +699,7 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         Diagnosis::RequestError => {
             &["Read upstream's answer: it says what is wrong with the request. The key is good."]
         }
-        Diagnosis::Malformed(kind) => malformed_steps(kind),
+        Diagnosis::Malformed(kind) => malformed_words(kind).steps,
         Diagnosis::Ok | Diagnosis::ClientGone => &["Nothing."],
     }
 }
@@ -752,45 +733,81 @@ const LENT_KEY_REJECTED: [&str; 3] = [
     "Make a new key and put it where keyward reads the set's current key.",
 ];
 
-/// What to do about each kind, by what gives this value in n8n (seen in n8n 1.100.1 and 2.41.1).
-fn malformed_steps(kind: Malformed) -> &'static [&'static str] {
+/// Where an expression gives nothing.
+const NO_VALUE: [&str; 2] = [
+    "Open the credential that this node uses: its API key is an expression that gives no value, such as an unset $env or $vars.",
+    "Set the variable (and restart n8n if it is one of the environment), or put [key] in.",
+];
+
+/// What is told of a kind of malformed credential.
+pub struct MalformedWords {
+    /// What was sent in place of a key, as a person would say it.
+    pub phrase: &'static str,
+    /// What to do about it, by what gives this value in n8n (seen in n8n 1.100.1 and 2.41.1).
+    steps: &'static [&'static str],
+}
+
+/// One row for each kind.
+#[must_use]
+#[expect(clippy::too_many_lines, reason = "a table of texts")]
+pub fn malformed_words(kind: Malformed) -> MalformedWords {
     match kind {
-        Malformed::Empty => &[
-            "Open the credential that this node uses: its API key is empty, or an expression that gives nothing (n8n 1.x).",
-            "Put [key] in.",
-        ],
-        Malformed::Undefined | Malformed::Null => &[
-            "Open the credential that this node uses: its API key is an expression that gives no value, such as an unset $env or $vars.",
-            "Set the variable (and restart n8n if it is one of the environment), or put [key] in.",
-        ],
-        Malformed::Object => &[
-            "Open the credential that this node uses: its API key is an expression that gives an object. Choose the field that holds the key.",
-        ],
-        Malformed::Placeholder => &[
-            "Open the credential that this node uses: it was imported or copied without its key, or an example was left in.",
-            "Put [key] in.",
-        ],
-        Malformed::Quoted => {
-            &["Open the credential that this node uses and take the quotation marks away from the API key."]
-        }
-        Malformed::Doubled => &[
-            "Open the credential that this node uses: its API key begins with `Bearer`. n8n adds that word by itself; take it away.",
-        ],
-        Malformed::Whitespace => &[
-            "Open the credential that this node uses and type or paste the API key again, without spaces or line ends around it.",
-        ],
-        Malformed::Scheme => &[
-            "Send the key as `Authorization: Bearer <key>`. In an HTTP Request node, choose the predefined OpenAI credential.",
-        ],
-        Malformed::Duplicate => {
-            &["Take one of the two away: a header typed into the node stands beside the one of its credential."]
-        }
-        Malformed::Url => {
-            &["Open the credential that this node uses: the Base URL stands in the field of the API key."]
-        }
-        Malformed::Oversized => {
-            &["Open the credential that this node uses: its API key is longer than any key. Paste it again."]
-        }
+        Malformed::Empty => MalformedWords {
+            phrase: "an empty key",
+            steps: &[
+                "Open the credential that this node uses: its API key is empty, or an expression that gives nothing (n8n 1.x).",
+                "Put [key] in.",
+            ],
+        },
+        Malformed::Scheme => MalformedWords {
+            phrase: "an Authorization header that is neither `Bearer <key>` nor Basic with a password",
+            steps: &[
+                "Send the key as `Authorization: Bearer <key>`. In an HTTP Request node, choose the predefined OpenAI credential.",
+            ],
+        },
+        Malformed::Undefined => MalformedWords { phrase: "the word `undefined` in place of a key", steps: &NO_VALUE },
+        Malformed::Null => MalformedWords { phrase: "the word `null` in place of a key", steps: &NO_VALUE },
+        Malformed::Object => MalformedWords {
+            phrase: "`[object Object]` in place of a key",
+            steps: &[
+                "Open the credential that this node uses: its API key is an expression that gives an object. Choose the field that holds the key.",
+            ],
+        },
+        Malformed::Placeholder => MalformedWords {
+            phrase: "a placeholder in place of a key",
+            steps: &[
+                "Open the credential that this node uses: it was imported or copied without its key, or an example was left in.",
+                "Put [key] in.",
+            ],
+        },
+        Malformed::Quoted => MalformedWords {
+            phrase: "its key in quotation marks",
+            steps: &["Open the credential that this node uses and take the quotation marks away from the API key."],
+        },
+        Malformed::Doubled => MalformedWords {
+            phrase: "`Bearer` twice",
+            steps: &[
+                "Open the credential that this node uses: its API key begins with `Bearer`. n8n adds that word by itself; take it away.",
+            ],
+        },
+        Malformed::Whitespace => MalformedWords {
+            phrase: "a key with white space or an invisible character in it",
+            steps: &[
+                "Open the credential that this node uses and type or paste the API key again, without spaces or line ends around it.",
+            ],
+        },
+        Malformed::Duplicate => MalformedWords {
+            phrase: "two credentials at once",
+            steps: &["Take one of the two away: a header typed into the node stands beside the one of its credential."],
+        },
+        Malformed::Url => MalformedWords {
+            phrase: "an address in place of a key",
+            steps: &["Open the credential that this node uses: the Base URL stands in the field of the API key."],
+        },
+        Malformed::Oversized => MalformedWords {
+            phrase: "a credential that is longer than any key",
+            steps: &["Open the credential that this node uses: its API key is longer than any key. Paste it again."],
+        },
     }
 }
 
