@@ -17,12 +17,13 @@ use super::senders::{self, Execution, Sent};
 use crate::caller::names::Named;
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{KeyRing, Names, SetIndex, Word};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, OutcomeKind};
 use crate::telemetry::masked::mask_id;
-use crate::verdict::explain::{Diagnosis, Severity};
-use crate::verdict::{Judgement, Verdict};
+use crate::verdict::explain::{Diagnosis, DiagnosisKind, Severity};
+use crate::verdict::{Judgement, Verdict, VerdictKind};
 
 /// What makes two sightings belong to one binding: instance, workflow and node where they are declared, client family,
 /// peer and fingerprint where nothing is.
@@ -46,32 +47,18 @@ pub struct Identity<'a> {
     pub key: Option<Fingerprint>,
 }
 
-/// Whether an identity stands for one caller, of whom things can be concluded, or for many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Holder {
-    /// One workflow, node or untagged client.
-    Caller,
-    /// n8n's editor, which tries out one credential after the other.
-    Editor,
-    /// What n8n runs beside its workflows: its Agents, its Instance AI or its chats. Nothing tells one agent from another.
-    Agent,
-    /// Everybody for whom there was no room.
-    Other,
-}
-
-impl Holder {
-    /// Every one of them.
-    pub const ALL: [Self; 4] = [Self::Caller, Self::Editor, Self::Agent, Self::Other];
-
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Editor => "editor",
-            Self::Agent => "agent",
-            Self::Other => "other",
-        }
+codes! {
+    /// Whether an identity stands for one caller, of whom things can be concluded, or for many.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Holder {
+        /// One workflow, node or untagged client.
+        Caller => "caller",
+        /// n8n's editor, which tries out one credential after the other.
+        Editor => "editor",
+        /// What n8n runs beside its workflows: its Agents, its Instance AI or its chats. Nothing tells one agent from another.
+        Agent => "agent",
+        /// Everybody for whom there was no room.
+        Other => "other",
     }
 }
 
@@ -319,9 +306,9 @@ pub struct Latest {
 /// Verdict, diagnosis and outcome of a sighting, by their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finding {
-    verdict: u8,
-    diagnosis: u8,
-    outcome: u8,
+    verdict: VerdictKind,
+    diagnosis: DiagnosisKind,
+    outcome: OutcomeKind,
     /// How much the diagnosis matters.
     pub severity: Severity,
 }
@@ -866,11 +853,10 @@ impl KeyUse {
 
 impl Finding {
     fn of(seen: &Seen<'_>) -> Self {
-        let small = |position: usize| u8::try_from(position).unwrap_or_default();
         Self {
-            verdict: small(seen.verdict.position()),
-            diagnosis: small(seen.diagnosis.position()),
-            outcome: small(seen.outcome.position()),
+            verdict: seen.verdict.kind(),
+            diagnosis: seen.diagnosis.kind(),
+            outcome: seen.outcome.kind(),
             severity: seen.diagnosis.severity(),
         }
     }
@@ -878,11 +864,10 @@ impl Finding {
     /// From stored codes; nothing where one of them is none.
     #[must_use]
     pub fn from_codes(verdict: &str, diagnosis: &str, outcome: &str, severity: &str) -> Option<Self> {
-        let position = |codes: &[&str], code| codes.iter().position(|known| *known == code);
         Some(Self {
-            verdict: u8::try_from(position(&Verdict::CODES, verdict)?).ok()?,
-            diagnosis: u8::try_from(position(&Diagnosis::CODES, diagnosis)?).ok()?,
-            outcome: u8::try_from(position(&Outcome::CODES, outcome)?).ok()?,
+            verdict: VerdictKind::from_code(verdict)?,
+            diagnosis: DiagnosisKind::from_code(diagnosis)?,
+            outcome: OutcomeKind::from_code(outcome)?,
             severity: Severity::from_code(severity)?,
         })
     }
@@ -890,19 +875,19 @@ impl Finding {
     /// The verdict's code.
     #[must_use]
     pub fn verdict(self) -> &'static str {
-        Verdict::CODES[usize::from(self.verdict)]
+        self.verdict.code()
     }
 
     /// The diagnosis' code.
     #[must_use]
     pub fn diagnosis(self) -> &'static str {
-        Diagnosis::CODES[usize::from(self.diagnosis)]
+        self.diagnosis.code()
     }
 
     /// The outcome's code.
     #[must_use]
     pub fn outcome(self) -> &'static str {
-        Outcome::CODES[usize::from(self.outcome)]
+        self.outcome.code()
     }
 }
 

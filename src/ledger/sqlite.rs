@@ -29,7 +29,7 @@ use crate::keys::fingerprint::{Fingerprint, Hint};
 use crate::keys::history::History;
 use crate::keys::set::{Names, Word};
 use crate::keys::state;
-use crate::verdict::explain::{Diagnosis, Severity};
+use crate::verdict::explain::{DiagnosisKind, Severity};
 
 /// The opened file.
 pub struct Sqlite {
@@ -423,7 +423,7 @@ fn write_use(transaction: &Transaction<'_>, binding: i64, used: &KeyUse) -> rusq
         ":outcome": used.finding.outcome(),
         ":severity": used.finding.severity.code(),
         ":execution": used.execution,
-        ":word": used.word.map(word_code),
+        ":word": used.word.map(Word::code),
     })?;
     Ok(())
 }
@@ -563,9 +563,9 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
     Ok(RememberedBinding {
         id: BindingId(id.cast_unsigned()),
         set,
-        holder: Holder::ALL.into_iter().find(|known| known.code() == &*holder).unwrap_or(Holder::Other),
+        holder: Holder::from_code(&holder).unwrap_or(Holder::Other),
         declared,
-        family: Family::ALL.into_iter().find(|known| known.code() == &*family).unwrap_or(Family::Other),
+        family: Family::from_code(&family).unwrap_or(Family::Other),
         peer,
         key,
         memory: Memory {
@@ -605,7 +605,7 @@ fn read_use(columns: &mut Columns<'_>) -> rusqlite::Result<Option<KeyUse>> {
     let sightings = columns.count()?;
     let Some(finding) = columns.finding()? else { return Ok(None) };
     let (execution, word): (_, Option<Box<str>>) = (columns.next()?, columns.next()?);
-    let word = [Word::Accepted, Word::Refused].into_iter().find(|known| word.as_deref() == Some(word_code(*known)));
+    let word = word.as_deref().and_then(Word::from_code);
     Ok(Some(KeyUse { key, first, last, sightings, finding, execution, word, unsaved: 0, is_revised: false }))
 }
 
@@ -631,17 +631,17 @@ fn read_incident(id: i64, columns: &mut Columns<'_>) -> rusqlite::Result<Option<
     let (Some(opened), Some(last)) = (columns.moment()?, columns.moment()?) else { return Ok(None) };
     let sightings = columns.count()?;
     let (diagnosis, severity): (Box<str>, Box<str>) = (columns.next()?, columns.next()?);
-    let Some(diagnosis) = Diagnosis::CODES.into_iter().find(|known| *known == &*diagnosis) else { return Ok(None) };
+    let Some(diagnosis) = DiagnosisKind::from_code(&diagnosis) else { return Ok(None) };
     let (key, execution, closed) = (columns.names()?, columns.next()?, columns.moment()?);
     let by: Option<Box<str>> = columns.next()?;
-    let by = Closing::ALL.into_iter().find(|known| by.as_deref() == Some(known.code()));
+    let by = by.as_deref().and_then(Closing::from_code);
     let end = columns.next()?;
     Ok(Some(Incident {
         id: IncidentId(id.cast_unsigned()),
         opened,
         last,
         sightings,
-        diagnosis,
+        diagnosis: diagnosis.code(),
         severity: Severity::from_code(&severity).unwrap_or(Severity::Error),
         key,
         execution,
@@ -740,13 +740,6 @@ fn hex(key: Option<Fingerprint>) -> String {
 
 fn last_of(hint: Hint) -> String {
     String::from_utf8_lossy(hint.last()).into_owned()
-}
-
-fn word_code(word: Word) -> &'static str {
-    match word {
-        Word::Accepted => "accepted",
-        Word::Refused => "refused",
-    }
 }
 
 /// No count comes near the end of the numbers that `SQLite` has.
