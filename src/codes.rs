@@ -5,6 +5,10 @@
 //! have one code. An enum whose variants carry data has another one beside it for its codes, as
 //! [`Verdict`](crate::verdict::Verdict) has [`VerdictKind`](crate::verdict::VerdictKind); the `match` between them has an
 //! arm for each variant.
+//!
+//! A code that was read back from where another version of keyward may have written it is [`Coded`].
+
+use std::sync::OnceLock;
 
 /// Declares an enum without data, with a list of its variants:
 ///
@@ -79,13 +83,98 @@ macro_rules! codes {
                 }
             }
         }
+
+        impl $crate::codes::Code for $name {
+            fn code(self) -> &'static str {
+                Self::code(self)
+            }
+
+            fn from_code(code: &str) -> Option<Self> {
+                Self::from_code(code)
+            }
+        }
     };
 }
 
 pub(crate) use {codes, listed};
 
+/// What has a code. [`codes!`] implements it.
+pub trait Code: Copy {
+    /// The stable code.
+    fn code(self) -> &'static str;
+
+    /// What has that code.
+    fn from_code(code: &str) -> Option<Self>;
+}
+
+/// A code that was read back: one of this version, or one that only a later keyward knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Coded<T> {
+    /// One of this version.
+    Known(T),
+    /// One that this version does not know. It is shown and written again as it came.
+    Unknown(UnknownCode),
+}
+
+impl<T: Code> Coded<T> {
+    /// What has that code, or the code itself.
+    #[must_use]
+    pub fn read(code: &str) -> Self {
+        T::from_code(code).map_or_else(|| Self::Unknown(UnknownCode::keep(code)), Self::Known)
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Known(known) => known.code(),
+            Self::Unknown(unknown) => unknown.code(),
+        }
+    }
+}
+
+impl<T> From<T> for Coded<T> {
+    fn from(known: T) -> Self {
+        Self::Known(known)
+    }
+}
+
+/// A code that this version does not know, in one byte: its place among those that were kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnknownCode(u8);
+
+impl UnknownCode {
+    /// Keeps that code. What does not look like one, and what there is no room for, is kept as `unreadable`.
+    #[must_use]
+    pub fn keep(code: &str) -> Self {
+        let is_code = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if code.is_empty() || code.len() > LONGEST || !code.bytes().all(is_code) {
+            return Self(u8::MAX);
+        }
+        let places = KEPT.iter().position(|place| **place.get_or_init(|| code.into()) == *code);
+        Self(places.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX))
+    }
+
+    /// The code as it came.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        KEPT.get(usize::from(self.0)).and_then(OnceLock::get).map_or(UNREADABLE, |code| code)
+    }
+}
+
+/// The codes that were kept, for as long as the process runs: a later keyward has a few, and a damaged store no more than
+/// fit here.
+static KEPT: [OnceLock<Box<str>>; 64] = [const { OnceLock::new() }; 64];
+
+/// In place of what could not be kept.
+const UNREADABLE: &str = "unreadable";
+
+/// No code is longer.
+const LONGEST: usize = 64;
+
 #[cfg(test)]
 mod tests {
+    use super::*;
 
     codes! {
         /// Two, of which one has a dash.
@@ -107,5 +196,22 @@ mod tests {
             assert_eq!(Shape::from_code(shape.code()), Some(shape));
         }
         assert_eq!(Shape::from_code("Round"), None);
+    }
+
+    #[test]
+    fn a_code_that_is_not_known_is_kept_as_it_came() {
+        assert_eq!(Coded::<Shape>::read("round"), Coded::Known(Shape::Round));
+        for code in ["oval", "of_ten-sides", "oval"] {
+            let read = Coded::<Shape>::read(code);
+            assert!(matches!(read, Coded::Unknown(_)));
+            assert_eq!((read.code(), read), (code, Coded::read(code)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_code_is_kept_as_unreadable() {
+        for text in ["", "Two words", "line\nbreak", "\u{1b}[31m", &"x".repeat(65)] {
+            assert_eq!(Coded::<Shape>::read(text).code(), "unreadable", "{text:?}");
+        }
     }
 }

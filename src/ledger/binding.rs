@@ -17,7 +17,7 @@ use super::senders::{self, Execution, Sent};
 use crate::caller::names::Named;
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
-use crate::codes::codes;
+use crate::codes::{Coded, codes};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{KeyRing, Names, SetIndex, Word};
 use crate::outcome::{Outcome, OutcomeKind};
@@ -306,9 +306,9 @@ pub struct Latest {
 /// Verdict, diagnosis and outcome of a sighting, by their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finding {
-    verdict: VerdictKind,
-    diagnosis: DiagnosisKind,
-    outcome: OutcomeKind,
+    verdict: Coded<VerdictKind>,
+    diagnosis: Coded<DiagnosisKind>,
+    outcome: Coded<OutcomeKind>,
     /// How much the diagnosis matters.
     pub severity: Severity,
 }
@@ -460,7 +460,7 @@ impl Binding {
     pub(super) fn acknowledge(&self, now: Timestamp) {
         let mut memory = self.lock();
         memory.acknowledged = memory.acknowledged.max(Some(now));
-        memory.close(Closed { at: now, by: Closing::Acknowledged, execution: None });
+        memory.close(Closed { at: now, by: Closing::Acknowledged.into(), execution: None });
     }
 
     /// Adds a sighting.
@@ -606,7 +606,7 @@ impl Memory {
             (None, None) => self.incident = Some(before),
             (live, Some(at)) => {
                 self.incident = live;
-                let closed = Some(Closed { at, by: Closing::GoodSighting, execution: None });
+                let closed = Some(Closed { at, by: Closing::GoodSighting.into(), execution: None });
                 self.unsaved.gathered().closed.push((Incident { closed, ..*before }, 0));
             }
         }
@@ -623,7 +623,7 @@ impl Memory {
             (false, true) => Closing::Silence,
             (false, false) => return false,
         };
-        self.close(Closed { at: now, by, execution: None });
+        self.close(Closed { at: now, by: by.into(), execution: None });
         true
     }
 
@@ -748,7 +748,11 @@ impl Memory {
     fn mend(&mut self, seen: &Seen<'_>) {
         self.well = self.well.max(Some(seen.at));
         if self.incident.as_ref().is_some_and(|incident| incident.last < seen.at) {
-            self.close(Closed { at: seen.at, by: Closing::GoodSighting, execution: seen.execution.map(Box::from) });
+            self.close(Closed {
+                at: seen.at,
+                by: Closing::GoodSighting.into(),
+                execution: seen.execution.map(Box::from),
+            });
             // Whoever was bad and is good now does not go on with what it began with.
             seen.execution.inspect(|mended| self.retrying.remove(mended));
         }
@@ -854,22 +858,22 @@ impl KeyUse {
 impl Finding {
     fn of(seen: &Seen<'_>) -> Self {
         Self {
-            verdict: seen.verdict.kind(),
-            diagnosis: seen.diagnosis.kind(),
-            outcome: seen.outcome.kind(),
+            verdict: seen.verdict.kind().into(),
+            diagnosis: seen.diagnosis.kind().into(),
+            outcome: seen.outcome.kind().into(),
             severity: seen.diagnosis.severity(),
         }
     }
 
-    /// From stored codes; nothing where one of them is none.
+    /// From what was stored.
     #[must_use]
-    pub fn from_codes(verdict: &str, diagnosis: &str, outcome: &str, severity: &str) -> Option<Self> {
-        Some(Self {
-            verdict: VerdictKind::from_code(verdict)?,
-            diagnosis: DiagnosisKind::from_code(diagnosis)?,
-            outcome: OutcomeKind::from_code(outcome)?,
-            severity: Severity::from_code(severity)?,
-        })
+    pub fn read(
+        verdict: Coded<VerdictKind>,
+        diagnosis: Coded<DiagnosisKind>,
+        outcome: Coded<OutcomeKind>,
+        severity: Severity,
+    ) -> Self {
+        Self { verdict, diagnosis, outcome, severity }
     }
 
     /// The verdict's code.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::binding::Seen;
 use crate::clock::Timestamp;
+use crate::codes::Coded;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;
 use crate::outcome::OutcomeKind;
@@ -22,8 +23,8 @@ pub struct Hour {
     pub set: SetIndex,
     /// The key that came, if it is one of a set.
     pub key: Option<Fingerprint>,
-    verdict: VerdictKind,
-    outcome: OutcomeKind,
+    verdict: Coded<VerdictKind>,
+    outcome: Coded<OutcomeKind>,
 }
 
 impl Hour {
@@ -37,22 +38,21 @@ impl Hour {
             number: number(seen.at),
             set,
             key: seen.key.filter(|_| is_of_a_set).map(|names| names.fingerprint),
-            verdict: seen.verdict.kind(),
-            outcome: seen.outcome.kind(),
+            verdict: seen.verdict.kind().into(),
+            outcome: seen.outcome.kind().into(),
         }
     }
 
-    /// From what was stored; nothing where a code is none.
+    /// From what was stored.
     #[must_use]
-    pub fn from_codes(
+    pub fn read(
         begin: Timestamp,
         set: SetIndex,
         key: Option<Fingerprint>,
-        verdict: &str,
-        outcome: &str,
-    ) -> Option<Self> {
-        let (verdict, outcome) = (VerdictKind::from_code(verdict)?, OutcomeKind::from_code(outcome)?);
-        Some(Self { number: number(begin), set, key, verdict, outcome })
+        verdict: Coded<VerdictKind>,
+        outcome: Coded<OutcomeKind>,
+    ) -> Self {
+        Self { number: number(begin), set, key, verdict, outcome }
     }
 
     /// When the hour begins.

@@ -23,7 +23,7 @@ use std::time::Duration;
 use super::binding::{BindingId, Finding, Seen};
 use super::rhythm::{self, Rhythm};
 use crate::clock::Timestamp;
-use crate::codes::{codes, listed};
+use crate::codes::{Coded, codes, listed};
 use crate::keys::set::Names;
 use crate::outcome::Outcome;
 use crate::verdict::explain::{Diagnosis, Severity};
@@ -67,7 +67,7 @@ pub struct Closed {
     /// When: the start of the good sighting, or the moment at which the rest was found.
     pub at: Timestamp,
     /// What closed it.
-    pub by: Closing,
+    pub by: Coded<Closing>,
     /// The execution of the good sighting.
     pub execution: Option<Box<str>>,
 }
