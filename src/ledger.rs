@@ -45,7 +45,7 @@ use self::incident::Incident;
 use self::look::Look;
 use self::press::Presses;
 use self::recent::Recent;
-use self::senders::{Acceptance, Candidate, Senders, Sent};
+use self::senders::{Acceptance, Candidate, RecordName, Senders, Sent};
 use self::store::{Limits, Remembered, UnknownInStore};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -217,6 +217,12 @@ impl Ledger {
         self.settle();
     }
 
+    /// Takes in which record of an n8n has, since that change of it, a key that keyward itself put in.
+    pub fn key_was_written(&self, n8n: &str, record: &str, changed: Timestamp) {
+        let name = RecordName { n8n: n8n.into(), id: record.into() };
+        self.senders().iter_mut().for_each(|senders| senders.note_written(&name, changed));
+    }
+
     /// The last look through each n8n.
     #[must_use]
     pub fn looks(&self) -> Vec<Arc<Look>> {
@@ -295,6 +301,11 @@ impl Ledger {
             self.take_sent(&binding, sent.unwrap_or_default());
         }
         self.settle_alone();
+    }
+
+    /// Notes what the clock shows, so that it is noticed when it is put back.
+    pub fn tell_time(&self, now: Timestamp) {
+        self.senders().iter_mut().for_each(|senders| senders.tell_time(now));
     }
 
     /// Takes over what the bindings have gathered: for a ledger that has no writer.

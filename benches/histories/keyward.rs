@@ -108,6 +108,7 @@ impl Keyward {
             path: request.path,
         };
         let binding = self.ledger.binding(&identity(set, &who));
+        self.ledger.tell_time(request.at);
         self.ledger.sight(&binding, &seen);
         if request.is_open {
             let key = request.upstream.names().fingerprint;

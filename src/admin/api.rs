@@ -64,12 +64,13 @@ pub fn rotation(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> 
 
 /// What an audit says of each n8n, by how it was when it was looked through last.
 pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
-    let (look, looked) = (desk.look(), desk.looked());
+    let (look, looked) = (desk.look_with_audits(), desk.looked());
     let audits = clearance::audits(&look, &looked, &desk.hosts);
     let told = audits.iter().zip(&desk.n8n).filter_map(|((_, audit), status)| {
         let mut told = report::in_json(audit.as_ref()?, &status.name, &status.url);
-        let look = status.look();
-        let in_it = |tell: fn(&Look) -> Value| look.as_deref().map_or_else(|| json!([]), tell);
+        report::add_old_keys(&mut told, views::old_keys(&look, status.set.as_deref()));
+        let seen = status.look();
+        let in_it = |tell: fn(&Look) -> Value| seen.as_deref().map_or_else(|| json!([]), tell);
         (told["credentials"], told["unfinished"]) = (in_it(report::credentials), in_it(report::unfinished));
         Some(told)
     });

@@ -11,6 +11,7 @@ use super::api::{failed, text};
 use super::guard::cookie_name;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
+use super::views;
 use super::{Desk, Response};
 use crate::welcome::escape;
 
@@ -113,23 +114,56 @@ fn write_progress(html: &mut String, set: &Value) {
     let progress = &set["progress"];
     let _ = writeln!(
         html,
-        "<p><b>{} confirmed, {} stale</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
-        progress["confirmed"], progress["stale"], progress["due_later"], progress["overdue"], progress["acknowledged"]
+        "<p><b>{} confirmed, {} stale, {} mixed</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
+        progress["confirmed"],
+        progress["stale"],
+        progress["mixed"],
+        progress["due_later"],
+        progress["overdue"],
+        progress["acknowledged"]
     );
+    if let Some(open) = set["open_incidents"].as_u64().filter(|open| *open > 0) {
+        let _ = writeln!(html, "<p>Open incidents: {open}.</p>");
+    }
     for old in set["old_keys"].as_array().into_iter().flatten() {
         let said = |value: &Value| escape(value.as_str().unwrap_or_default());
         let fingerprint = old["fingerprint"].as_str().and_then(|digits| digits.get(..8)).unwrap_or_default();
-        let _ = writeln!(
-            html,
-            "<p>Old key {} ({fingerprint}): can it go? {}</p>\n<ul>",
-            said(&old["hint"]),
-            said(&old["can_go"]["text"])
-        );
-        for reason in old["can_go"]["reasons"].as_array().into_iter().flatten() {
-            let _ = writeln!(html, "<li>{}</li>", said(&reason["text"]));
+        let can_go = &old["can_go"];
+        let (hint, answer) = (said(&old["hint"]), said(&can_go["text"]));
+        let _ = writeln!(html, "<p>Old key {hint} ({fingerprint}): can it go? <b>{answer}</b></p>\n<ul>");
+        let listed = |list: &Value| list.as_array().cloned().unwrap_or_default();
+        let mut bars = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]].map(listed).concat();
+        for record in listed(&can_go["by_credential"]) {
+            let _ = writeln!(html, "<li><b>{}</b>\n<ul>", said(&record["text"]));
+            for bar in bars.extract_if(.., |bar| views::is_of_record(bar, &record)) {
+                write_bar(html, &bar);
+            }
+            html.push_str("</ul></li>\n");
+        }
+        for bar in &bars {
+            write_bar(html, bar);
+        }
+        for what in listed(&can_go["basis"]["assumes"]) {
+            let _ = writeln!(html, "<li>assumes: {}</li>", said(&what));
         }
         html.push_str("</ul>\n");
     }
+}
+
+/// What bars an old key, what ends that, and how you accept it.
+fn write_bar(html: &mut String, bar: &Value) {
+    let said = |value: &Value| escape(value.as_str().unwrap_or_default());
+    let _ = write!(html, "<li>{}", said(&bar["text"]));
+    if bar["accepted"].is_object() {
+        let _ = write!(html, "<br><small>accepted: {}</small>", said(&bar["accepted"]["reason"]));
+    } else {
+        let _ = write!(html, "<br><small>ends: {}</small>", said(&bar["end"]));
+        if bar["doubt"].is_string() {
+            let number = said(&bar["doubt"]);
+            let _ = write!(html, "<br><small>accept: <code>keyward accept {number} --reason …</code></small>");
+        }
+    }
+    html.push_str("</li>\n");
 }
 
 const HTML: &str = "text/html; charset=utf-8";

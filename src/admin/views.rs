@@ -1,23 +1,26 @@
 //! What the ledger knows, as JSON: the same for the API, the page and the command line, from a running keyward or from its
 //! store.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::parameters::{Page, Parameters, quote};
 use super::problem::{Kind, Problem};
 use crate::clock::Timestamp;
 use crate::keys::access::Token;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
 use crate::keys::set::{Names, SetIndex, Word};
 use crate::ledger::Ledger;
-use crate::ledger::answer::{Answer, Bar, Basis};
+use crate::ledger::answer::{Answer, Bar, BarRecord, Basis};
 use crate::ledger::binding::{Binding, BindingId, Finding, KeyUse};
 use crate::ledger::incident::Incident;
 use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
 use crate::ledger::recent::Past;
 use crate::ledger::rhythm::Rhythm;
 use crate::ledger::rotation::{CurrentKey, FullRow, OldKey, Progress, RotationView, Row, Silence, Standing};
-use crate::ledger::senders::Acceptance;
+use crate::ledger::senders::{Acceptance, SentFrom};
 use crate::policy::rules::Rules;
 use crate::telemetry::masked::mask_keys;
 
@@ -49,8 +52,9 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
             "learned": view.learned,
             "tokens": tokens.iter().filter(is_valid).count(),
             "keys": keys.map(Entry::in_json).collect::<Vec<_>>(),
-            "done": view.progress.is_done(),
+            "done": view.is_done(),
             "progress": progress(view.progress),
+            "open_incidents": look.open_incidents(index),
             "old_keys": view.old_keys.iter().map(|old| summary(look, old)).collect::<Vec<_>>(),
         })
     };
@@ -64,9 +68,11 @@ pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> 
     let total = rows.len();
     let place = |row: &ListedBinding| [row.memory.last_seen().map_or(i64::MIN, before), 0, signed(row.binding.id().0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(
-        json!({ "bindings": rows.iter().map(|row| binding_row(look, row)).collect::<Vec<_>>(), "total": total, "next": next }),
-    )
+    let is_bad = |row: &&ListedBinding| matches!(row.standing, Some(Standing::Stale | Standing::Mixed));
+    let sent_from = look.sent_from(&rows.iter().filter(is_bad).map(|row| row.binding.id()).collect());
+    let row =
+        |row: &ListedBinding| binding_row(look, row, sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice));
+    Ok(json!({ "bindings": rows.iter().map(row).collect::<Vec<_>>(), "total": total, "next": next }))
 }
 
 /// One binding, with each key that it sent.
@@ -163,7 +169,7 @@ fn set_named(look: &Query<'_>, name: &str, otherwise: Kind) -> Result<SetIndex, 
 
 // === Bindings ===
 
-fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
+fn binding_row(look: &Query<'_>, row: &ListedBinding, sent_from: &[SentFrom]) -> Value {
     let memory = &row.memory;
     let mut told = who(look, &row.binding, &row.set, memory.name.as_deref());
     let seen = memory.uses.iter().max_by_key(|used| used.last);
@@ -186,13 +192,16 @@ fn binding_row(look: &Query<'_>, row: &ListedBinding) -> Value {
             "client_version": memory.client_version,
             "rhythm": rhythm(memory.visits.rhythm()),
             "incident": memory.incident.as_deref().map(incident),
+            "senders": senders(look, sent_from),
         }),
     );
     Value::Object(told)
 }
 
 fn whole_binding(look: &Query<'_>, row: &ListedBinding) -> Value {
-    let mut told = binding_row(look, row);
+    let id = row.binding.id();
+    let sent_from = look.sent_from(&HashSet::from([id])).remove(&id).unwrap_or_default();
+    let mut told = binding_row(look, row, &sent_from);
     told["uses"] = row.memory.uses.iter().map(key_use).collect();
     told["other_keys"] = row.memory.other_keys.into();
     told
@@ -293,6 +302,7 @@ fn exchange(look: &Query<'_>, past: &Past) -> Value {
 fn incident_row(look: &Query<'_>, row: &ListedIncident) -> Value {
     let mut told = who(look, &row.binding, &row.set, row.workflow_name.as_deref());
     add(&mut told, incident(&row.incident));
+    told.insert("senders".to_owned(), senders(look, &row.sent_from));
     Value::Object(told)
 }
 
@@ -321,17 +331,22 @@ fn incident(incident: &Incident) -> Value {
 // === The rotation ===
 
 fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
+    let is_done = view.is_done();
     let place = |row: &Row| [rank(row.standing), before(row.seen), signed(row.binding.id().0)];
     let (rows, next) = page.cut(view.rows, place);
+    let row = |row: &Row| {
+        let sent_from = view.sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice);
+        rotation_row(look, &row.in_full(), &view.name, sent_from)
+    };
     json!({
         "set": &*view.name,
         "at": view.at.to_string(),
         "learned": view.learned,
         "current": view.current.iter().map(current_key).collect::<Vec<_>>(),
         "next_key": view.next.map(|names| names_of(Some(names))),
-        "done": view.progress.is_done(),
+        "done": is_done,
         "progress": progress(view.progress),
-        "bindings": rows.iter().map(|row| rotation_row(look, &row.in_full(), &view.name)).collect::<Vec<_>>(),
+        "bindings": rows.iter().map(row).collect::<Vec<_>>(),
         "old_keys": view.old_keys.iter().map(|old| old_key(look, old)).collect::<Vec<_>>(),
         "total": view.progress.total(),
         "next": next,
@@ -355,7 +370,7 @@ fn progress(progress: Progress) -> Value {
     })
 }
 
-fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str) -> Value {
+fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str, sent_from: &[SentFrom]) -> Value {
     let mut told = who(look, &row.binding, set, row.workflow_name.as_deref());
     add(&mut told, standing(Some(row.standing)));
     add(&mut told, public_names(row.key));
@@ -365,9 +380,30 @@ fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str) -> Value {
             "last": row.seen.to_string(),
             "rhythm": rhythm(row.rhythm),
             "incident": row.incident.as_deref().map(incident),
+            "senders": senders(look, sent_from),
         }),
     );
     Value::Object(told)
+}
+
+/// Which keys came from where, and when: what came last comes first.
+fn senders(look: &Query<'_>, sent_from: &[SentFrom]) -> Value {
+    let sender = |sent: &SentFrom| {
+        let known = look.keys().iter().find(|key| key.names.fingerprint == sent.key);
+        let mut told = names_of(Some(known.map_or(Names { fingerprint: sent.key, hint: None }, |key| key.names)));
+        add(
+            &mut told,
+            json!({
+                "address": sent.address.map(|address| address.to_string()),
+                "another_n8n": sent.is_another_n8n,
+                "role": known.map(|key| key.role.name()),
+                "first": sent.first.to_string(),
+                "last": sent.last.to_string(),
+            }),
+        );
+        Value::Object(told)
+    };
+    sent_from.iter().take(MOST_SENDERS).map(sender).collect()
 }
 
 /// An old key, with all that is known of it.
@@ -394,14 +430,14 @@ fn summary(look: &Query<'_>, key: &OldKey) -> Value {
         json!({
             "retired_by": key.retired.by.to_string(),
             "last_use": key.last_use.map(|at| at.to_string()),
-            "can_go": answer(look, &key.can_go),
+            "can_go": answer(look, key.names.fingerprint, &key.can_go),
         }),
     );
     Value::Object(told)
 }
 
 /// Whether an old key can go, in words, with what bars it.
-fn answer(look: &Query<'_>, answer: &Answer) -> Value {
+fn answer(look: &Query<'_>, old: Fingerprint, answer: &Answer) -> Value {
     let bars = |bars: &[Bar]| bars.iter().map(|one| bar(look, one)).collect::<Vec<_>>();
     let (mut doubts, mut basis) = (Vec::new(), Value::Null);
     match answer {
@@ -414,8 +450,34 @@ fn answer(look: &Query<'_>, answer: &Answer) -> Value {
         "text": answer.to_string(),
         "reasons": bars(answer.bars()),
         "doubts": doubts,
+        "by_credential": look.by_credential(old, answer.bars()).iter().map(by_credential).collect::<Vec<_>>(),
         "basis": basis,
     })
+}
+
+fn by_credential((record, text): &(BarRecord, String)) -> Value {
+    json!({ "credential": &*record.title, "credential_id": &*record.name.id, "text": text })
+}
+
+/// Whether what bars an old key is about that credential.
+#[must_use]
+pub fn is_of_record(bar: &Value, record: &Value) -> bool {
+    bar["credential_id"].is_string() && ["credential", "credential_id"].iter().all(|name| bar[name] == record[name])
+}
+
+/// The old keys that may stand in an n8n of that set, or of any where none is said, each with the answer.
+#[must_use]
+pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<Value> {
+    let of_set = |(set, name): (SetIndex, &std::sync::Arc<str>)| {
+        let view = look.rotation(set);
+        let tell = |old: &OldKey| {
+            let mut told = object(summary(look, old));
+            told.insert("set".to_owned(), (&**name).into());
+            Value::Object(told)
+        };
+        view.old_keys.iter().map(tell).collect::<Vec<_>>()
+    };
+    look.sets().filter(|(_, name)| of.is_none_or(|of| of == &***name)).flat_map(of_set).collect()
 }
 
 /// Something that bars an old key from going.
@@ -429,6 +491,8 @@ pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
         ))
     });
     let (workflow, credential) = node.map_or((None, None), |(workflow, credential)| (Some(workflow), credential));
+    let record = bar.record.as_ref();
+    let credential = record.map(|record| record.title.to_string()).or(credential);
     let accepted = bar.accepted.as_ref();
     json!({
         "code": bar.code,
@@ -436,6 +500,7 @@ pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
         "binding": bar.binding.map(BindingId::to_hex),
         "address": bar.address.map(|address| address.to_string()),
         "credential": credential,
+        "credential_id": record.map(|record| &*record.name.id),
         "workflow_name": workflow,
         "end": bar.end,
         "doubt": bar.can_accept.then(|| format!("{:08x}", bar.number)),
@@ -496,6 +561,9 @@ fn rank(standing: Standing) -> i64 {
         Standing::Confirmed => 4,
     }
 }
+
+/// How many senders of a binding are told of.
+const MOST_SENDERS: usize = 32;
 
 /// How long a reason may be, in bytes.
 const LONGEST_REASON: usize = 500;

@@ -1,6 +1,6 @@
 //! `keyward n8n audit`: which nodes of n8n pass keyward, and what a person does about those that do not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -11,11 +11,12 @@ use super::output::{print, print_json, print_wrapped, remark};
 use super::report::{headline, in_markdown, in_words, table};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Question, Source};
-use super::words::moment;
+use super::words::{count, moment, old_key_that_stays};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use crate::keys::set::Names;
+use crate::ledger::look::{Look, Pressed, RecordState};
 use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, Standing, audit, suspects};
 use crate::n8n::clearance::{hosts_in_settings, hosts_of};
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
@@ -48,12 +49,20 @@ impl AuditArguments {
         let key = setup.folder()?.fingerprint_key()?;
         let seen = WhatWasSeen::ask(&setup, &Source::open(Setup::open(&self.config, environment)?)?)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let inventories: Vec<_> = instances
+            .iter()
+            .map(|instance| runtime.block_on(Found::of(instance, &key, &setup)))
+            .collect::<anyhow::Result<_>>()?;
         let mut audits = Vec::new();
-        for instance in &instances {
-            audits.push((instance, runtime.block_on(look_through(instance, &key, &seen, &setup))?));
+        for found in &inventories {
+            audits.push(Told {
+                instance: found.instance,
+                audit: runtime.block_on(found.judge(&inventories, &seen)),
+                old_keys: seen.old_keys_of(found.instance),
+            });
         }
         self.tell(&audits, setup.now());
-        Ok(audits.iter().all(|(_, audit)| audit.faults().next().is_none()))
+        Ok(audits.iter().all(Told::is_clean))
     }
 
     fn choose(&self, setup: &Setup) -> anyhow::Result<Vec<Instance>> {
@@ -75,27 +84,55 @@ impl AuditArguments {
         Ok(chosen)
     }
 
-    fn tell(&self, audits: &[(&Instance, Audit)], now: Timestamp) {
+    fn tell(&self, audits: &[Told<'_>], now: Timestamp) {
         if self.json {
-            let told: Vec<_> =
-                audits.iter().map(|(instance, audit)| report::in_json(audit, &instance.name, &instance.url)).collect();
-            print_json(&json!({ "instances": told }));
+            print_json(&json!({ "instances": audits.iter().map(Told::in_json).collect::<Vec<_>>() }));
             return;
         }
-        for (number, (instance, audit)) in audits.iter().enumerate() {
+        for (number, told) in audits.iter().enumerate() {
+            let Told { instance, audit, .. } = told;
             if number > 0 {
                 print("");
             }
             if self.md {
-                print(in_markdown(audit, &instance.name, &instance.url));
+                let kept: Vec<_> = told.kept().flat_map(|old| old_key_that_stays(old, now)).collect();
+                print(in_markdown(audit, &instance.name, &instance.url, &kept));
             } else {
                 print_wrapped(&[headline(audit, &instance.name, &instance.url)]);
                 if !audit.rows.is_empty() {
                     print(format_args!("\n{}", table(audit, now)));
                 }
+                for old in told.kept() {
+                    print("");
+                    print_wrapped(&old_key_that_stays(old, now));
+                }
                 print_wrapped(&in_words(audit, &instance.url));
             }
         }
+    }
+}
+
+/// An audit, and the old keys that may stand in that n8n.
+struct Told<'a> {
+    instance: &'a Instance,
+    audit: Audit,
+    old_keys: Vec<Value>,
+}
+
+impl Told<'_> {
+    /// The old keys that are still sent or held, wherever that is.
+    fn kept(&self) -> impl Iterator<Item = &Value> {
+        self.old_keys.iter().filter(|old| report::is_kept(old))
+    }
+
+    fn is_clean(&self) -> bool {
+        self.audit.faults().next().is_none() && self.kept().next().is_none()
+    }
+
+    fn in_json(&self) -> Value {
+        let mut told = report::in_json(&self.audit, &self.instance.name, &self.instance.url);
+        report::add_old_keys(&mut told, self.old_keys.clone());
+        told
     }
 }
 
@@ -104,16 +141,28 @@ struct WhatWasSeen {
     bindings: Vec<Value>,
     keys: HashMap<Fingerprint, KnownKey>,
     hosts: Vec<String>,
+    /// What a running keyward knows of each n8n by its presses, by name.
+    looks: HashMap<String, Look>,
+    /// The old keys of each set.
+    old_keys: Vec<Value>,
 }
 
 impl WhatWasSeen {
     fn ask(setup: &Setup, source: &Source) -> anyhow::Result<Self> {
         let mut bindings = source.ask(Question::Bindings, &[])?;
         let status = source.ask(Question::Status, &[])?;
+        let audits = source.ask(Question::N8n, &[])?;
+        let looks = audits["instances"].as_array().into_iter().flatten().filter_map(look_of).collect();
         let bindings = bindings["bindings"].as_array_mut().map(std::mem::take).unwrap_or_default();
         let mut hosts = hosts_of(setup.config().proxy.listen);
         hosts.extend(hosts_in_settings(&setup.config().n8n.instances));
-        Ok(Self { bindings, keys: known_keys(&status), hosts })
+        Ok(Self { bindings, keys: known_keys(&status), hosts, looks, old_keys: old_keys(&status) })
+    }
+
+    /// The old keys that may stand in that n8n.
+    fn old_keys_of(&self, instance: &Instance) -> Vec<Value> {
+        let is_of = |old: &&Value| instance.set.as_deref().is_none_or(|set| old["set"] == set);
+        self.old_keys.iter().filter(is_of).cloned().collect()
     }
 
     fn sightings(&self, instance: &str) -> Vec<Sighting> {
@@ -129,6 +178,7 @@ fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
     }
     let standing = match (row["state"].as_str(), row["silence"].as_str()) {
         (Some("confirmed"), _) => Standing::Well,
+        (Some("mixed"), _) => Standing::Mixed,
         (Some("stale"), _) => Standing::Stale(row["incident"]["diagnosis"].as_str().unwrap_or("stale_binding").into()),
         (_, Some("acknowledged")) => Standing::Dead,
         // A key that nobody knows proves nothing.
@@ -163,27 +213,87 @@ fn known_keys(status: &Value) -> HashMap<Fingerprint, KnownKey> {
     known
 }
 
+/// The old keys of all sets, each with its set.
+fn old_keys(status: &Value) -> Vec<Value> {
+    let of_set = |set: &Value| {
+        let tell = |old: &Value| {
+            let mut told = old.clone();
+            told["set"] = set["set"].clone();
+            told
+        };
+        set["old_keys"].as_array().into_iter().flatten().map(tell).collect::<Vec<_>>()
+    };
+    status["sets"].as_array().into_iter().flatten().flat_map(of_set).collect()
+}
+
+/// What a running keyward knows of the records of an n8n: which key its test of each showed.
+fn look_of(told: &Value) -> Option<(String, Look)> {
+    let state = |record: &Value| {
+        let pressed = &record["pressed"];
+        Some((
+            record["id"].as_str()?.into(),
+            RecordState {
+                name: record["name"].as_str()?.into(),
+                changed: moment(&record["changed"]),
+                nodes: usize::try_from(count(&record["nodes"])).unwrap_or_default(),
+                pressed: moment(&pressed["at"]).map(|at| Pressed { at, key: names_of(pressed) }),
+            },
+        ))
+    };
+    let instance = told["instance"].as_str()?;
+    let look = Look {
+        instance: instance.into(),
+        at: moment(&told["read"])?,
+        workflows: HashSet::new(),
+        nodes: HashMap::new(),
+        nodes_there: HashSet::new(),
+        records: told["credentials"].as_array().into_iter().flatten().filter_map(state).collect(),
+        lists_records: true,
+        executions: BTreeMap::new(),
+        unfinished: Vec::new(),
+        clocks_apart: [0, 0],
+    };
+    Some((instance.to_owned(), look))
+}
+
 fn names_of(value: &Value) -> Option<Names> {
     let fingerprint = value["fingerprint"].as_str()?.parse().ok()?;
     let hint = value["hint"].as_str().and_then(|hint| hint.split_once('…'));
     Some(Names { fingerprint, hint: hint.and_then(|(prefix, last)| Hint::from_parts(prefix, last)) })
 }
 
-async fn look_through(
-    instance: &Instance,
-    key: &FingerprintKey,
-    seen: &WhatWasSeen,
-    setup: &Setup,
-) -> anyhow::Result<Audit> {
-    let failed = || format!("n8n `{}` cannot be looked through", instance.name);
-    let client = Client::new(instance, Bounds::default()).with_context(failed)?;
-    let at = setup.now();
-    let (inventory, lacks) = take_inventory(&client, key).await.with_context(failed)?;
-    let sightings = seen.sightings(&instance.name);
-    let modes = modes_of(&client, suspects(&inventory, &sightings)).await;
-    let (hosts, keys) = (&seen.hosts, &seen.keys);
-    let around = Around { instance: &instance.name, set: instance.set.as_deref(), lacks: &lacks, ..Around::default() };
-    Ok(audit(&Grounds { inventory: &inventory, sightings: &sightings, hosts, keys, modes: &modes, at, around }))
+/// An n8n, as it was looked through now.
+struct Found<'a> {
+    instance: &'a Instance,
+    client: Client,
+    at: Timestamp,
+    inventory: Inventory,
+    lacks: Vec<&'static str>,
+}
+
+impl<'a> Found<'a> {
+    async fn of(instance: &'a Instance, key: &FingerprintKey, setup: &Setup) -> anyhow::Result<Self> {
+        let failed = || format!("n8n `{}` cannot be looked through", instance.name);
+        let client = Client::new(instance, Bounds::default()).with_context(failed)?;
+        let at = setup.now();
+        let (inventory, lacks) = take_inventory(&client, key).await.with_context(failed)?;
+        Ok(Self { instance, client, at, inventory, lacks })
+    }
+
+    async fn judge(&self, all: &[Self], seen: &WhatWasSeen) -> Audit {
+        let (name, set) = (&*self.instance.name, self.instance.set.as_deref());
+        let sightings = seen.sightings(name);
+        let modes = modes_of(&self.client, suspects(&self.inventory, &sightings)).await;
+        let is_other = |other: &&Self| {
+            let own = other.instance.set.as_deref();
+            *other.instance.name != *name && (set.is_none() || own.is_none() || set == own)
+        };
+        let others: Vec<_> =
+            all.iter().filter(is_other).map(|other| (&*other.instance.name, &other.inventory)).collect();
+        let around = Around { instance: name, set, lacks: &self.lacks, others: &others, look: seen.looks.get(name) };
+        let (inventory, sightings, hosts, keys) = (&self.inventory, &sightings, &seen.hosts, &seen.keys);
+        audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: self.at, around })
+    }
 }
 
 /// What is configured, and the scopes that the API key lacks for all of it.
@@ -233,6 +343,7 @@ const AUDIT_HELP: &str = "\
 Asks n8n for all workflows, published and drafts, and sets each node that can speak to OpenAI beside what
 keyward saw of it: the keyward that runs, and where none does, its store. n8n shows nobody what stands in
 a credential, so one leads here if a request of a node with it came here since both were changed last.
-Ends with 0 if there is no fault, with 1 if there is one, and with 3 if that cannot be told.
+Ends with 0 if there is no fault and no old key is still sent or held, with 1 otherwise, and with 3 if
+that cannot be told.
 
 Example: keyward n8n audit --md > audit.md";

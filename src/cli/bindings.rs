@@ -4,10 +4,12 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::Value;
 
-use super::output::{Table, print, print_json, print_lines, remark};
+use super::output::{Table, print, print_json, print_lines, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{count, note, rhythm, short_ago, short_id, short_key, state, text, who};
+use super::words::{
+    WHO, ago, count, key, note, rhythm, sent_from, short_ago, short_id, short_key, short_who, state, text, who,
+};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 
@@ -67,7 +69,7 @@ impl ChoiceArguments {
 }
 
 impl BindingsArguments {
-    /// Says whether none of those that are listed is stale.
+    /// Says whether none of those that are listed is stale or mixed.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let now = setup.now();
@@ -78,7 +80,7 @@ impl BindingsArguments {
         } else {
             print(binding_table(rows, now));
         }
-        Ok(rows.iter().all(|row| row["state"] != "stale"))
+        Ok(rows.iter().all(|row| row["state"] != "stale" && row["state"] != "mixed"))
     }
 }
 
@@ -96,6 +98,8 @@ impl IncidentsArguments {
             remark("There is none.");
         } else {
             print(incident_table(rows, now));
+            let is_mixed = |row: &&Value| row["diagnosis"] == "mixed";
+            rows.iter().filter(is_mixed).for_each(|row| print_wrapped(&of_mixed(row, now)));
         }
         Ok(rows.iter().all(|row| !row["closed"].is_null()))
     }
@@ -118,18 +122,20 @@ fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     answer[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn binding_table(rows: &[Value], now: Timestamp) -> Table<8> {
-    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "SET", "USUALLY"]);
+fn binding_table(rows: &[Value], now: Timestamp) -> Table<9> {
+    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "FROM", "SET", "USUALLY"]);
     for row in rows {
         let (seen, set) = (short_ago(&row["last"], now), text(&row["set"]).to_owned());
         let (state, usually) = (state(row).to_owned(), rhythm(&row["rhythm"]));
-        table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), set, usually]);
+        let from = sent_from(row);
+        table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), from, set, usually]);
+        table.shorten(WHO, &short_who(row));
     }
     table
 }
 
-fn incident_table(rows: &[Value], now: Timestamp) -> Table<8> {
-    let mut table = Table::new(["OPENED", "BINDING", "WHO", "DIAGNOSIS", "CLOSED", "KEY", "SET", "SIGHTINGS"]);
+fn incident_table(rows: &[Value], now: Timestamp) -> Table<9> {
+    let mut table = Table::new(["OPENED", "BINDING", "WHO", "DIAGNOSIS", "CLOSED", "KEY", "FROM", "SET", "SIGHTINGS"]);
     for row in rows {
         let closed = &row["closed"];
         let closed = if closed.is_null() {
@@ -139,20 +145,41 @@ fn incident_table(rows: &[Value], now: Timestamp) -> Table<8> {
         };
         let of = |name: &str| text(&row[name]).to_owned();
         let (opened, sightings) = (short_ago(&row["opened"], now), count(&row["sightings"]).to_string());
-        table.row([opened, short_id(row), who(row), of("diagnosis"), closed, short_key(row), of("set"), sightings]);
+        let key = short_key(row);
+        let from = sent_from(row);
+        table.row([opened, short_id(row), who(row), of("diagnosis"), closed, key, from, of("set"), sightings]);
+        table.shorten(WHO, &short_who(row));
     }
     table
 }
 
+/// Which keys a mixed binding sends from where, and what to do about that.
+fn of_mixed(row: &Value, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![String::new(), format!("{} ({}) is mixed:", who(row), short_id(row))];
+    for sender in row["senders"].as_array().into_iter().flatten() {
+        let role = sender["role"].as_str().map_or_else(String::new, |role| format!("{role} key "));
+        let address = sender["address"].as_str().unwrap_or("an address for which there was no room");
+        let another = if sender["another_n8n"] == true { " (another n8n)" } else { "" };
+        let (first, last) = (ago(&sender["first"], now), ago(&sender["last"], now));
+        lines.push(format!("  - {role}{} from {address}{another}, first {first}, last {last}", key(sender)));
+    }
+    lines.push(format!("  {MEND_MIXED}"));
+    lines
+}
+
+const MEND_MIXED: &str =
+    "Look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it.";
+
 const BINDINGS_HELP: &str = "\
 Asks the keyward that runs, and where none does, what its store remembers.
-Ends with 0 if none of those that are listed is stale, with 1 if one is, and with 3 if that cannot be
-told.
+Ends with 0 if none of those that are listed is stale or mixed, with 1 if one is, and with 3 if that
+cannot be told.
 
 Example: keyward bindings --state stale";
 
 const INCIDENTS_HELP: &str = "\
-An incident is open from a binding's first bad request until a good one that started later closes it.
+An incident is open from a binding's first bad request until a good one that started later closes it;
+one that is mixed as long as one of its senders still sends an old key beside a good one.
 Ends with 0 if none of those that are listed is open, with 1 if one is, and with 3 if that cannot be
 told.
 

@@ -24,7 +24,7 @@ use crate::keys::source::Source;
 use crate::keys::state::StateFolder;
 use crate::n8n::client::ClientError;
 use crate::n8n::connect::{self, Entrance, Marks, OPENAI};
-use crate::n8n::connections::{self, Connection};
+use crate::n8n::connections::{self, Connection, Written};
 use crate::n8n::documents::{CredentialRecord, Tested};
 use crate::policy::Policy;
 
@@ -266,14 +266,34 @@ impl Plan<'_> {
         if let Some(failed) = tested.clone().filter(|tested| self.is_lost(before.as_ref(), tested)) {
             return self.put_back(record, known, failed);
         }
-        let key = self.change_key(record, &mut changed, &mut connection)?;
+        let (key, was_put) = self.change_key(record, &mut changed, &mut connection)?;
         if !matches!(self.key, NewKey::Kept) {
             tested = self.test_until_known(record)?;
         }
         connection.changed = changed.updated_at.map(Timestamp::as_millis);
         connections::keep(&self.folder, connection.clone())?;
+        self.note_written(record, &changed, was_put)?;
         let tag = format!("{} (an expression)", self.marks.tag());
         Ok(End::Connected { url: self.entrance.base_url(), tag, was: connection.was, key, tested })
+    }
+
+    /// Keeps that the record's key is one that keyward put in, now or before and nobody has changed the record since: a running
+    /// keyward knows then that it is no expression.
+    fn note_written(&self, record: &CredentialRecord, changed: &CredentialRecord, was_put: bool) -> anyhow::Result<()> {
+        let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
+        let (n8n, credential) = (self.side.address(), record.id.clone());
+        let was_written = || -> anyhow::Result<bool> {
+            let is_it = |one: &Written| {
+                one.n8n == n8n && one.credential == credential && Some(one.changed) == millis(record.updated_at)
+            };
+            Ok(connections::written(&self.folder)?.iter().any(is_it))
+        };
+        if let Some(changed) = millis(changed.updated_at)
+            && (was_put || was_written()?)
+        {
+            connections::note_written(&self.folder, Written { n8n, credential, changed })?;
+        }
+        Ok(())
     }
 
     /// What n8n's test of a record says.
@@ -281,27 +301,27 @@ impl Plan<'_> {
         self.side.test_and_tell(&record.id, &self.told)
     }
 
-    /// What became of the key, in words.
+    /// What became of the key, in words, and whether another one was put in.
     fn change_key(
         &self,
         record: &CredentialRecord,
         changed: &mut CredentialRecord,
         connection: &mut Connection,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<(String, bool)> {
         match &self.key {
-            NewKey::Kept => return Ok("stays as it was".to_owned()),
+            NewKey::Kept => return Ok(("stays as it was".to_owned(), false)),
             NewKey::Given(secret) => {
                 *changed = self.put_key(record, secret)?;
-                return Ok("is the given one".to_owned());
+                return Ok(("is the given one".to_owned(), true));
             }
             NewKey::Token => {}
         }
         if let Some(standing) = self.standing_token(connection)? {
-            return Ok(format!("is token {standing} already"));
+            return Ok((format!("is token {standing} already"), false));
         }
         let (made, names) = self.put_token(record, connection)?;
         *changed = made;
-        Ok(format!("is token {names} now"))
+        Ok((format!("is token {names} now"), true))
     }
 
     /// What is kept of it: what stood there before the first time, unless something else is said now.

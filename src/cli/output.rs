@@ -2,6 +2,7 @@
 //! it, and no name can steer it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -67,7 +68,7 @@ pub(super) fn print_lines(lines: &[String]) {
 }
 
 /// Prints lines whose words go on below where the terminal ends, as far in as the line began. A word that is wider than it
-/// is left whole: it may be an address.
+/// is cut, but for an address.
 pub(super) fn print_wrapped(lines: &[String]) {
     let width = width_of_terminal();
     lines.iter().flat_map(|line| wrapped(&shown(line), width)).for_each(print);
@@ -79,12 +80,14 @@ fn wrapped(line: &str, most: usize) -> Vec<String> {
     let hang = if text.starts_with("- ") || text.starts_with("* ") { 2 } else { 0 };
     let (mut lines, mut current) = (Vec::new(), indent.to_owned());
     for word in text.split(' ') {
+        let room = most.saturating_sub(indent.len() + hang);
+        let word = if word.contains("://") { Cow::Borrowed(word) } else { cut(word, room) };
         let is_first = current.trim().is_empty();
         if !is_first && current.width() + 1 + word.width() > most {
             lines.push(std::mem::replace(&mut current, format!("{indent}{:hang$}{word}", "")));
         } else {
             current.push_str(if is_first { "" } else { " " });
-            current.push_str(word);
+            current.push_str(&word);
         }
     }
     lines.push(current);
@@ -103,15 +106,22 @@ fn shown(text: &str) -> Cow<'_, str> {
 /// give way first, and where that is not enough, the last ones are left out.
 pub(super) struct Table<const COLUMNS: usize> {
     rows: Vec<[String; COLUMNS]>,
+    /// What stands in a cell that is too narrow for its text, by row and column.
+    short: HashMap<(usize, usize), String>,
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
     pub(super) fn new(head: [&str; COLUMNS]) -> Self {
-        Self { rows: vec![head.map(str::to_owned)] }
+        Self { rows: vec![head.map(str::to_owned)], short: HashMap::new() }
     }
 
     pub(super) fn row(&mut self, cells: [String; COLUMNS]) {
         self.rows.push(cells.map(|cell| shown(&cell).into_owned()));
+    }
+
+    /// What is to stand in that column of the last row where the whole text does not fit. Of `a, b`, both are cut.
+    pub(super) fn shorten(&mut self, column: usize, text: &str) {
+        self.short.insert((self.rows.len() - 1, column), shown(text).into_owned());
     }
 
     /// As text, no wider than that.
@@ -119,10 +129,11 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         let widest = |column: usize| self.rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
         let widths = fit((0..COLUMNS).map(widest).collect(), most);
         let mut text = String::new();
-        for row in &self.rows {
+        for (number, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
-            for (cell, width) in row.iter().zip(widths.iter().copied()) {
-                let cell = cut(cell, width);
+            for (column, (cell, width)) in row.iter().zip(widths.iter().copied()).enumerate() {
+                let short = self.short.get(&(number, column)).filter(|_| cell.width() > width);
+                let cell = short.map_or_else(|| cut(cell, width), |short| cut_both(short, width));
                 let _ = write!(line, "{cell}{:1$}  ", "", width - cell.width());
             }
             let _ = writeln!(text, "{}", line.trim_end());
@@ -168,6 +179,14 @@ fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(text.chars().take_while(fits).chain(['…']).collect())
 }
 
+/// The beginnings of both parts of a pair, no wider than that together: the second is what tells it from others.
+fn cut_both(text: &str, most: usize) -> Cow<'_, str> {
+    let Some((first, second)) = text.rsplit_once(", ").filter(|_| text.width() > most) else { return cut(text, most) };
+    let second = cut(second, (most / 2).max(most.saturating_sub(first.width() + 2)));
+    let first = cut(first, most.saturating_sub(second.width() + 2));
+    Cow::Owned(format!("{first}, {second}"))
+}
+
 /// How wide the terminal is; without end where the output is none.
 fn width_of_terminal() -> usize {
     let stdout = io::stdout();
@@ -210,6 +229,11 @@ mod tests {
             assert!(text.lines().all(|line| line.width() <= most), "{most}: {text}");
             assert!((most < 30 || text.contains('…')) && text.lines().count() == 4, "{text}");
         }
+        let mut table = Table::new(["WHO", "KEY"]);
+        table.row(["Weekly report (w1), node Summary (n1)".into(), "k".repeat(14)]);
+        table.shorten(0, "Weekly report, Summary");
+        assert!(table.within(38).contains("Weekly report, Summary  k"), "{}", table.within(38));
+        assert!(table.within(80).contains("(n1)"), "{}", table.within(80));
         assert_eq!(fit(vec![3, 50, 40], 60), [3, 27, 26]);
         assert_eq!(fit(vec![3, 50, 40], 35), [3, 14, 14]);
         assert_eq!(fit(vec![3, 50, 40], 34), [3, 29], "there is no room for the last one");
@@ -221,6 +245,7 @@ mod tests {
         assert_eq!(wrapped("  - one two three", 11), ["  - one two", "    three"]);
         assert_eq!(wrapped("      http://n8n/workflow/1 x", 12), ["      http://n8n/workflow/1", "      x"]);
         assert_eq!(wrapped("one two", usize::MAX), ["one two"]);
+        assert_eq!(wrapped("  one twelve-thirteen", 10), ["  one", "  twelve-…"]);
         assert_eq!(wrapped("", 10), [""]);
     }
 
@@ -229,6 +254,11 @@ mod tests {
         assert_eq!(cut("abcdef", 6), "abcdef");
         assert_eq!(cut("abcdefg", 6), "abcde…");
         assert_eq!(cut("名前名前", 6), "名前…");
+        assert_eq!(cut_both("Weekly report, Summary", 22), "Weekly report, Summary");
+        assert_eq!(cut_both("Weekly report, Summary", 16), "Weekly…, Summary");
+        assert_eq!(cut_both("Weekly report, Summary of all", 16), "Weekl…, Summary…");
+        assert_eq!(cut_both("FAQ, Summary of all", 16), "FAQ, Summary of…");
+        assert_eq!(cut_both("a client", 4), "a c…");
         assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 3), "e\u{301}e\u{301}e\u{301}");
     }
 

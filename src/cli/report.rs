@@ -54,9 +54,17 @@ pub(super) fn in_words(audit: &Audit, url: &dyn fmt::Display) -> Vec<String> {
     lines
 }
 
-/// The same in Markdown, with every node.
-pub(super) fn in_markdown(audit: &Audit, instance: &str, url: &dyn fmt::Display) -> String {
+/// The same in Markdown, with every node; `old_keys` tells of those that are still sent or held.
+pub(super) fn in_markdown(audit: &Audit, instance: &str, url: &dyn fmt::Display, old_keys: &[String]) -> String {
     let mut text = format!("# Audit of n8n {}\n\n{}\n", plain(instance), plain(&headline(audit, instance, url)));
+    for line in old_keys {
+        let (indent, words) = line.split_at(line.len() - line.trim_start().len());
+        let (mark, words) = words.strip_prefix("- ").map_or(("", words), |words| ("- ", words));
+        let _ = writeln!(text, "{}{indent}{mark}{}", if indent.is_empty() { "\n" } else { "" }, plain(words));
+        if indent.is_empty() {
+            text.push('\n');
+        }
+    }
     for urgency in Urgency::ALL {
         let findings: Vec<_> = audit.findings.iter().filter(|finding| finding.urgency() == urgency).collect();
         if findings.is_empty() {

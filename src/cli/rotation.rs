@@ -8,10 +8,10 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
-use super::output::{clear_screen, print, print_json, print_lines, trouble};
+use super::output::{clear_screen, print, print_json, print_wrapped, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{ago, count, key, old_key, progress, rotation_table, span, text};
+use super::words::{ago, count, keeps_old, key, old_key, progress, rotation_table, span, text};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 
@@ -50,7 +50,7 @@ impl StatusArguments {
         if self.json {
             print_json(&status);
         } else {
-            print_lines(&of_status(&status, now));
+            print_wrapped(&of_status(&status, now));
         }
         Ok(is_well(&status))
     }
@@ -81,10 +81,11 @@ impl RotationArguments {
         let mut told = Value::Null;
         loop {
             let views = views(source, names)?;
-            let progress: Value = views.iter().map(|view| view["progress"].clone()).collect();
-            if clear_screen() || progress != told {
+            let answers = |view: &Value| view.pointer("/old_keys").map(answers_of);
+            let state: Value = views.iter().map(|view| json!([view["progress"], answers(view)])).collect();
+            if clear_screen() || state != told {
                 self.tell(&views, Setup::open(&self.config, environment)?.now());
-                told = progress;
+                told = state;
             }
             if views.iter().all(|view| view["done"] == true) {
                 return Ok(true);
@@ -107,7 +108,7 @@ impl RotationArguments {
             print("There is no old key.");
         } else {
             for old in &old_keys {
-                print_lines(&old_key(old, now));
+                print_wrapped(&old_key(old, now));
             }
         }
         let is = |answer: &str| old_keys.iter().any(|old| old["can_go"]["answer"] == answer);
@@ -134,19 +135,24 @@ impl RotationArguments {
     }
 }
 
+/// Whether each of those old keys can go.
+fn answers_of(old_keys: &Value) -> Vec<Value> {
+    old_keys.as_array().into_iter().flatten().map(|old| old["can_go"]["answer"].clone()).collect()
+}
+
 fn views(source: &Source, names: &[String]) -> anyhow::Result<Vec<Value>> {
     names.iter().map(|name| source.ask(Question::Rotation(name), &[])).collect()
 }
 
 fn tell_view(view: &Value, now: Timestamp) {
-    print_lines(&[format!("{}: {}", text(&view["set"]), current(view, now)), progress(&view["progress"])]);
+    print_wrapped(&[format!("{}: {}", text(&view["set"]), current(view, now)), progress(view)]);
     let rows = view["bindings"].as_array().map_or(&[][..], Vec::as_slice);
     if !rows.is_empty() {
         print(format_args!("\n{}", rotation_table(rows, now)));
     }
     for old in view["old_keys"].as_array().into_iter().flatten() {
         print("");
-        print_lines(&old_key(old, now));
+        print_wrapped(&old_key(old, now));
     }
 }
 
@@ -205,10 +211,13 @@ fn of_set(set: &Value, now: Timestamp) -> Vec<String> {
     let in_role = |role: &str| keys.iter().filter(|key| key["role"] == role).cloned().collect::<Vec<_>>();
     let mut view = json!({ "learned": set["learned"], "current": in_role("current") });
     view["next_key"] = in_role("next").into_iter().next().unwrap_or_default();
-    let mut lines = vec![
-        format!("{} ({}): {}", text(&set["set"]), text(&set["policy"]), current(&view, now)),
-        progress(&set["progress"]),
-    ];
+    let mut lines =
+        vec![format!("{} ({}): {}", text(&set["set"]), text(&set["policy"]), current(&view, now)), progress(set)];
+    match count(&set["open_incidents"]) {
+        0 => {}
+        1 => lines.push("1 incident is open: keyward incidents".to_owned()),
+        open => lines.push(format!("{open} incidents are open: keyward incidents")),
+    }
     lines.extend(set["old_keys"].as_array().into_iter().flatten().flat_map(|old| old_key(old, now)));
     lines
 }
@@ -217,18 +226,16 @@ fn sets_of(status: &Value) -> &[Value] {
     status["sets"].as_array().map_or(&[][..], Vec::as_slice)
 }
 
+/// Whether no binding is stale or mixed, and no old key is still sent or held.
 fn is_fresh(view: &Value) -> bool {
-    count(&view["progress"]["stale"]) + count(&view["progress"]["mixed"]) == 0
+    count(&view["progress"]["stale"]) + count(&view["progress"]["mixed"]) == 0 && !keeps_old(view)
 }
 
 /// Whether nothing is wrong now: no incident, no old key that is still sent or held, no trouble with the store or an n8n.
 fn is_well(status: &Value) -> bool {
-    let is_no = |old: &Value| old["can_go"]["answer"] == "no";
-    let keeps_old = |set: &Value| set["old_keys"].as_array().is_some_and(|keys| keys.iter().any(is_no));
     let n8n_is_well = status["n8n"].as_array().is_none_or(|all| all.iter().all(|n8n| n8n["state"] != "troubled"));
-    status["store"]["state"] != "troubled"
-        && n8n_is_well
-        && sets_of(status).iter().all(|set| is_fresh(set) && !keeps_old(set))
+    let is_quiet = |set: &Value| is_fresh(set) && count(&set["open_incidents"]) == 0;
+    status["store"]["state"] != "troubled" && n8n_is_well && sets_of(status).iter().all(is_quiet)
 }
 
 /// How often a rotation that is watched is looked at.
@@ -244,9 +251,9 @@ const ROTATION_HELP: &str = "\
 A binding is confirmed when it has sent the current key, mixed when another sender behind it still
 sends an old one, stale when its last word was bad, and silent when it was not seen since its key was
 replaced: due later, overdue by its usual rhythm, or acknowledged to be dead.
-Ends with 0 if no binding is stale or mixed, with 1 if one is, and with 3 if that cannot be told. With
---watch it ends when none is stale, mixed or silent any more. With --can-go it ends with 0 if the old
-keys can go, with 1 if one cannot, and with 3 if that is not proven or cannot be told, so that a script
-can wait: until keyward rotation default --can-go; do sleep 60; done
+Ends with 0 if no binding is stale or mixed and no old key is still sent or held, with 1 otherwise, and
+with 3 if that cannot be told. With --watch it ends when that is so and none is silent any more. With
+--can-go it ends with 0 if the old keys can go, with 1 if one cannot, and with 3 if that is not proven
+or cannot be told, so that a script can wait: until keyward rotation default --can-go; do sleep 60; done
 
 Example: keyward rotation default --watch";

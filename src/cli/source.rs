@@ -38,6 +38,8 @@ pub(super) struct Stored {
 pub(super) enum Question<'q> {
     /// How keyward is, and each of its sets.
     Status,
+    /// How each n8n was when it was looked through last.
+    N8n,
     /// The rotation of that set.
     Rotation(&'q str),
     /// The bindings.
@@ -172,6 +174,8 @@ impl Stored {
                 "bindings": ledger.len(),
                 "sets": views::sets(&look, &self.setup.config().rules, &self.keeper.tokens()),
             })),
+            // A store knows nothing of what is configured there.
+            Question::N8n => Ok(json!({ "instances": [] })),
             Question::Rotation(set) => views::rotation(&look, set, &asked),
             Question::Bindings => views::bindings(&look, &asked),
             Question::Incidents => views::incidents(&look, &asked),
@@ -184,7 +188,7 @@ impl Question<'_> {
     /// Under which name an answer has its rows, where it comes in pages.
     fn rows(self) -> Option<&'static str> {
         match self {
-            Self::Status | Self::Execution(_) => None,
+            Self::Status | Self::N8n | Self::Execution(_) => None,
             Self::Rotation(_) | Self::Bindings => Some("bindings"),
             Self::Incidents => Some("incidents"),
         }
@@ -194,6 +198,7 @@ impl Question<'_> {
     fn list(self) -> &'static str {
         match self {
             Self::Status => "sets",
+            Self::N8n => "instances",
             Self::Execution(_) => "exchanges",
             Self::Rotation(_) | Self::Bindings | Self::Incidents => self.rows().unwrap_or_default(),
         }
@@ -202,6 +207,7 @@ impl Question<'_> {
     fn target(self, choice: &Choice<'_>) -> String {
         let path = match self {
             Self::Status => "/api/v1/status".to_owned(),
+            Self::N8n => "/api/v1/n8n".to_owned(),
             Self::Rotation(set) => format!("/api/v1/sets/{}/rotation", encoded(set)),
             Self::Bindings => "/api/v1/bindings".to_owned(),
             Self::Incidents => "/api/v1/incidents".to_owned(),

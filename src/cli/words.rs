@@ -1,13 +1,14 @@
 //! Pure. From the answers' JSON to what people read: times as spans, rows as tables, and nothing that could steer a terminal.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::output::Table;
+use crate::admin::views::is_of_record;
 use crate::clock::Timestamp;
 use crate::ledger::rotation::{Progress, Span};
+use crate::n8n::report::is_kept;
 
 /// A field's text; `-` where there is none.
 pub(super) fn text(value: &Value) -> &str {
@@ -90,6 +91,9 @@ pub(super) fn note(row: &Value, now: Timestamp) -> String {
     if let Some(diagnosis) = row["incident"]["diagnosis"].as_str() {
         return diagnosis.to_owned();
     }
+    if row["state"] == "mixed" {
+        return "old key as well".to_owned();
+    }
     match (row["silence"].as_str(), moment(&row["due"])) {
         (Some("overdue"), Some(due)) => format!("due {} ago", short(now.since(due))),
         (Some("due_later"), Some(due)) => format!("due in {}", short(due.since(now))),
@@ -97,19 +101,69 @@ pub(super) fn note(row: &Value, now: Timestamp) -> String {
     }
 }
 
+/// From where a bad key came: that of an incident, or of a mixed row a previous one; since a good one came as well, if that is so.
+/// Of several addresses, those that came last.
+pub(super) fn sent_from(row: &Value) -> String {
+    let senders = || row["senders"].as_array().into_iter().flatten();
+    let key = if row["incident"].is_object() { &row["incident"]["fingerprint"] } else { &row["fingerprint"] };
+    let is_bad = |sender: &Value| match row["state"].as_str() {
+        Some("mixed") => sender["role"] == "previous",
+        Some(_) | None => sender["fingerprint"] == *key,
+    };
+    let is_good = |sender: &&Value| matches!(sender["role"].as_str(), Some("current" | "next" | "token"));
+    let good = senders().filter(is_good).filter_map(|sender| moment(&sender["first"])).min();
+    // Where no good one came since, all that sent it did.
+    let is_late = |sender: &Value| good.is_some_and(|good| moment(&sender["last"]).is_some_and(|last| last > good));
+    let any_is_late = senders().any(|sender| is_bad(sender) && is_late(sender));
+    let chosen = senders().filter(|sender| is_bad(sender) && (!any_is_late || is_late(sender)));
+    let mut addresses: Vec<&str> = Vec::new();
+    for address in chosen.filter_map(|sender| sender["address"].as_str()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let shown = addresses.iter().take(MOST_ADDRESSES).copied().collect::<Vec<_>>().join(", ");
+    match addresses.len().saturating_sub(MOST_ADDRESSES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The same in a column that is too narrow for it: `Report, Summary`.
+pub(super) fn short_who(row: &Value) -> String {
+    let name = |name: &str, id: &str| row[name].as_str().or(row[id].as_str()).map(str::to_owned);
+    match (name("workflow_name", "workflow_id"), name("node_name", "node_id")) {
+        (Some(workflow), Some(node)) => format!("{workflow}, {node}"),
+        (Some(workflow), None) => workflow,
+        (None, _) => who(row),
+    }
+}
+
 /// The bindings of a rotation.
-pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<7> {
-    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "USUALLY"]);
+pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<8> {
+    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "FROM", "USUALLY"]);
     for row in rows {
         let (seen, usually) = (short_ago(&row["last"], now), rhythm(&row["rhythm"]));
-        table.row([state(row).to_owned(), short_id(row), who(row), short_key(row), seen, note(row, now), usually]);
+        let from = sent_from(row);
+        table.row([
+            state(row).to_owned(),
+            short_id(row),
+            who(row),
+            short_key(row),
+            seen,
+            note(row, now),
+            from,
+            usually,
+        ]);
+        table.shorten(WHO, &short_who(row));
     }
     table
 }
 
-/// How far a rotation is: `[######------] 12 of 24 confirmed, 3 stale, 9 due later`.
-pub(super) fn progress(told: &Value) -> String {
-    let of = |name: &str| usize::try_from(count(&told[name]).min(MOST)).unwrap_or_default();
+/// How far a rotation is: `[######------] 12 of 24 confirmed, 3 stale, 9 due later`. While an old key is still sent or held,
+/// the bar is not full.
+pub(super) fn progress(view: &Value) -> String {
+    let of = |name: &str| usize::try_from(count(&view["progress"][name]).min(MOST)).unwrap_or_default();
     let progress = Progress {
         confirmed: of("confirmed"),
         mixed: of("mixed"),
@@ -119,7 +173,15 @@ pub(super) fn progress(told: &Value) -> String {
         acknowledged: of("acknowledged"),
     };
     let full = (progress.confirmed + progress.acknowledged) * BAR / progress.total().max(1);
-    format!("[{}{}] {progress}", "#".repeat(full), "-".repeat(BAR - full))
+    let is_kept = keeps_old(view);
+    let full = if is_kept { full.min(BAR - 1) } else { full };
+    let kept = if is_kept { "; an old key is still sent or held" } else { "" };
+    format!("[{}{}] {progress}{kept}", "#".repeat(full), "-".repeat(BAR - full))
+}
+
+/// Whether an old key of a set is still sent or held.
+pub(super) fn keeps_old(set: &Value) -> bool {
+    set["old_keys"].as_array().is_some_and(|keys| keys.iter().any(is_kept))
 }
 
 /// Whether an old key can go, and why not: a sentence, then a line for each reason.
@@ -136,54 +198,55 @@ pub(super) fn old_key(old: &Value, now: Timestamp) -> Vec<String> {
         ago(&old["retired_by"], now),
         text(&can_go["text"])
     )];
-    for list in [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]] {
-        lines
-            .extend(grouped(list.as_array().map_or(&[], Vec::as_slice)).into_iter().flat_map(|group| of_group(&group)));
+    let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let mut bars = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]].map(all).concat();
+    for record in can_go["by_credential"].as_array().into_iter().flatten() {
+        let own: Vec<_> = bars.extract_if(.., |bar| is_of_record(bar, record)).collect();
+        lines.extend(of_credential(text(&record["text"]), &own));
     }
+    lines.extend(bars.iter().flat_map(of_bar));
     let assumes = can_go["basis"]["assumes"].as_array().into_iter().flatten();
     lines.extend(assumes.map(|what| format!("  assumes: {}", text(what))));
     lines
 }
 
-/// What bars an old key, with the nodes of one credential together.
-fn grouped(bars: &[Value]) -> Vec<Vec<&Value>> {
-    let mut groups: Vec<Vec<&Value>> = Vec::new();
-    for bar in bars {
-        let is_same = |group: &&mut Vec<&Value>| {
-            let first = group[0];
-            bar["credential"].is_string() && first["credential"] == bar["credential"] && first["code"] == bar["code"]
-        };
-        match groups.iter_mut().find(is_same) {
-            Some(group) => group.push(bar),
-            None => groups.push(vec![bar]),
-        }
-    }
-    groups
+/// The same of a `no`, without what is not proven beside its reasons.
+pub(super) fn old_key_that_stays(old: &Value, now: Timestamp) -> Vec<String> {
+    let mut told = old.clone();
+    told["can_go"]["doubts"] = Value::Null;
+    old_key(&told, now)
 }
 
-/// One bar as it is; several as the credential that they share: `OpenAI account 2: old key, 6 nodes in FAQ bot, Sub: enrich`.
-fn of_group(group: &[&Value]) -> Vec<String> {
-    let [first, ..] = group else { return Vec::new() };
-    let mut lines = Vec::new();
-    if group.len() > 1 {
-        let workflows: BTreeSet<_> = group.iter().map(|bar| text(&bar["workflow_name"])).collect();
-        let workflows = workflows.into_iter().collect::<Vec<_>>().join(", ");
-        let (credential, count) = (text(&first["credential"]), group.len());
-        lines.push(format!("  - {credential}: old key, {count} nodes in {workflows}"));
-        lines.extend(group.iter().map(|bar| format!("      {}", text(&bar["text"]))));
-    } else {
-        lines.push(format!("  - {}", text(&first["text"])));
+/// What bars an old key because of one credential: all that shows it, then what ends it.
+fn of_credential(credential: &str, bars: &[Value]) -> Vec<String> {
+    let mut lines = vec![format!("  - {credential}")];
+    lines.extend(bars.iter().map(|bar| format!("      {}", text(&bar["text"]))));
+    let mut ends: Vec<&str> = Vec::new();
+    for end in bars.iter().map(|bar| text(&bar["end"])) {
+        if !ends.contains(&end) {
+            ends.push(end);
+        }
     }
-    if let Some(why) = first["accepted"]["reason"].as_str() {
+    lines.extend(ends.into_iter().map(|end| format!("      ends: {end}")));
+    let numbers: Vec<_> = bars.iter().filter_map(|bar| bar["doubt"].as_str()).collect();
+    if !numbers.is_empty() {
+        lines.push(format!("      accept: keyward accept {} --reason …", numbers.join(" | ")));
+    }
+    lines
+}
+
+/// What bars an old key, what ends that, and how you accept it.
+fn of_bar(bar: &Value) -> Vec<String> {
+    let mut lines = vec![format!("  - {}", text(&bar["text"]))];
+    if let Some(why) = bar["accepted"]["reason"].as_str() {
         lines.push(format!("      accepted: {why}"));
         return lines;
     }
-    if let Some(end) = first["end"].as_str().filter(|end| !end.is_empty()) {
+    if let Some(end) = bar["end"].as_str().filter(|end| !end.is_empty()) {
         lines.push(format!("      ends: {end}"));
     }
-    let numbers: Vec<_> = group.iter().filter_map(|bar| bar["doubt"].as_str()).collect();
-    if !numbers.is_empty() {
-        lines.push(format!("      accept: keyward accept {} --reason …", numbers.join(" | ")));
+    if let Some(number) = bar["doubt"].as_str() {
+        lines.push(format!("      accept: keyward accept {number} --reason …"));
     }
     lines
 }
@@ -205,6 +268,12 @@ pub(super) fn moment(value: &Value) -> Option<Timestamp> {
 /// How long the bar of a rotation is, in characters.
 const BAR: usize = 24;
 
+/// Where that column stands in each table.
+pub(super) const WHO: usize = 2;
+
+/// How many addresses a column names.
+const MOST_ADDRESSES: usize = 3;
+
 /// More bindings than there can be: whatever is told, it can be added up.
 const MOST: u64 = 1 << 30;
 
@@ -221,7 +290,7 @@ mod tests {
             let [confirmed, stale, due_later, overdue, acknowledged] = counts;
             let told = json!({ "confirmed": confirmed, "stale": stale, "due_later": due_later, "overdue": overdue,
                 "acknowledged": acknowledged });
-            assert_eq!(progress(&told), expected);
+            assert_eq!(progress(&json!({ "progress": told })), expected);
         }
         check([0; 5], "[------------------------] 0 of 0 confirmed");
         check([6, 3, 2, 0, 1], "[##############----------] 6 of 12 confirmed, 3 stale, 2 due later, 1 dead");

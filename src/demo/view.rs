@@ -56,7 +56,8 @@ pub(super) fn reason(row: &FullRow) -> &'static str {
 fn bar(view: &RotationView, paint: Paint) -> String {
     let progress = view.progress;
     let part = |count: usize| count * BAR / progress.total().max(1);
-    let (good, bad) = (part(progress.confirmed), part(progress.confirmed + progress.stale));
+    let (good, bad) = (part(progress.confirmed), part(progress.confirmed + progress.mixed + progress.stale));
+    let good = if view.keeps_old() { good.min(BAR - 1) } else { good };
     let pieces = [(Standing::Confirmed, good), (Standing::Stale, bad - good)];
     let mut bar = MARGIN.to_owned();
     for (standing, length) in pieces.into_iter().filter(|(_, length)| *length > 0) {
@@ -231,6 +232,7 @@ mod tests {
             next: None,
             rows: Vec::new(),
             progress: Progress { confirmed: 1, due_later: 4, ..Progress::default() },
+            sent_from: std::collections::HashMap::new(),
             old_keys: vec![old],
         }
     }

@@ -318,6 +318,12 @@ impl Keeper {
         self.folder.is_some()
     }
 
+    /// The state folder, where there is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&StateFolder> {
+        self.folder.as_ref()
+    }
+
     fn learn(&self, set: SetIndex, change: impl FnOnce(&mut SetHistory) -> bool) {
         let mut memory = self.memory();
         let ring = self.ring.load_full();

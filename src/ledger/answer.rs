@@ -8,7 +8,7 @@
 //!
 //! A bar is named by a number. You can accept it, with a reason: that holds until what it rests on changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -74,6 +74,8 @@ pub struct Bar {
     pub binding: Option<BindingId>,
     /// Where that sent from.
     pub address: Option<IpAddr>,
+    /// The credential record that it is about, or that the binding's node names.
+    pub record: Option<BarRecord>,
     /// Who it is about, in words; empty where the rest says all.
     pub who: String,
     /// What is so, behind those words.
@@ -85,6 +87,15 @@ pub struct Bar {
     /// Whether you can accept it.
     pub can_accept: bool,
     pub(crate) state: u64,
+}
+
+/// A credential record of n8n's that a bar is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BarRecord {
+    /// Which one.
+    pub name: RecordName,
+    /// What n8n calls it.
+    pub title: Box<str>,
 }
 
 /// What an answer is drawn from.
@@ -107,8 +118,8 @@ pub struct Grounds<'a> {
     pub uses: &'a [(BindingId, Timestamp)],
     /// Whether upstream said last of a key that it takes it.
     pub is_taken: &'a dyn Fn(Fingerprint) -> bool,
-    /// Whether an exchange that carries the key upstream is open.
-    pub is_in_flight: bool,
+    /// A number for the exchanges that carry the key upstream and are open ([`super::in_flight`]), if one is.
+    pub in_flight: Option<u64>,
     /// What you said about your n8n.
     pub settings: &'a Settings,
     /// Whether the set learns which key is current.
@@ -161,21 +172,24 @@ impl Draft<'_> {
         let grounds = self.grounds;
         if grounds.learning {
             self.push("learning", "", "the set learns its keys from traffic, so that which one is old is a guess")
-                .ends_by("declare the current key (keys.<set>.current)");
+                .ends_by("declare the current key (keys.<set>.current)")
+                .not_to_be_accepted();
         }
         let Some(own) = grounds.evidence.first() else { return };
         if !own.senders.has_good(own.good) && !own.new.iter().any(|key| (grounds.is_taken)(*key)) {
+            let keys: String = own.new.iter().map(|key| key.to_hex()).collect();
             self.push(
                 "no_good_use",
                 "",
                 "upstream was not seen to accept the current key, the next one or a token yet",
             )
-            .ends_by("run one node with the current key");
+            .ends_by("run one node with the current key")
+            .resting_on(&[keys.as_bytes()]);
         }
-        if grounds.is_in_flight {
+        if let Some(open) = grounds.in_flight {
             self.push("in_flight", "", "an exchange that carries it upstream is still open")
                 .ends_by("wait for it to end, or restart keyward")
-                .resting_on(&[grounds.old.fingerprint.to_hex().as_bytes()]);
+                .resting_on(&[&open.to_be_bytes()]);
         }
         if let Some(cramped) = grounds.evidence.iter().filter_map(|set| set.senders.cramped).max() {
             self.push("room", "", "there were more senders than are told apart, so that one of them may be overlooked")
@@ -209,6 +223,7 @@ impl Draft<'_> {
         let grounds = self.grounds;
         let (old, from) = (grounds.old.fingerprint, faulty_from(grounds.retired));
         let decided = |binding| grounds.evidence.iter().filter_map(|set| set.senders.decided(binding, old)).max();
+        let waiting = self.waiting_addresses();
         for (binding, last) in grounds.uses.iter().filter(|(binding, last)| decided(*binding) < Some(*last)) {
             let Some(known) = (grounds.binding_of)(*binding) else { continue };
             if self.bars.iter().any(|bar| bar.binding == Some(*binding) && bar.is_no) {
@@ -216,14 +231,19 @@ impl Draft<'_> {
             }
             let name = known.lock().name.clone();
             let is_late = *last > from && known.holder() == Holder::Caller;
+            let address = waiting.get(binding).copied().filter(|_| !known.is_untagged());
             let (code, what) = if is_late {
-                ("still_sent", format!("still sends it, last at {last}"))
+                (
+                    "still_sent",
+                    format!("still {}, last at {last}{}", known.says("sends it", "send it"), from_address(address)),
+                )
             } else {
                 ("unsettled", format!("sent it at {last}; n8n is looked through next before that is decided on"))
             };
             let bar = self.push(code, &format!("unsettled {}", binding.to_hex()), &what);
             bar.ends_by("the next look through n8n (n8n.<name>.refresh)").not_to_be_accepted();
             (bar.is_no, bar.binding, bar.who) = (is_late, Some(*binding), known.describe(name.as_deref()));
+            bar.address = address;
         }
         let is_told = self.bars.iter().any(|bar| matches!(bar.code, "unsettled" | "still_sent"));
         let waits = grounds.evidence.iter().filter_map(|set| set.senders.waits(old)).max();
@@ -232,6 +252,12 @@ impl Draft<'_> {
                 .ends_by("the next look (n8n.<name>.refresh)")
                 .not_to_be_accepted();
         }
+    }
+
+    /// Where those uses of the key came from last that are not decided on yet.
+    fn waiting_addresses(&self) -> HashMap<BindingId, IpAddr> {
+        let old = self.grounds.old.fingerprint;
+        self.grounds.evidence.iter().flat_map(|set| set.senders.waiting_addresses(old)).collect()
     }
 
     fn add_sender(&mut self, undone: &Undone, binding: Option<&Binding>) {
@@ -245,7 +271,9 @@ impl Draft<'_> {
             }
             (Some(ClientKind::Overflow), _) => ("unattributed", false, format!("sent it at {}", undone.last)),
             (_, true) => {
-                ("still_sent", true, format!("still sends it, last at {}{from}{}", undone.last, by_turns(undone.mixed)))
+                let sends = binding.map_or("sends it", |binding| binding.says("sends it", "send it"));
+                let turns = by_turns(undone.mixed);
+                ("still_sent", true, format!("still {sends}, last at {}{from}{turns}", undone.last))
             }
             (_, false) => (
                 "silent",
@@ -264,11 +292,12 @@ impl Draft<'_> {
     fn add_records(&mut self) {
         let grounds = self.grounds;
         let mut unproven: Vec<Unproven> = Vec::new();
-        let mut held: Vec<(RecordName, Box<str>, Timestamp)> = Vec::new();
+        let mut held: Vec<(RecordName, Box<str>, usize, Timestamp)> = Vec::new();
         let none = |_| None;
         for (position, set) in grounds.evidence.iter().enumerate() {
             let found = set.senders.unproven(&case(grounds, set, &none));
-            held.extend(found.iter().filter_map(|one| Some((one.name.clone(), one.title.clone(), one.holds_old?))));
+            let holds = |one: &Unproven| Some((one.name.clone(), one.title.clone(), one.nodes, one.holds_old?));
+            held.extend(found.iter().filter_map(holds));
             // A record that another set proves to hold a good key of its own holds no old one of this.
             if position == 0 {
                 unproven = found;
@@ -281,17 +310,23 @@ impl Draft<'_> {
         }
         held.sort();
         held.dedup();
-        for (name, title, at) in held {
+        for (name, title, nodes, at) in held {
             unproven.retain(|one| one.name != name);
             let bar = self
                 .push(
                     "record_holds_it",
                     &format!("{} {}", name.n8n, name.id),
-                    &format!("credential {title} holds it: n8n's test of it, pressed by keyward at {at}, sent it"),
+                    &format!("holds it: n8n's test of it, pressed by keyward at {at}, sent it"),
                 )
-                .ends_by("put the current key into that credential, or a token of keyward's")
+                .ends_by(
+                    "put the current key into that credential, or a token of keyward's; if it takes its key from n8n's environment \
+                     ($env), put it there, and restart n8n and each of its workers",
+                )
                 .not_to_be_accepted();
             bar.is_no = true;
+            let users = if nodes == 0 { String::new() } else { format!(" ({})", self::nodes(nodes)) };
+            bar.who = format!("credential {title}{users}");
+            bar.record = Some(BarRecord { name, title });
         }
         for one in unproven {
             self.add_unproven(&one);
@@ -320,7 +355,9 @@ impl Draft<'_> {
             )
         };
         let changed = one.changed.map_or(0, Timestamp::as_millis).to_be_bytes();
-        self.push(code, &format!("{} {}", one.name.n8n, one.name.id), &what).ends_by(end).resting_on(&[&changed]);
+        let bar = self.push(code, &format!("{} {}", one.name.n8n, one.name.id), &what);
+        bar.ends_by(end).resting_on(&[&changed]);
+        bar.record = Some(BarRecord { name: one.name.clone(), title: one.title.clone() });
     }
 
     /// Executions that may still hold what they began with.
@@ -356,13 +393,16 @@ impl Draft<'_> {
 
     fn add_audit(&mut self) {
         let grounds = self.grounds;
+        let own = grounds.evidence.first().map_or(&[][..], |own| own.looks);
         // Of records, the evidence knows more than an audit.
         for found in grounds.audit.doubts.iter().filter(|found| !OF_RECORDS.contains(&found.code)) {
-            self.push("audit", &format!("{} {}", found.code, found.subject), &found.text)
-                .ends_by(&found.end)
-                .resting_on(&[&found.state.to_be_bytes()]);
+            let record = if found.code == "stale_record" { record_named(own, &found.subject) } else { None };
+            let bar = self.push("audit", &format!("{} {}", found.code, found.subject), &found.text);
+            bar.ends_by(&found.end).resting_on(&[&found.state.to_be_bytes()]);
+            bar.record = record;
         }
-        let is_since = |at: Timestamp| at > grounds.retired.by && self.last_use().is_none_or(|last| at > last);
+        let last = self.last_use();
+        let is_since = |at: Timestamp| at > grounds.retired.by && last.is_none_or(|last| at > last);
         // Where one was not looked through, the doubt about that says why.
         let is_missing = match grounds.audit.at {
             Some(at) => !is_since(at),
@@ -374,7 +414,8 @@ impl Draft<'_> {
                 "",
                 "keyward cannot see nodes that do not pass here: n8n was not looked through since",
             )
-            .ends_by("configure n8n's API ([n8n.<name>]), or wait for the next look");
+            .ends_by("configure n8n's API ([n8n.<name>]), or wait for the next look")
+            .resting_on(&[&last.map_or(0, Timestamp::as_millis).to_be_bytes()]);
         }
     }
 
@@ -484,6 +525,17 @@ fn assumes(grounds: &Grounds<'_>, senders: usize) -> Vec<&'static str> {
     all.into_iter().filter(|(matters, _)| *matters).map(|(_, text)| text).collect()
 }
 
+/// The record that a doubt of an audit is about: its id, and where there are several n8n, the name of its own before that.
+fn record_named(looks: &[&Look], subject: &str) -> Option<BarRecord> {
+    looks.iter().find_map(|look| {
+        let prefix = format!("{}:", look.instance);
+        let id = if looks.len() > 1 { subject.strip_prefix(&prefix)? } else { subject };
+        let (id, state) = look.records.get_key_value(id.strip_prefix(&prefix).unwrap_or(id))?;
+        let name = RecordName { n8n: look.instance.clone(), id: id.clone() };
+        Some(BarRecord { name, title: state.name.clone() })
+    })
+}
+
 // === impl Bar ===
 
 impl Bar {
@@ -494,6 +546,7 @@ impl Bar {
             is_no: false,
             binding: None,
             address: None,
+            record: None,
             who: String::new(),
             what,
             end: String::new(),
@@ -625,9 +678,13 @@ impl fmt::Display for Basis {
 fn from(undone: &Undone) -> String {
     match (undone.address, &undone.n8n) {
         (Some(address), N8n::Another) if undone.kind.is_none() => format!(" from {address} (another n8n)"),
-        (Some(address), _) if undone.kind != Some(ClientKind::Untagged) => format!(" from {address}"),
+        (address, _) if undone.kind != Some(ClientKind::Untagged) => from_address(address),
         (_, _) => String::new(),
     }
+}
+
+fn from_address(address: Option<IpAddr>) -> String {
+    address.map_or_else(String::new, |address| format!(" from {address}"))
 }
 
 fn by_turns(mixed: Option<Mixed>) -> &'static str {
@@ -635,7 +692,8 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
 }
 
 fn end_of(undone: &Undone, binding: Option<&Binding>) -> String {
-    let remedy = if undone.mixed.is_some() {
+    let is_mixed = undone.mixed.is_some() || (undone.later && undone.beside_good && undone.kind.is_none());
+    let remedy = if is_mixed {
         "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it; "
     } else {
         ""

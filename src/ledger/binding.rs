@@ -450,6 +450,17 @@ impl Binding {
         words
     }
 
+    /// The verb for what [`Binding::describe`] says: of those that are several, the second one.
+    #[must_use]
+    pub fn says<'w>(&self, of_one: &'w str, of_several: &'w str) -> &'w str {
+        let is_instance_ai = self.declared.texts()[1] == Some(INSTANCE_AI);
+        match self.holder {
+            Holder::Other => of_several,
+            Holder::Agent if !is_instance_ai => of_several,
+            Holder::Agent | Holder::Caller | Holder::Editor => of_one,
+        }
+    }
+
     /// Whether this caller ever sent a key: then a request without one has lost it.
     #[must_use]
     pub fn sent_key_before(&self) -> bool {

@@ -13,6 +13,9 @@
 //! when it has been silent for longer than its rhythm allows, eight days at least. **A tagged one** (a workflow or node)
 //! stays itself whatever key it sends: silence proves nothing of it, and a weekly workflow's incident is open all week.
 //!
+//! **A mixed binding** looks well by its last sighting, and another sender behind it still sends an old key. Its incident,
+//! `mixed`, is drawn from the evidence ([`super::query`]): it is open as long as that sender is not done, and is not kept.
+//!
 //! **What does not open one again**: a sighting that started before the last good one did (or before whatever else closed
 //! the last incident), and one of an execution that was seen bad before it ([`Retrying`]). Such retries began before the
 //! fix, and go on with what they began with, over a restart of keyward as well.
@@ -282,6 +285,11 @@ impl IncidentId {
         let mixed = binding.0 ^ at.as_millis().cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Self(mixed ^ (mixed >> 31))
+    }
+
+    /// Of the incident of a mixed binding. One that a bad sighting opened in the same moment is another one.
+    pub(super) fn of_mixed(binding: BindingId, at: Timestamp) -> Self {
+        Self(!Self::new(binding, at).0)
     }
 }
 

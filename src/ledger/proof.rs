@@ -85,6 +85,8 @@ pub struct Undone {
     pub later: bool,
     /// Where both keys came from it by turns.
     pub mixed: Option<Mixed>,
+    /// Whether a good key came from the same binding as well, be it from another address.
+    pub beside_good: bool,
     /// What keeps it from being done.
     pub lacks: Lack,
 }
@@ -268,6 +270,7 @@ impl<'a> Trial<'a> {
             last: used.last,
             later: used.last > from,
             mixed: address.mixed.filter(|mixed| mixed.old == self.case.old && mixed.binding == binding),
+            beside_good: first_good.is_some(),
             lacks,
         }
     }
@@ -371,6 +374,7 @@ impl<'a> Trial<'a> {
         let at = changes().rfind(parts)?;
         let is_enough = !self.alternates(&name.n8n)
             || self.case.settings.env_keys.is_some()
+            || record.written == Some(last)
             || row.is_some_and(|row| u32::from(row.executions) >= self.for_each_address(&name.n8n));
         is_enough.then_some(Change { at, proven })
     }
@@ -484,6 +488,7 @@ impl<'a> Trial<'a> {
             last,
             later: last > self.case.faulty_from,
             mixed: None,
+            beside_good: good.is_some(),
             lacks,
         })
     }

@@ -1,22 +1,27 @@
 //! What may be asked of the ledger: bindings, incidents and rotations, the same for the admin API, the command line and the
 //! page, and the same from a running keyward as from its store.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Ledger;
-use super::answer::Bar;
+use super::answer::{Bar, BarRecord};
 use super::binding::{Binding, BindingId, Memory};
 use super::hours::Hours;
-use super::incident::Incident;
+use super::incident::{Incident, IncidentId};
+use super::look::Look;
 use super::recent::Past;
-use super::rotation::{self, Audit, Grounds, RotationView, SetEvidence, SetKeys, Standing};
+use super::rotation::{self, Audit, Grounds, OldKey, RotationView, Row, SetEvidence, SetKeys, Standing};
+use super::senders::{RecordName, Senders, SentFrom};
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::keeper::Keeper;
 use crate::keys::listing::Entry;
 use crate::keys::set::{KeyRing, Role, SetIndex, Word};
+use crate::verdict::explain::Severity;
 
 /// One look at the ledger: everything it is asked for is as of one moment, and judged by one key ring.
 pub struct Query<'a> {
@@ -26,6 +31,7 @@ pub struct Query<'a> {
     audits: Vec<Audit>,
     names: Arc<Directory>,
     now: Timestamp,
+    mixed: OnceCell<HashMap<BindingId, Mixed>>,
 }
 
 /// A binding as it is listed.
@@ -52,6 +58,15 @@ pub struct ListedIncident {
     pub set: Arc<str>,
     /// The incident.
     pub incident: Incident,
+    /// What its binding sent, from where and when, while it is open.
+    pub sent_from: Vec<SentFrom>,
+}
+
+/// A binding that looks well, and one of whose senders still sends an old key.
+struct Mixed {
+    binding: Arc<Binding>,
+    incident: Incident,
+    sent_from: Vec<SentFrom>,
 }
 
 /// Which bindings or incidents are asked for. What is not set holds for all.
@@ -92,6 +107,7 @@ impl<'a> Query<'a> {
             audits: Vec::new(),
             names: Arc::default(),
             now,
+            mixed: OnceCell::new(),
         }
     }
 
@@ -181,15 +197,67 @@ impl<'a> Query<'a> {
 
     /// Each binding that an answer speaks of has the name that n8n gives.
     fn name_everybody(&self, view: &mut RotationView, by_id: &HashMap<BindingId, &Arc<Binding>>) {
-        if self.names.instances().is_empty() {
-            return;
-        }
+        let looks = self.ledger.looks();
         for bar in view.old_keys.iter_mut().flat_map(|key| key.can_go.all_bars_mut()) {
             let binding = bar.binding.and_then(|id| by_id.get(&id));
             if let Some((binding, named)) = binding.and_then(|binding| Some((binding, self.named(binding)?))) {
                 bar.who = binding.describe_named(&named);
             }
+            bar.record = bar.record.take().or_else(|| record_of(binding?, &looks));
+            if let Some(record) = bar.record.as_ref().filter(|_| bar.code == "record_holds_it") {
+                bar.who = format!("credential {}", record.title);
+                let users = users(record, &looks);
+                if !users.is_empty() {
+                    let _ = write!(bar.who, " ({})", self.in_words(&users));
+                }
+            }
         }
+    }
+
+    /// For each credential record that senders or n8n's test show to hold the old key: `OpenAI account 2: old key, 6 nodes
+    /// in FAQ bot, Sub: enrich customer`.
+    #[must_use]
+    pub fn by_credential(&self, old: Fingerprint, bars: &[Bar]) -> Vec<(BarRecord, String)> {
+        let looks = self.ledger.looks();
+        let mut records: BTreeMap<&BarRecord, Vec<&Bar>> = BTreeMap::new();
+        for bar in bars.iter().filter(|bar| bar.is_no) {
+            if let Some(record) = &bar.record {
+                records.entry(record).or_default().push(bar);
+            }
+        }
+        if records.is_empty() {
+            return Vec::new();
+        }
+        let nodes: HashMap<_, _> =
+            self.ledger.bindings().iter().filter_map(|one| Some((one.id(), node_of(one)?))).collect();
+        let text = |record: &BarRecord, bars: &[&Bar]| {
+            // What a test or its last use shows is so for all its nodes.
+            let holds = |senders: &Senders| senders.last_key(&record.name) == Some(old);
+            let is_held =
+                bars.iter().any(|bar| bar.binding.is_none()) || self.ledger.with_senders(|sets| sets.iter().any(holds));
+            let users = if is_held {
+                users(record, &looks)
+            } else {
+                bars.iter().filter_map(|bar| nodes.get(&bar.binding?)).cloned().collect()
+            };
+            let users = if users.is_empty() { "named by no node".to_owned() } else { self.in_words(&users) };
+            format!("{}: old key, {users}", record.title)
+        };
+        records.into_iter().map(|(record, bars)| (record.clone(), text(record, &bars))).collect()
+    }
+
+    /// `6 nodes in FAQ bot, Sub: enrich customer`.
+    fn in_words(&self, nodes: &BTreeSet<NodeIds>) -> String {
+        let name = |id: &str| {
+            self.names.find(None, id, None).map_or_else(|| id.to_owned(), |named| named.workflow.name.to_string())
+        };
+        let workflows: BTreeSet<_> = nodes.iter().map(|(workflow, _)| name(workflow)).collect();
+        let shown = workflows.iter().take(MOST_WORKFLOWS).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = match workflows.len().saturating_sub(MOST_WORKFLOWS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{} node{} in {shown}{more}", nodes.len(), if nodes.len() == 1 { "" } else { "s" })
     }
 
     /// Bindings, those that were seen last first.
@@ -198,7 +266,8 @@ impl<'a> Query<'a> {
         let keys = self.set_keys();
         let all = self.ledger.bindings().into_iter().filter(|binding| filter.wants(binding));
         let mut listed: Vec<_> = all.map(|binding| self.list(binding, &keys)).collect();
-        listed.retain(|row| filter.wants_listed(row));
+        // One of which nothing has ended yet has shown nothing.
+        listed.retain(|row| row.memory.last_seen().is_some() && filter.wants_listed(row));
         listed.sort_by_key(|row| (row.memory.last_seen().map(|at| -at.as_millis()), row.binding.id()));
         listed
     }
@@ -226,7 +295,7 @@ impl<'a> Query<'a> {
         Ok(self.list(find(self.ledger, digits)?, &self.set_keys()))
     }
 
-    /// Incidents, the one that opened last first.
+    /// Incidents, the one that opened last first. A mixed binding has one as long as one of its senders sends an old key.
     #[must_use]
     pub fn incidents(&self, filter: &Filter) -> Vec<ListedIncident> {
         let mut listed = Vec::new();
@@ -243,22 +312,71 @@ impl<'a> Query<'a> {
             let name = closed.binding.lock().name.clone();
             self.list_incident(&closed.binding, name, closed.incident)
         }));
+        let mixed = self.mixed().values().filter(|mixed| filter.wants(&mixed.binding));
+        listed.extend(mixed.map(|mixed| {
+            let name = mixed.binding.lock().name.clone();
+            let sent_from = mixed.sent_from.clone();
+            ListedIncident { sent_from, ..self.list_incident(&mixed.binding, name, mixed.incident.clone()) }
+        }));
         listed.retain(|row| filter.open.is_none_or(|open| open == row.incident.closed.is_none()));
         listed.sort_by_key(|row| (-row.incident.opened.as_millis(), row.incident.id));
         // One that the ledger's own thread took over meanwhile was seen in both places.
         listed.dedup_by_key(|row| row.incident.id);
+        self.add_senders(&mut listed);
         listed
+    }
+
+    /// How many incidents of a set are open.
+    #[must_use]
+    pub fn open_incidents(&self, set: SetIndex) -> usize {
+        let is_of_set = |binding: &Arc<Binding>| binding.set() == set;
+        let mixed = self.mixed().values().filter(|mixed| is_of_set(&mixed.binding)).count();
+        let bindings = self.ledger.bindings();
+        let bad = bindings.iter().filter(|binding| is_of_set(binding) && binding.lock().incident.is_some());
+        bad.count() + mixed
+    }
+
+    /// From where came what the open ones are about.
+    fn add_senders(&self, incidents: &mut [ListedIncident]) {
+        let is_open = |row: &&mut ListedIncident| row.incident.closed.is_none() && row.sent_from.is_empty();
+        let open: HashSet<_> = incidents.iter_mut().filter(is_open).map(|row| row.binding.id()).collect();
+        let mut sent_from = self.sent_from(&open);
+        for row in incidents.iter_mut().filter(is_open) {
+            row.sent_from = sent_from.remove(&row.binding.id()).unwrap_or_default();
+        }
+    }
+
+    /// What each of those bindings sent, from where and when: what came last comes first.
+    #[must_use]
+    pub fn sent_from(&self, bindings: &HashSet<BindingId>) -> HashMap<BindingId, Vec<SentFrom>> {
+        if bindings.is_empty() {
+            return HashMap::new();
+        }
+        self.ledger.take_all_sent();
+        // A binding is of one set.
+        self.ledger.with_senders(|sets| sets.iter().flat_map(|set| set.sent_from(bindings)).collect())
+    }
+
+    /// The bindings that look well, and of which a sender still sends an old key.
+    fn mixed(&self) -> &HashMap<BindingId, Mixed> {
+        self.mixed.get_or_init(|| {
+            let has_old = |set| self.keys.iter().any(|key| key.set == set && matches!(key.role, Role::Previous { .. }));
+            let views = self.ring.indexes().filter(|set| has_old(*set)).map(|set| self.rotation(set));
+            views.flat_map(|view| Mixed::all(&view)).map(|mixed| (mixed.binding.id(), mixed)).collect()
+        })
     }
 
     fn list(&self, binding: Arc<Binding>, keys: &[SetKeys]) -> ListedBinding {
         let (set, memory) = (binding.identity().set, binding.memory());
         let standing = keys.get(set.position()).and_then(|keys| rotation::standing(&memory, keys, self.now));
+        let is_mixed = standing == Some(Standing::Confirmed) && self.mixed().contains_key(&binding.id());
+        let standing = if is_mixed { Some(Standing::Mixed) } else { standing };
         ListedBinding { set: Arc::clone(&self.ring.set(set).name), binding, memory, standing }
     }
 
     fn list_incident(&self, binding: &Arc<Binding>, name: Option<Box<str>>, incident: Incident) -> ListedIncident {
         let set = Arc::clone(&self.ring.set(binding.identity().set).name);
-        ListedIncident { binding: Arc::clone(binding), workflow_name: name, set, incident }
+        ListedIncident { binding: Arc::clone(binding), workflow_name: name, set, incident, sent_from: Vec::new() }
     }
 
     fn set_keys(&self) -> Vec<SetKeys> {
@@ -269,6 +387,44 @@ impl<'a> Query<'a> {
     fn tokens(&self, set: SetIndex) -> Vec<Fingerprint> {
         let owned = self.ring.owners().filter(|(_, owner)| owner.set == set && owner.role == Role::Token);
         owned.map(|(names, _)| names.fingerprint).filter(|key| self.ring.revoked(*key).is_none()).collect()
+    }
+}
+
+// === impl Mixed ===
+
+impl Mixed {
+    /// The ones of that view.
+    fn all(view: &RotationView) -> Vec<Self> {
+        let rows = view.rows.iter().filter(|row| row.standing == Standing::Mixed);
+        rows.filter_map(|row| Self::of(row, view)).collect()
+    }
+
+    fn of(row: &Row, view: &RotationView) -> Option<Self> {
+        let id = row.binding.id();
+        let sent_from = view.sent_from.get(&id).cloned().unwrap_or_default();
+        let is_about = |old: &&OldKey| old.can_go.bars().iter().any(|bar| bar.binding == Some(id));
+        let old = view.old_keys.iter().find(is_about)?;
+        let (of_old, of_others): (Vec<&SentFrom>, Vec<&SentFrom>) =
+            sent_from.iter().partition(|sent| sent.key == old.names.fingerprint);
+        let memory = row.binding.lock();
+        let sightings = memory.of_key(Some(old.names.fingerprint)).map_or(0, |used| used.sightings);
+        drop(memory);
+        let last = of_old.iter().map(|sent| sent.last).max()?;
+        // Both came from the first use of the one that came second.
+        let began = |sent: &[&SentFrom]| sent.iter().map(|sent| sent.first).min();
+        let opened = began(&of_old).max(began(&of_others)).unwrap_or(last).min(last);
+        let incident = Incident {
+            id: IncidentId::of_mixed(id, opened),
+            opened,
+            last,
+            sightings,
+            diagnosis: "mixed",
+            severity: row.severity.unwrap_or(Severity::Error),
+            key: Some(old.names),
+            execution: None,
+            closed: None,
+        };
+        Some(Self { binding: Arc::clone(&row.binding), incident, sent_from })
     }
 }
 
@@ -303,6 +459,34 @@ impl Filter {
             && self.open.is_none_or(|open| open == row.memory.incident.is_some())
     }
 }
+
+/// The ids of a workflow and its node.
+type NodeIds = (Box<str>, Box<str>);
+
+/// The nodes that name a record.
+fn users(record: &BarRecord, looks: &[Arc<Look>]) -> BTreeSet<NodeIds> {
+    let look = looks.iter().find(|look| look.instance == record.name.n8n);
+    let named = look.into_iter().flat_map(|look| &look.nodes).filter(|(_, named)| named.record == record.name.id);
+    named.map(|(node, _)| node.clone()).collect()
+}
+
+fn node_of(binding: &Binding) -> Option<NodeIds> {
+    let identity = binding.identity();
+    Some((identity.workflow?.into(), identity.node?.into()))
+}
+
+/// The record that a binding's node names, where one n8n alone may be meant.
+fn record_of(binding: &Binding, looks: &[Arc<Look>]) -> Option<BarRecord> {
+    let (node, instance) = (node_of(binding)?, binding.identity().instance);
+    let own = looks.iter().filter(|look| instance.is_none_or(|name| *look.instance == *name));
+    let mut found = own.filter_map(|look| Some((look, look.nodes.get(&node)?)));
+    let (look, named) = found.next().filter(|_| found.next().is_none())?;
+    let title = look.records.get(&named.record).map_or_else(|| named.record.clone(), |state| state.name.clone());
+    Some(BarRecord { name: RecordName { n8n: look.instance.clone(), id: named.record.clone() }, title })
+}
+
+/// How many workflows a sentence names.
+const MOST_WORKFLOWS: usize = 12;
 
 /// Fewer digits of an id name nothing.
 const SHORTEST: usize = 6;

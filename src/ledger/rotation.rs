@@ -2,7 +2,7 @@
 //!
 //! | a binding is | when |
 //! |---|---|
-//! | `mixed` | it still sends an old key by turns with a good one: several senders stand behind it ([`super::answer`]) |
+//! | `mixed` | its last word was good, but another sender behind it still sends an old key ([`super::answer`]) |
 //! | `stale` | it has an open incident: its last word was bad ([`super::incident`]) |
 //! | `confirmed` | its last sighting carried the current key, the next one or a valid token |
 //! | `silent` | neither: it has not been seen since the key that it sent last was replaced |
@@ -24,7 +24,7 @@ use super::incident::Incident;
 use super::look::{AuditDoubt, Look};
 use super::proof;
 use super::rhythm::{self, Rhythm};
-use super::senders::Senders;
+use super::senders::{Senders, SentFrom};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
@@ -105,6 +105,8 @@ pub struct RotationView {
     pub rows: Vec<Row>,
     /// How many of them stand how.
     pub progress: Progress,
+    /// What the stale and the mixed ones sent, from where and when.
+    pub sent_from: HashMap<BindingId, Vec<SentFrom>>,
     /// The previous keys, the one that was replaced last first.
     pub old_keys: Vec<OldKey>,
 }
@@ -147,7 +149,7 @@ pub struct Row {
     pub standing: Standing,
     /// When its last request started.
     pub seen: Timestamp,
-    /// How much its open incident matters.
+    /// How much its open incident matters, or that it is mixed.
     pub severity: Option<Severity>,
 }
 
@@ -415,7 +417,10 @@ impl Draft {
         let old_keys: Vec<_> =
             std::mem::take(&mut self.old).into_iter().map(|old| old.finish(grounds, &current, &sets)).collect();
         self.unsettled.extend(grounds.evidence.iter().flat_map(|set| set.senders.waiting_bindings()));
-        mark_mixed(&mut self.rows, &old_keys, &self.unsettled);
+        mark_mixed(&mut self.rows, &old_keys, &self.unsettled, grounds.now);
+        let is_bad = |row: &&Row| matches!(row.standing, Standing::Stale | Standing::Mixed);
+        let bad = self.rows.iter().filter(is_bad).map(|row| row.binding.id()).collect();
+        let own = grounds.evidence.get(grounds.set.position());
         // Each key is made once: what it is made of lies elsewhere in memory.
         self.rows.sort_by_cached_key(|row| (rank(row.standing), -row.seen.as_millis(), row.binding.id()));
         RotationView {
@@ -426,23 +431,45 @@ impl Draft {
             next: grounds.own().find(|entry| entry.role == Role::Next).map(|entry| entry.names),
             progress: Progress::of(&self.rows),
             rows: self.rows,
+            sent_from: own.map(|own| own.senders.sent_from(&bad)).unwrap_or_default(),
             current,
             old_keys,
         }
     }
 }
 
+// === impl RotationView ===
+
+impl RotationView {
+    /// Whether nothing is left to do: every binding is well or dead, and no old key is still sent or held.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.progress.is_done() && !self.keeps_old()
+    }
+
+    /// Whether an old key is still sent or held, as far as is known.
+    #[must_use]
+    pub fn keeps_old(&self) -> bool {
+        self.old_keys.iter().any(|old| matches!(old.can_go, Answer::No { .. }))
+    }
+}
+
 /// A binding is mixed where it looks well and one of its senders still sends an old key. Not where it has just been mended: the
 /// evidence does not have that yet.
-fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<BindingId>) {
-    let still_sent = old_keys.iter().flat_map(|old| old.can_go.bars()).filter(|bar| bar.code == "still_sent");
-    let senders: HashSet<_> = still_sent.filter_map(|bar| bar.binding).filter(|id| !unsettled.contains(id)).collect();
+fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<BindingId>, now: Timestamp) {
+    let still_sent = |old: &OldKey| {
+        let severity = if now < old.grace_until { Severity::Warning } else { Severity::Error };
+        let bars = old.can_go.bars().iter().filter(|bar| bar.code == "still_sent");
+        bars.filter_map(|bar| bar.binding).map(|id| (id, severity)).collect::<Vec<_>>()
+    };
+    let senders: HashMap<_, _> =
+        old_keys.iter().flat_map(still_sent).filter(|(id, _)| !unsettled.contains(id)).collect();
     if senders.is_empty() {
         return;
     }
     for row in rows.iter_mut().filter(|row| row.standing == Standing::Confirmed) {
-        if senders.contains(&row.binding.id()) {
-            row.standing = Standing::Mixed;
+        if let Some(severity) = senders.get(&row.binding.id()) {
+            (row.standing, row.severity) = (Standing::Mixed, Some(*severity));
         }
     }
 }
@@ -498,7 +525,7 @@ impl OldDraft {
             last_use: self.last_use,
             uses: &self.uses,
             is_taken: grounds.is_taken,
-            is_in_flight: grounds.in_flight.has(self.key),
+            in_flight: grounds.in_flight.open(self.key),
             settings: grounds.settings,
             learning: grounds.facts.learning,
             now: grounds.now,

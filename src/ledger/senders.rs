@@ -8,7 +8,7 @@
 //!
 //! Nothing here decides: [`super::proof`] does.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,8 +78,10 @@ pub struct Senders {
     /// What you accepted, by its number.
     pub(super) accepted: BTreeMap<u32, Acceptance>,
     pub(super) changed: BTreeSet<evidence::Name>,
-    /// The latest time at which anything came, by the clock of then.
+    /// The latest time that the clock has shown.
     latest: Option<Timestamp>,
+    /// The same, while the clock shows an earlier one.
+    put_back_from: Option<Timestamp>,
     /// When each n8n was looked through last, and which of all looks that was.
     looks: BTreeMap<Box<str>, (Timestamp, u64)>,
     rounds: u64,
@@ -167,6 +169,9 @@ pub struct Record {
     pub row: Option<Row>,
     /// What keyward's own press of n8n's test showed.
     pub pressed: Option<Press>,
+    /// When n8n says that it was changed by a key that keyward itself put in: no environment decides then which one it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Timestamp>,
 }
 
 /// What keyward's press of n8n's test of a record showed.
@@ -278,6 +283,21 @@ pub(super) struct Waiting {
     pub(super) round: u64,
 }
 
+/// A key that a binding sent, from where and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentFrom {
+    /// The address; nothing where there was no room to know.
+    pub address: Option<IpAddr>,
+    /// Whether its executions fit into the order of no n8n that is known.
+    pub is_another_n8n: bool,
+    /// The key.
+    pub key: Fingerprint,
+    /// When it first came.
+    pub first: Timestamp,
+    /// When it last came.
+    pub last: Timestamp,
+}
+
 /// An n8n that is configured, as far as the evidence of one set is concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
@@ -296,7 +316,7 @@ impl Senders {
     /// Takes in what a binding handed on. What is of a workflow waits for [`Senders::settle`].
     pub fn take(&mut self, binding: &Arc<Binding>, sent: impl IntoIterator<Item = Sent>) {
         for sent in sent {
-            let before = self.put_back_from(sent.last);
+            let before = self.put_back_from;
             if is_of_workflow(binding) {
                 self.next += 1;
                 self.changed.insert(evidence::Name::Waiting(self.next));
@@ -308,15 +328,16 @@ impl Senders {
         }
     }
 
-    /// The time that the clock had shown already when something came at what it calls an earlier one.
-    fn put_back_from(&mut self, at: Timestamp) -> Option<Timestamp> {
+    /// Notes what the clock shows: what is taken in from now on came then. Where it was put back, what comes later is no
+    /// earlier for that.
+    pub fn tell_time(&mut self, now: Timestamp) {
         let remembered = || {
             let clients = self.clients.values().map(|client| client.last);
             self.addresses.iter().map(|address| address.last).chain(clients).max()
         };
         let latest = self.latest.or_else(remembered);
-        self.latest = latest.max(Some(at));
-        latest.filter(|latest| *latest > at.after(Look::SLACK))
+        self.latest = latest.max(Some(now));
+        self.put_back_from = latest.filter(|latest| *latest > now.after(Look::SLACK));
     }
 
     /// Decides on the uses that wait, as far as the n8n that they may belong to were looked through since. Where none is
@@ -378,6 +399,54 @@ impl Senders {
             None => of_client.map(|used| used.last).max(),
             decided => decided,
         }
+    }
+
+    /// Where the uses of a key that wait for a look came from, each with its binding; of several, the last one comes last.
+    pub fn waiting_addresses(&self, key: Fingerprint) -> impl Iterator<Item = (BindingId, IpAddr)> {
+        let of_key = self.waiting.values().filter(move |waiting| waiting.sent.key == key);
+        of_key.map(|waiting| (waiting.binding.id(), waiting.sent.peer))
+    }
+
+    /// What each of those bindings sent, from where and when: what came last comes first.
+    #[must_use]
+    pub fn sent_from(&self, bindings: &HashSet<BindingId>) -> HashMap<BindingId, Vec<SentFrom>> {
+        let sent_from = |used: &SenderUse| {
+            let address = &self.addresses[usize::from(used.address)];
+            let is_another_n8n = address.n8n == N8n::Another;
+            SentFrom { address: address.peer, is_another_n8n, key: used.key, first: used.first, last: used.last }
+        };
+        let of_binding = |id: &BindingId| Some((*id, self.uses.get(id)?.iter().map(sent_from).collect()));
+        let mut found: HashMap<BindingId, Vec<SentFrom>> = bindings.iter().filter_map(of_binding).collect();
+        for client in self.clients.values() {
+            for used in client.uses.iter().filter(|used| bindings.contains(&used.binding)) {
+                let (address, key, last) = (client.peer, used.key, used.last);
+                let sent = SentFrom { address, is_another_n8n: false, key, first: last, last };
+                found.entry(used.binding).or_default().push(sent);
+            }
+        }
+        // To which n8n those belong that wait for a look is not known yet.
+        for waiting in self.waiting.values().filter(|waiting| bindings.contains(&waiting.binding.id())) {
+            let Sent { key, peer, first, last, .. } = waiting.sent;
+            let all = found.entry(waiting.binding.id()).or_default();
+            match all.iter_mut().find(|known| known.key == key && known.address == Some(peer)) {
+                Some(known) => (known.first, known.last) = (known.first.min(first), known.last.max(last)),
+                None => all.push(SentFrom { address: Some(peer), is_another_n8n: false, key, first, last }),
+            }
+        }
+        for all in found.values_mut() {
+            all.sort_by_key(|sent| (-sent.last.as_millis(), sent.address));
+        }
+        found
+    }
+
+    /// The key that came through a record last, where nothing says that it has held another one since.
+    #[must_use]
+    pub fn last_key(&self, record: &RecordName) -> Option<Fingerprint> {
+        let record = self.records.get(record)?;
+        let span = record.keys.iter().max_by_key(|span| span.last)?;
+        let is_changed = record.changes.last().is_some_and(|changed| *changed > span.last);
+        let is_another = |press: &Press| press.at > span.last && press.key.is_some_and(|key| key != span.key);
+        (!is_changed && !record.pressed.as_ref().is_some_and(is_another)).then_some(span.key)
     }
 
     /// The bindings whose uses wait for a look.
@@ -777,6 +846,14 @@ impl Senders {
             if *record != before {
                 self.changed.insert(evidence::Name::Record(name));
             }
+        }
+    }
+
+    /// Notes that n8n's date of a record is that of a key which keyward put in.
+    pub fn note_written(&mut self, name: &RecordName, changed: Timestamp) {
+        if let Some(record) = self.records.get_mut(name).filter(|record| record.written != Some(changed)) {
+            record.written = Some(changed);
+            self.changed.insert(evidence::Name::Record(name.clone()));
         }
     }
 

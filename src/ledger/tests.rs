@@ -25,9 +25,9 @@ use crate::keys::keeper::{Keeper, Reload};
 use crate::keys::source::Source;
 use crate::keys::{self, SetSettings, state};
 use crate::outcome::{Ending, Outcome, Proof, UpstreamError};
-use crate::verdict;
 use crate::verdict::credential::{Credential, Place, Presented};
-use crate::verdict::explain::{self, Sender};
+use crate::verdict::explain::{self, Diagnosis, Sender};
+use crate::verdict::{self, Verdict};
 
 pub(in crate::ledger) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -51,6 +51,26 @@ pub(in crate::ledger) fn answered(status: u16) -> Outcome {
         status: StatusCode::from_u16(status).ok(),
         error: UpstreamError::None,
         proof: Proof::None,
+    }
+}
+
+/// An exchange with the current key and without a key's name, that asked the API and has ended.
+pub(in crate::ledger) fn seen(at: Timestamp, diagnosis: Diagnosis, outcome: Outcome) -> Seen<'static> {
+    Seen {
+        at,
+        key: None,
+        verdict: Verdict::Current,
+        diagnosis,
+        outcome,
+        execution: None,
+        name: None,
+        client_version: None,
+        destination: Destination::Api,
+        told: None,
+        was_sent: true,
+        was_refused: false,
+        peer: PEER,
+        path: "/v1/chat/completions",
     }
 }
 
@@ -132,35 +152,31 @@ impl Bench {
             Self::open(self.folder.path(), &self.now, self.retention, &self.rotation);
     }
 
-    /// An exchange that started then, and ends now.
-    fn sight(&self, exchange: Asked<'_>) -> Arc<Binding> {
-        let ring = self.keeper.ring();
-        let credential = exchange.key.map_or(Credential::Missing, |key| {
+    /// An exchange with that key that started then, and to which upstream gave that status.
+    pub(in crate::ledger) fn judged(
+        &self,
+        key: Option<&str>,
+        status: u16,
+        at: Timestamp,
+        sent_key_before: bool,
+    ) -> Seen<'static> {
+        let credential = key.map_or(Credential::Missing, |key| {
             Credential::Key(Presented { value: key.as_bytes().into(), place: Place::Bearer })
         });
-        let judgement = verdict::judge(&credential, None, &ring, exchange.at);
-        let key = judgement.key.map(|names| names.fingerprint);
+        let judgement = verdict::judge(&credential, None, &self.keeper.ring(), at);
+        let (outcome, sender) = (answered(status), Sender { family: Family::Sdk, sent_key_before, learning: false });
+        let diagnosis = explain::diagnose(judgement.verdict, outcome, sender);
+        Seen { key: judgement.key, verdict: judgement.verdict, ..seen(at, diagnosis, outcome) }
+    }
+
+    /// An exchange that started then, and ends now.
+    fn sight(&self, exchange: Asked<'_>) -> Arc<Binding> {
+        let key = exchange.key.map(|key| self.keeper.ring().names(key.as_bytes()).fingerprint);
         let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, key);
         let identity = exchange.workflow.map_or(untagged, |workflow| Identity { workflow: Some(workflow), ..untagged });
         let binding = self.ledger.binding(&identity);
-        let sender = Sender { family: Family::Sdk, sent_key_before: binding.sent_key_before(), learning: false };
-        let outcome = answered(exchange.status);
-        let seen = Seen {
-            at: exchange.at,
-            key: judgement.key,
-            verdict: judgement.verdict,
-            diagnosis: explain::diagnose(judgement.verdict, outcome, sender),
-            outcome,
-            execution: exchange.execution,
-            name: None,
-            client_version: None,
-            destination: Destination::Api,
-            told: None,
-            was_sent: true,
-            was_refused: false,
-            peer: PEER,
-            path: "/v1/chat/completions",
-        };
+        let judged = self.judged(exchange.key, exchange.status, exchange.at, binding.sent_key_before());
+        let seen = Seen { execution: exchange.execution, ..judged };
         self.ledger.sight(&binding, &seen);
         binding
     }
@@ -171,7 +187,7 @@ impl Bench {
         self.sight(Asked { workflow, key: Some(key), at: self.now(), execution: None, status: 200 })
     }
 
-    fn query(&self) -> Query<'_> {
+    pub(in crate::ledger) fn query(&self) -> Query<'_> {
         Query::new(&self.ledger, &self.keeper, self.now())
     }
 

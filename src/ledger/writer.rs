@@ -168,6 +168,7 @@ impl Writer {
 
     /// Looks at what changed, and tells the store if it listens: what the thread does again and again.
     pub fn turn(&mut self, keeper: &Keeper) {
+        self.ledger.tell_time(self.clock.now());
         self.sweep(keeper);
         self.gather(keeper);
         let may_try = self.retry.at.is_none_or(|at| at <= Instant::now());

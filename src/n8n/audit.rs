@@ -8,7 +8,7 @@
 //! |---|---|
 //! | was seen since it was changed, with the right key | `passes` |
 //! | was not, but its record was | `covered` |
-//! | was seen with a wrong key last, or its record was | `stale` |
+//! | was seen with a wrong key last, or its record was; or another sender behind it still sends an old key | `stale` |
 //! | was not seen since it, its record or the set's key was changed | `unproven` |
 //! | has a record of which nothing was ever seen | `never_seen` |
 //! | was never seen, and only a run can tell where it sends | `unclear` |
@@ -103,6 +103,8 @@ pub enum Standing {
     Well,
     /// It is not well: the code of a diagnosis.
     Stale(Box<str>),
+    /// Its last key is right, and another sender behind it still sends an old one.
+    Mixed,
     /// It has not been seen since its key was replaced.
     Silent,
     /// The same, and somebody said that it is dead.
@@ -283,7 +285,7 @@ impl RecordState<'_> {
     /// Whether its last word was the right key.
     fn is_proven(&self) -> bool {
         self.last_test().map_or_else(
-            || self.latest.is_some_and(|latest| latest.standing == Standing::Well),
+            || self.latest.is_some_and(|latest| matches!(latest.standing, Standing::Well | Standing::Mixed)),
             |tested| tested.is_right,
         )
     }
@@ -415,6 +417,9 @@ impl<'a> Survey<'a> {
         if self.bypass(workflow, node).is_some() {
             return Passage::Bypasses;
         }
+        if self.seen.of_node(workflow, node).is_some_and(|own| own.standing == Standing::Mixed) {
+            return Passage::Stale;
+        }
         let of_record = node.chosen().and_then(|record| self.records.get(&*record.id));
         if let Some(state) = of_record
             && let Some(passage) = self.passage_of_record(workflow, node, state)
@@ -424,7 +429,7 @@ impl<'a> Survey<'a> {
         match self.seen.of_node(workflow, node) {
             // Without a record, what it was seen with is what stands in the node.
             Some(own) if of_record.is_none() && is_since(workflow.changed, own) => match own.standing {
-                Standing::Stale(_) => Passage::Stale,
+                Standing::Stale(_) | Standing::Mixed => Passage::Stale,
                 Standing::Well => Passage::Passes,
                 Standing::Silent | Standing::Dead => Passage::Unproven,
             },
@@ -454,10 +459,12 @@ impl<'a> Survey<'a> {
         match &latest.standing {
             _ if !leads_here => None,
             _ if self.is_wrong(latest, state) => Some(Passage::Stale),
-            Standing::Well if own.is_some_and(|own| is_since(changed, own) && own.standing == Standing::Well) => {
+            Standing::Well | Standing::Mixed
+                if own.is_some_and(|own| is_since(changed, own) && own.standing == Standing::Well) =>
+            {
                 Some(Passage::Passes)
             }
-            Standing::Well => Some(Passage::Covered),
+            Standing::Well | Standing::Mixed => Some(Passage::Covered),
             Standing::Stale(_) | Standing::Silent | Standing::Dead => None,
         }
     }
@@ -530,15 +537,13 @@ impl Draft {
             Passage::Unclear if !survey.is_blind(node) => {
                 self.findings.push(Finding::UnclearAddress { node: name.clone() });
             }
-            Passage::Stale if node.chosen().is_none() && node.keys.is_empty() => {
-                self.findings.extend(seen.map(|sighting| stale_node(&name, sighting)));
-            }
+            Passage::Stale => self.findings.extend(seen.and_then(|sighting| stale_node(node, &name, sighting))),
             Passage::Unproven | Passage::NeverSeen | Passage::Unclear => self.note_blind(survey, node, &name),
             Passage::Off if is_dormant(workflow, node) && !survey.is_key_proven(workflow, node) => {
                 self.note_blind(survey, node, &name);
                 self.note_dormant(survey, node, &name);
             }
-            Passage::Stale | Passage::Covered | Passage::Passes | Passage::Off => {}
+            Passage::Covered | Passage::Passes | Passage::Off => {}
         }
         let newest = survey.newest.get(&*node.type_name).copied().unwrap_or(node.version);
         if passage != Passage::Off && node.version < newest {
@@ -829,7 +834,7 @@ impl Standing {
     fn diagnosis(&self) -> &str {
         match self {
             Self::Stale(diagnosis) => diagnosis,
-            Self::Well | Self::Silent | Self::Dead => "stale_binding",
+            Self::Well | Self::Mixed | Self::Silent | Self::Dead => "stale_binding",
         }
     }
 }
@@ -931,8 +936,14 @@ fn deactivation(survey: &Survey<'_>, workflow: &Workflow, name: &WorkflowName) -
     }
 }
 
-fn stale_node(name: &NodeName, sighting: &Sighting) -> Finding {
-    Finding::StaleNode { node: name.clone(), key: sighting.key, diagnosis: sighting.standing.diagnosis().into() }
+/// What is wrong with the node itself, rather than with its record or with a key that is typed into it.
+fn stale_node(node: &Node, name: &NodeName, sighting: &Sighting) -> Option<Finding> {
+    let (name, key, standing) = (name.clone(), sighting.key, &sighting.standing);
+    if *standing == Standing::Mixed {
+        return Some(Finding::Mixed { node: name });
+    }
+    let is_own = node.chosen().is_none() && node.keys.is_empty();
+    is_own.then(|| Finding::StaleNode { node: name, key, diagnosis: standing.diagnosis().into() })
 }
 
 fn name_of(survey: &Survey<'_>, position: usize) -> Option<WorkflowName> {

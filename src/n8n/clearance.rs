@@ -229,7 +229,7 @@ fn is_single(memory: &Memory) -> bool {
 fn standing(row: &ListedBinding) -> Standing {
     match row.standing {
         Some(rotation::Standing::Confirmed) => Standing::Well,
-        Some(rotation::Standing::Mixed) => Standing::Stale("stale_binding".into()),
+        Some(rotation::Standing::Mixed) => Standing::Mixed,
         Some(rotation::Standing::Stale) => {
             Standing::Stale(row.memory.incident.as_ref().map_or("stale_binding", |incident| incident.diagnosis).into())
         }
@@ -272,6 +272,21 @@ mod tests {
             found: None,
         };
         (looked, minute.map(|minute| audit(at(minute))))
+    }
+
+    /// Of an n8n with one workflow of those nodes, none of which was seen.
+    fn audited(nodes: &serde_json::Value) -> Audit {
+        let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
+        let (keys, modes) = (HashMap::new(), HashMap::new());
+        audit::audit(&Grounds {
+            inventory: &inventory,
+            sightings: &[],
+            hosts: &[],
+            keys: &keys,
+            modes: &modes,
+            at: at(15),
+            around: Around::default(),
+        })
     }
 
     #[test]
@@ -332,17 +347,7 @@ mod tests {
     fn what_was_found_stands_in_the_way() {
         let node = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {},
             "credentials": { "openAiApi": { "id": "r", "name": "r" } } });
-        let inventory = Arc::new(inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": [node] })]));
-        let (keys, modes) = (HashMap::new(), HashMap::new());
-        let audit = audit::audit(&Grounds {
-            inventory: &inventory,
-            sightings: &[],
-            hosts: &[],
-            keys: &keys,
-            modes: &modes,
-            at: at(15),
-            around: Around::default(),
-        });
+        let audit = audited(&json!([node]));
         let (looked, _) = looked("main", None, Some(15));
         let found = of_set("default", &[(&looked, Some(audit))], at(16));
         assert_eq!(found.at, Some(at(15)));
@@ -355,18 +360,7 @@ mod tests {
             "parameters": { "jsCode": "'sk-proj-0123456789abcdefghijOldd'" } });
         let old_model = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {},
             "credentials": { "openAiApi": { "id": "r", "name": "r" } } });
-        let nodes = json!([typed, old_model]);
-        let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
-        let (keys, modes) = (HashMap::new(), HashMap::new());
-        let audit = audit::audit(&Grounds {
-            inventory: &inventory,
-            sightings: &[],
-            hosts: &[],
-            keys: &keys,
-            modes: &modes,
-            at: at(15),
-            around: Around::default(),
-        });
+        let audit = audited(&json!([typed, old_model]));
         let (eu, _) = looked("eu", Some("staging"), Some(15));
         let (main, clean) = looked("main", Some("default"), Some(15));
         let audits = [(&eu, Some(audit)), (&main, clean)];

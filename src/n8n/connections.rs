@@ -1,5 +1,5 @@
-//! Which credential records were connected, and what is to be put back when one no longer shall be: `connections.json` in
-//! the state folder. No key and no token is in it.
+//! Which credential records were connected, and what is to be put back when one no longer shall be; and into which keyward
+//! put a key: `connections.json` in the state folder. No key and no token is in it.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,32 @@ pub fn keep(folder: &StateFolder, connection: Connection) -> Result<(), StateErr
     })
 }
 
+/// A record into which keyward put a key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Written {
+    /// The n8n that it is of: the address of its editor.
+    pub n8n: String,
+    /// Its id.
+    pub credential: String,
+    /// When n8n says that it changed by that, in milliseconds since the Unix epoch. Where that is another moment now, somebody
+    /// has changed it since.
+    pub changed: i64,
+}
+
+/// The records into which keyward put a key.
+pub fn written(folder: &StateFolder) -> Result<Vec<Written>, StateError> {
+    let kept: Kept = folder.read(FILE)?;
+    Ok(kept.written)
+}
+
+/// Keeps that keyward put a key into a record, in place of what was kept of that.
+pub fn note_written(folder: &StateFolder, written: Written) -> Result<(), StateError> {
+    folder.change(FILE, |kept: &mut Kept| {
+        kept.written.retain(|one| one.n8n != written.n8n || one.credential != written.credential);
+        kept.written.push(written);
+    })
+}
+
 /// Forgets a record.
 pub fn forget(folder: &StateFolder, n8n: &str, credential: &str) -> Result<(), StateError> {
     folder.change(FILE, |kept: &mut Kept| kept.connected.retain(|one| !one.is_of(n8n, credential)))
@@ -64,6 +90,8 @@ pub fn forget(folder: &StateFolder, n8n: &str, credential: &str) -> Result<(), S
 struct Kept {
     version: Version,
     connected: Vec<Connection>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    written: Vec<Written>,
 }
 
 /// The shape's version. A file of a later one is not read.
@@ -102,6 +130,12 @@ mod tests {
         assert_eq!((was("http://a").as_deref(), was("http://b").as_deref()), (Some("http://3"), Some("http://2")));
         forget(&folder, "http://a", "c").expect("forgotten");
         assert_eq!((was("http://a"), was("http://b").is_some()), (None, true));
+        for (n8n, changed) in [("http://a", 1), ("http://b", 2), ("http://a", 3)] {
+            let (n8n, credential) = (n8n.to_owned(), "c".to_owned());
+            note_written(&folder, Written { n8n, credential, changed }).expect("kept");
+        }
+        let changed: Vec<_> = written(&folder).expect("read").into_iter().map(|one| one.changed).collect();
+        assert_eq!((changed, was("http://b").is_some()), (vec![2, 3], true));
         std::fs::write(home.path().join("connections.json"), r#"{"version":"2"}"#).expect("a file");
         assert!(find(&folder, "http://a", "c").is_err(), "a later keyward's file is left alone");
     }

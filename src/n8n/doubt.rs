@@ -81,6 +81,7 @@ fn own_parts(finding: &Finding) -> Vec<String> {
         | Finding::TypedKey { .. }
         | Finding::StaleRecord { .. }
         | Finding::StaleNode { .. }
+        | Finding::Mixed { .. }
         | Finding::Deactivated { .. }
         | Finding::PerhapsDeactivated { .. }
         | Finding::ChangedSince { .. }

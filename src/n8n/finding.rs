@@ -60,6 +60,11 @@ pub enum Finding {
         /// What is wrong: the code of a diagnosis.
         diagnosis: Box<str>,
     },
+    /// A node that sent the right key last, and behind which another sender still sends an old one.
+    Mixed {
+        /// Which one.
+        node: NodeName,
+    },
     /// A draft that is not published, and would send otherwise than what runs.
     DraftDiffers {
         /// The workflow.
@@ -258,39 +263,49 @@ codes! {
 // === impl Finding ===
 
 impl Finding {
+    /// Its stable code, when somebody has to do something about it, and whether it keeps an audit from vouching that every node
+    /// sends the right key.
+    fn kind(&self) -> (&'static str, Urgency, bool) {
+        match self {
+            Self::Bypass { .. } => ("bypass", Urgency::Now, true),
+            Self::NeverSeen { .. } => ("never_seen", Urgency::Now, true),
+            Self::TypedKey { .. } => ("typed_key", Urgency::Now, false),
+            Self::StaleRecord { .. } => ("stale_record", Urgency::Now, true),
+            Self::StaleNode { .. } => ("stale_node", Urgency::Now, true),
+            Self::Mixed { .. } => ("mixed", Urgency::Now, false),
+            Self::DraftDiffers { .. } => ("draft_differs", Urgency::Now, true),
+            Self::Deactivated { .. } => ("deactivated", Urgency::Now, false),
+            Self::PerhapsDeactivated { .. } => ("perhaps_deactivated", Urgency::Then, false),
+            Self::ChangedSince { .. } => ("changed_since", Urgency::Then, true),
+            Self::UnclearAddress { .. } => ("unclear_address", Urgency::Then, true),
+            Self::UnclearCall { .. } => ("unclear_call", Urgency::Then, true),
+            Self::SeveralRecords { .. } => ("several_records", Urgency::Never, false),
+            Self::OlderVersion { .. } => ("older_version", Urgency::Never, false),
+            Self::OlderClient { .. } => ("older_client", Urgency::Never, false),
+            Self::NobodyCalls { .. } => ("nobody_calls", Urgency::Never, false),
+            Self::Disabled { .. } => ("disabled", Urgency::Never, false),
+            Self::Archived { .. } => ("archived", Urgency::Never, false),
+            Self::Mentions { .. } => ("mentions", Urgency::Then, true),
+            Self::Dormant { .. } => ("dormant", Urgency::Then, true),
+            Self::GenericAuth { .. } => ("generic_auth", Urgency::Then, true),
+            Self::UnclearKey { .. } => ("unclear_key", Urgency::Then, true),
+            Self::RecordWithoutNode { key: None, .. } => (RECORD_WITHOUT_NODE, Urgency::Then, true),
+            // Its test showed that it holds a wrong key.
+            Self::RecordWithoutNode { key: Some(_), .. } => (RECORD_WITHOUT_NODE, Urgency::Now, true),
+            Self::ScopeLacks { .. } => ("scope_lacks", Urgency::Then, true),
+            Self::UnlistedWorkflows { .. } => ("unlisted_workflow", Urgency::Then, true),
+            Self::UnlistedOnce { .. } => ("unlisted_once", Urgency::Then, true),
+            Self::SameIds { .. } => ("same_ids", Urgency::Then, true),
+            Self::Gateway { .. } => ("gateway", Urgency::Never, false),
+            Self::AsksAgent { .. } => ("asks_agent", Urgency::Never, false),
+        }
+    }
+
     /// Whether somebody has to do something, and when.
     #[must_use]
     pub fn urgency(&self) -> Urgency {
-        match self {
-            Self::Bypass { .. }
-            | Self::NeverSeen { .. }
-            | Self::TypedKey { .. }
-            | Self::StaleRecord { .. }
-            | Self::StaleNode { .. }
-            | Self::DraftDiffers { .. }
-            | Self::Deactivated { .. } => Urgency::Now,
-            Self::ChangedSince { .. }
-            | Self::UnclearAddress { .. }
-            | Self::PerhapsDeactivated { .. }
-            | Self::Mentions { .. }
-            | Self::UnclearCall { .. }
-            | Self::Dormant { .. }
-            | Self::GenericAuth { .. }
-            | Self::UnclearKey { .. }
-            | Self::RecordWithoutNode { .. }
-            | Self::ScopeLacks { .. }
-            | Self::UnlistedWorkflows { .. }
-            | Self::UnlistedOnce { .. }
-            | Self::SameIds { .. } => Urgency::Then,
-            Self::Gateway { .. }
-            | Self::AsksAgent { .. }
-            | Self::SeveralRecords { .. }
-            | Self::OlderVersion { .. }
-            | Self::OlderClient { .. }
-            | Self::NobodyCalls { .. }
-            | Self::Disabled { .. }
-            | Self::Archived { .. } => Urgency::Never,
-        }
+        let (_, urgency, _) = self.kind();
+        urgency
     }
 
     /// Whether it is a fault.
@@ -302,72 +317,16 @@ impl Finding {
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Bypass { .. } => "bypass",
-            Self::NeverSeen { .. } => "never_seen",
-            Self::TypedKey { .. } => "typed_key",
-            Self::StaleRecord { .. } => "stale_record",
-            Self::StaleNode { .. } => "stale_node",
-            Self::DraftDiffers { .. } => "draft_differs",
-            Self::Deactivated { .. } => "deactivated",
-            Self::PerhapsDeactivated { .. } => "perhaps_deactivated",
-            Self::ChangedSince { .. } => "changed_since",
-            Self::UnclearAddress { .. } => "unclear_address",
-            Self::UnclearCall { .. } => "unclear_call",
-            Self::SeveralRecords { .. } => "several_records",
-            Self::OlderVersion { .. } => "older_version",
-            Self::OlderClient { .. } => "older_client",
-            Self::NobodyCalls { .. } => "nobody_calls",
-            Self::Disabled { .. } => "disabled",
-            Self::Archived { .. } => "archived",
-            Self::Mentions { .. } => "mentions",
-            Self::Dormant { .. } => "dormant",
-            Self::GenericAuth { .. } => "generic_auth",
-            Self::UnclearKey { .. } => "unclear_key",
-            Self::RecordWithoutNode { .. } => RECORD_WITHOUT_NODE,
-            Self::ScopeLacks { .. } => "scope_lacks",
-            Self::UnlistedWorkflows { .. } => "unlisted_workflow",
-            Self::UnlistedOnce { .. } => "unlisted_once",
-            Self::SameIds { .. } => "same_ids",
-            Self::Gateway { .. } => "gateway",
-            Self::AsksAgent { .. } => "asks_agent",
-        }
+        let (code, _, _) = self.kind();
+        code
     }
 
     /// Whether it keeps an audit from vouching that every node sends the right key. A key that is typed into a node is told
     /// by itself, and of a workflow that was switched off only what its credentials hold matters.
     #[must_use]
     pub fn is_doubt(&self) -> bool {
-        match self {
-            Self::Bypass { .. }
-            | Self::NeverSeen { .. }
-            | Self::StaleRecord { .. }
-            | Self::StaleNode { .. }
-            | Self::DraftDiffers { .. }
-            | Self::ChangedSince { .. }
-            | Self::UnclearAddress { .. }
-            | Self::UnclearCall { .. }
-            | Self::Mentions { .. }
-            | Self::Dormant { .. }
-            | Self::GenericAuth { .. }
-            | Self::UnclearKey { .. }
-            | Self::RecordWithoutNode { .. }
-            | Self::ScopeLacks { .. }
-            | Self::UnlistedWorkflows { .. }
-            | Self::UnlistedOnce { .. }
-            | Self::SameIds { .. } => true,
-            Self::TypedKey { .. }
-            | Self::Deactivated { .. }
-            | Self::PerhapsDeactivated { .. }
-            | Self::SeveralRecords { .. }
-            | Self::OlderVersion { .. }
-            | Self::OlderClient { .. }
-            | Self::NobodyCalls { .. }
-            | Self::Disabled { .. }
-            | Self::Archived { .. }
-            | Self::Gateway { .. }
-            | Self::AsksAgent { .. } => false,
-        }
+        let (_, _, is_doubt) = self.kind();
+        is_doubt
     }
 
     /// What a person does about it, which is also what ends it.
@@ -393,8 +352,15 @@ impl Finding {
                 "put keyward's address and the tag into the credential (keyward n8n connect), and run one of the nodes"
             }
             Self::TypedKey { .. } => "take the key out of the node, and choose an OpenAI credential in its place",
-            Self::StaleRecord { .. } => "put the current key into the credential, or a token of keyward's",
+            Self::StaleRecord { .. } => {
+                "put the current key into the credential, or a token of keyward's; if it takes its key from n8n's environment \
+                 ($env), put it there, and restart n8n and each of its workers"
+            }
             Self::StaleNode { .. } => "put the current key into the node, or better, choose an OpenAI credential there",
+            Self::Mixed { .. } => {
+                "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it (keyward \
+                 incidents)"
+            }
             Self::DraftDiffers { .. } => "publish the draft, or discard it",
             Self::Deactivated { .. } => {
                 "look into its executions, then switch it on again; if it is to stay off, archive it, or acknowledge its \
@@ -425,7 +391,8 @@ impl Finding {
                  It ends as well when the credential is deleted, which whatever uses it would miss"
             }
             Self::RecordWithoutNode { key: Some(_), .. } => {
-                "put the current key into the credential, and have n8n test it"
+                "put the current key into the credential, and have n8n test it; if it takes its key from n8n's environment \
+                 ($env), put it there, and restart n8n and each of its workers"
             }
             Self::ScopeLacks { .. } => "give n8n's API key the scope",
             Self::UnlistedWorkflows { .. } => {
@@ -452,78 +419,79 @@ impl Finding {
     /// The nodes that it names.
     #[must_use]
     pub fn nodes(&self) -> &[NodeName] {
-        match self {
-            Self::Bypass { node, .. }
-            | Self::TypedKey { node, .. }
-            | Self::StaleNode { node, .. }
-            | Self::UnclearAddress { node }
-            | Self::GenericAuth { node, .. }
-            | Self::UnclearKey { node }
-            | Self::AsksAgent { node }
-            | Self::Mentions { node } => std::slice::from_ref(node),
-            Self::NeverSeen { nodes, .. }
-            | Self::StaleRecord { nodes, .. }
-            | Self::ChangedSince { nodes, .. }
-            | Self::OlderVersion { nodes, .. }
-            | Self::OlderClient { nodes, .. }
-            | Self::Dormant { nodes, .. }
-            | Self::Gateway { nodes }
-            | Self::Disabled { nodes, .. } => nodes,
-            Self::DraftDiffers { .. }
-            | Self::Deactivated { .. }
-            | Self::PerhapsDeactivated { .. }
-            | Self::UnclearCall { .. }
-            | Self::SeveralRecords { .. }
-            | Self::RecordWithoutNode { .. }
-            | Self::ScopeLacks { .. }
-            | Self::UnlistedWorkflows { .. }
-            | Self::UnlistedOnce { .. }
-            | Self::SameIds { .. }
-            | Self::NobodyCalls { .. }
-            | Self::Archived { .. } => &[],
-        }
+        self.about().nodes
     }
 
     /// The workflow that it names.
     #[must_use]
     pub fn workflow(&self) -> Option<&WorkflowName> {
-        if let Self::DraftDiffers { workflow, .. }
-        | Self::Deactivated { workflow, .. }
-        | Self::PerhapsDeactivated { workflow, .. }
-        | Self::UnclearCall { workflow, .. }
-        | Self::NobodyCalls { workflow }
-        | Self::Disabled { workflow, .. }
-        | Self::Archived { workflow } = self
-        {
-            Some(workflow)
-        } else {
-            None
-        }
+        self.about().workflow
     }
 
     /// The credential record that it names.
     #[must_use]
     pub fn record(&self) -> Option<&Record> {
-        if let Self::NeverSeen { record, .. }
-        | Self::StaleRecord { record, .. }
-        | Self::ChangedSince { record, .. }
-        | Self::Dormant { record, .. }
-        | Self::RecordWithoutNode { record, .. } = self
-        {
-            Some(record)
-        } else {
-            None
-        }
+        self.about().record
     }
 
     /// The key that it names.
     #[must_use]
     pub fn key(&self) -> Option<Names> {
-        if let Self::StaleRecord { key, .. } | Self::StaleNode { key, .. } | Self::RecordWithoutNode { key, .. } = self
-        {
-            return *key;
+        self.about().key
+    }
+
+    /// What it names.
+    fn about(&self) -> About<'_> {
+        let (nothing, of_node) = (About::default(), About::of_node);
+        let of_nodes = |nodes| About { nodes, ..nothing };
+        let of_workflow = |workflow| About { workflow: Some(workflow), ..nothing };
+        let of_record = |record, nodes| About { record: Some(record), nodes, ..nothing };
+        match self {
+            Self::Bypass { node, .. }
+            | Self::Mixed { node }
+            | Self::UnclearAddress { node }
+            | Self::GenericAuth { node, .. }
+            | Self::UnclearKey { node }
+            | Self::AsksAgent { node }
+            | Self::Mentions { node } => of_node(node),
+            Self::TypedKey { node, key, .. } => About { key: Some(*key), ..of_node(node) },
+            Self::StaleNode { node, key, .. } => About { key: *key, ..of_node(node) },
+            Self::NeverSeen { record, nodes, .. }
+            | Self::ChangedSince { record, nodes, .. }
+            | Self::Dormant { record, nodes } => of_record(record, nodes),
+            Self::StaleRecord { record, nodes, key, .. } => About { key: *key, ..of_record(record, nodes) },
+            Self::RecordWithoutNode { record, key } => About { key: *key, ..of_record(record, &[]) },
+            Self::OlderVersion { nodes, .. } | Self::OlderClient { nodes, .. } | Self::Gateway { nodes } => {
+                of_nodes(nodes)
+            }
+            Self::Disabled { workflow, nodes } => About { nodes, ..of_workflow(workflow) },
+            Self::DraftDiffers { workflow, .. }
+            | Self::Deactivated { workflow, .. }
+            | Self::PerhapsDeactivated { workflow, .. }
+            | Self::UnclearCall { workflow, .. }
+            | Self::NobodyCalls { workflow }
+            | Self::Archived { workflow } => of_workflow(workflow),
+            Self::SeveralRecords { .. }
+            | Self::ScopeLacks { .. }
+            | Self::UnlistedWorkflows { .. }
+            | Self::UnlistedOnce { .. }
+            | Self::SameIds { .. } => nothing,
         }
-        if let Self::TypedKey { key, .. } = self { Some(*key) } else { None }
+    }
+}
+
+/// What a finding names.
+#[derive(Clone, Copy, Default)]
+struct About<'f> {
+    nodes: &'f [NodeName],
+    workflow: Option<&'f WorkflowName>,
+    record: Option<&'f Record>,
+    key: Option<Names>,
+}
+
+impl<'f> About<'f> {
+    fn of_node(node: &'f NodeName) -> Self {
+        Self { nodes: std::slice::from_ref(node), ..Self::default() }
     }
 }
 
@@ -553,6 +521,9 @@ impl fmt::Display for Finding {
                 )
             }
             Self::StaleNode { node, key, diagnosis } => write!(f, "{node} sent {} last ({diagnosis})", key_of(*key)),
+            Self::Mixed { node } => {
+                write!(f, "{node} sent the right key last, but another sender behind it still sends an old one")
+            }
             Self::DraftDiffers { workflow, changes } => {
                 write!(f, "the draft of {workflow} is not published: ")?;
                 let words: Vec<_> =

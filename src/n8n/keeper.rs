@@ -14,6 +14,7 @@ use super::Instance;
 use super::clearance::Looked;
 use super::client::{Bounds, Client, ClientError, scope};
 use super::connect::CREDENTIAL_TYPE;
+use super::connections;
 use super::documents::{self, CredentialRecord};
 use super::executions::{Executions, Gaps, OLD_RELEASE};
 use super::inventory::{Builder, Inventory};
@@ -298,6 +299,7 @@ impl Keeper {
         gaps.extend(self.read_executions().await);
         let look = self.look(&inventory, now, apart);
         self.ledger.look_came(&look);
+        self.tell_written();
         let mut seen = self.status.lock();
         // What the presses lack is told by themselves.
         gaps.extend(seen.gaps.drain(..).filter(|gap| gap.what == Untold::Keys));
@@ -327,6 +329,15 @@ impl Keeper {
         let Gaps { list, unfinished } = read.unwrap_or_else(|elapsed| Gaps::all(late(elapsed)));
         let gap = |what, why: Option<String>| why.map(|why| Gap { what, why });
         [gap(Untold::Executions, list), gap(Untold::Unfinished, unfinished)].into_iter().flatten().collect()
+    }
+
+    /// Which records have a key that `keyward n8n connect` put in. Where that cannot be read, it proves nothing.
+    fn tell_written(&self) {
+        let Some(folder) = self.keys.folder() else { return };
+        let written = connections::written(folder).unwrap_or_default();
+        for one in written.iter().filter(|one| *one.n8n == *self.status.url) {
+            self.ledger.key_was_written(&self.status.name, &one.credential, Timestamp::from_millis(one.changed));
+        }
     }
 
     /// What of all that matters to the ledger.

@@ -32,6 +32,20 @@ pub fn in_json(audit: &Audit, instance: &str, url: &dyn fmt::Display) -> Value {
     })
 }
 
+/// Adds what is told of the old keys that may stand there: one that is still sent or held is a fault, wherever it is.
+pub fn add_old_keys(audit: &mut Value, old_keys: Vec<Value>) {
+    if old_keys.iter().any(is_kept) {
+        audit["clean"] = false.into();
+    }
+    audit["old_keys"] = old_keys.into();
+}
+
+/// Whether an old key is still sent or held.
+#[must_use]
+pub fn is_kept(old: &Value) -> bool {
+    old["can_go"]["answer"] == "no"
+}
+
 /// The credential records of an n8n, with the key that each was found to hold when keyward pressed its test last.
 #[must_use]
 pub fn credentials(look: &Look) -> Value {

@@ -39,9 +39,9 @@ impl Standing {
             // Some gateways refuse with a success.
             401 | 200..=299 if reading.class == UpstreamError::InvalidApiKey => Self::Dead,
             200..=299 if reading.class == UpstreamError::Scope => Self::Restricted { lacks: lacks() },
-            // Whoever is told to slow down or to pay was known first.
-            200..=299 | 429 => Self::Alive,
+            200..=299 => Self::Alive,
             401 | 403 => Self::Restricted { lacks: lacks() },
+            // A 429 among them: it may be said before anyone looks at the key.
             _ => Self::Unclear { status },
         }
     }
@@ -85,7 +85,6 @@ mod tests {
             assert_eq!(Standing::read(status, &error).to_string(), expected);
         }
         check(200, "{}", "is alive: upstream takes it");
-        check(429, "{}", "is alive: upstream takes it");
         check(200, r#"{"object":"list","data":[{"id":"gpt-4o"}]}"#, "is alive: upstream takes it");
         let dead = "is dead: upstream says that it is no key (revoked, expired or mistyped)";
         check(401, r#"{"error":{"code":"invalid_api_key"}}"#, dead);
@@ -96,5 +95,8 @@ mod tests {
         check(403, "<html>", "is restricted: upstream knows it, but refuses the list of models");
         check(502, "", "is unclear: upstream answered 502");
         check(404, "", "is unclear: upstream answered 404");
+        for body in ["{}", r#"{"error":{"code":"insufficient_quota"}}"#] {
+            check(429, body, "is unclear: upstream answered 429");
+        }
     }
 }

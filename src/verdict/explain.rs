@@ -493,7 +493,8 @@ impl Context<'_> {
                     Some(StatusCode::UNAUTHORIZED) => "upstream refuses it",
                     Some(_) | None => "its grace is over",
                 };
-                format!("{who} still sends {key}, a previous key of set `{set}`: {state}, replaced {}.", self.since())
+                let (from, since) = (self.from(), self.since());
+                format!("{who}{from} still sends {key}, a previous key of set `{set}`: {state}, replaced {since}.")
             }
             Diagnosis::WrongSet => {
                 let owner = self.owner.unwrap_or(set);
@@ -603,6 +604,13 @@ impl Context<'_> {
             let _ = write!(who, ", node {}", capped(node));
         }
         who
+    }
+
+    /// From where, where [`Context::who`] does not say it: of several workers, one may have the old key.
+    fn from(&self) -> String {
+        let is_told = self.workflow_name.or(self.workflow).is_none()
+            && matches!(self.origin, Origin::Workflow | Origin::Chat | Origin::Undeclared);
+        if is_told { String::new() } else { format!(" (from {})", self.peer) }
     }
 
     fn key(&self) -> String {

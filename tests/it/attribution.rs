@@ -276,7 +276,7 @@ fn agents_are_one_binding_with_a_remedy_of_their_own() {
     let stale = proxy.post(path).key(OUTDATED).header("User-Agent", agent).body("{}").logged();
     assert_eq!((&stale["client"], &stale["diagnosis"]), (&"agent".into(), &"stale_binding".into()));
     let (message, remedy) = (stale["message"].as_str().unwrap(), stale["remedy"].as_str().unwrap());
-    assert!(message.starts_with("One of n8n's Agents still sends key "), "{message}");
+    assert!(message.starts_with("One of n8n's Agents (from 127.0.0.1) still sends key "), "{message}");
     assert!(remedy.contains("Save or publish the agent"), "{remedy}");
     let raw = "=wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
     let instance = proxy.post("/v1/responses").key(OUTDATED).header("User-Agent", agent).header("X-N8N-Tag", raw);

@@ -101,6 +101,34 @@ fn a_token_takes_the_place_of_the_key_and_a_key_that_of_the_token() {
     scene.assert_no_secret(&done);
 }
 
+/// What the ledger remembers of record `c1`.
+fn record_of(home: &Home) -> Option<Value> {
+    let file = rusqlite::Connection::open(home.state().join("keyward.db")).ok()?;
+    let of_record = "SELECT value FROM evidence WHERE kind = 'record' AND id = 'main c1'";
+    let text: String = file.query_row(of_record, [], |row| row.get(0)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+#[test]
+fn a_running_keyward_knows_which_credential_has_a_key_that_keyward_put_in() {
+    let scene = Scene::start("inject");
+    assert_eq!(scene.connect(&["OpenAI", "--yes"]).code(), Some(0));
+    let kept = || std::fs::read_to_string(scene.home.state().join("connections.json")).unwrap();
+    assert!(!kept().contains("written"), "its key is what it was: {}", kept());
+    assert_eq!(scene.connect(&["OpenAI", "--yes", "--token"]).code(), Some(0));
+    let written: Value = serde_json::from_str(&kept()).unwrap();
+    let written = &written["written"][0];
+    // 2026-11-25T21:21:19.967Z, as n8n says.
+    assert_eq!((&written["credential"], &written["changed"]), (&"c1".into(), &1_795_641_679_967_i64.into()));
+    let Scene { home, keyward, n8n, upstream, policy } = scene;
+    let (listen, admin) = (keyward.listen, keyward.admin);
+    assert_eq!(keyward.stop().code(), Some(0));
+    let again = home.serve().config(&config(&n8n, listen, admin, &upstream.url(), policy)).start();
+    let record = eventually("the record", || record_of(&home).filter(|record| record["written"].is_i64()));
+    assert_eq!(record["changes"], serde_json::json!([record["written"]]), "{record}");
+    drop(again);
+}
+
 #[test]
 fn a_token_that_n8n_took_without_a_word_is_known_all_the_same() {
     let scene = Scene::with("inject", Behaviour { loses_word: true, ..Behaviour::default() });

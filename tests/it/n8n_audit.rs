@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::process::client::ask as ask_it;
 use crate::process::upstream::Upstream;
-use crate::process::{Finished, Home};
+use crate::process::{Finished, Home, Keyward};
 use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, OUTDATED, TestProxy, UNLISTED, eventually};
 
 /// A node that goes past keyward.
@@ -184,6 +184,104 @@ fn a_running_keyward_says_which_scopes_its_api_key_lacks() {
     let status = json_of(&proxy.admin("/api/v1/status").text());
     assert!(status["n8n"][0]["lacks"].as_str().unwrap().contains("execution:list"), "{status}");
 }
+
+/// A credential was copied before the rotation, and none of the six nodes that use the copy has run since; another node has
+/// the key typed into it. Gives a keyward that runs there, and its configuration.
+fn with_a_copy(n8n: &FakeN8n, home: &Home) -> (Keyward, String) {
+    let node = |id: &str, record: &str| {
+        json!({ "id": id, "name": id, "type": "n8n-nodes-base.openAi", "parameters": {},
+            "credentials": { "openAiApi": { "id": record, "name": record } } })
+    };
+    let typed = json!({ "id": "h1", "name": "Typed", "type": "n8n-nodes-base.code",
+        "parameters": { "jsCode": format!("const key = '{OUTDATED}'") } });
+    let of_copy = |ids: [&str; 3]| ids.map(|id| node(id, "copy"));
+    for (id, name, nodes) in [
+        ("w1", "Weekly report", vec![node("n1", "main"), typed]),
+        ("w2", "FAQ bot", of_copy(["a", "b", "c"]).to_vec()),
+        ("w3", "Sub: enrich customer", of_copy(["d", "e", "f"]).to_vec()),
+    ] {
+        n8n.has_document(json!({ "id": id, "name": name, "active": true, "nodes": nodes }));
+    }
+    home.write("key", CURRENT);
+    home.write("old", OUTDATED);
+    home.write("n8n-key", API_KEY);
+    let config = config(n8n).replace("\n[n8n", "\nprevious = [{ file = \"old\" }]\n[n8n") + "refresh = \"10s\"\n";
+    let keyward = home.serve_for(&Upstream::taking(&[CURRENT])).config(&config).start();
+    for (record, key) in [("main", CURRENT), ("copy", OUTDATED)] {
+        n8n.has_record(record, "2026-11-23T07:00:00.000Z", keyward.listen, key);
+    }
+    (keyward, config)
+}
+
+#[test]
+fn the_answer_the_audit_and_the_rotation_agree_about_a_copy_that_never_ran() {
+    let (n8n, home) = (FakeN8n::start(), Home::new());
+    let (keyward, config) = with_a_copy(&n8n, &home);
+    let headers = [("Authorization", &*format!("Bearer {CURRENT}")), ("X-N8N-Tag", "wf=w1;ex=7;node=n1")];
+    assert_eq!(ask_it(keyward.listen, "/v1/models", &headers).verdict(), "current");
+    let run = |arguments: &[&str]| {
+        home.keyward(arguments).config(&config).env("KEYWARD_ADMIN_LISTEN", &keyward.admin.to_string()).run()
+    };
+    let copy = "Record copy: old key, 6 nodes in FAQ bot, Sub: enrich customer";
+    crate::process::eventually("the press of the copy", || run(&["status"]).stdout.contains(copy).then_some(()));
+    let typed = "node Typed of workflow Weekly report has it typed into it";
+    for arguments in
+        [&["rotation"][..], &["rotation", "--can-go"], &["status"], &["n8n", "audit"], &["n8n", "audit", "--md"]]
+    {
+        let told = run(arguments);
+        assert_eq!(told.code(), Some(1), "{arguments:?}: {}{}", told.stdout, told.stderr);
+        for said in
+            ["Can it go? no", copy, typed, "credential Record copy (6 nodes in FAQ bot, Sub: enrich customer) holds it"]
+        {
+            assert!(told.stdout.contains(said), "{arguments:?}: {said}: {}", told.stdout);
+        }
+        assert!(!told.stdout.contains("########################"), "no full bar: {}", told.stdout);
+    }
+    let told = run(&["rotation"]).stdout;
+    assert!(told.contains("[#######################-] 1 of 1 confirmed; an old key is still sent or held"), "{told}");
+    let page = keyward.admin("/").text();
+    assert!(page.contains(copy) && page.contains(typed) && page.contains("can it go? <b>no</b>"), "{page}");
+    let of_api = |path: &str| json_of(&keyward.admin(path).text());
+    assert_eq!(of_api("/api/v1/sets/default/rotation")["done"], false);
+    assert_eq!(of_api("/api/v1/sets")["sets"][0]["done"], false);
+    let command = json_of(&run(&["n8n", "audit", "--json"]).stdout);
+    for audits in [command, of_api("/api/v1/n8n")] {
+        let audit = &audits["instances"][0];
+        let found: Vec<_> = audit["faults"].as_array().unwrap().iter().map(|fault| fault["code"].clone()).collect();
+        assert_eq!(found, ["typed_key", "stale_record"], "{audit}");
+        assert_eq!((&audit["clean"], &audit["old_keys"][0]["can_go"]["answer"]), (&json!(false), &json!("no")));
+    }
+}
+
+/// Somebody sends the old key whom no audit of n8n's nodes shows.
+#[test]
+fn no_audit_is_clean_beside_a_no() {
+    let n8n = FakeN8n::start();
+    let home = home(&n8n);
+    assert_eq!(json_of(&audit(&home, &n8n, &["--json"]).stdout)["instances"][0]["clean"], true);
+    home.write("key", UNLISTED);
+    let keyward = home.serve_for(&Upstream::start()).config(&config(&n8n)).start();
+    let agent = [
+        ("Authorization", &*format!("Bearer {CURRENT}")),
+        ("User-Agent", "ai-sdk-openai/4.0.118 node.js/24"),
+        ("X-N8N-Tag", EDITOR),
+    ];
+    crate::process::eventually("the new key", || {
+        (ask_it(keyward.listen, "/v1/models", &agent).verdict() == "outdated").then_some(())
+    });
+    let audit = || {
+        let admin = keyward.admin.to_string();
+        home.keyward(&["n8n", "audit", "--json"]).config(&config(&n8n)).env("KEYWARD_ADMIN_LISTEN", &admin).run()
+    };
+    let told = crate::process::eventually("no", || Some(audit()).filter(|told| told.code() == Some(1)));
+    let told = &json_of(&told.stdout)["instances"][0];
+    assert_eq!((&told["faults"], &told["clean"]), (&json!([]), &json!(false)), "{told}");
+    let reason = &told["old_keys"][0]["can_go"]["reasons"][0]["text"];
+    assert!(reason.as_str().unwrap().starts_with("n8n's Agents still send it"), "{reason}");
+}
+
+/// The tag as n8n's editor and its Agents send it.
+const EDITOR: &str = "wf=editor;ex=__UNKNOWN__;node=none";
 
 /// The command, towards that n8n.
 fn audit(home: &Home, n8n: &FakeN8n, arguments: &[&str]) -> Finished {

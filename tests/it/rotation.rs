@@ -114,6 +114,77 @@ fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
 }
 
 #[test]
+fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addresses_keys_and_times() {
+    let upstream = Upstream::start();
+    let mut scene = Scene::with(&upstream, AT_ONCE);
+    let tags =
+        ["wf=w1;ex=21;node=n1;name=Report", "wf=w1;ex=22;node=n1;name=Report", "wf=w1;ex=23;node=n1;name=Report"];
+    for (tag, key) in tags.into_iter().zip([NEW, OLD, NEW]) {
+        scene.send(tag, key);
+    }
+    let told =
+        eventually("the incident", || Some(scene.run(&["incidents"])).filter(|told| told.stdout.contains("mixed")));
+    assert_says(
+        &told,
+        1,
+        &[
+            "Report (w1), node n1",
+            " is mixed:",
+            "  - previous key sk-proj-…OlD1 (",
+            "  - current key sk-proj-…NeW1 (",
+            " from 127.0.0.1, first ",
+            "a worker with an older environment, a clone of n8n or a waiting execution",
+        ],
+    );
+    let incident = scene.json(&["incidents"])["incidents"][0].clone();
+    assert_eq!((&incident["diagnosis"], &incident["closed"]), (&"mixed".into(), &Value::Null), "{incident}");
+    assert_eq!(incident["senders"][0]["address"], "127.0.0.1", "{incident}");
+    let rotation = scene.run(&["rotation"]);
+    assert_says(
+        &rotation,
+        1,
+        &["1 mixed", "\nmixed      ", "old key as well", "127.0.0.1", "by turns with a newer key"],
+    );
+    assert_says(&scene.run(&["bindings"]), 1, &["\nmixed      ", "127.0.0.1"]);
+    assert_eq!(scene.run(&["status"]).code(), Some(1));
+    let page = scene.keyward.as_ref().unwrap().admin("/").text();
+    assert!(page.contains(" stale, 1 mixed</b>"), "{page}");
+    scene.stop();
+    assert_says(&scene.run(&["incidents"]), 1, &[" is mixed:"]);
+}
+
+/// An Agent has no row in the rotation.
+#[test]
+fn an_open_incident_of_what_is_no_node_is_not_well_either() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    scene.send("wf=w1;node=n1;name=Report", NEW);
+    eventually("nothing stale", || (scene.run(&["status"]).code() == Some(0)).then_some(()));
+    let (agent, tag) = ("ai-sdk-openai/4.0.118 node.js/24", "wf=editor;ex=__UNKNOWN__;node=none");
+    let key = "Bearer sk-proj-nobodys-0123456789abcdefghij";
+    let headers = [("Authorization", key), ("User-Agent", agent), ("X-N8N-Tag", tag)];
+    ask(scene.keyward.as_ref().unwrap().listen, "/v1/models", &headers);
+    let told = eventually("the incident", || Some(scene.run(&["status"])).filter(|told| told.code() == Some(1)));
+    assert!(told.stdout.contains("1 incident is open: keyward incidents"), "{}", told.stdout);
+    assert_says(&scene.run(&["incidents"]), 1, &["n8n's Agents", "unlisted_key"]);
+    assert!(scene.keyward.as_ref().unwrap().admin("/").text().contains("Open incidents: 1."));
+}
+
+#[test]
+fn lines_and_rows_of_what_is_stale_name_its_address() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    assert_says(
+        &scene.run(&["rotation"]),
+        1,
+        &["stale_binding", "FROM", "still sends it, last at ", " from 127.0.0.1"],
+    );
+    assert_says(&scene.run(&["incidents"]), 1, &["FROM", "127.0.0.1"]);
+    let log = scene.keyward.as_ref().unwrap().log();
+    assert!(log.contains("Workflow Report, node n1 (from 127.0.0.1) still sends key sk-proj-…OlD1"), "{log}");
+}
+
+#[test]
 fn a_script_can_wait_until_nothing_is_stale() {
     let upstream = Upstream::start();
     let mut scene = Scene::new(&upstream);

@@ -45,6 +45,8 @@ const ADDED: &[(&str, &str)] = &[
     ("code", "unknown_n8n"),
     ("code", "untold_executions"),
     ("state", "mixed"),
+    ("diagnosis", "mixed"),
+    ("code", "mixed"),
 ];
 
 /// What is no longer as 0.1.0 had it, on purpose: how its source begins (`GET status`, `command rotation`,

@@ -27,7 +27,10 @@ fn an_outdated_key_is_a_warning_in_its_grace_and_an_error_after_it() {
     let line = tagged.logged();
     assert_eq!((&line["diagnosis"], &line["level"]), (&"stale_binding".into(), &"warn".into()));
     let message = line["message"].as_str().unwrap();
-    assert!(message.starts_with("Workflow Weekly report, node n1 still sends key sk-proj-…OuTd"), "{message}");
+    assert!(
+        message.starts_with("Workflow Weekly report, node n1 (from 127.0.0.1) still sends key sk-proj-…OuTd"),
+        "{message}"
+    );
     assert!(message.contains("still works for now") && message.contains("2026-11-23T08:00:00Z"), "{message}");
     assert!(line["remedy"].as_str().unwrap().starts_with("1. Open the node in n8n"), "{line}");
 

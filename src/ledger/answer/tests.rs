@@ -8,14 +8,11 @@ use super::*;
 use crate::caller::Family;
 use crate::keys::set::SetIndex;
 use crate::ledger::binding::{Holder, Identity, Seen};
-use crate::ledger::destination::Destination;
 use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
+use crate::ledger::query::Filter;
 use crate::ledger::rotation::Audit;
 use crate::ledger::senders::{Acceptance, Sent};
-use crate::ledger::tests::{Bench, PEER, START, answered, duration};
-use crate::verdict;
-use crate::verdict::credential::{Credential, Place, Presented};
-use crate::verdict::explain::{self, Sender};
+use crate::ledger::tests::{Bench, PEER, START, duration};
 
 const OLD: &str = "sk-old";
 const NEW: &str = "sk-new";
@@ -75,29 +72,10 @@ impl Story {
     }
 
     fn sight(&mut self, identity: &Identity<'_>, number: Option<u64>, key: &str, peer: u8) {
-        let ring = self.bench.keeper.ring();
-        let credential = Credential::Key(Presented { value: key.as_bytes().into(), place: Place::Bearer });
-        let judgement = verdict::judge(&credential, None, &ring, self.bench.now());
         let execution = number.map(|number| number.to_string());
-        let outcome = answered(200);
-        let sender = Sender { family: Family::Sdk, sent_key_before: false, learning: false };
-        let seen = Seen {
-            at: self.bench.now(),
-            key: judgement.key,
-            verdict: judgement.verdict,
-            diagnosis: explain::diagnose(judgement.verdict, outcome, sender),
-            outcome,
-            execution: execution.as_deref(),
-            name: None,
-            client_version: None,
-            destination: Destination::Api,
-            told: None,
-            was_sent: true,
-            was_refused: false,
-            peer: IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer)),
-            path: "/v1/chat/completions",
-        };
-        drop(ring);
+        let judged = self.bench.judged(Some(key), 200, self.bench.now(), false);
+        let peer = IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer));
+        let seen = Seen { execution: execution.as_deref(), peer, ..judged };
         self.bench.ledger.sight(&self.bench.ledger.binding(identity), &seen);
         self.bench.pass(duration(10));
     }
@@ -331,6 +309,40 @@ fn a_record_that_n8n_says_was_changed_is_proven_for_all_its_senders() {
 }
 
 #[test]
+fn where_addresses_alternate_a_changed_record_proves_all_of_them_only_where_no_environment_decides() {
+    #[track_caller]
+    fn check(env_keys: Option<bool>, is_written: bool, expected: &[&str]) {
+        let mut story = Story::new(Settings { env_keys, ..quick() });
+        for number in 0..6 {
+            story.ask("n", number, OLD, 2 + u8::try_from(number % 2).expect("a small number"));
+            story.pass(60);
+        }
+        story.rotate();
+        story.change("r");
+        if is_written {
+            let changed = story.changed["r"];
+            story.look();
+            story.bench.ledger.key_was_written("main", "r", changed);
+            story.bench.flush();
+            story.bench.crash();
+        }
+        story.pass(60);
+        two_nodes(&mut story, 10, NEW);
+        story.check(expected);
+        // As soon as somebody else changes the record, that keyward wrote it says nothing any more.
+        story.pass(60);
+        story.change("r");
+        story.pass(60);
+        two_nodes(&mut story, 20, NEW);
+        story.check(if env_keys == Some(false) { &[] } else { &["silent"] });
+    }
+    check(None, false, &["silent"]);
+    check(Some(false), false, &[]);
+    check(None, true, &[]);
+    check(Some(true), true, &["silent"]);
+}
+
+#[test]
 fn a_record_proves_nothing_of_what_came_before_it_was_known() {
     // It takes its key from the environment: each process of n8n has its own.
     let mut story = Story::new(quick());
@@ -467,6 +479,37 @@ fn a_program_without_a_tag_is_done_after_eight_quiet_days() {
     story.check(&["silent"]);
     story.pass(8 * 86_400);
     two_nodes(&mut story, 5, NEW);
+    // The quiet is over, but n8n was not looked through since: the key may be typed into a node by now.
+    let codes = |answer: &Answer| answer.bars().iter().map(|bar| bar.code).collect::<Vec<_>>();
+    assert_eq!(codes(&story.answer()), ["silent"]);
+    story.check(&[]);
+    // Of a look in which it stands in a node, the answer is no.
+    let names = story.bench.keeper.ring().names(OLD.as_bytes());
+    let typed = vec![(names.fingerprint, "node h of workflow x".to_owned())];
+    let at = story.before.as_ref().map(|look| look.at);
+    let answer = story.bench.can_go(Audit { at, typed, ..Audit::default() });
+    assert_eq!((answer.code(), codes(&answer)), ("no", vec!["typed"]));
+    assert_eq!(answer.bars()[0].to_string(), "node h of workflow x has it typed into it");
+}
+
+#[test]
+fn a_program_without_a_tag_whose_pauses_are_long_has_to_be_quiet_for_longer() {
+    let mut story = Story::new(quick());
+    let script = |story: &Story, key: &str| {
+        let key = Some(story.bench.keeper.ring().names(key.as_bytes()).fingerprint);
+        Identity::untagged(SetIndex::DEFAULT, Family::Sdk, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), key)
+    };
+    two_nodes(&mut story, 1, OLD);
+    story.sight(&script(&story, OLD), None, OLD, 50);
+    story.look();
+    story.pass(10 * 86_400);
+    story.sight(&script(&story, OLD), None, OLD, 50);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.sight(&script(&story, NEW), None, NEW, 50);
+    story.pass(14 * 86_400);
+    story.check(&["silent"]);
+    story.pass(2 * 86_400);
     story.check(&[]);
 }
 
@@ -506,6 +549,255 @@ fn what_you_accept_holds_until_it_changes_and_over_a_restart() {
     story.pass(60);
     story.ask("m", 6, OLD, 7);
     story.check(&["still_sent"]);
+}
+
+/// What makes a doubt, and what changes that on which it rests.
+type Doubt = (&'static str, fn(&mut Story), fn(&mut Story));
+
+fn shared(holder: Holder) -> Identity<'static> {
+    Identity { holder, ..Identity::untagged(SetIndex::DEFAULT, Family::Legacy, PEER, None) }
+}
+
+fn unfinished(story: &mut Story, waits: bool, execution: &str) {
+    let (execution, began, workflow) = (execution.into(), Timestamp::from_millis(START), "w".into());
+    story.unfinished = vec![Unfinished { execution, workflow, began, waits, records: None }];
+}
+
+fn in_flight(story: &Story) {
+    story.bench.ledger.in_flight.begin(story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint);
+}
+
+fn crowd(story: &Story, first: u16) {
+    let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None);
+    for number in first..first + 300 {
+        let workflow = format!("x{number}");
+        let binding = story.bench.ledger.binding(&Identity { workflow: Some(&workflow), ..untagged });
+        let [high, low] = number.to_be_bytes();
+        let peer = IpAddr::V4(Ipv4Addr::new(10, 1, high, low));
+        story.bench.ledger.take_sent(&binding, vec![sent(story, OLD, peer)]);
+    }
+}
+
+fn doubt(story: &mut Story, state: u64) {
+    let (code, subject, text) = ("bypass", "l".into(), "it goes past".into());
+    story.doubts = vec![AuditDoubt { code, subject, text, end: "mend it".into(), state }];
+}
+
+fn nothing(_: &mut Story) {}
+
+const DOUBTS: [Doubt; 13] = [
+    ("silent", |story| story.ask("m", 30, OLD, 7), |story| story.ask("m", 31, OLD, 7)),
+    (
+        "still_sent",
+        |story| {
+            story.rotate();
+            two_nodes(story, 40, NEW);
+            story.ask("m", 42, OLD, 7);
+        },
+        |story| story.ask("m", 43, OLD, 7),
+    ),
+    (
+        "edited",
+        |story| story.sight(&shared(Holder::Editor), None, OLD, 2),
+        |story| story.sight(&shared(Holder::Editor), None, OLD, 2),
+    ),
+    (
+        "unattributed",
+        |story| story.sight(&Identity::other(SetIndex::DEFAULT), None, OLD, 2),
+        |story| story.sight(&Identity::other(SetIndex::DEFAULT), None, OLD, 2),
+    ),
+    ("record", |story| story.nodes.push(("w", "o", "other")), |story| story.change("other")),
+    ("record_without_node", |story| story.without_node.push("spare"), |story| story.change("spare")),
+    ("waiting", |story| unfinished(story, true, "70"), |story| unfinished(story, true, "71")),
+    ("running", |story| unfinished(story, false, "70"), |story| unfinished(story, false, "71")),
+    ("in_flight", |story| in_flight(story), |story| in_flight(story)),
+    // Another current key, which was not seen either; the old one stands behind the one in between now.
+    ("no_good_use", nothing, |story| story.bench.rotate("sk-newest")),
+    ("room", |story| crowd(story, 0), |story| crowd(story, 400)),
+    ("audit", |story| doubt(story, 1), |story| doubt(story, 2)),
+    ("clock", nothing, |story| {
+        story.bench.now.fetch_add(4 * 3_600_000, Ordering::Relaxed);
+        story.ask("n", 60, NEW, 2);
+        story.look();
+        story.bench.now.fetch_sub(3_600_000, Ordering::Relaxed);
+    }),
+];
+
+/// A story with that doubt in it, which could go otherwise.
+fn with_doubt(code: &str, begin: fn(&mut Story)) -> Story {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    begin(&mut story);
+    story.rotate();
+    if code != "no_good_use" {
+        two_nodes(&mut story, 50, NEW);
+    }
+    story.look();
+    if code == "clock" {
+        story.bench.now.fetch_sub(3_600_000, Ordering::Relaxed);
+    }
+    story
+}
+
+#[test]
+fn each_doubt_names_its_end_and_an_acceptance_holds_until_what_it_names_changes() {
+    for (code, begin, change) in DOUBTS {
+        let mut story = with_doubt(code, begin);
+        let found =
+            |story: &Story| story.answer().all_bars().filter(|bar| bar.code == code).cloned().collect::<Vec<_>>();
+        let bars = found(&story);
+        assert!(!bars.is_empty() && bars.iter().all(|bar| !bar.end.is_empty() && bar.can_accept), "{code}: {bars:#?}");
+        for bar in &bars {
+            let acceptance = Acceptance { state: bar.state(), reason: "why".into(), at: story.bench.now() };
+            story.bench.ledger.accept_bar(SetIndex::DEFAULT, bar.number, Some(acceptance));
+        }
+        assert!(found(&story).iter().all(|bar| bar.accepted.is_some()), "{code}: {}", story.answer());
+        story.pass(60);
+        change(&mut story);
+        if code != "clock" && code != "no_good_use" {
+            story.look();
+        }
+        let again = if code == "silent" { "still_sent" } else { code };
+        let (view, old) = (story.bench.view(), story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint);
+        let of_key = view.old_keys.iter().find(|key| key.names.fingerprint == old).expect("it").can_go.clone();
+        let answer = if code == "no_good_use" { of_key } else { story.answer() };
+        let mut open = answer.all_bars().filter(|bar| bar.accepted.is_none());
+        assert!(open.any(|bar| bar.code == again), "{code}: {answer}");
+    }
+}
+
+#[test]
+fn what_ends_by_itself_or_by_a_deed_alone_cannot_be_accepted() {
+    #[track_caller]
+    fn check(answer: &Answer, code: &str) {
+        let bars: Vec<_> = answer.all_bars().filter(|bar| bar.code == code).collect();
+        assert!(!bars.is_empty(), "{code}: {answer}");
+        assert!(bars.iter().all(|bar| !bar.can_accept && !bar.end.is_empty()), "{code}: {bars:#?}");
+    }
+    let mut story = Story::new(Settings::default());
+    two_nodes(&mut story, 1, OLD);
+    story.look();
+    story.ask("n", 3, OLD, 2);
+    story.bench.rotate(NEW);
+    check(&story.answer(), "unsettled");
+    check(&story.answer(), "quiet");
+    story.pass(60);
+    story.ask("n", 4, OLD, 2);
+    check(&story.answer(), "still_sent");
+    story.press("r", OLD);
+    story.look();
+    check(&story.answer(), "record_holds_it");
+}
+
+#[test]
+fn a_learning_set_never_says_yes_whatever_is_accepted() {
+    let story = Story::new(quick());
+    let (ring, now) = (story.bench.keeper.ring(), story.bench.now());
+    let (senders, settings) = (Senders::default(), quick());
+    let good = [ring.names(NEW.as_bytes()).fingerprint];
+    let evidence = [Evidence { senders: &senders, good: &good, new: &good, looks: &[] }];
+    let answer = answer(&Grounds {
+        old: ring.names(OLD.as_bytes()),
+        retired: Retired { after: None, by: Timestamp::from_millis(START) },
+        evidence: &evidence,
+        known: Vec::new(),
+        audit: &Audited { at: Some(now.after(Duration::from_hours(1))), doubts: &[] },
+        binding_of: &|_| None,
+        last_use: None,
+        uses: &[],
+        is_taken: &|_| true,
+        in_flight: None,
+        settings: &settings,
+        learning: true,
+        now,
+    });
+    let bars: Vec<_> = answer.bars().iter().map(|bar| (bar.code, bar.can_accept)).collect();
+    assert_eq!((answer.code(), bars), ("not_seen", vec![("learning", false)]));
+}
+
+#[test]
+fn several_are_said_to_send_it_and_the_remedy_for_two_senders_of_one_binding_names_workers() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Agent, PEER, None);
+    let agents = Identity { holder: Holder::Agent, ..untagged };
+    story.rotate();
+    story.sight(&agents, None, OLD, 2);
+    two_nodes(&mut story, 3, NEW);
+    story.look();
+    let told = |story: &Story| story.answer().bars().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(told(&story)[0].starts_with("n8n's Agents still send it, last at "), "{:?}", told(&story));
+    story.sight(&agents, None, NEW, 2);
+    // A worker with the old environment, whose use waits for the next look at first.
+    story.ask("n", 6, OLD, 3);
+    let waiting = told(&story);
+    story.look();
+    for told in [waiting, told(&story)] {
+        assert!(told[0].contains(" still sends it, last at ") && told[0].contains(" from 10.0.0.3"), "{told:?}");
+    }
+    let end = story.answer().bars()[0].end.clone();
+    assert!(end.contains("a worker with an older environment, a clone of n8n or a waiting execution"), "{end}");
+    story.ask("n", 7, NEW, 2);
+    story.look();
+    // Its last word is good, and one of its senders sends the old key: an incident with addresses, keys and times.
+    let (query, open) = (story.bench.query(), Filter { open: Some(true), ..Filter::default() });
+    let incidents = query.incidents(&open);
+    let [mixed] = &incidents[..] else { panic!("{incidents:#?}") };
+    assert_eq!((mixed.incident.diagnosis, mixed.incident.sightings), ("mixed", 2));
+    let addresses: Vec<_> = mixed.sent_from.iter().filter_map(|sent| sent.address).collect();
+    assert_eq!(addresses, [2, 3, 2].map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))));
+    assert!(mixed.sent_from.is_sorted_by_key(|sent| -sent.last.as_millis()));
+    assert!(mixed.incident.opened <= mixed.incident.last && mixed.incident.opened > Timestamp::from_millis(START));
+    let listed = query.bindings(&Filter { standing: Some("mixed".into()), ..Filter::default() });
+    assert_eq!(listed.len(), 1, "bindings, incidents and rotation agree");
+    assert_eq!((story.bench.view().progress.mixed, story.bench.view().is_done()), (1, false));
+    story.ask("n", 8, NEW, 3);
+    story.look();
+    assert_eq!(story.bench.query().incidents(&open).len(), 0, "it is done");
+}
+
+#[test]
+fn a_no_names_all_that_bars_it_by_credential_and_the_rotation_is_not_done_beside_it() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    for (node, workflow) in [("c1", "faq"), ("c2", "faq"), ("c3", "sub")] {
+        story.nodes.push((workflow, node, "copy"));
+    }
+    story.look();
+    story.ask("c1", 3, OLD, 2);
+    story.rotate();
+    two_nodes(&mut story, 4, NEW);
+    story.ask("c1", 6, OLD, 2);
+    story.look();
+    let told = |story: &Story| {
+        let (query, old) = (story.bench.query(), story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint);
+        let told = query.by_credential(old, story.answer().bars());
+        told.into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&story),
+        ["OpenAI copy: old key, 3 nodes in faq, sub"],
+        "one of them has run, and its record is theirs"
+    );
+    story.press("copy", OLD);
+    story.look();
+    let at = story.before.as_ref().map(|look| look.at);
+    let names = story.bench.keeper.ring().names(OLD.as_bytes());
+    let typed = vec![(names.fingerprint, "node h of workflow x".to_owned())];
+    let query = story.bench.query().with_audits(vec![Audit { at, typed, ..Audit::default() }]);
+    let view = query.rotation(SetIndex::DEFAULT);
+    let answer = &view.old_keys[0].can_go;
+    let codes: BTreeSet<_> = answer.bars().iter().map(|bar| bar.code).collect();
+    assert_eq!((answer.code(), codes), ("no", BTreeSet::from(["record_holds_it", "still_sent", "typed"])));
+    assert_eq!(told(&story), ["OpenAI copy: old key, 3 nodes in faq, sub"]);
+    let held = answer.bars().iter().find(|bar| bar.code == "record_holds_it").expect("it").to_string();
+    assert!(held.starts_with("credential OpenAI copy (3 nodes in faq, sub) holds it: n8n's test of it"), "{held}");
+    // Where all senders are well, but a record holds the key, nothing is done either.
+    story.ask("c1", 7, NEW, 2);
+    story.look();
+    assert_eq!(told(&story), ["OpenAI copy: old key, 3 nodes in faq, sub"]);
+    let view = story.bench.query().with_audits(vec![Audit { at, ..Audit::default() }]).rotation(SetIndex::DEFAULT);
+    assert_eq!((view.progress.is_done(), view.is_done()), (true, false));
 }
 
 #[test]
@@ -608,6 +900,23 @@ fn numbers_of_two_n8n_that_are_the_same_by_chance_are_told_apart_by_their_addres
     look_second(&mut story, 102);
     assert_eq!(owners(&story, 9), [N8n::Named("second".into())]);
     assert_eq!(owners(&story, 2), [N8n::Named("main".into())]);
+}
+
+#[test]
+fn an_exchange_that_took_long_is_no_clock_that_was_put_back() {
+    let mut story = Story::new(quick());
+    let agent = Identity { holder: Holder::Agent, ..Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None) };
+    two_nodes(&mut story, 1, OLD);
+    story.sight(&agent, None, OLD, 2);
+    let long = sent(&story, OLD, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
+    story.rotate();
+    story.pass(600);
+    two_nodes(&mut story, 3, NEW);
+    story.sight(&agent, None, NEW, 2);
+    story.check(&[]);
+    // A stream that began before ends now.
+    story.bench.ledger.take_sent(&story.bench.ledger.binding(&agent), vec![long]);
+    story.check(&[]);
 }
 
 #[test]

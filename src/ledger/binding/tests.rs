@@ -1,10 +1,9 @@
 //! A binding: what makes it one, what it remembers, and what opens and closes its incident.
 
-use http::StatusCode;
-
 use super::*;
 use crate::keys::fingerprint::{FingerprintKey, KeyKind};
 use crate::keys::set::Retired;
+use crate::ledger::tests::{answered, seen};
 use crate::outcome::{Ending, Proof, UpstreamError};
 use crate::verdict::Outdated;
 
@@ -31,33 +30,9 @@ fn binding() -> Binding {
     Binding::new(&identity(), "default")
 }
 
-fn answered(status: u16) -> Outcome {
-    Outcome {
-        ending: Ending::Completed,
-        status: StatusCode::from_u16(status).ok(),
-        error: UpstreamError::None,
-        proof: Proof::None,
-    }
-}
-
 /// An exchange with the right key, to which upstream said yes.
 fn good(millis: i64) -> Seen<'static> {
-    Seen {
-        at: at(millis),
-        key: Some(names(1)),
-        verdict: Verdict::Current,
-        diagnosis: Diagnosis::Ok,
-        outcome: answered(200),
-        execution: None,
-        name: None,
-        client_version: None,
-        destination: Destination::Api,
-        told: None,
-        was_sent: true,
-        was_refused: false,
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        path: "/v1/chat/completions",
-    }
+    Seen { key: Some(names(1)), ..seen(at(millis), Diagnosis::Ok, answered(200)) }
 }
 
 /// An exchange with the key of yesterday.

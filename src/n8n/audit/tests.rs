@@ -609,6 +609,17 @@ fn a_key_or_an_address_by_expression_is_a_doubt_until_it_is_seen() {
 }
 
 #[test]
+fn behind_a_mixed_node_its_record_is_right_and_another_sender_is_not() {
+    let workflows = [workflow("a", &[model("n", "r"), model("m", "r")])];
+    let mut story = Story::of(&workflows, &[seen("a", "n", 6, NEW), seen("a", "m", 5, NEW)]);
+    story.sightings[0].standing = Standing::Mixed;
+    story.check(&[("mixed", "n")], &[("n", "stale"), ("m", "passes")]);
+    story.check_doubts(&[]);
+    let finding = &story.audit().findings[0];
+    assert!(finding.step().contains("a worker with an older environment, a clone of n8n"), "{}", finding.step());
+}
+
+#[test]
 fn a_record_without_a_node_is_a_doubt_and_never_said_to_be_unused() {
     let workflows = [workflow("a", &[model("n", "r")])];
     let story = || Story::of(&workflows, &[seen("a", "n", 5, NEW)]).with_open_ai("r", 1).with_open_ai("s", 2);
@@ -625,6 +636,8 @@ fn a_record_without_a_node_is_a_doubt_and_never_said_to_be_unused() {
     let old = story().tested("s", 6, OLD).doubt();
     assert!(old.text.contains(", and its test showed key sk-proj-…Oldd ("), "{}", old.text);
     assert_ne!(old.state, doubt.state);
+    let is_fault = |story: Story| story.audit().faults().next().is_some();
+    assert!(is_fault(story().tested("s", 6, OLD)) && !is_fault(story()), "a wrong key is a fault, no key a doubt");
     // A token of ours is no key that rotates.
     story().tested("s", 6, "kw_0123456789abcdefghijAbCd").check_doubts(&[]);
     // What only archived workflows and disabled nodes name has no node that may run.
