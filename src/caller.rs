@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use self::declared::{Declared, Ids, Sender};
+use crate::codes::codes;
 use crate::head::Head;
 use crate::route::Route;
 
@@ -37,19 +38,21 @@ pub struct Caller<'r> {
     pub doubts: Doubts,
 }
 
-/// How keyward knows the caller; the earlier, the surer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attribution {
-    /// `X-N8N-Tag`.
-    Tag,
-    /// `X-N8N-Workflow-Id` and its kin.
-    Header,
-    /// The prefix of the path.
-    Path,
-    /// `OpenAI-Organization: n8n-<workflow>-<execution>`.
-    Organization,
-    /// Nothing: client family and peer address stand in.
-    None,
+codes! {
+    /// How keyward knows the caller; the earlier, the surer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Attribution {
+        /// `X-N8N-Tag`.
+        Tag => "tag",
+        /// `X-N8N-Workflow-Id` and its kin.
+        Header => "header",
+        /// The prefix of the path.
+        Path => "path",
+        /// `OpenAI-Organization: n8n-<workflow>-<execution>`.
+        Organization => "organization",
+        /// Nothing: client family and peer address stand in.
+        None => "none",
+    }
 }
 
 /// What in n8n made the request.
@@ -79,21 +82,23 @@ pub struct Client<'r> {
     pub version: Option<&'r str>,
 }
 
-/// Families of clients that fail in the same way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// n8n's built-in OpenAI node and the credential's test button.
-    Legacy,
-    /// The OpenAI node of n8n's LangChain package.
-    Vendor,
-    /// Whatever uses an OpenAI SDK: n8n's chat model and embeddings nodes, or a program of one's own.
-    Sdk,
-    /// n8n's HTTP Request node.
-    HttpRequest,
-    /// An AI SDK: n8n's Agents, its Message an Agent node and its Instance AI, or a program of one's own.
-    Agent,
-    /// Anything else.
-    Other,
+codes! {
+    /// Families of clients that fail in the same way.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Family {
+        /// n8n's built-in OpenAI node and the credential's test button.
+        Legacy => "legacy",
+        /// The OpenAI node of n8n's LangChain package.
+        Vendor => "vendor",
+        /// Whatever uses an OpenAI SDK: n8n's chat model and embeddings nodes, or a program of one's own.
+        Sdk => "sdk",
+        /// n8n's HTTP Request node.
+        HttpRequest => "http-request",
+        /// An AI SDK: n8n's Agents, its Message an Agent node and its Instance AI, or a program of one's own.
+        Agent => "agent",
+        /// Anything else.
+        Other => "other",
+    }
 }
 
 /// Facts about the sources that a person should know.
@@ -245,20 +250,6 @@ impl<'r> Sources<'r> {
 
 // === impl Attribution ===
 
-impl Attribution {
-    /// The stable code, as in logs and JSON.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Tag => "tag",
-            Self::Header => "header",
-            Self::Path => "path",
-            Self::Organization => "organization",
-            Self::None => "none",
-        }
-    }
-}
-
 impl fmt::Display for Attribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
@@ -266,24 +257,6 @@ impl fmt::Display for Attribution {
 }
 
 // === impl Family ===
-
-impl Family {
-    /// Every one of them.
-    pub const ALL: [Self; 6] = [Self::Legacy, Self::Vendor, Self::Sdk, Self::HttpRequest, Self::Agent, Self::Other];
-
-    /// The stable code, as in logs, metrics and JSON.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Legacy => "legacy",
-            Self::Vendor => "vendor",
-            Self::Sdk => "sdk",
-            Self::HttpRequest => "http-request",
-            Self::Agent => "agent",
-            Self::Other => "other",
-        }
-    }
-}
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,7 @@ use crate::net::origin::Scheme;
 use crate::policy::Policy;
 use crate::policy::rules::{SetRules, Unknown};
 use crate::verdict::credential::find_fault;
-use crate::verdict::explain::malformed_phrase;
+use crate::verdict::explain::malformed_words;
 
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +209,7 @@ pub fn fault_of_key(value: &[u8]) -> Option<&'static str> {
     if value.starts_with(b"kw_") {
         return Some("a token of keyward's, which stands for a key and is none");
     }
-    find_fault(value).map(malformed_phrase)
+    find_fault(value).map(|kind| malformed_words(kind).phrase)
 }
 
 fn readable_by_all(about: &str, source: &Source) -> Option<Finding> {

@@ -1,66 +1,36 @@
 //! Pure. Why somebody is sent away before there is an exchange: nothing of theirs was judged, so no line of an exchange
 //! tells of it.
 
-/// What was wrong. Each has a stable code, which is a label in the metrics as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EarlyRefusal {
-    /// A request to open a tunnel, as to an HTTP proxy.
-    NotAProxy,
-    /// A target that not every server reads alike.
-    AmbiguousTarget,
-    /// No host, or several.
-    AmbiguousHost,
-    /// A transfer coding beside chunks.
-    TransferCoding,
-    /// Bytes that are no head of a request.
-    UnreadableHead,
-    /// A head, or a target, that is larger than heads may be.
-    OversizedHead,
-    /// A load balancer that does not say whom it speaks for.
-    ProxyHeader,
-    /// No TLS session.
-    TlsHandshake,
-    /// HTTP/2 that breaks its rules, or floods.
-    BrokenHttp2,
-    /// More requests at a time than one address may have, or than there is room for.
-    TooManyRequests,
+use crate::codes::codes;
+
+codes! {
+    /// What was wrong. Each has a stable code, which is a label in the metrics as well.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum EarlyRefusal {
+        /// A request to open a tunnel, as to an HTTP proxy.
+        NotAProxy => "not_a_proxy",
+        /// A target that not every server reads alike.
+        AmbiguousTarget => "ambiguous_target",
+        /// No host, or several.
+        AmbiguousHost => "ambiguous_host",
+        /// A transfer coding beside chunks.
+        TransferCoding => "transfer_coding",
+        /// Bytes that are no head of a request.
+        UnreadableHead => "unreadable_head",
+        /// A head, or a target, that is larger than heads may be.
+        OversizedHead => "oversized_head",
+        /// A load balancer that does not say whom it speaks for.
+        ProxyHeader => "proxy_header",
+        /// No TLS session.
+        TlsHandshake => "tls_handshake",
+        /// HTTP/2 that breaks its rules, or floods.
+        BrokenHttp2 => "broken_http2",
+        /// More requests at a time than one address may have, or than there is room for.
+        TooManyRequests => "too_many_requests",
+    }
 }
 
 impl EarlyRefusal {
-    /// How many there are.
-    pub const COUNT: usize = 10;
-
-    /// Every one, by [`EarlyRefusal::position`].
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::NotAProxy,
-        Self::AmbiguousTarget,
-        Self::AmbiguousHost,
-        Self::TransferCoding,
-        Self::UnreadableHead,
-        Self::OversizedHead,
-        Self::ProxyHeader,
-        Self::TlsHandshake,
-        Self::BrokenHttp2,
-        Self::TooManyRequests,
-    ];
-
-    /// The stable code, as in the log and the metrics.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NotAProxy => "not_a_proxy",
-            Self::AmbiguousTarget => "ambiguous_target",
-            Self::AmbiguousHost => "ambiguous_host",
-            Self::TransferCoding => "transfer_coding",
-            Self::UnreadableHead => "unreadable_head",
-            Self::OversizedHead => "oversized_head",
-            Self::ProxyHeader => "proxy_header",
-            Self::TlsHandshake => "tls_handshake",
-            Self::BrokenHttp2 => "broken_http2",
-            Self::TooManyRequests => "too_many_requests",
-        }
-    }
-
     /// What happened and what to do about it, in a sentence that quotes nothing of what came.
     #[must_use]
     pub fn message(self) -> &'static str {
@@ -96,25 +66,6 @@ impl EarlyRefusal {
                 "a client has more requests open over HTTP/2 than max_connections_per_peer allows one address, or \
                  max_connections all of them"
             }
-        }
-    }
-
-    /// As a position in a table with a row for each.
-    #[must_use]
-    pub fn position(self) -> usize {
-        self as usize
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_refusal_stands_at_its_position_under_a_code_of_its_own() {
-        for (position, refusal) in EarlyRefusal::ALL.into_iter().enumerate() {
-            assert_eq!(refusal.position(), position);
-            assert_eq!(EarlyRefusal::ALL.into_iter().filter(|other| other.code() == refusal.code()).count(), 1);
         }
     }
 }

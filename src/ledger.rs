@@ -46,7 +46,7 @@ use self::look::Look;
 use self::press::Presses;
 use self::recent::Recent;
 use self::senders::{Acceptance, Candidate, RecordName, Senders, Sent};
-use self::store::{Limits, Remembered};
+use self::store::{Limits, Remembered, UnknownInStore};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
@@ -473,6 +473,14 @@ impl Ledger {
     /// Takes in what a store remembers, and gives what it remembers of the sets' keys. What is of a set that is no longer
     /// there stays where it is.
     fn absorb(&self, remembered: Remembered) -> History {
+        for UnknownInStore { what, code, instead } in remembered.unknown {
+            tracing::warn!(
+                event = "store",
+                code,
+                "the {what} in the store is `{code}`, which a later keyward may have written and this one does not know: \
+                 {instead}"
+            );
+        }
         let mut by_id = HashMap::new();
         for stored in remembered.bindings {
             let Some(set) = self.find_set(&stored.set) else { continue };
@@ -490,8 +498,8 @@ impl Ledger {
             }
         }
         for (set, stored) in remembered.hours {
-            if let Some(hour) = self.find_set(&set).and_then(|set| stored.hour(set)) {
-                past.hours.add(hour, stored.exchanges);
+            if let Some(set) = self.find_set(&set) {
+                past.hours.add(stored.hour(set), stored.exchanges);
             }
         }
         drop(past);

@@ -54,6 +54,7 @@
 //! | module | what | files below it |
 //! |---|---|---|
 //! | [`allocator`] | the allocator, and memory given back |  |
+//! | [`codes`] | enums with a list and stable codes, each declared once |  |
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
@@ -85,6 +86,8 @@
 //! | [`cli`] | the commands | `accept` `asking` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `health` `keys` `n8n` `open` `output` `pages` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `watching` `words` |
 
 pub mod allocator;
+
+pub mod codes;
 
 pub mod clock;
 

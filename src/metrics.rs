@@ -38,11 +38,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::codes::codes;
 use crate::early_refusal::EarlyRefusal;
 use crate::keys::set::SetIndex;
-use crate::outcome::Outcome;
-use crate::policy::Action;
-use crate::verdict::Verdict;
+use crate::outcome::{Outcome, OutcomeKind};
+use crate::policy::ActionKind;
+use crate::verdict::{Verdict, VerdictKind};
 
 /// A metric, as it is described to whoever scrapes it.
 #[derive(Debug)]
@@ -195,10 +196,10 @@ impl Shard {
         }
     }
 
-    /// Counts an exchange that ended, with an action of that position.
-    pub fn ended(&self, set: SetIndex, verdict: Verdict, action: usize, outcome: Outcome) {
-        let cell = verdict.position() * Action::COUNT + action;
-        let position = set.position() * ROW + cell * Outcome::COUNT + outcome.position();
+    /// Counts an exchange that ended.
+    pub fn ended(&self, set: SetIndex, verdict: Verdict, action: ActionKind, outcome: Outcome) {
+        let cell = verdict.kind().position() * ActionKind::COUNT + action.position();
+        let position = set.position() * ROW + cell * OutcomeKind::COUNT + outcome.kind().position();
         add(&self.exchanges[position], 1);
     }
 
@@ -217,14 +218,16 @@ impl Shard {
     pub fn exchanges(&self) -> impl Iterator<Item = (usize, [&'static str; 3], u64)> {
         self.exchanges.iter().enumerate().filter_map(|(position, count)| {
             let count = count.load(Ordering::Relaxed);
-            let (set, row, outcome) = (position / ROW, position % ROW / Outcome::COUNT, position % Outcome::COUNT);
-            let (verdict, action) = (Verdict::CODES[row / Action::COUNT], Action::CODES[row % Action::COUNT]);
-            (count > 0).then_some((set, [verdict, action, Outcome::CODES[outcome]], count))
+            let (set, cell, outcome) =
+                (position / ROW, position % ROW / OutcomeKind::COUNT, position % OutcomeKind::COUNT);
+            let (verdict, action) = (cell / ActionKind::COUNT, cell % ActionKind::COUNT);
+            let codes = [VerdictKind::CODES[verdict], ActionKind::CODES[action], OutcomeKind::CODES[outcome]];
+            (count > 0).then_some((set, codes, count))
         })
     }
 }
 
-const ROW: usize = Verdict::COUNT * Action::COUNT * Outcome::COUNT;
+const ROW: usize = VerdictKind::COUNT * ActionKind::COUNT * OutcomeKind::COUNT;
 
 /// Only one thread writes, so that a load and a store will do, without a locked step between them.
 fn add(number: &AtomicU64, amount: u64) {
@@ -324,43 +327,39 @@ static TIME_TO_FIRST_BYTE: [u64; 14] = [
 
 /// How often something was read again. Counted seldom, by whoever looks.
 #[derive(Debug, Default)]
-pub struct Reloads([[AtomicU64; 2]; Reloaded::ALL.len()]);
+pub struct Reloads([[AtomicU64; 2]; Reloaded::COUNT]);
 
-/// What is read again while keyward runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reloaded {
-    /// Keys and tokens of the key sets.
-    Keys,
-    /// The certificate that clients are shown.
-    Certificate,
-    /// The admin listener's tokens.
-    AdminToken,
-}
-
-impl Reloaded {
-    /// All of them, with what they are called in the label `what`.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::Keys, "keys"), (Self::Certificate, "certificate"), (Self::AdminToken, "admin_token")];
+codes! {
+    /// What is read again while keyward runs, with the label `what`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Reloaded {
+        /// Keys and tokens of the key sets.
+        Keys => "keys",
+        /// The certificate that clients are shown.
+        Certificate => "certificate",
+        /// The admin listener's tokens.
+        AdminToken => "admin_token",
+    }
 }
 
 impl Reloads {
     /// Others were taken.
     pub fn succeeded(&self, what: Reloaded) {
-        self.0[what as usize][0].fetch_add(1, Ordering::Relaxed);
+        self.0[what.position()][0].fetch_add(1, Ordering::Relaxed);
     }
 
     /// They could not be read.
     pub fn failed(&self, what: Reloaded) {
-        self.0[what as usize][1].fetch_add(1, Ordering::Relaxed);
+        self.0[what.position()][1].fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was counted so far: the labels `what` and `result`, and the count.
     pub fn counts(&self) -> impl Iterator<Item = ([&'static str; 2], u64)> {
-        Reloaded::ALL.into_iter().flat_map(|(what, name)| {
+        Reloaded::ALL.into_iter().flat_map(|what| {
             ["ok", "failed"]
                 .into_iter()
-                .zip(&self.0[what as usize])
-                .map(move |(result, count)| ([name, result], count.load(Ordering::Relaxed)))
+                .zip(&self.0[what.position()])
+                .map(move |(result, count)| ([what.code(), result], count.load(Ordering::Relaxed)))
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::codes::{codes, listed};
+
 /// The end of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -16,45 +18,66 @@ pub struct Outcome {
     pub proof: Proof,
 }
 
-/// How an exchange ended, seen from keyward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Upstream's answer went out whole.
-    Completed,
-    /// The client left before the answer was whole.
-    ClientGone,
-    /// No connection to upstream: refused, no route, no name, no TLS.
-    Unreachable,
-    /// Upstream was silent for longer than the limit.
-    TimedOut,
-    /// Upstream ended the connection, or broke the protocol, before its answer was whole.
-    CutOff,
-    /// Upstream sent a redirect, which keyward does not let out.
-    Redirected,
-    /// keyward answered itself and sent nothing upstream.
-    Refused,
-    /// keyward failed in the middle: a panic.
-    Failed,
-    /// keyward was shut down in the middle.
-    ShutDown,
-    /// Neither side said anything for longer than the limit, on a connection that was upgraded: nobody is to blame.
-    Idle,
+listed! {
+    /// How an exchange ended, seen from keyward.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Ending {
+        /// Upstream's answer went out whole.
+        Completed,
+        /// The client left before the answer was whole.
+        ClientGone,
+        /// No connection to upstream: refused, no route, no name, no TLS.
+        Unreachable,
+        /// Upstream was silent for longer than the limit.
+        TimedOut,
+        /// Upstream ended the connection, or broke the protocol, before its answer was whole.
+        CutOff,
+        /// Upstream sent a redirect, which keyward does not let out.
+        Redirected,
+        /// keyward answered itself and sent nothing upstream.
+        Refused,
+        /// keyward failed in the middle: a panic.
+        Failed,
+        /// keyward was shut down in the middle.
+        ShutDown,
+        /// Neither side said anything for longer than the limit, on a connection that was upgraded: nobody is to blame.
+        Idle,
+    }
 }
 
-impl Ending {
-    /// Every ending, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
-        Self::Completed,
-        Self::ClientGone,
-        Self::Unreachable,
-        Self::TimedOut,
-        Self::CutOff,
-        Self::Redirected,
-        Self::Refused,
-        Self::Failed,
-        Self::ShutDown,
-        Self::Idle,
-    ];
+codes! {
+    /// What an outcome is called: [`Outcome::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum OutcomeKind {
+        /// A whole answer that says nothing of an error.
+        Success => "success",
+        /// A whole answer, which refuses the key or what it may do.
+        AuthError => "auth_error",
+        /// A whole answer: too much at once, or no allowance.
+        Limited => "limited",
+        /// A whole answer, which refuses the request.
+        RequestError => "request_error",
+        /// A whole answer: upstream failed.
+        UpstreamError => "upstream_error",
+        /// [`Ending::ClientGone`].
+        ClientGone => "client_gone",
+        /// [`Ending::Unreachable`].
+        Unreachable => "unreachable",
+        /// [`Ending::TimedOut`].
+        TimedOut => "timed_out",
+        /// [`Ending::CutOff`].
+        CutOff => "cut_off",
+        /// [`Ending::Redirected`].
+        Redirected => "redirected",
+        /// [`Ending::Refused`].
+        Refused => "refused",
+        /// [`Ending::Failed`].
+        Failed => "failed",
+        /// [`Ending::ShutDown`].
+        ShutDown => "shut_down",
+        /// [`Ending::Idle`].
+        Idle => "idle",
+    }
 }
 
 /// The classes of upstream's error codes that lead to different advice.
@@ -100,56 +123,35 @@ pub enum Proof {
 }
 
 impl Outcome {
-    /// How many codes there are.
-    pub const COUNT: usize = 14;
-
-    /// Every code, by [`Outcome::position`].
-    pub const CODES: [&'static str; Self::COUNT] = [
-        "success",
-        "auth_error",
-        "limited",
-        "request_error",
-        "upstream_error",
-        "client_gone",
-        "unreachable",
-        "timed_out",
-        "cut_off",
-        "redirected",
-        "refused",
-        "failed",
-        "shut_down",
-        "idle",
-    ];
-
     /// The stable code, as in the log and the metrics: a whole answer by its [true status](Self::true_status) (401 and 403
     /// `auth_error`, 429 `limited`, other 4xx `request_error`, 5xx `upstream_error`, everything else `success`), any other
     /// end by its name.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        Self::CODES[self.position()]
+        self.kind().code()
     }
 
-    /// As a position in a table with a row for each code.
+    /// What has the code.
     #[must_use]
-    pub fn position(&self) -> usize {
+    pub fn kind(&self) -> OutcomeKind {
         match self.ending {
-            Ending::Completed if self.is_accepted() => 0,
+            Ending::Completed if self.is_accepted() => OutcomeKind::Success,
             Ending::Completed => match self.true_status() {
-                Some(401 | 403) => 1,
-                Some(429) => 2,
-                Some(400..=499) => 3,
-                Some(500..) => 4,
-                Some(_) | None => 0,
+                Some(401 | 403) => OutcomeKind::AuthError,
+                Some(429) => OutcomeKind::Limited,
+                Some(400..=499) => OutcomeKind::RequestError,
+                Some(500..) => OutcomeKind::UpstreamError,
+                Some(_) | None => OutcomeKind::Success,
             },
-            Ending::ClientGone => 5,
-            Ending::Unreachable => 6,
-            Ending::TimedOut => 7,
-            Ending::CutOff => 8,
-            Ending::Redirected => 9,
-            Ending::Refused => 10,
-            Ending::Failed => 11,
-            Ending::ShutDown => 12,
-            Ending::Idle => 13,
+            Ending::ClientGone => OutcomeKind::ClientGone,
+            Ending::Unreachable => OutcomeKind::Unreachable,
+            Ending::TimedOut => OutcomeKind::TimedOut,
+            Ending::CutOff => OutcomeKind::CutOff,
+            Ending::Redirected => OutcomeKind::Redirected,
+            Ending::Refused => OutcomeKind::Refused,
+            Ending::Failed => OutcomeKind::Failed,
+            Ending::ShutDown => OutcomeKind::ShutDown,
+            Ending::Idle => OutcomeKind::Idle,
         }
     }
 
@@ -275,13 +277,6 @@ mod tests {
         assert!(!took(400, UpstreamError::None), "of whatever stands in front of the API");
         for status in [101, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503] {
             assert!(!took(status, UpstreamError::Other) && !took(status, UpstreamError::None), "{status}");
-        }
-    }
-
-    #[test]
-    fn every_ending_stands_at_its_number() {
-        for (number, ending) in Ending::ALL.into_iter().enumerate() {
-            assert_eq!(ending as usize, number);
         }
     }
 }

@@ -12,6 +12,7 @@ use http::Method;
 
 use self::rules::{Rules, SetRules, Unknown};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::head::{Field, Head};
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
@@ -27,27 +28,34 @@ pub enum Action {
     Refuse(Refusal),
 }
 
+codes! {
+    /// What an action is called: [`Action::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum ActionKind {
+        /// The request goes upstream as it came.
+        Forward => "forward",
+        /// It goes upstream with the set's current key.
+        Inject => "inject",
+        /// keyward answers it.
+        Refuse => "refuse",
+    }
+}
+
 impl Action {
-    /// How many codes there are.
-    pub const COUNT: usize = 3;
-
-    /// Every code, by [`Action::position`].
-    pub const CODES: [&'static str; Self::COUNT] = ["forward", "inject", "refuse"];
-
-    /// As a position in a table with a row for each code.
+    /// What has the code.
     #[must_use]
-    pub fn position(&self) -> usize {
+    pub fn kind(&self) -> ActionKind {
         match self {
-            Self::Forward(Permit { instead: None }) => 0,
-            Self::Forward(Permit { instead: Some(_) }) => 1,
-            Self::Refuse(_) => 2,
+            Self::Forward(Permit { instead: None }) => ActionKind::Forward,
+            Self::Forward(Permit { instead: Some(_) }) => ActionKind::Inject,
+            Self::Refuse(_) => ActionKind::Refuse,
         }
     }
 
     /// The stable code, as in logs and metrics.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        Self::CODES[self.position()]
+        self.kind().code()
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 
 use self::credential::{Credential, Malformed};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, Names, Owner, Recognised, Retired, Role, SetIndex, Word};
 
@@ -34,6 +35,29 @@ pub enum Verdict {
     Missing,
     /// A credential that cannot be a key, and why.
     Malformed(Malformed),
+}
+
+codes! {
+    /// What a verdict is called: [`Verdict::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum VerdictKind {
+        /// [`Verdict::Current`].
+        Current => "current",
+        /// [`Verdict::Next`].
+        Next => "next",
+        /// [`Verdict::Token`].
+        Token => "token",
+        /// [`Verdict::Outdated`].
+        Outdated => "outdated",
+        /// [`Verdict::Foreign`].
+        Foreign => "foreign",
+        /// [`Verdict::Unknown`].
+        Unknown => "unknown",
+        /// [`Verdict::Missing`].
+        Missing => "missing",
+        /// [`Verdict::Malformed`].
+        Malformed => "malformed",
+    }
 }
 
 /// Since when a key is outdated, and whether it is still good.
@@ -106,25 +130,18 @@ impl Judgement {
 }
 
 impl Verdict {
-    /// How many codes there are.
-    pub const COUNT: usize = 8;
-
-    /// Every code, by [`Verdict::position`].
-    pub const CODES: [&'static str; Self::COUNT] =
-        ["current", "next", "token", "outdated", "foreign", "unknown", "missing", "malformed"];
-
-    /// As a position in a table with a row for each code.
+    /// What has the code.
     #[must_use]
-    pub fn position(self) -> usize {
+    pub fn kind(self) -> VerdictKind {
         match self {
-            Self::Current => 0,
-            Self::Next => 1,
-            Self::Token => 2,
-            Self::Outdated(_) => 3,
-            Self::Foreign { .. } => 4,
-            Self::Unknown(_) => 5,
-            Self::Missing => 6,
-            Self::Malformed(_) => 7,
+            Self::Current => VerdictKind::Current,
+            Self::Next => VerdictKind::Next,
+            Self::Token => VerdictKind::Token,
+            Self::Outdated(_) => VerdictKind::Outdated,
+            Self::Foreign { .. } => VerdictKind::Foreign,
+            Self::Unknown(_) => VerdictKind::Unknown,
+            Self::Missing => VerdictKind::Missing,
+            Self::Malformed(_) => VerdictKind::Malformed,
         }
     }
 
@@ -150,7 +167,7 @@ impl Verdict {
     /// The stable code, as in logs, headers and metrics.
     #[must_use]
     pub fn code(self) -> &'static str {
-        Self::CODES[self.position()]
+        self.kind().code()
     }
 }
 

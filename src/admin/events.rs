@@ -26,7 +26,7 @@ use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::{Desk, Response};
 use crate::telemetry::tap::{Follower, Heard, MOST_FOLLOWERS, Told};
-use crate::verdict::Verdict;
+use crate::verdict::VerdictKind;
 
 /// The parameters by which exchanges are chosen.
 pub const FILTERS: [&str; 3] = ["workflow", "verdict", "set"];
@@ -61,7 +61,7 @@ impl Filter {
         if let Some(set) = set.as_ref().filter(|set| desk.shared.keeper.ring().find_set(set).is_none()) {
             return Err(Problem::new(Kind::BadQuery, format!("There is no key set {}.", quote(set))));
         }
-        Ok(Self { workflow: text("workflow"), verdict: call.parameters.word("verdict", &Verdict::CODES)?, set })
+        Ok(Self { workflow: text("workflow"), verdict: call.parameters.word("verdict", &VerdictKind::CODES)?, set })
     }
 
     fn lets_through(&self, told: &Told) -> bool {

@@ -18,7 +18,7 @@ use crate::ledger::query::Query;
 use crate::ledger::rotation::Row;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
-use crate::policy::Action;
+use crate::policy::ActionKind;
 use crate::server::worker::Worker;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
@@ -248,7 +248,8 @@ impl Sources {
     fn injected(&self) -> Family {
         let count = |set| {
             let exchanges = self.shards().flat_map(Shard::exchanges);
-            let injected = exchanges.filter(|(of, [_, action, _], _)| *of == set && *action == Action::CODES[1]);
+            let injected =
+                exchanges.filter(|(of, [_, action, _], _)| *of == set && *action == ActionKind::Inject.code());
             injected.map(|(.., count)| count).sum()
         };
         let sets = self.sets.iter().enumerate();

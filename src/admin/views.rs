@@ -219,10 +219,7 @@ fn key_use(used: &KeyUse) -> Value {
             "diagnosis": used.finding.diagnosis(),
             "outcome": used.finding.outcome(),
             "execution_id": used.execution,
-            "upstream": used.word.map(|word| match word {
-                Word::Accepted => "accepted",
-                Word::Refused => "refused",
-            }),
+            "upstream": used.word.map(Word::code),
         }),
     );
     Value::Object(told)

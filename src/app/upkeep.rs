@@ -27,7 +27,7 @@ pub(super) struct Upkeep {
 
 /// What went wrong with each of them.
 #[derive(Default)]
-struct Faults([Vec<String>; Reloaded::ALL.len()]);
+struct Faults([Vec<String>; Reloaded::COUNT]);
 
 impl Upkeep {
     /// After a start whose troubles were told.
@@ -60,9 +60,9 @@ impl Upkeep {
 
     fn look(&mut self) {
         let faults = self.readings.read();
-        for (what, _) in Reloaded::ALL {
-            let now = &faults.0[what as usize];
-            if *now != self.told.0[what as usize] {
+        for what in Reloaded::ALL {
+            let now = &faults.0[what.position()];
+            if *now != self.told.0[what.position()] {
                 complain(what, now);
                 if now.is_empty() {
                     say_all_is_well(what);
@@ -77,8 +77,8 @@ impl Readings {
     /// Reads all of it again because somebody asked, and says what is wrong whether it was told or not.
     pub(super) fn look_again(&self) {
         let faults = self.read();
-        for (what, _) in Reloaded::ALL {
-            complain(what, &faults.0[what as usize]);
+        for what in Reloaded::ALL {
+            complain(what, &faults.0[what.position()]);
         }
     }
 
@@ -90,7 +90,7 @@ impl Readings {
 
     /// Says what changed; gives back what went wrong.
     fn read(&self) -> Faults {
-        Faults(Reloaded::ALL.map(|(what, _)| {
+        Faults(Reloaded::ALL.map(|what| {
             let read = match what {
                 Reloaded::Keys => read_keys(&self.keeper),
                 Reloaded::Certificate => renew(self.certificate.as_deref()),

@@ -13,7 +13,7 @@ use super::words::{key, text};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::telemetry::time_of_day;
-use crate::verdict::Verdict;
+use crate::verdict::VerdictKind;
 
 /// What `keyward events` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -25,7 +25,7 @@ pub(super) struct EventsArguments {
     follow: bool,
     #[arg(long, value_name = "WORKFLOW", help = "Only of the workflow with that id")]
     workflow: Option<String>,
-    #[arg(long, value_name = "VERDICT", help = "Only with that verdict", value_parser = Verdict::CODES)]
+    #[arg(long, value_name = "VERDICT", help = "Only with that verdict", value_parser = VerdictKind::CODES)]
     verdict: Option<String>,
     #[arg(long, value_name = "SET", help = "Only of that key set")]
     set: Option<String>,

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use super::secret::Secret;
 use crate::clock::Timestamp;
+use crate::codes::codes;
 
 /// Which set, as its position in the ring. Positions are fixed for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,13 +76,15 @@ impl Role {
     }
 }
 
-/// What upstream says of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// It takes it.
-    Accepted,
-    /// It says that it is no key.
-    Refused,
+codes! {
+    /// What upstream says of a key.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Word {
+        /// It takes it.
+        Accepted => "accepted",
+        /// It says that it is no key.
+        Refused => "refused",
+    }
 }
 
 /// A key whose value is known.

@@ -17,12 +17,13 @@ use super::senders::{self, Execution, Sent};
 use crate::caller::names::Named;
 use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
+use crate::codes::{Coded, codes};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{KeyRing, Names, SetIndex, Word};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, OutcomeKind};
 use crate::telemetry::masked::mask_id;
-use crate::verdict::explain::{Diagnosis, Severity};
-use crate::verdict::{Judgement, Verdict};
+use crate::verdict::explain::{Diagnosis, DiagnosisKind, Severity};
+use crate::verdict::{Judgement, Verdict, VerdictKind};
 
 /// What makes two sightings belong to one binding: instance, workflow and node where they are declared, client family,
 /// peer and fingerprint where nothing is.
@@ -46,32 +47,18 @@ pub struct Identity<'a> {
     pub key: Option<Fingerprint>,
 }
 
-/// Whether an identity stands for one caller, of whom things can be concluded, or for many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Holder {
-    /// One workflow, node or untagged client.
-    Caller,
-    /// n8n's editor, which tries out one credential after the other.
-    Editor,
-    /// What n8n runs beside its workflows: its Agents, its Instance AI or its chats. Nothing tells one agent from another.
-    Agent,
-    /// Everybody for whom there was no room.
-    Other,
-}
-
-impl Holder {
-    /// Every one of them.
-    pub const ALL: [Self; 4] = [Self::Caller, Self::Editor, Self::Agent, Self::Other];
-
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Editor => "editor",
-            Self::Agent => "agent",
-            Self::Other => "other",
-        }
+codes! {
+    /// Whether an identity stands for one caller, of whom things can be concluded, or for many.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Holder {
+        /// One workflow, node or untagged client.
+        Caller => "caller",
+        /// n8n's editor, which tries out one credential after the other.
+        Editor => "editor",
+        /// What n8n runs beside its workflows: its Agents, its Instance AI or its chats. Nothing tells one agent from another.
+        Agent => "agent",
+        /// Everybody for whom there was no room.
+        Other => "other",
     }
 }
 
@@ -319,9 +306,9 @@ pub struct Latest {
 /// Verdict, diagnosis and outcome of a sighting, by their codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finding {
-    verdict: u8,
-    diagnosis: u8,
-    outcome: u8,
+    verdict: Coded<VerdictKind>,
+    diagnosis: Coded<DiagnosisKind>,
+    outcome: Coded<OutcomeKind>,
     /// How much the diagnosis matters.
     pub severity: Severity,
 }
@@ -484,7 +471,7 @@ impl Binding {
     pub(super) fn acknowledge(&self, now: Timestamp) {
         let mut memory = self.lock();
         memory.acknowledged = memory.acknowledged.max(Some(now));
-        memory.close(Closed { at: now, by: Closing::Acknowledged, execution: None });
+        memory.close(Closed { at: now, by: Closing::Acknowledged.into(), execution: None });
     }
 
     /// Adds a sighting.
@@ -630,7 +617,7 @@ impl Memory {
             (None, None) => self.incident = Some(before),
             (live, Some(at)) => {
                 self.incident = live;
-                let closed = Some(Closed { at, by: Closing::GoodSighting, execution: None });
+                let closed = Some(Closed { at, by: Closing::GoodSighting.into(), execution: None });
                 self.unsaved.gathered().closed.push((Incident { closed, ..*before }, 0));
             }
         }
@@ -647,7 +634,7 @@ impl Memory {
             (false, true) => Closing::Silence,
             (false, false) => return false,
         };
-        self.close(Closed { at: now, by, execution: None });
+        self.close(Closed { at: now, by: by.into(), execution: None });
         true
     }
 
@@ -772,7 +759,11 @@ impl Memory {
     fn mend(&mut self, seen: &Seen<'_>) {
         self.well = self.well.max(Some(seen.at));
         if self.incident.as_ref().is_some_and(|incident| incident.last < seen.at) {
-            self.close(Closed { at: seen.at, by: Closing::GoodSighting, execution: seen.execution.map(Box::from) });
+            self.close(Closed {
+                at: seen.at,
+                by: Closing::GoodSighting.into(),
+                execution: seen.execution.map(Box::from),
+            });
             // Whoever was bad and is good now does not go on with what it began with.
             seen.execution.inspect(|mended| self.retrying.remove(mended));
         }
@@ -877,43 +868,41 @@ impl KeyUse {
 
 impl Finding {
     fn of(seen: &Seen<'_>) -> Self {
-        let small = |position: usize| u8::try_from(position).unwrap_or_default();
         Self {
-            verdict: small(seen.verdict.position()),
-            diagnosis: small(seen.diagnosis.position()),
-            outcome: small(seen.outcome.position()),
+            verdict: seen.verdict.kind().into(),
+            diagnosis: seen.diagnosis.kind().into(),
+            outcome: seen.outcome.kind().into(),
             severity: seen.diagnosis.severity(),
         }
     }
 
-    /// From stored codes; nothing where one of them is none.
+    /// From what was stored.
     #[must_use]
-    pub fn from_codes(verdict: &str, diagnosis: &str, outcome: &str, severity: &str) -> Option<Self> {
-        let position = |codes: &[&str], code| codes.iter().position(|known| *known == code);
-        Some(Self {
-            verdict: u8::try_from(position(&Verdict::CODES, verdict)?).ok()?,
-            diagnosis: u8::try_from(position(&Diagnosis::CODES, diagnosis)?).ok()?,
-            outcome: u8::try_from(position(&Outcome::CODES, outcome)?).ok()?,
-            severity: Severity::from_code(severity)?,
-        })
+    pub fn read(
+        verdict: Coded<VerdictKind>,
+        diagnosis: Coded<DiagnosisKind>,
+        outcome: Coded<OutcomeKind>,
+        severity: Severity,
+    ) -> Self {
+        Self { verdict, diagnosis, outcome, severity }
     }
 
     /// The verdict's code.
     #[must_use]
     pub fn verdict(self) -> &'static str {
-        Verdict::CODES[usize::from(self.verdict)]
+        self.verdict.code()
     }
 
     /// The diagnosis' code.
     #[must_use]
     pub fn diagnosis(self) -> &'static str {
-        Diagnosis::CODES[usize::from(self.diagnosis)]
+        self.diagnosis.code()
     }
 
     /// The outcome's code.
     #[must_use]
     pub fn outcome(self) -> &'static str {
-        Outcome::CODES[usize::from(self.outcome)]
+        self.outcome.code()
     }
 }
 

@@ -121,7 +121,7 @@ mod tests {
             severity: Severity::Error,
             key: None,
             execution: None,
-            closed: Some(Closed { at, by: Closing::GoodSighting, execution: None }),
+            closed: Some(Closed { at, by: Closing::GoodSighting.into(), execution: None }),
         };
         ClosedIncident { binding: Arc::clone(binding), incident }
     }

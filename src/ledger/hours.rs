@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use super::binding::Seen;
 use crate::clock::Timestamp;
+use crate::codes::Coded;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;
-use crate::outcome::Outcome;
-use crate::verdict::Verdict;
+use crate::outcome::OutcomeKind;
+use crate::verdict::{Verdict, VerdictKind};
 
 /// What is counted together. Ordered by time first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,8 +23,8 @@ pub struct Hour {
     pub set: SetIndex,
     /// The key that came, if it is one of a set.
     pub key: Option<Fingerprint>,
-    verdict: u8,
-    outcome: u8,
+    verdict: Coded<VerdictKind>,
+    outcome: Coded<OutcomeKind>,
 }
 
 impl Hour {
@@ -37,24 +38,21 @@ impl Hour {
             number: number(seen.at),
             set,
             key: seen.key.filter(|_| is_of_a_set).map(|names| names.fingerprint),
-            verdict: u8::try_from(seen.verdict.position()).unwrap_or_default(),
-            outcome: u8::try_from(seen.outcome.position()).unwrap_or_default(),
+            verdict: seen.verdict.kind().into(),
+            outcome: seen.outcome.kind().into(),
         }
     }
 
-    /// From what was stored; nothing where a code is none.
+    /// From what was stored.
     #[must_use]
-    pub fn from_codes(
+    pub fn read(
         begin: Timestamp,
         set: SetIndex,
         key: Option<Fingerprint>,
-        verdict: &str,
-        outcome: &str,
-    ) -> Option<Self> {
-        let position = |codes: &[&str], code| codes.iter().position(|known| *known == code);
-        let verdict = u8::try_from(position(&Verdict::CODES, verdict)?).ok()?;
-        let outcome = u8::try_from(position(&Outcome::CODES, outcome)?).ok()?;
-        Some(Self { number: number(begin), set, key, verdict, outcome })
+        verdict: Coded<VerdictKind>,
+        outcome: Coded<OutcomeKind>,
+    ) -> Self {
+        Self { number: number(begin), set, key, verdict, outcome }
     }
 
     /// When the hour begins.
@@ -66,13 +64,13 @@ impl Hour {
     /// The verdict's code.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
-        Verdict::CODES[usize::from(self.verdict)]
+        self.verdict.code()
     }
 
     /// The outcome's code.
     #[must_use]
     pub fn outcome(&self) -> &'static str {
-        Outcome::CODES[usize::from(self.outcome)]
+        self.outcome.code()
     }
 }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 use super::binding::{BindingId, Finding, Seen};
 use super::rhythm::{self, Rhythm};
 use crate::clock::Timestamp;
+use crate::codes::{Coded, codes, listed};
 use crate::keys::set::Names;
 use crate::outcome::Outcome;
 use crate::verdict::explain::{Diagnosis, Severity};
@@ -69,54 +70,37 @@ pub struct Closed {
     /// When: the start of the good sighting, or the moment at which the rest was found.
     pub at: Timestamp,
     /// What closed it.
-    pub by: Closing,
+    pub by: Coded<Closing>,
     /// The execution of the good sighting.
     pub execution: Option<Box<str>>,
 }
 
-/// What closes an incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// A good sighting that started after the last bad one.
-    GoodSighting,
-    /// The key that was at fault is the set's current or next one now.
-    KeyIsGoodAgain,
-    /// Somebody acknowledged it.
-    Acknowledged,
-    /// An untagged binding was silent for too long.
-    Silence,
-}
-
-impl Closing {
-    /// Every one of them.
-    pub const ALL: [Self; 4] = [Self::GoodSighting, Self::KeyIsGoodAgain, Self::Acknowledged, Self::Silence];
-
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::GoodSighting => "good_sighting",
-            Self::KeyIsGoodAgain => "key_is_good_again",
-            Self::Acknowledged => "acknowledged",
-            Self::Silence => "silence",
-        }
+codes! {
+    /// What closes an incident.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Closing {
+        /// A good sighting that started after the last bad one.
+        GoodSighting => "good_sighting",
+        /// The key that was at fault is the set's current or next one now.
+        KeyIsGoodAgain => "key_is_good_again",
+        /// Somebody acknowledged it.
+        Acknowledged => "acknowledged",
+        /// An untagged binding was silent for too long.
+        Silence => "silence",
     }
 }
 
-/// What a sighting says about its binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bearing {
-    /// It is not well: an incident opens, or goes on.
-    Bad,
-    /// Its key is right and upstream took it: an incident that began before closes.
-    Good,
-    /// Nothing.
-    None,
-}
-
-impl Bearing {
-    /// Every one of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Bad, Self::Good, Self::None];
+listed! {
+    /// What a sighting says about its binding.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Bearing {
+        /// It is not well: an incident opens, or goes on.
+        Bad,
+        /// Its key is right and upstream took it: an incident that began before closes.
+        Good,
+        /// Nothing.
+        None,
+    }
 }
 
 /// Which diagnoses open an incident, and which close one. Only sightings of one caller come here, each where it counts

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::keys::set::Names;
 use crate::openai::error::ErrorReading;
 use crate::outcome::{Ending, Outcome, Proof, UpstreamError};
-use crate::policy::{Action, Refusal};
+use crate::policy::{Action, ActionKind, Refusal};
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::{holds_key, mask_and_cap};
 use crate::verdict::Judgement;
@@ -53,8 +53,8 @@ pub struct Exchange {
     pub binding: Arc<Binding>,
     /// What its credential is.
     pub judgement: Judgement,
-    /// What keyward did about it: the action's position.
-    pub action: usize,
+    /// What keyward did about it.
+    pub action: ActionKind,
     /// The key that went upstream in place of what came.
     pub injected: Option<Names>,
     /// Why keyward answered itself.
@@ -134,7 +134,7 @@ pub struct Opening<'r> {
 /// What is remembered of an action.
 #[derive(Clone, Copy, Debug)]
 pub struct Acted {
-    position: usize,
+    kind: ActionKind,
     injected: Option<Names>,
     refusal: Option<Refusal>,
 }
@@ -147,7 +147,7 @@ impl Acted {
             Action::Forward(permit) => (permit.injected().map(|bearer| bearer.names), None),
             Action::Refuse(refusal) => (None, Some(*refusal)),
         };
-        Self { position: action.position(), injected, refusal }
+        Self { kind: action.kind(), injected, refusal }
     }
 }
 
@@ -160,7 +160,7 @@ impl Exchange {
             started: opening.started,
             binding,
             judgement: opening.judgement,
-            action: opening.action.position,
+            action: opening.action.kind,
             injected: opening.action.injected,
             refusal: opening.action.refusal,
             method: shown(opening.method),
@@ -369,7 +369,7 @@ impl Exchange {
     /// The action's code.
     #[must_use]
     pub fn action(&self) -> &'static str {
-        Action::CODES[self.action]
+        self.action.code()
     }
 
     /// The key that upstream saw.

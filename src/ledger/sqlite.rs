@@ -3,7 +3,8 @@
 //! A process that is killed loses what it had not committed, and never the file: the log is synced before its pages move
 //! into the file (`synchronous = NORMAL`). Only a machine that loses power may lose the last batches as well.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, OpenOptions};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,19 +18,22 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
 };
 
-use super::binding::{Accepted, BindingId, Finding, Holder, KeyUse, Latest, Memory};
+use super::binding::{Accepted, BindingId, Finding, KeyUse, Latest, Memory};
 use super::closed::ClosedIncidents;
 use super::evidence::Stored;
 use super::incident::{Closed, Closing, Incident, IncidentId, Retrying};
 use super::rhythm::Visits;
-use super::store::{Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour};
+use super::store::{
+    Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour, UnknownInStore,
+};
 use crate::caller::Family;
 use crate::clock::Timestamp;
+use crate::codes::{Code, Coded, UnknownCode};
 use crate::keys::fingerprint::{Fingerprint, Hint};
 use crate::keys::history::History;
 use crate::keys::set::{Names, Word};
 use crate::keys::state;
-use crate::verdict::explain::{Diagnosis, Severity};
+use crate::verdict::explain::{DiagnosisKind, Severity};
 
 /// The opened file.
 pub struct Sqlite {
@@ -131,13 +135,15 @@ impl Store for Sqlite {
 
     fn load(&mut self, bindings: usize) -> Result<Remembered, StoreError> {
         let load = || {
-            let mut remembered = read_bindings(&self.connection, bindings)?;
-            read_uses(&self.connection, &mut remembered)?;
-            let closed = read_incidents(&self.connection, &mut remembered)?;
-            let hours = read_hours(&self.connection)?;
+            let unknown = Unknown::default();
+            let mut remembered = read_bindings(&self.connection, bindings, &unknown)?;
+            read_uses(&self.connection, &mut remembered, &unknown)?;
+            let closed = read_incidents(&self.connection, &mut remembered, &unknown)?;
+            let hours = read_hours(&self.connection, &unknown)?;
             let history = self.read_history()?;
             let evidence = read_evidence(&self.connection)?;
-            Ok(Remembered { bindings: remembered.in_order, closed, hours, history, evidence })
+            let unknown = unknown.into_inner();
+            Ok(Remembered { bindings: remembered.in_order, closed, hours, history, evidence, unknown })
         };
         load().map_err(|error| failure(&self.path, error))
     }
@@ -423,7 +429,7 @@ fn write_use(transaction: &Transaction<'_>, binding: i64, used: &KeyUse) -> rusq
         ":outcome": used.finding.outcome(),
         ":severity": used.finding.severity.code(),
         ":execution": used.execution,
-        ":word": used.word.map(word_code),
+        ":word": used.word.map(Word::code),
     })?;
     Ok(())
 }
@@ -536,22 +542,28 @@ impl Bindings {
     }
 }
 
-fn read_bindings(connection: &Connection, most: usize) -> rusqlite::Result<Bindings> {
+fn read_bindings(connection: &Connection, most: usize, unknown: &Unknown) -> rusqlite::Result<Bindings> {
     let mut statement = connection.prepare("SELECT * FROM bindings ORDER BY seen DESC LIMIT ?1")?;
     let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
     let mut bindings = Bindings { in_order: Vec::new(), by_id: HashMap::new() };
     while let Some(row) = rows.next()? {
-        let binding = read_binding(&mut Columns::of(row))?;
+        let Some(binding) = read_binding(&mut Columns::of(row, unknown))? else { continue };
         bindings.by_id.insert(binding.id.0.cast_signed(), bindings.in_order.len());
         bindings.in_order.push(binding);
     }
     Ok(bindings)
 }
 
-fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding> {
-    let (id, set, holder): (i64, Box<str>, Box<str>) = (columns.next()?, columns.next()?, columns.next()?);
-    let declared = [columns.next()?, columns.next()?, columns.next()?];
-    let (family, peer, key): (Box<str>, _, _) = (columns.next()?, columns.peer()?, columns.key()?);
+/// Nothing where its id cannot be made again, as that of an untagged binding of an unknown family.
+fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<Option<RememberedBinding>> {
+    let (id, set): (i64, Box<str>) = (columns.next()?, columns.next()?);
+    let Some(holder) = columns.known("holder of a binding", LEFT_OUT)? else { return Ok(None) };
+    let declared: [Option<Box<str>>; 3] = [columns.next()?, columns.next()?, columns.next()?];
+    let is_tagged = declared.iter().any(Option::is_some);
+    let family =
+        columns.known("client family of a binding", if is_tagged { "it counts as `other`" } else { LEFT_OUT })?;
+    let Some(family) = family.or(is_tagged.then_some(Family::Other)) else { return Ok(None) };
+    let (peer, key) = (columns.peer()?, columns.key()?);
     let name = columns.next()?;
     let _seen: i64 = columns.next()?;
     let visits = Visits::from_bytes(columns.bytes()?);
@@ -560,12 +572,12 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
     let accepted = (columns.moment()?, columns.key()?, columns.optional_peer()?);
     let (other_keys, retrying) = (columns.count()?, Retrying::from_bytes(columns.bytes()?));
     let client_version = columns.next()?;
-    Ok(RememberedBinding {
+    Ok(Some(RememberedBinding {
         id: BindingId(id.cast_unsigned()),
         set,
-        holder: Holder::ALL.into_iter().find(|known| known.code() == &*holder).unwrap_or(Holder::Other),
+        holder,
         declared,
-        family: Family::ALL.into_iter().find(|known| known.code() == &*family).unwrap_or(Family::Other),
+        family,
         peer,
         key,
         memory: Memory {
@@ -583,14 +595,14 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<RememberedBinding
             retrying,
             ..Memory::default()
         },
-    })
+    }))
 }
 
-fn read_uses(connection: &Connection, bindings: &mut Bindings) -> rusqlite::Result<()> {
+fn read_uses(connection: &Connection, bindings: &mut Bindings, unknown: &Unknown) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT * FROM uses")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
+        let mut columns = Columns::of(row, unknown);
         let Some(memory) = bindings.memory(columns.next()?) else { continue };
         if let Some(used) = read_use(&mut columns)? {
             memory.add_use(used);
@@ -604,18 +616,21 @@ fn read_use(columns: &mut Columns<'_>) -> rusqlite::Result<Option<KeyUse>> {
     let (Some(first), Some(last)) = (columns.moment()?, columns.moment()?) else { return Ok(None) };
     let sightings = columns.count()?;
     let Some(finding) = columns.finding()? else { return Ok(None) };
-    let (execution, word): (_, Option<Box<str>>) = (columns.next()?, columns.next()?);
-    let word = [Word::Accepted, Word::Refused].into_iter().find(|known| word.as_deref() == Some(word_code(*known)));
+    let (execution, word) = (columns.next()?, columns.known("word of upstream's on a key", "it counts as none")?);
     Ok(Some(KeyUse { key, first, last, sightings, finding, execution, word, unsaved: 0, is_revised: false }))
 }
 
 /// Puts open incidents where they belong, and gives back those that are over.
-fn read_incidents(connection: &Connection, bindings: &mut Bindings) -> rusqlite::Result<Vec<(BindingId, Incident)>> {
+fn read_incidents(
+    connection: &Connection,
+    bindings: &mut Bindings,
+    unknown: &Unknown,
+) -> rusqlite::Result<Vec<(BindingId, Incident)>> {
     let mut closed = Vec::new();
     let mut statement = connection.prepare("SELECT * FROM incidents ORDER BY closed")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
+        let mut columns = Columns::of(row, unknown);
         let (id, binding): (i64, i64) = (columns.next()?, columns.next()?);
         let Some(memory) = bindings.memory(binding) else { continue };
         match read_incident(id, &mut columns)? {
@@ -630,40 +645,41 @@ fn read_incidents(connection: &Connection, bindings: &mut Bindings) -> rusqlite:
 fn read_incident(id: i64, columns: &mut Columns<'_>) -> rusqlite::Result<Option<Incident>> {
     let (Some(opened), Some(last)) = (columns.moment()?, columns.moment()?) else { return Ok(None) };
     let sightings = columns.count()?;
-    let (diagnosis, severity): (Box<str>, Box<str>) = (columns.next()?, columns.next()?);
-    let Some(diagnosis) = Diagnosis::CODES.into_iter().find(|known| *known == &*diagnosis) else { return Ok(None) };
+    let Some(diagnosis) = columns.coded::<DiagnosisKind>("diagnosis of an incident")? else { return Ok(None) };
+    let severity = columns.severity()?.unwrap_or(Severity::Error);
     let (key, execution, closed) = (columns.names()?, columns.next()?, columns.moment()?);
-    let by: Option<Box<str>> = columns.next()?;
-    let by = Closing::ALL.into_iter().find(|known| by.as_deref() == Some(known.code()));
-    let end = columns.next()?;
+    let (by, end) = (columns.coded::<Closing>("end of an incident")?, columns.next()?);
     Ok(Some(Incident {
         id: IncidentId(id.cast_unsigned()),
         opened,
         last,
         sightings,
-        diagnosis,
-        severity: Severity::from_code(&severity).unwrap_or(Severity::Error),
+        diagnosis: diagnosis.code(),
+        severity,
         key,
         execution,
         closed: closed.zip(by).map(|(at, by)| Closed { at, by, execution: end }),
     }))
 }
 
-fn read_hours(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, StoredHour)>> {
+fn read_hours(connection: &Connection, unknown: &Unknown) -> rusqlite::Result<Vec<(Box<str>, StoredHour)>> {
     let mut statement = connection.prepare("SELECT * FROM hours ORDER BY hour DESC LIMIT ?1")?;
     let rows = statement.query_map([i64::try_from(super::hours::ROWS).unwrap_or(i64::MAX)], |row| {
-        let mut columns = Columns::of(row);
+        let mut columns = Columns::of(row, unknown);
         let (begin, set) = (columns.moment()?.unwrap_or(Timestamp::from_millis(0)), columns.next()?);
-        let (key, verdict, outcome) = (columns.key()?, columns.next()?, columns.next()?);
-        Ok((set, StoredHour { begin, key, verdict, outcome, exchanges: columns.count()? }))
+        let key = columns.key()?;
+        let (verdict, outcome) = (columns.coded("verdict of an hour")?, columns.coded("outcome of an hour")?);
+        let exchanges = columns.count()?;
+        Ok(verdict.zip(outcome).map(|(verdict, outcome)| (set, StoredHour { begin, key, verdict, outcome, exchanges })))
     })?;
-    rows.collect()
+    rows.filter_map(Result::transpose).collect()
 }
 
 fn read_evidence(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, Stored)>> {
     let mut statement = connection.prepare("SELECT * FROM evidence")?;
     let rows = statement.query_map([], |row| {
-        let mut columns = Columns::of(row);
+        let unknown = Unknown::default();
+        let mut columns = Columns::of(row, &unknown);
         let set = columns.next()?;
         Ok((set, Stored { kind: columns.next()?, id: columns.next()?, value: columns.next()? }))
     })?;
@@ -675,11 +691,15 @@ fn read_evidence(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, Sto
 struct Columns<'r> {
     row: &'r Row<'r>,
     next: usize,
+    unknown: &'r Unknown,
 }
 
+/// The codes that were read and are not known.
+type Unknown = RefCell<BTreeSet<UnknownInStore>>;
+
 impl<'r> Columns<'r> {
-    fn of(row: &'r Row<'r>) -> Self {
-        Self { row, next: 0 }
+    fn of(row: &'r Row<'r>, unknown: &'r Unknown) -> Self {
+        Self { row, next: 0, unknown }
     }
 
     fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
@@ -716,9 +736,37 @@ impl<'r> Columns<'r> {
         Ok(key.map(|fingerprint| Names { fingerprint, hint }))
     }
 
+    /// A code, which is kept where it is not known.
+    fn coded<T: Code>(&mut self, what: &'static str) -> rusqlite::Result<Option<Coded<T>>> {
+        let code = self.text()?.map(Coded::read);
+        if let Some(Coded::Unknown(code)) = code {
+            self.note(what, code, "it is kept as it is");
+        }
+        Ok(code)
+    }
+
+    /// What has that code; nothing, and `instead` becomes of it, where it is not known.
+    fn known<T: Code>(&mut self, what: &'static str, instead: &'static str) -> rusqlite::Result<Option<T>> {
+        let Some(code) = self.text()? else { return Ok(None) };
+        let known = T::from_code(code);
+        if known.is_none() {
+            self.note(what, UnknownCode::keep(code), instead);
+        }
+        Ok(known)
+    }
+
+    fn note(&self, what: &'static str, code: UnknownCode, instead: &'static str) {
+        self.unknown.borrow_mut().insert(UnknownInStore { what, code: code.code(), instead });
+    }
+
+    fn severity(&mut self) -> rusqlite::Result<Option<Severity>> {
+        self.known("severity of a diagnosis", "it counts as `error`")
+    }
+
     fn finding(&mut self) -> rusqlite::Result<Option<Finding>> {
-        let [verdict, diagnosis, outcome, severity] = [self.text()?, self.text()?, self.text()?, self.text()?];
-        let finding = || Finding::from_codes(verdict?, diagnosis?, outcome?, severity?);
+        let (verdict, diagnosis) = (self.coded("verdict of a sighting")?, self.coded("diagnosis of a sighting")?);
+        let (outcome, severity) = (self.coded("outcome of a sighting")?, self.severity()?.unwrap_or(Severity::Error));
+        let finding = || Some(Finding::read(verdict?, diagnosis?, outcome?, severity));
         Ok(finding())
     }
 
@@ -733,6 +781,9 @@ impl<'r> Columns<'r> {
 
 // === Columns ===
 
+/// What becomes of a binding that cannot be known again.
+const LEFT_OUT: &str = "the binding is left out, and stays in the store";
+
 /// All digits of a fingerprint; nothing for none.
 fn hex(key: Option<Fingerprint>) -> String {
     key.map_or_else(String::new, Fingerprint::to_hex)
@@ -740,13 +791,6 @@ fn hex(key: Option<Fingerprint>) -> String {
 
 fn last_of(hint: Hint) -> String {
     String::from_utf8_lossy(hint.last()).into_owned()
-}
-
-fn word_code(word: Word) -> &'static str {
-    match word {
-        Word::Accepted => "accepted",
-        Word::Refused => "refused",
-    }
 }
 
 /// No count comes near the end of the numbers that `SQLite` has.

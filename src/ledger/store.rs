@@ -7,6 +7,7 @@
 //!
 //! A store never decides. What an incident is, what is forgotten and when, is decided above it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,9 +20,12 @@ use super::hours::Hour;
 use super::incident::Incident;
 use crate::caller::Family;
 use crate::clock::Timestamp;
+use crate::codes::Coded;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::{History, SetHistory};
 use crate::keys::set::SetIndex;
+use crate::outcome::OutcomeKind;
+use crate::verdict::VerdictKind;
 
 /// The settings under `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +103,19 @@ pub struct Remembered {
     pub history: History,
     /// The evidence of who sends which key, each row with the name of its set.
     pub evidence: Vec<(Box<str>, Stored)>,
+    /// Codes that this version does not know: a later keyward wrote them.
+    pub unknown: BTreeSet<UnknownInStore>,
+}
+
+/// A code of the store that this version does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnknownInStore {
+    /// What it says, and of what: `diagnosis of an incident`.
+    pub what: &'static str,
+    /// The code.
+    pub code: &'static str,
+    /// What becomes of it.
+    pub instead: &'static str,
 }
 
 /// A binding as it is remembered.
@@ -132,26 +149,26 @@ impl RememberedBinding {
     }
 }
 
-/// Exchanges of one kind in one hour, by their codes.
+/// Exchanges of one kind in one hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredHour {
     /// When the hour begins.
     pub begin: Timestamp,
     /// The key.
     pub key: Option<Fingerprint>,
-    /// The verdict's code.
-    pub verdict: Box<str>,
-    /// The outcome's code.
-    pub outcome: Box<str>,
+    /// The verdict.
+    pub verdict: Coded<VerdictKind>,
+    /// The outcome.
+    pub outcome: Coded<OutcomeKind>,
     /// How many.
     pub exchanges: u64,
 }
 
 impl StoredHour {
-    /// Of that set; nothing where a code is none that is known.
+    /// Of that set.
     #[must_use]
-    pub fn hour(&self, set: SetIndex) -> Option<Hour> {
-        Hour::from_codes(self.begin, set, self.key, &self.verdict, &self.outcome)
+    pub fn hour(&self, set: SetIndex) -> Hour {
+        Hour::read(self.begin, set, self.key, self.verdict, self.outcome)
     }
 }
 

@@ -320,6 +320,75 @@ fn a_batch_that_comes_again_is_not_counted_twice() {
     }
 }
 
+/// After a restart with a store in which a later keyward has written codes of its own: workflow `open` is not well, `over`
+/// was not and is again. With the store itself.
+fn after_a_later_keyward() -> (Bench, rusqlite::Connection) {
+    let mut bench = Bench::new("sk-a");
+    bench.ask("open", "sk-other");
+    bench.ask("over", "sk-other");
+    bench.pass(HOUR);
+    bench.ask("over", "sk-a");
+    bench.flush();
+    let store = rusqlite::Connection::open(bench.path()).expect("a store");
+    store
+        .execute_batch(
+            "UPDATE uses SET verdict = 'v_new', diagnosis = 'd_new', outcome = 'o_new', severity = 's_new', word = 'w_new';
+             UPDATE bindings SET latest_verdict = 'v_new', latest_diagnosis = 'd_new', family = 'f_new';
+             UPDATE incidents SET diagnosis = 'd_new';
+             UPDATE incidents SET closed_by = 'c_new' WHERE closed IS NOT NULL;
+             UPDATE hours SET verdict = 'v_new' WHERE key <> '';
+             INSERT INTO bindings SELECT 7, set_name, 'h_new', instance, 'strange', node, family, peer, key, workflow_name,
+               seen, visits, latest_at, latest_key, latest_verdict, latest_diagnosis, latest_outcome, latest_severity,
+               well, acknowledged, accepted_at, accepted_key, accepted_peer, other_keys, retrying, client_version
+             FROM bindings WHERE workflow = 'open'",
+        )
+        .expect("changed");
+    bench.crash();
+    (bench, store)
+}
+
+#[test]
+fn codes_of_a_later_keyward_are_kept_and_told() {
+    let (bench, _) = after_a_later_keyward();
+    let told = Sqlite::open(&bench.path()).expect("a store").load(10).expect("read").unknown;
+    let codes: BTreeSet<_> = told.iter().map(|unknown| unknown.code).collect();
+    assert_eq!(codes, ["c_new", "d_new", "f_new", "h_new", "o_new", "s_new", "v_new", "w_new"].into());
+
+    let (open, over) = (bench.ledger.binding(&workflow("open")), bench.ledger.binding(&workflow("over")));
+    let incident = open.memory().incident.expect("it is not closed by what cannot be read");
+    assert_eq!((incident.diagnosis, incident.sightings), ("d_new", 1));
+    let finding = open.memory().uses[0].finding;
+    assert_eq!(
+        (finding.diagnosis(), finding.outcome(), finding.severity),
+        ("d_new", "o_new", explain::Severity::Error)
+    );
+    let latest = over.memory().latest.expect("the last sighting").finding;
+    assert_eq!((latest.verdict(), latest.diagnosis(), latest.outcome()), ("v_new", "d_new", "success"));
+    assert_eq!(over.memory().incident, None, "what was closed stays closed");
+    let closed = bench.query().incidents(&Filter { open: Some(false), ..Filter::default() });
+    let by: Vec<_> = closed.iter().filter_map(|listed| Some(listed.incident.closed.as_ref()?.by.code())).collect();
+    assert_eq!(by, ["c_new"]);
+    let hours = bench.ledger.past().hours.iter().map(|(_, exchanges)| exchanges).sum::<u64>();
+    assert_eq!((bench.memories().len(), hours), (2, 3), "none is missing, and none is made up");
+}
+
+#[test]
+fn codes_of_a_later_keyward_are_written_again_until_others_replace_them() {
+    let (mut bench, store) = after_a_later_keyward();
+    bench.ask("over", "sk-a");
+    bench.ledger.acknowledge(&bench.ledger.binding(&workflow("open")), bench.now());
+    bench.flush();
+    let stored = |query: &str| -> Vec<String> {
+        let mut statement = store.prepare(query).expect("a query");
+        statement.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a text")).collect()
+    };
+    let incidents = "SELECT diagnosis || ' ' || closed_by FROM incidents ORDER BY closed_by";
+    assert_eq!(stored(incidents), ["d_new acknowledged", "d_new c_new"]);
+    let uses = "SELECT diagnosis FROM uses JOIN bindings ON id = binding ORDER BY workflow, diagnosis";
+    assert_eq!(stored(uses), ["d_new", "d_new", "ok"]);
+    assert_eq!(stored("SELECT holder FROM bindings WHERE workflow = 'strange'"), ["h_new"]);
+}
+
 #[test]
 fn a_store_that_comes_to_light_late_is_added_to_what_was_seen_since() {
     let mut bench = Bench::new("sk-old");
@@ -353,8 +422,9 @@ fn a_store_that_comes_to_light_late_is_added_to_what_was_seen_since() {
     bench.crash();
     assert_eq!(bench.memories(), before, "as the store has it");
     let incidents = bench.query().incidents(&Filter::default());
-    let closings: Vec<_> = incidents.iter().map(|listed| listed.incident.closed.as_ref().map(|end| end.by)).collect();
-    assert_eq!(closings.iter().filter(|by| **by == Some(Closing::GoodSighting)).count(), 1, "{incidents:?}");
+    let closings: Vec<_> =
+        incidents.iter().map(|listed| listed.incident.closed.as_ref().map(|end| end.by.code())).collect();
+    assert_eq!(closings.iter().filter(|by| **by == Some(Closing::GoodSighting.code())).count(), 1, "{incidents:?}");
     assert_eq!(closings.iter().filter(|by| by.is_none()).count(), 2, "{incidents:?}");
 }
 
@@ -470,20 +540,20 @@ fn an_untagged_binding_does_not_flap_and_closes_by_silence_acknowledgement_or_it
     bench.flush();
     let closed = |bench: &Bench| {
         let incidents = bench.query().incidents(&Filter { open: Some(false), ..Filter::default() });
-        incidents.first().and_then(|listed| listed.incident.closed.as_ref()).map(|end| end.by)
+        incidents.first().and_then(|listed| listed.incident.closed.as_ref()).map(|end| end.by.code())
     };
-    assert_eq!((old.memory().incident, closed(&bench)), (None, Some(Closing::Silence)));
+    assert_eq!((old.memory().incident, closed(&bench)), (None, Some(Closing::Silence.code())));
     bench.pass(HOUR);
     untagged(&bench, "sk-old");
     bench.pass(HOUR);
     bench.ledger.acknowledge(&old, bench.now());
-    assert_eq!((old.memory().incident, closed(&bench)), (None, Some(Closing::Acknowledged)));
+    assert_eq!((old.memory().incident, closed(&bench)), (None, Some(Closing::Acknowledged.code())));
     bench.pass(HOUR);
     untagged(&bench, "sk-old");
     bench.pass(HOUR);
     bench.rotate("sk-old");
     bench.flush();
-    assert_eq!((old.memory().incident, closed(&bench)), (None, Some(Closing::KeyIsGoodAgain)));
+    assert_eq!((old.memory().incident, closed(&bench)), (None, Some(Closing::KeyIsGoodAgain.code())));
 }
 
 #[test]

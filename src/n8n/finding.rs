@@ -6,6 +6,7 @@ use std::fmt;
 use super::client::scope;
 use super::inventory::{Change, Record};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::set::Names;
 use crate::ledger::look::RECORD_WITHOUT_NODE;
 
@@ -246,15 +247,17 @@ pub struct WorkflowName {
     pub name: Box<str>,
 }
 
-/// What a person does next about a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Urgency {
-    /// It is a fault: now.
-    Now,
-    /// It is none, but wants looking at.
-    Then,
-    /// Nothing.
-    Never,
+codes! {
+    /// What a person does next about a finding.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Urgency {
+        /// It is a fault: now.
+        Now => "now",
+        /// It is none, but wants looking at.
+        Then => "then",
+        /// Nothing.
+        Never => "never",
+    }
 }
 
 // === impl Finding ===
@@ -643,21 +646,6 @@ impl fmt::Display for Record {
         match (&*self.name, &*self.id) {
             ("", "") => f.write_str("that was never chosen"),
             (name, id) => f.write_str(either(name, id)),
-        }
-    }
-}
-
-impl Urgency {
-    /// All of them, the first to be dealt with first.
-    pub const ALL: [Self; 3] = [Self::Now, Self::Then, Self::Never];
-
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Now => "now",
-            Self::Then => "then",
-            Self::Never => "never",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::codes::codes;
 use crate::head::{Field, Fields};
 
 /// What a request carried.
@@ -47,70 +48,35 @@ pub enum Place {
     WebSocketProtocol,
 }
 
-/// Why a credential cannot be a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// `Bearer`, `Bearer `, or an empty header.
-    Empty,
-    /// Basic without a usable password, another scheme, or a bare key without one.
-    Scheme,
-    /// `undefined`.
-    Undefined,
-    /// `null`.
-    Null,
-    /// `[object Object]`.
-    Object,
-    /// A text that stands where a key should: `YOUR_API_KEY`, `sk-...`, n8n's `__n8n_BLANK_VALUE_…`.
-    Placeholder,
-    /// The key in quotation marks.
-    Quoted,
-    /// `Bearer Bearer`.
-    Doubled,
-    /// White space inside or around, or an odd one such as a no-break space (0xA0).
-    Whitespace,
-    /// Two headers, or two places that differ.
-    Duplicate,
-    /// An address pasted as a key.
-    Url,
-    /// Longer than any key.
-    Oversized,
-}
-
-impl Malformed {
-    /// The kind's stable name.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Scheme => "scheme",
-            Self::Undefined => "undefined",
-            Self::Null => "null",
-            Self::Object => "object",
-            Self::Placeholder => "placeholder",
-            Self::Quoted => "quoted",
-            Self::Doubled => "doubled",
-            Self::Whitespace => "whitespace",
-            Self::Duplicate => "duplicate",
-            Self::Url => "url",
-            Self::Oversized => "oversized",
-        }
+codes! {
+    /// Why a credential cannot be a key.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Malformed {
+        /// `Bearer`, `Bearer `, or an empty header.
+        Empty => "empty",
+        /// Basic without a usable password, another scheme, or a bare key without one.
+        Scheme => "scheme",
+        /// `undefined`.
+        Undefined => "undefined",
+        /// `null`.
+        Null => "null",
+        /// `[object Object]`.
+        Object => "object",
+        /// A text that stands where a key should: `YOUR_API_KEY`, `sk-...`, n8n's `__n8n_BLANK_VALUE_…`.
+        Placeholder => "placeholder",
+        /// The key in quotation marks.
+        Quoted => "quoted",
+        /// `Bearer Bearer`.
+        Doubled => "doubled",
+        /// White space inside or around, or an odd one such as a no-break space (0xA0).
+        Whitespace => "whitespace",
+        /// Two headers, or two places that differ.
+        Duplicate => "duplicate",
+        /// An address pasted as a key.
+        Url => "url",
+        /// Longer than any key.
+        Oversized => "oversized",
     }
-
-    /// Every kind.
-    pub const ALL: [Self; 12] = [
-        Self::Empty,
-        Self::Scheme,
-        Self::Undefined,
-        Self::Null,
-        Self::Object,
-        Self::Placeholder,
-        Self::Quoted,
-        Self::Doubled,
-        Self::Whitespace,
-        Self::Duplicate,
-        Self::Url,
-        Self::Oversized,
-    ];
 }
 
 impl<'r> Credential<'r> {

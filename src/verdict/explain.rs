@@ -11,6 +11,7 @@ use http::StatusCode;
 use super::credential::Malformed;
 use super::{Barred, Judgement, Outdated, Verdict};
 use crate::caller::{Family, Origin};
+use crate::codes::codes;
 use crate::keys::fingerprint::KeyKind;
 use crate::outcome::{Ending, Outcome, UpstreamError};
 use crate::telemetry::json::{Json, name};
@@ -75,32 +76,97 @@ pub enum Diagnosis {
     EchoNotAllowed,
 }
 
-/// How much a diagnosis matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Nothing is to be done, or not by whoever keeps the keys.
-    Fine,
-    /// It works, but somebody should look.
-    Warning,
-    /// It does not work.
-    Error,
+codes! {
+    /// How much a diagnosis matters.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Severity {
+        /// Nothing is to be done, or not by whoever keeps the keys.
+        Fine => "fine",
+        /// It works, but somebody should look.
+        Warning => "warning",
+        /// It does not work.
+        Error => "error",
+    }
 }
 
-impl Severity {
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Fine => "fine",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-
-    /// What has that code.
-    #[must_use]
-    pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Fine, Self::Warning, Self::Error].into_iter().find(|severity| severity.code() == code)
+codes! {
+    /// What a diagnosis is called: [`Diagnosis::kind`]. Each kind of a malformed credential has a code of its own.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum DiagnosisKind {
+        /// [`Diagnosis::Ok`].
+        Ok => "ok",
+        /// [`Diagnosis::CurrentKeyRejected`].
+        CurrentKeyRejected => "current_key_rejected",
+        /// [`Diagnosis::KeyScope`].
+        KeyScope => "key_scope",
+        /// [`Diagnosis::KeyRefused`].
+        KeyRefused => "key_refused",
+        /// [`Diagnosis::Quota`].
+        Quota => "quota",
+        /// [`Diagnosis::RateLimited`].
+        RateLimited => "rate_limited",
+        /// [`Diagnosis::StaleBinding`].
+        StaleBinding => "stale_binding",
+        /// [`Diagnosis::WrongSet`].
+        WrongSet => "wrong_set",
+        /// [`Diagnosis::UnlistedKey`].
+        UnlistedKey => "unlisted_key",
+        /// [`Diagnosis::UnknownKeyRejected`].
+        UnknownKeyRejected => "unknown_key_rejected",
+        /// [`Diagnosis::DroppedHeader`].
+        DroppedHeader => "dropped_header",
+        /// [`Diagnosis::MissingHeader`].
+        MissingHeader => "missing_header",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Empty`].
+        MalformedEmpty => "malformed_empty",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Scheme`].
+        MalformedScheme => "malformed_scheme",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Undefined`].
+        MalformedUndefined => "malformed_undefined",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Null`].
+        MalformedNull => "malformed_null",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Object`].
+        MalformedObject => "malformed_object",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Placeholder`].
+        MalformedPlaceholder => "malformed_placeholder",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Quoted`].
+        MalformedQuoted => "malformed_quoted",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Doubled`].
+        MalformedDoubled => "malformed_doubled",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Whitespace`].
+        MalformedWhitespace => "malformed_whitespace",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Duplicate`].
+        MalformedDuplicate => "malformed_duplicate",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Url`].
+        MalformedUrl => "malformed_url",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Oversized`].
+        MalformedOversized => "malformed_oversized",
+        /// [`Diagnosis::RequestError`].
+        RequestError => "request_error",
+        /// [`Diagnosis::UpstreamError`].
+        UpstreamError => "upstream_error",
+        /// [`Diagnosis::UpstreamFailed`].
+        UpstreamFailed => "upstream_failed",
+        /// [`Diagnosis::UpstreamRedirect`].
+        UpstreamRedirect => "upstream_redirect",
+        /// [`Diagnosis::ClientGone`].
+        ClientGone => "client_gone",
+        /// [`Diagnosis::Idle`].
+        Idle => "idle",
+        /// [`Diagnosis::ShutDown`].
+        ShutDown => "shut_down",
+        /// [`Diagnosis::KeywardFailed`].
+        KeywardFailed => "keyward_failed",
+        /// [`Diagnosis::TokenNotReplaced`].
+        TokenNotReplaced => "token_not_replaced",
+        /// [`Diagnosis::UnclearSet`].
+        UnclearSet => "unclear_set",
+        /// [`Diagnosis::OriginNotAllowed`].
+        OriginNotAllowed => "origin_not_allowed",
+        /// [`Diagnosis::HostNotAllowed`].
+        HostNotAllowed => "host_not_allowed",
+        /// [`Diagnosis::EchoNotAllowed`].
+        EchoNotAllowed => "echo_not_allowed",
     }
 }
 
@@ -175,85 +241,54 @@ fn diagnose_answer(outcome: Outcome) -> Diagnosis {
 }
 
 impl Diagnosis {
-    /// Every code, by [`Diagnosis::position`].
-    pub const CODES: [&'static str; 37] = [
-        "ok",
-        "current_key_rejected",
-        "key_scope",
-        "key_refused",
-        "quota",
-        "rate_limited",
-        "stale_binding",
-        "wrong_set",
-        "unlisted_key",
-        "unknown_key_rejected",
-        "dropped_header",
-        "missing_header",
-        "malformed_empty",
-        "malformed_scheme",
-        "malformed_undefined",
-        "malformed_null",
-        "malformed_object",
-        "malformed_placeholder",
-        "malformed_quoted",
-        "malformed_doubled",
-        "malformed_whitespace",
-        "malformed_duplicate",
-        "malformed_url",
-        "malformed_oversized",
-        "request_error",
-        "upstream_error",
-        "upstream_failed",
-        "upstream_redirect",
-        "client_gone",
-        "idle",
-        "shut_down",
-        "keyward_failed",
-        "token_not_replaced",
-        "unclear_set",
-        "origin_not_allowed",
-        "host_not_allowed",
-        "echo_not_allowed",
-    ];
-
-    /// As a position in a table with a row for each code.
+    /// What has the code.
     #[must_use]
-    pub fn position(self) -> usize {
-        let code = self.code();
-        Self::CODES.iter().position(|known| *known == code).unwrap_or_default()
+    pub fn kind(self) -> DiagnosisKind {
+        match self {
+            Self::Ok => DiagnosisKind::Ok,
+            Self::CurrentKeyRejected => DiagnosisKind::CurrentKeyRejected,
+            Self::KeyScope => DiagnosisKind::KeyScope,
+            Self::KeyRefused => DiagnosisKind::KeyRefused,
+            Self::Quota => DiagnosisKind::Quota,
+            Self::RateLimited => DiagnosisKind::RateLimited,
+            Self::StaleBinding { .. } => DiagnosisKind::StaleBinding,
+            Self::WrongSet => DiagnosisKind::WrongSet,
+            Self::UnlistedKey(_) => DiagnosisKind::UnlistedKey,
+            Self::UnknownKeyRejected => DiagnosisKind::UnknownKeyRejected,
+            Self::DroppedHeader => DiagnosisKind::DroppedHeader,
+            Self::MissingHeader => DiagnosisKind::MissingHeader,
+            Self::Malformed(Malformed::Empty) => DiagnosisKind::MalformedEmpty,
+            Self::Malformed(Malformed::Scheme) => DiagnosisKind::MalformedScheme,
+            Self::Malformed(Malformed::Undefined) => DiagnosisKind::MalformedUndefined,
+            Self::Malformed(Malformed::Null) => DiagnosisKind::MalformedNull,
+            Self::Malformed(Malformed::Object) => DiagnosisKind::MalformedObject,
+            Self::Malformed(Malformed::Placeholder) => DiagnosisKind::MalformedPlaceholder,
+            Self::Malformed(Malformed::Quoted) => DiagnosisKind::MalformedQuoted,
+            Self::Malformed(Malformed::Doubled) => DiagnosisKind::MalformedDoubled,
+            Self::Malformed(Malformed::Whitespace) => DiagnosisKind::MalformedWhitespace,
+            Self::Malformed(Malformed::Duplicate) => DiagnosisKind::MalformedDuplicate,
+            Self::Malformed(Malformed::Url) => DiagnosisKind::MalformedUrl,
+            Self::Malformed(Malformed::Oversized) => DiagnosisKind::MalformedOversized,
+            Self::RequestError => DiagnosisKind::RequestError,
+            Self::UpstreamError => DiagnosisKind::UpstreamError,
+            Self::UpstreamFailed => DiagnosisKind::UpstreamFailed,
+            Self::UpstreamRedirect => DiagnosisKind::UpstreamRedirect,
+            Self::ClientGone => DiagnosisKind::ClientGone,
+            Self::Idle => DiagnosisKind::Idle,
+            Self::ShutDown => DiagnosisKind::ShutDown,
+            Self::KeywardFailed => DiagnosisKind::KeywardFailed,
+            Self::TokenNotReplaced => DiagnosisKind::TokenNotReplaced,
+            Self::UnclearSet => DiagnosisKind::UnclearSet,
+            Self::OriginNotAllowed => DiagnosisKind::OriginNotAllowed,
+            Self::HostNotAllowed => DiagnosisKind::HostNotAllowed,
+            Self::EchoNotAllowed => DiagnosisKind::EchoNotAllowed,
+        }
     }
 
     /// The stable code.
     #[must_use]
     pub fn code(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::CurrentKeyRejected => "current_key_rejected",
-            Self::KeyScope => "key_scope",
-            Self::KeyRefused => "key_refused",
-            Self::Quota => "quota",
-            Self::RateLimited => "rate_limited",
-            Self::StaleBinding { .. } => "stale_binding",
-            Self::WrongSet => "wrong_set",
-            Self::UnlistedKey(_) => "unlisted_key",
-            Self::UnknownKeyRejected => "unknown_key_rejected",
-            Self::DroppedHeader => "dropped_header",
-            Self::MissingHeader => "missing_header",
-            Self::Malformed(kind) => malformed_code(kind),
-            Self::RequestError => "request_error",
-            Self::UpstreamError => "upstream_error",
-            Self::UpstreamFailed => "upstream_failed",
-            Self::UpstreamRedirect => "upstream_redirect",
-            Self::ClientGone => "client_gone",
-            Self::Idle => "idle",
-            Self::ShutDown => "shut_down",
-            Self::KeywardFailed => "keyward_failed",
-            Self::TokenNotReplaced => "token_not_replaced",
-            Self::UnclearSet => "unclear_set",
-            Self::OriginNotAllowed => "origin_not_allowed",
-            Self::HostNotAllowed => "host_not_allowed",
-            Self::EchoNotAllowed => "echo_not_allowed",
-        }
+        self.kind().code()
     }
 
     /// Whether it tells of what came, rather than of what upstream made of it.
@@ -304,23 +339,6 @@ impl Diagnosis {
             | Self::HostNotAllowed
             | Self::EchoNotAllowed => Severity::Error,
         }
-    }
-}
-
-fn malformed_code(kind: Malformed) -> &'static str {
-    match kind {
-        Malformed::Empty => "malformed_empty",
-        Malformed::Scheme => "malformed_scheme",
-        Malformed::Undefined => "malformed_undefined",
-        Malformed::Null => "malformed_null",
-        Malformed::Object => "malformed_object",
-        Malformed::Placeholder => "malformed_placeholder",
-        Malformed::Quoted => "malformed_quoted",
-        Malformed::Doubled => "malformed_doubled",
-        Malformed::Whitespace => "malformed_whitespace",
-        Malformed::Duplicate => "malformed_duplicate",
-        Malformed::Url => "malformed_url",
-        Malformed::Oversized => "malformed_oversized",
     }
 }
 
@@ -491,7 +509,7 @@ impl Context<'_> {
             Diagnosis::UnknownKeyRejected => format!("{who} sends {key}, which no set has, and upstream refuses it."),
             Diagnosis::DroppedHeader => format!("{who} sent no key at all: its Authorization header was dropped."),
             Diagnosis::MissingHeader => format!("{who} sent no key at all."),
-            Diagnosis::Malformed(kind) => format!("{who} sent {}.", malformed_phrase(kind)),
+            Diagnosis::Malformed(kind) => format!("{who} sent {}.", malformed_words(kind).phrase),
             Diagnosis::RequestError => {
                 format!("{who} sent the right key, but upstream refuses the request{}.", self.said())
             }
@@ -631,25 +649,6 @@ fn family_phrase(family: Family) -> &'static str {
     }
 }
 
-/// What was sent in place of a key, as a person would say it.
-#[must_use]
-pub fn malformed_phrase(kind: Malformed) -> &'static str {
-    match kind {
-        Malformed::Empty => "an empty key",
-        Malformed::Scheme => "an Authorization header that is neither `Bearer <key>` nor Basic with a password",
-        Malformed::Undefined => "the word `undefined` in place of a key",
-        Malformed::Null => "the word `null` in place of a key",
-        Malformed::Object => "`[object Object]` in place of a key",
-        Malformed::Placeholder => "a placeholder in place of a key",
-        Malformed::Quoted => "its key in quotation marks",
-        Malformed::Doubled => "`Bearer` twice",
-        Malformed::Whitespace => "a key with white space or an invisible character in it",
-        Malformed::Duplicate => "two credentials at once",
-        Malformed::Url => "an address in place of a key",
-        Malformed::Oversized => "a credential that is longer than any key",
-    }
-}
-
 /// What to do, with the places that [`Context::push_step`] fills in.
 #[expect(clippy::too_many_lines, reason = "a table of texts")]
 fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
@@ -726,7 +725,7 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         Diagnosis::RequestError => {
             &["Read upstream's answer: it says what is wrong with the request. The key is good."]
         }
-        Diagnosis::Malformed(kind) => malformed_steps(kind),
+        Diagnosis::Malformed(kind) => malformed_words(kind).steps,
         Diagnosis::Ok | Diagnosis::ClientGone => &["Nothing."],
     }
 }
@@ -760,45 +759,81 @@ const LENT_KEY_REJECTED: [&str; 3] = [
     "Make a new key and put it where keyward reads the set's current key.",
 ];
 
-/// What to do about each kind, by what gives this value in n8n (seen in n8n 1.100.1 and 2.41.1).
-fn malformed_steps(kind: Malformed) -> &'static [&'static str] {
+/// Where an expression gives nothing.
+const NO_VALUE: [&str; 2] = [
+    "Open the credential that this node uses: its API key is an expression that gives no value, such as an unset $env or $vars.",
+    "Set the variable (and restart n8n if it is one of the environment), or put [key] in.",
+];
+
+/// What is told of a kind of malformed credential.
+pub struct MalformedWords {
+    /// What was sent in place of a key, as a person would say it.
+    pub phrase: &'static str,
+    /// What to do about it, by what gives this value in n8n (seen in n8n 1.100.1 and 2.41.1).
+    steps: &'static [&'static str],
+}
+
+/// One row for each kind.
+#[must_use]
+#[expect(clippy::too_many_lines, reason = "a table of texts")]
+pub fn malformed_words(kind: Malformed) -> MalformedWords {
     match kind {
-        Malformed::Empty => &[
-            "Open the credential that this node uses: its API key is empty, or an expression that gives nothing (n8n 1.x).",
-            "Put [key] in.",
-        ],
-        Malformed::Undefined | Malformed::Null => &[
-            "Open the credential that this node uses: its API key is an expression that gives no value, such as an unset $env or $vars.",
-            "Set the variable (and restart n8n if it is one of the environment), or put [key] in.",
-        ],
-        Malformed::Object => &[
-            "Open the credential that this node uses: its API key is an expression that gives an object. Choose the field that holds the key.",
-        ],
-        Malformed::Placeholder => &[
-            "Open the credential that this node uses: it was imported or copied without its key, or an example was left in.",
-            "Put [key] in.",
-        ],
-        Malformed::Quoted => {
-            &["Open the credential that this node uses and take the quotation marks away from the API key."]
-        }
-        Malformed::Doubled => &[
-            "Open the credential that this node uses: its API key begins with `Bearer`. n8n adds that word by itself; take it away.",
-        ],
-        Malformed::Whitespace => &[
-            "Open the credential that this node uses and type or paste the API key again, without spaces or line ends around it.",
-        ],
-        Malformed::Scheme => &[
-            "Send the key as `Authorization: Bearer <key>`. In an HTTP Request node, choose the predefined OpenAI credential.",
-        ],
-        Malformed::Duplicate => {
-            &["Take one of the two away: a header typed into the node stands beside the one of its credential."]
-        }
-        Malformed::Url => {
-            &["Open the credential that this node uses: the Base URL stands in the field of the API key."]
-        }
-        Malformed::Oversized => {
-            &["Open the credential that this node uses: its API key is longer than any key. Paste it again."]
-        }
+        Malformed::Empty => MalformedWords {
+            phrase: "an empty key",
+            steps: &[
+                "Open the credential that this node uses: its API key is empty, or an expression that gives nothing (n8n 1.x).",
+                "Put [key] in.",
+            ],
+        },
+        Malformed::Scheme => MalformedWords {
+            phrase: "an Authorization header that is neither `Bearer <key>` nor Basic with a password",
+            steps: &[
+                "Send the key as `Authorization: Bearer <key>`. In an HTTP Request node, choose the predefined OpenAI credential.",
+            ],
+        },
+        Malformed::Undefined => MalformedWords { phrase: "the word `undefined` in place of a key", steps: &NO_VALUE },
+        Malformed::Null => MalformedWords { phrase: "the word `null` in place of a key", steps: &NO_VALUE },
+        Malformed::Object => MalformedWords {
+            phrase: "`[object Object]` in place of a key",
+            steps: &[
+                "Open the credential that this node uses: its API key is an expression that gives an object. Choose the field that holds the key.",
+            ],
+        },
+        Malformed::Placeholder => MalformedWords {
+            phrase: "a placeholder in place of a key",
+            steps: &[
+                "Open the credential that this node uses: it was imported or copied without its key, or an example was left in.",
+                "Put [key] in.",
+            ],
+        },
+        Malformed::Quoted => MalformedWords {
+            phrase: "its key in quotation marks",
+            steps: &["Open the credential that this node uses and take the quotation marks away from the API key."],
+        },
+        Malformed::Doubled => MalformedWords {
+            phrase: "`Bearer` twice",
+            steps: &[
+                "Open the credential that this node uses: its API key begins with `Bearer`. n8n adds that word by itself; take it away.",
+            ],
+        },
+        Malformed::Whitespace => MalformedWords {
+            phrase: "a key with white space or an invisible character in it",
+            steps: &[
+                "Open the credential that this node uses and type or paste the API key again, without spaces or line ends around it.",
+            ],
+        },
+        Malformed::Duplicate => MalformedWords {
+            phrase: "two credentials at once",
+            steps: &["Take one of the two away: a header typed into the node stands beside the one of its credential."],
+        },
+        Malformed::Url => MalformedWords {
+            phrase: "an address in place of a key",
+            steps: &["Open the credential that this node uses: the Base URL stands in the field of the API key."],
+        },
+        Malformed::Oversized => MalformedWords {
+            phrase: "a credential that is longer than any key",
+            steps: &["Open the credential that this node uses: its API key is longer than any key. Paste it again."],
+        },
     }
 }
 

@@ -75,11 +75,3 @@ fn a_judgement_names_the_key_that_came_and_only_then() {
     assert_eq!(named.fingerprint, ring.names(b"sk-nobodys").fingerprint);
     assert_eq!(check(&Credential::Missing, None, "missing", "default").key, None);
 }
-
-#[test]
-fn codes_and_positions_agree() {
-    let verdicts = [Verdict::Current, Verdict::Next, Verdict::Token, Verdict::Missing];
-    for verdict in verdicts {
-        assert_eq!(Verdict::CODES[verdict.position()], verdict.to_string());
-    }
-}

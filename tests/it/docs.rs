@@ -11,8 +11,8 @@ use keyward::admin::routes::ROUTES;
 use keyward::config::{Config, Environment, Overrides};
 use keyward::early_refusal::EarlyRefusal;
 use keyward::metrics::METRICS;
-use keyward::outcome::Outcome;
-use keyward::verdict::Verdict;
+use keyward::outcome::OutcomeKind;
+use keyward::verdict::VerdictKind;
 use keyward::{cli, welcome};
 use serde_json::Value;
 
@@ -238,9 +238,9 @@ fn pages_point_n8n_at_what_the_files_set_up() {
 fn the_page_on_the_log_has_every_verdict_outcome_diagnosis_and_reason() {
     let page = "docs/log.md";
     let verdicts: BTreeSet<_> = rows(page, "verdict").into_iter().flat_map(|row| code_spans(&row[0])).collect();
-    assert_eq!(verdicts, set(Verdict::CODES));
+    assert_eq!(verdicts, set(VerdictKind::CODES));
     let outcomes: BTreeSet<_> = rows(page, "outcome").into_iter().flat_map(|row| code_spans(&row[0])).collect();
-    assert_eq!(outcomes, set(Outcome::CODES));
+    assert_eq!(outcomes, set(OutcomeKind::CODES));
     let reasons: BTreeSet<_> = rows(page, "reason").into_iter().flat_map(|row| code_spans(&row[0])).collect();
     assert_eq!(reasons, set(EarlyRefusal::ALL.map(EarlyRefusal::code)));
     let told: BTreeMap<String, BTreeSet<String>> = rows(page, "diagnosis")

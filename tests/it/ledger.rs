@@ -258,6 +258,27 @@ fn a_store_of_a_later_keyward_or_another_program_is_not_touched() {
 }
 
 #[test]
+fn a_code_that_only_a_later_keyward_knows_is_told_and_kept() {
+    let (home, upstream) = (Home::new(), Upstream::taking(&["sk-current"]));
+    let keyward = home.serve_for(&upstream).key("sk-current").start();
+    ask(&keyward, "wf=a;ex=1;node=n", Some("sk-other"));
+    keyward.exchanges(1);
+    keyward.stop();
+    let change = "UPDATE incidents SET diagnosis = 'malformed_newer'";
+    Connection::open(home.store()).unwrap().execute_batch(change).unwrap();
+    let keyward = home.serve_for(&upstream).key("sk-current").start();
+    let said = store_event(&keyward, "warn");
+    assert!(said.contains("the diagnosis of an incident in the store is `malformed_newer`"), "{said}");
+    assert!(said.ends_with("it is kept as it is"), "{said}");
+    assert_eq!(events(&keyward.log(), "store").len(), 1, "{}", keyward.log());
+    ask(&keyward, "wf=a;ex=2;node=n", Some("sk-current"));
+    keyward.exchanges(1);
+    keyward.stop();
+    let incidents = "SELECT diagnosis || ' ' || closed_by FROM incidents";
+    assert_eq!(home.rows::<String>(incidents), ["malformed_newer good_sighting"]);
+}
+
+#[test]
 fn a_disk_that_takes_no_more_costs_nothing_but_what_a_kill_would_lose() {
     let (home, upstream) = (Home::new(), Upstream::start());
     home.serve_for(&upstream).key("sk-current").start().stop();

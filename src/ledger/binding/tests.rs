@@ -54,7 +54,7 @@ fn open(binding: &Binding) -> Option<(i64, i64, u64)> {
 }
 
 /// The closed ones: first and last bad sighting, when they closed and by what.
-fn closed(binding: &Binding) -> Vec<(i64, i64, i64, Closing)> {
+fn closed(binding: &Binding) -> Vec<(i64, i64, i64, Coded<Closing>)> {
     let closed = binding.memory().unsaved.gathered.map(|gathered| gathered.closed).unwrap_or_default().into_iter().map(
         |(incident, _)| {
             let end = incident.closed.expect("an end");
@@ -187,7 +187,7 @@ fn an_incident_lasts_from_the_first_bad_sighting_to_a_good_one_that_started_afte
     assert_eq!(open(&binding), Some((10, 30, 2)), "later, not at once");
     binding.sight(&good(40));
     assert_eq!(open(&binding), None);
-    assert_eq!(closed(&binding), [(10, 30, 40, Closing::GoodSighting)]);
+    assert_eq!(closed(&binding), [(10, 30, 40, Closing::GoodSighting.into())]);
     binding.sight(&bad(50));
     assert_eq!(open(&binding), Some((50, 50, 1)), "another one");
 }
@@ -265,7 +265,7 @@ fn more_of_an_exchange_that_goes_on_is_no_second_sighting() {
     binding.sight(&switched(20));
     assert_eq!(open(&binding), Some((10, 10, 1)), "a switch alone shows nothing");
     binding.sight(&proven(switched(20)));
-    assert_eq!(closed(&binding), [(10, 10, 20, Closing::GoodSighting)]);
+    assert_eq!(closed(&binding), [(10, 10, 20, Closing::GoodSighting.into())]);
     let memory = binding.memory();
     let used = memory.of_key(Some(fingerprint(1))).expect("a use");
     assert_eq!((used.sightings, used.word), (1, Some(Word::Accepted)));
@@ -294,7 +294,7 @@ fn an_acknowledgement_closes_the_incident_and_holds_until_it_is_seen_again() {
     let binding = binding();
     binding.sight(&bad(10));
     binding.acknowledge(at(20));
-    assert_eq!(closed(&binding), [(10, 10, 20, Closing::Acknowledged)]);
+    assert_eq!(closed(&binding), [(10, 10, 20, Closing::Acknowledged.into())]);
     assert_eq!(binding.memory().acknowledgement(), Some(at(20)));
     binding.sight(&bad(15));
     assert_eq!(binding.memory().acknowledgement(), Some(at(20)), "what was meant by it");

@@ -160,12 +160,6 @@ fn debug_shows_no_key() {
     assert!(!format!("{:?}", read(&headers)).contains("canary"));
 }
 
-#[test]
-fn codes_are_unique() {
-    let codes: std::collections::BTreeSet<_> = Malformed::ALL.iter().map(|kind| kind.code()).collect();
-    assert_eq!(codes.len(), Malformed::ALL.len());
-}
-
 proptest! {
     #[test]
     fn any_bytes_are_read(value in proptest::collection::vec(prop_oneof![Just(b' '), 0x20_u8..=0xff], 0..80)) {

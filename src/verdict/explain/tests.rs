@@ -135,16 +135,10 @@ fn a_fault_of_the_credential_outranks_one_of_the_transport() {
 }
 
 #[test]
-fn every_code_stands_once_in_the_table() {
-    for diagnosis in every_diagnosis() {
-        assert_eq!(Diagnosis::CODES[diagnosis.position()], diagnosis.code());
-    }
-    let codes: BTreeSet<_> = Diagnosis::CODES.into_iter().collect();
+fn every_code_is_that_of_a_diagnosis() {
+    let codes: BTreeSet<_> = DiagnosisKind::CODES.into_iter().collect();
     let known: BTreeSet<_> = every_diagnosis().into_iter().map(Diagnosis::code).collect();
-    assert_eq!((codes.len(), codes), (Diagnosis::CODES.len(), known));
-    for severity in [Severity::Fine, Severity::Warning, Severity::Error] {
-        assert_eq!(Severity::from_code(severity.code()), Some(severity));
-    }
+    assert_eq!((codes.len(), codes), (DiagnosisKind::COUNT, known));
 }
 
 fn every_verdict() -> Vec<Verdict> {
