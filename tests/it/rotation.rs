@@ -2,6 +2,7 @@
 //! running keyward, and from its store when it is down.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
@@ -46,7 +47,10 @@ impl Scene {
     /// Gives the verdict.
     fn send(&self, tag: &str, key: &str) -> String {
         let headers = [("Authorization", &*format!("Bearer {key}")), ("X-N8N-Tag", tag)];
-        ask(self.keyward.as_ref().unwrap().listen, "/v1/models", &headers).verdict().to_owned()
+        let verdict = ask(self.keyward.as_ref().unwrap().listen, "/v1/models", &headers).verdict().to_owned();
+        // What comes in the same millisecond is not later.
+        std::thread::sleep(Duration::from_millis(3));
+        verdict
     }
 
     fn launch(&self, arguments: &[&str]) -> Launch {
