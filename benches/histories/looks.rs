@@ -11,6 +11,9 @@ use keyward::ledger::look::{Listed, Look, NamedRecord, Pressed, RecordState, Unf
 use crate::schedule::{BEGINS, DAY, HOUR, MINUTE, Moment, SECOND, Schedule};
 use crate::world::{World, stamp, true_stamp};
 
+/// How many executions that a look listed the next ones still know.
+const REMEMBERED: usize = 32;
+
 /// How far audits are apart.
 pub const REFRESH: i64 = 5 * MINUTE;
 
@@ -163,7 +166,10 @@ impl<'w> Onlooker<'w> {
 
     fn list_executions(&mut self, moment: Moment) {
         let world = self.world;
-        self.look.executions.clear();
+        // keyward remembers thousands; a few are enough here.
+        while self.look.executions.len() > REMEMBERED {
+            self.look.executions.pop_first();
+        }
         while let Some(place) =
             self.executions.get(self.begun).filter(|place| world.executions[**place].began <= moment)
         {

@@ -571,9 +571,9 @@ impl Senders {
         };
         let begun = self.begun(chosen, waiting);
         let record = chosen.look.and_then(|look| record_of(look, &waiting.binding, begun));
-        // Where n8n lists its executions, a number that was made up does not move the others.
-        let does_list = chosen.look.is_some_and(|look| !look.executions.is_empty());
-        let orders = !does_list || weight >= LISTED || self.is_sure(waiting.sent.peer, chosen.name);
+        // A number that was made up does not move the others: one from a new address takes no place among them yet.
+        let is_first = !does_list(chosen.look) && !self.has_sure_address(chosen.name);
+        let orders = is_first || weight >= LISTED || self.is_sure(waiting.sent.peer, chosen.name);
         Belongs { n8n: N8n::Named(chosen.name.into()), record, weight, orders }
     }
 
@@ -581,10 +581,21 @@ impl Senders {
     fn can_prove(&self, waiting: &Waiting, fitting: &[Candidate<'_>], n8n: &N8n) -> bool {
         let is_told = match n8n {
             N8n::Named(name) => !self.is_others(waiting, name, fitting),
-            // By clocks that disagree, what one n8n lists looks like another one's.
-            N8n::Another => looks(fitting).all(Look::clocks_agree),
+            N8n::Another => fitting.iter().all(|known| self.is_told_from_others(waiting, known)),
         };
         is_told && !looks(fitting).any(|look| may_be_unsaved(look, waiting))
+    }
+
+    /// Whether what is of no known n8n is surely not that one's. By clocks that disagree, what an n8n lists looks like
+    /// another one's; and where it lists nothing, the order of numbers alone would tell both apart, at an address of its own.
+    fn is_told_from_others(&self, waiting: &Waiting, known: &Candidate<'_>) -> bool {
+        let do_agree = known.look.is_none_or(Look::clocks_agree);
+        do_agree && (does_list(known.look) || !self.is_sure(waiting.sent.peer, known.name))
+    }
+
+    fn has_sure_address(&self, n8n: &str) -> bool {
+        let is_it = |address: &&Address| matches!(&address.n8n, N8n::Named(name) if **name == *n8n);
+        self.addresses.iter().filter(is_it).any(Address::is_sure)
     }
 
     /// Whether the address of a use is known for that of another n8n than the named one, and not for its own.
@@ -622,7 +633,9 @@ impl Senders {
         }
         let own = self.n8ns.get(name);
         let after = own.and_then(|own| own.seen.range(number + 1..).next());
-        !own.is_some_and(|own| own.seen.contains_key(&number)) && after.is_some_and(|(_, seen)| seen.after(SLACK) < at)
+        // One that goes on does so where that n8n is known to run: a clone has the numbers of its original behind it as well.
+        let goes_on = own.is_some_and(|own| own.seen.contains_key(&number)) && self.is_sure(waiting.sent.peer, name);
+        !goes_on && after.is_some_and(|(_, seen)| seen.after(SLACK) < at)
     }
 
     /// When a use's execution began, as far as is known: never later than it did, but for executions that were never seen
@@ -1060,6 +1073,10 @@ fn by_every_clock(waiting: &Waiting, fitting: &[Candidate<'_>]) -> Dated {
 
 fn looks<'a>(candidates: &[Candidate<'a>]) -> impl Iterator<Item = &'a Look> {
     candidates.iter().filter_map(|candidate| candidate.look)
+}
+
+fn does_list(look: Option<&Look>) -> bool {
+    look.is_some_and(|look| !look.executions.is_empty())
 }
 
 fn has_workflow(look: Option<&Look>, binding: &Binding) -> bool {

@@ -920,6 +920,29 @@ fn an_exchange_that_took_long_is_no_clock_that_was_put_back() {
 }
 
 #[test]
+fn a_number_that_was_made_up_makes_no_clone_of_the_executions_that_n8n_does_not_list() {
+    let mut story = Story::new(quick());
+    for number in 100..103 {
+        story.ask_unlisted("n", number, OLD, 2);
+        story.ask_unlisted("m", 10 * number, OLD, 2);
+    }
+    story.pass(600);
+    story.ask_unlisted("n", 10, OLD, 2);
+    story.rotate();
+    story.look();
+    story.ask_unlisted("n", 90_000, "sk-strange", 9);
+    story.pass(600);
+    story.look();
+    story.ask_unlisted("m", 2_000, NEW, 2);
+    story.ask_unlisted("n", 2_001, NEW, 2);
+    story.check(&["silent"]);
+    assert!(story.answer().bars()[0].to_string().contains("another n8n"), "the clone's");
+    // At the address of both, where n8n lists nothing, a good key is not told to be the clone's.
+    story.ask_unlisted("n", 11, NEW, 2);
+    story.check(&["silent"]);
+}
+
+#[test]
 fn a_run_by_hand_on_n8n_1_does_not_prove_what_is_saved() {
     let mut story = Story::new(quick());
     story.is_first_generation = true;
