@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use super::binding::BindingId;
 use super::look::{Look, RecordState, node_hash};
 use super::senders::{
-    Address, Client, ClientKind, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders, small,
+    Address, Client, ClientKind, ClientUse, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders, small,
 };
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -475,7 +475,7 @@ impl<'a> Trial<'a> {
         let last = used.last;
         let good = client.uses.iter().filter(|used| self.is_good(used.key)).filter_map(|used| used.accepted).max();
         let lacks = match client.kind {
-            ClientKind::Untagged => self.lack_of_program(client, last, good)?,
+            ClientKind::Untagged => self.lack_of_program(used, client.pause, good)?,
             ClientKind::Editor | ClientKind::Agents if good.is_some_and(|good| good > last) => return None,
             ClientKind::Editor | ClientKind::Agents => Lack::GoodTest,
             ClientKind::Overflow => Lack::Nothing,
@@ -494,8 +494,8 @@ impl<'a> Trial<'a> {
     }
 
     /// A program without a tag is done when a good key came from it and the old one was quiet for longer than it ever is.
-    fn lack_of_program(&self, client: &Client, last: Timestamp, good: Option<Timestamp>) -> Option<Lack> {
-        let until = last.after(EIGHT_DAYS.max(client.pause * 3 / 2));
+    fn lack_of_program(&self, used: &ClientUse, pause: Duration, good: Option<Timestamp>) -> Option<Lack> {
+        let until = used.last.after(EIGHT_DAYS.max(pause.max(used.pause) * 3 / 2));
         match good {
             None => Some(Lack::GoodKey),
             Some(_) if self.case.now < until => Some(Lack::Silence(until)),

@@ -244,6 +244,9 @@ pub struct ClientUse {
     pub last: Timestamp,
     /// When upstream last accepted it.
     pub accepted: Option<Timestamp>,
+    /// The longest time between two requests with it: several programs can be one client, and each has a pause of its own.
+    #[serde(default)]
+    pub pause: Duration,
 }
 
 /// What a sender is that is of no workflow.
@@ -882,12 +885,13 @@ impl Senders {
             (client.last, client.peer) = (sent.last, Some(sent.peer));
         }
         let (last, accepted) = (before.unwrap_or(sent.last), sent.accepted.then_some(sent.last));
-        match client.uses.iter_mut().find(|used| used.key == sent.key) {
-            Some(used) => {
-                used.last = used.last.max(last);
-                used.accepted = used.accepted.max(accepted);
-            }
-            None => client.uses.push(ClientUse { key: sent.key, binding: binding.id(), last, accepted }),
+        if let Some(used) = client.uses.iter_mut().find(|used| used.key == sent.key) {
+            used.pause = used.pause.max(sent.first.since(used.last));
+            used.last = used.last.max(last);
+            used.accepted = used.accepted.max(accepted);
+        } else {
+            let pause = Duration::ZERO;
+            client.uses.push(ClientUse { key: sent.key, binding: binding.id(), last, accepted, pause });
         }
         if client.uses.len() > KEYS_PER_CLIENT {
             let oldest = (0..client.uses.len()).min_by_key(|place| client.uses[*place].last).unwrap_or_default();

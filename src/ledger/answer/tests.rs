@@ -502,7 +502,10 @@ fn a_program_without_a_tag_whose_pauses_are_long_has_to_be_quiet_for_longer() {
     two_nodes(&mut story, 1, OLD);
     story.sight(&script(&story, OLD), None, OLD, 50);
     story.look();
-    story.pass(10 * 86_400);
+    story.pass(5 * 86_400);
+    // Another program there, with a key of its own: it does not shorten the pauses of the first one.
+    story.sight(&script(&story, "sk-other"), None, "sk-other", 50);
+    story.pass(5 * 86_400);
     story.sight(&script(&story, OLD), None, OLD, 50);
     story.rotate();
     two_nodes(&mut story, 3, NEW);
