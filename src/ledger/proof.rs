@@ -372,11 +372,21 @@ impl<'a> Trial<'a> {
             old.is_none_or(|old| old <= *changed) && first_good.is_none_or(|first| *changed <= first)
         };
         let at = changes().rfind(parts)?;
-        let is_enough = !self.alternates(&name.n8n)
-            || self.case.settings.env_keys.is_some()
-            || record.written == Some(last)
-            || row.is_some_and(|row| u32::from(row.executions) >= self.for_each_address(&name.n8n));
-        is_enough.then_some(Change { at, proven })
+        self.holds_everywhere(name, record).then_some(Change { at, proven })
+    }
+
+    /// Whether the key that one process of an n8n takes from a record is that of them all: where several addresses serve, the
+    /// record may name each one's environment.
+    fn holds_everywhere(&self, name: &RecordName, record: &Record) -> bool {
+        let row = record.row.as_ref().filter(|row| self.is_good(row.key));
+        match self.case.settings.env_keys {
+            Some(takes_from_environment) => !takes_from_environment,
+            None => {
+                !self.alternates(&name.n8n)
+                    || record.changes.last().is_some_and(|last| record.written == Some(*last))
+                    || row.is_some_and(|row| u32::from(row.executions) >= self.for_each_address(&name.n8n))
+            }
+        }
     }
 
     /// When keyward's press of the record's test found a good key.
@@ -398,7 +408,7 @@ impl<'a> Trial<'a> {
         }
         let Some(record) = self.senders.records.get(name) else { return false };
         // A test shows the environment of the process that presses it, and not those of its workers.
-        if self.good_press(record).is_some() && (self.case.settings.env_keys != Some(true) || nodes == 0) {
+        if self.good_press(record).is_some() && (nodes == 0 || self.holds_everywhere(name, record)) {
             return true;
         }
         let row = record.row.as_ref().filter(|row| self.is_good(row.key)).and_then(|row| row.begun);

@@ -343,6 +343,34 @@ fn where_addresses_alternate_a_changed_record_proves_all_of_them_only_where_no_e
 }
 
 #[test]
+fn where_addresses_alternate_a_press_shows_the_environment_of_one_of_them() {
+    #[track_caller]
+    fn check(env_keys: Option<bool>, peers: [u8; 2], expected: &[&str]) {
+        let mut story = Story::new(Settings { env_keys, ..quick() });
+        // Its node never ran, as far as keyward remembers.
+        story.nodes.push(("x", "seldom", "s"));
+        story.changed.insert("s", Timestamp::from_millis(START - 86_400_000));
+        let both = |story: &mut Story, from: u64, key: &str| {
+            for round in 0..6_u64 {
+                let peer = peers[usize::from(round % 2 == 1)];
+                story.ask("n", from + 2 * round, key, peer);
+                story.ask("m", from + 2 * round + 1, key, peer);
+                story.pass(60);
+            }
+        };
+        both(&mut story, 0, OLD);
+        story.rotate();
+        both(&mut story, 20, NEW);
+        story.press("s", NEW);
+        story.check(expected);
+    }
+    check(None, [2, 3], &["record"]);
+    check(Some(true), [2, 3], &["record"]);
+    check(Some(false), [2, 3], &[]);
+    check(None, [2, 2], &[]);
+}
+
+#[test]
 fn a_record_proves_nothing_of_what_came_before_it_was_known() {
     // It takes its key from the environment: each process of n8n has its own.
     let mut story = Story::new(quick());
