@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     codes! {
-        /// Two, of which one has a dash.
+        /// Two words with a dash between them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         enum Shape {
             /// The first.

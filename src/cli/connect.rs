@@ -277,8 +277,8 @@ impl Plan<'_> {
         Ok(End::Connected { url: self.entrance.base_url(), tag, was: connection.was, key, tested })
     }
 
-    /// Keeps that the record's key is one that keyward put in, now or before and nobody has changed the record since: a running
-    /// keyward knows then that it is no expression.
+    /// Remembers that keyward put the key into the record, as long as the record is not changed by anything else: a running keyward
+    /// then knows that the key is no expression.
     fn note_written(&self, record: &CredentialRecord, changed: &CredentialRecord, was_put: bool) -> anyhow::Result<()> {
         let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
         let (n8n, credential) = (self.side.address(), record.id.clone());

@@ -17,7 +17,7 @@ pub enum ForwardError {
     #[error("upstream broke off before its answer")]
     CutOff(#[source] hyper::Error),
     /// Upstream, which began to speak another protocol.
-    #[error("upstream switched to another protocol, which nobody had asked for")]
+    #[error("upstream switched to another protocol, although the request did not ask for it")]
     Upgraded,
     /// Upstream, which sent so much without an answer that keyward stopped waiting for one.
     #[error("upstream sent {MOST_BEFORE_ANSWER} bytes and no answer")]

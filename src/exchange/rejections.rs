@@ -87,7 +87,7 @@ impl Rejections {
                     event = "refused_early",
                     reason,
                     left_out,
-                    "{left_out} more ended so, of which no line tells"
+                    "{left_out} more were refused like this, without a line of their own"
                 );
             }
         }

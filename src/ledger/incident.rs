@@ -83,7 +83,7 @@ codes! {
         GoodSighting => "good_sighting",
         /// The key that was at fault is the set's current or next one now.
         KeyIsGoodAgain => "key_is_good_again",
-        /// Somebody acknowledged it.
+        /// You acknowledged it.
         Acknowledged => "acknowledged",
         /// An untagged binding was silent for too long.
         Silence => "silence",

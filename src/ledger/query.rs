@@ -266,7 +266,7 @@ impl<'a> Query<'a> {
         let keys = self.set_keys();
         let all = self.ledger.bindings().into_iter().filter(|binding| filter.wants(binding));
         let mut listed: Vec<_> = all.map(|binding| self.list(binding, &keys)).collect();
-        // One of which nothing has ended yet has shown nothing.
+        // Before its first exchange has ended, there is nothing to show.
         listed.retain(|row| row.memory.last_seen().is_some() && filter.wants_listed(row));
         listed.sort_by_key(|row| (row.memory.last_seen().map(|at| -at.as_millis()), row.binding.id()));
         listed

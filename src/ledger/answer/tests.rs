@@ -329,7 +329,7 @@ fn where_addresses_alternate_a_changed_record_proves_all_of_them_only_where_no_e
         story.pass(60);
         two_nodes(&mut story, 10, NEW);
         story.check(expected);
-        // As soon as somebody else changes the record, that keyward wrote it says nothing any more.
+        // keyward wrote the record, but it was changed again since.
         story.pass(60);
         story.change("r");
         story.pass(60);
