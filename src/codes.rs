@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     codes! {
-        /// Two words with a dash between them.
+        /// Two kinds; the code of one has a dash.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         enum Shape {
             /// The first.
