@@ -67,6 +67,9 @@ pub struct Pressed {
     pub key: Option<Names>,
 }
 
+/// How long an execution may run so that its good key still counts, where n8n lists it only when it is over (1.x).
+pub const LONGEST_UNTOLD: Duration = Duration::from_hours(1);
+
 /// An execution that n8n's API lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {

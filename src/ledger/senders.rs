@@ -8,7 +8,7 @@
 //!
 //! Nothing here decides: [`super::proof`] does.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::binding::{Binding, BindingId, Holder};
 use super::evidence;
-use super::look::{Look, Unfinished};
+use super::look::{LONGEST_UNTOLD, Look, Unfinished};
 use super::rhythm;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -73,6 +73,9 @@ pub struct Senders {
     pub(super) n8ns: BTreeMap<Box<str>, Executions>,
     pub(super) waiting: BTreeMap<u64, Waiting>,
     pub(super) next: u64,
+    /// Good uses of executions that may still go on, of an n8n that lists them only when they are over. Lost by a restart:
+    /// then they prove nothing.
+    unlisted: VecDeque<Waiting>,
     /// When a use last found no room, and was kept with less than is known of it.
     pub(super) cramped: Option<Timestamp>,
     /// What you accepted, by its number.
@@ -367,9 +370,32 @@ impl Senders {
             let belongs = self.belongs(&waiting, &fitting);
             let mut dated = by_every_clock(&waiting, &fitting);
             dated.sent.accepted &= self.can_prove(&waiting, &fitting, &belongs.n8n);
+            let may_be_listed = waiting.sent.accepted && looks(&fitting).any(|look| is_unlisted(look, &waiting));
             self.note(waiting.binding.id(), &dated, belongs);
+            if may_be_listed && self.unlisted.len() < MOST_UNLISTED {
+                self.unlisted.push_back(waiting);
+            }
         }
         self.waiting = left;
+        self.prove_late(candidates);
+    }
+
+    /// Lets the good uses prove their senders whose executions are listed by now.
+    fn prove_late(&mut self, candidates: &[Candidate<'_>]) {
+        for waiting in std::mem::take(&mut self.unlisted) {
+            let fitting = fitting(candidates, &waiting);
+            if looks(&fitting).any(|look| is_unlisted(look, &waiting)) {
+                let goes_on = |look: &Look| look.at.since(waiting.sent.last) <= LONGEST_UNTOLD;
+                if looks(&fitting).any(goes_on) {
+                    self.unlisted.push_back(waiting);
+                }
+                continue;
+            }
+            let belongs = self.belongs(&waiting, &fitting);
+            if belongs.weight >= LISTED && self.can_prove(&waiting, &fitting, &belongs.n8n) {
+                self.note_late(waiting.binding.id(), &by_every_clock(&waiting, &fitting), belongs);
+            }
+        }
     }
 
     fn note_look(&mut self, look: &Look) {
@@ -666,6 +692,30 @@ impl Senders {
         self.note_use(binding, address, sent, begun);
         if let Some(record) = belongs.record {
             self.note_record(record, address, sent, begun, binding);
+        }
+    }
+
+    /// Notes once more what did not count yet, because its execution was not listed. What came since it was sent was noted
+    /// without it, so it is looked for here whether an older key came after it.
+    fn note_late(&mut self, binding: BindingId, sent: &Dated, belongs: Belongs) {
+        let Dated { sent, is_sure } = sent;
+        let (begun, _) = self.note_execution(&belongs, sent);
+        let begun = Begun { earliest: begun, latest: if *is_sure { begun } else { sent.last } };
+        let place = self.address(sent.peer, &belongs.n8n, sent.first);
+        let address = &mut self.addresses[usize::from(place)];
+        address.weight = address.weight.max(belongs.weight);
+        self.changed.insert(evidence::Name::Address(place));
+        self.note_use(binding, place, sent, begun);
+        let came_after = |other: &&SenderUse| {
+            let is_other = other.address == place && other.key != sent.key && other.first < sent.first;
+            is_other && other.begun.unwrap_or(other.last) > sent.first
+        };
+        if let Some(old) = self.uses.get(&binding).and_then(|uses| uses.iter().find(came_after)) {
+            let mixed = Mixed { binding, old: old.key, new: sent.key, at: old.last };
+            self.addresses[usize::from(place)].mixed = Some(mixed);
+        }
+        if let Some(record) = belongs.record {
+            self.note_record(record, place, sent, begun, binding);
         }
     }
 
@@ -1065,6 +1115,12 @@ fn may_be_unsaved(look: &Look, waiting: &Waiting) -> bool {
     }
 }
 
+/// Whether an n8n that lists an execution only when it is over does not list this one.
+fn is_unlisted(look: &Look, waiting: &Waiting) -> bool {
+    let Some(Execution::Number(number)) = waiting.sent.execution.filter(|_| !look.lists_records) else { return false };
+    !look.executions.is_empty() && !look.executions.contains_key(&number)
+}
+
 /// A use by the clocks of all n8n that it may belong to, and by the one that was put back.
 fn by_every_clock(waiting: &Waiting, fitting: &[Candidate<'_>]) -> Dated {
     let mut sent = waiting.sent.clone();
@@ -1173,6 +1229,9 @@ pub(super) const LISTED: u32 = 3;
 
 /// How many uses wait for a look at a time. What goes over is decided on without one.
 const MOST_WAITING: usize = 65_536;
+
+/// How many good uses wait for their executions to be listed at a time.
+const MOST_UNLISTED: usize = 4096;
 
 /// How many uses one binding has: keys times addresses.
 const USES_PER_BINDING: usize = 512;

@@ -2,7 +2,8 @@
 //!
 //! Seen in n8n 2.41.1: the list comes newest first and has what has ended or waits; `status=running` lists what runs. So an
 //! execution that runs for long enters the list below newer ones, and each look reads down to where the one before it began.
-//! n8n 1.100.1 refuses `status=running`, and lists none for `status=waiting` though one waits.
+//! n8n 1.100.1 refuses `status=running`, and lists none for `status=waiting` though one waits: there one that ran across two
+//! looks is known from the list alone, so each look reads down to those that began an hour ago.
 //!
 //! What an execution was given and made is passed over where it comes: it holds prompts.
 
@@ -14,7 +15,7 @@ use super::client::{Client, ClientError, scope};
 use super::connect::CREDENTIAL_TYPE;
 use super::documents::{Execution, Snapshot, SnapshotNode};
 use crate::clock::Timestamp;
-use crate::ledger::look::{Listed, Unfinished};
+use crate::ledger::look::{LONGEST_UNTOLD, Listed, Unfinished};
 use crate::route::is_id;
 use crate::telemetry::masked::mask_id;
 
@@ -63,13 +64,15 @@ impl Executions {
     pub async fn read(&mut self, client: &Client, now: Timestamp) -> Gaps {
         let mut gaps = Gaps::default();
         let mut open = Open { by_id: BTreeMap::new(), now };
-        match running(client, &mut open).await {
+        let running = running(client, &mut open).await;
+        let tells_running = running.is_ok();
+        match running {
             Ok(()) => {}
             // Then it does not list those that wait, either.
             Err(ClientError::Refused { .. }) => gaps.unfinished = Some(OLD_RELEASE.to_owned()),
             Err(error) => gaps.unfinished = Some(error.to_string()),
         }
-        if let Err(error) = self.read_list(client, now, &mut open).await {
+        if let Err(error) = self.read_list(client, now, &mut open, tells_running).await {
             gaps.list = Some(error.to_string());
         }
         let is_whole = match waiting(client, &mut open).await {
@@ -89,9 +92,16 @@ impl Executions {
         gaps
     }
 
-    /// Reads the list down to what the look before this one has seen, or a day back.
-    async fn read_list(&mut self, client: &Client, now: Timestamp, open: &mut Open) -> Result<(), ClientError> {
-        let floor = self.floor;
+    /// Reads the list down to what the look before this one has seen, or a day back; where n8n does not tell what runs, down
+    /// to what may have ended since.
+    async fn read_list(
+        &mut self,
+        client: &Client,
+        now: Timestamp,
+        open: &mut Open,
+        tells: bool,
+    ) -> Result<(), ClientError> {
+        let floor = if tells { self.floor } else { self.floor.min(self.begun_before(now, LONGEST_UNTOLD)) };
         let begun = open.newest().max(self.listed.last_key_value().map_or(0, |(number, _)| *number));
         let mut newest = None;
         let take = |execution: Execution| {
@@ -111,6 +121,12 @@ impl Executions {
         // Where its numbers have begun anew, the next look begins anew as well.
         self.floor = if newest.is_some_and(|newest| newest < floor) { 0 } else { begun };
         Ok(())
+    }
+
+    /// The newest that began longer ago than that; 0 where there is none.
+    fn begun_before(&self, now: Timestamp, ago: Duration) -> u64 {
+        let is_older = |listed: &Listed| now.since(listed.began) > ago;
+        self.listed.iter().rev().find(|(_, listed)| is_older(listed)).map_or(0, |(number, _)| *number)
     }
 
     fn end(&mut self, number: u64, execution: &Execution, open: &mut Open) {

@@ -112,6 +112,8 @@ fn one_that_enters_the_list_below_newer_ones_is_seen() {
     assert_eq!(numbers(&first_look(&proxy)), [100]);
     n8n.has_execution(execution("102", "success", "2026-11-23T08:00:10.000Z", &[]));
     assert_eq!(numbers(&next_look(&proxy)), [100, 102]);
+    next_look(&proxy);
+    assert_eq!(numbers(&next_look(&proxy)), [100, 102], "it still runs");
     n8n.has_execution(execution("101", "success", "2026-11-23T08:00:00.000Z", &[]));
     assert_eq!(numbers(&next_look(&proxy)), [100, 101, 102]);
 }

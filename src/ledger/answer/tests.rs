@@ -993,6 +993,53 @@ fn a_run_by_hand_on_n8n_1_does_not_prove_what_is_saved() {
 }
 
 #[test]
+fn a_long_execution_on_n8n_1_counts_once_it_is_listed() {
+    for (by_hand, bars) in [(false, &[][..]), (true, &["silent"][..])] {
+        let mut story = Story::new(quick());
+        story.is_first_generation = true;
+        two_nodes(&mut story, 1, OLD);
+        story.rotate();
+        story.ask("m", 3, NEW, 2);
+        let began = story.by_n8n();
+        story.ask_unlisted("n", 4, NEW, 2);
+        story.check(&["silent"]);
+        story.pass(600);
+        let ended = Some(story.by_n8n());
+        story.executions.insert(4, Listed { workflow: "w".into(), began, ended, by_hand });
+        story.check(bars);
+    }
+}
+
+#[test]
+fn an_old_key_that_came_after_a_long_execution_on_n8n_1_began_shows_two_processes() {
+    let mut story = Story::new(quick());
+    story.is_first_generation = true;
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    story.ask("m", 3, NEW, 2);
+    let began = story.by_n8n();
+    story.ask_unlisted("n", 4, NEW, 2);
+    // It is never known which record the node named, so nothing is known of a record there.
+    for (record, number, key) in [("s", 5, OLD), ("r", 6, NEW)] {
+        story.nodes[0].2 = record;
+        story.look();
+        story.pass(60);
+        story.ask("n", number, key, 2);
+        story.nodes[0].2 = "t";
+        story.look();
+        story.pass(60);
+    }
+    let ended = Some(story.by_n8n());
+    story.executions.insert(4, Listed { workflow: "w".into(), began, ended, by_hand: false });
+    story.check(&["still_sent"]);
+    assert!(
+        story.answer().bars()[0].to_string().ends_with("by turns with a newer key"),
+        "{}",
+        story.answer().bars()[0]
+    );
+}
+
+#[test]
 fn an_open_exchange_keeps_the_key_it_carries() {
     let mut story = Story::new(quick());
     two_nodes(&mut story, 1, OLD);
