@@ -318,7 +318,8 @@ def mends_all_until_the_old_key_can_go(walk, expect):
     try:
         processes.until(lambda: _is_clean(walk, audits), timeout=60, what="a clean audit", pause=0.5)
     except TimeoutError as error:
-        raise TimeoutError(f"{error}: {audits[-1].stdout}{audits[-1].stderr}") from error
+        answer = walk.keyward.run("rotation", "--can-go")
+        raise TimeoutError(f"{error}: {audits[-1].stdout}{audits[-1].stderr}{answer.stdout}") from error
     try:
         processes.until(lambda: _accepts(walk), timeout=60, what="a yes to whether the old key can go", pause=0.5)
     except TimeoutError as error:
