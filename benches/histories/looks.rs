@@ -176,11 +176,9 @@ impl<'w> Onlooker<'w> {
             self.open.push(*place);
             self.begun += 1;
         }
-        // n8n 1.x lists no execution that waits.
-        let is_shown = |place: &&usize| {
-            let execution = &world.executions[**place];
-            world.n8ns[self.n8n].is_second_generation || !execution.waits || execution.ended <= moment
-        };
+        // n8n 1.x lists an execution only when it is over.
+        let is_shown =
+            |place: &&usize| world.n8ns[self.n8n].is_second_generation || world.executions[**place].ended <= moment;
         for place in self.open.iter().filter(|place| world.executions[**place].is_listed).filter(is_shown) {
             let execution = &world.executions[*place];
             let ended = (execution.ended <= moment).then(|| true_stamp(execution.ended));
