@@ -366,10 +366,16 @@ impl Senders {
                 left.insert(number, waiting);
                 continue;
             }
-            self.changed.insert(evidence::Name::Waiting(number));
             let belongs = self.belongs(&waiting, &fitting);
+            // One that runs for long is out of order, until it is listed.
+            if place >= surplus && belongs.n8n == N8n::Another && looks(&fitting).any(|look| may_go_on(look, &waiting))
+            {
+                left.insert(number, waiting);
+                continue;
+            }
+            self.changed.insert(evidence::Name::Waiting(number));
             let mut dated = by_every_clock(&waiting, &fitting);
-            dated.sent.accepted &= self.can_prove(&waiting, &fitting, &belongs.n8n);
+            dated.sent.accepted &= self.can_prove(&waiting, &fitting, &belongs);
             let may_be_listed = waiting.sent.accepted && looks(&fitting).any(|look| is_unlisted(look, &waiting));
             self.note(waiting.binding.id(), &dated, belongs);
             if may_be_listed && self.unlisted.len() < MOST_UNLISTED {
@@ -385,14 +391,13 @@ impl Senders {
         for waiting in std::mem::take(&mut self.unlisted) {
             let fitting = fitting(candidates, &waiting);
             if looks(&fitting).any(|look| is_unlisted(look, &waiting)) {
-                let goes_on = |look: &Look| look.at.since(waiting.sent.last) <= LONGEST_UNTOLD;
-                if looks(&fitting).any(goes_on) {
+                if looks(&fitting).any(|look| may_go_on(look, &waiting)) {
                     self.unlisted.push_back(waiting);
                 }
                 continue;
             }
             let belongs = self.belongs(&waiting, &fitting);
-            if belongs.weight >= LISTED && self.can_prove(&waiting, &fitting, &belongs.n8n) {
+            if belongs.weight >= LISTED && self.can_prove(&waiting, &fitting, &belongs) {
                 self.note_late(waiting.binding.id(), &by_every_clock(&waiting, &fitting), belongs);
             }
         }
@@ -607,12 +612,14 @@ impl Senders {
     }
 
     /// Whether a good key in a use proves anything of its sender.
-    fn can_prove(&self, waiting: &Waiting, fitting: &[Candidate<'_>], n8n: &N8n) -> bool {
-        let is_told = match n8n {
+    fn can_prove(&self, waiting: &Waiting, fitting: &[Candidate<'_>], belongs: &Belongs) -> bool {
+        let is_told = match &belongs.n8n {
             N8n::Named(name) => !self.is_others(waiting, name, fitting),
             N8n::Another => fitting.iter().all(|known| self.is_told_from_others(waiting, known)),
         };
-        is_told && !looks(fitting).any(|look| may_be_unsaved(look, waiting))
+        // What one n8n lists was not run by hand in another one.
+        let is_its = |look: &&Look| belongs.weight < LISTED || is_named(&belongs.n8n, &look.instance);
+        is_told && !looks(fitting).filter(is_its).any(|look| may_be_unsaved(look, waiting))
     }
 
     /// Whether what is of no known n8n is surely not that one's. By clocks that disagree, what an n8n lists looks like
@@ -1113,6 +1120,15 @@ fn may_be_unsaved(look: &Look, waiting: &Waiting) -> bool {
         Some(listed) => listed.by_hand,
         None => look.executions.values().any(|listed| !listed.by_hand),
     }
+}
+
+/// Whether such an execution may still be on its way to the list.
+fn may_go_on(look: &Look, waiting: &Waiting) -> bool {
+    is_unlisted(look, waiting) && look.at.since(waiting.sent.last) <= LONGEST_UNTOLD
+}
+
+fn is_named(n8n: &N8n, name: &str) -> bool {
+    matches!(n8n, N8n::Named(own) if **own == *name)
 }
 
 /// Whether an n8n that lists an execution only when it is over does not list this one.

@@ -1040,6 +1040,58 @@ fn an_old_key_that_came_after_a_long_execution_on_n8n_1_began_shows_two_processe
 }
 
 #[test]
+fn an_old_key_late_in_a_long_execution_on_n8n_1_is_no_other_n8n() {
+    let mut story = Story::new(quick());
+    story.is_first_generation = true;
+    let began = story.by_n8n();
+    story.pass(60);
+    two_nodes(&mut story, 5, OLD);
+    story.pass(600);
+    story.ask_unlisted("n", 4, OLD, 2);
+    story.rotate();
+    two_nodes(&mut story, 7, NEW);
+    story.check(&["unsettled"]);
+    let ended = Some(story.by_n8n());
+    story.executions.insert(4, Listed { workflow: "w".into(), began, ended, by_hand: false });
+    story.check(&[]);
+    // One that is not listed for an hour is not its own.
+    story.ask_unlisted("n", 3, OLD, 2);
+    story.pass(1_800);
+    two_nodes(&mut story, 9, NEW);
+    story.check(&["still_sent"]);
+    assert!(!story.answer().bars()[0].to_string().contains("another n8n"), "{}", story.answer().bars()[0]);
+    story.pass(2_000);
+    two_nodes(&mut story, 11, NEW);
+    story.look();
+    let answer = story.answer();
+    assert!(answer.bars().iter().any(|bar| bar.to_string().contains("another n8n")), "{answer}");
+}
+
+#[test]
+fn what_one_n8n_1_lists_was_not_run_by_hand_in_another_one() {
+    let mut story = Story::new(quick());
+    story.is_first_generation = true;
+    story.bench = Bench::with_n8n(OLD, &["main", "second"], quick());
+    let look_second = |story: &mut Story| {
+        let began = story.bench.now();
+        let listed = Listed { workflow: "another".into(), began, ended: None, by_hand: false };
+        story.look();
+        let (instance, at) = ("second".into(), story.bench.now());
+        let (workflows, nodes) = ([Box::from("another")].into(), HashMap::new());
+        let executions = BTreeMap::from([(50, listed)]);
+        let before = story.before.clone().expect("a look");
+        let look = Look { instance, at, workflows, nodes, executions, ..before };
+        story.bench.ledger.look_came(&Arc::new(look));
+    };
+    two_nodes(&mut story, 101, OLD);
+    look_second(&mut story);
+    story.rotate();
+    two_nodes(&mut story, 103, NEW);
+    look_second(&mut story);
+    story.check(&[]);
+}
+
+#[test]
 fn an_open_exchange_keeps_the_key_it_carries() {
     let mut story = Story::new(quick());
     two_nodes(&mut story, 1, OLD);
