@@ -68,7 +68,7 @@ use crate::{n8n, tasks, telemetry};
 enum Hello {
     /// It says where it listens, for whom, and what to put into n8n.
     Said,
-    /// Whoever started it says what there is to say.
+    /// The caller says what there is to say.
     Left,
 }
 
@@ -91,7 +91,7 @@ pub struct Server {
 pub fn serve(config: &Config) -> anyhow::Result<()> {
     let sockets = Sockets::take()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    // Before the first line is said: whoever reads it may send a signal at once, and must not kill by it.
+    // Before the first line is said: a program that reads it may send a signal at once, and must not kill by it.
     let signals = runtime.block_on(async { Signals::catch() })?;
     let server = Server::start_on(sockets, config, Clock::System, Hello::Said)?;
     telemetry::report_panics();
@@ -124,7 +124,7 @@ impl Server {
         Self::start_on(Sockets::default(), config, clock, Hello::Said)
     }
 
-    /// As [`Server::start`], without a hello: it is for whoever shows this keyward to say what it is.
+    /// As [`Server::start`], without a hello: the one who shows this keyward says what it is.
     pub fn start_silently(config: &Config, clock: Clock) -> anyhow::Result<Self> {
         Self::start_on(Sockets::default(), config, clock, Hello::Left)
     }
@@ -233,7 +233,7 @@ impl Server {
         &self.shared.ledger
     }
 
-    /// The log, for whoever has something to say beside the exchanges.
+    /// The log, for what is said beside the exchanges.
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.log
@@ -490,7 +490,7 @@ fn ask(keeper: n8n::keeper::Keeper, stage: watch::Receiver<Stage>) -> io::Result
     tasks::run("n8n".into(), move || keeper.run(stage))
 }
 
-/// Says in the log what is wrong and keeps nobody from starting.
+/// Says in the log what is wrong and does not keep keyward from starting.
 fn tell_troubles(config: &Config, troubles: &[Trouble], no_token: Option<&TokenError>, findings: &[Finding]) {
     for name in &config.ignored {
         let variable = &*mask_keys(name);
@@ -500,7 +500,7 @@ fn tell_troubles(config: &Config, troubles: &[Trouble], no_token: Option<&TokenE
         tracing::error!(event = "keys", "{}", with_causes(trouble));
     }
     if let Some(trouble) = no_token {
-        tracing::error!(event = "admin", "nobody is let in to the admin listener: {}", with_causes(trouble));
+        tracing::error!(event = "admin", "the admin listener accepts no token: {}", with_causes(trouble));
     }
     // A key that cannot be read was told above.
     for finding in findings.iter().filter(|finding| finding.gravity == Gravity::Warning) {
@@ -568,7 +568,7 @@ fn hop(via: &EgressProxy) -> anyhow::Result<ProxyHop> {
     ProxyHop::new(via).with_context(|| format!("cannot speak TLS to the proxy {via} ({})", via.named_by))
 }
 
-/// A number that nobody else has.
+/// A number that no other keyward has.
 pub fn random_number() -> anyhow::Result<u64> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| anyhow::anyhow!("the system gives no random bytes"))?;

@@ -164,7 +164,8 @@ pub fn orphaned_tokens(config: &Config, tokens: &[Token]) -> Vec<Finding> {
     let orphans = tokens.iter().filter(|token| token.revoked.is_none()).filter(|token| !is_known(token));
     let find = |token: &Token| {
         let names = Names { fingerprint: token.fingerprint, hint: token.hint };
-        let text = format!("token {names} belongs to set `{}`, which is not configured: it admits nobody.", token.set);
+        let text =
+            format!("token {names} belongs to set `{}`, which is not configured: it admits no request.", token.set);
         Finding::warning("tokens", text)
     };
     orphans.map(find).collect()
@@ -243,7 +244,8 @@ fn examine_rules(set: &str, rules: &SetRules, gateways: &[IpAddr], now: Timestam
         findings.push(Finding::warning(setting("allow_from"), text));
     }
     if injects && !rules.allow_from.is_empty() && rules.allow_from_is_safe {
-        let text = "whoever can connect from one of these addresses uses the current key without any credential.";
+        let text =
+            "everything that can connect from one of these addresses uses the current key without any credential.";
         findings.push(Finding::warning(setting("allow_from"), text));
     }
     if let Some(until) = rules.inject_until {
@@ -275,7 +277,7 @@ fn open_to_strangers(config: &Config) -> Option<Finding> {
     let open: Vec<_> = sets.filter(|(_, rules)| passes(rules)).map(|(set, _)| &*set.name).collect();
     let text = || {
         format!(
-            "whoever reaches {listen} has a way to OpenAI with any key (set {}): let only n8n reach it, or let only keys \
+            "everything that reaches {listen} has a way to OpenAI with any key (set {}): let only n8n reach it, or let only keys \
              and tokens of yours pass by `enforce` or `inject`.",
             open.join(", ")
         )
@@ -315,7 +317,7 @@ fn examine_listeners(config: &Config, findings: &mut Vec<Finding>) {
 fn examine_admin(config: &Config, findings: &mut Vec<Finding>) {
     let admin = &config.admin;
     if let Some(listen) = admin.listen.filter(|listen| !listen.ip().is_loopback()) {
-        let open = if admin.metrics == MetricsFor::Everybody { "; it shows /metrics to whoever asks" } else { "" };
+        let open = if admin.metrics == MetricsFor::Everybody { "; it shows /metrics without a token" } else { "" };
         let text = format!(
             "{listen} is reached from other machines without TLS: the admin token can be read on the way{open}. Let only a \
              network of containers on this machine reach it, or a proxy that speaks TLS."

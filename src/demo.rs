@@ -1,6 +1,6 @@
 //! `keyward demo`: a real keyward between a simulated n8n and a stand-in for OpenAI, through a day with a rotation in it.
 //!
-//! Nothing of it is anybody's: keys, workflows and answers are invented, every socket is on loopback, the state lies in a
+//! Nothing of it is real: keys, workflows and answers are invented, every socket is on loopback, the state lies in a
 //! folder that is gone afterwards, and no setting or key of the environment is looked at.
 
 pub mod n8n;
@@ -108,7 +108,7 @@ impl<'f> Stage<'f> {
         let mut next = Instant::now();
         for scene in &scenes {
             if self.server.log().counts().dropped() > 0 {
-                // Whoever was watching has gone.
+                // The watcher has gone.
                 break;
             }
             next += scene.wait / settings.speed;
@@ -136,7 +136,7 @@ impl<'f> Stage<'f> {
         let stream = TcpStream::connect(self.server.listen()).await.context("the demo's n8n cannot reach keyward")?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let asking = async move { whole(sender.send_request(request).await?.into_body()).await };
-        // The connection moves the bytes, and ends when nobody asks any more.
+        // The connection moves the bytes, and ends when no request comes any more.
         let (asked, _) = tokio::join!(asking, connection);
         asked.map(drop).context("the demo's n8n got no whole answer from keyward")
     }
@@ -151,7 +151,7 @@ impl<'f> Stage<'f> {
         Ok(())
     }
 
-    /// As `keyward ack` would: whoever sent the old key without a tag is known not to come back.
+    /// As `keyward ack` would: the client that sent the old key without a tag is known not to come back.
     fn acknowledge(&self) {
         let bindings = self.server.query(self.now()).bindings(&Filter { open: Some(true), ..Filter::default() });
         for listed in bindings.iter().filter(|listed| listed.binding.is_untagged()) {
@@ -317,7 +317,7 @@ struct Folder {
 }
 
 impl Folder {
-    /// Nobody else may look into it, or have made it.
+    /// No other user may look into it, or have made it.
     fn make() -> anyhow::Result<Self> {
         let place = std::env::temp_dir();
         let path = place.join(format!("keyward-demo-{:016x}", RandomState::new().hash_one(())));

@@ -22,7 +22,7 @@ use crate::keys::source::{Source, SourceError};
 use crate::keys::state::{self, StateError};
 use crate::keys::token;
 
-/// What somebody may do.
+/// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Look.
@@ -49,7 +49,7 @@ pub struct Access {
     clock: Clock,
 }
 
-/// The file of the token that may write. One that nobody named is keyward's own, in the state folder.
+/// The file of the token that may write. One that the configuration does not name is keyward's own, in the state folder.
 #[must_use]
 pub fn token_file(settings: &Settings, state: &state::Settings) -> PathBuf {
     settings.token_file.clone().unwrap_or_else(|| state.dir.join("admin.token"))
@@ -77,7 +77,7 @@ pub enum TokenError {
         #[source]
         fault: Fault,
     },
-    /// Whoever is to read alone could write.
+    /// A client that is to read alone could write.
     #[error("{} and {} hold the same admin token: one that may only read has to be another", write.display(), read.display())]
     Same {
         /// The file of the token that may write.
@@ -127,8 +127,8 @@ impl From<SourceError> for Fault {
 // === impl Access ===
 
 impl Access {
-    /// Reads the tokens, and makes the one that nobody named where it is missing. What makes the listener useless but is
-    /// no mistake of anybody's is said beside it: then nobody is let in.
+    /// Reads the tokens, and makes the one that the configuration does not name where it is missing. What makes the listener useless but is
+    /// no mistake in the configuration is said beside it: then no token is accepted.
     pub fn open(
         settings: &Settings,
         state: &state::Settings,
@@ -144,7 +144,7 @@ impl Access {
         Ok((Self { files, known: watch::Sender::new(known), browsers, clock }, trouble))
     }
 
-    /// Reads the tokens again; says whether they are others now. A file that holds none any more lets nobody in: its old
+    /// Reads the tokens again; says whether they are others now. With a file that holds none any more, no token is accepted: its old
     /// token may be why it was emptied.
     pub fn reload(&self) -> Result<bool, TokenError> {
         let (known, error) = match self.files.read() {
@@ -177,7 +177,7 @@ impl Access {
         *self.known.borrow() != Known::default()
     }
 
-    /// What whoever presents that token may do.
+    /// What a client with that token may do.
     #[must_use]
     pub fn admit(&self, presented: &[u8]) -> Option<Pass> {
         let token = Digest::of(presented);
@@ -199,7 +199,7 @@ impl Access {
         has_time && self.known.borrow().scope_of(&pass.token).is_some()
     }
 
-    /// A new link's secret part, which begins one session for whoever uses it first; and until when.
+    /// A new link's secret part, which begins one session for the client that uses it first; and until when.
     pub fn make_link(&self, pass: &Pass) -> Result<(Zeroizing<String>, Timestamp), StateError> {
         let secret = token::random_text()?;
         let until = self.clock.now().after(LINK_LASTS);
@@ -330,7 +330,7 @@ impl Passes {
 /// A token of fewer characters might be guessed.
 const SHORTEST: usize = 32;
 
-/// How long a link waits for somebody to open it.
+/// How long a link can be opened.
 const LINK_LASTS: Duration = Duration::from_mins(1);
 
 /// How long a browser is let in: a day at work.

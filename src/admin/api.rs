@@ -118,7 +118,7 @@ pub fn incidents(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem>
     Ok(in_json(StatusCode::OK, &views::incidents(&desk.look(), &call.parameters)?))
 }
 
-/// Notes that somebody says that a binding is dead, or its incident dealt with.
+/// Notes that you say that a binding is dead, or its incident dealt with.
 pub fn acknowledge(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
     let ledger = &desk.shared.ledger;
     let binding = find(ledger, call.text()).map_err(|error| views::not_found(&error))?;

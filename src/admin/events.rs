@@ -3,7 +3,7 @@
 //! | event | data |
 //! |---|---|
 //! | `exchange` | the line of the log, as JSON |
-//! | `lost` | `{"lost":12}`: whoever reads was too slow for that many exchanges, before any filter |
+//! | `lost` | `{"lost":12}`: the reader was too slow for that many exchanges, before any filter |
 //! | `end` | `{"reason":"token_ended"}`: the token or session is good no longer, and the stream ends |
 //!
 //! A comment goes out now and then, so that both sides notice when the other is gone.

@@ -1,4 +1,4 @@
-//! The metrics as text: every shard is added up when somebody asks, and not before.
+//! The metrics as text: every shard is added up when they are asked for, and not before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

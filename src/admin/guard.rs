@@ -56,7 +56,7 @@ pub fn cookie_name(headers: &HeaderMap) -> String {
     format!("keyward_session_{}", port.unwrap_or(80))
 }
 
-/// Says in every answer that it belongs to nobody else: to no cache, no frame, no other page.
+/// Says in every answer that it is for this client alone: for no cache, no frame, no other page.
 pub fn seal(headers: &mut HeaderMap) {
     for (name, value) in SEAL {
         headers.insert(name, HeaderValue::from_static(value));

@@ -1,7 +1,7 @@
 //! Connections to the admin listener: as many as it has room for, each within the limits of a client of n8n's.
 //!
-//! It is for a few people, a scraper and probes. A crowd keeps nobody out: where there is no room, a newcomer takes the place
-//! of a connection that has shown no token, of whoever has most of those. One that has is never sent away for others.
+//! It is for a few people, a scraper and probes. A crowd keeps no client out: where there is no room, a new connection takes the place
+//! of a connection that has shown no token, of the peer that has most of those. One that has is never sent away for others.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -29,14 +29,14 @@ use crate::net::peer_limit::Peer;
 use crate::net::stream::Stream;
 use crate::net::write_stall::{StallWatch, WriteStall};
 
-/// Serves whoever connects. It ends only where the listener cannot be used at all.
+/// Serves each connection. It ends only where the listener cannot be used at all.
 pub async fn serve(listener: std::net::TcpListener, desk: Arc<Desk>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut room = Room::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => room.seat(stream, peer.ip().to_canonical(), &desk),
-            // Out of descriptors, or somebody who left while he waited: neither is worth a spin.
+            // Out of descriptors, or a client that left while it waited: neither is worth a spin.
             Err(error) => {
                 tracing::debug!(%error, "a connection to the admin listener could not be accepted");
                 tokio::time::sleep(FULL_HOUSE).await;
@@ -45,7 +45,7 @@ pub async fn serve(listener: std::net::TcpListener, desk: Arc<Desk>) -> io::Resu
     }
 }
 
-/// Whoever is at the other end of a connection.
+/// The other end of a connection.
 pub struct Guest {
     peer: IpAddr,
     has_token: AtomicBool,
@@ -95,7 +95,7 @@ impl Room {
         true
     }
 
-    /// Of those who have shown no token, by whoever has most: the one that has been here longest.
+    /// Of those who have shown no token, by the peer that has most: the oldest.
     fn longest_of_most(&self) -> Option<usize> {
         let mut crowds = HashMap::new();
         for (position, (guest, _)) in self.0.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Pure. The parameters of a request to the admin listener, read strictly: whoever misspells a filter is told, and does not get
+//! Pure. The parameters of a request to the admin listener, read strictly: a misspelt filter is told, and does not give
 //! everything.
 
 use percent_encoding::percent_decode_str;
@@ -99,13 +99,13 @@ fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadQuery, detail)
 }
 
-/// Somebody's text, fit to be shown: harmless, short and without keys.
+/// A person's text, fit to be shown: harmless, short and without keys.
 #[must_use]
 pub fn quote(text: &str) -> String {
     format!("{:?}", mask_and_cap(text, MOST_QUOTED))
 }
 
-/// How many rows are told where nobody says how many.
+/// How many rows are told where the request does not say how many.
 const PAGE: usize = 100;
 
 /// How many may be asked for.

@@ -23,7 +23,7 @@
 //! | `GET /api/v1/events` | a token | each exchange when it ends, as server-sent events ([`super::events`]) |
 //! | `POST /api/v1/links` | a token that may write | a link for `/open` |
 //!
-//! Whatever else is asked has the same answers for whoever has no token: nobody learns what there is.
+//! Whatever else is asked has the same answers for all without a token: they do not learn what there is.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub struct Route {
 pub enum Needs {
     /// Nothing: it tells whether keyward lives, and that to everybody.
     Nothing,
-    /// A link that nobody has used, which is part of the path.
+    /// A link that was not used yet, which is part of the path.
     Link,
     /// A token, unless the settings say otherwise.
     Metrics,

@@ -1,7 +1,7 @@
 //! Wrong tokens and links that come to the admin listener: a few are answered like any mistake, a flood of them late and with
 //! 429.
 //!
-//! Whoever holds a right token is never kept waiting. Behind a load balancer, and on the machine itself, all come from one
+//! A client with a right token is never kept waiting. Behind a load balancer, and on the machine itself, all come from one
 //! address, so counting by address would let a stranger lock out the owner; and a token is too long to be guessed at any
 //! speed. What is to be kept down is the noise.
 
@@ -27,7 +27,7 @@ impl WrongTokens {
         Self { lately: Mutex::default(), counts, clock }
     }
 
-    /// What somebody is told whose request had this problem: where it was a wrong token among many, just that.
+    /// What a client is told whose request had this problem: where it was a wrong token among many, just that.
     pub fn look_at(&self, problem: Problem, guest: &Guest) -> Problem {
         if !matches!(problem.kind(), Kind::TokenUnknown | Kind::LinkUnknown) {
             return problem;
@@ -75,7 +75,7 @@ impl Lately {
         if std::mem::replace(&mut self.is_flood, true) { Found::Flood } else { Found::FloodBegins }
     }
 
-    /// A flood ends when all that came is forgotten. A clock that was set back costs nobody more than that.
+    /// A flood ends when all that came is forgotten. A clock that was set back costs no client more than that.
     fn forget(&mut self, now: Timestamp) {
         let since = self.since.filter(|since| *since <= now).unwrap_or(now);
         let forgotten = u32::try_from(now.since(since).as_millis() / EACH.as_millis()).unwrap_or(u32::MAX);
@@ -91,7 +91,7 @@ const MOST: u32 = 10;
 /// How soon one of them is forgotten.
 pub const EACH: Duration = Duration::from_secs(1);
 
-/// How long the answer to one of too many waits: nobody who made a mistake minds, and a flood costs little.
+/// How long the answer to one of too many waits: a person who made a mistake does not mind, and a flood costs little.
 pub const LATE: Duration = Duration::from_millis(100);
 
 const TOO_MANY: &str =

@@ -141,7 +141,7 @@ fn renew(certificate: Option<&ServerCertificate>) -> Result<bool, Vec<String>> {
 fn read_tokens(access: Option<&Access>) -> Result<bool, Vec<String>> {
     let is_news = access.map_or(Ok(false), Access::reload).map_err(|error| vec![in_full(&error)])?;
     if is_news {
-        tracing::info!(event = "admin", "the admin tokens are others from now on: whoever came with one before is out");
+        tracing::info!(event = "admin", "the admin tokens have changed: the ones before are refused from now on");
     }
     Ok(is_news)
 }
@@ -151,7 +151,7 @@ fn complain(what: Reloaded, faults: &[String]) {
         match what {
             Reloaded::Keys => tracing::error!(event = "keys", "the keys stay as they were: {fault}"),
             Reloaded::Certificate => tracing::error!(event = "tls", "the certificate stays as it was: {fault}"),
-            Reloaded::AdminToken => tracing::error!(event = "admin", "nobody is let in by that file: {fault}"),
+            Reloaded::AdminToken => tracing::error!(event = "admin", "no token is accepted from that file: {fault}"),
         }
     }
 }

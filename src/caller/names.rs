@@ -1,4 +1,4 @@
-//! Pure. What n8n calls its workflows and nodes: names that anybody may have given, made harmless before anybody sees them.
+//! Pure. What n8n calls its workflows and nodes: names that any user of n8n may have given, made harmless before they are shown.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -73,7 +73,7 @@ impl Directory {
         &self.instances
     }
 
-    /// Looks up who sent something. Whoever names no instance belongs to the only one there is; where there are several, to
+    /// Looks up who sent something. A caller that names no instance belongs to the only one there is; where there are several, to
     /// the only one that has such a workflow, and to none if two have.
     #[must_use]
     pub fn find(&self, instance: Option<&str>, workflow: &str, node: Option<&str>) -> Option<Named<'_>> {
@@ -102,7 +102,7 @@ impl Known {
 // === impl Workflow ===
 
 impl Workflow {
-    /// Of that name, which anybody may have given, with those nodes. Of two with one id, the first counts.
+    /// Of that name, as n8n gives it, with those nodes. Of two with one id, the first counts.
     #[must_use]
     pub fn new(name: &str, mut nodes: Vec<Node>) -> Self {
         nodes.sort_by(|one, other| one.id.cmp(&other.id));
@@ -125,7 +125,7 @@ impl Workflow {
 // === impl Node ===
 
 impl Node {
-    /// Of those texts, which anybody may have written.
+    /// Of those texts, as n8n gives them.
     #[must_use]
     pub fn new(id: &str, name: &str, kind: &str, credential: Option<&str>) -> Self {
         let harmless = |text| harmless(text, LONGEST_NAME);
@@ -168,7 +168,7 @@ impl fmt::Display for Link<'_> {
     }
 }
 
-/// A text of anybody's, fit to be shown: no longer than that many characters, on one line, without a key, and without what
+/// A text that a user of n8n wrote, fit to be shown: no longer than that many characters, on one line, without a key, and without what
 /// steers a terminal or turns the direction of the text around it.
 #[must_use]
 pub fn harmless(text: &str, longest: usize) -> Box<str> {

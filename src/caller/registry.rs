@@ -1,4 +1,4 @@
-//! Where names are looked up on a request's way, and where ids that nobody knows are noted. Nobody waits here: the names are
+//! Where names are looked up on a request's way, and where unknown ids are noted. Nothing waits here: the names are
 //! a snapshot, and what cannot be noted at once is not noted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ struct Desk {
     bell: Notify,
 }
 
-/// Somebody whom no n8n knew, or a node that its workflow did not have.
+/// A workflow that no n8n knew, or a node that its workflow did not have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unknown {
     /// Which n8n, if it was said.
@@ -76,7 +76,7 @@ impl Registry {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Notes that somebody has no name, where `found` shows that.
+    /// Notes a caller without a name, where `found` shows that.
     pub fn note(&self, found: Option<&Named<'_>>, instance: Option<&str>, workflow: &str, node: Option<&str>) {
         if found.is_some_and(|named| named.node.is_some() || node.is_none()) {
             return;
@@ -102,7 +102,7 @@ impl Registry {
         }
     }
 
-    /// Waits until somebody is noted for the instance at that place.
+    /// Waits until a caller is noted for the instance at that place.
     pub async fn somebody_is_unknown(&self, instance: usize) {
         match self.desks.get(instance) {
             Some(desk) => desk.bell.notified().await,

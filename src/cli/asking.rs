@@ -87,7 +87,7 @@ fn read_all() -> anyhow::Result<Zeroizing<String>> {
 
 fn ask_for_key() -> anyhow::Result<Secret> {
     if !can_ask() {
-        bail!("nobody can be asked for the key, since standard input is no terminal: --key-from names another place");
+        bail!("the key cannot be asked for, since standard input is no terminal: --key-from names another place");
     }
     let _ = write!(io::stderr(), "Paste the key (it is not shown) and press Enter: ");
     let pasted = Hidden::begin().and_then(|_hidden| read_line());

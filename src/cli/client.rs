@@ -39,10 +39,10 @@ impl Client {
     /// By the configuration that a `serve` would have.
     pub(super) fn new(setup: &Setup) -> anyhow::Result<Self> {
         let Some(listen) = setup.config().admin.listen else {
-            bail!("the admin listener is switched off (admin.listen), so there is nobody to ask");
+            bail!("the admin listener is switched off (admin.listen), so there is no keyward to ask");
         };
         let token =
-            read_token(setup).context("there is no admin token to ask with; whoever runs keyward can read it")?;
+            read_token(setup).context("there is no admin token to ask with; the user that runs keyward can read it")?;
         let mut bearer = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat())?;
         bearer.set_sensitive(true);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;

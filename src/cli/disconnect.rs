@@ -125,7 +125,7 @@ impl Planned<'_> {
         let since = self.kept.as_ref().map_or_else(String::new, |kept| format!(" It was connected {}.", kept.since()));
         let changed = self.kept.as_ref().and_then(|kept| kept.changed).map(Timestamp::from_millis);
         let later = self.record.updated_at.filter(|at| changed.is_some_and(|changed| *at != changed));
-        let later = later.map_or_else(String::new, |at| format!(" Somebody has changed it in n8n since, {at}."));
+        let later = later.map_or_else(String::new, |at| format!(" It was changed in n8n since, {at}."));
         format!(
             "{}: its Base URL becomes {}, and its custom header is switched off.{since}{later}",
             in_words(self.record),

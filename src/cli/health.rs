@@ -24,7 +24,7 @@ impl HealthArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = Config::load(self.config.config.as_deref(), environment, Overrides::default())?;
         let listen = config.admin.listen;
-        let listen = listen.context("nobody can be asked, because admin.listen is off: give it an address")?;
+        let listen = listen.context("there is no listener to ask, because admin.listen is off: give it an address")?;
         ensure!(
             listen.port() != 0,
             "the port of admin.listen is 0, so the system chose one: set it, to be able to ask"

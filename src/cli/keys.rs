@@ -142,7 +142,7 @@ fn revoke(setup: &Setup, digits: &str) -> anyhow::Result<()> {
         let ring = keeper.ring();
         let set = &ring.set(entry.set).name;
         remark(format_args!(
-            "It is the current key of set `{set}`: with enforce and inject whoever sends it is refused from now on, while \
+            "It is the current key of set `{set}`: with enforce and inject every request with it is refused from now on, while \
              tokens still get it. Put another key in its place, and delete this one at OpenAI."
         ));
     }

@@ -55,7 +55,7 @@ impl Chosen {
         }
         what.iter().for_each(remark);
         if !can_ask() {
-            bail!("nothing was changed: nobody can be asked here, so --yes has to say that it may be");
+            bail!("nothing was changed: standard input is no terminal, so --yes has to say that it may be");
         }
         if says_yes("Change that?")? { Ok(()) } else { bail!("nothing was changed") }
     }

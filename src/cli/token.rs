@@ -41,7 +41,7 @@ enum TokenCommand {
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    #[command(about = "Revoke a token: it admits nobody any more, at once", after_help = REVOKE_HELP)]
+    #[command(about = "Revoke a token: it admits no request any more, at once", after_help = REVOKE_HELP)]
     Revoke {
         #[command(flatten)]
         config: ConfigArgument,
@@ -189,7 +189,7 @@ fn revoke(setup: &Setup, asked: &str) -> anyhow::Result<()> {
         }
     })?;
     match done {
-        Ok((names, None)) => print(format_args!("token {names} is revoked: it admits nobody any more")),
+        Ok((names, None)) => print(format_args!("token {names} is revoked: it admits no request any more")),
         Ok((names, Some(at))) => print(format_args!("token {names} was revoked before, at {at}")),
         Err(reason) => bail!(reason),
     }

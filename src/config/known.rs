@@ -322,7 +322,7 @@ pub static SETTINGS: [Setting; 55] = [
     Setting {
         key: "admin.metrics",
         default: Some("\"token\""),
-        sentence: "Whether /metrics wants a token, or is open to whoever reaches it.",
+        sentence: "Whether /metrics wants a token, or is open to all who can reach it.",
         allowed: "token or open",
         reading: Reading::Value(|config, text| put(&mut config.admin.metrics, parse::fit(text))),
     },

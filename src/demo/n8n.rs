@@ -11,7 +11,7 @@ use crate::welcome::TAG_HEADER;
 pub fn request(sent: &story::Request, key: Option<&str>) -> http::Result<Request<String>> {
     let release = sent.workflow.release();
     let tagging = match (sent.means, release) {
-        // Nobody typed a tag.
+        // No tag was typed.
         (Means::Typed, _) => Tagging { prefix: format!("/set/{SET}"), organization: None, header: None },
         (Means::Credential, Release::One) => Tagging::by_path(sent),
         (Means::Credential, Release::Two) => {
@@ -105,7 +105,7 @@ impl Form {
             _ => ("POST", Some("application/json")),
         };
         let mut request = Request::builder().method(method).uri(format!("{}{}", tagging.prefix, self.path));
-        // No address that anybody has (RFC 2606).
+        // A reserved name (RFC 2606).
         request = request.header("host", "keyward.example");
         for (name, value) in self.client.headers(self.release) {
             request = request.header(name, value);

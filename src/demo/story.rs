@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Scene {
     /// When, since the midnight before the story.
     pub at: Duration,
-    /// How long whoever watches waits for it, in the time of the story.
+    /// How long a watcher waits for it, in the time of the story.
     pub wait: Duration,
     /// What.
     pub event: Event,
@@ -26,7 +26,7 @@ pub enum Event {
     Tested(Release),
     /// A node sends its request.
     Sent(Request),
-    /// Whoever sent the old key without a tag is said to be gone for good.
+    /// The client that sent the old key without a tag is said to be gone for good.
     Acknowledged,
     /// The rotation so far is shown.
     Shown,
@@ -52,7 +52,7 @@ pub struct Request {
 pub enum Means {
     /// By a credential, which tags its requests as well.
     Credential,
-    /// Somebody typed the key into the node.
+    /// The key was typed into the node.
     Typed,
 }
 
@@ -460,7 +460,7 @@ pub static WORKFLOWS: [Workflow; 20] = [
     ),
 ];
 
-/// Somebody typed the old key into this node, long ago.
+/// The old key was typed into this node, long ago.
 const TYPED_INTO: (&str, Option<&str>, Record) = ("demo-invoice-reader", Some("read"), Record::Node);
 
 static CHAPTERS: [Chapter; 13] = [
@@ -523,7 +523,7 @@ static CHAPTERS: [Chapter; 13] = [
     Chapter {
         minute: clock(14, 0),
         title: "The grace is over",
-        text: "Whoever still sends the old key is an error from now on.",
+        text: "A node that still sends the old key is an error from now on.",
         deeds: &[],
     },
     Chapter {
@@ -542,13 +542,13 @@ static CHAPTERS: [Chapter; 13] = [
     Chapter {
         minute: clock(17, 5),
         title: "The draft is published",
-        text: "Sub: moderate sends the new key in earnest. From here on, nobody sends the old one.",
+        text: "Sub: moderate sends the new key in earnest. From here on, no node sends the old one.",
         deeds: &[Deed::Repoint("demo-sub-moderate", None, Record::Main)],
     },
     Chapter {
         minute: END,
         title: "The rotation at the end of the day",
-        text: "Nobody sends the old key any more. One workflow runs once a month: nobody knows yet what it will send.",
+        text: "No node sends the old key any more. One workflow runs once a month: what it will send is not known yet.",
         deeds: &[],
     },
 ];

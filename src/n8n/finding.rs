@@ -561,7 +561,7 @@ impl fmt::Display for Finding {
                     "{count} of type {type_name} sent last by a client older than {newest}, which others here have"
                 )
             }
-            Self::NobodyCalls { workflow } => write!(f, "{workflow} waits to be called, and nobody calls it"),
+            Self::NobodyCalls { workflow } => write!(f, "{workflow} waits to be called, and no workflow calls it"),
             Self::Disabled { workflow, nodes } => {
                 write!(f, "{} of {workflow} {} switched off", nodes_of(nodes.len()), is_or_are(nodes.len()))
             }

@@ -48,14 +48,14 @@ impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expired(end) => {
-                write!(f, "expired at {end}: whoever runs it has to renew it, or the clock of this machine is wrong")
+                write!(f, "expired at {end}: it has to be renewed there, or the clock of this machine is wrong")
             }
             Self::NotYetValid(begin) => {
                 write!(f, "is good only from {begin} on: the clock of this machine may be wrong")
             }
             Self::OtherName(names) => write!(f, "is for {names}: another server answers there, or is on the way"),
             Self::UnknownIssuer => f.write_str(
-                "is signed by nobody whom keyward trusts: if it is the right one, add whoever signed it to \
+                "is signed by no authority that keyward trusts: if it is the right one, add the one that signed it to \
                  proxy.upstream_ca or to the system's certificates",
             ),
             Self::Other(error) => write!(f, "cannot be trusted: {error}"),

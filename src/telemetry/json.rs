@@ -76,7 +76,7 @@ impl<'a> Json<'a> {
         self.0.push(b'"');
     }
 
-    /// A text of anybody's.
+    /// A text that a client, n8n or upstream wrote.
     #[inline]
     pub fn text(&mut self, name: &'static str, text: Option<&str>) {
         self.put(name);

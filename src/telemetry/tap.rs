@@ -1,5 +1,5 @@
-//! The exchanges as they end, for whoever follows them: the same lines as in the log, handed to each follower through one
-//! bounded buffer. Nobody waits for a follower. One that is too slow loses lines, and learns how many.
+//! The exchanges as they end, for those who follow them: the same lines as in the log, handed to each follower through one
+//! bounded buffer. Nothing waits for a follower. One that is too slow loses lines, and learns how many.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -77,7 +77,7 @@ impl Default for Tap {
     }
 }
 
-/// Somebody who follows.
+/// A follower.
 pub struct Follower {
     lines: Receiver<Arc<Told>>,
     tap: Tap,
@@ -93,7 +93,7 @@ pub enum Heard {
 }
 
 impl Follower {
-    /// What comes next. Whoever stops waiting and waits again misses nothing by that.
+    /// What comes next. It can be dropped and called again without a loss.
     pub async fn hear(&mut self) -> Option<Heard> {
         match self.lines.recv().await {
             Ok(told) => Some(Heard::Line(told)),

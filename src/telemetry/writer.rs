@@ -258,7 +258,7 @@ impl Writer {
     }
 }
 
-/// Standard error is the last resort of a log that cannot be written; if that is gone too, there is nobody to tell.
+/// Standard error is the last resort of a log that cannot be written; if that is gone too, nothing can be told.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -371,7 +371,7 @@ const LANE_BYTES: usize = 2 * 1024 * 1024;
 /// With that much in a lane, in bytes, the writer waits for no more.
 const BATCH_BYTES: usize = LANE_BYTES / 8;
 
-/// How long the writer waits for company after the first line of a batch. Nobody sees it; it saves a write for each line.
+/// How long the writer waits for company after the first line of a batch. It is not noticed, and saves a write for each line.
 const BATCHING: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -483,8 +483,8 @@ impl Context<'_> {
             Diagnosis::StaleBinding { tolerated } => {
                 let state = match self.status {
                     _ if self.judgement.revoked.is_some() => "it was marked as compromised",
-                    _ if self.is_barred(Barred::Refused) => "upstream has refused it, so it admits nobody",
-                    _ if self.is_barred(Barred::Unproven) => "upstream never took it, so it admits nobody",
+                    _ if self.is_barred(Barred::Refused) => "upstream has refused it, so it admits no request",
+                    _ if self.is_barred(Barred::Unproven) => "upstream never took it, so it admits no request",
                     _ if self.handling != Handling::Forwarded && !tolerated => "its grace is over",
                     _ if tolerated => "still works for now",
                     Some(status) if status.is_success() && self.upstream_code.is_none() => {
@@ -660,7 +660,7 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             &["Let the tag, the Base URL and keyward's `workflows` name the same set, and one that there is."]
         }
         Diagnosis::OriginNotAllowed => &[
-            "Add the page's origin to `proxy.allow_origin` if it may use the key, which whoever opens the page can then do.",
+            "Add the page's origin to `proxy.allow_origin` if it may use the key, which every visitor of the page can then do.",
         ],
         Diagnosis::HostNotAllowed => &["Use one of the names in `proxy.allow_host`, or add the one that you use."],
         Diagnosis::EchoNotAllowed => &["Use another method: no client of n8n sends this one."],
@@ -754,7 +754,7 @@ const STATIC_TAG: &str = "Give Instance AI's credential a static tag and a stati
 
 /// Where upstream refuses the key that keyward put in.
 const LENT_KEY_REJECTED: [&str; 3] = [
-    "Nothing is wrong in n8n: whoever runs keyward has to give it another key.",
+    "Nothing is wrong in n8n: keyward has to be given another key.",
     "Look in OpenAI's dashboard whether the current key of set `[set]` was revoked, has expired or belongs to a deleted project.",
     "Make a new key and put it where keyward reads the set's current key.",
 ];

@@ -112,7 +112,7 @@ def without_a_given_authority_the_bundled_roots_decide(stage):
     container = start(stage, authority=False)
     status, _ = ask(network.KEYWARD, 8080, stage.current)
     equal(status, 502)
-    said = "the certificate of api.openai.com is signed by nobody whom keyward trusts"
+    said = "the certificate of api.openai.com is signed by no authority that keyward trusts"
     contains(container.exchanges(1)[0]["cause"], said)
 
 

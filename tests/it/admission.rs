@@ -650,7 +650,7 @@ fn a_key_that_upstream_refused_when_it_saw_it_last_admits_nobody_after_it_was_re
             }
             let answer = check_turned_away(&upstream, &old, "stale_binding");
             let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-            assert!(message.contains("upstream has refused it, so it admits nobody"), "{message}");
+            assert!(message.contains("upstream has refused it, so it admits no request"), "{message}");
             // Nobody gets it upstream again, where a page that takes every key would make it good.
             let page = proxy.get("/v1/../robots.txt").key(OUTDATED).header("X-N8N-Tag", "wf=tight");
             check_turned_away(&upstream, &page, "stale_binding");

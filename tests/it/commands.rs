@@ -302,7 +302,7 @@ fn health_cannot_be_asked_of_nobody_or_of_somebody_else() {
     let (home, upstream) = (Home::new(), Upstream::taking(&[CURRENT]));
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for (admin, said) in [
-        ("off", "nobody can be asked, because admin.listen is off: give it an address"),
+        ("off", "there is no listener to ask, because admin.listen is off: give it an address"),
         ("127.0.0.1:0", "the port of admin.listen is 0"),
         (&upstream.address().to_string(), "answers with 401: is that keyward's admin listener (admin.listen)?"),
         (&silent.local_addr().unwrap().to_string(), "no answer from http://127.0.0.1:"),
@@ -346,13 +346,13 @@ fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
         "problem  keys.default.next: file missing gives no key: it cannot be read: No such file",
         "problem  keys.default.previous: file token holds a token of keyward's",
         "warning  keys.default.current: every user of this machine can read quoted (mode 644)",
-        "warning  keys.default.allow_from: whoever can connect from one of these addresses",
+        "warning  keys.default.allow_from: everything that can connect from one of these addresses",
         "warning  keys.default.inject_until: it is over since 2025-01-01T00:00:00Z",
         "warning  keys.staging.next: this is the current key",
         "warning  keys.staging.allow_from: it has no effect with policy observe",
         "warning  proxy.allow_host: a browser with an address in allow_from",
         "warning  proxy.listen: 0.0.0.0:0 is reached from other machines without TLS",
-        "warning  proxy.policy: whoever reaches 0.0.0.0:0 has a way to OpenAI with any key (set staging)",
+        "warning  proxy.policy: everything that reaches 0.0.0.0:0 has a way to OpenAI with any key (set staging)",
         "warning  admin.listen: 0.0.0.0:0 is reached from other machines",
         "warning  proxy.upstream: http://10.255.255.1:9 is plain HTTP: the current keys that keyward puts in can be read on the way, by the \
          proxy http://proxy:3128 too",

@@ -153,7 +153,7 @@ fn a_key_comes_from_a_place_and_never_from_the_command_line() {
     for (from, code, said) in [
         (CURRENT, 2, "it is never an argument"),
         ("env:KEYWARD_TEST_NOBODY_SETS_THIS", 1, "it is not set"),
-        ("prompt", 1, "nobody can be asked for the key"),
+        ("prompt", 1, "the key cannot be asked for"),
     ] {
         let refused = scene.connect(&["OpenAI", "--yes", "--key-from", from]);
         assert_eq!(refused.code(), Some(code), "{from}");

@@ -20,13 +20,14 @@ use crate::support::{Answering, CURRENT, Certificate, FakeUpstream, TestProxy, V
 fn what_is_wrong_with_a_certificate_is_said_in_words() {
     let name = "127.0.0.1";
     for (shown, said) in [
-        (Certificate::of(name, 2001..2002), "expired at 2002-01-01T00:00:00Z: whoever runs it has to renew it"),
+        (Certificate::of(name, 2001..2002), "expired at 2002-01-01T00:00:00Z: it has to be renewed there"),
         (Certificate::of(name, 3001..3002), "is good only from 3001-01-01T00:00:00Z on: the clock"),
         (Certificate::of("api.example", 2001..3001), "is for api.example: another server answers there"),
     ] {
         check_distrusted(&shown, &shown, said);
     }
-    let strangers = "is signed by nobody whom keyward trusts: if it is the right one, add whoever signed it to";
+    let strangers =
+        "is signed by no authority that keyward trusts: if it is the right one, add the one that signed it to";
     check_distrusted(&Certificate::make(), &Certificate::make(), strangers);
 }
 
@@ -107,7 +108,8 @@ fn a_proxy_may_be_spoken_to_over_tls_and_be_told_a_password() {
 
     let stranger = home.write("stranger.pem", &Certificate::make().cert);
     let keyward = launch().env("SSL_CERT_FILE", stranger.to_str().unwrap()).start();
-    let said = format!("the proxy {} is not reached: the certificate of 127.0.0.1 is signed by nobody", proxy.url(""));
+    let said =
+        format!("the proxy {} is not reached: the certificate of 127.0.0.1 is signed by no authority", proxy.url(""));
     check_told(&keyward, &said);
     assert_eq!(proxy.asked().len(), 1, "no password goes to a stranger");
 }
