@@ -3,7 +3,7 @@
 //!
 //! Memory is the truth, and the only thing that is ever asked ([`query`]). A store ([`store`], [`sqlite`]) is its copy on
 //! disk: read once at start, and told of changes by a thread of its own ([`writer`]) every quarter of a second. So nothing
-//! that goes wrong with the store reaches a request, or an answer to whoever asks.
+//! that goes wrong with the store reaches a request, or what is asked for.
 
 pub mod answer;
 pub mod binding;
@@ -52,7 +52,7 @@ use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::set::{KeyRing, SetIndex};
 
-/// All live bindings. Bounded per set and peer, and in all: whoever makes up workflow ids fills only a share of it.
+/// All live bindings. Bounded per set and peer, and in all: a client that makes up workflow ids fills only a share of it.
 pub struct Ledger {
     bindings: DashMap<u64, Arc<Binding>, PassThrough>,
     /// How many bindings each peer has begun in each set.
@@ -372,7 +372,7 @@ impl Ledger {
         before
     }
 
-    /// Notes that somebody said of a binding that it is dead, or that its incident is dealt with. Closes the incident.
+    /// Notes that you said of a binding that it is dead, or that its incident is dealt with. Closes the incident.
     /// Holds until the binding is seen again.
     pub fn acknowledge(&self, binding: &Arc<Binding>, now: Timestamp) {
         binding.acknowledge(now);
@@ -385,7 +385,7 @@ impl Ledger {
         self.bindings.len()
     }
 
-    /// Whether nobody was ever seen.
+    /// Whether no binding was ever seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bindings.is_empty()
@@ -485,7 +485,7 @@ impl Ledger {
         for stored in remembered.bindings {
             let Some(set) = self.find_set(&stored.set) else { continue };
             let (id, binding) = (stored.id, self.binding(&stored.identity(set)));
-            // Where there was no room, the set's binding `other` must not take over what is somebody's own.
+            // Where there was no room, the set's binding `other` must not take over what is a caller's own.
             if binding.id() == id {
                 binding.lock().absorb(stored.memory);
                 by_id.insert(id, binding);

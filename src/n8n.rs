@@ -77,7 +77,7 @@ impl Settings {
 // === impl Instance ===
 
 impl Instance {
-    /// How often it is asked, where nobody says.
+    /// How often it is asked, by default.
     pub const REFRESH: Duration = Duration::from_mins(5);
 }
 

@@ -97,7 +97,7 @@ pub enum Policy {
     Observe,
     /// Forward good keys, refuse the rest.
     Enforce,
-    /// Put the current key in for whoever is admitted, refuse the rest.
+    /// Put the current key in for requests that are admitted, refuse the rest.
     Inject,
 }
 
@@ -193,7 +193,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Denies by default: whoever is not admitted here gets no key of ours.
+    /// Denies by default: a request that is not admitted here gets no key of ours.
     fn inject(&self, set: &SetRules, rules: &Rules, ring: &KeyRing) -> Action {
         if self.is_barred_page(rules) {
             return Action::Refuse(Refusal::Origin);

@@ -69,18 +69,18 @@ pub struct Outdated {
     pub grace_until: Timestamp,
     /// Whether the grace still ran when the request came.
     pub in_grace: bool,
-    /// Why it admits nobody, whatever its grace.
+    /// Why it admits no request, whatever its grace.
     pub barred: Option<Barred>,
 }
 
-/// Why a previous key admits nobody.
+/// Why a previous key admits no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barred {
-    /// Somebody revoked it: `keyward keys revoke`.
+    /// You revoked it: `keyward keys revoke`.
     Revoked,
     /// Upstream refused it when it saw it last: who holds it may be whom it was revoked for.
     Refused,
-    /// Upstream never took it, and nobody declared it: it may have stood in a key file by mistake, and be easy to guess.
+    /// Upstream never took it, and it was not declared: it may have stood in a key file by mistake, and be easy to guess.
     Unproven,
 }
 
@@ -171,7 +171,7 @@ impl Verdict {
     }
 }
 
-/// Why a previous key that nobody revoked admits nobody.
+/// Why a previous key that is not revoked admits no request.
 fn bar_of(key: &Recognised) -> Option<Barred> {
     match key.word {
         Some(Word::Accepted) => None,

@@ -181,7 +181,7 @@ fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
         (Some("mixed"), _) => Standing::Mixed,
         (Some("stale"), _) => Standing::Stale(row["incident"]["diagnosis"].as_str().unwrap_or("stale_binding").into()),
         (_, Some("acknowledged")) => Standing::Dead,
-        // A key that nobody knows proves nothing.
+        // A key of no set proves nothing.
         (_, _) => Standing::Silent,
     };
     Some(Sighting {

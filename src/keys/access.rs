@@ -22,7 +22,7 @@ pub struct Token {
     pub hint: Option<Hint>,
     /// The name of the set that it belongs to.
     pub set: Box<str>,
-    /// What it is for, in somebody's words.
+    /// What it is for, in the words of the one who made it.
     pub name: Option<Box<str>>,
     /// When it was made.
     pub made: Timestamp,
@@ -30,7 +30,7 @@ pub struct Token {
     pub revoked: Option<Timestamp>,
 }
 
-/// A key that somebody called compromised.
+/// A key that you called compromised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevokedKey {
     /// The key.
@@ -47,7 +47,7 @@ impl Access {
         is_news
     }
 
-    /// Puts tokens and revocations into a ring. A token of a set that there is not admits nobody.
+    /// Puts tokens and revocations into a ring. A token of a set that there is not admits no request.
     #[must_use]
     pub fn put_into(&self, mut ring: KeyRing) -> KeyRing {
         for token in &self.tokens {

@@ -82,7 +82,7 @@ pub enum Trouble {
         /// Why it did not.
         source: SourceError,
     },
-    /// Tokens and revoked keys are not known, so that tokens admit nobody, and revoked keys might.
+    /// Tokens and revoked keys are not known, so that tokens admit no request, and revoked keys might.
     #[error("tokens and revoked keys are not known")]
     Access {
         /// Why not.
@@ -129,7 +129,7 @@ impl Keeper {
             troubles.push(Trouble::Access { source });
             Access::default()
         });
-        // A damaged history is left as it is, for whoever can mend it: nothing is written over it.
+        // A damaged history is left as it is, so that you can mend it: nothing is written over it.
         let of_file = folder.as_ref().map_or(Ok(None), StateFolder::history).unwrap_or_else(|source| {
             troubles.push(Trouble::History { source });
             None
@@ -253,7 +253,7 @@ impl Keeper {
         self.memory().access.tokens.clone()
     }
 
-    /// Every file that a ring is made from: whoever wants to know of a change has to look at these.
+    /// Every file that a ring is made from: a change of one is a change of the ring.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let sources = self.settings.sets.iter().flat_map(SetSettings::sources);

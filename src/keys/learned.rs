@@ -146,7 +146,7 @@ impl Learned {
     }
 }
 
-/// How many keys a set learns. Only keys that upstream accepted count, so nobody can fill it with made-up ones.
+/// How many keys a set learns. Only keys that upstream accepted count, so no client can fill it with made-up ones.
 const KEYS_PER_SET: usize = 64;
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct Entry {
     pub since: Option<Timestamp>,
     /// Whether the set learned that from traffic.
     pub learned: bool,
-    /// When somebody revoked it, if somebody did.
+    /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
     /// Whether upstream refused it when it saw it last.
     pub is_refused: bool,

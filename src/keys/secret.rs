@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-/// A key's value. Its `Debug` says nothing and it has no `Display`; whoever needs the bytes calls [`Secret::expose`],
+/// A key's value. Its `Debug` says nothing and it has no `Display`; code that needs the bytes calls [`Secret::expose`],
 /// and a test holds the list of the places that do.
 pub struct Secret(Zeroizing<Box<[u8]>>);
 

@@ -181,7 +181,7 @@ pub struct KeyRing {
     remembered: HashMap<Fingerprint, Vec<Owner>>,
     /// The current key of each set, ready to be put in.
     bearers: Vec<Option<Bearer>>,
-    /// Keys and tokens that somebody revoked, and when: none of them is good for anything.
+    /// Keys and tokens that were revoked, and when: none of them is good for anything.
     revoked: HashMap<Fingerprint, Timestamp>,
     /// What upstream said last of the sets' own keys, the latest news at the end.
     heard: Vec<(Fingerprint, Word)>,
@@ -194,13 +194,13 @@ pub struct KeyRing {
 pub struct Recognised {
     /// Its public names.
     pub names: Names,
-    /// Whose it is, if anybody's: the preferred set's where several have it.
+    /// Whose it is, if a set's: the preferred set's where several have it.
     pub owner: Option<Owner>,
-    /// When somebody revoked it, if somebody did.
+    /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
     /// What upstream said of it when it saw it last.
     pub word: Option<Word>,
-    /// Whether somebody declared it, so that its value is known.
+    /// Whether it was declared, so that its value is known.
     pub is_declared: bool,
 }
 
@@ -242,7 +242,7 @@ impl KeyRing {
         self
     }
 
-    /// With a key or token that somebody revoked, whoever has it.
+    /// With a revoked key or token, of whichever set.
     #[must_use]
     pub fn with_revoked(mut self, fingerprint: Fingerprint, at: Timestamp) -> Self {
         self.revoked.insert(fingerprint, at);
@@ -360,7 +360,7 @@ impl KeyRing {
         self.heard.iter().rev().find(|(key, _)| *key == fingerprint).map(|(_, word)| *word)
     }
 
-    /// Whether that key is the current or next one of that set, and nobody revoked it.
+    /// Whether that key is the current or next one of that set, and not revoked.
     #[must_use]
     pub fn is_good(&self, set: SetIndex, fingerprint: Fingerprint) -> bool {
         let is_good = |(names, owner): (Names, Owner)| {
@@ -370,7 +370,7 @@ impl KeyRing {
         self.revoked(fingerprint).is_none() && self.owners().any(is_good)
     }
 
-    /// Whether that set has a token that nobody revoked.
+    /// Whether that set has a token that is not revoked.
     #[must_use]
     pub fn has_token(&self, set: SetIndex) -> bool {
         let is_token = |(names, owner): (Names, Owner)| {

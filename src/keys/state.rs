@@ -126,7 +126,7 @@ impl StateFolder {
         write_json(&self.history_path(), &Stored::from(history))
     }
 
-    /// Tokens and revoked keys; none where nobody made or revoked any.
+    /// Tokens and revoked keys; none where none was made or revoked.
     pub fn access(&self) -> Result<Access, StateError> {
         Ok(read_json::<StoredAccess>(&self.access_path())?.map_or_else(Access::default, Access::from))
     }
@@ -167,7 +167,7 @@ impl StateFolder {
         self.dir.join("history.json")
     }
 
-    /// Waits until nobody else has it, and keeps it until the file is dropped.
+    /// Waits until no other process has it, and keeps it until the file is dropped.
     fn lock(&self, name: &str) -> Result<fs::File, StateError> {
         let path = self.dir.join(name);
         let lock = open_private(&path, OpenOptions::new().write(true)).map_err(io_error(&path, "made"))?;
@@ -260,7 +260,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Opens a file that is its owner's alone, and makes it where there is none. What root makes belongs to whom the folder
-/// belongs: a keyward that runs as somebody else has to read what `sudo keyward token new` wrote.
+/// belongs: a keyward that runs as another user has to read what `sudo keyward token new` wrote.
 fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<fs::File> {
     let file = options.create(true).mode(0o600).open(path)?;
     let folder = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;

@@ -74,7 +74,7 @@ impl<'a> Identity<'a> {
                     [caller.instance, caller.workflow, caller.node].map(|id| id.map(mask_id));
                 Self { instance, workflow, node, ..untagged }
             }
-            // The editor's test button is nobody's binding, but must not be taken for an untagged program either.
+            // The editor's test button belongs to no workflow, but must not be taken for an untagged program either.
             Origin::Editor => Self { holder: Holder::Editor, instance: caller.instance.map(mask_id), ..untagged },
             // Another client that sends such a tag is no agent: it is told apart as any client without a tag.
             Origin::Agent if caller.client.family == Family::Agent => {
@@ -99,7 +99,7 @@ impl<'a> Identity<'a> {
         Self { set, holder: Holder::Caller, instance: None, workflow: None, node: None, family, peer, key }
     }
 
-    /// The identity under which a set counts whoever found no room.
+    /// The identity under which a set counts callers for whom there was no room.
     #[must_use]
     pub fn other(set: SetIndex) -> Self {
         let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -218,7 +218,7 @@ pub struct Memory {
     pub well: Option<Timestamp>,
     /// The open incident.
     pub incident: Option<Box<Incident>>,
-    /// When somebody acknowledged it last: see [`Memory::acknowledgement`].
+    /// When you acknowledged it last: see [`Memory::acknowledgement`].
     pub acknowledged: Option<Timestamp>,
     /// Executions that were seen bad since the last incident opened.
     pub retrying: Retrying,
@@ -467,7 +467,7 @@ impl Binding {
         self.holder == Holder::Caller && self.lock().uses.iter().any(|used| used.key.is_some())
     }
 
-    /// Notes that somebody said that it is dead, or that its incident is dealt with.
+    /// Notes that you said that it is dead, or that its incident is dealt with.
     pub(super) fn acknowledge(&self, now: Timestamp) {
         let mut memory = self.lock();
         memory.acknowledged = memory.acknowledged.max(Some(now));
@@ -573,7 +573,7 @@ impl Memory {
         self.uses.iter().find(|used| used.fingerprint() == key)
     }
 
-    /// When somebody said of it that it is dead, or that its incident is dealt with. That holds until it asks again.
+    /// When you said of it that it is dead, or that its incident is dealt with. That holds until it asks again.
     #[must_use]
     pub fn acknowledgement(&self) -> Option<Timestamp> {
         self.acknowledged.filter(|at| self.latest.is_none_or(|latest| latest.at <= *at))
@@ -764,7 +764,7 @@ impl Memory {
                 by: Closing::GoodSighting.into(),
                 execution: seen.execution.map(Box::from),
             });
-            // Whoever was bad and is good now does not go on with what it began with.
+            // One that was bad and is good now does not go on with what it began with.
             seen.execution.inspect(|mended| self.retrying.remove(mended));
         }
     }
@@ -929,7 +929,7 @@ const CHATS: &str = "chats";
 pub(super) const INSTANCE_AI: &str = "instance-ai";
 
 /// How many kinds of exchanges one binding counts between two looks of the ledger's own thread. Every kind of a working
-/// binding fits; whoever sends one of everything within a quarter of a second fills it.
+/// binding fits; a client that sends one of everything within a quarter of a second fills it.
 const TALLIES: usize = 32;
 
 /// How many uses one binding hands on between two such looks. What goes over is joined to another one with the same key from

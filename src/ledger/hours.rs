@@ -1,6 +1,6 @@
 //! Pure. Exchanges by the hour: what kinds of them there were, and with which of a set's keys.
 //!
-//! A row stands for one set, key, verdict, outcome and hour, whoever sent it: so its number depends on the sets' keys and
+//! A row stands for one set, key, verdict, outcome and hour, of all senders: so its number depends on the sets' keys and
 //! on time, and neither on requests nor on bindings. Only a key that belongs to a set has rows of its own, since strangers
 //! can make up any number of others.
 

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | a good sighting | one that *started* after the last bad one did; how each ended, or when, does not matter |
 //! | its key is good again | the key that was stale or unlisted is the set's current or next one now: the rotation was taken back |
-//! | an acknowledgement | somebody says that it is dealt with; if it comes again, that is a new incident |
+//! | an acknowledgement | you say that it is dealt with; if it comes again, that is a new incident |
 //! | silence | of an untagged binding alone |
 //!
 //! **An untagged binding** is known by its key among other things, so that a client whose key was put right is another
 //! binding from then on, and the old one is never seen again. Nothing can show that it was repaired, so its incident does
-//! not flap: it stays open while that key is seen, and closes when its key is good again, when somebody acknowledges it, or
+//! not flap: it stays open while that key is seen, and closes when its key is good again, when you acknowledge it, or
 //! when it has been silent for longer than its rhythm allows, eight days at least. **A tagged one** (a workflow or node)
 //! stays itself whatever key it sends: silence proves nothing of it, and a weekly workflow's incident is open all week.
 //!

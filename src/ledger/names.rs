@@ -1,6 +1,6 @@
 //! What n8n calls its workflows and nodes, as the store keeps it: for a start while n8n is down.
 //!
-//! It is written beside the ledger's own thread, by whoever asks n8n, a few workflows at a time: so that the ledger never
+//! It is written beside the ledger's own thread, by the thread that asks n8n, a few workflows at a time: so that the ledger never
 //! finds the store locked for long.
 
 use std::collections::HashMap;

@@ -12,7 +12,7 @@ use crate::keys::history::History;
 use crate::keys::keeper::{Keeper, Kept};
 use crate::keys::state;
 
-/// A ledger that was read from its store and belongs to nobody else here. Another keyward may write to the store meanwhile.
+/// A ledger that was read from its store and is used by nothing else here. Another keyward may write to the store meanwhile.
 pub struct Offline {
     /// The ledger.
     pub ledger: Arc<Ledger>,

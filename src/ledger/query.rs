@@ -383,7 +383,7 @@ impl<'a> Query<'a> {
         self.ring.indexes().map(|set| SetKeys::new(set, &self.keys, &self.tokens(set))).collect()
     }
 
-    /// The set's tokens that nobody revoked.
+    /// The set's tokens that are not revoked.
     fn tokens(&self, set: SetIndex) -> Vec<Fingerprint> {
         let owned = self.ring.owners().filter(|(_, owner)| owner.set == set && owner.role == Role::Token);
         owned.map(|(names, _)| names.fingerprint).filter(|key| self.ring.revoked(*key).is_none()).collect()

@@ -1,4 +1,4 @@
-//! The last exchanges of executions, for whoever asks what happened in one. In memory alone, and bounded: what a restart or
+//! The last exchanges of executions, to tell what happened in one. In memory alone, and bounded: what a restart or
 //! later exchanges push out is still remembered on its binding, as far as it was the last of its key.
 
 use std::collections::VecDeque;
@@ -83,7 +83,7 @@ impl Recent {
     }
 }
 
-/// Known by this alone: 64 bits, so that one is taken for another only where somebody works for that.
+/// Known by this alone: 64 bits, so that one is taken for another only by intent.
 fn hash(execution: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     execution.hash(&mut hasher);

@@ -128,7 +128,7 @@ impl Visits {
     }
 }
 
-/// How long a binding of that rhythm may be silent before it is overdue. Whoever has no rhythm yet gets a little more than
+/// How long a binding of that rhythm may be silent before it is overdue. One without a rhythm yet gets a little more than
 /// a week, the longest usual schedule.
 ///
 /// Twice the median, or a quarter more than the longest pause that was seen, whichever is longer: who works on weekdays
@@ -154,7 +154,7 @@ const PAUSE: u32 = 60;
 /// Who never pauses begins a new visit after that long, in seconds: so that it has a rhythm as well.
 const LONGEST_VISIT: u32 = 3600;
 
-/// Nobody is overdue sooner.
+/// No binding is overdue sooner.
 const LEAST_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Eight days.

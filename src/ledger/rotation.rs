@@ -72,7 +72,7 @@ pub struct SetEvidence<'a> {
     pub looks: Vec<&'a Look>,
 }
 
-/// What is known of the nodes of n8n that do not pass here. By default nothing: nobody has looked.
+/// What is known of the nodes of n8n that do not pass here. By default nothing: n8n was not looked through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
     /// When n8n was looked through; of several, the one that was so longest ago. Nothing where one of them was not, or not
@@ -135,7 +135,7 @@ pub struct Progress {
     pub due_later: usize,
     /// Silent ones that are overdue.
     pub overdue: usize,
-    /// Silent ones that somebody acknowledged to be dead.
+    /// Silent ones that you acknowledged to be dead.
     pub acknowledged: usize,
 }
 
@@ -198,7 +198,7 @@ pub enum Silence {
         /// When it is due at the latest.
         by: Timestamp,
     },
-    /// Somebody said that it is dead.
+    /// You said that it is dead.
     Acknowledged {
         /// When.
         at: Timestamp,
@@ -214,7 +214,7 @@ pub struct OldKey {
     pub retired: Retired,
     /// Until when it is still good.
     pub grace_until: Timestamp,
-    /// When the last request with it started, whoever sent it.
+    /// When the last request with it started, from any sender.
     pub last_use: Option<Timestamp>,
     /// Exchanges with it by the hour, as far back as is remembered; hours without any are left out.
     pub traffic: Vec<(Timestamp, u64)>,
@@ -255,7 +255,7 @@ pub fn standing(memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Stand
     if latest.key.is_some_and(|key| keys.confirms(key) && was_good(key)) {
         return Some(Standing::Confirmed);
     }
-    // Upstream took a key that nobody knows, or did not come to judge it.
+    // Upstream took a key of no set, or did not come to judge it.
     let is_strange = latest.finding.verdict() == "unknown" && !latest.key.is_some_and(|key| keys.is_previous(key));
     if is_strange {
         return None;

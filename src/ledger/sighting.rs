@@ -278,7 +278,7 @@ impl Exchange {
         self.moved.at.store(pulse, Ordering::Relaxed);
     }
 
-    /// Notes that the client's body is at its end, or that nobody takes more of it.
+    /// Notes that the client's body is at its end, or that no more of it is taken.
     pub fn took_all(&self) {
         self.moved.took_all.store(true, Ordering::Relaxed);
     }
@@ -410,7 +410,7 @@ impl Exchange {
         let _ = self.ending.compare_exchange(NO_ENDING, ending as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The outcome. An exchange that nobody ended was dropped: by a panic, or because the client left.
+    /// The outcome. An exchange without an end was dropped: by a panic, or because the client left.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let noted = Ending::ALL.get(usize::from(self.ending.load(Ordering::Relaxed))).copied();

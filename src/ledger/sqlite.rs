@@ -242,7 +242,7 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A file that nobody writes, as on a disk that may only be read: without its log, and without locks.
+/// A file that no process writes, as on a disk that may only be read: without its log, and without locks.
 fn connect_to_frozen(path: &Path) -> rusqlite::Result<Connection> {
     let path = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
@@ -298,7 +298,7 @@ fn migrate(connection: &mut Connection, path: &Path, version: i64, shapes: &[&st
     transaction.commit().map_err(fail)
 }
 
-/// A copy of the file in its old shape, for whoever goes back to an earlier keyward: `keyward.db.1`. One that is there
+/// A copy of the file in its old shape, so that you can go back to an earlier keyward: `keyward.db.1`. One that is there
 /// already was made by an attempt that failed, or on an earlier way back and forth, and is replaced. Gives the copy's path.
 pub fn copy_aside(connection: &Connection, path: &Path, version: i64) -> Result<PathBuf, StoreError> {
     let mut name = path.as_os_str().to_owned();

@@ -3,7 +3,7 @@
 //! A store is told of *changes*: counts are what came on top since the last batch, first times may only become earlier,
 //! last ones only later, and of two facts the one that started later stands. So batches of several writers may come in any
 //! order and still add up. Each batch has its writer's number and a sequence of its own, and is recorded together with
-//! them: one that comes again, because nobody knows whether it arrived, changes nothing.
+//! them: one that comes again, because it is not known whether it arrived, changes nothing.
 //!
 //! A store never decides. What an incident is, what is forgotten and when, is decided above it.
 
@@ -70,7 +70,7 @@ impl Settings {
 
 /// What keeps the ledger. It knows keys by one fingerprint key, that of its first batch, and mixes them with no others.
 pub trait Store: Send {
-    /// Whether keys are known in it by the fingerprint key of that name; by none, where nobody has one yet.
+    /// Whether keys are known in it by the fingerprint key of that name; by none, where there is none yet.
     fn is_named_by(&self, key: Option<Fingerprint>) -> Result<bool, StoreError>;
 
     /// Reads all that is remembered; of the bindings, at most so many, those that were seen last.
@@ -86,7 +86,7 @@ pub trait Store: Send {
     /// Gives back the memory that nothing of this needs until it is done again.
     fn rest(&self);
 
-    /// Whether what was opened is still what stands in its place, so that whoever looks for it finds what is written.
+    /// Whether what was opened is still what stands in its place, so that what is written can be found there.
     fn is_in_place(&self) -> bool;
 }
 

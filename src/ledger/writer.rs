@@ -3,7 +3,7 @@
 //!
 //! Nothing waits for it. What the store does not take stays where it is, in the memory of the bindings, each of which
 //! knows how much of it is still to be told: so what waits is bounded by the bindings, however long it lasts. A batch that
-//! failed is kept and tried again as it was, under its number, since nobody knows whether it arrived.
+//! failed is kept and tried again as it was, under its number, since it is not known whether it arrived.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -37,7 +37,7 @@ pub struct Writer {
     store: Option<Sqlite>,
     /// The store that was read, by its number.
     known: Option<i64>,
-    /// What it remembered of the sets' keys, until somebody takes it.
+    /// What it remembered of the sets' keys, until it is taken.
     recalled: Option<History>,
     number: u64,
     sequence: u64,
@@ -74,7 +74,7 @@ struct Retry {
     said: Option<String>,
 }
 
-/// How the store is, for whoever asks.
+/// How the store is, to be told.
 #[derive(Debug, Default)]
 pub struct Status {
     trouble: Mutex<Option<String>>,
@@ -151,7 +151,7 @@ impl Writer {
         Ok(Running { ledger, thread })
     }
 
-    /// Writes what there is now, once. For a ledger that nobody else works on.
+    /// Writes what there is now, once. For a ledger that no other thread works on.
     pub fn write_once(mut self, keeper: &Keeper) -> Result<(), StoreError> {
         self.gather(keeper);
         self.write(keeper)
@@ -219,7 +219,7 @@ impl Writer {
         } else if self.known != Some(store.id()) && store.is_new() {
             self.tell_all_again();
         }
-        // A store that somebody put in its place is told what happens from now on, and nothing twice.
+        // A store that was put in its place is told what happens from now on, and nothing twice.
         self.known = Some(store.id());
         self.store = Some(store);
         Ok(())
@@ -547,10 +547,10 @@ impl Running {
 /// more than a quarter of a second.
 const FLUSH: Duration = Duration::from_millis(200);
 
-/// How often the thread looks around while nobody is seen: for other keys, and for the clock.
+/// How often the thread looks around while no request comes: for other keys, and for the clock.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// How long a store that somebody has locked is waited for at the end.
+/// How long a store that another process has locked is waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many bindings a batch has at most: some hundredth parts of a second of work.

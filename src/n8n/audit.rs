@@ -1,6 +1,6 @@
 //! Pure. The audit of one n8n: what is configured there ([`Inventory`]) beside what keyward saw of it.
 //!
-//! n8n shows nobody what stands in a credential record. That a record leads here is shown by requests alone: one of a node
+//! n8n does not show what stands in a credential record. That a record leads here is shown by requests alone: one of a node
 //! that takes its address from the record, which came after record and node were changed last. Then all nodes that use the
 //! record pass here, also those that never ran. A node with an address of its own is judged by that.
 //!
@@ -16,8 +16,8 @@
 //!
 //! What keeps all this from vouching for every node stands in [`Audit::doubts`], each with what ends it ([`super::doubt`]).
 //!
-//! Who sent a request is a claim of its tag. Whoever may reach keyward and knows the ids of a workflow can make a node look
-//! as if it passed here; nobody can make one look well that is seen with a wrong key.
+//! Who sent a request is a claim of its tag. A client that may reach keyward and knows the ids of a workflow can make a node look
+//! as if it passed here; none can make one look well that is seen with a wrong key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -78,7 +78,7 @@ pub struct Sighting {
     pub is_single: bool,
     /// Whether a person said that it is dead, and it has not come since.
     pub is_acknowledged: bool,
-    /// Its workflow; nothing where nobody knows whose it is.
+    /// Its workflow; nothing where it is not known whose it is.
     pub workflow: Option<Box<str>>,
     /// Its node.
     pub node: Option<Box<str>>,
@@ -107,7 +107,7 @@ pub enum Standing {
     Mixed,
     /// It has not been seen since its key was replaced.
     Silent,
-    /// The same, and somebody said that it is dead.
+    /// The same, and you said that it is dead.
     Dead,
 }
 
@@ -369,7 +369,7 @@ impl<'a> Survey<'a> {
             && (node.request.generic_auth.is_some() || node.request.has_unclear_key)
     }
 
-    /// Whether the node has to do with OpenAI at all. An HTTP Request may call anybody.
+    /// Whether the node has to do with OpenAI at all. An HTTP Request may call any server.
     fn concerns(&self, workflow: &Workflow, node: &Node) -> bool {
         match node.kind {
             Kind::OpenAi => true,
@@ -469,7 +469,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Whether a record that was seen so holds a wrong key. A silent one does where n8n says that nobody changed it since.
+    /// Whether a record that was seen so holds a wrong key. A silent one does where n8n says that it was not changed since.
     fn is_wrong(&self, latest: &Sighting, state: &RecordState<'_>) -> bool {
         let is_previous = || {
             let known = latest.key.and_then(|key| self.grounds.keys.get(&key.fingerprint));

@@ -21,7 +21,7 @@ use crate::ledger::rotation;
 pub struct Looked {
     /// Its name.
     pub name: Box<str>,
-    /// The set that its credentials belong to; where nobody says, they may belong to each.
+    /// The set that its credentials belong to; where that is not said, they may belong to each.
     pub set: Option<Box<str>>,
     /// How often it is looked through.
     pub refresh: Duration,
@@ -234,7 +234,7 @@ fn standing(row: &ListedBinding) -> Standing {
             Standing::Stale(row.memory.incident.as_ref().map_or("stale_binding", |incident| incident.diagnosis).into())
         }
         Some(rotation::Standing::Silent(rotation::Silence::Acknowledged { .. })) => Standing::Dead,
-        // A key that nobody knows proves nothing.
+        // A key of no set proves nothing.
         Some(rotation::Standing::Silent(_)) | None => Standing::Silent,
     }
 }

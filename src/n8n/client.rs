@@ -1,5 +1,5 @@
 //! Asking n8n's public API. Its key goes to n8n's own origin alone: no redirect is followed, and what n8n sends back has the
-//! key struck out before anybody reads it.
+//! key struck out before it is read.
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -204,7 +204,7 @@ pub enum ClientError {
         /// A colon and n8n's own message, cleaned; nothing where there is none.
         said: Box<str>,
     },
-    /// More than anybody wants to read.
+    /// More than is worth reading.
     #[error("n8n at {url} sends more for {path} than the {limit} bytes that are read of it")]
     TooBig {
         /// n8n's address.

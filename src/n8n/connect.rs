@@ -18,7 +18,7 @@ use crate::welcome;
 /// The type of the credential records that are connected.
 pub const CREDENTIAL_TYPE: &str = "openAiApi";
 
-/// Where n8n's own records lead before anybody changes that.
+/// Where n8n's own records lead before that is changed.
 pub const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Where n8n reaches keyward, without the `/v1` of a Base URL.
@@ -159,7 +159,7 @@ pub fn change(data: &Value) -> Value {
     json!({ "data": data, "isPartialData": true })
 }
 
-/// What somebody has to put into the form of a record where n8n's API cannot change one. Only newer releases have a custom
+/// What you have to put into the form of a record where n8n's API cannot change one. Only newer releases have a custom
 /// header.
 #[must_use]
 pub fn by_hand(entrance: &Entrance, marks: &Marks, has_header: bool) -> Vec<Field> {

@@ -17,7 +17,7 @@ pub struct Connection {
     pub name: String,
     /// The Base URL that leads to keyward.
     pub url: String,
-    /// The one that stood there before, as whoever connected it said.
+    /// The one that stood there before, as you said when you connected it.
     pub was: String,
     /// When it was connected first, in milliseconds since the Unix epoch.
     pub at: i64,

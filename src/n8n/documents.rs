@@ -46,7 +46,7 @@ pub struct Workflow {
     /// Whether its triggers are on.
     #[serde(deserialize_with = "flag")]
     pub active: bool,
-    /// Whether somebody put it away: then nothing starts it.
+    /// Whether it was archived: then nothing starts it.
     #[serde(deserialize_with = "flag")]
     pub is_archived: bool,
     /// On n8n 1.x the only nodes; on 2.x those of the draft.
@@ -142,7 +142,7 @@ pub struct Settings {
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Node {
-    /// Its id, unique in its workflow unless somebody wrote it by hand; empty where there was none.
+    /// Its id, unique in its workflow unless it was written by hand; empty where there was none.
     #[serde(deserialize_with = "id")]
     pub id: String,
     /// Its name, unique in its workflow.

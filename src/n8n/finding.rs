@@ -26,7 +26,7 @@ pub enum Finding {
         record: Record,
         /// The nodes that use it.
         nodes: Vec<NodeName>,
-        /// How many callers were seen here of whom nobody knows which node they are.
+        /// How many callers were seen here that cannot be told to be one of its nodes.
         untagged: usize,
     },
     /// A key that stands in a node itself, where a change of the record does not reach it.
@@ -263,7 +263,7 @@ codes! {
 // === impl Finding ===
 
 impl Finding {
-    /// Its stable code, when somebody has to do something about it, and whether it keeps an audit from vouching that every node
+    /// Its stable code, when you have to do something about it, and whether it keeps an audit from vouching that every node
     /// sends the right key.
     fn kind(&self) -> (&'static str, Urgency, bool) {
         match self {
@@ -301,7 +301,7 @@ impl Finding {
         }
     }
 
-    /// Whether somebody has to do something, and when.
+    /// Whether you have to do something, and when.
     #[must_use]
     pub fn urgency(&self) -> Urgency {
         let (_, urgency, _) = self.kind();

@@ -84,7 +84,7 @@ pub enum Life {
     PerhapsCalled,
     /// It is off.
     Off,
-    /// It has no version that could run, on n8n 2.x: nobody can call it either.
+    /// It has no version that could run, on n8n 2.x: no workflow can call it either.
     Unpublished,
     /// It is put away.
     Archived,
@@ -171,7 +171,7 @@ pub struct RecordFacts {
 /// Where a node sends its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// To the Base URL of its credential record, which n8n shows nobody.
+    /// To the Base URL of its credential record, which n8n does not show.
     OfRecord,
     /// To OpenAI itself, because it has no Base URL of its own and does not look at the record's.
     NoBaseUrl,
@@ -188,7 +188,7 @@ pub enum Address {
 pub struct TypedKey {
     /// Its names.
     pub names: Names,
-    /// Whether nobody but OpenAI gives out such keys. Others begin with `sk-` as well.
+    /// Whether OpenAI alone gives out such keys. Others begin with `sk-` as well.
     pub is_surely_open_ai: bool,
 }
 
@@ -910,10 +910,10 @@ const HOST: &str = "api.openai.com";
 /// The headers in which OpenAI looks for a key.
 const KEY_HEADERS: [&str; 2] = ["authorization", "api-key"];
 
-/// How the keys begin that nobody but OpenAI gives out.
+/// How the keys begin that OpenAI alone gives out.
 const OURS: [&str; 3] = ["sk-proj-", "sk-svcacct-", "sk-admin-"];
 
-/// Nobody writes more keys into one node by mistake.
+/// More keys in one node are no mistake.
 const KEYS_PER_NODE: usize = 8;
 
 /// An agent has one for its model, and few for its memory and its tools.

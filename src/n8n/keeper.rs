@@ -1,5 +1,5 @@
 //! Asks one n8n again and again, beside the traffic: for the names of workflows and nodes, and for the inventory of those that
-//! can speak to OpenAI. It has a thread of its own, so that neither a slow n8n nor a large one holds anybody up.
+//! can speak to OpenAI. It has a thread of its own, so that neither a slow n8n nor a large one holds a request up.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub struct Keeper {
     stored: names::Workflows,
     /// Who was asked for in vain since the last whole list.
     missed: HashSet<Unknown>,
-    /// When ids that nobody knew were asked for last.
+    /// When ids without a name were asked for last.
     asked: Option<Instant>,
     /// How soon they may be asked for again.
     between: Duration,
@@ -67,7 +67,7 @@ pub struct Keeper {
     said_of_store: bool,
 }
 
-/// How an n8n is, for whoever asks.
+/// How an n8n is, to be told.
 #[derive(Debug)]
 pub struct Status {
     /// Its name.
@@ -227,7 +227,7 @@ impl Keeper {
         }
     }
 
-    /// Asks for those whom nobody knows, until the whole list is to be read again: because it is time, the key is another, or
+    /// Asks for those without a name, until the whole list is to be read again: because it is time, the key is another, or
     /// an answer wants to know more.
     async fn wait_for_reason(&mut self, next: Instant, watch: &mut Watch) {
         let (looked, between) = (Instant::now(), BETWEEN_LOOKS.max(self.took * PART_OF_THE_TIME));
@@ -350,8 +350,8 @@ impl Keeper {
         Arc::new(look)
     }
 
-    /// Asks for each workflow that somebody named and nobody knows. Fails where the whole list has to be read for it, or n8n
-    /// is in trouble.
+    /// Asks for each workflow that a request named and that has no name yet. Fails where the whole list has to be read for
+    /// it, or n8n is in trouble.
     async fn ask_for(&mut self, unknown: &[Unknown]) -> Result<(), ()> {
         let directory = self.registry.snapshot();
         let is_known = |unknown: &Unknown| {
@@ -445,7 +445,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Whoever has an id that no request can name needs no name.
+    /// An id that no request can name needs no name.
     fn add(&mut self, workflow: &documents::Workflow) {
         if !is_id(&workflow.id) {
             return;
@@ -622,7 +622,7 @@ const EXECUTIONS_WITHIN: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 const PART_OF_THE_TIME: u32 = 20;
 
-/// How soon ids that nobody knows are asked for again.
+/// How soon ids without a name are asked for again.
 const BETWEEN: Duration = Duration::from_secs(10);
 
 /// The same, where that takes the whole list.

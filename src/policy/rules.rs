@@ -35,7 +35,7 @@ pub struct SetRules {
     pub inject_until: Option<Timestamp>,
     /// Addresses from which a request without a credential is admitted.
     pub allow_from: Vec<IpNet>,
-    /// Whether somebody vouches that no stranger can have one of them.
+    /// Whether you vouch that no stranger can have one of them.
     pub allow_from_is_safe: bool,
     /// Policies for single workflows of this set, by id. None is looser than the set's own.
     pub workflows: HashMap<Box<str>, Policy>,

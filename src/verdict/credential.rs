@@ -167,7 +167,7 @@ fn present(token: &[u8], place: Place) -> Credential<'_> {
     }
 }
 
-/// Looks for what no key of any upstream is. Short, long or oddly named values are keys that nobody knows.
+/// Looks for what no key of any upstream is. Short, long or oddly named values are keys of no set.
 #[must_use]
 pub fn find_fault(token: &[u8]) -> Option<Malformed> {
     match token {
@@ -219,7 +219,7 @@ fn is_quoted(token: &[u8]) -> bool {
     matches!(token, [b'"', .., b'"'] | [b'\'', .., b'\''])
 }
 
-/// What examples and exports put where a key should stand, and expressions that nobody evaluated.
+/// What examples and exports put where a key should stand, and expressions that were not evaluated.
 fn is_placeholder(token: &[u8]) -> bool {
     let name: Vec<u8> =
         token.to_ascii_lowercase().into_iter().map(|byte| if byte == b'-' { b'_' } else { byte }).collect();

@@ -80,9 +80,9 @@ codes! {
     /// How much a diagnosis matters.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Severity {
-        /// Nothing is to be done, or not by whoever keeps the keys.
+        /// Nothing is to be done, or not by the one who keeps the keys.
         Fine => "fine",
-        /// It works, but somebody should look.
+        /// It works, but you should look.
         Warning => "warning",
         /// It does not work.
         Error => "error",
@@ -219,7 +219,7 @@ pub fn diagnose_good_key(outcome: Outcome) -> Diagnosis {
         Ending::ClientGone => Diagnosis::ClientGone,
         Ending::Unreachable | Ending::TimedOut | Ending::CutOff => Diagnosis::UpstreamFailed,
         Ending::Redirected => Diagnosis::UpstreamRedirect,
-        // Whoever refused it has said why; the key was not the reason.
+        // What refused it has said why; the key was not the reason.
         Ending::Refused => Diagnosis::RequestError,
         Ending::Failed => Diagnosis::KeywardFailed,
         Ending::ShutDown => Diagnosis::ShutDown,
