@@ -422,9 +422,13 @@ impl Draft<'_> {
     fn add_time(&mut self) {
         let grounds = self.grounds;
         let Some(last) = self.last_use() else { return };
-        let until = last.after(grounds.settings.quiet);
+        // A span of a clock that was set ahead is no time that was observed.
+        let set_ahead = grounds.evidence.iter().filter_map(|set| set.senders.set_ahead(grounds.now)).max();
+        let set_ahead = set_ahead.filter(|at| *at > last);
+        let until = set_ahead.unwrap_or(last).after(grounds.settings.quiet);
         if grounds.now < until {
-            self.push("quiet", "", &format!("it was used at {last}, and nothing is sure before {until}"))
+            let since = set_ahead.map_or_else(String::new, |at| format!(", the clock was set ahead until {at}"));
+            self.push("quiet", "", &format!("it was used at {last}{since}, and nothing is sure before {until}"))
                 .ends_by(&format!("wait until {until} (rotation.quiet)"))
                 .not_to_be_accepted();
         }

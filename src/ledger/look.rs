@@ -151,6 +151,14 @@ impl Look {
         self.clocks_apart == [0, 0]
     }
 
+    /// Whether this machine's clock was set ahead between the look before and this one, by more than five minutes: what a
+    /// clock drifts is no more.
+    #[must_use]
+    pub fn was_set_ahead(&self) -> bool {
+        let [now, before] = self.clocks_apart;
+        before.saturating_sub(now) > 5 * 60_000
+    }
+
     /// Why a sender is none of the nodes that n8n lists with a record, where it is none. Without a node, its workflow is all
     /// that is known of it.
     #[must_use]

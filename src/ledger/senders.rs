@@ -85,6 +85,8 @@ pub struct Senders {
     latest: Option<Timestamp>,
     /// The same, while the clock shows an earlier one.
     put_back_from: Option<Timestamp>,
+    /// When a look first showed that this machine's clock had been set ahead.
+    set_ahead: Option<Timestamp>,
     /// When each n8n was looked through last, and which of all looks that was.
     looks: BTreeMap<Box<str>, (Timestamp, u64)>,
     rounds: u64,
@@ -406,6 +408,9 @@ impl Senders {
     fn note_look(&mut self, look: &Look) {
         if self.looks.get(&look.instance).is_none_or(|(at, _)| *at != look.at) {
             self.rounds += 1;
+            if look.was_set_ahead() {
+                self.set_ahead = self.set_ahead.max(Some(look.at));
+            }
             self.looks.insert(look.instance.clone(), (look.at, self.rounds));
         }
     }
@@ -415,6 +420,12 @@ impl Senders {
     fn is_after(&self, look: &Look, waiting: &Waiting) -> bool {
         let is_newer = self.looks.get(&look.instance).is_some_and(|(_, round)| *round > waiting.round);
         look.at >= waiting.sent.last || (is_newer && waiting.sent.last > look.at.after(AN_AUDIT))
+    }
+
+    /// When this machine's clock was last seen to have been set ahead, where it was not put back since.
+    #[must_use]
+    pub fn set_ahead(&self, now: Timestamp) -> Option<Timestamp> {
+        self.set_ahead.filter(|at| *at <= now)
     }
 
     /// The last use of a key that waits for a look, if any does.
@@ -850,7 +861,7 @@ impl Senders {
             if all.len() >= USES_PER_BINDING {
                 self.cramped = Some(sent.last);
                 self.changed.insert(evidence::Name::Cramped);
-                // Keys that are nobody's make room first; what then goes is the use that was over first.
+                // Keys of no set make room first; what then goes is the use that was over first.
                 let oldest = (0..all.len()).min_by_key(|place| all[*place].last).unwrap_or_default();
                 all.swap_remove(oldest);
             }

@@ -1092,6 +1092,22 @@ fn what_one_n8n_1_lists_was_not_run_by_hand_in_another_one() {
 }
 
 #[test]
+fn the_hours_by_which_the_clock_was_set_ahead_are_no_silence() {
+    let mut story = Story::new(Settings::default());
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&["quiet"]);
+    story.set_clock(14 * 3_600_000);
+    story.check(&["quiet"]);
+    assert!(story.answer().bars()[0].to_string().contains("the clock was set ahead"), "{}", story.answer());
+    story.pass(3_000);
+    story.check(&["quiet"]);
+    story.pass(700);
+    story.check(&[]);
+}
+
+#[test]
 fn an_open_exchange_keeps_the_key_it_carries() {
     let mut story = Story::new(quick());
     two_nodes(&mut story, 1, OLD);
