@@ -81,6 +81,17 @@ class Walk:
             return {"apiKey": key, "url": url, "organizationId": TAGGED_ORGANIZATION}
         return {"apiKey": key, "url": f"{self.keyward.url}/v1", **TAG_HEADER}
 
+    def of_nodes(self, count):
+        """The next lines of nodes, until so many nodes were seen.  What else comes meanwhile, as a press may, counts for none."""
+        lines = []
+
+        def come():
+            lines.extend(line for line in self.keyward.news(0) if line.get("workflow_id"))
+            return len({(line["workflow_id"], line["node_id"]) for line in lines}) >= count
+
+        processes.until(come, timeout=20, what=f"lines of {count} nodes", pause=0.02)
+        return lines
+
     def senders(self, lines):
         """Who sent, by the names of workflow and node that n8n gives to the ids in the lines."""
         names = self.names()
@@ -119,7 +130,7 @@ def steps(major):
 def knows_every_node(walk, expect):
     """sixty nodes in twenty workflows run, and keyward knows each by its name in n8n"""
     expect.equal("what did not end well", walk.fleet.run(), {})
-    lines = walk.keyward.news(len(walk.fleet.nodes))
+    lines = walk.of_nodes(len(walk.fleet.nodes))
     expect.equal("the nodes that were seen", walk.senders(lines), {(node.workflow, node.name) for node in walk.fleet.nodes})
     expect.equal("the verdicts", {line["verdict"] for line in lines}, {"current"})
     # Names are fetched beside the traffic; the first request of a node may have come before its name.
@@ -132,7 +143,7 @@ def names_whoever_is_stale(walk, expect):
     walk.n8n.edit_credential(walk.rotated, walk.tagged(walk.new))
     with Stopwatch(walk.keyward) as stopwatch:
         expect.equal("what did not end well", walk.fleet.run(), {})
-        lines = walk.keyward.news(len(walk.fleet.nodes))
+        lines = walk.of_nodes(len(walk.fleet.nodes))
         stopwatch.until_seen(lines)
     stale = [line for line in lines if line["verdict"] != "current"]
     wanted = walk.fleet.users_of(walk.forgotten)
@@ -311,7 +322,7 @@ def mends_all_until_the_old_key_can_go(walk, expect):
     for record in walk.n8n.records():
         if record.name in ("Fresh", "By token", "Elsewhere"):
             walk.n8n.delete_credential(record)
-    lines = walk.keyward.news(len(walk.fleet.nodes) + len(walk.planted))
+    lines = walk.of_nodes(len(walk.fleet.nodes) + len(walk.planted))
     expect.equal("the verdicts", {line["verdict"] for line in lines}, {"current"})
     # The running keyward looks through n8n every ten seconds, and the audit is not clean beside a no of its.
     audits = []
