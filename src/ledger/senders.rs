@@ -378,9 +378,9 @@ impl Senders {
             self.changed.insert(evidence::Name::Waiting(number));
             let mut dated = by_every_clock(&waiting, &fitting);
             dated.sent.accepted &= self.can_prove(&waiting, &fitting, &belongs);
-            let may_be_listed = waiting.sent.accepted && looks(&fitting).any(|look| is_unlisted(look, &waiting));
+            let may_prove = waiting.sent.accepted && !dated.sent.accepted;
             self.note(waiting.binding.id(), &dated, belongs);
-            if may_be_listed && self.unlisted.len() < MOST_UNLISTED {
+            if may_prove && self.unlisted.len() < MOST_UNLISTED {
                 self.unlisted.push_back(waiting);
             }
         }
@@ -392,15 +392,11 @@ impl Senders {
     fn prove_late(&mut self, candidates: &[Candidate<'_>]) {
         for waiting in std::mem::take(&mut self.unlisted) {
             let fitting = fitting(candidates, &waiting);
-            if looks(&fitting).any(|look| is_unlisted(look, &waiting)) {
-                if looks(&fitting).any(|look| may_go_on(look, &waiting)) {
-                    self.unlisted.push_back(waiting);
-                }
-                continue;
-            }
             let belongs = self.belongs(&waiting, &fitting);
             if belongs.weight >= LISTED && self.can_prove(&waiting, &fitting, &belongs) {
                 self.note_late(waiting.binding.id(), &by_every_clock(&waiting, &fitting), belongs);
+            } else if looks(&fitting).any(|look| may_go_on(look, &waiting)) {
+                self.unlisted.push_back(waiting);
             }
         }
     }
@@ -1133,19 +1129,15 @@ fn may_be_unsaved(look: &Look, waiting: &Waiting) -> bool {
     }
 }
 
-/// Whether such an execution may still be on its way to the list.
-fn may_go_on(look: &Look, waiting: &Waiting) -> bool {
-    is_unlisted(look, waiting) && look.at.since(waiting.sent.last) <= LONGEST_UNTOLD
-}
-
 fn is_named(n8n: &N8n, name: &str) -> bool {
     matches!(n8n, N8n::Named(own) if **own == *name)
 }
 
-/// Whether an n8n that lists an execution only when it is over does not list this one.
-fn is_unlisted(look: &Look, waiting: &Waiting) -> bool {
+/// Whether an execution may go on, of an n8n that lists it only when it is over.
+fn may_go_on(look: &Look, waiting: &Waiting) -> bool {
     let Some(Execution::Number(number)) = waiting.sent.execution.filter(|_| !look.lists_records) else { return false };
-    !look.executions.is_empty() && !look.executions.contains_key(&number)
+    let is_unlisted = !look.executions.is_empty() && !look.executions.contains_key(&number);
+    is_unlisted && look.at.since(waiting.sent.last) <= LONGEST_UNTOLD
 }
 
 /// A use by the clocks of all n8n that it may belong to, and by the one that was put back.

@@ -992,16 +992,22 @@ fn a_run_by_hand_on_n8n_1_does_not_prove_what_is_saved() {
     story.check(&[]);
 }
 
+/// A rotation on n8n 1.x, after which execution 4 began to send the new key; and when it began.
+fn with_one_that_goes_on() -> (Story, Timestamp) {
+    let mut story = Story::new(quick());
+    story.is_first_generation = true;
+    two_nodes(&mut story, 1, OLD);
+    story.rotate();
+    story.ask("m", 3, NEW, 2);
+    let began = story.by_n8n();
+    story.ask_unlisted("n", 4, NEW, 2);
+    (story, began)
+}
+
 #[test]
 fn a_long_execution_on_n8n_1_counts_once_it_is_listed() {
     for (by_hand, bars) in [(false, &[][..]), (true, &["silent"][..])] {
-        let mut story = Story::new(quick());
-        story.is_first_generation = true;
-        two_nodes(&mut story, 1, OLD);
-        story.rotate();
-        story.ask("m", 3, NEW, 2);
-        let began = story.by_n8n();
-        story.ask_unlisted("n", 4, NEW, 2);
+        let (mut story, began) = with_one_that_goes_on();
         story.check(&["silent"]);
         story.pass(600);
         let ended = Some(story.by_n8n());
@@ -1012,13 +1018,7 @@ fn a_long_execution_on_n8n_1_counts_once_it_is_listed() {
 
 #[test]
 fn an_old_key_that_came_after_a_long_execution_on_n8n_1_began_shows_two_processes() {
-    let mut story = Story::new(quick());
-    story.is_first_generation = true;
-    two_nodes(&mut story, 1, OLD);
-    story.rotate();
-    story.ask("m", 3, NEW, 2);
-    let began = story.by_n8n();
-    story.ask_unlisted("n", 4, NEW, 2);
+    let (mut story, began) = with_one_that_goes_on();
     // It is never known which record the node named, so nothing is known of a record there.
     for (record, number, key) in [("s", 5, OLD), ("r", 6, NEW)] {
         story.nodes[0].2 = record;
@@ -1086,9 +1086,21 @@ fn what_one_n8n_1_lists_was_not_run_by_hand_in_another_one() {
     two_nodes(&mut story, 101, OLD);
     look_second(&mut story);
     story.rotate();
-    two_nodes(&mut story, 103, NEW);
+    let began = story.by_n8n();
+    story.ask_unlisted("n", 103, NEW, 2);
+    look_second(&mut story);
+    // Nor is it another one's because it is listed late.
+    story.executions.insert(103, Listed { workflow: "w".into(), began, ended: None, by_hand: false });
+    for number in 104..124 {
+        story.ask("m", number, NEW, 2);
+    }
     look_second(&mut story);
     story.check(&[]);
+    let row = story.bench.ledger.with_senders(|all| {
+        let rows = all[0].runs.values().filter_map(|run| run.row.as_ref());
+        rows.map(|row| row.executions).collect::<Vec<_>>()
+    });
+    assert_eq!(row, [21], "each counts once");
 }
 
 #[test]
