@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::StatusCode;
 use keyward::caller::Family;
 use keyward::clock::{Clock, Timestamp};
-use keyward::keys::keeper::Keeper;
+use keyward::keys::reloader::Reloader;
 use keyward::keys::set::{Names, SetIndex};
 use keyward::keys::source::Source;
 use keyward::keys::{self, SetSettings, state};
@@ -91,7 +91,7 @@ fn weigh_bindings(count: usize) {
     println!("{:>10.1} MB on disk", megabytes(size(&bench.path())));
     println!("{:>10.1} MB of memory", megabytes(resident() - before));
     let drawn = cpu();
-    let view = Query::new(&bench.ledger, &bench.keeper, bench.time()).rotation(SetIndex::DEFAULT);
+    let view = Query::new(&bench.ledger, &bench.reloader, bench.time()).rotation(SetIndex::DEFAULT);
     println!("{:>10.1} ms for the rotation view ({} rows)", millis(since(drawn)), view.rows.len());
     drop(view);
     let read = cpu();
@@ -134,7 +134,7 @@ struct Bench {
     folder: tempfile::TempDir,
     now: Arc<AtomicI64>,
     ledger: Arc<Ledger>,
-    keeper: Keeper,
+    reloader: Reloader,
     writer: Writer,
     keys: usize,
     /// Making them is no part of what is weighed.
@@ -152,10 +152,10 @@ impl Bench {
         let current = Some(Source::File(folder.path().join("key")));
         let settings = keys::Settings { sets: vec![SetSettings { current, ..SetSettings::learning("default") }] };
         let state = state::Settings { dir: folder.path().into() };
-        let (keeper, troubles) = Keeper::open(&settings, &state, kept, |_| None, clock).expect("a keeper");
+        let (reloader, troubles) = Reloader::open(&settings, &state, kept, |_| None, clock).expect("a reloader");
         assert!(troubles.is_empty(), "{troubles:?}");
-        let names = (0..8).map(|number| keeper.ring().names(key(number).as_bytes())).collect();
-        Self { folder, now, ledger, keeper, writer, keys: 0, names }
+        let names = (0..8).map(|number| reloader.ring().names(key(number).as_bytes())).collect();
+        Self { folder, now, ledger, reloader, writer, keys: 0, names }
     }
 
     fn again(&self, bindings: usize) -> Arc<Ledger> {
@@ -173,14 +173,14 @@ impl Bench {
     }
 
     fn turn(&mut self) {
-        self.writer.turn(&self.keeper);
+        self.writer.turn(&self.reloader);
         assert_eq!(self.writer.status().trouble(), None);
     }
 
     fn rotate(&mut self) {
         self.keys += 1;
         fs::write(self.folder.path().join("key"), key(self.keys)).expect("a file");
-        drop(self.keeper.reload());
+        drop(self.reloader.reload());
     }
 
     /// A workflow's node, as n8n names them.

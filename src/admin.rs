@@ -94,11 +94,11 @@ pub struct Admin {
     /// The bound listener.
     pub listener: std::net::TcpListener,
     /// What it answers from.
-    pub desk: Arc<Desk>,
+    pub admin: Arc<AdminState>,
 }
 
 /// What the admin listener answers from.
-pub struct Desk {
+pub struct AdminState {
     /// Its settings.
     pub settings: Settings,
     /// Who is let in.
@@ -118,7 +118,7 @@ pub struct Desk {
     /// For dropped lines.
     pub log: LogCounts,
     /// How each n8n is that is asked.
-    pub n8n: Vec<Arc<n8n::keeper::Status>>,
+    pub n8n: Vec<Arc<n8n::poller::Status>>,
     /// The addresses under which keyward is reached, as far as its own machine knows.
     pub hosts: Vec<String>,
     /// When keyward began.
@@ -128,9 +128,9 @@ pub struct Desk {
 impl Admin {
     /// Serves until keyward has stopped: a probe can see it drain.
     pub async fn run(self) {
-        let mut stage = self.desk.stage.clone();
+        let mut stage = self.admin.stage.clone();
         tokio::select! {
-            ended = listener::serve(self.listener, self.desk) => {
+            ended = listener::serve(self.listener, self.admin) => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "the admin listener ended");
                 }

@@ -22,7 +22,7 @@ use crate::access_log::Style;
 use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
 use crate::admin::wrong_tokens::WrongTokens;
-use crate::admin::{Admin, Desk};
+use crate::admin::{Admin, AdminState};
 use crate::caller::registry::Registry;
 use crate::check::gateways::gateways;
 use crate::check::{self, Finding, Gravity};
@@ -30,14 +30,14 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::exchange::context::{Parts, Shared, WorkerContext};
 use crate::keys::Settings as KeySettings;
-use crate::keys::keeper::{Keeper, Trouble};
+use crate::keys::reloader::{Reloader, Trouble};
 use crate::keys::state;
 use crate::ledger::Ledger;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
 use crate::metrics::{AdminCounts, Reloads, Shard};
 use crate::n8n::Instance;
-use crate::n8n::keeper::Surroundings;
+use crate::n8n::poller::Surroundings;
 use crate::net::client_tls;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{ProxyHop, Route};
@@ -136,18 +136,19 @@ impl Server {
         let bound = Bound::bind(config, sockets)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
         let kept = writer.open(state::fingerprint_key_name(&config.state.dir));
-        let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
+        let (reloader, troubles) =
+            Reloader::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
         let open_access = || Access::open(&config.admin, &config.state, clock.clone());
         let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
         let (access, no_token) = access.unzip();
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
-        let page = say_welcome(hello, config, &bound, &keeper, &log);
+        let page = say_welcome(hello, config, &bound, &reloader, &log);
         tell_troubles(config, &troubles, no_token.flatten().as_ref(), &check::examine(config, &gateways, clock.now()));
-        upkeep::save(&keeper, true);
+        upkeep::save(&reloader, true);
         let store = config.store.file(&config.state.dir);
         let shared = Arc::new(Shared {
-            keeper: Arc::new(keeper),
+            reloader: Arc::new(reloader),
             ledger,
             names: Arc::new(Registry::new(n8n::remembered(&config.n8n, store.as_deref()))),
             store: writer.status(),
@@ -159,25 +160,25 @@ impl Server {
             limits: config.proxy.limits,
         });
         let readings = Readings {
-            keeper: Arc::clone(&shared.keeper),
+            reloader: Arc::clone(&shared.reloader),
             certificate: bound.admission.handshake.certificate().cloned(),
             access: access.map(Arc::new),
             reloads: Arc::default(),
         };
         let upkeep = Upkeep::new(readings.clone(), &troubles);
-        let ledger = writer.start(Arc::clone(&shared.keeper))?;
+        let ledger = writer.start(Arc::clone(&shared.reloader))?;
         Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log })
     }
 
     fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
         let Concerns { readings, upkeep, ledger, log } = concerns;
-        let n8n = n8n_keepers(config, shared)?;
+        let n8n = n8n_pollers(config, shared)?;
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
         let team = Team::new(config, shared, &bound, &log, &tap)?;
         let counts = Arc::<AdminCounts>::default();
-        let asked: Vec<_> = n8n.iter().map(n8n::keeper::Keeper::status).collect();
-        let desk = |access: &Arc<Access>| Desk {
+        let asked: Vec<_> = n8n.iter().map(n8n::poller::Poller::status).collect();
+        let admin = |access: &Arc<Access>| AdminState {
             settings: config.admin.clone(),
             access: Arc::clone(access),
             wrong_tokens: WrongTokens::new(Arc::clone(&counts), shared.clock.clone()),
@@ -198,10 +199,10 @@ impl Server {
             .concat(),
             began: shared.clock.now(),
         };
-        let admin = bound.admin.zip(readings.access.as_ref().map(desk));
-        let admin = admin.map(|(listener, desk)| Admin { listener, desk: Arc::new(desk) });
+        let admin = bound.admin.zip(readings.access.as_ref().map(admin));
+        let admin = admin.map(|(listener, admin)| Admin { listener, admin: Arc::new(admin) });
         let control = Control { admin, upkeep, stage: watched.clone() };
-        let n8n = n8n.into_iter().map(|keeper| ask(keeper, watched.clone())).collect::<io::Result<_>>()?;
+        let n8n = n8n.into_iter().map(|reloader| ask(reloader, watched.clone())).collect::<io::Result<_>>()?;
         let workers = team.start(&bound.listener, &watched)?;
         let control = tasks::run("control".into(), move || control.run())?;
         let (listen, admin) = (bound.listen, bound.admin_address);
@@ -224,7 +225,7 @@ impl Server {
     /// Asks the ledger, as of that moment.
     #[must_use]
     pub fn query(&self, now: Timestamp) -> Query<'_> {
-        Query::new(&self.shared.ledger, &self.shared.keeper, now).with_names(self.shared.names.snapshot())
+        Query::new(&self.shared.ledger, &self.shared.reloader, now).with_names(self.shared.names.snapshot())
     }
 
     /// The ledger.
@@ -279,10 +280,10 @@ impl Server {
         }
         self.stage.send_replace(Stage::Ended);
         let _ = self.control.join();
-        for keeper in self.n8n {
-            let _ = keeper.join();
+        for reloader in self.n8n {
+            let _ = reloader.join();
         }
-        upkeep::save(&self.readings.keeper, true);
+        upkeep::save(&self.readings.reloader, true);
         self.ledger.close(LAST_WRITES);
         self.log
     }
@@ -376,7 +377,7 @@ impl Team {
                 style,
                 tap: tap.clone(),
                 names: Arc::clone(&shared.names),
-                keeper: Arc::clone(&shared.keeper),
+                reloader: Arc::clone(&shared.reloader),
                 shutting_down: Arc::clone(&shutting_down),
             };
             let coarse_clock = CoarseClock::new();
@@ -392,7 +393,7 @@ impl Team {
                 pool,
                 counters,
                 coarse_clock,
-                witness: Arc::new(recorder),
+                observer: Arc::new(recorder),
                 shutting_down,
                 seed: random_number()?,
             };
@@ -472,22 +473,22 @@ fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, W
 }
 
 /// Those who ask each n8n.
-fn n8n_keepers(config: &Config, shared: &Arc<Shared>) -> anyhow::Result<Vec<n8n::keeper::Keeper>> {
+fn n8n_pollers(config: &Config, shared: &Arc<Shared>) -> anyhow::Result<Vec<n8n::poller::Poller>> {
     let open = |(position, instance): (usize, &Instance)| {
         let around = Surroundings {
             registry: Arc::clone(&shared.names),
-            keys: Arc::clone(&shared.keeper),
+            keys: Arc::clone(&shared.reloader),
             ledger: Arc::clone(&shared.ledger),
             store: config.store.file(&config.state.dir),
             clock: shared.clock.clone(),
         };
-        n8n::keeper::Keeper::new(instance, position, around).with_context(|| format!("n8n.{}.url", instance.name))
+        n8n::poller::Poller::new(instance, position, around).with_context(|| format!("n8n.{}.url", instance.name))
     };
     config.n8n.instances.iter().enumerate().map(open).collect()
 }
 
-fn ask(keeper: n8n::keeper::Keeper, stage: watch::Receiver<Stage>) -> io::Result<JoinHandle<()>> {
-    tasks::run("n8n".into(), move || keeper.run(stage))
+fn ask(poller: n8n::poller::Poller, stage: watch::Receiver<Stage>) -> io::Result<JoinHandle<()>> {
+    tasks::run("n8n".into(), move || poller.run(stage))
 }
 
 /// Says in the log what is wrong and does not keep keyward from starting.
@@ -591,8 +592,8 @@ fn describe_store(config: &Config) -> String {
 }
 
 /// A line for each set: what it is checked by.
-fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
-    let ring = keeper.ring();
+fn describe_sets(settings: &KeySettings, reloader: &Reloader) -> Vec<String> {
+    let ring = reloader.ring();
     let describe = |(set, index): (&crate::keys::SetSettings, _)| {
         let Some(source) = &set.current else {
             return format!("{}: no key declared, learns the current one from what upstream accepts", set.name);
@@ -606,7 +607,7 @@ fn describe_sets(settings: &KeySettings, keeper: &Keeper) -> Vec<String> {
 }
 
 /// Says hello in the log, unless that is left to others; gives the page that says the same.
-fn say_welcome(hello: Hello, config: &Config, bound: &Bound, keeper: &Keeper, log: &Log) -> String {
+fn say_welcome(hello: Hello, config: &Config, bound: &Bound, reloader: &Reloader, log: &Log) -> String {
     let via = config.proxy.via.as_ref().map(EgressProxy::describe);
     let welcome = Welcome {
         scheme: config.proxy.tls.scheme().name(),
@@ -616,7 +617,7 @@ fn say_welcome(hello: Hello, config: &Config, bound: &Bound, keeper: &Keeper, lo
         upstream: &config.proxy.upstream.to_string(),
         via: via.as_deref(),
         policy: &describe_policies(config),
-        sets: &describe_sets(&config.keys, keeper),
+        sets: &describe_sets(&config.keys, reloader),
         state: &config.state.dir.display().to_string(),
         store: &describe_store(config),
     };

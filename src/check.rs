@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::keys::SetSettings;
 use crate::keys::access::Token;
-use crate::keys::keeper::Trouble;
+use crate::keys::reloader::Trouble;
 use crate::keys::secret::Secret;
 use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::keys::source::Source;
@@ -122,7 +122,7 @@ pub fn reasons_not_to_start(config: &Config, troubles: &[Trouble], gateways: &[I
     reasons
 }
 
-/// What the keeper could not do. A key that cannot be read is found without it.
+/// What the reloader could not do. A key that cannot be read is found without it.
 #[must_use]
 pub fn of_trouble(trouble: &Trouble) -> Option<Finding> {
     let text = in_full(trouble);

@@ -1,7 +1,6 @@
 //! The command line: what may be said there, and how the process ends.
 
 mod accept;
-mod asking;
 mod audit;
 mod bindings;
 mod blame;
@@ -12,12 +11,14 @@ mod connected;
 mod demo;
 mod disconnect;
 mod events;
+mod format;
 mod health;
 mod keys;
 mod n8n;
 mod open;
 mod output;
 mod pages;
+mod prompt;
 mod records;
 mod report;
 mod rotation;
@@ -26,8 +27,7 @@ mod setup;
 mod source;
 mod telling;
 mod token;
-mod watching;
-mod words;
+mod wait;
 
 use std::borrow::Cow;
 use std::ffi::OsString;

@@ -6,11 +6,11 @@
 
 mod env;
 mod instances;
-mod known;
 mod parse;
 mod problem;
 mod proxy_env;
 mod raw;
+mod schema;
 mod sets;
 mod units;
 
@@ -20,13 +20,13 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use self::env::Environment;
-pub use self::known::{SETTINGS, Setting};
 pub use self::problem::{Place, Problem, Problems};
+pub use self::schema::{SETTINGS, Setting};
 
 use self::instances::Instances;
-use self::known::Reading;
 use self::parse::Unfit;
 use self::raw::{Given, Value};
+use self::schema::Reading;
 use self::sets::Sets;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
@@ -39,7 +39,7 @@ use crate::{admin, n8n, server, telemetry};
 
 /// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.
 pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
-    let allowed = || format!("allowed is {}", known::BASE_URL);
+    let allowed = || format!("allowed is {}", schema::BASE_URL);
     parse::entrance(text).map_err(|unfit| match unfit {
         Unfit::NotAllowed => allowed(),
         Unfit::Because(why) => format!("{} {}", why, allowed()),
@@ -193,7 +193,7 @@ impl Overrides {
             ("--log", "log", "format", self.log),
         ];
         options.into_iter().filter_map(|(option, table, name, text)| {
-            let value = Value::Text(known::find(table, name)?, text?);
+            let value = Value::Text(schema::find(table, name)?, text?);
             Some(Given { place: Place::CommandLine(option), value })
         })
     }
@@ -202,8 +202,8 @@ impl Overrides {
 fn config_file(file: Option<&Path>, environment: &Environment) -> Option<(PathBuf, Place)> {
     let named = file.map(|path| (path.to_owned(), Place::CommandLine("--config")));
     named.or_else(|| {
-        let path = environment.value(known::CONFIG_VARIABLE)?;
-        Some((path.into(), Place::Environment(known::CONFIG_VARIABLE.into())))
+        let path = environment.value(schema::CONFIG_VARIABLE)?;
+        Some((path.into(), Place::Environment(schema::CONFIG_VARIABLE.into())))
     })
 }
 

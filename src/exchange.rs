@@ -105,7 +105,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let head = Head::new(request.method(), request.uri(), request.headers());
     let route = Route::read(head.path);
     let mut caller = Caller::identify(&head, &route);
-    let ring = shared.keeper.ring();
+    let ring = shared.reloader.ring();
     let declared_set = declared_set(&mut caller, &ring, &shared.rules);
     let judgement = session.judge(&head.fields, declared_set, &ring, now);
     let asked = Asked {
@@ -132,7 +132,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         peer: session.peer,
         note: route.repair.map(Repair::note),
     };
-    let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.witness));
+    let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));
     let way = match action {
         Action::Forward(permit) => Way::Upstream(permit, Rewrite::new(&head.fields, request.uri(), &target)),
         Action::Refuse(refusal) => Way::Back(refusal),
@@ -221,7 +221,7 @@ async fn answer_for_our_key(
     let reader = AnswerReader::new(answer.status(), carried.content, carried.encoding);
     let body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, reader);
     body.swallow().await;
-    let ring = worker.shared.keeper.ring();
+    let ring = worker.shared.reloader.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);
     let directory = worker.shared.names.directory();
     let named = directory.as_deref().and_then(|directory| diagnosis::look_up(&exchange, directory));
@@ -240,7 +240,7 @@ fn refuse(
     sighting.end(Ending::Refused);
     let (head, body) = request.into_parts();
     leave_unread(&body, session);
-    let ring = session.worker.shared.keeper.ring();
+    let ring = session.worker.shared.reloader.ring();
     let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
     let registry = &session.worker.shared.names;
     let explain = || {

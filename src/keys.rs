@@ -4,9 +4,9 @@
 pub mod access;
 pub mod fingerprint;
 pub mod history;
-pub mod keeper;
 pub mod learned;
 pub mod listing;
+pub mod reloader;
 pub mod secret;
 pub mod set;
 pub mod source;

@@ -362,13 +362,13 @@ impl Ledger {
     /// quarter of a second, to have the ledger's own thread look at it.
     pub fn sight(&self, binding: &Arc<Binding>, seen: &Seen<'_>) {
         binding.sight(seen);
-        self.soil(binding);
+        self.mark_dirty(binding);
     }
 
     /// Notes that upstream accepted a key: see [`Binding::accept`].
     pub fn accept(&self, binding: &Arc<Binding>, accepted: Accepted) -> Option<Fingerprint> {
         let before = binding.accept(accepted);
-        self.soil(binding);
+        self.mark_dirty(binding);
         before
     }
 
@@ -376,7 +376,7 @@ impl Ledger {
     /// Holds until the binding is seen again.
     pub fn acknowledge(&self, binding: &Arc<Binding>, now: Timestamp) {
         binding.acknowledge(now);
-        self.soil(binding);
+        self.mark_dirty(binding);
     }
 
     /// How many bindings there are.
@@ -449,8 +449,8 @@ impl Ledger {
         }
     }
 
-    fn soil(&self, binding: &Arc<Binding>) {
-        if binding.soil() {
+    fn mark_dirty(&self, binding: &Arc<Binding>) {
+        if binding.mark_dirty() {
             self.inbox.put(Arc::clone(binding));
         }
     }
@@ -569,7 +569,7 @@ impl Ledger {
                 )
             };
             if closed {
-                self.soil(&binding);
+                self.mark_dirty(&binding);
             }
             // Two hold it here: the map, and this loop. Whoever else does is about to add to it.
             if is_over && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some() {

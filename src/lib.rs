@@ -26,7 +26,7 @@
 //! | one line goes to the log, and to those who follow | [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
-//! [`keys::keeper`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
+//! [`keys::reloader`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
 //! n8n calls it; [`admin`] answers those who run it ([`admin::routes`] is the table), [`check`] tells what would not work or
 //! is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
@@ -60,7 +60,7 @@
 //! | [`watch`] | when one of some files may have changed |  |
 //! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `tap` `writer` |
 //! | [`head`] | what of a request may be looked at |  |
-//! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `keeper` `learned` `listing` `secret` `set` `source` `state` `token` |
+//! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `secret` `set` `source` `state` `token` |
 //! | [`route`] | the path of a request, and its repair |  |
 //! | [`caller`] | who sent a request | `declared` `inferred` `names` `registry` |
 //! | [`outcome`] | what upstream answered, and how the exchange ended |  |
@@ -77,13 +77,13 @@
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` |
 //! | [`recorder`] | what happens when an exchange ends |  |
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
-//! | [`n8n`] | what n8n says is configured | `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `executions` `finding` `inventory` `keeper` `lent` `look` `presser` `report` |
+//! | [`n8n`] | what n8n says is configured | `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `executions` `finding` `inventory` `lent` `look` `poller` `presser` `report` |
 //! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `events` `exposition` `guard` `listener` `page` `parameters` `problem` `routes` `views` `wrong_tokens` |
-//! | [`config`] | all settings, and every problem with them | `env` `instances` `known` `parse` `problem` `proxy_env` `raw` `sets` `units` |
+//! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `asking` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `health` `keys` `n8n` `open` `output` `pages` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `watching` `words` |
+//! | [`cli`] | the commands | `accept` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `wait` |
 
 pub mod allocator;
 

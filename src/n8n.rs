@@ -10,9 +10,9 @@ pub mod doubt;
 pub mod executions;
 pub mod finding;
 pub mod inventory;
-pub mod keeper;
 pub mod lent;
 pub mod look;
+pub mod poller;
 pub mod presser;
 pub mod report;
 

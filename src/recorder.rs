@@ -9,13 +9,13 @@ use crate::access_log::{self, Style};
 use crate::caller::names::{Directory, Named};
 use crate::caller::registry::Registry;
 use crate::exchange::diagnosis;
-use crate::keys::keeper::Keeper;
+use crate::keys::reloader::Reloader;
 use crate::keys::set::{KeyRing, Word};
 use crate::ledger::Ledger;
 use crate::ledger::binding::{Accepted, Seen};
 use crate::ledger::destination::Destination;
 use crate::ledger::incident;
-use crate::ledger::sighting::{Exchange, Witness};
+use crate::ledger::sighting::{Exchange, Observer};
 use crate::metrics::Shard;
 use crate::outcome::{Ending, Outcome};
 use crate::telemetry::Level;
@@ -41,12 +41,12 @@ pub struct Recorder {
     /// What n8n calls callers.
     pub names: Arc<Registry>,
     /// Learns from answers, for the sets that have no declared key.
-    pub keeper: Arc<Keeper>,
+    pub reloader: Arc<Reloader>,
     /// Whether whatever ends now is cut by the shutdown.
     pub shutting_down: Arc<AtomicBool>,
 }
 
-impl Witness for Recorder {
+impl Observer for Recorder {
     fn exchange_began(&self, exchange: &Exchange) {
         if let Some(names) = exchange.key_upstream() {
             self.ledger.in_flight.begin(names.fingerprint);
@@ -58,7 +58,7 @@ impl Witness for Recorder {
             self.ledger.in_flight.end(names.fingerprint);
         }
         let judgement = &exchange.judgement;
-        let ring = self.keeper.ring();
+        let ring = self.reloader.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
         let mut pressed = None;
         // Of what went on in another protocol only a refusal is still news: see `exchange_goes_on`.
@@ -79,7 +79,7 @@ impl Witness for Recorder {
 
     fn exchange_goes_on(&self, exchange: &Exchange) {
         let outcome = Outcome { ending: Ending::Completed, ..exchange.outcome() };
-        let ring = self.keeper.ring();
+        let ring = self.reloader.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
         self.sight(exchange, diagnosis, outcome);
         self.learn(exchange, outcome, &ring);
@@ -124,7 +124,7 @@ impl Recorder {
                 && ring.word(key) != Some(word)
                 && teaches(exchange)
             {
-                self.keeper.hear(set, key, word);
+                self.reloader.hear(set, key, word);
             }
         } else if !teaches(exchange) {
             // It says nothing of the key.
@@ -133,10 +133,10 @@ impl Recorder {
             let before = self.ledger.accept(&exchange.binding, accepted);
             let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
             if is_news {
-                self.keeper.accept(set, names, before);
+                self.reloader.accept(set, names, before);
             }
         } else if outcome.is_invalid_key() {
-            self.keeper.refuse(set, key);
+            self.reloader.refuse(set, key);
         }
     }
 
@@ -179,7 +179,7 @@ impl Recorder {
         // Rendering the explanation allocates, so it is done only for lines that carry one, and outside the lane's lock.
         let explanation = (level < Level::Info).then(|| match line.exchange.explanation() {
             Some(told) => Cow::Borrowed(told),
-            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.keeper.ring(), line.named)),
+            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.reloader.ring(), line.named)),
         });
         let explanation = explanation.as_deref();
         self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, explanation);

@@ -26,12 +26,12 @@ impl Watch {
     #[must_use]
     pub fn new(files: Vec<PathBuf>) -> Self {
         let heard = Arc::new(Notify::new());
-        let bell = Arc::clone(&heard);
+        let changed = Arc::clone(&heard);
         let places = Arc::new(ArcSwap::default());
         let of_interest = Arc::clone(&places);
         let ring = move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| is_change_of(&of_interest.load(), &event)) {
-                bell.notify_one();
+                changed.notify_one();
             }
         };
         let watcher = notify::recommended_watcher(ring);

@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
-use super::{Desk, Response};
+use super::{AdminState, Response};
 use crate::keys::set::Role;
 use crate::ledger::look::Look;
 use crate::ledger::query::{Query, find};
 use crate::n8n::clearance::{self, Looked};
-use crate::n8n::keeper::Status;
+use crate::n8n::poller::Status;
 use crate::n8n::report;
 use crate::route::is_id;
 use crate::server::Stage;
 
 /// That the process runs.
-pub fn health(_: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+pub fn health(_: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
     Ok(text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n"))
 }
 
 /// Whether it takes requests.
-pub fn readiness(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
-    let stage = *desk.stage.borrow();
+pub fn readiness(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+    let stage = *admin.stage.borrow();
     let (status, said) = match stage {
         Stage::Running => (StatusCode::OK, "ready\n"),
         Stage::Draining | Stage::Ended => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
@@ -36,37 +36,37 @@ pub fn readiness(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
 }
 
 /// The metrics, in the form that the scraper asks for.
-pub fn metrics(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn metrics(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
     let accepted = call.head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (content_type, said) = desk.exposition.text(accepted).map_err(|error| failed(&error))?;
+    let (content_type, said) = admin.exposition.text(accepted).map_err(|error| failed(&error))?;
     Ok(text(StatusCode::OK, content_type, said))
 }
 
 /// The description of the routes.
-pub fn document(_: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
+pub fn document(_: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
     Ok(text(StatusCode::OK, JSON, DOCUMENT.replace("[version]", env!("CARGO_PKG_VERSION"))))
 }
 
 /// How keyward is.
-pub fn status(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &desk.status()))
+pub fn status(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &admin.status()))
 }
 
 /// The key sets, their keys and how far their rotations are.
-pub fn sets(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &json!({ "sets": desk.sets() })))
+pub fn sets(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &json!({ "sets": admin.sets() })))
 }
 
 /// How far the rotation of a set is.
-pub fn rotation(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::rotation(&desk.look_with_audits(), call.text(), &call.parameters)?))
+pub fn rotation(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::rotation(&admin.look_with_audits(), call.text(), &call.parameters)?))
 }
 
 /// What an audit says of each n8n, by how it was when it was looked through last.
-pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
-    let (look, looked) = (desk.look_with_audits(), desk.looked());
-    let audits = clearance::audits(&look, &looked, &desk.hosts);
-    let told = audits.iter().zip(&desk.n8n).filter_map(|((_, audit), status)| {
+pub fn n8n_audits(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+    let (look, looked) = (admin.look_with_audits(), admin.looked());
+    let audits = clearance::audits(&look, &looked, &admin.hosts);
+    let told = audits.iter().zip(&admin.n8n).filter_map(|((_, audit), status)| {
         let mut told = report::in_json(audit.as_ref()?, &status.name, &status.url);
         report::add_old_keys(&mut told, views::old_keys(&look, status.set.as_deref()));
         let seen = status.look();
@@ -78,16 +78,16 @@ pub fn n8n_audits(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
 }
 
 /// Hears that a program has n8n test a credential from now on; or where it says what n8n has said, that this is over.
-pub fn press(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn press(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
     let [instance, credential] = &call.texts[..] else {
         return Err(Problem::new(Kind::NotFound, "It takes an n8n and a credential."));
     };
     let nothing = || Problem::new(Kind::NotFound, "There is no n8n of that name, or it has no such credential.");
-    let status = desk.n8n.iter().find(|status| *status.name == **instance).ok_or_else(nothing)?;
+    let status = admin.n8n.iter().find(|status| *status.name == **instance).ok_or_else(nothing)?;
     if !is_id(credential) {
         return Err(nothing());
     }
-    let ledger = &desk.shared.ledger;
+    let ledger = &admin.shared.ledger;
     let told = match call.parameters.word("said", &["ok", "error"])? {
         None => json!({ "begun": status.lent.begin(ledger, instance, credential).is_some() }),
         Some(said) => {
@@ -99,55 +99,55 @@ pub fn press(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
 }
 
 /// The bindings.
-pub fn bindings(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::bindings(&desk.look(), &call.parameters)?))
+pub fn bindings(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::bindings(&admin.look(), &call.parameters)?))
 }
 
 /// One binding.
-pub fn binding(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), call.text())?))
+pub fn binding(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::binding(&admin.look(), call.text())?))
 }
 
 /// One execution.
-pub fn execution(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::execution(&desk.look(), call.text())))
+pub fn execution(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::execution(&admin.look(), call.text())))
 }
 
 /// The incidents.
-pub fn incidents(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::incidents(&desk.look(), &call.parameters)?))
+pub fn incidents(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    Ok(in_json(StatusCode::OK, &views::incidents(&admin.look(), &call.parameters)?))
 }
 
 /// Notes that you say that a binding is dead, or its incident dealt with.
-pub fn acknowledge(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    let ledger = &desk.shared.ledger;
+pub fn acknowledge(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    let ledger = &admin.shared.ledger;
     let binding = find(ledger, call.text()).map_err(|error| views::not_found(&error))?;
-    ledger.acknowledge(&binding, desk.shared.clock.now());
-    Ok(in_json(StatusCode::OK, &views::binding(&desk.look(), &binding.id().to_hex())?))
+    ledger.acknowledge(&binding, admin.shared.clock.now());
+    Ok(in_json(StatusCode::OK, &views::binding(&admin.look(), &binding.id().to_hex())?))
 }
 
 /// Accepts what bars an old key from going.
-pub fn accept(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn accept(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
     let reason = views::reason(&call.parameters)?;
-    let (look, now) = (desk.look_with_audits(), desk.shared.clock.now());
-    Ok(in_json(StatusCode::OK, &views::accept(&look, &desk.shared.ledger, call.text(), Some((reason, now)))?))
+    let (look, now) = (admin.look_with_audits(), admin.shared.clock.now());
+    Ok(in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), Some((reason, now)))?))
 }
 
 /// Takes an acceptance back.
-pub fn withdraw(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    let look = desk.look_with_audits();
-    Ok(in_json(StatusCode::OK, &views::accept(&look, &desk.shared.ledger, call.text(), None)?))
+pub fn withdraw(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    let look = admin.look_with_audits();
+    Ok(in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), None)?))
 }
 
 /// A link that begins a session.
-pub fn make_link(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn make_link(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "A link takes a token."))?;
-    let (link, until) = desk.access.make_link(&pass).map_err(|error| failed(&error))?;
+    let (link, until) = admin.access.make_link(&pass).map_err(|error| failed(&error))?;
     let made = json!({ "path": format!("/open/{}", &*link), "until": until.to_string() });
     Ok(in_json(StatusCode::CREATED, &made))
 }
 
-impl Desk {
+impl AdminState {
     /// How keyward is, as JSON.
     #[must_use]
     pub fn status(&self) -> Value {
@@ -176,19 +176,19 @@ impl Desk {
 
     /// The key sets, as JSON.
     fn sets(&self) -> Value {
-        views::sets(&self.look_with_audits(), &self.shared.rules, &self.shared.keeper.tokens())
+        views::sets(&self.look_with_audits(), &self.shared.rules, &self.shared.reloader.tokens())
     }
 
     /// A look at the ledger now.
     #[must_use]
     pub fn look(&self) -> Query<'_> {
         let shared = &self.shared;
-        let look = Query::new(&shared.ledger, &shared.keeper, shared.clock.now());
+        let look = Query::new(&shared.ledger, &shared.reloader, shared.clock.now());
         look.with_names(shared.names.snapshot())
     }
 }
 
-impl Desk {
+impl AdminState {
     /// A look that can tell whether an old key can go.
     #[must_use]
     pub fn look_with_audits(&self) -> Query<'_> {

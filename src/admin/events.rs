@@ -24,7 +24,7 @@ use super::access::{Known, Pass};
 use super::parameters::quote;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
-use super::{Desk, Response};
+use super::{AdminState, Response};
 use crate::telemetry::tap::{Follower, Heard, MOST_FOLLOWERS, Told};
 use crate::verdict::VerdictKind;
 
@@ -32,14 +32,14 @@ use crate::verdict::VerdictKind;
 pub const FILTERS: [&str; 3] = ["workflow", "verdict", "set"];
 
 /// Begins a stream.
-pub fn follow(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    let filter = Filter::read(desk, call)?;
+pub fn follow(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    let filter = Filter::read(admin, call)?;
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "Following takes a token."))?;
-    let follower = desk.tap.follow().ok_or_else(|| {
+    let follower = admin.tap.follow().ok_or_else(|| {
         Problem::new(Kind::Unavailable, format!("{MOST_FOLLOWERS} are following already: end one of them first."))
     })?;
     let stream =
-        Stream { follower, filter, pass, changes: desk.access.changes(), desk: Arc::clone(desk), has_ended: false };
+        Stream { follower, filter, pass, changes: admin.access.changes(), admin: Arc::clone(admin), has_ended: false };
     let mut answer = Response::new(Either::Right(EventBody { first: Some(FIRST), next: Box::pin(stream.next()) }));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // What stands in between, such as nginx, is to pass each event on at once.
@@ -55,10 +55,10 @@ struct Filter {
 }
 
 impl Filter {
-    fn read(desk: &Desk, call: &Call<'_>) -> Result<Self, Problem> {
+    fn read(admin: &AdminState, call: &Call<'_>) -> Result<Self, Problem> {
         let text = |name| call.parameters.value(name).map(str::to_owned);
         let set = text("set");
-        if let Some(set) = set.as_ref().filter(|set| desk.shared.keeper.ring().find_set(set).is_none()) {
+        if let Some(set) = set.as_ref().filter(|set| admin.shared.reloader.ring().find_set(set).is_none()) {
             return Err(Problem::new(Kind::BadQuery, format!("There is no key set {}.", quote(set))));
         }
         Ok(Self { workflow: text("workflow"), verdict: call.parameters.word("verdict", &VerdictKind::CODES)?, set })
@@ -77,7 +77,7 @@ struct Stream {
     filter: Filter,
     pass: Pass,
     changes: watch::Receiver<Known>,
-    desk: Arc<Desk>,
+    admin: Arc<AdminState>,
     has_ended: bool,
 }
 
@@ -100,7 +100,7 @@ impl Stream {
                 () = &mut heartbeat => Some(Bytes::from_static(b":\n\n")),
             };
             // Looked at before each piece: an event must not go out behind the end of its token.
-            if !self.desk.access.is_good(&self.pass) {
+            if !self.admin.access.is_good(&self.pass) {
                 self.has_ended = true;
                 return Some((Bytes::from_static(END), self));
             }

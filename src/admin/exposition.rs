@@ -40,7 +40,7 @@ pub struct Sources {
     /// For lost events.
     pub tap: Tap,
     /// For whether each n8n answers.
-    pub n8n: Vec<Arc<n8n::keeper::Status>>,
+    pub n8n: Vec<Arc<n8n::poller::Status>>,
     /// For what was read again.
     pub reloads: Arc<Reloads>,
     /// For those whom the admin listener sent away.
@@ -187,7 +187,7 @@ impl Sources {
             "n8n_workflows" => self.n8n(|seen| seen.workflows as u64),
             "reloads" => self.reloads(),
             "keys_unreadable_since_timestamp_seconds" => {
-                Samples::Number(self.shared.keeper.unreadable_since().map_or(0, seconds))
+                Samples::Number(self.shared.reloader.unreadable_since().map_or(0, seconds))
             }
             "log_dropped" => Samples::Number(self.log.dropped()),
             "events_lost" => Samples::Number(self.tap.lost()),
@@ -201,7 +201,7 @@ impl Sources {
 
     fn standings(&self) -> Standings {
         let shared = &self.shared;
-        let look = Query::new(&shared.ledger, &shared.keeper, shared.clock.now());
+        let look = Query::new(&shared.ledger, &shared.reloader, shared.clock.now());
         let all = shared.ledger.bindings();
         let mut standings = Standings::default();
         for (set, name) in look.sets() {
@@ -294,7 +294,7 @@ impl Sources {
     }
 
     /// By `n8n`, not `instance`: that is what Prometheus calls the keyward that it scrapes.
-    fn n8n(&self, count: impl Fn(&n8n::keeper::Seen) -> u64) -> Samples {
+    fn n8n(&self, count: impl Fn(&n8n::poller::Seen) -> u64) -> Samples {
         let of_each = self.n8n.iter().map(|status| (vec![("n8n", status.name.to_string())], count(&status.seen())));
         Samples::Family(of_each.collect())
     }

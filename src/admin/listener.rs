@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::wrong_tokens::LATE;
-use super::{Desk, Response, guard, routes};
+use super::{AdminState, Response, guard, routes};
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
 use crate::net::lingering_close::linger;
@@ -30,29 +30,29 @@ use crate::net::stream::Stream;
 use crate::net::write_stall::{StallWatch, WriteStall};
 
 /// Serves each connection. It ends only where the listener cannot be used at all.
-pub async fn serve(listener: std::net::TcpListener, desk: Arc<Desk>) -> io::Result<()> {
+pub async fn serve(listener: std::net::TcpListener, admin: Arc<AdminState>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let mut room = Room::default();
+    let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => room.seat(stream, peer.ip().to_canonical(), &desk),
+            Ok((stream, peer)) => connections.accept(stream, peer.ip().to_canonical(), &admin),
             // Out of descriptors, or a client that left while it waited: neither is worth a spin.
             Err(error) => {
                 tracing::debug!(%error, "a connection to the admin listener could not be accepted");
-                tokio::time::sleep(FULL_HOUSE).await;
+                tokio::time::sleep(WITHOUT_DESCRIPTORS).await;
             }
         }
     }
 }
 
-/// The other end of a connection.
-pub struct Guest {
+/// What is known of a connection.
+pub struct Connection {
     peer: IpAddr,
     has_token: AtomicBool,
     has_unread: AtomicBool,
 }
 
-impl Guest {
+impl Connection {
     /// Where the connection comes from.
     #[must_use]
     pub fn peer(&self) -> IpAddr {
@@ -65,23 +65,24 @@ impl Guest {
     }
 }
 
-/// Those who are here, in the order in which they came.
+/// The open connections, the oldest first.
 #[derive(Default)]
-struct Room(VecDeque<(Arc<Guest>, AbortHandle)>);
+struct Connections(VecDeque<(Arc<Connection>, AbortHandle)>);
 
-impl Room {
-    fn seat(&mut self, stream: TcpStream, peer: IpAddr, desk: &Arc<Desk>) {
-        if !self.make_room(desk) {
-            desk.counts.turned_away.increment();
+impl Connections {
+    fn accept(&mut self, stream: TcpStream, peer: IpAddr, admin: &Arc<AdminState>) {
+        if !self.make_room(admin) {
+            admin.counts.turned_away.increment();
             return;
         }
-        let guest = Arc::new(Guest { peer, has_token: AtomicBool::new(false), has_unread: AtomicBool::new(false) });
-        let task = tokio::spawn(converse(stream, Arc::clone(&guest), Arc::clone(desk)));
-        self.0.push_back((guest, task.abort_handle()));
+        let connection =
+            Arc::new(Connection { peer, has_token: AtomicBool::new(false), has_unread: AtomicBool::new(false) });
+        let task = tokio::spawn(serve_connection(stream, Arc::clone(&connection), Arc::clone(admin)));
+        self.0.push_back((connection, task.abort_handle()));
     }
 
     /// Says whether there is room for one more.
-    fn make_room(&mut self, desk: &Desk) -> bool {
+    fn make_room(&mut self, admin: &AdminState) -> bool {
         if self.0.len() < MOST {
             return true;
         }
@@ -91,16 +92,16 @@ impl Room {
         }
         let Some((_, task)) = self.longest_of_most().and_then(|position| self.0.remove(position)) else { return false };
         task.abort();
-        desk.counts.turned_away.increment();
+        admin.counts.turned_away.increment();
         true
     }
 
     /// Of those who have shown no token, by the peer that has most: the oldest.
     fn longest_of_most(&self) -> Option<usize> {
         let mut crowds = HashMap::new();
-        for (position, (guest, _)) in self.0.iter().enumerate() {
-            if !guest.has_token.load(Ordering::Relaxed) {
-                crowds.entry(Peer::of(guest.peer)).or_insert((0, Reverse(position))).0 += 1;
+        for (position, (connection, _)) in self.0.iter().enumerate() {
+            if !connection.has_token.load(Ordering::Relaxed) {
+                crowds.entry(Peer::of(connection.peer)).or_insert((0, Reverse(position))).0 += 1;
             }
         }
         crowds.into_values().max().map(|(_, Reverse(first))| first)
@@ -108,36 +109,40 @@ impl Room {
 }
 
 /// Serves one connection.
-async fn converse(stream: TcpStream, guest: Arc<Guest>, desk: Arc<Desk>) {
+async fn serve_connection(stream: TcpStream, connection: Arc<Connection>, admin: Arc<AdminState>) {
     // Failing to say so costs speed alone.
     let _ = stream.set_nodelay(true);
-    let Limits { client_idle_timeout, client_stall_timeout, max_head, .. } = desk.shared.limits;
+    let Limits { client_idle_timeout, client_stall_timeout, max_head, .. } = admin.shared.limits;
     let stall = WriteStall::new(CoarseClock::new());
     let stream = TokioIo::new(StallWatch::new(Stream::Plain(stream), stall.clone()));
-    let service = service_fn(|request| answer(&desk, &guest, request));
-    let mut connection = http1::Builder::new()
+    let service = service_fn(|request| answer(&admin, &connection, request));
+    let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(client_idle_timeout)
         .max_header_size(max_head)
         .serve_connection(stream, service);
     let is_still_sending = tokio::select! {
-        served = &mut connection => match served {
-            Ok(()) => guest.has_unread.load(Ordering::Relaxed),
+        ended = &mut served => match ended {
+            Ok(()) => connection.has_unread.load(Ordering::Relaxed),
             // hyper has answered a head that it could not read, whatever comes behind it.
             Err(error) => error.is_parse(),
         },
         () = stall.lasts(client_stall_timeout) => false,
     };
     if is_still_sending {
-        linger(connection.into_parts().io.into_inner().into_inner()).await;
+        linger(served.into_parts().io.into_inner().into_inner()).await;
     }
 }
 
 /// No route takes a body, so that none is read.
-async fn answer(desk: &Arc<Desk>, guest: &Guest, request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    admin: &Arc<AdminState>,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let (head, body) = request.into_parts();
-    guest.has_unread.store(!body.is_end_stream(), Ordering::Relaxed);
-    let mut answer = routes::answer(desk, &head, guest);
+    connection.has_unread.store(!body.is_end_stream(), Ordering::Relaxed);
+    let mut answer = routes::answer(admin, &head, connection);
     guard::seal(answer.headers_mut());
     if answer.status() == StatusCode::TOO_MANY_REQUESTS {
         tokio::time::sleep(LATE).await;
@@ -149,4 +154,4 @@ async fn answer(desk: &Arc<Desk>, guest: &Guest, request: Request<Incoming>) -> 
 const MOST: usize = 256;
 
 /// How long to wait when there are no descriptors.
-const FULL_HOUSE: Duration = Duration::from_millis(20);
+const WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(20);

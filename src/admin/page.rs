@@ -12,17 +12,17 @@ use super::guard::cookie_name;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
-use super::{Desk, Response};
+use super::{AdminState, Response};
 use crate::welcome::escape;
 
 /// How keyward is.
-pub fn status(desk: &Arc<Desk>, _: &Call<'_>) -> Result<Response, Problem> {
-    Ok(text(StatusCode::OK, HTML, page("keyward", "", &of_status(&desk.status()))))
+pub fn status(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+    Ok(text(StatusCode::OK, HTML, page("keyward", "", &of_status(&admin.status()))))
 }
 
 /// Begins a session in the browser that opens the link.
-pub fn open(desk: &Arc<Desk>, call: &Call<'_>) -> Result<Response, Problem> {
-    let opened = desk.access.open_link(call.text().as_bytes()).map_err(|error| failed(&error))?;
+pub fn open(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+    let opened = admin.access.open_link(call.text().as_bytes()).map_err(|error| failed(&error))?;
     let session = opened.ok_or_else(|| Problem::new(Kind::LinkUnknown, OLD_LINK))?;
     let cookie = format!(
         "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict",

@@ -32,10 +32,10 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::access::{Pass, Scope};
-use super::listener::Guest;
+use super::listener::Connection;
 use super::parameters::Parameters;
 use super::problem::{Kind, Problem};
-use super::{Desk, MetricsFor, Response, api, events, guard, page, views};
+use super::{AdminState, MetricsFor, Response, api, events, guard, page, views};
 
 /// Something that can be asked.
 pub struct Route {
@@ -71,7 +71,7 @@ impl Route {
     }
 }
 
-type Answer = fn(&Arc<Desk>, &Call<'_>) -> Result<Response, Problem>;
+type Answer = fn(&Arc<AdminState>, &Call<'_>) -> Result<Response, Problem>;
 
 /// A request that was let in.
 pub struct Call<'r> {
@@ -165,21 +165,22 @@ const WRITE: Needs = Needs::Token(Scope::Write);
 
 /// The answer to a request.
 #[must_use]
-pub fn answer(desk: &Arc<Desk>, head: &Parts, guest: &Guest) -> Response {
-    let answer = serve(desk, head, guest, find(head)).map_err(|problem| desk.wrong_tokens.look_at(problem, guest));
+pub fn answer(admin: &Arc<AdminState>, head: &Parts, connection: &Connection) -> Response {
+    let answer =
+        serve(admin, head, connection, find(head)).map_err(|problem| admin.wrong_tokens.look_at(problem, connection));
     // Where a person asked, a person reads what is wrong.
     let is_page = head.uri.path() == "/" || head.uri.path().starts_with("/open/");
     answer.unwrap_or_else(|problem| if is_page { problem.into_page() } else { problem.into_json() })
 }
 
-fn serve(desk: &Arc<Desk>, head: &Parts, guest: &Guest, found: Found) -> Result<Response, Problem> {
+fn serve(admin: &Arc<AdminState>, head: &Parts, connection: &Connection, found: Found) -> Result<Response, Problem> {
     let needs = match &found {
         Found::Route(route, _) => route.needs,
         Found::Nothing(_) => READ,
     };
-    let pass = let_in(desk, head, needs)?;
+    let pass = let_in(admin, head, needs)?;
     if pass.is_some() {
-        guest.is_let_in();
+        connection.is_let_in();
     }
     let (route, texts) = match found {
         Found::Route(route, texts) => (route, texts),
@@ -188,22 +189,22 @@ fn serve(desk: &Arc<Desk>, head: &Parts, guest: &Guest, found: Found) -> Result<
     // A probe may say what it likes.
     let query = if route.needs == Needs::Nothing { "" } else { head.uri.query().unwrap_or_default() };
     let parameters = Parameters::read(query, route.parameters)?;
-    (route.answer)(desk, &Call { head, texts, parameters, pass })
+    (route.answer)(admin, &Call { head, texts, parameters, pass })
 }
 
 /// Whether keyward lives is told to every probe, whatever it calls keyward.
-fn let_in(desk: &Desk, head: &Parts, needs: Needs) -> Result<Option<Pass>, Problem> {
+fn let_in(admin: &AdminState, head: &Parts, needs: Needs) -> Result<Option<Pass>, Problem> {
     if needs == Needs::Nothing {
         return Ok(None);
     }
-    guard::check_sender(head, &desk.settings.allow_host)?;
+    guard::check_sender(head, &admin.settings.allow_host)?;
     let scope = match needs {
         Needs::Nothing | Needs::Link => return Ok(None),
-        Needs::Metrics if desk.settings.metrics == MetricsFor::Everybody => return Ok(None),
+        Needs::Metrics if admin.settings.metrics == MetricsFor::Everybody => return Ok(None),
         Needs::Metrics => Scope::Read,
         Needs::Token(scope) => scope,
     };
-    guard::admit(&head.headers, scope, &desk.access).map(Some)
+    guard::admit(&head.headers, scope, &admin.access).map(Some)
 }
 
 enum Found {

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::listener::Guest;
+use super::listener::Connection;
 use super::problem::{Kind, Problem};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::AdminCounts;
@@ -28,7 +28,7 @@ impl WrongTokens {
     }
 
     /// What a client is told whose request had this problem: where it was a wrong token among many, just that.
-    pub fn look_at(&self, problem: Problem, guest: &Guest) -> Problem {
+    pub fn look_at(&self, problem: Problem, connection: &Connection) -> Problem {
         if !matches!(problem.kind(), Kind::TokenUnknown | Kind::LinkUnknown) {
             return problem;
         }
@@ -38,7 +38,7 @@ impl WrongTokens {
             Found::Mistake => return problem,
             Found::Flood => {}
             Found::FloodBegins => {
-                let peer = guest.peer();
+                let peer = connection.peer();
                 tracing::warn!(event = "wrong_admin_tokens", %peer, "{FLOOD_BEGINS}");
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::access::Access;
-use crate::keys::keeper::{Keeper, Reload, Trouble};
+use crate::keys::reloader::{Reload, Reloader, Trouble};
 use crate::metrics::{Reloaded, Reloads};
 use crate::net::server_tls::{Renewal, ServerCertificate};
 use crate::watch::Watch;
@@ -13,7 +13,7 @@ use crate::watch::Watch;
 /// What is read again.
 #[derive(Clone)]
 pub(super) struct Readings {
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) reloader: Arc<Reloader>,
     pub(super) certificate: Option<Arc<ServerCertificate>>,
     pub(super) access: Option<Arc<Access>>,
     pub(super) reloads: Arc<Reloads>,
@@ -52,7 +52,7 @@ impl Upkeep {
                 _ = polls.tick() => self.look(),
                 _ = saves.tick() => {
                     rounds = rounds.wrapping_add(1);
-                    save(&self.readings.keeper, rounds.is_multiple_of(LOOK_AGAIN));
+                    save(&self.readings.reloader, rounds.is_multiple_of(LOOK_AGAIN));
                 }
             }
         }
@@ -85,14 +85,14 @@ impl Readings {
     fn files(&self) -> Vec<std::path::PathBuf> {
         let of_certificate = self.certificate.iter().flat_map(|certificate| certificate.files());
         let of_access = self.access.iter().flat_map(|access| access.files());
-        self.keeper.files().into_iter().chain(of_certificate).chain(of_access).collect()
+        self.reloader.files().into_iter().chain(of_certificate).chain(of_access).collect()
     }
 
     /// Says what changed; gives back what went wrong.
     fn read(&self) -> Faults {
         Faults(Reloaded::ALL.map(|what| {
             let read = match what {
-                Reloaded::Keys => read_keys(&self.keeper),
+                Reloaded::Keys => read_keys(&self.reloader),
                 Reloaded::Certificate => renew(self.certificate.as_deref()),
                 Reloaded::AdminToken => read_tokens(self.access.as_deref()),
             };
@@ -107,14 +107,14 @@ impl Readings {
 }
 
 /// Writes the history. Failing to is said each time: what is lost is lost for good.
-pub(super) fn save(keeper: &Keeper, look_again: bool) {
-    if let Err(error) = keeper.save(look_again) {
+pub(super) fn save(reloader: &Reloader, look_again: bool) {
+    if let Err(error) = reloader.save(look_again) {
         tracing::error!(event = "state", "rotations are forgotten at the next start: {}", in_full(&error));
     }
 }
 
-fn read_keys(keeper: &Keeper) -> Result<bool, Vec<String>> {
-    match keeper.reload() {
+fn read_keys(reloader: &Reloader) -> Result<bool, Vec<String>> {
+    match reloader.reload() {
         Reload::Unchanged => Ok(false),
         Reload::Changed(changes) => {
             for change in changes {

@@ -17,15 +17,15 @@ pub struct Registry {
     generation: AtomicU64,
     directory: ArcSwap<Directory>,
     /// For each instance, in their order, who is to be asked for there.
-    desks: Box<[Desk]>,
+    instances: Box<[Unresolved]>,
 }
 
 /// Who is to be asked for at one instance.
 #[derive(Debug, Default)]
-struct Desk {
+struct Unresolved {
     instance: Box<str>,
     unknown: Mutex<Vec<Unknown>>,
-    bell: Notify,
+    noted: Notify,
 }
 
 /// A workflow that no n8n knew, or a node that its workflow did not have.
@@ -43,9 +43,9 @@ impl Registry {
     /// For the instances of that directory, which may know nothing yet.
     #[must_use]
     pub fn new(directory: Directory) -> Self {
-        let desk = |known: &Arc<Known>| Desk { instance: known.name.clone(), ..Desk::default() };
-        let desks: Box<[Desk]> = directory.instances().iter().map(desk).collect();
-        Self { is_on: !desks.is_empty(), directory: ArcSwap::from_pointee(directory), desks, ..Self::default() }
+        let unresolved = |known: &Arc<Known>| Unresolved { instance: known.name.clone(), ..Unresolved::default() };
+        let instances: Box<[Unresolved]> = directory.instances().iter().map(unresolved).collect();
+        Self { is_on: !instances.is_empty(), directory: ArcSwap::from_pointee(directory), instances, ..Self::default() }
     }
 
     /// The names as they are now; nothing where no n8n is configured.
@@ -81,44 +81,47 @@ impl Registry {
         if found.is_some_and(|named| named.node.is_some() || node.is_none()) {
             return;
         }
-        for desk in self.desks.iter().filter(|desk| instance.is_none_or(|name| *desk.instance == *name)) {
-            desk.note(instance, workflow, node);
+        for unresolved in
+            self.instances.iter().filter(|unresolved| instance.is_none_or(|name| *unresolved.instance == *name))
+        {
+            unresolved.note(instance, workflow, node);
         }
     }
 
     /// Who was noted for the instance at that place since; none are left.
     #[must_use]
     pub fn take_unknown(&self, instance: usize) -> Vec<Unknown> {
-        let desk = self.desks.get(instance);
-        desk.map(|desk| std::mem::take(&mut *desk.unknown.lock().unwrap_or_else(PoisonError::into_inner)))
+        let unresolved = self.instances.get(instance);
+        unresolved
+            .map(|unresolved| std::mem::take(&mut *unresolved.unknown.lock().unwrap_or_else(PoisonError::into_inner)))
             .unwrap_or_default()
     }
 
     /// Has those be noted again for the instance at that place, for whom there was no time.
     pub fn put_back(&self, instance: usize, unknown: &[Unknown]) {
-        let Some(desk) = self.desks.get(instance) else { return };
+        let Some(unresolved) = self.instances.get(instance) else { return };
         for one in unknown {
-            desk.note(one.instance.as_deref(), &one.workflow, one.node.as_deref());
+            unresolved.note(one.instance.as_deref(), &one.workflow, one.node.as_deref());
         }
     }
 
     /// Waits until a caller is noted for the instance at that place.
     pub async fn somebody_is_unknown(&self, instance: usize) {
-        match self.desks.get(instance) {
-            Some(desk) => desk.bell.notified().await,
+        match self.instances.get(instance) {
+            Some(unresolved) => unresolved.noted.notified().await,
             None => std::future::pending().await,
         }
     }
 }
 
-impl Desk {
+impl Unresolved {
     fn note(&self, instance: Option<&str>, workflow: &str, node: Option<&str>) {
         let Ok(mut unknown) = self.unknown.try_lock() else { return };
         let is_same = |known: &Unknown| *known.workflow == *workflow && known.node.as_deref() == node;
         if unknown.len() < MOST_UNKNOWN && !unknown.iter().any(is_same) {
             let [instance, node] = [instance, node].map(|id| id.map(Box::from));
             unknown.push(Unknown { instance, workflow: workflow.into(), node });
-            self.bell.notify_one();
+            self.noted.notify_one();
         }
     }
 }

@@ -5,11 +5,11 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::Value;
 
-use super::asking::{can_ask, says_yes};
+use super::format::text;
 use super::output::{print_json, print_lines, remark};
+use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::text;
 use crate::config::Environment;
 
 /// What `keyward accept` takes.

@@ -7,11 +7,11 @@ use clap::Args;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::format::{count, moment, old_key_that_stays};
 use super::output::{print, print_json, print_wrapped, remark};
 use super::report::{headline, in_markdown, in_words, table};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Question, Source};
-use super::words::{count, moment, old_key_that_stays};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};

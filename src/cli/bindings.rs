@@ -4,12 +4,12 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::Value;
 
+use super::format::{
+    WHO, ago, count, key, note, rhythm, sent_from, short_ago, short_id, short_key, short_who, state, text, who,
+};
 use super::output::{Table, print, print_json, print_lines, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{
-    WHO, ago, count, key, note, rhythm, sent_from, short_ago, short_id, short_key, short_who, state, text, who,
-};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 

@@ -6,10 +6,10 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::format::{key, short_key, text, who};
 use super::output::{Table, print, print_json, print_lines, remark};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Question, Source};
-use super::words::{key, short_key, text, who};
 use crate::caller::names::Directory;
 use crate::config::Environment;
 use crate::n8n::Instance;

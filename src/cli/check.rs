@@ -11,7 +11,7 @@ use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Overrides};
 use crate::keys::history::History;
-use crate::keys::keeper::{Keeper, Kept};
+use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::ledger::offline;
 use crate::telemetry::event::with_causes;
@@ -52,9 +52,9 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
         findings.push(Finding::problem("store.url", with_causes(&error)));
         Kept::InStore(History::default())
     });
-    let (keeper, troubles) = Keeper::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
+    let (reloader, troubles) = Reloader::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
     findings.extend(troubles.iter().filter_map(check::of_trouble));
-    findings.extend(check::orphaned_tokens(config, &keeper.tokens()));
+    findings.extend(check::orphaned_tokens(config, &reloader.tokens()));
     for name in &config.ignored {
         findings.push(Finding::warning("environment", format!("{name} is no setting of keyward's and is ignored.")));
     }
@@ -62,11 +62,11 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     findings.extend(route.as_ref().err().map(|error| Finding::problem("proxy.upstream", format!("{error:#}"))));
     let entrance = app::handshake(&config.proxy);
     findings.extend(entrance.err().map(|error| Finding::problem("tls", format!("{error:#}"))));
-    findings.extend(check::keys_in_use(config, &keeper.ring()));
+    findings.extend(check::keys_in_use(config, &reloader.ring()));
     if online {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         if let Ok(route) = route {
-            findings.extend(runtime.block_on(probe_all(config, &keeper.ring(), &route)));
+            findings.extend(runtime.block_on(probe_all(config, &reloader.ring(), &route)));
         }
         for instance in &config.n8n.instances {
             findings.extend(runtime.block_on(examine_n8n(instance)));

@@ -6,15 +6,15 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::asking::KeyFrom;
 use super::client::Client;
 use super::connected::{End, Outcome};
 use super::output::{print_json, print_lines, remark};
+use super::prompt::KeyFrom;
 use super::records::{Chosen, Side, in_words};
 use super::setup::Setup;
 use super::telling::Told;
 use super::token;
-use super::watching::{self, Seen};
+use super::wait::{self, Seen};
 use crate::clock::Timestamp;
 use crate::config::{Environment, keyward_entrance};
 use crate::keys::fingerprint::Fingerprint;
@@ -196,9 +196,9 @@ impl ConnectArguments {
             }
         };
         let tell = |what: &str, line: &Value| {
-            remark(format_args!("  seen: {what}: {}", watching::in_words(outcome.users, line)));
+            remark(format_args!("  seen: {what}: {}", wait::in_words(outcome.users, line)));
         };
-        let seen = watching::watch(client, outcome.users, Duration::from_secs(self.within), press, tell)?;
+        let seen = wait::watch(client, outcome.users, Duration::from_secs(self.within), press, tell)?;
         for what in seen.missing() {
             remark(format_args!("  not seen: {what}"));
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::records::in_words;
-use super::watching::Seen;
+use super::wait::Seen;
 use crate::n8n::connect::{Field, User, Way};
 use crate::n8n::documents::{CredentialRecord, Tested};
 

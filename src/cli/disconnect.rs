@@ -4,10 +4,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::asking::{KeyFrom, can_ask};
 use super::connect::{current_source, is_base_url};
 use super::connected::{End, Outcome};
 use super::output::{print_json, print_lines};
+use super::prompt::{KeyFrom, can_ask};
 use super::records::{Chosen, Side, in_words};
 use super::setup::Setup;
 use super::token;

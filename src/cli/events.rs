@@ -6,10 +6,10 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::Value;
 
+use super::format::{key, text};
 use super::output::{print, print_lines, remark, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Source, query};
-use super::words::{key, text};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::telemetry::time_of_day;

@@ -58,9 +58,9 @@ impl KeysArguments {
 }
 
 fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
-    let keeper = setup.keeper()?;
-    let ring = keeper.ring();
-    let entries = keeper.entries();
+    let reloader = setup.reloader()?;
+    let ring = reloader.ring();
+    let entries = reloader.entries();
     let set = |entry: &Entry| ring.set(entry.set).name.to_string();
     if as_json {
         let keys: Vec<_> = entries.iter().map(|entry| in_json(&set(entry), entry)).collect();
@@ -122,10 +122,10 @@ fn read_secret() -> anyhow::Result<Secret> {
 }
 
 fn revoke(setup: &Setup, digits: &str) -> anyhow::Result<()> {
-    let keeper = setup.keeper()?;
-    let entries = keeper.entries();
+    let reloader = setup.reloader()?;
+    let entries = reloader.entries();
     let fingerprint = find(digits, &entries)?;
-    if keeper.tokens().iter().any(|token| token.fingerprint == fingerprint) {
+    if reloader.tokens().iter().any(|token| token.fingerprint == fingerprint) {
         bail!("{digits} is a token: keyward token revoke {digits}");
     }
     let is_news = setup.folder()?.change_access(|access| access.revoke_key(fingerprint, setup.now()))?;
@@ -139,7 +139,7 @@ fn revoke(setup: &Setup, digits: &str) -> anyhow::Result<()> {
     if let Some(entry) =
         entries.iter().find(|entry| entry.names.fingerprint == fingerprint && entry.role == Role::Current)
     {
-        let ring = keeper.ring();
+        let ring = reloader.ring();
         let set = &ring.set(entry.set).name;
         remark(format_args!(
             "It is the current key of set `{set}`: with enforce and inject every request with it is refused from now on, while \

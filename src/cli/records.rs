@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::asking::{can_ask, says_yes};
 use super::output::remark;
+use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::telling::Told;
 use crate::caller::names::harmless;

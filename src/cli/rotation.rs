@@ -8,10 +8,10 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
+use super::format::{ago, count, keeps_old, key, old_key, progress, rotation_table, span, text};
 use super::output::{clear_screen, print, print_json, print_wrapped, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Question, Source};
-use super::words::{ago, count, keeps_old, key, old_key, progress, rotation_table, span, text};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 

@@ -12,7 +12,7 @@ use crate::check::fault_of_key;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
 use crate::keys::history::History;
-use crate::keys::keeper::{Keeper, Kept};
+use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::state::StateFolder;
 use crate::ledger::offline;
 use crate::n8n::{self, Instance};
@@ -60,17 +60,17 @@ impl Setup {
     }
 
     /// All keys, as `serve` would know them. What cannot be read is told, and left out.
-    pub(super) fn keeper(&self) -> anyhow::Result<Keeper> {
+    pub(super) fn reloader(&self) -> anyhow::Result<Reloader> {
         let kept = offline::history(&self.config.store, &self.config.state.dir).unwrap_or_else(|error| {
             remark(format_args!("keyward: rotations of before are not known: {}", with_causes(&error)));
             Kept::InStore(History::default())
         });
-        let (keeper, troubles) =
-            Keeper::open(&self.config.keys, &self.config.state, kept, fault_of_key, self.clock.clone())?;
+        let (reloader, troubles) =
+            Reloader::open(&self.config.keys, &self.config.state, kept, fault_of_key, self.clock.clone())?;
         for trouble in troubles {
             remark(format_args!("keyward: {}", with_causes(&trouble)));
         }
-        Ok(keeper)
+        Ok(reloader)
     }
 
     /// What n8n calls its workflows and nodes, as far as the store has it.

@@ -13,7 +13,7 @@ use crate::admin::parameters::Parameters;
 use crate::admin::problem::Problem;
 use crate::admin::views;
 use crate::app::random_number;
-use crate::keys::keeper::Keeper;
+use crate::keys::reloader::Reloader;
 use crate::ledger::Ledger;
 use crate::ledger::offline::Offline;
 use crate::ledger::query::{Query, find};
@@ -30,7 +30,7 @@ pub(super) enum Source {
 pub(super) struct Stored {
     setup: Setup,
     offline: Offline,
-    keeper: Keeper,
+    reloader: Reloader,
 }
 
 /// What is asked.
@@ -76,9 +76,9 @@ impl Source {
         let Some(offline) = opened.context("the store cannot be read (store.url)")? else {
             bail!("no keyward runs here, and there is no store that one has written to");
         };
-        let keeper = setup.keeper()?;
+        let reloader = setup.reloader()?;
         remark("No keyward runs here: this is what its store remembers.");
-        Ok(Self::Stored(Box::new(Stored { setup, offline, keeper })))
+        Ok(Self::Stored(Box::new(Stored { setup, offline, reloader })))
     }
 
     /// The running keyward alone.
@@ -119,12 +119,12 @@ impl Source {
             Self::Running(client) => return said(client.post(&format!("/api/v1/bindings/{}/ack", encoded(binding)))?),
             Self::Stored(stored) => stored,
         };
-        let Stored { setup, offline, keeper } = *stored;
+        let Stored { setup, offline, reloader } = *stored;
         let found = find(&offline.ledger, binding)?;
         offline.ledger.acknowledge(&found, setup.now());
-        let look = Query::new(&offline.ledger, &keeper, setup.now()).with_names(setup.names());
+        let look = Query::new(&offline.ledger, &reloader, setup.now()).with_names(setup.names());
         let told = views::binding(&look, &found.id().to_hex()).map_err(|problem| in_words(&problem))?;
-        offline.save(&keeper).context("the store cannot be written (store.url)")?;
+        offline.save(&reloader).context("the store cannot be written (store.url)")?;
         Ok(told)
     }
 
@@ -138,12 +138,12 @@ impl Source {
             }
             Self::Stored(stored) => stored,
         };
-        let Stored { setup, offline, keeper } = *stored;
-        let look = Query::new(&offline.ledger, &keeper, setup.now()).with_names(setup.names());
+        let Stored { setup, offline, reloader } = *stored;
+        let look = Query::new(&offline.ledger, &reloader, setup.now()).with_names(setup.names());
         let asked = reason.map(|why| views::reason(&Parameters::of(&[("reason", why)]))).transpose();
         let accepted = asked.map_err(|problem| in_words(&problem))?.map(|why| (why, setup.now()));
         let told = views::accept(&look, &offline.ledger, number, accepted).map_err(|problem| in_words(&problem))?;
-        offline.save(&keeper).context("the store cannot be written (store.url)")?;
+        offline.save(&reloader).context("the store cannot be written (store.url)")?;
         Ok(told)
     }
 
@@ -165,14 +165,14 @@ impl Source {
 impl Stored {
     fn answer(&self, question: Question<'_>, choice: &Choice<'_>) -> Result<Value, Problem> {
         let ledger: &Ledger = &self.offline.ledger;
-        let look = Query::new(ledger, &self.keeper, self.setup.now()).with_names(self.setup.names());
+        let look = Query::new(ledger, &self.reloader, self.setup.now()).with_names(self.setup.names());
         let asked = Parameters::of(choice);
         match question {
             Question::Status => Ok(json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "stage": "stopped",
                 "bindings": ledger.len(),
-                "sets": views::sets(&look, &self.setup.config().rules, &self.keeper.tokens()),
+                "sets": views::sets(&look, &self.setup.config().rules, &self.reloader.tokens()),
             })),
             // A store knows nothing of what is configured there.
             Question::N8n => Ok(json!({ "instances": [] })),

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 
 use super::instances;
-use super::known::{
-    self, CONFIG_VARIABLE, INSTANCE_SUFFIXES, INSTANCE_VARIABLE_PREFIX, InstanceField, InstanceVariable, Role,
-    SET_SUFFIXES, SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable, Setting,
-};
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, nearest};
 use super::raw::{Given, InstanceValue, SetValue, Value};
+use super::schema::{
+    self, CONFIG_VARIABLE, INSTANCE_SUFFIXES, INSTANCE_VARIABLE_PREFIX, InstanceField, InstanceVariable, Role,
+    SET_SUFFIXES, SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable, Setting,
+};
 use super::sets::field_key;
 use crate::keys::source::Source;
 
@@ -86,7 +86,8 @@ pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Pro
     };
     let key_holders = key_holders(environment, file);
     for name in environment.variables.keys() {
-        if !name.starts_with(known::VARIABLE_PREFIX) || name == CONFIG_VARIABLE || key_holders.contains(name.as_str()) {
+        if !name.starts_with(schema::VARIABLE_PREFIX) || name == CONFIG_VARIABLE || key_holders.contains(name.as_str())
+        {
             continue;
         }
         reader.read_variable(name, environment.value(name));
@@ -142,7 +143,7 @@ impl Reader<'_> {
     fn read_set_variable(&mut self, name: &str, set: &str, variable: SetVariable, value: Option<&str>) {
         let set = match name_in_file(&self.set_names, set, "key set") {
             Ok(set) => set,
-            Err(text) => return self.problems.push(Problem::new(place(name), known::KEYS, text)),
+            Err(text) => return self.problems.push(Problem::new(place(name), schema::KEYS, text)),
         };
         let Some(text) = value else { return };
         let (role, sources) = match variable {
@@ -165,7 +166,7 @@ impl Reader<'_> {
     fn read_instance_variable(&mut self, name: &str, instance: &str, variable: InstanceVariable, value: Option<&str>) {
         let instance = match name_in_file(&self.instance_names, instance, "n8n") {
             Ok(instance) => instance,
-            Err(text) => return self.problems.push(Problem::new(place(name), known::N8N, text)),
+            Err(text) => return self.problems.push(Problem::new(place(name), schema::N8N, text)),
         };
         let Some(text) = value else { return };
         let source = match variable {
@@ -239,8 +240,8 @@ impl Reader<'_> {
         // Their common prefix must not make names look nearer than they are.
         let known = known.iter().map(String::as_str).chain([CONFIG_VARIABLE]).map(without_prefix);
         let text = match nearest(without_prefix(name), known) {
-            Some(near) => format!("There is no such setting: did you mean `{}{near}`?", known::VARIABLE_PREFIX),
-            None if known::is_of_a_table(name) => {
+            Some(near) => format!("There is no such setting: did you mean `{}{near}`?", schema::VARIABLE_PREFIX),
+            None if schema::is_of_a_table(name) => {
                 "There is no such setting, and no name is near: config/reference.toml lists all.".to_owned()
             }
             None => return self.read.ignored.push(name.into()),
@@ -250,7 +251,7 @@ impl Reader<'_> {
 }
 
 fn without_prefix(name: &str) -> &str {
-    name.strip_prefix(known::VARIABLE_PREFIX).unwrap_or(name)
+    name.strip_prefix(schema::VARIABLE_PREFIX).unwrap_or(name)
 }
 
 /// What may have been meant as the name of a set or an n8n: whatever ends before a `_` and can be one.

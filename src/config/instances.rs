@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::known::{self, InstanceField};
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems};
 use super::raw::InstanceValue;
+use super::schema::{self, InstanceField};
 use super::{Environment, proxy_env};
 use crate::keys::source::Source;
 use crate::n8n::connect::Entrance;
@@ -101,5 +101,5 @@ impl Draft {
 
 /// A field as people name it: `n8n.main.url`.
 pub(super) fn field_key(name: &str, field: InstanceField) -> String {
-    format!("{}.{name}.{}", known::N8N, field.name())
+    format!("{}.{name}.{}", schema::N8N, field.name())
 }

@@ -6,9 +6,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::instances;
-use super::known::{self, InstanceField, Reading, Role, Rule, SETTINGS, SetField, Setting};
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
+use super::schema::{self, InstanceField, Reading, Role, Rule, SETTINGS, SetField, Setting};
 use super::sets::field_key;
 use crate::keys::source::Source;
 use crate::route::{is_id, is_placeholder};
@@ -96,10 +96,10 @@ impl Reader<'_> {
         for (key, value) in document {
             let name = key.get_ref().as_ref();
             match value.get_ref().as_table() {
-                Some(sets) if name == known::KEYS => self.read_sets(sets),
-                Some(instances) if name == known::N8N => self.read_instances(instances),
+                Some(sets) if name == schema::KEYS => self.read_sets(sets),
+                Some(instances) if name == schema::N8N => self.read_instances(instances),
                 Some(table) if is_table(name) => self.read_table(name, table),
-                None if [known::KEYS, known::N8N].contains(&name) || is_table(name) => {
+                None if [schema::KEYS, schema::N8N].contains(&name) || is_table(name) => {
                     self.report(key, name, format!("This is a table: it begins with [{name}]."));
                 }
                 Some(_) | None => self.report_unknown(key, "", &tables_and_settings()),
@@ -109,7 +109,7 @@ impl Reader<'_> {
 
     fn read_table(&mut self, table: &str, entries: &DeTable<'_>) {
         for (key, value) in entries {
-            match known::find(table, key.get_ref()) {
+            match schema::find(table, key.get_ref()) {
                 Some(setting) => self.read_text(key, setting, value.get_ref()),
                 None => self.report_unknown(key, table, &names_in(table)),
             }
@@ -144,8 +144,8 @@ impl Reader<'_> {
     fn read_set(&mut self, set_key: &Key<'_>, set: &str, entries: &DeTable<'_>) {
         self.give(set_key, Value::OfSet(set.into(), SetValue::Declared));
         for (key, value) in entries {
-            let Some(setting) = known::find(known::ANY_SET, key.get_ref()) else {
-                self.report_unknown(key, &format!("keys.{set}"), &names_in(known::ANY_SET));
+            let Some(setting) = schema::find(schema::ANY_SET, key.get_ref()) else {
+                self.report_unknown(key, &format!("keys.{set}"), &names_in(schema::ANY_SET));
                 continue;
             };
             let Reading::OfSet(field) = setting.reading else { continue };
@@ -160,11 +160,11 @@ impl Reader<'_> {
         for (key, value) in instances {
             let name = key.get_ref().as_ref();
             match value.get_ref().as_table() {
-                found if known::find(known::ANY_INSTANCE, name).is_some() && found.is_none_or(is_source) => {
+                found if schema::find(schema::ANY_INSTANCE, name).is_some() && found.is_none_or(is_source) => {
                     self.report(key, format!("n8n.{name}"), "This belongs to an n8n, such as [n8n.main].");
                 }
                 Some(instance) if parse::is_set_name(name) => self.read_instance(key, name, instance),
-                Some(_) | None => self.report(key, known::N8N, BAD_INSTANCE),
+                Some(_) | None => self.report(key, schema::N8N, BAD_INSTANCE),
             }
         }
     }
@@ -172,8 +172,8 @@ impl Reader<'_> {
     fn read_instance(&mut self, instance_key: &Key<'_>, instance: &str, entries: &DeTable<'_>) {
         self.give(instance_key, Value::OfInstance(instance.into(), InstanceValue::Declared));
         for (key, value) in entries {
-            let Some(setting) = known::find(known::ANY_INSTANCE, key.get_ref()) else {
-                self.report_unknown(key, &format!("n8n.{instance}"), &names_in(known::ANY_INSTANCE));
+            let Some(setting) = schema::find(schema::ANY_INSTANCE, key.get_ref()) else {
+                self.report_unknown(key, &format!("n8n.{instance}"), &names_in(schema::ANY_INSTANCE));
                 continue;
             };
             let Reading::OfInstance(field) = setting.reading else { continue };
@@ -324,7 +324,7 @@ fn list_text(value: &DeValue<'_>) -> Option<String> {
 
 /// Whether it is what a set has, by its name.
 fn is_field(name: &str) -> bool {
-    known::find(known::ANY_SET, name).is_some()
+    schema::find(schema::ANY_SET, name).is_some()
 }
 
 /// Whether it looks like the place of a key, and not like a set.
@@ -334,7 +334,7 @@ fn is_source(table: &DeTable<'_>) -> bool {
 
 /// Whether it is a table with values in it: not one of the sets or instances, whose name nobody writes.
 fn is_table(name: &str) -> bool {
-    ![known::ANY_SET, known::ANY_INSTANCE].contains(&name) && SETTINGS.iter().any(|setting| setting.table() == name)
+    ![schema::ANY_SET, schema::ANY_INSTANCE].contains(&name) && SETTINGS.iter().any(|setting| setting.table() == name)
 }
 
 fn names_in(table: &str) -> Vec<&'static str> {

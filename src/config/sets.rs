@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::known::{self, Role, Rule, SetField};
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems};
 use super::raw::SetValue;
+use super::schema::{self, Role, Rule, SetField};
 use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::keys::{SetSettings, Settings};
@@ -190,7 +190,7 @@ impl Draft {
 }
 
 fn misfit(place: Place, set: &str, field: SetField, unfit: Unfit) -> Problem {
-    let allowed = known::find(known::ANY_SET, field.name()).map_or("", |setting| setting.allowed);
+    let allowed = schema::find(schema::ANY_SET, field.name()).map_or("", |setting| setting.allowed);
     Problem::misfit(place, field_key(set, field), unfit, allowed)
 }
 
@@ -221,7 +221,7 @@ fn narrowest(network: &IpNet) -> u8 {
 
 /// A field as people name it: `keys.default.current`.
 pub(super) fn field_key(set: &str, field: SetField) -> String {
-    format!("{}.{set}.{}", known::KEYS, field.name())
+    format!("{}.{set}.{}", schema::KEYS, field.name())
 }
 
 const DEFAULT_SET: &str = "default";

@@ -11,9 +11,9 @@ use http::HeaderValue;
 use super::rejections::Rejections;
 use crate::caller::registry::Registry;
 use crate::clock::Clock;
-use crate::keys::keeper::Keeper;
+use crate::keys::reloader::Reloader;
 use crate::ledger::Ledger;
-use crate::ledger::sighting::{ExchangeId, Witness};
+use crate::ledger::sighting::{ExchangeId, Observer};
 use crate::ledger::writer::Status;
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
@@ -24,7 +24,7 @@ use crate::upstream::pool::Pool;
 /// What all workers share of it.
 pub struct Shared {
     /// The keys.
-    pub keeper: Arc<Keeper>,
+    pub reloader: Arc<Reloader>,
     /// The bindings.
     pub ledger: Arc<Ledger>,
     /// What n8n calls callers.
@@ -56,7 +56,7 @@ pub struct WorkerContext {
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,
     /// Records exchanges that end.
-    pub witness: Arc<dyn Witness>,
+    pub observer: Arc<dyn Observer>,
     /// Requests and connections that were refused before an exchange.
     pub rejections: Rejections,
     ids: AtomicU64,
@@ -73,7 +73,7 @@ pub struct Parts {
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,
     /// Records exchanges that end.
-    pub witness: Arc<dyn Witness>,
+    pub observer: Arc<dyn Observer>,
     /// Set when whatever is still open is cut off.
     pub shutting_down: Arc<AtomicBool>,
     /// Where its exchange numbers begin.
@@ -84,10 +84,10 @@ impl WorkerContext {
     /// Before its first request.
     #[must_use]
     pub fn new(shared: Arc<Shared>, parts: Parts) -> Self {
-        let Parts { pool, counters, coarse_clock, witness, shutting_down, seed } = parts;
+        let Parts { pool, counters, coarse_clock, observer, shutting_down, seed } = parts;
         let (ids, is_draining) = (AtomicU64::new(seed), AtomicBool::default());
         let rejections = Rejections::new(Arc::clone(&counters), coarse_clock.clone());
-        Self { shared, pool, counters, coarse_clock, witness, rejections, ids, is_draining, shutting_down }
+        Self { shared, pool, counters, coarse_clock, observer, rejections, ids, is_draining, shutting_down }
     }
 
     /// The limits of an exchange.

@@ -86,11 +86,11 @@ impl Upgraded {
         sighting.touch(worker.coarse_clock.millis());
         sighting.goes_on();
         let mut dead_peer = DeadPeerCheck::new(worker.coarse_clock.clone());
-        let mut witness = frames.map(|frames| KeyWitness { frames, sighting: &sighting });
-        if let Some(witness) = &mut witness {
-            witness.hear(&early);
+        let mut observer = frames.map(|frames| KeyObserver { frames, sighting: &sighting });
+        if let Some(observer) = &mut observer {
+            observer.hear(&early);
         }
-        let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early), witness };
+        let mut passage = Passage { client, upstream, up: Half::new(sent), down: Half::new(early), observer };
         let ended = poll_fn(|context| {
             if let Poll::Ready(ended) = passage.poll(&sighting, worker.coarse_clock.millis(), context) {
                 return Poll::Ready(ended);
@@ -125,12 +125,12 @@ impl UpgradeError {
 }
 
 /// Hears what upstream says, on its way to the client, and notes what it says of the key.
-struct KeyWitness<'a> {
+struct KeyObserver<'a> {
     frames: FrameReader,
     sighting: &'a Sighting,
 }
 
-impl KeyWitness<'_> {
+impl KeyObserver<'_> {
     fn hear(&mut self, bytes: &[u8]) {
         let sighting = self.sighting;
         self.frames.push(bytes, |shown| match shown {
@@ -148,7 +148,7 @@ struct Passage<'a, S> {
     upstream: UpstreamStream,
     up: Half,
     down: Half,
-    witness: Option<KeyWitness<'a>>,
+    observer: Option<KeyObserver<'a>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Passage<'_, S> {
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Passage<'_, S> {
         let up = self.up.pass(&mut self.client, &mut self.upstream, took, |_| {}, context);
         let up = up.map_err(|error| error.blame(UpgradeError::Client, UpgradeError::Upstream));
         let gave = |count| exchange.gave(count, now);
-        let hear = |bytes: &[u8]| self.witness.iter_mut().for_each(|witness| witness.hear(bytes));
+        let hear = |bytes: &[u8]| self.observer.iter_mut().for_each(|observer| observer.hear(bytes));
         let down = self.down.pass(&mut self.upstream, &mut self.client, gave, hear, context);
         let down = down.map_err(|error| error.blame(UpgradeError::Upstream, UpgradeError::Client));
         match (up, down) {

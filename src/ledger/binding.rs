@@ -504,11 +504,11 @@ impl Binding {
     }
 
     /// Notes that the store is to be told of it; says whether that is news.
-    pub(super) fn soil(&self) -> bool {
+    pub(super) fn mark_dirty(&self) -> bool {
         !self.is_dirty.swap(true, Ordering::AcqRel)
     }
 
-    /// Takes [`Binding::soil`] back, before its memory is looked at.
+    /// Takes [`Binding::mark_dirty`] back, before its memory is looked at.
     pub(super) fn clean(&self) {
         self.is_dirty.store(false, Ordering::Release);
     }

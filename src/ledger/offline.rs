@@ -9,14 +9,14 @@ use super::store::{Settings, Store, StoreError};
 use super::writer::Writer;
 use crate::clock::Clock;
 use crate::keys::history::History;
-use crate::keys::keeper::{Keeper, Kept};
+use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::state;
 
 /// A ledger that was read from its store and is used by nothing else here. Another keyward may write to the store meanwhile.
 pub struct Offline {
     /// The ledger.
     pub ledger: Arc<Ledger>,
-    /// What the store remembers of the sets' keys: for [`Keeper::open`].
+    /// What the store remembers of the sets' keys: for [`Reloader::open`].
     pub kept: Kept,
     writer: Writer,
 }
@@ -39,8 +39,8 @@ impl Offline {
     }
 
     /// Writes what was changed here, such as an acknowledgement. A keyward that runs does not learn of it: ask that one.
-    pub fn save(self, keeper: &Keeper) -> Result<(), StoreError> {
-        self.writer.write_once(keeper)
+    pub fn save(self, reloader: &Reloader) -> Result<(), StoreError> {
+        self.writer.write_once(reloader)
     }
 }
 

@@ -18,8 +18,8 @@ use super::senders::{RecordName, Senders, SentFrom};
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
-use crate::keys::keeper::Keeper;
 use crate::keys::listing::Entry;
+use crate::keys::reloader::Reloader;
 use crate::keys::set::{KeyRing, Role, SetIndex, Word};
 use crate::verdict::explain::Severity;
 
@@ -99,11 +99,11 @@ pub enum FindError {
 impl<'a> Query<'a> {
     /// Of that moment.
     #[must_use]
-    pub fn new(ledger: &'a Ledger, keeper: &Keeper, now: Timestamp) -> Self {
+    pub fn new(ledger: &'a Ledger, reloader: &Reloader, now: Timestamp) -> Self {
         Self {
             ledger,
-            ring: Arc::clone(&keeper.ring()),
-            keys: keeper.entries(),
+            ring: Arc::clone(&reloader.ring()),
+            keys: reloader.entries(),
             audits: Vec::new(),
             names: Arc::default(),
             now,

@@ -38,7 +38,7 @@ pub struct Grounds<'a> {
     pub set: SetIndex,
     /// The set's own facts.
     pub facts: &'a KeySet,
-    /// The keys of all sets ([`crate::keys::keeper::Keeper::entries`]).
+    /// The keys of all sets ([`crate::keys::reloader::Reloader::entries`]).
     pub keys: &'a [Entry],
     /// The tokens of the set that are valid.
     pub tokens: &'a [Fingerprint],

@@ -25,7 +25,7 @@ use crate::verdict::Judgement;
 use crate::verdict::explain::Explanation;
 
 /// Who is told when an exchange ends.
-pub trait Witness: Send + Sync {
+pub trait Observer: Send + Sync {
     /// The exchange began. Called once, before it goes upstream; as quick as the end.
     fn exchange_began(&self, exchange: &Exchange);
 
@@ -435,19 +435,24 @@ fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
 }
 
-/// The exchange's only owner that may end it. Dropping it tells the witness, so that no way out forgets to.
+/// The exchange's only owner that may end it. Dropping it tells the observer, so that no way out forgets to.
 pub struct Sighting {
     exchange: Arc<Exchange>,
-    witness: Arc<dyn Witness>,
+    observer: Arc<dyn Observer>,
 }
 
 impl Sighting {
     /// Begins.
     #[must_use]
-    pub fn open(opening: &Opening<'_>, caller: &Caller<'_>, binding: Arc<Binding>, witness: Arc<dyn Witness>) -> Self {
+    pub fn open(
+        opening: &Opening<'_>,
+        caller: &Caller<'_>,
+        binding: Arc<Binding>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let exchange = Exchange::begin(opening, caller, binding);
-        witness.exchange_began(&exchange);
-        Self { exchange, witness }
+        observer.exchange_began(&exchange);
+        Self { exchange, observer }
     }
 
     /// For the request's body, which counts what it carries but does not keep the exchange open.
@@ -458,13 +463,13 @@ impl Sighting {
 
     /// Notes that it goes on in another protocol: its caller is seen now, and not first when that ends.
     pub fn goes_on(&self) {
-        self.witness.exchange_goes_on(&self.exchange);
+        self.observer.exchange_goes_on(&self.exchange);
     }
 
     /// Notes that upstream has shown that it takes the key of what goes on.
     pub fn goes_on_proven(&self) {
         self.exchange.proven();
-        self.witness.exchange_goes_on(&self.exchange);
+        self.observer.exchange_goes_on(&self.exchange);
     }
 }
 
@@ -478,11 +483,11 @@ impl std::ops::Deref for Sighting {
 
 impl Drop for Sighting {
     fn drop(&mut self) {
-        if self.witness.is_shutting_down() {
+        if self.observer.is_shutting_down() {
             self.exchange.end(Ending::ShutDown);
         }
         let outcome = self.exchange.outcome();
-        self.witness.exchange_ended(&self.exchange, outcome);
+        self.observer.exchange_ended(&self.exchange, outcome);
     }
 }
 

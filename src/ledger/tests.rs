@@ -21,7 +21,7 @@ use super::writer::Writer;
 use super::*;
 use crate::caller::Family;
 use crate::clock::Clock;
-use crate::keys::keeper::{Keeper, Reload};
+use crate::keys::reloader::{Reload, Reloader};
 use crate::keys::source::Source;
 use crate::keys::{self, SetSettings, state};
 use crate::outcome::{Ending, Outcome, Proof, UpstreamError};
@@ -79,7 +79,7 @@ pub(in crate::ledger) struct Bench {
     pub(in crate::ledger) folder: tempfile::TempDir,
     pub(in crate::ledger) now: Arc<AtomicI64>,
     pub(in crate::ledger) ledger: Arc<Ledger>,
-    pub(in crate::ledger) keeper: Keeper,
+    pub(in crate::ledger) reloader: Reloader,
     pub(in crate::ledger) writer: Writer,
     pub(in crate::ledger) retention: Duration,
     pub(in crate::ledger) rotation: (proof::Settings, Vec<Configured>),
@@ -98,8 +98,8 @@ impl Bench {
         let now = Arc::new(AtomicI64::new(START));
         let configured: Vec<_> = names.iter().map(|name| Configured { name: (*name).into(), set: None }).collect();
         let rotation = (settings, configured);
-        let (ledger, keeper, writer) = Self::open(folder.path(), &now, 90 * DAY, &rotation);
-        Self { folder, now, ledger, keeper, writer, retention: 90 * DAY, rotation }
+        let (ledger, reloader, writer) = Self::open(folder.path(), &now, 90 * DAY, &rotation);
+        Self { folder, now, ledger, reloader, writer, retention: 90 * DAY, rotation }
     }
 
     fn open(
@@ -107,7 +107,7 @@ impl Bench {
         now: &Arc<AtomicI64>,
         retention: Duration,
         rotation: &(proof::Settings, Vec<Configured>),
-    ) -> (Arc<Ledger>, Keeper, Writer) {
+    ) -> (Arc<Ledger>, Reloader, Writer) {
         let clock = Clock::Chosen(Arc::clone(now));
         let (said, configured) = rotation.clone();
         let ledger = Arc::new(Ledger::new(Bounds::default(), sets()).with_rotation(said, configured));
@@ -117,9 +117,9 @@ impl Bench {
         let current = Some(Source::File(folder.join("key")));
         let settings = keys::Settings { sets: vec![SetSettings { current, ..SetSettings::learning("default") }] };
         let state = state::Settings { dir: folder.to_owned() };
-        let (keeper, troubles) = Keeper::open(&settings, &state, kept, |_| None, clock).expect("a keeper");
+        let (reloader, troubles) = Reloader::open(&settings, &state, kept, |_| None, clock).expect("a reloader");
         assert!(troubles.is_empty(), "{troubles:?}");
-        (ledger, keeper, writer)
+        (ledger, reloader, writer)
     }
 
     fn path(&self) -> PathBuf {
@@ -134,21 +134,21 @@ impl Bench {
         self.now.fetch_add(i64::try_from(span.as_millis()).expect("a span"), Ordering::Relaxed);
     }
 
-    /// Has another key in the file, and the keeper know of it.
+    /// Has another key in the file, and the reloader know of it.
     pub(in crate::ledger) fn rotate(&self, key: &str) {
         std::fs::write(self.folder.path().join("key"), key).expect("a file");
-        assert!(!matches!(self.keeper.reload(), Reload::Failed(_)));
+        assert!(!matches!(self.reloader.reload(), Reload::Failed(_)));
     }
 
     /// The store is told of everything, and the sweep is due.
     pub(in crate::ledger) fn flush(&mut self) {
         self.pass(Duration::from_secs(61));
-        self.writer.turn(&self.keeper);
+        self.writer.turn(&self.reloader);
     }
 
     /// Ends without a last word, and begins again.
     pub(in crate::ledger) fn crash(&mut self) {
-        (self.ledger, self.keeper, self.writer) =
+        (self.ledger, self.reloader, self.writer) =
             Self::open(self.folder.path(), &self.now, self.retention, &self.rotation);
     }
 
@@ -163,7 +163,7 @@ impl Bench {
         let credential = key.map_or(Credential::Missing, |key| {
             Credential::Key(Presented { value: key.as_bytes().into(), place: Place::Bearer })
         });
-        let judgement = verdict::judge(&credential, None, &self.keeper.ring(), at);
+        let judgement = verdict::judge(&credential, None, &self.reloader.ring(), at);
         let (outcome, sender) = (answered(status), Sender { family: Family::Sdk, sent_key_before, learning: false });
         let diagnosis = explain::diagnose(judgement.verdict, outcome, sender);
         Seen { key: judgement.key, verdict: judgement.verdict, ..seen(at, diagnosis, outcome) }
@@ -171,7 +171,7 @@ impl Bench {
 
     /// An exchange that started then, and ends now.
     fn sight(&self, exchange: Asked<'_>) -> Arc<Binding> {
-        let key = exchange.key.map(|key| self.keeper.ring().names(key.as_bytes()).fingerprint);
+        let key = exchange.key.map(|key| self.reloader.ring().names(key.as_bytes()).fingerprint);
         let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, key);
         let identity = exchange.workflow.map_or(untagged, |workflow| Identity { workflow: Some(workflow), ..untagged });
         let binding = self.ledger.binding(&identity);
@@ -188,7 +188,7 @@ impl Bench {
     }
 
     pub(in crate::ledger) fn query(&self) -> Query<'_> {
-        Query::new(&self.ledger, &self.keeper, self.now())
+        Query::new(&self.ledger, &self.reloader, self.now())
     }
 
     pub(in crate::ledger) fn view(&self) -> RotationView {
@@ -300,7 +300,7 @@ fn a_batch_that_comes_again_is_not_counted_twice() {
         delta.uses[0].unsaved = 3;
         let change = Change { binding: Arc::clone(&binding), set: "default".into(), delta };
         let (at, incidents, hours, histories) = (bench.now(), Vec::new(), Vec::new(), Vec::new());
-        let named_by = bench.keeper.ring().named_by();
+        let named_by = bench.reloader.ring().named_by();
         Batch {
             writer,
             sequence,
@@ -441,7 +441,7 @@ fn what_is_acknowledged_beside_a_stopped_keyward_is_known_when_it_starts_again()
         .expect("a store");
     let found = query::find(&offline.ledger, &binding.to_string()).expect("found");
     offline.ledger.acknowledge(&found, bench.now());
-    offline.save(&bench.keeper).expect("written");
+    offline.save(&bench.reloader).expect("written");
     bench.crash();
     let memory = query::find(&bench.ledger, &binding.to_string()).expect("found").memory();
     assert_eq!((memory.acknowledgement(), memory.incident), (Some(bench.now()), None));
@@ -820,7 +820,7 @@ const EXECUTIONS: [&str; 5] = ["e0", "e1", "e2", "e3", "e4"];
 impl Pair {
     fn new() -> Self {
         let bench = Bench::new(KEYS[0]);
-        let names = KEYS.map(|key| bench.keeper.ring().names(key.as_bytes()).fingerprint).to_vec();
+        let names = KEYS.map(|key| bench.reloader.ring().names(key.as_bytes()).fingerprint).to_vec();
         let mut pair = Self { bench, model: Model::default(), saved: Model::default(), names };
         pair.flush();
         pair

@@ -23,7 +23,7 @@ use super::store::{Batch, Change, Fault, Limits, Store, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
-use crate::keys::keeper::{Keeper, Kept};
+use crate::keys::reloader::{Kept, Reloader};
 use crate::telemetry::event::with_causes;
 
 /// Brings the ledger into the store, on a thread of its own once it is started.
@@ -142,40 +142,41 @@ impl Writer {
     }
 
     /// Starts the thread. Without fingerprints that last, nothing is worth keeping.
-    pub fn start(mut self, keeper: Arc<Keeper>) -> io::Result<Running> {
-        if !keeper.has_folder() {
+    pub fn start(mut self, reloader: Arc<Reloader>) -> io::Result<Running> {
+        if !reloader.has_folder() {
             (self.path, self.store) = (None, None);
         }
         let ledger = Arc::clone(&self.ledger);
-        let thread = thread::Builder::new().name("ledger".into()).spawn(move || self.run(&keeper))?;
+        let thread = thread::Builder::new().name("ledger".into()).spawn(move || self.run(&reloader))?;
         Ok(Running { ledger, thread })
     }
 
     /// Writes what there is now, once. For a ledger that no other thread works on.
-    pub fn write_once(mut self, keeper: &Keeper) -> Result<(), StoreError> {
-        self.gather(keeper);
-        self.write(keeper)
+    pub fn write_once(mut self, reloader: &Reloader) -> Result<(), StoreError> {
+        self.gather(reloader);
+        self.write(reloader)
     }
 
-    fn run(mut self, keeper: &Keeper) {
+    fn run(mut self, reloader: &Reloader) {
         let mut looked = Instant::now();
         while !self.ledger.inbox.wait_for_company(IDLE, FLUSH, looked) {
             looked = Instant::now();
-            self.turn(keeper);
+            self.turn(reloader);
         }
-        self.finish(keeper);
+        self.finish(reloader);
     }
 
     /// Looks at what changed, and tells the store if it listens: what the thread does again and again.
-    pub fn turn(&mut self, keeper: &Keeper) {
+    pub fn turn(&mut self, reloader: &Reloader) {
         self.ledger.tell_time(self.clock.now());
-        self.sweep(keeper);
-        self.gather(keeper);
+        self.sweep(reloader);
+        self.gather(reloader);
         let may_try = self.retry.at.is_none_or(|at| at <= Instant::now());
         if self.path.is_some() && may_try {
-            let done = self.reconnect(keeper).and_then(|()| self.write(keeper)).and_then(|()| self.forget(keeper));
+            let done =
+                self.reconnect(reloader).and_then(|()| self.write(reloader)).and_then(|()| self.forget(reloader));
             match done {
-                Ok(()) => self.note_success(keeper),
+                Ok(()) => self.note_success(reloader),
                 Err(error) => self.note_trouble(&error),
             }
         }
@@ -183,11 +184,11 @@ impl Writer {
     }
 
     /// Tells the store all there is. One that is merely locked is given a little time.
-    fn finish(&mut self, keeper: &Keeper) {
+    fn finish(&mut self, reloader: &Reloader) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.retry.at = None;
-            self.turn(keeper);
+            self.turn(reloader);
             let waits_for_others = self.retry.said.is_some() && self.store.is_some();
             if !waits_for_others || Instant::now() >= deadline {
                 break;
@@ -237,7 +238,7 @@ impl Writer {
         Ok(())
     }
 
-    fn reconnect(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
+    fn reconnect(&mut self, reloader: &Reloader) -> Result<(), StoreError> {
         if let Some(store) = self.store.take_if(|store| !store.is_in_place()) {
             drop(store);
             let path = self.path.clone().unwrap_or_default();
@@ -246,22 +247,22 @@ impl Writer {
         if self.store.is_some() {
             return Ok(());
         }
-        let connected = self.connect(Some(keeper.ring().named_by()));
+        let connected = self.connect(Some(reloader.ring().named_by()));
         if let Some(history) = self.recalled.take() {
-            let _ = keeper.recall(history);
+            let _ = reloader.recall(history);
         }
         connected?;
         // A new file knows of no set.
-        self.waiting.history = keeper.news(true);
+        self.waiting.history = reloader.news(true);
         Ok(())
     }
 
     /// Writes batch after batch, until nothing is left.
-    fn write(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
+    fn write(&mut self, reloader: &Reloader) -> Result<(), StoreError> {
         let mut wrote = false;
         loop {
             if self.batch.is_none() {
-                self.batch = self.compose(keeper);
+                self.batch = self.compose(reloader);
             }
             let (Some(batch), Some(store)) = (&self.batch, &mut self.store) else { break };
             store.write(batch)?;
@@ -275,20 +276,20 @@ impl Writer {
         Ok(())
     }
 
-    fn forget(&mut self, keeper: &Keeper) -> Result<(), StoreError> {
+    fn forget(&mut self, reloader: &Reloader) -> Result<(), StoreError> {
         let now = self.clock.now();
         if self.swept.store.is_some_and(|last| now.since(last) < FORGETTING) {
             return Ok(());
         }
         if let Some(store) = &mut self.store {
-            store.forget(Limits::new(self.retention, now), &keeper.ring().previous_alive())?;
+            store.forget(Limits::new(self.retention, now), &reloader.ring().previous_alive())?;
         }
         self.swept.store = Some(now);
         Ok(())
     }
 
-    fn note_success(&mut self, keeper: &Keeper) {
-        keeper.set_file_aside();
+    fn note_success(&mut self, reloader: &Reloader) {
+        reloader.set_file_aside();
         if self.retry.said.take().is_some() {
             tracing::info!(event = "store", "the store is written again, and nothing of the ledger is missing in it");
         }
@@ -323,7 +324,7 @@ impl Writer {
     // === What to tell it ===
 
     /// Takes over what the bindings have gathered.
-    fn gather(&mut self, keeper: &Keeper) {
+    fn gather(&mut self, reloader: &Reloader) {
         for binding in self.ledger.inbox.take() {
             let Gathered { closed, tallies, sent: _, lost } = self.ledger.take_gathered(&binding);
             self.status.lost.fetch_add(lost, Ordering::Relaxed);
@@ -339,22 +340,22 @@ impl Writer {
         let surplus = self.waiting.closed.len().saturating_sub(ClosedIncidents::TOTAL);
         self.status.lost.fetch_add(self.waiting.closed.drain(..surplus).len() as u64, Ordering::Relaxed);
         self.ledger.settle_alone();
-        self.gather_history(keeper);
+        self.gather_history(reloader);
     }
 
-    fn gather_history(&mut self, keeper: &Keeper) {
+    fn gather_history(&mut self, reloader: &Reloader) {
         if self.path.is_none() {
             return;
         }
         let now = self.clock.now();
         let look_again = self.swept.history.is_none_or(|last| now.since(last) >= LOOK_AGAIN);
-        if let Some(history) = keeper.news(look_again) {
+        if let Some(history) = reloader.news(look_again) {
             (self.waiting.history, self.swept.history) = (Some(history), Some(now));
         }
     }
 
     /// Puts the next batch together; nothing where nothing waits. What is in it counts as told.
-    fn compose(&mut self, keeper: &Keeper) -> Option<Batch> {
+    fn compose(&mut self, reloader: &Reloader) -> Option<Batch> {
         let evidence = self.ledger.take_evidence(EVIDENCE);
         if self.waiting.is_empty() && evidence.is_empty() {
             return None;
@@ -372,7 +373,7 @@ impl Writer {
         let histories = self.waiting.history.take().map_or_else(Vec::new, |history| history.sets.into_iter().collect());
         self.sequence += 1;
         let (writer, sequence, at) = (self.number, self.sequence, self.clock.now());
-        let named_by = keeper.ring().named_by();
+        let named_by = reloader.ring().named_by();
         Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories, evidence })
     }
 
@@ -407,8 +408,8 @@ impl Writer {
     // === Time ===
 
     /// Has the ledger forget, and closes incidents that time or a new ring has closed.
-    fn sweep(&mut self, keeper: &Keeper) {
-        let (now, ring) = (self.clock.now(), keeper.ring());
+    fn sweep(&mut self, reloader: &Reloader) {
+        let (now, ring) = (self.clock.now(), reloader.ring());
         let is_due = self.swept.memory.is_none_or(|last| now.since(last) >= SWEEPING);
         if !is_due && self.swept.ring == ring.generation() {
             return;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, ClientError};
-use super::keeper::Status;
+use super::poller::Status;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::fingerprint::Fingerprint;
-use crate::keys::keeper::Keeper as KeyKeeper;
+use crate::keys::reloader::Reloader;
 use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::ledger::Ledger;
 use crate::ledger::look::{Look, Pressed};
@@ -24,7 +24,7 @@ use crate::telemetry::event::with_causes;
 pub struct Presser {
     client: Client,
     ledger: Arc<Ledger>,
-    keys: Arc<KeyKeeper>,
+    keys: Arc<Reloader>,
     status: Arc<Status>,
     clock: Clock,
     /// What is wrong, as the log has it: it is said once.
@@ -113,7 +113,7 @@ impl Presser {
     pub fn new(
         client: Client,
         ledger: &Arc<Ledger>,
-        keys: &Arc<KeyKeeper>,
+        keys: &Arc<Reloader>,
         status: &Arc<Status>,
         clock: &Clock,
     ) -> Self {

@@ -86,14 +86,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_may_answer_late() -> Outcome {
-        let (hole, guests) = black_hole()?;
+        let (hole, clients) = black_hole()?;
         let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let late = async {
             // Its turn is over, and the other one has refused: now there is room in the queue.
             tokio::time::sleep(2 * HEAD_START).await;
-            drop(guests);
-            while let Ok((guest, _)) = hole.accept() {
-                drop(guest);
+            drop(clients);
+            while let Ok((client, _)) = hole.accept() {
+                drop(client);
                 tokio::task::yield_now().await;
             }
         };
@@ -112,10 +112,10 @@ mod tests {
         socket.listen(0)?;
         let listener = TcpListener::from(socket);
         let address = listener.local_addr()?;
-        let mut guests = Vec::new();
-        while let Ok(guest) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
-            guests.push(guest);
+        let mut clients = Vec::new();
+        while let Ok(client) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+            clients.push(client);
         }
-        Ok((listener, guests))
+        Ok((listener, clients))
     }
 }

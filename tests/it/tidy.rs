@@ -141,11 +141,11 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
         &[
             ("src/admin/access.rs", 3, "an admin token is measured, hashed and, when it is made, written"),
             ("src/check.rs", 2, "a value that is no key, or that announces nothing, is told"),
-            ("src/cli/asking.rs", 1, "a value that is no key is not put into n8n"),
+            ("src/cli/prompt.rs", 1, "a value that is no key is not put into n8n"),
             ("src/cli/check.rs", 1, "the next key is made ready for a probe"),
             ("src/cli/client.rs", 1, "the admin token is sent to the admin listener"),
             ("src/cli/token.rs", 1, "a new token is printed, this once"),
-            ("src/keys/keeper.rs", 1, "a declared previous key is found in the history by its fingerprint"),
+            ("src/keys/reloader.rs", 1, "a declared previous key is found in the history by its fingerprint"),
             (
                 "src/keys/set.rs",
                 3,
@@ -197,7 +197,7 @@ fn the_places_that_write_to_standard_outputs_are_these() {
         "io::std",
         &[
             ("src/cli.rs", 2, "answers and complaints of the command line"),
-            ("src/cli/asking.rs", 8, "a person is asked for a key, which the terminal does not show, or for a yes"),
+            ("src/cli/prompt.rs", 8, "a person is asked for a key, which the terminal does not show, or for a yes"),
             ("src/cli/keys.rs", 2, "a key comes by standard input, and a person is asked for it"),
             ("src/cli/output.rs", 5, "answers of the commands, remarks beside them, and how wide the terminal is"),
             ("src/main.rs", 1, "a descriptor to copy, so that the table grows"),

@@ -92,7 +92,7 @@ impl Story {
 
     /// n8n is looked through.
     fn look(&mut self) {
-        self.bench.writer.turn(&self.bench.keeper);
+        self.bench.writer.turn(&self.bench.reloader);
         self.bench.pass(duration(10));
         let at = self.bench.now();
         let node = |(workflow, node, record): &(&str, &str, &str)| {
@@ -130,7 +130,7 @@ impl Story {
     }
 
     fn press(&mut self, record: &'static str, key: &str) {
-        let key = Some(self.bench.keeper.ring().names(key.as_bytes()));
+        let key = Some(self.bench.reloader.ring().names(key.as_bytes()));
         self.pressed.insert(record, Pressed { at: self.bench.now(), key });
         self.bench.pass(duration(10));
     }
@@ -197,7 +197,7 @@ fn what_waits_for_a_look_bars_it() {
     two_nodes(&mut story, 3, NEW);
     story.check(&[]);
     story.ask("n", 5, OLD, 2);
-    story.bench.writer.turn(&story.bench.keeper);
+    story.bench.writer.turn(&story.bench.reloader);
     let codes: Vec<_> = story.answer().bars().iter().map(|bar| bar.code).collect();
     assert_eq!(codes, ["still_sent"], "it came after the key was replaced");
     let mut story = Story::new(quick());
@@ -495,7 +495,7 @@ fn a_waiting_execution_is_a_doubt_while_its_record_is_unproven() {
 fn a_program_without_a_tag_is_done_after_eight_quiet_days() {
     let mut story = Story::new(quick());
     two_nodes(&mut story, 1, OLD);
-    let key_of = |story: &Story, key: &str| Some(story.bench.keeper.ring().names(key.as_bytes()).fingerprint);
+    let key_of = |story: &Story, key: &str| Some(story.bench.reloader.ring().names(key.as_bytes()).fingerprint);
     let script = |key| Identity::untagged(SetIndex::DEFAULT, Family::Sdk, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), key);
     let key = key_of(&story, OLD);
     story.sight(&script(key), None, OLD, 50);
@@ -512,7 +512,7 @@ fn a_program_without_a_tag_is_done_after_eight_quiet_days() {
     assert_eq!(codes(&story.answer()), ["silent"]);
     story.check(&[]);
     // Of a look in which it stands in a node, the answer is no.
-    let names = story.bench.keeper.ring().names(OLD.as_bytes());
+    let names = story.bench.reloader.ring().names(OLD.as_bytes());
     let typed = vec![(names.fingerprint, "node h of workflow x".to_owned())];
     let at = story.before.as_ref().map(|look| look.at);
     let answer = story.bench.can_go(Audit { at, typed, ..Audit::default() });
@@ -524,7 +524,7 @@ fn a_program_without_a_tag_is_done_after_eight_quiet_days() {
 fn a_program_without_a_tag_whose_pauses_are_long_has_to_be_quiet_for_longer() {
     let mut story = Story::new(quick());
     let script = |story: &Story, key: &str| {
-        let key = Some(story.bench.keeper.ring().names(key.as_bytes()).fingerprint);
+        let key = Some(story.bench.reloader.ring().names(key.as_bytes()).fingerprint);
         Identity::untagged(SetIndex::DEFAULT, Family::Sdk, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), key)
     };
     two_nodes(&mut story, 1, OLD);
@@ -595,7 +595,7 @@ fn unfinished(story: &mut Story, waits: bool, execution: &str) {
 }
 
 fn in_flight(story: &Story) {
-    story.bench.ledger.in_flight.begin(story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint);
+    story.bench.ledger.in_flight.begin(story.bench.reloader.ring().names(OLD.as_bytes()).fingerprint);
 }
 
 fn crowd(story: &Story, first: u16) {
@@ -689,7 +689,7 @@ fn each_doubt_names_its_end_and_an_acceptance_holds_until_what_it_names_changes(
             story.look();
         }
         let again = if code == "silent" { "still_sent" } else { code };
-        let (view, old) = (story.bench.view(), story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint);
+        let (view, old) = (story.bench.view(), story.bench.reloader.ring().names(OLD.as_bytes()).fingerprint);
         let of_key = view.old_keys.iter().find(|key| key.names.fingerprint == old).expect("it").can_go.clone();
         let answer = if code == "no_good_use" { of_key } else { story.answer() };
         let mut open = answer.all_bars().filter(|bar| bar.accepted.is_none());
@@ -723,7 +723,7 @@ fn what_ends_by_itself_or_by_a_deed_alone_cannot_be_accepted() {
 #[test]
 fn a_learning_set_never_says_yes_whatever_is_accepted() {
     let story = Story::new(quick());
-    let (ring, now) = (story.bench.keeper.ring(), story.bench.now());
+    let (ring, now) = (story.bench.reloader.ring(), story.bench.now());
     let (senders, settings) = (Senders::default(), quick());
     let good = [ring.names(NEW.as_bytes()).fingerprint];
     let evidence = [Evidence { senders: &senders, good: &good, new: &good, looks: &[] }];
@@ -801,7 +801,7 @@ fn a_no_names_all_that_bars_it_by_credential_and_the_rotation_is_not_done_beside
     story.ask("c1", 6, OLD, 2);
     story.look();
     let told = |story: &Story| {
-        let (query, old) = (story.bench.query(), story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint);
+        let (query, old) = (story.bench.query(), story.bench.reloader.ring().names(OLD.as_bytes()).fingerprint);
         let told = query.by_credential(old, story.answer().bars());
         told.into_iter().map(|(_, text)| text).collect::<Vec<_>>()
     };
@@ -813,7 +813,7 @@ fn a_no_names_all_that_bars_it_by_credential_and_the_rotation_is_not_done_beside
     story.press("copy", OLD);
     story.look();
     let at = story.before.as_ref().map(|look| look.at);
-    let names = story.bench.keeper.ring().names(OLD.as_bytes());
+    let names = story.bench.reloader.ring().names(OLD.as_bytes());
     let typed = vec![(names.fingerprint, "node h of workflow x".to_owned())];
     let query = story.bench.query().with_audits(vec![Audit { at, typed, ..Audit::default() }]);
     let view = query.rotation(SetIndex::DEFAULT);
@@ -905,7 +905,7 @@ fn numbers_of_two_n8n_that_are_the_same_by_chance_are_told_apart_by_their_addres
     let look_second = |story: &mut Story, number: u64| {
         let began = story.bench.now();
         story.pass(1);
-        story.bench.writer.turn(&story.bench.keeper);
+        story.bench.writer.turn(&story.bench.reloader);
         let listed = Listed { workflow: "w".into(), began, ended: None, by_hand: false };
         let (instance, at) = ("second".into(), story.bench.now());
         let executions = BTreeMap::from([(number, listed)]);
@@ -1125,7 +1125,7 @@ fn an_open_exchange_keeps_the_key_it_carries() {
     two_nodes(&mut story, 1, OLD);
     story.rotate();
     two_nodes(&mut story, 3, NEW);
-    let key = story.bench.keeper.ring().names(OLD.as_bytes()).fingerprint;
+    let key = story.bench.reloader.ring().names(OLD.as_bytes()).fingerprint;
     story.bench.ledger.in_flight.begin(key);
     story.check(&["in_flight"]);
     story.bench.ledger.in_flight.end(key);
@@ -1173,6 +1173,6 @@ fn more_addresses_than_there_is_room_for_are_a_doubt() {
 }
 
 fn sent(story: &Story, key: &str, peer: IpAddr) -> Sent {
-    let (key, now) = (story.bench.keeper.ring().names(key.as_bytes()).fingerprint, story.bench.now());
+    let (key, now) = (story.bench.reloader.ring().names(key.as_bytes()).fingerprint, story.bench.now());
     Sent { key, peer, execution: None, first: now, last: now, accepted: true, is_previous: false, endpoint: "other" }
 }

@@ -9,9 +9,9 @@ use http::HeaderValue;
 use super::*;
 use crate::clock::Clock;
 use crate::exchange::context::{Parts, Shared, WorkerContext};
-use crate::keys::keeper::{Keeper, Kept};
+use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::{SetSettings, Settings, state};
-use crate::ledger::sighting::{Exchange, Witness};
+use crate::ledger::sighting::{Exchange, Observer};
 use crate::ledger::{Bounds, Ledger};
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
@@ -31,7 +31,7 @@ use crate::upstream::pool::Pool;
 /// The one part of an exchange that can be handed in from outside.
 struct Unlucky;
 
-impl Witness for Unlucky {
+impl Observer for Unlucky {
     fn exchange_began(&self, _exchange: &Exchange) {}
 
     fn exchange_ended(&self, exchange: &Arc<Exchange>, _outcome: Outcome) {
@@ -91,11 +91,11 @@ fn ask(client: &mut BufReader<std::net::TcpStream>, path: &str) -> (u16, String)
 
 fn shared(folder: &std::path::Path) -> Arc<Shared> {
     let settings = Settings { sets: vec![SetSettings::learning("default")] };
-    let (keeper, _) =
-        Keeper::open(&settings, &state::Settings { dir: folder.into() }, Kept::InFile, |_| None, Clock::System)
+    let (reloader, _) =
+        Reloader::open(&settings, &state::Settings { dir: folder.into() }, Kept::InFile, |_| None, Clock::System)
             .unwrap();
     Arc::new(Shared {
-        keeper: Arc::new(keeper),
+        reloader: Arc::new(reloader),
         ledger: Arc::new(Ledger::new(Bounds::default(), Arc::new([]))),
         names: Arc::default(),
         store: Arc::default(),
@@ -126,7 +126,7 @@ fn parts() -> Parts {
         pool: Pool::new(dialer, Protocol::Http1),
         counters,
         coarse_clock,
-        witness: Arc::new(Unlucky),
+        observer: Arc::new(Unlucky),
         shutting_down: Arc::new(AtomicBool::new(false)),
         seed: 1,
     }

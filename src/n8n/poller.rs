@@ -24,7 +24,7 @@ use super::presser::{PressedRecords, Presser};
 use crate::caller::names::{Known, Node, Workflow};
 use crate::caller::registry::{Registry, Unknown};
 use crate::clock::{Clock, Timestamp};
-use crate::keys::keeper::Keeper as KeyKeeper;
+use crate::keys::reloader::Reloader;
 use crate::keys::source::Source;
 use crate::ledger::Ledger;
 use crate::ledger::look::Look;
@@ -35,7 +35,7 @@ use crate::telemetry::event::with_causes;
 use crate::watch::Watch;
 
 /// Who asks one n8n.
-pub struct Keeper {
+pub struct Poller {
     instance: Instance,
     /// At which place it stands among the instances.
     position: usize,
@@ -46,7 +46,7 @@ pub struct Keeper {
     /// Who presses the tests of its credential records, where that is wanted.
     presser: Option<Presser>,
     registry: Arc<Registry>,
-    keys: Arc<KeyKeeper>,
+    keys: Arc<Reloader>,
     ledger: Arc<Ledger>,
     status: Arc<Status>,
     /// The ledger's store, where there is one.
@@ -84,7 +84,7 @@ pub struct Status {
     presses: Mutex<PressedRecords>,
     /// How often it was looked through, well or not.
     rounds: watch::Sender<u64>,
-    /// Wakes the keeper, for an answer wants to know more.
+    /// Wakes the poller, for an answer wants to know more.
     again: Notify,
     /// Whether an answer has wanted that since it was looked through last.
     is_wanted: AtomicBool,
@@ -135,12 +135,12 @@ pub enum Untold {
     Keys,
 }
 
-/// What a keeper needs of others.
+/// What a poller needs of others.
 pub struct Surroundings {
     /// Where names go.
     pub registry: Arc<Registry>,
     /// By whose fingerprints keys in nodes are known.
-    pub keys: Arc<KeyKeeper>,
+    pub keys: Arc<Reloader>,
     /// Who hears what it is like.
     pub ledger: Arc<Ledger>,
     /// The ledger's store, where there is one.
@@ -149,7 +149,7 @@ pub struct Surroundings {
     pub clock: Clock,
 }
 
-impl Keeper {
+impl Poller {
     /// For the instance at that place of the settings. Nothing is asked yet.
     pub fn new(instance: &Instance, position: usize, around: Surroundings) -> Result<Self, ClientError> {
         let Surroundings { registry, keys, ledger, store, clock } = around;

@@ -20,7 +20,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::telemetry::event::with_causes;
 
 /// The ring and what it comes from.
-pub struct Keeper {
+pub struct Reloader {
     ring: ArcSwap<KeyRing>,
     settings: Settings,
     memory: Mutex<Memory>,
@@ -39,9 +39,9 @@ pub struct Keeper {
 /// Where the history of the sets' keys is kept.
 #[derive(Debug)]
 pub enum Kept {
-    /// In a file of the state folder, which the keeper reads and writes.
+    /// In a file of the state folder, which the reloader reads and writes.
     InFile,
-    /// In a store, which gave this and asks for [`Keeper::news`].
+    /// In a store, which gave this and asks for [`Reloader::news`].
     InStore(History),
     /// In that store, which knows keys by a fingerprint key that is not the state folder's, so that nothing can be had of it.
     NamedOtherwise(PathBuf),
@@ -108,8 +108,8 @@ pub enum Trouble {
     },
 }
 
-impl Keeper {
-    /// Makes the first ring. An unreadable source or state leaves its part out, and is said in the list beside the keeper.
+impl Reloader {
+    /// Makes the first ring. An unreadable source or state leaves its part out, and is said in the list beside the reloader.
     pub fn open(
         settings: &Settings,
         state: &state::Settings,
@@ -148,7 +148,7 @@ impl Keeper {
         let keys = read_keys(settings, fault_of, &mut troubles);
         let declared = keys.iter().map(|keys| keys.declared(&empty)).collect();
         let ring = access.put_into(make_ring(settings, keys, empty, &mut history, clock.now()));
-        let keeper = Self {
+        let reloader = Self {
             ring: ArcSwap::from_pointee(ring),
             settings: settings.clone(),
             memory: Mutex::new(Memory { history, declared, access }),
@@ -162,8 +162,8 @@ impl Keeper {
         };
         // Without a state folder there is nothing in it to be read again.
         let is_passing = |trouble: &Trouble| !matches!(trouble, Trouble::State { .. } | Trouble::KeyLost { .. });
-        keeper.note_unreadable(troubles.iter().any(is_passing));
-        Ok((keeper, troubles))
+        reloader.note_unreadable(troubles.iter().any(is_passing));
+        Ok((reloader, troubles))
     }
 
     /// The ring now.
@@ -510,17 +510,17 @@ mod tests {
             Source::File(self.path(name))
         }
 
-        fn open(&self, current: Option<Source>, previous: Vec<Source>) -> (Keeper, Vec<Trouble>) {
+        fn open(&self, current: Option<Source>, previous: Vec<Source>) -> (Reloader, Vec<Trouble>) {
             let grace = Duration::from_millis(500);
             let set = SetSettings { name: "default".into(), current, next: None, previous, grace };
             let clock = Clock::Chosen(Arc::clone(&self.now));
             let state = state::Settings { dir: self.path("state") };
-            Keeper::open(&Settings { sets: vec![set] }, &state, Kept::InFile, |_| None, clock).expect("a keeper")
+            Reloader::open(&Settings { sets: vec![set] }, &state, Kept::InFile, |_| None, clock).expect("a reloader")
         }
     }
 
-    fn role(keeper: &Keeper, value: &str) -> Option<Role> {
-        keeper.ring().recognise(value.as_bytes(), None).owner.map(|owner| owner.role)
+    fn role(reloader: &Reloader, value: &str) -> Option<Role> {
+        reloader.ring().recognise(value.as_bytes(), None).owner.map(|owner| owner.role)
     }
 
     fn retired(after: Option<i64>, by: i64) -> Role {
@@ -531,119 +531,119 @@ mod tests {
     #[test]
     fn a_key_that_was_replaced_while_keyward_was_down_is_still_known() {
         let bench = Bench::new();
-        let (keeper, troubles) = bench.open(Some(bench.key("key", "sk-old")), vec![]);
+        let (reloader, troubles) = bench.open(Some(bench.key("key", "sk-old")), vec![]);
         assert!(troubles.is_empty());
         bench.now.store(2_000, Ordering::Relaxed);
-        keeper.save(true).expect("saved");
+        reloader.save(true).expect("saved");
         bench.now.store(9_000, Ordering::Relaxed);
-        let (keeper, _) = bench.open(Some(bench.key("key", "sk-new")), vec![]);
-        assert_eq!(role(&keeper, "sk-new"), Some(Role::Current));
-        assert_eq!(role(&keeper, "sk-old"), Some(retired(Some(2_000), 9_000)));
-        assert_eq!(role(&keeper, "sk-other"), None);
+        let (reloader, _) = bench.open(Some(bench.key("key", "sk-new")), vec![]);
+        assert_eq!(role(&reloader, "sk-new"), Some(Role::Current));
+        assert_eq!(role(&reloader, "sk-old"), Some(retired(Some(2_000), 9_000)));
+        assert_eq!(role(&reloader, "sk-other"), None);
     }
 
     #[test]
     fn a_declared_previous_key_keeps_the_time_of_its_first_mention() {
         let bench = Bench::new();
         let (current, previous) = (bench.key("key", "sk-new"), bench.key("old", "sk-old"));
-        let (keeper, _) = bench.open(Some(current.clone()), vec![previous.clone()]);
-        keeper.save(true).expect("saved");
+        let (reloader, _) = bench.open(Some(current.clone()), vec![previous.clone()]);
+        reloader.save(true).expect("saved");
         bench.now.store(5_000, Ordering::Relaxed);
-        let (keeper, _) = bench.open(Some(current), vec![previous]);
-        assert_eq!(role(&keeper, "sk-old"), Some(retired(None, 1_000)));
+        let (reloader, _) = bench.open(Some(current), vec![previous]);
+        assert_eq!(role(&reloader, "sk-old"), Some(retired(None, 1_000)));
     }
 
     #[test]
     fn what_was_learned_lasts() {
         let bench = Bench::new();
-        let (keeper, _) = bench.open(None, vec![]);
-        let names = |value: &str| keeper.ring().names(value.as_bytes());
+        let (reloader, _) = bench.open(None, vec![]);
+        let names = |value: &str| reloader.ring().names(value.as_bytes());
         let (a, b) = (names("sk-a"), names("sk-b"));
-        keeper.accept(SetIndex::DEFAULT, a, None);
-        assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
+        reloader.accept(SetIndex::DEFAULT, a, None);
+        assert_eq!(role(&reloader, "sk-a"), Some(Role::Current));
         bench.now.store(3_000, Ordering::Relaxed);
-        keeper.accept(SetIndex::DEFAULT, b, Some(a.fingerprint));
-        keeper.save(false).expect("saved");
-        let (keeper, _) = bench.open(None, vec![]);
-        assert_eq!(role(&keeper, "sk-a"), Some(retired(Some(1_000), 3_000)));
-        assert_eq!(role(&keeper, "sk-b"), Some(Role::Current));
-        keeper.refuse(SetIndex::DEFAULT, b.fingerprint);
-        assert_eq!(role(&keeper, "sk-b"), Some(retired(Some(3_000), 3_000)));
+        reloader.accept(SetIndex::DEFAULT, b, Some(a.fingerprint));
+        reloader.save(false).expect("saved");
+        let (reloader, _) = bench.open(None, vec![]);
+        assert_eq!(role(&reloader, "sk-a"), Some(retired(Some(1_000), 3_000)));
+        assert_eq!(role(&reloader, "sk-b"), Some(Role::Current));
+        reloader.refuse(SetIndex::DEFAULT, b.fingerprint);
+        assert_eq!(role(&reloader, "sk-b"), Some(retired(Some(3_000), 3_000)));
     }
 
     #[test]
     fn a_key_that_cannot_be_read_is_said_and_the_rest_goes_on() {
         let bench = Bench::new();
         let missing = Source::File(bench.path("missing"));
-        let (keeper, troubles) = bench.open(Some(missing), vec![bench.key("old", "sk-old")]);
+        let (reloader, troubles) = bench.open(Some(missing), vec![bench.key("old", "sk-old")]);
         assert!(matches!(&troubles[..], [Trouble::Source { key: "current", .. }]), "{troubles:?}");
-        assert_eq!(keeper.unreadable_since(), Some(Timestamp::from_millis(1_000)));
-        assert!(!keeper.learns(SetIndex::DEFAULT), "a set whose key is declared does not learn another");
-        assert_eq!(role(&keeper, "sk-old"), Some(retired(None, 1_000)));
+        assert_eq!(reloader.unreadable_since(), Some(Timestamp::from_millis(1_000)));
+        assert!(!reloader.learns(SetIndex::DEFAULT), "a set whose key is declared does not learn another");
+        assert_eq!(role(&reloader, "sk-old"), Some(retired(None, 1_000)));
     }
 
     #[test]
     fn another_key_in_the_file_is_current_and_the_one_before_outdated_since_then() {
         let bench = Bench::new();
-        let (keeper, _) = bench.open(Some(bench.key("key", "sk-old")), vec![]);
-        let generation = keeper.ring().generation();
+        let (reloader, _) = bench.open(Some(bench.key("key", "sk-old")), vec![]);
+        let generation = reloader.ring().generation();
         bench.now.store(2_000, Ordering::Relaxed);
-        assert!(matches!(keeper.reload(), Reload::Unchanged));
-        assert_eq!(keeper.ring().generation(), generation);
+        assert!(matches!(reloader.reload(), Reload::Unchanged));
+        assert_eq!(reloader.ring().generation(), generation);
         bench.key("key", "sk-new");
         bench.now.store(3_000, Ordering::Relaxed);
-        let Reload::Changed(changes) = keeper.reload() else { panic!("the file has another key") };
-        let fingerprint = keeper.ring().names(b"sk-new").fingerprint;
+        let Reload::Changed(changes) = reloader.reload() else { panic!("the file has another key") };
+        let fingerprint = reloader.ring().names(b"sk-new").fingerprint;
         assert_eq!(changes, [format!("set `default` has a new current key: {fingerprint}")]);
-        assert!(keeper.ring().generation() > generation, "what connections remember is looked at again");
-        assert_eq!(role(&keeper, "sk-new"), Some(Role::Current));
-        assert_eq!(role(&keeper, "sk-old"), Some(retired(Some(2_000), 3_000)));
+        assert!(reloader.ring().generation() > generation, "what connections remember is looked at again");
+        assert_eq!(role(&reloader, "sk-new"), Some(Role::Current));
+        assert_eq!(role(&reloader, "sk-old"), Some(retired(Some(2_000), 3_000)));
         bench.key("key", "sk-old");
-        assert!(matches!(keeper.reload(), Reload::Changed(_)));
-        assert_eq!(role(&keeper, "sk-old"), Some(Role::Current), "back again");
+        assert!(matches!(reloader.reload(), Reload::Changed(_)));
+        assert_eq!(role(&reloader, "sk-old"), Some(Role::Current), "back again");
     }
 
     #[test]
     fn a_reload_is_whole_or_not_at_all() {
         let bench = Bench::new();
-        let (keeper, _) = bench.open(Some(bench.key("key", "sk-a")), vec![bench.key("old", "sk-old")]);
-        let generation = keeper.ring().generation();
+        let (reloader, _) = bench.open(Some(bench.key("key", "sk-a")), vec![bench.key("old", "sk-old")]);
+        let generation = reloader.ring().generation();
         bench.key("key", "sk-b");
         bench.key("old", "");
-        let Reload::Failed(troubles) = keeper.reload() else { panic!("one of the files is empty") };
+        let Reload::Failed(troubles) = reloader.reload() else { panic!("one of the files is empty") };
         assert!(matches!(&troubles[..], [Trouble::Source { key: "previous", .. }]), "{troubles:?}");
-        assert_eq!((role(&keeper, "sk-a"), role(&keeper, "sk-b")), (Some(Role::Current), None));
-        assert_eq!(keeper.ring().generation(), generation);
+        assert_eq!((role(&reloader, "sk-a"), role(&reloader, "sk-b")), (Some(Role::Current), None));
+        assert_eq!(reloader.ring().generation(), generation);
         bench.now.store(2_000, Ordering::Relaxed);
-        assert!(matches!(keeper.reload(), Reload::Failed(_)));
-        assert_eq!(keeper.unreadable_since(), Some(Timestamp::from_millis(1_000)), "the first time counts");
+        assert!(matches!(reloader.reload(), Reload::Failed(_)));
+        assert_eq!(reloader.unreadable_since(), Some(Timestamp::from_millis(1_000)), "the first time counts");
         bench.key("old", "sk-old");
-        assert!(matches!(keeper.reload(), Reload::Changed(_)));
-        assert_eq!(role(&keeper, "sk-b"), Some(Role::Current));
-        assert_eq!(keeper.unreadable_since(), None);
+        assert!(matches!(reloader.reload(), Reload::Changed(_)));
+        assert_eq!(role(&reloader, "sk-b"), Some(Role::Current));
+        assert_eq!(reloader.unreadable_since(), None);
     }
 
     #[test]
     fn what_was_learned_outlives_a_reload() {
         let bench = Bench::new();
-        let (keeper, _) = bench.open(None, vec![bench.key("old", "sk-old")]);
-        let a = keeper.ring().names(b"sk-a");
-        keeper.accept(SetIndex::DEFAULT, a, None);
+        let (reloader, _) = bench.open(None, vec![bench.key("old", "sk-old")]);
+        let a = reloader.ring().names(b"sk-a");
+        reloader.accept(SetIndex::DEFAULT, a, None);
         bench.key("old", "sk-older");
-        assert!(matches!(keeper.reload(), Reload::Changed(_)));
-        assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
-        assert!(matches!(role(&keeper, "sk-older"), Some(Role::Previous { .. })));
+        assert!(matches!(reloader.reload(), Reload::Changed(_)));
+        assert_eq!(role(&reloader, "sk-a"), Some(Role::Current));
+        assert!(matches!(role(&reloader, "sk-older"), Some(Role::Previous { .. })));
     }
 
     #[test]
     fn without_a_state_folder_traffic_goes_on() {
         let bench = Bench::new();
         std::fs::write(bench.path("state"), "a file in the way").expect("a file");
-        let (keeper, troubles) = bench.open(Some(bench.key("key", "sk-a")), vec![]);
+        let (reloader, troubles) = bench.open(Some(bench.key("key", "sk-a")), vec![]);
         assert!(matches!(&troubles[..], [Trouble::State { .. }]), "{troubles:?}");
-        assert_eq!(keeper.unreadable_since(), None);
-        assert_eq!(role(&keeper, "sk-a"), Some(Role::Current));
-        keeper.save(true).expect("nothing to save to");
+        assert_eq!(reloader.unreadable_since(), None);
+        assert_eq!(role(&reloader, "sk-a"), Some(Role::Current));
+        reloader.save(true).expect("nothing to save to");
         assert!(Path::new(&bench.path("state")).is_file());
     }
 }

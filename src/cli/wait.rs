@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::client::Client;
-use super::words::{key, text};
+use super::format::{key, text};
 use crate::n8n::connect::User;
 
 /// What was seen of a record; each is the line of the log.
