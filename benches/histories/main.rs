@@ -33,6 +33,7 @@
 //! - On n8n 1.x, which lists no waiting execution, none of these comes back with a record that its node names no longer.
 //! - What the owner says is so: `env_keys`, `workers`, and what is acknowledged.
 //! - A use that comes once the owner has made the old key the current one again is theirs to bear.
+//! - A process that stops takes the executions that it runs with it.
 //! - The clock of n8n is right; keyward's may jump. n8n's answers have a `Date`.
 //! - On n8n 1.x that saves no execution, a person does not try by hand what is not saved.
 

@@ -498,6 +498,9 @@ impl World {
             return run.at;
         }
         let until = run.at + self.dice.between(MINUTE, most);
+        // A process that stops takes what it runs with it.
+        let stops = self.processes[process].asleep.iter().map(|(from, _)| *from).filter(|from| *from > run.at);
+        let until = stops.min().map_or(until, |stops| until.min(stops));
         let step = (most / 25).max(MINUTE);
         let mut at = run.at + self.dice.between(MINUTE, step);
         while at < until {

@@ -425,10 +425,17 @@ impl Draft<'_> {
         // A span of a clock that was set ahead is no time that was observed.
         let set_ahead = grounds.evidence.iter().filter_map(|set| set.senders.set_ahead(grounds.now)).max();
         let set_ahead = set_ahead.filter(|at| *at > last);
-        let until = set_ahead.unwrap_or(last).after(grounds.settings.quiet);
+        let quiet_at = set_ahead.unwrap_or(last).after(grounds.settings.quiet);
+        let goes_on = self.may_go_on().filter(|until| *until > quiet_at);
+        let until = goes_on.unwrap_or(quiet_at);
         if grounds.now < until {
             let since = set_ahead.map_or_else(String::new, |at| format!(", the clock was set ahead until {at}"));
-            self.push("quiet", "", &format!("it was used at {last}{since}, and nothing is sure before {until}"))
+            let runs = if goes_on.is_some() {
+                ", executions of its node go on after a long silence, their n8n does not tell what runs"
+            } else {
+                ""
+            };
+            self.push("quiet", "", &format!("it was used at {last}{since}{runs}, and nothing is sure before {until}"))
                 .ends_by(&format!("wait until {until} (rotation.quiet)"))
                 .not_to_be_accepted();
         }
@@ -442,6 +449,21 @@ impl Draft<'_> {
             .ends_by("set the clock right, or wait until then")
             .resting_on(&[&ahead.as_millis().to_be_bytes()]);
         }
+    }
+
+    /// Until when an execution may go on with the key where n8n does not tell, of those that you did not acknowledge.
+    fn may_go_on(&self) -> Option<Timestamp> {
+        let grounds = self.grounds;
+        let is_open = |binding: BindingId, last: Timestamp| {
+            let said = (grounds.binding_of)(binding).and_then(|binding| binding.lock().acknowledged);
+            said.is_none_or(|at| at < last)
+        };
+        let of_set = |set: &Evidence<'_>| {
+            let case = case(grounds, set, &|_| None);
+            let going = set.senders.may_go_on(&case).filter(|(binding, last, _)| is_open(*binding, *last));
+            going.map(|(_, _, until)| until).max()
+        };
+        grounds.evidence.iter().filter_map(of_set).max()
     }
 
     fn last_use(&self) -> Option<Timestamp> {

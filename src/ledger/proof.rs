@@ -172,6 +172,22 @@ impl Senders {
         of_workflows.chain(of_clients.map(|used| used.last)).chain(self.waits(old)).max()
     }
 
+    /// The bindings that carried it in an n8n that does not tell what runs, with their last use there and until when one of
+    /// their executions may go on with it: for twice as long as such a one was silent before it went on, a day at most.
+    pub fn may_go_on(&self, case: &Case<'_>) -> impl Iterator<Item = (BindingId, Timestamp, Timestamp)> {
+        let tells =
+            |n8n: &N8n| case.looks.iter().any(|look| look.lists_records && *n8n == N8n::Named(look.instance.clone()));
+        self.uses.iter().filter_map(move |(binding, uses)| {
+            let silent = uses.iter().map(|used| used.pause).max()? * 2;
+            let old = uses.iter().filter(|used| used.key == case.old);
+            let last = old
+                .filter(|used| !tells(&self.addresses[usize::from(used.address)].n8n))
+                .map(|used| used.last)
+                .max()?;
+            Some((*binding, last, last.after(silent.min(A_DAY))))
+        })
+    }
+
     /// The latest time that is remembered of that key: it is ahead of a clock that went back.
     #[must_use]
     pub fn latest(&self, old: Fingerprint) -> Option<Timestamp> {
@@ -526,6 +542,8 @@ fn before(at: Timestamp, span: Duration) -> Timestamp {
 
 /// How far n8n's clock may be behind ours.
 const CLOCKS_APART: Duration = Duration::from_mins(2);
+
+const A_DAY: Duration = Duration::from_hours(24);
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 

@@ -76,6 +76,8 @@ pub struct Senders {
     /// Good uses of executions that may still go on, of an n8n that lists them only when they are over. Lost by a restart:
     /// then they prove nothing.
     unlisted: VecDeque<Waiting>,
+    /// When each of the last executions was last seen. Lost by a restart: then a pause that spans it is not seen.
+    running: BTreeMap<(BindingId, Execution), Timestamp>,
     /// When a use last found no room, and was kept with less than is known of it.
     pub(super) cramped: Option<Timestamp>,
     /// What you accepted, by its number.
@@ -150,6 +152,9 @@ pub struct SenderUse {
     pub begun: Option<Timestamp>,
     /// The position of the address.
     pub address: u16,
+    /// The longest time between two requests of one execution with it.
+    #[serde(default)]
+    pub pause: Duration,
 }
 
 /// A credential record, by its n8n and id.
@@ -848,6 +853,7 @@ impl Senders {
     }
 
     fn note_use(&mut self, binding: BindingId, address: u16, sent: &Sent, begun: Begun) {
+        let pause = self.note_running(binding, sent);
         let uses = self.uses.entry(binding).or_default();
         self.changed.insert(evidence::Name::Uses(binding));
         let at = |used: &&mut SenderUse| used.key == sent.key && used.address == address;
@@ -862,7 +868,7 @@ impl Senders {
                 all.swap_remove(oldest);
             }
             all.reserve_exact(1);
-            all.push(SenderUse { key: sent.key, first: sent.first, last: sent.last, begun: accepted, address });
+            all.push(SenderUse { key: sent.key, first: sent.first, last: sent.last, begun: accepted, address, pause });
             *uses = all.into_boxed_slice();
             return;
         };
@@ -870,6 +876,7 @@ impl Senders {
         // By clocks that disagree, what came later is no earlier for that.
         known.first = if begun.is_sure() { known.first.min(sent.first) } else { known.first };
         known.begun = known.begun.max(accepted);
+        known.pause = known.pause.max(pause);
         let first = known.first;
         if sent.is_previous {
             // A newer key came in between: its first use lies behind that of the old one, and before this execution.
@@ -882,6 +889,21 @@ impl Senders {
                 self.changed.insert(evidence::Name::Address(address));
             }
         }
+    }
+
+    /// For how long an execution had sent nothing.
+    fn note_running(&mut self, binding: BindingId, sent: &Sent) -> Duration {
+        let Some(execution) = sent.execution else { return Duration::ZERO };
+        let name = (binding, execution);
+        let last = self.running.get(&name).copied();
+        self.running.insert(name, sent.last.max(last.unwrap_or(sent.last)));
+        if self.running.len() > MOST_RUNNING {
+            let mut all: Vec<_> = self.running.values().copied().collect();
+            let (_, middle, _) = all.select_nth_unstable(MOST_RUNNING / 2);
+            let newer = *middle;
+            self.running.retain(|_, last| *last > newer);
+        }
+        last.map_or(Duration::ZERO, |last| sent.first.since(last))
     }
 
     fn note_record(&mut self, name: RecordName, address: u16, sent: &Sent, begun: Begun, binding: BindingId) {
@@ -1251,6 +1273,9 @@ const MOST_WAITING: usize = 65_536;
 
 /// How many good uses wait for their executions to be listed at a time.
 const MOST_UNLISTED: usize = 4096;
+
+/// Of how many executions it is remembered when they were last seen.
+const MOST_RUNNING: usize = 8192;
 
 /// How many uses one binding has: keys times addresses.
 const USES_PER_BINDING: usize = 512;

@@ -1176,3 +1176,23 @@ fn sent(story: &Story, key: &str, peer: IpAddr) -> Sent {
     let (key, now) = (story.bench.reloader.ring().names(key.as_bytes()).fingerprint, story.bench.now());
     Sent { key, peer, execution: None, first: now, last: now, accepted: true, is_previous: false, endpoint: "other" }
 }
+
+#[test]
+fn an_execution_that_was_silent_for_long_and_went_on_may_do_so_again_where_n8n_does_not_tell_what_runs() {
+    for (is_first_generation, after_an_hour) in [(true, &["quiet"][..]), (false, &[])] {
+        let mut story = Story { is_first_generation, ..Story::new(Settings::default()) };
+        two_nodes(&mut story, 1, OLD);
+        story.look();
+        story.pass(5_400);
+        story.ask_unlisted("n", 1, OLD, 2);
+        story.rotate();
+        two_nodes(&mut story, 3, NEW);
+        story.check(&["quiet"]);
+        story.pass(3_700);
+        story.check(after_an_hour);
+        let is_told = story.answer().bars().iter().any(|bar| bar.to_string().contains("go on after a long silence"));
+        assert_eq!(is_told, is_first_generation, "{}", story.answer());
+        story.pass(2 * 5_400 - 3_700);
+        story.check(&[]);
+    }
+}
