@@ -46,7 +46,7 @@ use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
 use crate::head::Head;
 use crate::keys::set::{KeyRing, SetIndex};
-use crate::ledger::binding::Identity;
+use crate::ledger::identity::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
 use crate::net::protocol::Protocol;
 use crate::openai::answer::AnswerReader;

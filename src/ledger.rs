@@ -6,11 +6,13 @@
 //! that goes wrong with the store reaches a request, or what is asked for.
 
 pub mod answer;
+pub mod bearing;
 pub mod binding;
 pub mod closed;
 pub mod destination;
 pub mod evidence;
 pub mod hours;
+pub mod identity;
 pub mod in_flight;
 pub mod incident;
 pub mod look;
@@ -22,12 +24,16 @@ pub mod query;
 pub mod recent;
 pub mod rhythm;
 pub mod rotation;
+pub mod seen;
 pub mod senders;
+pub mod sent;
 pub mod sighting;
+pub mod span;
 pub mod sqlite;
 pub mod store;
 pub mod writer;
 
+use self::store::Bounds;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -37,15 +43,18 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use self::binding::{Accepted, Binding, BindingId, Gathered, Identity, KeyUse, Seen, Tally};
+use self::binding::{Accepted, Binding, Gathered, KeyUse, Tally};
 use self::closed::{ClosedIncident, ClosedIncidents};
 use self::hours::Hours;
+use self::identity::{BindingId, Identity};
 use self::in_flight::InFlight;
 use self::incident::Incident;
 use self::look::Look;
 use self::press::Presses;
 use self::recent::Recent;
-use self::senders::{Acceptance, Candidate, RecordName, Senders, Sent};
+use self::seen::Seen;
+use self::senders::{Acceptance, Candidate, RecordName, Senders};
+use self::sent::Sent;
 use self::store::{Limits, Remembered, UnknownInStore};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -158,21 +167,6 @@ impl Inbox {
 impl Configured {
     fn is_of(&self, set: &str) -> bool {
         self.set.as_deref().is_none_or(|own| own == set)
-    }
-}
-
-/// How many bindings are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// In one set from one peer.
-    pub per_peer: usize,
-    /// In all.
-    pub total: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { per_peer: 5_000, total: 50_000 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What happens when an exchange ends: it is remembered on its binding, counted, learned from, and written to the log.
 
+use crate::ledger::bearing;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +13,9 @@ use crate::exchange::diagnosis;
 use crate::keys::reloader::Reloader;
 use crate::keys::set::{KeyRing, Word};
 use crate::ledger::Ledger;
-use crate::ledger::binding::{Accepted, Seen};
+use crate::ledger::binding::Accepted;
 use crate::ledger::destination::Destination;
-use crate::ledger::incident;
+use crate::ledger::seen::Seen;
 use crate::ledger::sighting::{Exchange, Observer};
 use crate::metrics::Shard;
 use crate::outcome::{Ending, Outcome};
@@ -83,7 +84,7 @@ impl Observer for Recorder {
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
         self.sight(exchange, diagnosis, outcome);
         self.learn(exchange, outcome, &ring);
-        exchange.told(incident::bearing(diagnosis, outcome));
+        exchange.told(bearing::bearing(diagnosis, outcome));
     }
 
     fn is_shutting_down(&self) -> bool {

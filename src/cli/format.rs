@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::output::Table;
 use crate::admin::views::is_of_record;
 use crate::clock::Timestamp;
-use crate::ledger::rotation::{Progress, Span};
+use crate::ledger::rotation::Progress;
+use crate::ledger::span::Span;
 use crate::n8n::report::is_kept;
 
 /// A field's text; `-` where there is none.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::output::Table;
 use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
-use crate::ledger::rotation::Span;
+use crate::ledger::span::Span;
 use crate::n8n::audit::{Audit, Passage, Row};
 use crate::n8n::finding::{Finding, NodeName, Urgency};
 use crate::n8n::report::{link_to_node, link_to_workflow};

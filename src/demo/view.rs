@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::ledger::answer::{Answer, Bar};
-use crate::ledger::rotation::{FullRow, OldKey, RotationView, Row, Span, Standing};
+use crate::ledger::rotation::{FullRow, OldKey, RotationView, Row, Standing};
+use crate::ledger::span::Span;
 
 /// Colours, or none.
 #[derive(Clone, Copy)]
@@ -175,7 +176,8 @@ mod tests {
     use crate::caller::Family;
     use crate::keys::fingerprint::{FingerprintKey, Hint};
     use crate::keys::set::{Names, Retired, SetIndex};
-    use crate::ledger::binding::{Binding, Identity};
+    use crate::ledger::binding::Binding;
+    use crate::ledger::identity::Identity;
     use crate::ledger::rhythm::Rhythm;
     use crate::ledger::rotation::{Progress, Silence};
 

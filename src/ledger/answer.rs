@@ -14,11 +14,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binding::{Binding, BindingId, Holder, INSTANCE_AI};
+use super::binding::Binding;
+use super::identity::{BindingId, Holder, INSTANCE_AI};
 use super::look::{AuditDoubt, Look};
 use super::proof::{Case, Lack, Settings, Undone, Unproven};
-use super::rotation::Span;
 use super::senders::{Acceptance, ClientKind, Mixed, N8n, RecordName, Senders};
+use super::span::Span;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{Names, Retired};

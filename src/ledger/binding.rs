@@ -1,178 +1,22 @@
 //! One caller towards one key set: the thing that can be stale.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ring::digest::{Context, SHA256};
-use serde::{Deserialize, Serialize};
-
-use super::destination::Destination;
+use super::bearing::{self, Bearing};
 use super::hours::Hour;
-use super::incident::{self, Bearing, Closed, Closing, Incident, Retrying};
+use super::identity::{BindingId, Holder, INSTANCE_AI, Identity};
+use super::incident::{self, Closed, Closing, Incident, Retrying};
 use super::rhythm::Visits;
-use super::senders::{self, Execution, Sent};
+use super::seen::{Finding, Seen};
+use super::sent::{self, Execution, Sent};
+use crate::caller::Family;
 use crate::caller::names::Named;
-use crate::caller::{Caller, Family, Origin};
 use crate::clock::Timestamp;
-use crate::codes::{Coded, codes};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{KeyRing, Names, SetIndex, Word};
-use crate::outcome::{Outcome, OutcomeKind};
-use crate::telemetry::masked::mask_id;
-use crate::verdict::explain::{Diagnosis, DiagnosisKind, Severity};
-use crate::verdict::{Judgement, Verdict, VerdictKind};
-
-/// What makes two sightings belong to one binding: instance, workflow and node where they are declared, client family,
-/// peer and fingerprint where nothing is.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity<'a> {
-    /// The key set.
-    pub set: SetIndex,
-    /// Whether it stands for one caller.
-    pub holder: Holder,
-    /// Which n8n.
-    pub instance: Option<&'a str>,
-    /// The workflow's id.
-    pub workflow: Option<&'a str>,
-    /// The node's id.
-    pub node: Option<&'a str>,
-    /// The client family.
-    pub family: Family,
-    /// Who is at the other end of the connection.
-    pub peer: IpAddr,
-    /// The key, for a caller that nothing else tells from others.
-    pub key: Option<Fingerprint>,
-}
-
-codes! {
-    /// Whether an identity stands for one caller, of whom things can be concluded, or for many.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub enum Holder {
-        /// One workflow, node or untagged client.
-        Caller => "caller",
-        /// n8n's editor, which tries out one credential after the other.
-        Editor => "editor",
-        /// What n8n runs beside its workflows: its Agents, its Instance AI or its chats. Nothing tells one agent from another.
-        Agent => "agent",
-        /// Everybody for whom there was no room.
-        Other => "other",
-    }
-}
-
-impl<'a> Identity<'a> {
-    /// The identity of a request's sender.
-    #[must_use]
-    pub fn of(caller: &Caller<'a>, judgement: &Judgement, peer: IpAddr) -> Self {
-        let key = judgement.key.map(|names| names.fingerprint);
-        let untagged = Self::untagged(judgement.set, caller.client.family, peer, key);
-        match caller.origin {
-            Origin::Workflow => {
-                let [instance, workflow, node] =
-                    [caller.instance, caller.workflow, caller.node].map(|id| id.map(mask_id));
-                Self { instance, workflow, node, ..untagged }
-            }
-            // The editor's test button belongs to no workflow, but must not be taken for an untagged program either.
-            Origin::Editor => Self { holder: Holder::Editor, instance: caller.instance.map(mask_id), ..untagged },
-            // Another client that sends such a tag is no agent: it is told apart as any client without a tag.
-            Origin::Agent if caller.client.family == Family::Agent => {
-                Self { holder: Holder::Agent, instance: caller.instance.map(mask_id), ..untagged }
-            }
-            // Its credential is in no list, so that what an agent sends must not speak for it.
-            Origin::InstanceAi if caller.client.family == Family::Agent => {
-                let instance = caller.instance.map(mask_id);
-                Self { holder: Holder::Agent, instance, workflow: Some(INSTANCE_AI), ..untagged }
-            }
-            Origin::Chat => {
-                let instance = caller.instance.map(mask_id);
-                Self { holder: Holder::Agent, instance, workflow: Some(CHATS), ..untagged }
-            }
-            Origin::Agent | Origin::InstanceAi | Origin::Undeclared => untagged,
-        }
-    }
-
-    /// The identity of a sender of whom nothing is declared.
-    #[must_use]
-    pub fn untagged(set: SetIndex, family: Family, peer: IpAddr, key: Option<Fingerprint>) -> Self {
-        Self { set, holder: Holder::Caller, instance: None, workflow: None, node: None, family, peer, key }
-    }
-
-    /// The identity under which a set counts callers for whom there was no room.
-    #[must_use]
-    pub fn other(set: SetIndex) -> Self {
-        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { holder: Holder::Other, ..Self::untagged(set, Family::Other, nobody, None) }
-    }
-
-    /// A declared workflow is the same one whichever client, key or address its requests come with.
-    fn ties(&self) -> Ties<'a> {
-        let is_untagged = self.holder == Holder::Caller && self.workflow.is_none();
-        let untagged = is_untagged.then_some((self.family, self.peer, self.key));
-        (self.set, self.holder, [self.instance, self.workflow, self.node], untagged)
-    }
-}
-
-type Ties<'a> = (SetIndex, Holder, [Option<&'a str>; 3], Option<Untagged>);
-
-type Untagged = (Family, IpAddr, Option<Fingerprint>);
-
-impl Hash for Identity<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.ties().hash(state);
-    }
-}
-
-impl PartialEq for Identity<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.ties() == other.ties()
-    }
-}
-
-impl Eq for Identity<'_> {}
-
-/// The stable name of a binding, the same after a restart and in every proxy that shares a store: 64 bits of a hash of its
-/// identity. Displays as its first ten hex digits, by which people name it; [`BindingId::to_hex`] is the whole of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct BindingId(pub u64);
-
-impl BindingId {
-    /// Of an identity in the set of that name.
-    #[must_use]
-    pub fn of(identity: &Identity<'_>, set: &str) -> Self {
-        let (_, holder, declared, untagged) = identity.ties();
-        let mut hash = Context::new(&SHA256);
-        let mut part = |text: Option<&str>| {
-            // Each with its length before it, so that no two identities are one text.
-            let length = text.map_or(u64::MAX, |text| text.len() as u64);
-            hash.update(&length.to_be_bytes());
-            hash.update(text.unwrap_or_default().as_bytes());
-        };
-        part(Some(set));
-        part(Some(holder.code()));
-        declared.into_iter().for_each(&mut part);
-        if let Some((family, peer, key)) = untagged {
-            part(Some(family.code()));
-            part(Some(&peer.to_string()));
-            part(key.map(Fingerprint::to_hex).as_deref());
-        }
-        let digest = hash.finish();
-        Self(digest.as_ref().first_chunk().map_or(0, |eight| u64::from_be_bytes(*eight)))
-    }
-
-    /// All sixteen hex digits.
-    #[must_use]
-    pub fn to_hex(self) -> String {
-        format!("{:016x}", self.0)
-    }
-}
-
-impl fmt::Display for BindingId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:010x}", self.0 >> 24)
-    }
-}
+use crate::verdict::Verdict;
 
 /// A binding as it lives in memory.
 #[derive(Debug)]
@@ -301,50 +145,6 @@ pub struct Latest {
     pub key: Option<Fingerprint>,
     /// What it was.
     pub finding: Finding,
-}
-
-/// Verdict, diagnosis and outcome of a sighting, by their codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finding {
-    verdict: Coded<VerdictKind>,
-    diagnosis: Coded<DiagnosisKind>,
-    outcome: Coded<OutcomeKind>,
-    /// How much the diagnosis matters.
-    pub severity: Severity,
-}
-
-/// An exchange that ended, as far as its binding remembers it.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// When it started.
-    pub at: Timestamp,
-    /// The key that came.
-    pub key: Option<Names>,
-    /// What its credential was.
-    pub verdict: Verdict,
-    /// What was wrong.
-    pub diagnosis: Diagnosis,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The execution that it belongs to.
-    pub execution: Option<&'a str>,
-    /// The workflow's name, as the caller gives it.
-    pub name: Option<&'a str>,
-    /// The client's version, as it says.
-    pub client_version: Option<&'a str>,
-    /// Which uses of a key count that are seen in it: what strangers and browsers send beside the API opens no incident,
-    /// and closes none.
-    pub destination: Destination,
-    /// What its binding was told of it when it began, where it went on since: the same exchange, with more known of it.
-    pub told: Option<Bearing>,
-    /// Whether upstream saw that very key: a refused request never got there, and an injected one carried another key.
-    pub was_sent: bool,
-    /// Whether keyward refused it.
-    pub was_refused: bool,
-    /// Where it came from.
-    pub peer: IpAddr,
-    /// The path that it asked for.
-    pub path: &'a str,
 }
 
 impl Binding {
@@ -640,7 +440,7 @@ impl Memory {
 
     fn sight(&mut self, seen: &Seen<'_>, binding: &Binding) {
         let finding = Finding::of(seen);
-        let bearing = incident::bearing(seen.diagnosis, seen.outcome);
+        let bearing = bearing::bearing(seen.diagnosis, seen.outcome);
         self.count(seen, finding);
         if seen.told.is_none() {
             self.tally(Hour::of(seen, binding.set));
@@ -728,7 +528,7 @@ impl Memory {
             return;
         }
         let is_previous = matches!(seen.verdict, Verdict::Outdated(_));
-        let endpoint = if binding.is_untagged() { senders::endpoint(seen.path) } else { "other" };
+        let endpoint = if binding.is_untagged() { sent::endpoint(seen.path) } else { "other" };
         let (key, peer, at) = (names.fingerprint, seen.peer, seen.at);
         sent.push(Sent { key, peer, execution, first: at, last: at, accepted, is_previous, endpoint });
     }
@@ -866,67 +666,8 @@ impl KeyUse {
 
 // === impl Finding ===
 
-impl Finding {
-    fn of(seen: &Seen<'_>) -> Self {
-        Self {
-            verdict: seen.verdict.kind().into(),
-            diagnosis: seen.diagnosis.kind().into(),
-            outcome: seen.outcome.kind().into(),
-            severity: seen.diagnosis.severity(),
-        }
-    }
-
-    /// From what was stored.
-    #[must_use]
-    pub fn read(
-        verdict: Coded<VerdictKind>,
-        diagnosis: Coded<DiagnosisKind>,
-        outcome: Coded<OutcomeKind>,
-        severity: Severity,
-    ) -> Self {
-        Self { verdict, diagnosis, outcome, severity }
-    }
-
-    /// The verdict's code.
-    #[must_use]
-    pub fn verdict(self) -> &'static str {
-        self.verdict.code()
-    }
-
-    /// The diagnosis' code.
-    #[must_use]
-    pub fn diagnosis(self) -> &'static str {
-        self.diagnosis.code()
-    }
-
-    /// The outcome's code.
-    #[must_use]
-    pub fn outcome(self) -> &'static str {
-        self.outcome.code()
-    }
-}
-
-impl Seen<'_> {
-    /// What upstream says of the key that came.
-    fn word(&self) -> Option<Word> {
-        if !self.was_sent {
-            None
-        } else if self.outcome.is_accepted() {
-            Some(Word::Accepted)
-        } else {
-            self.outcome.is_invalid_key().then_some(Word::Refused)
-        }
-    }
-}
-
 /// How many keys of one binding are told apart.
 pub const KEYS_PER_BINDING: usize = 16;
-
-/// The workflow's id of n8n's chats: n8n makes a new workflow for each turn, so that their own ids say nothing.
-const CHATS: &str = "chats";
-
-/// The same for n8n's Instance AI, and for what resolves no expression like it.
-pub(super) const INSTANCE_AI: &str = "instance-ai";
 
 /// How many kinds of exchanges one binding counts between two looks of the ledger's own thread. Every kind of a working
 /// binding fits; a client that sends one of everything within a quarter of a second fills it.

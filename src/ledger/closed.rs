@@ -6,7 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::binding::{Binding, BindingId};
+use super::binding::Binding;
+use super::identity::BindingId;
 use super::incident::Incident;
 use crate::clock::Timestamp;
 
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
     use crate::caller::Family;
     use crate::keys::set::SetIndex;
-    use crate::ledger::binding::Identity;
+    use crate::ledger::identity::Identity;
     use crate::ledger::incident::{Closed, Closing, IncidentId};
     use crate::verdict::explain::Severity;
 

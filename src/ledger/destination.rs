@@ -7,7 +7,7 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::incident::Bearing;
+use super::bearing::Bearing;
 use crate::verdict::Verdict;
 
 /// What a request asks for.

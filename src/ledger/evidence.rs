@@ -1,37 +1,17 @@
 //! Pure. The evidence as rows of its store: each has a kind, an id and a JSON text, and replaces what stood under that name.
 
+use super::senders::RowName;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::binding::{Binding, BindingId};
-use super::senders::{self, Address, Client, Execution, Record, RecordName, Run, SenderUse, Senders, Sent, Waiting};
+use super::binding::Binding;
+use super::identity::BindingId;
+use super::senders::{self, Address, Client, Record, RecordName, Run, SenderUse, Senders, Waiting};
+use super::sent::{Execution, Sent};
 use crate::clock::Timestamp;
-
-/// The name of a row.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
-    /// An address, by its place.
-    Address(u16),
-    /// The uses of a binding.
-    Uses(BindingId),
-    /// A record at an address.
-    Run(RecordName, u16),
-    /// A record.
-    Record(RecordName),
-    /// A client of no workflow.
-    Client(Box<str>),
-    /// The executions of an n8n.
-    N8n(Box<str>),
-    /// A use that waits, by its number.
-    Waiting(u64),
-    /// When something last found no room.
-    Cramped,
-    /// What you accepted, by its number.
-    Accepted(u32),
-}
 
 /// A row as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +64,15 @@ impl Senders {
     /// Has all rows stored anew.
     pub fn untell(&mut self) {
         let mut all = BTreeSet::new();
-        all.extend((0..self.addresses.len()).map(|place| Name::Address(senders::small(place))));
-        all.extend(self.uses.keys().copied().map(Name::Uses));
-        all.extend(self.runs.keys().map(|(record, address)| Name::Run(record.clone(), *address)));
-        all.extend(self.records.keys().cloned().map(Name::Record));
-        all.extend(self.clients.keys().cloned().map(Name::Client));
-        all.extend(self.n8ns.keys().cloned().map(Name::N8n));
-        all.extend(self.waiting.keys().copied().map(Name::Waiting));
-        all.extend(self.cramped.map(|_| Name::Cramped));
-        all.extend(self.accepted.keys().copied().map(Name::Accepted));
+        all.extend((0..self.addresses.len()).map(|place| RowName::Address(senders::small(place))));
+        all.extend(self.uses.keys().copied().map(RowName::Uses));
+        all.extend(self.runs.keys().map(|(record, address)| RowName::Run(record.clone(), *address)));
+        all.extend(self.records.keys().cloned().map(RowName::Record));
+        all.extend(self.clients.keys().cloned().map(RowName::Client));
+        all.extend(self.n8ns.keys().cloned().map(RowName::N8n));
+        all.extend(self.waiting.keys().copied().map(RowName::Waiting));
+        all.extend(self.cramped.map(|_| RowName::Cramped));
+        all.extend(self.accepted.keys().copied().map(RowName::Accepted));
         self.changed = all;
     }
 
@@ -149,31 +129,31 @@ impl Senders {
         Some(())
     }
 
-    fn row(&self, name: &Name) -> Stored {
+    fn row(&self, name: &RowName) -> Stored {
         let stored = |kind: &str, id: String, value: Option<String>| Stored { kind: kind.into(), id: id.into(), value };
         match name {
-            Name::Address(place) => {
+            RowName::Address(place) => {
                 stored("address", place.to_string(), self.addresses.get(usize::from(*place)).map(text))
             }
-            Name::Uses(binding) => stored("uses", binding.to_hex(), self.uses.get(binding).map(text)),
-            Name::Run(record, address) => {
+            RowName::Uses(binding) => stored("uses", binding.to_hex(), self.uses.get(binding).map(text)),
+            RowName::Run(record, address) => {
                 let value = self.runs.get(&(record.clone(), *address)).map(text);
                 stored("run", format!("{address} {} {}", record.n8n, record.id), value)
             }
-            Name::Record(record) => {
+            RowName::Record(record) => {
                 stored("record", format!("{} {}", record.n8n, record.id), self.records.get(record).map(text))
             }
-            Name::Client(client) => stored("client", client.to_string(), self.clients.get(client).map(text)),
-            Name::N8n(n8n) => stored("n8n", n8n.to_string(), self.n8ns.get(n8n).map(text)),
-            Name::Waiting(number) => {
+            RowName::Client(client) => stored("client", client.to_string(), self.clients.get(client).map(text)),
+            RowName::N8n(n8n) => stored("n8n", n8n.to_string(), self.n8ns.get(n8n).map(text)),
+            RowName::Waiting(number) => {
                 let row = self
                     .waiting
                     .get(number)
                     .map(|waiting| WaitingRow { binding: waiting.binding.id(), sent: StoredSent::of(waiting) });
                 stored("waiting", number.to_string(), row.as_ref().map(text))
             }
-            Name::Accepted(number) => stored("accepted", number.to_string(), self.accepted.get(number).map(text)),
-            Name::Cramped => stored("cramped", String::new(), self.cramped.as_ref().map(text)),
+            RowName::Accepted(number) => stored("accepted", number.to_string(), self.accepted.get(number).map(text)),
+            RowName::Cramped => stored("cramped", String::new(), self.cramped.as_ref().map(text)),
         }
     }
 }

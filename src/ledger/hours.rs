@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::binding::Seen;
+use super::seen::Seen;
 use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::keys::fingerprint::Fingerprint;

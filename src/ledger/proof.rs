@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::binding::BindingId;
+use super::identity::BindingId;
 use super::look::{Look, RecordState, node_hash};
 use super::senders::{
     Address, Client, ClientKind, ClientUse, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders, small,

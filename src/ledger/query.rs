@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::answer::{Bar, BarRecord};
-use super::binding::{Binding, BindingId, Memory};
+use super::binding::{Binding, Memory};
 use super::hours::Hours;
+use super::identity::BindingId;
 use super::incident::{Incident, IncidentId};
 use super::look::Look;
 use super::recent::Past;

@@ -14,11 +14,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::answer::{self, Answer, Audited, Bar, Evidence};
-use super::binding::{Binding, BindingId, Holder, Memory};
+use super::binding::{Binding, Memory};
 use super::hours::Hours;
+use super::identity::{BindingId, Holder};
 use super::in_flight::InFlight;
 use super::incident::Incident;
 use super::look::{AuditDoubt, Look};
@@ -675,19 +675,5 @@ impl fmt::Display for Progress {
             .iter()
             .filter(|(count, _)| *count > 0)
             .try_for_each(|(count, standing)| write!(f, ", {count} {standing}"))
-    }
-}
-
-/// A span as people say it, by its largest unit: `3 hours`.
-#[derive(Clone, Copy, Debug)]
-pub struct Span(pub Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let units = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
-        let (unit, length) = units.into_iter().find(|(_, length)| seconds >= 2 * length).unwrap_or(("second", 1));
-        let count = seconds / length;
-        write!(f, "{count} {unit}{}", if count == 1 { "" } else { "s" })
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Nothing here decides: [`super::proof`] does.
 
+use super::sent::{Execution, Sent};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,51 +16,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::binding::{Binding, BindingId, Holder};
-use super::evidence;
+use super::binding::Binding;
+use super::identity::{BindingId, Holder};
 use super::look::{LONGEST_UNTOLD, Look, Unfinished};
 use super::rhythm;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
-
-/// A use of a key, as its binding hands it on. Requests in a row of one execution, with one key and from one address, are
-/// one use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// The key that came.
-    pub key: Fingerprint,
-    /// Where it came from.
-    pub peer: IpAddr,
-    /// The execution, if one was named.
-    pub execution: Option<Execution>,
-    /// When its first request started.
-    pub first: Timestamp,
-    /// When its last request started.
-    pub last: Timestamp,
-    /// Whether upstream accepted the key in one of them.
-    pub accepted: bool,
-    /// Whether the key was a previous one of its set then.
-    pub is_previous: bool,
-    /// What it asked for: the part of the API, which tells programs without a tag apart.
-    pub endpoint: &'static str,
-}
-
-/// An execution's id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Execution {
-    /// A number, as every n8n gives: they rise in the order in which executions begin.
-    Number(u64),
-    /// A hash of anything else.
-    Text(u32),
-}
-
-impl Execution {
-    /// Of that id.
-    #[must_use]
-    pub fn of(id: &str) -> Self {
-        id.parse().map_or_else(|_| Self::Text(rhythm::hash(id)), Self::Number)
-    }
-}
 
 /// The evidence of one set.
 #[derive(Debug, Default)]
@@ -82,7 +44,7 @@ pub struct Senders {
     pub(super) cramped: Option<Timestamp>,
     /// What you accepted, by its number.
     pub(super) accepted: BTreeMap<u32, Acceptance>,
-    pub(super) changed: BTreeSet<evidence::Name>,
+    pub(super) changed: BTreeSet<RowName>,
     /// The latest time that the clock has shown.
     latest: Option<Timestamp>,
     /// The same, while the clock shows an earlier one.
@@ -272,6 +234,29 @@ pub enum ClientKind {
     Overflow,
 }
 
+/// The name of a row of the evidence in its store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowName {
+    /// An address, by its place.
+    Address(u16),
+    /// The uses of a binding.
+    Uses(BindingId),
+    /// A record at an address.
+    Run(RecordName, u16),
+    /// A record.
+    Record(RecordName),
+    /// A client of no workflow.
+    Client(Box<str>),
+    /// The executions of an n8n.
+    N8n(Box<str>),
+    /// A use that waits, by its number.
+    Waiting(u64),
+    /// When something last found no room.
+    Cramped,
+    /// What you accepted, by its number.
+    Accepted(u32),
+}
+
 /// The order of an n8n's executions, and where they ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Executions {
@@ -332,7 +317,7 @@ impl Senders {
             let before = self.put_back_from;
             if is_of_workflow(binding) {
                 self.next += 1;
-                self.changed.insert(evidence::Name::Waiting(self.next));
+                self.changed.insert(RowName::Waiting(self.next));
                 let waiting = Waiting { binding: Arc::clone(binding), sent, before, round: self.rounds };
                 self.waiting.insert(self.next, waiting);
             } else {
@@ -380,7 +365,7 @@ impl Senders {
                 left.insert(number, waiting);
                 continue;
             }
-            self.changed.insert(evidence::Name::Waiting(number));
+            self.changed.insert(RowName::Waiting(number));
             let mut dated = by_every_clock(&waiting, &fitting);
             dated.sent.accepted &= self.can_prove(&waiting, &fitting, &belongs);
             let may_prove = waiting.sent.accepted && !dated.sent.accepted;
@@ -509,12 +494,12 @@ impl Senders {
     /// Notes that you accept what bears that number.
     pub fn accept(&mut self, number: u32, acceptance: Acceptance) {
         self.accepted.insert(number, acceptance);
-        self.changed.insert(evidence::Name::Accepted(number));
+        self.changed.insert(RowName::Accepted(number));
     }
 
     /// Takes an acceptance back; says whether there was one.
     pub fn withdraw(&mut self, number: u32) -> bool {
-        self.changed.insert(evidence::Name::Accepted(number));
+        self.changed.insert(RowName::Accepted(number));
         self.accepted.remove(&number).is_some()
     }
 
@@ -532,7 +517,7 @@ impl Senders {
                 let mut kept = std::mem::take(uses).into_vec();
                 kept.retain(|used| is_kept(used.key, used.last));
                 *uses = kept.into_boxed_slice();
-                changed.insert(evidence::Name::Uses(*binding));
+                changed.insert(RowName::Uses(*binding));
             }
             !uses.is_empty()
         });
@@ -540,7 +525,7 @@ impl Senders {
             let before = client.uses.len();
             client.uses.retain(|used| is_kept(used.key, used.last));
             if client.uses.len() < before {
-                changed.insert(evidence::Name::Client(name.clone()));
+                changed.insert(RowName::Client(name.clone()));
             }
             !client.uses.is_empty()
         });
@@ -723,7 +708,7 @@ impl Senders {
         let place = self.address(sent.peer, &belongs.n8n, sent.first);
         let address = &mut self.addresses[usize::from(place)];
         address.weight = address.weight.max(belongs.weight);
-        self.changed.insert(evidence::Name::Address(place));
+        self.changed.insert(RowName::Address(place));
         self.note_use(binding, place, sent, begun);
         let came_after = |other: &&SenderUse| {
             let is_other = other.address == place && other.key != sent.key && other.first < sent.first;
@@ -742,7 +727,7 @@ impl Senders {
     fn note_execution(&mut self, belongs: &Belongs, sent: &Sent) -> (Timestamp, bool) {
         let N8n::Named(name) = &belongs.n8n else { return (sent.first, true) };
         let own = self.n8ns.entry(name.clone()).or_default();
-        self.changed.insert(evidence::Name::N8n(name.clone()));
+        self.changed.insert(RowName::N8n(name.clone()));
         match sent.execution {
             Some(Execution::Number(number)) => {
                 let begun = own.begun(number, sent.first);
@@ -761,7 +746,7 @@ impl Senders {
         (address.first, address.last) = (address.first.min(sent.first), address.last.max(sent.last));
         address.weight = address.weight.saturating_add(if is_new { weight } else { 0 });
         address.since = None;
-        self.changed.insert(evidence::Name::Address(place));
+        self.changed.insert(RowName::Address(place));
         if let N8n::Named(name) = n8n
             && let Some(own) = self.n8ns.get_mut(&name)
             && own.at != Some(place)
@@ -787,7 +772,7 @@ impl Senders {
         }
         if is_full {
             self.cramped = Some(at);
-            self.changed.insert(evidence::Name::Cramped);
+            self.changed.insert(RowName::Cramped);
         }
         let peer = if is_full { None } else { Some(peer) };
         let n8n = if is_full { N8n::Another } else { n8n.clone() };
@@ -814,14 +799,14 @@ impl Senders {
                 let mut kept = std::mem::take(uses).into_vec();
                 kept.retain(|used| used.address != small(place));
                 *uses = kept.into_boxed_slice();
-                changed.insert(evidence::Name::Uses(*binding));
+                changed.insert(RowName::Uses(*binding));
             }
             !uses.is_empty()
         });
         self.runs.retain(|(record, address), _| {
             let stays = *address != small(place);
             if !stays {
-                changed.insert(evidence::Name::Run(record.clone(), *address));
+                changed.insert(RowName::Run(record.clone(), *address));
             }
             stays
         });
@@ -847,7 +832,7 @@ impl Senders {
             if known.n8n == n8n {
                 let before = known.since.filter(|(counted, _)| *counted == key).map_or(0, |(_, count)| count);
                 known.since = Some((key, before.saturating_add(1)));
-                self.changed.insert(evidence::Name::Address(other));
+                self.changed.insert(RowName::Address(other));
             }
         }
     }
@@ -855,14 +840,14 @@ impl Senders {
     fn note_use(&mut self, binding: BindingId, address: u16, sent: &Sent, begun: Begun) {
         let pause = self.note_running(binding, sent);
         let uses = self.uses.entry(binding).or_default();
-        self.changed.insert(evidence::Name::Uses(binding));
+        self.changed.insert(RowName::Uses(binding));
         let at = |used: &&mut SenderUse| used.key == sent.key && used.address == address;
         let accepted = sent.accepted.then_some(begun.earliest);
         let Some(known) = uses.iter_mut().find(at) else {
             let mut all = std::mem::take(uses).into_vec();
             if all.len() >= USES_PER_BINDING {
                 self.cramped = Some(sent.last);
-                self.changed.insert(evidence::Name::Cramped);
+                self.changed.insert(RowName::Cramped);
                 // Keys of no set make room first; what then goes is the use that was over first.
                 let oldest = (0..all.len()).min_by_key(|place| all[*place].last).unwrap_or_default();
                 all.swap_remove(oldest);
@@ -886,7 +871,7 @@ impl Senders {
             if let Some(newer) = newer {
                 let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
                 self.addresses[usize::from(address)].mixed = Some(mixed);
-                self.changed.insert(evidence::Name::Address(address));
+                self.changed.insert(RowName::Address(address));
             }
         }
     }
@@ -925,10 +910,10 @@ impl Senders {
         {
             let mixed = Mixed { binding, old: sent.key, new: newer.key, at: sent.last };
             self.addresses[usize::from(address)].mixed = Some(mixed);
-            self.changed.insert(evidence::Name::Address(address));
+            self.changed.insert(RowName::Address(address));
         }
-        self.changed.insert(evidence::Name::Run(name.clone(), address));
-        self.changed.insert(evidence::Name::Record(name));
+        self.changed.insert(RowName::Run(name.clone(), address));
+        self.changed.insert(RowName::Record(name));
     }
 
     /// What a look says of the records themselves.
@@ -946,7 +931,7 @@ impl Senders {
                 record.changes.drain(..record.changes.len().saturating_sub(CHANGES_PER_RECORD));
             }
             if *record != before {
-                self.changed.insert(evidence::Name::Record(name));
+                self.changed.insert(RowName::Record(name));
             }
         }
     }
@@ -955,7 +940,7 @@ impl Senders {
     pub fn note_written(&mut self, name: &RecordName, changed: Timestamp) {
         if let Some(record) = self.records.get_mut(name).filter(|record| record.written != Some(changed)) {
             record.written = Some(changed);
-            self.changed.insert(evidence::Name::Record(name.clone()));
+            self.changed.insert(RowName::Record(name.clone()));
         }
     }
 
@@ -983,9 +968,9 @@ impl Senders {
             let oldest = (0..client.uses.len()).min_by_key(|place| client.uses[*place].last).unwrap_or_default();
             client.uses.swap_remove(oldest);
             self.cramped = Some(sent.last);
-            self.changed.insert(evidence::Name::Cramped);
+            self.changed.insert(RowName::Cramped);
         }
-        self.changed.insert(evidence::Name::Client(name));
+        self.changed.insert(RowName::Client(name));
     }
 }
 
@@ -1215,42 +1200,9 @@ fn client_name(binding: &Binding, sent: &Sent) -> (Box<str>, ClientKind) {
     }
 }
 
-/// The part of the API that a path asks for, of a fixed list: bounded, so that it may tell programs apart.
-#[must_use]
-pub fn endpoint(path: &str) -> &'static str {
-    let rest = path.strip_prefix("/v1/").unwrap_or(path);
-    ENDPOINTS.into_iter().find(|known| rest.strip_prefix(known).is_some_and(is_whole)).unwrap_or("other")
-}
-
-fn is_whole(rest: &str) -> bool {
-    rest.is_empty() || rest.starts_with('/')
-}
-
 pub(super) fn small(place: usize) -> u16 {
     u16::try_from(place).unwrap_or(u16::MAX)
 }
-
-/// Longer ones stand before shorter ones that they begin with.
-const ENDPOINTS: [&str; 18] = [
-    "chat/completions",
-    "completions",
-    "responses",
-    "embeddings",
-    "models",
-    "audio",
-    "images",
-    "videos",
-    "files",
-    "uploads",
-    "assistants",
-    "threads",
-    "vector_stores",
-    "batches",
-    "fine_tuning",
-    "moderations",
-    "realtime",
-    "conversations",
-];
 
 /// How far n8n's clock and ours may be apart, and a request behind the beginning of its execution, for an execution that n8n
 /// does not list.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
+use super::bearing::Bearing;
 use super::binding::Binding;
 use super::destination::{self, Destination};
-use super::incident::Bearing;
 use crate::caller::{Attribution, Caller, Doubts, Family, Origin};
 use crate::clock::Timestamp;
 use crate::keys::set::Names;

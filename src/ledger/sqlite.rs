@@ -18,11 +18,13 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
 };
 
-use super::binding::{Accepted, BindingId, Finding, KeyUse, Latest, Memory};
+use super::binding::{Accepted, KeyUse, Latest, Memory};
 use super::closed::ClosedIncidents;
 use super::evidence::Stored;
+use super::identity::BindingId;
 use super::incident::{Closed, Closing, Incident, IncidentId, Retrying};
 use super::rhythm::Visits;
+use super::seen::Finding;
 use super::store::{
     Batch, Change, Fault, Limits, Remembered, RememberedBinding, Store, StoreError, StoredHour, UnknownInStore,
 };

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Bounds;
-use super::binding::{Binding, BindingId, Holder, Identity, Memory};
+use super::binding::{Binding, Memory};
 use super::evidence::Stored;
 use super::hours::Hour;
+use super::identity::{BindingId, Holder, Identity};
 use super::incident::Incident;
 use crate::caller::Family;
 use crate::clock::Timestamp;
@@ -26,6 +26,21 @@ use crate::keys::history::{History, SetHistory};
 use crate::keys::set::SetIndex;
 use crate::outcome::OutcomeKind;
 use crate::verdict::VerdictKind;
+
+/// How many bindings are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// In one set from one peer.
+    pub per_peer: usize,
+    /// In all.
+    pub total: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { per_peer: 5_000, total: 50_000 }
+    }
+}
 
 /// The settings under `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

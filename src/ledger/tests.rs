@@ -1,5 +1,6 @@
 //! The ledger as a whole: its bounds, what its store gives back, a year of it, and random lives against a plain model.
 
+use super::store::Bounds;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

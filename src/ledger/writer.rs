@@ -14,9 +14,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Ledger;
-use super::binding::{Binding, BindingId, Gathered, Memory, Unsaved};
+use super::binding::{Binding, Gathered, Memory, Unsaved};
 use super::closed::ClosedIncidents;
 use super::hours::Hours;
+use super::identity::BindingId;
 use super::incident::Incident;
 use super::sqlite::Sqlite;
 use super::store::{Batch, Change, Fault, Limits, Store, StoreError};

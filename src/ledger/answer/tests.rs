@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::caller::Family;
 use crate::keys::set::SetIndex;
-use crate::ledger::binding::{Holder, Identity, Seen};
+use crate::ledger::identity::{Holder, Identity};
 use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
 use crate::ledger::query::Filter;
 use crate::ledger::rotation::Audit;
-use crate::ledger::senders::{Acceptance, Sent};
+use crate::ledger::seen::Seen;
+use crate::ledger::senders::Acceptance;
+use crate::ledger::sent::Sent;
 use crate::ledger::tests::{Bench, PEER, START, duration};
 
 const OLD: &str = "sk-old";

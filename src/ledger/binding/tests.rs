@@ -1,11 +1,18 @@
 //! A binding: what makes it one, what it remembers, and what opens and closes its incident.
 
 use super::*;
+use crate::caller::Caller;
+use crate::codes::Coded;
 use crate::keys::fingerprint::{FingerprintKey, KeyKind};
 use crate::keys::set::Retired;
+use crate::ledger::destination::Destination;
 use crate::ledger::tests::{answered, seen};
+use crate::outcome::Outcome;
 use crate::outcome::{Ending, Proof, UpstreamError};
+use crate::verdict::Judgement;
 use crate::verdict::Outdated;
+use crate::verdict::explain::{Diagnosis, Severity};
+use std::net::Ipv4Addr;
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -257,7 +264,7 @@ fn more_of_an_exchange_that_goes_on_is_no_second_sighting() {
     let switched = |millis| Seen { outcome: answered(101), ..good(millis) };
     let proven = |seen: Seen<'static>| Seen {
         outcome: Outcome { proof: Proof::Message, ..seen.outcome },
-        told: Some(incident::bearing(seen.diagnosis, seen.outcome)),
+        told: Some(bearing::bearing(seen.diagnosis, seen.outcome)),
         ..seen
     };
     let binding = binding();
@@ -306,7 +313,7 @@ fn an_acknowledgement_closes_the_incident_and_holds_until_it_is_seen_again() {
 fn what_each_diagnosis_means_for_the_incident() {
     #[track_caller]
     fn check(diagnosis: Diagnosis, outcome: Outcome, expected: Bearing) {
-        assert_eq!(incident::bearing(diagnosis, outcome), expected, "{}", diagnosis.code());
+        assert_eq!(bearing::bearing(diagnosis, outcome), expected, "{}", diagnosis.code());
     }
     let ended = |ending| Outcome { ending, ..answered(200) };
     let nothing = |ending| Outcome { ending, status: None, error: UpstreamError::None, proof: Proof::None };

@@ -12,7 +12,7 @@ use crate::exchange::context::{Parts, Shared, WorkerContext};
 use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::{SetSettings, Settings, state};
 use crate::ledger::sighting::{Exchange, Observer};
-use crate::ledger::{Bounds, Ledger};
+use crate::ledger::{Ledger, store::Bounds};
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::Route;
