@@ -118,7 +118,7 @@ pub struct AdminState {
     /// For dropped lines.
     pub log: LogCounts,
     /// How each n8n is that is asked.
-    pub n8n: Vec<Arc<n8n::poller::Status>>,
+    pub n8n: Vec<Arc<n8n::status::Status>>,
     /// The addresses under which keyward is reached, as far as its own machine knows.
     pub hosts: Vec<String>,
     /// When keyward began.

@@ -19,7 +19,7 @@ use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::keys::source::Source;
 use crate::n8n::client::fault_of_api_key;
 use crate::net::origin::Scheme;
-use crate::policy::Policy;
+use crate::policy::rules::Policy;
 use crate::policy::rules::{SetRules, Unknown};
 use crate::verdict::credential::find_fault;
 use crate::verdict::explain::malformed_words;

@@ -33,7 +33,7 @@ use crate::keys::{self, state};
 use crate::ledger::{Configured, proof, store};
 use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::EgressProxyChoice;
-use crate::policy::Policy;
+use crate::policy::rules::Policy;
 use crate::policy::rules::Rules;
 use crate::{admin, n8n, server, telemetry};
 

@@ -8,6 +8,7 @@ pub mod story;
 mod upstream;
 mod view;
 
+use crate::demo::story::SET;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -334,9 +335,6 @@ impl Drop for Folder {
         }
     }
 }
-
-/// The key set, by whose name every line of the log tells that it is the demo's.
-const SET: &str = "demo";
 
 const OLD: &str = "sk-demo-this-is-no-key-of-anybody-OLD";
 

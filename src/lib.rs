@@ -77,7 +77,7 @@
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` |
 //! | [`recorder`] | what happens when an exchange ends |  |
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
-//! | [`n8n`] | what n8n says is configured | `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `executions` `finding` `inventory` `lent` `look` `poller` `presser` `report` |
+//! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `executions` `finding` `inventory` `lent` `look` `poller` `pressed` `presser` `report` `row` `status` |
 //! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `events` `exposition` `guard` `listener` `page` `parameters` `problem` `routes` `views` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |

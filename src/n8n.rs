@@ -1,5 +1,6 @@
 //! The n8n side: what n8n's public API says is configured, beside what keyward sees being sent.
 
+pub mod address;
 pub mod audit;
 pub mod clearance;
 pub mod client;
@@ -13,10 +14,13 @@ pub mod inventory;
 pub mod lent;
 pub mod look;
 pub mod poller;
+pub mod pressed;
 pub mod presser;
 pub mod report;
+pub mod row;
+pub mod status;
 
-use std::fmt;
+use crate::n8n::address::Address;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +29,6 @@ use crate::caller::names::{Directory, Known};
 use crate::keys::source::Source;
 use crate::ledger::names;
 use crate::net::egress_proxy::EgressProxy;
-use crate::net::origin::Upstream;
 
 /// The settings under `[n8n]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,15 +58,6 @@ pub struct Instance {
     pub via: Option<EgressProxy>,
 }
 
-/// Where an n8n is: an origin, and the path that it lies under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// Scheme, host and port.
-    pub origin: Upstream,
-    /// Empty, or with a slash before it and none behind: `/n8n`.
-    pub path: Box<str>,
-}
-
 // === impl Settings ===
 
 impl Settings {
@@ -90,10 +84,4 @@ pub fn remembered(settings: &Settings, store: Option<&Path>) -> Directory {
         Arc::new(Known { workflows, ..Known::nothing(&instance.name, &instance.url.to_string()) })
     };
     Directory::new(settings.instances.iter().map(known).collect())
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin, self.path)
-    }
 }

@@ -5,8 +5,8 @@ pub mod rules;
 #[cfg(test)]
 mod tests;
 
+use crate::policy::rules::Policy;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use http::Method;
 
@@ -88,53 +88,6 @@ pub enum Refusal {
     /// It asks upstream to send back what it gets (TRACE), which would be the set's current key.
     Echo,
 }
-
-/// What a set wants done about verdicts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Forward what came, whatever it is, and say what it is.
-    #[default]
-    Observe,
-    /// Forward good keys, refuse the rest.
-    Enforce,
-    /// Put the current key in for requests that are admitted, refuse the rest.
-    Inject,
-}
-
-impl Policy {
-    /// The policy's name, as in the configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Observe => "observe",
-            Self::Enforce => "enforce",
-            Self::Inject => "inject",
-        }
-    }
-
-    /// Whether a workflow's exception may replace this one. Whose workflow it is, is a claim of the caller, so that it may
-    /// only tighten: never send what would be refused, never lend a key that would not be lent.
-    #[must_use]
-    pub fn may_tighten_to(self, exception: Self) -> bool {
-        exception == self || exception == Self::Enforce
-    }
-}
-
-impl FromStr for Policy {
-    type Err = UnknownPolicy;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        [Self::Observe, Self::Enforce, Self::Inject]
-            .into_iter()
-            .find(|policy| policy.name() == text)
-            .ok_or(UnknownPolicy)
-    }
-}
-
-/// The text names no policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a policy is observe, enforce or inject")]
-pub struct UnknownPolicy;
 
 /// What a decision rests on beside the rules: all of it from one look at the head and one ring.
 #[derive(Clone, Copy, Debug)]

@@ -156,9 +156,6 @@ pub fn report_panics() {
     }));
 }
 
-/// The target of events about people who are not known yet, of whom there may be any number.
-pub const REJECTIONS: &str = "keyward::rejections";
-
 /// Sends the process's `tracing` events into the log. Only the first call in a process has an effect.
 ///
 /// Libraries below keyward stay at `warn`: at `trace` they print whole heads, and with them keys.

@@ -15,8 +15,8 @@ use crate::keys::set::Role;
 use crate::ledger::look::Look;
 use crate::ledger::query::{Query, find};
 use crate::n8n::clearance::{self, Looked};
-use crate::n8n::poller::Status;
 use crate::n8n::report;
+use crate::n8n::status::Status;
 use crate::route::is_id;
 use crate::server::Stage;
 

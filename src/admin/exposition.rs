@@ -40,7 +40,7 @@ pub struct Sources {
     /// For lost events.
     pub tap: Tap,
     /// For whether each n8n answers.
-    pub n8n: Vec<Arc<n8n::poller::Status>>,
+    pub n8n: Vec<Arc<n8n::status::Status>>,
     /// For what was read again.
     pub reloads: Arc<Reloads>,
     /// For those whom the admin listener sent away.
@@ -294,7 +294,7 @@ impl Sources {
     }
 
     /// By `n8n`, not `instance`: that is what Prometheus calls the keyward that it scrapes.
-    fn n8n(&self, count: impl Fn(&n8n::poller::Seen) -> u64) -> Samples {
+    fn n8n(&self, count: impl Fn(&n8n::status::Seen) -> u64) -> Samples {
         let of_each = self.n8n.iter().map(|status| (vec![("n8n", status.name.to_string())], count(&status.seen())));
         Samples::Family(of_each.collect())
     }

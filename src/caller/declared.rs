@@ -1,12 +1,54 @@
 //! Pure. Sources that declare the caller: tag header, single headers, path prefix, organisation.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use percent_encoding::percent_decode;
 
-use super::{Attribution, Origin};
+use crate::codes::codes;
 use crate::head::{Field, Fields};
 use crate::route::{Route, is_blank, is_id, is_placeholder};
+
+codes! {
+    /// How keyward knows the caller; the earlier, the surer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Attribution {
+        /// `X-N8N-Tag`.
+        Tag => "tag",
+        /// `X-N8N-Workflow-Id` and its kin.
+        Header => "header",
+        /// The prefix of the path.
+        Path => "path",
+        /// `OpenAI-Organization: n8n-<workflow>-<execution>`.
+        Organization => "organization",
+        /// Nothing: client family and peer address stand in.
+        None => "none",
+    }
+}
+
+/// What in n8n made the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A run of a workflow, by its declaration.
+    Workflow,
+    /// The editor's test button or a model list: never an incident of a workflow.
+    Editor,
+    /// One of n8n's Agents, which run outside of workflows: their client is an AI SDK, and what they resolve of a credential's
+    /// expressions is what the editor does.
+    Agent,
+    /// n8n's Instance AI, or an agent like it: it resolves no expression, so that a tag came as n8n has it stored.
+    InstanceAi,
+    /// A chat of n8n's Chat Hub: a workflow that is made for one turn of it and then gone, told by its name.
+    Chat,
+    /// Nothing was declared.
+    Undeclared,
+}
+
+impl fmt::Display for Attribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
 
 /// What one source says. Nothing in it can end a line or hide what follows it, in a log or on a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,11 +17,12 @@ use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use crate::keys::set::Names;
 use crate::ledger::look::{Look, Pressed, RecordState};
-use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, Standing, audit, suspects};
+use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, audit, suspects};
 use crate::n8n::clearance::{hosts_in_settings, hosts_of};
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
 use crate::n8n::inventory::{Builder, Inventory};
+use crate::n8n::row::Standing;
 use crate::n8n::{Instance, report};
 use crate::telemetry::event::with_causes;
 

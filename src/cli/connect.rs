@@ -26,7 +26,7 @@ use crate::n8n::client::ClientError;
 use crate::n8n::connect::{self, Entrance, Marks, OPENAI};
 use crate::n8n::connections::{self, Connection, Written};
 use crate::n8n::documents::{CredentialRecord, Tested};
-use crate::policy::Policy;
+use crate::policy::rules::Policy;
 
 /// What `keyward n8n connect` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]

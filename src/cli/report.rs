@@ -8,9 +8,10 @@ use super::output::Table;
 use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
 use crate::ledger::span::Span;
-use crate::n8n::audit::{Audit, Passage, Row};
+use crate::n8n::audit::Audit;
 use crate::n8n::finding::{Finding, NodeName, Urgency};
 use crate::n8n::report::{link_to_node, link_to_workflow};
+use crate::n8n::row::{Passage, Row};
 
 /// Every node, those first of which most is to be said.
 pub(super) fn table(audit: &Audit, now: Timestamp) -> Table<6> {

@@ -16,7 +16,7 @@ use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::state::StateFolder;
 use crate::ledger::offline;
 use crate::n8n::{self, Instance};
-use crate::policy::Policy;
+use crate::policy::rules::Policy;
 use crate::telemetry::event::with_causes;
 
 /// Which config file a command reads.

@@ -12,7 +12,7 @@ use crate::keys::fingerprint::Fingerprint;
 use crate::keys::secret::Secret;
 use crate::keys::set::Names;
 use crate::keys::token;
-use crate::policy::Policy;
+use crate::policy::rules::Policy;
 
 /// What `keyward token` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use super::instances;
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, nearest};
 use super::raw::{Given, InstanceValue, SetValue, Value};
@@ -14,7 +13,6 @@ use super::schema::{
     self, CONFIG_VARIABLE, INSTANCE_SUFFIXES, INSTANCE_VARIABLE_PREFIX, InstanceField, InstanceVariable, Role,
     SET_SUFFIXES, SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable, Setting,
 };
-use super::sets::field_key;
 use crate::keys::source::Source;
 
 /// The process's surroundings, handed in as a plain map so that a test can choose them.
@@ -157,7 +155,7 @@ impl Reader<'_> {
         match sources {
             Ok(sources) => self.set_sources.entry((set, role)).or_default().push((place(name), sources)),
             Err(unfit) => {
-                let key = field_key(&set, SetField::Keys(role));
+                let key = schema::set_key(&set, SetField::Keys(role));
                 self.problems.push(Problem::misfit(place(name), key, unfit, variable.allowed()));
             }
         }
@@ -180,7 +178,7 @@ impl Reader<'_> {
         match source {
             Ok(source) => self.api_keys.entry(instance).or_default().push((place(name), source)),
             Err(unfit) => {
-                let key = instances::field_key(&instance, variable.field());
+                let key = schema::instance_key(&instance, variable.field());
                 self.problems.push(Problem::misfit(place(name), key, unfit, variable.allowed()));
             }
         }
@@ -190,7 +188,7 @@ impl Reader<'_> {
         for (instance, mut found) in std::mem::take(&mut self.api_keys) {
             if found.len() > 1 {
                 let places = found.into_iter().map(|(place, _)| place).collect();
-                self.report_two(&instances::field_key(&instance, InstanceField::ApiKey), places);
+                self.report_two(&schema::instance_key(&instance, InstanceField::ApiKey), places);
             } else if let Some((place, source)) = found.pop() {
                 let value = Value::OfInstance(instance, InstanceValue::ApiKey(source));
                 self.read.given.push(Given { place, value });
@@ -209,7 +207,7 @@ impl Reader<'_> {
                     SetValue::Previous(first.into_iter().chain(second).chain(sources).collect())
                 }
                 (Role::Current | Role::Next, _, _) => {
-                    self.report_two(&field_key(&set, SetField::Keys(role)), places);
+                    self.report_two(&schema::set_key(&set, SetField::Keys(role)), places);
                     continue;
                 }
             };

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Environment;
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems};
+use super::proxy_env;
 use super::raw::InstanceValue;
-use super::schema::{self, InstanceField};
-use super::{Environment, proxy_env};
+use super::schema::{InstanceField, instance_key};
 use crate::keys::source::Source;
+use crate::n8n::address::Address;
 use crate::n8n::connect::Entrance;
-use crate::n8n::{Address, Instance, Settings};
+use crate::n8n::{Instance, Settings};
 use crate::net::egress_proxy::EgressProxyChoice;
 
 /// What is known of each n8n, by name.
@@ -37,7 +39,7 @@ impl Instances {
             InstanceValue::ApiKey(source) => draft.api_key = Some(source),
             InstanceValue::Text(field, text) => {
                 if let Err(unfit) = draft.apply(field, &text, &place) {
-                    let problem = Problem::misfit(place, field_key(name, field), unfit, field.allowed());
+                    let problem = Problem::misfit(place, instance_key(name, field), unfit, field.allowed());
                     problems.push(problem.quoting(&text));
                 }
             }
@@ -50,7 +52,7 @@ impl Instances {
             for (field, is_there) in
                 [(InstanceField::Url, draft.url.is_some()), (InstanceField::ApiKey, draft.api_key.is_some())]
             {
-                let key = field_key(name, field);
+                let key = instance_key(name, field);
                 if !is_there && !problems.iter().any(|problem| problem.key == key) {
                     let problem = Problem::new(Place::Nowhere, key, "keyward cannot ask this n8n without it.");
                     problems.push(Problem { allowed: Some(field.allowed()), ..problem });
@@ -58,7 +60,7 @@ impl Instances {
             }
             if let Some((place, set)) = draft.set.as_ref().filter(|(_, set)| !sets.contains(&&**set)) {
                 let text = format!("There is no such key set; there are: {}.", sets.join(", "));
-                let key = field_key(name, InstanceField::Set);
+                let key = instance_key(name, InstanceField::Set);
                 problems.push(Problem::new(place.clone(), key, text).quoting(set));
             }
         }
@@ -97,9 +99,4 @@ impl Draft {
         }
         Ok(())
     }
-}
-
-/// A field as people name it: `n8n.main.url`.
-pub(super) fn field_key(name: &str, field: InstanceField) -> String {
-    format!("{}.{name}.{}", schema::N8N, field.name())
 }

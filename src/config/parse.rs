@@ -16,7 +16,7 @@ use super::units;
 use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::ledger::store;
-use crate::n8n::Address;
+use crate::n8n::address::Address;
 use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::{EgressProxy, EgressProxyChoice};
 use crate::net::origin::{Scheme, Upstream};

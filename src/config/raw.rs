@@ -5,11 +5,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::instances;
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
 use super::schema::{self, InstanceField, Reading, Role, Rule, SETTINGS, SetField, Setting};
-use super::sets::field_key;
 use crate::keys::source::Source;
 use crate::route::{is_id, is_placeholder};
 
@@ -151,7 +149,7 @@ impl Reader<'_> {
             let Reading::OfSet(field) = setting.reading else { continue };
             match set_values(field, value.get_ref()) {
                 Ok(values) => values.into_iter().for_each(|value| self.give(key, Value::OfSet(set.into(), value))),
-                Err(unfit) => self.report_misfit(key, field_key(set, field), setting.allowed, unfit),
+                Err(unfit) => self.report_misfit(key, schema::set_key(set, field), setting.allowed, unfit),
             }
         }
     }
@@ -189,7 +187,7 @@ impl Reader<'_> {
             };
             match read {
                 Ok(value) => self.give(key, Value::OfInstance(instance.into(), value)),
-                Err(unfit) => self.report_misfit(key, instances::field_key(instance, field), setting.allowed, unfit),
+                Err(unfit) => self.report_misfit(key, schema::instance_key(instance, field), setting.allowed, unfit),
             }
         }
     }

@@ -717,6 +717,16 @@ const MOMENT: &str = "a date and time with its offset, such as 2026-12-31T18:00:
 const SOURCE: &str = "{ file = \"…\" } or { env = \"…\" }";
 const SOURCES: &str = "a list such as [{ file = \"…\" }, { env = \"…\" }]";
 
+/// A field as people name it: `keys.default.current`.
+pub(super) fn set_key(set: &str, field: SetField) -> String {
+    format!("{}.{set}.{}", KEYS, field.name())
+}
+
+/// A field as people name it: `n8n.main.url`.
+pub(super) fn instance_key(name: &str, field: InstanceField) -> String {
+    format!("{}.{name}.{}", N8N, field.name())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

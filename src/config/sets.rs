@@ -8,11 +8,11 @@ use ipnet::IpNet;
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems};
 use super::raw::SetValue;
-use super::schema::{self, Role, Rule, SetField};
+use super::schema::{self, Role, Rule, SetField, set_key};
 use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::keys::{SetSettings, Settings};
-use crate::policy::Policy;
+use crate::policy::rules::Policy;
 use crate::policy::rules::{SetRules, Unknown};
 use crate::telemetry::masked::mask_id;
 
@@ -92,7 +92,7 @@ impl Sets {
                 let Some(owner) = owners.insert(id, name) else { continue };
                 let id = mask_id(id);
                 let text = format!("Workflow {id} belongs to set {owner} already: name it in one set alone.");
-                problems.push(Problem::new(place.clone(), field_key(name, SetField::Workflows), text));
+                problems.push(Problem::new(place.clone(), set_key(name, SetField::Workflows), text));
             }
         }
     }
@@ -116,14 +116,14 @@ impl Draft {
 
     /// A set without a current key learns: it is told nothing, and can do nothing but observe.
     fn check_keys(&self, name: &str, policy: Policy, problems: &mut Problems) {
-        let current = field_key(name, SetField::Keys(Role::Current));
+        let current = set_key(name, SetField::Keys(Role::Current));
         if self.current.is_some() || problems.iter().any(|problem| problem.key == current) {
             return;
         }
         let next = self.next.iter().map(|(place, _)| (place, Role::Next));
         let previous = self.previous.iter().map(|(place, _)| (place, Role::Previous));
         for (place, role) in next.chain(previous) {
-            let key = field_key(name, SetField::Keys(role));
+            let key = set_key(name, SetField::Keys(role));
             let text = format!("A set without a current key learns its keys: set {current} too, or leave this out.");
             problems.push(Problem::new(place.clone(), key, text));
         }
@@ -145,9 +145,9 @@ impl Draft {
             } else {
                 continue;
             };
-            let safe = field_key(name, SetField::Rule(Rule::AllowFromIsSafe));
+            let safe = set_key(name, SetField::Rule(Rule::AllowFromIsSafe));
             let text = format!("{network} {what}. Name the very addresses, or set {safe} = true.");
-            let key = field_key(name, SetField::Rule(Rule::AllowFrom));
+            let key = set_key(name, SetField::Rule(Rule::AllowFrom));
             problems.push(Problem::new(place.clone(), key, text));
         }
     }
@@ -164,7 +164,7 @@ impl Draft {
                 exception.name(),
                 policy.name()
             );
-            problems.push(Problem::new(place.clone(), field_key(name, SetField::Workflows), text));
+            problems.push(Problem::new(place.clone(), set_key(name, SetField::Workflows), text));
         }
     }
 
@@ -191,16 +191,16 @@ impl Draft {
 
 fn misfit(place: Place, set: &str, field: SetField, unfit: Unfit) -> Problem {
     let allowed = schema::find(schema::ANY_SET, field.name()).map_or("", |setting| setting.allowed);
-    Problem::misfit(place, field_key(set, field), unfit, allowed)
+    Problem::misfit(place, set_key(set, field), unfit, allowed)
 }
 
 fn without_current(place: Place, set: &str, policy: Policy) -> Problem {
-    let current = field_key(set, SetField::Keys(Role::Current));
+    let current = set_key(set, SetField::Keys(Role::Current));
     let text = format!(
         "Set {set} has no declared current key, so it learns and can only observe, but its policy is {}: set {current}.",
         policy.name()
     );
-    Problem::new(place, field_key(set, SetField::Rule(Rule::Policy)), text)
+    Problem::new(place, set_key(set, SetField::Rule(Rule::Policy)), text)
 }
 
 /// A loopback address of the network's family.
@@ -217,11 +217,6 @@ fn narrowest(network: &IpNet) -> u8 {
         IpNet::V4(_) => 24,
         IpNet::V6(_) => 64,
     }
-}
-
-/// A field as people name it: `keys.default.current`.
-pub(super) fn field_key(set: &str, field: SetField) -> String {
-    format!("{}.{set}.{}", schema::KEYS, field.name())
 }
 
 const DEFAULT_SET: &str = "default";

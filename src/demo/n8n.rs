@@ -3,8 +3,8 @@
 use http::Request;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::SET;
 use super::story::{self, Kind, Means, Release};
+use crate::demo::story::SET;
 use crate::welcome::TAG_HEADER;
 
 /// The request of a node, with that key if any.

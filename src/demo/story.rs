@@ -598,6 +598,8 @@ const MOST_LATE: u32 = 120;
 const READING: u32 = 1900;
 
 const FIRST_EXECUTION: u32 = 411;
+/// The key set, by whose name every line of the log tells that it is the demo's.
+pub(super) const SET: &str = "demo";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::error_body::refusal_body;
-use crate::caller::{Family, Origin};
+use crate::caller::Family;
+use crate::caller::declared::Origin;
 use crate::ledger::sighting::Exchange;
 use crate::policy::Refusal;
 use crate::verdict::Judgement;

@@ -17,7 +17,7 @@ use http::StatusCode;
 use crate::early_refusal::EarlyRefusal;
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
-use crate::telemetry::REJECTIONS;
+use crate::telemetry::writer::REJECTIONS;
 
 /// The rejections of one worker.
 pub struct Rejections {

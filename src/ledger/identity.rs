@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::caller::{Caller, Family, Origin};
+use crate::caller::declared::Origin;
+use crate::caller::{Caller, Family};
 use crate::codes::codes;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;

@@ -21,7 +21,8 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::binding::Binding;
 use super::sighting::Exchange;
-use crate::caller::{Family, Origin};
+use crate::caller::Family;
+use crate::caller::declared::Origin;
 use crate::keys::set::Names;
 
 /// Whether keyward presses a test now, and what has come meanwhile.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Instance;
-use super::audit::{self, Around, Audit, Grounds, KnownKey, Sighting, Standing};
+use super::audit::{self, Around, Audit, Grounds, KnownKey, Sighting};
 use super::inventory::Inventory;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -16,6 +16,7 @@ use crate::ledger::identity::Holder;
 use crate::ledger::look::{AuditDoubt, Look};
 use crate::ledger::query::{Filter, ListedBinding, Query};
 use crate::ledger::rotation;
+use crate::n8n::row::Standing;
 
 /// One n8n, as it was looked through last.
 #[derive(Clone, Debug)]

@@ -19,12 +19,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::Instance;
 use super::documents::{Page, Tested};
-use super::{Address, Instance};
 use crate::caller::names::harmless;
 use crate::clock::Timestamp;
 use crate::keys::secret::Secret;
 use crate::keys::source::{Source, SourceError};
+use crate::n8n::address::Address;
 use crate::net::client_tls::{self, TlsError};
 use crate::net::connect::{ConnectError, Deadline, ProxyHop, Route};
 use crate::net::origin::Scheme;

@@ -10,9 +10,9 @@ use std::str::Utf8Error;
 
 use serde_json::{Value, json};
 
-use super::Address;
 use super::documents::{CredentialReference, Node, Workflow};
 use crate::keys::secret::Secret;
+use crate::n8n::address::Address;
 use crate::welcome;
 
 /// The type of the credential records that are connected.

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::audit::{Passage, Row};
 use super::finding::{Finding, NodeName};
 use super::inventory::Inventory;
 use crate::clock::Timestamp;
 use crate::ledger::look::AuditDoubt;
+use crate::n8n::row::{Passage, Row};
 
 /// All of them, in the order of the findings; `instance` is the n8n's name.
 #[must_use]

@@ -5,11 +5,12 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::audit::{Audit, Row};
+use super::audit::Audit;
 use super::finding::{Finding, NodeName, WorkflowName};
 use super::inventory::Record;
 use crate::keys::set::Names;
 use crate::ledger::look::{AuditDoubt, Look, Pressed, RecordState, Unfinished};
+use crate::n8n::row::Row;
 
 /// An audit of the n8n of that name, whose editor is at that address.
 #[must_use]

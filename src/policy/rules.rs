@@ -7,11 +7,57 @@ use std::str::FromStr;
 use http::HeaderValue;
 use ipnet::IpNet;
 
-use super::Policy;
 use crate::clock::Timestamp;
 use crate::head::Field;
 use crate::keys::set::SetIndex;
 use crate::verdict::Outdated;
+
+/// What a set wants done about verdicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Forward what came, whatever it is, and say what it is.
+    #[default]
+    Observe,
+    /// Forward good keys, refuse the rest.
+    Enforce,
+    /// Put the current key in for requests that are admitted, refuse the rest.
+    Inject,
+}
+
+impl Policy {
+    /// The policy's name, as in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+            Self::Inject => "inject",
+        }
+    }
+
+    /// Whether a workflow's exception may replace this one. Whose workflow it is, is a claim of the caller, so that it may
+    /// only tighten: never send what would be refused, never lend a key that would not be lent.
+    #[must_use]
+    pub fn may_tighten_to(self, exception: Self) -> bool {
+        exception == self || exception == Self::Enforce
+    }
+}
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
+        [Self::Observe, Self::Enforce, Self::Inject]
+            .into_iter()
+            .find(|policy| policy.name() == text)
+            .ok_or(UnknownPolicy)
+    }
+}
+
+/// The text names no policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a policy is observe, enforce or inject")]
+pub struct UnknownPolicy;
 
 /// The rules of all sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

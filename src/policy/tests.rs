@@ -9,6 +9,7 @@ use super::rules::AllowedHost;
 use super::*;
 use crate::keys::fingerprint::FingerprintKey;
 use crate::keys::set::{KeySet, Retired, Role, Word};
+use crate::policy::rules::UnknownPolicy;
 use crate::verdict;
 use crate::verdict::credential::Credential;
 

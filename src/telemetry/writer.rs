@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::REJECTIONS;
 use super::masked::mask_keys;
 
 /// The log, as its owner holds it.
@@ -373,6 +372,9 @@ const BATCH_BYTES: usize = LANE_BYTES / 8;
 
 /// How long the writer waits for company after the first line of a batch. It is not noticed, and saves a write for each line.
 const BATCHING: Duration = Duration::from_millis(20);
+
+/// The target of events about people who are not known yet, of whom there may be any number.
+pub const REJECTIONS: &str = "keyward::rejections";
 
 #[cfg(test)]
 mod tests {

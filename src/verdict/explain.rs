@@ -10,7 +10,8 @@ use http::StatusCode;
 
 use super::credential::Malformed;
 use super::{Barred, Judgement, Outdated, Verdict};
-use crate::caller::{Family, Origin};
+use crate::caller::Family;
+use crate::caller::declared::Origin;
 use crate::codes::codes;
 use crate::keys::fingerprint::KeyKind;
 use crate::outcome::{Ending, Outcome, UpstreamError};

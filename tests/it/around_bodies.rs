@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keyward::net::limits::Limits;
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 
 use crate::support::http2::{Http2, channel, get, run};
 use crate::support::{Answering, CURRENT, FakeUpstream, Gate, TOKEN, TestProxy, UNLISTED};

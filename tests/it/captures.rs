@@ -2,7 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use keyward::caller::declared::is_our_organization;
-use keyward::caller::{Attribution, Caller, Doubts, Family, Origin};
+use keyward::caller::declared::{Attribution, Origin};
+use keyward::caller::{Caller, Doubts, Family};
 use keyward::head::Head;
 use keyward::route::{Repair, Route, Target};
 

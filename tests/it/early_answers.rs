@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use keyward::net::origin::{Scheme, Upstream};
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 
 use crate::support::{
     Answer, Answering, CURRENT, Certificate, Client, FakeUpstream, Gate, TestProxy, UNLISTED, eventually,

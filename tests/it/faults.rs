@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use keyward::net::origin::{Scheme, Upstream};
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use keyward::net::limits::Limits;
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 
 use crate::support::http2::{
     CONTINUATION, DATA, END_STREAM, GOAWAY, HEADERS, Http2, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use keyward::keys::source::Source;
+use keyward::n8n::Instance;
+use keyward::n8n::address::Address;
 use keyward::n8n::client::{Bounds, Client, ClientError, Read, scope};
-use keyward::n8n::{Address, Instance};
 use keyward::net::origin::{Scheme, Upstream};
 use keyward::telemetry::event::with_causes;
 use serde_json::{Value, json};

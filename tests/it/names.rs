@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use keyward::net::origin::{Scheme, Upstream};
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, TestProxy, UNLISTED, eventually};

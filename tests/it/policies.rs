@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 use keyward::policy::rules::Unknown;
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keyward::ledger::look::{Look, Pressed};
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{API_KEY, Answering, CURRENT, Client, FakeN8n, FakeUpstream, OUTDATED, TestProxy, eventually};

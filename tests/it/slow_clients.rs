@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use keyward::net::limits::Limits;
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 
 use crate::support::http2::{
     DATA, END_STREAM, Http2, RST_STREAM, WINDOW_UPDATE, empty, fields, frame, get, head, next_frame,

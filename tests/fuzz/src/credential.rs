@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use keyward::caller::{Caller, Family, Origin};
+use keyward::caller::{Caller, Family};
+use keyward::caller::declared::Origin;
 use keyward::head::Head;
 use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::route::Route;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use keyward::caller::declared::{self, Declared, Sender};
-use keyward::caller::{Attribution, Caller, Origin};
+use keyward::caller::declared::{Attribution, Origin};
+use keyward::caller::Caller;
 use keyward::head::Head;
 use keyward::route::{Route, is_blank, is_id, is_placeholder};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use keyward::clock::Timestamp;
 use keyward::keys::fingerprint::FingerprintKey;
 use keyward::keys::set::{KeyRing, KeySet, Owner, Retired, Role, SetIndex};
-use keyward::policy::Policy;
+use keyward::policy::rules::Policy;
 use keyward::policy::rules::{Rules, SetRules, Unknown};
 
 /// The current keys of `default` and `staging`: what nobody gets who was not admitted.

@@ -1,0 +1,96 @@
+//! Pure. A node as an audit finds it: what it sends, and whether that passes here.
+
+use super::finding::{NodeName, WorkflowName};
+use super::inventory::{Life, Record};
+use crate::clock::Timestamp;
+use crate::keys::set::Names;
+use std::sync::Arc;
+
+/// How a binding stands, as far as an audit looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its key is right.
+    Well,
+    /// It is not well: the code of a diagnosis.
+    Stale(Box<str>),
+    /// Its last key is right, and another sender behind it still sends an old one.
+    Mixed,
+    /// It has not been seen since its key was replaced.
+    Silent,
+    /// The same, and you said that it is dead.
+    Dead,
+}
+
+/// A node that can speak to OpenAI.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its names.
+    pub node: NodeName,
+    /// Its type, as n8n writes it.
+    pub type_name: Box<str>,
+    /// The version of that.
+    pub version: f64,
+    /// Its credential record.
+    pub record: Option<Record>,
+    /// Whether its workflow runs.
+    pub life: Life,
+    /// Who calls its workflow.
+    pub called_by: Arc<[WorkflowName]>,
+    /// Whether it passes keyward.
+    pub passage: Passage,
+    /// When it was seen last.
+    pub seen: Option<Timestamp>,
+    /// With which key.
+    pub key: Option<Names>,
+    /// In which set.
+    pub set: Option<Box<str>>,
+    /// Its binding.
+    pub binding: Option<Box<str>>,
+}
+
+/// Whether a node passes keyward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Passage {
+    /// It does not.
+    Bypasses,
+    /// It does, with a wrong key.
+    Stale,
+    /// Nothing shows that it does.
+    NeverSeen,
+    /// Only a run can tell.
+    Unclear,
+    /// It did, before it, its record or the set's key was changed.
+    Unproven,
+    /// Its record does.
+    Covered,
+    /// It does.
+    Passes,
+    /// It does not run: it is switched off or stands in a draft, its workflow is off or put away, or it has no credential.
+    Off,
+}
+
+impl Standing {
+    pub(super) fn diagnosis(&self) -> &str {
+        match self {
+            Self::Stale(diagnosis) => diagnosis,
+            Self::Well | Self::Mixed | Self::Silent | Self::Dead => "stale_binding",
+        }
+    }
+}
+
+impl Passage {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Bypasses => "bypasses",
+            Self::Stale => "stale",
+            Self::NeverSeen => "never_seen",
+            Self::Unclear => "unclear",
+            Self::Unproven => "unproven",
+            Self::Covered => "covered",
+            Self::Passes => "passes",
+            Self::Off => "off",
+        }
+    }
+}
