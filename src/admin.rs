@@ -2,8 +2,8 @@
 //! keyward lives.
 //!
 //! [`routes`] is the table of all that can be asked; [`guard`] looks at every request before that, and seals every answer.
-//! Whoever asks costs a request of n8n's nothing: this listener has a thread of its own. Nor does whoever crowds it keep out
-//! those who hold a token: [`listener`] and [`wrong_tokens`].
+//! A question here costs a request of n8n's nothing: this listener has a thread of its own. Nor does a client that crowds
+//! it keep out those who hold a token: [`listener`] and [`wrong_tokens`].
 
 pub mod access;
 pub mod api;
@@ -73,8 +73,8 @@ pub enum MetricsFor {
     /// Who has a token.
     #[default]
     Token,
-    /// Everybody who reaches the listener.
-    Everybody,
+    /// Anyone who reaches the listener.
+    Anyone,
 }
 
 impl FromStr for MetricsFor {
@@ -83,7 +83,7 @@ impl FromStr for MetricsFor {
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
             "token" => Ok(Self::Token),
-            "open" => Ok(Self::Everybody),
+            "open" => Ok(Self::Anyone),
             _ => Err(()),
         }
     }

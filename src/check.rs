@@ -40,7 +40,7 @@ pub struct Finding {
 pub enum Gravity {
     /// It does not work, or keyward refuses to start with it.
     Problem,
-    /// It works, and somebody should look.
+    /// It works, and you should look at it.
     Warning,
     /// It is as it should be.
     Sound,
@@ -65,7 +65,7 @@ impl Finding {
         Self { gravity: Gravity::Problem, about: about.into(), text: text.into() }
     }
 
-    /// One that somebody should look at.
+    /// One that you should look at.
     #[must_use]
     pub fn warning(about: impl Into<String>, text: impl Into<String>) -> Self {
         Self { gravity: Gravity::Warning, ..Self::problem(about, text) }
@@ -285,7 +285,7 @@ fn open_to_strangers(config: &Config) -> Option<Finding> {
     (!listen.ip().is_loopback() && !open.is_empty()).then(|| Finding::warning("proxy.policy", text()))
 }
 
-/// Behind a published port everybody may come from the gateway.
+/// Behind a published port every client may come from the gateway.
 fn gateways_in<'a>(set: &'a str, rules: &'a SetRules, gateways: &'a [IpAddr]) -> impl Iterator<Item = Finding> + 'a {
     let unsafe_ones = gateways.iter().filter(|gateway| !rules.allow_from_is_safe && rules.allows_from(**gateway));
     unsafe_ones.map(move |gateway| {
@@ -317,7 +317,7 @@ fn examine_listeners(config: &Config, findings: &mut Vec<Finding>) {
 fn examine_admin(config: &Config, findings: &mut Vec<Finding>) {
     let admin = &config.admin;
     if let Some(listen) = admin.listen.filter(|listen| !listen.ip().is_loopback()) {
-        let open = if admin.metrics == MetricsFor::Everybody { "; it shows /metrics without a token" } else { "" };
+        let open = if admin.metrics == MetricsFor::Anyone { "; it shows /metrics without a token" } else { "" };
         let text = format!(
             "{listen} is reached from other machines without TLS: the admin token can be read on the way{open}. Let only a \
              network of containers on this machine reach it, or a proxy that speaks TLS."

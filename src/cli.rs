@@ -139,7 +139,7 @@ impl Command {
     }
 }
 
-/// A disk that is full must not look like an answer. Whoever closed our output does not want to know.
+/// A disk that is full must not look like an answer. A reader that closed our output does not want to know.
 fn told_whole() -> anyhow::Result<()> {
     match output::trouble() {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -190,7 +190,7 @@ fn is_of_the_command_line(error: &anyhow::Error) -> bool {
 /// Help and version are answers as well: clap knows which of them is an error, and where it belongs.
 fn print_answer(answer: &clap::Error) -> ExitCode {
     let text = answer.to_string();
-    // Whoever closed our output does not want to know.
+    // A reader that closed our output does not want to know.
     let _ = match mask_keys(&text) {
         // A mistake is quoted, and may have been a key in the wrong place.
         Cow::Owned(masked) => write!(io::stderr(), "{masked}"),
@@ -200,7 +200,7 @@ fn print_answer(answer: &clap::Error) -> ExitCode {
 }
 
 fn complain(text: fmt::Arguments<'_>) {
-    // Nobody is left to be told that nobody reads this.
+    // No output is left to say so on.
     let _ = writeln!(io::stderr(), "keyward: {}", mask_keys(&text.to_string()));
 }
 
@@ -298,7 +298,7 @@ mod tests {
           -h, --help          Print help
 
         A real keyward stands between a simulated n8n of twenty workflows and a stand-in for OpenAI. In the
-        course of a day the key is rotated, and whoever goes on with the old one shows up. Everything stays
+        course of a day the key is rotated, and every node that goes on with the old one shows up. Everything stays
         on this machine, the keys open nothing, and nothing is left behind. It takes a minute.
 
         Example: keyward demo --speed 600

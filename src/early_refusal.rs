@@ -1,4 +1,4 @@
-//! Pure. Why somebody is sent away before there is an exchange: nothing of theirs was judged, so no line of an exchange
+//! Pure. Why a client is refused before there is an exchange: nothing of its request was judged, so no line of an exchange
 //! tells of it.
 
 use crate::codes::codes;

@@ -1,4 +1,4 @@
-//! Pure. What of a request may be looked at, collected in one walk over its headers: nobody looks a header up again.
+//! Pure. What of a request may be looked at, collected in one walk over its headers: no header is looked up again.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 

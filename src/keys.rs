@@ -45,7 +45,7 @@ impl SetSettings {
         self.current.iter().chain(&self.next).chain(&self.previous)
     }
 
-    /// A set of which nothing but the name was declared: it learns.
+    /// A set with nothing declared but its name: it learns.
     #[must_use]
     pub fn learning(name: &str) -> Self {
         Self { name: name.into(), current: None, next: None, previous: Vec::new(), grace: Duration::ZERO }

@@ -1,4 +1,4 @@
-//! Counters: a shard for each worker, added up only when somebody asks.
+//! Counters: a shard for each worker, added up only when they are read.
 //!
 //! | metric | type | labels | meaning |
 //! |---|---|---|---|
@@ -45,7 +45,7 @@ use crate::outcome::{Outcome, OutcomeKind};
 use crate::policy::ActionKind;
 use crate::verdict::{Verdict, VerdictKind};
 
-/// A metric, as it is described to whoever scrapes it.
+/// A metric, as its scraper reads it.
 #[derive(Debug)]
 pub struct Metric {
     /// Its name, without `keyward_` and without the `_total` of a counter.
@@ -203,7 +203,7 @@ impl Shard {
         add(&self.exchanges[position], 1);
     }
 
-    /// Counts somebody who was sent away before there was an exchange.
+    /// Counts a client that was refused before there was an exchange.
     pub fn refused_early(&self, why: EarlyRefusal) {
         self.refused_early[why.position()].increment();
     }
@@ -325,7 +325,7 @@ static TIME_TO_FIRST_BYTE: [u64; 14] = [
     1_800_000_000,
 ];
 
-/// How often something was read again. Counted seldom, by whoever looks.
+/// How often something was read again. Counted seldom, by the thread that reads.
 #[derive(Debug, Default)]
 pub struct Reloads([[AtomicU64; 2]; Reloaded::COUNT]);
 
@@ -364,7 +364,7 @@ impl Reloads {
     }
 }
 
-/// Whom the admin listener sent away. Only its own thread writes.
+/// What the admin listener refused. Only its own thread writes.
 #[derive(Debug, Default)]
 pub struct AdminCounts {
     /// Wrong tokens and links.

@@ -40,7 +40,7 @@ listed! {
         Failed,
         /// keyward was shut down in the middle.
         ShutDown,
-        /// Neither side said anything for longer than the limit, on a connection that was upgraded: nobody is to blame.
+        /// Neither side said anything for longer than the limit, on a connection that was upgraded: neither is to blame.
         Idle,
     }
 }

@@ -1,5 +1,5 @@
-//! Tells when one of some files may have changed: by the system's word where it gives one. Whoever must not miss anything
-//! looks now and then as well.
+//! Tells when one of some files may have changed: by the system's word where it gives one. A caller that must not miss
+//! anything looks now and then as well.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ impl Watch {
         watch
     }
 
-    /// Waits until something happened to one of the files or to what leads to it, and then for a moment more: whoever writes a file truncates
-    /// it first. Whoever stops waiting in between and waits again misses nothing.
+    /// Waits until something happened to one of the files or to what leads to it, and then for a moment more: a program that
+    /// writes a file truncates it first. A caller that stops waiting in between and waits again misses nothing.
     pub async fn changed(&mut self) {
         if !self.is_settling {
             self.heard.notified().await;
@@ -76,7 +76,7 @@ fn is_change_of(places: &BTreeSet<PathBuf>, event: &Event) -> bool {
     is_change(event.kind) && (event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(is_on_the_way))
 }
 
-/// That somebody reads a file is no change of it.
+/// Reading a file does not change it.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

@@ -1,4 +1,4 @@
-//! Who may use the admin listener: its tokens, of which keyward keeps hashes alone, and the browser sessions that begin with
+//! Who may use the admin listener: its tokens (keyward keeps only their hashes), and the browser sessions that begin with
 //! a link.
 //!
 //! Each token stands in a file of its own. The files are read again when they change; what one held before is worth nothing

@@ -43,7 +43,7 @@ pub struct Sources {
     pub n8n: Vec<Arc<n8n::status::Status>>,
     /// For what was read again.
     pub reloads: Arc<Reloads>,
-    /// For those whom the admin listener sent away.
+    /// For what the admin listener refused.
     pub admin: Arc<AdminCounts>,
 }
 
@@ -57,7 +57,7 @@ impl Exposition {
     }
 
     /// The numbers now and their media type: `OpenMetrics` for a scraper whose `Accept` names it, Prometheus' own text for
-    /// everybody else.
+    /// all others.
     pub fn text(&self, accepted: &str) -> Result<(&'static str, String), fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.0)?;

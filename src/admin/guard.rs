@@ -74,7 +74,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
     }
 }
 
-/// A browser sends its cookie whichever page had it ask, so it has to say that it was one of ours, or nobody's.
+/// A browser sends its cookie whichever page had it ask, so it has to say that it was one of ours, or none.
 fn session(headers: &HeaderMap, access: &Access) -> Option<Pass> {
     let sent_by = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     if !matches!(sent_by, None | Some(b"same-origin" | b"none")) {

@@ -23,13 +23,13 @@ pub enum Kind {
     TokenUnknown,
     /// The link that was opened is none, or none any more.
     LinkUnknown,
-    /// Wrong tokens, of which this is one, come too fast to be answered each.
+    /// This wrong token is one of too many to be answered each.
     TooManyWrongTokens,
     /// The token may only read.
     ReadOnly,
     /// The request names a host that is not keyward's.
     HostNotAllowed,
-    /// A page of somebody else's sent it.
+    /// A page of another site sent it.
     OriginNotAllowed,
     /// There is no such thing.
     NotFound,

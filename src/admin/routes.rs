@@ -53,7 +53,7 @@ pub struct Route {
 /// What it takes to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing: it tells whether keyward lives, and that to everybody.
+    /// Nothing: it tells anyone whether keyward lives.
     Nothing,
     /// A link that was not used yet, which is part of the path.
     Link,
@@ -81,7 +81,7 @@ pub struct Call<'r> {
     pub texts: Vec<String>,
     /// What stands in its query.
     pub parameters: Parameters,
-    /// Who asks; nobody where nothing is needed.
+    /// Who asks; nothing where nothing is needed.
     pub pass: Option<Pass>,
 }
 
@@ -200,7 +200,7 @@ fn let_in(admin: &AdminState, head: &Parts, needs: Needs) -> Result<Option<Pass>
     guard::check_sender(head, &admin.settings.allow_host)?;
     let scope = match needs {
         Needs::Nothing | Needs::Link => return Ok(None),
-        Needs::Metrics if admin.settings.metrics == MetricsFor::Everybody => return Ok(None),
+        Needs::Metrics if admin.settings.metrics == MetricsFor::Anyone => return Ok(None),
         Needs::Metrics => Scope::Read,
         Needs::Token(scope) => scope,
     };

@@ -148,7 +148,7 @@ pub fn execution(look: &Query<'_>, id: &str) -> Value {
 #[must_use]
 pub fn not_found(error: &FindError) -> Problem {
     let kind = match error {
-        FindError::NoId | FindError::Nobody => Kind::NotFound,
+        FindError::NoId | FindError::NotFound => Kind::NotFound,
         FindError::Several(_) => Kind::Ambiguous,
     };
     let text = error.to_string();

@@ -171,7 +171,7 @@ impl WhatWasSeen {
     }
 }
 
-/// A binding as the API tells of it: nothing where it is another n8n's, or nobody's.
+/// A binding as the API tells of it: nothing where it is another n8n's, or no n8n's.
 fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
     let text = |name: &str| row[name].as_str().map(Box::from);
     if row["holder"] != "caller" || row["instance"].as_str().is_some_and(|own| own != instance) {
@@ -305,7 +305,7 @@ async fn take_inventory(client: &Client, key: &FingerprintKey) -> Result<(Invent
     let mut lacks = Vec::new();
     match client.credentials(|record: CredentialRecord| builder.add_record(&record)).await {
         Ok(()) => builder.note_records_listed(),
-        // Then the nodes tell what their records are called, and nobody when they were changed.
+        // Then the nodes tell what their records are called; when they were changed is not known.
         Err(ClientError::NotInThisVersion { .. }) => {}
         Err(error @ ClientError::ScopeLacks { .. }) => {
             lacks.extend(error.scope());
@@ -318,7 +318,7 @@ async fn take_inventory(client: &Client, key: &FingerprintKey) -> Result<(Invent
     Ok((builder.finish(), lacks))
 }
 
-/// What started those executions. n8n forgets them after a while; of those, nobody knows.
+/// What started those executions. n8n forgets them after a while; for those it is not known.
 async fn modes_of(client: &Client, executions: Vec<Box<str>>) -> HashMap<Box<str>, Box<str>> {
     let mut modes = HashMap::new();
     for id in executions.into_iter().take(MOST_EXECUTIONS) {
@@ -342,7 +342,7 @@ const MOST_EXECUTIONS: usize = 100;
 
 const AUDIT_HELP: &str = "\
 Asks n8n for all workflows, published and drafts, and sets each node that can speak to OpenAI beside what
-keyward saw of it: the keyward that runs, and where none does, its store. n8n shows nobody what stands in
+keyward saw of it: the keyward that runs, and where none does, its store. n8n does not show what stands in
 a credential, so one leads here if a request of a node with it came here since both were changed last.
 Ends with 0 if there is no fault and no old key is still sent or held, with 1 otherwise, and with 3 if
 that cannot be told.

@@ -31,7 +31,7 @@ pub(super) struct Client {
 pub(super) enum Said {
     /// What was asked for.
     Answer(Value),
-    /// Nobody listens there.
+    /// Nothing listens there.
     NotRunning,
 }
 
@@ -62,7 +62,7 @@ impl Client {
         self.ask("POST", path)
     }
 
-    /// Whether somebody listens there.
+    /// Whether a server listens there.
     pub(super) fn is_answered(&self) -> bool {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.connect()).await }).is_ok_and(|connected| {
             // What else is wrong is told when it is asked.
@@ -134,7 +134,7 @@ impl Client {
         tokio::time::timeout(PATIENCE, asking).await.with_context(late)?
     }
 
-    /// Nothing where nobody listens.
+    /// Nothing where no server listens.
     async fn connect(&self) -> anyhow::Result<Option<TcpStream>> {
         match TcpStream::connect(self.address).await {
             Ok(stream) => Ok(Some(stream)),
@@ -149,7 +149,7 @@ impl Client {
     }
 }
 
-/// Whether somebody listens where the running keyward would, for whoever has no token to ask with.
+/// Whether a server listens where the running keyward would, for a caller without a token.
 pub(super) fn somebody_listens(setup: &Setup) -> bool {
     let connect = |listen| std::net::TcpStream::connect_timeout(&reachable(listen), PATIENCE);
     setup.config().admin.listen.map(connect).is_some_and(|connected| connected.is_ok())
@@ -165,7 +165,7 @@ fn read_token(setup: &Setup) -> Result<Secret, TokenError> {
     }
 }
 
-/// Whoever listens on all addresses is reached on this machine's own.
+/// A server that listens on all addresses is reached on this machine's own.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let own = match listen {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

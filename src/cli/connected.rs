@@ -30,7 +30,7 @@ pub(super) enum End {
     },
     /// It leads to where it led before.
     Disconnected { base_url: String, tested: Option<Tested> },
-    /// n8n's API cannot change it, so somebody has to.
+    /// n8n's API cannot change it, so you have to.
     ByHand(Vec<Field>),
     /// n8n's test failed with it, so it is as it was.
     PutBack { url: String, base_url: String, tested: Tested, now: Option<Tested> },
@@ -50,7 +50,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// Whether its requests may come to keyward, now or once somebody has changed it.
+    /// Whether its requests may come to keyward, now or once you have changed it.
     pub(super) fn may_be_seen(&self) -> bool {
         matches!(self.end, End::Connected { .. } | End::ByHand(_))
     }

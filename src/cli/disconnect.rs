@@ -98,7 +98,7 @@ impl DisconnectArguments {
         Ok(Planned { record, base_url, kept })
     }
 
-    /// Where a record holds a token, which nobody but keyward takes, a key has to take its place.
+    /// Where a record holds a token, which keyward alone takes, a key has to take its place.
     fn key(&self, setup: &Setup, side: &Side, is_needed: bool) -> anyhow::Result<Option<Secret>> {
         let from = match &self.key_from {
             None if !is_needed => return Ok(None),

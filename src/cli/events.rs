@@ -40,7 +40,7 @@ impl EventsArguments {
         let choice: Vec<_> = choice.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
         let end = client.follow(&format!("/api/v1/events{}", query(&choice)), |event, data| self.tell(event, data))?;
         match end {
-            Some(End::NobodyReads) => Ok(()),
+            Some(End::OutputClosed) => Ok(()),
             Some(End::Told(reason)) => bail!("the stream of events has ended: {}", reason.replace('_', " ")),
             None => bail!("the stream of events has ended: keyward stopped"),
         }
@@ -54,7 +54,7 @@ impl EventsArguments {
             _ if self.json => print(data),
             _ => print_lines(&in_words(&value)),
         }
-        if trouble().is_some() { ControlFlow::Break(End::NobodyReads) } else { ControlFlow::Continue(()) }
+        if trouble().is_some() { ControlFlow::Break(End::OutputClosed) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -63,7 +63,7 @@ enum End {
     /// keyward says so, and why.
     Told(String),
     /// What is told goes nowhere.
-    NobodyReads,
+    OutputClosed,
 }
 
 /// One line, and for a bad exchange what to do about it.
@@ -97,6 +97,6 @@ fn who(line: &Value) -> String {
 }
 
 const AFTER_HELP: &str = "\
-Whoever reads too slowly loses events and is told how many; no request waits for it.
+A reader that is too slow loses events and is told how many; no request waits for it.
 
 Example: keyward events --follow --verdict outdated";

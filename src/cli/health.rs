@@ -64,7 +64,7 @@ fn ask(admin: SocketAddr, path: &str) -> io::Result<Answer> {
     stream.set_read_timeout(Some(LIMIT))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
-    // Whoever is not keyward may keep the connection open: what it said by then counts.
+    // Another server may keep the connection open: what it said by then counts.
     let read = stream.take(LONGEST).read_to_end(&mut answer);
     match (read_answer(&String::from_utf8_lossy(&answer)), read) {
         (Some(answer), _) => Ok(answer),

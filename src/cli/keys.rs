@@ -185,7 +185,7 @@ The key stays out of the command line, where other users could see it.
 Example: keyward keys fingerprint < /run/secrets/openai-key";
 
 const REVOKE_HELP: &str = "\
-With enforce and inject, keyward refuses whoever sends it, also where it is still current or in its
+With enforce and inject, keyward refuses every request that carries it, also where it is still current or in its
 grace. It does not revoke the key at OpenAI.
 
 Example: keyward keys revoke 1bf3ef9e";

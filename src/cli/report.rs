@@ -13,7 +13,7 @@ use crate::n8n::finding::{Finding, NodeName, Urgency};
 use crate::n8n::report::{link_to_node, link_to_workflow};
 use crate::n8n::row::{Passage, Row};
 
-/// Every node, those first of which most is to be said.
+/// Every node, the ones with most to say first.
 pub(super) fn table(audit: &Audit, now: Timestamp) -> Table<6> {
     let mut table = Table::new(["STATE", "WORKFLOW", "NODE", "CREDENTIAL", "SEEN", "KEY"]);
     let mut rows: Vec<_> = audit.rows.iter().collect();
@@ -155,7 +155,7 @@ fn summary(rows: &[Row]) -> String {
         (Passage::Passes, "with the right key"),
         (Passage::Covered, "not seen yet, whose credential was"),
         (Passage::Unproven, "not seen with the right key since a change"),
-        (Passage::Unclear, "of which only a run can tell"),
+        (Passage::Unclear, "only a run can tell"),
         (Passage::NeverSeen, "with a credential that was never seen"),
         (Passage::Stale, "with a wrong key"),
         (Passage::Bypasses, "past keyward"),

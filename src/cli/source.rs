@@ -1,4 +1,4 @@
-//! Whom the commands ask about bindings and rotations: the running keyward, or else what its store remembers.
+//! What the commands read bindings and rotations from: the running keyward, or else what its store remembers.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::ledger::offline::Offline;
 use crate::ledger::query::{Query, find};
 
-/// Whom to ask.
+/// What to ask.
 pub(super) enum Source {
     /// A keyward that runs.
     Running(Client),
@@ -62,7 +62,7 @@ impl Source {
             Ok(_) => Self::of_store(setup),
             // It would not be true that none runs.
             Err(error) if somebody_listens(&setup) => Err(error),
-            // Without a token there is nobody to ask; a keyward that was never started has none.
+            // Without a token it cannot be asked; a keyward that was never started has none.
             Err(error) => Self::of_store(setup).map_err(|_also| error),
         }
     }

@@ -170,7 +170,7 @@ fn in_json(token: &Token) -> serde_json::Value {
 
 fn revoke(setup: &Setup, asked: &str) -> anyhow::Result<()> {
     let folder = setup.folder()?;
-    // Whoever found a token somewhere has nothing else of it.
+    // Who finds a token has nothing else of it.
     let whole = if asked.starts_with("kw_") { Some(folder.names(&asked.parse()?)?.fingerprint) } else { None };
     let (now, matches) = (setup.now(), |token: &Token| is_meant(token, asked, whole));
     let done = folder.change_access(|access| {

@@ -88,7 +88,7 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("admin.listen", "off", |config| config.admin.listen = None);
     check("admin.token_file", "token", |config| config.admin.token_file = Some("token".into()));
     check("admin.read_token_file", "token", |config| config.admin.read_token_file = Some("token".into()));
-    check("admin.metrics", "open", |config| config.admin.metrics = admin::MetricsFor::Everybody);
+    check("admin.metrics", "open", |config| config.admin.metrics = admin::MetricsFor::Anyone);
     check("admin.allow_host", "keyward", |config| {
         config.admin.allow_host = vec![AllowedHost { host: "keyward".into(), port: None }];
     });

@@ -201,7 +201,7 @@ fn without_key(protocols: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Removes from upstream's head what belongs to upstream's connection, what speaks of upstream's address rather than
-/// ours, and whatever passes for keyward's own; then puts keyward's own in. Whom a lent key belongs to is not told. Gives
+/// ours, and whatever passes for keyward's own; then puts keyward's own in. The owner of a lent key is not told. Gives
 /// what it says of its body.
 pub fn edit_answer(headers: &mut HeaderMap, marks: &Marks) -> Carried {
     let carried = strip_answer(headers, marks.is_key_lent);

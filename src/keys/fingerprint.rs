@@ -206,7 +206,7 @@ pub struct Hint {
 }
 
 impl Hint {
-    /// The hint of `value`; nothing for a value under 20 characters, of which four would say too much.
+    /// The hint of `value`; nothing for a value under 20 characters: four of those would say too much.
     #[must_use]
     pub fn of(value: &[u8]) -> Option<Self> {
         let (_, last) = value.split_last_chunk::<4>()?;

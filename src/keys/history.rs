@@ -91,7 +91,7 @@ impl SetHistory {
         self.bound();
     }
 
-    /// Puts what was remembered before in front of what was seen since, of which nothing is lost: for a memory that comes to
+    /// Puts what was remembered before in front of what was seen since, and loses nothing: for a memory that comes to
     /// light late.
     pub fn recall(&mut self, before: Self) {
         let live = std::mem::replace(self, before);

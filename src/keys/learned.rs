@@ -1,7 +1,7 @@
 //! Pure. What a set without a declared current key learns from the answers of upstream.
 //!
 //! Every key that upstream accepts is current, until one binding switches from a key to another, both accepted: then the
-//! first is a previous key, for everybody. A key that was accepted and is now refused as invalid is outdated. Two keys in
+//! first is a previous key, for all. A key that was accepted and is now refused as invalid is outdated. Two keys in
 //! use without a switch stay current both: which one is meant to be, only a person can say.
 
 use super::fingerprint::Fingerprint;
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_key_that_is_refused_is_outdated_until_it_is_accepted_again() {
         let mut learned = Learned::default();
-        assert!(!learned.refuse(key(1), at(1)), "a key that never worked is nobody's");
+        assert!(!learned.refuse(key(1), at(1)), "a key that never worked is no set's");
         learned.accept(key(1), None, at(2));
         assert!(learned.refuse(key(1), at(3)));
         assert!(!learned.refuse(key(1), at(4)));

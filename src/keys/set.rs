@@ -177,7 +177,7 @@ pub struct KeyRing {
     sets: Vec<KeySet>,
     /// Sorted by the fast hash of the value; keys of one hash stand in the order of their roles.
     known: Vec<(u64, Arc<KnownKey>)>,
-    /// Keys of which only the fingerprint is known: replaced while keyward was down, learned, or tokens.
+    /// Keys known by their fingerprint alone: replaced while keyward was down, learned, or tokens.
     remembered: HashMap<Fingerprint, Vec<Owner>>,
     /// The current key of each set, ready to be put in.
     bearers: Vec<Option<Bearer>>,
@@ -235,7 +235,7 @@ impl KeyRing {
         self
     }
 
-    /// With a key of which only the fingerprint is known.
+    /// With a key known by its fingerprint alone.
     #[must_use]
     pub fn with_remembered(mut self, fingerprint: Fingerprint, owner: Owner) -> Self {
         self.remembered.entry(fingerprint).or_default().push(owner);

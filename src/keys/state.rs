@@ -259,8 +259,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Opens a file that is its owner's alone, and makes it where there is none. What root makes belongs to whom the folder
-/// belongs: a keyward that runs as another user has to read what `sudo keyward token new` wrote.
+/// Opens a file that is its owner's alone, and makes it where there is none. What root makes belongs to the folder's
+/// owner: a keyward that runs as another user has to read what `sudo keyward token new` wrote.
 fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<fs::File> {
     let file = options.create(true).mode(0o600).open(path)?;
     let folder = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;

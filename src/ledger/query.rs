@@ -91,7 +91,7 @@ pub enum FindError {
     NoId,
     /// No binding has such an id.
     #[error("there is no such binding")]
-    Nobody,
+    NotFound,
     /// Several have.
     #[error("several bindings begin so: {}", .0.iter().map(|id| id.to_hex()).collect::<Vec<_>>().join(", "))]
     Several(Vec<BindingId>),
@@ -440,7 +440,7 @@ pub fn find(ledger: &Ledger, digits: &str) -> Result<Arc<Binding>, FindError> {
     found.retain(|binding| binding.id().to_hex().starts_with(&digits));
     match &found[..] {
         [only] => Ok(Arc::clone(only)),
-        [] => Err(FindError::Nobody),
+        [] => Err(FindError::NotFound),
         several => Err(FindError::Several(several.iter().map(|binding| binding.id()).collect())),
     }
 }

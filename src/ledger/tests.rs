@@ -282,7 +282,7 @@ fn a_binding_is_found_by_the_beginning_of_its_id() {
         assert_eq!(query.find(&digits).expect("found").binding.id(), id, "{digits}");
     }
     let nobody = if id.to_hex().starts_with("000000") { "111111" } else { "000000" };
-    assert_eq!(query.find(nobody).err(), Some(FindError::Nobody));
+    assert_eq!(query.find(nobody).err(), Some(FindError::NotFound));
     for none in ["", "abcde", "what is it", "0123456789abcdef0"] {
         assert_eq!(query.find(none).err(), Some(FindError::NoId), "{none}");
     }

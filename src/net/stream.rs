@@ -129,7 +129,7 @@ impl<T: AsyncWrite + Unpin, P: AsyncWrite + Unpin> AsyncWrite for Stream<T, P> {
 
 // === RewoundStream ===
 
-/// A stream of which something was read already, to be read again.
+/// A stream with bytes that were read already, to be read again.
 pub struct RewoundStream<S> {
     read: Bytes,
     stream: S,

@@ -126,7 +126,7 @@ impl ErrorReading {
         Some(Self { code, class })
     }
 
-    /// An error of which nothing can be read.
+    /// An error that cannot be read.
     pub(super) fn unnamed() -> Self {
         Self { code: None, class: UpstreamError::Other }
     }

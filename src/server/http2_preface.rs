@@ -18,7 +18,7 @@ pub struct PrefaceStream<S> {
 }
 
 impl<S> PrefaceStream<S> {
-    /// For a stream of which nothing was read.
+    /// For a stream that was not read from yet.
     pub fn new(stream: S) -> Self {
         Self { stream, is_plain: false, held: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer's word on whom a connection comes from, before anything else.
+//! The PROXY protocol, versions 1 and 2: a load balancer says where a connection comes from, before anything else.
 
 use std::io;
 use std::net::IpAddr;

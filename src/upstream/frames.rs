@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use crate::net::stream::write_through;
 
-/// How much upstream may send before its answer's head is whole, in bytes: informational answers, of which there may be
-/// any number (RFC 9110, 15.2), and a head, whose limit is below that.
+/// How much upstream may send before its answer's head is whole, in bytes: informational answers, as
+/// many as it likes (RFC 9110, 15.2), and a head, whose limit is below that.
 pub const MOST_BEFORE_ANSWER: u64 = 1024 * 1024;
 
 /// A stream that follows the frames that are read from it. If upstream floods it, it ends with an error.

@@ -329,7 +329,7 @@ fn follow(proxy: &TestProxy, token: &str) -> Client {
 
 #[test]
 fn the_metrics_are_open_where_the_settings_say_so_and_nothing_else_is() {
-    let open = |admin: &mut keyward::admin::Settings| admin.metrics = MetricsFor::Everybody;
+    let open = |admin: &mut keyward::admin::Settings| admin.metrics = MetricsFor::Anyone;
     let proxy = TestProxy::with(&FakeUpstream::accepting()).admin(open).start();
     for (route, target) in requests().into_iter().filter(|(route, _)| route.needs != Needs::Nothing) {
         let expected = if route.needs == Needs::Metrics { 200 } else { 401 };
