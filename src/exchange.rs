@@ -51,7 +51,7 @@ use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
 use crate::net::protocol::Protocol;
 use crate::openai::answer::AnswerReader;
 use crate::openai::websocket::{Extension, FrameReader};
-use crate::outcome::Ending;
+use crate::outcome::{Ending, Redirect};
 use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
 use crate::route::{Repair, Route};
@@ -118,7 +118,8 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         now,
     };
     let action = policy::decide(&asked, &shared.rules, &ring);
-    let binding = session.binding(&Identity::of(&caller, &judgement, session.peer));
+    let (identity, is_preflight) = (Identity::of(&caller, &judgement, session.peer), asked.is_preflight());
+    let binding = if is_preflight { Arc::new(shared.ledger.unkept(&identity)) } else { session.binding(&identity) };
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let target = route.target(path_and_query);
     let opening = Opening {
@@ -131,6 +132,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         path: path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len())),
         peer: session.peer,
         note: route.repair.map(Repair::note),
+        is_preflight,
     };
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));
     let way = match action {
@@ -165,9 +167,12 @@ fn pass_on(
     sighting.touch(worker.coarse_clock.millis());
     if headers::is_redirect(status, answer.headers()) {
         sighting.end(Ending::Redirected);
+        let location = answer.headers().get(header::LOCATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let redirect = Redirect::read(location, worker.shared.host.to_str().unwrap_or_default(), sighting.path());
+        sighting.redirected(redirect);
         // With what it still had to take of the request.
         drop(connection);
-        return marked(refusal::redirected(status, &worker.shared.upstream), &sighting, session);
+        return marked(refusal::redirected(status, redirect, &worker.shared.upstream), &sighting, session);
     }
     // Where upstream sends that content all the same, it would be taken for the next answer.
     let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));

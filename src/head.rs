@@ -101,6 +101,8 @@ pub struct Fields<'r> {
     pub host: Field<'r>,
     /// `Origin`: a browser sends it by order of a page.
     pub origin: Field<'r>,
+    /// Whether a browser asks what a page may send, before it sends it (`Access-Control-Request-Method`).
+    pub asks_for_page: bool,
     /// Whether another proxy says that it passed the request on: `Via`, `Forwarded`, `X-Forwarded-For`, `X-Real-IP`.
     pub is_relayed: bool,
     /// `Expect`.
@@ -202,6 +204,7 @@ impl<'r> Fields<'r> {
                 self.unforwarded.add(10);
             }
             (15, "openai-platform") => self.platform.add(value),
+            (29, "access-control-request-method") => self.asks_for_page = true,
             (16, "x-stainless-lang") => self.stainless_lang.add(value),
             (16, "proxy-connection") => self.unforwarded.add(2),
             (17, "transfer-encoding") => self.unforwarded.add(5),

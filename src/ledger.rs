@@ -352,6 +352,12 @@ impl Ledger {
         if self.has_room(identity) { self.begin(id, identity) } else { self.overflow(identity.set) }
     }
 
+    /// A binding that is kept nowhere, for a request that shows nothing of its caller.
+    #[must_use]
+    pub fn unkept(&self, identity: &Identity<'_>) -> Binding {
+        Binding::new(identity, self.set_name(identity.set))
+    }
+
     /// Takes down an exchange that ended. Never waits: a short lock of the binding alone, and another one, once in a
     /// quarter of a second, to have the ledger's own thread look at it.
     pub fn sight(&self, binding: &Arc<Binding>, seen: &Seen<'_>) {

@@ -80,6 +80,43 @@ codes! {
     }
 }
 
+/// Where a redirect of upstream's leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// The same place, with a slash at the end of its path, or without it.
+    Slash,
+    /// Another path or scheme at the same host.
+    SameHost,
+    /// An address at another host with a signature in it, which is open to anyone who has it: a file.
+    SignedFile,
+    /// Another host.
+    Elsewhere,
+}
+
+impl Redirect {
+    /// Reads a `Location` (RFC 9110, 10.2.2) that was sent in answer to that path and query at that host, with its port where
+    /// it is not the scheme's own.
+    #[must_use]
+    pub fn read(location: &[u8], host: &str, path: &str) -> Self {
+        let Ok(location) = std::str::from_utf8(location) else { return Self::Elsewhere };
+        let (authority, target) = match location.split_once("://") {
+            Some((_, rest)) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+            None if location.starts_with("//") => {
+                location[2..].split_at(location[2..].find(['/', '?']).unwrap_or(location.len() - 2))
+            }
+            None => (host, location),
+        };
+        let path_of = |target: &str| target.split(['?', '#']).next().unwrap_or_default().to_owned();
+        if !authority.eq_ignore_ascii_case(host) {
+            let query = target.split_once('?').map_or("", |(_, query)| query).to_ascii_lowercase();
+            let is_signed = ["sig=", "signature="].into_iter().any(|name| query.contains(name));
+            return if is_signed { Self::SignedFile } else { Self::Elsewhere };
+        }
+        let (from, to) = (path_of(path), path_of(target));
+        if from != to && from.trim_end_matches('/') == to.trim_end_matches('/') { Self::Slash } else { Self::SameHost }
+    }
+}
+
 /// The classes of upstream's error codes that lead to different advice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamError {

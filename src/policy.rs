@@ -114,6 +114,9 @@ pub fn decide(asked: &Asked<'_>, rules: &Rules, ring: &KeyRing) -> Action {
     if !rules.allows_host(asked.authority, asked.head.fields.host) {
         return Action::Refuse(Refusal::Host);
     }
+    if asked.is_preflight() {
+        return asked.preflight(rules);
+    }
     let set = rules.of_set(asked.judgement.set);
     match set.policy_for(asked.workflow) {
         Policy::Observe => asked.observe(rules),
@@ -150,9 +153,6 @@ impl Asked<'_> {
     fn inject(&self, set: &SetRules, rules: &Rules, ring: &KeyRing) -> Action {
         if self.is_barred_page(rules) {
             return Action::Refuse(Refusal::Origin);
-        }
-        if self.head.fields.origin.is_present() && self.is_preflight() {
-            return as_it_came();
         }
         match self.judgement.verdict {
             // It is the very key that would be put in.
@@ -203,9 +203,22 @@ impl Asked<'_> {
         }
     }
 
-    /// What pages ask before they ask (Fetch Standard, CORS-preflight request): never with a credential.
-    fn is_preflight(&self) -> bool {
-        *self.head.method == Method::OPTIONS && self.judgement.verdict == Verdict::Missing
+    /// Whether a browser asks whether a page may send what it wants to send (Fetch Standard, CORS-preflight request): never with
+    /// a credential.
+    #[must_use]
+    pub fn is_preflight(&self) -> bool {
+        *self.head.method == Method::OPTIONS
+            && self.head.fields.asks_for_page
+            && self.head.fields.origin.is_present()
+            && self.judgement.verdict == Verdict::Missing
+    }
+
+    /// It goes on for a page that may call keyward, and for any other where nothing is guarded. No key is put in: the request that
+    /// follows is judged by its own.
+    fn preflight(&self, rules: &Rules) -> Action {
+        let policy = rules.of_set(self.judgement.set).policy_for(self.workflow);
+        let is_open = policy == Policy::Observe && !self.claim_loosens(rules);
+        if is_open || !self.is_barred_page(rules) { as_it_came() } else { Action::Refuse(Refusal::Origin) }
     }
 
     /// Whether the request would be refused if it did not claim to belong to its set. A claim may tighten what is done,

@@ -94,6 +94,9 @@ impl Observer for Recorder {
 
 impl Recorder {
     fn sight(&self, exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) {
+        if exchange.is_preflight {
+            return;
+        }
         self.ledger.sight(&exchange.binding, &seen(exchange, diagnosis, outcome));
     }
 

@@ -7,7 +7,7 @@ mod tests;
 
 use std::fmt;
 
-use self::credential::{Credential, Malformed};
+use self::credential::{Credential, Malformed, Place};
 use crate::clock::Timestamp;
 use crate::codes::codes;
 use crate::keys::fingerprint::KeyKind;
@@ -91,7 +91,7 @@ pub enum Barred {
 #[must_use]
 pub fn judge(credential: &Credential<'_>, declared: Option<SetIndex>, ring: &KeyRing, now: Timestamp) -> Judgement {
     let set = declared.unwrap_or(SetIndex::DEFAULT);
-    let without_key = |verdict| Judgement { verdict, set, key: None, learned: false, revoked: None };
+    let without_key = |verdict| Judgement { verdict, set, key: None, place: None, learned: false, revoked: None };
     let presented = match credential {
         Credential::Missing => return without_key(Verdict::Missing),
         Credential::Malformed(kind) => return without_key(Verdict::Malformed(*kind)),
@@ -106,7 +106,8 @@ pub fn judge(credential: &Credential<'_>, declared: Option<SetIndex>, ring: &Key
         Some(owner) => (Verdict::of_own_key(owner, &recognised, now), owner.set),
     };
     let learned = recognised.owner.is_some_and(|owner| owner.learned);
-    Judgement { verdict, set, key: Some(recognised.names), learned, revoked: recognised.revoked }
+    let (key, place) = (Some(recognised.names), Some(presented.place));
+    Judgement { verdict, set, key, place, learned, revoked: recognised.revoked }
 }
 
 impl Judgement {
@@ -195,6 +196,8 @@ pub struct Judgement {
     pub set: SetIndex,
     /// The public names of the key that came, if one came.
     pub key: Option<Names>,
+    /// Where that stood.
+    pub place: Option<Place>,
     /// Whether the verdict rests on what keyward learned, rather than on what it was told.
     pub learned: bool,
     /// When the key or token that came was revoked, if it was.

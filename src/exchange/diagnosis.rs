@@ -1,5 +1,7 @@
 //! What is wrong with an exchange, if anything is: the same for the log and for the client.
 
+use http::StatusCode;
+
 use crate::caller::names::{Directory, Named};
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, SetIndex};
@@ -13,6 +15,9 @@ use crate::verdict::explain::{self, Context, Diagnosis, Explanation, Handling, S
 #[must_use]
 pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagnosis {
     let verdict = exchange.judgement.verdict;
+    if exchange.is_preflight && exchange.refusal.is_none() {
+        return Diagnosis::Preflight;
+    }
     let was_denied = || matches!(outcome.true_status(), Some(401 | 403));
     match (exchange.refusal, exchange.injected) {
         (Some(Refusal::UnclearSet), _) => Diagnosis::UnclearSet,
@@ -28,9 +33,17 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagno
                 sent_key_before: exchange.judgement.key.is_none() && exchange.binding.sent_key_before(),
                 learning: ring.set(exchange.judgement.set).learning,
             };
-            explain::diagnose(verdict, outcome, sender)
+            let diagnosis = explain::diagnose(verdict, outcome, sender);
+            let is_wrong_path = diagnosis == Diagnosis::RequestError && is_wrong_path(exchange, outcome);
+            if is_wrong_path { Diagnosis::WrongPath } else { diagnosis }
         }
     }
+}
+
+/// Whether upstream has no such path, rather than no such thing: by OpenAI's code, or where it gives none, outside of `/v1`.
+fn is_wrong_path(exchange: &Exchange, outcome: Outcome) -> bool {
+    let is_outside = || exchange.upstream_code().is_none() && !exchange.path().starts_with("/v1/");
+    outcome.status == Some(StatusCode::NOT_FOUND) && (exchange.upstream_code() == Some("unknown_url") || is_outside())
 }
 
 /// The diagnosis in words. `named` is what n8n calls the caller.
@@ -66,6 +79,7 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing, named:
             status: exchange.status(),
             upstream_code: exchange.upstream_code(),
             cause: exchange.cause(),
+            redirect: exchange.redirect(),
         },
     )
 }

@@ -9,8 +9,10 @@ use super::error_body::error_body;
 use super::forward_error::ForwardError;
 use super::response_body::ResponseBody;
 use crate::outcome::Ending;
+use crate::outcome::Redirect;
 use crate::policy::Refusal;
 use crate::telemetry::event::with_causes;
+use crate::verdict::explain::redirect_steps;
 
 /// The answer to a request that the policy refuses. Its head takes the place of the request's headers, which hyper takes
 /// back for the connection's next request, so that neither has to make room.
@@ -72,11 +74,12 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<Respons
 /// Upstream answered with a redirect: 400, which no client tries again. Clients that follow a redirect to another host
 /// leave the credential behind.
 #[must_use]
-pub fn redirected(status: StatusCode, upstream: &str) -> Response<ResponseBody> {
+pub fn redirected(status: StatusCode, redirect: Redirect, upstream: &str) -> Response<ResponseBody> {
     let message = format!(
         "{upstream} answered with a redirect ({}), which keyward does not pass on: a client that follows it loses its \
-         key on the way. Set keyward's upstream to the final address.",
-        status.as_u16()
+         key on the way. {}",
+        status.as_u16(),
+        redirect_steps(redirect)[0]
     );
     openai_error(StatusCode::BAD_REQUEST, &message, "keyward_refusal", "upstream_redirect")
 }

@@ -51,7 +51,9 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::Idle
         | Diagnosis::ShutDown
         | Diagnosis::UpstreamFailed => good_if(outcome.took_key()),
-        Diagnosis::Quota
+        Diagnosis::WrongPath
+        | Diagnosis::Preflight
+        | Diagnosis::Quota
         | Diagnosis::RateLimited
         | Diagnosis::UpstreamError
         | Diagnosis::UpstreamRedirect

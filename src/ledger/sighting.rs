@@ -18,7 +18,7 @@ use crate::caller::{Caller, Doubts, Family};
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
 use crate::openai::error::ErrorReading;
-use crate::outcome::{Ending, Outcome, Proof, UpstreamError};
+use crate::outcome::{Ending, Outcome, Proof, Redirect, UpstreamError};
 use crate::policy::{Action, ActionKind, Refusal};
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::{holds_key, mask_and_cap};
@@ -74,6 +74,8 @@ pub struct Exchange {
     pub doubts: Doubts,
     /// What had to be repaired about the path.
     pub note: Option<&'static str>,
+    /// Whether it is a browser's question what a page may send: it shows nothing of a caller.
+    pub is_preflight: bool,
     /// Which uses of a key count that are seen in it.
     pub destination: Destination,
     texts: Texts,
@@ -81,6 +83,7 @@ pub struct Exchange {
     answered: OnceLock<Answered>,
     error: OnceLock<ErrorReading>,
     cause: OnceLock<Box<str>>,
+    redirect: OnceLock<Redirect>,
     explanation: OnceLock<Arc<Explanation>>,
     /// Nanoseconds from its head until it went upstream; 0 as long as it has not.
     handed_over: AtomicU64,
@@ -130,6 +133,8 @@ pub struct Opening<'r> {
     pub peer: IpAddr,
     /// What had to be repaired about the path.
     pub note: Option<&'static str>,
+    /// Whether it is a browser's question what a page may send.
+    pub is_preflight: bool,
 }
 
 /// What is remembered of an action.
@@ -171,6 +176,7 @@ impl Exchange {
             origin: caller.origin,
             doubts: caller.doubts,
             note: opening.note,
+            is_preflight: opening.is_preflight,
             destination: destination::read(opening.method, opening.path, opening.judgement.verdict),
             texts: Texts::new([
                 opening.path,
@@ -185,6 +191,7 @@ impl Exchange {
             answered: OnceLock::new(),
             error: OnceLock::new(),
             cause: OnceLock::new(),
+            redirect: OnceLock::new(),
             explanation: OnceLock::new(),
             handed_over: AtomicU64::new(0),
             ending: AtomicU8::new(NO_ENDING),
@@ -354,6 +361,17 @@ impl Exchange {
     /// as it closed the connection (RFC 9113, 6.8).
     pub fn failed_because(&self, error: &dyn Error) {
         let _ = self.cause.set(mask_and_cap(&with_causes(error), CAUSE_BYTES).into());
+    }
+
+    /// Notes where upstream redirects to.
+    pub fn redirected(&self, redirect: Redirect) {
+        let _ = self.redirect.set(redirect);
+    }
+
+    /// Where upstream redirects to, if it does.
+    #[must_use]
+    pub fn redirect(&self) -> Option<Redirect> {
+        self.redirect.get().copied()
     }
 
     /// Notes what the client is told, so that the log says the same.

@@ -70,10 +70,22 @@ codes! {
         Doubled => "doubled",
         /// White space inside or around, or an odd one such as a no-break space (0xA0).
         Whitespace => "whitespace",
-        /// Two headers, or two places that differ.
+        /// Two headers, two places that differ, or two credentials joined in one header (`Bearer a, Bearer b`).
         Duplicate => "duplicate",
         /// An address pasted as a key.
         Url => "url",
+        /// The name of a variable that was not replaced by its value: `${X}`, `$X`, `%X%`, `$env.X`, `process.env.X`.
+        Variable => "variable",
+        /// The line of an environment file: `NAME=sk-…`.
+        Assignment => "assignment",
+        /// A key as a page shows it, with stars or dots in its middle.
+        Masked => "masked",
+        /// An id of OpenAI's: `org-…`, `proj_…`, `asst_…`.
+        Id => "id",
+        /// A key in base64.
+        Encoded => "encoded",
+        /// The same key twice in a row.
+        Repeated => "repeated",
         /// Longer than any key.
         Oversized => "oversized",
     }
@@ -122,6 +134,9 @@ fn read_authorization(value: &[u8]) -> Credential<'_> {
     let scheme_ends = memchr::memchr2(b' ', b'\t', value).unwrap_or(value.len());
     let (scheme, rest) = value.split_at(scheme_ends);
     let token = rest.get(1..).unwrap_or_default();
+    if is_joined(token) {
+        return Credential::Malformed(Malformed::Duplicate);
+    }
     if scheme.eq_ignore_ascii_case(b"bearer") {
         present(token, Place::Bearer)
     } else if scheme.eq_ignore_ascii_case(b"basic") {
@@ -175,10 +190,9 @@ pub fn find_fault(token: &[u8]) -> Option<Malformed> {
         _ if token.len() > LONGEST => Some(Malformed::Oversized),
         // No early end: so the whole key is looked at in a few steps.
         _ if !token.iter().fold(true, |sound, byte| sound & byte.is_ascii_graphic()) => find_fault_in_odd(token),
-        // Only a few letters begin the texts that are mistaken for keys.
-        [b'"' | b'\'' | b'[' | b'{' | b'=' | b'<' | b'_' | b'h' | b'H', ..] => find_fault_in_text(token),
-        _ if token.len() <= LONGEST_WORD => find_fault_in_text(token),
-        [..] => None,
+        // A key of OpenAI's is longer than the words that are mistaken for one.
+        [b's', b'k', b'-', ..] if token.len() > LONGEST_WORD => find_fault_in_key(token),
+        _ => find_fault_in_text(token),
     }
 }
 
@@ -188,6 +202,8 @@ fn find_fault_in_odd(token: &[u8]) -> Option<Malformed> {
     let first_word = trimmed.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     if trimmed.is_empty() {
         Some(Malformed::Empty)
+    } else if is_joined(token) {
+        Some(Malformed::Duplicate)
     } else if first_word.eq_ignore_ascii_case(b"bearer") && first_word.len() < trimmed.len() {
         Some(Malformed::Doubled)
     } else {
@@ -210,9 +226,74 @@ fn find_fault_in_text(token: &[u8]) -> Option<Malformed> {
         Some(Malformed::Quoted)
     } else if begins("http://") || begins("https://") {
         Some(Malformed::Url)
+    } else if is_variable(token) {
+        Some(Malformed::Variable)
+    } else if is_placeholder(token) {
+        Some(Malformed::Placeholder)
+    } else if is_assignment(token) {
+        Some(Malformed::Assignment)
+    } else if ["org-", "proj_", "asst_"].into_iter().any(|id| token.starts_with(id.as_bytes())) {
+        Some(Malformed::Id)
+    } else if ENCODED.iter().any(|start| token.starts_with(start)) {
+        Some(Malformed::Encoded)
     } else {
-        is_placeholder(token).then_some(Malformed::Placeholder)
+        find_fault_in_key(token)
     }
+}
+
+/// What is wrong with a text that begins as a key does.
+fn find_fault_in_key(token: &[u8]) -> Option<Malformed> {
+    if !token.starts_with(b"sk-") {
+        None
+    } else if is_masked(token) {
+        Some(Malformed::Masked)
+    } else if token.len() > LONGEST_WORD && token.len().is_multiple_of(2) && is_twice_the_same(token) {
+        Some(Malformed::Repeated)
+    } else {
+        None
+    }
+}
+
+/// Stars, or three dots: no key has either.
+fn is_masked(key: &[u8]) -> bool {
+    // Most have neither of the characters that could make them.
+    memchr::memchr2(b'*', b'.', key).is_some_and(|at| key[at] == b'*' || memchr::memmem::find(key, b"...").is_some())
+}
+
+fn is_twice_the_same(token: &[u8]) -> bool {
+    let (first, second) = token.split_at(token.len() / 2);
+    first == second
+}
+
+/// Whether there are two credentials in one header, as a client or a proxy joins the values of two (RFC 9110, 5.3).
+fn is_joined(token: &[u8]) -> bool {
+    memchr::memchr(b',', token).is_some()
+        && token.split(|byte| *byte == b',').skip(1).any(|part| {
+            let scheme = part.trim_ascii_start().split(u8::is_ascii_whitespace).next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"basic")
+        })
+}
+
+/// How shells, Windows, n8n and Node name a variable, where nothing has put its value in.
+fn is_variable(token: &[u8]) -> bool {
+    let is_name = |name: &[u8]| {
+        !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))
+    };
+    let name = match token {
+        [b'$', b'{', name @ .., b'}'] | [b'%', name @ .., b'%'] | [b'$', name @ ..] => name,
+        _ => token.strip_prefix(b"process.env.").unwrap_or_default(),
+    };
+    is_name(name)
+}
+
+/// `NAME=sk-…`, with or without `export` and quotation marks.
+fn is_assignment(token: &[u8]) -> bool {
+    let Some((name, value)) = token.iter().position(|byte| *byte == b'=').map(|at| token.split_at(at)) else {
+        return false;
+    };
+    let value = value[1..].strip_prefix(b"\"").or_else(|| value[1..].strip_prefix(b"'")).unwrap_or(&value[1..]);
+    let is_name = |name: &[u8]| name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    is_name(name.strip_prefix(b"export ").unwrap_or(name)) && value.starts_with(b"sk-")
 }
 
 fn is_quoted(token: &[u8]) -> bool {
@@ -250,7 +331,7 @@ fn has_white_space(token: &[u8]) -> bool {
 const BLANK_VALUE: &str = "__n8n_BLANK_VALUE_";
 
 /// In lower case, with `_` for `-`.
-const PLACEHOLDERS: [&str; 10] = [
+const PLACEHOLDERS: [&str; 16] = [
     "your_api_key",
     "your_api_key_here",
     "your_openai_api_key",
@@ -260,8 +341,17 @@ const PLACEHOLDERS: [&str; 10] = [
     "apikey",
     "openai_api_key",
     "my_api_key",
+    "my api key",
     "changeme",
+    "none",
+    "empty",
+    "not_needed",
+    "not needed",
+    "dummy",
 ];
+
+/// How base64 of a key begins: of `sk-`, whatever follows.
+const ENCODED: [&[u8]; 1] = [b"c2st"];
 
 /// No word that is mistaken for a key is longer.
 const LONGEST_WORD: usize = 48;

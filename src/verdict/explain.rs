@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 
 use http::StatusCode;
 
-use super::credential::Malformed;
+use super::credential::{Malformed, Place};
 use super::{Barred, Judgement, Outdated, Verdict};
 use crate::caller::Family;
 use crate::caller::declared::Origin;
 use crate::codes::codes;
 use crate::keys::fingerprint::KeyKind;
-use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::outcome::{Ending, Outcome, Redirect, UpstreamError};
 use crate::telemetry::json::{Json, name};
 
 /// What is wrong with an exchange, if anything is.
@@ -51,6 +51,10 @@ pub enum Diagnosis {
     Malformed(Malformed),
     /// The request itself was refused; the key is good.
     RequestError,
+    /// Upstream has no such path: a Base URL that is too short or too long.
+    WrongPath,
+    /// A browser asks whether a page may send what it wants to send, which it does without a key.
+    Preflight,
     /// Upstream failed.
     UpstreamError,
     /// Upstream could not be reached, or did not bring its answer to an end.
@@ -140,10 +144,26 @@ codes! {
         MalformedDuplicate => "malformed_duplicate",
         /// [`Diagnosis::Malformed`] of [`Malformed::Url`].
         MalformedUrl => "malformed_url",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Variable`].
+        MalformedVariable => "malformed_variable",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Assignment`].
+        MalformedAssignment => "malformed_assignment",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Masked`].
+        MalformedMasked => "malformed_masked",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Id`].
+        MalformedId => "malformed_id",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Encoded`].
+        MalformedEncoded => "malformed_encoded",
+        /// [`Diagnosis::Malformed`] of [`Malformed::Repeated`].
+        MalformedRepeated => "malformed_repeated",
         /// [`Diagnosis::Malformed`] of [`Malformed::Oversized`].
         MalformedOversized => "malformed_oversized",
         /// [`Diagnosis::RequestError`].
         RequestError => "request_error",
+        /// [`Diagnosis::WrongPath`].
+        WrongPath => "wrong_path",
+        /// [`Diagnosis::Preflight`].
+        Preflight => "preflight",
         /// [`Diagnosis::UpstreamError`].
         UpstreamError => "upstream_error",
         /// [`Diagnosis::UpstreamFailed`].
@@ -269,8 +289,16 @@ impl Diagnosis {
             Self::Malformed(Malformed::Whitespace) => DiagnosisKind::MalformedWhitespace,
             Self::Malformed(Malformed::Duplicate) => DiagnosisKind::MalformedDuplicate,
             Self::Malformed(Malformed::Url) => DiagnosisKind::MalformedUrl,
+            Self::Malformed(Malformed::Variable) => DiagnosisKind::MalformedVariable,
+            Self::Malformed(Malformed::Assignment) => DiagnosisKind::MalformedAssignment,
+            Self::Malformed(Malformed::Masked) => DiagnosisKind::MalformedMasked,
+            Self::Malformed(Malformed::Id) => DiagnosisKind::MalformedId,
+            Self::Malformed(Malformed::Encoded) => DiagnosisKind::MalformedEncoded,
+            Self::Malformed(Malformed::Repeated) => DiagnosisKind::MalformedRepeated,
             Self::Malformed(Malformed::Oversized) => DiagnosisKind::MalformedOversized,
             Self::RequestError => DiagnosisKind::RequestError,
+            Self::WrongPath => DiagnosisKind::WrongPath,
+            Self::Preflight => DiagnosisKind::Preflight,
             Self::UpstreamError => DiagnosisKind::UpstreamError,
             Self::UpstreamFailed => DiagnosisKind::UpstreamFailed,
             Self::UpstreamRedirect => DiagnosisKind::UpstreamRedirect,
@@ -313,6 +341,7 @@ impl Diagnosis {
             // Of the keys that no set has, those that come and go by design are named, but are no alarm.
             Self::Ok
             | Self::RequestError
+            | Self::Preflight
             | Self::ClientGone
             | Self::Idle
             | Self::UnlistedKey(KeyKind::Ephemeral | KeyKind::AccessToken | KeyKind::Admin) => Severity::Fine,
@@ -333,6 +362,7 @@ impl Diagnosis {
             | Self::Malformed(_)
             | Self::UpstreamFailed
             | Self::UpstreamRedirect
+            | Self::WrongPath
             | Self::KeywardFailed
             | Self::TokenNotReplaced
             | Self::UnclearSet
@@ -378,6 +408,8 @@ pub struct Context<'a> {
     pub upstream_code: Option<&'a str>,
     /// Why there is no whole answer.
     pub cause: Option<&'a str>,
+    /// Where upstream redirects to.
+    pub redirect: Option<Redirect>,
 }
 
 /// What keyward did about a request.
@@ -514,6 +546,12 @@ impl Context<'_> {
             Diagnosis::RequestError => {
                 format!("{who} sent the right key, but upstream refuses the request{}.", self.said())
             }
+            Diagnosis::WrongPath => {
+                format!("{who} sent the right key, but asks for a path that upstream does not have{}.", self.said())
+            }
+            Diagnosis::Preflight => {
+                format!("{who} is a browser that asks what a page may send; it does so without a key.")
+            }
             Diagnosis::UpstreamError => format!("{who} met a failure of upstream{}.", self.said()),
             Diagnosis::UpstreamFailed => {
                 format!("{who} got no whole answer: {}.", self.cause.unwrap_or("its connection broke"))
@@ -561,7 +599,10 @@ impl Context<'_> {
     /// What to do, with keyward's own part in it before all else.
     fn steps(&self, diagnosis: Diagnosis) -> impl Iterator<Item = &'static str> {
         let is_unlisted = matches!(diagnosis, Diagnosis::UnlistedKey(_) | Diagnosis::UnknownKeyRejected);
+        let is_basic = self.judgement.place == Some(Place::Basic);
         let (first, rest) = match (diagnosis, self.handling) {
+            (Diagnosis::UpstreamRedirect, _) => (None, redirect_steps(self.redirect.unwrap_or(Redirect::Elsewhere))),
+            _ if is_unlisted && is_basic => (Some(BASIC_PASSWORD), steps(diagnosis)),
             (Diagnosis::CurrentKeyRejected, Handling::Injected) => (None, &LENT_KEY_REJECTED[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.origin == Origin::InstanceAi => (None, &STALE_INSTANCE_AI[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.is_agent() => (None, &STALE_AGENT[..]),
@@ -715,7 +756,10 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         Diagnosis::UpstreamFailed => &[
             "See whether keyward's machine reaches upstream (name, route, proxy, firewall, certificate). The key is not at fault.",
         ],
-        Diagnosis::UpstreamRedirect => &["Set `proxy.upstream` to the address that upstream redirects to."],
+        Diagnosis::UpstreamRedirect => redirect_steps(Redirect::Elsewhere),
+        Diagnosis::WrongPath => &[
+            "Look at the Base URL of the credential or node, and at the log's `path`: it ends with `/v1`, and names no endpoint behind that, which the node adds by itself.",
+        ],
         Diagnosis::Idle => &[
             "Nothing, if both were done. A longer `idle_timeout` keeps such connections open, and so does a ping now and then.",
         ],
@@ -727,9 +771,29 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             &["Read upstream's answer: it says what is wrong with the request. The key is good."]
         }
         Diagnosis::Malformed(kind) => malformed_words(kind).steps,
-        Diagnosis::Ok | Diagnosis::ClientGone => &["Nothing."],
+        Diagnosis::Ok | Diagnosis::ClientGone | Diagnosis::Preflight => &["Nothing."],
     }
 }
+
+/// What to do about a redirect, which depends on where it leads.
+#[must_use]
+pub fn redirect_steps(redirect: Redirect) -> &'static [&'static str] {
+    match redirect {
+        Redirect::Slash => &[
+            "Change the slash at the end of the path: upstream has the same path with one where it came without, or without one where it came with. See the Base URL of the credential or node.",
+        ],
+        Redirect::SameHost => &[
+            "See the Base URL of the credential or node: upstream has moved that path on the same host. Set `proxy.upstream` to https where it stands with http.",
+        ],
+        Redirect::SignedFile => &[
+            "Fetch the file without keyward: upstream lends a signed address at another host, which needs no key. Point the Base URL of the node that downloads straight to upstream.",
+        ],
+        Redirect::Elsewhere => &["Set `proxy.upstream` to the address that upstream redirects to."],
+    }
+}
+
+/// Where an unknown key came as the password of a Basic credential.
+const BASIC_PASSWORD: &str = "Look where it stands: it came as a password, so a user and a password stand in the Base URL (`https://user:password@…`), or the node has a Basic credential in place of the OpenAI one. Take them out.";
 
 /// Where the set's current key could not be read.
 const KEY_NOT_KNOWN: &str = "keyward could not read the current key of set `[set]`, so it cannot tell which keys are right: see the beginning of its log.";
@@ -787,7 +851,7 @@ pub fn malformed_words(kind: Malformed) -> MalformedWords {
             ],
         },
         Malformed::Scheme => MalformedWords {
-            phrase: "an Authorization header that is neither `Bearer <key>` nor Basic with a password",
+            phrase: "an Authorization header that is neither `Bearer <key>` nor Basic with a key as its password",
             steps: &[
                 "Send the key as `Authorization: Bearer <key>`. In an HTTP Request node, choose the predefined OpenAI credential.",
             ],
@@ -825,11 +889,50 @@ pub fn malformed_words(kind: Malformed) -> MalformedWords {
         },
         Malformed::Duplicate => MalformedWords {
             phrase: "two credentials at once",
-            steps: &["Take one of the two away: a header typed into the node stands beside the one of its credential."],
+            steps: &[
+                "Take one of the two away: a header typed into the node stands beside the one of its credential, or a proxy on the way adds its own.",
+            ],
         },
         Malformed::Url => MalformedWords {
             phrase: "an address in place of a key",
             steps: &["Open the credential that this node uses: the Base URL stands in the field of the API key."],
+        },
+        Malformed::Variable => MalformedWords {
+            phrase: "the name of a variable in place of a key",
+            steps: &[
+                "Open the credential that this node uses: its API key names a variable, and nothing put its value there. In n8n an expression is written `{{ $env.NAME }}`, and the field has to be switched to Expression.",
+                "Put [key] in.",
+            ],
+        },
+        Malformed::Assignment => MalformedWords {
+            phrase: "a line of an environment file (`NAME=sk-…`) in place of a key",
+            steps: &["Open the credential that this node uses and leave of its API key what stands behind the `=`."],
+        },
+        Malformed::Masked => MalformedWords {
+            phrase: "a masked key, with stars or dots in its middle",
+            steps: &[
+                "Open the credential that this node uses: its API key was copied from a page that hides a part of it. OpenAI shows a key once, when it is made.",
+                "Put [key] in.",
+            ],
+        },
+        Malformed::Id => MalformedWords {
+            phrase: "an id of OpenAI's (an organization, a project, an assistant) in place of a key",
+            steps: &[
+                "Open the credential that this node uses: its API key is an id. An organization's id has a field of its own.",
+                "Put [key] in.",
+            ],
+        },
+        Malformed::Encoded => MalformedWords {
+            phrase: "a key in base64",
+            steps: &[
+                "Open the credential that this node uses: its API key is in base64, as a Kubernetes secret has it. Put the decoded key in.",
+            ],
+        },
+        Malformed::Repeated => MalformedWords {
+            phrase: "the same key twice in a row",
+            steps: &[
+                "Open the credential that this node uses: its API key was pasted twice. Take one of the two away.",
+            ],
         },
         Malformed::Oversized => MalformedWords {
             phrase: "a credential that is longer than any key",

@@ -364,6 +364,7 @@ fn bound(path: &str, tag: Option<&'static str>, agent: &'static str) -> Binding 
         verdict: Verdict::Current,
         set: SetIndex::DEFAULT,
         key: Some(names(1)),
+        place: None,
         learned: false,
         revoked: None,
     };

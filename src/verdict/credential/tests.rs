@@ -176,3 +176,51 @@ proptest! {
         check_key(&[("authorization", value.as_bytes())], &key, Place::Bearer);
     }
 }
+
+#[test]
+fn two_credentials_in_one_header_are_two() {
+    let basic = BASE64_STANDARD.encode("user:password");
+    for joined in [
+        format!("Bearer {KEY}, Bearer {KEY}"),
+        format!("Bearer {KEY},Bearer sk-other"),
+        format!("bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln , Bearer {KEY}"),
+        format!("Bearer {KEY}, Basic {basic}"),
+        format!("Basic {basic}, Bearer {KEY}"),
+    ] {
+        check_value(&joined, Malformed::Duplicate);
+    }
+    let comma = format!("{KEY},x");
+    check_key(&[("authorization", format!("Bearer {comma}").as_bytes())], &comma, Place::Bearer);
+}
+
+#[test]
+fn what_stands_in_a_key_s_place_by_mistake_is_named() {
+    let whole = "sk-proj-0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcd";
+    for (text, expected) in [
+        ("${OPENAI_API_KEY}", Malformed::Variable),
+        ("$OPENAI_API_KEY", Malformed::Variable),
+        ("%OPENAI_API_KEY%", Malformed::Variable),
+        ("$env.OPENAI_API_KEY", Malformed::Variable),
+        ("process.env.OPENAI_API_KEY", Malformed::Variable),
+        ("None", Malformed::Placeholder),
+        ("EMPTY", Malformed::Placeholder),
+        ("not-needed", Malformed::Placeholder),
+        ("My API Key", Malformed::Placeholder),
+        ("[object Promise]", Malformed::Object),
+        ("sk-proj-********AbCd", Malformed::Masked),
+        ("sk-proj-abcd...AbCd", Malformed::Masked),
+        (&format!("{}****", &whole[..50]), Malformed::Masked),
+        ("org-0123456789", Malformed::Id),
+        ("proj_0123456789", Malformed::Id),
+        ("asst_0123456789", Malformed::Id),
+        (&format!("OPENAI_API_KEY={whole}"), Malformed::Assignment),
+        (&format!("export OPENAI_API_KEY=\"{whole}\""), Malformed::Assignment),
+        (&BASE64_STANDARD.encode(whole), Malformed::Encoded),
+        (&whole.repeat(2), Malformed::Repeated),
+    ] {
+        check_value(&format!("Bearer {text}"), expected);
+    }
+    for key in [whole, "sk-a.b.c", "100%", "$", "a=b", "original"] {
+        check_key(&[("authorization", format!("Bearer {key}").as_bytes())], key, Place::Bearer);
+    }
+}

@@ -200,7 +200,7 @@ fn judgement(diagnosis: Diagnosis) -> Judgement {
     };
     let fingerprint = FingerprintKey::new(&[7; 32]).fingerprint(KEY);
     let key = Some(Names { fingerprint, hint: Hint::of(KEY) });
-    Judgement { verdict, set: SetIndex::DEFAULT, key, learned: false, revoked: None }
+    Judgement { verdict, set: SetIndex::DEFAULT, key, place: None, learned: false, revoked: None }
 }
 
 const KEY: &[u8] = b"sk-proj-aaaaaaaaaaaaaaaaaaaaaaaaAbCd";
@@ -223,6 +223,7 @@ fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
         status: Some(StatusCode::FORBIDDEN),
         upstream_code: text,
         cause: Some("no connection to 127.0.0.1:9: Connection refused (os error 111)"),
+        redirect: None,
     }
 }
 
