@@ -13,16 +13,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::Context;
-use bytes::Bytes;
 use http::Request;
-use http_body::Body;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -35,6 +30,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
 use crate::ledger::query::Filter;
 use crate::ledger::rotation::RotationView;
+use crate::net::one_shot;
 use crate::telemetry::json::{Json, name};
 use crate::telemetry::writer::{Lane, Rank};
 use crate::telemetry::{self, Format, time_of_day};
@@ -134,11 +130,8 @@ impl<'f> Stage<'f> {
     /// Sends a request to keyward, and reads the answer to its end.
     async fn send(&self, request: Request<String>) -> anyhow::Result<()> {
         let stream = TcpStream::connect(self.server.listen()).await.context("the demo's n8n cannot reach keyward")?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let asking = async move { whole(sender.send_request(request).await?.into_body()).await };
-        // The connection moves the bytes, and ends when no request comes any more.
-        let (asked, _) = tokio::join!(asking, connection);
-        asked.map(drop).context("the demo's n8n got no whole answer from keyward")
+        let asking = async { one_shot::send(stream, request).await?.read_body(usize::MAX).await };
+        asking.await.map(drop).context("the demo's n8n got no whole answer from keyward")
     }
 
     /// keyward would find the new key by itself, in a moment of its own; here the story waits for it.
@@ -298,17 +291,6 @@ fn value_of(key: Key) -> Option<&'static str> {
 
 /// The keys of the demo, which open nothing anywhere.
 pub const KEYS: [&str; 2] = [OLD, NEW];
-
-/// A body to its end.
-async fn whole<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Result<Vec<u8>, B::Error> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(bytes)
-}
 
 /// A folder of the demo's own among the temporary files, gone with this value.
 struct Folder {

@@ -71,7 +71,7 @@
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
 //! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `binding` `closed` `destination` `evidence` `hours` `in_flight` `incident` `look` `names` `offline` `press` `proof` `query` `recent` `rhythm` `rotation` `senders` `sighting` `sqlite` `store` `writer` |
 //! | [`welcome`] | what a newcomer is told |  |
-//! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
+//! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
 //! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
 //! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` |
