@@ -55,6 +55,7 @@
 //! |---|---|---|
 //! | [`allocator`] | the allocator, and memory given back |  |
 //! | [`codes`] | enums with a list and stable codes, each declared once |  |
+//! | [`splitmix`] | numbers that look random |  |
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
@@ -88,6 +89,8 @@
 pub mod allocator;
 
 pub mod codes;
+
+pub mod splitmix;
 
 pub mod clock;
 
