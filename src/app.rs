@@ -362,7 +362,7 @@ impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, bound: &Bound, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
         let sets = shared.ledger.sets();
         let style =
-            Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
+            Style { format: config.log.resolved_format(), level: config.log.level, palette: config.log.palette() };
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
         for number in 0..config.proxy.workers {

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use self::story::{Chapter, Event, Key, Scene};
 use self::upstream::Upstream;
-use self::view::{MARGIN, Paint};
+use self::view::MARGIN;
 use crate::app::Server;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
@@ -32,6 +32,7 @@ use crate::ledger::query::Filter;
 use crate::ledger::rotation::RotationView;
 use crate::net::one_shot;
 use crate::telemetry::json::{Json, name};
+use crate::telemetry::palette::{Palette, Tone};
 use crate::telemetry::writer::{Lane, Rank};
 use crate::telemetry::{self, Format, time_of_day};
 
@@ -94,7 +95,7 @@ impl<'f> Stage<'f> {
         let server = Server::start_silently(&config, clock)?;
         telemetry::report_panics();
         let format = config.log.resolved_format();
-        let narrator = Narrator { lane: server.log().lane(0), format, coloured: config.log.is_coloured() };
+        let narrator = Narrator { lane: server.log().lane(0), format, palette: config.log.palette() };
         Ok(Self { server, time, midnight, key_file: &folder.key_file, narrator })
     }
 
@@ -175,7 +176,7 @@ impl<'f> Stage<'f> {
 struct Narrator {
     lane: Lane,
     format: Format,
-    coloured: bool,
+    palette: Palette,
 }
 
 impl Narrator {
@@ -192,7 +193,7 @@ impl Narrator {
     /// For programs, a line for each binding that is left, and one for all.
     fn show(&self, view: &RotationView) {
         if self.format == Format::Human {
-            let text = view::text(view, &view::open_rows(view), Paint(self.coloured), time_of_day);
+            let text = view::text(view, &view::open_rows(view), self.palette, time_of_day);
             self.lane.append(Rank::Trouble, |buffer| buffer.extend_from_slice(text.as_bytes()));
             return;
         }
@@ -220,8 +221,8 @@ impl Narrator {
                 json.text(name!("message"), Some(text));
             });
         }
-        let (on, off) = if self.coloured { ("\x1b[1;36m", "\x1b[0m") } else { ("", "") };
-        let lines = format!("\n{on}{}  {SET}: {title}{off}\n{}\n", time_of_day(now), wrapped(text));
+        let (begin, end) = (self.palette.begin(Tone::Title), self.palette.end());
+        let lines = format!("\n{begin}{}  {SET}: {title}{end}\n{}\n", time_of_day(now), wrapped(text));
         self.lane.append(Rank::Trouble, |buffer| buffer.extend_from_slice(lines.as_bytes()));
     }
 

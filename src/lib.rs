@@ -59,7 +59,7 @@
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
-//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `tap` `writer` |
+//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `palette` `tap` `writer` |
 //! | [`head`] | what of a request may be looked at |  |
 //! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `secret` `set` `source` `state` `token` |
 //! | [`route`] | the path of a request, and its repair |  |
