@@ -55,6 +55,7 @@
 //! |---|---|---|
 //! | [`allocator`] | the allocator, and memory given back |  |
 //! | [`codes`] | enums with a list and stable codes, each declared once |  |
+//! | [`locks`] | locks that outlive a panic |  |
 //! | [`splitmix`] | numbers that look random |  |
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
@@ -89,6 +90,8 @@
 pub mod allocator;
 
 pub mod codes;
+
+pub mod locks;
 
 pub mod splitmix;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::codes::{Coded, codes};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{KeyRing, Names, SetIndex, Word};
+use crate::locks::lock;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::telemetry::masked::mask_id;
 use crate::verdict::explain::{Diagnosis, DiagnosisKind, Severity};
@@ -514,7 +515,7 @@ impl Binding {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -29,6 +29,7 @@ use crate::keys::source::Source;
 use crate::ledger::Ledger;
 use crate::ledger::look::Look;
 use crate::ledger::names;
+use crate::locks::lock;
 use crate::route::is_id;
 use crate::server::Stage;
 use crate::telemetry::event::with_causes;
@@ -529,7 +530,7 @@ impl Status {
 
     /// Looks at the presses, or changes them.
     pub(super) fn with_presses<T>(&self, look: impl FnOnce(&mut PressedRecords) -> T) -> T {
-        look(&mut self.presses.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut lock(&self.presses))
     }
 
     /// Says why no test can be pressed, or that they can.
@@ -575,7 +576,7 @@ impl Status {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

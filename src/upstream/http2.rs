@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::cancellation::{Cancellation, CancellingExecutor, StartingBody};
 use super::frames::{FrameSigns, FrameWatch};
 use super::open_connections::{OpenConnection, OpenConnections};
 use super::request_body::RequestBody;
+use crate::locks::lock;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
 use crate::net::limits::Limits;
@@ -229,10 +230,6 @@ impl Drop for StreamSlot {
         self.room.idle_since.store(self.coarse_clock.millis(), Ordering::Relaxed);
         self.room.taken.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long upstream may say nothing on a connection that carries something, before it is asked whether it is still there.
