@@ -54,7 +54,7 @@ use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::Ending;
 use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
-use crate::route::{Repair, Route};
+use crate::request_path::{Repair, RequestPath};
 use crate::upstream::connection::Connection;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
@@ -103,8 +103,8 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let shared = &worker.shared;
     let (started, now) = (Instant::now(), shared.clock.now());
     let head = Head::new(request.method(), request.uri(), request.headers());
-    let route = Route::read(head.path);
-    let mut caller = Caller::identify(&head, &route);
+    let path = RequestPath::read(head.path);
+    let mut caller = Caller::identify(&head, &path);
     let ring = shared.reloader.ring();
     let declared_set = declared_set(&mut caller, &ring, &shared.rules);
     let judgement = session.judge(&head.fields, declared_set, &ring, now);
@@ -120,7 +120,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let action = policy::decide(&asked, &shared.rules, &ring);
     let binding = session.binding(&Identity::of(&caller, &judgement, session.peer));
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    let target = route.target(path_and_query);
+    let target = path.target(path_and_query);
     let opening = Opening {
         id: worker.next_id(),
         at: now,
@@ -130,7 +130,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         method: head.method,
         path: path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len())),
         peer: session.peer,
-        note: route.repair.map(Repair::note),
+        note: path.repair.map(Repair::note),
     };
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));
     let way = match action {

@@ -10,7 +10,7 @@
 //! | step | where | |
 //! |---|---|---|
 //! | what others could read otherwise is refused | [`exchange::ambiguity`], [`early_refusal`], [`exchange::rejections`] | |
-//! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
+//! | what of the request may be looked at, found in one walk | [`head`], [`request_path`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
@@ -63,7 +63,7 @@
 //! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `palette` `tap` `writer` |
 //! | [`head`] | what of a request may be looked at |  |
 //! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `secret` `set` `source` `state` `token` |
-//! | [`route`] | the path of a request, and its repair |  |
+//! | [`request_path`] | the path of a request, and its repair |  |
 //! | [`caller`] | who sent a request | `declared` `inferred` `names` `registry` |
 //! | [`outcome`] | what upstream answered, and how the exchange ended |  |
 //! | [`early_refusal`] | why a client is refused before there is an exchange |  |
@@ -107,7 +107,7 @@ pub mod head;
 
 pub mod keys;
 
-pub mod route;
+pub mod request_path;
 
 pub mod caller;
 

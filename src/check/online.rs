@@ -9,7 +9,7 @@ use super::Finding;
 use crate::keys::set::Bearer;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, scope};
-use crate::net::connect::{ConnectError, Deadline, Route};
+use crate::net::connect::{ConnectError, Connector, Deadline};
 use crate::net::one_shot;
 use crate::net::protocol::Protocol;
 use crate::openai::encoding::Encoding;
@@ -32,13 +32,15 @@ pub enum ProbeError {
 }
 
 /// Asks upstream for its models with that key. Connecting may take that long, and all of it no longer than [`LIMIT`].
-pub async fn probe(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
-    tokio::time::timeout(LIMIT, ask(route, bearer, connect_timeout)).await.map_err(|_elapsed| ProbeError::TimedOut)?
+pub async fn probe(connector: &Connector, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
+    tokio::time::timeout(LIMIT, ask(connector, bearer, connect_timeout))
+        .await
+        .map_err(|_elapsed| ProbeError::TimedOut)?
 }
 
-async fn ask(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
-    let stream = route.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
-    let mut answer = one_shot::send(stream, request(route, bearer)).await?;
+async fn ask(connector: &Connector, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
+    let stream = connector.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
+    let mut answer = one_shot::send(stream, request(connector, bearer)).await?;
     let mut error = ErrorBody::new(answer.head.status, encoding(&answer.head.headers));
     while !error.is_full()
         && let Some(piece) = answer.next_piece().await?
@@ -48,11 +50,11 @@ async fn ask(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Resul
     Ok(Standing::read(answer.head.status, &error))
 }
 
-fn request(route: &Route, bearer: &Bearer) -> Request<String> {
+fn request(connector: &Connector, bearer: &Bearer) -> Request<String> {
     let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::from_static(PATH);
     let headers = request.headers_mut();
-    if let Ok(host) = route.origin.authority().try_into() {
+    if let Ok(host) = connector.origin.authority().try_into() {
         headers.insert(header::HOST, host);
     }
     headers.insert(header::AUTHORIZATION, bearer.expose_header());

@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::keys::secret::Secret;
 use crate::keys::source::{Source, SourceError};
 use crate::net::client_tls::{self, TlsError};
-use crate::net::connect::{ConnectError, Deadline, ProxyHop, Route, UpstreamStream};
+use crate::net::connect::{ConnectError, Connector, Deadline, ProxyHop, UpstreamStream};
 use crate::net::one_shot::{self, Answer};
 use crate::net::origin::Scheme;
 use crate::net::protocol::Protocol;
@@ -30,7 +30,7 @@ pub struct Client {
     name: Box<str>,
     address: Address,
     api_key: Source,
-    route: Route,
+    connector: Connector,
     bounds: Bounds,
     /// The `Date` of its last answer, in milliseconds since the Unix epoch; zero before any.
     date: AtomicI64,
@@ -261,9 +261,9 @@ impl Client {
         };
         let via =
             instance.via.as_ref().map(|via| ProxyHop::new(via).map_err(|source| no_tls(via, source))).transpose()?;
-        let route = Route { origin: origin.clone(), tls, via };
+        let connector = Connector { origin: origin.clone(), tls, via };
         let (name, address, api_key) = (instance.name.clone(), instance.url.clone(), instance.api_key.clone());
-        Ok(Self { name, address, api_key, route, bounds, date: AtomicI64::new(0) })
+        Ok(Self { name, address, api_key, connector, bounds, date: AtomicI64::new(0) })
     }
 
     /// What n8n's clock showed when it gave its last answer, by the `Date` of that (RFC 9110, 6.6.1), to a second.
@@ -437,7 +437,7 @@ impl Client {
         let request = self.request(ask, &key);
         let unreachable = |source| ClientError::Unreachable { url: self.url(), source };
         let deadline = Deadline::after(self.bounds.connect);
-        let stream = self.route.connect(deadline, Protocol::Http1).await.map_err(unreachable)?;
+        let stream = self.connector.connect(deadline, Protocol::Http1).await.map_err(unreachable)?;
         let cut_off = |source| ClientError::CutOff { url: self.url(), source };
         let answer = one_shot::send(stream, request).await.map_err(cut_off)?;
         self.read(ask, answer, most.min(self.bounds.answer_size), &key).await

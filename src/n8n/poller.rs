@@ -30,7 +30,7 @@ use crate::ledger::Ledger;
 use crate::ledger::look::Look;
 use crate::ledger::names;
 use crate::locks::lock;
-use crate::route::is_id;
+use crate::request_path::is_id;
 use crate::server::Stage;
 use crate::telemetry::event::with_causes;
 use crate::watch::Watch;

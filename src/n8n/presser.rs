@@ -17,7 +17,7 @@ use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::ledger::Ledger;
 use crate::ledger::look::{Look, Pressed};
 use crate::ledger::press::is_same;
-use crate::route::is_id;
+use crate::request_path::is_id;
 use crate::telemetry::event::with_causes;
 
 /// Who presses the tests of one n8n.

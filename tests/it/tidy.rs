@@ -104,7 +104,7 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
     for path in [
         "head",
         "caller",
-        "route",
+        "request_path",
         "verdict",
         "policy",
         "keys/set",

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use keyward::caller::{Caller, Family, Origin};
 use keyward::head::Head;
 use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
-use keyward::route::Route;
+use keyward::request_path::RequestPath;
 use keyward::verdict::credential::{Credential, Malformed, find_fault};
 use keyward::verdict::explain::{self, Context, Handling, Sender};
 use keyward::verdict::{Judgement, Verdict, judge};
@@ -37,7 +37,7 @@ pub fn check(data: &[u8]) {
         );
     }
     assert_eq!(judgement.at(NOW), judgement);
-    let _ = Caller::identify(&head, &Route::read(head.path));
+    let _ = Caller::identify(&head, &RequestPath::read(head.path));
 }
 
 /// Whatever stands in a place is seen, and two places never pass for one that is sound.
