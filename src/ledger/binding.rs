@@ -454,7 +454,8 @@ impl Binding {
     /// The verb for what [`Binding::describe`] says: of those that are several, the second one.
     #[must_use]
     pub fn says<'w>(&self, of_one: &'w str, of_several: &'w str) -> &'w str {
-        let is_instance_ai = self.declared.texts()[1] == Some(INSTANCE_AI);
+        let [_, workflow, _] = self.declared.texts();
+        let is_instance_ai = workflow == Some(INSTANCE_AI);
         match self.holder {
             Holder::Other => of_several,
             Holder::Agent if !is_instance_ai => of_several,
@@ -551,11 +552,13 @@ impl Declared {
     }
 
     fn has_workflow(&self) -> bool {
-        self.lengths[1] != Self::NONE
+        let [_, workflow, _] = self.lengths;
+        workflow != Self::NONE
     }
 
     fn has_node(&self) -> bool {
-        self.lengths[2] != Self::NONE
+        let [.., node] = self.lengths;
+        node != Self::NONE
     }
 }
 
