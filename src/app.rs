@@ -578,12 +578,14 @@ pub fn random_number() -> anyhow::Result<u64> {
 
 /// One word where all sets have the same policy, else one for each.
 fn describe_policies(config: &Config) -> String {
-    let sets = || config.keys.sets.iter().zip(&config.rules.sets);
-    let first = config.rules.sets.first().map_or(config.policy, |rules| rules.policy);
-    if sets().all(|(_, rules)| rules.policy == first) {
+    let mut policies = config.rules.sets.iter().map(|rules| rules.policy);
+    if let Some(first) = policies.next()
+        && policies.all(|policy| policy == first)
+    {
         return first.name().to_owned();
     }
-    sets().map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
+    let sets = config.keys.sets.iter().zip(&config.rules.sets);
+    sets.map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
 }
 
 fn describe_store(config: &Config) -> String {

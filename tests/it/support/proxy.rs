@@ -17,7 +17,6 @@ use keyward::keys::state::StateFolder;
 use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::{proof, store};
 use keyward::n8n::{self, Address, Instance};
-use keyward::net::egress_proxy::EgressProxyChoice;
 use keyward::net::limits::Limits;
 use keyward::net::origin::Upstream;
 use keyward::policy::Policy;
@@ -452,12 +451,10 @@ impl Builder {
             log: telemetry::Settings { format: Some(Format::Json), file: Some(log.to_owned()), level: self.level },
             admin: self.admin.clone(),
             rules: self.rules.clone(),
-            policy: Policy::Observe,
             state: self.state_settings(),
             store: self.store.clone(),
             rotation: self.rotation.clone(),
             ignored: Vec::new(),
-            via: EgressProxyChoice::default(),
         }
     }
 
