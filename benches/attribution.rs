@@ -4,7 +4,7 @@ use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use keyward::caller::Caller;
 use keyward::head::Head;
-use keyward::route::Route;
+use keyward::request_path::RequestPath;
 
 fn main() {
     divan::main();
@@ -16,8 +16,8 @@ fn attribution(bencher: Bencher<'_, '_>, source: &str) {
     let headers = headers(source);
     bencher.bench_local(|| {
         let head = Head::new(&Method::POST, black_box(&uri), black_box(&headers));
-        let route = Route::read(head.path);
-        black_box(Caller::identify(&head, &route));
+        let read = RequestPath::read(head.path);
+        black_box(Caller::identify(&head, &read));
     });
 }
 

@@ -6,8 +6,8 @@ pub mod line;
 
 use std::sync::Arc;
 
-use self::human::Paint;
 use self::line::Line;
+use crate::telemetry::palette::Palette;
 use crate::telemetry::tap::Told;
 use crate::telemetry::{Format, Level};
 use crate::verdict::explain::Explanation;
@@ -19,15 +19,15 @@ pub struct Style {
     pub format: Format,
     /// The least important level that is written.
     pub level: Level,
-    /// Whether there are colours.
-    pub coloured: bool,
+    /// In which colours, if any.
+    pub palette: Palette,
 }
 
 /// Writes the line in the format that is asked for.
 pub fn write(buffer: &mut Vec<u8>, style: Style, line: &Line<'_>, level: Level, explanation: Option<&Explanation>) {
     match style.format {
         Format::Json => json::write(buffer, line, level, explanation),
-        Format::Human => human::write(buffer, line, Paint { coloured: style.coloured, level }, explanation),
+        Format::Human => human::write(buffer, line, style.palette, level, explanation),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::n8n::Instance;
 use crate::n8n::poller::Surroundings;
 use crate::net::client_tls;
 use crate::net::coarse_clock::CoarseClock;
-use crate::net::connect::{ProxyHop, Route};
+use crate::net::connect::{Connector, ProxyHop};
 use crate::net::egress_proxy::EgressProxy;
 use crate::net::origin::Scheme;
 use crate::net::socket::{give_up_after, keep_alive};
@@ -325,7 +325,7 @@ struct Concerns {
 /// The listeners, where they came to listen, and the way to upstream.
 struct Bound {
     admission: Arc<Admission>,
-    route: Route,
+    connector: Connector,
     listener: std::net::TcpListener,
     listen: SocketAddr,
     admin: Option<std::net::TcpListener>,
@@ -337,7 +337,7 @@ struct Bound {
 impl Bound {
     fn bind(config: &Config, mut sockets: Sockets) -> anyhow::Result<Self> {
         let admission = Arc::new(Admission::new(handshake(&config.proxy)?, config.proxy.limits));
-        let route = route(&config.proxy)?;
+        let connector = connector(&config.proxy)?;
         let handed_over = sockets.describe();
         let listener = sockets.clients(|| bind(config.proxy.listen, "proxy.listen"))?;
         // Of a listener that was handed over as well.
@@ -347,7 +347,7 @@ impl Bound {
         let admin = sockets.admin(open_admin)?;
         let listen = listener.local_addr()?;
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-        Ok(Self { admission, route, listener, listen, admin, admin_address, handed_over })
+        Ok(Self { admission, connector, listener, listen, admin, admin_address, handed_over })
     }
 }
 
@@ -362,7 +362,7 @@ impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, bound: &Bound, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
         let sets = shared.ledger.sets();
         let style =
-            Style { format: config.log.resolved_format(), level: config.log.level, coloured: config.log.is_coloured() };
+            Style { format: config.log.resolved_format(), level: config.log.level, palette: config.log.palette() };
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
         for number in 0..config.proxy.workers {
@@ -382,7 +382,7 @@ impl Team {
             };
             let coarse_clock = CoarseClock::new();
             let dialer = Dialer {
-                route: bound.route.clone(),
+                connector: bound.connector.clone(),
                 limits: config.proxy.limits,
                 counters: Arc::clone(&counters),
                 coarse_clock: coarse_clock.clone(),
@@ -552,7 +552,7 @@ pub fn handshake(proxy: &ProxySettings) -> anyhow::Result<Handshake> {
 }
 
 /// The way to upstream.
-pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
+pub fn connector(proxy: &ProxySettings) -> anyhow::Result<Connector> {
     let tls = match proxy.upstream.scheme {
         Scheme::Http => None,
         Scheme::Https => {
@@ -562,7 +562,7 @@ pub fn route(proxy: &ProxySettings) -> anyhow::Result<Route> {
         }
     };
     let via = proxy.via.as_ref().map(hop).transpose()?;
-    Ok(Route { origin: proxy.upstream.clone(), tls, via })
+    Ok(Connector { origin: proxy.upstream.clone(), tls, via })
 }
 
 fn hop(via: &EgressProxy) -> anyhow::Result<ProxyHop> {
@@ -578,12 +578,14 @@ pub fn random_number() -> anyhow::Result<u64> {
 
 /// One word where all sets have the same policy, else one for each.
 fn describe_policies(config: &Config) -> String {
-    let sets = || config.keys.sets.iter().zip(&config.rules.sets);
-    let first = config.rules.sets.first().map_or(config.policy, |rules| rules.policy);
-    if sets().all(|(_, rules)| rules.policy == first) {
+    let mut policies = config.rules.sets.iter().map(|rules| rules.policy);
+    if let Some(first) = policies.next()
+        && policies.all(|policy| policy == first)
+    {
         return first.name().to_owned();
     }
-    sets().map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
+    let sets = config.keys.sets.iter().zip(&config.rules.sets);
+    sets.map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
 }
 
 fn describe_store(config: &Config) -> String {

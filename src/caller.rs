@@ -12,7 +12,7 @@ use std::fmt;
 use self::declared::{Declared, Ids, Sender};
 use crate::codes::codes;
 use crate::head::Head;
-use crate::route::Route;
+use crate::request_path::RequestPath;
 
 /// The sender, as far as the request's head tells. Borrows from the head; nothing is copied to find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,10 +98,10 @@ impl<'r> Caller<'r> {
     /// The ids come from the strongest source that gives any, since ids of two runs must not mix; a weaker source may
     /// complete them only if it names the same workflow. A set counts wherever it stands: it narrows what a key may be.
     #[must_use]
-    pub fn identify(head: &Head<'r>, route: &Route<'r>) -> Self {
+    pub fn identify(head: &Head<'r>, path: &RequestPath<'r>) -> Self {
         let client = Client::infer(&head.fields);
-        if declared::is_anything_declared(&head.fields, route) {
-            Sources::read(head, route).combine(client)
+        if declared::is_anything_declared(&head.fields, path) {
+            Sources::read(head, path).combine(client)
         } else {
             Self::undeclared(client)
         }
@@ -134,17 +134,17 @@ struct Sources<'r> {
 // === impl Sources ===
 
 impl<'r> Sources<'r> {
-    fn read(head: &Head<'r>, route: &Route<'r>) -> Self {
+    fn read(head: &Head<'r>, path: &RequestPath<'r>) -> Self {
         let fields = &head.fields;
         let tag = fields.tag.is_present().then(|| declared::read_tag(fields.tag)).transpose();
         let headers = declared::has_headers(fields).then(|| declared::read_headers(fields)).transpose();
-        let invalid_tag = tag.is_err() || headers.is_err() || route.unresolved;
-        let unresolved = if invalid_tag { declared::find_unresolved(fields, route) } else { None };
+        let invalid_tag = tag.is_err() || headers.is_err() || path.unresolved;
+        let unresolved = if invalid_tag { declared::find_unresolved(fields, path) } else { None };
         Self {
             declared: [
                 tag.unwrap_or_default(),
                 headers.unwrap_or_default(),
-                declared::read_route(route),
+                declared::read_path(path),
                 declared::read_organization(fields.organization),
             ],
             invalid_tag,

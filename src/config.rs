@@ -59,10 +59,9 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// `[admin]`
     pub admin: admin::Settings,
-    /// What is done about requests: a set's rules stand where the set stands in `keys`.
+    /// What is done about requests: a set's rules stand where the set stands in `keys`. `proxy.allow_host` and
+    /// `proxy.allow_origin` are among them, since a decision is made by them, and by nothing else of `[proxy]`.
     pub rules: Rules,
-    /// The policy of sets that have none of their own.
-    pub policy: Policy,
     /// `[state]`
     pub state: state::Settings,
     /// `[store]`
@@ -71,8 +70,21 @@ pub struct Config {
     pub rotation: proof::Settings,
     /// Variables of the environment that begin with `KEYWARD_` and are no settings: worth a warning.
     pub ignored: Vec<Box<str>>,
-    /// `proxy.via`, by which `proxy` has a proxy or none.
-    pub via: EgressProxyChoice,
+}
+
+/// The values of single settings, as far as they have been read. Sets and n8ns are gathered beside it.
+struct Draft {
+    proxy: server::Settings,
+    log: telemetry::Settings,
+    admin: admin::Settings,
+    rules: Rules,
+    state: state::Settings,
+    store: store::Settings,
+    rotation: proof::Settings,
+    /// `proxy.policy`, of sets that have none of their own.
+    policy: Policy,
+    /// `proxy.via`, of upstream and of each n8n that has none of its own. Which proxy that is depends on the address.
+    via: EgressProxyChoice,
 }
 
 /// What the command line sets.
@@ -117,39 +129,43 @@ impl Config {
         let of_environment = env::read(environment, &of_file, &mut problems);
         let given = of_file.into_iter().chain(of_environment.given).chain(overrides.into_given());
 
-        let mut config = Self::unset(environment);
+        let mut draft = Draft::unset(environment);
         let (mut sets, mut instances) = (Sets::default(), Instances::default());
-        given.for_each(|given| config.apply(given, &mut sets, &mut instances, &mut problems));
+        given.for_each(|given| draft.apply(given, &mut sets, &mut instances, &mut problems));
         if whole {
             // With half a file, fields may seem to be missing that stand in the other half.
             let has_fallback = environment.value(OPENAI_VARIABLE).is_some();
-            sets.check(config.policy, has_fallback, &mut problems);
+            sets.check(draft.policy, has_fallback, &mut problems);
             instances.check(&sets.names(), &mut problems);
-            config.check(&mut problems);
+            draft.check(&mut problems);
         }
+        let Draft { mut proxy, log, admin, mut rules, state, store, rotation, policy, via } = draft;
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
-        (config.keys, config.rules.sets) = sets.into_settings(fallback, config.policy);
-        config.ignored = of_environment.ignored;
-        config.proxy.via = proxy_env::resolve(&config.via, &config.proxy.upstream, environment, &mut problems);
-        config.n8n = instances.into_settings(&config.via, environment, &mut problems);
+        let keys;
+        (keys, rules.sets) = sets.into_settings(fallback, policy);
+        proxy.via = proxy_env::resolve(&via, &proxy.upstream, environment, &mut problems);
+        let n8n = instances.into_settings(&via, environment, &mut problems);
+        let ignored = of_environment.ignored;
+        let config = Self { proxy, keys, n8n, log, admin, rules, state, store, rotation, ignored };
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
+}
 
-    /// The defaults. The state's folder stays empty where the platform has none, which [`Config::check`] refuses.
+// === impl Draft ===
+
+impl Draft {
+    /// The defaults. The state's folder stays empty where the platform has none, which [`Draft::check`] refuses.
     fn unset(environment: &Environment) -> Self {
         let dir = environment.state_folder().map_or_else(PathBuf::new, |folder| folder.join("keyward"));
         Self {
             proxy: server::Settings::default(),
-            keys: keys::Settings { sets: Vec::new() },
-            n8n: n8n::Settings::default(),
             log: telemetry::Settings::default(),
             admin: admin::Settings::default(),
             rules: Rules::default(),
-            policy: Policy::default(),
             state: state::Settings { dir },
             store: store::Settings::default(),
             rotation: proof::Settings::default(),
-            ignored: Vec::new(),
+            policy: Policy::default(),
             via: EgressProxyChoice::default(),
         }
     }

@@ -14,29 +14,26 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::Context;
-use bytes::Bytes;
 use http::Request;
-use http_body::Body;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::story::{Chapter, Event, Key, Scene};
 use self::upstream::Upstream;
-use self::view::{MARGIN, Paint};
+use self::view::MARGIN;
 use crate::app::Server;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
 use crate::ledger::query::Filter;
 use crate::ledger::rotation::RotationView;
+use crate::net::one_shot;
 use crate::telemetry::json::{Json, name};
+use crate::telemetry::palette::{Palette, Tone};
 use crate::telemetry::writer::{Lane, Rank};
 use crate::telemetry::{self, Format, time_of_day};
 
@@ -99,7 +96,7 @@ impl<'f> Stage<'f> {
         let server = Server::start_silently(&config, clock)?;
         telemetry::report_panics();
         let format = config.log.resolved_format();
-        let narrator = Narrator { lane: server.log().lane(0), format, coloured: config.log.is_coloured() };
+        let narrator = Narrator { lane: server.log().lane(0), format, palette: config.log.palette() };
         Ok(Self { server, time, midnight, key_file: &folder.key_file, narrator })
     }
 
@@ -135,11 +132,8 @@ impl<'f> Stage<'f> {
     /// Sends a request to keyward, and reads the answer to its end.
     async fn send(&self, request: Request<String>) -> anyhow::Result<()> {
         let stream = TcpStream::connect(self.server.listen()).await.context("the demo's n8n cannot reach keyward")?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let asking = async move { whole(sender.send_request(request).await?.into_body()).await };
-        // The connection moves the bytes, and ends when no request comes any more.
-        let (asked, _) = tokio::join!(asking, connection);
-        asked.map(drop).context("the demo's n8n got no whole answer from keyward")
+        let asking = async { one_shot::send(stream, request).await?.read_body(usize::MAX).await };
+        asking.await.map(drop).context("the demo's n8n got no whole answer from keyward")
     }
 
     /// keyward would find the new key by itself, in a moment of its own; here the story waits for it.
@@ -183,7 +177,7 @@ impl<'f> Stage<'f> {
 struct Narrator {
     lane: Lane,
     format: Format,
-    coloured: bool,
+    palette: Palette,
 }
 
 impl Narrator {
@@ -200,7 +194,7 @@ impl Narrator {
     /// For programs, a line for each binding that is left, and one for all.
     fn show(&self, view: &RotationView) {
         if self.format == Format::Human {
-            let text = view::text(view, &view::open_rows(view), Paint(self.coloured), time_of_day);
+            let text = view::text(view, &view::open_rows(view), self.palette, time_of_day);
             self.lane.append(Rank::Trouble, |buffer| buffer.extend_from_slice(text.as_bytes()));
             return;
         }
@@ -228,8 +222,8 @@ impl Narrator {
                 json.text(name!("message"), Some(text));
             });
         }
-        let (on, off) = if self.coloured { ("\x1b[1;36m", "\x1b[0m") } else { ("", "") };
-        let lines = format!("\n{on}{}  {SET}: {title}{off}\n{}\n", time_of_day(now), wrapped(text));
+        let (begin, end) = (self.palette.begin(Tone::Title), self.palette.end());
+        let lines = format!("\n{begin}{}  {SET}: {title}{end}\n{}\n", time_of_day(now), wrapped(text));
         self.lane.append(Rank::Trouble, |buffer| buffer.extend_from_slice(lines.as_bytes()));
     }
 
@@ -299,17 +293,6 @@ fn value_of(key: Key) -> Option<&'static str> {
 
 /// The keys of the demo, which open nothing anywhere.
 pub const KEYS: [&str; 2] = [OLD, NEW];
-
-/// A body to its end.
-async fn whole<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Result<Vec<u8>, B::Error> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(bytes)
-}
 
 /// A folder of the demo's own among the temporary files, gone with this value.
 struct Folder {

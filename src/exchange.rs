@@ -54,7 +54,7 @@ use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::{Ending, Redirect};
 use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
-use crate::route::{Repair, Route};
+use crate::request_path::{Repair, RequestPath};
 use crate::upstream::connection::Connection;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
@@ -103,8 +103,8 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let shared = &worker.shared;
     let (started, now) = (Instant::now(), shared.clock.now());
     let head = Head::new(request.method(), request.uri(), request.headers());
-    let route = Route::read(head.path);
-    let mut caller = Caller::identify(&head, &route);
+    let path = RequestPath::read(head.path);
+    let mut caller = Caller::identify(&head, &path);
     let ring = shared.reloader.ring();
     let declared_set = declared_set(&mut caller, &ring, &shared.rules);
     let judgement = session.judge(&head.fields, declared_set, &ring, now);
@@ -121,7 +121,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let (identity, is_preflight) = (Identity::of(&caller, &judgement, session.peer), asked.is_preflight());
     let binding = if is_preflight { Arc::new(shared.ledger.unkept(&identity)) } else { session.binding(&identity) };
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    let target = route.target(path_and_query);
+    let target = path.target(path_and_query);
     let opening = Opening {
         id: worker.next_id(),
         at: now,
@@ -131,7 +131,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         method: head.method,
         path: path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len())),
         peer: session.peer,
-        note: route.repair.map(Repair::note),
+        note: path.repair.map(Repair::note),
         is_preflight,
     };
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));

@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -60,6 +60,7 @@ use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::set::{KeyRing, SetIndex};
+use crate::locks::{despite_panics, lock};
 
 /// All live bindings. Bounded per set and peer, and in all: a client that makes up workflow ids fills only a share of it.
 pub struct Ledger {
@@ -150,17 +151,17 @@ impl Inbox {
         let is_quiet = |content: &mut Content| content.dirty.is_empty() && !content.is_closing;
         let begun = if content.dirty.is_empty() { None } else { Some(looked) };
         let waited = self.came.wait_timeout_while(content, idle, is_quiet);
-        let (content, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (content, _) = despite_panics(waited);
         if content.dirty.is_empty() {
             return content.is_closing;
         }
         let left = company.saturating_sub(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
         let waited = self.came.wait_timeout_while(content, left, |content| !content.is_closing);
-        waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
+        despite_panics(waited).0.is_closing
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.content)
     }
 }
 
@@ -331,11 +332,11 @@ impl Ledger {
     }
 
     fn senders(&self) -> MutexGuard<'_, Vec<Senders>> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.senders)
     }
 
     fn n8ns(&self) -> MutexGuard<'_, N8ns> {
-        self.n8ns.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.n8ns)
     }
 
     /// The binding of `identity`; where there is no room for a new one, the set's binding `other`.
@@ -592,7 +593,7 @@ impl Ledger {
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.past)
     }
 
     fn has_room(&self, identity: &Identity<'_>) -> bool {

@@ -10,7 +10,7 @@
 //! | step | where | |
 //! |---|---|---|
 //! | what others could read otherwise is refused | [`exchange::ambiguity`], [`early_refusal`], [`exchange::rejections`] | |
-//! | what of the request may be looked at, found in one walk | [`head`], [`route`] | pure |
+//! | what of the request may be looked at, found in one walk | [`head`], [`request_path`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
 //! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
@@ -55,13 +55,15 @@
 //! |---|---|---|
 //! | [`allocator`] | the allocator, and memory given back |  |
 //! | [`codes`] | enums with a list and stable codes, each declared once |  |
+//! | [`locks`] | locks that outlive a panic |  |
+//! | [`splitmix`] | numbers that look random |  |
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
-//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `tap` `writer` |
+//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `palette` `tap` `writer` |
 //! | [`head`] | what of a request may be looked at |  |
 //! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `secret` `set` `source` `state` `token` |
-//! | [`route`] | the path of a request, and its repair |  |
+//! | [`request_path`] | the path of a request, and its repair |  |
 //! | [`caller`] | who sent a request | `declared` `inferred` `names` `registry` |
 //! | [`outcome`] | what upstream answered, and how the exchange ended |  |
 //! | [`early_refusal`] | why a client is refused before there is an exchange |  |
@@ -71,7 +73,7 @@
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
 //! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `look` `names` `offline` `press` `proof` `query` `recent` `rhythm` `rotation` `seen` `senders` `sent` `sighting` `span` `sqlite` `store` `writer` |
 //! | [`welcome`] | what a newcomer is told |  |
-//! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
+//! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
 //! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
 //! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` |
@@ -89,6 +91,10 @@ pub mod allocator;
 
 pub mod codes;
 
+pub mod locks;
+
+pub mod splitmix;
+
 pub mod clock;
 
 pub mod tasks;
@@ -101,7 +107,7 @@ pub mod head;
 
 pub mod keys;
 
-pub mod route;
+pub mod request_path;
 
 pub mod caller;
 

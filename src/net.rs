@@ -8,6 +8,7 @@
 //! | a connection: to the first address that answers, or through a proxy | [`connect`], [`happy_eyeballs`], [`egress_proxy`], [`tunnel`] |
 //! | time without timers, and the other side that takes nothing | [`coarse_clock`], [`write_stall`] |
 //! | the end of a connection whose client is still sending | [`lingering_close`] |
+//! | one request of keyward's own, and its answer | [`one_shot`] |
 //! | one wake-up less for each piece of a body | [`deferred_waker`] |
 //! | how many connections an address may have | [`peer_limit`] |
 
@@ -20,6 +21,7 @@ pub mod egress_proxy;
 pub mod happy_eyeballs;
 pub mod limits;
 pub mod lingering_close;
+pub mod one_shot;
 pub mod origin;
 pub mod peer_limit;
 pub mod protocol;

@@ -3,6 +3,7 @@
 pub mod event;
 pub mod json;
 pub mod masked;
+pub mod palette;
 pub mod tap;
 pub mod writer;
 
@@ -21,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::event::JsonEvents;
 use self::masked::mask_keys;
+use self::palette::Palette;
 use self::writer::{Lane, LaneWriter};
 use crate::clock::{Clock, Timestamp};
 
@@ -45,11 +47,12 @@ impl Settings {
         })
     }
 
-    /// Whether lines may carry colours: on a terminal whose user has not said no (<https://no-color.org>).
+    /// Lines carry colours on a terminal whose user has not said no (<https://no-color.org>).
     #[must_use]
-    pub fn is_coloured(&self) -> bool {
+    pub fn palette(&self) -> Palette {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        self.file.is_none() && std::io::stdout().is_terminal() && !refused
+        let is_coloured = self.file.is_none() && std::io::stdout().is_terminal() && !refused;
+        if is_coloured { Palette::Coloured } else { Palette::Plain }
     }
 }
 
@@ -164,7 +167,9 @@ pub fn install(settings: &Settings, lane: Lane, clock: Clock) {
     let lines = tracing_subscriber::fmt::layer().with_writer(LaneWriter::new(lane)).with_target(false);
     let lines = match settings.resolved_format() {
         Format::Json => lines.event_format(JsonEvents(clock)).boxed(),
-        Format::Human => lines.compact().with_ansi(settings.is_coloured()).with_timer(TimeOfDay(clock)).boxed(),
+        Format::Human => {
+            lines.compact().with_ansi(settings.palette() == Palette::Coloured).with_timer(TimeOfDay(clock)).boxed()
+        }
     };
     // A second subscriber is refused: the first one goes on, which is what a test with many servers wants.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();

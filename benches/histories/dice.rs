@@ -1,35 +1,29 @@
 //! Pure. Chance, from a seed: the same seed gives the same history on every machine.
 
-/// A small generator of numbers (splitmix64): fast, and good enough to choose by.
+use ::keyward::splitmix::{SplitMix64, spread};
+
+/// Numbers to choose by.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Dice(SplitMix64);
 
 impl Dice {
     /// From the seed of a run and the number of the history in it.
     pub fn new(seed: u64, history: u64) -> Self {
-        let mut dice = Self(seed.rotate_left(32) ^ history.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        dice.next();
-        dice
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        let mut numbers = SplitMix64::new(seed.rotate_left(32) ^ spread(history));
+        numbers.draw();
+        Self(numbers)
     }
 
     /// A number below that one, which is not zero.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % bound).unwrap_or(0)
+        usize::try_from(self.0.draw() % bound).unwrap_or(0)
     }
 
     /// A number from `least` to `most`, both of them included.
     pub fn between(&mut self, least: i64, most: i64) -> i64 {
         let width = most.saturating_sub(least).max(0).cast_unsigned() + 1;
-        least.saturating_add((self.next() % width).cast_signed())
+        least.saturating_add((self.0.draw() % width).cast_signed())
     }
 
     /// True in that many of a thousand.
@@ -56,7 +50,7 @@ impl Dice {
         reason = "an average needs no exact milliseconds"
     )]
     pub fn wait(&mut self, mean: i64) -> i64 {
-        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        let unit = (self.0.draw() >> 11) as f64 / (1_u64 << 53) as f64;
         (-(1.0 - unit).ln() * mean as f64) as i64
     }
 }

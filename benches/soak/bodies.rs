@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ::keyward::locks::lock;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Channel};
 use hyper::client::conn::http2::SendRequest;
@@ -218,7 +219,7 @@ impl Bench<'_> {
 
     /// What upstream says that it has sent.
     fn sent_hash(&self) -> String {
-        self.seen.sent_hash.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.seen.sent_hash).clone()
     }
 
     /// Gives the hash of what came.

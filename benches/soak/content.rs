@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ::keyward::splitmix::{SplitMix64, spread};
 use ring::digest::{Context, SHA256};
 
 /// A body of that length.
@@ -15,7 +16,7 @@ pub fn make(length: u64) -> Vec<u8> {
 /// The bytes that stand from `position` on, which is a multiple of eight.
 pub fn fill(position: u64, bytes: &mut [u8]) {
     for (number, word) in (position / 8..).zip(bytes.chunks_mut(8)) {
-        let value = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+        let value = spread(number.wrapping_add(1)).to_le_bytes();
         word.copy_from_slice(&value[..word.len()]);
     }
 }
@@ -49,18 +50,15 @@ impl Hash {
 }
 
 /// Numbers that look random, and come again for the same seed.
-pub struct Dice(u64);
+pub struct Dice(SplitMix64);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self(SplitMix64::new(seed))
     }
 
     /// From 0 to below `sides`.
     pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
+        self.0.draw_below(sides)
     }
 }

@@ -5,9 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ::keyward::locks::lock;
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -57,7 +58,7 @@ impl World {
     }
 
     fn token(&self) -> String {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.token).clone()
     }
 
     fn seen(&self) -> &Seen {
@@ -508,7 +509,7 @@ async fn change_token(world: &World, name: &str, last: &str, dice: &mut Dice) ->
     let old = world.token();
     let token = keyward::make_token(&world.folder, name)?;
     await_status(world, &token, 200, dice).await?;
-    *world.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    *lock(&world.token) = token;
     // Whoever took the old one a moment ago has sent his head by then.
     sleep(Duration::from_secs(10)).await;
     keyward::revoke_token(&world.folder, last)?;

@@ -1,7 +1,9 @@
 //! What was done and how it went: each unexpected thing is said at once, and counted.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use ::keyward::locks::lock;
 
 /// The counts of a run.
 #[derive(Default)]
@@ -28,7 +30,7 @@ pub enum Ending {
 
 impl Tally {
     pub fn count(&self, kind: &'static str, ending: Ending) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.0);
         let count = counts.entry(kind).or_default();
         count.done += 1;
         match ending {
@@ -43,7 +45,7 @@ impl Tally {
     }
 
     pub fn counts(&self) -> BTreeMap<&'static str, Count> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 
     pub fn total(&self) -> Count {

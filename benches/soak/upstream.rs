@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use ::keyward::locks::lock;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -89,7 +90,7 @@ impl Upstream {
 impl Seen {
     /// Takes that key from now on, and the ones before only for a moment more.
     pub fn take_key(&self, key: &str) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = lock(&self.keys);
         keys.retain(|(_, until)| until.is_none_or(|until| until > Instant::now()));
         keys.iter_mut().for_each(|(_, until)| *until = until.or(Some(Instant::now() + RELOAD)));
         keys.push((key.to_owned(), None));
@@ -107,17 +108,17 @@ impl Seen {
 
     /// Requests with what was no valid key, and the last of these.
     pub fn strangers(&self) -> (u64, String) {
-        let last = self.last_stranger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = lock(&self.last_stranger).clone();
         (self.strangers.load(Ordering::Relaxed), last)
     }
 
     fn look_at_key(&self, head: &Head) {
         let came = head.field("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = lock(&self.keys);
         if !keys.iter().any(|(key, until)| key == came && until.is_none_or(|until| until > Instant::now())) {
             self.strangers.fetch_add(1, Ordering::Relaxed);
             let last = format!("{:?} with {came:?}", head.first_line);
-            *self.last_stranger.lock().unwrap_or_else(PoisonError::into_inner) = last;
+            *lock(&self.last_stranger) = last;
         }
     }
 }
@@ -355,7 +356,7 @@ async fn send_bytes(client: &mut Connection, bytes: u64, is_chunked: bool, seen:
         seen.progress.sent(length);
         position += length as u64;
     }
-    *seen.sent_hash.lock().unwrap_or_else(PoisonError::into_inner) = hash.finish();
+    *lock(&seen.sent_hash) = hash.finish();
     if is_chunked { client.write_last_chunk().await } else { Ok(()) }
 }
 

@@ -8,31 +8,38 @@ use crate::caller::{Agreement, Doubts};
 use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Ending;
+use crate::telemetry::palette::{Palette, Tone};
 use crate::telemetry::{Level, time_of_day};
 use crate::verdict::explain::Explanation;
 
 /// Writes the line, and under a bad one what to do.
-pub(super) fn write(out: &mut Vec<u8>, line: &Line<'_>, paint: Paint, explanation: Option<&Explanation>) {
-    out.extend_from_slice(summary(line, paint).as_bytes());
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    line: &Line<'_>,
+    palette: Palette,
+    level: Level,
+    explanation: Option<&Explanation>,
+) {
+    out.extend_from_slice(summary(line, palette, level).as_bytes());
     let Some(Explanation { message, remedy, .. }) = explanation else { return };
-    let (on, off) = (paint.tone(), paint.off());
-    let _ = writeln!(out, "{MARGIN}{on}{} {}{off}  {}", paint.mark(), line.diagnosis.code(), printable(message));
+    let (tone, end) = (palette.begin(tone(level)), palette.end());
+    let _ = writeln!(out, "{MARGIN}{tone}{} {}{end}  {}", mark(level), line.diagnosis.code(), printable(message));
     for step in steps(remedy) {
         let _ = writeln!(out, "{MARGIN}  {}", printable(step));
     }
 }
 
-fn summary(line: &Line<'_>, paint: Paint) -> String {
+fn summary(line: &Line<'_>, palette: Palette, level: Level) -> String {
     let (named, exchange, is_pressed) = (who(line), line.exchange, line.pressed.is_some());
     let judgement = &exchange.judgement;
     let mut line = String::with_capacity(200);
     let status = exchange.status().map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
     let verdict = judgement.verdict.code();
-    let (tone, dim, off) = (paint.tone(), paint.dim(), paint.off());
-    let _ = write!(line, "{dim}{}{off}  {tone}{status}  {verdict:<9}{off}  ", time_of_day(exchange.at));
+    let (tone, aside, end) = (palette.begin(tone(level)), palette.begin(Tone::Aside), palette.end());
+    let _ = write!(line, "{aside}{}{end}  {tone}{status}  {verdict:<9}{end}  ", time_of_day(exchange.at));
     let _ = write!(line, "{:<4} {:<24}  ", exchange.method.as_str(), printable(exchange.path()));
     let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
-    let _ = write!(line, "{dim}{:<16}{off}  {}", judgement.key.map_or_else(String::new, recognisable), named);
+    let _ = write!(line, "{aside}{:<16}{end}  {}", judgement.key.map_or_else(String::new, recognisable), named);
     line.extend(oddities(exchange, is_pressed));
     line.push('\n');
     line
@@ -77,36 +84,16 @@ fn steps(remedy: &str) -> impl Iterator<Item = &str> {
     remedy.lines().map(str::trim).filter(|step| !step.is_empty())
 }
 
-/// The colours of a line.
-#[derive(Clone, Copy)]
-pub(super) struct Paint {
-    /// Whether there are any.
-    pub(super) coloured: bool,
-    /// What the line is about.
-    pub(super) level: Level,
+fn tone(level: Level) -> Tone {
+    match level {
+        Level::Error => Tone::Bad,
+        Level::Warn => Tone::Doubtful,
+        Level::Info | Level::Debug | Level::Trace => Tone::Good,
+    }
 }
 
-impl Paint {
-    fn tone(self) -> &'static str {
-        match (self.coloured, self.level) {
-            (false, _) => "",
-            (true, Level::Error) => "\x1b[1;31m",
-            (true, Level::Warn) => "\x1b[33m",
-            (true, Level::Info | Level::Debug | Level::Trace) => "\x1b[32m",
-        }
-    }
-
-    fn dim(self) -> &'static str {
-        if self.coloured { "\x1b[2m" } else { "" }
-    }
-
-    fn off(self) -> &'static str {
-        if self.coloured { "\x1b[0m" } else { "" }
-    }
-
-    fn mark(self) -> &'static str {
-        if self.level == Level::Error { "✗" } else { "!" }
-    }
+fn mark(level: Level) -> &'static str {
+    if level == Level::Error { "✗" } else { "!" }
 }
 
 /// Text of a caller as a terminal may show it: nothing in it can steer the terminal.

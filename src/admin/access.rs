@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
@@ -21,6 +21,7 @@ use crate::keys::secret::{ParseSecretError, Secret};
 use crate::keys::source::{Source, SourceError};
 use crate::keys::state::{self, StateError};
 use crate::keys::token;
+use crate::locks::lock;
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -219,7 +220,7 @@ impl Access {
     }
 
     fn browsers(&self) -> MutexGuard<'_, Browsers> {
-        self.browsers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.browsers)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::ledger::query::{Query, find};
 use crate::n8n::clearance::{self, Looked};
 use crate::n8n::report;
 use crate::n8n::status::Status;
-use crate::route::is_id;
+use crate::request_path::is_id;
 use crate::server::Stage;
 
 /// That the process runs.

@@ -334,7 +334,10 @@ fn incident(incident: &Incident) -> Value {
 
 fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
     let is_done = view.is_done();
-    let place = |row: &Row| [rank(row.standing), before(row.seen), signed(row.binding.id().0)];
+    let place = |row: &Row| {
+        let (rank, before, id) = row.place();
+        [rank.into(), before, signed(id.0)]
+    };
     let (rows, next) = page.cut(view.rows, place);
     let row = |row: &Row| {
         let sent_from = view.sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice);
@@ -551,17 +554,6 @@ fn before(at: Timestamp) -> i64 {
 /// In the order of the numbers.
 fn signed(id: u64) -> i64 {
     (id ^ (1 << 63)).cast_signed()
-}
-
-/// In the order of the view.
-fn rank(standing: Standing) -> i64 {
-    match standing {
-        Standing::Stale | Standing::Mixed => 0,
-        Standing::Silent(Silence::Overdue { .. }) => 1,
-        Standing::Silent(Silence::DueLater { .. }) => 2,
-        Standing::Silent(Silence::Acknowledged { .. }) => 3,
-        Standing::Confirmed => 4,
-    }
 }
 
 /// How many senders of a binding are told of.

@@ -5,12 +5,13 @@
 //! address, so counting by address would let a stranger lock out the owner; and a token is too long to be guessed at any
 //! speed. What is to be kept down is the noise.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::listener::Connection;
 use super::problem::{Kind, Problem};
 use crate::clock::{Clock, Timestamp};
+use crate::locks::lock;
 use crate::metrics::AdminCounts;
 
 /// The wrong tokens of late.
@@ -33,7 +34,7 @@ impl WrongTokens {
             return problem;
         }
         self.counts.wrong_tokens.increment();
-        let found = self.lately.lock().unwrap_or_else(PoisonError::into_inner).add_one(self.clock.now());
+        let found = lock(&self.lately).add_one(self.clock.now());
         match found {
             Found::Mistake => return problem,
             Found::Flood => {}

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode;
 
 use crate::codes::codes;
 use crate::head::{Field, Fields};
-use crate::route::{Route, is_blank, is_id, is_placeholder};
+use crate::request_path::{RequestPath, is_blank, is_id, is_placeholder};
 
 codes! {
     /// How keyward knows the caller; the earlier, the surer.
@@ -89,9 +89,9 @@ pub struct Unreadable;
 
 /// Whether any source could say something. Most untagged requests are done with this.
 #[must_use]
-pub fn is_anything_declared(fields: &Fields<'_>, route: &Route<'_>) -> bool {
+pub fn is_anything_declared(fields: &Fields<'_>, path: &RequestPath<'_>) -> bool {
     let organization = fields.organization.first().unwrap_or_default();
-    route.begins > 0 || organization.starts_with(b"n8n-") || fields.tag.is_present() || has_headers(fields)
+    path.begins > 0 || organization.starts_with(b"n8n-") || fields.tag.is_present() || has_headers(fields)
 }
 
 /// Reads `X-N8N-Tag: wf=…;ex=…;node=…[;set=…][;inst=…][;name=…]`; a tag that is not there declares nothing.
@@ -111,13 +111,13 @@ pub fn read_tag(tag: Field<'_>) -> Result<Declared<'_>, Unreadable> {
 
 /// In which source an expression stands as it is written into a credential of n8n's, since nothing has resolved it.
 #[must_use]
-pub fn find_unresolved(fields: &Fields<'_>, route: &Route<'_>) -> Option<Attribution> {
+pub fn find_unresolved(fields: &Fields<'_>, path: &RequestPath<'_>) -> Option<Attribution> {
     if is_raw(fields.tag) {
         Some(Attribution::Tag)
     } else if has_raw_header(fields) {
         Some(Attribution::Header)
     } else {
-        route.unresolved.then_some(Attribution::Path)
+        path.unresolved.then_some(Attribution::Path)
     }
 }
 
@@ -146,13 +146,13 @@ pub fn read_headers<'r>(fields: &Fields<'r>) -> Result<Declared<'r>, Unreadable>
 
 /// What the path's prefix declares, if it has one.
 #[must_use]
-pub fn read_route<'r>(route: &Route<'r>) -> Option<Declared<'r>> {
-    if route.begins == 0 {
+pub fn read_path<'r>(path: &RequestPath<'r>) -> Option<Declared<'r>> {
+    if path.begins == 0 {
         return None;
     }
-    let sender = if route.editor { Some(Sender::Editor) } else { route.workflow.map(Sender::Workflow) };
-    let ids = Ids { sender, execution: route.execution, node: route.node };
-    Some(Declared { ids, set: route.set, ..Declared::default() })
+    let sender = if path.editor { Some(Sender::Editor) } else { path.workflow.map(Sender::Workflow) };
+    let ids = Ids { sender, execution: path.execution, node: path.node };
+    Some(Declared { ids, set: path.set, ..Declared::default() })
 }
 
 /// Reads `OpenAI-Organization: n8n-<workflow>-<execution>`. Executions are numbers, so that a user's own organisation

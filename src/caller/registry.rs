@@ -2,12 +2,13 @@
 //! a snapshot, and what cannot be noted at once is not noted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use super::names::{Directory, Known, Named};
+use crate::locks::lock;
 
 /// The names of all n8n instances, shared by those who look them up and by who keeps them.
 #[derive(Debug, Default)]
@@ -92,9 +93,7 @@ impl Registry {
     #[must_use]
     pub fn take_unknown(&self, instance: usize) -> Vec<Unknown> {
         let unresolved = self.instances.get(instance);
-        unresolved
-            .map(|unresolved| std::mem::take(&mut *unresolved.unknown.lock().unwrap_or_else(PoisonError::into_inner)))
-            .unwrap_or_default()
+        unresolved.map(|unresolved| std::mem::take(&mut *lock(&unresolved.unknown))).unwrap_or_default()
     }
 
     /// Has those be noted again for the instance at that place, for whom there was no time.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::declared::{is_our_organization, read_headers, read_organization, read_tag};
 use super::*;
 use crate::head::{Field, Fields};
-use crate::route::is_id;
+use crate::request_path::is_id;
 
 const NODE: &str = "36e21fd8-c571-420c-bcca-1134b8428099";
 
@@ -27,7 +27,7 @@ impl Request {
 
     fn caller(&self) -> Caller<'_> {
         let head = Head::new(&Method::POST, &self.uri, &self.headers);
-        Caller::identify(&head, &Route::read(head.path))
+        Caller::identify(&head, &RequestPath::read(head.path))
     }
 
     fn fields(&self) -> Fields<'_> {
@@ -538,7 +538,7 @@ proptest! {
         let uri = Uri::from_static("/");
         let mut head = Head::new(&Method::POST, &uri, &headers);
         head.path = &path;
-        let caller = Caller::identify(&head, &Route::read(&path));
+        let caller = Caller::identify(&head, &RequestPath::read(&path));
         for id in [caller.set, caller.instance, caller.workflow, caller.execution, caller.node].into_iter().flatten() {
             prop_assert!(is_id(id), "{id:?}");
         }
@@ -559,7 +559,7 @@ proptest! {
 
     #[test]
     fn a_tag_says_what_was_put_into_it(workflow in "[A-Za-z0-9_-]{1,128}", execution in "[0-9]{1,9}", name in "[^\\pC\\p{Zl}\\p{Zp}]{1,20}") {
-        prop_assume!(!crate::route::is_placeholder(&workflow) && !crate::route::is_blank(&name));
+        prop_assume!(!crate::request_path::is_placeholder(&workflow) && !crate::request_path::is_blank(&name));
         let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
         let tag = HeaderValue::from_str(&format!("wf={workflow};ex={execution};name={encoded}")).unwrap();
         let declared = read_tag(Field::One(&tag)).unwrap();

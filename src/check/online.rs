@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Request, header};
-use http_body::Body;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde::de::IgnoredAny;
 
 use super::Finding;
 use crate::keys::set::Bearer;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, scope};
-use crate::net::connect::{ConnectError, Deadline, Route};
+use crate::net::connect::{ConnectError, Connector, Deadline};
+use crate::net::one_shot;
 use crate::net::protocol::Protocol;
 use crate::openai::encoding::Encoding;
 use crate::openai::error::ErrorBody;
@@ -34,46 +32,34 @@ pub enum ProbeError {
 }
 
 /// Asks upstream for its models with that key. Connecting may take that long, and all of it no longer than [`LIMIT`].
-pub async fn probe(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
-    tokio::time::timeout(LIMIT, ask(route, bearer, connect_timeout)).await.map_err(|_elapsed| ProbeError::TimedOut)?
+pub async fn probe(connector: &Connector, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
+    tokio::time::timeout(LIMIT, ask(connector, bearer, connect_timeout))
+        .await
+        .map_err(|_elapsed| ProbeError::TimedOut)?
 }
 
-async fn ask(route: &Route, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
-    let stream = route.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+async fn ask(connector: &Connector, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
+    let stream = connector.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
+    let mut answer = one_shot::send(stream, request(connector, bearer)).await?;
+    let mut error = ErrorBody::new(answer.head.status, encoding(&answer.head.headers));
+    while !error.is_full()
+        && let Some(piece) = answer.next_piece().await?
+    {
+        error.push(&piece);
+    }
+    Ok(Standing::read(answer.head.status, &error))
+}
+
+fn request(connector: &Connector, bearer: &Bearer) -> Request<String> {
     let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::from_static(PATH);
     let headers = request.headers_mut();
-    if let Ok(host) = route.origin.authority().try_into() {
+    if let Ok(host) = connector.origin.authority().try_into() {
         headers.insert(header::HOST, host);
     }
     headers.insert(header::AUTHORIZATION, bearer.expose_header());
-    headers.insert(header::USER_AGENT, http::HeaderValue::from_static(concat!("keyward/", env!("CARGO_PKG_VERSION"))));
-    let asking = async {
-        let answer = sender.send_request(request).await?;
-        let (head, mut body) = answer.into_parts();
-        let mut error = ErrorBody::new(head.status, encoding(&head.headers));
-        while let Some(frame) = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
-        {
-            if let Some(data) = frame?.data_ref() {
-                error.push(data);
-            }
-            if error.is_full() {
-                break;
-            }
-        }
-        Ok(Standing::read(head.status, &error))
-    };
-    // The connection moves the bytes; it may end a moment before the answer is read to its end.
-    let mut asking = std::pin::pin!(asking);
-    tokio::select! {
-        biased;
-        standing = &mut asking => standing,
-        ended = connection => match ended {
-            Ok(()) => asking.await,
-            Err(error) => Err(error.into()),
-        },
-    }
+    headers.insert(header::USER_AGENT, http::HeaderValue::from_static(one_shot::USER_AGENT));
+    request
 }
 
 /// Asks an n8n for one thing of each kind, and says which scopes its key lacks.

@@ -15,7 +15,7 @@ use crate::config::Environment;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client};
 use crate::n8n::documents::Execution;
-use crate::route::is_id;
+use crate::request_path::is_id;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::holds_key;
 

@@ -14,6 +14,7 @@ use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::ledger::offline;
+use crate::net::connect::Connector;
 use crate::telemetry::event::with_causes;
 
 /// What `keyward check` takes. The texts for users stand in attributes: they are no Markdown.
@@ -58,15 +59,15 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     for name in &config.ignored {
         findings.push(Finding::warning("environment", format!("{name} is no setting of keyward's and is ignored.")));
     }
-    let route = app::route(&config.proxy);
-    findings.extend(route.as_ref().err().map(|error| Finding::problem("proxy.upstream", format!("{error:#}"))));
+    let connector = app::connector(&config.proxy);
+    findings.extend(connector.as_ref().err().map(|error| Finding::problem("proxy.upstream", format!("{error:#}"))));
     let entrance = app::handshake(&config.proxy);
     findings.extend(entrance.err().map(|error| Finding::problem("tls", format!("{error:#}"))));
     findings.extend(check::keys_in_use(config, &reloader.ring()));
     if online {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        if let Ok(route) = route {
-            findings.extend(runtime.block_on(probe_all(config, &reloader.ring(), &route)));
+        if let Ok(connector) = connector {
+            findings.extend(runtime.block_on(probe_all(config, &reloader.ring(), &connector)));
         }
         for instance in &config.n8n.instances {
             findings.extend(runtime.block_on(examine_n8n(instance)));
@@ -77,13 +78,13 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
 }
 
 /// Each set's current and next key, one after the other.
-async fn probe_all(config: &Config, ring: &KeyRing, route: &crate::net::connect::Route) -> Vec<Finding> {
+async fn probe_all(config: &Config, ring: &KeyRing, connector: &Connector) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (set, index) in config.keys.sets.iter().zip(ring.indexes()) {
         for (role, bearer) in keys_to_probe(set, ring, index) {
             let about = format!("keys.{}.{role}", set.name);
             let names = bearer.names;
-            findings.push(match probe(route, &bearer, config.proxy.limits.connect_timeout).await {
+            findings.push(match probe(connector, &bearer, config.proxy.limits.connect_timeout).await {
                 Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
                 Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
                 Err(error) => {

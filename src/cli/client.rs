@@ -1,17 +1,12 @@
 //! Asking a running keyward, through its admin listener, with the token that lies in the state folder.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
-use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::{HeaderValue, Request, Response, header};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Request, header};
 use memchr::memmem;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -19,6 +14,7 @@ use tokio::net::TcpStream;
 use super::setup::Setup;
 use crate::admin::access::{self, TokenError};
 use crate::keys::secret::Secret;
+use crate::net::one_shot::{self, Answer};
 
 /// The admin listener of a keyward that perhaps runs.
 pub(super) struct Client {
@@ -93,30 +89,27 @@ impl Client {
         mut tell: impl FnMut(&str, &str) -> ControlFlow<T>,
     ) -> anyhow::Result<Option<T>> {
         let Some(stream) = self.connect().await? else { bail!("no keyward runs at {}", self.address) };
-        let request = self.request("GET", path)?;
-        converse(stream, request, async |answer| {
-            if !answer.status().is_success() {
-                return read_answer(answer).await.map(|_| None);
-            }
-            begin();
-            let (mut body, mut bytes) = (answer.into_body(), Vec::new());
-            // A keyward that stops breaks the stream off.
-            while let Ok(Some(piece)) = next_piece(&mut body).await {
-                bytes.extend_from_slice(&piece);
-                while let Some(end) = memmem::find(&bytes, b"\n\n") {
-                    let block = String::from_utf8_lossy(&bytes[..end]).into_owned();
-                    bytes.drain(..end + 2);
-                    let parted = block.strip_prefix("event: ").and_then(|block| block.split_once("\ndata: "));
-                    if let Some((event, data)) = parted
-                        && let ControlFlow::Break(with) = tell(event, data)
-                    {
-                        return Ok(Some(with));
-                    }
+        let mut answer = self.send(stream, "GET", path).await?;
+        if !answer.head.status.is_success() {
+            return read_answer(answer).await.map(|_| None);
+        }
+        begin();
+        let mut bytes = Vec::new();
+        // A keyward that stops breaks the stream off.
+        while let Ok(Some(piece)) = answer.next_piece().await {
+            bytes.extend_from_slice(&piece);
+            while let Some(end) = memmem::find(&bytes, b"\n\n") {
+                let block = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                bytes.drain(..end + 2);
+                let parted = block.strip_prefix("event: ").and_then(|block| block.split_once("\ndata: "));
+                if let Some((event, data)) = parted
+                    && let ControlFlow::Break(with) = tell(event, data)
+                {
+                    return Ok(Some(with));
                 }
             }
-            Ok(None)
-        })
-        .await
+        }
+        Ok(None)
     }
 
     fn ask(&self, method: &str, path: &str) -> anyhow::Result<Said> {
@@ -127,8 +120,7 @@ impl Client {
     pub(super) async fn asking(&self, method: &str, path: &str) -> anyhow::Result<Said> {
         let asking = async {
             let Some(stream) = self.connect().await? else { return Ok(Said::NotRunning) };
-            let request = self.request(method, path)?;
-            converse(stream, request, async |answer| read_answer(answer).await).await.map(Said::Answer)
+            read_answer(self.send(stream, method, path).await?).await.map(Said::Answer)
         };
         let late = || format!("{} did not answer within {} s", self.address, PATIENCE.as_secs());
         tokio::time::timeout(PATIENCE, asking).await.with_context(late)?
@@ -143,9 +135,10 @@ impl Client {
         }
     }
 
-    fn request(&self, method: &str, path: &str) -> anyhow::Result<Request<String>> {
+    async fn send(&self, stream: TcpStream, method: &str, path: &str) -> anyhow::Result<Answer<TcpStream>> {
         let request = Request::builder().method(method).uri(path).header(header::HOST, self.address.to_string());
-        Ok(request.header(header::AUTHORIZATION, &self.bearer).body(String::new())?)
+        let request = request.header(header::AUTHORIZATION, &self.bearer).body(String::new())?;
+        one_shot::send(stream, request).await.context("the admin listener broke off")
     }
 }
 
@@ -166,7 +159,7 @@ fn read_token(setup: &Setup) -> Result<Secret, TokenError> {
 }
 
 /// A server that listens on all addresses is reached on this machine's own.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let own = match listen {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -174,58 +167,36 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(if listen.ip().is_unspecified() { own } else { listen.ip() }, listen.port())
 }
 
-/// Sends the request and has the answer read; the connection is moved on meanwhile.
-async fn converse<T>(
-    stream: TcpStream,
-    request: Request<String>,
-    read: impl AsyncFnOnce(Response<Incoming>) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let asking = async {
-        let answer = sender.send_request(request).await.context("the admin listener broke off")?;
-        read(answer).await
-    };
-    drive(connection, asking).await
-}
-
-/// A connection may end a moment before what came over it is read to its end.
-async fn drive<T>(connection: impl Future, asking: impl Future<Output = T>) -> T {
-    let (mut connection, mut asking) = (pin!(connection), pin!(asking));
-    let mut has_ended = false;
-    poll_fn(|context| {
-        has_ended = has_ended || connection.as_mut().poll(context).is_ready();
-        asking.as_mut().poll(context)
-    })
-    .await
-}
-
-async fn read_answer(answer: Response<Incoming>) -> anyhow::Result<Value> {
-    let (head, mut body) = answer.into_parts();
-    let mut text = Vec::new();
-    while let Some(piece) = next_piece(&mut body).await? {
-        text.extend_from_slice(&piece);
-    }
+async fn read_answer(mut answer: Answer<TcpStream>) -> anyhow::Result<Value> {
+    let text = answer.read_body(usize::MAX).await.context("the answer broke off")?;
     let value: Value = serde_json::from_slice(&text).unwrap_or_default();
-    if head.status.is_success() {
+    if answer.head.status.is_success() {
         return Ok(value);
     }
-    let (status, said) = (head.status.as_u16(), |name: &str| value[name].as_str());
+    let (status, said) = (answer.head.status.as_u16(), |name: &str| value[name].as_str());
     let Some((title, detail)) = said("title").zip(said("detail")) else {
         bail!("what listens there (admin.listen) gave no answer of keyward's: it said {status}, and no reason");
     };
     bail!("the admin listener answered {status}: {title}. {detail}");
 }
 
-async fn next_piece(body: &mut Incoming) -> anyhow::Result<Option<bytes::Bytes>> {
-    loop {
-        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
-        match frame.transpose().context("the answer broke off")?.map(http_body::Frame::into_data) {
-            None => return Ok(None),
-            Some(Ok(data)) => return Ok(Some(data)),
-            Some(Err(_trailers)) => {}
-        }
-    }
-}
-
 /// Longer than any answer but a stream takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_asked_on_this_machine() {
+        #[track_caller]
+        fn check(listen: &str, expected: &str) {
+            let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
+            assert_eq!(reachable(address(listen)), address(expected));
+        }
+        check("0.0.0.0:8081", "127.0.0.1:8081");
+        check("[::]:8081", "[::1]:8081");
+        check("127.0.0.1:8081", "127.0.0.1:8081");
+        check("10.1.2.3:8081", "10.1.2.3:8081");
+    }
+}

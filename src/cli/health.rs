@@ -1,15 +1,20 @@
 //! `keyward health`: asks the admin listener of the keyward that runs beside it, as the health check of a container does.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use http::{Request, header};
+use tokio::net::TcpStream;
 
+use super::client::reachable;
 use super::output::print;
 use super::setup::ConfigArgument;
 use crate::config::{Config, Environment, Overrides};
+use crate::net::one_shot;
 
 /// What `keyward health` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -29,9 +34,10 @@ impl HealthArguments {
             listen.port() != 0,
             "the port of admin.listen is 0, so the system chose one: set it, to be able to ask"
         );
-        let admin = reach(listen);
+        let admin = reachable(listen);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         for path in ["/healthz", "/readyz"] {
-            let answer = ask(admin, path).with_context(|| {
+            let answer = runtime.block_on(ask(admin, path)).with_context(|| {
                 format!(
                     "no answer from http://{admin}{path} (admin.listen): does keyward run, and with these settings?"
                 )
@@ -59,43 +65,35 @@ impl Answer {
     }
 }
 
-fn ask(admin: SocketAddr, path: &str) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&admin, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    // Another server may keep the connection open: what it said by then counts.
-    let read = stream.take(LONGEST).read_to_end(&mut answer);
-    match (read_answer(&String::from_utf8_lossy(&answer)), read) {
-        (Some(answer), _) => Ok(answer),
-        (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
-        (None, Err(error)) => Err(error),
-        (None, Ok(_)) => Err(io::Error::other("what came is no answer")),
-    }
-}
-
-/// As far as it can be read: `HTTP/1.1 200 OK`, headers, an empty line, a word.
-fn read_answer(answer: &str) -> Option<Answer> {
-    let (head, text) = answer.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer { status, text: text.trim().escape_debug().to_string() })
-}
-
-/// Who listens on every address is asked on this machine's own.
-fn reach(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+async fn ask(admin: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    let stream = in_time(TcpStream::connect(admin)).await??;
+    let request = Request::builder().uri(path).header(header::HOST, admin.to_string());
+    let request = request.header(header::CONNECTION, "close").body(String::new())?;
+    let mut answer = in_time(one_shot::send(stream, request)).await?.context("what came is no answer")?;
+    let mut text = Vec::new();
+    let reading = async {
+        while text.len() < LONGEST
+            && let Ok(Some(piece)) = answer.next_piece().await
+        {
+            text.extend_from_slice(&piece);
+        }
     };
-    SocketAddr::new(ip, listen.port())
+    // Whoever is not keyward may keep the connection open: what it said by then counts.
+    let _ = in_time(reading).await;
+    text.truncate(LONGEST);
+    let text = String::from_utf8_lossy(&text).trim().escape_debug().to_string();
+    Ok(Answer { status: answer.head.status.as_u16(), text })
+}
+
+async fn in_time<T>(coming: impl Future<Output = T>) -> io::Result<T> {
+    Ok(tokio::time::timeout(LIMIT, coming).await?)
 }
 
 /// How long the admin listener may take to be reached, and again to say a word.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// More bytes than the admin listener answers with.
-const LONGEST: u64 = 4096;
+const LONGEST: usize = 4096;
 
 const AFTER_HELP: &str = "\
 Ends with 0 if the admin listener (admin.listen) answers on /healthz and /readyz, and with 1 if it
@@ -103,30 +101,3 @@ does not or says that keyward is stopping. It asks by the settings, so it needs 
 keyward runs with.
 
 Example: keyward health --config /etc/keyward/keyward.toml";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_address_is_asked_on_this_machine() {
-        #[track_caller]
-        fn check(listen: &str, expected: &str) {
-            let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
-            assert_eq!(reach(address(listen)), address(expected));
-        }
-        check("0.0.0.0:8081", "127.0.0.1:8081");
-        check("[::]:8081", "[::1]:8081");
-        check("127.0.0.1:8081", "127.0.0.1:8081");
-        check("10.1.2.3:8081", "10.1.2.3:8081");
-    }
-
-    #[test]
-    fn what_is_no_answer_is_none() {
-        let answer = read_answer("HTTP/1.1 503 Service Unavailable\r\na: b\r\n\r\ndraining\n").expect("an answer");
-        assert_eq!((answer.status, answer.text.as_str()), (503, "draining"));
-        for odd in ["", "HTTP/1.1", "HTTP/1.1 200", "HTTP/1.1 2é\r\n\r\n", "SSH-2.0-OpenSSH\r\n\r\n", "\r\n\r\n"] {
-            assert!(read_answer(odd).is_none(), "{odd}");
-        }
-    }
-}

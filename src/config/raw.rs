@@ -9,7 +9,7 @@ use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
 use super::schema::{self, InstanceField, Reading, Role, Rule, SETTINGS, SetField, Setting};
 use crate::keys::source::Source;
-use crate::route::{is_id, is_placeholder};
+use crate::request_path::{is_id, is_placeholder};
 
 /// A value that somebody gave, and where.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Pure. The one table of all settings: reading, environment names and `config/reference.toml` are held to it.
 
 use super::parse::{self, Unfit};
-use super::{Config, proxy_env};
+use super::{Draft, proxy_env};
 
 /// Every setting, in the order of `config/reference.toml`.
 pub static SETTINGS: [Setting; 55] = [
@@ -10,129 +10,127 @@ pub static SETTINGS: [Setting; 55] = [
         default: Some("\"127.0.0.1:8080\""),
         sentence: "Where n8n connects.",
         allowed: ADDRESS,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.listen, parse::address(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.listen, parse::address(text))),
     },
     Setting {
         key: "proxy.upstream",
         default: Some("\"https://api.openai.com\""),
         sentence: "Where requests go: scheme, host and perhaps a port, without the /v1.",
         allowed: "an origin, such as https://api.openai.com or http://127.0.0.1:9000",
-        reading: Reading::Value(|config, text| put(&mut config.proxy.upstream, parse::upstream(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.upstream, parse::upstream(text))),
     },
     Setting {
         key: "proxy.upstream_http2",
         default: Some("false"),
         sentence: "Whether upstream is spoken to in HTTP/2, if it takes that.",
         allowed: "true or false",
-        reading: Reading::Value(|config, text| put(&mut config.proxy.upstream_http2, parse::fit(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.upstream_http2, parse::fit(text))),
     },
     Setting {
         key: "proxy.upstream_ca",
         default: None,
         sentence: "A PEM file with the only certificates that may vouch for upstream.",
         allowed: PATH_OF_FILE,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.upstream_ca, parse::path(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.upstream_ca, parse::path(text).map(Some))),
     },
     Setting {
         key: "proxy.via",
         default: Some("\"environment\""),
         sentence: "The proxy through which upstream is reached: what the environment names, none, or this one.",
         allowed: proxy_env::ALLOWED,
-        reading: Reading::Value(|config, text| put(&mut config.via, parse::choice_of_proxy(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.via, parse::choice_of_proxy(text))),
     },
     Setting {
         key: "proxy.policy",
         default: Some("\"observe\""),
         sentence: "What is done about requests, for every set that has no policy of its own.",
         allowed: POLICY,
-        reading: Reading::Value(|config, text| put(&mut config.policy, parse::fit(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.policy, parse::fit(text))),
     },
     Setting {
         key: "proxy.allow_host",
         default: Some("[]"),
         sentence: "The hosts that requests may name in `Host`; without any, all.",
         allowed: "a list of names or addresses, perhaps with a port, such as [\"keyward:8080\", \"10.1.2.3\"]",
-        reading: Reading::List(|config, text| put(&mut config.rules.allow_host, parse::hosts(text))),
+        reading: Reading::List(|draft, text| put(&mut draft.rules.allow_host, parse::hosts(text))),
     },
     Setting {
         key: "proxy.allow_origin",
         default: Some("[]"),
         sentence: "The pages whose browsers an injecting set serves; without any, none.",
         allowed: "a list of origins, such as [\"https://app.example.com\"]",
-        reading: Reading::List(|config, text| put(&mut config.rules.allow_origin, parse::origins(text))),
+        reading: Reading::List(|draft, text| put(&mut draft.rules.allow_origin, parse::origins(text))),
     },
     Setting {
         key: "proxy.proxy_protocol_from",
         default: Some("[]"),
         sentence: "The load balancers that begin each connection with the PROXY protocol, whose word on addresses counts.",
         allowed: NETWORKS,
-        reading: Reading::List(|config, text| put(&mut config.proxy.proxy_protocol_from, parse::networks(text))),
+        reading: Reading::List(|draft, text| put(&mut draft.proxy.proxy_protocol_from, parse::networks(text))),
     },
     Setting {
         key: "proxy.workers",
         default: Some("0"),
         sentence: "How many workers serve; 0 means one for each core that the cgroup allows.",
         allowed: "a whole number from 0 to 256",
-        reading: Reading::Value(|config, text| put(&mut config.proxy.workers, parse::workers(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.workers, parse::workers(text))),
     },
     Setting {
         key: "proxy.connect_timeout",
         default: Some("\"10s\""),
         sentence: "How long connecting to upstream may take, TLS included.",
         allowed: TIMEOUT,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.connect_timeout, parse::timeout(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.connect_timeout, parse::timeout(text))),
     },
     Setting {
         key: "proxy.answer_timeout",
         default: Some("\"2h\""),
         sentence: "How long upstream may be silent before its answer begins.",
         allowed: TIMEOUT,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.answer_timeout, parse::timeout(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.answer_timeout, parse::timeout(text))),
     },
     Setting {
         key: "proxy.idle_timeout",
         default: Some("\"2h\""),
         sentence: "How long upstream may be silent within an answer, or take nothing of a body.",
         allowed: TIMEOUT,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.idle_timeout, parse::timeout(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.idle_timeout, parse::timeout(text))),
     },
     Setting {
         key: "proxy.client_idle_timeout",
         default: Some("\"75s\""),
         sentence: "How long a kept-alive client may wait before its next request, and how long a request's head may take.",
         allowed: TIMEOUT,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.client_idle_timeout, parse::timeout(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.client_idle_timeout, parse::timeout(text))),
     },
     Setting {
         key: "proxy.client_stall_timeout",
         default: Some("\"2m\""),
         sentence: "How long a client may take nothing of its answer, or send nothing of its body.",
         allowed: TIMEOUT,
-        reading: Reading::Value(|config, text| {
-            put(&mut config.proxy.limits.client_stall_timeout, parse::timeout(text))
-        }),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.client_stall_timeout, parse::timeout(text))),
     },
     Setting {
         key: "proxy.pool_idle_timeout",
         default: Some("\"50s\""),
         sentence: "How long an unused connection to upstream is kept: less long than upstream itself keeps it.",
         allowed: TIMEOUT,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.pool_idle_timeout, parse::timeout(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.pool_idle_timeout, parse::timeout(text))),
     },
     Setting {
         key: "proxy.drain_timeout",
         default: Some("\"30s\""),
         sentence: "How long exchanges may go on after the signal to stop.",
         allowed: SPAN,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.drain_timeout, parse::span(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.drain_timeout, parse::span(text))),
     },
     Setting {
         key: "proxy.max_head",
         default: Some("\"64KiB\""),
         sentence: "How large the head of a request or of an answer may be.",
         allowed: "a size from 8KiB to 1MiB, such as 64KiB or 65536",
-        reading: Reading::Value(|config, text| {
-            put(&mut config.proxy.limits.max_head, parse::size(text, &(8 << 10..=1 << 20)))
+        reading: Reading::Value(|draft, text| {
+            put(&mut draft.proxy.limits.max_head, parse::size(text, &(8 << 10..=1 << 20)))
         }),
     },
     Setting {
@@ -140,15 +138,15 @@ pub static SETTINGS: [Setting; 55] = [
         default: Some("10000"),
         sentence: "How many clients may be connected at a time.",
         allowed: "a whole number, 1 or more",
-        reading: Reading::Value(|config, text| put(&mut config.proxy.limits.max_connections, parse::count(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.limits.max_connections, parse::count(text))),
     },
     Setting {
         key: "proxy.max_connections_per_peer",
         default: Some("5000"),
         sentence: "How many of them one address may have.",
         allowed: "a whole number, 1 or more",
-        reading: Reading::Value(|config, text| {
-            put(&mut config.proxy.limits.max_connections_per_peer, parse::count(text))
+        reading: Reading::Value(|draft, text| {
+            put(&mut draft.proxy.limits.max_connections_per_peer, parse::count(text))
         }),
     },
     Setting {
@@ -156,14 +154,14 @@ pub static SETTINGS: [Setting; 55] = [
         default: None,
         sentence: "A PEM file with the certificate that clients are shown, and the ones that vouch for it.",
         allowed: PATH_OF_FILE,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.tls.cert, parse::path(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.tls.cert, parse::path(text).map(Some))),
     },
     Setting {
         key: "tls.key",
         default: None,
         sentence: "A PEM file with the private key of that certificate.",
         allowed: PATH_OF_FILE,
-        reading: Reading::Value(|config, text| put(&mut config.proxy.tls.key, parse::path(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.tls.key, parse::path(text).map(Some))),
     },
     Setting {
         key: "keys.<set>.current",
@@ -282,121 +280,119 @@ pub static SETTINGS: [Setting; 55] = [
         default: None,
         sentence: "How log lines look: human for people, json for programs.",
         allowed: "human or json",
-        reading: Reading::Value(|config, text| put(&mut config.log.format, parse::fit(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.log.format, parse::fit(text).map(Some))),
     },
     Setting {
         key: "log.level",
         default: Some("\"info\""),
         sentence: "The least important level that is written.",
         allowed: "error, warn, info, debug or trace",
-        reading: Reading::Value(|config, text| put(&mut config.log.level, parse::fit(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.log.level, parse::fit(text))),
     },
     Setting {
         key: "log.file",
         default: None,
         sentence: "The file that the log goes to, which SIGHUP opens again.",
         allowed: PATH_OF_FILE,
-        reading: Reading::Value(|config, text| put(&mut config.log.file, parse::path(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.log.file, parse::path(text).map(Some))),
     },
     Setting {
         key: "admin.listen",
         default: Some("\"127.0.0.1:8081\""),
         sentence: "Where those who run keyward ask how it is, or off.",
         allowed: "an IP address and a port, such as 127.0.0.1:8081, or off",
-        reading: Reading::Value(|config, text| put(&mut config.admin.listen, parse::address_or_off(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.admin.listen, parse::address_or_off(text))),
     },
     Setting {
         key: "admin.token_file",
         default: None,
         sentence: "The file with the token that may ask and change everything.",
         allowed: PATH_OF_FILE,
-        reading: Reading::Value(|config, text| put(&mut config.admin.token_file, parse::path(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.admin.token_file, parse::path(text).map(Some))),
     },
     Setting {
         key: "admin.read_token_file",
         default: None,
         sentence: "A file with a token that may ask everything and change nothing.",
         allowed: PATH_OF_FILE,
-        reading: Reading::Value(|config, text| put(&mut config.admin.read_token_file, parse::path(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.admin.read_token_file, parse::path(text).map(Some))),
     },
     Setting {
         key: "admin.metrics",
         default: Some("\"token\""),
         sentence: "Whether /metrics wants a token, or is open to all who can reach it.",
         allowed: "token or open",
-        reading: Reading::Value(|config, text| put(&mut config.admin.metrics, parse::fit(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.admin.metrics, parse::fit(text))),
     },
     Setting {
         key: "admin.allow_host",
         default: Some("[]"),
         sentence: "The names by which the admin listener may be addressed, beside IP addresses and localhost.",
         allowed: "a list of names, perhaps with a port, such as [\"keyward:8081\"]",
-        reading: Reading::List(|config, text| put(&mut config.admin.allow_host, parse::hosts(text))),
+        reading: Reading::List(|draft, text| put(&mut draft.admin.allow_host, parse::hosts(text))),
     },
     Setting {
         key: "state.dir",
         default: None,
         sentence: "The folder that keeps the fingerprint key and the fingerprints of tokens and revoked keys, never a key.",
         allowed: "the path of a folder",
-        reading: Reading::Value(|config, text| put(&mut config.state.dir, parse::path(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.state.dir, parse::path(text))),
     },
     Setting {
         key: "store.url",
         default: None,
         sentence: "Where the ledger is kept: bindings, incidents, counts by the hour and the fingerprints of each set's keys.",
         allowed: "sqlite: and the path of a file, such as \"sqlite:/var/lib/keyward/keyward.db\", or off",
-        reading: Reading::Value(|config, text| put(&mut config.store.url, parse::store(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.store.url, parse::store(text))),
     },
     Setting {
         key: "store.retention",
         default: Some("\"90d\""),
         sentence: "How long the ledger remembers what happened, and bindings that are seen no more.",
         allowed: "a span from 1d to 3650d, such as 30d or 90d",
-        reading: Reading::Value(|config, text| put(&mut config.store.retention, parse::retention(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.store.retention, parse::retention(text))),
     },
     Setting {
         key: "store.max_bindings",
         default: Some("50000"),
         sentence: "How many bindings are remembered in all: workflows, nodes and untagged clients.",
         allowed: "a whole number, 1 or more",
-        reading: Reading::Value(|config, text| put(&mut config.store.bounds.total, parse::count(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.store.bounds.total, parse::count(text))),
     },
     Setting {
         key: "store.max_bindings_per_peer",
         default: Some("5000"),
         sentence: "How many of them one address may have in one key set.",
         allowed: "a whole number, 1 or more",
-        reading: Reading::Value(|config, text| put(&mut config.store.bounds.per_peer, parse::count(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.store.bounds.per_peer, parse::count(text))),
     },
     Setting {
         key: "rotation.quiet",
         default: Some("\"1h\""),
         sentence: "How long an old key must not have been used before it can go.",
         allowed: SPAN,
-        reading: Reading::Value(|config, text| put(&mut config.rotation.quiet, parse::span(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.rotation.quiet, parse::span(text))),
     },
     Setting {
         key: "rotation.env_keys",
         default: None,
         sentence: "Whether n8n's credentials take their keys from the environment, as in {{ $env.OPENAI_KEY }}.",
         allowed: "true or false",
-        reading: Reading::Value(|config, text| put(&mut config.rotation.env_keys, parse::fit(text).map(Some))),
+        reading: Reading::Value(|draft, text| put(&mut draft.rotation.env_keys, parse::fit(text).map(Some))),
     },
     Setting {
         key: "rotation.shared_address",
         default: None,
         sentence: "The addresses behind which several processes of n8n stand; where it is given, every other is one process.",
         allowed: NETWORKS,
-        reading: Reading::List(|config, text| {
-            put(&mut config.rotation.shared_address, parse::networks(text).map(Some))
-        }),
+        reading: Reading::List(|draft, text| put(&mut draft.rotation.shared_address, parse::networks(text).map(Some))),
     },
     Setting {
         key: "rotation.workers",
         default: Some("5"),
         sentence: "How many processes of n8n stand behind a shared address.",
         allowed: "a whole number from 1 to 25",
-        reading: Reading::Value(|config, text| put(&mut config.rotation.workers, parse::processes(text))),
+        reading: Reading::Value(|draft, text| put(&mut draft.rotation.workers, parse::processes(text))),
     },
 ];
 
@@ -449,9 +445,9 @@ impl Setting {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reading {
     /// From one text, which goes to its place in the configuration.
-    Value(fn(&mut Config, &str) -> Result<(), Unfit>),
+    Value(fn(&mut Draft, &str) -> Result<(), Unfit>),
     /// The same from several texts, which commas part.
-    List(fn(&mut Config, &str) -> Result<(), Unfit>),
+    List(fn(&mut Draft, &str) -> Result<(), Unfit>),
     /// As part of a key set, of which there may be many.
     OfSet(SetField),
     /// As part of an n8n, of which there may be several.

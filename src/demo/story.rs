@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::splitmix::SplitMix64;
+
 /// Something that happens in the story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scene {
@@ -185,7 +187,7 @@ struct Runs {
 /// Every scene of the story, in order. The seed moves runs by some minutes.
 #[must_use]
 pub fn scenes(seed: u64) -> Vec<Scene> {
-    let mut timeline = runs(&mut Random(seed));
+    let mut timeline = runs(SplitMix64::new(seed));
     let chapters = CHAPTERS.iter().map(|chapter| (chapter.minute * 60, Plan::Begin(chapter)));
     timeline.extend(chapters);
     timeline.sort_by_key(|(second, _)| *second);
@@ -218,12 +220,13 @@ enum Plan {
 }
 
 /// The requests of every run. Executions are numbered as they begin.
-fn runs(random: &mut Random) -> Vec<(u32, Plan)> {
+fn runs(mut numbers: SplitMix64) -> Vec<(u32, Plan)> {
     let mut starts: Vec<(u32, &Workflow)> = Vec::new();
     for workflow in &WORKFLOWS {
         let Runs { first, every, end } = workflow.runs;
         let minutes = (first..end).step_by(every as usize);
-        starts.extend(minutes.map(|minute| (minute * 60 + random.below(MOST_LATE), workflow)));
+        let late = |minute| minute * 60 + u32::try_from(numbers.draw_below(MOST_LATE)).unwrap_or(0);
+        starts.extend(minutes.map(late).map(|second| (second, workflow)));
     }
     starts.sort_by_key(|(second, _)| *second);
     let requests = |((second, workflow), execution): ((u32, &'static Workflow), u32)| {
@@ -315,18 +318,6 @@ impl N8n {
 impl Kind {
     fn is_of_sdk(self) -> bool {
         matches!(self, Self::Agent | Self::AgentStream | Self::Chain | Self::Embeddings)
-    }
-}
-
-/// A sequence of numbers that look random (`SplitMix64`), the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((mixed ^ (mixed >> 31)) % u64::from(end)).unwrap_or(0)
     }
 }
 
@@ -592,7 +583,7 @@ const START: u32 = clock(7, 0);
 const END: u32 = clock(20, 0);
 
 /// No run begins later than planned by that many seconds.
-const MOST_LATE: u32 = 120;
+const MOST_LATE: u64 = 120;
 
 /// What a chapter takes to be read, in seconds of the story.
 const READING: u32 = 1900;

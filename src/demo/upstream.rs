@@ -10,14 +10,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-
-use super::whole;
 
 /// A server on loopback that takes some keys and refuses all others.
 pub struct Upstream {
@@ -50,7 +49,7 @@ impl Upstream {
 
 async fn answer(keys: &[&str], request: Request<Incoming>) -> hyper::Result<Response<Chunks>> {
     let (head, body) = request.into_parts();
-    let asked = serde_json::from_slice(&whole(body).await?).unwrap_or(Value::Null);
+    let asked = serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap_or(Value::Null);
     let credential = head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let key = credential.and_then(|value| value.strip_prefix(b"Bearer ")).map(String::from_utf8_lossy);
     Ok(match key {

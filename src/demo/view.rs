@@ -7,15 +7,12 @@ use crate::clock::Timestamp;
 use crate::ledger::answer::{Answer, Bar};
 use crate::ledger::rotation::{FullRow, OldKey, RotationView, Row, Standing};
 use crate::ledger::span::Span;
-
-/// Colours, or none.
-#[derive(Clone, Copy)]
-pub(super) struct Paint(pub(super) bool);
+use crate::telemetry::palette::{Palette, Tone};
 
 /// The view for people: a line for each workflow that is not done. Bindings that are confirmed are many and well, so they
 /// are only counted. `open` are its [`open_rows`]; `clock` says moments.
-pub(super) fn text(view: &RotationView, open: &[FullRow], paint: Paint, clock: fn(Timestamp) -> String) -> String {
-    let mut text = format!("{}\n\n", bar(view, paint));
+pub(super) fn text(view: &RotationView, open: &[FullRow], palette: Palette, clock: fn(Timestamp) -> String) -> String {
+    let mut text = format!("{}\n\n", bar(view, palette));
     let mut lines: Vec<(Standing, [String; COLUMNS])> = Vec::new();
     for row in open {
         let cells = cells(row, clock);
@@ -30,14 +27,14 @@ pub(super) fn text(view: &RotationView, open: &[FullRow], paint: Paint, clock: f
     let width = |column: usize| lines.iter().map(|(_, cells)| cells[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
     for (standing, cells) in &lines {
-        let mut line = paint.word(*standing);
+        let mut line = word(*standing, palette);
         for (cell, width) in cells.iter().zip(widths) {
             let _ = write!(line, "  {cell:<width$}");
         }
         let _ = writeln!(text, "{MARGIN}{}", line.trim_end());
     }
-    let _ = writeln!(text, "{MARGIN}{}  {} more", paint.word(Standing::Confirmed), view.progress.confirmed);
-    view.old_keys.iter().for_each(|old| text.push_str(&answer(old, paint, clock)));
+    let _ = writeln!(text, "{MARGIN}{}  {} more", word(Standing::Confirmed, palette), view.progress.confirmed);
+    view.old_keys.iter().for_each(|old| text.push_str(&answer(old, palette, clock)));
     text + "\n"
 }
 
@@ -54,7 +51,7 @@ pub(super) fn reason(row: &FullRow) -> &'static str {
     }
 }
 
-fn bar(view: &RotationView, paint: Paint) -> String {
+fn bar(view: &RotationView, palette: Palette) -> String {
     let progress = view.progress;
     let part = |count: usize| count * BAR / progress.total().max(1);
     let (good, bad) = (part(progress.confirmed), part(progress.confirmed + progress.mixed + progress.stale));
@@ -62,7 +59,7 @@ fn bar(view: &RotationView, paint: Paint) -> String {
     let pieces = [(Standing::Confirmed, good), (Standing::Stale, bad - good)];
     let mut bar = MARGIN.to_owned();
     for (standing, length) in pieces.into_iter().filter(|(_, length)| *length > 0) {
-        let _ = write!(bar, "{}{}{}", paint.tone(standing), "█".repeat(length), paint.off());
+        let _ = write!(bar, "{}{}{}", palette.begin(tone(standing)), "█".repeat(length), palette.end());
     }
     bar + &"░".repeat(BAR - bad) + "  " + &progress.to_string()
 }
@@ -93,14 +90,14 @@ fn is_same_line(above: &[String; COLUMNS], below: &[String; COLUMNS]) -> bool {
     [WHO, KEY, REASON].into_iter().all(|column| above[column] == below[column])
 }
 
-fn answer(old: &OldKey, paint: Paint, clock: fn(Timestamp) -> String) -> String {
+fn answer(old: &OldKey, palette: Palette, clock: fn(Timestamp) -> String) -> String {
     let (tone, points) = match &old.can_go {
-        Answer::No { because, .. } => (RED, reasons_in_words(because, old, clock)),
-        Answer::NotProven { but, .. } => (YELLOW, doubts_in_words(but)),
-        Answer::Yes(_) => (GREEN, Vec::new()),
+        Answer::No { because, .. } => (Tone::Bad, reasons_in_words(because, old, clock)),
+        Answer::NotProven { but, .. } => (Tone::Doubtful, doubts_in_words(but)),
+        Answer::Yes(_) => (Tone::Good, Vec::new()),
     };
-    let (on, off) = if paint.0 { (tone, OFF) } else { ("", "") };
-    let mut text = format!("\n{MARGIN}Can the old key {} go?  {on}{}{off}\n", old.names, old.can_go);
+    let (tone, end) = (palette.begin(tone), palette.end());
+    let mut text = format!("\n{MARGIN}Can the old key {} go?  {tone}{}{end}\n", old.names, old.can_go);
     for point in points {
         let _ = writeln!(text, "{MARGIN}- {point}");
     }
@@ -123,33 +120,18 @@ fn doubts_in_words(doubts: &[Bar]) -> Vec<String> {
     above.into_iter().chain(doubts.iter().filter(|doubt| !is_above(doubt)).map(ToString::to_string)).collect()
 }
 
-impl Paint {
-    /// The code of a standing, in its colour and as wide as the widest.
-    fn word(self, standing: Standing) -> String {
-        format!("{}{:<9}{}", self.tone(standing), standing.code(), self.off())
-    }
-
-    fn tone(self, standing: Standing) -> &'static str {
-        match (self.0, standing) {
-            (false, _) => "",
-            (true, Standing::Mixed | Standing::Stale) => RED,
-            (true, Standing::Silent(_)) => YELLOW,
-            (true, Standing::Confirmed) => GREEN,
-        }
-    }
-
-    fn off(self) -> &'static str {
-        if self.0 { OFF } else { "" }
-    }
+/// The code of a standing, in its colour and as wide as the widest.
+fn word(standing: Standing, palette: Palette) -> String {
+    format!("{}{:<9}{}", palette.begin(tone(standing)), standing.code(), palette.end())
 }
 
-const RED: &str = "\x1b[1;31m";
-
-const YELLOW: &str = "\x1b[33m";
-
-const GREEN: &str = "\x1b[32m";
-
-const OFF: &str = "\x1b[0m";
+fn tone(standing: Standing) -> Tone {
+    match standing {
+        Standing::Mixed | Standing::Stale => Tone::Bad,
+        Standing::Silent(_) => Tone::Doubtful,
+        Standing::Confirmed => Tone::Good,
+    }
+}
 
 const WHO: usize = 0;
 
@@ -245,7 +227,8 @@ mod tests {
             span: Duration::from_hours(1),
             but: vec![Bar::known("not_audited", "n8n was not looked through", "")],
         });
-        let text = text(&view, &open(), Paint(false), clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
+        let text =
+            text(&view, &open(), Palette::Plain, clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
         insta::assert_snapshot!(text, @r"
                   ████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  1 of 5 confirmed, 4 due later
 
@@ -262,8 +245,8 @@ mod tests {
     fn colours_are_there_only_where_they_are_wanted() {
         let view =
             view(Answer::No { because: vec![Bar::known("no_current_key", "no current key", "")], but: Vec::new() });
-        assert!(!text(&view, &open(), Paint(false), clock).contains('\x1b'));
-        let coloured = text(&view, &open(), Paint(true), clock);
+        assert!(!text(&view, &open(), Palette::Plain, clock).contains('\x1b'));
+        let coloured = text(&view, &open(), Palette::Coloured, clock);
         assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");
         assert!(coloured.contains("go?  \x1b[1;31mno\x1b[0m\n"), "{coloured}");
     }

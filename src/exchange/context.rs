@@ -19,6 +19,7 @@ use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
 use crate::policy::rules::Rules;
+use crate::splitmix;
 use crate::upstream::pool::Pool;
 
 /// What all workers share of it.
@@ -114,15 +115,12 @@ impl WorkerContext {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// A number that no other exchange has. The numbers look random: `SplitMix64`, which gives each number of its run once.
+    /// A number that no other exchange has. The numbers look random.
     #[must_use]
     pub fn next_id(&self) -> ExchangeId {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let seed = self.ids.load(Ordering::Relaxed).wrapping_add(STEP);
-        self.ids.store(seed, Ordering::Relaxed);
-        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ExchangeId::new(mixed ^ (mixed >> 31))
+        let state = splitmix::step(self.ids.load(Ordering::Relaxed));
+        self.ids.store(state, Ordering::Relaxed);
+        ExchangeId::new(splitmix::mix(state))
     }
 
     /// Has what is still open counted as cut by the shutdown.

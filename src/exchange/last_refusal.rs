@@ -1,6 +1,6 @@
 //! The last refusal of a connection, in words that are made once: a client that is refused often sends the same again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -8,6 +8,7 @@ use super::error_body::refusal_body;
 use crate::caller::Family;
 use crate::caller::declared::Origin;
 use crate::ledger::sighting::Exchange;
+use crate::locks::lock;
 use crate::policy::Refusal;
 use crate::verdict::Judgement;
 use crate::verdict::explain::{Diagnosis, Explanation};
@@ -34,7 +35,7 @@ impl LastRefusal {
         generations: [u64; 2],
         explain: impl FnOnce() -> Explanation,
     ) -> RefusalText {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         if let Some((_, text)) = last.as_ref().filter(|(cause, _)| cause.is_of(diagnosis, exchange, generations)) {
             return text.clone();
         }

@@ -14,7 +14,7 @@ use crate::caller::declared;
 use crate::head::Fields;
 use crate::ledger::sighting::Sighting;
 use crate::policy::Permit;
-use crate::route::Target;
+use crate::request_path::Target;
 use crate::upstream::request_body::RequestBody;
 
 /// What has to change in a request before it goes upstream.

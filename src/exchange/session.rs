@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use zeroize::Zeroize;
 
@@ -15,6 +15,7 @@ use crate::keys::secret::is_same;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::Binding;
 use crate::ledger::identity::Identity;
+use crate::locks::lock;
 use crate::net::protocol::Protocol;
 use crate::upstream::unread::Unread;
 use crate::verdict::credential::Credential;
@@ -80,19 +81,19 @@ impl Session {
 
     /// Has the connection carry another protocol as soon as its last answer is out.
     pub fn upgrade_to(&self, upgraded: Upgraded) {
-        *self.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(upgraded));
+        *lock(&self.upgraded) = Some(Box::new(upgraded));
     }
 
     /// What the connection carries from now on, if it is no HTTP.
     #[must_use]
     pub fn take_upgraded(&self) -> Option<Box<Upgraded>> {
-        self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.upgraded).take()
     }
 
     /// The binding of `identity`: mostly that of the connection's last request, which is found without a look-up.
     #[must_use]
     pub fn binding(&self, identity: &Identity<'_>) -> Arc<Binding> {
-        let mut last = self.last_binding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last_binding);
         if let Some(binding) = last.as_ref().filter(|binding| binding.is(identity)) {
             return Arc::clone(binding);
         }
@@ -110,7 +111,7 @@ impl Session {
         if !only_place {
             return judge();
         }
-        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memo = lock(&self.memo);
         // A proxy in front may let several clients share a connection: no client may find out by timing what another one sent.
         if let Some(judgement) = memo.judgement
             && is_same(&memo.authorization, authorization.as_bytes())

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 
@@ -17,6 +17,7 @@ use super::source::{FaultOf, Source, SourceError};
 use super::state::{self, StateError, StateFolder};
 use super::{SetSettings, Settings};
 use crate::clock::{Clock, Timestamp};
+use crate::locks::lock;
 use crate::telemetry::event::with_causes;
 
 /// The ring and what it comes from.
@@ -351,7 +352,7 @@ impl Reloader {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::bearing::{self, Bearing};
 use super::hours::Hour;
@@ -16,6 +16,7 @@ use crate::caller::names::Named;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{KeyRing, Names, SetIndex, Word};
+use crate::locks::lock;
 use crate::verdict::Verdict;
 
 /// A binding as it lives in memory.
@@ -253,7 +254,8 @@ impl Binding {
     /// The verb for what [`Binding::describe`] says: of those that are several, the second one.
     #[must_use]
     pub fn says<'w>(&self, of_one: &'w str, of_several: &'w str) -> &'w str {
-        let is_instance_ai = self.declared.texts()[1] == Some(INSTANCE_AI);
+        let [_, workflow, _] = self.declared.texts();
+        let is_instance_ai = workflow == Some(INSTANCE_AI);
         match self.holder {
             Holder::Other => of_several,
             Holder::Agent if !is_instance_ai => of_several,
@@ -314,7 +316,7 @@ impl Binding {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
 }
 
@@ -350,11 +352,13 @@ impl Declared {
     }
 
     fn has_workflow(&self) -> bool {
-        self.lengths[1] != Self::NONE
+        let [_, workflow, _] = self.lengths;
+        workflow != Self::NONE
     }
 
     fn has_node(&self) -> bool {
-        self.lengths[2] != Self::NONE
+        let [.., node] = self.lengths;
+        node != Self::NONE
     }
 }
 

@@ -29,6 +29,7 @@ use super::seen::{Finding, Seen};
 use crate::clock::Timestamp;
 use crate::codes::{Coded, codes};
 use crate::keys::set::Names;
+use crate::splitmix;
 use crate::verdict::explain::Severity;
 
 /// A time in which a binding is or was not well.
@@ -219,10 +220,8 @@ impl IncidentId {
     /// Of the incident that a bad sighting opened on a binding. The sighting that was heard of first counts, even if one
     /// that started before it is heard of later.
     fn new(binding: BindingId, at: Timestamp) -> Self {
-        // SplitMix64, so that incidents of one binding differ in their first digits.
-        let mixed = binding.0 ^ at.as_millis().cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        Self(mixed ^ (mixed >> 31))
+        // Incidents of one binding differ in their first digits.
+        Self(splitmix::join(binding.0, at.as_millis().cast_unsigned()))
     }
 
     /// Of the incident of a mixed binding. One that a bad sighting opened in the same moment is another one.

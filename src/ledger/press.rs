@@ -13,7 +13,7 @@
 //! In ordinary times an exchange asks one relaxed flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -24,6 +24,7 @@ use super::sighting::Exchange;
 use crate::caller::Family;
 use crate::caller::declared::Origin;
 use crate::keys::set::Names;
+use crate::locks::lock;
 
 /// Whether keyward presses a test now, and what has come meanwhile.
 #[derive(Default)]
@@ -110,7 +111,7 @@ impl Presses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<UnderWay>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.under_way)
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::binding::Binding;
 use super::sighting::{Exchange, ExchangeId};
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
+use crate::locks::lock;
 use crate::outcome::Outcome;
 use crate::verdict::explain::{Diagnosis, Explanation};
 
@@ -79,7 +80,7 @@ impl Recent {
 
     fn ring(&self, execution: u64) -> MutexGuard<'_, VecDeque<Past>> {
         let number = usize::try_from(execution % RINGS as u64).unwrap_or_default();
-        self.0[number].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0[number])
     }
 }
 

@@ -346,6 +346,12 @@ impl Row {
         })
     }
 
+    /// Where it stands in the view: what is to be done comes first, then what was seen later.
+    #[must_use]
+    pub fn place(&self) -> (u8, i64, BindingId) {
+        (self.standing.rank(), -self.seen.as_millis(), self.binding.id())
+    }
+
     /// With all that is told of the binding, as it is known now. Where it is seen in this very moment, it stands as it did
     /// when the view was drawn.
     #[must_use]
@@ -422,7 +428,7 @@ impl Draft {
         let bad = self.rows.iter().filter(is_bad).map(|row| row.binding.id()).collect();
         let own = grounds.evidence.get(grounds.set.position());
         // Each key is made once: what it is made of lies elsewhere in memory.
-        self.rows.sort_by_cached_key(|row| (rank(row.standing), -row.seen.as_millis(), row.binding.id()));
+        self.rows.sort_by_cached_key(Row::place);
         RotationView {
             set: grounds.set,
             name: Arc::clone(&grounds.facts.name),
@@ -615,6 +621,17 @@ impl CurrentKey {
 }
 
 impl Standing {
+    /// What is to be done comes first.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Stale | Self::Mixed => 0,
+            Self::Silent(Silence::Overdue { .. }) => 1,
+            Self::Silent(Silence::DueLater { .. }) => 2,
+            Self::Silent(Silence::Acknowledged { .. }) => 3,
+            Self::Confirmed => 4,
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -645,16 +662,6 @@ impl Silence {
             Self::DueLater { .. } => "due_later",
             Self::Acknowledged { .. } => "acknowledged",
         }
-    }
-}
-
-fn rank(standing: Standing) -> u8 {
-    match standing {
-        Standing::Stale | Standing::Mixed => 0,
-        Standing::Silent(Silence::Overdue { .. }) => 1,
-        Standing::Silent(Silence::DueLater { .. }) => 2,
-        Standing::Silent(Silence::Acknowledged { .. }) => 3,
-        Standing::Confirmed => 4,
     }
 }
 

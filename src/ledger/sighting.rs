@@ -16,6 +16,7 @@ use super::destination::{self, Destination};
 use crate::caller::declared::{Attribution, Origin};
 use crate::caller::{Caller, Doubts, Family};
 use crate::clock::Timestamp;
+use crate::codes::listed;
 use crate::keys::set::Names;
 use crate::openai::error::ErrorReading;
 use crate::outcome::{Ending, Outcome, Proof, Redirect, UpstreamError};
@@ -178,15 +179,7 @@ impl Exchange {
             note: opening.note,
             is_preflight: opening.is_preflight,
             destination: destination::read(opening.method, opening.path, opening.judgement.verdict),
-            texts: Texts::new([
-                opening.path,
-                caller.workflow.unwrap_or_default(),
-                caller.execution.unwrap_or_default(),
-                caller.node.unwrap_or_default(),
-                caller.workflow_name.as_deref().unwrap_or_default(),
-                caller.instance.unwrap_or_default(),
-                caller.client.version.unwrap_or_default(),
-            ]),
+            texts: Texts::of(opening.path, caller),
             moved: Moved::default(),
             answered: OnceLock::new(),
             error: OnceLock::new(),
@@ -204,43 +197,43 @@ impl Exchange {
     /// Upstream's path, without prefix and query, capped.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.texts.at(0).unwrap_or_default()
+        self.texts.at(Text::Path).unwrap_or_default()
     }
 
     /// The workflow's id.
     #[must_use]
     pub fn workflow(&self) -> Option<&str> {
-        self.texts.at(1)
+        self.texts.at(Text::Workflow)
     }
 
     /// The execution's id.
     #[must_use]
     pub fn execution(&self) -> Option<&str> {
-        self.texts.at(2)
+        self.texts.at(Text::Execution)
     }
 
     /// The node's id.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
-        self.texts.at(3)
+        self.texts.at(Text::Node)
     }
 
     /// The workflow's name, as the caller gave it.
     #[must_use]
     pub fn workflow_name(&self) -> Option<&str> {
-        self.texts.at(4)
+        self.texts.at(Text::WorkflowName)
     }
 
     /// Which n8n.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
-        self.texts.at(5)
+        self.texts.at(Text::Instance)
     }
 
     /// The client's version, as it says.
     #[must_use]
     pub fn client_version(&self) -> Option<&str> {
-        self.texts.at(6)
+        self.texts.at(Text::ClientVersion)
     }
 
     /// The head of upstream's answer, once it came.
@@ -540,14 +533,41 @@ impl fmt::Display for ExchangeId {
     }
 }
 
+listed! {
+    /// A text of a request that is kept.
+    #[derive(Clone, Copy)]
+    enum Text {
+        Path,
+        Workflow,
+        Execution,
+        Node,
+        WorkflowName,
+        Instance,
+        ClientVersion,
+    }
+}
+
 /// Several short texts in one allocation that is just as long as they are. An empty text is none.
 struct Texts {
     all: Box<str>,
-    ends: [u16; TEXTS],
+    ends: [u16; Text::COUNT],
 }
 
 impl Texts {
-    fn new(texts: [&str; TEXTS]) -> Self {
+    fn of(path: &str, caller: &Caller<'_>) -> Self {
+        let text = |text| match text {
+            Text::Path => Some(path),
+            Text::Workflow => caller.workflow,
+            Text::Execution => caller.execution,
+            Text::Node => caller.node,
+            Text::WorkflowName => caller.workflow_name.as_deref(),
+            Text::Instance => caller.instance,
+            Text::ClientVersion => caller.client.version,
+        };
+        Self::new(Text::ALL.map(|which| text(which).unwrap_or_default()))
+    }
+
+    fn new(texts: [&str; Text::COUNT]) -> Self {
         if texts.iter().all(|text| text.len() <= TEXT_BYTES && !holds_key(text)) {
             return Self::pack(texts);
         }
@@ -555,9 +575,9 @@ impl Texts {
         Self::pack(texts.each_ref().map(|text| &**text))
     }
 
-    fn pack(texts: [&str; TEXTS]) -> Self {
+    fn pack(texts: [&str; Text::COUNT]) -> Self {
         let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
-        let mut ends = [0; TEXTS];
+        let mut ends = [0; Text::COUNT];
         for (text, end) in texts.iter().zip(&mut ends) {
             all.push_str(text);
             // Seven times the cap is far below the largest u16.
@@ -566,7 +586,8 @@ impl Texts {
         Self { all: all.into_boxed_str(), ends }
     }
 
-    fn at(&self, position: usize) -> Option<&str> {
+    fn at(&self, text: Text) -> Option<&str> {
+        let position = text.position();
         let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
         let end = self.ends[position];
         if start == end {
@@ -575,8 +596,6 @@ impl Texts {
         self.all.get(usize::from(start)..usize::from(end))
     }
 }
-
-const TEXTS: usize = 7;
 
 /// No text of a caller is kept beyond this, in bytes.
 const TEXT_BYTES: usize = 512;
@@ -596,20 +615,20 @@ mod tests {
     fn texts_share_one_piece_and_are_capped() {
         let long = "é".repeat(TEXT_BYTES);
         let texts = Texts::new(["/v1/models", "", "e", "", &long, "", "4.1"]);
-        assert_eq!(texts.at(0), Some("/v1/models"));
-        assert_eq!(texts.at(1), None);
-        assert_eq!(texts.at(2), Some("e"));
-        assert_eq!(texts.at(4).map(str::len), Some(TEXT_BYTES));
-        assert_eq!(texts.at(6), Some("4.1"));
+        assert_eq!(texts.at(Text::Path), Some("/v1/models"));
+        assert_eq!(texts.at(Text::Workflow), None);
+        assert_eq!(texts.at(Text::Execution), Some("e"));
+        assert_eq!(texts.at(Text::WorkflowName).map(str::len), Some(TEXT_BYTES));
+        assert_eq!(texts.at(Text::ClientVersion), Some("4.1"));
     }
 
     #[test]
     fn texts_hold_no_key() {
         let key = "sk-proj-0123456789abcdef";
         let texts = Texts::new([&format!("/v1/{key}"), key, "", "", &format!("a {key} b"), "", ""]);
-        assert_eq!(texts.at(0), Some("/v1/sk-…[redacted]"));
-        assert_eq!(texts.at(1), Some("sk-…[redacted]"));
-        assert_eq!(texts.at(4), Some("a sk-…[redacted] b"));
+        assert_eq!(texts.at(Text::Path), Some("/v1/sk-…[redacted]"));
+        assert_eq!(texts.at(Text::Workflow), Some("sk-…[redacted]"));
+        assert_eq!(texts.at(Text::WorkflowName), Some("a sk-…[redacted] b"));
     }
 
     #[test]

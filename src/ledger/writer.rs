@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
+use crate::locks::lock;
 use crate::telemetry::event::with_causes;
 
 /// Brings the ledger into the store, on a thread of its own once it is started.
@@ -484,7 +485,7 @@ impl Status {
     /// What is wrong with it, in words; nothing where all is well.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.trouble).clone()
     }
 
     /// Batches that were written.
@@ -518,7 +519,7 @@ impl Status {
     }
 
     fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *lock(&self.trouble) = trouble;
     }
 
     fn count(&self, waiting: &Waiting, batch: Option<&Batch>, now: Timestamp) {

@@ -1,17 +1,11 @@
 //! Asking n8n's public API. Its key goes to n8n's own origin alone: no redirect is followed, and what n8n sends back has the
 //! key struck out before it is read.
 
-use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use jiff::fmt::rfc2822;
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -27,7 +21,8 @@ use crate::keys::secret::Secret;
 use crate::keys::source::{Source, SourceError};
 use crate::n8n::address::Address;
 use crate::net::client_tls::{self, TlsError};
-use crate::net::connect::{ConnectError, Deadline, ProxyHop, Route};
+use crate::net::connect::{ConnectError, Connector, Deadline, ProxyHop, UpstreamStream};
+use crate::net::one_shot::{self, Answer};
 use crate::net::origin::Scheme;
 use crate::net::protocol::Protocol;
 
@@ -36,7 +31,7 @@ pub struct Client {
     name: Box<str>,
     address: Address,
     api_key: Source,
-    route: Route,
+    connector: Connector,
     bounds: Bounds,
     /// The `Date` of its last answer, in milliseconds since the Unix epoch; zero before any.
     date: AtomicI64,
@@ -267,9 +262,9 @@ impl Client {
         };
         let via =
             instance.via.as_ref().map(|via| ProxyHop::new(via).map_err(|source| no_tls(via, source))).transpose()?;
-        let route = Route { origin: origin.clone(), tls, via };
+        let connector = Connector { origin: origin.clone(), tls, via };
         let (name, address, api_key) = (instance.name.clone(), instance.url.clone(), instance.api_key.clone());
-        Ok(Self { name, address, api_key, route, bounds, date: AtomicI64::new(0) })
+        Ok(Self { name, address, api_key, connector, bounds, date: AtomicI64::new(0) })
     }
 
     /// What n8n's clock showed when it gave its last answer, by the `Date` of that (RFC 9110, 6.6.1), to a second.
@@ -443,23 +438,10 @@ impl Client {
         let request = self.request(ask, &key);
         let unreachable = |source| ClientError::Unreachable { url: self.url(), source };
         let deadline = Deadline::after(self.bounds.connect);
-        let stream = self.route.connect(deadline, Protocol::Http1).await.map_err(unreachable)?;
+        let stream = self.connector.connect(deadline, Protocol::Http1).await.map_err(unreachable)?;
         let cut_off = |source| ClientError::CutOff { url: self.url(), source };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(cut_off)?;
-        let asking = async {
-            let answer = sender.send_request(request).await.map_err(cut_off)?;
-            self.read(ask, answer, most.min(self.bounds.answer_size), &key).await
-        };
-        let (mut asking, mut connection) = (pin!(asking), pin!(connection));
-        // The connection moves the bytes; it may end a moment before the answer is read to its end.
-        tokio::select! {
-            biased;
-            read = &mut asking => read,
-            ended = &mut connection => match ended {
-                Ok(()) => asking.await,
-                Err(source) => Err(cut_off(source)),
-            },
-        }
+        let answer = one_shot::send(stream, request).await.map_err(cut_off)?;
+        self.read(ask, answer, most.min(self.bounds.answer_size), &key).await
     }
 
     fn read_key(&self) -> Result<Secret, ClientError> {
@@ -484,7 +466,7 @@ impl Client {
         };
         insert(header::HOST, self.address.origin.authority().as_bytes());
         insert(header::ACCEPT, JSON);
-        insert(header::USER_AGENT, concat!("keyward/", env!("CARGO_PKG_VERSION")).as_bytes());
+        insert(header::USER_AGENT, one_shot::USER_AGENT.as_bytes());
         insert(API_KEY, key.expose());
         if ask.body.is_some() {
             insert(header::CONTENT_TYPE, JSON);
@@ -495,27 +477,21 @@ impl Client {
     async fn read(
         &self,
         ask: &Ask<'_>,
-        answer: Response<Incoming>,
+        mut answer: Answer<UpstreamStream>,
         most: usize,
         key: &Secret,
     ) -> Result<Vec<u8>, ClientError> {
-        let (head, mut body) = answer.into_parts();
-        if let Some(date) = head.headers.get(header::DATE).and_then(parse_date) {
+        if let Some(date) = answer.head.headers.get(header::DATE).and_then(parse_date) {
             self.date.store(date, Ordering::Relaxed);
         }
-        let is_json = head.headers.get(header::CONTENT_TYPE).is_none_or(|kind| is_json(kind.as_bytes()));
-        let mut bytes = Vec::new();
-        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-            let frame = frame.map_err(|source| ClientError::CutOff { url: self.url(), source })?;
-            let Some(data) = frame.data_ref() else { continue };
-            if bytes.len() + data.len() > most {
-                return Err(ClientError::TooBig { url: self.url(), path: shown(ask.path), limit: most });
-            }
-            bytes.extend_from_slice(data);
-            if !head.status.is_success() && bytes.len() > LONGEST_COMPLAINT {
-                break;
-            }
+        let enough = if answer.head.status.is_success() { most } else { most.min(LONGEST_COMPLAINT) };
+        let cut_off = |source| ClientError::CutOff { url: self.url(), source };
+        let mut bytes = answer.read_body(enough).await.map_err(cut_off)?;
+        if bytes.len() > most {
+            return Err(ClientError::TooBig { url: self.url(), path: shown(ask.path), limit: most });
         }
+        let head = answer.head;
+        let is_json = head.headers.get(header::CONTENT_TYPE).is_none_or(|kind| is_json(kind.as_bytes()));
         strike_out(&mut bytes, key);
         match head.status {
             status if status.is_success() && is_json => Ok(bytes),

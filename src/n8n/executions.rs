@@ -16,7 +16,7 @@ use super::connect::CREDENTIAL_TYPE;
 use super::documents::{Execution, Snapshot, SnapshotNode};
 use crate::clock::Timestamp;
 use crate::ledger::look::{LONGEST_UNTOLD, Listed, Unfinished};
-use crate::route::is_id;
+use crate::request_path::is_id;
 use crate::telemetry::masked::mask_id;
 
 /// The executions of one n8n, kept from one look to the next.

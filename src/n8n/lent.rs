@@ -1,12 +1,13 @@
 //! A press of n8n's test that another program makes, and tells of before and after: `keyward n8n connect` tests a record
 //! itself. Between the two, what arrives is held back as at a press of keyward's own.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::keys::set::Names;
 use crate::ledger::Ledger;
 use crate::ledger::press::Press;
+use crate::locks::lock;
 
 /// The press that is lent out, if one is.
 #[derive(Default)]
@@ -46,7 +47,7 @@ impl Lent {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::keys::source::Source;
 use crate::ledger::Ledger;
 use crate::ledger::look::Look;
 use crate::ledger::names;
-use crate::route::is_id;
+use crate::request_path::is_id;
 use crate::server::Stage;
 use crate::telemetry::event::with_causes;
 use crate::watch::Watch;

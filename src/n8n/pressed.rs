@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::ledger::look::{Look, Pressed};
-use crate::route::is_id;
+use crate::request_path::is_id;
 
 /// What came of pressing the tests of one n8n.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -16,6 +16,7 @@ use super::pressed::PressedRecords;
 use crate::caller::names::Workflow;
 use crate::clock::Timestamp;
 use crate::ledger::look::Look;
+use crate::locks::lock;
 
 /// How an n8n is, to be told.
 #[derive(Debug)]
@@ -143,7 +144,7 @@ impl Status {
 
     /// Looks at the presses, or changes them.
     pub(super) fn with_presses<T>(&self, look: impl FnOnce(&mut PressedRecords) -> T) -> T {
-        look(&mut self.presses.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut lock(&self.presses))
     }
 
     /// Says why no test can be pressed, or that they can.
@@ -189,7 +190,7 @@ impl Status {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

@@ -22,9 +22,9 @@ use super::socket::keep_alive;
 use super::stream::Stream;
 use super::tunnel::{self, TunnelError};
 
-/// How to reach upstream: the same for all workers.
+/// Makes connections to one host.
 #[derive(Clone)]
-pub struct Route {
+pub struct Connector {
     /// Where it is.
     pub origin: Upstream,
     /// How to speak TLS to it, and the name that its certificate must carry.
@@ -123,7 +123,7 @@ pub type UpstreamStream = Stream<TlsStream<Wire>, Wire>;
 /// A TCP connection to upstream, or a tunnel to it, perhaps within TLS to the proxy.
 type Wire = Stream<TlsStream<TcpStream>>;
 
-impl Route {
+impl Connector {
     /// A connection to upstream, over TLS if it speaks that.
     /// HTTP/2 is offered only if `protocol` asks for it.
     pub async fn connect(&self, deadline: Deadline, protocol: Protocol) -> Result<UpstreamStream, ConnectError> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::{self, PemObject};
@@ -14,6 +14,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::protocol::{Protocol, offers};
+use crate::locks::lock;
 
 /// A certificate and its private key, swapped together or not at all.
 pub struct ServerCertificate {
@@ -100,7 +101,7 @@ impl ServerCertificate {
 
     /// Reads both files again. As long as anything is wrong with them, what was shown before is shown still.
     pub fn reload(&self) -> Result<Renewal, ServerTlsError> {
-        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reading = lock(&self.reading);
         let read = read(&self.cert, &self.key)?;
         // The private key fits its certificate, so the same certificate has the same key.
         if self.shown.load().cert == read.cert {

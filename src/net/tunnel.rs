@@ -8,6 +8,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::one_shot::USER_AGENT;
 use super::origin::Upstream;
 
 /// Why a proxy opens no tunnel.
@@ -63,7 +64,7 @@ fn request(upstream: &Upstream, authorization: Option<&HeaderValue>) -> http::Re
     let authority = upstream.authority_with_port();
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, HeaderValue::try_from(&*authority)?);
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("keyward/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     if let Some(authorization) = authorization {
         headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
     }

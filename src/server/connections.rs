@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::admission::Admission;
 use crate::exchange::context::WorkerContext;
+use crate::locks::lock;
 use crate::net::peer_limit::Peer;
 
 /// The client connections of a worker.
@@ -73,7 +74,7 @@ impl Connections {
     }
 
     fn wakers(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wakers)
     }
 }
 

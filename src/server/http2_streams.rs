@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::connections::{Connections, TickWaker};
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::refusal;
 use crate::exchange::response_body::{ResponseBody, ResponseBodyError};
+use crate::locks::lock;
 use crate::net::peer_limit::Peer;
 use crate::net::write_stall::WriteStall;
 
@@ -115,7 +116,7 @@ impl Http2Streams {
     }
 
     fn starting(&self) -> std::sync::MutexGuard<'_, Option<StreamStart>> {
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.starting)
     }
 }
 

@@ -9,13 +9,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::masked::mask_keys;
+use crate::locks::lock;
 
 /// The log, as its owner holds it.
 pub struct Log {
@@ -107,7 +108,7 @@ impl Lane {
     /// Appends the whole line that `render` writes, or drops it, but never waits for the sink.
     pub fn append(&self, rank: Rank, render: impl FnOnce(&mut Vec<u8>)) {
         let waiting = {
-            let mut buffer = self.shared.lanes[self.number].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut buffer = lock(&self.shared.lanes[self.number]);
             if buffer.len() >= rank.limit() {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -162,7 +163,7 @@ impl Shared {
     }
 
     fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner).is_empty())
+        self.lanes.iter().all(|lane| lock(lane).is_empty())
     }
 }
 
@@ -225,7 +226,7 @@ impl Writer {
         for number in 0..self.shared.lanes.len() {
             let mut lines = std::mem::take(&mut self.spare);
             {
-                let mut lane = self.shared.lanes[number].lock().unwrap_or_else(PoisonError::into_inner);
+                let mut lane = lock(&self.shared.lanes[number]);
                 std::mem::swap(&mut *lane, &mut lines);
             }
             self.write(&lines);

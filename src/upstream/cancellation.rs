@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
+
+use crate::locks::lock;
 
 /// Whether a request is cancelled. It is when its exchange is over, however much of its body is still to come: otherwise it
 /// would hold its client and a stream of upstream's for as long as both like.
@@ -87,8 +89,4 @@ impl<F: Future<Output = ()>> Future for CancellableTask<F> {
         let this = self.project();
         if this.cancellation.is_cancelled(context) { Poll::Ready(()) } else { this.task.poll(context) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

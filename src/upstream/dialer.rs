@@ -7,14 +7,14 @@ use super::http2::Http2Connection;
 use super::open_connections::OpenConnections;
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
-use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
+use crate::net::connect::{ConnectError, Connector, Deadline, UpstreamStream};
 use crate::net::limits::Limits;
 use crate::net::protocol::Protocol;
 
 /// Makes connections, and counts them.
 pub struct Dialer {
     /// How to reach upstream.
-    pub route: Route,
+    pub connector: Connector,
     /// How long it may take, and how large heads may be.
     pub limits: Limits,
     /// What they are counted by.
@@ -38,7 +38,7 @@ impl Dialer {
     pub async fn dial_alone(&self) -> Result<Box<Http1Connection>, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
-            self.open_alone(self.route.connect(deadline, Protocol::Http1).await?).await
+            self.open_alone(self.connector.connect(deadline, Protocol::Http1).await?).await
         };
         self.count(dialing.await)
     }
@@ -47,11 +47,11 @@ impl Dialer {
     pub async fn dial(&self) -> Result<NewConnection, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
-            let stream = self.route.connect(deadline, Protocol::Http2).await?;
+            let stream = self.connector.connect(deadline, Protocol::Http2).await?;
             match stream.protocol(Protocol::Http2) {
                 Protocol::Http1 => self.open_alone(stream).await.map(NewConnection::Http1),
                 Protocol::Http2 => {
-                    let opening = Http2Connection::open(stream, &self.route, deadline, &self.limits, &self.open);
+                    let opening = Http2Connection::open(stream, &self.connector, deadline, &self.limits, &self.open);
                     opening.await.map(NewConnection::Http2)
                 }
             }
@@ -62,7 +62,7 @@ impl Dialer {
     /// Upstream's name or address.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.route.origin.host
+        &self.connector.origin.host
     }
 
     async fn open_alone(&self, stream: UpstreamStream) -> Result<Box<Http1Connection>, ConnectError> {

@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,8 +21,9 @@ use super::cancellation::{Cancellation, CancellingExecutor, StartingBody};
 use super::frames::{FrameSigns, FrameWatch};
 use super::open_connections::{OpenConnection, OpenConnections};
 use super::request_body::RequestBody;
+use crate::locks::lock;
 use crate::net::coarse_clock::CoarseClock;
-use crate::net::connect::{ConnectError, Deadline, Route, UpstreamStream};
+use crate::net::connect::{ConnectError, Connector, Deadline, UpstreamStream};
 use crate::net::limits::Limits;
 
 /// A connection that carries exchanges side by side.
@@ -69,12 +70,12 @@ impl Http2Connection {
     /// Begins HTTP/2 on that stream, and waits until upstream has said how many exchanges it allows.
     pub async fn open(
         stream: UpstreamStream,
-        route: &Route,
+        connector: &Connector,
         deadline: Deadline,
         limits: &Limits,
         open: &OpenConnections,
     ) -> Result<Self, ConnectError> {
-        let host = &*route.origin.host;
+        let host = &*connector.origin.host;
         let max_head = u32::try_from(limits.max_head).unwrap_or(u32::MAX);
         let starting = StartingBody::default();
         let mut protocol = http2::Builder::new(CancellingExecutor { starting: Arc::clone(&starting) });
@@ -98,7 +99,7 @@ impl Http2Connection {
         }
         let driver = Arc::new(Mutex::new(Some(driver)));
         tokio::spawn(Driving { driver: Arc::clone(&driver), _open: open.note() }.run());
-        let origin = Arc::new(Origin::of(route));
+        let origin = Arc::new(Origin::of(connector));
         Ok(Self { sender, driver, origin, room: Arc::default(), signs, starting })
     }
 
@@ -181,9 +182,9 @@ impl Drop for Driving {
 }
 
 impl Origin {
-    fn of(route: &Route) -> Self {
-        let scheme = if route.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        Self { scheme, authority: route.origin.authority().parse().ok() }
+    fn of(connector: &Connector) -> Self {
+        let scheme = if connector.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        Self { scheme, authority: connector.origin.authority().parse().ok() }
     }
 
     /// The target, as every request in HTTP/2 names it (RFC 9113, 8.3.1).
@@ -229,10 +230,6 @@ impl Drop for StreamSlot {
         self.room.idle_since.store(self.coarse_clock.millis(), Ordering::Relaxed);
         self.room.taken.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long upstream may say nothing on a connection that carries something, before it is asked whether it is still there.

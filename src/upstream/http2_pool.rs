@@ -5,13 +5,14 @@
 //! its cause. Streams are given out only after upstream has said how many it allows (RFC 9113, 6.5.2).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::dialer::{Dialer, NewConnection};
 use super::http2::{Http2Connection, MOST_STREAMS, StreamSlot};
+use crate::locks::lock;
 use crate::net::connect::ConnectError;
 
 /// The connections in HTTP/2 of one worker, and the exchanges that wait for one.
@@ -146,8 +147,4 @@ impl Drop for DialTask {
     fn drop(&mut self) {
         self.http2.settle(self.dialed.take().unwrap_or(Err(ConnectError::GivenUp)));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! A worker's connections to upstream: kept while they are idle, and looked at before they are used again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::task::coop::has_budget_remaining;
@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::dialer::Dialer;
 use super::http1::Http1Connection;
 use super::http2_pool::Http2Pool;
+use crate::locks::lock;
 use crate::net::connect::ConnectError;
 use crate::net::protocol::Protocol;
 
@@ -103,7 +104,7 @@ impl Pool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 }
 

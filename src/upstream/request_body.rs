@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::cancellation::Cancellation;
 use super::unread::Unread;
 use crate::head::{API_KEY, ORGANIZATION, UNFORWARDED};
 use crate::ledger::sighting::Exchange;
+use crate::locks::lock;
 use crate::net::deferred_waker;
 
 /// The request's body on its way upstream. In a box, since a request is moved a dozen times before it is sent, and its body
@@ -62,7 +63,7 @@ impl BodyCopy {
     /// The body once more, if all of it was kept.
     #[must_use]
     pub fn into_body(self) -> Option<RequestBody> {
-        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let kept = std::mem::take(&mut *lock(&self.kept));
         let is_all = kept.is_whole && kept.size <= MOST_KEPT;
         is_all.then(|| RequestBody::of(Source::Again(kept.pieces), self.exchange, self.unread))
     }
@@ -123,7 +124,7 @@ impl Source {
 impl Inner {
     fn keep_frame(&self, frame: Option<&Frame<Bytes>>) {
         let Some(kept) = &self.kept else { return };
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(kept);
         if frame.is_some_and(Frame::is_trailers) {
             // A body with trailers is sent once.
             kept.size = usize::MAX;

@@ -5,7 +5,7 @@ use keyward::caller::declared::is_our_organization;
 use keyward::caller::declared::{Attribution, Origin};
 use keyward::caller::{Caller, Doubts, Family};
 use keyward::head::Head;
-use keyward::route::{Repair, Route, Target};
+use keyward::request_path::{Repair, RequestPath, Target};
 
 use crate::support::{Recording, recordings, recordings_beyond_nodes};
 
@@ -47,7 +47,7 @@ impl Capture {
     fn check(&self, expected: Expected<'_>) {
         let uri: Uri = self.target.parse().unwrap();
         let head = Head::new(&self.method, &uri, &self.headers);
-        let caller = Caller::identify(&head, &Route::read(head.path));
+        let caller = Caller::identify(&head, &RequestPath::read(head.path));
         let found = Expected {
             attribution: caller.attribution,
             origin: caller.origin,
@@ -62,13 +62,13 @@ impl Capture {
     /// What goes upstream in place of the target, and why it had to be repaired.
     fn sent(&self) -> (String, Option<Repair>) {
         let uri: Uri = self.target.parse().unwrap();
-        let route = Route::read(uri.path());
-        let sent = match route.target(&self.target) {
+        let read = RequestPath::read(uri.path());
+        let sent = match read.target(&self.target) {
             Target::AsItCame => self.target.clone(),
             Target::Suffix(suffix) => suffix.to_owned(),
             Target::Repaired(repaired) => repaired,
         };
-        (sent, route.repair)
+        (sent, read.repair)
     }
 
     fn has_our_organization(&self) -> bool {
@@ -227,7 +227,7 @@ fn what_n8n_runs_beside_its_workflows_is_told() {
     for capture in beyond {
         let uri: Uri = capture.target.parse().unwrap();
         let head = Head::new(&capture.method, &uri, &capture.headers);
-        let caller = Caller::identify(&head, &Route::read(head.path));
+        let caller = Caller::identify(&head, &RequestPath::read(head.path));
         let found = (caller.client.family, caller.origin, caller.attribution, caller.doubts.invalid_tag);
         let expected = match &*capture.name {
             "agent_task_run_now_path" | "agent_testchat_hdrpath" | "message_an_agent_maa_inline_path" => {

@@ -301,11 +301,13 @@ fn health_is_good_until_keyward_stops() {
 fn health_cannot_be_asked_of_nobody_or_of_somebody_else() {
     let (home, upstream) = (Home::new(), Upstream::taking(&[CURRENT]));
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = Upstream::answering(|_, stream| stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"));
     for (admin, said) in [
         ("off", "there is no listener to ask, because admin.listen is off: give it an address"),
         ("127.0.0.1:0", "the port of admin.listen is 0"),
         (&upstream.address().to_string(), "answers with 401: is that keyward's admin listener (admin.listen)?"),
-        (&silent.local_addr().unwrap().to_string(), "no answer from http://127.0.0.1:"),
+        (&silent.local_addr().unwrap().to_string(), "with these settings?: timed out"),
+        (&other.address().to_string(), "with these settings?: what came is no answer"),
     ] {
         let finished = home.keyward(&["health"]).env("KEYWARD_ADMIN_LISTEN", admin).run();
         assert_eq!(finished.code(), Some(1), "{}", finished.stdout);

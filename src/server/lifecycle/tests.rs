@@ -15,7 +15,7 @@ use crate::ledger::sighting::{Exchange, Observer};
 use crate::ledger::{Ledger, store::Bounds};
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
-use crate::net::connect::Route;
+use crate::net::connect::Connector;
 use crate::net::origin::{Scheme, Upstream};
 use crate::net::protocol::Protocol;
 use crate::outcome::Outcome;
@@ -114,9 +114,9 @@ fn parts() -> Parts {
     let origin = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port: closed.port() };
     let coarse_clock = CoarseClock::new();
     let counters = Arc::new(Shard::new(1));
-    let route = Route { origin, tls: None, via: None };
+    let connector = Connector { origin, tls: None, via: None };
     let dialer = Dialer {
-        route,
+        connector,
         limits: Limits::default(),
         counters: Arc::clone(&counters),
         coarse_clock: coarse_clock.clone(),

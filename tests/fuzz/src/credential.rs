@@ -8,7 +8,7 @@ use keyward::caller::{Caller, Family};
 use keyward::caller::declared::Origin;
 use keyward::head::Head;
 use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
-use keyward::route::Route;
+use keyward::request_path::RequestPath;
 use keyward::verdict::credential::{Credential, Malformed, find_fault};
 use keyward::verdict::explain::{self, Context, Handling, Sender};
 use keyward::verdict::{Judgement, Verdict, judge};
@@ -38,7 +38,7 @@ pub fn check(data: &[u8]) {
         );
     }
     assert_eq!(judgement.at(NOW), judgement);
-    let _ = Caller::identify(&head, &Route::read(head.path));
+    let _ = Caller::identify(&head, &RequestPath::read(head.path));
 }
 
 /// Whatever stands in a place is seen, and two places never pass for one that is sound.

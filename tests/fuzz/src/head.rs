@@ -20,9 +20,9 @@ use keyward::caller::{Agreement, Caller, declared};
 use keyward::exchange::headers::{RequestEdit, replace_credential};
 use keyward::head::{Head, UNFORWARDED};
 use keyward::keys::set::SetIndex;
-use keyward::policy::{self, Action, Asked};
 use keyward::policy::rules::Policy;
-use keyward::route::{Route, Target};
+use keyward::policy::{self, Action, Asked};
+use keyward::request_path::{RequestPath, Target};
 use keyward::upstream::request_body::edit_trailers;
 use keyward::verdict::credential::{Credential, Malformed};
 use keyward::verdict::{Judgement, Outdated, Verdict, judge};
@@ -191,8 +191,8 @@ impl Judged {
 /// The way of a head, as `exchange` has it.
 fn judge_head(setting: &Setting, method: &Method, uri: &Uri, headers: &HeaderMap) -> Judged {
     let head = Head::new(method, uri, headers);
-    let route = Route::read(head.path);
-    let mut caller = Caller::identify(&head, &route);
+    let read = RequestPath::read(head.path);
+    let mut caller = Caller::identify(&head, &read);
     let declared_set = declared_set(&mut caller, setting);
     let judgement = judge(&Credential::read(&head.fields), declared_set, &RING, NOW);
     let asked = Asked {
@@ -206,7 +206,7 @@ fn judge_head(setting: &Setting, method: &Method, uri: &Uri, headers: &HeaderMap
     };
     let action = policy::decide(&asked, &setting.rules, &RING);
     let policy = setting.rules.of_set(judgement.set).policy_for(caller.workflow);
-    let target = route.target(uri.path_and_query().map_or("/", PathAndQuery::as_str));
+    let target = read.target(uri.path_and_query().map_or("/", PathAndQuery::as_str));
     let is_ours = declared::is_our_organization(head.fields.organization);
     let edit = RequestEdit::new(&head.fields, is_ours);
     Judged { judgement, policy, action, target: new_uri(uri, &target), edit }

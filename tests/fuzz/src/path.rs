@@ -1,6 +1,6 @@
 //! Paths: a line each. A path is read and its target made, with the query that stands behind a `?`.
 
-use keyward::route::{Route, Target, is_id, is_placeholder};
+use keyward::request_path::{RequestPath, Target, is_id, is_placeholder};
 use percent_encoding::percent_decode_str;
 
 /// Holds the reader of paths to its promises.
@@ -8,30 +8,30 @@ pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = text.split_once('?').map_or(text, |(path, _)| path);
     let query = &text[path.len()..];
-    let route = Route::read(path);
-    check_ids(&route, path);
-    match route.target(text) {
+    let read = RequestPath::read(path);
+    check_ids(&read, path);
+    match read.target(text) {
         Target::AsItCame => {
-            assert!(route.begins == 0 && route.repair.is_none(), "what has a prefix cannot go on as it came");
+            assert!(read.begins == 0 && read.repair.is_none(), "what has a prefix cannot go on as it came");
         }
         Target::Suffix(suffix) => check_target(suffix, path, query),
         Target::Repaired(repaired) => check_target(&repaired, path, query),
     }
 }
 
-fn check_ids(route: &Route<'_>, path: &str) {
-    let ids = [route.workflow, route.execution, route.node];
+fn check_ids(read: &RequestPath<'_>, path: &str) {
+    let ids = [read.workflow, read.execution, read.node];
     for id in ids.into_iter().flatten() {
         assert!(is_id(id) && !is_placeholder(id) && !id.contains('/') && path.contains(id), "{id:?}");
     }
-    for name in route.set.into_iter().chain(ids.into_iter().flatten()) {
+    for name in read.set.into_iter().chain(ids.into_iter().flatten()) {
         assert!(name.len() <= 128 && name.bytes().all(|byte| byte.is_ascii_graphic()), "{name:?}");
     }
-    assert!(!(route.editor && ids.iter().any(Option::is_some)), "the editor has no ids");
-    assert!(route.begins > 0 || (route.set, ids) == (None, [None; 3]), "only a prefix declares");
-    assert!(path.is_char_boundary(route.begins));
-    if *route != Route::default() {
-        assert!(!path.split('/').any(is_dot_segment), "a dot segment, and yet {route:?}");
+    assert!(!(read.editor && ids.iter().any(Option::is_some)), "the editor has no ids");
+    assert!(read.begins > 0 || (read.set, ids) == (None, [None; 3]), "only a prefix declares");
+    assert!(path.is_char_boundary(read.begins));
+    if *read != RequestPath::default() {
+        assert!(!path.split('/').any(is_dot_segment), "a dot segment, and yet {read:?}");
     }
 }
 
@@ -48,7 +48,7 @@ fn check_target(target: &str, path: &str, query: &str) {
     assert!(path.ends_with(behind), "{upstream:?} is no end of {path:?}");
     assert!(!behind.split('/').any(is_dot_segment), "{upstream:?}");
     // Once repaired is repaired: neither a prefix nor a fault is left.
-    let again = Route::read(upstream);
-    assert_eq!(again, Route::default(), "{upstream:?}");
+    let again = RequestPath::read(upstream);
+    assert_eq!(again, RequestPath::default(), "{upstream:?}");
     assert_eq!(again.target(target), Target::AsItCame);
 }

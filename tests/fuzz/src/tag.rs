@@ -7,7 +7,7 @@ use keyward::caller::declared::{self, Declared, Sender};
 use keyward::caller::declared::{Attribution, Origin};
 use keyward::caller::Caller;
 use keyward::head::Head;
-use keyward::route::{Route, is_blank, is_id, is_placeholder};
+use keyward::request_path::{RequestPath, is_blank, is_id, is_placeholder};
 
 use crate::fields;
 
@@ -21,8 +21,8 @@ pub fn check(data: &[u8]) {
     let by_headers = declared::read_headers(&head.fields).ok();
     let by_organization = declared::read_organization(head.fields.organization);
     [&tag, &by_headers, &by_organization].into_iter().flatten().for_each(check_declared);
-    let route = Route::read(head.path);
-    let caller = Caller::identify(&head, &route);
+    let read = RequestPath::read(head.path);
+    let caller = Caller::identify(&head, &read);
     check_caller(&caller, &[tag, by_headers, by_organization]);
     check_order(&headers, &head);
 }

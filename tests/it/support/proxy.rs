@@ -18,7 +18,6 @@ use keyward::keys::{self, SetSettings, state};
 use keyward::ledger::{proof, store};
 use keyward::n8n::address::Address;
 use keyward::n8n::{self, Instance};
-use keyward::net::egress_proxy::EgressProxyChoice;
 use keyward::net::limits::Limits;
 use keyward::net::origin::Upstream;
 use keyward::policy::rules::Policy;
@@ -453,12 +452,10 @@ impl Builder {
             log: telemetry::Settings { format: Some(Format::Json), file: Some(log.to_owned()), level: self.level },
             admin: self.admin.clone(),
             rules: self.rules.clone(),
-            policy: Policy::Observe,
             state: self.state_settings(),
             store: self.store.clone(),
             rotation: self.rotation.clone(),
             ignored: Vec::new(),
-            via: EgressProxyChoice::default(),
         }
     }
 

@@ -12,14 +12,14 @@ type Declares = [Option<&'static str>; 4];
 const EDITOR: Declares = [None, Some("EDITOR"), None, None];
 
 fn declared(path: &str) -> [Option<String>; 4] {
-    let route = Route::read(path);
-    let workflow = if route.editor { Some("EDITOR") } else { route.workflow };
-    [route.set, workflow, route.execution, route.node].map(|part| part.map(str::to_owned))
+    let read = RequestPath::read(path);
+    let workflow = if read.editor { Some("EDITOR") } else { read.workflow };
+    [read.set, workflow, read.execution, read.node].map(|part| part.map(str::to_owned))
 }
 
 fn sent(path_and_query: &str) -> String {
     let path = path_and_query.split('?').next().unwrap_or_default();
-    match Route::read(path).target(path_and_query) {
+    match RequestPath::read(path).target(path_and_query) {
         Target::AsItCame => path_and_query.to_owned(),
         Target::Suffix(suffix) => suffix.to_owned(),
         Target::Repaired(repaired) => repaired,
@@ -34,13 +34,13 @@ fn check(path: &str, expected: Declares, upstream: &str) {
 
 #[track_caller]
 fn check_as_it_came(path: &str) {
-    assert_eq!(Route::read(path), Route::default(), "{path} declares something");
-    assert_eq!(Route::read(path).target(path), Target::AsItCame, "{path} is changed");
+    assert_eq!(RequestPath::read(path), RequestPath::default(), "{path} declares something");
+    assert_eq!(RequestPath::read(path).target(path), Target::AsItCame, "{path} is changed");
 }
 
 #[track_caller]
 fn check_repair(path: &str, expected: Option<Repair>, upstream: &str) {
-    assert_eq!(Route::read(path).repair, expected, "the repair of {path}");
+    assert_eq!(RequestPath::read(path).repair, expected, "the repair of {path}");
     assert_eq!(sent(path), upstream, "what goes upstream for {path}");
 }
 
@@ -52,9 +52,9 @@ fn an_expression_in_the_prefix_names_no_sender_and_is_taken_off() {
         ("/set/s/n8n/w/7/{{$nodeId}}/v1/models", Some("s")),
     ] {
         check(path, [set, None, None, None], "/v1/models");
-        assert!(Route::read(path).unresolved, "{path}");
+        assert!(RequestPath::read(path).unresolved, "{path}");
     }
-    assert!(!Route::read("/n8n/{w}/v1/models").unresolved && !Route::read("/n8n/w/v1/{{x}}").unresolved);
+    assert!(!RequestPath::read("/n8n/{w}/v1/models").unresolved && !RequestPath::read("/n8n/w/v1/{{x}}").unresolved);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn an_id_outside_the_alphabet_spoils_the_whole_prefix() {
         check_as_it_came(&format!("/set/{id}/v1/x"));
     }
     let longest = "a".repeat(128);
-    assert_eq!(Route::read(&format!("/n8n/{longest}/v1/x")).workflow, Some(longest.as_str()));
+    assert_eq!(RequestPath::read(&format!("/n8n/{longest}/v1/x")).workflow, Some(longest.as_str()));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn queries_stay_as_they_are() {
 
 #[test]
 fn only_what_has_no_such_end_is_written_anew() {
-    let kind = |path: &'static str| Route::read(path).target(path);
+    let kind = |path: &'static str| RequestPath::read(path).target(path);
     assert_eq!(kind("/n8n/w/7/n/v1/models"), Target::Suffix("/v1/models"));
     assert_eq!(kind("/v1/v1/models"), Target::Suffix("/v1/models"));
     assert_eq!(kind("/v1//v1/models"), Target::Suffix("/v1/models"));
@@ -274,17 +274,17 @@ fn only_what_has_no_such_end_is_written_anew() {
 
 #[test]
 fn the_path_of_another_request_is_left_alone() {
-    assert_eq!(Route::read("/n8n/w/7/n/v1/models").target("/v1"), Target::AsItCame);
-    assert_eq!(Route::read("/n8n/w/7/n/v1/models").target("/ééééééééé"), Target::AsItCame);
-    assert_eq!(Route::read("/n8n/w/v1/models").target("/elsewhere/entirely"), Target::AsItCame);
+    assert_eq!(RequestPath::read("/n8n/w/7/n/v1/models").target("/v1"), Target::AsItCame);
+    assert_eq!(RequestPath::read("/n8n/w/7/n/v1/models").target("/ééééééééé"), Target::AsItCame);
+    assert_eq!(RequestPath::read("/n8n/w/v1/models").target("/elsewhere/entirely"), Target::AsItCame);
 }
 
 #[test]
 fn upstream_begins_behind_the_prefix() {
-    assert_eq!(Route::read("/v1/models").begins, 0);
-    assert_eq!(Route::read("/v1/v1/models").begins, 0);
-    assert_eq!(Route::read("/n8n/w/v1/v1/models").begins, "/n8n/w".len());
-    assert_eq!(Route::read("/set/s/n8n/w/7/n/models").begins, "/set/s/n8n/w/7/n".len());
+    assert_eq!(RequestPath::read("/v1/models").begins, 0);
+    assert_eq!(RequestPath::read("/v1/v1/models").begins, 0);
+    assert_eq!(RequestPath::read("/n8n/w/v1/v1/models").begins, "/n8n/w".len());
+    assert_eq!(RequestPath::read("/set/s/n8n/w/7/n/models").begins, "/set/s/n8n/w/7/n".len());
 }
 
 #[test]
@@ -324,13 +324,13 @@ fn a_good_path() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn reading_never_panics(text in any::<String>()) {
-        let _ = Route::read(&text).target(&text);
+        let _ = RequestPath::read(&text).target(&text);
     }
 
     #[test]
     fn a_target_always_begins_with_a_slash(path in any_path(), query in "(\\?[a-z/?]{0,5})?") {
         let path_and_query = format!("{path}{query}");
-        let sent = match Route::read(&path).target(&path_and_query) {
+        let sent = match RequestPath::read(&path).target(&path_and_query) {
             Target::AsItCame => path_and_query.clone(),
             Target::Suffix(suffix) => suffix.to_owned(),
             Target::Repaired(repaired) => repaired,
@@ -341,11 +341,11 @@ proptest! {
 
     #[test]
     fn a_changed_path_needs_no_second_change(path in any_path()) {
-        let route = Route::read(&path);
-        match route.target(&path) {
-            Target::AsItCame => prop_assert_eq!(route, Route::default()),
-            Target::Suffix(suffix) => prop_assert_eq!(Route::read(suffix), Route::default()),
-            Target::Repaired(repaired) => prop_assert_eq!(Route::read(&repaired), Route::default()),
+        let read = RequestPath::read(&path);
+        match read.target(&path) {
+            Target::AsItCame => prop_assert_eq!(read, RequestPath::default()),
+            Target::Suffix(suffix) => prop_assert_eq!(RequestPath::read(suffix), RequestPath::default()),
+            Target::Repaired(repaired) => prop_assert_eq!(RequestPath::read(&repaired), RequestPath::default()),
         }
     }
 
@@ -362,18 +362,18 @@ proptest! {
         let ids = parts.into_iter().flatten().collect::<Vec<_>>().join("/");
         let set_prefix = set.as_ref().map(|set| format!("/set/{set}")).unwrap_or_default();
         let path_and_query = format!("{set_prefix}/n8n/{ids}{good}");
-        let route = Route::read(path_and_query.split('?').next().unwrap_or_default());
-        prop_assert_eq!([route.set, route.workflow, route.execution, route.node], [
+        let read = RequestPath::read(path_and_query.split('?').next().unwrap_or_default());
+        prop_assert_eq!([read.set, read.workflow, read.execution, read.node], [
             set.as_deref(), Some(workflow.as_str()), execution.as_deref(), node.as_deref(),
         ]);
-        prop_assert_eq!(route.target(&path_and_query), Target::Suffix(good.as_str()));
-        prop_assert_eq!(route.repair, None);
+        prop_assert_eq!(read.target(&path_and_query), Target::Suffix(good.as_str()));
+        prop_assert_eq!(read.repair, None);
     }
 
     #[test]
     fn no_id_is_unsafe_to_show(path in any_path()) {
-        let route = Route::read(&path);
-        for id in [route.set, route.workflow, route.execution, route.node].into_iter().flatten() {
+        let read = RequestPath::read(&path);
+        for id in [read.set, read.workflow, read.execution, read.node].into_iter().flatten() {
             prop_assert!(is_id(id) && !id.chars().any(char::is_control), "{id:?}");
         }
     }

@@ -13,7 +13,7 @@
 
 /// What a path declares, and how upstream's own path is made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Route<'r> {
+pub struct RequestPath<'r> {
     /// The key set.
     pub set: Option<&'r str>,
     /// The workflow's id.
@@ -57,17 +57,17 @@ pub enum Target<'p> {
     Repaired(String),
 }
 
-// === impl Route ===
+// === impl RequestPath ===
 
-impl<'r> Route<'r> {
+impl<'r> RequestPath<'r> {
     /// Reads a path, without its query.
     ///
     /// A dot segment anywhere makes a path that its readers resolve differently, so such a path declares nothing and
     /// is never repaired.
     #[must_use]
     pub fn read(path: &'r str) -> Self {
-        let route = Self::read_prefix(path).unwrap_or_default().repaired(path);
-        if route.is_plain() || !has_dot_segment(path) { route } else { Self::default() }
+        let read = Self::read_prefix(path).unwrap_or_default().repaired(path);
+        if read.is_plain() || !has_dot_segment(path) { read } else { Self::default() }
     }
 
     /// What to send upstream for the path that was read, now with its query, which stays as it is.
@@ -97,14 +97,14 @@ impl<'r> Route<'r> {
 
     fn read_prefix(path: &'r str) -> Option<Self> {
         let (set, behind_set) = read_set(path)?;
-        let (mut route, rest) = match split_segment(behind_set)? {
+        let (mut read, rest) = match split_segment(behind_set)? {
             ("n8n", ids) => Self::read_ids(ids)?,
             (_, _) if set.is_some() && begins_with_version(behind_set) => (Self::default(), behind_set),
             (_, _) => return None,
         };
-        route.set = set;
-        route.begins = path.len() - rest.len();
-        Some(route)
+        read.set = set;
+        read.begins = path.len() - rest.len();
+        Some(read)
     }
 
     /// Reads up to three segments behind `/n8n`; the first `v1` ends them. Also gives what follows.
@@ -120,20 +120,20 @@ impl<'r> Route<'r> {
         if is_expression(&path[..path.len() - rest.len()]) {
             return Some((Self { unresolved: true, ..Self::default() }, rest));
         }
-        Self::from_ids(workflow, execution, node).map(|route| (route, rest))
+        Self::from_ids(workflow, execution, node).map(|read| (read, rest))
     }
 
     fn from_ids(workflow: &'r str, execution: &'r str, node: &'r str) -> Option<Self> {
         // A base URL of `/n8n/v1` names no workflow; its endpoint must not be taken for one's ids.
         let sound = workflow != "v1" && [workflow, execution, node].into_iter().all(|id| id.is_empty() || is_id(id));
         let known = |id: &'r str| Some(id).filter(|id| !is_placeholder(id));
-        let route = match known(workflow) {
+        let read = match known(workflow) {
             Some(_) => {
                 Self { workflow: Some(workflow), execution: known(execution), node: known(node), ..Self::default() }
             }
             None => Self { editor: true, ..Self::default() },
         };
-        sound.then_some(route)
+        sound.then_some(read)
     }
 
     /// Looks at what follows the prefix. Without one, only a path that begins with `/v1` is any concern of ours.
