@@ -316,4 +316,25 @@ mod tests {
             assert!(!took(status, UpstreamError::Other) && !took(status, UpstreamError::None), "{status}");
         }
     }
+
+    #[test]
+    fn a_redirect_is_told_by_where_it_leads() {
+        let read = |location: &str| Redirect::read(location.as_bytes(), "api.openai.com", "/v1/embeddings/");
+        for location in ["/v1/embeddings", "http://api.openai.com/v1/embeddings", "//API.openai.com/v1/embeddings?x=1"]
+        {
+            assert_eq!(read(location), Redirect::Slash, "{location}");
+        }
+        for location in ["/v2/embeddings/", "https://api.openai.com/v1/embeddings/", "https://api.openai.com"] {
+            assert_eq!(read(location), Redirect::SameHost, "{location}");
+        }
+        for location in ["https://files.example/a?se=1&sig=abc", "https://files.example/a?X-Amz-Signature=abc"] {
+            assert_eq!(read(location), Redirect::SignedFile, "{location}");
+        }
+        for location in ["https://elsewhere.example/v1/embeddings", "https://api.openai.com.evil.example/", "", "\u{1}"]
+        {
+            let expected = if location.contains("example") { Redirect::Elsewhere } else { Redirect::SameHost };
+            assert_eq!(read(location), expected, "{location}");
+        }
+        assert_eq!(Redirect::read(b"\xff", "a", "/"), Redirect::Elsewhere);
+    }
 }

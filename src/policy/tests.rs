@@ -311,7 +311,7 @@ fn a_browser_is_served_for_the_pages_that_are_listed_and_no_others() {
     let token = |origin: &str| Request::with_key("kw_default").header("origin", origin);
     for origin in ["https://page.example", "HTTPS://Page.Example", "http://localhost:3000"] {
         token(origin).check(&inject, "inject sk-current");
-        let preflight = Request::bare().method(Method::OPTIONS).header("origin", origin).from(N8N);
+        let preflight = preflight(origin).from(N8N);
         preflight.check(&inject, "forward");
         preflight.method(Method::GET).check(&inject, "inject sk-current");
     }
@@ -333,11 +333,30 @@ fn a_browser_is_served_for_the_pages_that_are_listed_and_no_others() {
     ] {
         token(origin).check(&inject, "Origin");
         Request::with_key("sk-current").header("origin", origin).check(&inject, "Origin");
-        Request::bare().method(Method::OPTIONS).header("origin", origin).from(N8N).check(&inject, "Origin");
+        preflight(origin).from(N8N).check(&inject, "Origin");
     }
     token("https://page.example").header("origin", "https://page.example").check(&inject, "Origin");
     for policy in [Policy::Observe, Policy::Enforce] {
         Request::with_key("sk-current").header("origin", "https://evil.example").check(&as_is(policy), "forward");
+    }
+}
+
+fn preflight(origin: &'static str) -> Request {
+    let request = Request::bare().method(Method::OPTIONS).header("origin", origin);
+    request.header("access-control-request-method", "POST")
+}
+
+#[test]
+fn a_preflight_passes_for_the_pages_that_are_listed_under_every_policy() {
+    let page = "https://page.example";
+    for (policy, elsewhere) in [(Policy::Observe, "forward"), (Policy::Enforce, "Origin"), (Policy::Inject, "Origin")] {
+        let mut rules = as_is(policy);
+        rules.allow_origin = vec![page.into()];
+        preflight(page).check(&rules, "forward");
+        preflight("https://evil.example").check(&rules, elsewhere);
+        // With a credential, or without the question, it is a request as any other.
+        let bare = Request::bare().method(Method::OPTIONS).header("origin", page);
+        bare.check(&rules, if policy == Policy::Observe { "forward" } else { "Credential" });
     }
 }
 

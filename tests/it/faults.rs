@@ -425,3 +425,74 @@ fn check_once(proxy: TestProxy, outcome: &str) {
     let outcomes: Vec<_> = lines.iter().map(|line| &line["outcome"]).collect();
     assert_eq!(outcomes, [outcome]);
 }
+
+// === Faults that are named for what they are ===
+
+#[test]
+fn a_redirect_names_what_to_change() {
+    for (location, step) in [
+        ("Location: /v1/embeddings\r\n", "slash at the end of the path"),
+        ("Location: /v2/embeddings/\r\n", "on the same host"),
+        ("Location: https://files.example/x?sig=secret\r\n", "signed address"),
+        ("Location: https://elsewhere.example/v1/embeddings/\r\n", "Set `proxy.upstream`"),
+    ] {
+        let upstream = FakeUpstream::answering(Answering::with(307, location, "moved"));
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let answer = proxy.post("/v1/embeddings/").key(CURRENT).body("{}").send();
+        assert_eq!((answer.status, answer.header("location")), (400, None));
+        let line = proxy.line(&answer);
+        let (remedy, body) = (line["remedy"].as_str().unwrap_or_default(), answer.text());
+        assert!(remedy.contains(step) && body.contains(step), "{location}: {remedy} {body}");
+        assert!(!body.contains("secret") && !line.to_string().contains("secret"), "{body} {line}");
+    }
+}
+
+#[test]
+fn a_path_that_upstream_does_not_have_is_a_fault_of_the_base_url() {
+    let unknown = r#"{"error":{"message":"Unknown request URL","type":"invalid_request_error","code":"unknown_url"}}"#;
+    let no_model = r#"{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}"#;
+    for (path, body, expected) in [
+        ("/v1/responses/responses", unknown, "wrong_path"),
+        ("/chat/completions", unknown, "wrong_path"),
+        ("/chat/completions", "404 page not found", "wrong_path"),
+        ("/v1/files/file-gone", "404 page not found", "request_error"),
+        ("/v1/chat/completions", no_model, "request_error"),
+        ("/openai/deployments/x/chat/completions", no_model, "request_error"),
+    ] {
+        let upstream = FakeUpstream::answering(Answering::with(404, "Content-Type: application/json\r\n", body));
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+        let line = proxy.post(path).key(CURRENT).body("{}").logged();
+        assert_eq!(line["diagnosis"], expected, "{path} {body}");
+        let names_it = line["remedy"].as_str().is_some_and(|remedy| remedy.contains("Base URL"));
+        assert_eq!(names_it, expected == "wrong_path", "{line}");
+    }
+}
+
+#[test]
+fn a_preflight_is_no_node_that_lost_its_key() {
+    const PAGE: &str = "https://chat.example.com";
+    for (policy, status) in [(Policy::Observe, 200), (Policy::Enforce, 200), (Policy::Inject, 200)] {
+        let upstream = FakeUpstream::answering(Answering::with(200, "Access-Control-Allow-Origin: *\r\n", ""));
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).policy(policy, |_| {});
+        let proxy = proxy.rules(|rules| rules.allow_origin = vec![PAGE.into()]).start();
+        let flight = proxy.request("OPTIONS", "/v1/models").header("Origin", PAGE);
+        let answer = flight.header("Access-Control-Request-Method", "GET").send();
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, Some("*")));
+        let line = proxy.line(&answer);
+        assert_eq!((&line["diagnosis"], &line["level"]), (&"preflight".into(), &"info".into()), "{line}");
+        assert_eq!(upstream.only_received().head.header("authorization"), None);
+        let bindings = proxy.admin("/api/v1/bindings").json();
+        assert_eq!(bindings["total"], 0, "it is no binding: {bindings}");
+    }
+}
+
+#[test]
+fn a_password_that_is_no_key_is_told_from_where_it_came() {
+    let upstream = FakeUpstream::answering(Answering::with(401, "", r#"{"error":{"code":"invalid_api_key"}}"#));
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    // `n8n:Sommer2024!`
+    let line = proxy.post("/v1/responses").header("Authorization", "Basic bjhuOlNvbW1lcjIwMjQh").body("{}").logged();
+    assert_eq!(line["diagnosis"], "unknown_key_rejected");
+    assert!(line["remedy"].as_str().is_some_and(|remedy| remedy.contains("Base URL")), "{line}");
+    assert!(!line.to_string().contains("Sommer"), "{line}");
+}

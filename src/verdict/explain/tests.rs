@@ -181,6 +181,8 @@ fn every_diagnosis() -> Vec<Diagnosis> {
         }
     }
     all.extend([
+        Diagnosis::WrongPath,
+        Diagnosis::Preflight,
         Diagnosis::TokenNotReplaced,
         Diagnosis::UnclearSet,
         Diagnosis::OriginNotAllowed,
@@ -301,5 +303,27 @@ proptest! {
             prop_assert!(message.len() < 450, "{} {message}", message.len());
             prop_assert!(remedy.len() < 600, "{} {remedy}", remedy.len());
         }
+    }
+}
+
+#[test]
+fn a_redirect_and_a_password_have_remedies_of_their_own() {
+    let judgement = judgement(Diagnosis::Ok);
+    let remedy = |diagnosis, context: &Context<'_>| explain(diagnosis, context).remedy;
+    let known = context(&judgement, Some("Sales"));
+    for (redirect, expected) in [
+        (Some(Redirect::Slash), "slash"),
+        (Some(Redirect::SameHost), "on the same host"),
+        (Some(Redirect::SignedFile), "signed address"),
+        (Some(Redirect::Elsewhere), "Set `proxy.upstream`"),
+        (None, "Set `proxy.upstream`"),
+    ] {
+        let told = remedy(Diagnosis::UpstreamRedirect, &Context { redirect, ..known });
+        assert!(told.contains(expected), "{redirect:?}: {told}");
+    }
+    for (place, is_told) in [(Place::Basic, true), (Place::Bearer, false)] {
+        let judgement = Judgement { place: Some(place), ..judgement };
+        let told = remedy(Diagnosis::UnknownKeyRejected, &Context { judgement: &judgement, ..known });
+        assert_eq!(told.contains("a user and a password stand in the Base URL"), is_told, "{told}");
     }
 }
