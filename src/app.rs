@@ -155,6 +155,7 @@ impl Server {
             rules: config.rules.clone(),
             clock,
             host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
+            base_path: config.proxy.base_path.clone(),
             upstream: config.proxy.upstream.to_string().into(),
             page: page.into(),
             limits: config.proxy.limits,

@@ -122,6 +122,9 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let binding = if is_preflight { Arc::new(shared.ledger.unkept(&identity)) } else { session.binding(&identity) };
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let target = path.target(path_and_query);
+    let shown = path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len()));
+    // By whichever name a client calls upstream's API, it is one.
+    let in_api = shared.base_path.as_ref().and_then(|base| base.strip(shown)).map(|rest| format!("/v1{rest}"));
     let opening = Opening {
         id: worker.next_id(),
         at: now,
@@ -129,12 +132,13 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         judgement,
         action: Acted::of(&action),
         method: head.method,
-        path: path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len())),
+        path: in_api.as_deref().unwrap_or(shown),
         peer: session.peer,
         note: path.repair.map(Repair::note),
         is_preflight,
     };
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));
+    let target = shared.base_path.iter().fold(target, |target, base| base.put_in(target, path_and_query));
     let way = match action {
         Action::Forward(permit) => Way::Upstream(permit, Rewrite::new(&head.fields, request.uri(), &target)),
         Action::Refuse(refusal) => Way::Back(refusal),

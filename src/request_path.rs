@@ -2,14 +2,20 @@
 //!
 //! | path | declares |
 //! |---|---|
-//! | `[/set/<set>]/n8n/<workflow>/<execution>/<node>/v1/…` | everything; the `/v1` may be missing |
-//! | `[/set/<set>]/n8n/<workflow>/<execution>/v1/…` | workflow and execution |
-//! | `[/set/<set>]/n8n/<workflow>/v1/…` | the workflow |
-//! | `/set/<set>/v1/…` | the set |
+//! | `[/set/<set>]/n8n/<workflow>/<execution>/<node>/…` | everything |
+//! | `[/set/<set>]/n8n/<workflow>/<execution>/…` | workflow and execution |
+//! | `[/set/<set>]/n8n/<workflow>/…` | the workflow |
+//! | `/set/<set>/…` | the set |
+//!
+//! What follows is upstream's own path, and mostly begins with `/v1`. It goes on as it is: a `/v1` is put in front only of
+//! OpenAI's own first segments. An execution is a number, or one of the words that stand for none; so a path that begins
+//! otherwise (`/api/v1`) is told from one.
 //!
 //! The prefix is read first and literally: nothing in it is decoded, collapsed or resolved. A prefix that is wrong in
 //! any place declares nothing, and its path goes on as it came. One in which an expression of n8n's stands (`{{ … }}`) is
 //! taken off, and names no sender.
+
+use std::fmt;
 
 /// What a path declares, and how upstream's own path is made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +48,7 @@ pub enum Repair {
     DoubledVersion,
     /// `/v1//…`: the LangChain package's OpenAI node with a slash at the end of the base URL.
     DoubledSlash,
-    /// A full prefix without `/v1` behind it: the base URL ends too early.
+    /// A prefix with OpenAI's own path behind it, and no `/v1` in between: the base URL ends too early.
     MissingVersion,
 }
 
@@ -56,6 +62,10 @@ pub enum Target<'p> {
     /// What came, with a part taken out or put in; it begins with `/`.
     Repaired(String),
 }
+
+/// Where upstream has its API, in place of `/v1`: `/api/v1`, `/openai/v1`. Begins with a slash, and ends with none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasePath(Box<str>);
 
 // === impl RequestPath ===
 
@@ -99,9 +109,12 @@ impl<'r> RequestPath<'r> {
         let (set, behind_set) = read_set(path)?;
         let (mut read, rest) = match split_segment(behind_set)? {
             ("n8n", ids) => Self::read_ids(ids)?,
-            (_, _) if set.is_some() && begins_with_version(behind_set) => (Self::default(), behind_set),
+            (_, _) if set.is_some() && behind_set != "/" => (Self::default(), behind_set),
             (_, _) => return None,
         };
+        if read_set(rest).is_none_or(|(set, _)| set.is_some()) || rest.starts_with("/n8n/") {
+            return None;
+        }
         read.set = set;
         read.begins = path.len() - rest.len();
         Some(read)
@@ -111,11 +124,18 @@ impl<'r> RequestPath<'r> {
     fn read_ids(path: &'r str) -> Option<(Self, &'r str)> {
         let (workflow, mut rest) = split_segment(path)?;
         let (mut execution, mut node) = ("", "");
-        if !begins_with_version(rest) {
-            (execution, rest) = split_segment(rest)?;
+        let what_follows = |rest: &'r str| split_segment(rest).filter(|_| !begins_with_version(rest));
+        if let Some((first, behind)) = what_follows(rest).filter(|(first, _)| is_execution(first)) {
+            (execution, rest) = (first, behind);
+            if let Some((second, behind)) = what_follows(rest).filter(|(second, _)| !is_of_openai(second)) {
+                (node, rest) = (second, behind);
+            }
+        } else if what_follows(rest).is_some_and(|(first, _)| !first.is_empty() && !is_id(first)) {
+            return None;
         }
-        if !begins_with_version(rest) {
-            (node, rest) = split_segment(rest)?;
+        // A base URL that ends in the middle of the ids.
+        if node.is_empty() && rest.len() < 2 {
+            return None;
         }
         if is_expression(&path[..path.len() - rest.len()]) {
             return Some((Self { unresolved: true, ..Self::default() }, rest));
@@ -141,7 +161,7 @@ impl<'r> RequestPath<'r> {
         let rest = &path[self.begins..];
         let (behind_version, missing) = match strip_version(rest) {
             Some(behind) => (behind, None),
-            None if self.begins > 0 => (rest, Some(Repair::MissingVersion)),
+            None if self.begins > 0 && lacks_version(rest) => (rest, Some(Repair::MissingVersion)),
             None => return self,
         };
         let (tail, doubled) = skip_doubled(behind_version);
@@ -150,6 +170,52 @@ impl<'r> RequestPath<'r> {
             None => self,
         }
     }
+}
+
+// === impl BasePath ===
+
+impl BasePath {
+    /// Of a path of whole, plain segments; nothing for any other.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b':' | b'@');
+        let is_segment =
+            |segment: &str| !segment.is_empty() && segment.bytes().all(is_plain) && !matches!(segment, "." | "..");
+        let is_path = text.strip_prefix('/').is_some_and(|segments| segments.split('/').all(is_segment));
+        is_path.then(|| Self(text.into()))
+    }
+
+    /// Puts it in the place of the `/v1` that stands in front. A target that has it already, or has no `/v1`, stays.
+    #[must_use]
+    pub fn put_in<'p>(&self, target: Target<'p>, came: &'p str) -> Target<'p> {
+        let text = match &target {
+            Target::AsItCame => came,
+            Target::Suffix(suffix) => suffix,
+            Target::Repaired(text) => text,
+        };
+        match text.strip_prefix(VERSION).filter(|rest| is_whole(rest) && self.strip(text).is_none()) {
+            Some(rest) => Target::Repaired([&*self.0, rest].concat()),
+            None => target,
+        }
+    }
+
+    /// What stands behind it, where it stands in front.
+    #[must_use]
+    pub fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&*self.0).filter(|rest| is_whole(rest))
+    }
+}
+
+impl fmt::Display for BasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a segment ends right before that.
+fn is_whole(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(['/', '?'])
 }
 
 // === impl Repair ===
@@ -216,6 +282,23 @@ fn begins_with_version(path: &str) -> bool {
     strip_version(path).is_some()
 }
 
+/// Whether n8n may have written that where the number of an execution stands.
+fn is_execution(segment: &str) -> bool {
+    segment.bytes().all(|byte| byte.is_ascii_digit()) || is_placeholder(segment) || is_expression(segment)
+}
+
+/// Whether nothing but a `/v1` in front makes a path of OpenAI's.
+fn lacks_version(rest: &str) -> bool {
+    let first = rest.trim_start_matches('/');
+    let first = &first[..first.find('/').unwrap_or(first.len())];
+    matches!(first, "" | "v1") || is_of_openai(first)
+}
+
+/// Whether OpenAI's API has paths that begin with that segment behind their `/v1`.
+fn is_of_openai(segment: &str) -> bool {
+    OPENAI_SEGMENTS.contains(&segment)
+}
+
 /// Skips what is too much behind a `/v1`: more of the same, and empty segments. A single slash at the end is neither.
 fn skip_doubled(mut path: &str) -> (&str, Option<Repair>) {
     let mut repair = None;
@@ -246,6 +329,37 @@ fn strip_dot(text: &str) -> Option<&str> {
 }
 
 const VERSION: &str = "/v1";
+
+/// OpenAI's API reference, November 2026.
+const OPENAI_SEGMENTS: [&str; 27] = [
+    "assistants",
+    "audio",
+    "batches",
+    "chat",
+    "chatkit",
+    "completions",
+    "containers",
+    "conversations",
+    "dashboard",
+    "edits",
+    "embeddings",
+    "engines",
+    "evals",
+    "files",
+    "fine_tuning",
+    "images",
+    "models",
+    "moderations",
+    "organization",
+    "realtime",
+    "responses",
+    "skills",
+    "threads",
+    "uploads",
+    "usage",
+    "vector_stores",
+    "videos",
+];
 
 const LONGEST_ID: usize = 128;
 

@@ -31,6 +31,7 @@ use crate::net::egress_proxy::EgressProxy;
 use crate::net::limits::Limits;
 use crate::net::origin::{Scheme, Upstream};
 use crate::net::protocol::Protocol;
+use crate::request_path::BasePath;
 
 /// The settings under `[proxy]` and `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where requests go.
     pub upstream: Upstream,
+    /// Where it has its API, if that is not `/v1`.
+    pub base_path: Option<BasePath>,
     /// Whether upstream is spoken to in HTTP/2, if it takes that.
     pub upstream_http2: bool,
     /// Certificates (PEM) to trust for upstream, in place of the system's.
@@ -77,6 +80,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             upstream: Upstream::default(),
+            base_path: None,
             upstream_http2: false,
             upstream_ca: None,
             via: None,

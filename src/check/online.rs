@@ -15,6 +15,7 @@ use crate::net::protocol::Protocol;
 use crate::openai::encoding::Encoding;
 use crate::openai::error::ErrorBody;
 use crate::openai::probe::{PATH, Standing};
+use crate::request_path::BasePath;
 use crate::telemetry::event::with_causes;
 
 /// Why a probe has no answer.
@@ -32,15 +33,25 @@ pub enum ProbeError {
 }
 
 /// Asks upstream for its models with that key. Connecting may take that long, and all of it no longer than [`LIMIT`].
-pub async fn probe(connector: &Connector, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
-    tokio::time::timeout(LIMIT, ask(connector, bearer, connect_timeout))
+pub async fn probe(
+    connector: &Connector,
+    base_path: Option<&BasePath>,
+    bearer: &Bearer,
+    connect_timeout: Duration,
+) -> Result<Standing, ProbeError> {
+    tokio::time::timeout(LIMIT, ask(connector, base_path, bearer, connect_timeout))
         .await
         .map_err(|_elapsed| ProbeError::TimedOut)?
 }
 
-async fn ask(connector: &Connector, bearer: &Bearer, connect_timeout: Duration) -> Result<Standing, ProbeError> {
+async fn ask(
+    connector: &Connector,
+    base_path: Option<&BasePath>,
+    bearer: &Bearer,
+    connect_timeout: Duration,
+) -> Result<Standing, ProbeError> {
     let stream = connector.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
-    let mut answer = one_shot::send(stream, request(connector, bearer)).await?;
+    let mut answer = one_shot::send(stream, request(connector, base_path, bearer)).await?;
     let mut error = ErrorBody::new(answer.head.status, encoding(&answer.head.headers));
     while !error.is_full()
         && let Some(piece) = answer.next_piece().await?
@@ -50,9 +61,11 @@ async fn ask(connector: &Connector, bearer: &Bearer, connect_timeout: Duration) 
     Ok(Standing::read(answer.head.status, &error))
 }
 
-fn request(connector: &Connector, bearer: &Bearer) -> Request<String> {
+fn request(connector: &Connector, base_path: Option<&BasePath>, bearer: &Bearer) -> Request<String> {
     let mut request = Request::new(String::new());
-    *request.uri_mut() = http::Uri::from_static(PATH);
+    let path = base_path.map_or_else(|| PATH.to_owned(), |base| format!("{base}/models"));
+    // A path of plain segments is a target.
+    *request.uri_mut() = path.parse().unwrap_or_default();
     let headers = request.headers_mut();
     if let Ok(host) = connector.origin.authority().try_into() {
         headers.insert(header::HOST, host);

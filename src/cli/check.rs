@@ -84,13 +84,17 @@ async fn probe_all(config: &Config, ring: &KeyRing, connector: &Connector) -> Ve
         for (role, bearer) in keys_to_probe(set, ring, index) {
             let about = format!("keys.{}.{role}", set.name);
             let names = bearer.names;
-            findings.push(match probe(connector, &bearer, config.proxy.limits.connect_timeout).await {
-                Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
-                Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
-                Err(error) => {
-                    Finding::problem(about, format!("key {names} could not be asked for: {}", with_causes(&error)))
-                }
-            });
+            findings.push(
+                match probe(connector, config.proxy.base_path.as_ref(), &bearer, config.proxy.limits.connect_timeout)
+                    .await
+                {
+                    Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
+                    Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
+                    Err(error) => {
+                        Finding::problem(about, format!("key {names} could not be asked for: {}", with_causes(&error)))
+                    }
+                },
+            );
         }
     }
     findings

@@ -21,6 +21,7 @@ use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::{EgressProxy, EgressProxyChoice};
 use crate::net::origin::{Scheme, Upstream};
 use crate::policy::rules::AllowedHost;
+use crate::request_path::BasePath;
 use crate::server;
 use crate::telemetry::masked::mask_keys;
 
@@ -61,6 +62,15 @@ pub(super) fn upstream(text: &str) -> Result<Upstream, Unfit> {
     refuse_tail(tail)?;
     let (host, port) = split_port(authority)?;
     Ok(Upstream { scheme, host: self::host(host)?, port: port.unwrap_or(scheme.default_port()) })
+}
+
+/// Where upstream has its API; nothing for `/v1`.
+pub(super) fn base_path(text: &str) -> Result<Option<BasePath>, Unfit> {
+    if text.len() > 1 && text.ends_with('/') {
+        return Err(Unfit::Because("Leave out the slash at its end."));
+    }
+    let path = BasePath::new(text).ok_or(Unfit::NotAllowed)?;
+    Ok(Some(path).filter(|_| text != "/v1"))
 }
 
 /// Where an n8n is: an origin, and perhaps the path that it lies under.
@@ -292,9 +302,9 @@ fn refuse_tail(tail: &str) -> Result<(), Unfit> {
         "/v1" | "/v1/" => Err(Unfit::Because(
             "Leave out the /v1: keyward passes on the path of each request by itself, and n8n's requests begin with /v1.",
         )),
-        _ => {
-            Err(Unfit::Because("Leave out what follows the host and port: keyward passes on each request's own path."))
-        }
+        _ => Err(Unfit::Because(
+            "Leave out what follows the host and port: where the API is not at /v1, proxy.base_path says where it is.",
+        )),
     }
 }
 

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Draft, proxy_env};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 55] = [
+pub static SETTINGS: [Setting; 56] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -18,6 +18,13 @@ pub static SETTINGS: [Setting; 55] = [
         sentence: "Where requests go: scheme, host and perhaps a port, without the /v1.",
         allowed: "an origin, such as https://api.openai.com or http://127.0.0.1:9000",
         reading: Reading::Value(|draft, text| put(&mut draft.proxy.upstream, parse::upstream(text))),
+    },
+    Setting {
+        key: "proxy.base_path",
+        default: Some("\"/v1\""),
+        sentence: "Where upstream has its API: it takes the place of the /v1 that clients send.",
+        allowed: "a path of plain segments, without a slash at its end, such as /v1 or /openai/v1",
+        reading: Reading::Value(|draft, text| put(&mut draft.proxy.base_path, parse::base_path(text))),
     },
     Setting {
         key: "proxy.upstream_http2",

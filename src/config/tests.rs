@@ -9,6 +9,7 @@ use crate::keys::SetSettings;
 use crate::ledger::store::Url;
 use crate::net::origin::{Scheme, Upstream};
 use crate::policy::rules::{AllowedHost, Unknown};
+use crate::request_path::BasePath;
 use crate::telemetry::{Format, Level};
 
 #[test]
@@ -50,6 +51,7 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("proxy.upstream", "http://a:1", |config| {
         config.proxy.upstream = Upstream { scheme: Scheme::Http, host: "a".into(), port: 1 };
     });
+    check("proxy.base_path", "/openai/v1", |config| config.proxy.base_path = BasePath::new("/openai/v1"));
     check("proxy.upstream_http2", "true", |config| config.proxy.upstream_http2 = true);
     check("proxy.upstream_ca", "a.pem", |config| config.proxy.upstream_ca = Some("a.pem".into()));
     check("proxy.workers", "255", |config| config.proxy.workers = 255);
@@ -485,7 +487,7 @@ listen = "sk-canary"
           There is no such setting: did you mean `log.level`?
 
       keyward.toml:7: proxy.colour
-          There is no such setting; known here: listen, upstream, upstream_http2, upstream_ca, via, policy, allow_host, allow_origin, proxy_protocol_from, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, client_stall_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections, max_connections_per_peer.
+          There is no such setting; known here: listen, upstream, base_path, upstream_http2, upstream_ca, via, policy, allow_host, allow_origin, proxy_protocol_from, workers, connect_timeout, answer_timeout, idle_timeout, client_idle_timeout, client_stall_timeout, pool_idle_timeout, drain_timeout, max_head, max_connections, max_connections_per_peer.
 
       keyward.toml:9: admin.listen
           Allowed: an IP address and a port, such as 127.0.0.1:8081, or off.

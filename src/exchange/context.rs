@@ -2,6 +2,7 @@
 //!
 //! Workers share nothing on a request's way but immutable snapshots, sharded counters and the bindings.
 
+use crate::request_path::BasePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What upstream is called in `Host`.
     pub host: HeaderValue,
+    /// Where upstream has its API, if that is not `/v1`.
+    pub base_path: Option<BasePath>,
     /// What upstream is called in messages for people.
     pub upstream: Box<str>,
     /// The page under `/`, for people who look where they just pointed n8n.

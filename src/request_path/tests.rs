@@ -75,8 +75,8 @@ fn each_form_declares_what_stands_in_it() {
 fn ids_need_not_look_like_those_of_n8n() {
     check("/n8n/1/2/3/v1/x", [None, Some("1"), Some("2"), Some("3")], "/v1/x");
     check("/n8n/a.b:c@d%20e/2/~/v1/x", [None, Some("a.b:c@d%20e"), Some("2"), Some("~")], "/v1/x");
-    check("/n8n/.hidden/.../..a/v1/x", [None, Some(".hidden"), Some("..."), Some("..a")], "/v1/x");
-    check("/n8n/set/n8n/v2/v1/x", [None, Some("set"), Some("n8n"), Some("v2")], "/v1/x");
+    check("/n8n/.hidden/3/..a/v1/x", [None, Some(".hidden"), Some("3"), Some("..a")], "/v1/x");
+    check("/n8n/set/8/v2/v1/x", [None, Some("set"), Some("8"), Some("v2")], "/v1/x");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn the_first_v1_ends_the_prefix() {
     check("/n8n/w/v1/7/n/v1/x", [None, Some("w"), None, None], "/v1/7/n/v1/x");
     check("/n8n/w/7/v1/n/v1/x", [None, Some("w"), Some("7"), None], "/v1/n/v1/x");
     check("/n8n/w/7/n/v1/n8n/other/v1/x", [None, Some("w"), Some("7"), Some("n")], "/v1/n8n/other/v1/x");
-    check("/n8n/w/V1/v10/v1/x", [None, Some("w"), Some("V1"), Some("v10")], "/v1/x");
+    check("/n8n/w/V1/v10/v1/x", [None, Some("w"), None, None], "/V1/v10/v1/x");
 }
 
 #[test]
@@ -155,14 +155,10 @@ fn what_only_resembles_a_prefix_is_none() {
         "/set/",
         "/set/s",
         "/set/s/",
-        "/set/s/models",
-        "/set/s/v10/models",
-        "/set/s/chat/completions",
         "/set//v1/models",
         "/set//n8n/w/v1/models",
         "/set/a/set/b/v1/models",
         "/settings/s/v1/models",
-        "/set/s//n8n/w/v1/x",
         "/set/s/n8n/w",
         "/set/s/n8n/v1/x",
     ] {
@@ -231,15 +227,42 @@ fn repairs_work_behind_a_prefix() {
     check_repair("/n8n/w/7/n//v1/models", Some(Repair::MissingVersion), "/v1/models");
     check_repair("/n8n/w/7/n/", Some(Repair::MissingVersion), "/v1/");
     check_repair("/n8n/w/7/n", Some(Repair::MissingVersion), "/v1");
-    check_repair("/n8n/w/7/n/v10/models", Some(Repair::MissingVersion), "/v1/v10/models");
+    check_repair("/n8n/w/7/chat/completions", Some(Repair::MissingVersion), "/v1/chat/completions");
+    check_repair("/set/s/chat/completions", Some(Repair::MissingVersion), "/v1/chat/completions");
+    check_repair("/set/s/models", Some(Repair::MissingVersion), "/v1/models");
 }
 
-/// Known and accepted: a base URL of `/n8n/<workflow>` without `/v1` reads as ids that are none. The workflow is right,
-/// and upstream refuses the path either way.
 #[test]
-fn an_endpoint_without_v1_behind_a_workflow_alone_is_taken_for_ids() {
-    let misread: Declares = [None, Some("w"), Some("chat"), Some("completions")];
-    check("/n8n/w/chat/completions", misread, "/v1");
+fn nothing_is_inserted_or_lost_where_upstream_is_not_at_v1() {
+    let node: Declares = [None, Some("w"), Some("7"), Some("n")];
+    for root in [
+        "/api/v1",
+        "/openai/v1",
+        "/v1beta/openai",
+        "/compatible-mode/v1",
+        "/v1/account/gateway/openai",
+        "/openai/deployments/gpt4o",
+        "/inference/v1",
+        "/v4",
+        "/v10",
+    ] {
+        let path = format!("{root}/chat/completions?api-version=preview");
+        for (prefix, expected) in [
+            ("/n8n/w/7/n", node),
+            ("/n8n/w", [None, Some("w"), None, None]),
+            ("/set/s", [Some("s"), None, None, None]),
+            ("/set/s/n8n/w/7/n", [Some("s"), Some("w"), Some("7"), Some("n")]),
+        ] {
+            check(&format!("{prefix}{root}/chat/completions"), expected, &format!("{root}/chat/completions"));
+            assert_eq!(sent(&format!("{prefix}{path}")), path);
+        }
+        check_as_it_came(&format!("{root}/chat/completions"));
+    }
+}
+
+#[test]
+fn an_endpoint_without_v1_behind_a_workflow_alone_is_no_execution() {
+    check("/n8n/w/chat/completions", [None, Some("w"), None, None], "/v1/chat/completions");
 }
 
 #[test]
@@ -353,7 +376,7 @@ proptest! {
     fn a_prefix_is_taken_off_again(
         set in prop::option::of(an_id()),
         workflow in an_id(),
-        execution in prop::option::of(an_id()),
+        execution in prop::option::of("[0-9]{1,19}"),
         node in prop::option::of(an_id()),
         good in a_good_path(),
     ) {
@@ -376,5 +399,35 @@ proptest! {
         for id in [read.set, read.workflow, read.execution, read.node].into_iter().flatten() {
             prop_assert!(is_id(id) && !id.chars().any(char::is_control), "{id:?}");
         }
+    }
+}
+
+#[test]
+fn a_base_path_takes_the_place_of_v1_and_of_nothing_else() {
+    let sent = |base: &str, came: &str| {
+        let base = BasePath::new(base).expect("a base path");
+        match base.put_in(RequestPath::read(came.split('?').next().unwrap_or_default()).target(came), came) {
+            Target::AsItCame => came.to_owned(),
+            Target::Suffix(suffix) => suffix.to_owned(),
+            Target::Repaired(repaired) => repaired,
+        }
+    };
+    for (came, expected) in [
+        ("/v1/models?x=/v1", "/openai/v1/models?x=/v1"),
+        ("/v1", "/openai/v1"),
+        ("/v1?x", "/openai/v1?x"),
+        ("/n8n/w/7/n/v1//models", "/openai/v1/models"),
+        ("/n8n/w/7/n/models", "/openai/v1/models"),
+        ("/openai/v1/models", "/openai/v1/models"),
+        ("/n8n/w/7/n/openai/v1/models", "/openai/v1/models"),
+        ("/v10/models", "/v10/models"),
+        ("/other", "/other"),
+    ] {
+        assert_eq!(sent("/openai/v1", came), expected, "{came}");
+    }
+    assert_eq!(sent("/v1/account/gateway", "/v1/models"), "/v1/account/gateway/models");
+    assert_eq!(sent("/v1/account/gateway", "/v1/account/gateway/models"), "/v1/account/gateway/models");
+    for text in ["", "/", "v1", "/v1/", "//v1", "/a/../b", "/a?b", "/a b", "/a%2fb", "/.", "/a#b"] {
+        assert_eq!(BasePath::new(text), None, "{text}");
     }
 }

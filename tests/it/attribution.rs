@@ -168,6 +168,24 @@ fn nothing_of_ours_reaches_upstream_and_everything_else_does() {
 }
 
 #[test]
+fn an_upstream_that_is_not_at_v1_gets_its_own_path_and_its_key_counts() {
+    let upstream = FakeUpstream::accepting();
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).base_path("/openai/v1").start();
+    for (target, sent) in [
+        ("/v1/chat/completions?a=1", "/openai/v1/chat/completions?a=1"),
+        ("/n8n/w1/716/n1/v1/chat/completions", "/openai/v1/chat/completions"),
+        ("/n8n/w2/716/n1/openai/v1/chat/completions", "/openai/v1/chat/completions"),
+        ("/n8n/w3/openai/v1/chat/completions", "/openai/v1/chat/completions"),
+    ] {
+        let line = proxy.post(target).key(CURRENT).body("{}").logged();
+        assert_eq!((last_target(&upstream), &line["path"]), (sent.to_owned(), &"/v1/chat/completions".into()));
+    }
+    let bindings = proxy.admin("/api/v1/bindings").json();
+    let states: Vec<_> = bindings["bindings"].as_array().unwrap().iter().map(|one| one["state"].as_str()).collect();
+    assert_eq!(states, [Some("confirmed"); 4], "{bindings}");
+}
+
+#[test]
 fn spellings_of_the_base_url_that_would_fail_are_repaired_and_it_is_said() {
     let (upstream, proxy) = running();
     for (target, sent, note) in [

@@ -46,6 +46,7 @@ const ADDED: &[(&str, &str)] = &[
     ("code", "untold_executions"),
     ("state", "mixed"),
     ("diagnosis", "mixed"),
+    ("diagnosis", "wrong_path"),
     ("code", "mixed"),
 ];
 

@@ -102,6 +102,7 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
         rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
         clock: Clock::System,
         host: HeaderValue::from_static("upstream"),
+        base_path: None,
         upstream: "http://upstream".into(),
         page: bytes::Bytes::new(),
         limits: Limits::default(),

@@ -22,6 +22,7 @@ use keyward::net::limits::Limits;
 use keyward::net::origin::Upstream;
 use keyward::policy::rules::Policy;
 use keyward::policy::rules::{Rules, SetRules};
+use keyward::request_path::BasePath;
 use keyward::server::{self, ServerTls};
 use keyward::telemetry::{self, Format};
 use serde_json::Value;
@@ -399,6 +400,12 @@ impl Builder {
 
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.settings.limits);
+        self
+    }
+
+    /// With upstream's API under that path.
+    pub fn base_path(mut self, path: &str) -> Self {
+        self.settings.base_path = BasePath::new(path);
         self
     }
 
