@@ -153,7 +153,7 @@ impl AdminState {
     pub fn status(&self) -> Value {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "stage": self.stage.borrow().name(),
+            "stage": self.stage.borrow().code(),
             "began": self.began.to_string(),
             "upstream": self.shared.upstream,
             "bindings": self.shared.ledger.len(),

@@ -27,6 +27,7 @@ use super::doubt;
 use super::finding::{Finding, NodeName, Way, WorkflowName};
 use super::inventory::{Address, Inventory, Kind, Life, Node, OPEN_AI_API, Record, Workflow};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::Names;
 use crate::ledger::look::{AuditDoubt, Look};
@@ -165,25 +166,27 @@ pub struct Row {
     pub binding: Option<Box<str>>,
 }
 
-/// Whether a node passes keyward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Passage {
-    /// It does not.
-    Bypasses,
-    /// It does, with a wrong key.
-    Stale,
-    /// Nothing shows that it does.
-    NeverSeen,
-    /// Only a run can tell.
-    Unclear,
-    /// It did, before it, its record or the set's key was changed.
-    Unproven,
-    /// Its record does.
-    Covered,
-    /// It does.
-    Passes,
-    /// It does not run: it is switched off or stands in a draft, its workflow is off or put away, or it has no credential.
-    Off,
+codes! {
+    /// Whether a node passes keyward.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Passage {
+        /// It does not.
+        Bypasses => "bypasses",
+        /// It does, with a wrong key.
+        Stale => "stale",
+        /// Nothing shows that it does.
+        NeverSeen => "never_seen",
+        /// Only a run can tell.
+        Unclear => "unclear",
+        /// It did, before it, its record or the set's key was changed.
+        Unproven => "unproven",
+        /// Its record does.
+        Covered => "covered",
+        /// It does.
+        Passes => "passes",
+        /// It does not run: it is switched off or stands in a draft, its workflow is off or put away, or it has no credential.
+        Off => "off",
+    }
 }
 
 /// The executions by which one can tell whether a workflow that is off ran by itself: the last one of each.
@@ -851,23 +854,6 @@ impl Audit {
             let Finding::TypedKey { node, key, .. } = finding else { return None };
             Some((key.fingerprint, node))
         })
-    }
-}
-
-impl Passage {
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Bypasses => "bypasses",
-            Self::Stale => "stale",
-            Self::NeverSeen => "never_seen",
-            Self::Unclear => "unclear",
-            Self::Unproven => "unproven",
-            Self::Covered => "covered",
-            Self::Passes => "passes",
-            Self::Off => "off",
-        }
     }
 }
 
