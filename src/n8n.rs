@@ -7,6 +7,7 @@ pub mod connect;
 pub mod connections;
 pub mod documents;
 pub mod doubt;
+pub mod editor;
 pub mod executions;
 pub mod finding;
 pub mod inventory;
@@ -14,7 +15,6 @@ pub mod lent;
 pub mod look;
 pub mod poller;
 pub mod presser;
-pub mod report;
 
 use std::fmt;
 use std::path::Path;

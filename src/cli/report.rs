@@ -9,8 +9,8 @@ use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
 use crate::ledger::rotation::Span;
 use crate::n8n::audit::{Audit, Passage, Row};
+use crate::n8n::editor::{link_to_node, link_to_workflow};
 use crate::n8n::finding::{Finding, NodeName, Urgency};
-use crate::n8n::report::{link_to_node, link_to_workflow};
 
 /// Every node, those first of which most is to be said.
 pub(super) fn table(audit: &Audit, now: Timestamp) -> Table<6> {
