@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,10 +63,25 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.as_millis().div_euclid(1000)) {
             Ok(moment) => write!(f, "{moment}"),
-            Err(_) => f.write_str("an unknown time"),
+            Err(_) => f.write_str(BEYOND_THE_CALENDAR),
         }
     }
 }
+
+/// Reads what [`Timestamp`] displays. A moment that no calendar has is read as the end of time.
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == BEYOND_THE_CALENDAR {
+            return Ok(Self::from_millis(i64::MAX));
+        }
+        text.parse().map(|moment: jiff::Timestamp| Self::from_millis(moment.as_millisecond()))
+    }
+}
+
+/// What is displayed of a moment that no calendar has, such as the end of a grace of a million years.
+const BEYOND_THE_CALENDAR: &str = "an unknown time";
 
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,5 +111,24 @@ impl Clock {
             ),
             Self::Chosen(millis) => Timestamp::from_millis(millis.load(Ordering::Relaxed)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_displayed_is_read_again() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_795_420_800_000, "2026-11-23T08:00:00Z"),
+            (-1_000, "1969-12-31T23:59:59Z"),
+            (i64::MAX, "an unknown time"),
+        ] {
+            let at = Timestamp::from_millis(millis);
+            assert_eq!((at.to_string().as_str(), text.parse().ok()), (text, Some(at)));
+        }
+        assert!("yesterday".parse::<Timestamp>().is_err());
     }
 }

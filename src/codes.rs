@@ -6,9 +6,12 @@
 //! [`Verdict`](crate::verdict::Verdict) has [`VerdictKind`](crate::verdict::VerdictKind); the `match` between them has an
 //! arm for each variant.
 //!
-//! A code that was read back from where another version of keyward may have written it is [`Coded`].
+//! As text, as in JSON, each of them is its code. A code that is not known is an error there, unless it was read as
+//! [`Coded`]: one that another version of keyward may have written.
 
 use std::sync::OnceLock;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Declares an enum without data, with a list of its variants:
 ///
@@ -47,7 +50,8 @@ macro_rules! listed {
 ///
 /// - `CODES`: each code, by `position`;
 /// - `code`: that of a variant;
-/// - `from_code`: the variant that has that code.
+/// - `from_code`: the variant that has that code;
+/// - `Serialize` and `Deserialize`, by the code.
 macro_rules! codes {
     (
         $(#[$meta:meta])*
@@ -93,6 +97,20 @@ macro_rules! codes {
                 Self::from_code(code)
             }
         }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.code())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                const CODES: &[&str] = &$name::CODES;
+                let code = <String as serde::Deserialize>::deserialize(from)?;
+                Self::from_code(&code).ok_or_else(|| serde::de::Error::unknown_variant(&code, CODES))
+            }
+        }
     };
 }
 
@@ -136,6 +154,18 @@ impl<T: Code> Coded<T> {
 impl<T> From<T> for Coded<T> {
     fn from(known: T) -> Self {
         Self::Known(known)
+    }
+}
+
+impl<T: Code> Serialize for Coded<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.code())
+    }
+}
+
+impl<'de, T: Code> Deserialize<'de> for Coded<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|code| Self::read(&code))
     }
 }
 
@@ -205,6 +235,18 @@ mod tests {
             let read = Coded::<Shape>::read(code);
             assert!(matches!(read, Coded::Unknown(_)));
             assert_eq!((read.code(), read), (code, Coded::read(code)));
+        }
+    }
+
+    #[test]
+    fn in_json_each_is_its_code_and_no_other_text_is_one() {
+        assert_eq!(serde_json::to_string(&Shape::NotRound).expect("JSON"), "\"not-round\"");
+        assert_eq!(serde_json::from_str::<Shape>("\"round\"").expect("a code"), Shape::Round);
+        let error = serde_json::from_str::<Shape>("\"oval\"").expect_err("no code of this version").to_string();
+        assert!(error.starts_with("unknown variant `oval`, expected `round` or `not-round`"), "{error}");
+        for code in ["\"round\"", "\"oval\""] {
+            let read: Coded<Shape> = serde_json::from_str(code).expect("a code of any version");
+            assert_eq!(serde_json::to_string(&read).expect("JSON"), code);
         }
     }
 

@@ -27,7 +27,7 @@
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
 //! [`keys::reloader`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
-//! n8n calls it; [`admin`] answers those who run it ([`admin::routes`] is the table), [`check`] tells what would not work or
+//! n8n calls it; [`admin`] answers those who run it ([`admin::routes`] is the table, [`answers`] has the types), [`check`] tells what would not work or
 //! is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
 //! # What never happens
@@ -79,7 +79,8 @@
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` |
 //! | [`recorder`] | what happens when an exchange ends |  |
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
-//! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `executions` `finding` `inventory` `lent` `look` `poller` `pressed` `presser` `report` `row` `status` |
+//! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |
+//! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `event` `execution` `incident` `key` `link` `moment` `old_key` `problem` `rotation` `sender` `status` `who` |
 //! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `events` `exposition` `guard` `listener` `page` `parameters` `problem` `routes` `views` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
@@ -140,6 +141,8 @@ pub mod recorder;
 pub mod server;
 
 pub mod n8n;
+
+pub mod answers;
 
 pub mod admin;
 

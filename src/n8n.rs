@@ -8,6 +8,7 @@ pub mod connect;
 pub mod connections;
 pub mod documents;
 pub mod doubt;
+pub mod editor;
 pub mod executions;
 pub mod finding;
 pub mod inventory;
@@ -16,7 +17,6 @@ pub mod look;
 pub mod poller;
 pub mod pressed;
 pub mod presser;
-pub mod report;
 pub mod row;
 pub mod status;
 

@@ -27,6 +27,7 @@ use std::thread::available_parallelism;
 
 use ipnet::IpNet;
 
+use crate::codes::codes;
 use crate::net::egress_proxy::EgressProxy;
 use crate::net::limits::Limits;
 use crate::net::origin::{Scheme, Upstream};
@@ -115,25 +116,15 @@ impl ServerTls {
     }
 }
 
-/// How far keyward is with stopping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Not at all.
-    Running,
-    /// No new clients; those that are here finish.
-    Draining,
-    /// Whatever is open is cut.
-    Ended,
-}
-
-impl Stage {
-    /// Its name, as the admin listener tells it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Ended => "ended",
-        }
+codes! {
+    /// How far keyward is with stopping.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Stage {
+        /// Not at all.
+        Running => "running",
+        /// No new clients; those that are here finish.
+        Draining => "draining",
+        /// Whatever is open is cut.
+        Ended => "ended",
     }
 }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::problem::{Kind, Problem};
 use super::routes::Call;
 use super::views;
 use super::{AdminState, Response};
+use crate::answers::audit::{Audit, Instance, Instances};
+use crate::answers::link::{Link, PressBegun, PressEnded};
+use crate::answers::status::{N8n, N8nState, Set, Sets, Status, Store, StoreState};
 use crate::keys::set::Role;
-use crate::ledger::look::Look;
 use crate::ledger::query::{Query, find};
+use crate::n8n::audit;
 use crate::n8n::clearance::{self, Looked};
-use crate::n8n::report;
-use crate::n8n::status::Status;
+use crate::n8n::status;
 use crate::request_path::is_id;
 use crate::server::Stage;
 
@@ -49,32 +51,30 @@ pub fn document(_: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> 
 
 /// How keyward is.
 pub fn status(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &admin.status()))
+    in_json(StatusCode::OK, &admin.status())
 }
 
 /// The key sets, their keys and how far their rotations are.
 pub fn sets(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &json!({ "sets": admin.sets() })))
+    in_json(StatusCode::OK, &Sets { sets: admin.sets() })
 }
 
 /// How far the rotation of a set is.
 pub fn rotation(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::rotation(&admin.look_with_audits(), call.text(), &call.parameters)?))
+    in_json(StatusCode::OK, &views::rotation(&admin.look_with_audits(), call.text(), &call.parameters)?)
 }
 
 /// What an audit says of each n8n, by how it was when it was looked through last.
 pub fn n8n_audits(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
     let (look, looked) = (admin.look_with_audits(), admin.looked());
     let audits = clearance::audits(&look, &looked, &admin.hosts);
-    let told = audits.iter().zip(&admin.n8n).filter_map(|((_, audit), status)| {
-        let mut told = report::in_json(audit.as_ref()?, &status.name, &status.url);
-        report::add_old_keys(&mut told, views::old_keys(&look, status.set.as_deref()));
-        let seen = status.look();
-        let in_it = |tell: fn(&Look) -> Value| seen.as_deref().map_or_else(|| json!([]), tell);
-        (told["credentials"], told["unfinished"]) = (in_it(report::credentials), in_it(report::unfinished));
-        Some(told)
-    });
-    Ok(in_json(StatusCode::OK, &json!({ "instances": told.collect::<Vec<_>>() })))
+    let instance = |audit: &audit::Audit, status: &status::Status| {
+        let old_keys = views::old_keys(&look, status.set.as_deref());
+        Instance::new(Audit::new(audit, &status.name, &status.url, old_keys), status.look().as_deref())
+    };
+    let audited = audits.iter().zip(&admin.n8n);
+    let instances = audited.filter_map(|((_, audit), status)| Some(instance(audit.as_ref()?, status))).collect();
+    in_json(StatusCode::OK, &Instances { instances })
 }
 
 /// Hears that a program has n8n test a credential from now on; or where it says what n8n has said, that this is over.
@@ -88,34 +88,36 @@ pub fn press(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Probl
         return Err(nothing());
     }
     let ledger = &admin.shared.ledger;
-    let told = match call.parameters.word("said", &["ok", "error"])? {
-        None => json!({ "begun": status.lent.begin(ledger, instance, credential).is_some() }),
+    match call.parameters.word("said", &["ok", "error"])? {
+        None => {
+            let begun = status.lent.begin(ledger, instance, credential).is_some();
+            in_json(StatusCode::OK, &PressBegun { begun })
+        }
         Some(said) => {
             let key = status.lent.end(ledger, credential, said == "ok");
-            json!({ "key": key.map(|names| names.fingerprint.to_hex()) })
+            in_json(StatusCode::OK, &PressEnded { key: key.map(|names| names.fingerprint) })
         }
-    };
-    Ok(in_json(StatusCode::OK, &told))
+    }
 }
 
 /// The bindings.
 pub fn bindings(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::bindings(&admin.look(), &call.parameters)?))
+    in_json(StatusCode::OK, &views::bindings(&admin.look(), &call.parameters)?)
 }
 
 /// One binding.
 pub fn binding(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::binding(&admin.look(), call.text())?))
+    in_json(StatusCode::OK, &views::binding(&admin.look(), call.text())?)
 }
 
 /// One execution.
 pub fn execution(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::execution(&admin.look(), call.text())))
+    in_json(StatusCode::OK, &views::execution(&admin.look(), call.text()))
 }
 
 /// The incidents.
 pub fn incidents(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    Ok(in_json(StatusCode::OK, &views::incidents(&admin.look(), &call.parameters)?))
+    in_json(StatusCode::OK, &views::incidents(&admin.look(), &call.parameters)?)
 }
 
 /// Notes that you say that a binding is dead, or its incident dealt with.
@@ -123,59 +125,57 @@ pub fn acknowledge(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response,
     let ledger = &admin.shared.ledger;
     let binding = find(ledger, call.text()).map_err(|error| views::not_found(&error))?;
     ledger.acknowledge(&binding, admin.shared.clock.now());
-    Ok(in_json(StatusCode::OK, &views::binding(&admin.look(), &binding.id().to_hex())?))
+    in_json(StatusCode::OK, &views::binding(&admin.look(), &binding.id().to_hex())?)
 }
 
 /// Accepts what bars an old key from going.
 pub fn accept(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
     let reason = views::reason(&call.parameters)?;
     let (look, now) = (admin.look_with_audits(), admin.shared.clock.now());
-    Ok(in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), Some((reason, now)))?))
+    in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), Some((reason, now)))?)
 }
 
 /// Takes an acceptance back.
 pub fn withdraw(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
     let look = admin.look_with_audits();
-    Ok(in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), None)?))
+    in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), None)?)
 }
 
 /// A link that begins a session.
 pub fn make_link(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "A link takes a token."))?;
     let (link, until) = admin.access.make_link(&pass).map_err(|error| failed(&error))?;
-    let made = json!({ "path": format!("/open/{}", &*link), "until": until.to_string() });
-    Ok(in_json(StatusCode::CREATED, &made))
+    in_json(StatusCode::CREATED, &Link { path: format!("/open/{}", &*link), until })
 }
 
 impl AdminState {
-    /// How keyward is, as JSON.
+    /// How keyward is.
     #[must_use]
-    pub fn status(&self) -> Value {
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "stage": self.stage.borrow().name(),
-            "began": self.began.to_string(),
-            "upstream": self.shared.upstream,
-            "bindings": self.shared.ledger.len(),
-            "store": self.store(),
-            "n8n": self.n8n.iter().map(|status| n8n(status)).collect::<Vec<_>>(),
-            "log_dropped": self.log.dropped(),
-            "sets": self.sets(),
-        })
+    pub fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            stage: *self.stage.borrow(),
+            began: self.began,
+            upstream: self.shared.upstream.to_string(),
+            bindings: self.shared.ledger.len(),
+            store: self.store(),
+            n8n: self.n8n.iter().map(|status| n8n(status)).collect(),
+            log_dropped: self.log.dropped(),
+            sets: self.sets(),
+        }
     }
 
-    fn store(&self) -> Value {
+    fn store(&self) -> Store {
         let store = &self.shared.store;
         let state = match store.trouble() {
-            _ if !store.is_on() => "off",
-            None => "ok",
-            Some(_) => "troubled",
+            _ if !store.is_on() => StoreState::Off,
+            None => StoreState::Ok,
+            Some(_) => StoreState::Troubled,
         };
-        json!({ "state": state, "trouble": store.trouble(), "waiting": store.waiting(), "lost": store.lost() })
+        Store { state, trouble: store.trouble(), waiting: store.waiting(), lost: store.lost() }
     }
 
-    /// The key sets, as JSON.
-    fn sets(&self) -> Value {
+    fn sets(&self) -> Vec<Set> {
         views::sets(&self.look_with_audits(), &self.shared.rules, &self.shared.reloader.tokens())
     }
 
@@ -207,30 +207,30 @@ impl AdminState {
 }
 
 /// How an n8n is.
-fn n8n(status: &Status) -> Value {
+fn n8n(status: &status::Status) -> N8n {
     let seen = status.seen();
     let state = match (&seen.trouble, seen.read) {
-        (Some(_), _) => "troubled",
-        (None, Some(_)) => "ok",
-        (None, None) => "not_asked",
+        (Some(_), _) => N8nState::Troubled,
+        (None, Some(_)) => N8nState::Ok,
+        (None, None) => N8nState::NotAsked,
     };
-    json!({
-        "instance": &*status.name,
-        "url": &*status.url,
-        "state": state,
-        "trouble": seen.trouble,
-        "lacks": seen.lacks(),
-        "read": seen.read.map(|at| at.to_string()),
-        "workflows": seen.workflows,
-        "nodes": seen.nodes,
-        "left_out": seen.left_out,
-    })
+    N8n {
+        instance: status.name.to_string(),
+        url: status.url.to_string(),
+        state,
+        lacks: seen.lacks(),
+        trouble: seen.trouble,
+        read: seen.read,
+        workflows: seen.workflows,
+        nodes: seen.nodes,
+        left_out: seen.left_out,
+    }
 }
 
-/// An answer of JSON.
-#[must_use]
-pub fn in_json(status: StatusCode, value: &Value) -> Response {
-    text(status, JSON, format!("{value}\n"))
+/// An answer of JSON, whose fields are in the order of the alphabet.
+fn in_json(status: StatusCode, answer: &impl Serialize) -> Result<Response, Problem> {
+    let value = serde_json::to_value(answer).map_err(|error| failed(&error))?;
+    Ok(text(status, JSON, format!("{value}\n")))
 }
 
 /// An answer of text.

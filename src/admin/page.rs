@@ -3,17 +3,16 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header};
-use serde_json::Value;
-
 use super::access::SESSION_LASTS;
 use super::api::{failed, text};
 use super::guard::cookie_name;
 use super::problem::{Kind, Problem};
 use super::routes::Call;
-use super::views;
 use super::{AdminState, Response};
+use crate::answers::old_key::{OldKeySummary, Reason};
+use crate::answers::status::{Set, Status};
 use crate::welcome::escape;
+use http::{HeaderValue, StatusCode, header};
 
 /// How keyward is.
 pub fn status(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
@@ -54,117 +53,106 @@ fn page(title: &str, head: &str, body: &str) -> String {
     )
 }
 
-fn of_status(status: &Value) -> String {
-    let said = |name: &str| escape(status[name].as_str().unwrap_or_default());
+fn of_status(status: &Status) -> String {
     let mut html = String::new();
     let _ = writeln!(
         html,
         "<p>keyward {} is {} since {}, for {}. It knows {} bindings.</p>",
-        said("version"),
-        said("stage"),
-        said("began"),
-        said("upstream"),
-        status["bindings"]
+        escape(&status.version),
+        status.stage.code(),
+        status.began,
+        escape(&status.upstream),
+        status.bindings
     );
-    for n8n in status["n8n"].as_array().into_iter().flatten() {
-        let said = |name: &str| escape(n8n[name].as_str().unwrap_or("no trouble"));
+    for n8n in &status.n8n {
         let _ = writeln!(
             html,
             "<p>n8n {} at {}: {} workflows and {} nodes have names; {}.</p>",
-            said("instance"),
-            said("url"),
-            n8n["workflows"],
-            n8n["nodes"],
-            said("trouble")
+            escape(&n8n.instance),
+            escape(&n8n.url),
+            n8n.workflows,
+            n8n.nodes,
+            escape(n8n.trouble.as_deref().unwrap_or("no trouble"))
         );
     }
-    for set in status["sets"].as_array().into_iter().flatten() {
-        write_set(&mut html, set);
-    }
+    status.sets.iter().for_each(|set| write_set(&mut html, set));
     html
 }
 
-fn write_set(html: &mut String, set: &Value) {
-    let said = |value: &Value| escape(value.as_str().unwrap_or("–"));
-    let learned = if set["learned"] == true { ", learned from what upstream accepts" } else { "" };
+fn write_set(html: &mut String, set: &Set) {
+    let learned = if set.learned { ", learned from what upstream accepts" } else { "" };
     let _ = writeln!(
         html,
         "<h2>{}</h2>\n<p>Policy {}{learned}; {} tokens.</p>",
-        said(&set["set"]),
-        said(&set["policy"]),
-        set["tokens"]
+        escape(&set.set),
+        set.policy.name(),
+        set.tokens
     );
     write_progress(html, set);
-    let keys = set["keys"].as_array().map_or(&[][..], Vec::as_slice);
-    if keys.is_empty() {
+    if set.keys.is_empty() {
         html.push_str("<p>No key is known yet.</p>\n");
         return;
     }
     html.push_str("<table>\n<tr><th>role</th><th>key</th><th>fingerprint</th><th>since</th></tr>\n");
-    for key in keys {
-        let fingerprint = key["fingerprint"].as_str().and_then(|digits| digits.get(..8)).unwrap_or_default();
-        let cells = [said(&key["role"]), said(&key["hint"]), escape(fingerprint), said(&key["since"])];
+    for key in &set.keys {
+        let since = key.since.map_or_else(|| NOTHING.to_owned(), |at| at.to_string());
+        let hint = escape(key.names.hint.as_deref().unwrap_or(NOTHING));
+        let cells = [key.role.code().to_owned(), hint, key.names.fingerprint.to_string(), since];
         let _ = writeln!(html, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
     }
     html.push_str("</table>\n");
 }
 
-/// Who has changed to the current key, and whether the old ones can go.
-fn write_progress(html: &mut String, set: &Value) {
-    let progress = &set["progress"];
+/// How many bindings have changed to the current key, and whether the old ones can go.
+fn write_progress(html: &mut String, set: &Set) {
+    let progress = &set.progress;
     let _ = writeln!(
         html,
         "<p><b>{} confirmed, {} stale, {} mixed</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
-        progress["confirmed"],
-        progress["stale"],
-        progress["mixed"],
-        progress["due_later"],
-        progress["overdue"],
-        progress["acknowledged"]
+        progress.confirmed, progress.stale, progress.mixed, progress.due_later, progress.overdue, progress.acknowledged
     );
-    if let Some(open) = set["open_incidents"].as_u64().filter(|open| *open > 0) {
-        let _ = writeln!(html, "<p>Open incidents: {open}.</p>");
+    if set.open_incidents > 0 {
+        let _ = writeln!(html, "<p>Open incidents: {}.</p>", set.open_incidents);
     }
-    for old in set["old_keys"].as_array().into_iter().flatten() {
-        let said = |value: &Value| escape(value.as_str().unwrap_or_default());
-        let fingerprint = old["fingerprint"].as_str().and_then(|digits| digits.get(..8)).unwrap_or_default();
-        let can_go = &old["can_go"];
-        let (hint, answer) = (said(&old["hint"]), said(&can_go["text"]));
-        let _ = writeln!(html, "<p>Old key {hint} ({fingerprint}): can it go? <b>{answer}</b></p>\n<ul>");
-        let listed = |list: &Value| list.as_array().cloned().unwrap_or_default();
-        let mut bars = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]].map(listed).concat();
-        for record in listed(&can_go["by_credential"]) {
-            let _ = writeln!(html, "<li><b>{}</b>\n<ul>", said(&record["text"]));
-            for bar in bars.extract_if(.., |bar| views::is_of_record(bar, &record)) {
-                write_bar(html, &bar);
-            }
-            html.push_str("</ul></li>\n");
+    set.old_keys.iter().for_each(|old| write_old_key(html, old));
+}
+
+fn write_old_key(html: &mut String, old: &OldKeySummary) {
+    let (hint, answer) = (escape(old.key.hint.as_deref().unwrap_or_default()), escape(&old.can_go.text));
+    let _ = writeln!(html, "<p>Old key {hint} ({}): can it go? <b>{answer}</b></p>\n<ul>", old.key.fingerprint);
+    let (by_record, rest) = old.can_go.by_record();
+    for (record, reasons) in by_record {
+        let _ = writeln!(html, "<li><b>{}</b>\n<ul>", escape(&record.text));
+        for reason in reasons {
+            write_reason(html, reason);
         }
-        for bar in &bars {
-            write_bar(html, bar);
-        }
-        for what in listed(&can_go["basis"]["assumes"]) {
-            let _ = writeln!(html, "<li>assumes: {}</li>", said(&what));
-        }
-        html.push_str("</ul>\n");
+        html.push_str("</ul></li>\n");
     }
+    for reason in rest {
+        write_reason(html, reason);
+    }
+    for what in old.can_go.assumes() {
+        let _ = writeln!(html, "<li>assumes: {}</li>", escape(what));
+    }
+    html.push_str("</ul>\n");
 }
 
 /// What bars an old key, what ends that, and how you accept it.
-fn write_bar(html: &mut String, bar: &Value) {
-    let said = |value: &Value| escape(value.as_str().unwrap_or_default());
-    let _ = write!(html, "<li>{}", said(&bar["text"]));
-    if bar["accepted"].is_object() {
-        let _ = write!(html, "<br><small>accepted: {}</small>", said(&bar["accepted"]["reason"]));
+fn write_reason(html: &mut String, reason: &Reason) {
+    let _ = write!(html, "<li>{}", escape(&reason.text));
+    if let Some(accepted) = &reason.accepted {
+        let _ = write!(html, "<br><small>accepted: {}</small>", escape(&accepted.reason));
     } else {
-        let _ = write!(html, "<br><small>ends: {}</small>", said(&bar["end"]));
-        if bar["doubt"].is_string() {
-            let number = said(&bar["doubt"]);
+        let _ = write!(html, "<br><small>ends: {}</small>", escape(&reason.end));
+        if let Some(number) = &reason.doubt {
             let _ = write!(html, "<br><small>accept: <code>keyward accept {number} --reason …</code></small>");
         }
     }
     html.push_str("</li>\n");
 }
+
+/// In place of what is not known.
+const NOTHING: &str = "–";
 
 const HTML: &str = "text/html; charset=utf-8";
 

@@ -1,9 +1,8 @@
 //! Why the admin listener does not do what it was asked to: problem details (RFC 9457), and a page where a person asked.
 
-use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
-
 use super::{Response, api, page, wrong_tokens};
+use crate::answers::problem::ProblemDetails;
+use http::{HeaderValue, StatusCode, header};
 
 /// What is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,13 +119,14 @@ impl Problem {
     /// As a program reads it.
     #[must_use]
     pub fn into_json(self) -> Response {
-        let status = self.kind.status();
-        let body = json!({
-            "type": format!("urn:keyward:problem:{}", self.kind.code()),
-            "title": self.kind.title(),
-            "status": status.as_u16(),
-            "detail": self.detail,
-        });
+        let details = ProblemDetails {
+            kind: format!("urn:keyward:problem:{}", self.kind.code()),
+            title: self.kind.title().to_owned(),
+            status: self.kind.status().as_u16(),
+            detail: self.detail.clone(),
+        };
+        // Four texts and numbers cannot fail to be JSON.
+        let body = serde_json::to_value(details).unwrap_or_default();
         self.answer("application/problem+json", format!("{body}\n"))
     }
 

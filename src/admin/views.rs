@@ -1,27 +1,32 @@
-//! What the ledger knows, as JSON: the same for the API, the page and the command line, from a running keyward or from its
-//! store.
+//! What the ledger knows, as the answers have it: the same for the API, the page and the command line, from a running keyward
+//! or from its store.
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value, json};
-
 use super::parameters::{Page, Parameters, quote};
 use super::problem::{Kind, Problem};
+use crate::answers::binding::{self as answers, Bindings, KeyUse, WholeBinding};
+use crate::answers::execution::{Execution, PastExchange, RememberedUse};
+use crate::answers::incident::{Incidents, ListedIncident};
+use crate::answers::key::{Key, KeyNames};
+use crate::answers::old_key::{
+    Accepted, Basis, CanGo, OfCredential, OldKey, OldKeyOfSet, OldKeySummary, Reason, Traffic,
+};
+use crate::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
+use crate::answers::sender::Sender;
+use crate::answers::status::Set;
+use crate::answers::who::Who;
 use crate::clock::Timestamp;
 use crate::keys::access::Token;
 use crate::keys::fingerprint::Fingerprint;
-use crate::keys::listing::Entry;
-use crate::keys::set::{Names, SetIndex, Word};
+use crate::keys::set::{Names, SetIndex};
 use crate::ledger::Ledger;
-use crate::ledger::answer::{Answer, Bar, BarRecord, Basis};
-use crate::ledger::binding::{Binding, KeyUse};
+use crate::ledger::answer::{self, Answer, Bar, BarRecord};
+use crate::ledger::binding::Binding;
 use crate::ledger::identity::BindingId;
-use crate::ledger::incident::Incident;
-use crate::ledger::query::{Filter, FindError, ListedBinding, ListedIncident, Query};
+use crate::ledger::query::{self, Filter, FindError, ListedBinding, Query};
 use crate::ledger::recent::Past;
-use crate::ledger::rhythm::Rhythm;
-use crate::ledger::rotation::{CurrentKey, FullRow, OldKey, Progress, RotationView, Row, Silence, Standing};
-use crate::ledger::seen::Finding;
+use crate::ledger::rotation::{self, FullRow, RotationView, Row, Standing};
 use crate::ledger::senders::{Acceptance, SentFrom};
 use crate::policy::rules::Rules;
 use crate::telemetry::masked::mask_keys;
@@ -32,7 +37,7 @@ pub const BINDINGS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"];
 /// The parameters of [`incidents`].
 pub const INCIDENTS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"];
 
-/// The parameters of [`rotation`].
+/// The parameters of [`rotation()`].
 pub const ROTATION: [&str; 2] = ["limit", "cursor"];
 
 /// The parameter of [`accept`].
@@ -43,28 +48,28 @@ pub const STATES: [&str; 7] = ["confirmed", "mixed", "stale", "silent", "overdue
 
 /// The key sets: their keys, and how far each rotation is.
 #[must_use]
-pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Value {
+pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Vec<Set> {
     let describe = |(index, name): (SetIndex, &std::sync::Arc<str>)| {
         let view = look.rotation(index);
         let keys = look.keys().iter().filter(|entry| entry.set == index);
         let is_valid = |token: &&Token| *token.set == **name && token.revoked.is_none();
-        json!({
-            "set": &**name,
-            "policy": rules.of_set(index).policy.name(),
-            "learned": view.learned,
-            "tokens": tokens.iter().filter(is_valid).count(),
-            "keys": keys.map(Entry::in_json).collect::<Vec<_>>(),
-            "done": view.is_done(),
-            "progress": progress(view.progress),
-            "open_incidents": look.open_incidents(index),
-            "old_keys": view.old_keys.iter().map(|old| summary(look, old)).collect::<Vec<_>>(),
-        })
+        Set {
+            set: name.to_string(),
+            policy: rules.of_set(index).policy,
+            learned: view.learned,
+            tokens: tokens.iter().filter(is_valid).count(),
+            keys: keys.map(Key::from).collect(),
+            done: view.is_done(),
+            progress: view.progress,
+            open_incidents: look.open_incidents(index),
+            old_keys: view.old_keys.iter().map(|old| summary(look, old)).collect(),
+        }
     };
     look.sets().map(describe).collect()
 }
 
 /// A page of the bindings, those that were seen last first.
-pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> {
+pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Bindings, Problem> {
     let standing = asked.word("state", &STATES)?.map(Box::from);
     let rows = look.bindings(&Filter { standing, ..filter(look, asked)? });
     let total = rows.len();
@@ -72,30 +77,27 @@ pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> 
     let (rows, next) = asked.page()?.cut(rows, place);
     let is_bad = |row: &&ListedBinding| matches!(row.standing, Some(Standing::Stale | Standing::Mixed));
     let sent_from = look.sent_from(&rows.iter().filter(is_bad).map(|row| row.binding.id()).collect());
-    let row =
-        |row: &ListedBinding| binding_row(look, row, sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice));
-    Ok(json!({ "bindings": rows.iter().map(row).collect::<Vec<_>>(), "total": total, "next": next }))
+    let row = |row: &ListedBinding| binding_row(look, row, sent_from.get(&row.binding.id()).map_or(&[], Vec::as_slice));
+    Ok(Bindings { bindings: rows.iter().map(row).collect(), total, next })
 }
 
 /// One binding, with each key that it sent.
-pub fn binding(look: &Query<'_>, id: &str) -> Result<Value, Problem> {
+pub fn binding(look: &Query<'_>, id: &str) -> Result<WholeBinding, Problem> {
     Ok(whole_binding(look, &look.find(id).map_err(|error| not_found(&error))?))
 }
 
 /// A page of the incidents, the one that opened last first.
-pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Value, Problem> {
+pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Incidents, Problem> {
     let open = asked.word("state", &["open", "closed"])?.map(|state| state == "open");
     let rows = look.incidents(&Filter { open, ..filter(look, asked)? });
     let total = rows.len();
-    let place = |row: &ListedIncident| [before(row.incident.opened), 0, signed(row.incident.id.0)];
+    let place = |row: &query::ListedIncident| [before(row.incident.opened), 0, signed(row.incident.id.0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(
-        json!({ "incidents": rows.iter().map(|row| incident_row(look, row)).collect::<Vec<_>>(), "total": total, "next": next }),
-    )
+    Ok(Incidents { incidents: rows.iter().map(|row| incident_row(look, row)).collect(), total, next })
 }
 
 /// How far the rotation of a set is, with a page of its bindings: stale ones first.
-pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Value, Problem> {
+pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Rotation, Problem> {
     let view = look.rotation(set_named(look, set, Kind::NotFound)?);
     Ok(rotation_view(look, view, asked.page()?))
 }
@@ -114,7 +116,7 @@ pub fn accept(
     ledger: &Ledger,
     number: &str,
     accepted: Option<(Box<str>, Timestamp)>,
-) -> Result<Value, Problem> {
+) -> Result<Reason, Problem> {
     let unknown = || {
         let text = "No doubt that can be accepted has this number now: `keyward rotation` shows those that there are.";
         Problem::new(Kind::NotFound, text)
@@ -122,26 +124,23 @@ pub fn accept(
     let (set, bar) = look.bar(number).ok_or_else(unknown)?;
     let acceptance = accepted.map(|(reason, at)| Acceptance { state: bar.state(), reason, at });
     ledger.accept_bar(set, bar.number, acceptance.clone());
-    Ok(self::bar(look, &Bar { accepted: acceptance, ..bar }))
+    Ok(reason_of(look, &Bar { accepted: acceptance, ..bar }))
 }
 
 /// What is known of an execution: each of its last exchanges, and for earlier ones the last with each key.
 #[must_use]
-pub fn execution(look: &Query<'_>, id: &str) -> Value {
+pub fn execution(look: &Query<'_>, id: &str) -> Execution {
     let (past, remembered) = look.execution(id);
     let uses = |row: &ListedBinding| {
-        let of_it = |used: &&KeyUse| used.execution.as_deref() == Some(id);
-        let tell = |used: &KeyUse| {
-            let mut told = who(look, &row.binding, &row.set, row.memory.name.as_deref());
-            add(&mut told, key_use(used));
-            Value::Object(told)
-        };
-        row.memory.uses.iter().filter(of_it).map(tell).collect::<Vec<_>>()
+        let who = who(look, &row.binding, &row.set, row.memory.name.as_deref());
+        let of_it = row.memory.uses.iter().filter(|used| used.execution.as_deref() == Some(id));
+        of_it.map(|used| RememberedUse { who: who.clone(), used: used.into() }).collect::<Vec<_>>()
     };
     let exchanges: Vec<_> = past.iter().map(|past| exchange(look, past)).collect();
     let remembered: Vec<_> = remembered.iter().flat_map(uses).collect();
-    let named = exchanges.iter().chain(&remembered).find_map(|row| row["workflow_name"].as_str()).map(str::to_owned);
-    json!({ "execution_id": id, "workflow_name": named, "exchanges": exchanges, "remembered": remembered })
+    let mut all = exchanges.iter().map(|row| &row.who).chain(remembered.iter().map(|row| &row.who));
+    let workflow_name = all.find_map(|who| who.workflow_name.clone());
+    Execution { execution_id: id.to_owned(), workflow_name, exchanges, remembered }
 }
 
 /// What a name that stands for no binding is answered with.
@@ -171,169 +170,97 @@ fn set_named(look: &Query<'_>, name: &str, otherwise: Kind) -> Result<SetIndex, 
 
 // === Bindings ===
 
-fn binding_row(look: &Query<'_>, row: &ListedBinding, sent_from: &[SentFrom]) -> Value {
+fn binding_row(look: &Query<'_>, row: &ListedBinding, sent_from: &[SentFrom]) -> answers::Binding {
     let memory = &row.memory;
-    let mut told = who(look, &row.binding, &row.set, memory.name.as_deref());
     let seen = memory.uses.iter().max_by_key(|used| used.last);
     let last = memory.latest.map(|latest| latest.finding).or(seen.map(|used| used.finding));
     let key = memory
         .latest
         .map_or(seen.and_then(|used| used.key), |latest| memory.of_key(latest.key).and_then(|used| used.key));
-    add(&mut told, standing(row.standing));
-    add(&mut told, public_names(key));
-    add(
-        &mut told,
-        json!({
-            "verdict": last.map(Finding::verdict),
-            "diagnosis": last.map(Finding::diagnosis),
-            "outcome": last.map(Finding::outcome),
-            "first": memory.uses.iter().map(|used| used.first).min().map(|at| at.to_string()),
-            "last": memory.last_seen().map(|at| at.to_string()),
-            "sightings": memory.uses.iter().map(|used| used.sightings).sum::<u64>() + memory.other_keys,
-            "execution_id": seen.and_then(|used| used.execution.as_deref()),
-            "client_version": memory.client_version,
-            "rhythm": rhythm(memory.visits.rhythm()),
-            "incident": memory.incident.as_deref().map(incident),
-            "senders": senders(look, sent_from),
-        }),
-    );
-    Value::Object(told)
+    answers::Binding {
+        row: answers::Row {
+            who: who(look, &row.binding, &row.set, memory.name.as_deref()),
+            standing: row.standing.into(),
+            key: key.into(),
+            rhythm: memory.visits.rhythm().map(Into::into),
+            incident: memory.incident.as_deref().map(Into::into),
+            senders: senders(look, sent_from),
+        },
+        verdict: last.map(|last| last.verdict().to_owned()),
+        diagnosis: last.map(|last| last.diagnosis().to_owned()),
+        outcome: last.map(|last| last.outcome().to_owned()),
+        first: memory.uses.iter().map(|used| used.first).min(),
+        last: memory.last_seen(),
+        sightings: memory.uses.iter().map(|used| used.sightings).sum::<u64>() + memory.other_keys,
+        execution_id: seen.and_then(|used| used.execution.as_deref()).map(str::to_owned),
+        client_version: memory.client_version.as_deref().map(str::to_owned),
+    }
 }
 
-fn whole_binding(look: &Query<'_>, row: &ListedBinding) -> Value {
+fn whole_binding(look: &Query<'_>, row: &ListedBinding) -> WholeBinding {
     let id = row.binding.id();
     let sent_from = look.sent_from(&HashSet::from([id])).remove(&id).unwrap_or_default();
-    let mut told = binding_row(look, row, &sent_from);
-    told["uses"] = row.memory.uses.iter().map(key_use).collect();
-    told["other_keys"] = row.memory.other_keys.into();
-    told
-}
-
-fn key_use(used: &KeyUse) -> Value {
-    let mut told = names_of(used.key);
-    add(
-        &mut told,
-        json!({
-            "first": used.first.to_string(),
-            "last": used.last.to_string(),
-            "sightings": used.sightings,
-            "verdict": used.finding.verdict(),
-            "diagnosis": used.finding.diagnosis(),
-            "outcome": used.finding.outcome(),
-            "execution_id": used.execution,
-            "upstream": used.word.map(Word::code),
-        }),
-    );
-    Value::Object(told)
+    WholeBinding {
+        binding: binding_row(look, row, &sent_from),
+        uses: row.memory.uses.iter().map(KeyUse::from).collect(),
+        other_keys: row.memory.other_keys,
+    }
 }
 
 /// Whose it is: by the names that n8n has for it, or else the one that the caller gave.
-fn who(look: &Query<'_>, binding: &Binding, set: &str, given: Option<&str>) -> Map<String, Value> {
+fn who(look: &Query<'_>, binding: &Binding, set: &str, given: Option<&str>) -> Who {
     let (identity, named) = (binding.identity(), look.named(binding));
     let node = named.and_then(|named| named.node);
-    let words = named.map_or_else(|| binding.describe(given), |named| binding.describe_named(&named));
-    object(json!({
-        "binding": binding.id().to_hex(),
-        "set": set,
-        "who": words,
-        "holder": identity.holder.code(),
-        "instance": identity.instance,
-        "workflow_id": identity.workflow,
-        "workflow_name": named.map(|named| &*named.workflow.name).or(given),
-        "node_id": identity.node,
-        "node_name": node.map(|node| &*node.name),
-        "credential": node.and_then(|node| node.credential.as_deref()),
-        "link": named.map(|named| named.link(None).to_string()),
-        "client": identity.family.code(),
-        "peer": identity.peer.to_string(),
-    }))
-}
-
-/// How it stands: nothing where its set's rotations are not its own.
-fn standing(standing: Option<Standing>) -> Value {
-    let (mut due, mut acknowledged) = (None, None);
-    match standing {
-        Some(Standing::Silent(Silence::Overdue { since })) => due = Some(since),
-        Some(Standing::Silent(Silence::DueLater { by })) => due = Some(by),
-        Some(Standing::Silent(Silence::Acknowledged { at })) => acknowledged = Some(at),
-        Some(Standing::Mixed | Standing::Stale | Standing::Confirmed) | None => {}
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    Who {
+        binding: binding.id().to_hex(),
+        set: set.to_owned(),
+        who: named.map_or_else(|| binding.describe(given), |named| binding.describe_named(&named)),
+        holder: identity.holder,
+        instance: owned(identity.instance),
+        workflow_id: owned(identity.workflow),
+        workflow_name: owned(named.map(|named| &*named.workflow.name).or(given)),
+        node_id: owned(identity.node),
+        node_name: owned(node.map(|node| &*node.name)),
+        credential: owned(node.and_then(|node| node.credential.as_deref())),
+        link: named.map(|named| named.link(None).to_string()),
+        client: identity.family.code().to_owned(),
+        peer: identity.peer.to_string(),
     }
-    json!({
-        "state": standing.map(Standing::code),
-        "silence": standing.and_then(Standing::silence),
-        "due": due.map(|at: Timestamp| at.to_string()),
-        "acknowledged": acknowledged.map(|at: Timestamp| at.to_string()),
-    })
 }
 
-fn rhythm(rhythm: Option<Rhythm>) -> Value {
-    rhythm.map_or(Value::Null, |rhythm| {
-        json!({
-            "median_seconds": rhythm.median.as_secs(),
-            "longest_seconds": rhythm.longest.as_secs(),
-            "visits": rhythm.visits,
-        })
-    })
-}
-
-fn exchange(look: &Query<'_>, past: &Past) -> Value {
+fn exchange(look: &Query<'_>, past: &Past) -> PastExchange {
     let given = past.binding.memory().name;
-    let mut told = who(look, &past.binding, look.set_of(&past.binding), given.as_deref());
-    add(&mut told, public_names(past.key));
-    let [message, remedy] =
-        past.told.as_deref().map_or([None, None], |[message, remedy]| [Some(message), Some(remedy)]);
-    add(
-        &mut told,
-        json!({
-            "id": past.id.to_string(),
-            "at": past.at.to_string(),
-            "verdict": past.verdict,
-            "diagnosis": past.diagnosis,
-            "outcome": past.outcome,
-            "action": past.action,
-            "status": past.status,
-            "message": message,
-            "remedy": remedy,
-        }),
-    );
-    Value::Object(told)
+    let [message, remedy] = past.told.as_deref().cloned().map_or([None, None], |told| told.map(Some));
+    PastExchange {
+        who: who(look, &past.binding, look.set_of(&past.binding), given.as_deref()),
+        key: past.key.into(),
+        id: past.id.to_string(),
+        at: past.at,
+        verdict: past.verdict.to_owned(),
+        diagnosis: past.diagnosis.to_owned(),
+        outcome: past.outcome.to_owned(),
+        action: past.action.to_owned(),
+        status: past.status,
+        message,
+        remedy,
+    }
 }
 
 // === Incidents ===
 
-fn incident_row(look: &Query<'_>, row: &ListedIncident) -> Value {
-    let mut told = who(look, &row.binding, &row.set, row.workflow_name.as_deref());
-    add(&mut told, incident(&row.incident));
-    told.insert("senders".to_owned(), senders(look, &row.sent_from));
-    Value::Object(told)
-}
-
-fn incident(incident: &Incident) -> Value {
-    let mut told = names_of(incident.key);
-    let closed = incident
-        .closed
-        .as_ref()
-        .map(|closed| json!({ "at": closed.at.to_string(), "by": closed.by.code(), "execution_id": closed.execution }));
-    add(
-        &mut told,
-        json!({
-            "incident": incident.id.to_string(),
-            "diagnosis": incident.diagnosis,
-            "severity": incident.severity.code(),
-            "opened": incident.opened.to_string(),
-            "last": incident.last.to_string(),
-            "sightings": incident.sightings,
-            "execution_id": incident.execution,
-            "closed": closed,
-        }),
-    );
-    Value::Object(told)
+fn incident_row(look: &Query<'_>, row: &query::ListedIncident) -> ListedIncident {
+    ListedIncident {
+        who: who(look, &row.binding, &row.set, row.workflow_name.as_deref()),
+        incident: (&row.incident).into(),
+        senders: senders(look, &row.sent_from),
+    }
 }
 
 // === The rotation ===
 
-fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
-    let is_done = view.is_done();
+fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Rotation {
+    let done = view.is_done();
     let place = |row: &Row| {
         let (rank, before, id) = row.place();
         [rank.into(), before, signed(id.0)]
@@ -343,151 +270,106 @@ fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Value {
         let sent_from = view.sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice);
         rotation_row(look, &row.in_full(), &view.name, sent_from)
     };
-    json!({
-        "set": &*view.name,
-        "at": view.at.to_string(),
-        "learned": view.learned,
-        "current": view.current.iter().map(current_key).collect::<Vec<_>>(),
-        "next_key": view.next.map(|names| names_of(Some(names))),
-        "done": is_done,
-        "progress": progress(view.progress),
-        "bindings": rows.iter().map(row).collect::<Vec<_>>(),
-        "old_keys": view.old_keys.iter().map(|old| old_key(look, old)).collect::<Vec<_>>(),
-        "total": view.progress.total(),
-        "next": next,
-    })
+    Rotation {
+        set: view.name.to_string(),
+        at: view.at,
+        learned: view.learned,
+        current: view.current.iter().map(CurrentKey::from).collect(),
+        next_key: view.next.map(KeyNames::from),
+        done,
+        progress: view.progress,
+        bindings: rows.iter().map(row).collect(),
+        old_keys: view.old_keys.iter().map(|old| old_key(look, old)).collect(),
+        total: view.progress.total(),
+        next,
+    }
 }
 
-fn current_key(key: &CurrentKey) -> Value {
-    let mut told = names_of(Some(key.names));
-    add(&mut told, json!({ "since": key.since.map(|at| at.to_string()), "refused_by_upstream": key.is_refused }));
-    Value::Object(told)
-}
-
-fn progress(progress: Progress) -> Value {
-    json!({
-        "confirmed": progress.confirmed,
-        "mixed": progress.mixed,
-        "stale": progress.stale,
-        "due_later": progress.due_later,
-        "overdue": progress.overdue,
-        "acknowledged": progress.acknowledged,
-    })
-}
-
-fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str, sent_from: &[SentFrom]) -> Value {
-    let mut told = who(look, &row.binding, set, row.workflow_name.as_deref());
-    add(&mut told, standing(Some(row.standing)));
-    add(&mut told, public_names(row.key));
-    add(
-        &mut told,
-        json!({
-            "last": row.seen.to_string(),
-            "rhythm": rhythm(row.rhythm),
-            "incident": row.incident.as_deref().map(incident),
-            "senders": senders(look, sent_from),
-        }),
-    );
-    Value::Object(told)
+fn rotation_row(look: &Query<'_>, row: &FullRow, set: &str, sent_from: &[SentFrom]) -> RotatingBinding {
+    RotatingBinding {
+        row: answers::Row {
+            who: who(look, &row.binding, set, row.workflow_name.as_deref()),
+            standing: Some(row.standing).into(),
+            key: row.key.into(),
+            rhythm: row.rhythm.map(Into::into),
+            incident: row.incident.as_deref().map(Into::into),
+            senders: senders(look, sent_from),
+        },
+        last: row.seen,
+    }
 }
 
 /// Which keys came from where, and when: what came last comes first.
-fn senders(look: &Query<'_>, sent_from: &[SentFrom]) -> Value {
+fn senders(look: &Query<'_>, sent_from: &[SentFrom]) -> Vec<Sender> {
     let sender = |sent: &SentFrom| {
         let known = look.keys().iter().find(|key| key.names.fingerprint == sent.key);
-        let mut told = names_of(Some(known.map_or(Names { fingerprint: sent.key, hint: None }, |key| key.names)));
-        add(
-            &mut told,
-            json!({
-                "address": sent.address.map(|address| address.to_string()),
-                "another_n8n": sent.is_another_n8n,
-                "role": known.map(|key| key.role.name()),
-                "first": sent.first.to_string(),
-                "last": sent.last.to_string(),
-            }),
-        );
-        Value::Object(told)
+        let names = known.map_or(Names { fingerprint: sent.key, hint: None }, |key| key.names);
+        Sender {
+            address: sent.address.map(|address| address.to_string()),
+            another_n8n: sent.is_another_n8n,
+            key: names.into(),
+            role: known.map(|key| key.role.kind()),
+            first: sent.first,
+            last: sent.last,
+        }
     };
     sent_from.iter().take(MOST_SENDERS).map(sender).collect()
 }
 
 /// An old key, with all that is known of it.
-fn old_key(look: &Query<'_>, key: &OldKey) -> Value {
-    let traffic =
-        key.traffic.iter().map(|(hour, exchanges)| json!({ "hour": hour.to_string(), "exchanges": exchanges }));
-    let mut told = object(summary(look, key));
-    add(
-        &mut told,
-        json!({
-            "retired_after": key.retired.after.map(|at| at.to_string()),
-            "grace_until": key.grace_until.to_string(),
-            "traffic": traffic.collect::<Vec<_>>(),
-        }),
-    );
-    Value::Object(told)
+fn old_key(look: &Query<'_>, key: &rotation::OldKey) -> OldKey {
+    OldKey {
+        summary: summary(look, key),
+        retired_after: key.retired.after,
+        grace_until: key.grace_until,
+        traffic: key.traffic.iter().map(|(hour, exchanges)| Traffic { hour: *hour, exchanges: *exchanges }).collect(),
+    }
 }
 
 /// An old key, and whether it can go.
-fn summary(look: &Query<'_>, key: &OldKey) -> Value {
-    let mut told = names_of(Some(key.names));
-    add(
-        &mut told,
-        json!({
-            "retired_by": key.retired.by.to_string(),
-            "last_use": key.last_use.map(|at| at.to_string()),
-            "can_go": answer(look, key.names.fingerprint, &key.can_go),
-        }),
-    );
-    Value::Object(told)
+fn summary(look: &Query<'_>, key: &rotation::OldKey) -> OldKeySummary {
+    OldKeySummary {
+        key: key.names.into(),
+        retired_by: key.retired.by,
+        last_use: key.last_use,
+        can_go: can_go(look, key.names.fingerprint, &key.can_go),
+    }
 }
 
 /// Whether an old key can go, in words, with what bars it.
-fn answer(look: &Query<'_>, old: Fingerprint, answer: &Answer) -> Value {
-    let bars = |bars: &[Bar]| bars.iter().map(|one| bar(look, one)).collect::<Vec<_>>();
-    let (mut doubts, mut basis) = (Vec::new(), Value::Null);
-    match answer {
-        Answer::No { but, .. } => doubts = bars(but),
-        Answer::NotProven { .. } => {}
-        Answer::Yes(yes) => basis = self::basis(yes, &bars(&yes.accepted)),
+fn can_go(look: &Query<'_>, old: Fingerprint, answer: &Answer) -> CanGo {
+    let reasons = |bars: &[Bar]| bars.iter().map(|bar| reason_of(look, bar)).collect::<Vec<_>>();
+    let (doubts, basis) = match answer {
+        Answer::No { but, .. } => (reasons(but), None),
+        Answer::NotProven { .. } => (Vec::new(), None),
+        Answer::Yes(yes) => (Vec::new(), Some(basis_of(yes, reasons(&yes.accepted)))),
+    };
+    CanGo {
+        answer: answer.kind(),
+        text: answer.to_string(),
+        reasons: reasons(answer.bars()),
+        doubts,
+        by_credential: look.by_credential(old, answer.bars()).into_iter().map(of_credential).collect(),
+        basis,
     }
-    json!({
-        "answer": answer.code(),
-        "text": answer.to_string(),
-        "reasons": bars(answer.bars()),
-        "doubts": doubts,
-        "by_credential": look.by_credential(old, answer.bars()).iter().map(by_credential).collect::<Vec<_>>(),
-        "basis": basis,
-    })
 }
 
-fn by_credential((record, text): &(BarRecord, String)) -> Value {
-    json!({ "credential": &*record.title, "credential_id": &*record.name.id, "text": text })
-}
-
-/// Whether what bars an old key is about that credential.
-#[must_use]
-pub fn is_of_record(bar: &Value, record: &Value) -> bool {
-    bar["credential_id"].is_string() && ["credential", "credential_id"].iter().all(|name| bar[name] == record[name])
+fn of_credential((record, text): (BarRecord, String)) -> OfCredential {
+    OfCredential { credential: record.title.into(), credential_id: record.name.id.into(), text }
 }
 
 /// The old keys that may stand in an n8n of that set, or of any where none is said, each with the answer.
 #[must_use]
-pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<Value> {
+pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<OldKeyOfSet> {
     let of_set = |(set, name): (SetIndex, &std::sync::Arc<str>)| {
-        let view = look.rotation(set);
-        let tell = |old: &OldKey| {
-            let mut told = object(summary(look, old));
-            told.insert("set".to_owned(), (&**name).into());
-            Value::Object(told)
-        };
-        view.old_keys.iter().map(tell).collect::<Vec<_>>()
+        let tell = |old: &rotation::OldKey| OldKeyOfSet { set: name.to_string(), summary: summary(look, old) };
+        look.rotation(set).old_keys.iter().map(tell).collect::<Vec<_>>()
     };
     look.sets().filter(|(_, name)| of.is_none_or(|of| of == &***name)).flat_map(of_set).collect()
 }
 
 /// Something that bars an old key from going.
-#[must_use]
-pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
+fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
     let node = bar.binding.and_then(|id| look.find(&id.to_hex()).ok()).and_then(|row| {
         let named = look.named(&row.binding)?;
         Some((
@@ -495,56 +377,35 @@ pub fn bar(look: &Query<'_>, bar: &Bar) -> Value {
             named.node.and_then(|node| node.credential.as_deref()).map(str::to_owned),
         ))
     });
-    let (workflow, credential) = node.map_or((None, None), |(workflow, credential)| (Some(workflow), credential));
+    let (workflow_name, credential) = node.map_or((None, None), |(workflow, credential)| (Some(workflow), credential));
     let record = bar.record.as_ref();
-    let credential = record.map(|record| record.title.to_string()).or(credential);
-    let accepted = bar.accepted.as_ref();
-    json!({
-        "code": bar.code,
-        "text": bar.to_string(),
-        "binding": bar.binding.map(BindingId::to_hex),
-        "address": bar.address.map(|address| address.to_string()),
-        "credential": credential,
-        "credential_id": record.map(|record| &*record.name.id),
-        "workflow_name": workflow,
-        "end": bar.end,
-        "doubt": bar.can_accept.then(|| format!("{:08x}", bar.number)),
-        "accepted": accepted.map(|one| json!({ "at": one.at.to_string(), "reason": &*one.reason })),
-    })
+    let accepted = |one: &Acceptance| Accepted { at: one.at, reason: one.reason.to_string() };
+    Reason {
+        code: bar.code.to_owned(),
+        text: bar.to_string(),
+        binding: bar.binding.map(BindingId::to_hex),
+        address: bar.address.map(|address| address.to_string()),
+        credential: record.map(|record| record.title.to_string()).or(credential),
+        credential_id: record.map(|record| record.name.id.to_string()),
+        workflow_name,
+        end: bar.end.clone(),
+        doubt: bar.can_accept.then(|| format!("{:08x}", bar.number)),
+        accepted: bar.accepted.as_ref().map(accepted),
+    }
 }
 
-fn basis(basis: &Basis, accepted: &[Value]) -> Value {
-    json!({
-        "nodes": basis.nodes,
-        "senders": basis.senders,
-        "audited": basis.audited.map(|at| at.to_string()),
-        "quiet_since": basis.quiet_since.map(|at| at.to_string()),
-        "accepted": accepted,
-        "assumes": basis.assumes,
-    })
+fn basis_of(basis: &answer::Basis, accepted: Vec<Reason>) -> Basis {
+    Basis {
+        nodes: basis.nodes,
+        senders: basis.senders,
+        audited: basis.audited,
+        quiet_since: basis.quiet_since,
+        accepted,
+        assumes: basis.assumes.iter().map(ToString::to_string).collect(),
+    }
 }
 
-// === Parts ===
-
-fn public_names(names: Option<Names>) -> Value {
-    Value::Object(names_of(names))
-}
-
-/// What a key is recognised by; nothing where none came.
-fn names_of(names: Option<Names>) -> Map<String, Value> {
-    object(json!({
-        "fingerprint": names.map(|names| names.fingerprint.to_hex()),
-        "hint": names.and_then(|names| names.hint).map(|hint| hint.to_string()),
-    }))
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    if let Value::Object(object) = value { object } else { Map::new() }
-}
-
-fn add(object: &mut Map<String, Value>, more: Value) {
-    object.extend(self::object(more));
-}
+// === Places in a list ===
 
 /// The later, the further to the front.
 fn before(at: Timestamp) -> i64 {

@@ -3,14 +3,15 @@
 use anyhow::bail;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use serde_json::Value;
 
-use super::format::text;
 use super::output::{print_json, print_lines, remark};
 use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, Setup};
-use super::source::{Question, Source};
+use super::source::{Received, Source};
+use crate::answers::old_key::Reason;
+use crate::answers::status::Set;
 use crate::config::Environment;
+use crate::ledger::look::RECORD_WITHOUT_NODE;
 
 /// What `keyward accept` takes.
 #[derive(Args, Debug)]
@@ -36,13 +37,13 @@ impl AcceptArguments {
         if !self.withdraw && !self.yes {
             ask_about(&source, &self.doubt)?;
         }
-        let told = source.accept(&self.doubt, self.reason.as_deref())?;
+        let Received { json, answer } = source.accept(&self.doubt, self.reason.as_deref())?;
         if self.json {
-            print_json(&told);
+            print_json(&json);
             return Ok(());
         }
         let did = if self.withdraw { "taken back" } else { "accepted" };
-        print_lines(&[format!("{did}: {}", text(&told["text"]))]);
+        print_lines(&[format!("{did}: {}", answer.text)]);
         if !self.withdraw {
             remark("That holds until what it rests on changes. --withdraw takes it back.");
         }
@@ -52,25 +53,24 @@ impl AcceptArguments {
 
 /// A credential that no node names has to have been looked into: accepted blindly, it holds the old key too often.
 fn ask_about(source: &Source, doubt: &str) -> anyhow::Result<()> {
-    let status = source.ask(Question::Status, &[])?;
-    let Some(found) = find(&status, doubt).filter(|found| found["code"] == "record_without_node") else {
+    let status = source.status()?.answer;
+    let Some(found) = find(status.sets(), doubt).filter(|found| found.code == RECORD_WITHOUT_NODE) else {
         return Ok(());
     };
     if !can_ask() {
-        bail!("{}: say --yes if you opened it and it holds the new key", text(&found["text"]));
+        bail!("{}: say --yes if you opened it and it holds the new key", found.text);
     }
-    remark(text(&found["text"]));
+    remark(&found.text);
     if !says_yes("You opened it and it holds the new key?")? {
         bail!("nothing was accepted");
     }
     Ok(())
 }
 
-fn find<'a>(status: &'a Value, doubt: &str) -> Option<&'a Value> {
-    let of = |value: &'a Value| value.as_array().map_or(&[][..], Vec::as_slice);
-    let old_keys = of(&status["sets"]).iter().flat_map(|set| of(&set["old_keys"]));
-    let mut bars = old_keys.flat_map(|old| of(&old["can_go"]["reasons"]).iter().chain(of(&old["can_go"]["doubts"])));
-    bars.find(|bar| bar["doubt"] == doubt)
+fn find<'s>(sets: &'s [Set], doubt: &str) -> Option<&'s Reason> {
+    let answers = sets.iter().flat_map(|set| &set.old_keys).map(|old| &old.can_go);
+    let mut reasons = answers.flat_map(|can_go| can_go.reasons.iter().chain(&can_go.doubts));
+    reasons.find(|reason| reason.doubt.as_deref() == Some(doubt))
 }
 
 const HELP: &str = "\

@@ -5,25 +5,32 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::format::{count, moment, old_key_that_stays};
+use super::format::old_key_that_stays;
 use super::output::{print, print_json, print_wrapped, remark};
 use super::report::{headline, in_markdown, in_words, table};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
-use super::source::{Question, Source};
+use super::source::Source;
+use crate::answers;
+use crate::answers::audit::Instance as AuditedInstance;
+use crate::answers::binding::{Binding, Row};
+use crate::answers::old_key::{OldKeyOfSet, OldKeySummary};
+use crate::answers::status::Set;
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
-use crate::keys::set::Names;
-use crate::ledger::look::{Look, Pressed, RecordState};
+use crate::keys::set::{Names, RoleKind};
+use crate::ledger::identity::Holder;
+use crate::ledger::look::Look;
+use crate::ledger::rotation::{SilenceKind, StandingKind};
+use crate::n8n::Instance;
 use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, audit, suspects};
 use crate::n8n::clearance::{hosts_in_settings, hosts_of};
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
 use crate::n8n::inventory::{Builder, Inventory};
 use crate::n8n::row::Standing;
-use crate::n8n::{Instance, report};
 use crate::telemetry::event::with_causes;
 
 /// What `keyward n8n audit` takes. The texts for users stand in attributes: they are no Markdown.
@@ -87,7 +94,7 @@ impl AuditArguments {
 
     fn tell(&self, audits: &[Told<'_>], now: Timestamp) {
         if self.json {
-            print_json(&json!({ "instances": audits.iter().map(Told::in_json).collect::<Vec<_>>() }));
+            print_json(&json!({ "instances": audits.iter().map(Told::answer).collect::<Vec<_>>() }));
             return;
         }
         for (number, told) in audits.iter().enumerate() {
@@ -117,150 +124,127 @@ impl AuditArguments {
 struct Told<'a> {
     instance: &'a Instance,
     audit: Audit,
-    old_keys: Vec<Value>,
+    old_keys: Vec<OldKeyOfSet>,
 }
 
 impl Told<'_> {
     /// The old keys that are still sent or held, wherever that is.
-    fn kept(&self) -> impl Iterator<Item = &Value> {
-        self.old_keys.iter().filter(|old| report::is_kept(old))
+    fn kept(&self) -> impl Iterator<Item = &OldKeySummary> {
+        self.old_keys.iter().map(|old| &old.summary).filter(|old| old.is_kept())
     }
 
     fn is_clean(&self) -> bool {
         self.audit.faults().next().is_none() && self.kept().next().is_none()
     }
 
-    fn in_json(&self) -> Value {
-        let mut told = report::in_json(&self.audit, &self.instance.name, &self.instance.url);
-        report::add_old_keys(&mut told, self.old_keys.clone());
-        told
+    fn answer(&self) -> answers::audit::Audit {
+        answers::audit::Audit::new(&self.audit, &self.instance.name, &self.instance.url, self.old_keys.clone())
     }
 }
 
 /// What keyward knows.
 struct WhatWasSeen {
-    bindings: Vec<Value>,
+    bindings: Vec<Binding>,
     keys: HashMap<Fingerprint, KnownKey>,
     hosts: Vec<String>,
     /// What a running keyward knows of each n8n by its presses, by name.
     looks: HashMap<String, Look>,
     /// The old keys of each set.
-    old_keys: Vec<Value>,
+    old_keys: Vec<OldKeyOfSet>,
 }
 
 impl WhatWasSeen {
     fn ask(setup: &Setup, source: &Source) -> anyhow::Result<Self> {
-        let mut bindings = source.ask(Question::Bindings, &[])?;
-        let status = source.ask(Question::Status, &[])?;
-        let audits = source.ask(Question::N8n, &[])?;
-        let looks = audits["instances"].as_array().into_iter().flatten().filter_map(look_of).collect();
-        let bindings = bindings["bindings"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let bindings = source.bindings(&[])?.answer.bindings;
+        let status = source.status()?.answer;
+        let looks = source.n8n()?.instances.into_iter().map(look_of).collect();
         let mut hosts = hosts_of(setup.config().proxy.listen);
         hosts.extend(hosts_in_settings(&setup.config().n8n.instances));
-        Ok(Self { bindings, keys: known_keys(&status), hosts, looks, old_keys: old_keys(&status) })
+        let (keys, old_keys) = (known_keys(status.sets()), old_keys(status.sets()));
+        Ok(Self { bindings, keys, hosts, looks, old_keys })
     }
 
     /// The old keys that may stand in that n8n.
-    fn old_keys_of(&self, instance: &Instance) -> Vec<Value> {
-        let is_of = |old: &&Value| instance.set.as_deref().is_none_or(|set| old["set"] == set);
+    fn old_keys_of(&self, instance: &Instance) -> Vec<OldKeyOfSet> {
+        let is_of = |old: &&OldKeyOfSet| instance.set.as_deref().is_none_or(|set| old.set == set);
         self.old_keys.iter().filter(is_of).cloned().collect()
     }
 
     fn sightings(&self, instance: &str) -> Vec<Sighting> {
-        self.bindings.iter().filter_map(|row| sighting(row, instance)).collect()
+        self.bindings.iter().filter_map(|binding| sighting(binding, instance)).collect()
     }
 }
 
-/// A binding as the API tells of it: nothing where it is another n8n's, or no n8n's.
-fn sighting(row: &Value, instance: &str) -> Option<Sighting> {
-    let text = |name: &str| row[name].as_str().map(Box::from);
-    if row["holder"] != "caller" || row["instance"].as_str().is_some_and(|own| own != instance) {
+/// A binding as the API tells of it: nothing where it is another n8n's, or stands for no single caller.
+fn sighting(binding: &Binding, instance: &str) -> Option<Sighting> {
+    let Binding { row, .. } = binding;
+    let who = &row.who;
+    if who.holder != Holder::Caller || who.instance.as_ref().is_some_and(|own| own != instance) {
         return None;
     }
-    let standing = match (row["state"].as_str(), row["silence"].as_str()) {
-        (Some("confirmed"), _) => Standing::Well,
-        (Some("mixed"), _) => Standing::Mixed,
-        (Some("stale"), _) => Standing::Stale(row["incident"]["diagnosis"].as_str().unwrap_or("stale_binding").into()),
-        (_, Some("acknowledged")) => Standing::Dead,
-        // A key of no set proves nothing.
-        (_, _) => Standing::Silent,
-    };
+    let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
     Some(Sighting {
-        binding: text("binding")?,
-        set: text("set")?,
-        instance: text("instance"),
-        is_single: row["rhythm"].is_null(),
-        is_acknowledged: row["acknowledged"].is_string(),
-        workflow: text("workflow_id"),
-        node: text("node_id"),
-        at: moment(&row["last"])?,
-        key: names_of(row),
-        execution: text("execution_id"),
-        client: text("client").unwrap_or_default(),
-        client_version: text("client_version"),
-        standing,
+        binding: who.binding.as_str().into(),
+        set: who.set.as_str().into(),
+        instance: boxed(&who.instance),
+        is_single: row.rhythm.is_none(),
+        is_acknowledged: row.standing.acknowledged.is_some(),
+        workflow: boxed(&who.workflow_id),
+        node: boxed(&who.node_id),
+        at: binding.last?,
+        key: row.key.names().map(|names| names.to_names()),
+        execution: boxed(&binding.execution_id),
+        client: who.client.as_str().into(),
+        client_version: boxed(&binding.client_version),
+        standing: standing(row),
     })
 }
 
-fn known_keys(status: &Value) -> HashMap<Fingerprint, KnownKey> {
-    let mut known = HashMap::new();
-    for set in status["sets"].as_array().into_iter().flatten() {
-        for key in set["keys"].as_array().into_iter().flatten() {
-            if let (Some(names), Some(set), Some(role)) = (names_of(key), set["set"].as_str(), key["role"].as_str()) {
-                known.insert(names.fingerprint, KnownKey { set: set.into(), role: role.into() });
-            }
-        }
+fn standing(row: &Row) -> Standing {
+    let stale = || row.incident.as_ref().map_or("stale_binding", |incident| &incident.diagnosis);
+    match (row.standing.state, row.standing.silence) {
+        (Some(StandingKind::Confirmed), _) => Standing::Well,
+        (Some(StandingKind::Mixed), _) => Standing::Mixed,
+        (Some(StandingKind::Stale), _) => Standing::Stale(stale().into()),
+        (Some(StandingKind::Silent), Some(SilenceKind::Acknowledged)) => Standing::Dead,
+        // A key of no set proves nothing.
+        (Some(StandingKind::Silent) | None, _) => Standing::Silent,
     }
-    known
+}
+
+fn known_keys(sets: &[Set]) -> HashMap<Fingerprint, KnownKey> {
+    let of_set = |set: &Set| {
+        let known = |role: RoleKind| KnownKey { set: set.set.as_str().into(), role: role.code().into() };
+        set.keys.iter().map(|key| (key.names.fingerprint, known(key.role))).collect::<Vec<_>>()
+    };
+    sets.iter().flat_map(of_set).collect()
 }
 
 /// The old keys of all sets, each with its set.
-fn old_keys(status: &Value) -> Vec<Value> {
-    let of_set = |set: &Value| {
-        let tell = |old: &Value| {
-            let mut told = old.clone();
-            told["set"] = set["set"].clone();
-            told
-        };
-        set["old_keys"].as_array().into_iter().flatten().map(tell).collect::<Vec<_>>()
+fn old_keys(sets: &[Set]) -> Vec<OldKeyOfSet> {
+    let of_set = |set: &Set| {
+        let tell = |old: &OldKeySummary| OldKeyOfSet { set: set.set.clone(), summary: old.clone() };
+        set.old_keys.iter().map(tell).collect::<Vec<_>>()
     };
-    status["sets"].as_array().into_iter().flatten().flat_map(of_set).collect()
+    sets.iter().flat_map(of_set).collect()
 }
 
 /// What a running keyward knows of the records of an n8n: which key its test of each showed.
-fn look_of(told: &Value) -> Option<(String, Look)> {
-    let state = |record: &Value| {
-        let pressed = &record["pressed"];
-        Some((
-            record["id"].as_str()?.into(),
-            RecordState {
-                name: record["name"].as_str()?.into(),
-                changed: moment(&record["changed"]),
-                nodes: usize::try_from(count(&record["nodes"])).unwrap_or_default(),
-                pressed: moment(&pressed["at"]).map(|at| Pressed { at, key: names_of(pressed) }),
-            },
-        ))
-    };
-    let instance = told["instance"].as_str()?;
+fn look_of(told: AuditedInstance) -> (String, Look) {
+    let AuditedInstance { audit, credentials, .. } = told;
     let look = Look {
-        instance: instance.into(),
-        at: moment(&told["read"])?,
+        instance: audit.instance.as_str().into(),
+        at: audit.read,
         workflows: HashSet::new(),
         nodes: HashMap::new(),
         nodes_there: HashSet::new(),
-        records: told["credentials"].as_array().into_iter().flatten().filter_map(state).collect(),
+        records: credentials.iter().map(|record| (record.id.as_str().into(), record.to_state())).collect(),
         lists_records: true,
         executions: BTreeMap::new(),
         unfinished: Vec::new(),
         clocks_apart: [0, 0],
     };
-    Some((instance.to_owned(), look))
-}
-
-fn names_of(value: &Value) -> Option<Names> {
-    let fingerprint = value["fingerprint"].as_str()?.parse().ok()?;
-    let hint = value["hint"].as_str().and_then(|hint| hint.split_once('…'));
-    Some(Names { fingerprint, hint: hint.and_then(|(prefix, last)| Hint::from_parts(prefix, last)) })
+    (audit.instance, look)
 }
 
 /// An n8n, as it was looked through now.

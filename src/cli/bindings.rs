@@ -2,16 +2,17 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use serde_json::Value;
 
-use super::format::{
-    WHO, ago, count, key, note, rhythm, sent_from, short_ago, short_id, short_key, short_who, state, text, who,
-};
+use super::format::{WHO, ago, incident_from, note, rhythm, sent_from, short_ago, state};
 use super::output::{Table, print, print_json, print_lines, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
-use super::source::{Question, Source};
+use super::source::{Received, Source};
+use crate::answers::binding::Binding;
+use crate::answers::incident::{Closed, ListedIncident};
+use crate::answers::sender::Sender;
 use crate::clock::Timestamp;
 use crate::config::Environment;
+use crate::ledger::rotation::StandingKind;
 
 /// What `keyward bindings` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -73,14 +74,13 @@ impl BindingsArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let now = setup.now();
-        let answer = Source::open(setup)?.ask(Question::Bindings, &self.choice.with(self.state.as_deref()))?;
-        let rows = rows(&answer, "bindings");
+        let Received { json, answer } = Source::open(setup)?.bindings(&self.choice.with(self.state.as_deref()))?;
         if self.json {
-            print_json(&answer);
+            print_json(&json);
         } else {
-            print(binding_table(rows, now));
+            print(binding_table(&answer.bindings, now));
         }
-        Ok(rows.iter().all(|row| row["state"] != "stale" && row["state"] != "mixed"))
+        Ok(!answer.bindings.iter().any(|binding| binding.row.standing.is_bad()))
     }
 }
 
@@ -90,82 +90,95 @@ impl IncidentsArguments {
         let setup = Setup::open(&self.config, environment)?;
         let now = setup.now();
         let state = (!self.all).then_some("open");
-        let answer = Source::open(setup)?.ask(Question::Incidents, &self.choice.with(state))?;
-        let rows = rows(&answer, "incidents");
+        let Received { json, answer } = Source::open(setup)?.incidents(&self.choice.with(state))?;
+        let incidents = &answer.incidents;
         if self.json {
-            print_json(&answer);
-        } else if rows.is_empty() {
+            print_json(&json);
+        } else if incidents.is_empty() {
             remark("There is none.");
         } else {
-            print(incident_table(rows, now));
-            let is_mixed = |row: &&Value| row["diagnosis"] == "mixed";
-            rows.iter().filter(is_mixed).for_each(|row| print_wrapped(&of_mixed(row, now)));
+            print(incident_table(incidents, now));
+            let mixed = incidents.iter().filter(|listed| listed.incident.diagnosis == MIXED);
+            mixed.for_each(|listed| print_wrapped(&of_mixed(listed, now)));
         }
-        Ok(rows.iter().all(|row| !row["closed"].is_null()))
+        Ok(incidents.iter().all(|listed| listed.incident.closed.is_some()))
     }
 }
 
 impl AckArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
-        let told = Source::open(Setup::open(&self.config, environment)?)?.acknowledge(&self.binding)?;
+        let Received { json, answer } =
+            Source::open(Setup::open(&self.config, environment)?)?.acknowledge(&self.binding)?;
         if self.json {
-            print_json(&told);
+            print_json(&json);
         } else {
-            print_lines(&[format!("{} ({}) is acknowledged", text(&told["who"]), short_id(&told))]);
+            let who = &answer.binding.row.who;
+            print_lines(&[format!("{} ({}) is acknowledged", who.who, who.short_id())]);
             remark("That holds until it is seen again.");
         }
         Ok(())
     }
 }
 
-fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer[name].as_array().map_or(&[], Vec::as_slice)
-}
-
-fn binding_table(rows: &[Value], now: Timestamp) -> Table<9> {
+fn binding_table(bindings: &[Binding], now: Timestamp) -> Table<9> {
     let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "FROM", "SET", "USUALLY"]);
-    for row in rows {
-        let (seen, set) = (short_ago(&row["last"], now), text(&row["set"]).to_owned());
-        let (state, usually) = (state(row).to_owned(), rhythm(&row["rhythm"]));
-        let from = sent_from(row);
-        table.row([state, short_id(row), who(row), short_key(row), seen, note(row, now), from, set, usually]);
-        table.shorten(WHO, &short_who(row));
+    for Binding { row, last, .. } in bindings {
+        table.row([
+            state(&row.standing).to_owned(),
+            row.who.short_id().to_owned(),
+            row.who.in_words(),
+            row.key.short(),
+            last.map_or_else(|| "-".to_owned(), |last| short_ago(last, now)),
+            note(row, now),
+            sent_from(row),
+            row.who.set.clone(),
+            rhythm(row.rhythm.as_ref()),
+        ]);
+        table.shorten(WHO, &row.who.in_few_words());
     }
     table
 }
 
-fn incident_table(rows: &[Value], now: Timestamp) -> Table<9> {
+fn incident_table(incidents: &[ListedIncident], now: Timestamp) -> Table<9> {
     let mut table = Table::new(["OPENED", "BINDING", "WHO", "DIAGNOSIS", "CLOSED", "KEY", "FROM", "SET", "SIGHTINGS"]);
-    for row in rows {
-        let closed = &row["closed"];
-        let closed = if closed.is_null() {
-            "open".to_owned()
-        } else {
-            format!("{} by {}", short_ago(&closed["at"], now), text(&closed["by"]).replace('_', " "))
-        };
-        let of = |name: &str| text(&row[name]).to_owned();
-        let (opened, sightings) = (short_ago(&row["opened"], now), count(&row["sightings"]).to_string());
-        let key = short_key(row);
-        let from = sent_from(row);
-        table.row([opened, short_id(row), who(row), of("diagnosis"), closed, key, from, of("set"), sightings]);
-        table.shorten(WHO, &short_who(row));
+    for ListedIncident { who, incident, senders } in incidents {
+        let closed =
+            |closed: &Closed| format!("{} by {}", short_ago(closed.at, now), closed.by.code().replace('_', " "));
+        table.row([
+            short_ago(incident.opened, now),
+            who.short_id().to_owned(),
+            who.in_words(),
+            incident.diagnosis.clone(),
+            incident.closed.as_ref().map_or_else(|| "open".to_owned(), closed),
+            incident.key.short(),
+            incident_from(incident, senders),
+            who.set.clone(),
+            incident.sightings.to_string(),
+        ]);
+        table.shorten(WHO, &who.in_few_words());
     }
     table
 }
 
 /// Which keys a mixed binding sends from where, and what to do about that.
-fn of_mixed(row: &Value, now: Timestamp) -> Vec<String> {
-    let mut lines = vec![String::new(), format!("{} ({}) is mixed:", who(row), short_id(row))];
-    for sender in row["senders"].as_array().into_iter().flatten() {
-        let role = sender["role"].as_str().map_or_else(String::new, |role| format!("{role} key "));
-        let address = sender["address"].as_str().unwrap_or("an address for which there was no room");
-        let another = if sender["another_n8n"] == true { " (another n8n)" } else { "" };
-        let (first, last) = (ago(&sender["first"], now), ago(&sender["last"], now));
-        lines.push(format!("  - {role}{} from {address}{another}, first {first}, last {last}", key(sender)));
-    }
+fn of_mixed(listed: &ListedIncident, now: Timestamp) -> Vec<String> {
+    let who = &listed.who;
+    let mut lines = vec![String::new(), format!("{} ({}) is mixed:", who.in_words(), who.short_id())];
+    lines.extend(listed.senders.iter().map(|sender| of_sender(sender, now)));
     lines.push(format!("  {MEND_MIXED}"));
     lines
 }
+
+fn of_sender(sender: &Sender, now: Timestamp) -> String {
+    let role = sender.role.map_or_else(String::new, |role| format!("{} key ", role.code()));
+    let address = sender.address.as_deref().unwrap_or("an address for which there was no room");
+    let another = if sender.another_n8n { " (another n8n)" } else { "" };
+    let (first, last) = (ago(sender.first, now), ago(sender.last, now));
+    format!("  - {role}{} from {address}{another}, first {first}, last {last}", sender.key)
+}
+
+/// The diagnosis of a binding that is well, but behind which another sender still sends an old key.
+const MIXED: &str = StandingKind::Mixed.code();
 
 const MEND_MIXED: &str =
     "Look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it.";

@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 
 use anyhow::bail;
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::format::{key, short_key, text, who};
+use super::events::status;
 use super::output::{Table, print, print_json, print_lines, remark};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
-use super::source::{Question, Source};
+use super::source::{Received, Source};
+use crate::answers::execution::{self, PastExchange, RememberedUse};
 use crate::caller::names::Directory;
 use crate::config::Environment;
 use crate::n8n::Instance;
@@ -18,6 +20,7 @@ use crate::n8n::documents::Execution;
 use crate::request_path::is_id;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::holds_key;
+use crate::verdict::explain::DiagnosisKind;
 
 /// What `keyward n8n blame` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -52,15 +55,15 @@ impl BlameArguments {
             chapters.push(chapter(&source, &id, &said, instance.as_ref(), &names)?);
         }
         self.tell(&chapters);
-        if chapters.iter().all(|chapter| chapter["n8n"].is_null() && rows_of(chapter).next().is_none()) {
+        if chapters.iter().all(|chapter| chapter.n8n.is_none() && chapter.is_empty()) {
             bail!("neither keyward nor n8n knows anything of execution {}", self.execution);
         }
-        Ok(chapters.iter().flat_map(rows_of).all(|row| row["diagnosis"] == "ok"))
+        Ok(chapters.iter().flat_map(Chapter::diagnoses).all(|diagnosis| diagnosis == DiagnosisKind::Ok.code()))
     }
 
-    fn tell(&self, chapters: &[Value]) {
+    fn tell(&self, chapters: &[Chapter]) {
         if self.json {
-            return print_json(&json!({ "executions": chapters }));
+            return print_json(&json!({ "executions": chapters.iter().map(Chapter::in_json).collect::<Vec<_>>() }));
         }
         for (number, chapter) in chapters.iter().enumerate() {
             if number > 0 {
@@ -72,6 +75,33 @@ impl BlameArguments {
 }
 
 type Said = Result<Execution, String>;
+
+/// What is known of one execution.
+struct Chapter {
+    /// What keyward saw of it.
+    told: Received<execution::Execution>,
+    /// What n8n calls its workflow.
+    workflow_name: Option<String>,
+    /// Where it is in n8n's editor.
+    link: Option<String>,
+    /// What n8n says of it.
+    n8n: Option<OfN8n>,
+    /// Why n8n says nothing.
+    trouble: Option<String>,
+}
+
+/// What n8n says of an execution.
+#[derive(Serialize)]
+struct OfN8n {
+    instance: Option<String>,
+    workflow_id: Option<String>,
+    mode: Option<String>,
+    status: Option<String>,
+    started: Option<String>,
+    stopped: Option<String>,
+    retry_of: Option<String>,
+    called_by: Option<String>,
+}
 
 /// What n8n says of the execution and of those that called it, the first caller first.
 fn follow_up(instance: &Instance, id: &str) -> anyhow::Result<Vec<(String, Said)>> {
@@ -97,101 +127,125 @@ fn chapter(
     said: &Said,
     instance: Option<&Instance>,
     names: &Directory,
-) -> anyhow::Result<Value> {
-    let mut chapter = source.ask(Question::Execution(id), &[])?;
-    let of_n8n = said.as_ref().ok().map(|said| {
-        let moment = |at: Option<crate::clock::Timestamp>| at.map(|at| at.to_string());
-        json!({
-            "instance": instance.map(|instance| &*instance.name),
-            "workflow_id": said.workflow_id,
-            "mode": said.mode,
-            "status": said.status,
-            "started": moment(said.started_at),
-            "stopped": moment(said.stopped_at),
-            "retry_of": said.retry_of,
-            "called_by": said.data.parent_execution.as_ref().map(|parent| &parent.execution_id),
-        })
-    });
+) -> anyhow::Result<Chapter> {
+    let told = source.execution(id)?;
     let workflow = said.as_ref().ok().and_then(|said| said.workflow_id.as_deref());
-    if let (Some(instance), Some(workflow)) = (instance, workflow)
-        && let Some(named) = names.find(Some(&instance.name), workflow, None)
-    {
-        chapter["workflow_name"] = (*named.workflow.name).into();
-        chapter["link"] = named.link(Some(id)).to_string().into();
-    }
-    chapter["n8n"] = of_n8n.into();
-    chapter["trouble"] = said.as_ref().err().cloned().into();
-    Ok(chapter)
+    let found = instance.zip(workflow).and_then(|(instance, id)| names.find(Some(&instance.name), id, None));
+    let workflow_name = found.map(|found| found.workflow.name.to_string());
+    Ok(Chapter {
+        workflow_name: workflow_name.or_else(|| told.answer.workflow_name.clone()),
+        link: found.map(|found| found.link(Some(id)).to_string()),
+        n8n: said.as_ref().ok().map(|said| OfN8n::new(said, instance)),
+        trouble: said.as_ref().err().cloned(),
+        told,
+    })
 }
 
-/// Everything that keyward has of it.
-fn rows_of(chapter: &Value) -> impl Iterator<Item = &Value> {
-    ["exchanges", "remembered"].into_iter().flat_map(|name| chapter[name].as_array().into_iter().flatten())
-}
+// === impl OfN8n, Chapter ===
 
-fn tell_chapter(chapter: &Value) {
-    print_lines(&head(chapter));
-    let exchanges = chapter["exchanges"].as_array().map_or(&[][..], Vec::as_slice);
-    if !exchanges.is_empty() {
-        let mut table = Table::new(["AT", "STATUS", "VERDICT", "DIAGNOSIS", "KEY", "WHO"]);
-        for row in exchanges {
-            let of = |name: &str| text(&row[name]).to_owned();
-            table.row([of("at"), row["status"].to_string(), of("verdict"), of("diagnosis"), short_key(row), who(row)]);
+impl OfN8n {
+    fn new(said: &Execution, instance: Option<&Instance>) -> Self {
+        Self {
+            instance: instance.map(|instance| instance.name.to_string()),
+            workflow_id: said.workflow_id.clone(),
+            mode: said.mode.clone(),
+            status: said.status.clone(),
+            started: said.started_at.map(|at| at.to_string()),
+            stopped: said.stopped_at.map(|at| at.to_string()),
+            retry_of: said.retry_of.clone(),
+            called_by: said.data.parent_execution.as_ref().map(|parent| parent.execution_id.clone()),
         }
+    }
+}
+
+impl Chapter {
+    /// Whether keyward has nothing of it.
+    fn is_empty(&self) -> bool {
+        self.diagnoses().next().is_none()
+    }
+
+    /// The diagnosis of everything that keyward has of it.
+    fn diagnoses(&self) -> impl Iterator<Item = &str> {
+        let execution = &self.told.answer;
+        let remembered = execution.remembered.iter().map(|row| row.used.diagnosis.as_str());
+        execution.exchanges.iter().map(|row| row.diagnosis.as_str()).chain(remembered)
+    }
+
+    /// What keyward told, with what n8n says beside it.
+    fn in_json(&self) -> Value {
+        let mut json = self.told.json.clone();
+        if let Some(fields) = json.as_object_mut() {
+            let beside = [
+                ("n8n", json!(self.n8n)),
+                ("trouble", json!(self.trouble)),
+                ("workflow_name", json!(self.workflow_name)),
+            ];
+            let link = self.link.as_ref().map(|link| ("link", json!(link)));
+            fields.extend(beside.into_iter().chain(link).map(|(name, value)| (name.to_owned(), value)));
+        }
+        json
+    }
+}
+
+fn tell_chapter(chapter: &Chapter) {
+    print_lines(&head(chapter));
+    let execution = &chapter.told.answer;
+    if !execution.exchanges.is_empty() {
+        let mut table = Table::new(["AT", "STATUS", "VERDICT", "DIAGNOSIS", "KEY", "WHO"]);
+        execution.exchanges.iter().for_each(|row| table.row(cells(row)));
         print(table);
     }
-    print_lines(&faults(exchanges));
-    let remembered = chapter["remembered"].as_array().map_or(&[][..], Vec::as_slice);
-    if !remembered.is_empty() {
+    print_lines(&faults(&execution.exchanges));
+    if !execution.remembered.is_empty() {
         print_lines(&["Of earlier requests, the last with each key is remembered:".to_owned()]);
-        let line = |row: &Value| {
-            format!(
-                "  {}: {}, {} with {} at {}",
-                who(row),
-                text(&row["verdict"]),
-                text(&row["diagnosis"]),
-                key(row),
-                text(&row["last"])
-            )
-        };
-        print_lines(&remembered.iter().map(line).collect::<Vec<_>>());
+        print_lines(&execution.remembered.iter().map(of_use).collect::<Vec<_>>());
     }
-    if rows_of(chapter).next().is_none() {
+    if chapter.is_empty() {
         remark("keyward saw no request of it, or has forgotten them: it asked OpenAI nothing, or not through keyward.");
     }
 }
 
-fn head(chapter: &Value) -> Vec<String> {
-    let (id, n8n) = (text(&chapter["execution_id"]), &chapter["n8n"]);
-    if n8n.is_null() {
-        return vec![format!("Execution {id}: n8n says nothing of it ({})", text(&chapter["trouble"]))];
-    }
+fn cells(row: &PastExchange) -> [String; 6] {
+    let (verdict, diagnosis) = (row.verdict.clone(), row.diagnosis.clone());
+    [row.at.to_string(), status(row.status), verdict, diagnosis, row.key.short(), row.who.in_words()]
+}
+
+fn of_use(RememberedUse { who, used }: &RememberedUse) -> String {
+    format!("  {}: {}, {} with {} at {}", who.in_words(), used.verdict, used.diagnosis, used.key, used.last)
+}
+
+fn head(chapter: &Chapter) -> Vec<String> {
+    let (id, known) =
+        (&chapter.told.answer.execution_id, |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned()));
+    let Some(n8n) = &chapter.n8n else {
+        return vec![format!("Execution {id}: n8n says nothing of it ({})", known(&chapter.trouble))];
+    };
     let mut head = format!(
         "Execution {id} of workflow {}: {}, started by {} at {}",
-        chapter["workflow_name"].as_str().unwrap_or(text(&n8n["workflow_id"])),
-        text(&n8n["status"]),
-        text(&n8n["mode"]),
-        text(&n8n["started"]),
+        chapter.workflow_name.clone().unwrap_or_else(|| known(&n8n.workflow_id)),
+        known(&n8n.status),
+        known(&n8n.mode),
+        known(&n8n.started),
     );
-    for (field, word) in
-        [("stopped", "ended at"), ("called_by", "called by execution"), ("retry_of", "a retry of execution")]
+    for (value, word) in
+        [(&n8n.stopped, "ended at"), (&n8n.called_by, "called by execution"), (&n8n.retry_of, "a retry of execution")]
     {
-        if let Some(value) = n8n[field].as_str() {
+        if let Some(value) = value {
             let _ = write!(head, ", {word} {value}");
         }
     }
-    let link = chapter["link"].as_str().map(|link| format!("  {link}"));
+    let link = chapter.link.as_ref().map(|link| format!("  {link}"));
     [head].into_iter().chain(link).collect()
 }
 
 /// What was wrong and what to do, each once.
-fn faults(exchanges: &[Value]) -> Vec<String> {
+fn faults(exchanges: &[PastExchange]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for row in exchanges {
-        let Some(message) = row["message"].as_str().map(|message| format!("  {message}")) else { continue };
+        let Some(message) = row.message.as_ref().map(|message| format!("  {message}")) else { continue };
         if !lines.contains(&message) {
             lines.push(message);
-            lines.extend(text(&row["remedy"]).lines().map(|step| format!("    {step}")));
+            lines.extend(row.remedy.iter().flat_map(|remedy| remedy.lines()).map(|step| format!("    {step}")));
         }
     }
     lines

@@ -5,14 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use http::{HeaderValue, Request, header};
 use memchr::memmem;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::setup::Setup;
 use crate::admin::access::{self, TokenError};
+use crate::answers;
+use crate::answers::problem::ProblemDetails;
+use crate::answers::status::Version;
+use crate::caller::names::harmless;
 use crate::keys::secret::Secret;
 use crate::net::one_shot::{self, Answer};
 
@@ -56,6 +61,29 @@ impl Client {
 
     pub(super) fn post(&self, path: &str) -> anyhow::Result<Said> {
         self.ask("POST", path)
+    }
+
+    /// Reads an answer. One that cannot be read is told with the version that it comes from.
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: &Value) -> anyhow::Result<T> {
+        answers::read(answer).map_err(|error| self.unreadable(&error))
+    }
+
+    /// Why an answer cannot be read: it is of another version, or of something else that listens there.
+    pub(super) fn unreadable(&self, error: &serde_json::Error) -> anyhow::Error {
+        let version = || match self.get("/api/v1/status").ok()? {
+            Said::Answer(status) => answers::read::<Version>(&status).ok(),
+            Said::NotRunning => None,
+        };
+        let (address, own, error) =
+            (self.address, env!("CARGO_PKG_VERSION"), harmless(&error.to_string(), LONGEST_ERROR));
+        let Some(Version { version }) = version() else {
+            return anyhow!("{address} gave no answer of keyward's: {error}");
+        };
+        let version = harmless(&version, LONGEST_VERSION);
+        anyhow!(
+            "the keyward that runs at {address} has version {version}, and this command ({own}) cannot read its answer: \
+             {error}. Restart it if it was upgraded, or use the command of its version"
+        )
     }
 
     /// Whether a server listens there.
@@ -173,12 +201,18 @@ async fn read_answer(mut answer: Answer<TcpStream>) -> anyhow::Result<Value> {
     if answer.head.status.is_success() {
         return Ok(value);
     }
-    let (status, said) = (answer.head.status.as_u16(), |name: &str| value[name].as_str());
-    let Some((title, detail)) = said("title").zip(said("detail")) else {
+    let status = answer.head.status.as_u16();
+    let Ok(ProblemDetails { title, detail, .. }) = answers::read(&value) else {
         bail!("what listens there (admin.listen) gave no answer of keyward's: it said {status}, and no reason");
     };
     bail!("the admin listener answered {status}: {title}. {detail}");
 }
+
+/// How much of what is wrong with an answer is shown, in characters: it may quote the answer.
+const LONGEST_ERROR: usize = 300;
+
+/// How much of another keyward's version is shown, in characters.
+const LONGEST_VERSION: usize = 40;
 
 /// Longer than any answer but a stream takes.
 const PATIENCE: Duration = Duration::from_secs(30);

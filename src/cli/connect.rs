@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::Client;
 use super::connected::{End, Outcome};
@@ -15,6 +15,7 @@ use super::setup::Setup;
 use super::telling::Told;
 use super::token;
 use super::wait::{self, Seen};
+use crate::answers::event::Line;
 use crate::clock::Timestamp;
 use crate::config::{Environment, keyward_entrance};
 use crate::keys::fingerprint::Fingerprint;
@@ -195,7 +196,7 @@ impl ConnectArguments {
                 let _ = plan.told.of_test(&plan.side.instance.name, &record.id, plan.side.tested(&record.id)).await;
             }
         };
-        let tell = |what: &str, line: &Value| {
+        let tell = |what: &str, line: &Line| {
             remark(format_args!("  seen: {what}: {}", wait::in_words(outcome.users, line)));
         };
         let seen = wait::watch(client, outcome.users, Duration::from_secs(self.within), press, tell)?;

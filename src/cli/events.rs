@@ -4,13 +4,12 @@ use std::ops::ControlFlow;
 
 use anyhow::bail;
 use clap::Args;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
-use super::format::{key, text};
 use super::output::{print, print_lines, remark, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Source, query};
-use crate::clock::Timestamp;
+use crate::answers::event::{self, Line, Lost};
 use crate::config::Environment;
 use crate::telemetry::time_of_day;
 use crate::verdict::VerdictKind;
@@ -41,20 +40,28 @@ impl EventsArguments {
         let end = client.follow(&format!("/api/v1/events{}", query(&choice)), |event, data| self.tell(event, data))?;
         match end {
             Some(End::OutputClosed) => Ok(()),
+            Some(End::Unreadable(error)) => Err(client.unreadable(&error)),
             Some(End::Told(reason)) => bail!("the stream of events has ended: {}", reason.replace('_', " ")),
             None => bail!("the stream of events has ended: keyward stopped"),
         }
     }
 
     fn tell(&self, event: &str, data: &str) -> ControlFlow<End> {
-        let value: Value = serde_json::from_str(data).unwrap_or_default();
         match event {
-            "end" => return ControlFlow::Break(End::Told(text(&value["reason"]).to_owned())),
-            "lost" => remark(format_args!("{} exchanges came too fast to be told", value["lost"])),
+            "end" => return ControlFlow::Break(End::Told(read::<event::End>(data)?.reason)),
+            "lost" => remark(format_args!("{} exchanges came too fast to be told", read::<Lost>(data)?.lost)),
             _ if self.json => print(data),
-            _ => print_lines(&in_words(&value)),
+            _ => print_lines(&in_words(&read(data)?)),
         }
         if trouble().is_some() { ControlFlow::Break(End::OutputClosed) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// What an event says; the end where it cannot be read.
+fn read<T: DeserializeOwned>(data: &str) -> ControlFlow<End, T> {
+    match serde_json::from_str(data) {
+        Ok(event) => ControlFlow::Continue(event),
+        Err(error) => ControlFlow::Break(End::Unreadable(error)),
     }
 }
 
@@ -62,37 +69,44 @@ impl EventsArguments {
 enum End {
     /// keyward says so, and why.
     Told(String),
+    /// An event cannot be read.
+    Unreadable(serde_json::Error),
     /// What is told goes nowhere.
     OutputClosed,
 }
 
 /// One line, and for a bad exchange what to do about it.
-fn in_words(line: &Value) -> Vec<String> {
-    let at = line["timestamp"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    let at = at.map_or_else(String::new, |at| time_of_day(Timestamp::from_millis(at.as_millisecond())));
+fn in_words(line: &Line) -> Vec<String> {
     let mut words = vec![format!(
-        "{at}  {:<10}  {}  {}  {}  {} {} {}",
-        text(&line["verdict"]),
-        text(&line["diagnosis"]),
+        "{}  {:<10}  {}  {}  {}  {} {} {}",
+        time_of_day(line.timestamp),
+        line.verdict,
+        line.diagnosis,
         who(line),
-        key(line),
-        text(&line["method"]),
-        text(&line["path"]),
-        line["status"]
+        line.key,
+        line.method,
+        line.path,
+        status(line.status)
     )];
-    if let Some(message) = line["message"].as_str() {
+    if let Some(message) = &line.message {
         words.push(format!("    {message}"));
-        words.extend(text(&line["remedy"]).lines().map(|step| format!("    {step}")));
+        words.extend(line.remedy.iter().flat_map(|remedy| remedy.lines()).map(|step| format!("    {step}")));
     }
     words
 }
 
-fn who(line: &Value) -> String {
-    let called = |name: &str, id: &str| line[name].as_str().or(line[id].as_str());
-    match (called("workflow_name", "workflow_id"), called("node_name", "node_id")) {
+/// The status that a client got; `null` where it got none.
+pub(super) fn status(status: Option<u16>) -> String {
+    status.map_or_else(|| "null".to_owned(), |status| status.to_string())
+}
+
+fn who(line: &Line) -> String {
+    let workflow = line.workflow_name.as_ref().or(line.workflow_id.as_ref());
+    let node = line.node_name.as_ref().or(line.node_id.as_ref());
+    match (workflow, node) {
         (Some(workflow), Some(node)) => format!("workflow {workflow}, node {node}"),
         (Some(workflow), None) => format!("workflow {workflow}"),
-        (None, _) => format!("{} client at {}", text(&line["client"]), text(&line["peer"])),
+        (None, _) => format!("{} client at {}", line.client, line.peer.as_deref().unwrap_or("-")),
     }
 }
 

@@ -1,124 +1,97 @@
-//! Pure. From the answers' JSON to what people read: times as spans, rows as tables, and nothing that could steer a terminal.
+//! Pure. From answers to what people read: times as spans, rows as tables.
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::output::Table;
-use crate::admin::views::is_of_record;
+use crate::answers::binding::{Rhythm, Row, Standing};
+use crate::answers::incident::Incident;
+use crate::answers::old_key::{CanGo, OfCredential, OldKeySummary, Reason};
+use crate::answers::rotation::RotatingBinding;
+use crate::answers::sender::Sender;
 use crate::clock::Timestamp;
-use crate::ledger::rotation::Progress;
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::set::RoleKind;
+use crate::ledger::rotation::{Progress, SilenceKind, StandingKind};
 use crate::ledger::span::Span;
-use crate::n8n::report::is_kept;
-
-/// A field's text; `-` where there is none.
-pub(super) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("-")
-}
-
-/// A field's number.
-pub(super) fn count(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_default()
-}
 
 /// How long ago a moment was: `3 hours ago`.
-pub(super) fn ago(value: &Value, now: Timestamp) -> String {
-    moment(value).map_or_else(|| "-".to_owned(), |at| format!("{} ago", Span(now.since(at))))
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", span(at, now))
 }
 
 /// The same in a column: `3h ago`.
-pub(super) fn short_ago(value: &Value, now: Timestamp) -> String {
-    moment(value).map_or_else(|| "-".to_owned(), |at| format!("{} ago", short(now.since(at))))
+pub(super) fn short_ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", short(now.since(at)))
 }
 
 /// How long it is since a moment: `3 hours`.
-pub(super) fn span(value: &Value, now: Timestamp) -> String {
-    moment(value).map_or_else(|| "-".to_owned(), |at| Span(now.since(at)).to_string())
-}
-
-/// Whose a binding is, what is known best first: `Report (7bK2), node Summary (9f3c)`.
-pub(super) fn who(row: &Value) -> String {
-    let Some(id) = row["workflow_id"].as_str() else { return text(&row["who"]).to_owned() };
-    let workflow = row["workflow_name"].as_str().map_or_else(|| id.to_owned(), |name| format!("{name} ({id})"));
-    match (row["node_name"].as_str(), row["node_id"].as_str()) {
-        (Some(name), Some(node)) => format!("{workflow}, node {name} ({node})"),
-        (None, Some(node)) => format!("{workflow}, node {node}"),
-        (_, None) => workflow,
-    }
-}
-
-/// A key in a column: its hint, or else the beginning of its fingerprint.
-pub(super) fn short_key(names: &Value) -> String {
-    let short = || names["fingerprint"].as_str().and_then(|digits| digits.get(..8));
-    names["hint"].as_str().or_else(short).unwrap_or("none").to_owned()
-}
-
-/// A key by what it is recognised by.
-pub(super) fn key(names: &Value) -> String {
-    let short = names["fingerprint"].as_str().and_then(|digits| digits.get(..8));
-    match (names["hint"].as_str(), short) {
-        (Some(hint), Some(short)) => format!("{hint} ({short})"),
-        (None, Some(short)) => short.to_owned(),
-        (_, None) => "no key".to_owned(),
-    }
+pub(super) fn span(at: Timestamp, now: Timestamp) -> Span {
+    Span(now.since(at))
 }
 
 /// How often a binding comes.
-pub(super) fn rhythm(rhythm: &Value) -> String {
-    let span = |seconds| format!("every {}", short(Duration::from_secs(seconds)));
-    rhythm["median_seconds"].as_u64().map_or_else(|| "-".to_owned(), span)
+pub(super) fn rhythm(rhythm: Option<&Rhythm>) -> String {
+    let every = |rhythm: &Rhythm| format!("every {}", short(Duration::from_secs(rhythm.median_seconds)));
+    rhythm.map_or_else(|| "-".to_owned(), every)
 }
 
 /// How a binding stands, in words.
-pub(super) fn state(row: &Value) -> &'static str {
-    match (row["state"].as_str(), row["silence"].as_str()) {
-        (Some("mixed"), _) => "mixed",
-        (Some("stale"), _) => "stale",
-        (Some("confirmed"), _) => "confirmed",
-        (_, Some("overdue")) => "overdue",
-        (_, Some("due_later")) => "due later",
-        (_, Some("acknowledged")) => "acknowledged",
-        (_, _) => "-",
+pub(super) fn state(standing: &Standing) -> &'static str {
+    match (standing.state, standing.silence) {
+        (Some(StandingKind::Mixed), _) => "mixed",
+        (Some(StandingKind::Stale), _) => "stale",
+        (Some(StandingKind::Confirmed), _) => "confirmed",
+        (Some(StandingKind::Silent), Some(SilenceKind::Overdue)) => "overdue",
+        (Some(StandingKind::Silent), Some(SilenceKind::DueLater)) => "due later",
+        (Some(StandingKind::Silent), Some(SilenceKind::Acknowledged)) => "acknowledged",
+        (Some(StandingKind::Silent) | None, _) => "-",
     }
-}
-
-/// The digits by which people name a binding.
-pub(super) fn short_id(row: &Value) -> String {
-    row["binding"].as_str().and_then(|id| id.get(..10)).unwrap_or("-").to_owned()
 }
 
 /// What is to be said of a binding beside how it stands.
-pub(super) fn note(row: &Value, now: Timestamp) -> String {
-    if let Some(diagnosis) = row["incident"]["diagnosis"].as_str() {
-        return diagnosis.to_owned();
+pub(super) fn note(row: &Row, now: Timestamp) -> String {
+    if let Some(incident) = &row.incident {
+        return incident.diagnosis.clone();
     }
-    if row["state"] == "mixed" {
+    if row.standing.state == Some(StandingKind::Mixed) {
         return "old key as well".to_owned();
     }
-    match (row["silence"].as_str(), moment(&row["due"])) {
-        (Some("overdue"), Some(due)) => format!("due {} ago", short(now.since(due))),
-        (Some("due_later"), Some(due)) => format!("due in {}", short(due.since(now))),
+    match (row.standing.silence, row.standing.due) {
+        (Some(SilenceKind::Overdue), Some(due)) => format!("due {} ago", short(now.since(due))),
+        (Some(SilenceKind::DueLater), Some(due)) => format!("due in {}", short(due.since(now))),
         (_, _) => String::new(),
     }
 }
 
-/// From where a bad key came: that of an incident, or of a mixed row a previous one; since a good one came as well, if that is so.
-/// Of several addresses, those that came last.
-pub(super) fn sent_from(row: &Value) -> String {
-    let senders = || row["senders"].as_array().into_iter().flatten();
-    let key = if row["incident"].is_object() { &row["incident"]["fingerprint"] } else { &row["fingerprint"] };
-    let is_bad = |sender: &Value| match row["state"].as_str() {
-        Some("mixed") => sender["role"] == "previous",
-        Some(_) | None => sender["fingerprint"] == *key,
+/// From where the bad key of a binding came: that of its incident, or of a mixed one a previous key.
+pub(super) fn sent_from(row: &Row) -> String {
+    let key = row.incident.as_ref().map_or(row.key.fingerprint, |incident| incident.key.fingerprint);
+    let is_mixed = row.standing.state == Some(StandingKind::Mixed);
+    let is_bad = |sender: &Sender| {
+        if is_mixed { sender.role == Some(RoleKind::Previous) } else { is_of(sender, key) }
     };
-    let is_good = |sender: &&Value| matches!(sender["role"].as_str(), Some("current" | "next" | "token"));
-    let good = senders().filter(is_good).filter_map(|sender| moment(&sender["first"])).min();
+    addresses(&row.senders, is_bad)
+}
+
+/// From where the key of an incident came.
+pub(super) fn incident_from(incident: &Incident, senders: &[Sender]) -> String {
+    addresses(senders, |sender| is_of(sender, incident.key.fingerprint))
+}
+
+fn is_of(sender: &Sender, key: Option<Fingerprint>) -> bool {
+    Some(sender.key.fingerprint) == key
+}
+
+/// The addresses of bad senders; since a good key came as well, if that is so. Of several addresses, those that came last.
+fn addresses(senders: &[Sender], is_bad: impl Fn(&Sender) -> bool) -> String {
+    let is_good = |sender: &&Sender| matches!(sender.role, Some(RoleKind::Current | RoleKind::Next | RoleKind::Token));
+    let good = senders.iter().filter(is_good).map(|sender| sender.first).min();
     // Where no good one came since, all that sent it did.
-    let is_late = |sender: &Value| good.is_some_and(|good| moment(&sender["last"]).is_some_and(|last| last > good));
-    let any_is_late = senders().any(|sender| is_bad(sender) && is_late(sender));
-    let chosen = senders().filter(|sender| is_bad(sender) && (!any_is_late || is_late(sender)));
+    let is_late = |sender: &Sender| good.is_some_and(|good| sender.last > good);
+    let any_is_late = senders.iter().any(|sender| is_bad(sender) && is_late(sender));
+    let chosen = senders.iter().filter(|sender| is_bad(sender) && (!any_is_late || is_late(sender)));
     let mut addresses: Vec<&str> = Vec::new();
-    for address in chosen.filter_map(|sender| sender["address"].as_str()) {
+    for address in chosen.filter_map(|sender| sender.address.as_deref()) {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -130,106 +103,69 @@ pub(super) fn sent_from(row: &Value) -> String {
     }
 }
 
-/// The same in a column that is too narrow for it: `Report, Summary`.
-pub(super) fn short_who(row: &Value) -> String {
-    let name = |name: &str, id: &str| row[name].as_str().or(row[id].as_str()).map(str::to_owned);
-    match (name("workflow_name", "workflow_id"), name("node_name", "node_id")) {
-        (Some(workflow), Some(node)) => format!("{workflow}, {node}"),
-        (Some(workflow), None) => workflow,
-        (None, _) => who(row),
-    }
-}
-
 /// The bindings of a rotation.
-pub(super) fn rotation_table(rows: &[Value], now: Timestamp) -> Table<8> {
+pub(super) fn rotation_table(bindings: &[RotatingBinding], now: Timestamp) -> Table<8> {
     let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "FROM", "USUALLY"]);
-    for row in rows {
-        let (seen, usually) = (short_ago(&row["last"], now), rhythm(&row["rhythm"]));
-        let from = sent_from(row);
+    for RotatingBinding { row, last } in bindings {
         table.row([
-            state(row).to_owned(),
-            short_id(row),
-            who(row),
-            short_key(row),
-            seen,
+            state(&row.standing).to_owned(),
+            row.who.short_id().to_owned(),
+            row.who.in_words(),
+            row.key.short(),
+            short_ago(*last, now),
             note(row, now),
-            from,
-            usually,
+            sent_from(row),
+            rhythm(row.rhythm.as_ref()),
         ]);
-        table.shorten(WHO, &short_who(row));
+        table.shorten(WHO, &row.who.in_few_words());
     }
     table
 }
 
 /// How far a rotation is: `[######------] 12 of 24 confirmed, 3 stale, 9 due later`. While an old key is still sent or held,
 /// the bar is not full.
-pub(super) fn progress(view: &Value) -> String {
-    let of = |name: &str| usize::try_from(count(&view["progress"][name]).min(MOST)).unwrap_or_default();
-    let progress = Progress {
-        confirmed: of("confirmed"),
-        mixed: of("mixed"),
-        stale: of("stale"),
-        due_later: of("due_later"),
-        overdue: of("overdue"),
-        acknowledged: of("acknowledged"),
-    };
+pub(super) fn progress(progress: &Progress, keeps_old: bool) -> String {
     let full = (progress.confirmed + progress.acknowledged) * BAR / progress.total().max(1);
-    let is_kept = keeps_old(view);
-    let full = if is_kept { full.min(BAR - 1) } else { full };
-    let kept = if is_kept { "; an old key is still sent or held" } else { "" };
+    let full = if keeps_old { full.min(BAR - 1) } else { full };
+    let kept = if keeps_old { "; an old key is still sent or held" } else { "" };
     format!("[{}{}] {progress}{kept}", "#".repeat(full), "-".repeat(BAR - full))
 }
 
-/// Whether an old key of a set is still sent or held.
-pub(super) fn keeps_old(set: &Value) -> bool {
-    set["old_keys"].as_array().is_some_and(|keys| keys.iter().any(is_kept))
-}
-
 /// Whether an old key can go, and why not: a sentence, then a line for each reason.
-pub(super) fn old_key(old: &Value, now: Timestamp) -> Vec<String> {
-    let can_go = &old["can_go"];
-    let last = if old["last_use"].is_null() {
-        "never seen".to_owned()
-    } else {
-        format!("last seen {}", ago(&old["last_use"], now))
-    };
+pub(super) fn old_key(old: &OldKeySummary, now: Timestamp) -> Vec<String> {
+    let last =
+        old.last_use.map_or_else(|| "never seen".to_owned(), |last_use| format!("last seen {}", ago(last_use, now)));
     let mut lines = vec![format!(
         "Old key {}, replaced {}, {last}. Can it go? {}",
-        key(old),
-        ago(&old["retired_by"], now),
-        text(&can_go["text"])
+        old.key,
+        ago(old.retired_by, now),
+        old.can_go.text
     )];
-    let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
-    let mut bars = [&can_go["reasons"], &can_go["doubts"], &can_go["basis"]["accepted"]].map(all).concat();
-    for record in can_go["by_credential"].as_array().into_iter().flatten() {
-        let own: Vec<_> = bars.extract_if(.., |bar| is_of_record(bar, record)).collect();
-        lines.extend(of_credential(text(&record["text"]), &own));
-    }
-    lines.extend(bars.iter().flat_map(of_bar));
-    let assumes = can_go["basis"]["assumes"].as_array().into_iter().flatten();
-    lines.extend(assumes.map(|what| format!("  assumes: {}", text(what))));
+    let (by_record, rest) = old.can_go.by_record();
+    lines.extend(by_record.iter().flat_map(|(record, reasons)| of_credential(record, reasons)));
+    lines.extend(rest.into_iter().flat_map(of_reason));
+    lines.extend(old.can_go.assumes().iter().map(|what| format!("  assumes: {what}")));
     lines
 }
 
 /// The same of a `no`, without what is not proven beside its reasons.
-pub(super) fn old_key_that_stays(old: &Value, now: Timestamp) -> Vec<String> {
-    let mut told = old.clone();
-    told["can_go"]["doubts"] = Value::Null;
-    old_key(&told, now)
+pub(super) fn old_key_that_stays(old: &OldKeySummary, now: Timestamp) -> Vec<String> {
+    let can_go = CanGo { doubts: Vec::new(), ..old.can_go.clone() };
+    old_key(&OldKeySummary { can_go, ..old.clone() }, now)
 }
 
 /// What bars an old key because of one credential: all that shows it, then what ends it.
-fn of_credential(credential: &str, bars: &[Value]) -> Vec<String> {
-    let mut lines = vec![format!("  - {credential}")];
-    lines.extend(bars.iter().map(|bar| format!("      {}", text(&bar["text"]))));
+fn of_credential(record: &OfCredential, reasons: &[&Reason]) -> Vec<String> {
+    let mut lines = vec![format!("  - {}", record.text)];
+    lines.extend(reasons.iter().map(|reason| format!("      {}", reason.text)));
     let mut ends: Vec<&str> = Vec::new();
-    for end in bars.iter().map(|bar| text(&bar["end"])) {
+    for end in reasons.iter().map(|reason| reason.end.as_str()) {
         if !ends.contains(&end) {
             ends.push(end);
         }
     }
     lines.extend(ends.into_iter().map(|end| format!("      ends: {end}")));
-    let numbers: Vec<_> = bars.iter().filter_map(|bar| bar["doubt"].as_str()).collect();
+    let numbers: Vec<_> = reasons.iter().filter_map(|reason| reason.doubt.as_deref()).collect();
     if !numbers.is_empty() {
         lines.push(format!("      accept: keyward accept {} --reason …", numbers.join(" | ")));
     }
@@ -237,16 +173,16 @@ fn of_credential(credential: &str, bars: &[Value]) -> Vec<String> {
 }
 
 /// What bars an old key, what ends that, and how you accept it.
-fn of_bar(bar: &Value) -> Vec<String> {
-    let mut lines = vec![format!("  - {}", text(&bar["text"]))];
-    if let Some(why) = bar["accepted"]["reason"].as_str() {
-        lines.push(format!("      accepted: {why}"));
+fn of_reason(reason: &Reason) -> Vec<String> {
+    let mut lines = vec![format!("  - {}", reason.text)];
+    if let Some(accepted) = &reason.accepted {
+        lines.push(format!("      accepted: {}", accepted.reason));
         return lines;
     }
-    if let Some(end) = bar["end"].as_str().filter(|end| !end.is_empty()) {
-        lines.push(format!("      ends: {end}"));
+    if !reason.end.is_empty() {
+        lines.push(format!("      ends: {}", reason.end));
     }
-    if let Some(number) = bar["doubt"].as_str() {
+    if let Some(number) = &reason.doubt {
         lines.push(format!("      accept: keyward accept {number} --reason …"));
     }
     lines
@@ -260,12 +196,6 @@ fn short(span: Duration) -> String {
     format!("{}{unit}", seconds / length)
 }
 
-/// A moment as JSON has it.
-pub(super) fn moment(value: &Value) -> Option<Timestamp> {
-    let moment: jiff::Timestamp = value.as_str()?.parse().ok()?;
-    Some(Timestamp::from_millis(moment.as_millisecond()))
-}
-
 /// How long the bar of a rotation is, in characters.
 const BAR: usize = 24;
 
@@ -275,47 +205,112 @@ pub(super) const WHO: usize = 2;
 /// How many addresses a column names.
 const MOST_ADDRESSES: usize = 3;
 
-/// More bindings than there can be: whatever is told, it can be added up.
-const MOST: u64 = 1 << 30;
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::answers::key::{KeyNames, PerhapsKey};
+    use crate::answers::who::Who;
+    use crate::ledger::identity::Holder;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_420_800_000);
+
+    fn before(span: Duration) -> Timestamp {
+        Timestamp::from_millis(NOW.as_millis() - i64::try_from(span.as_millis()).expect("a span"))
+    }
 
     #[test]
     fn the_bar_is_full_when_nothing_is_left_to_do() {
         #[track_caller]
-        fn check(counts: [u64; 5], expected: &str) {
+        fn check(counts: [usize; 5], keeps_old: bool, expected: &str) {
             let [confirmed, stale, due_later, overdue, acknowledged] = counts;
-            let told = json!({ "confirmed": confirmed, "stale": stale, "due_later": due_later, "overdue": overdue,
-                "acknowledged": acknowledged });
-            assert_eq!(progress(&json!({ "progress": told })), expected);
+            let told = Progress { confirmed, mixed: 0, stale, due_later, overdue, acknowledged };
+            assert_eq!(progress(&told, keeps_old), expected);
         }
-        check([0; 5], "[------------------------] 0 of 0 confirmed");
-        check([6, 3, 2, 0, 1], "[##############----------] 6 of 12 confirmed, 3 stale, 2 due later, 1 dead");
-        check([3, 0, 0, 0, 1], "[########################] 3 of 4 confirmed, 1 dead");
+        check([0; 5], false, "[------------------------] 0 of 0 confirmed");
+        check([6, 3, 2, 0, 1], false, "[##############----------] 6 of 12 confirmed, 3 stale, 2 due later, 1 dead");
+        check([3, 0, 0, 0, 1], false, "[########################] 3 of 4 confirmed, 1 dead");
+        check([1, 0, 0, 0, 0], true, "[#######################-] 1 of 1 confirmed; an old key is still sent or held");
+    }
+
+    fn row() -> Row {
+        let known = |text: &str| Some(text.to_owned());
+        Row {
+            who: Who {
+                binding: "1bf3ef9e07aabbcc".to_owned(),
+                set: "default".to_owned(),
+                who: "sdk client".to_owned(),
+                holder: Holder::Caller,
+                instance: None,
+                workflow_id: known("7bK2"),
+                workflow_name: known("Report"),
+                node_id: known("9f3c"),
+                node_name: None,
+                credential: None,
+                link: None,
+                client: "sdk".to_owned(),
+                peer: "127.0.0.1".to_owned(),
+            },
+            standing: Standing {
+                state: Some(StandingKind::Silent),
+                silence: Some(SilenceKind::Overdue),
+                due: Some(before(Duration::from_mins(2))),
+                acknowledged: None,
+            },
+            key: PerhapsKey::default(),
+            rhythm: Some(Rhythm { median_seconds: 300, longest_seconds: 400, visits: 3 }),
+            incident: None,
+            senders: Vec::new(),
+        }
     }
 
     #[test]
-    fn spans_and_keys_as_people_say_them() {
-        let now = Timestamp::from_millis(1_795_420_800_000);
-        assert_eq!(ago(&json!("2026-11-23T05:00:00Z"), now), "3 hours ago");
-        assert_eq!(ago(&Value::Null, now), "-");
-        assert_eq!(key(&json!({ "fingerprint": "0123456789abcdef", "hint": "sk-…AbCd" })), "sk-…AbCd (01234567)");
-        assert_eq!(key(&json!({ "fingerprint": null, "hint": null })), "no key");
-        assert_eq!(rhythm(&json!({ "median_seconds": 300 })), "every 5m");
+    fn a_row_as_people_read_it() {
+        let row = row();
+        assert_eq!(ago(before(Duration::from_hours(3)), NOW), "3 hours ago");
+        assert_eq!((rhythm(row.rhythm.as_ref()).as_str(), rhythm(None).as_str()), ("every 5m", "-"));
+        assert_eq!(row.who.short_id(), "1bf3ef9e07");
         assert_eq!(
-            (short_key(&json!({ "fingerprint": "0123456789abcdef" })).as_str(), short_key(&json!({})).as_str()),
-            ("01234567", "none")
+            (row.who.in_words(), row.who.in_few_words()),
+            ("Report (7bK2), node 9f3c".into(), "Report, 9f3c".into())
         );
-        let row = json!({ "workflow_id": "7bK2", "workflow_name": "Report", "node_id": "9f3c", "who": "…" });
-        assert_eq!(
-            (who(&row).as_str(), who(&json!({ "who": "sdk client" })).as_str()),
-            ("Report (7bK2), node 9f3c", "sdk client")
-        );
-        let late = json!({ "state": "silent", "silence": "overdue", "due": "2026-11-23T07:58:00Z", "incident": null });
-        assert_eq!((state(&late), note(&late, now)), ("overdue", "due 2m ago".to_owned()));
+        let client = Who { workflow_id: None, workflow_name: None, node_id: None, ..row.who.clone() };
+        assert_eq!((client.in_words().as_str(), client.in_few_words().as_str()), ("sdk client", "sdk client"));
+        assert_eq!((state(&row.standing), note(&row, NOW)), ("overdue", "due 2m ago".to_owned()));
+    }
+
+    fn sender(role: RoleKind, address: &str, first: i64, last: i64) -> Sender {
+        let fingerprint = format!("{:032x}", role.position()).parse().expect("a fingerprint");
+        Sender {
+            address: Some(address.to_owned()),
+            another_n8n: false,
+            key: KeyNames { fingerprint, hint: None },
+            role: Some(role),
+            first: Timestamp::from_millis(first),
+            last: Timestamp::from_millis(last),
+        }
+    }
+
+    #[test]
+    fn a_bad_key_came_from_where_it_came_last_beside_a_good_one() {
+        #[track_caller]
+        fn check(senders: Vec<Sender>, expected: &str) {
+            let standing = Standing { state: Some(StandingKind::Mixed), ..Standing::default() };
+            assert_eq!(sent_from(&Row { standing, senders, ..row() }), expected);
+        }
+        let old = |address, last| sender(RoleKind::Previous, address, 0, last);
+        let good = sender(RoleKind::Current, "10.0.0.9", 50, 90);
+        check(vec![old("10.0.0.2", 70), old("10.0.0.1", 40), good.clone()], "10.0.0.2");
+        check(vec![old("10.0.0.2", 30), old("10.0.0.1", 20), good], "10.0.0.2, 10.0.0.1");
+        let many = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"].map(|address| old(address, 9));
+        check(many.into(), "10.0.0.1, 10.0.0.2, 10.0.0.3 and 2 more");
+    }
+
+    #[test]
+    fn the_key_of_a_binding_that_is_not_mixed_came_from_where_just_that_key_did() {
+        let senders = vec![sender(RoleKind::Previous, "10.0.0.1", 0, 9), sender(RoleKind::Next, "10.0.0.2", 50, 90)];
+        let key = PerhapsKey { fingerprint: Some(senders[0].key.fingerprint), hint: None };
+        let keyless = Row { senders, ..row() };
+        assert_eq!(sent_from(&keyless), "");
+        assert_eq!(sent_from(&Row { key, ..keyless }), "10.0.0.1");
     }
 }

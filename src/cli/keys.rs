@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::output::{Table, moment, print, print_json, remark};
 use super::setup::{ConfigArgument, Setup};
+use crate::answers::key::KeyOfSet;
 use crate::config::Environment;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
@@ -63,7 +64,7 @@ fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
     let entries = reloader.entries();
     let set = |entry: &Entry| ring.set(entry.set).name.to_string();
     if as_json {
-        let keys: Vec<_> = entries.iter().map(|entry| in_json(&set(entry), entry)).collect();
+        let keys: Vec<_> = entries.iter().map(|entry| KeyOfSet { set: set(entry), key: entry.into() }).collect();
         print_json(&json!({ "keys": keys }));
         return Ok(());
     }
@@ -78,12 +79,6 @@ fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
         remark("keyward knows no key yet: a set without a declared one learns it from what upstream accepts.");
     }
     Ok(())
-}
-
-fn in_json(set: &str, entry: &Entry) -> serde_json::Value {
-    let mut key = entry.in_json();
-    key["set"] = set.into();
-    key
 }
 
 fn note(entry: &Entry) -> String {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::client::{Client, Said};
 use super::output::{print, print_json, remark};
 use super::setup::{ConfigArgument, Setup};
+use crate::answers::link::Link;
 use crate::config::Environment;
 
 /// What `keyward open` takes. The texts for users stand in attributes: they are no Markdown.
@@ -22,12 +23,13 @@ pub(super) struct OpenArguments {
 impl OpenArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let client = Client::new(&Setup::open(&self.config, environment)?)?;
-        let Said::Answer(link) = client.post("/api/v1/links")? else {
+        let Said::Answer(answer) = client.post("/api/v1/links")? else {
             bail!("no keyward runs at {} (admin.listen)", client.address());
         };
-        let url = format!("http://{}{}", client.address(), link["path"].as_str().unwrap_or_default());
+        let Link { path, until } = client.read(&answer)?;
+        let url = format!("http://{}{path}", client.address());
         if self.json {
-            print_json(&json!({ "url": url, "until": link["until"] }));
+            print_json(&json!({ "url": url, "until": until.to_string() }));
         } else {
             print(&url);
             remark("It works once, within a minute. The browser that opens it is let in for twelve hours, to look.");

@@ -9,8 +9,8 @@ use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
 use crate::ledger::span::Span;
 use crate::n8n::audit::Audit;
+use crate::n8n::editor::{link_to_node, link_to_workflow};
 use crate::n8n::finding::{Finding, NodeName, Urgency};
-use crate::n8n::report::{link_to_node, link_to_workflow};
 use crate::n8n::row::{Passage, Row};
 
 /// Every node, the ones with most to say first.

@@ -6,14 +6,21 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::format::{ago, count, keeps_old, key, old_key, progress, rotation_table, span, text};
+use super::format::{ago, old_key, progress, rotation_table, span};
 use super::output::{clear_screen, print, print_json, print_wrapped, trouble};
 use super::setup::{ConfigArgument, Setup};
-use super::source::{Question, Source};
+use super::source::{AnyStatus, Received, Source};
+use crate::answers::key::{Key, KeyNames};
+use crate::answers::old_key::OldKeySummary;
+use crate::answers::rotation::Rotation;
+use crate::answers::status::{N8n, N8nState, Set, Status, StoreState};
 use crate::clock::Timestamp;
 use crate::config::Environment;
+use crate::keys::set::RoleKind;
+use crate::ledger::answer::AnswerKind;
+use crate::ledger::rotation::Progress;
 
 /// What `keyward status` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -46,9 +53,9 @@ impl StatusArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let now = setup.now();
-        let status = Source::open(setup)?.ask(Question::Status, &[])?;
+        let Received { json, answer: status } = Source::open(setup)?.status()?;
         if self.json {
-            print_json(&status);
+            print_json(&json);
         } else {
             print_wrapped(&of_status(&status, now));
         }
@@ -73,36 +80,36 @@ impl RotationArguments {
             return self.tell_answers(&views, now);
         }
         self.tell(&views, now);
-        Ok(views.iter().all(is_fresh))
+        Ok(views.iter().all(|view| is_fresh(&view.answer)))
     }
 
     /// Returns when all is done.
     fn watch(&self, source: &Source, names: &[String], environment: &Environment) -> anyhow::Result<bool> {
-        let mut told = Value::Null;
+        let mut told = None;
         loop {
             let views = views(source, names)?;
-            let answers = |view: &Value| view.pointer("/old_keys").map(answers_of);
-            let state: Value = views.iter().map(|view| json!([view["progress"], answers(view)])).collect();
-            if clear_screen() || state != told {
+            let state: Vec<_> = views.iter().map(|view| state_of(&view.answer)).collect();
+            if clear_screen() || told.as_ref() != Some(&state) {
                 self.tell(&views, Setup::open(&self.config, environment)?.now());
-                told = state;
+                told = Some(state);
             }
-            if views.iter().all(|view| view["done"] == true) {
+            if views.iter().all(|view| view.answer.done) {
                 return Ok(true);
             }
             if trouble().is_some() {
-                return Ok(views.iter().all(is_fresh));
+                return Ok(views.iter().all(|view| is_fresh(&view.answer)));
             }
             thread::sleep(LOOK_AGAIN);
         }
     }
 
     /// Says whether all old keys can go; what is not proven is no answer.
-    fn tell_answers(&self, views: &[Value], now: Timestamp) -> anyhow::Result<bool> {
-        let old_keys: Vec<_> =
-            views.iter().flat_map(|view| view["old_keys"].as_array().into_iter().flatten()).collect();
+    fn tell_answers(&self, views: &[Received<Rotation>], now: Timestamp) -> anyhow::Result<bool> {
+        let old_keys: Vec<_> = views.iter().flat_map(|view| old_keys(&view.answer)).collect();
         if self.json {
-            let of_set = |view: &Value| json!({ "set": view["set"], "old_keys": view["old_keys"] });
+            // As they came, with fields that only a later keyward knows.
+            let of_set =
+                |view: &Received<Rotation>| json!({ "set": view.answer.set, "old_keys": view.json["old_keys"] });
             print_json(&json!({ "sets": views.iter().map(of_set).collect::<Vec<_>>() }));
         } else if old_keys.is_empty() {
             print("There is no old key.");
@@ -111,131 +118,152 @@ impl RotationArguments {
                 print_wrapped(&old_key(old, now));
             }
         }
-        let is = |answer: &str| old_keys.iter().any(|old| old["can_go"]["answer"] == answer);
-        match (is("no"), is("not_seen")) {
+        let is = |answer: AnswerKind| old_keys.iter().any(|old| old.can_go.answer == answer);
+        match (is(AnswerKind::No), is(AnswerKind::NotProven)) {
             (true, _) => Ok(false),
             (false, true) => bail!("it is not proven that the old key can go"),
             (false, false) => Ok(true),
         }
     }
 
-    fn tell(&self, views: &[Value], now: Timestamp) {
+    fn tell(&self, views: &[Received<Rotation>], now: Timestamp) {
         match (self.json, views) {
-            (true, [only]) if self.set.is_some() => print_json(only),
-            (true, views) => print_json(&json!({ "sets": views })),
+            (true, [only]) if self.set.is_some() => print_json(&only.json),
+            (true, views) => {
+                print_json(&json!({ "sets": views.iter().map(|view| &view.json).collect::<Vec<_>>() }));
+            }
             (false, views) => {
                 for (number, view) in views.iter().enumerate() {
                     if number > 0 {
                         print("");
                     }
-                    tell_view(view, now);
+                    tell_view(&view.answer, now);
                 }
             }
         }
     }
 }
 
-/// Whether each of those old keys can go.
-fn answers_of(old_keys: &Value) -> Vec<Value> {
-    old_keys.as_array().into_iter().flatten().map(|old| old["can_go"]["answer"].clone()).collect()
+fn views(source: &Source, names: &[String]) -> anyhow::Result<Vec<Received<Rotation>>> {
+    names.iter().map(|name| source.rotation(name)).collect()
 }
 
-fn views(source: &Source, names: &[String]) -> anyhow::Result<Vec<Value>> {
-    names.iter().map(|name| source.ask(Question::Rotation(name), &[])).collect()
+/// What is told anew where it is another: how many bindings stand how, and whether each of the old keys can go.
+fn state_of(view: &Rotation) -> (Progress, Vec<AnswerKind>) {
+    (view.progress, old_keys(view).map(|old| old.can_go.answer).collect())
 }
 
-fn tell_view(view: &Value, now: Timestamp) {
-    print_wrapped(&[format!("{}: {}", text(&view["set"]), current(view, now)), progress(view)]);
-    let rows = view["bindings"].as_array().map_or(&[][..], Vec::as_slice);
-    if !rows.is_empty() {
-        print(format_args!("\n{}", rotation_table(rows, now)));
+fn old_keys(view: &Rotation) -> impl Iterator<Item = &OldKeySummary> {
+    view.old_keys.iter().map(|old| &old.summary)
+}
+
+fn tell_view(view: &Rotation, now: Timestamp) {
+    let keys: Vec<_> = view.current.iter().map(|key| (&key.key, key.since)).collect();
+    print_wrapped(&[
+        format!("{}: {}", view.set, current(&keys, view.next_key.as_ref(), view.learned, now)),
+        progress(&view.progress, old_keys(view).any(OldKeySummary::is_kept)),
+    ]);
+    if !view.bindings.is_empty() {
+        print(format_args!("\n{}", rotation_table(&view.bindings, now)));
     }
-    for old in view["old_keys"].as_array().into_iter().flatten() {
+    for old in old_keys(view) {
         print("");
         print_wrapped(&old_key(old, now));
     }
 }
 
-/// The key that is to be sent.
-fn current(view: &Value, now: Timestamp) -> String {
-    let learned = if view["learned"] == true { ", learned from what upstream accepts" } else { "" };
-    let next = if view["next_key"].is_null() { String::new() } else { format!("; next {}", key(&view["next_key"])) };
-    match view["current"].as_array().map_or(&[][..], Vec::as_slice) {
+/// The key that is to be sent, since when it is, and the one after it.
+fn current(keys: &[(&KeyNames, Option<Timestamp>)], next: Option<&KeyNames>, learned: bool, now: Timestamp) -> String {
+    let learned = if learned { ", learned from what upstream accepts" } else { "" };
+    let next = next.map_or_else(String::new, |next| format!("; next {next}"));
+    match keys {
         [] => format!("no current key is known{learned}{next}"),
-        [only] if only["since"].is_null() => format!("current key {}{learned}{next}", key(only)),
-        [only] => format!("current key {} for {}{learned}{next}", key(only), span(&only["since"], now)),
+        [(key, None)] => format!("current key {key}{learned}{next}"),
+        [(key, Some(since))] => format!("current key {key} for {}{learned}{next}", span(*since, now)),
         several => {
-            let keys: Vec<_> = several.iter().map(key).collect();
+            let keys: Vec<_> = several.iter().map(|(key, _)| key.to_string()).collect();
             format!("{} keys are in use, which is current? {}{learned}", keys.len(), keys.join(", "))
         }
     }
 }
 
-fn of_status(status: &Value, now: Timestamp) -> Vec<String> {
-    let began =
-        if status["began"].is_null() { String::new() } else { format!(", up for {}", span(&status["began"], now)) };
-    let mut lines = vec![format!(
-        "keyward {} is {}{began}; bindings that it knows: {}",
-        text(&status["version"]),
-        text(&status["stage"]),
-        count(&status["bindings"])
-    )];
-    let store = &status["store"];
-    if store["state"] == "troubled" {
-        lines.push(format!("The store is in trouble: {}", text(&store["trouble"])));
-    }
-    lines.extend(status["n8n"].as_array().into_iter().flatten().map(|n8n| of_n8n(n8n, now)));
-    if count(&status["log_dropped"]) > 0 {
-        lines.push(format!("{} log lines were dropped", count(&status["log_dropped"])));
-    }
-    for set in sets_of(status) {
+fn of_status(status: &AnyStatus, now: Timestamp) -> Vec<String> {
+    let mut lines = match status {
+        AnyStatus::Running(status) => of_running(status, now),
+        AnyStatus::Stored(status) => {
+            let (version, stage, bindings) = (&status.version, status.stage.code(), status.bindings);
+            vec![format!("keyward {version} is {stage}; bindings that it knows: {bindings}")]
+        }
+    };
+    for set in status.sets() {
         lines.push(String::new());
         lines.extend(of_set(set, now));
     }
     lines
 }
 
-fn of_n8n(n8n: &Value, now: Timestamp) -> String {
-    let known = format!("{} workflows and {} nodes have names", count(&n8n["workflows"]), count(&n8n["nodes"]));
-    let lacks = n8n["lacks"].as_str().map_or_else(String::new, |lacks| format!("; {lacks}"));
-    let state = match n8n["state"].as_str() {
-        Some("troubled") => format!("in trouble: {}", text(&n8n["trouble"])),
-        Some("ok") => format!("asked {}", ago(&n8n["read"], now)),
-        _ => "not asked yet".to_owned(),
-    };
-    format!("n8n {} at {}: {known}; {state}{lacks}", text(&n8n["instance"]), text(&n8n["url"]))
+fn of_running(status: &Status, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![format!(
+        "keyward {} is {}, up for {}; bindings that it knows: {}",
+        status.version,
+        status.stage.code(),
+        span(status.began, now),
+        status.bindings
+    )];
+    if status.store.state == StoreState::Troubled {
+        lines.push(format!("The store is in trouble: {}", status.store.trouble.as_deref().unwrap_or("-")));
+    }
+    lines.extend(status.n8n.iter().map(|n8n| of_n8n(n8n, now)));
+    if status.log_dropped > 0 {
+        lines.push(format!("{} log lines were dropped", status.log_dropped));
+    }
+    lines
 }
 
-fn of_set(set: &Value, now: Timestamp) -> Vec<String> {
-    let keys = set["keys"].as_array().map_or(&[][..], Vec::as_slice);
-    let in_role = |role: &str| keys.iter().filter(|key| key["role"] == role).cloned().collect::<Vec<_>>();
-    let mut view = json!({ "learned": set["learned"], "current": in_role("current") });
-    view["next_key"] = in_role("next").into_iter().next().unwrap_or_default();
-    let mut lines =
-        vec![format!("{} ({}): {}", text(&set["set"]), text(&set["policy"]), current(&view, now)), progress(set)];
-    match count(&set["open_incidents"]) {
+fn of_n8n(n8n: &N8n, now: Timestamp) -> String {
+    let known = format!("{} workflows and {} nodes have names", n8n.workflows, n8n.nodes);
+    let lacks = n8n.lacks.as_ref().map_or_else(String::new, |lacks| format!("; {lacks}"));
+    let state = match (n8n.state, n8n.read) {
+        (N8nState::Troubled, _) => format!("in trouble: {}", n8n.trouble.as_deref().unwrap_or("-")),
+        (N8nState::Ok, Some(read)) => format!("asked {}", ago(read, now)),
+        (N8nState::Ok | N8nState::NotAsked, _) => "not asked yet".to_owned(),
+    };
+    format!("n8n {} at {}: {known}; {state}{lacks}", n8n.instance, n8n.url)
+}
+
+fn of_set(set: &Set, now: Timestamp) -> Vec<String> {
+    let in_role = |role: RoleKind| set.keys.iter().filter(move |key| key.role == role);
+    let keys: Vec<_> = in_role(RoleKind::Current).map(|key: &Key| (&key.names, key.since)).collect();
+    let next = in_role(RoleKind::Next).next().map(|key| &key.names);
+    let mut lines = vec![
+        format!("{} ({}): {}", set.set, set.policy.name(), current(&keys, next, set.learned, now)),
+        progress(&set.progress, set.keeps_old()),
+    ];
+    match set.open_incidents {
         0 => {}
         1 => lines.push("1 incident is open: keyward incidents".to_owned()),
         open => lines.push(format!("{open} incidents are open: keyward incidents")),
     }
-    lines.extend(set["old_keys"].as_array().into_iter().flatten().flat_map(|old| old_key(old, now)));
+    lines.extend(set.old_keys.iter().flat_map(|old| old_key(old, now)));
     lines
 }
 
-fn sets_of(status: &Value) -> &[Value] {
-    status["sets"].as_array().map_or(&[][..], Vec::as_slice)
-}
-
 /// Whether no binding is stale or mixed, and no old key is still sent or held.
-fn is_fresh(view: &Value) -> bool {
-    count(&view["progress"]["stale"]) + count(&view["progress"]["mixed"]) == 0 && !keeps_old(view)
+fn is_fresh(view: &Rotation) -> bool {
+    view.progress.is_fresh() && !old_keys(view).any(OldKeySummary::is_kept)
 }
 
 /// Whether nothing is wrong now: no incident, no old key that is still sent or held, no trouble with the store or an n8n.
-fn is_well(status: &Value) -> bool {
-    let n8n_is_well = status["n8n"].as_array().is_none_or(|all| all.iter().all(|n8n| n8n["state"] != "troubled"));
-    let is_quiet = |set: &Value| is_fresh(set) && count(&set["open_incidents"]) == 0;
-    status["store"]["state"] != "troubled" && n8n_is_well && sets_of(status).iter().all(is_quiet)
+fn is_well(status: &AnyStatus) -> bool {
+    let is_quiet = |set: &Set| set.progress.is_fresh() && !set.keeps_old() && set.open_incidents == 0;
+    let runs_well = match status {
+        AnyStatus::Running(status) => {
+            let n8n_is_well = status.n8n.iter().all(|n8n| n8n.state != N8nState::Troubled);
+            status.store.state != StoreState::Troubled && n8n_is_well
+        }
+        AnyStatus::Stored(_) => true,
+    };
+    runs_well && status.sets().iter().all(is_quiet)
 }
 
 /// How often a rotation that is watched is looked at.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::client::{Client, Said, somebody_listens};
 use super::output::remark;
@@ -12,6 +14,14 @@ use super::setup::Setup;
 use crate::admin::parameters::Parameters;
 use crate::admin::problem::Problem;
 use crate::admin::views;
+use crate::answers;
+use crate::answers::audit::Instances;
+use crate::answers::binding::{Bindings, WholeBinding};
+use crate::answers::execution::Execution;
+use crate::answers::incident::Incidents;
+use crate::answers::old_key::Reason;
+use crate::answers::rotation::Rotation;
+use crate::answers::status::{Set, Status, Stopped, StoredStatus};
 use crate::app::random_number;
 use crate::keys::reloader::Reloader;
 use crate::ledger::Ledger;
@@ -33,9 +43,26 @@ pub(super) struct Stored {
     reloader: Reloader,
 }
 
+/// An answer: as it came, which `--json` prints, and as it is read.
+#[derive(Clone, Debug)]
+pub(super) struct Received<T> {
+    /// As it came, with fields that only a later keyward knows.
+    pub(super) json: Value,
+    /// What it says.
+    pub(super) answer: T,
+}
+
+/// How keyward is, whether it runs or not.
+pub(super) enum AnyStatus {
+    /// One runs.
+    Running(Status),
+    /// None runs, and its store answers.
+    Stored(StoredStatus),
+}
+
 /// What is asked.
 #[derive(Clone, Copy)]
-pub(super) enum Question<'q> {
+enum Question<'q> {
     /// How keyward is, and each of its sets.
     Status,
     /// How each n8n was when it was looked through last.
@@ -48,6 +75,18 @@ pub(super) enum Question<'q> {
     Incidents,
     /// What was sent in that execution.
     Execution(&'q str),
+}
+
+/// An answer that comes in pages.
+trait Paged: DeserializeOwned {
+    /// Under which name it has its rows.
+    const ROWS: &'static str;
+
+    /// The cursor of the next page.
+    fn next(&self) -> Option<&str>;
+
+    /// Adds the rows of the next page.
+    fn append(&mut self, more: Self);
 }
 
 /// What chooses among the rows of an answer, by name.
@@ -91,32 +130,77 @@ impl Source {
 
     /// The names of all sets.
     pub(super) fn sets(&self) -> anyhow::Result<Vec<String>> {
-        let status = self.ask(Question::Status, &[])?;
-        let sets = status["sets"].as_array().into_iter().flatten();
-        Ok(sets.filter_map(|set| set["set"].as_str().map(str::to_owned)).collect())
+        Ok(self.status()?.answer.sets().iter().map(|set| set.set.clone()).collect())
     }
 
-    /// The answer, with all rows of all its pages.
-    pub(super) fn ask(&self, question: Question<'_>, choice: &Choice<'_>) -> anyhow::Result<Value> {
-        let mut answer = self.ask_for_page(question, choice)?;
-        let Some(rows) = question.rows() else { return Ok(answer) };
-        while let Some(next) = answer["next"].as_str().map(str::to_owned) {
-            let mut more = self.ask_for_page(question, &[choice, &[("cursor", next.as_str())]].concat())?;
-            if let (Some(rows), Some(added)) = (answer[rows].as_array_mut(), more[rows].as_array_mut()) {
+    /// How keyward is.
+    pub(super) fn status(&self) -> anyhow::Result<Received<AnyStatus>> {
+        match self {
+            Self::Running(_) => Ok(self.ask(Question::Status, &[])?.map(AnyStatus::Running)),
+            Self::Stored(_) => Ok(self.ask(Question::Status, &[])?.map(AnyStatus::Stored)),
+        }
+    }
+
+    /// What an audit says of each n8n.
+    pub(super) fn n8n(&self) -> anyhow::Result<Instances> {
+        Ok(self.ask(Question::N8n, &[])?.answer)
+    }
+
+    /// How far the rotation of a set is, with all its bindings.
+    pub(super) fn rotation(&self, set: &str) -> anyhow::Result<Received<Rotation>> {
+        self.ask_for_all(Question::Rotation(set), &[])
+    }
+
+    /// The chosen bindings.
+    pub(super) fn bindings(&self, choice: &Choice<'_>) -> anyhow::Result<Received<Bindings>> {
+        self.ask_for_all(Question::Bindings, choice)
+    }
+
+    /// The chosen incidents.
+    pub(super) fn incidents(&self, choice: &Choice<'_>) -> anyhow::Result<Received<Incidents>> {
+        self.ask_for_all(Question::Incidents, choice)
+    }
+
+    /// What was sent in an execution.
+    pub(super) fn execution(&self, id: &str) -> anyhow::Result<Received<Execution>> {
+        self.ask(Question::Execution(id), &[])
+    }
+
+    /// The answer with all rows of all its pages, and without a cursor.
+    fn ask_for_all<T: Paged>(&self, question: Question<'_>, choice: &Choice<'_>) -> anyhow::Result<Received<T>> {
+        let page = |cursor: Option<&str>| {
+            let cursor = cursor.map(|cursor| ("cursor", cursor));
+            self.ask::<T>(question, &[choice, &[("limit", LARGEST_PAGE)], cursor.as_slice()].concat())
+        };
+        let mut told = page(None)?;
+        while let Some(next) = told.answer.next().map(str::to_owned) {
+            let mut more = page(Some(&next))?;
+            let rows = more.json.get_mut(T::ROWS).and_then(Value::as_array_mut);
+            if let Some((rows, added)) = told.json.get_mut(T::ROWS).and_then(Value::as_array_mut).zip(rows) {
                 rows.append(added);
             }
-            answer["next"] = more["next"].take();
+            told.answer.append(more.answer);
         }
-        if let Some(answer) = answer.as_object_mut() {
-            answer.remove("next");
+        if let Some(fields) = told.json.as_object_mut() {
+            fields.remove("next");
         }
-        Ok(answer)
+        Ok(told)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, question: Question<'_>, choice: &Choice<'_>) -> anyhow::Result<Received<T>> {
+        match self {
+            Self::Running(client) => read(client, said(client.get(&question.target(choice))?)?),
+            Self::Stored(stored) => stored.answer(question, choice),
+        }
     }
 
     /// Says that a binding is dead, or its incident dealt with; gives the binding.
-    pub(super) fn acknowledge(self, binding: &str) -> anyhow::Result<Value> {
+    pub(super) fn acknowledge(self, binding: &str) -> anyhow::Result<Received<WholeBinding>> {
         let stored = match self {
-            Self::Running(client) => return said(client.post(&format!("/api/v1/bindings/{}/ack", encoded(binding)))?),
+            Self::Running(client) => {
+                let told = said(client.post(&format!("/api/v1/bindings/{}/ack", encoded(binding)))?)?;
+                return read(&client, told);
+            }
             Self::Stored(stored) => stored,
         };
         let Stored { setup, offline, reloader } = *stored;
@@ -125,16 +209,17 @@ impl Source {
         let look = Query::new(&offline.ledger, &reloader, setup.now()).with_names(setup.names());
         let told = views::binding(&look, &found.id().to_hex()).map_err(|problem| in_words(&problem))?;
         offline.save(&reloader).context("the store cannot be written (store.url)")?;
-        Ok(told)
+        Received::new(&told)
     }
 
     /// Accepts what bars an old key under that number, for a reason, or takes that back; gives it as it is then.
-    pub(super) fn accept(self, number: &str, reason: Option<&str>) -> anyhow::Result<Value> {
+    pub(super) fn accept(self, number: &str, reason: Option<&str>) -> anyhow::Result<Received<Reason>> {
         let stored = match self {
             Self::Running(client) => {
                 let (verb, choice) =
                     reason.map_or(("withdraw", String::new()), |why| ("accept", query(&[("reason", why)])));
-                return said(client.post(&format!("/api/v1/doubts/{}/{verb}{choice}", encoded(number)))?);
+                let told = said(client.post(&format!("/api/v1/doubts/{}/{verb}{choice}", encoded(number)))?)?;
+                return read(&client, told);
             }
             Self::Stored(stored) => stored,
         };
@@ -144,66 +229,116 @@ impl Source {
         let accepted = asked.map_err(|problem| in_words(&problem))?.map(|why| (why, setup.now()));
         let told = views::accept(&look, &offline.ledger, number, accepted).map_err(|problem| in_words(&problem))?;
         offline.save(&reloader).context("the store cannot be written (store.url)")?;
-        Ok(told)
-    }
-
-    fn ask_for_page(&self, question: Question<'_>, choice: &Choice<'_>) -> anyhow::Result<Value> {
-        let limit = question.rows().map(|_| ("limit", "10000"));
-        let choice: Vec<_> = choice.iter().copied().chain(limit).collect();
-        match self {
-            Self::Running(client) => {
-                let answer = said(client.get(&question.target(&choice))?)?;
-                // Whatever else listens there must not be heard as saying that all is well.
-                let is_answer = answer[question.list()].is_array();
-                is_answer.then_some(answer).with_context(|| format!("{} gave no answer of keyward's", client.address()))
-            }
-            Self::Stored(stored) => stored.answer(question, &choice).map_err(|problem| in_words(&problem)),
-        }
+        Received::new(&told)
     }
 }
 
 impl Stored {
-    fn answer(&self, question: Question<'_>, choice: &Choice<'_>) -> Result<Value, Problem> {
+    fn answer<T: DeserializeOwned>(&self, question: Question<'_>, choice: &Choice<'_>) -> anyhow::Result<Received<T>> {
         let ledger: &Ledger = &self.offline.ledger;
         let look = Query::new(ledger, &self.reloader, self.setup.now()).with_names(self.setup.names());
         let asked = Parameters::of(choice);
         match question {
-            Question::Status => Ok(json!({
-                "version": env!("CARGO_PKG_VERSION"),
-                "stage": "stopped",
-                "bindings": ledger.len(),
-                "sets": views::sets(&look, &self.setup.config().rules, &self.reloader.tokens()),
-            })),
+            Question::Status => Received::new(&StoredStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                stage: Stopped::Stopped,
+                bindings: ledger.len(),
+                sets: views::sets(&look, &self.setup.config().rules, &self.reloader.tokens()),
+            }),
             // A store knows nothing of what is configured there.
-            Question::N8n => Ok(json!({ "instances": [] })),
-            Question::Rotation(set) => views::rotation(&look, set, &asked),
-            Question::Bindings => views::bindings(&look, &asked),
-            Question::Incidents => views::incidents(&look, &asked),
-            Question::Execution(id) => Ok(views::execution(&look, id)),
+            Question::N8n => Received::new(&Instances { instances: Vec::new() }),
+            Question::Rotation(set) => Received::of(views::rotation(&look, set, &asked)),
+            Question::Bindings => Received::of(views::bindings(&look, &asked)),
+            Question::Incidents => Received::of(views::incidents(&look, &asked)),
+            Question::Execution(id) => Received::new(&views::execution(&look, id)),
         }
     }
 }
 
+// === impl Received ===
+
+impl<T> Received<T> {
+    /// Of what a store answers: as it would come from a keyward that runs.
+    fn of(answer: Result<impl Serialize, Problem>) -> anyhow::Result<Self>
+    where
+        T: DeserializeOwned,
+    {
+        Self::new(&answer.map_err(|problem| in_words(&problem))?)
+    }
+
+    fn new(answer: &impl Serialize) -> anyhow::Result<Self>
+    where
+        T: DeserializeOwned,
+    {
+        let json = serde_json::to_value(answer)?;
+        let answer = answers::read(&json)?;
+        Ok(Self { json, answer })
+    }
+
+    fn map<U>(self, with: impl FnOnce(T) -> U) -> Received<U> {
+        Received { json: self.json, answer: with(self.answer) }
+    }
+}
+
+fn read<T: DeserializeOwned>(client: &Client, json: Value) -> anyhow::Result<Received<T>> {
+    let answer = client.read(&json)?;
+    Ok(Received { json, answer })
+}
+
+// === impl AnyStatus, Paged ===
+
+impl AnyStatus {
+    /// The key sets.
+    pub(super) fn sets(&self) -> &[Set] {
+        match self {
+            Self::Running(status) => &status.sets,
+            Self::Stored(status) => &status.sets,
+        }
+    }
+}
+
+impl Paged for Bindings {
+    const ROWS: &'static str = "bindings";
+
+    fn next(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
+    fn append(&mut self, mut more: Self) {
+        self.bindings.append(&mut more.bindings);
+        self.next = more.next;
+    }
+}
+
+impl Paged for Incidents {
+    const ROWS: &'static str = "incidents";
+
+    fn next(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
+    fn append(&mut self, mut more: Self) {
+        self.incidents.append(&mut more.incidents);
+        self.next = more.next;
+    }
+}
+
+impl Paged for Rotation {
+    const ROWS: &'static str = "bindings";
+
+    fn next(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
+    fn append(&mut self, mut more: Self) {
+        self.bindings.append(&mut more.bindings);
+        self.next = more.next;
+    }
+}
+
+// === impl Question ===
+
 impl Question<'_> {
-    /// Under which name an answer has its rows, where it comes in pages.
-    fn rows(self) -> Option<&'static str> {
-        match self {
-            Self::Status | Self::N8n | Self::Execution(_) => None,
-            Self::Rotation(_) | Self::Bindings => Some("bindings"),
-            Self::Incidents => Some("incidents"),
-        }
-    }
-
-    /// Under which name every answer has a list.
-    fn list(self) -> &'static str {
-        match self {
-            Self::Status => "sets",
-            Self::N8n => "instances",
-            Self::Execution(_) => "exchanges",
-            Self::Rotation(_) | Self::Bindings | Self::Incidents => self.rows().unwrap_or_default(),
-        }
-    }
-
     fn target(self, choice: &Choice<'_>) -> String {
         let path = match self {
             Self::Status => "/api/v1/status".to_owned(),
@@ -237,3 +372,6 @@ fn said(said: Said) -> anyhow::Result<Value> {
 fn in_words(problem: &Problem) -> anyhow::Error {
     anyhow!("{}", problem.detail())
 }
+
+/// The most rows that a page may have.
+const LARGEST_PAGE: &str = "10000";

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::client::{Client, Said};
 use super::setup::Setup;
+use crate::answers;
+use crate::answers::link::PressBegun;
 use crate::n8n::client::{ClientError, encoded};
 use crate::n8n::documents::Tested;
 
@@ -43,10 +45,11 @@ impl Told {
     async fn begin(&self, path: &str) -> bool {
         let Some(keyward) = &self.0 else { return false };
         for _ in 0..TRIES {
-            match keyward.asking("POST", path).await {
-                Ok(Said::Answer(answer)) if answer["begun"] == true => return true,
-                Ok(Said::Answer(_)) => tokio::time::sleep(BETWEEN).await,
-                Ok(Said::NotRunning) | Err(_) => return false,
+            let Ok(Said::Answer(answer)) = keyward.asking("POST", path).await else { return false };
+            match answers::read(&answer) {
+                Ok(PressBegun { begun: true }) => return true,
+                Ok(PressBegun { begun: false }) => tokio::time::sleep(BETWEEN).await,
+                Err(_unreadable) => return false,
             }
         }
         false

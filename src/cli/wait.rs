@@ -11,22 +11,26 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::client::Client;
-use super::format::{key, text};
+use super::events::status;
+use super::source::Received;
+use crate::answers;
+use crate::answers::event::Line;
+use crate::caller::declared::Attribution;
 use crate::n8n::connect::User;
 
 /// What was seen of a record; each is the line of the log.
 #[derive(Default)]
 pub(super) struct Seen {
     /// What n8n's test of it sent.
-    pub(super) test: Option<Value>,
+    pub(super) test: Option<Received<Line>>,
     /// What a node sent that uses it.
-    pub(super) run: Option<Value>,
+    pub(super) run: Option<Received<Line>>,
 }
 
 impl Seen {
     /// Whether both were seen, and their keys were good.
     pub(super) fn is_well(&self) -> bool {
-        let is_good = |line: &Option<Value>| line.as_ref().is_some_and(|line| line["diagnosis"] == "ok");
+        let is_good = |line: &Option<Received<Line>>| line.as_ref().is_some_and(|line| line.answer.is_good());
         is_good(&self.test) && is_good(&self.run)
     }
 
@@ -37,7 +41,16 @@ impl Seen {
     }
 
     pub(super) fn in_json(&self) -> Value {
-        json!({ "test": self.test, "run": self.run })
+        let line = |line: &Option<Received<Line>>| line.as_ref().map(|line| line.json.clone());
+        json!({ "test": line(&self.test), "run": line(&self.run) })
+    }
+
+    /// Where a line belongs, and what it shows.
+    fn place_of(&mut self, users: &[User], line: &Line) -> Option<(&'static str, &mut Option<Received<Line>>)> {
+        if is_of_editor(line) {
+            return Some(("test", &mut self.test));
+        }
+        is_of(users, line).then_some(("run", &mut self.run))
     }
 
     fn is_whole(&self) -> bool {
@@ -52,26 +65,28 @@ pub(super) fn watch(
     users: &[User],
     patience: Duration,
     press: impl Future<Output = ()>,
-    tell: impl Fn(&str, &Value),
+    tell: impl Fn(&str, &Line),
 ) -> anyhow::Result<Seen> {
-    let (seen, begun, ended) = (RefCell::new(Seen::default()), Notify::new(), Cell::new(false));
+    let (seen, begun, end) = (RefCell::new(Seen::default()), Notify::new(), Cell::new(None));
     let following = client.following(
         "/api/v1/events",
         || begun.notify_one(),
         |event, data| {
-            if event == "end" {
-                ended.set(true);
-                return ControlFlow::Break(());
-            }
-            let line: Value = serde_json::from_str(data).unwrap_or_default();
-            let mut seen = seen.borrow_mut();
-            let place = if is_of_editor(&line) {
-                Some(("test", &mut seen.test))
-            } else {
-                is_of(users, &line).then_some(("run", &mut seen.run))
+            let line = match (event, read(data)) {
+                ("end", _) => {
+                    end.set(Some(End::Token));
+                    return ControlFlow::Break(());
+                }
+                ("lost", _) => return ControlFlow::Continue(()),
+                (_, Ok(line)) => line,
+                (_, Err(error)) => {
+                    end.set(Some(End::Unreadable(error)));
+                    return ControlFlow::Break(());
+                }
             };
-            if let Some((what, place)) = place.filter(|(_, place)| place.is_none()) {
-                tell(what, &line);
+            let mut seen = seen.borrow_mut();
+            if let Some((what, place)) = seen.place_of(users, &line.answer).filter(|(_, place)| place.is_none()) {
+                tell(what, &line.answer);
                 *place = Some(line);
             }
             if seen.is_whole() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -91,35 +106,44 @@ pub(super) fn watch(
             () = pressing => Ok(()),
         }
     })?;
-    if ended.get() {
-        bail!("the stream of events has ended: the admin token is good no longer");
+    match end.into_inner() {
+        Some(End::Token) => bail!("the stream of events has ended: the admin token is good no longer"),
+        Some(End::Unreadable(error)) => Err(client.unreadable(&error)),
+        None => Ok(seen.into_inner()),
     }
-    Ok(seen.into_inner())
+}
+
+/// Why nothing more can be seen.
+enum End {
+    /// The token is good no longer.
+    Token,
+    /// A line cannot be read.
+    Unreadable(serde_json::Error),
+}
+
+fn read(data: &str) -> serde_json::Result<Received<Line>> {
+    let json = serde_json::from_str(data)?;
+    Ok(Received { answer: answers::read(&json)?, json })
 }
 
 /// What was seen, in words.
-pub(super) fn in_words(users: &[User], line: &Value) -> String {
-    let (verdict, status) = (text(&line["verdict"]), &line["status"]);
-    let key = key(line);
-    let Some(workflow) = line["workflow_id"].as_str() else {
-        return format!("{verdict}, key {key}, answered with {status}");
-    };
-    let of_workflow = users.iter().find(|user| user.workflow_id == workflow);
-    let node = users.iter().find(|user| Some(&*user.node_id) == line["node_id"].as_str());
+pub(super) fn in_words(users: &[User], line: &Line) -> String {
+    let said = format!("{}, key {}, answered with {}", line.verdict, line.key, status(line.status));
+    let Some(workflow) = &line.workflow_id else { return said };
+    let of_workflow = users.iter().find(|user| user.workflow_id == *workflow);
+    let node = users.iter().find(|user| Some(&user.node_id) == line.node_id.as_ref());
     let name = of_workflow.map_or(workflow, |user| &user.workflow);
     let node = node.map_or("a node that keyward cannot tell", |user| &user.node);
-    let execution = text(&line["execution_id"]);
-    format!("{verdict}, key {key}, answered with {status}: workflow {name}, node {node}, execution {execution}")
+    format!("{said}: workflow {name}, node {node}, execution {}", line.execution_id.as_deref().unwrap_or("-"))
 }
 
 /// The editor's test button and its lists of models have a tag, and no workflow.
-fn is_of_editor(line: &Value) -> bool {
-    let is_tagged = line["attribution"].as_str().is_some_and(|how| how != "none");
-    is_tagged && line["workflow_id"].is_null() && text(&line["path"]).ends_with("/models")
+fn is_of_editor(line: &Line) -> bool {
+    line.attribution != Attribution::None.code() && line.workflow_id.is_none() && line.path.ends_with("/models")
 }
 
 /// An organization, which is the only tag of some nodes, has no room for the node.
-fn is_of(users: &[User], line: &Value) -> bool {
-    let (workflow, node) = (line["workflow_id"].as_str(), line["node_id"].as_str());
-    users.iter().any(|user| Some(&*user.workflow_id) == workflow && node.is_none_or(|node| user.node_id == node))
+fn is_of(users: &[User], line: &Line) -> bool {
+    let (workflow, node) = (line.workflow_id.as_ref(), line.node_id.as_ref());
+    users.iter().any(|user| Some(&user.workflow_id) == workflow && node.is_none_or(|node| user.node_id == *node))
 }

@@ -1,7 +1,5 @@
 //! Pure. The keys of all sets as people are shown them.
 
-use serde_json::{Value, json};
-
 use super::fingerprint::Fingerprint;
 use super::history::{History, SetHistory};
 use super::set::{KeyRing, Names, Role, SetIndex, Word};
@@ -27,26 +25,6 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// As programs are shown it.
-    #[must_use]
-    pub fn in_json(&self) -> Value {
-        let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
-        let grace = match self.role {
-            Role::Previous { grace_until, .. } => Some(grace_until),
-            Role::Current | Role::Next | Role::Token => None,
-        };
-        json!({
-            "role": self.role.name(),
-            "fingerprint": self.names.fingerprint.to_hex(),
-            "hint": self.names.hint.map(|hint| hint.to_string()),
-            "since": text(self.begin()),
-            "grace_until": text(grace),
-            "learned": self.learned,
-            "revoked": text(self.revoked),
-            "refused_by_upstream": self.is_refused,
-        })
-    }
-
     /// Since when the key is what it is.
     #[must_use]
     pub fn begin(&self) -> Option<Timestamp> {

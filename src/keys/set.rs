@@ -63,16 +63,37 @@ pub enum Role {
     Token,
 }
 
+codes! {
+    /// What a role is called: [`Role::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum RoleKind {
+        /// [`Role::Current`].
+        Current => "current",
+        /// [`Role::Next`].
+        Next => "next",
+        /// [`Role::Previous`].
+        Previous => "previous",
+        /// [`Role::Token`].
+        Token => "token",
+    }
+}
+
 impl Role {
+    /// What it is called.
+    #[must_use]
+    pub fn kind(self) -> RoleKind {
+        match self {
+            Self::Current => RoleKind::Current,
+            Self::Next => RoleKind::Next,
+            Self::Previous { .. } => RoleKind::Previous,
+            Self::Token => RoleKind::Token,
+        }
+    }
+
     /// Its name, as people and programs are shown it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Current => "current",
-            Self::Next => "next",
-            Self::Previous { .. } => "previous",
-            Self::Token => "token",
-        }
+        self.kind().code()
     }
 }
 

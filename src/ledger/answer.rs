@@ -21,6 +21,7 @@ use super::proof::{Case, Lack, Settings, Undone, Unproven};
 use super::senders::{Acceptance, ClientKind, Mixed, N8n, RecordName, Senders};
 use super::span::Span;
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{Names, Retired};
 
@@ -43,6 +44,19 @@ pub enum Answer {
     },
     /// Yes.
     Yes(Basis),
+}
+
+codes! {
+    /// What an answer is called: [`Answer::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum AnswerKind {
+        /// [`Answer::No`].
+        No => "no",
+        /// [`Answer::NotProven`].
+        NotProven => "not_seen",
+        /// [`Answer::Yes`].
+        Yes => "yes",
+    }
 }
 
 /// What a *yes* rests on.
@@ -633,14 +647,20 @@ impl fmt::Display for Bar {
 // === Words ===
 
 impl Answer {
+    /// What it is called.
+    #[must_use]
+    pub fn kind(&self) -> AnswerKind {
+        match self {
+            Self::No { .. } => AnswerKind::No,
+            Self::NotProven { .. } => AnswerKind::NotProven,
+            Self::Yes(_) => AnswerKind::Yes,
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::No { .. } => "no",
-            Self::NotProven { .. } => "not_seen",
-            Self::Yes(_) => "yes",
-        }
+        self.kind().code()
     }
 
     /// What bars it: of a *no* what makes it one.

@@ -15,6 +15,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::answer::{self, Answer, Audited, Bar, Evidence};
 use super::binding::{Binding, Memory};
 use super::hours::Hours;
@@ -26,6 +28,7 @@ use super::proof;
 use super::rhythm::{self, Rhythm};
 use super::senders::{Senders, SentFrom};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
 use crate::keys::set::{KeySet, Names, Retired, Role, SetIndex};
@@ -122,8 +125,8 @@ pub struct CurrentKey {
     pub is_refused: bool,
 }
 
-/// How many bindings stand how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many bindings stand how; the same in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Confirmed ones.
     pub confirmed: usize,
@@ -203,6 +206,34 @@ pub enum Silence {
         /// When.
         at: Timestamp,
     },
+}
+
+codes! {
+    /// What a standing is called: [`Standing::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum StandingKind {
+        /// [`Standing::Confirmed`].
+        Confirmed => "confirmed",
+        /// [`Standing::Mixed`].
+        Mixed => "mixed",
+        /// [`Standing::Stale`].
+        Stale => "stale",
+        /// [`Standing::Silent`].
+        Silent => "silent",
+    }
+}
+
+codes! {
+    /// What a silence is called: [`Silence::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum SilenceKind {
+        /// [`Silence::Overdue`].
+        Overdue => "overdue",
+        /// [`Silence::DueLater`].
+        DueLater => "due_later",
+        /// [`Silence::Acknowledged`].
+        Acknowledged => "acknowledged",
+    }
 }
 
 /// A previous key of the set.
@@ -607,6 +638,12 @@ impl Progress {
         self.mixed + self.stale + self.due_later + self.overdue == 0
     }
 
+    /// Whether no binding is stale or mixed.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.mixed + self.stale == 0
+    }
+
     /// How many bindings there are.
     #[must_use]
     pub fn total(&self) -> usize {
@@ -632,35 +669,47 @@ impl Standing {
         }
     }
 
-    /// The stable code.
+    /// What it is called.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn kind(self) -> StandingKind {
         match self {
-            Self::Mixed => "mixed",
-            Self::Stale => "stale",
-            Self::Silent(_) => "silent",
-            Self::Confirmed => "confirmed",
+            Self::Mixed => StandingKind::Mixed,
+            Self::Stale => StandingKind::Stale,
+            Self::Silent(_) => StandingKind::Silent,
+            Self::Confirmed => StandingKind::Confirmed,
         }
     }
 
-    /// What the silence means, by its stable code; nothing for who is not silent.
+    /// The stable code.
     #[must_use]
-    pub fn silence(self) -> Option<&'static str> {
+    pub fn code(self) -> &'static str {
+        self.kind().code()
+    }
+
+    /// What the silence means; nothing for a binding that is not silent.
+    #[must_use]
+    pub fn silence_kind(self) -> Option<SilenceKind> {
         match self {
-            Self::Silent(silence) => Some(silence.code()),
+            Self::Silent(silence) => Some(silence.kind()),
             Self::Mixed | Self::Stale | Self::Confirmed => None,
         }
+    }
+
+    /// The same by its stable code.
+    #[must_use]
+    pub fn silence(self) -> Option<&'static str> {
+        self.silence_kind().map(SilenceKind::code)
     }
 }
 
 impl Silence {
-    /// The stable code.
+    /// What it is called.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn kind(self) -> SilenceKind {
         match self {
-            Self::Overdue { .. } => "overdue",
-            Self::DueLater { .. } => "due_later",
-            Self::Acknowledged { .. } => "acknowledged",
+            Self::Overdue { .. } => SilenceKind::Overdue,
+            Self::DueLater { .. } => SilenceKind::DueLater,
+            Self::Acknowledged { .. } => SilenceKind::Acknowledged,
         }
     }
 }

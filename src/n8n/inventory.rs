@@ -27,6 +27,7 @@ use serde_json::Value;
 
 use super::documents::{self, Published};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::set::Names;
 use crate::ledger::look::node_hash;
 use crate::telemetry::masked::{keys_in, mask_and_cap, mask_id};
@@ -73,21 +74,23 @@ pub struct Workflow {
     pub changes: Vec<Change>,
 }
 
-/// Whether anything starts a workflow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// Its triggers are on; on n8n 2.x, it is published.
-    Active,
-    /// It is off, but one that runs calls it.
-    Called,
-    /// It is off, but can be called, and one that runs calls some workflow that it does not name.
-    PerhapsCalled,
-    /// It is off.
-    Off,
-    /// It has no version that could run, on n8n 2.x: no workflow can call it either.
-    Unpublished,
-    /// It is put away.
-    Archived,
+codes! {
+    /// Whether anything starts a workflow.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Life {
+        /// Its triggers are on; on n8n 2.x, it is published.
+        Active => "active",
+        /// It is off, but one that runs calls it.
+        Called => "called",
+        /// It is off, but can be called, and one that runs calls some workflow that it does not name.
+        PerhapsCalled => "perhaps_called",
+        /// It is off.
+        Off => "off",
+        /// It has no version that could run, on n8n 2.x: no workflow can call it either.
+        Unpublished => "unpublished",
+        /// It is put away.
+        Archived => "archived",
+    }
 }
 
 /// A node that can speak to OpenAI.
@@ -564,19 +567,6 @@ impl Life {
     #[must_use]
     pub fn is_live(self) -> bool {
         matches!(self, Self::Active | Self::Called | Self::PerhapsCalled)
-    }
-
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Called => "called",
-            Self::PerhapsCalled => "perhaps_called",
-            Self::Off => "off",
-            Self::Unpublished => "unpublished",
-            Self::Archived => "archived",
-        }
     }
 }
 

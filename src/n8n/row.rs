@@ -3,6 +3,7 @@
 use super::finding::{NodeName, WorkflowName};
 use super::inventory::{Life, Record};
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::keys::set::Names;
 use std::sync::Arc;
 
@@ -48,25 +49,27 @@ pub struct Row {
     pub binding: Option<Box<str>>,
 }
 
-/// Whether a node passes keyward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Passage {
-    /// It does not.
-    Bypasses,
-    /// It does, with a wrong key.
-    Stale,
-    /// Nothing shows that it does.
-    NeverSeen,
-    /// Only a run can tell.
-    Unclear,
-    /// It did, before it, its record or the set's key was changed.
-    Unproven,
-    /// Its record does.
-    Covered,
-    /// It does.
-    Passes,
-    /// It does not run: it is switched off or stands in a draft, its workflow is off or put away, or it has no credential.
-    Off,
+codes! {
+    /// Whether a node passes keyward.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Passage {
+        /// It does not.
+        Bypasses => "bypasses",
+        /// It does, with a wrong key.
+        Stale => "stale",
+        /// Nothing shows that it does.
+        NeverSeen => "never_seen",
+        /// Only a run can tell.
+        Unclear => "unclear",
+        /// It did, before it, its record or the set's key was changed.
+        Unproven => "unproven",
+        /// Its record does.
+        Covered => "covered",
+        /// It does.
+        Passes => "passes",
+        /// It does not run: it is switched off or stands in a draft, its workflow is off or put away, or it has no credential.
+        Off => "off",
+    }
 }
 
 impl Standing {
@@ -74,23 +77,6 @@ impl Standing {
         match self {
             Self::Stale(diagnosis) => diagnosis,
             Self::Well | Self::Mixed | Self::Silent | Self::Dead => "stale_binding",
-        }
-    }
-}
-
-impl Passage {
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Bypasses => "bypasses",
-            Self::Stale => "stale",
-            Self::NeverSeen => "never_seen",
-            Self::Unclear => "unclear",
-            Self::Unproven => "unproven",
-            Self::Covered => "covered",
-            Self::Passes => "passes",
-            Self::Off => "off",
         }
     }
 }

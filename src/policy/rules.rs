@@ -8,31 +8,30 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::clock::Timestamp;
+use crate::codes::codes;
 use crate::head::Field;
 use crate::keys::set::SetIndex;
 use crate::verdict::Outdated;
 
-/// What a set wants done about verdicts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Forward what came, whatever it is, and say what it is.
-    #[default]
-    Observe,
-    /// Forward good keys, refuse the rest.
-    Enforce,
-    /// Put the current key in for requests that are admitted, refuse the rest.
-    Inject,
+codes! {
+    /// What a set wants done about verdicts.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Policy {
+        /// Forward what came, whatever it is, and say what it is.
+        #[default]
+        Observe => "observe",
+        /// Forward good keys, refuse the rest.
+        Enforce => "enforce",
+        /// Put the current key in for requests that are admitted, refuse the rest.
+        Inject => "inject",
+    }
 }
 
 impl Policy {
     /// The policy's name, as in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Observe => "observe",
-            Self::Enforce => "enforce",
-            Self::Inject => "inject",
-        }
+        self.code()
     }
 
     /// Whether a workflow's exception may replace this one. Whose workflow it is, is a claim of the caller, so that it may

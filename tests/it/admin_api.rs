@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use jsonschema::Validator;
 use keyward::admin::routes::ROUTES;
+use keyward::answers::event::Line;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, CURRENT, Client, FakeUpstream, Framing, OUTDATED, TestProxy, UNLISTED, eventually};
@@ -282,6 +283,9 @@ fn events_are_the_lines_of_the_log_as_they_come() {
             assert_eq!(told[field], *value, "{field}");
         }
         assert_eq!(told.as_object().unwrap().len(), line.as_object().unwrap().len());
+        let read: Line = keyward::answers::read(&told).expect("the command line reads it");
+        assert_eq!((read.verdict.as_str(), read.is_good()), (line["verdict"].as_str().unwrap(), key == CURRENT));
+        assert_eq!(read.message.is_none(), read.is_good(), "{told}");
     }
 }
 

@@ -18,6 +18,8 @@ mod admin_api;
 mod admin_crowds;
 /// Who gets the current key, and in how many ways one stays a stranger.
 mod admission;
+/// The types of the answers and the OpenAPI document say the same.
+mod answers;
 /// What stands around a body: the leave to send it, informational answers, trailers.
 mod around_bodies;
 /// Whose request it is: every source, how they rank, and that nothing of ours goes upstream.

@@ -1,6 +1,7 @@
 //! A rotation as people see it on the command line: who is stale, who has changed, whether the old key can go; from the
 //! running keyward, and from its store when it is down.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::process::client::ask;
-use crate::process::upstream::Upstream;
+use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, Launch, eventually};
 
 const OLD: &str = "sk-proj-old-0123456789abcdefghijklmnOlD1";
@@ -356,6 +357,45 @@ fn a_name_that_is_empty_or_an_answer_of_somebody_else_is_told_as_that() {
         "{}",
         finished.stderr
     );
+}
+
+/// A keyward of another version: what it answers lacks fields, of which none may be taken for none or nothing.
+#[test]
+fn an_answer_of_another_version_is_told_as_that_and_nothing_is_read_into_it() {
+    let upstream = Upstream::start();
+    let scene = Scene::new(&upstream);
+    let recorded = include_str!("../data/0.1.0/rotation/api.json");
+    let mut answers: Value = serde_json::from_str(recorded).unwrap();
+    answers["GET status"]["body"]["version"] = "0.0.9".into();
+    let other = Upstream::answering(move |request, stream| {
+        let head = String::from_utf8_lossy(&request.head).into_owned();
+        let path = head.split([' ', '?']).nth(1).unwrap().trim_start_matches("/api/v1/");
+        let body = match path {
+            "events" => "event: exchange\ndata: {\"verdict\":\"current\"}\n\n".to_owned(),
+            _ => answers[format!("GET {path}")]["body"].to_string(),
+        };
+        stream.write_all(&answer("200 OK", body.as_bytes()))
+    });
+    for (arguments, code, missing) in [
+        (&["status"][..], 3, "address"),
+        (&["status", "--json"], 3, "address"),
+        (&["rotation"], 3, "address"),
+        (&["rotation", "default"], 3, "senders"),
+        (&["rotation", "default", "--can-go"], 3, "senders"),
+        (&["bindings"], 3, "senders"),
+        (&["incidents"], 3, "senders"),
+        (&["events", "--follow"], 1, "timestamp"),
+    ] {
+        let finished = scene.launch(arguments).env("KEYWARD_ADMIN_LISTEN", &other.address().to_string()).run();
+        assert_eq!((finished.code(), &*finished.stdout), (Some(code), ""), "{arguments:?}: {}", finished.stderr);
+        let own = env!("CARGO_PKG_VERSION");
+        for said in [
+            format!("has version 0.0.9, and this command ({own}) cannot read its answer: missing field `{missing}`"),
+            "Restart it if it was upgraded".to_owned(),
+        ] {
+            assert!(finished.stderr.contains(&said), "{arguments:?}: {}", finished.stderr);
+        }
+    }
 }
 
 /// `/dev/full` is a disk that is.

@@ -98,6 +98,7 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
     }
     for path in [
         "head",
+        "answers",
         "caller",
         "request_path",
         "verdict",
@@ -114,7 +115,7 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
         "n8n/documents",
         "n8n/finding",
         "n8n/inventory",
-        "n8n/report",
+        "n8n/editor",
     ] {
         assert!(pure.iter().any(|source| source.path == format!("src/{path}.rs")), "{path} is to be pure");
     }

@@ -1,0 +1,169 @@
+//! Pure. How keyward is: its sets and their keys, its store, and each n8n that it asks.
+
+use serde::{Deserialize, Serialize};
+
+use super::key::Key;
+use super::old_key::OldKeySummary;
+use super::{moment, nullable};
+use crate::clock::Timestamp;
+use crate::codes::codes;
+use crate::ledger::rotation::Progress;
+use crate::policy::rules::Policy;
+use crate::server::Stage;
+
+/// How a keyward that runs is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// How far it is with stopping.
+    pub stage: Stage,
+    /// When it began.
+    #[serde(with = "moment")]
+    pub began: Timestamp,
+    /// Where requests go.
+    pub upstream: String,
+    /// How many bindings it knows.
+    pub bindings: usize,
+    /// How its store is.
+    pub store: Store,
+    /// How each n8n is that it asks.
+    pub n8n: Vec<N8n>,
+    /// How many log lines were dropped.
+    pub log_dropped: u64,
+    /// Its key sets.
+    pub sets: Vec<Set>,
+}
+
+/// What the store of a keyward that does not run remembers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredStatus {
+    /// The version that reads the store.
+    pub version: String,
+    /// That it is stopped.
+    pub stage: Stopped,
+    /// How many bindings it remembers.
+    pub bindings: usize,
+    /// The key sets.
+    pub sets: Vec<Set>,
+}
+
+/// Of a status, the version alone: an answer of any other version has it as well.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Version {
+    /// The version of the keyward that answers.
+    pub version: String,
+}
+
+/// The key sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sets {
+    /// All of them, in the order of the configuration.
+    pub sets: Vec<Set>,
+}
+
+/// A key set: its keys, and how far its rotation is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Set {
+    /// Its name.
+    pub set: String,
+    /// What it does about verdicts.
+    pub policy: Policy,
+    /// Whether it learns its current key from what upstream accepts.
+    pub learned: bool,
+    /// How many of its tokens are valid.
+    pub tokens: usize,
+    /// Its keys: the current one first, of the previous ones the latest first.
+    pub keys: Vec<Key>,
+    /// Whether nothing is left to do: no binding is stale or silent but those that are dead, and no old key is kept.
+    pub done: bool,
+    /// How many bindings stand how.
+    pub progress: Progress,
+    /// How many incidents are open.
+    pub open_incidents: usize,
+    /// The old keys, the one that was replaced last first.
+    pub old_keys: Vec<OldKeySummary>,
+}
+
+/// How a store is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// Whether it is well.
+    pub state: StoreState,
+    /// What is wrong, in words.
+    #[serde(deserialize_with = "nullable")]
+    pub trouble: Option<String>,
+    /// Bindings of which the store has yet to be told.
+    pub waiting: u64,
+    /// Facts that found no room in memory meanwhile.
+    pub lost: u64,
+}
+
+/// How an n8n is that is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct N8n {
+    /// Its name in the configuration.
+    pub instance: String,
+    /// Where its editor and its API are.
+    pub url: String,
+    /// Whether it answers.
+    pub state: N8nState,
+    /// What is wrong and what to do, in words.
+    #[serde(deserialize_with = "nullable")]
+    pub trouble: Option<String>,
+    /// What keyward would know of it and is not told, in words.
+    #[serde(deserialize_with = "nullable")]
+    pub lacks: Option<String>,
+    /// When its workflows were read last.
+    #[serde(with = "moment::nullable")]
+    pub read: Option<Timestamp>,
+    /// How many workflows have names.
+    pub workflows: usize,
+    /// How many nodes have names.
+    pub nodes: usize,
+    /// How many nodes have none, for there was no room.
+    pub left_out: usize,
+}
+
+codes! {
+    /// That a keyward does not run.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Stopped {
+        /// Its store answers.
+        Stopped => "stopped",
+    }
+}
+
+codes! {
+    /// Whether a store is well.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum StoreState {
+        /// There is none: all is in memory alone.
+        Off => "off",
+        /// It takes what it is told.
+        Ok => "ok",
+        /// It cannot be read or written.
+        Troubled => "troubled",
+    }
+}
+
+codes! {
+    /// Whether an n8n answers.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum N8nState {
+        /// It did when it was asked last.
+        Ok => "ok",
+        /// It did not, or said what cannot be used.
+        Troubled => "troubled",
+        /// It was not asked yet.
+        NotAsked => "not_asked",
+    }
+}
+
+impl Set {
+    /// Whether an old key is still sent or held.
+    #[must_use]
+    pub fn keeps_old(&self) -> bool {
+        self.old_keys.iter().any(OldKeySummary::is_kept)
+    }
+}
