@@ -186,8 +186,15 @@ fn a_head_up_to_the_limit_passes() {
 
 #[test]
 fn a_client_that_takes_keyward_for_an_http_proxy_is_told() {
-    let answer = check_refused("CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n", 405);
-    assert_eq!(answer.error_code(), "not_a_proxy");
+    let (_upstream, proxy) = running();
+    let mut client = proxy.connect();
+    client.send("CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.error_code()), (405, "not_a_proxy".to_owned()));
+    // Not before: a client that ends its side while a request without a body is answered has left.
+    client.end_sending();
+    assert_eq!(client.rest(), b"");
+    assert_eq!(proxy.get("/v1/alive").send().status, 200);
 }
 
 /// RFC 9112, 3.2.2: a server takes the absolute form too. It goes to upstream all the same, wherever it points.
