@@ -268,6 +268,7 @@ mod tests {
               --config <FILE>          Read settings from this file (or from the one that KEYWARD_CONFIG
                                        names)
               --listen <ADDRESS:PORT>  Listen here for n8n [default: 127.0.0.1:8080]
+              --port <PORT>            Listen at this port of this machine's own address
               --upstream <URL>         Send requests there [default: https://api.openai.com]
               --log <FORMAT>           Write the log for people or for programs [default: human on a
                                        terminal, otherwise json] [possible values: human, json]

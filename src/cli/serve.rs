@@ -20,6 +20,14 @@ pub(super) struct ServeArguments {
     #[arg(long, value_name = "ADDRESS:PORT", help = "Listen here for n8n [default: 127.0.0.1:8080]")]
     listen: Option<String>,
 
+    #[arg(
+        long,
+        value_name = "PORT",
+        conflicts_with = "listen",
+        help = "Listen at this port of this machine's own address"
+    )]
+    port: Option<u16>,
+
     #[arg(long, value_name = "URL", help = "Send requests there [default: https://api.openai.com]")]
     upstream: Option<String>,
 
@@ -30,7 +38,8 @@ pub(super) struct ServeArguments {
 impl ServeArguments {
     /// All settings, those of the command line over all others.
     pub(super) fn into_config(self, environment: &Environment) -> Result<Config, Problems> {
-        let overrides = Overrides { listen: self.listen, upstream: self.upstream, log: self.log };
+        let listen = self.listen.or(self.port.map(|port| port.to_string()));
+        let overrides = Overrides { listen, upstream: self.upstream, log: self.log };
         Config::load(self.config.as_deref(), environment, overrides)
     }
 }

@@ -1,7 +1,7 @@
 //! Pure. From the text of a value to the value: what comes out of here can no longer be wrong.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -34,12 +34,15 @@ pub(super) enum Unfit {
     Because(&'static str),
 }
 
-/// An address to listen on.
+/// An address to listen on. A port alone, or one of `localhost`, is one of this machine's own: what other machines reach has to
+/// be said.
 pub(super) fn address(text: &str) -> Result<SocketAddr, Unfit> {
-    if text.starts_with("localhost:") {
-        return Err(Unfit::Because("A host name may stand for many addresses: write 127.0.0.1 for localhost."));
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port = port.strip_prefix(':').unwrap_or(port);
+    match port.parse() {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_no_port) => fit(text),
     }
-    fit(text)
 }
 
 /// An address to listen on, or `off`.
@@ -476,9 +479,14 @@ mod tests {
     fn an_address_has_a_port() {
         assert_eq!(address_or_off("off"), Ok(None));
         assert!(address_or_off("[::]:0").is_ok_and(|address| address.is_some()));
-        assert_eq!(address("8080"), Err(Unfit::NotAllowed));
-        assert_eq!(address(":8080"), Err(Unfit::NotAllowed));
-        assert!(matches!(address("localhost:8080"), Err(Unfit::Because(_))));
+        for text in ["8080", ":8080", "localhost:8080", "127.0.0.1:8080"] {
+            assert_eq!(address(text), Ok(SocketAddr::from(([127, 0, 0, 1], 8080))), "{text}");
+        }
+        for text in
+            ["", ":", "localhost", "localhost:", "localhost:x", "65536", "::8080", "127.0.0.1", "example.com:80"]
+        {
+            assert_eq!(address(text), Err(Unfit::NotAllowed), "{text}");
+        }
     }
 
     proptest! {

@@ -711,7 +711,8 @@ fn put<T>(place: &mut T, parsed: Result<T, Unfit>) -> Result<(), Unfit> {
 /// What a Base URL that leads to keyward may be.
 pub(super) const BASE_URL: &str = "a URL such as http://keyward:8080, with nothing behind it or /v1";
 
-const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080";
+const ADDRESS: &str =
+    "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080, or a port of this machine's own, such as 8080";
 const PATH_OF_FILE: &str = "the path of a file";
 const TIMEOUT: &str = "a span longer than 0s and up to 3650d, such as 250ms, 30s or 1h30m";
 const POLICY: &str = "observe, enforce or inject";

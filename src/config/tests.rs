@@ -422,7 +422,7 @@ upstream = "https://api.openai.com/v1"
 current = "sk-canary"
 "#;
     let environment = Environment::default().with("KEYWARD_PROXY_LISTNE", "sk-canary");
-    let overrides = Overrides { listen: Some("8080".to_owned()), ..Overrides::default() };
+    let overrides = Overrides { listen: Some("80800".to_owned()), ..Overrides::default() };
     insta::assert_snapshot!(told(file, &environment, overrides), @r#"
     the configuration has 8 problems:
 
@@ -446,8 +446,8 @@ current = "sk-canary"
       environment KEYWARD_PROXY_LISTNE: unknown variable
           There is no such setting: did you mean `KEYWARD_PROXY_LISTEN`?
 
-      command line --listen: proxy.listen = 8080
-          Allowed: an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080.
+      command line --listen: proxy.listen = 80800
+          Allowed: an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080, or a port of this machine's own, such as 8080.
 
       not set: state.dir
           This user has no home, so there is no folder to choose: set it, or KEYWARD_STATE_DIR.
@@ -457,7 +457,7 @@ current = "sk-canary"
 #[test]
 fn problems_of_values_say_what_is_allowed() {
     let file = r#"[proxy]
-listen = "localhost:8080"
+listen = "example.com:8080"
 workers = 257
 connect_timeout = 10
 max_head = ["64KiB"]
@@ -470,9 +470,8 @@ listen = "sk-canary"
     insta::assert_snapshot!(told(file, &environment(), Overrides::default()), @r#"
     the configuration has 8 problems:
 
-      keyward.toml:2: proxy.listen = "localhost:8080"
-          A host name may stand for many addresses: write 127.0.0.1 for localhost.
-          Allowed: an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080.
+      keyward.toml:2: proxy.listen = "example.com:8080"
+          Allowed: an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080, or a port of this machine's own, such as 8080.
 
       keyward.toml:3: proxy.workers = 257
           Allowed: a whole number from 0 to 256.

@@ -117,8 +117,9 @@ fn what_makes_no_sense_on_the_command_line_is_said_and_ends_with_2() {
         assert_says(&finished, said);
     }
     check(&["serve", "--log", "loud"], &["'loud'", "--log <FORMAT>", "human, json"]);
-    check(&["serve", "--listen", "localhost:8080"], &["--listen", "write 127.0.0.1 for localhost"]);
-    check(&["serve", "--listen", "8080"], &["--listen", "proxy.listen = 8080", "an IP address and a port"]);
+    check(&["serve", "--listen", "example.com:80"], &["--listen", "proxy.listen = ", "an IP address and a port"]);
+    check(&["serve", "--port", "65536"], &["--port", "65536"]);
+    check(&["serve", "--port", "1", "--listen", "[::1]:1"], &["--port", "--listen"]);
     check(&["serve", "--upstream", "api.openai.com"], &["--upstream", "It has no scheme"]);
     check(&["serve", "--upstream", "https://api.openai.com/v1"], &["--upstream", "Leave out the /v1"]);
     check(&["serve", "--config", "/nowhere/keyward.toml"], &["--config", "/nowhere/keyward.toml", "cannot be read"]);
