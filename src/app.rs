@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::exchange::context::{Parts, Shared, WorkerContext};
 use crate::keys::Settings as KeySettings;
 use crate::keys::reloader::{Reloader, Trouble};
-use crate::keys::state;
+use crate::keys::state::{self, Hold, StateError, StateFolder};
 use crate::ledger::Ledger;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Writer};
@@ -84,6 +84,8 @@ pub struct Server {
     readings: Readings,
     ledger: Running,
     log: Log,
+    /// Until all that writes to the state folder has ended.
+    _hold: Option<Hold>,
 }
 
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
@@ -134,6 +136,7 @@ impl Server {
         let log = open_log(config)?;
         telemetry::install(&config.log, log.lane(config.proxy.workers), clock.clone());
         let bound = Bound::bind(config, sockets)?;
+        let hold = hold_folder(&config.state)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
         let kept = writer.open(state::fingerprint_key_name(&config.state.dir));
         let (reloader, troubles) =
@@ -168,11 +171,11 @@ impl Server {
         };
         let upkeep = Upkeep::new(readings.clone(), &troubles);
         let ledger = writer.start(Arc::clone(&shared.reloader))?;
-        Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log })
+        Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log, hold })
     }
 
     fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
-        let Concerns { readings, upkeep, ledger, log } = concerns;
+        let Concerns { readings, upkeep, ledger, log, hold } = concerns;
         let n8n = n8n_pollers(config, shared)?;
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
@@ -208,7 +211,7 @@ impl Server {
         let control = tasks::run("control".into(), move || control.run())?;
         let (listen, admin) = (bound.listen, bound.admin_address);
         let shared = Arc::clone(shared);
-        Ok(Self { listen, admin, stage, workers, control, n8n, shared, readings, ledger, log })
+        Ok(Self { listen, admin, stage, workers, control, n8n, shared, readings, ledger, log, _hold: hold })
     }
 
     /// Where clients connect to.
@@ -321,6 +324,7 @@ struct Concerns {
     upkeep: Upkeep,
     ledger: Running,
     log: Log,
+    hold: Option<Hold>,
 }
 
 /// The listeners, where they came to listen, and the way to upstream.
@@ -490,6 +494,21 @@ fn n8n_pollers(config: &Config, shared: &Arc<Shared>) -> anyhow::Result<Vec<n8n:
 
 fn ask(poller: n8n::poller::Poller, stage: watch::Receiver<Stage>) -> io::Result<JoinHandle<()>> {
     tasks::run("n8n".into(), move || poller.run(stage))
+}
+
+/// Takes the state folder for this keyward alone. Where the folder cannot be used, that is told by what needs it.
+fn hold_folder(settings: &state::Settings) -> Result<Option<Hold>, StateError> {
+    match StateFolder::open(settings).and_then(|folder| folder.hold()) {
+        Ok(hold) => Ok(Some(hold)),
+        Err(error @ StateError::Held { .. }) => Err(error),
+        Err(error) => {
+            if matches!(error, StateError::Io { action: "locked", .. }) {
+                let why = with_causes(&error);
+                tracing::warn!(event = "state", "nothing keeps a second keyward from this state folder: {why}");
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// Says in the log what is wrong and does not keep keyward from starting.

@@ -42,7 +42,8 @@ impl FromStr for Secret {
 
     /// White space around the value is dropped: key files end in a newline.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let trimmed = text.trim();
+        // An editor of Windows may put a byte order mark in front.
+        let trimmed = text.trim_start_matches('\u{feff}').trim();
         if trimmed.is_empty() {
             return Err(ParseSecretError::Empty);
         }

@@ -67,6 +67,12 @@ pub enum StateError {
         /// The store.
         store: PathBuf,
     },
+    /// Another keyward serves from the folder.
+    #[error("another keyward runs on the state folder {}: stop that one, or give this one a folder of its own (state.dir)", dir.display())]
+    Held {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// A file is not what keyward wrote.
     #[error("{} is damaged: put a good copy back, or delete it and all that it says", path.display())]
     Damaged {
@@ -167,6 +173,18 @@ impl StateFolder {
         self.dir.join("history.json")
     }
 
+    /// Takes the folder for the one keyward that serves from it, until what it gives is dropped. Commands that change it need
+    /// no such hold.
+    pub fn hold(&self) -> Result<Hold, StateError> {
+        let path = self.dir.join("serve.lock");
+        let file = open_private(&path, OpenOptions::new().write(true)).map_err(io_error(&path, "made"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Hold(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(StateError::Held { dir: self.dir.clone() }),
+            Err(fs::TryLockError::Error(source)) => Err(io_error(&path, "locked")(source)),
+        }
+    }
+
     /// Waits until no other process has it, and keeps it until the file is dropped.
     fn lock(&self, name: &str) -> Result<fs::File, StateError> {
         let path = self.dir.join(name);
@@ -175,6 +193,10 @@ impl StateFolder {
         Ok(lock)
     }
 }
+
+/// That no other keyward serves from a state folder, as long as this lives.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "the lock ends with it")] fs::File);
 
 /// The public name of the fingerprint key of a state folder; nothing where there is none that can be read.
 #[must_use]

@@ -134,7 +134,7 @@ def its_state_is_all_that_it_writes_and_outlives_the_container(stage):
     equal(ask(network.KEYWARD, 8080, stage.old), (200, "current"))
     first.signal_to_stop()
     equal(first.ended(PATIENCE_OF_DOCKER), 0)
-    equal(sorted(path.name for path in state.iterdir()), ["admin.token", "fingerprint.key", "keyward.db"])
+    equal(sorted(path.name for path in state.iterdir()), ["admin.token", "fingerprint.key", "keyward.db", "serve.lock"])
     owners = {(path.stat().st_uid, path.stat().st_mode & 0o777) for path in state.iterdir()}
     equal(owners, {(65532, 0o600)})
     text = b"".join(path.read_bytes() for path in state.iterdir())

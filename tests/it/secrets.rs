@@ -597,7 +597,7 @@ fn check_all(home: &Home, keyward: Keyward) {
     assert!(log.len() > 1000, "there is something to look through");
     let copy = back_up(home);
     let state = check_state(home);
-    assert!(state.len() == 4 && state.contains(&copy), "{state:?}");
+    assert!(state.len() == 5 && state.contains(&copy), "{state:?}");
     for path in state.iter().filter(|path| !path.ends_with("admin.token")) {
         assert_without_token(&path.display().to_string(), &fs::read(path).unwrap(), &token);
     }

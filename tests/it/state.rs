@@ -20,11 +20,29 @@ fn the_state_is_for_its_owner_alone() {
     keyward.stop();
     assert_eq!(mode(&home.state()), 0o700);
     let files: Vec<_> = fs::read_dir(home.state()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 3, "no drafts are left: {files:?}");
+    assert_eq!(files.len(), 4, "no drafts are left: {files:?}");
     for path in files {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     assert_eq!(fs::read(home.state().join("fingerprint.key")).unwrap().len(), 32);
+}
+
+#[test]
+fn a_second_keyward_on_one_state_folder_is_refused_and_the_commands_are_not() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    let first = home.serve_for(&upstream).start();
+    let second = home.keyward(&["serve", "--port", "0"]).run();
+    assert_eq!(second.code(), Some(1), "{}", second.stderr);
+    let folder = home.state().display().to_string();
+    for said in ["another keyward runs on the state folder", &folder, "state.dir"] {
+        assert!(second.stderr.contains(said), "{said}: {}", second.stderr);
+    }
+    assert_eq!(home.keyward(&["token", "new", "default"]).run().code(), Some(0));
+    assert_eq!(ask_with(first.listen, "sk-a").verdict(), "unknown");
+    // Killed, it leaves the file and no lock.
+    first.signal(rustix::process::Signal::KILL);
+    first.wait();
+    home.serve_for(&upstream).start().stop();
 }
 
 #[test]
@@ -91,7 +109,7 @@ fn what_was_learned_outlives_a_restart_and_a_kill() {
 
 #[test]
 fn a_key_may_end_in_white_space_in_its_file() {
-    for text in ["sk-of-file", "sk-of-file\n", " sk-of-file\r\n\n"] {
+    for text in ["sk-of-file", "sk-of-file\n", " sk-of-file\r\n\n", "\u{feff}sk-of-file\r\n"] {
         let (home, upstream) = (Home::new(), Upstream::start());
         home.write("key", text);
         let keyward = home.serve_for(&upstream).config(FILE).start();

@@ -106,6 +106,7 @@ fn a_proxy_may_be_spoken_to_over_tls_and_be_told_a_password() {
     assert!(proxy.asked()[0].contains(&expected), "{:?}", proxy.asked());
     assert_eq!(upstream.only_received().head.header("proxy-authorization"), None);
 
+    drop(keyward);
     let stranger = home.write("stranger.pem", &Certificate::make().cert);
     let keyward = launch().env("SSL_CERT_FILE", stranger.to_str().unwrap()).start();
     let said =
