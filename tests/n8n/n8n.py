@@ -210,12 +210,13 @@ class N8n:
         self._rest("PATCH", f"/workflows/{workflow}", {"nodes": [change(node) for node in saved["nodes"]]})
 
     def remove(self, workflow):
-        """Deletes a workflow; n8n 2 answers first and unpublishes then, and deletes none that is published."""
-        self.deactivate(workflow)
+        """Deletes a workflow; n8n 2 answers first and unpublishes then, and deletes none that is published. One of a chat
+        may be gone by itself meanwhile."""
         key = {"X-N8N-API-KEY": self._key}
+        self._http("POST", f"/api/v1/workflows/{workflow}/deactivate", None, key)
 
         def removed():
-            return self._http("DELETE", f"/api/v1/workflows/{workflow}", None, key)[0] == 200
+            return self._http("DELETE", f"/api/v1/workflows/{workflow}", None, key)[0] in (200, 404)
 
         processes.until(removed, timeout=30, what="the end of a workflow", pause=0.05)
 
