@@ -34,7 +34,7 @@ pub(super) struct EventsArguments {
 
 impl EventsArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
-        let client = Source::open(Setup::open(&self.config, environment)?)?.running()?;
+        let client = Source::running(&Setup::open(&self.config, environment)?)?;
         let choice = [("workflow", &self.workflow), ("verdict", &self.verdict), ("set", &self.set)];
         let choice: Vec<_> = choice.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
         let end = client.follow(&format!("/api/v1/events{}", query(&choice)), |event, data| self.tell(event, data))?;

@@ -15,6 +15,7 @@ use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
 use crate::keys::secret::Secret;
 use crate::keys::set::{Names, Role};
+use crate::policy::rules::Policy;
 
 /// What `keyward keys` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -130,6 +131,9 @@ fn revoke(setup: &Setup, digits: &str) -> anyhow::Result<()> {
         "key {names} {}",
         if is_news { "is revoked: it never admits again" } else { "was revoked before" }
     ));
+    if setup.config().rules.sets.iter().any(|set| set.policy == Policy::Observe) {
+        remark("A set with policy observe goes on forwarding it, as it does with every request: revoke it at OpenAI.");
+    }
     remark("A running keyward with this state folder knows it within seconds.");
     if let Some(entry) =
         entries.iter().find(|entry| entry.names.fingerprint == fingerprint && entry.role == Role::Current)

@@ -66,13 +66,14 @@ impl StatusArguments {
 impl RotationArguments {
     /// Says whether nothing is stale.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
-        let source = Source::open(Setup::open(&self.config, environment)?)?;
+        let setup = Setup::open(&self.config, environment)?;
+        let source = if self.watch { Source::Running(Source::running(&setup)?) } else { Source::open(setup)? };
         let names = match &self.set {
             Some(set) => vec![set.clone()],
             None => source.sets()?,
         };
         if self.watch {
-            return self.watch(&Source::Running(source.running()?), &names, environment);
+            return self.watch(&source, &names, environment);
         }
         let views = views(&source, &names)?;
         let now = Setup::open(&self.config, environment)?.now();
@@ -111,12 +112,13 @@ impl RotationArguments {
             let of_set =
                 |view: &Received<Rotation>| json!({ "set": view.answer.set, "old_keys": view.json["old_keys"] });
             print_json(&json!({ "sets": views.iter().map(of_set).collect::<Vec<_>>() }));
-        } else if old_keys.is_empty() {
-            print("There is no old key.");
         } else {
             for old in &old_keys {
                 print_wrapped(&old_key(old, now));
             }
+        }
+        if old_keys.is_empty() {
+            bail!(NO_OLD_KEY);
         }
         let is = |answer: AnswerKind| old_keys.iter().any(|old| old.can_go.answer == answer);
         match (is(AnswerKind::No), is(AnswerKind::NotProven)) {
@@ -143,6 +145,10 @@ impl RotationArguments {
         }
     }
 }
+
+/// It is no *yes*: a key that was replaced before keyward ran is not known for an old one.
+const NO_OLD_KEY: &str = "keyward knows of no old key, so it cannot say that one can go: if you rotated before keyward \
+                          ran, name the old key (keys.<set>.previous)";
 
 fn views(source: &Source, names: &[String]) -> anyhow::Result<Vec<Received<Rotation>>> {
     names.iter().map(|name| source.rotation(name)).collect()

@@ -89,6 +89,11 @@ trait Paged: DeserializeOwned {
     fn append(&mut self, more: Self);
 }
 
+/// There is neither a keyward that runs nor a store.
+#[derive(Debug, thiserror::Error)]
+#[error("no keyward runs here, and there is no store that one has written to: `keyward serve` starts one")]
+struct NothingToAsk;
+
 /// What chooses among the rows of an answer, by name.
 pub(super) type Choice<'q> = [(&'static str, &'q str)];
 
@@ -102,7 +107,10 @@ impl Source {
             // It would not be true that none runs.
             Err(error) if somebody_listens(&setup) => Err(error),
             // Without a token it cannot be asked; a keyward that was never started has none.
-            Err(error) => Self::of_store(setup).map_err(|_also| error),
+            Err(error) => match Self::of_store(setup) {
+                Err(nothing) if !nothing.is::<NothingToAsk>() => Err(error),
+                asked => asked,
+            },
         }
     }
 
@@ -113,19 +121,20 @@ impl Source {
         let ledger = Ledger::new(config.store.bounds, sets).with_rotation(settings, configured);
         let opened = Offline::open(ledger, &config.store, &config.state.dir, setup.clock(), random_number()?);
         let Some(offline) = opened.context("the store cannot be read (store.url)")? else {
-            bail!("no keyward runs here, and there is no store that one has written to");
+            return Err(NothingToAsk.into());
         };
         let reloader = setup.reloader()?;
         remark("No keyward runs here: this is what its store remembers.");
         Ok(Self::Stored(Box::new(Stored { setup, offline, reloader })))
     }
 
-    /// The running keyward alone.
-    pub(super) fn running(self) -> anyhow::Result<Client> {
-        match self {
-            Self::Running(client) => Ok(client),
-            Self::Stored(_) => Err(anyhow!("that takes a keyward that runs")),
+    /// The running keyward alone, for what its store cannot tell.
+    pub(super) fn running(setup: &Setup) -> anyhow::Result<Client> {
+        let client = Client::new(setup)?;
+        if !client.is_answered() {
+            bail!("this follows a keyward that runs, and none answers at {} (admin.listen)", client.address());
         }
+        Ok(client)
     }
 
     /// The names of all sets.

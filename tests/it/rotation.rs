@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
-use crate::process::client::ask;
+use crate::process::client::{ask, ask_with};
 use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, Launch, eventually};
 
@@ -257,7 +257,11 @@ fn when_keyward_is_down_its_store_answers() {
     assert_eq!(scene.run(&["incidents"]).code(), Some(0), "what was said is kept");
     let watched = scene.run(&["rotation", "--watch"]);
     assert_eq!(watched.code(), Some(3));
-    assert!(watched.stderr.contains("takes a keyward that runs"), "{}", watched.stderr);
+    assert!(
+        watched.stderr.contains("follows a keyward that runs") && !watched.stderr.contains("store"),
+        "{}",
+        watched.stderr
+    );
 }
 
 #[test]
@@ -477,4 +481,16 @@ fn a_script_waits_until_the_old_key_can_go_and_a_person_accepts_what_cannot_be_p
     assert_says(&answer, 0, &["yes, with 2 accepted by you", "accepted: it was deleted", "accepted: I looked myself"]);
     assert_says(&scene.run(&["accept", number, "--withdraw"]), 0, &["taken back: "]);
     assert_eq!(scene.run(&["rotation", "default", "--can-go"]).code(), Some(3));
+}
+
+#[test]
+fn without_an_old_key_there_is_no_yes() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    home.write("key", "sk-proj-current-0123456789abcdefgCuRr");
+    let keyward = home.serve_for(&upstream).config("[keys.default]\ncurrent = { file = \"key\" }\n").start();
+    // Rotated before keyward ran: the old key is one that no set has.
+    ask_with(keyward.listen, "sk-proj-old-0123456789abcdefghijOlDd");
+    let asked = home.keyward(&["rotation", "--can-go", "--config", "keyward.toml"]).run();
+    assert_eq!(asked.code(), Some(3), "{} {}", asked.stdout, asked.stderr);
+    assert!(asked.stderr.contains("knows of no old key") && asked.stderr.contains("previous"), "{}", asked.stderr);
 }
