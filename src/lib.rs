@@ -86,7 +86,7 @@
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `wait` |
+//! | [`cli`] | the commands | `accept` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `wait` |
 
 pub mod allocator;
 
