@@ -7,87 +7,29 @@
 
 pub mod access;
 pub mod api;
+pub mod call;
+pub mod connection;
 pub mod events;
 pub mod exposition;
 pub mod guard;
+pub mod html;
 pub mod listener;
 pub mod page;
 pub mod parameters;
 pub mod problem;
+pub mod problem_response;
+pub mod response;
 pub mod routes;
+pub mod settings;
+pub mod state;
 pub mod views;
 pub mod wrong_tokens;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use http_body_util::{Either, Full};
-use hyper::body::Bytes;
-use tokio::sync::watch;
-
-use self::access::Access;
-use self::events::EventBody;
-use self::exposition::Exposition;
-use self::wrong_tokens::WrongTokens;
-use crate::clock::Timestamp;
-use crate::exchange::context::Shared;
-use crate::metrics::AdminCounts;
-use crate::n8n;
-use crate::policy::rules::AllowedHost;
+pub use self::settings::{MetricsFor, Settings};
+use self::state::AdminState;
 use crate::server::Stage;
-use crate::telemetry::tap::Tap;
-use crate::telemetry::writer::LogCounts;
-
-/// The settings under `[admin]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Where it listens; nothing where it is switched off.
-    pub listen: Option<SocketAddr>,
-    /// The file of the token that may do everything; nothing for keyward's own, in the state folder.
-    pub token_file: Option<PathBuf>,
-    /// The file of a token that may only read, where there is one.
-    pub read_token_file: Option<PathBuf>,
-    /// Who may read the metrics.
-    pub metrics: MetricsFor,
-    /// The hosts that requests may name, beside addresses and `localhost`.
-    pub allow_host: Vec<AllowedHost>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))),
-            token_file: None,
-            read_token_file: None,
-            metrics: MetricsFor::default(),
-            allow_host: Vec::new(),
-        }
-    }
-}
-
-/// Who may read the metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MetricsFor {
-    /// Who has a token.
-    #[default]
-    Token,
-    /// Anyone who reaches the listener.
-    Anyone,
-}
-
-impl FromStr for MetricsFor {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "token" => Ok(Self::Token),
-            "open" => Ok(Self::Anyone),
-            _ => Err(()),
-        }
-    }
-}
 
 /// The admin listener's own things.
 pub struct Admin {
@@ -95,34 +37,6 @@ pub struct Admin {
     pub listener: std::net::TcpListener,
     /// What it answers from.
     pub admin: Arc<AdminState>,
-}
-
-/// What the admin listener answers from.
-pub struct AdminState {
-    /// Its settings.
-    pub settings: Settings,
-    /// Who is let in.
-    pub access: Arc<Access>,
-    /// Who is not.
-    pub wrong_tokens: WrongTokens,
-    /// Who was sent away, counted.
-    pub counts: Arc<AdminCounts>,
-    /// What `/metrics` says.
-    pub exposition: Exposition,
-    /// How far keyward is with stopping.
-    pub stage: watch::Receiver<Stage>,
-    /// Keys, bindings, rules and the clock.
-    pub shared: Arc<Shared>,
-    /// The exchanges as they end.
-    pub tap: Tap,
-    /// For dropped lines.
-    pub log: LogCounts,
-    /// How each n8n is that is asked.
-    pub n8n: Vec<Arc<n8n::status::Status>>,
-    /// The addresses under which keyward is reached, as far as its own machine knows.
-    pub hosts: Vec<String>,
-    /// When keyward began.
-    pub began: Timestamp,
 }
 
 impl Admin {
@@ -139,6 +53,3 @@ impl Admin {
         }
     }
 }
-
-/// What the admin listener answers: whole, or event by event.
-pub type Response = http::Response<Either<Full<Bytes>, EventBody>>;

@@ -1,4 +1,4 @@
-//! The command line: what may be said there, and how the process ends.
+//! The command line: what may be said there.
 
 mod accept;
 mod audit;
@@ -11,6 +11,7 @@ mod connected;
 mod demo;
 mod disconnect;
 mod events;
+mod exit;
 mod format;
 mod health;
 mod keys;
@@ -29,10 +30,7 @@ mod telling;
 mod token;
 mod wait;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -42,6 +40,7 @@ use self::bindings::{AckArguments, BindingsArguments, IncidentsArguments};
 use self::check::CheckArguments;
 use self::demo::DemoArguments;
 use self::events::EventsArguments;
+use self::exit::{CannotTell, print_answer, tell_error, told_whole};
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
 use self::n8n::N8nArguments;
@@ -50,8 +49,7 @@ use self::pages::{CompletionsArguments, ManArguments};
 use self::rotation::{RotationArguments, StatusArguments};
 use self::serve::ServeArguments;
 use self::token::TokenArguments;
-use crate::config::{Config, Environment, Place, Problem, Problems};
-use crate::telemetry::masked::mask_keys;
+use crate::config::{Config, Environment};
 
 /// The arguments of the process. The texts for users stand in attributes: they are no Markdown.
 #[derive(Debug, Parser)]
@@ -138,77 +136,6 @@ impl Command {
         Ok(true)
     }
 }
-
-/// A disk that is full must not look like an answer. A reader that closed our output does not want to know.
-fn told_whole() -> anyhow::Result<()> {
-    match output::trouble() {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CannotTell::from_error(anyhow::anyhow!("the answer could not be written: {error}")))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn tell_error(error: &anyhow::Error) -> ExitCode {
-    if let Some(answer) = error.downcast_ref::<clap::Error>() {
-        return print_answer(answer);
-    }
-    complain(format_args!("{error:#}"));
-    if error.is::<CannotTell>() {
-        ExitCode::from(CANNOT_TELL)
-    } else if is_of_the_command_line(error) {
-        ExitCode::from(USAGE)
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
-/// A question about the keys in use has no answer. It must not look like the answer that something is stale.
-#[derive(Debug)]
-struct CannotTell(anyhow::Error);
-
-impl CannotTell {
-    fn from_error(error: anyhow::Error) -> anyhow::Error {
-        if is_of_the_command_line(&error) { error } else { anyhow::Error::new(Self(error)) }
-    }
-}
-
-impl fmt::Display for CannotTell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
-    }
-}
-
-impl std::error::Error for CannotTell {}
-
-/// Whether all that is wrong was said in the arguments.
-fn is_of_the_command_line(error: &anyhow::Error) -> bool {
-    let is_there = |problem: &Problem| matches!(problem.place, Place::CommandLine(_));
-    error.downcast_ref::<Problems>().is_some_and(|problems| problems.iter().all(is_there))
-}
-
-/// Help and version are answers as well: clap knows which of them is an error, and where it belongs.
-fn print_answer(answer: &clap::Error) -> ExitCode {
-    let text = answer.to_string();
-    // A reader that closed our output does not want to know.
-    let _ = match mask_keys(&text) {
-        // A mistake is quoted, and may have been a key in the wrong place.
-        Cow::Owned(masked) => write!(io::stderr(), "{masked}"),
-        Cow::Borrowed(_) => answer.print(),
-    };
-    u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-fn complain(text: fmt::Arguments<'_>) {
-    // No output is left to say so on.
-    let _ = writeln!(io::stderr(), "keyward: {}", mask_keys(&text.to_string()));
-}
-
-/// As a command ends that was to tell whether something is stale and cannot.
-const CANNOT_TELL: u8 = 3;
-
-/// As clap ends where it cannot read the arguments.
-const USAGE: u8 = 2;
 
 const ABOUT: &str =
     "Judges the key of every request from n8n to the OpenAI API, and says which workflow and node sent it";

@@ -71,7 +71,7 @@
 //! | [`policy`] | what is done about a verdict | `rules` |
 //! | [`metrics`] | counters |  |
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
-//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `look` `names` `offline` `press` `proof` `query` `recent` `rhythm` `rotation` `seen` `senders` `sent` `sighting` `span` `sqlite` `store` `writer` |
+//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `look` `names` `offline` `old_key` `press` `progress` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
 //! | [`welcome`] | what a newcomer is told |  |
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
 //! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
@@ -81,12 +81,12 @@
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
 //! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |
 //! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `event` `execution` `incident` `key` `link` `moment` `old_key` `problem` `rotation` `sender` `status` `who` |
-//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `events` `exposition` `guard` `listener` `page` `parameters` `problem` `routes` `views` `wrong_tokens` |
+//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `html` `listener` `page` `parameters` `problem` `problem_response` `response` `routes` `settings` `state` `views` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `wait` |
+//! | [`cli`] | the commands | `accept` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `wait` |
 
 pub mod allocator;
 

@@ -15,7 +15,7 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::Settings;
+use super::settings::Settings;
 use crate::clock::{Clock, Timestamp};
 use crate::keys::secret::{ParseSecretError, Secret};
 use crate::keys::source::{Source, SourceError};

@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header};
-use http_body_util::{Either, Full};
-use hyper::body::Bytes;
-use serde::Serialize;
+use http::{StatusCode, header};
 
-use super::problem::{Kind, Problem};
-use super::routes::Call;
+use super::call::Call;
+use super::problem::{Kind, Problem, failed};
+use super::response::{JSON, Response, in_json, text};
+use super::state::AdminState;
 use super::views;
-use super::{AdminState, Response};
 use crate::answers::audit::{Audit, Instance, Instances};
 use crate::answers::link::{Link, PressBegun, PressEnded};
-use crate::answers::status::{N8n, N8nState, Set, Sets, Status, Store, StoreState};
-use crate::keys::set::Role;
-use crate::ledger::query::{Query, find};
+use crate::answers::status::Sets;
+use crate::ledger::query::find;
 use crate::n8n::audit;
-use crate::n8n::clearance::{self, Looked};
+use crate::n8n::clearance;
 use crate::n8n::status;
 use crate::request_path::is_id;
 use crate::server::Stage;
@@ -147,107 +144,6 @@ pub fn make_link(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, P
     let (link, until) = admin.access.make_link(&pass).map_err(|error| failed(&error))?;
     in_json(StatusCode::CREATED, &Link { path: format!("/open/{}", &*link), until })
 }
-
-impl AdminState {
-    /// How keyward is.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            stage: *self.stage.borrow(),
-            began: self.began,
-            upstream: self.shared.upstream.to_string(),
-            bindings: self.shared.ledger.len(),
-            store: self.store(),
-            n8n: self.n8n.iter().map(|status| n8n(status)).collect(),
-            log_dropped: self.log.dropped(),
-            sets: self.sets(),
-        }
-    }
-
-    fn store(&self) -> Store {
-        let store = &self.shared.store;
-        let state = match store.trouble() {
-            _ if !store.is_on() => StoreState::Off,
-            None => StoreState::Ok,
-            Some(_) => StoreState::Troubled,
-        };
-        Store { state, trouble: store.trouble(), waiting: store.waiting(), lost: store.lost() }
-    }
-
-    fn sets(&self) -> Vec<Set> {
-        views::sets(&self.look_with_audits(), &self.shared.rules, &self.shared.reloader.tokens())
-    }
-
-    /// A look at the ledger now.
-    #[must_use]
-    pub fn look(&self) -> Query<'_> {
-        let shared = &self.shared;
-        let look = Query::new(&shared.ledger, &shared.reloader, shared.clock.now());
-        look.with_names(shared.names.snapshot())
-    }
-}
-
-impl AdminState {
-    /// A look that can tell whether an old key can go.
-    #[must_use]
-    pub fn look_with_audits(&self) -> Query<'_> {
-        let look = self.look();
-        // While an old key is there, what is asked next rests on a fresh look.
-        if look.keys().iter().any(|key| matches!(key.role, Role::Previous { .. })) {
-            self.n8n.iter().for_each(|status| status.want_look());
-        }
-        let audits = clearance::of_sets(&look, &self.looked(), &self.hosts);
-        look.with_audits(audits)
-    }
-
-    fn looked(&self) -> Vec<Looked> {
-        self.n8n.iter().map(|status| status.looked()).collect()
-    }
-}
-
-/// How an n8n is.
-fn n8n(status: &status::Status) -> N8n {
-    let seen = status.seen();
-    let state = match (&seen.trouble, seen.read) {
-        (Some(_), _) => N8nState::Troubled,
-        (None, Some(_)) => N8nState::Ok,
-        (None, None) => N8nState::NotAsked,
-    };
-    N8n {
-        instance: status.name.to_string(),
-        url: status.url.to_string(),
-        state,
-        lacks: seen.lacks(),
-        trouble: seen.trouble,
-        read: seen.read,
-        workflows: seen.workflows,
-        nodes: seen.nodes,
-        left_out: seen.left_out,
-    }
-}
-
-/// An answer of JSON, whose fields are in the order of the alphabet.
-fn in_json(status: StatusCode, answer: &impl Serialize) -> Result<Response, Problem> {
-    let value = serde_json::to_value(answer).map_err(|error| failed(&error))?;
-    Ok(text(status, JSON, format!("{value}\n")))
-}
-
-/// An answer of text.
-#[must_use]
-pub fn text(status: StatusCode, content_type: &'static str, said: impl Into<Bytes>) -> Response {
-    let mut answer = Response::new(Either::Left(Full::new(said.into())));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
-}
-
-/// Something of keyward's own went wrong.
-pub fn failed(error: &dyn std::error::Error) -> Problem {
-    Problem::new(Kind::Failed, crate::telemetry::event::with_causes(error))
-}
-
-const JSON: &str = "application/json";
 
 /// <https://spec.openapis.org/oas/v3.1.1.html>
 const DOCUMENT: &str = include_str!("openapi.json");

@@ -8,23 +8,21 @@
 //!
 //! A comment goes out now and then, so that both sides notice when the other is gone.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderValue, header};
-use http_body::Frame;
 use http_body_util::Either;
 use hyper::body::Bytes;
 use tokio::sync::watch;
 
 use super::access::{Known, Pass};
+use super::call::Call;
 use super::parameters::quote;
 use super::problem::{Kind, Problem};
-use super::routes::Call;
-use super::{AdminState, Response};
+use super::response::{EventBody, NextPiece, Response};
+use super::state::AdminState;
 use crate::telemetry::tap::{Follower, Heard, MOST_FOLLOWERS, Told};
 use crate::verdict::VerdictKind;
 
@@ -40,7 +38,7 @@ pub fn follow(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Prob
     })?;
     let stream =
         Stream { follower, filter, pass, changes: admin.access.changes(), admin: Arc::clone(admin), has_ended: false };
-    let mut answer = Response::new(Either::Right(EventBody { first: Some(FIRST), next: Box::pin(stream.next()) }));
+    let mut answer = Response::new(Either::Right(EventBody::new(FIRST, stream.pieces())));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // What stands in between, such as nginx, is to pass each event on at once.
     answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -82,6 +80,14 @@ struct Stream {
 }
 
 impl Stream {
+    /// Each piece, made when the one before was taken.
+    fn pieces(self) -> NextPiece {
+        NextPiece::new(async move {
+            let (piece, rest) = self.next().await?;
+            Some((piece, rest.pieces()))
+        })
+    }
+
     /// The next piece, and the stream behind it; nothing behind its end.
     async fn next(mut self) -> Option<(Bytes, Self)> {
         if self.has_ended {
@@ -114,36 +120,6 @@ impl Stream {
 /// A line of the log has no line break inside, so it is one `data` field as it stands.
 fn exchange(told: &Told) -> Bytes {
     Bytes::from([b"event: exchange\ndata: ", told.line.trim_ascii_end(), b"\n\n"].concat())
-}
-
-/// A stream as the body of an answer. It makes the next piece when the last one was taken, and none before.
-pub struct EventBody {
-    first: Option<&'static [u8]>,
-    next: NextPiece,
-}
-
-type NextPiece = Pin<Box<dyn Future<Output = Option<(Bytes, Stream)>> + Send>>;
-
-impl http_body::Body for EventBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(first)))));
-        }
-        let piece = match std::task::ready!(self.next.as_mut().poll(context)) {
-            Some((piece, stream)) => {
-                self.next = Box::pin(stream.next());
-                Some(Ok(Frame::data(piece)))
-            }
-            None => None,
-        };
-        Poll::Ready(piece)
-    }
 }
 
 /// Who reads comes back after two seconds if the stream breaks off.

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::context::Shared;
 use crate::ledger::query::Query;
-use crate::ledger::rotation::Row;
+use crate::ledger::rotation_row::Row;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
 use crate::policy::ActionKind;

@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, StatusCode};
@@ -20,8 +19,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::connection::Connection;
+use super::response::Response;
+use super::state::AdminState;
 use super::wrong_tokens::LATE;
-use super::{AdminState, Response, guard, routes};
+use super::{guard, routes};
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
 use crate::net::lingering_close::linger;
@@ -45,26 +47,6 @@ pub async fn serve(listener: std::net::TcpListener, admin: Arc<AdminState>) -> i
     }
 }
 
-/// What is known of a connection.
-pub struct Connection {
-    peer: IpAddr,
-    has_token: AtomicBool,
-    has_unread: AtomicBool,
-}
-
-impl Connection {
-    /// Where the connection comes from.
-    #[must_use]
-    pub fn peer(&self) -> IpAddr {
-        self.peer
-    }
-
-    /// Notes that a right token came, or a session: this connection does not have to make room for others.
-    pub fn is_let_in(&self) {
-        self.has_token.store(true, Ordering::Relaxed);
-    }
-}
-
 /// The open connections, the oldest first.
 #[derive(Default)]
 struct Connections(VecDeque<(Arc<Connection>, AbortHandle)>);
@@ -75,8 +57,7 @@ impl Connections {
             admin.counts.turned_away.increment();
             return;
         }
-        let connection =
-            Arc::new(Connection { peer, has_token: AtomicBool::new(false), has_unread: AtomicBool::new(false) });
+        let connection = Arc::new(Connection::new(peer));
         let task = tokio::spawn(serve_connection(stream, Arc::clone(&connection), Arc::clone(admin)));
         self.0.push_back((connection, task.abort_handle()));
     }
@@ -100,8 +81,8 @@ impl Connections {
     fn longest_of_most(&self) -> Option<usize> {
         let mut crowds = HashMap::new();
         for (position, (connection, _)) in self.0.iter().enumerate() {
-            if !connection.has_token.load(Ordering::Relaxed) {
-                crowds.entry(Peer::of(connection.peer)).or_insert((0, Reverse(position))).0 += 1;
+            if !connection.has_token() {
+                crowds.entry(Peer::of(connection.peer())).or_insert((0, Reverse(position))).0 += 1;
             }
         }
         crowds.into_values().max().map(|(_, Reverse(first))| first)
@@ -123,7 +104,7 @@ async fn serve_connection(stream: TcpStream, connection: Arc<Connection>, admin:
         .serve_connection(stream, service);
     let is_still_sending = tokio::select! {
         ended = &mut served => match ended {
-            Ok(()) => connection.has_unread.load(Ordering::Relaxed),
+            Ok(()) => connection.has_unread(),
             // hyper has answered a head that it could not read, whatever comes behind it.
             Err(error) => error.is_parse(),
         },
@@ -141,7 +122,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let (head, body) = request.into_parts();
-    connection.has_unread.store(!body.is_end_stream(), Ordering::Relaxed);
+    connection.leaves_unread(!body.is_end_stream());
     let mut answer = routes::answer(admin, &head, connection);
     guard::seal(answer.headers_mut());
     if answer.status() == StatusCode::TOO_MANY_REQUESTS {

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::access::SESSION_LASTS;
-use super::api::{failed, text};
+use super::call::Call;
 use super::guard::cookie_name;
-use super::problem::{Kind, Problem};
-use super::routes::Call;
-use super::{AdminState, Response};
+use super::html::{HTML, page};
+use super::problem::{Kind, Problem, failed};
+use super::response::{Response, text};
+use super::state::AdminState;
 use crate::answers::old_key::{OldKeySummary, Reason};
 use crate::answers::status::{Set, Status};
 use crate::welcome::escape;
@@ -36,21 +37,6 @@ pub fn open(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Proble
     let mut answer = text(StatusCode::OK, HTML, page("keyward", refresh, r#"<p><a href="/">Go on to keyward</a></p>"#));
     answer.headers_mut().insert(header::SET_COOKIE, cookie);
     Ok(answer)
-}
-
-/// What is wrong, for a person.
-#[must_use]
-pub fn of_problem(title: &str, detail: &str) -> String {
-    page(title, "", &format!("<p>{}</p>", escape(detail)))
-}
-
-fn page(title: &str, head: &str, body: &str) -> String {
-    let title = escape(title);
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n{head}<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
-    )
 }
 
 fn of_status(status: &Status) -> String {
@@ -154,10 +140,4 @@ fn write_reason(html: &mut String, reason: &Reason) {
 /// In place of what is not known.
 const NOTHING: &str = "–";
 
-const HTML: &str = "text/html; charset=utf-8";
-
 const OLD_LINK: &str = "This link was used already, or is too old. Run `keyward open` for another.";
-
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
-table{border-collapse:collapse}th,td{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid #8884}\
-:root{color-scheme:light dark}";

@@ -1,8 +1,8 @@
-//! Why the admin listener does not do what it was asked to: problem details (RFC 9457), and a page where a person asked.
+//! Why the admin listener does not do what it was asked to.
 
-use super::{Response, api, page, wrong_tokens};
-use crate::answers::problem::ProblemDetails;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
+
+use crate::telemetry::event::with_causes;
 
 /// What is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn code(self) -> &'static str {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
         match self {
             Self::BadQuery => "bad_query",
             Self::TokenMissing => "token_missing",
@@ -64,7 +66,9 @@ impl Kind {
         }
     }
 
-    fn status(self) -> StatusCode {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
         match self {
             Self::BadQuery => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenUnknown | Self::LinkUnknown => StatusCode::UNAUTHORIZED,
@@ -78,7 +82,9 @@ impl Kind {
         }
     }
 
-    fn title(self) -> &'static str {
+    /// What it is called, in words.
+    #[must_use]
+    pub fn title(self) -> &'static str {
         match self {
             Self::BadQuery => "A parameter makes no sense",
             Self::TokenMissing => "The admin token is missing",
@@ -115,54 +121,9 @@ impl Problem {
     pub fn detail(&self) -> &str {
         &self.detail
     }
+}
 
-    /// As a program reads it.
-    #[must_use]
-    pub fn into_json(self) -> Response {
-        let details = ProblemDetails {
-            kind: format!("urn:keyward:problem:{}", self.kind.code()),
-            title: self.kind.title().to_owned(),
-            status: self.kind.status().as_u16(),
-            detail: self.detail.clone(),
-        };
-        // Four texts and numbers cannot fail to be JSON.
-        let body = serde_json::to_value(details).unwrap_or_default();
-        self.answer("application/problem+json", format!("{body}\n"))
-    }
-
-    /// As a person reads it.
-    #[must_use]
-    pub fn into_page(self) -> Response {
-        let page = page::of_problem(self.kind.title(), &self.detail);
-        self.answer("text/html; charset=utf-8", page)
-    }
-
-    fn answer(&self, content_type: &'static str, body: String) -> Response {
-        let mut answer = api::text(self.kind.status(), content_type, body);
-        let headers = answer.headers_mut();
-        match self.kind {
-            Kind::TokenMissing | Kind::LinkUnknown => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyward""#));
-            }
-            Kind::TokenUnknown => {
-                let challenge = r#"Bearer realm="keyward", error="invalid_token""#;
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-            }
-            Kind::TooManyWrongTokens => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(wrong_tokens::EACH.as_secs()));
-            }
-            Kind::MethodNotAllowed { allowed } => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
-            }
-            Kind::BadQuery
-            | Kind::ReadOnly
-            | Kind::HostNotAllowed
-            | Kind::OriginNotAllowed
-            | Kind::NotFound
-            | Kind::Ambiguous
-            | Kind::Failed
-            | Kind::Unavailable => {}
-        }
-        answer
-    }
+/// Something of keyward's own went wrong.
+pub fn failed(error: &dyn std::error::Error) -> Problem {
+    Problem::new(Kind::Failed, with_causes(error))
 }

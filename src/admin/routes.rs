@@ -32,10 +32,14 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::access::{Pass, Scope};
-use super::listener::Connection;
+use super::call::Call;
+use super::connection::Connection;
 use super::parameters::Parameters;
 use super::problem::{Kind, Problem};
-use super::{AdminState, MetricsFor, Response, api, events, guard, page, views};
+use super::response::Response;
+use super::settings::MetricsFor;
+use super::state::AdminState;
+use super::{api, events, guard, page, problem_response, views};
 
 /// Something that can be asked.
 pub struct Route {
@@ -72,26 +76,6 @@ impl Route {
 }
 
 type Answer = fn(&Arc<AdminState>, &Call<'_>) -> Result<Response, Problem>;
-
-/// A request that was let in.
-pub struct Call<'r> {
-    /// Its head.
-    pub head: &'r Parts,
-    /// The texts that stand for the parts in braces.
-    pub texts: Vec<String>,
-    /// What stands in its query.
-    pub parameters: Parameters,
-    /// Who asks; nothing where nothing is needed.
-    pub pass: Option<Pass>,
-}
-
-impl Call<'_> {
-    /// The text that stands for the first part in braces.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        self.texts.first().map_or("", String::as_str)
-    }
-}
 
 /// Every route.
 pub static ROUTES: [Route; 20] = [
@@ -170,7 +154,9 @@ pub fn answer(admin: &Arc<AdminState>, head: &Parts, connection: &Connection) ->
         serve(admin, head, connection, find(head)).map_err(|problem| admin.wrong_tokens.look_at(problem, connection));
     // Where a person asked, a person reads what is wrong.
     let is_page = head.uri.path() == "/" || head.uri.path().starts_with("/open/");
-    answer.unwrap_or_else(|problem| if is_page { problem.into_page() } else { problem.into_json() })
+    answer.unwrap_or_else(
+        |problem| if is_page { problem_response::page(&problem) } else { problem_response::json(&problem) },
+    )
 }
 
 fn serve(admin: &Arc<AdminState>, head: &Parts, connection: &Connection, found: Found) -> Result<Response, Problem> {

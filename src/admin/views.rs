@@ -24,10 +24,13 @@ use crate::ledger::Ledger;
 use crate::ledger::answer::{self, Answer, Bar, BarRecord};
 use crate::ledger::binding::Binding;
 use crate::ledger::identity::BindingId;
+use crate::ledger::old_key;
 use crate::ledger::query::{self, Filter, FindError, ListedBinding, Query};
 use crate::ledger::recent::Past;
-use crate::ledger::rotation::{self, FullRow, RotationView, Row, Standing};
+use crate::ledger::rotation::RotationView;
+use crate::ledger::rotation_row::{FullRow, Row};
 use crate::ledger::senders::{Acceptance, SentFrom};
+use crate::ledger::standing::Standing;
 use crate::policy::rules::Rules;
 use crate::telemetry::masked::mask_keys;
 
@@ -317,7 +320,7 @@ fn senders(look: &Query<'_>, sent_from: &[SentFrom]) -> Vec<Sender> {
 }
 
 /// An old key, with all that is known of it.
-fn old_key(look: &Query<'_>, key: &rotation::OldKey) -> OldKey {
+fn old_key(look: &Query<'_>, key: &old_key::OldKey) -> OldKey {
     OldKey {
         summary: summary(look, key),
         retired_after: key.retired.after,
@@ -327,7 +330,7 @@ fn old_key(look: &Query<'_>, key: &rotation::OldKey) -> OldKey {
 }
 
 /// An old key, and whether it can go.
-fn summary(look: &Query<'_>, key: &rotation::OldKey) -> OldKeySummary {
+fn summary(look: &Query<'_>, key: &old_key::OldKey) -> OldKeySummary {
     OldKeySummary {
         key: key.names.into(),
         retired_by: key.retired.by,
@@ -362,7 +365,7 @@ fn of_credential((record, text): (BarRecord, String)) -> OfCredential {
 #[must_use]
 pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<OldKeyOfSet> {
     let of_set = |(set, name): (SetIndex, &std::sync::Arc<str>)| {
-        let tell = |old: &rotation::OldKey| OldKeyOfSet { set: name.to_string(), summary: summary(look, old) };
+        let tell = |old: &old_key::OldKey| OldKeyOfSet { set: name.to_string(), summary: summary(look, old) };
         look.rotation(set).old_keys.iter().map(tell).collect::<Vec<_>>()
     };
     look.sets().filter(|(_, name)| of.is_none_or(|of| of == &***name)).flat_map(of_set).collect()

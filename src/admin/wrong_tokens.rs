@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::listener::Connection;
+use super::connection::Connection;
 use super::problem::{Kind, Problem};
 use crate::clock::{Clock, Timestamp};
 use crate::locks::lock;

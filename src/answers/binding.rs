@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::keys::set::Word;
 use crate::ledger::binding;
 use crate::ledger::rhythm;
-use crate::ledger::rotation::{self, Silence, SilenceKind, StandingKind};
+use crate::ledger::standing::{self, Silence, SilenceKind, StandingKind};
 
 /// A page of the bindings, those that were seen last first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,18 +156,18 @@ impl Standing {
     }
 }
 
-impl From<Option<rotation::Standing>> for Standing {
-    fn from(standing: Option<rotation::Standing>) -> Self {
+impl From<Option<standing::Standing>> for Standing {
+    fn from(standing: Option<standing::Standing>) -> Self {
         let (mut due, mut acknowledged) = (None, None);
         match standing {
-            Some(rotation::Standing::Silent(Silence::Overdue { since })) => due = Some(since),
-            Some(rotation::Standing::Silent(Silence::DueLater { by })) => due = Some(by),
-            Some(rotation::Standing::Silent(Silence::Acknowledged { at })) => acknowledged = Some(at),
-            Some(rotation::Standing::Mixed | rotation::Standing::Stale | rotation::Standing::Confirmed) | None => {}
+            Some(standing::Standing::Silent(Silence::Overdue { since })) => due = Some(since),
+            Some(standing::Standing::Silent(Silence::DueLater { by })) => due = Some(by),
+            Some(standing::Standing::Silent(Silence::Acknowledged { at })) => acknowledged = Some(at),
+            Some(standing::Standing::Mixed | standing::Standing::Stale | standing::Standing::Confirmed) | None => {}
         }
         Self {
-            state: standing.map(rotation::Standing::kind),
-            silence: standing.and_then(rotation::Standing::silence_kind),
+            state: standing.map(standing::Standing::kind),
+            silence: standing.and_then(standing::Standing::silence_kind),
             due,
             acknowledged,
         }

@@ -7,7 +7,8 @@ use super::key::KeyNames;
 use super::old_key::OldKey;
 use super::{moment, nullable};
 use crate::clock::Timestamp;
-use crate::ledger::rotation::{self, Progress};
+use crate::ledger::progress::Progress;
+use crate::ledger::set_keys;
 
 /// The rotation of a set, with a page of its bindings: stale ones first, then silent, then confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +64,8 @@ pub struct RotatingBinding {
     pub last: Timestamp,
 }
 
-impl From<&rotation::CurrentKey> for CurrentKey {
-    fn from(key: &rotation::CurrentKey) -> Self {
+impl From<&set_keys::CurrentKey> for CurrentKey {
+    fn from(key: &set_keys::CurrentKey) -> Self {
         Self { key: key.names.into(), since: key.since, refused_by_upstream: key.is_refused }
     }
 }

@@ -7,7 +7,7 @@ use super::old_key::OldKeySummary;
 use super::{moment, nullable};
 use crate::clock::Timestamp;
 use crate::codes::codes;
-use crate::ledger::rotation::Progress;
+use crate::ledger::progress::Progress;
 use crate::policy::rules::Policy;
 use crate::server::Stage;
 

@@ -23,7 +23,7 @@ use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use crate::keys::set::{Names, RoleKind};
 use crate::ledger::identity::Holder;
 use crate::ledger::look::Look;
-use crate::ledger::rotation::{SilenceKind, StandingKind};
+use crate::ledger::standing::{SilenceKind, StandingKind};
 use crate::n8n::Instance;
 use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, audit, suspects};
 use crate::n8n::clearance::{hosts_in_settings, hosts_of};

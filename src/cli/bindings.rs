@@ -12,7 +12,7 @@ use crate::answers::incident::{Closed, ListedIncident};
 use crate::answers::sender::Sender;
 use crate::clock::Timestamp;
 use crate::config::Environment;
-use crate::ledger::rotation::StandingKind;
+use crate::ledger::standing::StandingKind;
 
 /// What `keyward bindings` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]

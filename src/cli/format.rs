@@ -11,8 +11,9 @@ use crate::answers::sender::Sender;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::RoleKind;
-use crate::ledger::rotation::{Progress, SilenceKind, StandingKind};
+use crate::ledger::progress::Progress;
 use crate::ledger::span::Span;
+use crate::ledger::standing::{SilenceKind, StandingKind};
 
 /// How long ago a moment was: `3 hours ago`.
 pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {

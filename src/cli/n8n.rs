@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::CannotTell;
 use super::audit::AuditArguments;
 use super::blame::BlameArguments;
 use super::connect::ConnectArguments;
 use super::disconnect::DisconnectArguments;
+use super::exit::CannotTell;
 use crate::config::Environment;
 
 /// What `keyward n8n` takes. The texts for users stand in attributes: they are no Markdown.

@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::set::RoleKind;
 use crate::ledger::answer::AnswerKind;
-use crate::ledger::rotation::Progress;
+use crate::ledger::progress::Progress;
 
 /// What `keyward status` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]

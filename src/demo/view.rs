@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::ledger::answer::{Answer, Bar};
-use crate::ledger::rotation::{FullRow, OldKey, RotationView, Row, Standing};
+use crate::ledger::old_key::OldKey;
+use crate::ledger::rotation::RotationView;
+use crate::ledger::rotation_row::{FullRow, Row};
 use crate::ledger::span::Span;
+use crate::ledger::standing::Standing;
 use crate::telemetry::palette::{Palette, Tone};
 
 /// The view for people: a line for each workflow that is not done. Bindings that are confirmed are many and well, so they
@@ -160,8 +163,9 @@ mod tests {
     use crate::keys::set::{Names, Retired, SetIndex};
     use crate::ledger::binding::Binding;
     use crate::ledger::identity::Identity;
+    use crate::ledger::progress::Progress;
     use crate::ledger::rhythm::Rhythm;
-    use crate::ledger::rotation::{Progress, Silence};
+    use crate::ledger::standing::Silence;
 
     const KEY: &[u8] = b"sk-demo-this-is-no-key-OLD";
 

@@ -13,9 +13,14 @@ use super::hours::Hours;
 use super::identity::BindingId;
 use super::incident::{Incident, IncidentId};
 use super::look::Look;
+use super::old_key::OldKey;
 use super::recent::Past;
-use super::rotation::{self, Audit, Grounds, OldKey, RotationView, Row, SetEvidence, SetKeys, Standing};
+use super::rotation::{self, RotationView};
+use super::rotation_grounds::{Audit, Grounds, SetEvidence};
+use super::rotation_row::Row;
 use super::senders::{RecordName, Senders, SentFrom};
+use super::set_keys::SetKeys;
+use super::standing::{self, Standing};
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -44,7 +49,7 @@ pub struct ListedBinding {
     pub set: Arc<str>,
     /// What is remembered of it.
     pub memory: Memory,
-    /// How it stands in its set's rotation; nothing where that is not its own ([`rotation`]).
+    /// How it stands in its set's rotation; nothing where that is not its own ([`standing`]).
     pub standing: Option<Standing>,
 }
 
@@ -369,7 +374,7 @@ impl<'a> Query<'a> {
 
     fn list(&self, binding: Arc<Binding>, keys: &[SetKeys]) -> ListedBinding {
         let (set, memory) = (binding.identity().set, binding.memory());
-        let standing = keys.get(set.position()).and_then(|keys| rotation::standing(&memory, keys, self.now));
+        let standing = keys.get(set.position()).and_then(|keys| standing::standing(&memory, keys, self.now));
         let is_mixed = standing == Some(Standing::Confirmed) && self.mixed().contains_key(&binding.id());
         let standing = if is_mixed { Some(Standing::Mixed) } else { standing };
         ListedBinding { set: Arc::clone(&self.ring.set(set).name), binding, memory, standing }

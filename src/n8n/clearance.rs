@@ -15,7 +15,7 @@ use crate::ledger::binding::Memory;
 use crate::ledger::identity::Holder;
 use crate::ledger::look::{AuditDoubt, Look};
 use crate::ledger::query::{Filter, ListedBinding, Query};
-use crate::ledger::rotation;
+use crate::ledger::{rotation_grounds, standing};
 use crate::n8n::row::Standing;
 
 /// One n8n, as it was looked through last.
@@ -42,7 +42,7 @@ pub struct Looked {
 /// Audits each of them, by what keyward saw; and says what that means for each set, in the order of the ring. `hosts` are
 /// the addresses under which keyward is reached.
 #[must_use]
-pub fn of_sets(look: &Query<'_>, instances: &[Looked], hosts: &[String]) -> Vec<rotation::Audit> {
+pub fn of_sets(look: &Query<'_>, instances: &[Looked], hosts: &[String]) -> Vec<rotation_grounds::Audit> {
     let audits = audits(look, instances, hosts);
     let strangers = strangers(look, instances);
     let of_set = |set: &str| {
@@ -129,8 +129,8 @@ pub fn hosts_in_settings(instances: &[Instance]) -> impl Iterator<Item = String>
     entrances.map(|entrance| entrance.address().origin.authority().to_ascii_lowercase())
 }
 
-fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rotation::Audit {
-    let mut found = rotation::Audit::default();
+fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rotation_grounds::Audit {
+    let mut found = rotation_grounds::Audit::default();
     // A key is known wherever it stands, also in an n8n whose credentials belong to another set.
     for (looked, audit) in audits {
         let typed = audit.iter().flat_map(Audit::typed_keys);
@@ -158,7 +158,7 @@ fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rot
             ..doubt.clone()
         }));
     }
-    rotation::Audit { at: oldest.filter(|_| is_recent), ..found }
+    rotation_grounds::Audit { at: oldest.filter(|_| is_recent), ..found }
 }
 
 /// A sentence, with the n8n that it is about where there are several.
@@ -230,14 +230,14 @@ fn is_single(memory: &Memory) -> bool {
 
 fn standing(row: &ListedBinding) -> Standing {
     match row.standing {
-        Some(rotation::Standing::Confirmed) => Standing::Well,
-        Some(rotation::Standing::Mixed) => Standing::Mixed,
-        Some(rotation::Standing::Stale) => {
+        Some(standing::Standing::Confirmed) => Standing::Well,
+        Some(standing::Standing::Mixed) => Standing::Mixed,
+        Some(standing::Standing::Stale) => {
             Standing::Stale(row.memory.incident.as_ref().map_or("stale_binding", |incident| incident.diagnosis).into())
         }
-        Some(rotation::Standing::Silent(rotation::Silence::Acknowledged { .. })) => Standing::Dead,
+        Some(standing::Standing::Silent(standing::Silence::Acknowledged { .. })) => Standing::Dead,
         // A key of no set proves nothing.
-        Some(rotation::Standing::Silent(_)) | None => Standing::Silent,
+        Some(standing::Standing::Silent(_)) | None => Standing::Silent,
     }
 }
 

@@ -20,7 +20,7 @@ use keyward::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
 use keyward::answers::sender::Sender;
 use keyward::answers::status::{N8n, Set, Sets, Status, Store};
 use keyward::answers::{audit, binding, execution};
-use keyward::ledger::rotation::Progress;
+use keyward::ledger::progress::Progress;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

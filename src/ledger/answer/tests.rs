@@ -10,7 +10,7 @@ use crate::keys::set::SetIndex;
 use crate::ledger::identity::{Holder, Identity};
 use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
 use crate::ledger::query::Filter;
-use crate::ledger::rotation::Audit;
+use crate::ledger::rotation_grounds::Audit;
 use crate::ledger::seen::Seen;
 use crate::ledger::senders::Acceptance;
 use crate::ledger::sent::Sent;

@@ -1,0 +1,83 @@
+//! What the admin listener answers: text, JSON, or events as they come.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
+use serde::Serialize;
+
+use super::problem::{Problem, failed};
+
+/// What the admin listener answers: whole, or event by event.
+pub type Response = http::Response<Either<Full<Bytes>, EventBody>>;
+
+/// An answer of JSON, whose fields are in the order of the alphabet.
+pub fn in_json(status: StatusCode, answer: &impl Serialize) -> Result<Response, Problem> {
+    let value = serde_json::to_value(answer).map_err(|error| failed(&error))?;
+    Ok(text(status, JSON, format!("{value}\n")))
+}
+
+/// An answer of text.
+#[must_use]
+pub fn text(status: StatusCode, content_type: &'static str, said: impl Into<Bytes>) -> Response {
+    let mut answer = Response::new(Either::Left(Full::new(said.into())));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// A stream as the body of an answer. It makes the next piece when the last one was taken, and none before.
+pub struct EventBody {
+    first: Option<&'static [u8]>,
+    next: NextPiece,
+}
+
+/// The next piece of a stream when it is there, and the one behind it; nothing behind its end.
+pub struct NextPiece(Making);
+
+type Making = Pin<Box<dyn Future<Output = Option<(Bytes, NextPiece)>> + Send>>;
+
+impl NextPiece {
+    /// It is made by that.
+    #[must_use]
+    pub fn new(making: impl Future<Output = Option<(Bytes, Self)>> + Send + 'static) -> Self {
+        Self(Box::pin(making))
+    }
+}
+
+impl EventBody {
+    /// Begins with those bytes.
+    #[must_use]
+    pub fn new(first: &'static [u8], next: NextPiece) -> Self {
+        Self { first: Some(first), next }
+    }
+}
+
+impl http_body::Body for EventBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(first)))));
+        }
+        let piece = match std::task::ready!(self.next.0.as_mut().poll(context)) {
+            Some((piece, next)) => {
+                self.next = next;
+                Some(Ok(Frame::data(piece)))
+            }
+            None => None,
+        };
+        Poll::Ready(piece)
+    }
+}
+
+/// The media type of JSON.
+pub const JSON: &str = "application/json";

@@ -1,0 +1,122 @@
+//! Pure. A previous key of a set in the rotation view: who still sends it, and whether it can go.
+
+use super::answer::{self, Answer, Audited, Bar, Evidence};
+use super::identity::BindingId;
+use super::rotation_grounds::Grounds;
+use super::set_keys::{CurrentKey, KeysOfSet};
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::listing::Entry;
+use crate::keys::set::{Names, Retired, Role};
+
+/// A previous key of the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldKey {
+    /// Its public names.
+    pub names: Names,
+    /// When it was replaced.
+    pub retired: Retired,
+    /// Until when it is still good.
+    pub grace_until: Timestamp,
+    /// When the last request with it started, from any sender.
+    pub last_use: Option<Timestamp>,
+    /// Exchanges with it by the hour, as far back as is remembered; hours without any are left out.
+    pub traffic: Vec<(Timestamp, u64)>,
+    /// Whether it can go.
+    pub can_go: Answer,
+}
+
+/// A previous key, and what was found of it so far.
+pub(super) struct OldDraft {
+    pub(super) key: Fingerprint,
+    names: Names,
+    retired: Retired,
+    grace_until: Timestamp,
+    last_use: Option<Timestamp>,
+    /// Each binding that sent it, and when it did last.
+    uses: Vec<(BindingId, Timestamp)>,
+}
+
+impl OldDraft {
+    pub(super) fn new(entry: &Entry) -> Self {
+        let (retired, grace_until) = match entry.role {
+            Role::Previous { retired, grace_until } => (retired, grace_until),
+            Role::Current | Role::Next | Role::Token => {
+                let never = Timestamp::from_millis(0);
+                (Retired { after: None, by: never }, never)
+            }
+        };
+        Self {
+            key: entry.names.fingerprint,
+            names: entry.names,
+            retired,
+            grace_until,
+            last_use: None,
+            uses: Vec::new(),
+        }
+    }
+
+    /// What a use of that key says of it.
+    pub(super) fn note_use(&mut self, binding: BindingId, names: Names, last: Timestamp) {
+        self.last_use = self.last_use.max(Some(last));
+        self.names.hint = self.names.hint.or(names.hint);
+        self.uses.push((binding, last));
+    }
+
+    pub(super) fn finish(self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[KeysOfSet]) -> OldKey {
+        let traffic = grounds.hours.of_key(grounds.set, self.key);
+        let can_go = self.answer(grounds, current, sets);
+        let Self { names, retired, grace_until, last_use, .. } = self;
+        OldKey { names, retired, grace_until, last_use, traffic, can_go }
+    }
+
+    fn answer(&self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[KeysOfSet]) -> Answer {
+        let of_set = |position: usize| {
+            let (own, keys) = (grounds.evidence.get(position)?, sets.get(position)?);
+            Some(Evidence { senders: own.senders, good: &keys.good, new: &keys.new, looks: &own.looks })
+        };
+        let first = grounds.set.position();
+        let others = (0..grounds.evidence.len()).filter(|position| *position != first);
+        let evidence: Vec<_> = std::iter::once(first).chain(others).filter_map(of_set).collect();
+        answer::answer(&answer::Grounds {
+            old: self.names,
+            retired: self.retired,
+            evidence: &evidence,
+            known: self.known(grounds, current),
+            audit: &Audited { at: grounds.audit.at, doubts: &grounds.audit.doubts },
+            binding_of: &|id| grounds.binding(id),
+            last_use: self.last_use,
+            uses: &self.uses,
+            is_taken: grounds.is_taken,
+            in_flight: grounds.in_flight.open(self.key),
+            settings: grounds.settings,
+            learning: grounds.facts.learning,
+            now: grounds.now,
+        })
+    }
+
+    /// What keeps it, and needs no proof.
+    fn known(&self, grounds: &Grounds<'_>, current: &[CurrentKey]) -> Vec<Bar> {
+        let mut known = Vec::new();
+        let is_of_another = |entry: &&Entry| {
+            entry.names.fingerprint == self.key
+                && entry.set != grounds.set
+                && matches!(entry.role, Role::Current | Role::Next)
+        };
+        if grounds.keys.iter().any(|entry| is_of_another(&entry)) {
+            known.push(Bar::known("in_use", "another set uses the same key", "give that set a key of its own"));
+        }
+        if current.is_empty() {
+            let what = "keyward does not know the current key, so that no sender can be seen to change to it";
+            known.push(Bar::known("no_current_key", what, "put the current key where the set's `current` says"));
+        } else if current.iter().all(|key| key.is_refused) {
+            let what = "upstream refuses the current key: the old one may be needed again";
+            known.push(Bar::known("current_key_refused", what, "put a key that OpenAI takes into the set"));
+        }
+        let typed = grounds.audit.typed.iter().filter(|(key, _)| *key == self.key);
+        known.extend(typed.map(|(_, who)| {
+            Bar::known("typed", "has it typed into it", "take the key out, and choose an OpenAI credential").about(who)
+        }));
+        known
+    }
+}

@@ -1,0 +1,78 @@
+//! Pure. How far a rotation is: how many bindings stand how.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::rotation_row::Row;
+use super::standing::{Silence, Standing};
+
+/// How many bindings stand how; the same in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Confirmed ones.
+    pub confirmed: usize,
+    /// Mixed ones.
+    pub mixed: usize,
+    /// Stale ones.
+    pub stale: usize,
+    /// Silent ones that are due later.
+    pub due_later: usize,
+    /// Silent ones that are overdue.
+    pub overdue: usize,
+    /// Silent ones that you acknowledged to be dead.
+    pub acknowledged: usize,
+}
+
+impl Progress {
+    pub(super) fn of(rows: &[Row]) -> Self {
+        let mut progress = Self::default();
+        for row in rows {
+            *match row.standing {
+                Standing::Confirmed => &mut progress.confirmed,
+                Standing::Mixed => &mut progress.mixed,
+                Standing::Stale => &mut progress.stale,
+                Standing::Silent(Silence::DueLater { .. }) => &mut progress.due_later,
+                Standing::Silent(Silence::Overdue { .. }) => &mut progress.overdue,
+                Standing::Silent(Silence::Acknowledged { .. }) => &mut progress.acknowledged,
+            } += 1;
+        }
+        progress
+    }
+
+    /// Whether nothing is left to do here: no binding is stale, and none is silent but those that are dead.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.mixed + self.stale + self.due_later + self.overdue == 0
+    }
+
+    /// Whether no binding is stale or mixed.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.mixed + self.stale == 0
+    }
+
+    /// How many bindings there are.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.confirmed + self.mixed + self.stale + self.due_later + self.overdue + self.acknowledged
+    }
+}
+
+/// As people read it: `12 of 24 confirmed, 3 stale, 9 due later`. What there is none of is left out.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} confirmed", self.confirmed, self.total())?;
+        let others = [
+            (self.mixed, "mixed"),
+            (self.stale, "stale"),
+            (self.overdue, "overdue"),
+            (self.due_later, "due later"),
+            (self.acknowledged, "dead"),
+        ];
+        others
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, standing)| write!(f, ", {count} {standing}"))
+    }
+}

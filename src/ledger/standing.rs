@@ -1,0 +1,165 @@
+//! Pure. How a binding stands in the rotation of its set.
+//!
+//! | a binding is | when |
+//! |---|---|
+//! | `mixed` | its last word was good, but another sender behind it still sends an old key ([`super::answer`]) |
+//! | `stale` | it has an open incident: its last word was bad ([`super::incident`]) |
+//! | `confirmed` | its last sighting carried the current key, the next one or a valid token |
+//! | `silent` | neither: it has not been seen since the key that it sent last was replaced |
+//! | not in the view | it never asked the API, or never with a key of the set: nothing of it rotates |
+//!
+//! A `silent` one is *due later*, *overdue* (silent for longer than its rhythm allows: [`rhythm::patience`]) or
+//! *acknowledged dead*.
+
+use super::binding::Memory;
+use super::rhythm;
+use super::set_keys::SetKeys;
+use crate::clock::Timestamp;
+use crate::codes::codes;
+
+/// How a binding stands in a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is well, but another sender behind it still sends an old key.
+    Mixed,
+    /// It is not well.
+    Stale,
+    /// It has not been seen since its key was replaced.
+    Silent(Silence),
+    /// It sends what it should.
+    Confirmed,
+}
+
+/// What the silence of a binding means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It should have come by then.
+    Overdue {
+        /// When it was due at the latest.
+        since: Timestamp,
+    },
+    /// By its rhythm, it need not have come yet.
+    DueLater {
+        /// When it is due at the latest.
+        by: Timestamp,
+    },
+    /// You said that it is dead.
+    Acknowledged {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+codes! {
+    /// What a standing is called: [`Standing::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum StandingKind {
+        /// [`Standing::Confirmed`].
+        Confirmed => "confirmed",
+        /// [`Standing::Mixed`].
+        Mixed => "mixed",
+        /// [`Standing::Stale`].
+        Stale => "stale",
+        /// [`Standing::Silent`].
+        Silent => "silent",
+    }
+}
+
+codes! {
+    /// What a silence is called: [`Silence::kind`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum SilenceKind {
+        /// [`Silence::Overdue`].
+        Overdue => "overdue",
+        /// [`Silence::DueLater`].
+        DueLater => "due_later",
+        /// [`Silence::Acknowledged`].
+        Acknowledged => "acknowledged",
+    }
+}
+
+/// How a binding stands, if its set's rotations are its own.
+#[must_use]
+pub fn standing(memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Standing> {
+    let latest = memory.latest?;
+    if memory.incident.is_some() {
+        return Some(Standing::Stale);
+    }
+    // What only failed at upstream shows nothing of the key.
+    let was_good = |key| memory.of_key(Some(key)).is_none_or(|used| memory.well.is_some_and(|well| well >= used.first));
+    if latest.key.is_some_and(|key| keys.confirms(key) && was_good(key)) {
+        return Some(Standing::Confirmed);
+    }
+    // Upstream took a key of no set, or did not come to judge it.
+    let is_strange = latest.finding.verdict() == "unknown" && !latest.key.is_some_and(|key| keys.is_previous(key));
+    if is_strange {
+        return None;
+    }
+    let due = latest.at.after(rhythm::patience(memory.visits.rhythm()));
+    Some(Standing::Silent(match memory.acknowledgement() {
+        Some(at) => Silence::Acknowledged { at },
+        None if due < now => Silence::Overdue { since: due },
+        None => Silence::DueLater { by: due },
+    }))
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// What is to be done comes first.
+    pub(super) fn rank(self) -> u8 {
+        match self {
+            Self::Stale | Self::Mixed => 0,
+            Self::Silent(Silence::Overdue { .. }) => 1,
+            Self::Silent(Silence::DueLater { .. }) => 2,
+            Self::Silent(Silence::Acknowledged { .. }) => 3,
+            Self::Confirmed => 4,
+        }
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn kind(self) -> StandingKind {
+        match self {
+            Self::Mixed => StandingKind::Mixed,
+            Self::Stale => StandingKind::Stale,
+            Self::Silent(_) => StandingKind::Silent,
+            Self::Confirmed => StandingKind::Confirmed,
+        }
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.kind().code()
+    }
+
+    /// What the silence means; nothing for a binding that is not silent.
+    #[must_use]
+    pub fn silence_kind(self) -> Option<SilenceKind> {
+        match self {
+            Self::Silent(silence) => Some(silence.kind()),
+            Self::Mixed | Self::Stale | Self::Confirmed => None,
+        }
+    }
+
+    /// The same by its stable code.
+    #[must_use]
+    pub fn silence(self) -> Option<&'static str> {
+        self.silence_kind().map(SilenceKind::code)
+    }
+}
+
+// === impl Silence ===
+
+impl Silence {
+    /// What it is called.
+    #[must_use]
+    pub fn kind(self) -> SilenceKind {
+        match self {
+            Self::Overdue { .. } => SilenceKind::Overdue,
+            Self::DueLater { .. } => SilenceKind::DueLater,
+            Self::Acknowledged { .. } => SilenceKind::Acknowledged,
+        }
+    }
+}
