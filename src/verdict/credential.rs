@@ -190,9 +190,10 @@ pub fn find_fault(token: &[u8]) -> Option<Malformed> {
         _ if token.len() > LONGEST => Some(Malformed::Oversized),
         // No early end: so the whole key is looked at in a few steps.
         _ if !token.iter().fold(true, |sound, byte| sound & byte.is_ascii_graphic()) => find_fault_in_odd(token),
-        // A key of OpenAI's is longer than the words that are mistaken for one.
-        [b's', b'k', b'-', ..] if token.len() > LONGEST_WORD => find_fault_in_key(token),
-        _ => find_fault_in_text(token),
+        // Only a few letters begin the texts that are mistaken for keys, and most of those are short.
+        [b'"' | b'\'' | b'[' | b'{' | b'=' | b'<' | b'_' | b'h' | b'H', ..] => find_fault_in_text(token),
+        _ if token.len() <= LONGEST_WORD => find_fault_in_text(token),
+        _ => find_fault_in_long(token),
     }
 }
 
@@ -230,22 +231,27 @@ fn find_fault_in_text(token: &[u8]) -> Option<Malformed> {
         Some(Malformed::Variable)
     } else if is_placeholder(token) {
         Some(Malformed::Placeholder)
-    } else if is_assignment(token) {
-        Some(Malformed::Assignment)
     } else if ["org-", "proj_", "asst_"].into_iter().any(|id| token.starts_with(id.as_bytes())) {
         Some(Malformed::Id)
-    } else if ENCODED.iter().any(|start| token.starts_with(start)) {
+    } else {
+        find_fault_in_long(token)
+    }
+}
+
+/// What is wrong with a text that has a key in it.
+fn find_fault_in_long(token: &[u8]) -> Option<Malformed> {
+    if token.starts_with(b"sk-") {
+        find_fault_in_key(token)
+    } else if token.starts_with(ENCODED) {
         Some(Malformed::Encoded)
     } else {
-        find_fault_in_key(token)
+        is_assignment(token).then_some(Malformed::Assignment)
     }
 }
 
 /// What is wrong with a text that begins as a key does.
 fn find_fault_in_key(token: &[u8]) -> Option<Malformed> {
-    if !token.starts_with(b"sk-") {
-        None
-    } else if is_masked(token) {
+    if is_masked(token) {
         Some(Malformed::Masked)
     } else if token.len() > LONGEST_WORD && token.len().is_multiple_of(2) && is_twice_the_same(token) {
         Some(Malformed::Repeated)
@@ -288,9 +294,7 @@ fn is_variable(token: &[u8]) -> bool {
 
 /// `NAME=sk-…`, with or without `export` and quotation marks.
 fn is_assignment(token: &[u8]) -> bool {
-    let Some((name, value)) = token.iter().position(|byte| *byte == b'=').map(|at| token.split_at(at)) else {
-        return false;
-    };
+    let Some((name, value)) = memchr::memchr(b'=', token).map(|at| token.split_at(at)) else { return false };
     let value = value[1..].strip_prefix(b"\"").or_else(|| value[1..].strip_prefix(b"'")).unwrap_or(&value[1..]);
     let is_name = |name: &[u8]| name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     is_name(name.strip_prefix(b"export ").unwrap_or(name)) && value.starts_with(b"sk-")
@@ -351,7 +355,7 @@ const PLACEHOLDERS: [&str; 16] = [
 ];
 
 /// How base64 of a key begins: of `sk-`, whatever follows.
-const ENCODED: [&[u8]; 1] = [b"c2st"];
+const ENCODED: &[u8] = b"c2st";
 
 /// No word that is mistaken for a key is longer.
 const LONGEST_WORD: usize = 48;

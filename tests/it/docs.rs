@@ -13,6 +13,7 @@ use keyward::early_refusal::EarlyRefusal;
 use keyward::metrics::METRICS;
 use keyward::outcome::OutcomeKind;
 use keyward::verdict::VerdictKind;
+use keyward::verdict::explain::DiagnosisKind;
 use keyward::{cli, welcome};
 use serde_json::Value;
 
@@ -287,6 +288,10 @@ fn diagnoses() -> BTreeMap<String, BTreeSet<String>> {
         };
         found.entry(code.to_owned()).or_default().insert(level.to_owned());
     }
+    let known: BTreeSet<_> = DiagnosisKind::CODES.into_iter().map(str::to_owned).collect();
+    let told: BTreeSet<_> = found.keys().cloned().collect();
+    let missing: Vec<_> = known.symmetric_difference(&told).collect();
+    assert!(missing.is_empty(), "INSTA_UPDATE=always cargo test --lib verdict: {missing:?}");
     found
 }
 

@@ -224,3 +224,38 @@ fn what_stands_in_a_key_s_place_by_mistake_is_named() {
         check_key(&[("authorization", format!("Bearer {key}").as_bytes())], key, Place::Bearer);
     }
 }
+
+/// A value of each kind, as `Authorization` carries it. A new kind has to be read from something.
+fn example(kind: Malformed) -> String {
+    let text = match kind {
+        Malformed::Empty => "Bearer ",
+        Malformed::Scheme => "Token abc",
+        Malformed::Undefined => "Bearer undefined",
+        Malformed::Null => "Bearer null",
+        Malformed::Object => "Bearer [object Object]",
+        Malformed::Placeholder => "Bearer YOUR_API_KEY",
+        Malformed::Quoted => "Bearer \"sk-a\"",
+        Malformed::Doubled => "Bearer Bearer sk-a",
+        Malformed::Whitespace => "Bearer sk-a sk-b",
+        Malformed::Duplicate => "Bearer sk-a, Bearer sk-b",
+        Malformed::Url => "Bearer https://api.openai.com/v1",
+        Malformed::Variable => "Bearer ${OPENAI_API_KEY}",
+        Malformed::Assignment => "Bearer OPENAI_API_KEY=sk-a",
+        Malformed::Masked => "Bearer sk-proj-****AbCd",
+        Malformed::Id => "Bearer org-0123456789",
+        Malformed::Encoded => "Bearer c2stcHJvai0wMTIzNDU2Nzg5",
+        Malformed::Repeated => concat!(
+            "Bearer sk-proj-0123456789abcdefABCDEF0123456789abcdef",
+            "sk-proj-0123456789abcdefABCDEF0123456789abcdef"
+        ),
+        Malformed::Oversized => return format!("Bearer {}", "a".repeat(LONGEST + 1)),
+    };
+    text.to_owned()
+}
+
+#[test]
+fn every_kind_is_read_from_something() {
+    for kind in Malformed::ALL {
+        check_value(&example(kind), kind);
+    }
+}
