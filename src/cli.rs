@@ -33,7 +33,7 @@ mod wait;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::accept::AcceptArguments;
 use self::bindings::{AckArguments, BindingsArguments, IncidentsArguments};
@@ -92,7 +92,29 @@ pub fn run(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
 /// What may be said on the command line.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command()
+    with_whole_paragraphs(Cli::command())
+}
+
+/// The sources break the paragraphs of a help; a terminal breaks them where its own width ends.
+fn with_whole_paragraphs(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().map(|help| whole_paragraphs(&help.to_string()));
+    let command = help.into_iter().fold(command, clap::Command::after_help);
+    command.mut_subcommands(with_whole_paragraphs)
+}
+
+fn whole_paragraphs(text: &str) -> String {
+    let mut whole = String::with_capacity(text.len());
+    for line in text.lines() {
+        let stands_alone = line.is_empty() || line.starts_with(' ') || line.starts_with("Ends with ");
+        let goes_on = !stands_alone && !whole.is_empty() && !whole.ends_with(['\n', ':']);
+        match (goes_on, whole.is_empty()) {
+            (true, _) => whole.push(' '),
+            (false, false) => whole.push('\n'),
+            (false, true) => {}
+        }
+        whole.push_str(line);
+    }
+    whole
 }
 
 fn run_with(
@@ -100,7 +122,8 @@ fn run_with(
     environment: &Environment,
     serve: impl FnOnce(Config) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let command = match Cli::try_parse_from(arguments) {
+    let parsed = command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let command = match parsed {
         Ok(Cli { command }) => command,
         Err(answer) => return print_answer(&answer),
     };
@@ -130,8 +153,8 @@ impl Command {
             Self::Token(arguments) => arguments.run(environment)?,
             Self::Keys(arguments) => arguments.run(environment)?,
             Self::Health(arguments) => arguments.run(environment)?,
-            Self::Completions(arguments) => arguments.run(Cli::command()),
-            Self::Man(arguments) => arguments.run(Cli::command())?,
+            Self::Completions(arguments) => arguments.run(command()),
+            Self::Man(arguments) => arguments.run(command())?,
         }
         Ok(true)
     }
@@ -201,14 +224,29 @@ mod tests {
                                        terminal, otherwise json] [possible values: human, json]
           -h, --help                   Print help
 
-        Without any setting, keyward forwards every request as it came and learns which key is current.
-        If OPENAI_API_KEY is set, that key is the current one.
+        Without any setting, keyward forwards every request as it came and learns which key is current. If
+        OPENAI_API_KEY is set, that key is the current one.
 
         Every setting can also come from the environment: `listen` in the table [proxy] is
         KEYWARD_PROXY_LISTEN. The command line overrides the environment, which overrides the file.
 
         Example: keyward serve --config /etc/keyward/keyward.toml --log json
         ");
+    }
+
+    #[test]
+    fn a_help_is_broken_where_the_terminal_ends() {
+        let command = command().term_width(80);
+        let help = command.try_get_matches_from(["keyward", "rotation", "--help"]).expect_err("an answer").to_string();
+        let (_, after) = help.split_once("Print help\n\n").expect("what follows the options");
+        let (paragraphs, _) = after.split_once("\n\nExample").expect("an example");
+        let lines: Vec<_> = paragraphs.lines().collect();
+        assert!(lines.iter().all(|line| line.len() <= 80), "{paragraphs}");
+        let is_short = |pair: &[&str]| {
+            let next = pair[1].split(' ').next().unwrap_or_default();
+            !pair[1].starts_with("Ends with") && pair[0].len() + 1 + next.len() <= 80
+        };
+        assert!(!lines.windows(2).any(is_short), "a line ends before the width does: {paragraphs}");
     }
 
     #[test]
@@ -279,7 +317,7 @@ mod tests {
     /// What clap prints instead of running a command, as on a terminal of 100 columns.
     fn answer(arguments: &[&str]) -> String {
         let arguments = ["keyward"].iter().chain(arguments);
-        let command = Cli::command().term_width(100);
+        let command = command().term_width(100);
         command.try_get_matches_from(arguments).expect_err("an answer").to_string()
     }
 }
