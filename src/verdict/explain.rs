@@ -736,7 +736,7 @@ fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             "Put [key] in.",
         ],
         Diagnosis::UnlistedKey(_) => &[
-            "Find out whose key it is. If it is meant to be used, add it to a set of keyward's configuration.",
+            "Find out whose key it is. If it is your old one, name it under `keys.[set].previous`; if it is meant to be used, add it to a set of keyward's configuration.",
             "Otherwise put [key] into the credential that this node uses.",
         ],
         Diagnosis::UnknownKeyRejected => &[
