@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use keyward::caller::{Caller, Family};
 use keyward::caller::declared::Origin;
+use keyward::caller::{Caller, Family};
 use keyward::head::Head;
 use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::request_path::RequestPath;
@@ -142,6 +142,7 @@ fn context(judgement: &Judgement, handling: Handling, status: Option<StatusCode>
         status,
         upstream_code: None,
         cause: None,
+        redirect: None,
     }
 }
 

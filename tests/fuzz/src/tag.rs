@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use keyward::caller::Caller;
 use keyward::caller::declared::{self, Declared, Sender};
 use keyward::caller::declared::{Attribution, Origin};
-use keyward::caller::Caller;
 use keyward::head::Head;
 use keyward::request_path::{RequestPath, is_blank, is_id, is_placeholder};
 
