@@ -14,6 +14,7 @@ pub fn check(data: &[u8]) {
         Target::AsItCame => {
             assert!(read.begins == 0 && read.repair.is_none(), "what has a prefix cannot go on as it came");
         }
+        Target::Suffix(suffix) if read.repair.is_none() && !is_below_v1(suffix) => check_end(&read, suffix, text),
         Target::Suffix(suffix) => check_target(suffix, path, query),
         Target::Repaired(repaired) => check_target(&repaired, path, query),
     }
@@ -38,6 +39,18 @@ fn check_ids(read: &RequestPath<'_>, path: &str) {
 /// Slowly, and as RFC 3986 has it: a segment that is one dot or two once it is decoded.
 fn is_dot_segment(segment: &str) -> bool {
     matches!(&*percent_decode_str(segment).collect::<Vec<_>>(), b"." | b"..")
+}
+
+fn is_below_v1(target: &str) -> bool {
+    target.strip_prefix("/v1").is_some_and(|behind| behind.is_empty() || behind.starts_with(['/', '?']))
+}
+
+/// An upstream that is not at `/v1` gets what stands behind the prefix, and all of it.
+fn check_end(read: &RequestPath<'_>, target: &str, text: &str) {
+    assert_eq!(target, &text[read.begins..]);
+    assert!(target.starts_with('/'), "{target:?}");
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    assert_eq!(RequestPath::read(path), RequestPath::default(), "{target:?}");
 }
 
 fn check_target(target: &str, path: &str, query: &str) {
