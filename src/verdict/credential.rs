@@ -275,8 +275,10 @@ fn is_twice_the_same(token: &[u8]) -> bool {
 fn is_joined(token: &[u8]) -> bool {
     memchr::memchr(b',', token).is_some()
         && token.split(|byte| *byte == b',').skip(1).any(|part| {
-            let scheme = part.trim_ascii_start().split(u8::is_ascii_whitespace).next().unwrap_or_default();
-            scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"basic")
+            let mut words = part.trim_ascii().split(u8::is_ascii_whitespace);
+            let scheme = words.next().unwrap_or_default();
+            let is_scheme = scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"basic");
+            is_scheme && words.next().is_some()
         })
 }
 

@@ -189,6 +189,8 @@ fn two_credentials_in_one_header_are_two() {
     ] {
         check_value(&joined, Malformed::Duplicate);
     }
+    let ends_so = "kk,rk,,BEARER";
+    check_key(&[("authorization", format!("BEARER\t{ends_so}").as_bytes())], ends_so, Place::Bearer);
     let comma = format!("{KEY},x");
     check_key(&[("authorization", format!("Bearer {comma}").as_bytes())], &comma, Place::Bearer);
 }
