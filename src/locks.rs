@@ -2,12 +2,12 @@
 
 use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 
-/// Takes the lock, even if somebody panicked while holding it.
+/// Takes the lock, even if a thread panicked while it held it.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     despite_panics(mutex.lock())
 }
 
-/// What was waited for with a lock, even if somebody panicked while holding it.
+/// What was waited for with a lock, even if a thread panicked while it held it.
 pub fn despite_panics<T>(result: LockResult<T>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
 }

@@ -68,7 +68,7 @@ pub struct Audit {
 pub struct Finding {
     /// The code of its kind. A later keyward may have others.
     pub code: String,
-    /// When somebody has to do something about it.
+    /// When you have to do something about it.
     pub when: Urgency,
     /// What it is, in words.
     pub text: String,

@@ -93,7 +93,7 @@ pub struct Store {
     /// What is wrong, in words.
     #[serde(deserialize_with = "nullable")]
     pub trouble: Option<String>,
-    /// Bindings of which the store has yet to be told.
+    /// Bindings that are not yet written to the store.
     pub waiting: u64,
     /// Facts that found no room in memory meanwhile.
     pub lost: u64,

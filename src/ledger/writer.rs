@@ -506,7 +506,7 @@ impl Status {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Bindings of which the store has yet to be told.
+    /// Bindings that are not yet written to the store.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
