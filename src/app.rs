@@ -1,5 +1,6 @@
 //! Puts the concerns together, starts them, and ends them in order.
 
+mod observed;
 mod systemd;
 mod upkeep;
 
@@ -16,6 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use self::observed::Observed;
 use self::systemd::Sockets;
 use self::upkeep::{Readings, Upkeep};
 use crate::access_log::Style;
@@ -45,6 +47,7 @@ use crate::net::connect::{Connector, ProxyHop};
 use crate::net::egress_proxy::EgressProxy;
 use crate::net::origin::Scheme;
 use crate::net::socket::{give_up_after, keep_alive};
+use crate::problems::Problems;
 use crate::recorder::Recorder;
 use crate::server::Settings as ProxySettings;
 use crate::server::Stage;
@@ -145,10 +148,11 @@ impl Server {
         let open_access = || Access::open(&config.admin, &config.state, clock.clone());
         let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
         let (access, no_token) = access.unzip();
+        let no_token = no_token.flatten();
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(hello, config, &bound, &reloader, &log);
-        tell_troubles(config, &troubles, no_token.flatten().as_ref(), &check::examine(config, &gateways, clock.now()));
+        tell_troubles(config, &troubles, no_token.as_ref(), &check::examine(config, &gateways, clock.now()));
         upkeep::save(&reloader, true);
         let store = config.store.file(&config.state.dir);
         let shared = Arc::new(Shared {
@@ -156,6 +160,7 @@ impl Server {
             ledger,
             names: Arc::new(Registry::new(n8n::remembered(&config.n8n, store.as_deref()))),
             store: writer.status(),
+            problems: Arc::new(Problems::new(config.keys.sets.len())),
             rules: config.rules.clone(),
             clock,
             host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
@@ -164,20 +169,24 @@ impl Server {
             page: page.into(),
             limits: config.proxy.limits,
         });
+        recall_problems(&shared);
         let readings = Readings {
             reloader: Arc::clone(&shared.reloader),
+            problems: Arc::clone(&shared.problems),
+            clock: shared.clock.clone(),
             certificate: bound.admission.handshake.certificate().cloned(),
             access: access.map(Arc::new),
             reloads: Arc::default(),
         };
-        let upkeep = Upkeep::new(readings.clone(), &troubles);
+        let n8n = n8n_pollers(config, &shared)?;
+        let upkeep =
+            Upkeep::new(readings.clone(), &troubles, no_token.as_ref(), observed(&shared, &log, &n8n, &readings));
         let ledger = writer.start(Arc::clone(&shared.reloader))?;
-        Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log, hold })
+        Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log, hold, n8n })
     }
 
     fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
-        let Concerns { readings, upkeep, ledger, log, hold } = concerns;
-        let n8n = n8n_pollers(config, shared)?;
+        let Concerns { readings, upkeep, ledger, log, hold, n8n } = concerns;
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
         let team = Team::new(config, shared, &bound, &log, &tap)?;
@@ -326,6 +335,7 @@ struct Concerns {
     ledger: Running,
     log: Log,
     hold: Option<Hold>,
+    n8n: Vec<n8n::poller::Poller>,
 }
 
 /// The listeners, where they came to listen, and the way to upstream.
@@ -383,6 +393,8 @@ impl Team {
                 style,
                 tap: tap.clone(),
                 names: Arc::clone(&shared.names),
+                problems: Arc::clone(&shared.problems),
+                clock: shared.clock.clone(),
                 reloader: Arc::clone(&shared.reloader),
                 shutting_down: Arc::clone(&shutting_down),
             };
@@ -465,6 +477,24 @@ impl Control {
             None => drop(stage.wait_for(|stage| *stage == Stage::Ended).await),
         }
         upkeep.abort();
+    }
+}
+
+/// What upstream said of the current keys before the start.
+fn recall_problems(shared: &Shared) {
+    for (set, key, since) in shared.reloader.refused_currents() {
+        shared.problems.recall_refused(set, key, since);
+    }
+}
+
+/// What upkeep looks at beside what it reads.
+fn observed(shared: &Shared, log: &Log, n8n: &[n8n::poller::Poller], readings: &Readings) -> Observed {
+    Observed {
+        store: Arc::clone(&shared.store),
+        ledger: Arc::clone(&shared.ledger),
+        log: log.counts(),
+        n8n: n8n.iter().map(n8n::poller::Poller::status).collect(),
+        certificate: readings.certificate.clone(),
     }
 }
 

@@ -22,7 +22,7 @@
 //! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`exchange::response_body`], [`openai::answer`] | |
 //! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`exchange::upgrade`], [`openai::websocket`] | |
 //! | verdict and [`outcome`] together, in words | [`exchange::diagnosis`], [`verdict::explain`] | pure |
-//! | when it ends, it is remembered, counted, learned from and written down | [`recorder`], [`metrics`], [`access_log`] | |
+//! | when it ends, it is remembered, counted, learned from and written down; a fault of upstream or of a key is noted | [`recorder`], [`metrics`], [`access_log`], [`problems`] | |
 //! | one line goes to the log, and to those who follow | [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
@@ -72,6 +72,7 @@
 //! | [`metrics`] | counters |  |
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
 //! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `look` `names` `offline` `old_key` `press` `progress` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
+//! | [`problems`] | what is wrong with upstream, a key, or keyward itself | `faults` `kind` `traffic` |
 //! | [`welcome`] | what a newcomer is told |  |
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
 //! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
@@ -84,7 +85,7 @@
 //! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `html` `listener` `page` `parameters` `problem` `problem_response` `response` `routes` `settings` `state` `views` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
-//! | [`app`] | starts all of it, and ends it in order | `systemd` `upkeep` |
+//! | [`app`] | starts all of it, and ends it in order | `observed` `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
 //! | [`cli`] | the commands | `accept` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `wait` |
 
@@ -125,6 +126,8 @@ pub mod metrics;
 pub mod openai;
 
 pub mod ledger;
+
+pub mod problems;
 
 pub mod welcome;
 

@@ -26,6 +26,7 @@
 //! | `keyward_n8n_workflows` | gauge | `n8n` | workflows of that n8n that have names |
 //! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
 //! | `keyward_keys_unreadable_since_timestamp_seconds` | gauge | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
+//! | `keyward_problems_open` | gauge | `problem` | what is wrong with upstream, a key, or keyward itself: how many of each kind |
 //! | `keyward_log_dropped_total` | counter | | log lines dropped |
 //! | `keyward_events_lost_total` | counter | | events that slow readers of the event stream lost |
 //! | `keyward_admin_wrong_tokens_total` | counter | | wrong tokens and links that came to the admin listener |
@@ -91,7 +92,7 @@ impl Kind {
 }
 
 /// Every metric, in the order of the exposition.
-pub static METRICS: [Metric; 29] = [
+pub static METRICS: [Metric; 30] = [
     counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
     counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
     gauge("exchanges_open", &[], "exchanges under way"),
@@ -116,6 +117,11 @@ pub static METRICS: [Metric; 29] = [
     gauge("n8n_workflows", &["n8n"], "workflows of that n8n that have names"),
     counter("reloads", &["what", "result"], RELOADS),
     gauge("keys_unreadable_since_timestamp_seconds", &[], KEYS_UNREADABLE),
+    gauge(
+        "problems_open",
+        &["problem"],
+        "what is wrong with upstream, a key, or keyward itself: how many of each kind",
+    ),
     counter("log_dropped", &[], "log lines dropped"),
     counter("events_lost", &[], "events that slow readers of the event stream lost"),
     counter("admin_wrong_tokens", &[], "wrong tokens and links that came to the admin listener"),

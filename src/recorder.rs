@@ -1,6 +1,5 @@
 //! What happens when an exchange ends: it is remembered on its binding, counted, learned from, and written to the log.
 
-use crate::ledger::bearing;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,16 +8,20 @@ use crate::access_log::line::Line;
 use crate::access_log::{self, Style};
 use crate::caller::names::{Directory, Named};
 use crate::caller::registry::Registry;
+use crate::clock::Clock;
 use crate::exchange::diagnosis;
 use crate::keys::reloader::Reloader;
 use crate::keys::set::{KeyRing, Word};
 use crate::ledger::Ledger;
+use crate::ledger::bearing;
 use crate::ledger::binding::Accepted;
 use crate::ledger::destination::Destination;
 use crate::ledger::seen::Seen;
 use crate::ledger::sighting::{Exchange, Observer};
 use crate::metrics::Shard;
 use crate::outcome::{Ending, Outcome};
+use crate::problems::Problems;
+use crate::problems::traffic::Change;
 use crate::telemetry::Level;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::{Lane, Rank};
@@ -41,6 +44,10 @@ pub struct Recorder {
     pub tap: Tap,
     /// What n8n calls callers.
     pub names: Arc<Registry>,
+    /// What is wrong beside single callers.
+    pub problems: Arc<Problems>,
+    /// Where the time of an end comes from, where that matters.
+    pub clock: Clock,
     /// Learns from answers, for the sets that have no declared key.
     pub reloader: Arc<Reloader>,
     /// Whether whatever ends now is cut by the shutdown.
@@ -71,6 +78,7 @@ impl Observer for Recorder {
             self.learn(exchange, outcome, &ring);
         }
         drop(ring);
+        self.note_problems(exchange, outcome);
         self.count(exchange, outcome);
         let directory = self.names.directory();
         let named = directory.as_deref().and_then(|directory| self.look_up(exchange, directory));
@@ -85,6 +93,7 @@ impl Observer for Recorder {
         self.sight(exchange, diagnosis, outcome);
         self.learn(exchange, outcome, &ring);
         exchange.told(bearing::bearing(diagnosis, outcome));
+        self.note_problems(exchange, outcome);
     }
 
     fn is_shutting_down(&self) -> bool {
@@ -117,6 +126,25 @@ impl Recorder {
             let (ledger, exchange) = (Arc::clone(&self.ledger), Arc::clone(exchange));
             Box::new(move || ledger.sight(&exchange.binding, &seen(&exchange, diagnosis, outcome)))
         })
+    }
+
+    fn note_problems(&self, exchange: &Exchange, outcome: Outcome) {
+        for change in self.problems.note(exchange, outcome, || self.clock.now()) {
+            self.tell(change);
+        }
+    }
+
+    #[cold]
+    fn tell(&self, change: Change) {
+        let (Change::Opened(kind, set) | Change::Closed(kind, set)) = change;
+        let set = set.map(|set| &*self.sets[set.position()]);
+        let problem = kind.code();
+        match change {
+            Change::Opened(..) => {
+                tracing::error!(event = "problem", problem, set, "{}: {}", kind.title(), kind.remedy());
+            }
+            Change::Closed(..) => tracing::info!(event = "problem", problem, set, "over: {}", kind.title()),
+        }
     }
 
     fn learn(&self, exchange: &Exchange, outcome: Outcome, ring: &KeyRing) {

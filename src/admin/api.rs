@@ -11,7 +11,7 @@ use super::state::AdminState;
 use super::views;
 use crate::answers::audit::{Audit, Instance, Instances};
 use crate::answers::link::{Link, PressBegun, PressEnded};
-use crate::answers::status::Sets;
+use crate::answers::status::{OpenProblems, Sets};
 use crate::ledger::query::find;
 use crate::n8n::audit;
 use crate::n8n::clearance;
@@ -49,6 +49,11 @@ pub fn document(_: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> 
 /// How keyward is.
 pub fn status(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
     in_json(StatusCode::OK, &admin.status())
+}
+
+/// What is wrong now beside single callers.
+pub fn problems(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+    in_json(StatusCode::OK, &OpenProblems { problems: admin.problems() })
 }
 
 /// The key sets, their keys and how far their rotations are.

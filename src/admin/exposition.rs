@@ -19,6 +19,7 @@ use crate::ledger::rotation_row::Row;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
 use crate::policy::ActionKind;
+use crate::problems::kind::ProblemKind;
 use crate::server::worker::Worker;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::LogCounts;
@@ -189,6 +190,7 @@ impl Sources {
             "keys_unreadable_since_timestamp_seconds" => {
                 Samples::Number(self.shared.reloader.unreadable_since().map_or(0, seconds))
             }
+            "problems_open" => self.problems(),
             "log_dropped" => Samples::Number(self.log.dropped()),
             "events_lost" => Samples::Number(self.tap.lost()),
             "admin_wrong_tokens" => Samples::Number(self.admin.wrong_tokens.value()),
@@ -226,6 +228,13 @@ impl Sources {
             }
         }
         standings
+    }
+
+    /// Each kind, also where there is none: an alert needs the number before.
+    fn problems(&self) -> Samples {
+        let problems = self.shared.problems();
+        let of_kind = |kind: ProblemKind| problems.iter().filter(|problem| problem.kind == kind).count() as u64;
+        family("problem", ProblemKind::ALL.map(|kind| (kind.code(), of_kind(kind))))
     }
 
     fn shards(&self) -> impl Iterator<Item = &Shard> {

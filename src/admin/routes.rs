@@ -78,7 +78,7 @@ impl Route {
 type Answer = fn(&Arc<AdminState>, &Call<'_>) -> Result<Response, Problem>;
 
 /// Every route.
-pub static ROUTES: [Route; 20] = [
+pub static ROUTES: [Route; 21] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: api::health },
     Route { method: "GET", path: "/readyz", needs: Needs::Nothing, parameters: &[], answer: api::readiness },
     Route { method: "GET", path: "/metrics", needs: Needs::Metrics, parameters: &[], answer: api::metrics },
@@ -86,6 +86,7 @@ pub static ROUTES: [Route; 20] = [
     Route { method: "GET", path: "/open/{link}", needs: Needs::Link, parameters: &[], answer: page::open },
     Route { method: "GET", path: "/api/v1/openapi.json", needs: READ, parameters: &[], answer: api::document },
     Route { method: "GET", path: "/api/v1/status", needs: READ, parameters: &[], answer: api::status },
+    Route { method: "GET", path: "/api/v1/problems", needs: READ, parameters: &[], answer: api::problems },
     Route { method: "GET", path: "/api/v1/sets", needs: READ, parameters: &[], answer: api::sets },
     Route {
         method: "GET",

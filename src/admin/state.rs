@@ -9,7 +9,7 @@ use super::exposition::Exposition;
 use super::settings::Settings;
 use super::views;
 use super::wrong_tokens::WrongTokens;
-use crate::answers::status::{N8n, N8nState, Set, Status, Store, StoreState};
+use crate::answers::status::{N8n, N8nState, OpenProblem, Set, Status, Store, StoreState};
 use crate::clock::Timestamp;
 use crate::exchange::context::Shared;
 use crate::keys::set::Role;
@@ -61,9 +61,16 @@ impl AdminState {
             bindings: self.shared.ledger.len(),
             store: self.store(),
             n8n: self.n8n.iter().map(|status| n8n(status)).collect(),
+            problems: self.problems(),
             log_dropped: self.log.dropped(),
             sets: self.sets(),
         }
+    }
+
+    /// What is wrong now beside single callers.
+    #[must_use]
+    pub fn problems(&self) -> Vec<OpenProblem> {
+        self.shared.problems().iter().map(Into::into).collect()
     }
 
     fn store(&self) -> Store {

@@ -6,10 +6,13 @@ use super::key::Key;
 use super::old_key::OldKeySummary;
 use super::{moment, nullable};
 use crate::clock::Timestamp;
-use crate::codes::codes;
+use crate::codes::{Coded, codes};
 use crate::ledger::progress::Progress;
 use crate::policy::rules::Policy;
+use crate::problems;
+use crate::problems::kind::ProblemKind;
 use crate::server::Stage;
+use crate::verdict::explain::Severity;
 
 /// How a keyward that runs is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,10 +32,47 @@ pub struct Status {
     pub store: Store,
     /// How each n8n is that it asks.
     pub n8n: Vec<N8n>,
+    /// What is wrong now beside single callers: what matters most comes first.
+    pub problems: Vec<OpenProblem>,
     /// How many log lines were dropped.
     pub log_dropped: u64,
     /// Its key sets.
     pub sets: Vec<Set>,
+}
+
+/// What is wrong now with upstream, a key, or keyward itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenProblems {
+    /// All of it: what matters most comes first, and of that what began first.
+    pub problems: Vec<OpenProblem>,
+}
+
+/// Something that is wrong now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenProblem {
+    /// What kind of thing. A later keyward may have others.
+    pub code: Coded<ProblemKind>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is about: a set, an n8n; nothing where there is one of its kind alone.
+    #[serde(deserialize_with = "nullable")]
+    pub about: Option<String>,
+    /// What is wrong, in a sentence.
+    pub text: String,
+    /// What to do, in sentences.
+    pub remedy: String,
+    /// Since when: the end of the first exchange that met it, or the first look that found it.
+    #[serde(with = "moment")]
+    pub since: Timestamp,
+    /// How many exchanges met it, since keyward was started; nothing where it is not told from exchanges.
+    #[serde(deserialize_with = "nullable")]
+    pub requests: Option<u64>,
+    /// Of how many bindings these are; 10,000 stands for at least as many.
+    #[serde(deserialize_with = "nullable")]
+    pub bindings: Option<usize>,
+    /// When the last of them ended.
+    #[serde(with = "moment::nullable")]
+    pub last: Option<Timestamp>,
 }
 
 /// What the store of a keyward that does not run remembers.
@@ -157,6 +197,23 @@ codes! {
         Troubled => "troubled",
         /// It was not asked yet.
         NotAsked => "not_asked",
+    }
+}
+
+impl From<&problems::Problem> for OpenProblem {
+    fn from(problem: &problems::Problem) -> Self {
+        let kind = problem.kind;
+        Self {
+            code: Coded::Known(kind),
+            severity: kind.severity(),
+            about: (!problem.about.is_empty()).then(|| problem.about.to_string()),
+            text: problem.what.clone(),
+            remedy: kind.remedy().to_owned(),
+            since: problem.since,
+            requests: problem.hit.map(|hit| hit.requests),
+            bindings: problem.hit.map(|hit| hit.bindings),
+            last: problem.hit.map(|hit| hit.last),
+        }
     }
 }
 

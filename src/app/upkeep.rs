@@ -4,10 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::access::Access;
+use super::observed::Observed;
+use crate::admin::access::{Access, TokenError};
+use crate::clock::Clock;
 use crate::keys::reloader::{Reload, Reloader, Trouble};
 use crate::metrics::{Reloaded, Reloads};
 use crate::net::server_tls::{Renewal, ServerCertificate};
+use crate::problems::Problems;
+use crate::problems::kind::ProblemKind;
 use crate::watch::Watch;
 
 /// What is read again.
@@ -17,27 +21,53 @@ pub(super) struct Readings {
     pub(super) certificate: Option<Arc<ServerCertificate>>,
     pub(super) access: Option<Arc<Access>>,
     pub(super) reloads: Arc<Reloads>,
+    pub(super) problems: Arc<Problems>,
+    pub(super) clock: Clock,
 }
 
 /// Looks after them, and says what went wrong: once, until it is another fault.
 pub(super) struct Upkeep {
     readings: Readings,
     told: Faults,
+    /// What is wrong with the state since the start, and stays so until the next one.
+    lasting: Vec<String>,
+    observed: Observed,
 }
 
 /// What went wrong with each of them.
 #[derive(Default)]
-struct Faults([Vec<String>; Reloaded::COUNT]);
+struct Faults([Vec<Fault>; Reloaded::COUNT]);
+
+/// Something that went wrong.
+#[derive(Clone, PartialEq, Eq)]
+struct Fault {
+    kind: ProblemKind,
+    /// The set, where it is one's.
+    about: Box<str>,
+    text: String,
+}
 
 impl Upkeep {
     /// After a start whose troubles were told.
-    pub(super) fn new(readings: Readings, troubles: &[Trouble]) -> Self {
+    pub(super) fn new(
+        readings: Readings,
+        troubles: &[Trouble],
+        no_token: Option<&TokenError>,
+        observed: Observed,
+    ) -> Self {
         // Without a state folder there is nothing to read from it again.
         let is_read_again = |trouble: &&Trouble| matches!(trouble, Trouble::Source { .. } | Trouble::Access { .. });
         let again = troubles.iter().filter(is_read_again);
         let mut told = Faults::default();
-        told.0[Reloaded::Keys as usize] = again.map(in_full).collect();
-        Self { readings, told }
+        told.0[Reloaded::Keys.position()] = again.map(fault).collect();
+        told.0[Reloaded::AdminToken.position()] = no_token.into_iter().map(fault_of_token).collect();
+        let of_kind = |kind| troubles.iter().map(fault).filter(move |fault| fault.kind == kind).map(|fault| fault.text);
+        let lost = of_kind(ProblemKind::FingerprintKeyLost).map(|text| (Box::default(), text)).collect();
+        readings.problems.set(ProblemKind::FingerprintKeyLost, lost, readings.clock.now());
+        let lasting = of_kind(ProblemKind::StateUnusable).collect();
+        let upkeep = Self { readings, told, lasting, observed };
+        upkeep.note_state(None);
+        upkeep
     }
 
     /// New keys are found at once where the system tells of them, and soon where it does not. What was learned is written
@@ -52,7 +82,9 @@ impl Upkeep {
                 _ = polls.tick() => self.look(),
                 _ = saves.tick() => {
                     rounds = rounds.wrapping_add(1);
-                    save(&self.readings.reloader, rounds.is_multiple_of(LOOK_AGAIN));
+                    let failed = save(&self.readings.reloader, rounds.is_multiple_of(LOOK_AGAIN));
+                    self.note_state(failed);
+                    self.observed.note(&self.readings.problems, self.readings.clock.now());
                 }
             }
         }
@@ -71,6 +103,11 @@ impl Upkeep {
         }
         self.told = faults;
     }
+
+    fn note_state(&self, failed: Option<String>) {
+        let found = self.lasting.iter().cloned().chain(failed).map(|what| (Box::default(), what));
+        self.readings.problems.set(ProblemKind::StateUnusable, found.collect(), self.readings.clock.now());
+    }
 }
 
 impl Readings {
@@ -79,6 +116,19 @@ impl Readings {
         let faults = self.read();
         for what in Reloaded::ALL {
             complain(what, &faults.0[what.position()]);
+        }
+    }
+
+    fn note(&self, what: Reloaded, faults: &[Fault]) {
+        let kinds: &[_] = match what {
+            Reloaded::Keys => &[ProblemKind::KeyUnreadable, ProblemKind::TokensUnreadable],
+            Reloaded::Certificate => &[ProblemKind::CertificateUnreadable],
+            Reloaded::AdminToken => &[ProblemKind::AdminTokenUnreadable],
+        };
+        for kind in kinds {
+            let found = faults.iter().filter(|fault| fault.kind == *kind);
+            let found = found.map(|fault| (fault.about.clone(), fault.text.clone())).collect();
+            self.problems.set(*kind, found, self.clock.now());
         }
     }
 
@@ -101,19 +151,22 @@ impl Readings {
                 Ok(false) => {}
                 Err(_) => self.reloads.failed(what),
             }
-            read.err().unwrap_or_default()
+            let faults = read.err().unwrap_or_default();
+            self.note(what, &faults);
+            faults
         }))
     }
 }
 
-/// Writes the history. Failing to is said each time: what is lost is lost for good.
-pub(super) fn save(reloader: &Reloader, look_again: bool) {
-    if let Err(error) = reloader.save(look_again) {
-        tracing::error!(event = "state", "rotations are forgotten at the next start: {}", in_full(&error));
-    }
+/// Writes the history. Failing to is said each time, and given back: what is lost is lost for good.
+pub(super) fn save(reloader: &Reloader, look_again: bool) -> Option<String> {
+    let error = reloader.save(look_again).err()?;
+    let text = in_full(&error);
+    tracing::error!(event = "state", "rotations are forgotten at the next start: {text}");
+    Some(text)
 }
 
-fn read_keys(reloader: &Reloader) -> Result<bool, Vec<String>> {
+fn read_keys(reloader: &Reloader) -> Result<bool, Vec<Fault>> {
     match reloader.reload() {
         Reload::Unchanged => Ok(false),
         Reload::Changed(changes) => {
@@ -122,32 +175,34 @@ fn read_keys(reloader: &Reloader) -> Result<bool, Vec<String>> {
             }
             Ok(true)
         }
-        Reload::Failed(troubles) => Err(troubles.iter().map(in_full).collect()),
+        Reload::Failed(troubles) => Err(troubles.iter().map(fault).collect()),
     }
 }
 
 /// Shows clients a new certificate, where there is one.
-fn renew(certificate: Option<&ServerCertificate>) -> Result<bool, Vec<String>> {
+fn renew(certificate: Option<&ServerCertificate>) -> Result<bool, Vec<Fault>> {
     match certificate.map(ServerCertificate::reload) {
         None | Some(Ok(Renewal::Unchanged)) => Ok(false),
         Some(Ok(Renewal::Changed)) => {
             tracing::info!(event = "tls", "clients are shown another certificate from now on");
             Ok(true)
         }
-        Some(Err(error)) => Err(vec![in_full(&error)]),
+        Some(Err(error)) => {
+            Err(vec![Fault { kind: ProblemKind::CertificateUnreadable, about: Box::default(), text: in_full(&error) }])
+        }
     }
 }
 
-fn read_tokens(access: Option<&Access>) -> Result<bool, Vec<String>> {
-    let is_news = access.map_or(Ok(false), Access::reload).map_err(|error| vec![in_full(&error)])?;
+fn read_tokens(access: Option<&Access>) -> Result<bool, Vec<Fault>> {
+    let is_news = access.map_or(Ok(false), Access::reload).map_err(|error| vec![fault_of_token(&error)])?;
     if is_news {
         tracing::info!(event = "admin", "the admin tokens have changed: the ones before are refused from now on");
     }
     Ok(is_news)
 }
 
-fn complain(what: Reloaded, faults: &[String]) {
-    for fault in faults {
+fn complain(what: Reloaded, faults: &[Fault]) {
+    for Fault { text: fault, .. } in faults {
         match what {
             Reloaded::Keys => tracing::error!(event = "keys", "the keys stay as they were: {fault}"),
             Reloaded::Certificate => tracing::error!(event = "tls", "the certificate stays as it was: {fault}"),
@@ -163,6 +218,20 @@ fn say_all_is_well(what: Reloaded) {
         Reloaded::Certificate => tracing::info!(event = "tls", "the certificate can be read again"),
         Reloaded::AdminToken => tracing::info!(event = "admin", "the admin tokens can be read again"),
     }
+}
+
+fn fault(trouble: &Trouble) -> Fault {
+    let (kind, about) = match trouble {
+        Trouble::Source { set, .. } => (ProblemKind::KeyUnreadable, &**set),
+        Trouble::Access { .. } => (ProblemKind::TokensUnreadable, ""),
+        Trouble::KeyLost { .. } => (ProblemKind::FingerprintKeyLost, ""),
+        Trouble::History { .. } | Trouble::State { .. } => (ProblemKind::StateUnusable, ""),
+    };
+    Fault { kind, about: about.into(), text: in_full(trouble) }
+}
+
+fn fault_of_token(error: &TokenError) -> Fault {
+    Fault { kind: ProblemKind::AdminTokenUnreadable, about: Box::default(), text: in_full(error) }
 }
 
 /// An error with all its causes.

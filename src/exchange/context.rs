@@ -20,6 +20,7 @@ use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
 use crate::policy::rules::Rules;
+use crate::problems::{About, Problem, Problems};
 use crate::splitmix;
 use crate::upstream::pool::Pool;
 
@@ -33,6 +34,8 @@ pub struct Shared {
     pub names: Arc<Registry>,
     /// How the store of the bindings is.
     pub store: Arc<Status>,
+    /// What is wrong beside single callers.
+    pub problems: Arc<Problems>,
     /// What is done about verdicts.
     pub rules: Rules,
     /// Where the time comes from.
@@ -82,6 +85,15 @@ pub struct Parts {
     pub shutting_down: Arc<AtomicBool>,
     /// Where its exchange numbers begin.
     pub seed: u64,
+}
+
+impl Shared {
+    /// What is wrong now beside single callers.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let (sets, keys) = (self.ledger.sets(), self.reloader.entries());
+        self.problems.open(&About { sets: &sets, keys: &keys, upstream: &self.upstream })
+    }
 }
 
 impl WorkerContext {

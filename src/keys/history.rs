@@ -137,6 +137,17 @@ impl SetHistory {
         is_news
     }
 
+    /// The current key where upstream refused it when it saw it last, and since when it does. Where a set learns and no key is
+    /// current, the one that was refused last.
+    #[must_use]
+    pub fn refused_current(&self) -> Option<(Fingerprint, Timestamp)> {
+        if let Some(current) = self.current {
+            let heard = self.heard.iter().find(|heard| heard.key == current.key && heard.word == Word::Refused)?;
+            return Some((heard.key, heard.at));
+        }
+        self.learned.last_refused()
+    }
+
     /// Notes that the current key is still the same.
     pub fn look_again(&mut self, now: Timestamp) {
         if let Some(current) = &mut self.current {

@@ -84,6 +84,19 @@ impl Learned {
         }
     }
 
+    /// Where no key is current: the one that upstream refused last, and when.
+    #[must_use]
+    pub fn last_refused(&self) -> Option<(Fingerprint, Timestamp)> {
+        if self.keys.iter().any(|known| known.standing == Standing::Current) {
+            return None;
+        }
+        let refused = self.keys.iter().filter_map(|known| match known.standing {
+            Standing::Refused { at } => Some((known.key, at)),
+            Standing::Current | Standing::Replaced { .. } => None,
+        });
+        refused.max_by_key(|(_, at)| *at)
+    }
+
     /// Adds what was learned since: how a key stands by then, and when it was first accepted by whichever saw it first.
     pub fn recall(&mut self, since: &Self) {
         for learned in &since.keys {

@@ -248,6 +248,20 @@ impl Reloader {
         listing::entries(&self.ring(), &self.memory().history)
     }
 
+    /// The sets whose current key upstream refused when it saw it last, with that key and since when it does; in a set that
+    /// learns, where no other key is current.
+    #[must_use]
+    pub fn refused_currents(&self) -> Vec<(SetIndex, Names, Timestamp)> {
+        let memory = self.memory();
+        let ring = self.ring();
+        let refused = |set: SetIndex| {
+            let history = memory.history.sets.get(&*ring.set(set).name)?;
+            let (fingerprint, at) = history.refused_current()?;
+            Some((set, Names { fingerprint, hint: history.hints.get(&fingerprint).copied() }, at))
+        };
+        ring.indexes().filter_map(refused).collect()
+    }
+
     /// Every token that was ever made.
     #[must_use]
     pub fn tokens(&self) -> Vec<Token> {

@@ -363,7 +363,10 @@ impl Poller {
                 "callers go by the names that are known already, or by ids: {text}"
             );
         }
-        self.status.lock().trouble = Some(text.clone());
+        let mut seen = self.status.lock();
+        seen.refuses_key = matches!(error, ClientError::KeyRefused { .. });
+        seen.trouble = Some(text.clone());
+        drop(seen);
         self.said = Some(text);
     }
 }

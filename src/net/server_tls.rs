@@ -12,8 +12,10 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use tokio_rustls::TlsAcceptor;
+use x509_cert::der::Decode;
 
 use super::protocol::{Protocol, offers};
+use crate::clock::Timestamp;
 use crate::locks::lock;
 
 /// A certificate and its private key, swapped together or not at all.
@@ -109,6 +111,15 @@ impl ServerCertificate {
         }
         self.shown.store(Arc::new(read));
         Ok(Renewal::Changed)
+    }
+
+    /// When the certificate ends that is shown, as far as that can be told: to the second.
+    #[must_use]
+    pub fn ends(&self) -> Option<Timestamp> {
+        let shown = self.shown.load();
+        let certificate = x509_cert::Certificate::from_der(shown.cert.first()?).ok()?;
+        let ends = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+        Some(Timestamp::from_millis(ends.as_millis().try_into().ok()?))
     }
 
     /// The files that it is read from.

@@ -18,7 +18,7 @@ use keyward::answers::old_key::{Basis, CanGo, OldKey, OldKeyOfSet, OldKeySummary
 use keyward::answers::problem::ProblemDetails;
 use keyward::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
 use keyward::answers::sender::Sender;
-use keyward::answers::status::{N8n, Set, Sets, Status, Store};
+use keyward::answers::status::{N8n, OpenProblem, OpenProblems, Set, Sets, Status, Store};
 use keyward::answers::{audit, binding, execution};
 use keyward::ledger::progress::Progress;
 use serde::Serialize;
@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 type Read = fn(&Value) -> Result<Value, String>;
 
 /// Every schema that describes an object, by its place in the document, and the type that is the same.
-const TYPES: [(&str, Read); 43] = [
+const TYPES: [(&str, Read); 45] = [
     ("/paths/~1api~1v1~1sets/get/responses/200/content/application~1json/schema", read::<Sets>),
     ("/paths/~1api~1v1~1n8n/get/responses/200/content/application~1json/schema", read::<Instances>),
     ("Answer", read::<CanGo>),
@@ -57,6 +57,8 @@ const TYPES: [(&str, Read); 43] = [
     ("OldKeySummary", read::<OldKeySummary>),
     ("PastExchange", read::<execution::PastExchange>),
     ("PressBegun", read::<PressBegun>),
+    ("OpenProblem", read::<OpenProblem>),
+    ("OpenProblems", read::<OpenProblems>),
     ("PressEnded", read::<PressEnded>),
     ("Problem", read::<ProblemDetails>),
     ("Progress", read::<Progress>),
@@ -76,19 +78,24 @@ const TYPES: [(&str, Read); 43] = [
 ];
 
 /// Words in whose place a later keyward may send another: the type takes any text.
-const OPEN: [&str; 7] = [
+const OPEN: [&str; 8] = [
     "AuditDoubt/code",
     "Finding/code",
     "Incident/closed/by",
     "KeyUse/verdict",
     "ListedIncident/closed/by",
+    "OpenProblem/code",
     "Problem/type",
     "Reason/code",
 ];
 
 /// Words that the type has and that are never sent there.
-const NEVER_SENT: [(&str, &str); 3] =
-    [("Incident/severity", "fine"), ("Key/role", "token"), ("ListedIncident/severity", "fine")];
+const NEVER_SENT: [(&str, &str); 4] = [
+    ("Incident/severity", "fine"),
+    ("Key/role", "token"),
+    ("ListedIncident/severity", "fine"),
+    ("OpenProblem/severity", "fine"),
+];
 
 #[test]
 fn every_schema_of_an_object_has_its_type() {

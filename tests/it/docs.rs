@@ -12,8 +12,9 @@ use keyward::config::{Config, Environment, Overrides};
 use keyward::early_refusal::EarlyRefusal;
 use keyward::metrics::METRICS;
 use keyward::outcome::OutcomeKind;
+use keyward::problems::kind::ProblemKind;
 use keyward::verdict::VerdictKind;
-use keyward::verdict::explain::DiagnosisKind;
+use keyward::verdict::explain::{DiagnosisKind, Severity};
 use keyward::{cli, welcome};
 use serde_json::Value;
 
@@ -236,7 +237,7 @@ fn pages_point_n8n_at_what_the_files_set_up() {
 // === Tables ===
 
 #[test]
-fn the_page_on_the_log_has_every_verdict_outcome_diagnosis_and_reason() {
+fn the_page_on_the_log_has_every_verdict_outcome_diagnosis_problem_and_reason() {
     let page = "docs/log.md";
     let verdicts: BTreeSet<_> = rows(page, "verdict").into_iter().flat_map(|row| code_spans(&row[0])).collect();
     assert_eq!(verdicts, set(VerdictKind::CODES));
@@ -244,6 +245,10 @@ fn the_page_on_the_log_has_every_verdict_outcome_diagnosis_and_reason() {
     assert_eq!(outcomes, set(OutcomeKind::CODES));
     let reasons: BTreeSet<_> = rows(page, "reason").into_iter().flat_map(|row| code_spans(&row[0])).collect();
     assert_eq!(reasons, set(EarlyRefusal::ALL.map(EarlyRefusal::code)));
+    let problems: Vec<_> =
+        rows(page, "problem").into_iter().map(|row| (code_spans(&row[0]).remove(0), row[1].clone())).collect();
+    let level = |kind: ProblemKind| if kind.severity() == Severity::Error { "error" } else { "warn" };
+    assert_eq!(problems, ProblemKind::ALL.map(|kind| (kind.code().to_owned(), level(kind).to_owned())));
     let told: BTreeMap<String, BTreeSet<String>> = rows(page, "diagnosis")
         .into_iter()
         .map(|row| (code_spans(&row[0]).remove(0), row[1].split(", ").map(str::to_owned).collect()))

@@ -58,6 +58,8 @@ mod page;
 mod policies;
 /// keyward presses n8n's test of each credential record: which key it holds, and what a press is not.
 mod presses;
+/// What is wrong with upstream, a key, or keyward itself: told of while it lasts, with its remedy.
+mod problems;
 /// Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
 mod proxy_protocol;
 /// Clients that are slow or many: they are let go in time, and others are served meanwhile.

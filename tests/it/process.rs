@@ -266,13 +266,19 @@ impl Keyward {
     /// A request to the admin listener, with the admin token.
     #[track_caller]
     pub(crate) fn ask_admin(&self, method: &str, path: &str) -> Answer {
+        self.ask_admin_with(method, path, &self.admin_token())
+    }
+
+    /// The same, with another token than the one that it made.
+    #[track_caller]
+    pub(crate) fn ask_admin_with(&self, method: &str, path: &str, token: &str) -> Answer {
         let mut client = Client::connect(self.admin);
-        client.send(self.admin_request(method, path).as_bytes());
+        client.send(self.admin_request(method, path, token).as_bytes());
         client.read()
     }
 
-    fn admin_request(&self, method: &str, path: &str) -> String {
-        let (host, token) = (self.admin, self.admin_token());
+    fn admin_request(&self, method: &str, path: &str, token: &str) -> String {
+        let host = self.admin;
         format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
         )
@@ -282,7 +288,7 @@ impl Keyward {
     #[track_caller]
     pub(crate) fn hear_events(&mut self) {
         let mut stream = TcpStream::connect(self.admin).unwrap();
-        stream.write_all(self.admin_request("GET", "/api/v1/events").as_bytes()).unwrap();
+        stream.write_all(self.admin_request("GET", "/api/v1/events", &self.admin_token()).as_bytes()).unwrap();
         self.events = Heard::listen(stream);
         eventually("the stream of events", || self.events.text().contains("retry: ").then_some(()));
     }

@@ -20,6 +20,7 @@ use crate::net::origin::{Scheme, Upstream};
 use crate::net::protocol::Protocol;
 use crate::outcome::Outcome;
 use crate::policy::rules::{Rules, SetRules};
+use crate::problems::Problems;
 use crate::server::admission::Admission;
 use crate::server::connections::Connections;
 use crate::server::handshake::Handshake;
@@ -99,6 +100,7 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
         ledger: Arc::new(Ledger::new(Bounds::default(), Arc::new([]))),
         names: Arc::default(),
         store: Arc::default(),
+        problems: Arc::new(Problems::new(1)),
         rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
         clock: Clock::System,
         host: HeaderValue::from_static("upstream"),

@@ -1,0 +1,80 @@
+//! What is looked at every two seconds: the store, the log, the bindings, each n8n, and how long the certificate is valid.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::ledger::Ledger;
+use crate::ledger::span::Span;
+use crate::ledger::writer;
+use crate::n8n::status::Status;
+use crate::net::server_tls::ServerCertificate;
+use crate::problems::Problems;
+use crate::problems::kind::ProblemKind;
+use crate::telemetry::writer::LogCounts;
+
+/// What is looked at.
+pub(super) struct Observed {
+    pub(super) store: Arc<writer::Status>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) log: LogCounts,
+    pub(super) n8n: Vec<Arc<Status>>,
+    pub(super) certificate: Option<Arc<ServerCertificate>>,
+}
+
+impl Observed {
+    /// Notes what is wrong with it.
+    pub(super) fn note(&self, problems: &Problems, now: Timestamp) {
+        let store =
+            self.store.trouble().map(|trouble| (Box::default(), format!("The store cannot be used: {trouble}")));
+        problems.set(ProblemKind::StoreFailing, store.into_iter().collect(), now);
+        problems.count(ProblemKind::LogFailing, self.log.dropped(), "Log lines are dropped", now);
+        let overflow = "There is no room for another binding, so requests are counted under `other`";
+        problems.count(ProblemKind::BindingsFull, self.ledger.overflowed(), overflow, now);
+        let ending = self.certificate.as_ref().and_then(|certificate| ending(certificate.ends(), now));
+        problems.set(
+            ProblemKind::CertificateEnds,
+            ending.map(|what| (Box::default(), what)).into_iter().collect(),
+            now,
+        );
+        for kind in [ProblemKind::N8nUnreachable, ProblemKind::N8nKeyRefused] {
+            problems.set(kind, self.n8n.iter().filter_map(|n8n| of_n8n(n8n, kind)).collect(), now);
+        }
+    }
+}
+
+/// What is wrong with an n8n, if it is of that kind.
+fn of_n8n(n8n: &Status, kind: ProblemKind) -> Option<(Box<str>, String)> {
+    let seen = n8n.seen();
+    let its_kind = if seen.refuses_key { ProblemKind::N8nKeyRefused } else { ProblemKind::N8nUnreachable };
+    seen.trouble.filter(|_| its_kind == kind).map(|trouble| (n8n.name.clone(), trouble))
+}
+
+/// What is said of a certificate that is valid until then.
+fn ending(ends: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let ends = ends?;
+    if ends <= now {
+        return Some(format!("The certificate that clients are shown ended at {ends}"));
+    }
+    let left = ends.since(now);
+    (left < NEAR).then(|| format!("The certificate that clients are shown ends at {ends}, in {}", Span(left)))
+}
+
+/// How long before its end a certificate is told of. What renews certificates by itself has done so by then.
+const NEAR: Duration = Duration::from_hours(14 * 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_told_of_two_weeks_before_its_end_and_after_it() {
+        let day = 24 * 60 * 60 * 1000;
+        let ends = Some(Timestamp::from_millis(100 * day));
+        let said = |days: i64| ending(ends, Timestamp::from_millis(days * day));
+        assert_eq!(said(85), None);
+        assert!(said(87).is_some_and(|said| said.ends_with("in 13 days")), "{:?}", said(87));
+        assert!(said(100).is_some_and(|said| said.contains("ended at")), "{:?}", said(100));
+        assert_eq!(ending(None, Timestamp::from_millis(0)), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! What is wrong now with upstream, with a key, or with keyward itself, rather than with one caller: what it is, since when, how
+//! many requests and callers it hit, and what to do.
+//!
+//! [`traffic`] tells it from how exchanges end, [`faults`] from what is looked at beside them. Both are told the time.
+
+pub mod faults;
+pub mod kind;
+pub mod traffic;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use self::faults::{Fault, Faults};
+use self::kind::ProblemKind;
+use self::traffic::{Change, Ended, Episode, Traffic};
+use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::listing::Entry;
+use crate::keys::set::{Names, Role, SetIndex};
+use crate::ledger::sighting::Exchange;
+use crate::locks::lock;
+use crate::outcome::{Ending, Outcome, UpstreamError};
+use crate::verdict::Verdict;
+
+/// Something that is wrong now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of thing.
+    pub kind: ProblemKind,
+    /// What it is about: a set, an n8n; empty where there is one of its kind alone.
+    pub about: Box<str>,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// Since when: the end of the first exchange that met it, or the first look that found it.
+    pub since: Timestamp,
+    /// Whom it hit, where exchanges have met it.
+    pub hit: Option<Hit>,
+}
+
+/// Whom a problem hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// How many exchanges, since keyward was started.
+    pub requests: u64,
+    /// Of how many bindings; at [`traffic::MOST_BINDINGS`] there may be more.
+    pub bindings: usize,
+    /// When the last of them ended.
+    pub last: Timestamp,
+}
+
+/// What there is to say of sets and upstream beside the problems.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The names of the sets, by position.
+    pub sets: &'a [std::sync::Arc<str>],
+    /// Their keys.
+    pub keys: &'a [Entry],
+    /// Where requests go.
+    pub upstream: &'a str,
+}
+
+/// All that is wrong, as it is told.
+#[derive(Debug)]
+pub struct Problems {
+    traffic: Mutex<Traffic>,
+    /// Whether all traffic is well, so that a good exchange needs no look at the rest.
+    is_calm: AtomicBool,
+    faults: Mutex<Faults>,
+}
+
+impl Problems {
+    /// Without any, for that many sets.
+    #[must_use]
+    pub fn new(sets: usize) -> Self {
+        let traffic = Mutex::new(Traffic::new(sets));
+        Self { traffic, is_calm: AtomicBool::new(true), faults: Mutex::default() }
+    }
+
+    /// Remembers from before the start that upstream refuses a set's current key.
+    pub fn recall_refused(&self, set: SetIndex, key: Names, since: Timestamp) {
+        let mut traffic = lock(&self.traffic);
+        traffic.recall_refused(set, key, since);
+        self.is_calm.store(traffic.is_calm(), Ordering::Relaxed);
+    }
+
+    /// Takes in an exchange that ended so; `now` is asked only where there is anything to note. Gives what changed by it.
+    pub fn note(&self, exchange: &Exchange, outcome: Outcome, now: impl FnOnce() -> Timestamp) -> Vec<Change> {
+        if is_silent(exchange, outcome) || (is_well(outcome) && self.is_calm.load(Ordering::Relaxed)) {
+            return Vec::new();
+        }
+        let ended = Ended {
+            set: exchange.judgement.set,
+            binding: exchange.binding.id(),
+            began: exchange.at,
+            at: now(),
+            outcome,
+            key: exchange.key_upstream(),
+            is_current: exchange.injected.is_some() || exchange.judgement.verdict == Verdict::Current,
+            is_billed: exchange.method == http::Method::POST || exchange.was_told().is_some(),
+            cause: exchange.cause(),
+        };
+        let mut traffic = lock(&self.traffic);
+        let changes = traffic.note(&ended);
+        self.is_calm.store(traffic.is_calm(), Ordering::Relaxed);
+        changes
+    }
+
+    /// All that there is of a kind now: what it is about, and what is wrong.
+    pub fn set(&self, kind: ProblemKind, found: Vec<(Box<str>, String)>, now: Timestamp) {
+        self.faults().set(kind, found, now);
+    }
+
+    /// What a number is now that grows while something is wrong.
+    pub fn count(&self, kind: ProblemKind, total: u64, what: &str, now: Timestamp) {
+        self.faults().count(kind, total, what, now);
+    }
+
+    /// All that is wrong now: what matters most comes first, and of that what began first.
+    #[must_use]
+    pub fn open(&self, about: &About<'_>) -> Vec<Problem> {
+        let mut problems: Vec<_> = self.faults().open().iter().map(of_fault).collect();
+        let mut traffic = lock(&self.traffic);
+        for position in 0..about.sets.len() {
+            if let Some(set) = SetIndex::nth(position) {
+                traffic.settle(set, &current_keys(about.keys, set));
+            }
+        }
+        self.is_calm.store(traffic.is_calm(), Ordering::Relaxed);
+        problems.extend(traffic.open().map(|(kind, set, episode)| of_episode(kind, set, episode, about)));
+        problems.sort_by_key(|problem| (std::cmp::Reverse(problem.kind.severity()), problem.since, problem.kind));
+        problems
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+}
+
+/// Whether an exchange shows nothing of upstream.
+fn is_silent(exchange: &Exchange, outcome: Outcome) -> bool {
+    exchange.is_preflight || exchange.refusal.is_some() || matches!(outcome.ending, Ending::ShutDown | Ending::Failed)
+}
+
+/// Whether nothing is wrong with upstream, nor with a key.
+fn is_well(outcome: Outcome) -> bool {
+    let is_failure = matches!(outcome.ending, Ending::Unreachable | Ending::TimedOut | Ending::CutOff)
+        || outcome.status.is_some_and(|status| status.is_server_error());
+    !is_failure && !matches!(outcome.error, UpstreamError::InvalidApiKey | UpstreamError::Quota)
+}
+
+fn current_keys(keys: &[Entry], set: SetIndex) -> Vec<Fingerprint> {
+    let current = keys.iter().filter(|entry| entry.set == set && entry.role == Role::Current);
+    current.map(|entry| entry.names.fingerprint).collect()
+}
+
+fn of_fault(fault: &Fault) -> Problem {
+    Problem {
+        kind: fault.kind,
+        about: fault.about.clone(),
+        what: format!("{}.", fault.what.trim_end_matches('.')),
+        since: fault.since,
+        hit: None,
+    }
+}
+
+fn of_episode(kind: ProblemKind, set: Option<SetIndex>, episode: &Episode, about: &About<'_>) -> Problem {
+    let name = set.and_then(|set| about.sets.get(set.position())).map_or("", |name| name);
+    let hit = Hit { requests: episode.requests, bindings: episode.bindings.len(), last: episode.last };
+    Problem {
+        kind,
+        about: name.into(),
+        what: what_happens(kind, name, episode, about),
+        since: episode.since,
+        hit: (episode.requests > 0).then_some(hit),
+    }
+}
+
+fn what_happens(kind: ProblemKind, set: &str, episode: &Episode, about: &About<'_>) -> String {
+    let known =
+        |key: Names| about.keys.iter().map(|entry| entry.names).find(|names| names.fingerprint == key.fingerprint);
+    let key = episode.key.map(|key| format!(" {}", known(key).unwrap_or(key))).unwrap_or_default();
+    let upstream = about.upstream;
+    if kind == ProblemKind::CurrentKeyRefused {
+        return format!("{upstream} refuses the current key{key} of set `{set}` as invalid.");
+    }
+    if kind == ProblemKind::QuotaUsedUp {
+        return format!("The account of the current key{key} of set `{set}` is out of credit, or at its limit.");
+    }
+    let verb = if kind == ProblemKind::UpstreamUnreachable { "cannot be reached" } else { "gives no whole answer" };
+    match (episode.status, &episode.cause) {
+        (_, Some(cause)) => format!("{upstream} {verb}: {}.", cause.trim_start_matches("upstream cannot be reached: ")),
+        (Some(status), None) => format!("{upstream} answers with {status}."),
+        (None, None) => format!("{upstream} {verb}."),
+    }
+}

@@ -1,0 +1,158 @@
+//! Pure. The kinds of problems, how much each matters, and what to do about it.
+
+use crate::codes::codes;
+use crate::verdict::explain::Severity;
+
+codes! {
+    /// What is wrong.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ProblemKind {
+        /// Upstream calls a set's current key invalid.
+        CurrentKeyRefused => "current_key_refused",
+        /// The account of a set's current key is out of credit, or at its limit.
+        QuotaUsedUp => "quota_used_up",
+        /// No connection to upstream can be made.
+        UpstreamUnreachable => "upstream_unreachable",
+        /// Upstream answers with 5xx, does not answer, or breaks off.
+        UpstreamFailing => "upstream_failing",
+        /// A set's key cannot be had from where it should be.
+        KeyUnreadable => "key_unreadable",
+        /// Tokens and revoked keys cannot be read.
+        TokensUnreadable => "tokens_unreadable",
+        /// The fingerprint key is lost, or another one stands in its place.
+        FingerprintKeyLost => "fingerprint_key_lost",
+        /// The state folder, or a file in it, cannot be used.
+        StateUnusable => "state_unusable",
+        /// The store cannot be read or written.
+        StoreFailing => "store_failing",
+        /// An n8n does not answer, or not as n8n does.
+        N8nUnreachable => "n8n_unreachable",
+        /// An n8n refuses its API key.
+        N8nKeyRefused => "n8n_key_refused",
+        /// The certificate that clients are shown cannot be read.
+        CertificateUnreadable => "certificate_unreadable",
+        /// The certificate that clients are shown is near its end, or past it.
+        CertificateEnds => "certificate_ends",
+        /// A file with tokens of the admin listener cannot be read.
+        AdminTokenUnreadable => "admin_token_unreadable",
+        /// Log lines are dropped.
+        LogFailing => "log_failing",
+        /// There is no room for another binding.
+        BindingsFull => "bindings_full",
+    }
+}
+
+impl ProblemKind {
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::CurrentKeyRefused
+            | Self::QuotaUsedUp
+            | Self::UpstreamUnreachable
+            | Self::UpstreamFailing
+            | Self::KeyUnreadable
+            | Self::TokensUnreadable
+            | Self::FingerprintKeyLost
+            | Self::StateUnusable
+            | Self::StoreFailing => Severity::Error,
+            Self::N8nUnreachable
+            | Self::N8nKeyRefused
+            | Self::CertificateUnreadable
+            | Self::CertificateEnds
+            | Self::AdminTokenUnreadable
+            | Self::LogFailing
+            | Self::BindingsFull => Severity::Warning,
+        }
+    }
+
+    /// What is wrong, in few words.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::CurrentKeyRefused => "upstream refuses the current key",
+            Self::QuotaUsedUp => "the account of the current key is out of credit, or at its limit",
+            Self::UpstreamUnreachable => "upstream cannot be reached",
+            Self::UpstreamFailing => "upstream fails",
+            Self::KeyUnreadable => "a key cannot be read",
+            Self::TokensUnreadable => "tokens and revoked keys cannot be read",
+            Self::FingerprintKeyLost => "the fingerprint key is lost",
+            Self::StateUnusable => "the state folder cannot be used",
+            Self::StoreFailing => "the store cannot be used",
+            Self::N8nUnreachable => "n8n does not answer",
+            Self::N8nKeyRefused => "n8n refuses its API key",
+            Self::CertificateUnreadable => "the certificate cannot be read",
+            Self::CertificateEnds => "the certificate is near its end",
+            Self::AdminTokenUnreadable => "the admin tokens cannot be read",
+            Self::LogFailing => "log lines are dropped",
+            Self::BindingsFull => "there is no room for more bindings",
+        }
+    }
+
+    /// What to do, in sentences.
+    #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a table of texts")]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::CurrentKeyRefused => {
+                "Look in OpenAI's dashboard whether the key was revoked, has expired or belongs to a deleted project. Make a \
+                 new key and put it where keyward reads the set's current key, or into n8n's credential where the set learns."
+            }
+            Self::QuotaUsedUp => {
+                "Add credit, or raise the limit of the project or organization, in OpenAI's billing settings. Leave the keys \
+                 as they are."
+            }
+            Self::UpstreamUnreachable => {
+                "See whether keyward's machine reaches upstream: name, route, proxy, firewall, certificate (`keyward check \
+                 --online` tries it). Leave the keys as they are."
+            }
+            Self::UpstreamFailing => {
+                "Look at OpenAI's status page, and try again later. Leave the keys as they are: they are not at fault."
+            }
+            Self::KeyUnreadable => {
+                "Put the key there, alone and in one line. Until then keyward goes on with the keys that it read before: one \
+                 that you have replaced still counts as current."
+            }
+            Self::TokensUnreadable => {
+                "Mend or restore that file. Until then the tokens and revocations that were read before stay in use, and after \
+                 a restart none is known."
+            }
+            Self::FingerprintKeyLost => {
+                "Put the fingerprint key back from a backup, and restart keyward. Without it no key is known that was replaced \
+                 or revoked."
+            }
+            Self::StateUnusable => {
+                "Let keyward's user write to the state folder (`state.dir`), and see that its disk has room. Until then \
+                 rotations are forgotten when keyward stops."
+            }
+            Self::StoreFailing => {
+                "See that the store's disk has room and that keyward's user may write to it. keyward keeps all in memory \
+                 meanwhile, tries again by itself, and loses nothing unless it is stopped first."
+            }
+            Self::N8nUnreachable => {
+                "See whether this n8n is up, and `keyward check --online`. Until it answers, keyward knows of its workflows \
+                 what it read last, and no old key can be said to go."
+            }
+            Self::N8nKeyRefused => {
+                "Make a new API key in n8n (Settings, n8n API) and put it where keyward reads it; no restart is needed."
+            }
+            Self::CertificateUnreadable => {
+                "Put a certificate and its private key in PEM where `tls.cert` and `tls.key` point. The one from before is \
+                 shown until then."
+            }
+            Self::CertificateEnds => {
+                "Renew it and replace the files that `tls.cert` and `tls.key` point to: keyward takes them without a restart."
+            }
+            Self::AdminTokenUnreadable => {
+                "Put a token into the file that `admin.token_file` points to. No token from it is accepted until then."
+            }
+            Self::LogFailing => {
+                "See that the log's disk has room, or that the program that reads keyward's standard output keeps up."
+            }
+            Self::BindingsFull => {
+                "Raise `store.max_bindings` or `store.max_bindings_per_peer`. Callers without a place of their own are counted \
+                 together under `other`, and no old key can be said to go."
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What is wrong with upstream, a key, or keyward itself is told of by the admin API and its metrics: from when on, whom it
+//! hit, and what to do. It is gone once it is mended.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+use crate::process::client::{Client, ask_with, request};
+use crate::process::upstream::{Upstream, answer};
+use crate::process::{Home, Keyward, events, eventually};
+
+const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
+
+fn problems(keyward: &Keyward) -> Vec<Value> {
+    let answer: Value = serde_json::from_slice(&keyward.admin("/api/v1/problems").body).unwrap();
+    answer["problems"].as_array().unwrap().clone()
+}
+
+/// The problem of that code, once it is there.
+#[track_caller]
+fn problem(keyward: &Keyward, code: &str) -> Value {
+    eventually(code, || problems(keyward).into_iter().find(|problem| problem["code"] == code))
+}
+
+#[track_caller]
+fn over(keyward: &Keyward, code: &str) {
+    eventually(&format!("{code} to be over"), || {
+        (!problems(keyward).iter().any(|problem| problem["code"] == code)).then_some(())
+    });
+}
+
+#[track_caller]
+fn says(problem: &Value, field: &str, expected: &str) {
+    let text = problem[field].as_str().unwrap();
+    assert!(text.contains(expected), "{problem:#}");
+}
+
+#[test]
+fn a_current_key_that_upstream_refuses_is_told_of_until_there_is_another_and_beyond_a_restart() {
+    let (home, upstream) = (home("sk-revoked"), Upstream::taking(&["sk-good"]));
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    assert_eq!(problems(&keyward), [] as [Value; 0]);
+    for _ in 0..3 {
+        assert_eq!(ask_with(keyward.listen, "sk-revoked").status, 401);
+    }
+    let told = problem(&keyward, "current_key_refused");
+    assert_eq!((&told["severity"], &told["about"]), (&"error".into(), &"default".into()));
+    assert_eq!((&told["requests"], &told["bindings"]), (&3.into(), &1.into()));
+    says(&told, "text", "refuses the current key");
+    says(&told, "remedy", "Make a new key");
+    assert!(!told.to_string().contains("sk-revoked"), "{told}");
+    assert_eq!(keyward.metric("keyward_problems_open{problem=\"current_key_refused\"}"), 1);
+    let status: Value = serde_json::from_slice(&keyward.admin("/api/v1/status").body).unwrap();
+    assert_eq!(status["problems"], Value::from(vec![told]));
+    keyward.stop();
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    let remembered = problem(&keyward, "current_key_refused");
+    assert_eq!((&remembered["requests"], &remembered["last"]), (&Value::Null, &Value::Null));
+    home.write("key", "sk-good");
+    over(&keyward, "current_key_refused");
+    assert_eq!(keyward.metric("keyward_problems_open"), 0);
+}
+
+#[test]
+fn a_set_that_learns_and_whose_only_key_is_revoked_is_told_of() {
+    let is_revoked = Arc::new(AtomicUsize::new(0));
+    let revoked = Arc::clone(&is_revoked);
+    let upstream = Upstream::answering(move |_, stream| {
+        use std::io::Write as _;
+        stream.write_all(&match revoked.load(Ordering::Relaxed) {
+            0 => answer("200 OK", b"{\"ok\":true}"),
+            _ => answer("401 Unauthorized", b"{\"error\":{\"code\":\"invalid_api_key\"}}"),
+        })
+    });
+    let home = Home::new();
+    let keyward = home.serve_for(&upstream).start();
+    assert_eq!(ask_with(keyward.listen, "sk-only").status, 200);
+    is_revoked.store(1, Ordering::Relaxed);
+    for _ in 0..2 {
+        ask_with(keyward.listen, "sk-only");
+    }
+    assert_eq!(problem(&keyward, "current_key_refused")["requests"], 2);
+    keyward.stop();
+    let keyward = home.serve_for(&upstream).start();
+    problem(&keyward, "current_key_refused");
+    is_revoked.store(0, Ordering::Relaxed);
+    ask_with(keyward.listen, "sk-new");
+    over(&keyward, "current_key_refused");
+}
+
+#[test]
+fn a_used_up_quota_and_a_failing_upstream_are_told_of_and_logged() {
+    let state = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&state);
+    let upstream = Upstream::answering(move |_, stream| {
+        use std::io::Write as _;
+        stream.write_all(&match now.load(Ordering::Relaxed) {
+            0 => answer("429 Too Many Requests", b"{\"error\":{\"code\":\"insufficient_quota\"}}"),
+            1 => answer("503 Service Unavailable", b"{}"),
+            _ => answer("200 OK", b"{\"ok\":true}"),
+        })
+    });
+    let home = home("sk-good");
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    ask_with(keyward.listen, "sk-good");
+    says(&problem(&keyward, "quota_used_up"), "remedy", "billing");
+    state.store(1, Ordering::Relaxed);
+    for _ in 0..3 {
+        ask_with(keyward.listen, "sk-good");
+    }
+    says(&problem(&keyward, "upstream_failing"), "text", "answers with 503");
+    assert_eq!(problems(&keyward)[0]["code"], "quota_used_up", "what began first");
+    state.store(2, Ordering::Relaxed);
+    for _ in 0..3 {
+        ask_with(keyward.listen, "sk-good");
+    }
+    over(&keyward, "upstream_failing");
+    assert_eq!(problems(&keyward)[0]["code"], "quota_used_up", "a list of models is free");
+    let mut client = Client::connect(keyward.listen);
+    let key = [("Authorization", "Bearer sk-good"), ("Content-Type", "application/json")];
+    client.send(&request("POST", "/v1/chat/completions", &key, b"{}"));
+    client.read();
+    over(&keyward, "quota_used_up");
+    let told = eventually("both ends in the log", || {
+        let told: Vec<_> = events(&keyward.log(), "problem").iter().map(|line| line["problem"].clone()).collect();
+        (told.len() == 4).then_some(told)
+    });
+    assert_eq!(told, ["quota_used_up", "upstream_failing", "upstream_failing", "quota_used_up"]);
+}
+
+#[test]
+fn an_upstream_that_cannot_be_reached_is_told_of_with_the_reason() {
+    let home = home("sk-good");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let keyward = home.serve().config(FILE).args(&["--upstream", &format!("http://{closed}")]).start();
+    assert_eq!(ask_with(keyward.listen, "sk-good").status, 502);
+    says(&problem(&keyward, "upstream_unreachable"), "text", "refused");
+    let unnamed = home.serve().config(FILE).args(&["--upstream", "http://no-such-host.invalid"]);
+    let keyward = unnamed.env("KEYWARD_STATE_DIR", home.path("other").to_str().unwrap()).start();
+    assert_eq!(ask_with(keyward.listen, "sk-good").status, 502);
+    let told = serde_json::from_slice::<Value>(
+        &keyward
+            .ask_admin_with("GET", "/api/v1/problems", &fs::read_to_string(home.path("other/admin.token")).unwrap())
+            .body,
+    )
+    .unwrap();
+    says(&told["problems"][0], "text", "the name no-such-host.invalid cannot be resolved");
+}
+
+#[test]
+fn a_key_file_that_holds_no_key_is_told_of_and_the_key_from_before_stays() {
+    let (home, upstream) = (home("sk-first"), Upstream::start());
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    for wrong in ["NONE", "export OPENAI_API_KEY=sk-second\n", "\n"] {
+        home.write("key", wrong);
+        let told = problem(&keyward, "key_unreadable");
+        says(&told, "text", "the key `current` of set `default` is not known");
+        says(&told, "remedy", "the keys that it read before");
+        assert_eq!((&told["about"], &told["requests"]), (&"default".into(), &Value::Null));
+        assert_eq!(ask_with(keyward.listen, "sk-first").verdict(), "current");
+        home.write("key", "sk-first");
+        over(&keyward, "key_unreadable");
+    }
+    fs::remove_file(home.path("key")).unwrap();
+    problem(&keyward, "key_unreadable");
+}
+
+#[test]
+fn state_store_and_fingerprint_key_in_trouble_are_told_of() {
+    let (home, upstream) = (home("sk-good"), Upstream::start());
+    home.serve_for(&upstream).config(FILE).start().stop();
+    fs::write(home.store(), "this is no database, and long enough to be read as one").unwrap();
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    says(&problem(&keyward, "store_failing"), "text", "The store cannot be used");
+    keyward.stop();
+    // A state folder that is a file: keyward serves all the same, and has no token of its own.
+    fs::write(home.path("in-the-way"), "").unwrap();
+    fs::write(home.path("token"), "a-token-that-is-long-enough-for-an-admin-0123456789").unwrap();
+    let config =
+        format!("{FILE}[admin]\ntoken_file = \"token\"\n[state]\ndir = \"in-the-way\"\n[store]\nurl = \"off\"\n");
+    let keyward = home.serve_for(&upstream).config(&config).start();
+    let token = fs::read_to_string(home.path("token")).unwrap();
+    let told: Value = serde_json::from_slice(&keyward.ask_admin_with("GET", "/api/v1/problems", &token).body).unwrap();
+    assert!(told["problems"].as_array().unwrap().iter().any(|told| told["code"] == "state_unusable"), "{told:#}");
+}
+
+/// A home with that key in a file.
+fn home(key: &str) -> Home {
+    let home = Home::new();
+    home.write("key", key);
+    home
+}
