@@ -18,4 +18,5 @@ pub const HTML: &str = "text/html; charset=utf-8";
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
 table{border-collapse:collapse}th,td{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid #8884}\
+.error,.warning{border-left:.3rem solid;padding-left:1rem}.error{border-color:#c33}.warning{border-color:#c90}\
 :root{color-scheme:light dark}";

@@ -11,7 +11,7 @@ use super::problem::{Kind, Problem, failed};
 use super::response::{Response, text};
 use super::state::AdminState;
 use crate::answers::old_key::{OldKeySummary, Reason};
-use crate::answers::status::{Set, Status};
+use crate::answers::status::{OpenProblem, Set, Status};
 use crate::welcome::escape;
 use http::{HeaderValue, StatusCode, header};
 
@@ -41,6 +41,7 @@ pub fn open(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Proble
 
 fn of_status(status: &Status) -> String {
     let mut html = String::new();
+    status.problems.iter().for_each(|problem| write_problem(&mut html, problem));
     let _ = writeln!(
         html,
         "<p>keyward {} is {} since {}, for {}. It knows {} bindings.</p>",
@@ -63,6 +64,16 @@ fn of_status(status: &Status) -> String {
     }
     status.sets.iter().for_each(|set| write_set(&mut html, set));
     html
+}
+
+/// What is wrong, since when, whom it hit, and what to do.
+fn write_problem(html: &mut String, problem: &OpenProblem) {
+    let _ = write!(html, "<p class=\"{}\"><b>{}</b>", problem.severity.code(), escape(&problem.text));
+    let _ = write!(html, "<br>Since {}", problem.since);
+    if let (Some(requests), Some(bindings)) = (problem.requests, problem.bindings) {
+        let _ = write!(html, "; it hit {requests} requests from {bindings} callers");
+    }
+    let _ = writeln!(html, ".<br>{}</p>", escape(&problem.remedy));
 }
 
 fn write_set(html: &mut String, set: &Set) {

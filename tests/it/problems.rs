@@ -54,6 +54,10 @@ fn a_current_key_that_upstream_refuses_is_told_of_until_there_is_another_and_bey
     assert_eq!(keyward.metric("keyward_problems_open{problem=\"current_key_refused\"}"), 1);
     let status: Value = serde_json::from_slice(&keyward.admin("/api/v1/status").body).unwrap();
     assert_eq!(status["problems"], Value::from(vec![told]));
+    let page = keyward.admin("/").text();
+    let (wrong, rest) = page.split_once("<p>keyward ").unwrap();
+    assert!(wrong.contains("refuses the current key") && wrong.contains("Make a new key"), "{page}");
+    assert!(!rest.contains("refuses the current key"), "{page}");
     keyward.stop();
     let keyward = home.serve_for(&upstream).config(FILE).start();
     let remembered = problem(&keyward, "current_key_refused");
