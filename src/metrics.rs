@@ -15,7 +15,7 @@
 //! | `keyward_upstream_connections_total` | counter | | connections made to upstream |
 //! | `keyward_upstream_connections_open` | gauge | `state` | connections to upstream now, `idle` or `in_use` |
 //! | `keyward_upstream_failures_total` | counter | | attempts to connect to upstream that failed |
-//! | `keyward_bindings` | gauge | `set`, `state` | bindings known: `confirmed`, `stale`, `mixed`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`) |
+//! | `keyward_bindings` | gauge | `set`, `state` | bindings known: `confirmed`, `stale`, `failing`, `mixed`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`) |
 //! | `keyward_incidents_open` | gauge | `set`, `severity` | bindings that are not well: it does not work (`error`), or you should look (`warning`) |
 //! | `keyward_bindings_overflowed_total` | counter | | sightings counted under `other`, because there were too many bindings |
 //! | `keyward_store_up` | gauge | | 1 where the store is off or all is well with it, 0 in trouble |
@@ -129,7 +129,7 @@ pub static METRICS: [Metric; 30] = [
     counter("panics", &[], "exchanges that failed by a fault of keyward"),
 ];
 
-const BINDINGS: &str = "bindings known: `confirmed`, `stale`, `mixed`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`)";
+const BINDINGS: &str = "bindings known: `confirmed`, `stale`, `failing`, `mixed`, `due_later`, `overdue` or `acknowledged` in their set's rotation, or with no part in it (`none`)";
 
 const INCIDENTS: &str = "bindings that are not well: it does not work (`error`), or you should look (`warning`)";
 

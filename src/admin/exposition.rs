@@ -213,6 +213,7 @@ impl Sources {
             for (state, count) in [
                 ("confirmed", progress.confirmed),
                 ("stale", progress.stale),
+                ("failing", progress.failing),
                 ("mixed", progress.mixed),
                 ("due_later", progress.due_later),
                 ("overdue", progress.overdue),

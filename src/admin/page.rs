@@ -105,8 +105,14 @@ fn write_progress(html: &mut String, set: &Set) {
     let progress = &set.progress;
     let _ = writeln!(
         html,
-        "<p><b>{} confirmed, {} stale, {} mixed</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
-        progress.confirmed, progress.stale, progress.mixed, progress.due_later, progress.overdue, progress.acknowledged
+        "<p><b>{} confirmed, {} stale, {} failing, {} mixed</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
+        progress.confirmed,
+        progress.stale,
+        progress.failing,
+        progress.mixed,
+        progress.due_later,
+        progress.overdue,
+        progress.acknowledged
     );
     if set.open_incidents > 0 {
         let _ = writeln!(html, "<p>Open incidents: {}.</p>", set.open_incidents);

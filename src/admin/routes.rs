@@ -9,6 +9,7 @@
 //! | `GET /open/{link}` | nothing but the link | begins a session in the browser that opens it |
 //! | `GET /api/v1/openapi.json` | a token | what the routes below take and give |
 //! | `GET /api/v1/status` | a token | how keyward is |
+//! | `GET /api/v1/problems` | a token | what is wrong now with upstream, a key, or keyward itself |
 //! | `GET /api/v1/sets` | a token | the key sets and their keys, by their public names |
 //! | `GET /api/v1/sets/{set}/rotation` | a token | who has changed to the current key, and whether the old one can go |
 //! | `GET /api/v1/bindings` | a token | the bindings, a page at a time |

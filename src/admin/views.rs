@@ -47,7 +47,8 @@ pub const ROTATION: [&str; 2] = ["limit", "cursor"];
 pub const ACCEPT: [&str; 1] = ["reason"];
 
 /// The states of bindings, and what the silence of one means.
-pub const STATES: [&str; 7] = ["confirmed", "mixed", "stale", "silent", "overdue", "due_later", "acknowledged"];
+pub const STATES: [&str; 8] =
+    ["confirmed", "mixed", "stale", "failing", "silent", "overdue", "due_later", "acknowledged"];
 
 /// The key sets: their keys, and how far each rotation is.
 #[must_use]
@@ -78,7 +79,7 @@ pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Bindings, Proble
     let total = rows.len();
     let place = |row: &ListedBinding| [row.memory.last_seen().map_or(i64::MIN, before), 0, signed(row.binding.id().0)];
     let (rows, next) = asked.page()?.cut(rows, place);
-    let is_bad = |row: &&ListedBinding| matches!(row.standing, Some(Standing::Stale | Standing::Mixed));
+    let is_bad = |row: &&ListedBinding| row.standing.is_some_and(Standing::is_bad);
     let sent_from = look.sent_from(&rows.iter().filter(is_bad).map(|row| row.binding.id()).collect());
     let row = |row: &ListedBinding| binding_row(look, row, sent_from.get(&row.binding.id()).map_or(&[], Vec::as_slice));
     Ok(Bindings { bindings: rows.iter().map(row).collect(), total, next })

@@ -149,10 +149,10 @@ pub struct Rhythm {
 // === impl Standing ===
 
 impl Standing {
-    /// Whether it still sends an old key, or another sender behind it does.
+    /// Whether it does not work, or will not once the old key is gone.
     #[must_use]
     pub fn is_bad(&self) -> bool {
-        matches!(self.state, Some(StandingKind::Stale | StandingKind::Mixed))
+        matches!(self.state, Some(StandingKind::Stale | StandingKind::Mixed | StandingKind::Failing))
     }
 }
 
@@ -163,7 +163,7 @@ impl From<Option<standing::Standing>> for Standing {
             Some(standing::Standing::Silent(Silence::Overdue { since })) => due = Some(since),
             Some(standing::Standing::Silent(Silence::DueLater { by })) => due = Some(by),
             Some(standing::Standing::Silent(Silence::Acknowledged { at })) => acknowledged = Some(at),
-            Some(standing::Standing::Mixed | standing::Standing::Stale | standing::Standing::Confirmed) | None => {}
+            Some(_) | None => {}
         }
         Self {
             state: standing.map(standing::Standing::kind),

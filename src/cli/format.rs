@@ -41,6 +41,7 @@ pub(super) fn state(standing: &Standing) -> &'static str {
     match (standing.state, standing.silence) {
         (Some(StandingKind::Mixed), _) => "mixed",
         (Some(StandingKind::Stale), _) => "stale",
+        (Some(StandingKind::Failing), _) => "failing",
         (Some(StandingKind::Confirmed), _) => "confirmed",
         (Some(StandingKind::Silent), Some(SilenceKind::Overdue)) => "overdue",
         (Some(StandingKind::Silent), Some(SilenceKind::DueLater)) => "due later",
@@ -224,7 +225,7 @@ mod tests {
         #[track_caller]
         fn check(counts: [usize; 5], keeps_old: bool, expected: &str) {
             let [confirmed, stale, due_later, overdue, acknowledged] = counts;
-            let told = Progress { confirmed, mixed: 0, stale, due_later, overdue, acknowledged };
+            let told = Progress { confirmed, mixed: 0, stale, failing: 0, due_later, overdue, acknowledged };
             assert_eq!(progress(&told, keeps_old), expected);
         }
         check([0; 5], false, "[------------------------] 0 of 0 confirmed");

@@ -57,7 +57,8 @@ pub(super) fn reason(row: &FullRow) -> &'static str {
 fn bar(view: &RotationView, palette: Palette) -> String {
     let progress = view.progress;
     let part = |count: usize| count * BAR / progress.total().max(1);
-    let (good, bad) = (part(progress.confirmed), part(progress.confirmed + progress.mixed + progress.stale));
+    let (good, bad) =
+        (part(progress.confirmed), part(progress.confirmed + progress.mixed + progress.stale + progress.failing));
     let good = if view.keeps_old() { good.min(BAR - 1) } else { good };
     let pieces = [(Standing::Confirmed, good), (Standing::Stale, bad - good)];
     let mut bar = MARGIN.to_owned();
@@ -130,7 +131,7 @@ fn word(standing: Standing, palette: Palette) -> String {
 
 fn tone(standing: Standing) -> Tone {
     match standing {
-        Standing::Mixed | Standing::Stale => Tone::Bad,
+        Standing::Mixed | Standing::Stale | Standing::Failing { .. } => Tone::Bad,
         Standing::Silent(_) => Tone::Doubtful,
         Standing::Confirmed => Tone::Good,
     }

@@ -14,8 +14,10 @@ pub struct Progress {
     pub confirmed: usize,
     /// Mixed ones.
     pub mixed: usize,
-    /// Stale ones.
+    /// Stale ones: they send an old key.
     pub stale: usize,
+    /// Those that are not well for another reason.
+    pub failing: usize,
     /// Silent ones that are due later.
     pub due_later: usize,
     /// Silent ones that are overdue.
@@ -32,6 +34,7 @@ impl Progress {
                 Standing::Confirmed => &mut progress.confirmed,
                 Standing::Mixed => &mut progress.mixed,
                 Standing::Stale => &mut progress.stale,
+                Standing::Failing { .. } => &mut progress.failing,
                 Standing::Silent(Silence::DueLater { .. }) => &mut progress.due_later,
                 Standing::Silent(Silence::Overdue { .. }) => &mut progress.overdue,
                 Standing::Silent(Silence::Acknowledged { .. }) => &mut progress.acknowledged,
@@ -40,22 +43,29 @@ impl Progress {
         progress
     }
 
-    /// Whether nothing is left to do here: no binding is stale, and none is silent but those that are dead.
+    /// Whether nothing is left to do here: no binding is stale or failing, and none is silent but those that are dead.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.mixed + self.stale + self.due_later + self.overdue == 0
+        self.mixed + self.stale + self.failing + self.due_later + self.overdue == 0
     }
 
-    /// Whether no binding is stale or mixed.
+    /// Whether no binding is stale, mixed or failing.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.mixed + self.stale == 0
+        self.mixed + self.stale + self.failing == 0
     }
 
     /// How many bindings there are.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.confirmed + self.mixed + self.stale + self.due_later + self.overdue + self.acknowledged
+        self.confirmed
+            + self.mixed
+            + self.stale
+            + self.failing
+            + self.failing
+            + self.due_later
+            + self.overdue
+            + self.acknowledged
     }
 }
 
@@ -66,6 +76,7 @@ impl fmt::Display for Progress {
         let others = [
             (self.mixed, "mixed"),
             (self.stale, "stale"),
+            (self.failing, "failing"),
             (self.overdue, "overdue"),
             (self.due_later, "due later"),
             (self.acknowledged, "dead"),

@@ -375,7 +375,7 @@ impl<'a> Query<'a> {
     fn list(&self, binding: Arc<Binding>, keys: &[SetKeys]) -> ListedBinding {
         let (set, memory) = (binding.identity().set, binding.memory());
         let standing = keys.get(set.position()).and_then(|keys| standing::standing(&memory, keys, self.now));
-        let is_mixed = standing == Some(Standing::Confirmed) && self.mixed().contains_key(&binding.id());
+        let is_mixed = standing.is_some_and(Standing::has_right_key) && self.mixed().contains_key(&binding.id());
         let standing = if is_mixed { Some(Standing::Mixed) } else { standing };
         ListedBinding { set: Arc::clone(&self.ring.set(set).name), binding, memory, standing }
     }

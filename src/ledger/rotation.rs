@@ -103,7 +103,7 @@ impl Draft {
             std::mem::take(&mut self.old).into_iter().map(|old| old.finish(grounds, &current, &sets)).collect();
         self.unsettled.extend(grounds.evidence.iter().flat_map(|set| set.senders.waiting_bindings()));
         mark_mixed(&mut self.rows, &old_keys, &self.unsettled, grounds.now);
-        let is_bad = |row: &&Row| matches!(row.standing, Standing::Stale | Standing::Mixed);
+        let is_bad = |row: &&Row| row.standing.is_bad();
         let bad = self.rows.iter().filter(is_bad).map(|row| row.binding.id()).collect();
         let own = grounds.evidence.get(grounds.set.position());
         // Each key is made once: what it is made of lies elsewhere in memory.
@@ -152,7 +152,7 @@ fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<Binding
     if senders.is_empty() {
         return;
     }
-    for row in rows.iter_mut().filter(|row| row.standing == Standing::Confirmed) {
+    for row in rows.iter_mut().filter(|row| row.standing.has_right_key()) {
         if let Some(severity) = senders.get(&row.binding.id()) {
             (row.standing, row.severity) = (Standing::Mixed, Some(*severity));
         }

@@ -3,7 +3,8 @@
 //! | a binding is | when |
 //! |---|---|
 //! | `mixed` | its last word was good, but another sender behind it still sends an old key ([`super::answer`]) |
-//! | `stale` | it has an open incident: its last word was bad ([`super::incident`]) |
+//! | `stale` | it has an open incident ([`super::incident`]), and sent an old key last |
+//! | `failing` | it has an open incident of another kind: no key, one that is none or no set's, one that upstream refuses; or its last request found the account of its key out of credit |
 //! | `confirmed` | its last sighting carried the current key, the next one or a valid token |
 //! | `silent` | neither: it has not been seen since the key that it sent last was replaced |
 //! | not in the view | it never asked the API, or never with a key of the set: nothing of it rotates |
@@ -16,14 +17,20 @@ use super::rhythm;
 use super::set_keys::SetKeys;
 use crate::clock::Timestamp;
 use crate::codes::codes;
+use crate::verdict::explain::DiagnosisKind;
 
 /// How a binding stands in a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It is well, but another sender behind it still sends an old key.
     Mixed,
-    /// It is not well.
+    /// It sends an old key.
     Stale,
+    /// It is not well for another reason.
+    Failing {
+        /// Whether it sent what it should all the same, and upstream took it before: its account is out of credit by now.
+        has_right_key: bool,
+    },
     /// It has not been seen since its key was replaced.
     Silent(Silence),
     /// It sends what it should.
@@ -60,6 +67,8 @@ codes! {
         Mixed => "mixed",
         /// [`Standing::Stale`].
         Stale => "stale",
+        /// [`Standing::Failing`].
+        Failing => "failing",
         /// [`Standing::Silent`].
         Silent => "silent",
     }
@@ -82,12 +91,18 @@ codes! {
 #[must_use]
 pub fn standing(memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Standing> {
     let latest = memory.latest?;
-    if memory.incident.is_some() {
-        return Some(Standing::Stale);
+    if let Some(incident) = &memory.incident {
+        let is_stale = incident.diagnosis == DiagnosisKind::StaleBinding.code();
+        return Some(if is_stale { Standing::Stale } else { Standing::Failing { has_right_key: false } });
     }
     // What only failed at upstream shows nothing of the key.
     let was_good = |key| memory.of_key(Some(key)).is_none_or(|used| memory.well.is_some_and(|well| well >= used.first));
-    if latest.key.is_some_and(|key| keys.confirms(key) && was_good(key)) {
+    let confirming = latest.key.filter(|key| keys.confirms(*key));
+    let is_proven = confirming.is_some_and(was_good);
+    if confirming.is_some() && latest.finding.diagnosis() == DiagnosisKind::Quota.code() {
+        return Some(Standing::Failing { has_right_key: is_proven });
+    }
+    if is_proven {
         return Some(Standing::Confirmed);
     }
     // Upstream took a key of no set, or did not come to judge it.
@@ -109,7 +124,7 @@ impl Standing {
     /// What is to be done comes first.
     pub(super) fn rank(self) -> u8 {
         match self {
-            Self::Stale | Self::Mixed => 0,
+            Self::Stale | Self::Mixed | Self::Failing { .. } => 0,
             Self::Silent(Silence::Overdue { .. }) => 1,
             Self::Silent(Silence::DueLater { .. }) => 2,
             Self::Silent(Silence::Acknowledged { .. }) => 3,
@@ -123,9 +138,22 @@ impl Standing {
         match self {
             Self::Mixed => StandingKind::Mixed,
             Self::Stale => StandingKind::Stale,
+            Self::Failing { .. } => StandingKind::Failing,
             Self::Silent(_) => StandingKind::Silent,
             Self::Confirmed => StandingKind::Confirmed,
         }
+    }
+
+    /// Whether it sends what it should, so that only another sender behind it may send an old key.
+    #[must_use]
+    pub fn has_right_key(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Failing { has_right_key: true })
+    }
+
+    /// Whether it does not work, or will not once the old key is gone.
+    #[must_use]
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Stale | Self::Mixed | Self::Failing { .. })
     }
 
     /// The stable code.
@@ -139,7 +167,7 @@ impl Standing {
     pub fn silence_kind(self) -> Option<SilenceKind> {
         match self {
             Self::Silent(silence) => Some(silence.kind()),
-            Self::Mixed | Self::Stale | Self::Confirmed => None,
+            Self::Mixed | Self::Stale | Self::Failing { .. } | Self::Confirmed => None,
         }
     }
 

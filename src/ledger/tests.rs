@@ -924,8 +924,8 @@ impl Pair {
 
     fn standing(&self, life: &Life) -> Option<&'static str> {
         let (at, key, verdict) = life.latest?;
-        if life.open.is_some() {
-            Some("stale")
+        if let Some(open) = life.open {
+            Some(if open.diagnosis == "stale_binding" { "stale" } else { "failing" })
         } else if key == Some(self.model.current) && life.uses.get(&key).is_some_and(|used| life.well >= Some(used.0)) {
             Some("confirmed")
         } else if verdict == "unknown" && key.is_none_or(|key| !self.model.previous.contains(&key)) {
@@ -973,6 +973,7 @@ impl Pair {
 fn word(standing: Standing) -> &'static str {
     match standing {
         Standing::Stale => "stale",
+        Standing::Failing { .. } => "failing",
         // The model knows bindings, and not who stands behind them.
         Standing::Mixed | Standing::Confirmed => "confirmed",
         Standing::Silent(Silence::Acknowledged { .. }) => "acknowledged",

@@ -230,10 +230,12 @@ fn is_single(memory: &Memory) -> bool {
 
 fn standing(row: &ListedBinding) -> Standing {
     match row.standing {
-        Some(standing::Standing::Confirmed) => Standing::Well,
+        Some(standing::Standing::Confirmed | standing::Standing::Failing { has_right_key: true }) => Standing::Well,
         Some(standing::Standing::Mixed) => Standing::Mixed,
-        Some(standing::Standing::Stale) => {
-            Standing::Stale(row.memory.incident.as_ref().map_or("stale_binding", |incident| incident.diagnosis).into())
+        Some(standing::Standing::Stale | standing::Standing::Failing { has_right_key: false }) => {
+            // Without an incident, upstream has not come to judge the key.
+            let incident = row.memory.incident.as_ref();
+            incident.map_or(Standing::Silent, |incident| Standing::Stale(incident.diagnosis.into()))
         }
         Some(standing::Standing::Silent(standing::Silence::Acknowledged { .. })) => Standing::Dead,
         // A key of no set proves nothing.

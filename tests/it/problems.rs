@@ -96,8 +96,8 @@ fn a_set_that_learns_and_whose_only_key_is_revoked_is_told_of() {
 
 #[test]
 fn a_used_up_quota_and_a_failing_upstream_are_told_of_and_logged() {
-    let state = Arc::new(AtomicUsize::new(0));
-    let now = Arc::clone(&state);
+    let health = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&health);
     let upstream = Upstream::answering(move |_, stream| {
         use std::io::Write as _;
         stream.write_all(&match now.load(Ordering::Relaxed) {
@@ -110,13 +110,24 @@ fn a_used_up_quota_and_a_failing_upstream_are_told_of_and_logged() {
     let keyward = home.serve_for(&upstream).config(FILE).start();
     ask_with(keyward.listen, "sk-good");
     says(&problem(&keyward, "quota_used_up"), "remedy", "billing");
-    state.store(1, Ordering::Relaxed);
+    let state = |keyward: &Keyward| {
+        let answer: Value = serde_json::from_slice(&keyward.admin("/api/v1/sets/default/rotation").body).unwrap();
+        (answer["bindings"][0]["state"].as_str().unwrap_or_default().to_owned(), answer["progress"]["failing"].clone())
+    };
+    assert_eq!(state(&keyward), ("failing".to_owned(), 1.into()));
+    health.store(2, Ordering::Relaxed);
+    ask_with(keyward.listen, "sk-good");
+    assert_eq!(state(&keyward), ("confirmed".to_owned(), 0.into()));
+    health.store(0, Ordering::Relaxed);
+    ask_with(keyward.listen, "sk-good");
+    assert_eq!(state(&keyward), ("failing".to_owned(), 1.into()));
+    health.store(1, Ordering::Relaxed);
     for _ in 0..3 {
         ask_with(keyward.listen, "sk-good");
     }
     says(&problem(&keyward, "upstream_failing"), "text", "answers with 503");
     assert_eq!(problems(&keyward)[0]["code"], "quota_used_up", "what began first");
-    state.store(2, Ordering::Relaxed);
+    health.store(2, Ordering::Relaxed);
     for _ in 0..3 {
         ask_with(keyward.listen, "sk-good");
     }

@@ -153,7 +153,7 @@ fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addre
     assert_says(&scene.run(&["bindings"]), 1, &["\nmixed      ", "127.0.0.1"]);
     assert_eq!(scene.run(&["status"]).code(), Some(1));
     let page = scene.keyward.as_ref().unwrap().admin("/").text();
-    assert!(page.contains(" stale, 1 mixed</b>"), "{page}");
+    assert!(page.contains(" failing, 1 mixed</b>"), "{page}");
     scene.stop();
     assert_says(&scene.run(&["incidents"]), 1, &[" is mixed:"]);
 }

@@ -45,6 +45,7 @@ const ADDED: &[(&str, &str)] = &[
     ("code", "unknown_n8n"),
     ("code", "untold_executions"),
     ("state", "mixed"),
+    ("state", "failing"),
     ("diagnosis", "mixed"),
     ("diagnosis", "wrong_path"),
     ("code", "mixed"),
