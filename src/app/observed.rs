@@ -37,7 +37,7 @@ impl Observed {
             ending.map(|what| (Box::default(), what)).into_iter().collect(),
             now,
         );
-        for kind in [ProblemKind::N8nUnreachable, ProblemKind::N8nKeyRefused] {
+        for kind in [ProblemKind::N8nUnreachable, ProblemKind::N8nKeyUnusable] {
             problems.set(kind, self.n8n.iter().filter_map(|n8n| of_n8n(n8n, kind)).collect(), now);
         }
     }
@@ -46,7 +46,7 @@ impl Observed {
 /// What is wrong with an n8n, if it is of that kind.
 fn of_n8n(n8n: &Status, kind: ProblemKind) -> Option<(Box<str>, String)> {
     let seen = n8n.seen();
-    let its_kind = if seen.refuses_key { ProblemKind::N8nKeyRefused } else { ProblemKind::N8nUnreachable };
+    let its_kind = if seen.lacks_key { ProblemKind::N8nKeyUnusable } else { ProblemKind::N8nUnreachable };
     seen.trouble.filter(|_| its_kind == kind).map(|trouble| (n8n.name.clone(), trouble))
 }
 

@@ -364,7 +364,7 @@ impl Poller {
             );
         }
         let mut seen = self.status.lock();
-        seen.refuses_key = matches!(error, ClientError::KeyRefused { .. });
+        seen.lacks_key = matches!(error, ClientError::Key { .. } | ClientError::KeyRefused { .. });
         seen.trouble = Some(text.clone());
         drop(seen);
         self.said = Some(text);

@@ -48,8 +48,8 @@ pub struct Status {
 pub struct Seen {
     /// What is wrong with it, since it was asked last.
     pub trouble: Option<String>,
-    /// Whether that is its API key, which it refuses.
-    pub refuses_key: bool,
+    /// Whether that is its API key, which it refuses, or which cannot be read.
+    pub lacks_key: bool,
     /// What keyward would know of it and is not told, for the API key lacks a scope or n8n is too old.
     pub gaps: Vec<Gap>,
     /// When the whole list was read last.

@@ -27,8 +27,8 @@ codes! {
         StoreFailing => "store_failing",
         /// An n8n does not answer, or not as n8n does.
         N8nUnreachable => "n8n_unreachable",
-        /// An n8n refuses its API key.
-        N8nKeyRefused => "n8n_key_refused",
+        /// The API key of an n8n cannot be read, or that n8n refuses it.
+        N8nKeyUnusable => "n8n_key_unusable",
         /// The certificate that clients are shown cannot be read.
         CertificateUnreadable => "certificate_unreadable",
         /// The certificate that clients are shown is near its end, or past it.
@@ -57,7 +57,7 @@ impl ProblemKind {
             | Self::StateUnusable
             | Self::StoreFailing => Severity::Error,
             Self::N8nUnreachable
-            | Self::N8nKeyRefused
+            | Self::N8nKeyUnusable
             | Self::CertificateUnreadable
             | Self::CertificateEnds
             | Self::AdminTokenUnreadable
@@ -80,7 +80,7 @@ impl ProblemKind {
             Self::StateUnusable => "the state folder cannot be used",
             Self::StoreFailing => "the store cannot be used",
             Self::N8nUnreachable => "n8n does not answer",
-            Self::N8nKeyRefused => "n8n refuses its API key",
+            Self::N8nKeyUnusable => "n8n's API key cannot be read, or n8n refuses it",
             Self::CertificateUnreadable => "the certificate cannot be read",
             Self::CertificateEnds => "the certificate is near its end",
             Self::AdminTokenUnreadable => "the admin tokens cannot be read",
@@ -133,7 +133,7 @@ impl ProblemKind {
                 "See whether this n8n is up, and `keyward check --online`. Until it answers, keyward knows of its workflows \
                  what it read last, and no old key can be said to go."
             }
-            Self::N8nKeyRefused => {
+            Self::N8nKeyUnusable => {
                 "Make a new API key in n8n (Settings, n8n API) and put it where keyward reads it; no restart is needed."
             }
             Self::CertificateUnreadable => {

@@ -5,11 +5,13 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::client::{Client, ask_with, request};
+use crate::process::client::{Client, ask, ask_with, request};
 use crate::process::upstream::{Upstream, answer};
 use crate::process::{Home, Keyward, events, eventually};
+use crate::support::{API_KEY, Answering, Certificate, FakeN8n};
 
 const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
 
@@ -199,6 +201,78 @@ fn state_store_and_fingerprint_key_in_trouble_are_told_of() {
     let token = fs::read_to_string(home.path("token")).unwrap();
     let told: Value = serde_json::from_slice(&keyward.ask_admin_with("GET", "/api/v1/problems", &token).body).unwrap();
     assert!(told["problems"].as_array().unwrap().iter().any(|told| told["code"] == "state_unusable"), "{told:#}");
+}
+
+#[test]
+fn an_n8n_that_does_not_answer_and_one_that_refuses_its_key_are_told_apart() {
+    let (home, upstream, n8n) = (home("sk-good"), Upstream::start(), FakeN8n::start());
+    home.write("n8n-key", "n8n-api-key-that-was-deleted-0123456789");
+    let config = format!(
+        "{FILE}[n8n.main]\nurl = \"{}\"\napi_key = {{ file = \"n8n-key\" }}\nrefresh = \"10s\"\n",
+        n8n.origin()
+    );
+    n8n.trouble(Some(Answering::json(503, "{}")));
+    let keyward = home.serve_for(&upstream).config(&config).start();
+    let told = problem(&keyward, "n8n_unreachable");
+    assert_eq!((&told["about"], &told["severity"]), (&"main".into(), &"warning".into()));
+    keyward.stop();
+    n8n.trouble(Some(Answering::json(401, r#"{"message":"unauthorized"}"#)));
+    let keyward = home.serve_for(&upstream).config(&config).start();
+    says(&problem(&keyward, "n8n_key_unusable"), "remedy", "Make a new API key in n8n");
+    assert_eq!(problems(&keyward).len(), 1);
+    home.write("n8n-key", "");
+    let text = |keyward: &Keyward| problem(keyward, "n8n_key_unusable")["text"].as_str().unwrap().to_owned();
+    eventually("the empty file", || text(&keyward).contains("cannot be read").then_some(()));
+    n8n.trouble(None);
+    home.write("n8n-key", API_KEY);
+    over(&keyward, "n8n_key_unusable");
+}
+
+#[test]
+fn a_certificate_near_its_end_a_room_that_is_full_and_dropped_lines_are_told_of() {
+    let (home, upstream) = (home("sk-good"), Upstream::start());
+    let put = |certificate: &Certificate| {
+        home.write("tls.crt", &certificate.cert);
+        home.write("tls.key", &certificate.key);
+    };
+    put(&Certificate::of("127.0.0.1", 1975..2020));
+    let config = format!("{FILE}[tls]\ncert = \"tls.crt\"\nkey = \"tls.key\"\n");
+    let keyward = home.serve_for(&upstream).config(&config).start();
+    says(&problem(&keyward, "certificate_ends"), "text", "ended at 2020-01-01");
+    home.write("tls.key", "");
+    says(&problem(&keyward, "certificate_unreadable"), "text", "tls.key holds no private key");
+    put(&Certificate::make());
+    over(&keyward, "certificate_ends");
+    over(&keyward, "certificate_unreadable");
+    keyward.stop();
+    let config = format!("{FILE}[store]\nmax_bindings = 1\n");
+    let keyward = home.serve_for(&upstream).config(&config).log_file("log").start();
+    // From here on the disk is full.
+    fs::remove_file(home.path("log")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", home.path("log")).unwrap();
+    keyward.signal(Signal::HUP);
+    for node in ["a", "b", "c"] {
+        let tag = format!("wf=w;ex=1;node={node}");
+        ask(keyward.listen, "/v1/models", &[("Authorization", "Bearer sk-good"), ("X-N8N-Tag", &tag)]);
+    }
+    says(&problem(&keyward, "bindings_full"), "remedy", "store.max_bindings");
+    says(&problem(&keyward, "log_failing"), "text", "Log lines are dropped");
+}
+
+#[test]
+fn tokens_that_cannot_be_read_again_are_told_of() {
+    let (home, upstream) = (home("sk-good"), Upstream::start());
+    let token = |home: &Home| home.keyward(&["token", "new", "default"]).config(FILE).run();
+    assert_eq!(token(&home).code(), Some(0));
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    let access = home.state().join("access.json");
+    let whole = fs::read_to_string(&access).unwrap();
+    fs::write(&access, "{").unwrap();
+    says(&problem(&keyward, "tokens_unreadable"), "remedy", "the tokens and revocations that were read before");
+    fs::write(&access, whole).unwrap();
+    over(&keyward, "tokens_unreadable");
+    fs::write(home.state().join("admin.token"), "").unwrap();
+    eventually("no token is accepted", || (keyward.admin("/api/v1/problems").status == 401).then_some(()));
 }
 
 /// A home with that key in a file.
