@@ -306,43 +306,27 @@ impl AnyStatus {
     }
 }
 
-impl Paged for Bindings {
-    const ROWS: &'static str = "bindings";
+macro_rules! paged {
+    ($($answer:ident: $rows:ident,)*) => {$(
+        impl Paged for $answer {
+            const ROWS: &'static str = stringify!($rows);
 
-    fn next(&self) -> Option<&str> {
-        self.next.as_deref()
-    }
+            fn next(&self) -> Option<&str> {
+                self.next.as_deref()
+            }
 
-    fn append(&mut self, mut more: Self) {
-        self.bindings.append(&mut more.bindings);
-        self.next = more.next;
-    }
+            fn append(&mut self, mut more: Self) {
+                self.$rows.append(&mut more.$rows);
+                self.next = more.next;
+            }
+        }
+    )*};
 }
 
-impl Paged for Incidents {
-    const ROWS: &'static str = "incidents";
-
-    fn next(&self) -> Option<&str> {
-        self.next.as_deref()
-    }
-
-    fn append(&mut self, mut more: Self) {
-        self.incidents.append(&mut more.incidents);
-        self.next = more.next;
-    }
-}
-
-impl Paged for Rotation {
-    const ROWS: &'static str = "bindings";
-
-    fn next(&self) -> Option<&str> {
-        self.next.as_deref()
-    }
-
-    fn append(&mut self, mut more: Self) {
-        self.bindings.append(&mut more.bindings);
-        self.next = more.next;
-    }
+paged! {
+    Bindings: bindings,
+    Incidents: incidents,
+    Rotation: bindings,
 }
 
 // === impl Question ===
