@@ -11,6 +11,7 @@ pub mod doubt;
 pub mod editor;
 pub mod executions;
 pub mod finding;
+pub mod finding_kind;
 pub mod inventory;
 pub mod lent;
 pub mod look;

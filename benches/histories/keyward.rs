@@ -277,7 +277,7 @@ impl Subject for Keyward {
             return Said::NotProven(vec!["it is current".to_owned()]);
         };
         let told = |bars: &[keyward::ledger::answer::Bar]| {
-            bars.iter().map(|bar| format!("{} {bar}", bar.code)).collect::<Vec<_>>()
+            bars.iter().map(|bar| format!("{} {bar}", bar.kind.code())).collect::<Vec<_>>()
         };
         match &old.can_go {
             Answer::Yes(_) => Said::Yes,

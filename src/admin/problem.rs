@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::codes::codes;
 use crate::telemetry::event::with_causes;
 
 /// What is wrong, and what to do about it.
@@ -9,63 +10,43 @@ use crate::telemetry::event::with_causes;
 pub struct Problem {
     kind: Kind,
     detail: String,
+    allowed: Option<&'static str>,
 }
 
-/// The kinds of problems. Each has a stable code, in `type` behind `urn:keyward:problem:`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A parameter is none, or not what it may be.
-    BadQuery,
-    /// No token came.
-    TokenMissing,
-    /// The token that came is none, or none any more.
-    TokenUnknown,
-    /// The link that was opened is none, or none any more.
-    LinkUnknown,
-    /// This wrong token is one of too many to be answered each.
-    TooManyWrongTokens,
-    /// The token may only read.
-    ReadOnly,
-    /// The request names a host that is not keyward's.
-    HostNotAllowed,
-    /// A page of another site sent it.
-    OriginNotAllowed,
-    /// There is no such thing.
-    NotFound,
-    /// Several things begin with that name.
-    Ambiguous,
-    /// It cannot be used so.
-    MethodNotAllowed {
-        /// What can be done with it, as in `Allow`.
-        allowed: &'static str,
-    },
-    /// keyward failed.
-    Failed,
-    /// It cannot be had now.
-    Unavailable,
+codes! {
+    /// The kinds of problems. Each has a stable code, in `type` behind `urn:keyward:problem:`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Kind {
+        /// A parameter is none, or not what it may be.
+        BadQuery => "bad_query",
+        /// No token came.
+        TokenMissing => "token_missing",
+        /// The token that came is none, or none any more.
+        TokenUnknown => "token_unknown",
+        /// The link that was opened is none, or none any more.
+        LinkUnknown => "link_unknown",
+        /// This wrong token is one of too many to be answered each.
+        TooManyWrongTokens => "too_many_wrong_tokens",
+        /// The token may only read.
+        ReadOnly => "read_only",
+        /// The request names a host that is not keyward's.
+        HostNotAllowed => "host_not_allowed",
+        /// A page of another site sent it.
+        OriginNotAllowed => "origin_not_allowed",
+        /// There is no such thing.
+        NotFound => "not_found",
+        /// Several things begin with that name.
+        Ambiguous => "ambiguous",
+        /// It cannot be used so.
+        MethodNotAllowed => "method_not_allowed",
+        /// keyward failed.
+        Failed => "failed",
+        /// It cannot be had now.
+        Unavailable => "unavailable",
+    }
 }
 
 impl Kind {
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::BadQuery => "bad_query",
-            Self::TokenMissing => "token_missing",
-            Self::TokenUnknown => "token_unknown",
-            Self::LinkUnknown => "link_unknown",
-            Self::TooManyWrongTokens => "too_many_wrong_tokens",
-            Self::ReadOnly => "read_only",
-            Self::HostNotAllowed => "host_not_allowed",
-            Self::OriginNotAllowed => "origin_not_allowed",
-            Self::NotFound => "not_found",
-            Self::Ambiguous => "ambiguous",
-            Self::MethodNotAllowed { .. } => "method_not_allowed",
-            Self::Failed => "failed",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
     /// The status of the answer.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -76,7 +57,7 @@ impl Kind {
             Self::ReadOnly | Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Ambiguous => StatusCode::CONFLICT,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -96,7 +77,7 @@ impl Kind {
             Self::OriginNotAllowed => "The origin is not allowed",
             Self::NotFound => "There is no such thing",
             Self::Ambiguous => "Several things begin so",
-            Self::MethodNotAllowed { .. } => "It cannot be used so",
+            Self::MethodNotAllowed => "It cannot be used so",
             Self::Failed => "keyward failed",
             Self::Unavailable => "It cannot be had now",
         }
@@ -107,7 +88,14 @@ impl Problem {
     /// `detail` says what is wrong with this request, in a sentence, and what to do about it.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), allowed: None }
+    }
+
+    /// That is not among the methods, which are `allowed`, as in `Allow` (RFC 9110, 10.2.1).
+    #[must_use]
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
+        let detail = format!("It takes {allowed} alone.");
+        Self { kind: Kind::MethodNotAllowed, detail, allowed: Some(allowed) }
     }
 
     /// Its kind.
@@ -120,6 +108,12 @@ impl Problem {
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// The methods of `Allow`, for one that is not among them.
+    #[must_use]
+    pub fn allowed(&self) -> Option<&'static str> {
+        self.allowed
     }
 }
 

@@ -20,20 +20,23 @@ pub fn json(problem: &Problem) -> Response {
     };
     // Four texts and numbers cannot fail to be JSON.
     let body = serde_json::to_value(details).unwrap_or_default();
-    answer(problem.kind(), "application/problem+json", format!("{body}\n"))
+    answer(problem, "application/problem+json", format!("{body}\n"))
 }
 
 /// As a person reads it.
 #[must_use]
 pub fn page(problem: &Problem) -> Response {
     let page = html::page(problem.kind().title(), "", &format!("<p>{}</p>", escape(problem.detail())));
-    answer(problem.kind(), HTML, page)
+    answer(problem, HTML, page)
 }
 
-fn answer(kind: Kind, content_type: &'static str, body: String) -> Response {
-    let mut answer = text(kind.status(), content_type, body);
+fn answer(problem: &Problem, content_type: &'static str, body: String) -> Response {
+    let mut answer = text(problem.kind().status(), content_type, body);
     let headers = answer.headers_mut();
-    match kind {
+    if let Some(allowed) = problem.allowed() {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    match problem.kind() {
         Kind::TokenMissing | Kind::LinkUnknown => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyward""#));
         }
@@ -44,15 +47,13 @@ fn answer(kind: Kind, content_type: &'static str, body: String) -> Response {
         Kind::TooManyWrongTokens => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(EACH.as_secs()));
         }
-        Kind::MethodNotAllowed { allowed } => {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
-        }
         Kind::BadQuery
         | Kind::ReadOnly
         | Kind::HostNotAllowed
         | Kind::OriginNotAllowed
         | Kind::NotFound
         | Kind::Ambiguous
+        | Kind::MethodNotAllowed
         | Kind::Failed
         | Kind::Unavailable => {}
     }

@@ -212,8 +212,7 @@ fn find(head: &Parts) -> Found {
     };
     let allowed = if first.takes(&Method::HEAD) { "GET, HEAD" } else { first.method };
     let found = at_path.find(|(route, _)| route.takes(&head.method));
-    let misused =
-        || Found::Nothing(Problem::new(Kind::MethodNotAllowed { allowed }, format!("It takes {allowed} alone.")));
+    let misused = || Found::Nothing(Problem::method_not_allowed(allowed));
     found.map_or_else(misused, |(route, texts)| Found::Route(route, texts))
 }
 

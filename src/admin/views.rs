@@ -385,7 +385,7 @@ fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
     let record = bar.record.as_ref();
     let accepted = |one: &Acceptance| Accepted { at: one.at, reason: one.reason.to_string() };
     Reason {
-        code: bar.code.to_owned(),
+        code: bar.kind.code().to_owned(),
         text: bar.to_string(),
         binding: bar.binding.map(BindingId::to_hex),
         address: bar.address.map(|address| address.to_string()),

@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::ledger::look::{self, Look};
 use crate::n8n::audit;
 use crate::n8n::editor::{link_to_node, link_to_workflow};
-use crate::n8n::finding::{self, NodeName, Urgency, WorkflowName};
+use crate::n8n::finding::{self, NodeName, WorkflowName};
+use crate::n8n::finding_kind::Urgency;
 use crate::n8n::inventory::{self, Life};
 use crate::n8n::row::{Passage, Row};
 

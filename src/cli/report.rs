@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::ledger::span::Span;
 use crate::n8n::audit::Audit;
 use crate::n8n::editor::{link_to_node, link_to_workflow};
-use crate::n8n::finding::{Finding, NodeName, Urgency};
+use crate::n8n::finding::{Finding, NodeName};
+use crate::n8n::finding_kind::Urgency;
 use crate::n8n::row::{Passage, Row};
 
 /// Every node, the ones with most to say first.

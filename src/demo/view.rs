@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::ledger::answer::{Answer, Bar};
+use crate::ledger::answer::{Answer, Bar, BarKind};
 use crate::ledger::old_key::OldKey;
 use crate::ledger::rotation::RotationView;
 use crate::ledger::rotation_row::{FullRow, Row};
@@ -110,7 +110,7 @@ fn answer(old: &OldKey, palette: Palette, clock: fn(Timestamp) -> String) -> Str
 
 /// Those who stand in the lines above are only counted.
 fn reasons_in_words(reasons: &[Bar], old: &OldKey, clock: fn(Timestamp) -> String) -> Vec<String> {
-    let is_above = |reason: &&Bar| reason.code == "still_sent";
+    let is_above = |reason: &&Bar| reason.kind == BarKind::StillSent;
     let count = reasons.iter().filter(is_above).count();
     let last = old.last_use.map(clock).unwrap_or_default();
     let above = (count > 0).then(|| format!("{count} of those above still send it, last at {last}"));
@@ -118,7 +118,7 @@ fn reasons_in_words(reasons: &[Bar], old: &OldKey, clock: fn(Timestamp) -> Strin
 }
 
 fn doubts_in_words(doubts: &[Bar]) -> Vec<String> {
-    let is_above = |doubt: &&Bar| doubt.code == "silent";
+    let is_above = |doubt: &&Bar| doubt.kind == BarKind::Silent;
     let count = doubts.iter().filter(is_above).count();
     let above = (count > 0).then(|| format!("{count} of those above sent it last, and have been silent since"));
     above.into_iter().chain(doubts.iter().filter(|doubt| !is_above(doubt)).map(ToString::to_string)).collect()
@@ -230,7 +230,7 @@ mod tests {
     fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
         let view = view(Answer::NotProven {
             span: Duration::from_hours(1),
-            but: vec![Bar::known("not_audited", "n8n was not looked through", "")],
+            but: vec![Bar::known(BarKind::NotAudited, "n8n was not looked through", "")],
         });
         let text =
             text(&view, &open(), Palette::Plain, clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
@@ -248,8 +248,10 @@ mod tests {
 
     #[test]
     fn colours_are_there_only_where_they_are_wanted() {
-        let view =
-            view(Answer::No { because: vec![Bar::known("no_current_key", "no current key", "")], but: Vec::new() });
+        let view = view(Answer::No {
+            because: vec![Bar::known(BarKind::NoCurrentKey, "no current key", "")],
+            but: Vec::new(),
+        });
         assert!(!text(&view, &open(), Palette::Plain, clock).contains('\x1b'));
         let coloured = text(&view, &open(), Palette::Coloured, clock);
         assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");

@@ -81,8 +81,8 @@ pub struct Basis {
 pub struct Bar {
     /// Its number, by which it is accepted: the same as long as it is about the same.
     pub number: u32,
-    /// The stable code of its kind.
-    pub code: &'static str,
+    /// What kind of bar it is.
+    pub kind: BarKind,
     /// Whether it makes the answer *no*, rather than *not proven*.
     pub is_no: bool,
     /// The binding that it is about.
@@ -102,6 +102,57 @@ pub struct Bar {
     /// Whether you can accept it.
     pub can_accept: bool,
     pub(crate) state: u64,
+}
+
+codes! {
+    /// The kinds of bars.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum BarKind {
+        /// A sender still sends the key.
+        StillSent => "still_sent",
+        /// Another set has the same key.
+        InUse => "in_use",
+        /// The key stands in a node itself.
+        Typed => "typed",
+        /// n8n's test of a credential record sent the key.
+        RecordHoldsIt => "record_holds_it",
+        /// No current key is known.
+        NoCurrentKey => "no_current_key",
+        /// Upstream refuses the current key.
+        CurrentKeyRefused => "current_key_refused",
+        /// n8n was not looked through since the key was used last.
+        NotAudited => "not_audited",
+        /// An audit does not vouch for every node.
+        Audit => "audit",
+        /// A sender sent the key before it was replaced, and no good one since.
+        Silent => "silent",
+        /// A person tried a credential with the key out in the editor.
+        Edited => "edited",
+        /// It is not known which sender sent the key.
+        Unattributed => "unattributed",
+        /// The last use was too short a while ago.
+        Quiet => "quiet",
+        /// A use is not decided on before the next look through n8n.
+        Unsettled => "unsettled",
+        /// An execution waits with what it began with.
+        Waiting => "waiting",
+        /// An execution runs with what it began with.
+        Running => "running",
+        /// A record was not seen with a good key since it was changed.
+        Record => "record",
+        /// n8n does not tell who uses a record.
+        RecordWithoutNode => "record_without_node",
+        /// An exchange that carries the key upstream is open.
+        InFlight => "in_flight",
+        /// Upstream was not seen to accept a new key yet.
+        NoGoodUse => "no_good_use",
+        /// There were more senders than are told apart.
+        Room => "room",
+        /// What is remembered lies ahead of the clock.
+        Clock => "clock",
+        /// The set learns its keys, so that which one is old is a guess.
+        Learning => "learning",
+    }
 }
 
 /// A credential record of n8n's that a bar is about.
@@ -186,15 +237,19 @@ impl Draft<'_> {
     fn add_set_itself(&mut self) {
         let grounds = self.grounds;
         if grounds.learning {
-            self.push("learning", "", "the set learns its keys from traffic, so that which one is old is a guess")
-                .ends_by("declare the current key (keys.<set>.current)")
-                .not_to_be_accepted();
+            self.push(
+                BarKind::Learning,
+                "",
+                "the set learns its keys from traffic, so that which one is old is a guess",
+            )
+            .ends_by("declare the current key (keys.<set>.current)")
+            .not_to_be_accepted();
         }
         let Some(own) = grounds.evidence.first() else { return };
         if !own.senders.has_good(own.good) && !own.new.iter().any(|key| (grounds.is_taken)(*key)) {
             let keys: String = own.new.iter().map(|key| key.to_hex()).collect();
             self.push(
-                "no_good_use",
+                BarKind::NoGoodUse,
                 "",
                 "upstream was not seen to accept the current key, the next one or a token yet",
             )
@@ -202,14 +257,18 @@ impl Draft<'_> {
             .resting_on(&[keys.as_bytes()]);
         }
         if let Some(open) = grounds.in_flight {
-            self.push("in_flight", "", "an exchange that carries it upstream is still open")
+            self.push(BarKind::InFlight, "", "an exchange that carries it upstream is still open")
                 .ends_by("wait for it to end, or restart keyward")
                 .resting_on(&[&open.to_be_bytes()]);
         }
         if let Some(cramped) = grounds.evidence.iter().filter_map(|set| set.senders.cramped).max() {
-            self.push("room", "", "there were more senders than are told apart, so that one of them may be overlooked")
-                .ends_by("look for strangers in `keyward bindings`, then accept it")
-                .resting_on(&[&cramped.as_millis().to_be_bytes()]);
+            self.push(
+                BarKind::Room,
+                "",
+                "there were more senders than are told apart, so that one of them may be overlooked",
+            )
+            .ends_by("look for strangers in `keyward bindings`, then accept it")
+            .resting_on(&[&cramped.as_millis().to_be_bytes()]);
         }
     }
 
@@ -247,23 +306,23 @@ impl Draft<'_> {
             let name = known.lock().name.clone();
             let is_late = *last > from && known.holder() == Holder::Caller;
             let address = waiting.get(binding).copied().filter(|_| !known.is_untagged());
-            let (code, what) = if is_late {
+            let (kind, what) = if is_late {
                 (
-                    "still_sent",
+                    BarKind::StillSent,
                     format!("still {}, last at {last}{}", known.says("sends it", "send it"), from_address(address)),
                 )
             } else {
-                ("unsettled", format!("sent it at {last}; n8n is looked through next before that is decided on"))
+                (BarKind::Unsettled, format!("sent it at {last}; n8n is looked through next before that is decided on"))
             };
-            let bar = self.push(code, &format!("unsettled {}", binding.to_hex()), &what);
+            let bar = self.push(kind, &format!("unsettled {}", binding.to_hex()), &what);
             bar.ends_by("the next look through n8n (n8n.<name>.refresh)").not_to_be_accepted();
             (bar.is_no, bar.binding, bar.who) = (is_late, Some(*binding), known.describe(name.as_deref()));
             bar.address = address;
         }
-        let is_told = self.bars.iter().any(|bar| matches!(bar.code, "unsettled" | "still_sent"));
+        let is_told = self.bars.iter().any(|bar| matches!(bar.kind, BarKind::Unsettled | BarKind::StillSent));
         let waits = grounds.evidence.iter().filter_map(|set| set.senders.waits(old)).max();
         if let Some(last) = waits.filter(|_| !is_told) {
-            self.push("unsettled", "", &format!("a use of it at {last} waits for the next look through n8n"))
+            self.push(BarKind::Unsettled, "", &format!("a use of it at {last} waits for the next look through n8n"))
                 .ends_by("the next look (n8n.<name>.refresh)")
                 .not_to_be_accepted();
         }
@@ -280,18 +339,18 @@ impl Draft<'_> {
         let who = binding.map_or_else(|| "a binding that is forgotten".to_owned(), |one| one.describe(name.as_deref()));
         let from = from(undone);
         let subject = format!("{} {:?} {:?}", undone.binding.to_hex(), undone.address, undone.n8n);
-        let (code, is_no, what) = match (undone.kind, undone.later) {
+        let (kind, is_no, what) = match (undone.kind, undone.later) {
             (Some(ClientKind::Editor), _) => {
-                ("edited", false, format!("tried it out at {}{from}: a credential holds it", undone.last))
+                (BarKind::Edited, false, format!("tried it out at {}{from}: a credential holds it", undone.last))
             }
-            (Some(ClientKind::Overflow), _) => ("unattributed", false, format!("sent it at {}", undone.last)),
+            (Some(ClientKind::Overflow), _) => (BarKind::Unattributed, false, format!("sent it at {}", undone.last)),
             (_, true) => {
                 let sends = binding.map_or("sends it", |binding| binding.says("sends it", "send it"));
                 let turns = by_turns(undone.mixed);
-                ("still_sent", true, format!("still {sends}, last at {}{from}{turns}", undone.last))
+                (BarKind::StillSent, true, format!("still {sends}, last at {}{from}{turns}", undone.last))
             }
             (_, false) => (
-                "silent",
+                BarKind::Silent,
                 false,
                 format!(
                     "sent it last at {}{from}, before it was replaced, and no later good key is proven",
@@ -299,7 +358,7 @@ impl Draft<'_> {
                 ),
             ),
         };
-        let bar = self.push(code, &subject, &what).of(undone, who).ends_by(&end_of(undone, binding));
+        let bar = self.push(kind, &subject, &what).of(undone, who).ends_by(&end_of(undone, binding));
         bar.is_no = is_no;
         bar.resting_on(&[&undone.last.as_millis().to_be_bytes()]);
     }
@@ -329,7 +388,7 @@ impl Draft<'_> {
             unproven.retain(|one| one.name != name);
             let bar = self
                 .push(
-                    "record_holds_it",
+                    BarKind::RecordHoldsIt,
                     &format!("{} {}", name.n8n, name.id),
                     &format!("holds it: n8n's test of it, pressed by keyward at {at}, sent it"),
                 )
@@ -350,9 +409,9 @@ impl Draft<'_> {
 
     fn add_unproven(&mut self, one: &Unproven) {
         let title = if one.title.is_empty() { &one.name.id } else { &one.title };
-        let (code, what, end) = if one.nodes == 0 {
+        let (kind, what, end) = if one.nodes == 0 {
             (
-                "record_without_node",
+                BarKind::RecordWithoutNode,
                 format!(
                     "n8n does not tell who uses credential {title}: Agents, Instance AI and Chat Hub are shown nowhere"
                 ),
@@ -361,7 +420,7 @@ impl Draft<'_> {
             )
         } else {
             (
-                "record",
+                BarKind::Record,
                 format!(
                     "credential {title} was not seen with a good key since it was changed last, and is used by {}",
                     nodes(one.nodes)
@@ -370,7 +429,7 @@ impl Draft<'_> {
             )
         };
         let changed = one.changed.map_or(0, Timestamp::as_millis).to_be_bytes();
-        let bar = self.push(code, &format!("{} {}", one.name.n8n, one.name.id), &what);
+        let bar = self.push(kind, &format!("{} {}", one.name.n8n, one.name.id), &what);
         bar.ends_by(end).resting_on(&[&changed]);
         bar.record = Some(BarRecord { name: one.name.clone(), title: one.title.clone() });
     }
@@ -393,12 +452,12 @@ impl Draft<'_> {
                 let changed = one.records.iter().flatten().filter_map(|id| look.records.get(id)?.changed).max();
                 let is_early = last.is_some_and(|last| one.began <= last) || changed.is_some_and(|at| one.began <= at);
                 if (one.waits && may_hold) || (!one.waits && is_early) {
-                    let (code, does) = if one.waits { ("waiting", "waits") } else { ("running", "runs") };
+                    let (kind, does) = if one.waits { (BarKind::Waiting, "waits") } else { (BarKind::Running, "runs") };
                     let what = format!(
                         "execution {} of workflow {} {does} since {} with what it began with",
                         one.execution, one.workflow, one.began
                     );
-                    self.push(code, &format!("{} {}", look.instance, one.execution), &what)
+                    self.push(kind, &format!("{} {}", look.instance, one.execution), &what)
                         .ends_by("let it end, or stop it in n8n")
                         .resting_on(&[&one.began.as_millis().to_be_bytes()]);
                 }
@@ -412,7 +471,7 @@ impl Draft<'_> {
         // Of records, the evidence knows more than an audit.
         for found in grounds.audit.doubts.iter().filter(|found| !OF_RECORDS.contains(&found.code)) {
             let record = if found.code == "stale_record" { record_named(own, &found.subject) } else { None };
-            let bar = self.push("audit", &format!("{} {}", found.code, found.subject), &found.text);
+            let bar = self.push(BarKind::Audit, &format!("{} {}", found.code, found.subject), &found.text);
             bar.ends_by(&found.end).resting_on(&[&found.state.to_be_bytes()]);
             bar.record = record;
         }
@@ -425,7 +484,7 @@ impl Draft<'_> {
         };
         if is_missing {
             self.push(
-                "not_audited",
+                BarKind::NotAudited,
                 "",
                 "keyward cannot see nodes that do not pass here: n8n was not looked through since",
             )
@@ -450,14 +509,18 @@ impl Draft<'_> {
             } else {
                 ""
             };
-            self.push("quiet", "", &format!("it was used at {last}{since}{runs}, and nothing is sure before {until}"))
-                .ends_by(&format!("wait until {until} (rotation.quiet)"))
-                .not_to_be_accepted();
+            self.push(
+                BarKind::Quiet,
+                "",
+                &format!("it was used at {last}{since}{runs}, and nothing is sure before {until}"),
+            )
+            .ends_by(&format!("wait until {until} (rotation.quiet)"))
+            .not_to_be_accepted();
         }
         let latest = grounds.evidence.iter().filter_map(|set| set.senders.latest(grounds.old.fingerprint)).max();
         if let Some(ahead) = latest.filter(|latest| *latest > grounds.now.after(AHEAD)) {
             self.push(
-                "clock",
+                BarKind::Clock,
                 "",
                 &format!("what is remembered lies ahead of the clock, up to {ahead}: the clock was put back"),
             )
@@ -516,11 +579,11 @@ impl Draft<'_> {
     }
 
     /// Adds a bar. What it rests on is said of it afterwards.
-    fn push(&mut self, code: &'static str, subject: &str, what: &str) -> &mut Bar {
+    fn push(&mut self, kind: BarKind, subject: &str, what: &str) -> &mut Bar {
         let old = self.grounds.old.fingerprint.to_hex();
-        let number = hash(&[old.as_bytes(), code.as_bytes(), subject.as_bytes()]);
+        let number = hash(&[old.as_bytes(), kind.code().as_bytes(), subject.as_bytes()]);
         let number = u32::try_from(number >> 32).unwrap_or_default();
-        self.bars.push(Bar::new(number, code, what.to_owned()));
+        self.bars.push(Bar::new(number, kind, what.to_owned()));
         let place = self.bars.len() - 1;
         &mut self.bars[place]
     }
@@ -580,10 +643,10 @@ fn record_named(looks: &[&Look], subject: &str) -> Option<BarRecord> {
 // === impl Bar ===
 
 impl Bar {
-    fn new(number: u32, code: &'static str, what: String) -> Self {
+    fn new(number: u32, kind: BarKind, what: String) -> Self {
         Self {
             number,
-            code,
+            kind,
             is_no: false,
             binding: None,
             address: None,
@@ -599,8 +662,8 @@ impl Bar {
 
     /// One that needs no proof: it makes the answer *no*, and cannot be accepted.
     #[must_use]
-    pub fn known(code: &'static str, what: &str, end: &str) -> Self {
-        let bar = Self::new(0, code, what.to_owned());
+    pub fn known(kind: BarKind, what: &str, end: &str) -> Self {
+        let bar = Self::new(0, kind, what.to_owned());
         Self { is_no: true, can_accept: false, end: end.to_owned(), ..bar }
     }
 

@@ -1,6 +1,6 @@
 //! Pure. A previous key of a set in the rotation view: who still sends it, and whether it can go.
 
-use super::answer::{self, Answer, Audited, Bar, Evidence};
+use super::answer::{self, Answer, Audited, Bar, BarKind, Evidence};
 use super::identity::BindingId;
 use super::rotation_grounds::Grounds;
 use super::set_keys::{CurrentKey, KeysOfSet};
@@ -104,18 +104,19 @@ impl OldDraft {
                 && matches!(entry.role, Role::Current | Role::Next)
         };
         if grounds.keys.iter().any(|entry| is_of_another(&entry)) {
-            known.push(Bar::known("in_use", "another set uses the same key", "give that set a key of its own"));
+            known.push(Bar::known(BarKind::InUse, "another set uses the same key", "give that set a key of its own"));
         }
         if current.is_empty() {
             let what = "keyward does not know the current key, so that no sender can be seen to change to it";
-            known.push(Bar::known("no_current_key", what, "put the current key where the set's `current` says"));
+            known.push(Bar::known(BarKind::NoCurrentKey, what, "put the current key where the set's `current` says"));
         } else if current.iter().all(|key| key.is_refused) {
             let what = "upstream refuses the current key: the old one may be needed again";
-            known.push(Bar::known("current_key_refused", what, "put a key that OpenAI takes into the set"));
+            known.push(Bar::known(BarKind::CurrentKeyRefused, what, "put a key that OpenAI takes into the set"));
         }
         let typed = grounds.audit.typed.iter().filter(|(key, _)| *key == self.key);
         known.extend(typed.map(|(_, who)| {
-            Bar::known("typed", "has it typed into it", "take the key out, and choose an OpenAI credential").about(who)
+            Bar::known(BarKind::Typed, "has it typed into it", "take the key out, and choose an OpenAI credential")
+                .about(who)
         }));
         known
     }

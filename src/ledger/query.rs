@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Ledger;
-use super::answer::{Bar, BarRecord};
+use super::answer::{Bar, BarKind, BarRecord};
 use super::binding::{Binding, Memory};
 use super::hours::Hours;
 use super::identity::BindingId;
@@ -210,7 +210,7 @@ impl<'a> Query<'a> {
                 bar.who = binding.describe_named(&named);
             }
             bar.record = bar.record.take().or_else(|| record_of(binding?, &looks));
-            if let Some(record) = bar.record.as_ref().filter(|_| bar.code == "record_holds_it") {
+            if let Some(record) = bar.record.as_ref().filter(|_| bar.kind == BarKind::RecordHoldsIt) {
                 bar.who = format!("credential {}", record.title);
                 let users = users(record, &looks);
                 if !users.is_empty() {

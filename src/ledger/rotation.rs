@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::answer::Answer;
+use super::answer::{Answer, BarKind};
 use super::binding::{Binding, Memory};
 use super::identity::BindingId;
 use super::old_key::{OldDraft, OldKey};
@@ -144,7 +144,7 @@ impl RotationView {
 fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<BindingId>, now: Timestamp) {
     let still_sent = |old: &OldKey| {
         let severity = if now < old.grace_until { Severity::Warning } else { Severity::Error };
-        let bars = old.can_go.bars().iter().filter(|bar| bar.code == "still_sent");
+        let bars = old.can_go.bars().iter().filter(|bar| bar.kind == BarKind::StillSent);
         bars.filter_map(|bar| bar.binding).map(|id| (id, severity)).collect::<Vec<_>>()
     };
     let senders: HashMap<_, _> =

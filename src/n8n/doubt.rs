@@ -159,7 +159,7 @@ fn of_rows(findings: &[Finding], rows: &[Row], dates: &Dates<'_>) -> Vec<AuditDo
 }
 
 fn unproven(subject: String, nodes: &[NodeName], dates: &Dates<'_>) -> AuditDoubt {
-    let code = "unproven";
+    let code = UNPROVEN;
     let mut rests_on = vec![code.to_owned(), dates.of_record(&subject)];
     rests_on.extend(dates.of_nodes(nodes));
     let state = AuditDoubt::state_of(rests_on.iter().map(String::as_str));
@@ -191,6 +191,9 @@ fn name_of(node: &NodeName) -> String {
 fn in_text(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| at.to_string())
 }
+
+/// The code of the doubt about nodes that were not seen since a change.
+pub const UNPROVEN: &str = Passage::Unproven.code();
 
 /// How many workflows a sentence names.
 const MOST_PLACES: usize = 12;

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::client::scope;
+use super::finding_kind::{FindingKind, Urgency};
 use super::inventory::{Change, Record};
 use crate::clock::Timestamp;
-use crate::codes::codes;
 use crate::keys::set::Names;
-use crate::ledger::look::RECORD_WITHOUT_NODE;
 
 /// Something that an audit found.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,65 +246,51 @@ pub struct WorkflowName {
     pub name: Box<str>,
 }
 
-codes! {
-    /// What a person does next about a finding.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    pub enum Urgency {
-        /// It is a fault: now.
-        Now => "now",
-        /// It is none, but wants looking at.
-        Then => "then",
-        /// Nothing.
-        Never => "never",
-    }
-}
-
 // === impl Finding ===
 
 impl Finding {
-    /// Its stable code, when you have to do something about it, and whether it keeps an audit from vouching that every node
-    /// sends the right key.
-    fn kind(&self) -> (&'static str, Urgency, bool) {
+    /// What it is called.
+    #[must_use]
+    pub fn kind(&self) -> FindingKind {
         match self {
-            Self::Bypass { .. } => ("bypass", Urgency::Now, true),
-            Self::NeverSeen { .. } => ("never_seen", Urgency::Now, true),
-            Self::TypedKey { .. } => ("typed_key", Urgency::Now, false),
-            Self::StaleRecord { .. } => ("stale_record", Urgency::Now, true),
-            Self::StaleNode { .. } => ("stale_node", Urgency::Now, true),
-            Self::Mixed { .. } => ("mixed", Urgency::Now, false),
-            Self::DraftDiffers { .. } => ("draft_differs", Urgency::Now, true),
-            Self::Deactivated { .. } => ("deactivated", Urgency::Now, false),
-            Self::PerhapsDeactivated { .. } => ("perhaps_deactivated", Urgency::Then, false),
-            Self::ChangedSince { .. } => ("changed_since", Urgency::Then, true),
-            Self::UnclearAddress { .. } => ("unclear_address", Urgency::Then, true),
-            Self::UnclearCall { .. } => ("unclear_call", Urgency::Then, true),
-            Self::SeveralRecords { .. } => ("several_records", Urgency::Never, false),
-            Self::OlderVersion { .. } => ("older_version", Urgency::Never, false),
-            Self::OlderClient { .. } => ("older_client", Urgency::Never, false),
-            Self::NobodyCalls { .. } => ("nobody_calls", Urgency::Never, false),
-            Self::Disabled { .. } => ("disabled", Urgency::Never, false),
-            Self::Archived { .. } => ("archived", Urgency::Never, false),
-            Self::Mentions { .. } => ("mentions", Urgency::Then, true),
-            Self::Dormant { .. } => ("dormant", Urgency::Then, true),
-            Self::GenericAuth { .. } => ("generic_auth", Urgency::Then, true),
-            Self::UnclearKey { .. } => ("unclear_key", Urgency::Then, true),
-            Self::RecordWithoutNode { key: None, .. } => (RECORD_WITHOUT_NODE, Urgency::Then, true),
-            // Its test showed that it holds a wrong key.
-            Self::RecordWithoutNode { key: Some(_), .. } => (RECORD_WITHOUT_NODE, Urgency::Now, true),
-            Self::ScopeLacks { .. } => ("scope_lacks", Urgency::Then, true),
-            Self::UnlistedWorkflows { .. } => ("unlisted_workflow", Urgency::Then, true),
-            Self::UnlistedOnce { .. } => ("unlisted_once", Urgency::Then, true),
-            Self::SameIds { .. } => ("same_ids", Urgency::Then, true),
-            Self::Gateway { .. } => ("gateway", Urgency::Never, false),
-            Self::AsksAgent { .. } => ("asks_agent", Urgency::Never, false),
+            Self::Bypass { .. } => FindingKind::Bypass,
+            Self::NeverSeen { .. } => FindingKind::NeverSeen,
+            Self::TypedKey { .. } => FindingKind::TypedKey,
+            Self::StaleRecord { .. } => FindingKind::StaleRecord,
+            Self::StaleNode { .. } => FindingKind::StaleNode,
+            Self::Mixed { .. } => FindingKind::Mixed,
+            Self::DraftDiffers { .. } => FindingKind::DraftDiffers,
+            Self::Deactivated { .. } => FindingKind::Deactivated,
+            Self::PerhapsDeactivated { .. } => FindingKind::PerhapsDeactivated,
+            Self::ChangedSince { .. } => FindingKind::ChangedSince,
+            Self::UnclearAddress { .. } => FindingKind::UnclearAddress,
+            Self::UnclearCall { .. } => FindingKind::UnclearCall,
+            Self::SeveralRecords { .. } => FindingKind::SeveralRecords,
+            Self::OlderVersion { .. } => FindingKind::OlderVersion,
+            Self::OlderClient { .. } => FindingKind::OlderClient,
+            Self::NobodyCalls { .. } => FindingKind::NobodyCalls,
+            Self::Disabled { .. } => FindingKind::Disabled,
+            Self::Archived { .. } => FindingKind::Archived,
+            Self::Mentions { .. } => FindingKind::Mentions,
+            Self::Dormant { .. } => FindingKind::Dormant,
+            Self::GenericAuth { .. } => FindingKind::GenericAuth,
+            Self::UnclearKey { .. } => FindingKind::UnclearKey,
+            Self::RecordWithoutNode { .. } => FindingKind::RecordWithoutNode,
+            Self::ScopeLacks { .. } => FindingKind::ScopeLacks,
+            Self::UnlistedWorkflows { .. } => FindingKind::UnlistedWorkflows,
+            Self::UnlistedOnce { .. } => FindingKind::UnlistedOnce,
+            Self::SameIds { .. } => FindingKind::SameIds,
+            Self::Gateway { .. } => FindingKind::Gateway,
+            Self::AsksAgent { .. } => FindingKind::AsksAgent,
         }
     }
 
     /// Whether you have to do something, and when.
     #[must_use]
     pub fn urgency(&self) -> Urgency {
-        let (_, urgency, _) = self.kind();
-        urgency
+        // Its test showed that it holds a wrong key.
+        let is_shown_wrong = matches!(self, Self::RecordWithoutNode { key: Some(_), .. });
+        if is_shown_wrong { Urgency::Now } else { self.kind().urgency() }
     }
 
     /// Whether it is a fault.
@@ -317,16 +302,13 @@ impl Finding {
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        let (code, _, _) = self.kind();
-        code
+        self.kind().code()
     }
 
-    /// Whether it keeps an audit from vouching that every node sends the right key. A key that is typed into a node is told
-    /// by itself, and of a workflow that was switched off only what its credentials hold matters.
+    /// Whether it keeps an audit from vouching that every node sends the right key.
     #[must_use]
     pub fn is_doubt(&self) -> bool {
-        let (_, _, is_doubt) = self.kind();
-        is_doubt
+        self.kind().is_doubt()
     }
 
     /// What a person does about it, which is also what ends it.

@@ -4,9 +4,10 @@
 //! An answer is made from each schema, and changed in each of its places: without a field, with null, with a value of another
 //! type, with each of the words that may stand there and with one that may not. Both sides are asked about each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jsonschema::Validator;
+use keyward::admin::problem;
 use keyward::answers;
 use keyward::answers::audit::{Instance, Instances};
 use keyward::answers::binding::{Binding, Bindings, WholeBinding};
@@ -20,7 +21,13 @@ use keyward::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
 use keyward::answers::sender::Sender;
 use keyward::answers::status::{N8n, OpenProblem, OpenProblems, Set, Sets, Status, Store};
 use keyward::answers::{audit, binding, execution};
+use keyward::ledger::answer::BarKind;
+use keyward::ledger::incident::Closing;
 use keyward::ledger::progress::Progress;
+use keyward::n8n::doubt::UNPROVEN;
+use keyward::n8n::finding_kind::FindingKind;
+use keyward::problems::kind::ProblemKind;
+use keyward::verdict::VerdictKind;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -77,16 +84,19 @@ const TYPES: [(&str, Read); 45] = [
     ("WholeBinding", read::<WholeBinding>),
 ];
 
-/// Words in whose place a later keyward may send another: the type takes any text.
-const OPEN: [&str; 8] = [
-    "AuditDoubt/code",
-    "Finding/code",
-    "Incident/closed/by",
-    "KeyUse/verdict",
-    "ListedIncident/closed/by",
-    "OpenProblem/code",
-    "Problem/type",
-    "Reason/code",
+/// The codes that this keyward sends in a place.
+type Codes = fn() -> Vec<String>;
+
+/// Words in whose place a later keyward may send another, so that the type takes any text: each with what this keyward sends.
+const OPEN: [(&str, Codes); 8] = [
+    ("AuditDoubt/code", doubt_codes),
+    ("Finding/code", || texts(&FindingKind::CODES)),
+    ("Incident/closed/by", || texts(&Closing::CODES)),
+    ("KeyUse/verdict", || texts(&VerdictKind::CODES)),
+    ("ListedIncident/closed/by", || texts(&Closing::CODES)),
+    ("OpenProblem/code", || texts(&ProblemKind::CODES)),
+    ("Problem/type", || problem::Kind::CODES.iter().map(|code| format!("urn:keyward:problem:{code}")).collect()),
+    ("Reason/code", || texts(&BarKind::CODES)),
 ];
 
 /// Words that the type has and that are never sent there.
@@ -109,7 +119,7 @@ fn every_schema_of_an_object_has_its_type() {
 #[test]
 fn a_type_reads_what_its_schema_allows_and_nothing_else() {
     let document = document();
-    let (mut wrong, mut open) = (Vec::new(), BTreeSet::new());
+    let (mut wrong, mut open) = (Vec::new(), BTreeMap::new());
     for (name, read) in TYPES {
         let mut case = Case::new(&document, name, read);
         case.read_whole();
@@ -118,7 +128,8 @@ fn a_type_reads_what_its_schema_allows_and_nothing_else() {
         open.append(&mut case.open);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(open, OPEN.map(str::to_owned).into(), "which words are open");
+    let sent = OPEN.map(|(place, codes)| (place.to_owned(), codes().into_iter().collect()));
+    assert_eq!(open, sent.into(), "which words are open, and those that the code sends");
 }
 
 /// A schema, and an answer that it allows, with a value in each place.
@@ -130,7 +141,8 @@ struct Case<'d> {
     /// Every place in the answer: its pointer, what it is called, and its schema.
     places: Vec<(String, String, &'d Value)>,
     wrong: Vec<String>,
-    open: BTreeSet<String>,
+    /// The words of the document in each place in whose place the type takes any text.
+    open: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl<'d> Case<'d> {
@@ -143,7 +155,7 @@ impl<'d> Case<'d> {
         // What lies within another schema is looked at with that one.
         places.retain(|(_, place, _)| place.starts_with(name) || !place.contains('/'));
         let validator = validator(document, schema);
-        Self { name, read, validator, whole, places, wrong: Vec::new(), open: BTreeSet::new() }
+        Self { name, read, validator, whole, places, wrong: Vec::new(), open: BTreeMap::new() }
     }
 
     fn check(&mut self, is_right: bool, what: impl FnOnce() -> String) {
@@ -195,7 +207,7 @@ impl<'d> Case<'d> {
     fn put_a_word_that_is_none(&mut self, pointer: &str, place: &str, mut words: BTreeSet<String>) {
         let (_, read) = self.with(pointer, json!("no_such_word"));
         let Err(error) = read else {
-            self.open.insert(place.to_owned());
+            self.open.insert(place.to_owned(), words);
             return;
         };
         words.extend(NEVER_SENT.iter().filter(|(field, _)| *field == place).map(|(_, word)| (*word).to_owned()));
@@ -276,6 +288,16 @@ fn validator(document: &Value, schema: &Value) -> Validator {
     let mut whole = schema.clone();
     whole["components"] = document["components"].clone();
     jsonschema::draft202012::new(&whole).unwrap()
+}
+
+/// A doubt is a finding of some kinds, or what [`UNPROVEN`] says.
+fn doubt_codes() -> Vec<String> {
+    let found = FindingKind::ALL.into_iter().filter(|kind| kind.is_doubt()).map(FindingKind::code);
+    texts(&found.chain([UNPROVEN]).collect::<Vec<_>>())
+}
+
+fn texts(codes: &[&str]) -> Vec<String> {
+    codes.iter().map(|code| (*code).to_owned()).collect()
 }
 
 fn document() -> Value {

@@ -117,6 +117,7 @@ fn pure_modules_name_no_runtime_file_socket_environment_or_clock() {
         "n8n/clearance",
         "n8n/documents",
         "n8n/finding",
+        "n8n/finding_kind",
         "n8n/inventory",
         "n8n/editor",
     ] {

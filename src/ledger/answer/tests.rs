@@ -153,7 +153,7 @@ impl Story {
     fn check(&mut self, expected: &[&str]) {
         self.look();
         let answer = self.answer();
-        let found: Vec<_> = answer.bars().iter().map(|bar| bar.code).collect();
+        let found: Vec<_> = answer.bars().iter().map(|bar| bar.kind.code()).collect();
         let bars: Vec<_> = answer.bars().iter().map(ToString::to_string).collect();
         assert_eq!(found, expected, "{answer}: {bars:#?}");
         assert_eq!(answer.code() == "yes", expected.is_empty());
@@ -200,7 +200,7 @@ fn what_waits_for_a_look_bars_it() {
     story.check(&[]);
     story.ask("n", 5, OLD, 2);
     story.bench.writer.turn(&story.bench.reloader);
-    let codes: Vec<_> = story.answer().bars().iter().map(|bar| bar.code).collect();
+    let codes: Vec<_> = story.answer().bars().iter().map(|bar| bar.kind.code()).collect();
     assert_eq!(codes, ["still_sent"], "it came after the key was replaced");
     let mut story = Story::new(quick());
     story.ask("n", 1, OLD, 2);
@@ -208,7 +208,7 @@ fn what_waits_for_a_look_bars_it() {
     story.ask("n", 2, OLD, 2);
     story.bench.rotate(NEW);
     two_nodes(&mut story, 3, NEW);
-    let codes: Vec<_> = story.answer().bars().iter().map(|bar| bar.code).collect();
+    let codes: Vec<_> = story.answer().bars().iter().map(|bar| bar.kind.code()).collect();
     assert!(codes.contains(&"unsettled"), "{codes:?}");
 }
 
@@ -242,7 +242,7 @@ fn behind_one_address_two_workers_have_to_show_many_good_executions() {
     story.ask("m", 21, NEW, 2);
     story.look();
     let answer = story.answer();
-    let bar = answer.bars().iter().find(|bar| bar.code == "still_sent").expect("it came by turns");
+    let bar = answer.bars().iter().find(|bar| bar.kind.code() == "still_sent").expect("it came by turns");
     assert!(bar.to_string().contains("by turns with a newer key"), "{bar}");
     assert!(bar.end.contains("more executions in a row"), "{}", bar.end);
     for number in 0..18 {
@@ -510,7 +510,7 @@ fn a_program_without_a_tag_is_done_after_eight_quiet_days() {
     story.pass(8 * 86_400);
     two_nodes(&mut story, 5, NEW);
     // The quiet is over, but n8n was not looked through since: the key may be typed into a node by now.
-    let codes = |answer: &Answer| answer.bars().iter().map(|bar| bar.code).collect::<Vec<_>>();
+    let codes = |answer: &Answer| answer.bars().iter().map(|bar| bar.kind.code()).collect::<Vec<_>>();
     assert_eq!(codes(&story.answer()), ["silent"]);
     story.check(&[]);
     // Of a look in which it stands in a node, the answer is no.
@@ -676,8 +676,9 @@ fn with_doubt(code: &str, begin: fn(&mut Story)) -> Story {
 fn each_doubt_names_its_end_and_an_acceptance_holds_until_what_it_names_changes() {
     for (code, begin, change) in DOUBTS {
         let mut story = with_doubt(code, begin);
-        let found =
-            |story: &Story| story.answer().all_bars().filter(|bar| bar.code == code).cloned().collect::<Vec<_>>();
+        let found = |story: &Story| {
+            story.answer().all_bars().filter(|bar| bar.kind.code() == code).cloned().collect::<Vec<_>>()
+        };
         let bars = found(&story);
         assert!(!bars.is_empty() && bars.iter().all(|bar| !bar.end.is_empty() && bar.can_accept), "{code}: {bars:#?}");
         for bar in &bars {
@@ -695,7 +696,7 @@ fn each_doubt_names_its_end_and_an_acceptance_holds_until_what_it_names_changes(
         let of_key = view.old_keys.iter().find(|key| key.names.fingerprint == old).expect("it").can_go.clone();
         let answer = if code == "no_good_use" { of_key } else { story.answer() };
         let mut open = answer.all_bars().filter(|bar| bar.accepted.is_none());
-        assert!(open.any(|bar| bar.code == again), "{code}: {answer}");
+        assert!(open.any(|bar| bar.kind.code() == again), "{code}: {answer}");
     }
 }
 
@@ -703,7 +704,7 @@ fn each_doubt_names_its_end_and_an_acceptance_holds_until_what_it_names_changes(
 fn what_ends_by_itself_or_by_a_deed_alone_cannot_be_accepted() {
     #[track_caller]
     fn check(answer: &Answer, code: &str) {
-        let bars: Vec<_> = answer.all_bars().filter(|bar| bar.code == code).collect();
+        let bars: Vec<_> = answer.all_bars().filter(|bar| bar.kind.code() == code).collect();
         assert!(!bars.is_empty(), "{code}: {answer}");
         assert!(bars.iter().all(|bar| !bar.can_accept && !bar.end.is_empty()), "{code}: {bars:#?}");
     }
@@ -744,7 +745,7 @@ fn a_learning_set_never_says_yes_whatever_is_accepted() {
         learning: true,
         now,
     });
-    let bars: Vec<_> = answer.bars().iter().map(|bar| (bar.code, bar.can_accept)).collect();
+    let bars: Vec<_> = answer.bars().iter().map(|bar| (bar.kind.code(), bar.can_accept)).collect();
     assert_eq!((answer.code(), bars), ("not_seen", vec![("learning", false)]));
 }
 
@@ -820,10 +821,10 @@ fn a_no_names_all_that_bars_it_by_credential_and_the_rotation_is_not_done_beside
     let query = story.bench.query().with_audits(vec![Audit { at, typed, ..Audit::default() }]);
     let view = query.rotation(SetIndex::DEFAULT);
     let answer = &view.old_keys[0].can_go;
-    let codes: BTreeSet<_> = answer.bars().iter().map(|bar| bar.code).collect();
+    let codes: BTreeSet<_> = answer.bars().iter().map(|bar| bar.kind.code()).collect();
     assert_eq!((answer.code(), codes), ("no", BTreeSet::from(["record_holds_it", "still_sent", "typed"])));
     assert_eq!(told(&story), ["OpenAI copy: old key, 3 nodes in faq, sub"]);
-    let held = answer.bars().iter().find(|bar| bar.code == "record_holds_it").expect("it").to_string();
+    let held = answer.bars().iter().find(|bar| bar.kind.code() == "record_holds_it").expect("it").to_string();
     assert!(held.starts_with("credential OpenAI copy (3 nodes in faq, sub) holds it: n8n's test of it"), "{held}");
     // Where all senders are well, but a record holds the key, nothing is done either.
     story.ask("c1", 7, NEW, 2);
@@ -856,7 +857,7 @@ fn a_key_of_two_sets_goes_when_both_are_done_and_a_clock_that_went_back_is_a_dou
     story.check(&[]);
     story.bench.now.fetch_sub(3_600_000, Ordering::Relaxed);
     let answer = story.answer();
-    assert!(answer.bars().iter().any(|bar| bar.code == "clock"), "{answer}");
+    assert!(answer.bars().iter().any(|bar| bar.kind.code() == "clock"), "{answer}");
 }
 
 #[test]
@@ -1141,12 +1142,12 @@ fn without_a_good_use_or_a_look_nothing_is_proven() {
     story.rotate();
     story.look();
     let answer = story.answer();
-    let codes: BTreeSet<_> = answer.bars().iter().map(|bar: &Bar| bar.code).collect();
+    let codes: BTreeSet<_> = answer.bars().iter().map(|bar: &Bar| bar.kind.code()).collect();
     assert!(codes.contains("no_good_use") && codes.contains("silent") && codes.contains("record"), "{codes:?}");
     two_nodes(&mut story, 3, NEW);
     story.check(&[]);
     let answer = story.bench.can_go(Audit::default());
-    assert_eq!(answer.bars().iter().map(|bar| bar.code).collect::<Vec<_>>(), ["not_audited"]);
+    assert_eq!(answer.bars().iter().map(|bar| bar.kind.code()).collect::<Vec<_>>(), ["not_audited"]);
     let doubt = AuditDoubt { code: "bypass", subject: "l".into(), text: "it".into(), end: String::new(), state: 1 };
     story.doubts = vec![doubt];
     story.check(&["audit"]);
@@ -1171,7 +1172,7 @@ fn more_addresses_than_there_is_room_for_are_a_doubt() {
     story.look();
     let answer = story.answer();
     let Answer::NotProven { but, .. } = &answer else { panic!("{answer}") };
-    assert!(but.iter().any(|bar| bar.code == "room") && but.len() > 300, "{}", but.len());
+    assert!(but.iter().any(|bar| bar.kind.code() == "room") && but.len() > 300, "{}", but.len());
 }
 
 fn sent(story: &Story, key: &str, peer: IpAddr) -> Sent {
