@@ -3,7 +3,7 @@
 use super::answer::{self, Answer, Audited, Bar, BarKind, Evidence};
 use super::identity::BindingId;
 use super::rotation_grounds::Grounds;
-use super::set_keys::{CurrentKey, KeysOfSet};
+use super::set_keys::{CurrentKey, GoodKeys};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
@@ -63,17 +63,17 @@ impl OldDraft {
         self.uses.push((binding, last));
     }
 
-    pub(super) fn finish(self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[KeysOfSet]) -> OldKey {
+    pub(super) fn finish(self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[GoodKeys]) -> OldKey {
         let traffic = grounds.hours.of_key(grounds.set, self.key);
         let can_go = self.answer(grounds, current, sets);
         let Self { names, retired, grace_until, last_use, .. } = self;
         OldKey { names, retired, grace_until, last_use, traffic, can_go }
     }
 
-    fn answer(&self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[KeysOfSet]) -> Answer {
+    fn answer(&self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[GoodKeys]) -> Answer {
         let of_set = |position: usize| {
             let (own, keys) = (grounds.evidence.get(position)?, sets.get(position)?);
-            Some(Evidence { senders: own.senders, good: &keys.good, new: &keys.new, looks: &own.looks })
+            Some(Evidence { senders: own.senders, good: &keys.all, new: &keys.new, looks: &own.looks })
         };
         let first = grounds.set.position();
         let others = (0..grounds.evidence.len()).filter(|position| *position != first);

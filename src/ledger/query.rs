@@ -19,8 +19,8 @@ use super::rotation::{self, RotationView};
 use super::rotation_grounds::{Audit, Grounds, SetEvidence};
 use super::rotation_row::Row;
 use super::senders::{RecordName, Senders, SentFrom};
-use super::set_keys::SetKeys;
-use super::standing::{self, Standing};
+use super::set_keys::RotationKeys;
+use super::standing::Standing;
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -49,7 +49,7 @@ pub struct ListedBinding {
     pub set: Arc<str>,
     /// What is remembered of it.
     pub memory: Memory,
-    /// How it stands in its set's rotation; nothing where that is not its own ([`standing`]).
+    /// How it stands in its set's rotation; nothing where that is not its own ([`Standing::of`]).
     pub standing: Option<Standing>,
 }
 
@@ -372,9 +372,9 @@ impl<'a> Query<'a> {
         })
     }
 
-    fn list(&self, binding: Arc<Binding>, keys: &[SetKeys]) -> ListedBinding {
+    fn list(&self, binding: Arc<Binding>, keys: &[RotationKeys]) -> ListedBinding {
         let (set, memory) = (binding.identity().set, binding.memory());
-        let standing = keys.get(set.position()).and_then(|keys| standing::standing(&memory, keys, self.now));
+        let standing = keys.get(set.position()).and_then(|keys| Standing::of(&memory, keys, self.now));
         let is_mixed = standing.is_some_and(Standing::has_right_key) && self.mixed().contains_key(&binding.id());
         let standing = if is_mixed { Some(Standing::Mixed) } else { standing };
         ListedBinding { set: Arc::clone(&self.ring.set(set).name), binding, memory, standing }
@@ -385,8 +385,8 @@ impl<'a> Query<'a> {
         ListedIncident { binding: Arc::clone(binding), workflow_name: name, set, incident, sent_from: Vec::new() }
     }
 
-    fn set_keys(&self) -> Vec<SetKeys> {
-        self.ring.indexes().map(|set| SetKeys::new(set, &self.keys, &self.tokens(set))).collect()
+    fn set_keys(&self) -> Vec<RotationKeys> {
+        self.ring.indexes().map(|set| RotationKeys::new(set, &self.keys, &self.tokens(set))).collect()
     }
 
     /// The set's tokens that are not revoked.

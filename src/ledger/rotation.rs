@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::rotation_grounds::Grounds;
 use super::rotation_row::Row;
 use super::senders::SentFrom;
-use super::set_keys::{CurrentKey, SetKeys};
+use super::set_keys::{CurrentKey, RotationKeys};
 use super::standing::Standing;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -50,7 +50,7 @@ pub struct RotationView {
 /// lies elsewhere in memory costs more than all the rest.
 #[must_use]
 pub fn view(grounds: &Grounds<'_>) -> RotationView {
-    let keys = SetKeys::new(grounds.set, grounds.keys, grounds.tokens);
+    let keys = RotationKeys::new(grounds.set, grounds.keys, grounds.tokens);
     let mut draft = Draft::new(grounds.old_keys().map(OldDraft::new).collect());
     for binding in grounds.bindings {
         let memory = binding.lock();

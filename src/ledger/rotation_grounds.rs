@@ -10,7 +10,7 @@ use super::in_flight::InFlight;
 use super::look::{AuditDoubt, Look};
 use super::proof;
 use super::senders::Senders;
-use super::set_keys::KeysOfSet;
+use super::set_keys::GoodKeys;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
@@ -76,9 +76,9 @@ impl<'a> Grounds<'a> {
         self.keys.iter().filter(move |entry| entry.set == set)
     }
 
-    pub(super) fn sets(&self) -> impl Iterator<Item = KeysOfSet> {
+    pub(super) fn sets(&self) -> impl Iterator<Item = GoodKeys> {
         let set = |(position, own): (usize, &SetEvidence<'_>)| {
-            SetIndex::nth(position).map(|set| KeysOfSet::new(set, self.keys, &own.tokens))
+            SetIndex::nth(position).map(|set| GoodKeys::new(set, self.keys, &own.tokens))
         };
         self.evidence.iter().enumerate().filter_map(set)
     }

@@ -6,8 +6,8 @@ use super::binding::{Binding, Memory};
 use super::identity::{BindingId, Holder};
 use super::incident::Incident;
 use super::rhythm::Rhythm;
-use super::set_keys::SetKeys;
-use super::standing::{Standing, standing};
+use super::set_keys::RotationKeys;
+use super::standing::Standing;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::Names;
@@ -47,13 +47,13 @@ pub struct FullRow {
 }
 
 impl Row {
-    pub(super) fn of(binding: &Arc<Binding>, memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Self> {
+    pub(super) fn of(binding: &Arc<Binding>, memory: &Memory, keys: &RotationKeys, now: Timestamp) -> Option<Self> {
         if binding.holder() != Holder::Caller {
             return None;
         }
         Some(Self {
             binding: Arc::clone(binding),
-            standing: standing(memory, keys, now)?,
+            standing: Standing::of(memory, keys, now)?,
             seen: memory.latest?.at,
             severity: memory.incident.as_ref().map(|incident| incident.severity),
         })

@@ -16,17 +16,19 @@ pub struct CurrentKey {
     pub is_refused: bool,
 }
 
-/// The keys of one set, by what a binding that sends them is.
+/// The keys of one set, by what a binding that sends one is: confirmed or behind.
 #[derive(Clone, Debug, Default)]
-pub struct SetKeys {
+pub struct RotationKeys {
     /// Sorted, as are the others: they are few, and looked up for every binding.
     confirming: Vec<Fingerprint>,
     previous: Vec<Fingerprint>,
 }
 
-/// The keys that are good in a set.
-pub(super) struct KeysOfSet {
-    pub(super) good: Vec<Fingerprint>,
+/// What a sender may send in a set, sorted.
+pub(super) struct GoodKeys {
+    /// The current key, the next one and the tokens.
+    pub(super) all: Vec<Fingerprint>,
+    /// Of these, the keys alone.
     pub(super) new: Vec<Fingerprint>,
 }
 
@@ -38,9 +40,9 @@ impl CurrentKey {
     }
 }
 
-// === impl SetKeys ===
+// === impl RotationKeys ===
 
-impl SetKeys {
+impl RotationKeys {
     /// Of that set, with its valid tokens.
     #[must_use]
     pub fn new(set: SetIndex, keys_of_all: &[Entry], tokens: &[Fingerprint]) -> Self {
@@ -68,17 +70,17 @@ impl SetKeys {
     }
 }
 
-// === impl KeysOfSet ===
+// === impl GoodKeys ===
 
-impl KeysOfSet {
+impl GoodKeys {
     pub(super) fn new(set: SetIndex, keys: &[Entry], tokens: &[Fingerprint]) -> Self {
         let is_good = |entry: &&Entry| {
             entry.set == set && entry.revoked.is_none() && matches!(entry.role, Role::Current | Role::Next)
         };
         let mut new: Vec<_> = keys.iter().filter(is_good).map(|entry| entry.names.fingerprint).collect();
         new.sort_unstable();
-        let mut good = [&new[..], tokens].concat();
-        good.sort_unstable();
-        Self { good, new }
+        let mut all = [&new[..], tokens].concat();
+        all.sort_unstable();
+        Self { all, new }
     }
 }

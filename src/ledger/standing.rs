@@ -14,7 +14,7 @@
 
 use super::binding::Memory;
 use super::rhythm;
-use super::set_keys::SetKeys;
+use super::set_keys::RotationKeys;
 use crate::clock::Timestamp;
 use crate::codes::codes;
 use crate::verdict::explain::DiagnosisKind;
@@ -87,40 +87,40 @@ codes! {
     }
 }
 
-/// How a binding stands, if its set's rotations are its own.
-#[must_use]
-pub fn standing(memory: &Memory, keys: &SetKeys, now: Timestamp) -> Option<Standing> {
-    let latest = memory.latest?;
-    if let Some(incident) = &memory.incident {
-        let is_stale = incident.diagnosis == DiagnosisKind::StaleBinding.code();
-        return Some(if is_stale { Standing::Stale } else { Standing::Failing { has_right_key: false } });
-    }
-    // What only failed at upstream shows nothing of the key.
-    let was_good = |key| memory.of_key(Some(key)).is_none_or(|used| memory.well.is_some_and(|well| well >= used.first));
-    let confirming = latest.key.filter(|key| keys.confirms(*key));
-    let is_proven = confirming.is_some_and(was_good);
-    if confirming.is_some() && latest.finding.diagnosis() == DiagnosisKind::Quota.code() {
-        return Some(Standing::Failing { has_right_key: is_proven });
-    }
-    if is_proven {
-        return Some(Standing::Confirmed);
-    }
-    // Upstream took a key of no set, or did not come to judge it.
-    let is_strange = latest.finding.verdict() == "unknown" && !latest.key.is_some_and(|key| keys.is_previous(key));
-    if is_strange {
-        return None;
-    }
-    let due = latest.at.after(rhythm::patience(memory.visits.rhythm()));
-    Some(Standing::Silent(match memory.acknowledgement() {
-        Some(at) => Silence::Acknowledged { at },
-        None if due < now => Silence::Overdue { since: due },
-        None => Silence::DueLater { by: due },
-    }))
-}
-
 // === impl Standing ===
 
 impl Standing {
+    /// How a binding stands, if its set's rotations are its own.
+    #[must_use]
+    pub fn of(memory: &Memory, keys: &RotationKeys, now: Timestamp) -> Option<Self> {
+        let latest = memory.latest?;
+        if let Some(incident) = &memory.incident {
+            let is_stale = incident.diagnosis == DiagnosisKind::StaleBinding.code();
+            return Some(if is_stale { Self::Stale } else { Self::Failing { has_right_key: false } });
+        }
+        // What only failed at upstream shows nothing of the key.
+        let was_good = |key| memory.of_key(Some(key)).is_none_or(|used| memory.well.is_some_and(|well| well >= used.first));
+        let confirming = latest.key.filter(|key| keys.confirms(*key));
+        let is_proven = confirming.is_some_and(was_good);
+        if confirming.is_some() && latest.finding.diagnosis() == DiagnosisKind::Quota.code() {
+            return Some(Self::Failing { has_right_key: is_proven });
+        }
+        if is_proven {
+            return Some(Self::Confirmed);
+        }
+        // Upstream took a key of no set, or did not come to judge it.
+        let is_strange = latest.finding.verdict() == "unknown" && !latest.key.is_some_and(|key| keys.is_previous(key));
+        if is_strange {
+            return None;
+        }
+        let due = latest.at.after(rhythm::patience(memory.visits.rhythm()));
+        Some(Self::Silent(match memory.acknowledgement() {
+            Some(at) => Silence::Acknowledged { at },
+            None if due < now => Silence::Overdue { since: due },
+            None => Silence::DueLater { by: due },
+        }))
+    }
+
     /// What is to be done comes first.
     pub(super) fn rank(self) -> u8 {
         match self {
