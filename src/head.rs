@@ -111,7 +111,7 @@ pub struct Fields<'r> {
     pub te: Field<'r>,
     /// `Connection`.
     pub connection: Field<'r>,
-    /// Which headers must not go on, for whoever edits the head in place.
+    /// Which headers must not go on, for the code that edits the head in place.
     pub unforwarded: Unforwarded,
 }
 

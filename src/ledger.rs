@@ -404,7 +404,7 @@ impl Ledger {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Every binding, as they lie in memory: whoever looks through them all finds the next one at hand, where the order of
+    /// Every binding, as they lie in memory: a walk through them all finds the next one at hand, where the order of
     /// their hashes would have the processor wait for each.
     #[must_use]
     pub fn bindings(&self) -> Vec<Arc<Binding>> {
@@ -578,7 +578,7 @@ impl Ledger {
             if closed {
                 self.mark_dirty(&binding);
             }
-            // Two hold it here: the map, and this loop. Whoever else does is about to add to it.
+            // Two hold it here: the map, and this loop. Another holder is about to add to it.
             if is_over && self.bindings.remove_if(&key, |_, held| Arc::strong_count(held) == 2).is_some() {
                 self.free(&binding);
             }

@@ -11,11 +11,11 @@ fn main() -> ExitCode {
 }
 
 /// Grows the table of file descriptors before there are threads: once there are, each time it grows the kernel waits
-/// for all of them, which costs whoever is served at that moment some ten milliseconds.
+/// for all of them, which costs the requests of that moment some ten milliseconds.
 fn grow_descriptor_table() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Whoever may not raise the limit keeps the one there is.
+    // A process that may not raise the limit keeps the one there is.
     let _ = setrlimit(Resource::Nofile, wanted);
     let most = getrlimit(Resource::Nofile).current.unwrap_or(TABLE).min(TABLE);
     let highest = i32::try_from(most.saturating_sub(1)).unwrap_or(i32::MAX);

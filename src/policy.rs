@@ -189,7 +189,7 @@ impl Asked<'_> {
         as_it_came()
     }
 
-    /// Nobody's address counts whose request came through another proxy: then it is the proxy's, and anybody's.
+    /// The address of a request that came through another proxy does not count: it is the proxy's, and may be anyone's.
     fn is_admitted_by_address(&self, set: &SetRules) -> bool {
         !self.head.fields.is_relayed && set.allows_from(self.peer)
     }

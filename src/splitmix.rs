@@ -37,7 +37,7 @@ pub const fn mix(state: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Two numbers as one, of which the first digits differ where one of them does.
+/// Two numbers as one, whose first digits differ where one of the two does.
 ///
 /// It has one of the two rounds of [`mix`], and has to stay so: the ids of incidents are made by it, and lie in stores.
 #[must_use]

@@ -138,7 +138,7 @@ impl Access {
         let files = Files::of(settings, state);
         let (known, trouble) = match files.read() {
             Ok(known) => (known, None),
-            Err(error) if files.is_nobodys_mistake(&error) => (Known::default(), Some(error)),
+            Err(error) if files.is_of_our_state_folder(&error) => (Known::default(), Some(error)),
             Err(error) => return Err(error),
         };
         let browsers = Mutex::default();
@@ -238,7 +238,7 @@ impl Files {
     }
 
     /// Whether the state folder is to blame, without which keyward serves all the same.
-    fn is_nobodys_mistake(&self, error: &TokenError) -> bool {
+    fn is_of_our_state_folder(&self, error: &TokenError) -> bool {
         match error {
             TokenError::Unmade(_) => true,
             TokenError::Unfit { path, fault: Fault::Source(_) } => self.is_ours && *path == self.write,

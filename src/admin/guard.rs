@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hosts_that_nobody_else_can_be_are_taken() {
+    fn only_hosts_that_no_other_site_can_be_are_taken() {
         for host in [
             "127.0.0.1",
             "127.0.0.1:8081",

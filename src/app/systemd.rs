@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use crate::config::Config;
 
-/// The listening sockets that were handed over (`LISTEN_FDS`): they outlive this process, so that nobody is turned away
+/// The listening sockets that were handed over (`LISTEN_FDS`): they outlive this process, so that no client is turned away
 /// while another one takes its place.
 #[derive(Default)]
 pub(super) struct Sockets {
@@ -85,7 +85,7 @@ fn listener(handed_over: &mut ListenFd, number: usize) -> anyhow::Result<Option<
     Ok(Some(listener))
 }
 
-/// keyward serves: whoever waits for it may go on.
+/// keyward serves: units that wait for it may start.
 pub(super) fn say_ready() {
     tell(NotifyState::Ready);
 }

@@ -111,7 +111,7 @@ impl Upkeep {
 }
 
 impl Readings {
-    /// Reads all of it again because somebody asked, and says what is wrong whether it was told or not.
+    /// Reads all of it again on request, and says what is wrong whether it was told or not.
     pub(super) fn look_again(&self) {
         let faults = self.read();
         for what in Reloaded::ALL {

@@ -87,7 +87,7 @@ impl Directory {
 // === impl Known ===
 
 impl Known {
-    /// An n8n of which nothing is known yet.
+    /// An n8n that nothing is known of yet.
     #[must_use]
     pub fn nothing(name: &str, url: &str) -> Self {
         Self { name: name.into(), url: url.into(), workflows: HashMap::new() }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_found_in_one_place_alone_has_a_name() {
+    fn a_workflow_that_is_found_in_one_n8n_alone_has_a_name() {
         #[track_caller]
         fn check(directory: &Directory, instance: Option<&str>, workflow: &str, expected: Option<&str>) {
             let found = directory.find(instance, workflow, None);

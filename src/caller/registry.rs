@@ -105,7 +105,7 @@ impl Registry {
     }
 
     /// Waits until a caller is noted for the instance at that place.
-    pub async fn somebody_is_unknown(&self, instance: usize) {
+    pub async fn wait_for_unknown(&self, instance: usize) {
         match self.instances.get(instance) {
             Some(unresolved) => unresolved.noted.notified().await,
             None => std::future::pending().await,

@@ -171,7 +171,7 @@ impl Client {
 }
 
 /// Whether a server listens where the running keyward would, for a caller without a token.
-pub(super) fn somebody_listens(setup: &Setup) -> bool {
+pub(super) fn something_listens(setup: &Setup) -> bool {
     let connect = |listen| std::net::TcpStream::connect_timeout(&reachable(listen), PATIENCE);
     setup.config().admin.listen.map(connect).is_some_and(|connected| connected.is_ok())
 }

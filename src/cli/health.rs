@@ -78,7 +78,7 @@ async fn ask(admin: SocketAddr, path: &str) -> anyhow::Result<Answer> {
             text.extend_from_slice(&piece);
         }
     };
-    // Whoever is not keyward may keep the connection open: what it said by then counts.
+    // Another program than keyward may keep the connection open: what it said by then counts.
     let _ = in_time(reading).await;
     text.truncate(LONGEST);
     let text = String::from_utf8_lossy(&text).trim().escape_debug().to_string();

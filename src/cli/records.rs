@@ -17,7 +17,7 @@ use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::connect::{self, CREDENTIAL_TYPE, User};
 use crate::n8n::documents::{CredentialRecord, Tested, Workflow};
 
-/// Which credentials, of which n8n. The texts for users stand in attributes: they are no Markdown.
+/// Which credentials, and in which n8n. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
 pub(super) struct Chosen {
     #[command(flatten)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::client::{Client, Said, somebody_listens};
+use super::client::{Client, Said, something_listens};
 use super::output::remark;
 use super::setup::Setup;
 use crate::admin::parameters::Parameters;
@@ -105,7 +105,7 @@ impl Source {
             Ok(Some(client)) if client.is_answered() => Ok(Self::Running(client)),
             Ok(_) => Self::of_store(setup),
             // It would not be true that none runs.
-            Err(error) if somebody_listens(&setup) => Err(error),
+            Err(error) if something_listens(&setup) => Err(error),
             // Without a token it cannot be asked; a keyward that was never started has none.
             Err(error) => match Self::of_store(setup) {
                 Err(nothing) if !nothing.is::<NothingToAsk>() => Err(error),

@@ -212,7 +212,7 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, Unfit> {
     Ok(Timestamp::from_millis(moment.as_millisecond()))
 }
 
-/// Addresses and ranges of them. One with bits behind its length is refused: whoever wrote it meant something else.
+/// Addresses and ranges of them. One with bits behind its length is refused: it was meant to be something else.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Unfit> {
     each(text, |item| {
         let network = match item.parse::<IpAddr>() {

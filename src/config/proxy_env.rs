@@ -126,7 +126,7 @@ mod tests {
         check_exempt("http://10.1.2.3:8000", "example.com, *", true);
         check_exempt("http://10.1.2.3:8000", "10.2.0.0/16", false);
         check_exempt("http://[fd00::7]:8000", "fd00::/8", true);
-        // As for curl: whoever wants the machine itself left out says so.
+        // As for curl: the machine itself is left out only where the list says so.
         check_exempt("http://localhost:8000", "example.com", false);
     }
 

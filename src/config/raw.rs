@@ -11,7 +11,7 @@ use super::schema::{self, InstanceField, Reading, Role, Rule, SETTINGS, SetField
 use crate::keys::source::Source;
 use crate::request_path::{is_id, is_placeholder};
 
-/// A value that somebody gave, and where.
+/// A value that was given, and where.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) place: Place,
@@ -330,7 +330,7 @@ fn is_source(table: &DeTable<'_>) -> bool {
     table.contains_key("file") || table.contains_key("env")
 }
 
-/// Whether it is a table with values in it: not one of the sets or instances, whose name nobody writes.
+/// Whether it is a table with values in it: not one of the sets or instances, whose name here stands for any.
 fn is_table(name: &str) -> bool {
     ![schema::ANY_SET, schema::ANY_INSTANCE].contains(&name) && SETTINGS.iter().any(|setting| setting.table() == name)
 }

@@ -455,9 +455,9 @@ pub(super) enum Reading {
     Value(fn(&mut Draft, &str) -> Result<(), Unfit>),
     /// The same from several texts, which commas part.
     List(fn(&mut Draft, &str) -> Result<(), Unfit>),
-    /// As part of a key set, of which there may be many.
+    /// As part of a key set; there may be many.
     OfSet(SetField),
-    /// As part of an n8n, of which there may be several.
+    /// As part of an n8n; there may be several.
     OfInstance(InstanceField),
 }
 

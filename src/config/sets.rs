@@ -75,8 +75,8 @@ impl Sets {
         self.check_shared_workflows(problems);
     }
 
-    /// All sets with their rules, `default` first. Where nobody said anything of `default`, it has the key that
-    /// `fallback` names; where nobody said what a set's policy is, it is `policy`.
+    /// All sets with their rules, `default` first. Where nothing is said of `default`, it has the key that
+    /// `fallback` names; where a set has no policy of its own, it is `policy`.
     pub(super) fn into_settings(mut self, fallback: Option<Source>, policy: Policy) -> (Settings, Vec<SetRules>) {
         let default = self.0.remove(DEFAULT_SET).unwrap_or(Draft { current: fallback, ..Draft::default() });
         let all = std::iter::once((DEFAULT_SET.into(), default)).chain(self.0);
@@ -134,7 +134,7 @@ impl Draft {
         }
     }
 
-    /// What a stranger may be in has to be called safe by somebody who knows better.
+    /// A range that strangers may be in has to be declared safe (`allow_from_is_safe`).
     fn check_allow_from(&self, name: &str, problems: &mut Problems) {
         let Some((place, networks)) = self.allow_from.as_ref().filter(|_| !self.allow_from_is_safe) else { return };
         for network in networks {

@@ -738,7 +738,7 @@ fn half_a_file_does_not_make_the_environment_wrong() {
 }
 
 #[test]
-fn a_missing_file_is_a_problem_of_whoever_named_it() {
+fn a_missing_file_is_a_problem_of_the_place_that_named_it() {
     #[track_caller]
     fn check(file: Option<&str>, environment: &Environment, expected: &str) {
         let problems = Config::load(file.map(Path::new), environment, Overrides::default()).expect_err("no file");

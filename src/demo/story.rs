@@ -117,7 +117,7 @@ pub struct Node {
     pub kind: Kind,
 }
 
-/// Kinds of nodes, each of which sends requests of its own form.
+/// Kinds of nodes. Each sends requests of its own form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The `OpenAI` node of old, for a chat.
@@ -472,7 +472,7 @@ static CHAPTERS: [Chapter; 13] = [
         minute: clock(10, 10),
         title: "The main credential is edited in n8n",
         text: "All nodes that use it follow with their next run. So do those of one sub-workflow, whose own credential \
-               somebody remembers.",
+               is edited too.",
         deeds: &[Deed::Put(Record::Main, Held::Key(Key::New)), Deed::Put(Record::OfIndex, Held::Key(Key::New))],
     },
     Chapter {

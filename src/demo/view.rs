@@ -41,7 +41,7 @@ pub(super) fn text(view: &RotationView, open: &[FullRow], palette: Palette, cloc
     text + "\n"
 }
 
-/// The bindings of which there is something to say.
+/// The bindings that there is something to say of.
 pub(super) fn open_rows(view: &RotationView) -> Vec<FullRow> {
     view.rows.iter().filter(|row| row.standing != Standing::Confirmed).map(Row::in_full).collect()
 }

@@ -263,7 +263,7 @@ impl KeyRing {
         self
     }
 
-    /// With a revoked key or token, of whichever set.
+    /// With a revoked key or token of any set.
     #[must_use]
     pub fn with_revoked(mut self, fingerprint: Fingerprint, at: Timestamp) -> Self {
         self.revoked.insert(fingerprint, at);

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(missing.read().expect_err("missing").to_string(), "it cannot be read");
         let folder = Source::File(folder.path().into());
         assert_eq!(folder.read().expect_err("a folder").to_string(), "it is no regular file");
-        let unset = Source::Env("KEYWARD_TEST_NOBODY_SETS_THIS".into());
+        let unset = Source::Env("KEYWARD_TEST_NEVER_SET".into());
         assert_eq!(unset.read().expect_err("unset").to_string(), "it is not set");
     }
 }

@@ -610,7 +610,7 @@ impl Unsaved {
         self.gathered.get_or_insert_default()
     }
 
-    /// Incidents that are over, of which the ledger's own thread does not know.
+    /// Incidents that are over and that the ledger's own thread does not know of.
     pub(super) fn closed(&self) -> &[(Incident, u64)] {
         self.gathered.as_ref().map_or(&[], |gathered| &gathered.closed)
     }

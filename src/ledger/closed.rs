@@ -1,7 +1,7 @@
 //! Pure. Incidents that are over: the last ones of every binding, in a bounded number altogether.
 //!
 //! What flaps closes an incident with every other request, so each binding has a share of its own: it forgets its own past,
-//! and nobody else's.
+//! and no other's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -106,8 +106,8 @@ mod tests {
     use crate::verdict::explain::Severity;
 
     fn binding(workflow: &str) -> Arc<Binding> {
-        let nobody = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, nobody, None);
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, address, None);
         Arc::new(Binding::new(&Identity { workflow: Some(workflow), ..untagged }, "default"))
     }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_flaps_forgets_only_its_own_past() {
+    fn a_binding_that_flaps_forgets_only_its_own_past() {
         let (mut incidents, quiet, flapping) = (ClosedIncidents::default(), binding("quiet"), binding("flapping"));
         (0..3).for_each(|number| incidents.add(closed(&quiet, number)));
         for number in 3..100_000 {

@@ -92,8 +92,8 @@ impl<'a> Identity<'a> {
     /// The identity under which a set counts callers for whom there was no room.
     #[must_use]
     pub fn other(set: SetIndex) -> Self {
-        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { holder: Holder::Other, ..Self::untagged(set, Family::Other, nobody, None) }
+        let no_address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { holder: Holder::Other, ..Self::untagged(set, Family::Other, no_address, None) }
     }
 
     /// A declared workflow is the same one whichever client, key or address its requests come with.

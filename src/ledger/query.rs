@@ -160,8 +160,8 @@ impl<'a> Query<'a> {
         let (bindings, tokens) = (self.ledger.bindings(), self.tokens(set));
         let by_id = bindings.iter().map(|binding| (binding.id(), binding)).collect();
         let looks: Vec<_> = self.ring.indexes().map(|index| self.ledger.looks_of(index)).collect();
-        let nobody_looked = Audit::default();
-        let audit = self.audits.get(set.position()).unwrap_or(&nobody_looked);
+        let no_audit = Audit::default();
+        let audit = self.audits.get(set.position()).unwrap_or(&no_audit);
         let hours = self.ledger.with_hours(Hours::clone);
         let mut view = self.ledger.with_senders(|senders| {
             let of_set = |(index, senders): (SetIndex, _)| SetEvidence {
@@ -363,7 +363,7 @@ impl<'a> Query<'a> {
         self.ledger.with_senders(|sets| sets.iter().flat_map(|set| set.sent_from(bindings)).collect())
     }
 
-    /// The bindings that look well, and of which a sender still sends an old key.
+    /// The bindings that look well although a sender of theirs still sends an old key.
     fn mixed(&self) -> &HashMap<BindingId, Mixed> {
         self.mixed.get_or_init(|| {
             let has_old = |set| self.keys.iter().any(|key| key.set == set && matches!(key.role, Role::Previous { .. }));

@@ -13,8 +13,8 @@ use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::Names;
 use crate::verdict::explain::Severity;
 
-/// A binding in the view: what orders and counts it. A view has as many as there are bindings, of which people look at a
-/// page.
+/// A binding in the view: what orders and counts it. A view has as many as there are bindings, and people look at one page
+/// of them.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The binding: its id, and whose it is.

@@ -350,7 +350,7 @@ impl Exchange {
         let _ = self.error.set(reading);
     }
 
-    /// Notes why upstream gave no whole answer: an error with all its causes, one of which may be what upstream said in HTTP/2
+    /// Notes why upstream gave no whole answer: an error with all its causes. One of them may be what upstream said in HTTP/2
     /// as it closed the connection (RFC 9113, 6.8).
     pub fn failed_because(&self, error: &dyn Error) {
         let _ = self.cause.set(mask_and_cap(&with_causes(error), CAUSE_BYTES).into());

@@ -888,8 +888,11 @@ mod tests {
         assert!(folder.path().join("keyward.db.1").exists());
         let key = |byte| FingerprintKey::new(&[byte; 32]).name();
         let is_named_by = |store: &Sqlite, key| store.is_named_by(key).expect("read");
-        assert!(!is_named_by(&store, None), "something is named in it, and by nobody who is here");
-        assert!(is_named_by(&store, Some(key(1))) && is_named_by(&store, Some(key(2))), "nobody wrote down by whom");
+        assert!(!is_named_by(&store, None), "something is named in it, and by no key that is here");
+        assert!(
+            is_named_by(&store, Some(key(1))) && is_named_by(&store, Some(key(2))),
+            "it is not written down by whom"
+        );
         let batch = |sequence, byte| Batch {
             writer: 1,
             sequence,

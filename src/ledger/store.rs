@@ -234,8 +234,8 @@ pub struct Limits {
 impl Limits {
     /// By that retention, as of now.
     ///
-    /// Whoever was never well in all the time that it was seen is most likely nobody: a scanner, or somebody who makes up
-    /// workflow ids. It is forgotten sooner, so that such bindings do not take the room of others; yet not before a
+    /// A binding that was never well in all the time that it was seen is most likely no node: a scanner, or a client that
+    /// makes up workflow ids. It is forgotten sooner, so that such bindings do not take the room of others; yet not before a
     /// weekly workflow had its turn twice.
     #[must_use]
     pub fn new(retention: Duration, now: Timestamp) -> Self {

@@ -283,8 +283,8 @@ fn a_binding_is_found_by_the_beginning_of_its_id() {
     for digits in [id.to_string(), id.to_hex(), id.to_hex()[..6].to_uppercase()] {
         assert_eq!(query.find(&digits).expect("found").binding.id(), id, "{digits}");
     }
-    let nobody = if id.to_hex().starts_with("000000") { "111111" } else { "000000" };
-    assert_eq!(query.find(nobody).err(), Some(FindError::NotFound));
+    let unused = if id.to_hex().starts_with("000000") { "111111" } else { "000000" };
+    assert_eq!(query.find(unused).err(), Some(FindError::NotFound));
     for none in ["", "abcde", "what is it", "0123456789abcdef0"] {
         assert_eq!(query.find(none).err(), Some(FindError::NoId), "{none}");
     }
@@ -574,8 +574,8 @@ fn a_year_leaves_behind_what_its_last_ninety_days_left() {
                 bench.ask("given-up", &format!("sk-{}", day / 30));
             }
             if hour == 0 {
-                // Somebody makes up workflows, with a key of nobody.
-                bench.ask(&format!("made-up-{day}"), "sk-nobody");
+                // A stranger makes up workflows, with a key that no set has.
+                bench.ask(&format!("made-up-{day}"), "sk-unlisted");
             }
             bench.pass(6 * HOUR);
         }
@@ -619,7 +619,7 @@ fn a_year_leaves_behind_what_its_last_ninety_days_left() {
 fn who_flaps_forgets_its_own_past_alone_and_its_store_as_well() {
     let mut bench = Bench::new("sk-0");
     let flap = |bench: &Bench, workflow: &str| {
-        bench.ask(workflow, "sk-nobody");
+        bench.ask(workflow, "sk-unlisted");
         bench.pass(Duration::from_secs(1));
         bench.ask(workflow, "sk-0");
         bench.pass(Duration::from_secs(1));

@@ -1,7 +1,7 @@
 //! The ledger's own thread: every quarter of a second in which something happened it looks at the bindings that changed,
 //! and tells the store.
 //!
-//! Nothing waits for it. What the store does not take stays where it is, in the memory of the bindings, each of which
+//! Nothing waits for it. What the store does not take stays where it is, in the memory of the bindings. Each of them
 //! knows how much of it is still to be told: so what waits is bounded by the bindings, however long it lasts. A batch that
 //! failed is kept and tried again as it was, under its number, since it is not known whether it arrived.
 
@@ -366,7 +366,7 @@ impl Writer {
         let changed: Vec<_> = ids.into_iter().filter_map(|id| self.waiting.bindings.remove(&id)).collect();
         let mut incidents = Vec::new();
         let bindings = changed.into_iter().map(|binding| self.change_of(binding, &mut incidents)).collect();
-        // Behind all bindings, of which each has one that is told of here or was before.
+        // Behind all bindings: each has one that is told of here or was before.
         if self.waiting.bindings.is_empty() {
             incidents.extend(self.waiting.closed.drain(..));
         }

@@ -10,7 +10,7 @@
 //! | was not, but its record was | `covered` |
 //! | was seen with a wrong key last, or its record was; or another sender behind it still sends an old key | `stale` |
 //! | was not seen since it, its record or the set's key was changed | `unproven` |
-//! | has a record of which nothing was ever seen | `never_seen` |
+//! | has a record, and nothing of that was ever seen | `never_seen` |
 //! | was never seen, and only a run can tell where it sends | `unclear` |
 //! | sends to OpenAI itself, or to an address where keyward was never seen | `bypasses` |
 //!

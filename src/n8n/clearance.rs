@@ -181,7 +181,7 @@ fn not_looked_through(looked: &Looked, read: Option<Timestamp>, text: String) ->
     AuditDoubt { code, subject: looked.name.clone(), text, end, state }
 }
 
-/// Why what is known of an n8n proves nothing any more: after twice the time between two looks, nobody knows what was
+/// Why what is known of an n8n proves nothing any more: after twice the time between two looks, much may have been
 /// changed there.
 fn why_not_recent(looked: &Looked, read: Option<Timestamp>, now: Timestamp) -> Option<String> {
     let trouble = looked.trouble.as_ref().map_or_else(String::new, |trouble| format!(": {trouble}"));
@@ -194,7 +194,7 @@ fn why_not_recent(looked: &Looked, read: Option<Timestamp>, now: Timestamp) -> O
     }
 }
 
-/// A binding, as far as an audit of the n8n of that name looks at it: nothing where it is another's, or nobody's.
+/// A binding, as far as an audit of the n8n of that name looks at it: nothing where it is another's, or of no n8n.
 #[must_use]
 pub fn sighting(row: &ListedBinding, instance: &str) -> Option<Sighting> {
     let identity = row.binding.identity();
@@ -278,7 +278,7 @@ mod tests {
         (looked, minute.map(|minute| audit(at(minute))))
     }
 
-    /// Of an n8n with one workflow of those nodes, none of which was seen.
+    /// Of an n8n with one workflow of those nodes. None was seen.
     fn audited(nodes: &serde_json::Value) -> Audit {
         let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
         let (keys, modes) = (HashMap::new(), HashMap::new());

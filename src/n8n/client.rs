@@ -426,7 +426,7 @@ impl Client {
         serde_json::from_slice(bytes).map_err(unreadable)
     }
 
-    /// The body of a good answer, of which at most `most` bytes are read.
+    /// The body of a good answer; at most `most` bytes of it are read.
     async fn send(&self, ask: &Ask<'_>, most: usize) -> Result<Vec<u8>, ClientError> {
         let limit = self.bounds.answer;
         let late = |_elapsed| ClientError::TooSlow { url: self.url(), path: shown(ask.path), limit };

@@ -62,8 +62,8 @@ pub struct Written {
     pub n8n: String,
     /// Its id.
     pub credential: String,
-    /// When n8n says that it changed by that, in milliseconds since the Unix epoch. Where that is another moment now, somebody
-    /// has changed it since.
+    /// When n8n says that it changed by that, in milliseconds since the Unix epoch. Where that is another moment now, it
+    /// was changed since.
     pub changed: i64,
 }
 

@@ -233,7 +233,7 @@ pub struct Execution {
     /// When it ended.
     #[serde(deserialize_with = "moment")]
     pub stopped_at: Option<Timestamp>,
-    /// Of which workflow it is.
+    /// Its workflow's id.
     #[serde(deserialize_with = "optional_id")]
     pub workflow_id: Option<String>,
     /// Which execution it tries again.

@@ -19,7 +19,7 @@ pub enum Finding {
         /// In what way.
         way: Way,
     },
-    /// A record of which no node was ever seen here.
+    /// A record whose nodes were never seen here.
     NeverSeen {
         /// Which one.
         record: Record,
@@ -101,7 +101,7 @@ pub enum Finding {
         /// Which one.
         node: NodeName,
     },
-    /// A call of a workflow of which only a run can tell which one it is.
+    /// A call of a workflow that only a run can name.
     UnclearCall {
         /// The workflow that calls.
         workflow: WorkflowName,

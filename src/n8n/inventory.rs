@@ -45,7 +45,7 @@ pub struct Inventory {
     pub nodes: usize,
     /// Each of them, by [`node_hash`].
     pub nodes_there: HashSet<u64>,
-    /// Whether one that runs calls a workflow of which only a run can tell which one it is.
+    /// Whether one that runs calls a workflow that only a run can name.
     pub has_unclear_calls: bool,
 }
 
@@ -66,7 +66,7 @@ pub struct Workflow {
     pub callers: Vec<usize>,
     /// Whether one that is not put away calls it, or calls one that does.
     pub is_called: bool,
-    /// The names of its nodes that call a workflow of which only a run can tell which one it is.
+    /// The names of its nodes that call a workflow that only a run can name.
     pub unclear_calls: Vec<Box<str>>,
     /// Its nodes that can speak to OpenAI, or perhaps can.
     pub nodes: Vec<Node>,

@@ -172,15 +172,15 @@ impl Poller {
                 tokio::time::sleep_until(looked + between).await;
             };
             let registry = Arc::clone(&self.registry);
-            let somebody = async {
-                registry.somebody_is_unknown(self.position).await;
+            let unknown_caller = async {
+                registry.wait_for_unknown(self.position).await;
                 tokio::time::sleep_until(may_ask).await;
             };
             tokio::select! {
                 () = tokio::time::sleep_until(next) => return,
                 () = watch.changed() => return,
                 () = demanded => return,
-                () = somebody => {}
+                () = unknown_caller => {}
             }
             let unknown = registry.take_unknown(self.position);
             if self.said.is_none() && self.ask_for(&unknown).await.is_err() {

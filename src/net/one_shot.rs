@@ -117,7 +117,7 @@ mod tests {
                 client.read_buf(&mut request).await?;
             }
             for word in words {
-                // Whoever has read enough is gone.
+                // A client that has read enough is gone.
                 if client.write_all(word).await.is_err() {
                     break;
                 }
@@ -129,7 +129,7 @@ mod tests {
         answered.and(asked)
     }
 
-    /// Status and body, of which so much is enough.
+    /// Status and body; so much of the body is enough.
     async fn read(stream: TcpStream, enough: usize) -> hyper::Result<(u16, Vec<u8>)> {
         let mut answer = send(stream, Request::new(String::new())).await?;
         Ok((answer.head.status.as_u16(), answer.read_body(enough).await?))

@@ -744,7 +744,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_of_which_answer() {
+    fn what_is_read_of_each_answer() {
         let reads = |status: u16, content, encoding| {
             AnswerReader::new(StatusCode::from_u16(status).expect("a status"), content, encoding).is_some()
         };

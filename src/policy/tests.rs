@@ -50,7 +50,7 @@ fn ring() -> KeyRing {
     let ring = keys.into_iter().fold(ring, add);
     let fingerprint = |text: &str| ring.names(text.as_bytes()).fingerprint;
     let refused = fingerprint("sk-refused");
-    let revoked = ["sk-leaked", "kw_revoked", "sk-nobodys-leaked"].map(fingerprint);
+    let revoked = ["sk-leaked", "kw_revoked", "sk-unlisted-leaked"].map(fingerprint);
     let ring = ring.with_word(refused, Word::Refused);
     revoked.into_iter().fold(ring, |ring, key| ring.with_revoked(key, Timestamp::from_millis(NOW - 1)))
 }
@@ -184,9 +184,9 @@ fn each_policy_by_verdict() {
         "sk-too-old",
         "sk-leaked",
         "kw_revoked",
-        "sk-nobodys",
-        "sk-nobodys-leaked",
-        "kw_nobodys",
+        "sk-unlisted",
+        "sk-unlisted-leaked",
+        "kw_unlisted",
         "undefined",
         "",
         "Bearer sk-current",
@@ -211,13 +211,13 @@ fn each_policy_by_verdict() {
 fn unknown_keys_pass_where_that_is_wanted_unless_they_are_compromised() {
     for policy in [Policy::Enforce, Policy::Inject] {
         let forward = rules(policy, |set| set.unknown = Unknown::Forward);
-        Request::with_key("sk-nobodys").check(&forward, "forward");
-        Request::with_key("sk-nobodys-leaked").check(&forward, "Credential");
-        Request::with_key("kw_nobodys").check(&forward, "Credential");
+        Request::with_key("sk-unlisted").check(&forward, "forward");
+        Request::with_key("sk-unlisted-leaked").check(&forward, "Credential");
+        Request::with_key("kw_unlisted").check(&forward, "Credential");
         Request::bare().check(&forward, "Credential");
         Request::with_key("sk-too-old").check(&forward, "Credential");
         Request::with_key("sk-leaked").check(&forward, "Credential");
-        Request::with_key("sk-nobodys").of_set("staging").check(&forward, "Credential");
+        Request::with_key("sk-unlisted").of_set("staging").check(&forward, "Credential");
     }
 }
 
@@ -245,7 +245,7 @@ fn a_previous_key_gets_the_current_one_until_its_grace_ends_or_the_moment_that_i
 }
 
 #[test]
-fn an_address_admits_who_brings_nothing_and_nobody_else() {
+fn an_address_admits_only_a_client_without_a_credential() {
     let allow = |policy| rules(policy, |set| set.allow_from = vec!["172.18.0.5/32".parse().expect("a range")]);
     let inject = allow(Policy::Inject);
     let nothing = Request::bare().from(N8N);
@@ -258,7 +258,7 @@ fn an_address_admits_who_brings_nothing_and_nobody_else() {
     }
     nothing.clone().from(STRANGER).check(&inject, "Credential");
     nothing.clone().from("::1".parse().expect("an address")).check(&inject, "Credential");
-    for value in ["Bearer undefined", "Bearer null", "Basic Og==", "Token x", "Bearer sk-nobodys", "Bearer sk-too-old"]
+    for value in ["Bearer undefined", "Bearer null", "Basic Og==", "Token x", "Bearer sk-unlisted", "Bearer sk-too-old"]
     {
         empty(value).check(&inject, "Credential");
     }
@@ -276,7 +276,7 @@ fn an_address_admits_who_brings_nothing_and_nobody_else() {
 }
 
 #[test]
-fn nobody_is_lent_a_key_of_a_set_that_is_not_clear() {
+fn no_client_is_lent_a_key_of_a_set_that_is_not_clear() {
     for policy in [Policy::Enforce, Policy::Inject] {
         let rules = as_is(policy);
         Request::with_key("kw_default").unclear().check(&rules, "UnclearSet");
@@ -289,7 +289,7 @@ fn nobody_is_lent_a_key_of_a_set_that_is_not_clear() {
 
 /// An upstream that answers TRACE sends back the head that it got (RFC 9110, 9.3.8).
 #[test]
-fn nobody_is_lent_a_key_to_have_it_sent_back() {
+fn no_client_is_lent_a_key_to_have_it_sent_back() {
     let trace = |request: Request| request.method(Method::TRACE);
     let mut inject = as_is(Policy::Inject);
     inject.sets[0].allow_from = vec!["172.18.0.5/32".parse().expect("a range")];
@@ -408,9 +408,9 @@ fn a_host_that_is_not_listed_is_refused_whatever_the_policy() {
 fn a_workflows_exception_tightens() {
     let except = |policy| rules(policy, |set| set.workflows = [("w1".into(), Policy::Enforce)].into());
     let observe = except(Policy::Observe);
-    Request::with_key("sk-nobodys").check(&observe, "forward");
-    Request::with_key("sk-nobodys").of_workflow("w2").check(&observe, "forward");
-    Request::with_key("sk-nobodys").of_workflow("w1").check(&observe, "Credential");
+    Request::with_key("sk-unlisted").check(&observe, "forward");
+    Request::with_key("sk-unlisted").of_workflow("w2").check(&observe, "forward");
+    Request::with_key("sk-unlisted").of_workflow("w1").check(&observe, "Credential");
     Request::with_key("sk-current").of_workflow("w1").check(&observe, "forward");
     let inject = except(Policy::Inject);
     Request::with_key("sk-in-grace").check(&inject, "inject sk-current");
@@ -419,8 +419,8 @@ fn a_workflows_exception_tightens() {
     Request::with_key("kw_default").of_workflow("w1").of_set("staging").check(&inject, "Credential");
 }
 
-/// Whatever a stranger declares, and whatever the rules are: it goes no further than without a word, and nobody is lent
-/// a key for a claim. Only a token speaks for itself, for it stands for its set's key.
+/// Whatever a stranger declares, and whatever the rules are: it goes no further than without a word, and a claim lends
+/// no key. Only a token speaks for itself, for it stands for its set's key.
 #[test]
 fn a_claim_never_loosens() {
     let credentials = [
@@ -436,9 +436,9 @@ fn a_claim_never_loosens() {
         "sk-staging",
         "sk-staging-in-grace",
         "sk-staging-too-old",
-        "sk-nobodys",
-        "sk-nobodys-leaked",
-        "kw_nobodys",
+        "sk-unlisted",
+        "sk-unlisted-leaked",
+        "kw_unlisted",
         "undefined",
     ];
     let mut requests: Vec<_> = credentials.into_iter().map(Request::with_key).collect();
@@ -449,7 +449,7 @@ fn a_claim_never_loosens() {
         |request| request.of_set("default"),
         |request| request.of_workflow("w-default"),
         |request| request.of_workflow("w-staging"),
-        |request| request.of_workflow("w-of-nobody"),
+        |request| request.of_workflow("w-of-no-set"),
         |request| request.of_set("staging").of_workflow("w-default"),
         |request| request.of_set("staging").of_workflow("w-staging"),
         |request| request.unclear(),

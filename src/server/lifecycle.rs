@@ -107,7 +107,7 @@ const CROWD_LEAVES: Duration = Duration::from_millis(100);
 /// How often memory that is not needed is looked for.
 const TIDYING: Duration = Duration::from_secs(10);
 
-/// How long new clients have before they are asked to leave: many turns of the runtime, each of which reads what came.
+/// How long new clients have before they are asked to leave: many turns of the runtime. Each reads what came.
 const GRACE_FOR_NEW_CLIENTS: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ async fn read_more(stream: &mut TcpStream, header: &mut Vec<u8>, count: usize) -
 }
 
 fn source_of_text(header: &[u8]) -> Result<Option<IpAddr>, HeaderError> {
-    // The parser does not tell a space from a carriage return, of which there is one, at the end (version 1, section 2.1).
+    // The parser does not tell a space from a carriage return. There is one of these, at the end (version 1, section 2.1).
     if memchr::memchr(b'\r', header) != header.len().checked_sub(2) {
         return Err(HeaderError::Malformed);
     }

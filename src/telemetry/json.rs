@@ -130,7 +130,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A piece of a text, in visible ASCII, of which a quotation mark or a backslash is the only trouble.
+    /// A piece of a text in visible ASCII: only a quotation mark or a backslash in it is trouble.
     pub fn quotable(&mut self, text: &[u8]) {
         for byte in text {
             if matches!(byte, b'"' | b'\\') {

@@ -78,7 +78,7 @@ impl LogCounts {
 /// How dear a line is when there is little room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// Tells of a client that was refused unjudged, of which there may be a flood; dropped first.
+    /// Tells of a client that was refused unjudged; there may be a flood of them; dropped first.
     Rejection,
     /// All is well; dropped next.
     Ordinary,

@@ -163,7 +163,7 @@ fn read_basic(token: &[u8]) -> Credential<'_> {
     }
 }
 
-/// A list of protocols, of which one may carry the key.
+/// A list of protocols. One of them may carry the key.
 fn read_protocols(value: &[u8]) -> Credential<'_> {
     let mut keys = value
         .split(|byte| *byte == b',')

@@ -572,7 +572,7 @@ impl Context<'_> {
                 )
             }
             Diagnosis::UnclearSet => {
-                format!("{who} may have the key of a set, but what it declares leaves open of which.")
+                format!("{who} may have the key of a set, but what it declares does not tell which set.")
             }
             Diagnosis::OriginNotAllowed => {
                 format!("{who} is a browser, sent by a page that is not allowed to use set `{set}`.")

@@ -49,8 +49,8 @@ fn every_verdict() {
     check(&key("sk-staging"), Some("staging"), "current", "staging");
     check(&key("sk-staging"), Some("default"), "foreign", "default");
     check(&key("sk-in-grace"), Some("staging"), "foreign", "staging");
-    check(&key("sk-nobodys"), None, "unknown", "default");
-    check(&key("sk-nobodys"), Some("staging"), "unknown", "staging");
+    check(&key("sk-unlisted"), None, "unknown", "default");
+    check(&key("sk-unlisted"), Some("staging"), "unknown", "staging");
     check(&Credential::Missing, Some("staging"), "missing", "staging");
     check(&Credential::Malformed(Malformed::Empty), None, "malformed", "default");
 }
@@ -71,7 +71,7 @@ fn grace_ends_at_its_moment_also_for_a_judgement_that_was_remembered() {
 #[test]
 fn a_judgement_names_the_key_that_came_and_only_then() {
     let ring = ring();
-    let named = check(&key("sk-nobodys"), None, "unknown", "default").key.expect("names");
-    assert_eq!(named.fingerprint, ring.names(b"sk-nobodys").fingerprint);
+    let named = check(&key("sk-unlisted"), None, "unknown", "default").key.expect("names");
+    assert_eq!(named.fingerprint, ring.names(b"sk-unlisted").fingerprint);
     assert_eq!(check(&Credential::Missing, None, "missing", "default").key, None);
 }

@@ -49,7 +49,7 @@ fn scope(access: &Access, token: &str) -> Option<Scope> {
 }
 
 #[test]
-fn the_token_that_nobody_named_is_made_once_for_its_owner_alone() {
+fn the_default_token_is_made_once_for_its_owner_alone() {
     let bench = Bench::new();
     let access = bench.open(None, None).expect("a token");
     let token = bench.own_token();

@@ -214,7 +214,7 @@ fn a_node_that_goes_past_keyward_is_found_in_each_of_its_ways() {
     let header = json!({ "authentication": "genericCredentialType", "genericAuthType": "httpHeaderAuth" });
     let generic = request("h", "https://api.openai.com/v1/models", header);
     story(generic, &[]).check(&[("bypass", "h")], &[("n", "passes"), ("h", "bypasses")]);
-    // Another API is nobody's business.
+    // Another API is not looked at.
     story(request("h", "https://api.deepseek.com/v1", typed("sk-0123456789abcdefghijAbCd")), &[])
         .check(&[], &[("n", "passes")]);
     story(request("h", "={{ $json.url }}", json!({})), &[]).check(&[], &[("n", "passes")]);
@@ -288,7 +288,7 @@ fn a_record_is_stale_by_the_last_word_of_any_of_its_nodes() {
     // The record was put right, and one of its nodes has shown that.
     let mended = [seen("a", "n", 7, NEW), seen("a", "m", 6, OLD)];
     Story::of(&workflows, &mended).check(&[], &[("n", "passes"), ("m", "covered")]);
-    // It was changed, and nobody has come since.
+    // It was changed, and no request has come since.
     let story = Story::of(&workflows, &stale).with_record("r", 7);
     story.check(&[("changed_since", "n")], &[("n", "unproven"), ("m", "unproven")]);
     assert_eq!(story.audit().faults().count(), 0);
@@ -308,7 +308,7 @@ fn a_record_is_stale_by_the_last_word_of_any_of_its_nodes() {
 }
 
 #[test]
-fn a_silent_record_is_stale_where_n8n_says_that_nobody_changed_it() {
+fn a_silent_record_is_stale_where_n8n_says_that_it_was_not_changed() {
     let workflows = [workflow("a", &[model("n", "r")])];
     let silent = Sighting { standing: Standing::Silent, ..seen("a", "n", 5, OLD) };
     let story = || Story::of(&workflows, std::slice::from_ref(&silent));
@@ -887,7 +887,7 @@ proptest! {
     /// Whatever is configured and seen: no node that runs and was not seen with the right key is taken to be well without
     /// another of its record that was.
     #[test]
-    fn nobody_is_well_without_a_witness(workflows in any_workflows(), sightings in any_sightings()) {
+    fn no_node_is_well_without_a_sighting_of_its_record(workflows in any_workflows(), sightings in any_sightings()) {
         let story = Story::of(&workflows, &sightings);
         let audit = story.audit();
         let is_well = |sighting: &Sighting| sighting.standing == Standing::Well;

@@ -1,4 +1,4 @@
-//! Samples of what real n8n answers, and what nobody should answer.
+//! Samples of what real n8n answers, and what no n8n should answer.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Nodes of every kind, who calls whom, and workflows that nobody should write.
+//! Nodes of every kind, who calls whom, and workflows that n8n should not write.
 
 #![expect(clippy::needless_pass_by_value, reason = "JSON that is written on the spot")]
 

@@ -100,8 +100,8 @@ fn what_n8n_sends() {
         &[("authorization", &[format!("Bearer {KEY}").as_bytes(), b"\xa0"].concat())],
         Malformed::Whitespace,
     );
-    for nobodys in ["a", "12", "false"] {
-        check_key(&[("authorization", format!("Bearer {nobodys}").as_bytes())], nobodys, Place::Bearer);
+    for unlisted in ["a", "12", "false"] {
+        check_key(&[("authorization", format!("Bearer {unlisted}").as_bytes())], unlisted, Place::Bearer);
     }
 }
 
