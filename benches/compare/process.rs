@@ -71,7 +71,7 @@ impl Drop for Process {
     }
 }
 
-/// Addresses on loopback that nobody has, that many at once, so that they differ.
+/// Free addresses on loopback, all chosen at once, so that they differ.
 pub fn free_addresses<const COUNT: usize>() -> io::Result<[SocketAddr; COUNT]> {
     let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); COUNT];
     let listeners: io::Result<Vec<_>> = addresses.iter().map(TcpListener::bind).collect();

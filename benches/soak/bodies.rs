@@ -159,7 +159,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Small events, every byte of which comes by itself.
+    /// Small events that come byte by byte.
     fn trickle(&self, verdict: &mut Verdict) {
         let order = Order::new(Plan::Trickle { events: 1000 }, keyward::key(0), 1);
         let received = self.runtime.block_on(async {
@@ -271,7 +271,7 @@ impl Bench<'_> {
     }
 }
 
-/// Whoever takes a body: slow at first, if the case says so.
+/// The reader of a body: slow at first, if the case says so.
 struct Taker<'t> {
     seen: &'t Seen,
     hash: Hash,
@@ -365,7 +365,7 @@ impl Certificate {
         config.map(Arc::new).map_err(io::Error::other)
     }
 
-    /// Trusts nobody else, and speaks that protocol.
+    /// Trusts that certificate alone, and speaks that protocol.
     fn client(&self, protocol: &str) -> io::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der()?).map_err(io::Error::other)?;

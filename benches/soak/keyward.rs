@@ -18,7 +18,7 @@ pub struct Keyward {
     admin: SocketAddr,
     process: Process,
     dir: TempDir,
-    /// The files that the log has been moved to and that nobody has counted yet.
+    /// The files that the log has been moved to, as long as their lines are not counted.
     moved: Vec<PathBuf>,
     lines: u64,
 }
@@ -81,7 +81,7 @@ impl Keyward {
         self.dir.path()
     }
 
-    /// Has it begin a new log file. Counts the lines of the one before the last: whoever was still writing it is done.
+    /// Has it begin a new log file. Counts the lines of the one before the last: by now every line of it is written.
     pub fn rotate_log(&mut self) -> io::Result<()> {
         let log = self.dir.path().join("exchanges.log");
         self.count_moved()?;

@@ -29,7 +29,7 @@ pub struct World {
     pub upstream: Upstream,
     pub tally: Tally,
     pub is_over: AtomicBool,
-    /// Requests whose heads went out, all of which are exchanges.
+    /// Requests whose heads went out. Each is an exchange.
     pub begun: AtomicU64,
     token: Mutex<String>,
 }
@@ -510,7 +510,7 @@ async fn change_token(world: &World, name: &str, last: &str, dice: &mut Dice) ->
     let token = keyward::make_token(&world.folder, name)?;
     await_status(world, &token, 200, dice).await?;
     *lock(&world.token) = token;
-    // Whoever took the old one a moment ago has sent his head by then.
+    // A client that took the old one a moment ago has sent its head by then.
     sleep(Duration::from_secs(10)).await;
     keyward::revoke_token(&world.folder, last)?;
     await_status(world, &old, 401, dice).await

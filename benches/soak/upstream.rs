@@ -37,7 +37,7 @@ pub struct Seen {
     pub open: AtomicU64,
     /// Odd as long as it refuses connections.
     outages: AtomicU64,
-    /// When it last closed a connection that nobody used, in microseconds.
+    /// When it last closed an unused connection, in microseconds.
     hung_up: AtomicU64,
     /// How far a large body is.
     pub progress: Progress,
@@ -58,7 +58,7 @@ pub struct Progress {
 }
 
 impl Upstream {
-    /// Starts it, with TLS where there is a certificate. It closes connections that nobody uses after up to
+    /// Starts it, with TLS where there is a certificate. It closes unused connections after up to
     /// `longest_idle`.
     pub fn start(tls: Option<Arc<ServerConfig>>, longest_idle: Duration) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -316,7 +316,7 @@ async fn trickle(client: &mut Connection, events: u64) -> io::Result<()> {
     for event in (0..events).map(plan::event).chain([plan::DONE.to_owned()]) {
         for byte in format!("{:x}\r\n{event}\r\n", event.len()).as_bytes() {
             client.write(&[*byte]).await?;
-            // Whoever reads gets a turn, so that bytes do not gather.
+            // The reader gets a turn, so that bytes do not gather.
             tokio::task::yield_now().await;
         }
     }
@@ -396,7 +396,7 @@ pub const HANG_UP: &[u8] = b"hang up";
 /// How large the pieces of large bodies are.
 pub const PIECE: usize = 64 * 1024;
 
-/// The pause behind each piece where somebody is slow.
+/// The pause behind each piece, for a side that is slow.
 pub const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a key may still come after another one has taken its place: keyward looks every five seconds where the

@@ -99,7 +99,7 @@ impl Connection {
         body.left = u64::from_str_radix(line.trim_end(), 16).map_err(|_not_hex| io::ErrorKind::UnexpectedEof)?;
         if body.left == 0 {
             self.expect_line_end().await?;
-            // Whoever asks again is told the same.
+            // A second call gets the same answer.
             body.framing = Framing::Length;
         }
         Ok(body.left > 0)

@@ -24,7 +24,7 @@ class Kind:
     tls: bool
     # The cases that this client has beside those of all.
     more: frozenset
-    # How often it sends a request that fails, at most; and one of which no answer comes in time.
+    # How often it sends a request that fails, at most; and one whose answer does not come in time.
     attempts: int = 3
     attempts_in_time: int = 2
 

@@ -59,7 +59,7 @@ def expected(stage, policy):
     table["an outdated key"] = late if policy == "inject" else Expected("outdated", "stale_binding", "refuse", None)
     table["a token"] = Expected("token", "ok", "inject", current)
     for name, (verdict, diagnosis, _) in faults.items():
-        # Of a key that nobody asks upstream about, keyward knows only that no set has it.
+        # Of a key that does not go upstream, keyward knows only that no set has it.
         table[name] = Expected(verdict, diagnosis.replace("unknown_key_rejected", "unlisted_key"), "refuse", None)
     return table
 

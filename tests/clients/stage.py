@@ -88,7 +88,7 @@ class Stage:
         return side
 
     def secrets(self):
-        """Everything that nobody may write down."""
+        """Everything that must not be written down."""
         tokens = [token for side in self.sides for token in side.tokens.values()]
         return [self.current, self.previous, self.stranger, self.stub_key, *tokens]
 

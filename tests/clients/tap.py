@@ -31,7 +31,7 @@ class Received:
     status: int | None = None
     # Whether the answer passed by to its end.
     answered: bool = False
-    # Whether the connection ended before that, and whether it was ended by whoever sent the request.
+    # Whether the connection ended before that, and whether the sender of the request ended it.
     ended: bool = False
     cancelled: bool = False
 

@@ -81,13 +81,13 @@ def _subprotocols(run, wanted):
 
 
 def try_upload_in_parts(stage, version):
-    """20 MiB in three parts, of which each byte has to arrive in its place."""
+    """20 MiB in three parts. Each byte has to arrive in its place."""
     case = Case("an upload in parts", "upload_in_parts", requests=6)
     yield from try_case(stage, case, version, stage.parts)
 
 
 def try_huge_upload(stage, version):
-    """64 MiB, of which each byte has to arrive."""
+    """64 MiB. Each byte has to arrive."""
     case = Case("64 MiB", "huge_upload")
     direct = stage.run(case, stage.stub, None, {"key": stage.stub_key})
     through = stage.run(case, stage.stub, "observe", {"key": stage.stub_key})
@@ -108,7 +108,7 @@ def of_protocol(stage):
 
 
 def of_logs(stage):
-    """Whether each line was looked at: one that came late would be of an attempt that nobody knows of."""
+    """Whether each line was looked at: one that came late would be of an unknown attempt."""
     stage.driver.stop()
     for side in stage.sides:
         for policy, proxy in side.keywards.items():

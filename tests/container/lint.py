@@ -52,7 +52,7 @@ def docker_compose_understands_it_as_it_is_meant(tools, folder):
         "the state": mounts["/var/lib/keyward"] == ("keyward-state", False) and "keyward-state" in read["volumes"],
         "its hardening": (keyward["read_only"], keyward["cap_drop"]) == (True, ["ALL"]),
         "the time that it has to stop": keyward["stop_grace_period"] == "35s",
-        "that nobody else reaches it": "ports" not in keyward,
+        "that no other machine reaches it": "ports" not in keyward,
         "that n8n does": keyward["networks"].keys() == n8n["networks"].keys() == {"default"},
         "that n8n waits for it": n8n["depends_on"]["keyward"]["condition"] == "service_healthy",
         "that n8n is reached from this machine alone": [port["host_ip"] for port in n8n["ports"]] == ["127.0.0.1"],

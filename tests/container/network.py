@@ -1,6 +1,6 @@
 """A network of one machine: OpenAI's name and some more, a name server that knows them, and who answers there.
 
-All of it is in a network namespace that nobody else is in, so it may have any address.
+All of it is in a network namespace of its own, so it may have any address.
 """
 
 import json

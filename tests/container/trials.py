@@ -35,7 +35,7 @@ class Stage:
         return self.folder / f"{number}-{name}"
 
     def secrets(self, **files):
-        """A folder with files that the image's user can read and nobody else."""
+        """A folder with files that only the image's user can read."""
         folder = self.place("secrets")
         folder.mkdir()
         for name, text in files.items():

@@ -123,7 +123,7 @@ fn deflated_messages_are_inflated_and_pass_as_they_are() {
     let bytes = [other, refused].concat();
     for (extension, expected) in [
         ("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=15\r\n", "current_key_rejected"),
-        // Which nobody agreed on.
+        // The client did not offer it, or upstream did not agree.
         ("", "ok"),
         ("Sec-WebSocket-Extensions: x-unknown\r\n", "ok"),
     ] {
@@ -181,7 +181,7 @@ fn a_set_learns_a_key_from_what_is_said_behind_the_switch_and_not_from_the_switc
 }
 
 #[test]
-fn a_key_that_opened_a_websocket_and_no_more_admits_nobody_in_its_grace() {
+fn a_key_that_opened_a_websocket_and_no_more_admits_no_client_in_its_grace() {
     for is_proven in [false, true] {
         let upstream = FakeUpstream::scripted(move |visit| {
             if visit.head.header("upgrade").is_none() {

@@ -1,4 +1,4 @@
-//! A service manager hands sockets over and is told how keyward is: another process takes over, and nobody is turned away.
+//! A service manager hands sockets over and is told how keyward is: another process takes over, and no client is turned away.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -78,7 +78,7 @@ fn a_socket_of_another_kind_is_told_at_the_start() {
 }
 
 #[test]
-fn another_process_takes_over_and_nobody_is_turned_away() {
+fn another_process_takes_over_and_no_client_is_turned_away() {
     let (upstream, socket) = (Upstream::start(), listener());
     let start = |home: &Home| {
         let launch = home.serve_on_sockets(1).upstream(&upstream).env("KEYWARD_PROXY_WORKERS", "2");
@@ -89,7 +89,7 @@ fn another_process_takes_over_and_nobody_is_turned_away() {
     let crowd = Crowd::gather(address(&socket));
     for home in &homes[1..] {
         crowd.wait_for_more();
-        // Nobody is there at all for a moment: whoever comes then waits for the next one.
+        // For a moment no process accepts: a client that comes then waits for the next one.
         let finished = keyward.stop();
         assert_eq!(finished.code(), Some(0));
         assert!(!finished.exchanges().is_empty(), "it had served");
@@ -153,7 +153,7 @@ impl Crowd {
         eventually("more answers", || (self.served.load(Ordering::SeqCst) > before + 50).then_some(()));
     }
 
-    /// Whoever came in at the very moment of a stop may have been sent off before a request was there: that is once for
+    /// A client that came in at the very moment of a stop may have been sent off before its request: that is once for
     /// each client and each stop at most.
     #[track_caller]
     fn leave(self) {

@@ -136,7 +136,7 @@ fn labels_do_not_grow_with_callers_or_keys() {
 }
 
 #[test]
-fn it_says_nothing_of_keys_or_callers_to_whoever_asks_for_numbers() {
+fn health_and_metrics_say_nothing_of_keys_or_callers() {
     let upstream = FakeUpstream::accepting();
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
     let line = proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=secret-workflow").logged();
@@ -195,7 +195,7 @@ fn the_histograms_count_each_exchange_that_went_upstream_and_was_answered() {
     proxy.get("/v1/a").key(CURRENT).logged();
     proxy.get("/v1/a").key(CURRENT).logged();
     proxy.get("/v1/silent").key(CURRENT).logged();
-    proxy.get("/v1/a").key("sk-nobody-knows-this-one").logged();
+    proxy.get("/v1/a").key("sk-unknown-everywhere-0123").logged();
     let count = |name: &str| proxy.metric(&format!("keyward_{name}_seconds_count"));
     assert_eq!((count("added_latency"), count("time_to_first_byte")), (3, 2));
     let text = proxy.admin("/metrics").text();

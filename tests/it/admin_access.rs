@@ -30,7 +30,7 @@ fn requests() -> Vec<(&'static Route, String)> {
 
 /// The same, with a binding that there is.
 fn requests_for(proxy: &TestProxy) -> Vec<(&'static Route, String)> {
-    proxy.get("/v1/models").key("sk-somebody-or-other-0123").header("X-N8N-Tag", "wf=w1").logged();
+    proxy.get("/v1/models").key("sk-of-some-other-key-0123").header("X-N8N-Tag", "wf=w1").logged();
     let bindings: serde_json::Value = serde_json::from_slice(&proxy.admin("/api/v1/bindings").body).unwrap();
     let binding = bindings["bindings"][0]["binding"].as_str().unwrap();
     requests().into_iter().map(|(route, target)| (route, target.replace("0123456789", binding))).collect()
@@ -78,7 +78,7 @@ fn problem(answer: &Answer) -> String {
 }
 
 #[test]
-fn every_route_but_bare_health_is_closed_to_whoever_has_no_token() {
+fn every_route_but_bare_health_is_closed_without_a_token() {
     let proxy = start();
     for (route, target) in requests() {
         for headers in [&[][..], &[("Authorization", &*bearer(WRONG))], &[("Cookie", "keyward_session=a; b=c")]] {
@@ -96,7 +96,7 @@ fn every_route_but_bare_health_is_closed_to_whoever_has_no_token() {
 }
 
 #[test]
-fn whoever_has_no_token_learns_nothing_of_what_there_is() {
+fn a_client_without_a_token_learns_nothing_of_what_there_is() {
     let proxy = start();
     let unknown = ["/nothing", "/api/v1/nothing", "/api/v1", "/metrics/", "/healthz/x", "/api/v1/status/x", "//"];
     for target in unknown {
@@ -381,7 +381,7 @@ fn a_token_that_might_be_guessed_is_refused_at_the_start() {
 }
 
 #[test]
-fn traffic_goes_on_where_no_token_can_be_made_and_nobody_is_let_in() {
+fn traffic_goes_on_where_no_token_can_be_made_and_the_api_is_closed() {
     let home = Home::new();
     std::fs::create_dir_all(home.path(".local/state")).unwrap();
     home.write(".local/state/keyward", "a file in the way");

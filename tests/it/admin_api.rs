@@ -32,7 +32,11 @@ fn check(document: &Value, method: &str, path: &str, answer: &Answer) {
     let told = resolve(document, if exact.is_null() { &responses["default"] } else { exact });
     let content_type = answer.header("content-type").unwrap().split(';').next().unwrap();
     let media = &told["content"][content_type];
-    assert!(media.is_object(), "{method} {path} answers {} in {content_type}, says nobody", answer.status);
+    assert!(
+        media.is_object(),
+        "{method} {path} answers {} in {content_type}, which the document does not say",
+        answer.status
+    );
     if content_type.ends_with("json") {
         let mut schema = media["schema"].clone();
         schema["components"] = document["components"].clone();
@@ -407,7 +411,7 @@ fn bindings_come_in_pages_those_that_were_seen_last_first() {
         let page = json_of(&proxy.admin(&format!("/api/v1/bindings?limit=2{cursor}")));
         told.extend(column(&page, "bindings", "workflow_id"));
         cursor = page["next"].as_str().map_or(String::new(), |next| format!("&cursor={next}"));
-        // Somebody new comes to the front meanwhile, which changes no page behind.
+        // A new binding comes to the front meanwhile, which changes no page behind.
         proxy.advance(std::time::Duration::from_secs(1));
         proxy.get("/v1/models").key(CURRENT).header("X-N8N-Tag", "wf=meanwhile").logged();
     }

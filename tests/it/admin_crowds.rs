@@ -17,7 +17,7 @@ const KEY: &str = "sk-proj-current-0123456789abcdefCuRr";
 const CROWD: usize = 2000;
 
 #[test]
-fn two_thousand_who_never_finish_a_head_keep_nobody_out() {
+fn two_thousand_clients_that_never_finish_a_head_keep_no_other_out() {
     allow_many_files();
     let (home, upstream) = (Home::new(), Upstream::start());
     let keyward = home.serve_for(&upstream).key(KEY).start();
@@ -140,7 +140,7 @@ fn a_crowd_makes_room_for_others_and_not_others_for_it() {
 
 /// The limits of the proxy's clients hold here as well.
 #[test]
-fn whoever_is_slow_is_let_go() {
+fn a_slow_client_is_let_go() {
     let limit = Duration::from_millis(200);
     let proxy = TestProxy::with(&FakeUpstream::accepting())
         .limits(|limits| (limits.client_idle_timeout, limits.client_stall_timeout) = (limit, limit))
@@ -160,7 +160,7 @@ fn whoever_is_slow_is_let_go() {
 }
 
 #[test]
-fn a_body_that_nobody_wants_does_not_cost_its_sender_the_answer() {
+fn an_unwanted_body_does_not_cost_its_sender_the_answer() {
     let proxy = TestProxy::with(&FakeUpstream::accepting()).start();
     let mut client = proxy.admin_client();
     let (bearer, length) = (proxy.admin_bearer(), 8 << 20);

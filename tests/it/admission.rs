@@ -81,7 +81,7 @@ fn a_previous_key_admits_until_the_moment_that_is_set_and_not_a_millisecond_long
 }
 
 #[test]
-fn whoever_brings_nothing_is_admitted_from_an_allowed_address() {
+fn a_client_without_a_credential_is_admitted_from_an_allowed_address() {
     let (upstream, proxy) = allowing("127.0.0.1/32");
     check_lent(&upstream, &proxy.get("/v1/models"));
     for empty in ["Bearer", "Bearer ", "bearer", "Bearer  \t", ""] {
@@ -165,7 +165,7 @@ fn who_brings_nothing_gets_nothing() {
 }
 
 #[test]
-fn a_token_or_key_that_is_not_quite_one_admits_nobody() {
+fn a_token_or_key_that_is_not_quite_one_admits_no_client() {
     let door = Door::open();
     let line = door.get().key(CURRENT).logged();
     let fingerprint = line["fingerprint"].as_str().unwrap();
@@ -182,7 +182,7 @@ fn a_token_or_key_that_is_not_quite_one_admits_nobody() {
         ("a token that is percent-encoded", door.key(&TOKEN.replace('_', "%5F")), "unlisted_key"),
         ("a token with a comma", door.key(&format!("{TOKEN},")), "unlisted_key"),
         ("a token that was revoked", door.key(REVOKED_TOKEN), "unlisted_key"),
-        ("a key of nobody", door.key(UNLISTED), "unlisted_key"),
+        ("a key that no set has", door.key(UNLISTED), "unlisted_key"),
         ("a previous key after its grace", door.key(OUTDATED), "stale_binding"),
         ("the current key cut short", door.key(&CURRENT[..CURRENT.len() - 1]), "unlisted_key"),
         ("the current key in capitals", door.key(&CURRENT.to_uppercase()), "unlisted_key"),
@@ -196,7 +196,7 @@ fn a_token_or_key_that_is_not_quite_one_admits_nobody() {
 }
 
 #[test]
-fn nobody_is_lent_the_key_of_a_set_that_is_anothers_or_not_clear() {
+fn no_client_is_lent_the_key_of_a_set_that_is_anothers_or_not_clear() {
     let door = Door::open();
     door.check([
         (
@@ -249,7 +249,7 @@ fn nobody_is_lent_the_key_of_a_set_that_is_anothers_or_not_clear() {
 }
 
 #[test]
-fn nobody_comes_from_where_he_says_he_does() {
+fn no_client_comes_from_where_it_says_it_does() {
     let door = Door::open();
     door.check([
         ("X-Forwarded-For", door.get().header("X-Forwarded-For", "127.0.0.1").bytes(), "missing_header"),
@@ -271,10 +271,10 @@ fn nobody_comes_from_where_he_says_he_does() {
     ]);
 }
 
-/// Whoever rebinds a name to keyward's address, or takes keyward for a relay.
+/// A page that rebinds its name to keyward's address, and a client that takes keyward for a relay.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of requests")]
-fn whoever_calls_keyward_by_another_name_is_sent_away() {
+fn a_client_that_calls_keyward_by_another_name_is_sent_away() {
     let door = Door::open();
     door.check([
         (
@@ -375,7 +375,7 @@ fn pages_that_are_not_listed_are_sent_away() {
 }
 
 #[test]
-fn two_credentials_admit_nobody() {
+fn two_credentials_admit_no_client() {
     let door = Door::open();
     door.check([
         ("a token and garbage", door.token().key("x").bytes(), "malformed_duplicate"),
@@ -414,7 +414,7 @@ fn two_credentials_admit_nobody() {
 }
 
 #[test]
-fn a_token_in_the_wrong_place_admits_nobody() {
+fn a_token_in_the_wrong_place_admits_no_client() {
     let door = Door::open();
     door.check([
         (
@@ -467,7 +467,7 @@ fn a_token_in_the_wrong_place_admits_nobody() {
 }
 
 #[test]
-fn a_token_under_another_scheme_admits_nobody() {
+fn a_token_under_another_scheme_admits_no_client() {
     let door = Door::open();
     door.check([
         ("a bare token", door.credential(TOKEN), "malformed_scheme"),
@@ -490,7 +490,7 @@ fn a_token_under_another_scheme_admits_nobody() {
 }
 
 #[test]
-fn a_text_with_a_token_in_it_admits_nobody() {
+fn a_text_with_a_token_in_it_admits_no_client() {
     let door = Door::open();
     door.check([
         ("Bearer twice", door.credential(&format!("Bearer Bearer {TOKEN}")), "malformed_doubled"),
@@ -509,7 +509,7 @@ fn a_text_with_a_token_in_it_admits_nobody() {
 }
 
 #[test]
-fn heads_that_others_read_differently_admit_nobody() {
+fn heads_that_others_read_differently_admit_no_client() {
     let door = Door::open();
     door.check([
         ("a folded header", raw("GET /v1/models HTTP/1.1\nHost: keyward\nAuthorization: Bearer\n TOKEN\n\n"), "400"),
@@ -579,7 +579,7 @@ fn an_allowed_address_is_no_pass_for_whatever_comes_from_there() {
             "unclear_set",
         ),
         ("a workflow with an exception", door.get().header("X-N8N-Tag", "wf=tight").bytes(), "missing_header"),
-        ("a key of nobody", door.get().key(UNLISTED).bytes(), "unlisted_key"),
+        ("a key that no set has", door.get().key(UNLISTED).bytes(), "unlisted_key"),
         ("a previous key after its grace", door.get().key(OUTDATED).bytes(), "stale_binding"),
         ("a token that was revoked", door.get().key(REVOKED_TOKEN).bytes(), "unlisted_key"),
         ("undefined", door.get().key("undefined").bytes(), "malformed_undefined"),
@@ -604,7 +604,7 @@ fn an_allowed_address_is_no_pass_for_whatever_comes_from_there() {
 }
 
 #[test]
-fn a_compromised_key_admits_nobody_whatever_it_is_to_its_set() {
+fn a_compromised_key_admits_no_client_whatever_it_is_to_its_set() {
     for key in [CURRENT, NEXT, OUTDATED, TOKEN, UNLISTED] {
         for policy in [Policy::Enforce, Policy::Inject] {
             let (upstream, proxy) = injecting(|builder| {
@@ -627,7 +627,7 @@ fn a_compromised_key_admits_nobody_whatever_it_is_to_its_set() {
 }
 
 #[test]
-fn a_key_that_upstream_refused_when_it_saw_it_last_admits_nobody_after_it_was_replaced() {
+fn a_key_that_upstream_refused_when_it_saw_it_last_admits_no_client_after_it_was_replaced() {
     for is_refused in [false, true] {
         // What was said of it when n8n itself brought it, and when keyward lent it.
         for first in if is_refused { &[OUTDATED, TOKEN][..] } else { &[OUTDATED] } {
@@ -652,7 +652,7 @@ fn a_key_that_upstream_refused_when_it_saw_it_last_admits_nobody_after_it_was_re
             let answer = check_turned_away(&upstream, &old, "stale_binding");
             let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
             assert!(message.contains("upstream has refused it, so it admits no request"), "{message}");
-            // Nobody gets it upstream again, where a page that takes every key would make it good.
+            // It does not go upstream again, where a page that takes every key would make it good.
             let page = proxy.get("/v1/../robots.txt").key(OUTDATED).header("X-N8N-Tag", "wf=tight");
             check_turned_away(&upstream, &page, "stale_binding");
             check_turned_away(&upstream, &old, "stale_binding");

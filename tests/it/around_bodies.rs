@@ -44,7 +44,7 @@ fn a_client_that_is_refused_is_not_told_to_send_its_body() {
             proxy.post("/v1/files").key(UNLISTED).header("Expect", "100-continue").header("Content-Length", "5");
         let mut client = expecting.begin();
         assert_eq!(client.answer().status, 401, "the first that comes, {policy:?}");
-        // A client that does not wait any longer: it is read by nobody.
+        // A client that does not wait any longer: its body is not read.
         client.send("hello");
         client.end_sending();
         assert_eq!(client.rest(), b"");
@@ -75,7 +75,7 @@ fn without_a_body_there_is_nothing_to_wait_for() {
 }
 
 /// There is nothing to tell it by: hyper sends an HTTP/2 client no informational answer. It sends its body when it has
-/// waited for long enough, as it has to (RFC 9110, 10.1.1), and then nobody holds it up any further.
+/// waited for long enough, as it has to (RFC 9110, 10.1.1), and then nothing holds it up any further.
 #[test]
 fn a_client_of_http_2_that_waits_to_be_told_is_not_held_up() {
     let upstream = FakeUpstream::scripted(|visit| {

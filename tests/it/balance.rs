@@ -20,7 +20,9 @@ fn of_four_busy_connections_the_busier_of_two_workers_serves_at_most_three() {
         (0..4).for_each(|_| end.open());
         assert!(clients.iter_mut().all(|client| client.answer().status == 200));
         drop(clients);
-        eventually("nobody left", || [0, 1].iter().all(|worker| open_clients(&proxy, *worker) == 0).then_some(()));
+        eventually("the last client to leave", || {
+            [0, 1].iter().all(|worker| open_clients(&proxy, *worker) == 0).then_some(())
+        });
     }
 }
 
@@ -37,14 +39,14 @@ fn a_burst_of_connections_is_spread_over_all_workers() {
 }
 
 #[test]
-fn whoever_comes_when_the_house_is_full_waits_and_is_served() {
+fn a_client_that_comes_when_keyward_is_full_waits_and_is_served() {
     let (upstream, end) = waiting_upstream();
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).limits(|limits| limits.max_connections = 2).start();
     let mut inside = [busy(&proxy), busy(&proxy)];
     eventually("both requests upstream", || (upstream.received().len() == 2).then_some(()));
     let mut outside = busy(&proxy);
     for _ in 0..3 {
-        // Whoever is inside may go on: all that came before this was seen by the same worker, and not let in.
+        // The clients inside may go on: the same worker saw all that came before this, and let none in.
         (0..2).for_each(|_| end.open());
         assert!(inside.iter_mut().all(|client| client.answer().status == 200));
         for client in &mut inside {

@@ -121,7 +121,7 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     let proxy = TestProxy::with(&upstream).start();
     let client = proxy.post("/v1/files").header("Content-Length", LARGE.to_string()).begin();
     let sent = client.send_until_stuck(LARGE, Duration::from_secs(1));
-    assert!(sent < LARGE / 2, "{sent} bytes were taken, though nobody reads them");
+    assert!(sent < LARGE / 2, "{sent} bytes were taken, though the other side reads none");
     end.open();
 }
 
@@ -136,7 +136,7 @@ fn a_client_that_does_not_read_holds_upstream_back() {
     let proxy = TestProxy::with(&upstream).start();
     let _client = proxy.get("/v1/files/f/content").begin();
     let sent = heard.recv_timeout(DEADLINE).unwrap();
-    assert!(sent < LARGE / 2, "{sent} bytes were taken, though nobody reads them");
+    assert!(sent < LARGE / 2, "{sent} bytes were taken, though the other side reads none");
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn headers_of_the_connection_stay_behind_in_both_directions() {
 }
 
 #[test]
-fn nobody_strips_a_credential_by_naming_it_a_hop() {
+fn no_client_strips_a_credential_by_naming_it_a_hop() {
     let (upstream, proxy) = running();
     let protocol = format!("realtime, openai-insecure-api-key.{CURRENT}");
     for (name, value) in [("Authorization", "Bearer sk-a"), ("api-key", CURRENT), ("Sec-WebSocket-Protocol", &protocol)]
@@ -370,7 +370,7 @@ fn names(headers: &[(String, String)]) -> Vec<String> {
     names
 }
 
-/// A body of [`LARGE`] bytes, of which no two pieces are the same.
+/// A body of [`LARGE`] bytes. No two pieces are the same.
 fn large_body() -> impl Iterator<Item = Vec<u8>> {
     (0..LARGE / PIECE).map(|number| number.to_le_bytes().repeat(PIECE / size_of::<usize>()))
 }

@@ -298,7 +298,7 @@ fn health_is_good_until_keyward_stops() {
 }
 
 #[test]
-fn health_cannot_be_asked_of_nobody_or_of_somebody_else() {
+fn health_says_why_it_gets_no_answer_of_keyward() {
     let (home, upstream) = (Home::new(), Upstream::taking(&[CURRENT]));
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = Upstream::answering(|_, stream| stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"));
@@ -432,8 +432,8 @@ fn online_each_key_is_asked_for_and_its_standing_said_in_words() {
     assert!(finished.stdout.contains(") is dead: upstream says that it is no key"), "{}", finished.stdout);
     assert!(!finished.stdout.contains("0123456789"), "{}", finished.stdout);
 
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = format!("[proxy]\nupstream = \"http://{nobody}\"\n{sets}");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = format!("[proxy]\nupstream = \"http://{closed}\"\n{sets}");
     let finished = home.keyward(&["check", "--online"]).config(&gone).run();
     assert_eq!(finished.code(), Some(1));
     let said = "could not be asked for: upstream cannot be reached: no connection to 127.0.0.1:";

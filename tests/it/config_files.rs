@@ -173,5 +173,5 @@ fn defaults() -> Config {
 }
 
 fn environment() -> Environment {
-    Environment::default().with_state_folder("/home/somebody/.local/state")
+    Environment::default().with_state_folder("/home/user/.local/state")
 }

@@ -152,7 +152,7 @@ fn a_key_comes_from_a_place_and_never_from_the_command_line() {
     assert_eq!(scene.n8n.data("c1")["apiKey"], CURRENT);
     for (from, code, said) in [
         (CURRENT, 2, "it is never an argument"),
-        ("env:KEYWARD_TEST_NOBODY_SETS_THIS", 1, "it is not set"),
+        ("env:KEYWARD_TEST_NEVER_SET", 1, "it is not set"),
         ("prompt", 1, "the key cannot be asked for"),
     ] {
         let refused = scene.connect(&["OpenAI", "--yes", "--key-from", from]);
@@ -188,7 +188,7 @@ fn nothing_is_changed_without_a_yes_or_with_a_mistake() {
     #[rustfmt::skip]
     let cases: [(&[&str], &str); 9] = [
         (&["OpenAI"], "--yes has to say that it may be"),
-        (&["OpenAI", "nobody", "--yes"], "there is no OpenAI credential with the id or the name `nobody`; there are: OpenAI (c1), Twin (c2), Twin (c3)"),
+        (&["OpenAI", "none-such", "--yes"], "there is no OpenAI credential with the id or the name `none-such`; there are: OpenAI (c1), Twin (c2), Twin (c3)"),
         (&["Twin", "--yes"], "several credentials are called `Twin`: choose by id, c2 or c3"),
         (&["Header", "--yes"], "is no OpenAI credential, but one of the type httpHeaderAuth"),
         (&["OpenAI", "--yes", "--url", "http://keyward:8080/v2"], "A Base URL ends in /v1."),
@@ -265,8 +265,8 @@ fn verifying_does_not_wait_for_ever_and_a_wrong_key_is_not_well() {
     let Scene { keyward, home, n8n, .. } = scene;
     let config = config(&n8n, keyward.listen, keyward.admin, "http://127.0.0.1:9", "observe");
     keyward.stop();
-    let nobody = home.keyward(&["n8n", "connect", "OpenAI", "--yes", "--verify"]).config(&config).run();
-    assert!(nobody.stderr.contains("no keyward runs here"), "{}", nobody.stderr);
+    let unanswered = home.keyward(&["n8n", "connect", "OpenAI", "--yes", "--verify"]).config(&config).run();
+    assert!(unanswered.stderr.contains("no keyward runs here"), "{}", unanswered.stderr);
 }
 
 #[test]

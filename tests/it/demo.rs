@@ -16,7 +16,7 @@ use crate::support::recording;
 /// Faster than it can be.
 const AT_ONCE: &str = "1000000000";
 
-/// Whoever has something wrong in the story: workflow, node, what it is called, and the hours of the day in which it is.
+/// What is wrong in the story: workflow, node, what it is called, and the hours of the day in which it is.
 const MISTAKES: [(&str, &str, &str, [u32; 2]); 14] = [
     // Before the main credential is edited.
     ("demo-support-inbox", "classify", "stale_binding", [10, 11]),
@@ -26,7 +26,7 @@ const MISTAKES: [(&str, &str, &str, [u32; 2]); 14] = [
     ("demo-sub-translate", "detect", "stale_binding", [11, 12]),
     ("demo-sub-translate", "translate", "stale_binding", [11, 12]),
     ("demo-sub-translate", "review", "stale_binding", [11, 12]),
-    // A draft that nobody publishes for hours.
+    // A draft that is not published for hours.
     ("demo-sub-moderate", "flag", "stale_binding", [11, 17]),
     ("demo-sub-moderate", "reason", "stale_binding", [11, 17]),
     ("demo-sub-moderate", "note", "stale_binding", [11, 17]),
@@ -88,7 +88,7 @@ fn all_kinds_of_nodes_and_all_kinds_of_tags_take_part() {
 }
 
 #[test]
-fn what_remains_at_the_end_is_what_nobody_can_know() {
+fn what_remains_at_the_end_cannot_be_known() {
     let lines = events(&Place::new().told(&[]).stdout, "demo");
     let end = lines.last().unwrap();
     assert_eq!((&end["title"], &end["can_go"]), (&"The rotation".into(), &"not_seen".into()));
@@ -161,7 +161,7 @@ fn ctrl_c_ends_it_with_the_view_so_far() {
 }
 
 #[test]
-fn it_ends_when_nobody_reads_it_any_more() {
+fn it_ends_when_its_reader_is_gone() {
     let place = Place::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
     command.args(["demo", "--speed", "20000"]).env_clear().env("TMPDIR", place.home.path("tmp"));

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[test]
-fn nobody_is_let_in_any_more() {
+fn no_client_is_let_in_any_more() {
     let (upstream, next) = streaming_upstream();
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).workers(2).start();
     let mut client = begun(&proxy);
@@ -59,7 +59,7 @@ fn a_request_that_waits_for_its_answer_gets_it() {
     assert_eq!(proxy.join()[0]["outcome"], "success");
 }
 
-/// The house is full, so that whoever comes waits in the kernel's queue.
+/// keyward is full, so that new clients wait in the kernel's queue.
 #[test]
 fn what_waits_in_the_queue_is_served() {
     let (upstream, next) = streaming_upstream();

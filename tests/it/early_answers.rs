@@ -57,7 +57,7 @@ fn no_byte_of_a_refused_body_is_a_request() {
     }
 }
 
-/// Nobody looks for the end of such a body.
+/// keyward does not look for the end of such a body.
 #[test]
 fn nothing_behind_a_body_that_is_not_skipped_is_a_request() {
     for (framing, body) in [chunked(&evil()), chunks_without_end(&evil()), length(&evil().repeat(100))] {
@@ -105,7 +105,7 @@ fn a_request_that_is_whole_costs_no_connection() {
 }
 
 #[test]
-fn whoever_waits_to_be_told_to_go_on_is_told_no() {
+fn a_client_that_waits_to_be_told_to_go_on_is_told_no() {
     let (upstream, proxy) = refusing();
     let mut client = proxy.connect();
     client.send(format!(
@@ -141,7 +141,7 @@ fn a_large_upload_that_cannot_go_upstream_gets_the_whole_answer() {
 }
 
 #[test]
-fn a_redirect_is_told_whole_to_whoever_still_sends() {
+fn a_redirect_is_told_whole_to_a_client_that_still_sends() {
     let proxy_and_upstream =
         answering_early(b"HTTP/1.1 307 Elsewhere\r\nLocation: http://x/\r\nContent-Length: 0\r\n\r\n");
     for answer in early_answers(&proxy_and_upstream) {
@@ -289,7 +289,7 @@ fn upload(proxy: &TestProxy, bytes: &[u8]) -> (Client, Answer) {
 /// One answer, and no more.
 #[track_caller]
 fn check_over(upstream: &FakeUpstream, proxy: &TestProxy, mut client: Client) {
-    // Whoever ends sending before has left in the midst of its request, and may get none.
+    // A client that ends sending before has left in the midst of its request, and may get none.
     assert_eq!(client.answer().status, 401);
     client.end_sending();
     assert_eq!(client.rest(), b"");
@@ -297,7 +297,7 @@ fn check_over(upstream: &FakeUpstream, proxy: &TestProxy, mut client: Client) {
     assert_eq!(proxy.lines_of(1).len(), 1);
 }
 
-/// A request that nobody sent, with a key that would be good.
+/// A request that no client sent, with a key that would be good.
 fn evil() -> Vec<u8> {
     format!("GET /v1/evil HTTP/1.1\r\nHost: k\r\nAuthorization: Bearer {CURRENT}\r\n\r\n").into_bytes()
 }

@@ -349,7 +349,7 @@ fn a_kept_connection_that_ends_under_a_request_is_replaced_where_that_is_safe() 
 }
 
 #[test]
-fn what_follows_an_answer_on_upstreams_connection_is_nobodys() {
+fn what_follows_an_answer_on_upstreams_connection_reaches_no_client() {
     let stray = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
     let upstream = FakeUpstream::scripted(move |visit| {
         visit.answer(&[Answering::json(200, "{}"), stray.into()].concat());

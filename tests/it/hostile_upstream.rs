@@ -34,7 +34,7 @@ fn a_head_without_end_is_given_up() {
 }
 
 #[test]
-fn an_answer_that_is_none_reaches_nobody() {
+fn an_answer_that_is_none_reaches_no_client() {
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 0x5\r\n\r\nhello",
@@ -63,7 +63,7 @@ fn an_answer_that_is_none_reaches_nobody() {
 
 /// What a status or a method leaves no room for is not taken for the next answer.
 #[test]
-fn a_body_where_none_may_be_is_nobodys() {
+fn a_body_where_none_may_be_reaches_no_client() {
     let forged = Answering::with(200, "X-Forged: yes\r\n", "forged");
     for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304)] {
         let forged = forged.clone();
@@ -88,7 +88,7 @@ fn a_body_where_none_may_be_is_nobodys() {
 
 /// Such a body may come later than its head, when the connection carries another request already.
 #[test]
-fn a_body_where_none_may_be_is_nobodys_however_late_it_comes() {
+fn a_body_where_none_may_be_reaches_no_client_however_late_it_comes() {
     for (method, status, content) in [
         ("HEAD", 200, "Content-Length: 6\r\n"),
         ("HEAD", 200, "Transfer-Encoding: chunked\r\n"),
@@ -126,7 +126,7 @@ fn an_answer_without_content_costs_no_connection() {
 
 /// A connection that is not in use has nothing to say.
 #[test]
-fn an_answer_that_nobody_asked_for_is_nobodys() {
+fn an_answer_without_a_request_reaches_no_client() {
     let (told, gate) = (Gate::default(), Gate::default());
     let (tell, wait) = (told.clone(), gate.clone());
     let upstream = FakeUpstream::scripted(move |visit| {
@@ -239,7 +239,7 @@ fn a_redirect_with_a_stream_behind_it_is_told_at_once() {
     assert_eq!((answer.status, answer.error_code()), (400, "upstream_redirect".to_owned()));
 }
 
-/// The client stands before keyward's address, for which nobody may set a cookie but for that very host (RFC 6265, 5.3).
+/// The client stands before keyward's address, and only that very host may set a cookie for it (RFC 6265, 5.3).
 #[test]
 fn cookies_for_other_hosts_stay_behind() {
     let headers = "Set-Cookie: __cf_bm=a; path=/; domain=.api.openai.com; HttpOnly; Secure\r\n\

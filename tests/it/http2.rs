@@ -147,7 +147,7 @@ fn a_refusal_comes_before_the_body_and_costs_its_stream_alone() {
         let told = answer.into_body().collect().await.unwrap().to_bytes();
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
         assert_eq!(told["error"]["code"], "unlisted_key");
-        // It may still send, and nobody reads it.
+        // It may still send, and is not read.
         let _ = sender.send_data(Bytes::from_static(b"GET /v1/hidden HTTP/1.1\r\n\r\n")).await;
         assert_eq!(client.send(get("/v1/models", CURRENT).body(empty()).unwrap()).await.status, 200);
         assert!(!client.is_closed());
@@ -155,9 +155,9 @@ fn a_refusal_comes_before_the_body_and_costs_its_stream_alone() {
     assert_eq!(upstream.only_received().head.line, "GET /v1/models HTTP/1.1");
 }
 
-/// What a client sent of bodies that nobody reads takes no room from the bodies that come after them.
+/// What a client sent of unread bodies takes no room from the bodies that come after them.
 #[test]
-fn bodies_that_nobody_reads_leave_room_for_others() {
+fn unread_bodies_leave_room_for_others() {
     let upstream = FakeUpstream::accepting();
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).policy(Policy::Enforce, |_| {}).start();
     let upload = |key| get("/v1/files", key).method("POST").body(full(vec![b'a'; 2_000_000])).unwrap();
@@ -206,7 +206,7 @@ fn upstream_is_called_by_its_own_name_whatever_the_client_calls_it() {
     assert_eq!(upstream.only_received().head.all("host").collect::<Vec<_>>(), [&*upstream.authority()]);
 }
 
-/// Rapid reset (CVE-2023-44487): streams that are opened and reset at once cost the one who does it, and nobody else.
+/// Rapid reset (CVE-2023-44487): streams that are opened and reset at once cost the client that does it, and no other.
 #[test]
 fn a_client_that_opens_streams_only_to_reset_them_is_sent_off() {
     let upstream = FakeUpstream::scripted(|visit| {
@@ -397,7 +397,7 @@ fn a_client_with_too_many_requests_at_a_time_leaves_others_their_places() {
     assert_eq!(proxy.connect().rest(), b"", "a connection more is closed");
     let mut other = Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), proxy.address());
     other.send(proxy.get("/v1/models").key(CURRENT).bytes());
-    assert_eq!(other.answer().status, 200, "whoever else there is is served");
+    assert_eq!(other.answer().status, 200, "another client is served");
     (0..100).for_each(|_| gate.open());
     let answers: Vec<_> = clients.iter_mut().flat_map(|client| bodies(client, 20)).collect();
     let (served, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|body| body == "{}");
@@ -439,7 +439,7 @@ fn holding_back(gate: &Gate) -> FakeUpstream {
     })
 }
 
-/// That many requests, the first of which is a connection's first.
+/// That many requests, from the first of a connection on.
 fn heads(numbers: std::ops::Range<u32>, path: &str) -> Vec<u8> {
     numbers.flat_map(|number| head(1 + 2 * number, END_STREAM, &fields(path, CURRENT))).collect()
 }
@@ -464,7 +464,7 @@ fn a_head_beyond_the_limit_is_refused() {
         let short = client.send(get("/v1/models", CURRENT).header("x-long", "a".repeat(3000)).body(empty()).unwrap());
         assert_eq!(short.await.status, 200);
         let far_beyond = get("/v1/models", CURRENT).header("x-long", "a".repeat(50_000)).body(empty()).unwrap();
-        assert_eq!(client.send(far_beyond).await.status, 431, "which the library says, and nobody hears of");
+        assert_eq!(client.send(far_beyond).await.status, 431, "which the library says, and keyward does not hear of");
     });
     assert_eq!(upstream.received().len(), 1);
     assert_eq!(proxy.metric("keyward_refused_early_total{reason=\"oversized_head\"}"), 1);

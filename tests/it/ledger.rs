@@ -49,7 +49,7 @@ fn what_a_binding_did_is_stored_and_known_again_after_a_restart() {
 }
 
 #[test]
-fn what_somebody_did_is_stored_while_keyward_runs() {
+fn what_a_person_did_is_stored_while_keyward_runs() {
     let (home, upstream) = (Home::new(), Upstream::start());
     let keyward = home.serve_for(&upstream).key("sk-current").start();
     for _ in 0..20 {
@@ -189,7 +189,7 @@ fn a_store_that_is_locked_at_the_start_is_read_later() {
 }
 
 #[test]
-fn a_damaged_store_is_left_as_it_is_until_somebody_removes_it() {
+fn a_damaged_store_is_left_as_it_is_until_it_is_removed() {
     for damage in [Damage::NoDatabase, Damage::Pages] {
         let (home, upstream) = (Home::new(), Upstream::start());
         let keyward = home.serve_for(&upstream).key("sk-current").start();
@@ -206,7 +206,7 @@ fn a_damaged_store_is_left_as_it_is_until_somebody_removes_it() {
         for _ in 0..3 {
             assert_eq!(ask(&keyward, "wf=a;ex=1;node=n", Some("sk-current")).verdict(), "current");
         }
-        assert!(fs::read(home.store()).unwrap() == bytes, "somebody may mend it");
+        assert!(fs::read(home.store()).unwrap() == bytes, "you may mend it");
         fs::remove_file(home.store()).unwrap();
         assert!(store_event(&keyward, "info").contains("is written again"));
         assert_eq!(home.rows::<i64>(SIGHTINGS), [3]);

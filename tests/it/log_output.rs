@@ -200,7 +200,7 @@ fn a_full_disk_costs_lines_that_are_counted_and_no_request() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_costs_lines_that_are_counted_and_no_request() {
+fn a_pipe_without_a_reader_costs_lines_that_are_counted_and_no_request() {
     let (home, upstream) = (Home::new(), Upstream::start());
     let keyward = home.serve_for(&upstream).key(KEY).config("[proxy]\nworkers = 1\n").start();
     keyward.stop_reading();

@@ -60,7 +60,7 @@ mod policies;
 mod presses;
 /// What is wrong with upstream, a key, or keyward itself: told of while it lasts, with its remedy.
 mod problems;
-/// Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
+/// Load balancers say whom they speak for, by the PROXY protocol; others are not believed.
 mod proxy_protocol;
 /// Clients that are slow or many: they are let go in time, and others are served meanwhile.
 mod slow_clients;
@@ -88,13 +88,13 @@ mod serve;
 /// Signals: how keyward stops, and how it changes log files.
 mod signals;
 
-/// A service manager hands sockets over and is told how keyward is: another process takes over, and nobody is turned away.
+/// A service manager hands sockets over and is told how keyward is: another process takes over, and no client is turned away.
 mod activation;
 
-/// Whoever is sent away before there is an exchange: one line in the log, a number in the metrics, and no flood.
+/// Clients that are sent away before there is an exchange: one line in the log, a number in the metrics, and no flood.
 mod strangers;
 
-/// The log as it is written: fields, formats, levels, hostile callers, full disks and pipes that nobody reads.
+/// The log as it is written: fields, formats, levels, hostile callers, full disks and pipes without a reader.
 mod log_output;
 
 /// The state folder and the places of keys: what outlives a restart, and what goes on without them.

@@ -253,7 +253,7 @@ fn the_answer_the_audit_and_the_rotation_agree_about_a_copy_that_never_ran() {
     }
 }
 
-/// Somebody sends the old key whom no audit of n8n's nodes shows.
+/// A sender that no audit of n8n's nodes shows sends the old key.
 #[test]
 fn no_audit_is_clean_beside_a_no() {
     let n8n = FakeN8n::start();

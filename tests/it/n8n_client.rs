@@ -351,10 +351,10 @@ fn an_openai_key_never_goes_to_n8n() {
 }
 
 #[test]
-fn nobody_there_is_told() {
+fn an_address_without_n8n_is_told() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let gone = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port };
-    let error = Rig::towards(gone, "", patient()).workflows().expect_err("nobody");
+    let error = Rig::towards(gone, "", patient()).workflows().expect_err("no n8n");
     assert!(told(&error).contains("is it up"), "{error}");
     assert_eq!(scope::LEAST.len(), 6);
 }

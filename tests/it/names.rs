@@ -42,7 +42,7 @@ fn a_line_names_workflow_node_and_credential_and_says_where_they_are() {
 }
 
 #[test]
-fn a_refusal_names_workflow_and_node_to_whoever_reads_the_execution() {
+fn a_refusal_names_workflow_and_node() {
     let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
     n8n.has("w1", "Weekly report", &[("n1", "Summary")]);
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).n8n("main", n8n.origin(), API_KEY);
@@ -86,8 +86,8 @@ fn with_n8n_down_there_are_the_names_of_before_and_ids_and_traffic() {
     });
     first.end();
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let nobody = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port };
-    let second = described().n8n("main", nobody, API_KEY).start();
+    let gone = Upstream { scheme: Scheme::Http, host: "127.0.0.1".into(), port };
+    let second = described().n8n("main", gone, API_KEY).start();
     let line = tagged(&second, "wf=w1;ex=7;node=n1");
     assert_eq!((&line["workflow_name"], &line["node_name"]), (&"Weekly report".into(), &"Summary".into()));
     assert_eq!(tagged(&second, "wf=w9;ex=7;node=n1")["workflow_id"], "w9");
@@ -133,7 +133,7 @@ fn no_name_does_harm_wherever_it_is_shown() {
 }
 
 #[test]
-fn an_n8n_in_any_trouble_holds_nobody_up() {
+fn an_n8n_in_any_trouble_holds_no_request_up() {
     let (upstream, n8n) = (FakeUpstream::accepting(), FakeN8n::start());
     for trouble in [
         Answering::json(200, "{\"data\":[{"),

@@ -15,7 +15,7 @@ enum Kind {
     Nothing(&'static str),
     /// No key.
     Bad(&'static str),
-    /// A key of nobody.
+    /// A key that no set has.
     Unknown,
 }
 
@@ -43,7 +43,7 @@ const VALUES: [(&str, Option<&[u8]>, Kind); 29] = [
     ("an expression that gives an array", Some(b"Bearer a"), Kind::Unknown),
     ("an expression that gives a number", Some(b"Bearer 12"), Kind::Unknown),
     ("an expression that gives false", Some(b"Bearer false"), Kind::Unknown),
-    ("an expression that nobody evaluated", Some(b"Bearer ={{ $env.X }}"), Kind::Bad("malformed_placeholder")),
+    ("an expression that was not evaluated", Some(b"Bearer ={{ $env.X }}"), Kind::Bad("malformed_placeholder")),
     ("n8n's placeholder", Some(b"Bearer __n8n_BLANK_VALUE_e5362baf-c777-4d57-a609-6eaf1f9e87f6"), Kind::Bad("malformed_placeholder")),
     ("an example's placeholder", Some(b"Bearer YOUR_API_KEY"), Kind::Bad("malformed_placeholder")),
     ("the Base URL", Some(b"Bearer https://api.openai.com/v1"), Kind::Bad("malformed_url")),

@@ -17,7 +17,7 @@ const TAG: &str = "wf=w1;ex=716;node=n1;name=Weekly%20report";
 
 const STAGING: &str = "sk-proj-staging-0123456789abcdefgStAg";
 
-/// Which of several is whose: what nobody may learn of the current key.
+/// The end of the current key, which no client may learn.
 const LAST_FOUR: &str = "CuRr";
 
 // === Refusals ===
@@ -194,9 +194,9 @@ fn the_connection_stays_usable_after_a_refusal() {
     assert_eq!((upstream.received().len(), upstream.connections()), (3, 1));
 }
 
-/// What a client sends that nobody asked for must not become the next request, and its answer must reach it.
+/// A body that keyward did not ask for must not become the next request, and its sender must get the answer.
 #[test]
-fn whoever_sends_a_large_body_still_reads_why_it_is_refused() {
+fn a_client_that_sends_a_large_body_still_reads_why_it_is_refused() {
     let (upstream, proxy) = started(Policy::Enforce, |builder| builder);
     let mut client = proxy.connect();
     let request = "GET /v1/stolen HTTP/1.1\r\nHost: k\r\nAuthorization: Bearer ";
@@ -211,7 +211,7 @@ fn whoever_sends_a_large_body_still_reads_why_it_is_refused() {
 }
 
 #[test]
-fn nobody_is_asked_for_a_body_that_is_refused() {
+fn no_client_is_asked_for_a_body_that_is_refused() {
     let (upstream, proxy) = started(Policy::Enforce, |builder| builder);
     let request = proxy.post("/v1/files").header("Expect", "100-continue").header("Content-Length", "5");
     let mut client = request.begin();
@@ -234,7 +234,7 @@ fn what_enforce_lets_pass_passes_as_it_came() {
         }
     }
     let line = proxy.get("/v1/models").key(OUTDATED).logged();
-    assert_eq!(line["level"], "warn", "it works, and somebody has to know");
+    assert_eq!(line["level"], "warn", "it works, and you have to know");
     let mut kept = proxy.get("/v1/models").key(OUTDATED).begin();
     assert_eq!(kept.answer().status, 200);
     proxy.advance(GRACE);
@@ -362,7 +362,7 @@ fn where_n8n_holds_tokens_a_remedy_is_a_token() {
             check(policy, revoked, credential, key);
             check(policy, elsewhere, credential, key);
         }
-        // Whoever shows a token, good or not, is meant to hold one.
+        // A client that shows a token, good or not, is meant to hold one.
         check(policy, revoked, &bearer(TOKEN), token);
         check(policy, |builder| builder, &bearer("kw_0123456789abcdef"), token);
     }
@@ -459,7 +459,7 @@ fn a_refusal_of_a_lent_key_in_any_shape_is_told_in_our_words() {
 }
 
 #[test]
-fn a_refusal_of_a_lent_key_without_end_costs_nobody_time() {
+fn a_refusal_of_a_lent_key_without_end_delays_no_client() {
     let upstream = FakeUpstream::scripted(|visit| {
         let _ = visit.body();
         if visit.head.line.contains("endless") {
@@ -483,7 +483,7 @@ fn a_refusal_of_a_lent_key_without_end_costs_nobody_time() {
         }
         visit.wait_until_left();
     });
-    // By default a body may stand still for hours: nobody waits so long for one that is not passed on. The limit for
+    // By default a body may stand still for hours: keyward does not wait so long for one that is not passed on. The limit for
     // unused connections has the worker look often.
     let proxy = injecting(&upstream).limits(|limits| limits.pool_idle_timeout = Duration::from_secs(1)).start();
     for target in ["/v1/endless", "/v1/huge", "/v1/bomb", "/v1/silent", "/v1/reset"] {
@@ -510,7 +510,7 @@ fn connections_to_upstream_are_used_again_after_a_refusal_of_a_lent_key() {
 }
 
 #[test]
-fn nobody_has_a_lent_key_sent_back() {
+fn no_client_has_a_lent_key_sent_back() {
     for policy in [Policy::Enforce, Policy::Inject] {
         let upstream = FakeUpstream::scripted(|visit| {
             let head = visit.head.raw.clone();

@@ -401,7 +401,7 @@ pub(crate) struct Finished {
     log: Option<PathBuf>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// What the stream of events said, where somebody listened.
+    /// What the stream of events said, where it was followed.
     pub(crate) events: String,
 }
 
@@ -426,7 +426,7 @@ impl Finished {
 struct Heard {
     bytes: Arc<Mutex<Vec<u8>>>,
     deaf: Arc<AtomicBool>,
-    /// Gives the output back, so that a pipe nobody reads stays open.
+    /// Gives the output back, so that an unread pipe stays open.
     reader: Option<JoinHandle<Box<dyn Read + Send>>>,
 }
 

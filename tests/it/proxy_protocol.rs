@@ -1,4 +1,4 @@
-//! Load balancers say whom they speak for, by the PROXY protocol; nobody else is believed.
+//! Load balancers say whom they speak for, by the PROXY protocol; others are not believed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn the_address_that_a_load_balancer_names_is_the_peer() {
 }
 
 #[test]
-fn a_load_balancer_that_speaks_for_itself_or_for_nobody_is_the_peer() {
+fn a_load_balancer_that_speaks_for_itself_or_for_no_client_is_the_peer() {
     for header in [
         text("UNKNOWN"),
         text("UNKNOWN 203.0.113.7 10.0.0.1 56324 443"),

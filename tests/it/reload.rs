@@ -71,7 +71,7 @@ fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
     assert_eq!(keyward.admin("/readyz").status, 200);
     let message = complaints()[0]["message"].as_str().unwrap().to_owned();
     assert!(message.starts_with("the keys stay as they were: the key `previous` of set `default`"), "{message}");
-    // Several looks later it was still told once; whoever asks by SIGHUP is told again.
+    // Several looks later it was still told once; a SIGHUP has it told again.
     keyward.signal(Signal::HUP);
     eventually("the second complaint", || (complaints().len() == 2).then_some(()));
     put("old", "sk-old");
@@ -103,7 +103,7 @@ fn no_request_fails_in_a_thousand_reloads_and_each_is_judged_by_one_ring() {
                 assert!(is_known(&verdicts[0]) && is_known(&verdicts[1]) && verdicts[2] == "token", "{verdicts:?}");
             }
         };
-        // Both keys are proven: one that upstream never took admits nobody, and before the first change one is in no set.
+        // Both keys are proven: one that upstream never took admits no client, and before the first change one is in no set.
         prove(&keyward, "sk-uneven");
         home.write("key", "sk-even");
         wait_for_change(&keyward, 1);
@@ -150,13 +150,13 @@ fn a_key_that_was_replaced_is_nowhere_in_memory() {
 }
 
 #[test]
-fn what_stood_in_the_key_file_by_mistake_admits_nobody() {
+fn what_stood_in_the_key_file_by_mistake_admits_no_client() {
     let (home, upstream) = (Home::new(), Upstream::taking(&["sk-first", "sk-second"]));
     home.write("key", "sk-first");
     let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"24h\"\ncurrent = { file = \"key\" }\n";
     let keyward = home.serve_for(&upstream).config(config).start();
     prove(&keyward, "sk-first");
-    // As a shell truncates and writes it, and as somebody mistypes it.
+    // As a shell truncates and writes it, and as a person mistypes it.
     for (number, written) in ["s", "sk-sec", "sk-second"].into_iter().enumerate() {
         home.write("key", written);
         wait_for_change(&keyward, number + 1);

@@ -166,7 +166,7 @@ fn an_open_incident_of_what_is_no_node_is_not_well_either() {
     scene.send("wf=w1;node=n1;name=Report", NEW);
     eventually("nothing stale", || (scene.run(&["status"]).code() == Some(0)).then_some(()));
     let (agent, tag) = ("ai-sdk-openai/4.0.118 node.js/24", "wf=editor;ex=__UNKNOWN__;node=none");
-    let key = "Bearer sk-proj-nobodys-0123456789abcdefghij";
+    let key = "Bearer sk-proj-unlisted-0123456789abcdefghij";
     let headers = [("Authorization", key), ("User-Agent", agent), ("X-N8N-Tag", tag)];
     ask(scene.keyward.as_ref().unwrap().listen, "/v1/models", &headers);
     let told = eventually("the incident", || Some(scene.run(&["status"])).filter(|told| told.code() == Some(1)));
@@ -292,7 +292,7 @@ fn events_are_followed_until_keyward_stops() {
     let all = scene.launch(&["events", "--follow"]).run_meanwhile();
     let outdated = scene.launch(&["events", "--follow", "--json", "--verdict", "outdated", "--workflow", "w1"]);
     let outdated = outdated.run_meanwhile();
-    // Whoever has not begun to follow when an exchange ends is not told of it.
+    // A follower that begins after an exchange ended is not told of it.
     eventually("both to be told", || {
         scene.send("wf=w1;node=n1", OLD);
         scene.send("wf=w9", NEW);
@@ -328,7 +328,7 @@ fn names_that_others_gave_cannot_steer_the_terminal_and_lines_fit_it() {
 }
 
 #[test]
-fn without_a_token_nobody_is_told_that_no_keyward_runs_while_one_does() {
+fn without_a_token_no_command_says_that_no_keyward_runs_while_one_does() {
     let upstream = Upstream::start();
     let mut scene = Scene::new(&upstream);
     scene.home.write(".local/state/keyward/admin.token", "");
@@ -346,7 +346,7 @@ fn without_a_token_nobody_is_told_that_no_keyward_runs_while_one_does() {
 }
 
 #[test]
-fn a_name_that_is_empty_or_an_answer_of_somebody_else_is_told_as_that() {
+fn an_empty_name_or_an_answer_of_another_program_is_told_as_that() {
     let upstream = Upstream::start();
     let scene = Scene::new(&upstream);
     for arguments in [["rotation", ""], ["ack", ""]] {
@@ -363,7 +363,7 @@ fn a_name_that_is_empty_or_an_answer_of_somebody_else_is_told_as_that() {
     );
 }
 
-/// A keyward of another version: what it answers lacks fields, of which none may be taken for none or nothing.
+/// A keyward of another version: its answers lack fields, and no missing field may be taken for none or nothing.
 #[test]
 fn an_answer_of_another_version_is_told_as_that_and_nothing_is_read_into_it() {
     let upstream = Upstream::start();
@@ -417,7 +417,7 @@ fn an_answer_that_cannot_be_written_is_no_answer() {
 }
 
 #[test]
-fn events_and_a_watched_rotation_end_when_nobody_reads_them() {
+fn events_and_a_watched_rotation_end_when_their_reader_is_gone() {
     let upstream = Upstream::start();
     let scene = Scene::new(&upstream);
     for arguments in [&["events", "--follow"][..], &["rotation", "--watch"]] {

@@ -176,7 +176,7 @@ fn a_second_keyward_on_the_port_fails_at_once_and_the_first_goes_on() {
     let second = Home::new().keyward(&["serve", "--listen", &listen]).run();
     assert_cannot_listen(&second, &["proxy.listen", &listen]);
     for _ in 0..20 {
-        assert_eq!(get(first.listen, "/v1/models").status, 200, "nobody else takes its clients");
+        assert_eq!(get(first.listen, "/v1/models").status, 200, "no other takes its clients");
     }
 }
 
@@ -189,7 +189,7 @@ fn an_admin_port_that_is_taken_is_told_by_its_setting() {
 }
 
 #[test]
-fn the_ports_that_nobody_chose_are_8080_and_8081() {
+fn the_default_ports_are_8080_and_8081() {
     let help = Home::new().keyward(&["serve", "--help"]).run();
     assert_eq!(help.code(), Some(0));
     assert!(help.stdout.contains("[default: 127.0.0.1:8080]"), "{}", help.stdout);

@@ -14,12 +14,12 @@ use crate::process::upstream::{CHUNK, Gate, LAST_CHUNK, STREAM_HEAD, Upstream};
 use crate::process::{Home, Keyward, events, eventually};
 
 #[test]
-fn sigterm_lets_open_exchanges_end_while_nobody_new_comes_in() {
+fn sigterm_lets_open_exchanges_end_and_no_new_client_in() {
     stops_in_peace(Signal::TERM);
 }
 
 #[test]
-fn sigint_lets_open_exchanges_end_while_nobody_new_comes_in() {
+fn sigint_lets_open_exchanges_end_and_no_new_client_in() {
     stops_in_peace(Signal::INT);
 }
 
@@ -47,7 +47,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn an_idle_keyward_ends_within_a_moment_whoever_is_connected() {
+fn an_idle_keyward_ends_within_a_moment_although_clients_are_connected() {
     let (home, upstream) = (Home::new(), Upstream::start());
     let mut keyward = home.serve_for(&upstream).start();
     let mut kept_alive = Client::connect(keyward.listen);

@@ -232,7 +232,7 @@ fn running() -> (FakeUpstream, TestProxy) {
     (upstream, proxy)
 }
 
-/// Sends these bytes: they get that status, the connection ends, and nobody upstream hears of it.
+/// Sends these bytes: they get that status, the connection ends, and nothing of them goes upstream.
 #[track_caller]
 fn check_refused(request: &str, status: u16) -> Answer {
     let (upstream, proxy) = running();

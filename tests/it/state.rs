@@ -192,7 +192,7 @@ fn a_damaged_history_is_said_kept_and_costs_no_request() {
         let keyward = serves_and_says(home.serve(), &["rotations of before are not known", "history.json", "damaged"]);
         assert_eq!(keyward.exchanges(1)[0]["fingerprint"], fingerprint, "the fingerprint key is sound");
         keyward.stop();
-        assert_eq!(fs::read_to_string(home.state().join("history.json")).unwrap(), damaged, "somebody may mend it");
+        assert_eq!(fs::read_to_string(home.state().join("history.json")).unwrap(), damaged, "you may mend it");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whoever is sent away before there is an exchange: one line in the log, a number in the metrics, and no flood.
+//! Clients that are sent away before there is an exchange: one line in the log, a number in the metrics, and no flood.
 
 use std::net::SocketAddr;
 

@@ -61,7 +61,7 @@ impl Gate {
     pub fn pass(&self) {
         let opened = self.0.0.lock().unwrap();
         let (mut opened, waited) = self.0.1.wait_timeout_while(opened, DEADLINE, |opened| *opened == 0).unwrap();
-        assert!(!waited.timed_out(), "nobody opened the gate");
+        assert!(!waited.timed_out(), "the gate stayed closed");
         *opened -= 1;
     }
 }

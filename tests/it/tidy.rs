@@ -228,6 +228,20 @@ fn no_test_is_left_out_or_meant_to_panic() {
 }
 
 #[test]
+fn sources_speak_plain_english() {
+    for source in all_sources().iter().filter(|source| source.path != "tests/it/tidy.rs") {
+        // A code that programs match.
+        let text = source.whole.to_lowercase().replace("nobody_calls", "").replace("nobodycalls", "");
+        for barred in BARRED {
+            assert!(!text.contains(barred), "{} has {barred:?}", source.path);
+        }
+    }
+}
+
+/// Words that no sentence and no name needs: say who it is.
+pub(crate) const BARRED: [&str; 4] = ["whoever", "nobody", "somebody", "of which"];
+
+#[test]
 fn modules_lie_flat() {
     for source in all_sources() {
         assert!(!source.path.ends_with("/mod.rs"), "{}", source.path);

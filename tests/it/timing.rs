@@ -84,7 +84,7 @@ fn ring() -> KeyRing {
     KeyRing::new(vec![set], Arc::new(FingerprintKey::new(&[7; 32])))
 }
 
-/// As nobody should compare a secret.
+/// How a secret must not be compared.
 fn ends_early(value: &[u8], key: &[u8]) -> bool {
     value.len() == key.len() && value.iter().zip(key).all(|(one, other)| black_box(one) == black_box(other))
 }

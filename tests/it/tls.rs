@@ -50,7 +50,7 @@ fn large_bodies_pass_whole_in_both_directions() {
 }
 
 #[test]
-fn another_certificate_in_the_files_is_shown_to_whoever_comes_next() {
+fn another_certificate_in_the_files_is_shown_to_the_next_client() {
     let (old, new) = (Certificate::make(), Certificate::make());
     let next = Gate::default();
     let upstream = streaming(&next);
@@ -61,7 +61,7 @@ fn another_certificate_in_the_files_is_shown_to_whoever_comes_next() {
     proxy.swap("tls.key", &new.key);
     proxy.swap("tls.crt", &new.cert);
     eventually("the new certificate", || Client::secure(proxy.address(), &new).ok());
-    assert!(Client::secure(proxy.address(), &old).is_err(), "nobody is shown the old one any more");
+    assert!(Client::secure(proxy.address(), &old).is_err(), "the old one is not shown any more");
     for _ in 0..CHUNKS {
         next.open();
         assert_eq!(open.chunk(), "more", "what is open goes on");
@@ -78,7 +78,7 @@ fn a_certificate_without_its_private_key_is_not_shown_and_the_log_says_so_once()
     let said = "the certificate stays as it was: the private key in tls.key is not that of the certificate in tls.crt";
     assert_eq!((&complaint["level"], &complaint["message"]), (&"error".into(), &said.into()));
     Client::secure(keyward.listen, &old).unwrap();
-    // Several looks later it was still told once; whoever asks by SIGHUP is told again.
+    // Several looks later it was still told once; a SIGHUP has it told again.
     keyward.signal(Signal::HUP);
     eventually("the second complaint", || (complaints().len() == 2).then_some(()));
     swap(&home, "tls.key", &new.key);
@@ -171,7 +171,7 @@ fn every_url_that_a_newcomer_reads_says_https() {
 }
 
 #[test]
-fn a_client_that_speaks_plain_http_harms_nobody() {
+fn a_client_that_speaks_plain_http_harms_no_other() {
     let (upstream, certificate, proxy) = running();
     let mut open = proxy.connect_securely(&certificate);
     for bytes in [&proxy.get("/v1/models").key(CURRENT).bytes(), &b"\x16\x03\x01\xff\xff"[..], &[0; 8_000]] {

@@ -81,7 +81,7 @@ fn where_upstream_does_not_agree_what_follows_is_a_request_and_is_judged() {
 }
 
 #[test]
-fn a_switch_that_nobody_asked_for_is_no_answer() {
+fn a_switch_without_a_request_for_it_is_no_answer() {
     let upstream = FakeUpstream::scripted(|visit| visit.answer(AGREED));
     let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
     let h2c = "GET /v1/models HTTP/1.1\r\nHost: k\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
@@ -167,7 +167,7 @@ fn either_side_may_close_first_and_still_hear_the_rest() {
 }
 
 #[test]
-fn whoever_breaks_an_upgraded_connection_is_named() {
+fn the_side_that_breaks_an_upgraded_connection_is_named() {
     let upstream = FakeUpstream::scripted(|visit| {
         visit.send(AGREED);
         if visit.head.line.contains("upstream") {

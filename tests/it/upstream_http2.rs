@@ -173,7 +173,7 @@ fn no_more_streams_are_opened_than_upstream_is_about_to_allow() {
     assert_eq!(serving.join().unwrap(), 2);
 }
 
-/// The answer is whole, so nobody wants the rest of the request.
+/// The answer is whole, so that the rest of the request is not wanted.
 #[test]
 fn an_early_answer_ends_a_request_whose_body_never_does() {
     let upstream = Upstream2::scripted(|number| match number {
@@ -292,8 +292,8 @@ fn what_upstream_has_not_looked_at_is_sent_again_with_its_body() {
     assert_eq!(proxy.lines().len(), 2);
 }
 
-/// A load balancer that goes says so in the middle of everything, and which request it has looked at last. Nobody but
-/// keyward has to notice.
+/// A load balancer that goes says so in the middle of everything, and which request it has looked at last. The client
+/// need not notice.
 #[test]
 fn a_request_that_comes_as_upstream_goes_is_sent_again() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -329,7 +329,7 @@ fn a_request_that_comes_as_upstream_goes_is_sent_again() {
 }
 
 #[test]
-fn what_upstream_has_looked_at_or_nobody_has_kept_is_not_sent_again() {
+fn what_upstream_has_looked_at_or_was_not_kept_is_not_sent_again() {
     let upstream = Upstream2::scripted(|_| Reply::Break);
     let proxy = towards(&upstream).current_key(CURRENT).start();
     let answer = proxy.post("/v1/responses").key(CURRENT).body("{}").send();
@@ -392,7 +392,7 @@ fn a_client_that_waits_to_be_told_is_told_in_any_case() {
     assert_eq!(upstream.received()[0].body, b"hello");
 }
 
-/// Whoever leaves while a connection is made costs nobody else his.
+/// A client that leaves while a connection is made does not cost another its own.
 #[test]
 fn a_connection_is_made_for_those_who_still_wait() {
     let (listener, told, leave) =
@@ -505,7 +505,7 @@ fn a_key_that_upstream_quotes_as_it_goes_is_not_logged() {
     serving.join().unwrap();
 }
 
-/// A client that comes and goes while nobody can be reached has no more connections made than one that waits.
+/// A client that comes and goes while upstream cannot be reached has no more connections made than one that waits.
 #[test]
 fn those_who_have_left_have_no_connections_made() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -522,9 +522,9 @@ fn those_who_have_left_have_no_connections_made() {
     assert_eq!(made, 1);
 }
 
-/// What upstream sent of answers that nobody takes any more takes no room from the answers that come after them.
+/// What upstream sent of abandoned answers takes no room from the answers that come after them.
 #[test]
-fn answers_that_nobody_takes_leave_room_for_others() {
+fn untaken_answers_leave_room_for_others() {
     let upstream = Upstream2::scripted(|_| Reply::Answer(vec![b'a'; 2_000_000]));
     let proxy = towards(&upstream).current_key(CURRENT).start();
     for _ in 0..150 {

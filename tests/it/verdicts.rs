@@ -366,7 +366,7 @@ fn the_switch_of_one_binding_makes_the_old_key_outdated_for_everybody() {
 }
 
 #[test]
-fn nobody_teaches_a_set_a_key_that_upstream_has_not_looked_at() {
+fn no_client_teaches_a_set_a_key_that_upstream_has_not_looked_at() {
     let upstream = FakeUpstream::accepting();
     let proxy = TestProxy::with(&upstream).start();
     let send = |method: &str, path: &str, key: &str| {

@@ -72,7 +72,7 @@ fn in_turns_towards_an_upstream_in_streams() {
     });
 }
 
-/// The client begins to read when nobody takes anything more of what it sends.
+/// The client begins to read when keyward takes no more of what it sends.
 #[test]
 fn where_both_directions_are_stuck_both_go_on() {
     let upstream = FakeUpstream::scripted(follow);
@@ -213,7 +213,7 @@ async fn stream(client: Http2, shape: &'static str) {
     tokio::spawn(async move {
         for _ in 0..20 {
             if sender.send_data(Bytes::from_static(b"aaaaaaaa")).await.is_err() {
-                break; // Nobody takes the pieces of another shape.
+                break; // The other side does not take the pieces of another shape.
             }
         }
     });

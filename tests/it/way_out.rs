@@ -58,7 +58,7 @@ fn an_address_without_anybody_behind_it_is_named_when_the_time_is_over() {
     socket.listen(0).unwrap();
     let hole = TcpListener::from(socket);
     let address = hole.local_addr().unwrap();
-    // Linux answers nobody who comes when the queue is full.
+    // Linux does not answer a client that comes when the queue is full.
     let mut guests = Vec::new();
     while let Ok(guest) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
         guests.push(guest);

@@ -90,7 +90,7 @@ OF_KEYS = [
     _key("n8n's own blank", lambda key: BLANK, "malformed_placeholder", is_new_record=True),
     _key("an address", lambda key: "https://api.openai.com/v1", "malformed_url"),
     _key("a hundred keys", lambda key: key * 100, "malformed_oversized"),
-    _key("a key that nobody knows", lambda key: new_key(), "unlisted_key"),
+    _key("a key that no set has", lambda key: new_key(), "unlisted_key"),
     Fault("an old key", lambda stage: {"apiKey": stage.previous}, "stale_binding", "stale_binding"),
     _key("a space behind the key, which is no fault", lambda key: f"{key} ", "ok"),
 ]

@@ -12,7 +12,7 @@ import workflows
 from workflows import Setting
 
 WORKFLOWS, NODES_EACH, CALLED = 20, 3, 5
-# Nobody is asked there: what goes to it is never run.
+# No request goes there: what would send one is never run.
 OPENAI = "https://api.openai.com/v1"
 # Kinds that need what these workflows do not have: a webhook that streams, another workflow.  A typed key is a fault.
 _LEFT_OUT = {

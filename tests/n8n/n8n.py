@@ -35,7 +35,7 @@ class Credential:
 
 @dataclass(frozen=True)
 class Workflow:
-    """An active workflow, the path that starts it, and which node of which workflow asks OpenAI then."""
+    """An active workflow, the path that starts it, and the node that asks OpenAI then, with its workflow."""
 
     id: str
     webhook: str

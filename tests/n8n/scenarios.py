@@ -105,9 +105,9 @@ def presses_the_test_button(stage, expect):
 
 
 def _expect_editor(expect, exchanges, **wanted):
-    nobody = {"path": "/v1/models", "workflow_id": None, "execution_id": None, "node_id": None}
+    unnamed = {"path": "/v1/models", "workflow_id": None, "execution_id": None, "node_id": None}
     for exchange in exchanges:
-        for field, value in {**nobody, **wanted}.items():
+        for field, value in {**unnamed, **wanted}.items():
             expect.equal(f"{field} in the line of the editor", exchange.get(field), value)
 
 
@@ -127,7 +127,7 @@ def tags_by_the_address_of_a_node(stage, expect):
 
 
 def refuses_a_node_that_was_given_no_key(stage, expect):
-    """an HTTP Request node for which nobody chose a credential is refused, and n8n shows it"""
+    """an HTTP Request node without a credential is refused, and n8n shows it"""
     setting = workflows.Setting(stage.major, None, stage.tagged_base("enforce"), None)
     workflow = stage.n8n.import_workflow(workflows.http_request_without_key(setting))
     trial = stage.run(workflow, "enforce")

@@ -1,4 +1,4 @@
-"""The situations in which n8n sends an old key or none although somebody has rotated it, and what keyward says of each.
+"""The situations in which n8n sends an old key or none although you have rotated it, and what keyward says of each.
 
 Each was seen with the real n8n first.  A situation is a function of the stage and of `expect`; its docstring is
 the name of its check.
@@ -43,7 +43,7 @@ def another_record(stage, expect):
 
 
 def typed_key(stage, expect):
-    """a key that somebody typed into a header is sent for ever, whatever the credential holds"""
+    """a key that was typed into a header is sent for ever, whatever the credential holds"""
     for policy in POLICIES:
         stage.edit(stage.tagged(policy))
         # Nothing but its own address can tell who this node is.

@@ -116,7 +116,7 @@ def steps(major):
     """All steps with a release of n8n, in their order."""
     steps = [
         knows_every_node,
-        names_whoever_is_stale,
+        names_each_stale_node,
         tells_the_story_of_an_execution,
         audits_n8n,
         connects_and_disconnects,
@@ -137,7 +137,7 @@ def knows_every_node(walk, expect):
     processes.until(walk.knows_all_names, timeout=60, what="the name of every node", pause=0.2)
 
 
-def names_whoever_is_stale(walk, expect):
+def names_each_stale_node(walk, expect):
     """the key is rotated in one of two records, and every node of the other is named within a second, and no other"""
     walk.keyward.rotate(walk.new)
     walk.n8n.edit_credential(walk.rotated, walk.tagged(walk.new))

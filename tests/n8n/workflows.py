@@ -97,7 +97,7 @@ def vendor_image(setting):
 
 
 def vendor_image_analysis(setting):
-    # Nobody fetches the image: its address is passed on to OpenAI.
+    # The image is not fetched: its address is passed on to OpenAI.
     picture = {"text": "what is it?", "inputType": "url", "imageUrls": "http://127.0.0.1:9/cat.png"}
     return _vendor(
         setting, resource="image", operation="analyze", modelId=_choice(MODEL), simplify=True, options={}, **picture
@@ -230,13 +230,13 @@ def http_request(setting):
 
 
 def http_request_with_typed_key(setting):
-    """An HTTP Request node with a key that somebody typed into a header."""
+    """An HTTP Request node with a key that was typed into a header."""
     header = {"name": "Authorization", "value": f"Bearer {setting.key}"}
     return _draft(_http_request(setting.base, {"sendHeaders": True, "headerParameters": {"parameters": [header]}}))
 
 
 def http_request_without_key(setting):
-    """An HTTP Request node for which nobody chose how it shall show who it is."""
+    """An HTTP Request node without authentication."""
     return _draft(_http_request(setting.base, {}))
 
 

@@ -1,4 +1,4 @@
-"""Somebody vanishes without a word: the promise is that keyward notices within two minutes, whatever was going on."""
+"""A peer vanishes without a word: the promise is that keyward notices within two minutes, whatever was going on."""
 
 import socket
 import threading
@@ -77,7 +77,7 @@ def trials(binary, folder, cable):
         return _left(near, from_far, "upload", after_the_cut())
 
     def upstream_vanishes_while_its_connection_is_kept():
-        # Its connection is kept, and used again when nobody is there any more.
+        # Its connection is kept, and used again when upstream is not there any more.
         assert talk.ask(for_the_pool.address, "short") == (200, " short")
         cut = after_the_cut()
         client = _begin(for_the_pool, "POST", "pooled", "Content-Length: 2\r\n", b"{}")
@@ -130,6 +130,6 @@ def _check(keyward, what, cut, noticed, outcomes):
 
 
 def _left(upstream, keyward, what, cut):
-    """Upstream is told as soon as it is noticed that nobody wants its answer."""
+    """Upstream is told as soon as keyward notices that its answer is not wanted."""
     processes.until(lambda: what in upstream.ended, timeout=LIMIT, what="upstream to be left")
     return _check(keyward, what, cut, upstream.ended[what], {"client_gone"})

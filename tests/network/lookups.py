@@ -89,7 +89,7 @@ def trials(binary, folder, names):
         assert talk.ask(keyward.address, "a") == (200, "one a")
 
     def an_address_without_anybody_is_passed_over():
-        # Nobody has that address on the cable, so that nobody answers there.
+        # No machine on the cable has that address, so that none answers there.
         name, keyward = start("half")
         names.answers[name] = ["10.77.0.99", "127.0.0.2"]
         begin = time.monotonic()

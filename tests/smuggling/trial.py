@@ -91,11 +91,11 @@ def run(cases, way, keyward, server):
         unanswered = untagged.pop(str(each.number), [])
         _compare(result, each, way, answers, lines, unanswered, records, server)
     for line in (line for lines in untagged.values() for line in lines):
-        result.differences.append(f"in the log, and nobody sent it: {line}")
+        result.differences.append(f"in the log, and not sent: {line}")
     for told, count in records.items():
         if count > 0:
             title = todo[int(told[0])].title() if told[0] else "no case"
-            result.differences.append(f"{title}: the server saw what nobody got an answer to: {told[1:4]}")
+            result.differences.append(f"{title}: the server saw what was not answered: {told[1:4]}")
     return result
 
 

@@ -15,7 +15,7 @@ const EVENT = z.object({ name: z.string(), date: z.string(), guests: z.array(z.s
 function settings({ base, credential }) {
   const apiKey = credential.key ?? "never sent";
   if (!("authorization" in credential)) return { apiKey, configuration: { baseURL: base } };
-  // Unlike the SDK, it lets nobody leave a header out.
+  // Unlike the SDK, it has no way to leave a header out.
   const options = credential.authorization
     ? { defaultHeaders: { Authorization: credential.authorization } }
     : { fetch: withoutAuthorization };

@@ -398,7 +398,7 @@ def history(keyward, token):
         tagged(STAGING_NEW, "S2", 15, "n1", more=";set=staging;inst=lab"),
         tagged(token, "S3", 16, "n1", more=";set=staging;inst=lab"),
         tagged(STAGING_NEXT, "S4", 17, "n1", more=";set=staging;inst=lab"),
-        # Another set's key, one that nobody lists, none, and several that are none.
+        # Another set's key, one that no set lists, none, and several that are none.
         tagged(NEW, "S5", 18, "n1", more=";set=staging;inst=lab"),
         tagged(STRANGER, "W10", 19, "n1"),
         tagged(None, "W1", 11, "n3", more=";inst=main"),
@@ -508,7 +508,7 @@ def questions(keyward):
     return asked + [f"executions/{id}" for id in EXECUTIONS]
 
 
-# Answers of which each entry is kept.
+# Of these answers, each entry is kept.
 WHOLE = ("GET sets", "GET incidents")
 
 EXECUTIONS = (1, 4, 11, 12)

@@ -17,10 +17,10 @@ pub fn check(data: &[u8]) {
     std::fs::write(&*FILE, file).expect("room for a file");
     let environment = variables.lines().take(MOST).filter_map(|line| line.split_once('=')).fold(
         Environment::default().with_state_folder("/state"),
-        // A key has no place in a variable's name, and nobody hides one there by mistake.
+        // A key has no place in a variable's name, and does not get there by mistake.
         |environment, (name, value)| environment.with(&name.replace(KEY, "?"), value),
     );
-    // A file of its own is named by the environment of nobody here.
+    // The environment names no file here.
     let environment = environment.with("KEYWARD_CONFIG", "");
     match Config::load(Some(&FILE), &environment, Overrides::default()) {
         Ok(config) => check_config(&config),
@@ -73,5 +73,5 @@ const MOST: usize = 8;
 
 const KEY: &str = "sk-proj-c4nary0123456789Telltale";
 
-/// What of the key nobody else would write.
+/// The part of the key that stands nowhere else.
 const TELLTALE: &str = "c4nary0123456789";

@@ -111,7 +111,7 @@ impl Trial {
         Ok(Response::new(String::new()))
     }
 
-    /// Nobody gets a key of ours without a key that admits, or an address that does.
+    /// A client gets a key of ours only with a key that admits, or from an address that does.
     fn check_action(&self, judged: &Judged, request: &Request<Incoming>) {
         let Action::Forward(permit) = &judged.action else { return };
         let judgement = &judged.judgement;
@@ -178,7 +178,7 @@ impl Trial {
 // === impl Judged ===
 
 impl Judged {
-    /// The more, the more is granted. A token speaks for itself: it stands for its set's key, which whoever shows it may have.
+    /// The more, the more is granted. A token speaks for itself: it stands for its set's key, which a client that shows it may have.
     fn rank(&self) -> u8 {
         match &self.action {
             Action::Refuse(_) => 0,
@@ -247,7 +247,7 @@ async fn send(request: Request<Kept>, wire: Wire) {
     .await;
 }
 
-/// A body, of which is kept what went by.
+/// A body that keeps what went by.
 struct Kept {
     incoming: Incoming,
     kept: Rc<RefCell<Vec<u8>>>,
@@ -315,7 +315,7 @@ impl Upstream {
             let is_lent = self.lent.is_some_and(|set| set.position() == position);
             assert!(
                 is_lent || find(&trial.sent, key.as_bytes()) || !find(written, key.as_bytes()),
-                "nobody sent {key}"
+                "no client sent {key}"
             );
         }
     }
@@ -375,7 +375,7 @@ impl<'b> Written<'_, 'b> {
     fn check_body(&self, written: &[u8], read: &[u8]) {
         let (lengths, encodings) = (self.all("content-length"), self.all("transfer-encoding"));
         match (&lengths[..], &encodings[..]) {
-            ([], []) => assert!(written.is_empty(), "a body that nobody announced"),
+            ([], []) => assert!(written.is_empty(), "a body that was not announced"),
             ([length], []) => {
                 assert!(length.iter().all(u8::is_ascii_digit), "{length:?}");
                 let length: usize = std::str::from_utf8(length).expect("text").parse().unwrap_or(usize::MAX);

@@ -11,7 +11,7 @@ use keyward::keys::set::{KeyRing, KeySet, Owner, Retired, Role, SetIndex};
 use keyward::policy::rules::Policy;
 use keyward::policy::rules::{Rules, SetRules, Unknown};
 
-/// The current keys of `default` and `staging`: what nobody gets who was not admitted.
+/// The current keys of `default` and `staging`: a client that was not admitted gets neither.
 pub const CURRENT: [&str; 2] = ["sk-proj-c4nary-of-default-Zq81", "sk-proj-c4nary-of-staging-Yw92"];
 
 /// The announced next key of `default`.
@@ -23,7 +23,7 @@ pub const TOLERATED: &str = "sk-proj-tolerated";
 /// A previous key of `default` whose grace is over.
 pub const LAPSED: &str = "sk-proj-lapsed";
 
-/// A previous key of `default` whose grace would run if nobody had revoked it.
+/// A previous key of `default` that was revoked while its grace ran.
 pub const REVOKED: &str = "sk-proj-revoked";
 
 /// The tokens of `default` and `staging`.

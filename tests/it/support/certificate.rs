@@ -41,7 +41,7 @@ impl Certificate {
         Arc::new(config)
     }
 
-    /// How to speak TLS with whoever shows this certificate, offering these protocols.
+    /// How to speak TLS with a server that shows this certificate, offering these protocols.
     pub fn client(&self, protocols: &[&[u8]]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()).unwrap();

@@ -33,12 +33,12 @@ impl Client {
         Self(Wire::new(Stream::Plain(impatient(stream))))
     }
 
-    /// One over TLS, with whoever shows that certificate.
+    /// One over TLS, with a server that shows that certificate.
     pub fn secure(address: SocketAddr, certificate: &Certificate) -> io::Result<Self> {
         Self::connect(address).into_secure(certificate)
     }
 
-    /// Speaks TLS from now on, with whoever shows that certificate.
+    /// Speaks TLS from now on, with a server that shows that certificate.
     pub fn into_secure(self, certificate: &Certificate) -> io::Result<Self> {
         let Stream::Plain(mut tcp) = self.0.stream else { panic!("TLS is spoken already") };
         let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -71,7 +71,7 @@ impl Client {
         let _ = self.try_send(bytes);
     }
 
-    /// Sends these bytes, all of which the other side has to take.
+    /// Sends these bytes. The other side has to take all of them.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.0.write(bytes)
     }

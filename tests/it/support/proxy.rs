@@ -169,7 +169,7 @@ impl TestProxy {
     }
 
     /// What the log says of exchanges up to now; a line that is still being written is left out. What else there is to say
-    /// goes to the log of the first keyward in this process: whoever looks for that needs a process of its own.
+    /// goes to the log of the first keyward in this process: a test that looks for that needs a process of its own.
     pub fn lines(&self) -> Vec<Value> {
         let text = self.log_text();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -182,7 +182,7 @@ impl TestProxy {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What the admin listener says to whoever may ask everything.
+    /// What the admin listener answers to the token that may ask everything.
     pub fn admin(&self, target: &str) -> Answer {
         self.ask_admin("GET", target, &[("Authorization", &self.admin_bearer())])
     }
@@ -202,7 +202,7 @@ impl TestProxy {
         if method == "HEAD" { client.answer_to_head() } else { client.answer() }
     }
 
-    /// What whoever may ask everything sends as `Authorization`.
+    /// `Authorization` with the token that may ask everything.
     pub fn admin_bearer(&self) -> String {
         let token = std::fs::read_to_string(self.folder.path().join("state/admin.token"));
         format!("Bearer {}", token.unwrap_or_default())

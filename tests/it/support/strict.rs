@@ -1,4 +1,4 @@
-//! An upstream that forgives nothing: whatever it gets must be one request after the other, each of which can be read in
+//! An upstream that forgives nothing: whatever it gets must be one request after the other, and each must be readable in
 //! one way only.
 
 use std::io::{Read, Write};

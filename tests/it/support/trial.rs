@@ -141,7 +141,7 @@ impl<'a> Records<'a> {
         differences.into_iter().map(|difference| format!("{name} ({:?}): {difference}", trial.pieces)).collect()
     }
 
-    /// Whether upstream got that request, with that case's mark, and nobody has taken it yet.
+    /// Whether upstream got that request, with that case's mark, and it is not taken yet.
     fn take(&mut self, number: usize, saw: &str) -> bool {
         let mark = number.to_string();
         let is_it = |(place, whole): (usize, &Whole)| {
@@ -153,9 +153,9 @@ impl<'a> Records<'a> {
 
     /// What is in the log or reached upstream, and belongs to no answer.
     fn left(&self) -> Vec<String> {
-        let lines = self.lines.values().map(|line| format!("in the log, and nobody sent it: {line}"));
+        let lines = self.lines.values().map(|line| format!("in the log, and not sent: {line}"));
         let untaken = self.whole.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
-        lines.chain(untaken.map(|(whole, _)| format!("upstream saw what nobody got an answer to: {whole:?}"))).collect()
+        lines.chain(untaken.map(|(whole, _)| format!("upstream saw what was not answered: {whole:?}"))).collect()
     }
 
     /// Whether each head is what it has to be: upstream's host, one good key, and nothing of ours or of a connection's own.

@@ -37,7 +37,7 @@ pub struct Received2 {
 pub enum Reply {
     /// This is its answer's body, with status 200; the request's comes first.
     Answer(Vec<u8>),
-    /// This is its answer's body, which comes whatever becomes of the request's; nobody reads that.
+    /// This is its answer's body, which comes whatever becomes of the request's, which is not read.
     Early(Vec<u8>),
     /// Two pieces, and no end.
     Begin,
@@ -77,8 +77,8 @@ impl Upstream2 {
         Self::start(Some(tls), 100, usize::MAX, Box::new(move |number, _| script(number)))
     }
 
-    /// Does what `script` says with a request for that path, and takes whoever takes back so many on a connection for an
-    /// attacker: it ends for all.
+    /// Does what `script` says with a request for that path, and takes a client that takes back so many on a connection for an
+    /// attacker: the connection ends.
     pub fn impatient(patience: usize, script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         Self::start(None, 100, patience, Box::new(move |_, path| script(path)))
     }

@@ -116,7 +116,7 @@ def serve_aiohttp():
 
 
 def serve_http_server():
-    """The lenient one of Python's library.  It leaves bodies to whoever uses it; here chunks are read by `int`."""
+    """The lenient one of Python's library.  It leaves bodies to its user; here chunks are read by `int`."""
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
