@@ -242,7 +242,7 @@ impl Server {
         Query::new(&self.shared.ledger, &self.shared.reloader, now).with_names(self.shared.names.snapshot())
     }
 
-    /// The ledger.
+    /// What is remembered of callers.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.shared.ledger

@@ -33,7 +33,6 @@ pub struct Caller<'r> {
     pub attribution: Attribution,
     /// Whether a workflow ran, or a person worked in the editor.
     pub origin: Origin,
-    /// The client.
     pub client: Client<'r>,
     /// What was odd about the sources.
     pub doubts: Doubts,
@@ -42,7 +41,6 @@ pub struct Caller<'r> {
 /// The client software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client<'r> {
-    /// Its family.
     pub family: Family,
     /// Its version, as it says.
     pub version: Option<&'r str>,

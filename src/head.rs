@@ -5,7 +5,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 /// A borrowed view of the request's head.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'r> {
-    /// The method.
     pub method: &'r Method,
     /// The path as it came, our prefix included.
     pub path: &'r str,
@@ -24,7 +23,6 @@ impl<'r> Head<'r> {
 /// How often a header stands in the request, and its first value.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Field<'r> {
-    /// Not at all.
     #[default]
     Absent,
     /// Once.

@@ -27,7 +27,6 @@ pub struct Settings {
 /// The settings under `[keys.<name>]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetSettings {
-    /// The set's name.
     pub name: Box<str>,
     /// The current key; a set without one learns.
     pub current: Option<Source>,

@@ -102,7 +102,6 @@ struct N8ns {
 /// An n8n that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
-    /// Its name.
     pub name: Box<str>,
     /// The set that its credentials belong to; where nothing is said, they may belong to each.
     pub set: Option<Box<str>>,

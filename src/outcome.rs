@@ -7,7 +7,6 @@ use crate::codes::{codes, listed};
 /// The end of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// How it ended.
     pub ending: Ending,
     /// The status that upstream sent, if its head came.
     pub status: Option<StatusCode>,
@@ -59,23 +58,14 @@ codes! {
         RequestError => "request_error",
         /// A whole answer: upstream failed.
         UpstreamError => "upstream_error",
-        /// [`Ending::ClientGone`].
         ClientGone => "client_gone",
-        /// [`Ending::Unreachable`].
         Unreachable => "unreachable",
-        /// [`Ending::TimedOut`].
         TimedOut => "timed_out",
-        /// [`Ending::CutOff`].
         CutOff => "cut_off",
-        /// [`Ending::Redirected`].
         Redirected => "redirected",
-        /// [`Ending::Refused`].
         Refused => "refused",
-        /// [`Ending::Failed`].
         Failed => "failed",
-        /// [`Ending::ShutDown`].
         ShutDown => "shut_down",
-        /// [`Ending::Idle`].
         Idle => "idle",
     }
 }

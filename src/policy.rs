@@ -36,7 +36,6 @@ codes! {
         Forward => "forward",
         /// It goes upstream with the set's current key.
         Inject => "inject",
-        /// keyward answers it.
         Refuse => "refuse",
     }
 }
@@ -94,7 +93,6 @@ pub enum Refusal {
 pub struct Asked<'r> {
     /// What the credential is.
     pub judgement: &'r Judgement,
-    /// The request's head.
     pub head: &'r Head<'r>,
     /// The authority in the request's target, which outranks `Host` (RFC 9112, 3.2.2).
     pub authority: Option<&'r str>,

@@ -20,7 +20,6 @@ use std::fmt;
 /// What a path declares, and how upstream's own path is made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestPath<'r> {
-    /// The key set.
     pub set: Option<&'r str>,
     /// The workflow's id.
     pub workflow: Option<&'r str>,

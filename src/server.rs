@@ -120,7 +120,6 @@ codes! {
     /// How far keyward is with stopping.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Stage {
-        /// Not at all.
         Running => "running",
         /// No new clients; those that are here finish.
         Draining => "draining",

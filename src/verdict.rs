@@ -41,21 +41,13 @@ codes! {
     /// What a verdict is called: [`Verdict::kind`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum VerdictKind {
-        /// [`Verdict::Current`].
         Current => "current",
-        /// [`Verdict::Next`].
         Next => "next",
-        /// [`Verdict::Token`].
         Token => "token",
-        /// [`Verdict::Outdated`].
         Outdated => "outdated",
-        /// [`Verdict::Foreign`].
         Foreign => "foreign",
-        /// [`Verdict::Unknown`].
         Unknown => "unknown",
-        /// [`Verdict::Missing`].
         Missing => "missing",
-        /// [`Verdict::Malformed`].
         Malformed => "malformed",
     }
 }
@@ -190,7 +182,6 @@ impl fmt::Display for Verdict {
 /// The verdict with what it rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// The verdict.
     pub verdict: Verdict,
     /// The set that the request was judged by.
     pub set: SetIndex,

@@ -31,7 +31,6 @@ pub struct Choice {
 pub struct History {
     /// Its number in the run.
     pub number: u64,
-    /// Its scenario.
     pub scenario: &'static str,
     /// What was put on it.
     pub additions: Vec<&'static str>,
@@ -39,7 +38,6 @@ pub struct History {
     pub world: World,
     /// In order.
     pub plan: Plan,
-    /// What is so.
     pub truth: Truth,
 }
 

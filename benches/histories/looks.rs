@@ -24,7 +24,6 @@ pub struct Onlooker<'w> {
     look: Look,
     /// The nodes that n8n lists.
     nodes: Vec<usize>,
-    /// The records of it.
     records: Vec<usize>,
     /// Its executions, in order.
     executions: Vec<usize>,

@@ -89,7 +89,6 @@ struct Arguments {
     /// Prints all that is seen, and each answer.
     #[arg(long)]
     trace: bool,
-    /// What is asked.
     #[arg(long, value_enum, default_value = "keyward")]
     subject: Chosen,
     /// How many wrong and denied ones are printed.
@@ -109,7 +108,6 @@ enum Chosen {
     Quiet,
     /// The rule in a few lines.
     Sketch,
-    /// keyward.
     Keyward,
 }
 

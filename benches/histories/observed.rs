@@ -89,7 +89,6 @@ pub enum Origin {
 pub struct Request<'h> {
     /// When it came, by keyward's clock.
     pub at: Timestamp,
-    /// Which one it is.
     pub exchange: u64,
     /// The key set that it was judged by.
     pub set: &'h str,
@@ -111,7 +110,6 @@ pub struct Request<'h> {
     pub accepted: bool,
     /// The family of its client.
     pub client: Family,
-    /// Its path.
     pub path: &'h str,
     /// The model that it asks for.
     pub model: &'h str,
@@ -128,28 +126,22 @@ pub struct Acknowledged<'h> {
     pub at: Timestamp,
     /// `inst=` of its tag.
     pub instance: Option<&'h str>,
-    /// Its workflow.
     pub workflow: Option<&'h str>,
-    /// Its node.
     pub node: Option<&'h str>,
     /// Its address.
     pub peer: IpAddr,
     /// The family of its client.
     pub client: Family,
-    /// Who it is.
     pub origin: Origin,
 }
 
 /// One thing that keyward sees, in the order in which it does.
 #[derive(Clone, Copy, Debug)]
 pub enum Observed<'h> {
-    /// A request.
     Request(Request<'h>),
     /// A request that went on for long has ended.
     Ended {
-        /// When.
         at: Timestamp,
-        /// Which one.
         exchange: u64,
     },
     /// keyward is back after a crash: what it heard in the 250 ms before `down` may be lost.
@@ -170,9 +162,7 @@ pub enum Observed<'h> {
     Announced {
         /// When it did.
         at: Timestamp,
-        /// The set.
         set: &'h str,
-        /// The key.
         next: Key,
     },
     /// The key file of the set holds another key.
@@ -181,7 +171,6 @@ pub enum Observed<'h> {
         after: Timestamp,
         /// The new one was current then.
         by: Timestamp,
-        /// The set.
         set: &'h str,
         /// What it holds now.
         current: Key,
@@ -192,9 +181,7 @@ pub enum Observed<'h> {
     Looked(&'h Look),
     /// n8n did not answer.
     LookFailed {
-        /// When.
         at: Timestamp,
-        /// Which n8n.
         instance: &'h str,
     },
 }

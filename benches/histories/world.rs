@@ -67,7 +67,6 @@ pub struct N8n {
 pub struct Record {
     /// Its id in n8n. A clone has the same ones.
     pub id: Arc<str>,
-    /// Its n8n.
     pub n8n: usize,
     /// Whether its key is `{{ $env.… }}`.
     pub is_env: bool,
@@ -75,7 +74,6 @@ pub struct Record {
     pub key: Steps<Key>,
     /// When n8n says that it was changed, in order.
     pub changes: Vec<Moment>,
-    /// When it was deleted.
     pub deleted: Moment,
 }
 
@@ -101,7 +99,6 @@ impl Record {
 /// One process of an n8n: its main one, or a queue worker.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Its n8n.
     pub n8n: usize,
     /// Where its requests come from.
     pub address: Steps<IpAddr>,
@@ -114,19 +111,12 @@ pub struct Process {
 /// A node of a workflow with its credential, or a client that only looks like one.
 #[derive(Clone, Debug)]
 pub struct Binding {
-    /// Its workflow.
     pub workflow: Option<Arc<str>>,
-    /// Its node.
     pub node: Option<Arc<str>>,
-    /// Its n8n.
     pub n8n: usize,
-    /// Its key set.
     pub set: usize,
-    /// Who it is.
     pub origin: Origin,
-    /// Its client.
     pub client: Family,
-    /// Its path.
     pub path: &'static str,
     /// The model that it asks for.
     pub model: &'static str,
@@ -153,7 +143,6 @@ pub struct Binding {
 /// A run that a scenario plans, or that a schedule does.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// When.
     pub at: Moment,
     /// The binding that runs.
     pub binding: usize,
@@ -179,17 +168,13 @@ impl Run {
 /// A request that was sent.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// When.
     pub at: Moment,
     /// When it ended, if it went on for long.
     pub ends: Option<Moment>,
-    /// Which binding sent it.
     pub binding: usize,
     /// Its ids where they are not the binding's.
     pub ids: Option<(Arc<str>, Arc<str>)>,
-    /// From where.
     pub peer: IpAddr,
-    /// In which execution.
     pub execution: Option<u64>,
     /// When the first request of that execution was seen.
     pub first_seen: Moment,
@@ -210,15 +195,11 @@ pub struct Exchange {
 /// An execution of a workflow.
 #[derive(Clone, Debug)]
 pub struct Execution {
-    /// Its n8n.
     pub n8n: usize,
     /// Its number.
     pub number: u64,
-    /// Its workflow.
     pub workflow: Arc<str>,
-    /// When it began.
     pub began: Moment,
-    /// When it ended.
     pub ended: Moment,
     /// Whether it waits for most of that time.
     pub waits: bool,
@@ -233,7 +214,6 @@ pub struct Execution {
 /// A key set.
 #[derive(Clone, Debug)]
 pub struct Set {
-    /// Its name.
     pub name: &'static str,
     /// What stands in its key file.
     pub file: Steps<Key>,
@@ -248,11 +228,8 @@ pub struct World {
     pub monday: i64,
     /// The n8n; the first one is the owner's own.
     pub n8ns: Vec<N8n>,
-    /// The credential records.
     pub records: Vec<Record>,
-    /// The processes.
     pub processes: Vec<Process>,
-    /// The bindings.
     pub bindings: Vec<Binding>,
     /// Runs beside the scheduled ones.
     pub runs: Vec<Run>,
@@ -270,7 +247,6 @@ pub struct World {
     pub n8n_changed: Moment,
     /// The moment from which no sender holds the old key, as far as its scenario knows; [`NEVER`] where one always will.
     pub done_by: Moment,
-    /// When keyward was down.
     pub down: Vec<(Moment, Moment)>,
     /// How far keyward's clock is from the truth.
     pub clock: Steps<i64>,

@@ -9,9 +9,7 @@ use crate::verdict::explain::Diagnosis;
 
 /// An exchange that is to be written down.
 pub struct Line<'a> {
-    /// The exchange.
     pub exchange: &'a Exchange,
-    /// How it ended.
     pub outcome: Outcome,
     /// What is wrong with it.
     pub diagnosis: Diagnosis,

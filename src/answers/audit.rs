@@ -27,7 +27,6 @@ pub struct Instances {
 /// The audit of an n8n, with what the running keyward knows of its records and executions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
-    /// The audit.
     #[serde(flatten)]
     pub audit: Audit,
     /// The credential records for OpenAI; none where n8n does not list them.
@@ -97,14 +96,12 @@ pub struct AuditDoubt {
     pub subject: String,
     /// What is not known, in words.
     pub text: String,
-    /// What ends it.
     pub end: String,
 }
 
 /// A node that can speak to OpenAI.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditedNode {
-    /// Which node.
     #[serde(flatten)]
     pub node: NamedNode,
     /// Its type, as n8n writes it.
@@ -138,33 +135,27 @@ pub struct AuditedNode {
 /// A credential record that nodes name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its id.
     pub id: String,
-    /// Its name.
     pub name: String,
 }
 
-/// A workflow.
+/// A workflow by its names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedWorkflow {
-    /// Its id.
     pub workflow_id: String,
-    /// Its name.
     pub workflow_name: String,
     /// Where it is in n8n's editor.
     pub link: String,
 }
 
-/// A node.
+/// A node by its names and those of its workflow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedNode {
     /// The id of its workflow.
     pub workflow_id: String,
     /// The name of its workflow.
     pub workflow_name: String,
-    /// Its id.
     pub node_id: String,
-    /// Its name.
     pub node_name: String,
     /// Where it is in n8n's editor.
     pub link: String,
@@ -173,9 +164,7 @@ pub struct NamedNode {
 /// A credential record for OpenAI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
-    /// Its id.
     pub id: String,
-    /// Its name.
     pub name: String,
     /// When n8n says that it was changed last.
     #[serde(with = "moment::nullable")]
@@ -201,11 +190,9 @@ pub struct Pressed {
 /// An execution that has begun and not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfinished {
-    /// Its id.
     pub execution_id: String,
     /// The id of its workflow.
     pub workflow_id: String,
-    /// When it began.
     #[serde(with = "moment")]
     pub began: Timestamp,
     /// Whether it waits, rather than runs.

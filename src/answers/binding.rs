@@ -28,10 +28,8 @@ pub struct Bindings {
 /// What every list of bindings says of each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Whose it is.
     #[serde(flatten)]
     pub who: Who,
-    /// How it stands.
     #[serde(flatten)]
     pub standing: Standing,
     /// The key that it sent last.
@@ -40,7 +38,6 @@ pub struct Row {
     /// How often it comes; nothing before its second visit.
     #[serde(deserialize_with = "nullable")]
     pub rhythm: Option<Rhythm>,
-    /// Its open incident.
     #[serde(deserialize_with = "nullable")]
     pub incident: Option<Incident>,
     /// Which keys came from where, the one that came last first. In a list, of stale and mixed ones alone.
@@ -78,7 +75,7 @@ pub struct Binding {
     pub client_version: Option<String>,
 }
 
-/// A binding by itself.
+/// A binding with each key that it sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WholeBinding {
     /// As in the list.
@@ -93,7 +90,6 @@ pub struct WholeBinding {
 /// How a binding used one key, or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUse {
-    /// The key.
     #[serde(flatten)]
     pub key: PerhapsKey,
     /// When the first sighting started.

@@ -20,16 +20,12 @@ pub struct Line {
     pub diagnosis: String,
     /// Where the caller is known from, by its code.
     pub attribution: String,
-    /// The workflow's id.
     #[serde(deserialize_with = "nullable")]
     pub workflow_id: Option<String>,
-    /// The workflow's name.
     #[serde(deserialize_with = "nullable")]
     pub workflow_name: Option<String>,
-    /// The execution's id.
     #[serde(deserialize_with = "nullable")]
     pub execution_id: Option<String>,
-    /// The node's id.
     #[serde(deserialize_with = "nullable")]
     pub node_id: Option<String>,
     /// The node's name: left out where n8n did not tell it.

@@ -11,7 +11,6 @@ use crate::clock::Timestamp;
 /// An execution, as far as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Execution {
-    /// Its id.
     pub execution_id: String,
     /// The name of its workflow.
     #[serde(deserialize_with = "nullable")]
@@ -25,7 +24,6 @@ pub struct Execution {
 /// An exchange that is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastExchange {
-    /// Whose it was.
     #[serde(flatten)]
     pub who: Who,
     /// The key that came.
@@ -58,7 +56,6 @@ pub struct PastExchange {
 /// What a binding remembers of an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RememberedUse {
-    /// Whose it was.
     #[serde(flatten)]
     pub who: Who,
     /// How it used the key.

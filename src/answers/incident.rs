@@ -26,10 +26,8 @@ pub struct Incidents {
 /// An incident in that list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedIncident {
-    /// Whose it is.
     #[serde(flatten)]
     pub who: Who,
-    /// The incident.
     #[serde(flatten)]
     pub incident: Incident,
     /// While it is open: which keys its binding sent, from where; the last ones.

@@ -57,9 +57,7 @@ pub struct Key {
 /// A key with the name of its set, as `keyward keys list` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyOfSet {
-    /// The set.
     pub set: String,
-    /// The key.
     #[serde(flatten)]
     pub key: Key,
 }

@@ -19,7 +19,6 @@ pub struct OldKeySummary {
     /// When the last request with it started; nothing where none is remembered.
     #[serde(with = "moment::nullable")]
     pub last_use: Option<Timestamp>,
-    /// Whether it can go.
     pub can_go: CanGo,
 }
 
@@ -42,7 +41,6 @@ pub struct OldKey {
 /// An old key with the name of its set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldKeyOfSet {
-    /// The set.
     pub set: String,
     /// Whether it can go.
     #[serde(flatten)]
@@ -62,7 +60,6 @@ pub struct Traffic {
 /// Whether an old key can go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanGo {
-    /// The answer.
     pub answer: AnswerKind,
     /// The answer in one sentence.
     pub text: String,
@@ -104,7 +101,6 @@ pub struct Reason {
     /// The number by which you can accept it: 8 hex digits; nothing where it cannot be accepted.
     #[serde(deserialize_with = "nullable")]
     pub doubt: Option<String>,
-    /// That you accepted it.
     #[serde(deserialize_with = "nullable")]
     pub accepted: Option<Accepted>,
 }
@@ -112,7 +108,6 @@ pub struct Reason {
 /// That you accepted something that bars an old key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// When.
     #[serde(with = "moment")]
     pub at: Timestamp,
     /// Why, in your words.
@@ -124,7 +119,6 @@ pub struct Accepted {
 pub struct OfCredential {
     /// Its name.
     pub credential: String,
-    /// Its id.
     pub credential_id: String,
     /// The record with its nodes, in one sentence.
     pub text: String,
@@ -143,7 +137,6 @@ pub struct Basis {
     /// When the key was used last; nothing where no use of it is remembered.
     #[serde(with = "moment::nullable")]
     pub quiet_since: Option<Timestamp>,
-    /// What you accepted.
     pub accepted: Vec<Reason>,
     /// What no observation can decide.
     pub assumes: Vec<String>,

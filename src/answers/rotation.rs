@@ -22,7 +22,6 @@ pub struct Rotation {
     pub learned: bool,
     /// The key that is to be sent; several where the set learns and cannot tell, none where none is known.
     pub current: Vec<CurrentKey>,
-    /// The announced next key.
     #[serde(deserialize_with = "nullable")]
     pub next_key: Option<KeyNames>,
     /// Whether nothing is left to do: no binding is stale or silent but those that are dead, and no old key is kept.

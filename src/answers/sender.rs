@@ -15,7 +15,6 @@ pub struct Sender {
     pub address: Option<String>,
     /// Whether its executions fit into the order of no n8n that is known.
     pub another_n8n: bool,
-    /// The key.
     #[serde(flatten)]
     pub key: KeyNames,
     /// What the key is to the set; nothing where keyward does not know it.

@@ -19,16 +19,12 @@ pub struct Who {
     /// The n8n, by its name in the configuration or in the tag.
     #[serde(deserialize_with = "nullable")]
     pub instance: Option<String>,
-    /// The workflow's id.
     #[serde(deserialize_with = "nullable")]
     pub workflow_id: Option<String>,
-    /// The workflow's name.
     #[serde(deserialize_with = "nullable")]
     pub workflow_name: Option<String>,
-    /// The node's id.
     #[serde(deserialize_with = "nullable")]
     pub node_id: Option<String>,
-    /// The node's name.
     #[serde(deserialize_with = "nullable")]
     pub node_name: Option<String>,
     /// The name of the credential record that the node names.

@@ -57,9 +57,7 @@ pub struct Declared<'r> {
     pub ids: Ids<'r>,
     /// The workflow's name, decoded.
     pub name: Option<Cow<'r, str>>,
-    /// The n8n instance.
     pub instance: Option<&'r str>,
-    /// The key set.
     pub set: Option<&'r str>,
 }
 

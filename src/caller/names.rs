@@ -17,7 +17,6 @@ pub struct Directory {
 /// One n8n, and what it calls its workflows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// The instance's name.
     pub name: Box<str>,
     /// Where its editor is, without a slash at the end.
     pub url: Box<str>,
@@ -25,7 +24,7 @@ pub struct Known {
     pub workflows: HashMap<Box<str>, Arc<Workflow>>,
 }
 
-/// A workflow.
+/// What n8n calls a workflow and its nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workflow {
     /// Its name, harmless.
@@ -34,10 +33,9 @@ pub struct Workflow {
     nodes: Box<[Node]>,
 }
 
-/// A node.
+/// What n8n says of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its id.
     pub id: Box<str>,
     /// Its name, harmless.
     pub name: Box<str>,
@@ -52,7 +50,6 @@ pub struct Node {
 pub struct Named<'d> {
     known: &'d Known,
     id: &'d str,
-    /// The workflow.
     pub workflow: &'d Workflow,
     /// The node, where one was asked for and is there.
     pub node: Option<&'d Node>,
@@ -110,7 +107,7 @@ impl Workflow {
         Self { name: harmless(name, LONGEST_NAME), nodes: nodes.into() }
     }
 
-    /// Its nodes.
+    /// The nodes that n8n lists in it, in the order of their ids.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

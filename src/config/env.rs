@@ -98,7 +98,6 @@ pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Pro
 /// What the environment gave.
 #[derive(Default)]
 pub(super) struct Read {
-    /// Settings.
     pub(super) given: Vec<Given>,
     /// Variables that only begin like keyward's own. Kubernetes sets such ones for a service of that name.
     pub(super) ignored: Vec<Box<str>>,

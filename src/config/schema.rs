@@ -464,7 +464,6 @@ pub(super) enum Reading {
 /// What an n8n has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum InstanceField {
-    /// Where it is.
     Url,
     /// The place of its API's key.
     ApiKey,
@@ -504,7 +503,6 @@ pub(super) enum InstanceVariable {
     File,
     /// The variable with its API's key.
     Env,
-    /// One of the others.
     Text(InstanceField),
 }
 
@@ -532,9 +530,7 @@ impl InstanceVariable {
 pub(super) enum SetField {
     /// The places of its keys in that role.
     Keys(Role),
-    /// One of its rules.
     Rule(Rule),
-    /// Its workflows.
     Workflows,
 }
 
@@ -543,7 +539,6 @@ pub(super) enum SetField {
 pub(super) enum Rule {
     /// How long a previous key stays good.
     Grace,
-    /// Its policy.
     Policy,
     /// What is done about unknown keys.
     Unknown,
@@ -551,7 +546,6 @@ pub(super) enum Rule {
     InjectUntil,
     /// Addresses that are admitted.
     AllowFrom,
-    /// That they are safe.
     AllowFromIsSafe,
 }
 

@@ -13,7 +13,6 @@ pub struct Scene {
     pub at: Duration,
     /// How long a watcher waits for it, in the time of the story.
     pub wait: Duration,
-    /// What.
     pub event: Event,
 }
 
@@ -37,9 +36,7 @@ pub enum Event {
 /// The request of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The workflow.
     pub workflow: &'static Workflow,
-    /// The node.
     pub node: &'static Node,
     /// The number of the execution.
     pub execution: u32,
@@ -71,12 +68,11 @@ pub enum Key {
     Dropped,
 }
 
-/// A chapter.
+/// A part of the day, with what happens in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chapter {
     /// When it begins: the minute of the day.
     minute: u32,
-    /// Its title.
     pub title: &'static str,
     /// What people do in it, and what is to be seen.
     pub text: &'static str,
@@ -98,9 +94,7 @@ enum Deed {
 /// A workflow.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Workflow {
-    /// Its id.
     pub id: &'static str,
-    /// Its name.
     pub name: &'static str,
     record: Record,
     runs: Runs,
@@ -111,9 +105,7 @@ pub struct Workflow {
 /// A node that speaks to the API.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its id.
     pub id: &'static str,
-    /// What it is.
     pub kind: Kind,
 }
 
@@ -136,9 +128,7 @@ pub enum Kind {
     AgentStream,
     /// A chat model under a Chain.
     Chain,
-    /// Embeddings.
     Embeddings,
-    /// An HTTP Request.
     HttpRequest,
 }
 

@@ -24,7 +24,6 @@ pub struct Token {
     pub set: Box<str>,
     /// What it is for, in the words of the one who made it.
     pub name: Option<Box<str>>,
-    /// When it was made.
     pub made: Timestamp,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,

@@ -34,7 +34,6 @@ pub struct SetHistory {
 /// What upstream said last of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// The key.
     pub key: Fingerprint,
     /// What it said.
     pub word: Word,
@@ -45,9 +44,7 @@ pub struct Heard {
 /// A key that was current when keyward looked last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastCurrent {
-    /// The key.
     pub key: Fingerprint,
-    /// Since when.
     pub since: Timestamp,
     /// When keyward looked last.
     pub seen: Timestamp,
@@ -56,7 +53,6 @@ pub struct LastCurrent {
 /// A key that is current no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Previous {
-    /// The key.
     pub key: Fingerprint,
     /// When it was replaced, as closely as is known.
     pub retired: Retired,

@@ -18,7 +18,6 @@ pub struct Learned {
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LearnedKey {
-    /// The key.
     pub key: Fingerprint,
     /// When upstream accepted it first.
     pub since: Timestamp,
@@ -36,7 +35,6 @@ pub enum Standing {
         /// When the switch was seen.
         at: Timestamp,
     },
-    /// Upstream refused it.
     Refused {
         /// When that was seen.
         at: Timestamp,

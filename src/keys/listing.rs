@@ -8,7 +8,6 @@ use crate::clock::Timestamp;
 /// A key of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The set.
     pub set: SetIndex,
     /// Its public names; without a hint where only its fingerprint was ever seen.
     pub names: Names,

@@ -74,7 +74,6 @@ pub enum Trouble {
     /// A key cannot be had from its source.
     #[error("the key `{key}` of set `{set}` is not known: {from}")]
     Source {
-        /// The set.
         set: Box<str>,
         /// `current`, `next` or `previous`.
         key: &'static str,
@@ -85,10 +84,7 @@ pub enum Trouble {
     },
     /// Tokens and revoked keys are not known, so that tokens admit no request, and revoked keys might.
     #[error("tokens and revoked keys are not known")]
-    Access {
-        /// Why not.
-        source: StateError,
-    },
+    Access { source: StateError },
     /// The fingerprint key by which everything is known is lost, or another one stands in its place.
     #[error("no key is known that was replaced or revoked, and no token")]
     KeyLost {
@@ -97,16 +93,10 @@ pub enum Trouble {
     },
     /// What is remembered of rotations in a file cannot be read.
     #[error("rotations of before are not known")]
-    History {
-        /// Why not.
-        source: StateError,
-    },
+    History { source: StateError },
     /// The state folder cannot be used.
     #[error("the state cannot be used, so rotations are forgotten at the next start (state.dir)")]
-    State {
-        /// Why not.
-        source: StateError,
-    },
+    State { source: StateError },
 }
 
 impl Reloader {

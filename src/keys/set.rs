@@ -67,13 +67,9 @@ codes! {
     /// What a role is called: [`Role::kind`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum RoleKind {
-        /// [`Role::Current`].
         Current => "current",
-        /// [`Role::Next`].
         Next => "next",
-        /// [`Role::Previous`].
         Previous => "previous",
-        /// [`Role::Token`].
         Token => "token",
     }
 }
@@ -111,7 +107,6 @@ codes! {
 /// A key whose value is known.
 #[derive(Debug)]
 pub struct KnownKey {
-    /// Its value.
     pub secret: Secret,
     /// Whose it is and what for.
     pub owner: Owner,
@@ -141,9 +136,7 @@ impl fmt::Display for Names {
 /// A set that has a key, and the key's role in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The set.
     pub set: SetIndex,
-    /// The key's role.
     pub role: Role,
     /// Whether keyward learned this from traffic, rather than being told.
     pub learned: bool,
@@ -154,7 +147,6 @@ pub struct Owner {
 #[derive(Clone)]
 pub struct Bearer {
     value: HeaderValue,
-    /// The key's public names.
     pub names: Names,
 }
 
@@ -213,7 +205,6 @@ pub struct KeyRing {
 /// A presented value, as the ring knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recognised {
-    /// Its public names.
     pub names: Names,
     /// Whose it is, if a set's: the preferred set's where several have it.
     pub owner: Option<Owner>,

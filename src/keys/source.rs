@@ -73,10 +73,7 @@ pub enum SourceError {
     NotText,
     /// What it holds can be no key of any upstream.
     #[error("it holds {what}")]
-    NoKey {
-        /// What it is.
-        what: &'static str,
-    },
+    NoKey { what: &'static str },
     /// What it holds is no key.
     #[error(transparent)]
     Parse(#[from] ParseSecretError),

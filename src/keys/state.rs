@@ -22,7 +22,6 @@ use crate::clock::Timestamp;
 /// The settings under `[state]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The folder.
     pub dir: PathBuf,
 }
 
@@ -38,19 +37,14 @@ pub enum StateError {
     /// A file or the folder cannot be read or written.
     #[error("{} cannot be {action}{}", path.display(), by_whom(source))]
     Io {
-        /// The file or folder.
         path: PathBuf,
         /// `read`, `made`, `written`, `moved`.
         action: &'static str,
-        /// Why not.
         source: io::Error,
     },
     /// The fingerprint key is not 32 bytes long.
     #[error("{} is damaged: a fingerprint key has 32 bytes", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-    },
+    Key { path: PathBuf },
     /// The fingerprint key is gone, and with it what the tokens and revoked keys are known by.
     #[error("{} is missing, without which nothing in {} is known: put it back, or delete both to begin anew", path.display(), access.display())]
     KeyLost {
@@ -64,19 +58,14 @@ pub enum StateError {
     OtherKey {
         /// The fingerprint key's file.
         path: PathBuf,
-        /// The store.
         store: PathBuf,
     },
     /// Another keyward serves from the folder.
     #[error("another keyward runs on the state folder {}: stop that one, or give this one a folder of its own (state.dir)", dir.display())]
-    Held {
-        /// The folder.
-        dir: PathBuf,
-    },
+    Held { dir: PathBuf },
     /// A file is not what keyward wrote.
     #[error("{} is damaged: put a good copy back, or delete it and all that it says", path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What the parser says; positions, no content.
         source: serde_json::Error,

@@ -25,10 +25,9 @@ use crate::codes::codes;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{Names, Retired};
 
-/// The answer.
+/// Whether an old key can go, and what bars it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// No.
     No {
         /// Because of each of these.
         because: Vec<Bar>,
@@ -42,7 +41,6 @@ pub enum Answer {
         /// What is not proven.
         but: Vec<Bar>,
     },
-    /// Yes.
     Yes(Basis),
 }
 
@@ -50,11 +48,8 @@ codes! {
     /// What an answer is called: [`Answer::kind`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum AnswerKind {
-        /// [`Answer::No`].
         No => "no",
-        /// [`Answer::NotProven`].
         NotProven => "not_seen",
-        /// [`Answer::Yes`].
         Yes => "yes",
     }
 }
@@ -70,7 +65,6 @@ pub struct Basis {
     pub audited: Option<Timestamp>,
     /// When the key was used last; nothing where no use of it is remembered.
     pub quiet_since: Option<Timestamp>,
-    /// What you accepted.
     pub accepted: Vec<Bar>,
     /// What no observation can decide, and is taken to be so.
     pub assumes: Vec<&'static str>,
@@ -95,7 +89,6 @@ pub struct Bar {
     pub who: String,
     /// What is so, behind those words.
     pub what: String,
-    /// What ends it.
     pub end: String,
     /// Why you accepted it, if you did.
     pub accepted: Option<Acceptance>,
@@ -158,7 +151,6 @@ codes! {
 /// A credential record of n8n's that a bar is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BarRecord {
-    /// Which one.
     pub name: RecordName,
     /// What n8n calls it.
     pub title: Box<str>,
@@ -190,7 +182,6 @@ pub struct Grounds<'a> {
     pub settings: &'a Settings,
     /// Whether the set learns which key is current.
     pub learning: bool,
-    /// Now.
     pub now: Timestamp,
 }
 

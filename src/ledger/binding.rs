@@ -61,7 +61,6 @@ pub struct Memory {
     /// It was well then: the last good sighting started, or an incident was closed by something else. Bad sightings that
     /// started no later count no more.
     pub well: Option<Timestamp>,
-    /// The open incident.
     pub incident: Option<Box<Incident>>,
     /// When you acknowledged it last: see [`Memory::acknowledgement`].
     pub acknowledged: Option<Timestamp>,
@@ -106,11 +105,9 @@ pub(super) struct Tally {
 /// A request whose key upstream accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The key.
     pub key: Fingerprint,
     /// When the request came.
     pub at: Timestamp,
-    /// From where.
     pub peer: IpAddr,
 }
 
@@ -142,9 +139,7 @@ pub struct KeyUse {
 pub struct Latest {
     /// When it started.
     pub at: Timestamp,
-    /// Its key.
     pub key: Option<Fingerprint>,
-    /// What it was.
     pub finding: Finding,
 }
 

@@ -14,9 +14,7 @@ use crate::clock::Timestamp;
 /// An incident that is over, and whose it was.
 #[derive(Clone, Debug)]
 pub struct ClosedIncident {
-    /// The binding.
     pub binding: Arc<Binding>,
-    /// The incident.
     pub incident: Incident,
 }
 

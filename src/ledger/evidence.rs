@@ -18,7 +18,6 @@ use crate::clock::Timestamp;
 pub struct Stored {
     /// What it is about.
     pub kind: Box<str>,
-    /// Which one.
     pub id: Box<str>,
     /// Its value; nothing where it is to be removed.
     pub value: Option<String>,

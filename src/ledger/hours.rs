@@ -19,7 +19,6 @@ use crate::verdict::{Verdict, VerdictKind};
 pub struct Hour {
     /// When it began, in hours since the Unix epoch.
     number: u32,
-    /// The set.
     pub set: SetIndex,
     /// The key that came, if it is one of a set.
     pub key: Option<Fingerprint>,

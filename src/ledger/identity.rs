@@ -19,17 +19,14 @@ use crate::verdict::Judgement;
 /// peer and fingerprint where nothing is.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// The key set.
     pub set: SetIndex,
     /// Whether it stands for one caller.
     pub holder: Holder,
-    /// Which n8n.
     pub instance: Option<&'a str>,
     /// The workflow's id.
     pub workflow: Option<&'a str>,
     /// The node's id.
     pub node: Option<&'a str>,
-    /// The client family.
     pub family: Family,
     /// Who is at the other end of the connection.
     pub peer: IpAddr,

@@ -22,12 +22,12 @@ impl Default for InFlight {
 }
 
 impl InFlight {
-    /// An exchange begins.
+    /// Counts an exchange that carries that key upstream.
     pub fn begin(&self, key: Fingerprint) {
         self.place(key).fetch_add(BEGUN + 1, Ordering::Relaxed);
     }
 
-    /// It has ended.
+    /// Counts one no longer.
     pub fn end(&self, key: Fingerprint) {
         self.place(key).fetch_sub(1, Ordering::Relaxed);
     }

@@ -70,7 +70,6 @@ impl fmt::Display for IncidentId {
 pub struct Closed {
     /// When: the start of the good sighting, or the moment at which the rest was found.
     pub at: Timestamp,
-    /// What closed it.
     pub by: Coded<Closing>,
     /// The execution of the good sighting.
     pub execution: Option<Box<str>>,

@@ -48,7 +48,6 @@ pub struct NamedRecord {
 /// What is known of a credential record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordState {
-    /// Its name.
     pub name: Box<str>,
     /// When n8n says that it was changed last.
     pub changed: Option<Timestamp>,
@@ -75,7 +74,6 @@ pub const LONGEST_UNTOLD: Duration = Duration::from_hours(1);
 pub struct Listed {
     /// Its workflow's id.
     pub workflow: Box<str>,
-    /// When it began.
     pub began: Timestamp,
     /// When it ended; nothing while it runs or waits.
     pub ended: Option<Timestamp>,
@@ -90,7 +88,6 @@ pub struct Unfinished {
     pub execution: Box<str>,
     /// Its workflow's id.
     pub workflow: Box<str>,
-    /// When it began.
     pub began: Timestamp,
     /// Whether it waits, rather than runs.
     pub waits: bool,

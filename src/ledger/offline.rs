@@ -14,7 +14,6 @@ use crate::keys::state;
 
 /// A ledger that was read from its store and is used by nothing else here. Another keyward may write to the store meanwhile.
 pub struct Offline {
-    /// The ledger.
     pub ledger: Arc<Ledger>,
     /// What the store remembers of the sets' keys: for [`Reloader::open`].
     pub kept: Kept,

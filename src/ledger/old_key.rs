@@ -12,7 +12,6 @@ use crate::keys::set::{Names, Retired, Role};
 /// A previous key of the set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldKey {
-    /// Its public names.
     pub names: Names,
     /// When it was replaced.
     pub retired: Retired,
@@ -22,7 +21,6 @@ pub struct OldKey {
     pub last_use: Option<Timestamp>,
     /// Exchanges with it by the hour, as far back as is remembered; hours without any are left out.
     pub traffic: Vec<(Timestamp, u64)>,
-    /// Whether it can go.
     pub can_go: Answer,
 }
 

@@ -10,9 +10,7 @@ use super::standing::{Silence, Standing};
 /// How many bindings stand how; the same in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Confirmed ones.
     pub confirmed: usize,
-    /// Mixed ones.
     pub mixed: usize,
     /// Stale ones: they send an old key.
     pub stale: usize,

@@ -58,7 +58,6 @@ pub struct Case<'a> {
     pub replaced: Timestamp,
     /// From when on a use of it is a fault: when it was replaced, as closely as is known.
     pub faulty_from: Timestamp,
-    /// Now.
     pub now: Timestamp,
     /// What you said about your n8n.
     pub settings: &'a Settings,
@@ -71,7 +70,6 @@ pub struct Case<'a> {
 /// A sender that carried the old key and is not proven to be done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undone {
-    /// Its binding.
     pub binding: BindingId,
     /// What it is, where it is of no workflow.
     pub kind: Option<ClientKind>,
@@ -109,7 +107,6 @@ pub enum Lack {
 /// A record that is not proven to hold a good key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unproven {
-    /// The record.
     pub name: RecordName,
     /// Its name in n8n.
     pub title: Box<str>,

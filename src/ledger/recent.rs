@@ -24,7 +24,6 @@ pub struct Past {
     pub id: ExchangeId,
     /// When it started.
     pub at: Timestamp,
-    /// Whose it was.
     pub binding: Arc<Binding>,
     /// The key that came.
     pub key: Option<Names>,

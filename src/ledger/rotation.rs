@@ -22,9 +22,7 @@ use crate::verdict::explain::Severity;
 /// The view of one set.
 #[derive(Clone, Debug)]
 pub struct RotationView {
-    /// The set.
     pub set: SetIndex,
-    /// Its name.
     pub name: Arc<str>,
     /// When the view was drawn.
     pub at: Timestamp,

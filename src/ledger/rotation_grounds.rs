@@ -19,7 +19,6 @@ use crate::keys::set::{KeySet, Role, SetIndex};
 /// What a view is drawn from.
 #[derive(Clone, Copy)]
 pub struct Grounds<'a> {
-    /// Which set.
     pub set: SetIndex,
     /// The set's own facts.
     pub facts: &'a KeySet,
@@ -27,7 +26,6 @@ pub struct Grounds<'a> {
     pub keys: &'a [Entry],
     /// The tokens of the set that are valid.
     pub tokens: &'a [Fingerprint],
-    /// Every binding.
     pub bindings: &'a [Arc<Binding>],
     /// The same by their ids.
     pub by_id: &'a HashMap<BindingId, &'a Arc<Binding>>,
@@ -43,7 +41,6 @@ pub struct Grounds<'a> {
     pub is_taken: &'a dyn Fn(Fingerprint) -> bool,
     /// The keys that open exchanges carry upstream.
     pub in_flight: &'a InFlight,
-    /// Now.
     pub now: Timestamp,
 }
 

@@ -19,7 +19,6 @@ use crate::verdict::explain::Severity;
 pub struct Row {
     /// The binding: its id, and whose it is.
     pub binding: Arc<Binding>,
-    /// How it stands.
     pub standing: Standing,
     /// When its last request started.
     pub seen: Timestamp,
@@ -34,15 +33,12 @@ pub struct FullRow {
     pub binding: Arc<Binding>,
     /// The workflow's name, as the caller gave it last.
     pub workflow_name: Option<Box<str>>,
-    /// How it stands.
     pub standing: Standing,
     /// When its last request started.
     pub seen: Timestamp,
     /// The key that it sent last; nothing where its last request had none.
     pub key: Option<Names>,
-    /// Its usual rhythm.
     pub rhythm: Option<Rhythm>,
-    /// Its open incident.
     pub incident: Option<Box<Incident>>,
 }
 

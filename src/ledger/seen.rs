@@ -30,9 +30,7 @@ pub struct Seen<'a> {
     pub key: Option<Names>,
     /// What its credential was.
     pub verdict: Verdict,
-    /// What was wrong.
     pub diagnosis: Diagnosis,
-    /// How it ended.
     pub outcome: Outcome,
     /// The execution that it belongs to.
     pub execution: Option<&'a str>,

@@ -8,7 +8,6 @@ use crate::keys::set::{Names, Role, SetIndex};
 /// A set's current key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrentKey {
-    /// Its public names.
     pub names: Names,
     /// Since when it is current, as far as keyward knows.
     pub since: Option<Timestamp>,

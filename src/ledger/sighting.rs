@@ -51,7 +51,6 @@ pub struct Exchange {
     pub at: Timestamp,
     /// The same, for measuring.
     pub started: Instant,
-    /// Whose it is.
     pub binding: Arc<Binding>,
     /// What its credential is.
     pub judgement: Judgement,
@@ -65,7 +64,6 @@ pub struct Exchange {
     pub method: Method,
     /// Who is at the other end of the connection.
     pub peer: IpAddr,
-    /// The client family.
     pub family: Family,
     /// How the caller is known.
     pub attribution: Attribution,
@@ -108,7 +106,6 @@ struct Moved {
 /// The head of upstream's answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
-    /// Its status.
     pub status: StatusCode,
     /// When it came.
     pub at: Instant,
@@ -126,7 +123,6 @@ pub struct Opening<'r> {
     pub judgement: Judgement,
     /// What keyward does about it.
     pub action: Acted,
-    /// The method.
     pub method: &'r Method,
     /// Upstream's path, without the query.
     pub path: &'r str,
@@ -454,7 +450,7 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// Begins.
+    /// The sighting of an exchange that begins.
     #[must_use]
     pub fn open(
         opening: &Opening<'_>,

@@ -51,25 +51,17 @@ pub enum Silence {
         by: Timestamp,
     },
     /// You said that it is dead.
-    Acknowledged {
-        /// When.
-        at: Timestamp,
-    },
+    Acknowledged { at: Timestamp },
 }
 
 codes! {
     /// What a standing is called: [`Standing::kind`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum StandingKind {
-        /// [`Standing::Confirmed`].
         Confirmed => "confirmed",
-        /// [`Standing::Mixed`].
         Mixed => "mixed",
-        /// [`Standing::Stale`].
         Stale => "stale",
-        /// [`Standing::Failing`].
         Failing => "failing",
-        /// [`Standing::Silent`].
         Silent => "silent",
     }
 }
@@ -78,11 +70,8 @@ codes! {
     /// What a silence is called: [`Silence::kind`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum SilenceKind {
-        /// [`Silence::Overdue`].
         Overdue => "overdue",
-        /// [`Silence::DueLater`].
         DueLater => "due_later",
-        /// [`Silence::Acknowledged`].
         Acknowledged => "acknowledged",
     }
 }

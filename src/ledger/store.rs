@@ -32,7 +32,6 @@ use crate::verdict::VerdictKind;
 pub struct Bounds {
     /// In one set from one peer.
     pub per_peer: usize,
-    /// In all.
     pub total: usize,
 }
 
@@ -108,7 +107,6 @@ pub trait Store: Send {
 /// Everything a store remembers.
 #[derive(Debug, Default)]
 pub struct Remembered {
-    /// The bindings.
     pub bindings: Vec<RememberedBinding>,
     /// Incidents that are over, the one that closed last at the end.
     pub closed: Vec<(BindingId, Incident)>,
@@ -127,7 +125,6 @@ pub struct Remembered {
 pub struct UnknownInStore {
     /// What it says, and of what: `diagnosis of an incident`.
     pub what: &'static str,
-    /// The code.
     pub code: &'static str,
     /// What becomes of it.
     pub instead: &'static str,
@@ -144,7 +141,6 @@ pub struct RememberedBinding {
     pub holder: Holder,
     /// Instance, workflow and node.
     pub declared: [Option<Box<str>>; 3],
-    /// The client family.
     pub family: Family,
     /// Who was at the other end of the connection.
     pub peer: IpAddr,
@@ -169,11 +165,8 @@ impl RememberedBinding {
 pub struct StoredHour {
     /// When the hour begins.
     pub begin: Timestamp,
-    /// The key.
     pub key: Option<Fingerprint>,
-    /// The verdict.
     pub verdict: Coded<VerdictKind>,
-    /// The outcome.
     pub outcome: Coded<OutcomeKind>,
     /// How many.
     pub exchanges: u64,
@@ -214,7 +207,6 @@ pub struct Batch {
 /// A binding that changed.
 #[derive(Debug)]
 pub struct Change {
-    /// Whose it is.
     pub binding: Arc<Binding>,
     /// The name of its set.
     pub set: Arc<str>,
@@ -257,9 +249,7 @@ impl Limits {
 #[derive(Debug, thiserror::Error)]
 #[error("the store {} {fault}", path.display())]
 pub struct StoreError {
-    /// The file.
     pub path: PathBuf,
-    /// What is wrong.
     pub fault: Fault,
     /// What the database or the system says.
     #[source]

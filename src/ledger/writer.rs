@@ -89,7 +89,7 @@ pub struct Status {
     since: AtomicI64,
 }
 
-/// The thread.
+/// A writer whose thread runs.
 pub struct Running {
     ledger: Arc<Ledger>,
     thread: JoinHandle<()>,

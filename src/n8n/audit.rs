@@ -69,9 +69,7 @@ pub struct Around<'a> {
 /// A binding, as far as an audit looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// The binding's id.
     pub binding: Box<str>,
-    /// Its set.
     pub set: Box<str>,
     /// Which n8n, where its tag says so.
     pub instance: Option<Box<str>>,
@@ -81,19 +79,15 @@ pub struct Sighting {
     pub is_acknowledged: bool,
     /// Its workflow; nothing where it is not known whose it is.
     pub workflow: Option<Box<str>>,
-    /// Its node.
     pub node: Option<Box<str>>,
     /// When its last request started.
     pub at: Timestamp,
-    /// The key of that.
     pub key: Option<Names>,
-    /// The last execution.
     pub execution: Option<Box<str>>,
     /// The client family: a node may speak by several.
     pub client: Box<str>,
     /// The client's version, as it said last.
     pub client_version: Option<Box<str>>,
-    /// How it stands.
     pub standing: Standing,
 }
 
@@ -769,7 +763,7 @@ impl Survey<'_> {
 }
 
 impl Audit {
-    /// The faults.
+    /// The findings that you have to do something about.
     pub fn faults(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.is_fault())
     }

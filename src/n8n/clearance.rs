@@ -21,7 +21,6 @@ use crate::n8n::row::Standing;
 /// One n8n, as it was looked through last.
 #[derive(Clone, Debug)]
 pub struct Looked {
-    /// Its name.
     pub name: Box<str>,
     /// The set that its credentials belong to; where that is not said, they may belong to each.
     pub set: Option<Box<str>>,

@@ -79,7 +79,6 @@ pub struct Bounds {
 /// How much of a list was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// All of it.
     Whole,
     /// Its beginning.
     Part,
@@ -101,29 +100,17 @@ pub enum ClientError {
     Tls {
         /// n8n's address, or a proxy's on the way.
         url: Box<str>,
-        /// Why not.
         source: TlsError,
     },
     /// There is no way to n8n.
     #[error("n8n at {url} is not reached; is it up, and is its url right?")]
-    Unreachable {
-        /// n8n's address.
-        url: Box<str>,
-        /// Why not.
-        source: ConnectError,
-    },
+    Unreachable { url: Box<str>, source: ConnectError },
     /// The connection broke.
     #[error("n8n at {url} broke off, or speaks no HTTP; see its own log")]
-    CutOff {
-        /// n8n's address.
-        url: Box<str>,
-        /// What hyper says.
-        source: hyper::Error,
-    },
+    CutOff { url: Box<str>, source: hyper::Error },
     /// It took too long.
     #[error("n8n at {url} did not answer {path} in full within {limit:?}; see whether it is overloaded")]
     TooSlow {
-        /// n8n's address.
         url: Box<str>,
         /// What it was asked for.
         path: Box<str>,
@@ -136,7 +123,6 @@ pub enum ClientError {
          have been deleted, or have expired"
     )]
     KeyRefused {
-        /// n8n's address.
         url: Box<str>,
         /// Where the key stands.
         place: Box<str>,
@@ -144,7 +130,6 @@ pub enum ClientError {
     /// 403.
     #[error("n8n at {url} refuses {path} to this API key (403): it needs the scope {scope}")]
     ScopeLacks {
-        /// n8n's address.
         url: Box<str>,
         /// What it was asked for.
         path: Box<str>,
@@ -157,7 +142,6 @@ pub enum ClientError {
          must not have its public API switched off (N8N_PUBLIC_API_DISABLED)"
     )]
     NoApi {
-        /// n8n's address.
         url: Box<str>,
         /// What there is instead.
         found: Box<str>,
@@ -165,7 +149,6 @@ pub enum ClientError {
     /// 404 for something that may well be missing.
     #[error("n8n at {url} has no {path}")]
     NotFound {
-        /// n8n's address.
         url: Box<str>,
         /// What it was asked for.
         path: Box<str>,
@@ -181,9 +164,7 @@ pub enum ClientError {
     /// 3xx.
     #[error("n8n at {url} redirects to {to} ({}), which is not followed: the API key is for {url} alone. If that is where n8n is, make it the url", status.as_u16())]
     Redirect {
-        /// n8n's address.
         url: Box<str>,
-        /// The status.
         status: StatusCode,
         /// Where to, without anything that could be secret.
         to: Box<str>,
@@ -191,11 +172,9 @@ pub enum ClientError {
     /// Another status that is no success.
     #[error("n8n at {url} answers {path} with {}{said}", status.as_u16())]
     Refused {
-        /// n8n's address.
         url: Box<str>,
         /// What it was asked for.
         path: Box<str>,
-        /// The status.
         status: StatusCode,
         /// A colon and n8n's own message, cleaned; nothing where there is none.
         said: Box<str>,
@@ -203,7 +182,6 @@ pub enum ClientError {
     /// More than is worth reading.
     #[error("n8n at {url} sends more for {path} than the {limit} bytes that are read of it")]
     TooBig {
-        /// n8n's address.
         url: Box<str>,
         /// What it was asked for.
         path: Box<str>,
@@ -221,7 +199,6 @@ pub enum ClientError {
     /// What came is not what n8n's API sends.
     #[error("n8n at {url} sends something for {path} that cannot be read; keyward knows n8n 1.100 to 2.41")]
     Json {
-        /// n8n's address.
         url: Box<str>,
         /// What it was asked for.
         path: Box<str>,
@@ -322,7 +299,7 @@ impl Client {
         self.ask(Ask { method: Method::GET, path, scope, body: None }).await
     }
 
-    /// Makes something.
+    /// Sends a document, and reads what n8n answers.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -48,11 +48,9 @@ pub struct Field {
 /// A node that uses a credential record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The workflow's id.
     pub workflow_id: String,
     /// Its name.
     pub workflow: String,
-    /// The node's id.
     pub node_id: String,
     /// Its name.
     pub node: String,

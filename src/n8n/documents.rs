@@ -33,14 +33,13 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
-/// A workflow.
+/// A workflow, as n8n's API answers it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Workflow {
     /// Its id; empty where there was none.
     #[serde(deserialize_with = "id")]
     pub id: String,
-    /// Its name.
     #[serde(deserialize_with = "name")]
     pub name: String,
     /// Whether its triggers are on.
@@ -64,7 +63,6 @@ pub struct Workflow {
     /// What runs, on 2.x.
     #[serde(deserialize_with = "optional_object")]
     pub active_version: Option<ActiveVersion>,
-    /// Its settings.
     #[serde(deserialize_with = "object")]
     pub settings: Settings,
     /// How many of its triggers n8n counts; a sub-workflow has none.
@@ -110,7 +108,6 @@ pub enum Published {
     Unversioned,
     /// None: it was never published, or is no longer.
     Nothing,
-    /// That one.
     Version(String),
 }
 
@@ -118,13 +115,11 @@ pub enum Published {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ActiveVersion {
-    /// Its id.
     #[serde(deserialize_with = "optional_id")]
     pub version_id: Option<String>,
     /// When it was saved; it never changes.
     #[serde(deserialize_with = "moment")]
     pub created_at: Option<Timestamp>,
-    /// Its nodes.
     #[serde(deserialize_with = "list")]
     pub nodes: Vec<Node>,
 }
@@ -151,7 +146,6 @@ pub struct Node {
     /// What it is: `n8n-nodes-base.openAi`.
     #[serde(rename = "type", deserialize_with = "id")]
     pub kind: String,
-    /// Which version of it.
     #[serde(deserialize_with = "number")]
     pub type_version: Option<f64>,
     /// What stands in its fields. May hold keys.
@@ -197,10 +191,8 @@ pub struct CredentialReference {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CredentialRecord {
-    /// Its id.
     #[serde(deserialize_with = "id")]
     pub id: String,
-    /// Its name.
     #[serde(deserialize_with = "name")]
     pub name: String,
     /// Its type: `openAiApi`.
@@ -211,11 +203,10 @@ pub struct CredentialRecord {
     pub updated_at: Option<Timestamp>,
 }
 
-/// An execution.
+/// An execution, as n8n's API lists it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Execution {
-    /// Its id.
     #[serde(deserialize_with = "id")]
     pub id: String,
     /// What started it: `webhook`, `trigger`, `manual`, `retry`, or `integrated` for a sub-workflow.
@@ -227,13 +218,10 @@ pub struct Execution {
     /// When it was made: in queue mode it starts later. Lists do not say.
     #[serde(deserialize_with = "moment")]
     pub created_at: Option<Timestamp>,
-    /// When it started.
     #[serde(deserialize_with = "moment")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
     #[serde(deserialize_with = "moment")]
     pub stopped_at: Option<Timestamp>,
-    /// Its workflow's id.
     #[serde(deserialize_with = "optional_id")]
     pub workflow_id: Option<String>,
     /// Which execution it tries again.
@@ -251,7 +239,6 @@ pub struct Execution {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Snapshot {
-    /// Its nodes.
     #[serde(deserialize_with = "list")]
     pub nodes: Vec<SnapshotNode>,
 }
@@ -275,7 +262,6 @@ pub struct SnapshotNode {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SnapshotParameters {
-    /// The agent.
     #[serde(deserialize_with = "object")]
     pub inline_agent: InlineAgent,
 }
@@ -343,10 +329,8 @@ pub struct ExecutionData {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ParentExecution {
-    /// Its id.
     #[serde(deserialize_with = "id")]
     pub execution_id: String,
-    /// Its workflow's id.
     #[serde(deserialize_with = "id")]
     pub workflow_id: String,
 }

@@ -13,15 +13,9 @@ use crate::keys::set::Names;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     /// A node that sends past keyward.
-    Bypass {
-        /// Which one.
-        node: NodeName,
-        /// In what way.
-        way: Way,
-    },
+    Bypass { node: NodeName, way: Way },
     /// A record whose nodes were never seen here.
     NeverSeen {
-        /// Which one.
         record: Record,
         /// The nodes that use it.
         nodes: Vec<NodeName>,
@@ -30,29 +24,24 @@ pub enum Finding {
     },
     /// A key that stands in a node itself, where a change of the record does not reach it.
     TypedKey {
-        /// The node.
         node: NodeName,
-        /// The key.
         key: Names,
         /// What keyward knows of it: `the previous key of set default`.
         known: Option<String>,
     },
     /// A record whose nodes were seen with a wrong key last.
     StaleRecord {
-        /// Which one.
         record: Record,
         /// What they were seen with.
         key: Option<Names>,
         /// What is wrong: the code of a diagnosis.
         diagnosis: Box<str>,
-        /// When that was.
         seen: Timestamp,
         /// The nodes that use it.
         nodes: Vec<NodeName>,
     },
     /// A node without a record that was seen with a wrong key last.
     StaleNode {
-        /// Which one.
         node: NodeName,
         /// What it was seen with.
         key: Option<Names>,
@@ -60,20 +49,11 @@ pub enum Finding {
         diagnosis: Box<str>,
     },
     /// A node that sent the right key last, and behind which another sender still sends an old one.
-    Mixed {
-        /// Which one.
-        node: NodeName,
-    },
+    Mixed { node: NodeName },
     /// A draft that is not published, and would send otherwise than what runs.
-    DraftDiffers {
-        /// The workflow.
-        workflow: WorkflowName,
-        /// In what.
-        changes: Vec<Change>,
-    },
+    DraftDiffers { workflow: WorkflowName, changes: Vec<Change> },
     /// A workflow that ran by itself here and is off now.
     Deactivated {
-        /// The workflow.
         workflow: WorkflowName,
         /// When its last request came.
         seen: Timestamp,
@@ -82,25 +62,19 @@ pub enum Finding {
     },
     /// A workflow that was seen here and is off now, perhaps as ever: a person may have run it.
     PerhapsDeactivated {
-        /// The workflow.
         workflow: WorkflowName,
         /// When its last request came.
         seen: Timestamp,
     },
     /// A record that was changed since any of its nodes was seen.
     ChangedSince {
-        /// Which one.
         record: Record,
-        /// When it was changed.
         changed: Timestamp,
         /// The nodes that use it.
         nodes: Vec<NodeName>,
     },
     /// A node that was never seen, whose address only a run can tell.
-    UnclearAddress {
-        /// Which one.
-        node: NodeName,
-    },
+    UnclearAddress { node: NodeName },
     /// A call of a workflow that only a run can name.
     UnclearCall {
         /// The workflow that calls.
@@ -109,19 +83,13 @@ pub enum Finding {
         node: Box<str>,
     },
     /// Several records hold the keys of one set.
-    SeveralRecords {
-        /// The set.
-        set: Box<str>,
-        /// The records.
-        records: Vec<Record>,
-    },
+    SeveralRecords { set: Box<str>, records: Vec<Record> },
     /// Nodes of an older version than others of their type here.
     OlderVersion {
         /// Their type, as n8n writes it.
         type_name: Box<str>,
         /// The newest version here.
         newest: f64,
-        /// Which ones.
         nodes: Vec<NodeName>,
     },
     /// Nodes that sent last by an older client package than others of their type: they have not run since n8n has a newer one.
@@ -130,53 +98,32 @@ pub enum Finding {
         type_name: Box<str>,
         /// The newest version here.
         newest: Box<str>,
-        /// Which ones.
         nodes: Vec<NodeName>,
     },
     /// A workflow that waits for calls and is called by none.
-    NobodyCalls {
-        /// Which one.
-        workflow: WorkflowName,
-    },
+    NobodyCalls { workflow: WorkflowName },
     /// Nodes that are switched off.
-    Disabled {
-        /// Their workflow.
-        workflow: WorkflowName,
-        /// Their names.
-        nodes: Vec<NodeName>,
-    },
+    Disabled { workflow: WorkflowName, nodes: Vec<NodeName> },
     /// A workflow with such nodes that is put away.
-    Archived {
-        /// Which one.
-        workflow: WorkflowName,
-    },
+    Archived { workflow: WorkflowName },
     /// A node of another kind that names OpenAI's host.
-    Mentions {
-        /// Which one.
-        node: NodeName,
-    },
+    Mentions { node: NodeName },
     /// A record that only workflows use which nothing starts but a person, and that was not seen to hold the right key.
     Dormant {
-        /// Which one.
         record: Record,
         /// The nodes that use it.
         nodes: Vec<NodeName>,
     },
     /// An HTTP Request that may lead to OpenAI or to keyward, let in by a credential of a type that may hold anything.
     GenericAuth {
-        /// Which one.
         node: NodeName,
         /// The type of the credential: `httpHeaderAuth`.
         auth: Box<str>,
     },
     /// An HTTP Request that may lead to OpenAI or to keyward, with a key that an expression gives.
-    UnclearKey {
-        /// Which one.
-        node: NodeName,
-    },
+    UnclearKey { node: NodeName },
     /// A record for OpenAI that no node uses which may run.
     RecordWithoutNode {
-        /// Which one.
         record: Record,
         /// The key that its test showed since it was changed, where that was not the right one.
         key: Option<Names>,
@@ -200,19 +147,12 @@ pub enum Finding {
     SameIds {
         /// The name of the other n8n.
         other: Box<str>,
-        /// Which workflows.
         workflows: Vec<WorkflowName>,
     },
     /// Nodes for which n8n itself pays.
-    Gateway {
-        /// Which ones.
-        nodes: Vec<NodeName>,
-    },
+    Gateway { nodes: Vec<NodeName> },
     /// A node that asks an agent which stands elsewhere.
-    AsksAgent {
-        /// Which one.
-        node: NodeName,
-    },
+    AsksAgent { node: NodeName },
 }
 
 /// In what way a node sends past keyward.
@@ -229,20 +169,15 @@ pub enum Way {
 /// How a node is named, and found in n8n's editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeName {
-    /// Its workflow.
     pub workflow: WorkflowName,
-    /// Its id.
     pub id: Box<str>,
-    /// Its name.
     pub name: Box<str>,
 }
 
 /// How a workflow is named, and found in n8n's editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkflowName {
-    /// Its id.
     pub id: Box<str>,
-    /// Its name.
     pub name: Box<str>,
 }
 

@@ -49,12 +49,10 @@ pub struct Inventory {
     pub has_unclear_calls: bool,
 }
 
-/// A workflow.
+/// What an audit needs to know of a workflow.
 #[derive(Clone, Debug)]
 pub struct Workflow {
-    /// Its id.
     pub id: Box<str>,
-    /// Its name.
     pub name: Box<str>,
     /// When what runs was changed last: on n8n 2.x, when that was saved.
     pub changed: Option<Timestamp>,
@@ -84,11 +82,9 @@ codes! {
         Called => "called",
         /// It is off, but can be called, and one that runs calls some workflow that it does not name.
         PerhapsCalled => "perhaps_called",
-        /// It is off.
         Off => "off",
         /// It has no version that could run, on n8n 2.x: no workflow can call it either.
         Unpublished => "unpublished",
-        /// It is put away.
         Archived => "archived",
     }
 }
@@ -96,13 +92,10 @@ codes! {
 /// A node that can speak to OpenAI.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Its id.
     pub id: Box<str>,
     /// The workflow that its requests name, where it stands in one inside a node that has an id of its own.
     pub within: Option<Box<str>>,
-    /// Its name.
     pub name: Box<str>,
-    /// What it is.
     pub kind: Kind,
     /// Its type, as n8n writes it.
     pub type_name: Box<str>,
@@ -112,7 +105,6 @@ pub struct Node {
     pub disabled: bool,
     /// Whether it stands in the draft alone.
     pub is_draft: bool,
-    /// Its credential record.
     pub record: Option<Record>,
     /// Where it sends.
     pub address: Address,
@@ -163,7 +155,6 @@ pub struct Record {
 /// What n8n says of a credential record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordFacts {
-    /// Its name.
     pub name: Box<str>,
     /// Its type: `openAiApi`.
     pub kind: Box<str>,
@@ -189,7 +180,6 @@ pub enum Address {
 /// A key that stands in a node's fields, by its public names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypedKey {
-    /// Its names.
     pub names: Names,
     /// Whether OpenAI alone gives out such keys. Others begin with `sk-` as well.
     pub is_surely_open_ai: bool,
@@ -200,18 +190,14 @@ pub struct TypedKey {
 pub struct Change {
     /// Its id.
     pub node: Box<str>,
-    /// Its name.
     pub name: Box<str>,
-    /// In what.
     pub what: Difference,
 }
 
 /// In what a node of the draft differs from the one that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It is new.
     Added,
-    /// It is gone.
     Removed,
     /// It has another credential record.
     Record,

@@ -25,27 +25,19 @@ pub enum Standing {
 /// A node that can speak to OpenAI.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Its names.
     pub node: NodeName,
     /// Its type, as n8n writes it.
     pub type_name: Box<str>,
-    /// The version of that.
     pub version: f64,
-    /// Its credential record.
     pub record: Option<Record>,
     /// Whether its workflow runs.
     pub life: Life,
-    /// Who calls its workflow.
     pub called_by: Arc<[WorkflowName]>,
-    /// Whether it passes keyward.
     pub passage: Passage,
     /// When it was seen last.
     pub seen: Option<Timestamp>,
-    /// With which key.
     pub key: Option<Names>,
-    /// In which set.
     pub set: Option<Box<str>>,
-    /// Its binding.
     pub binding: Option<Box<str>>,
 }
 
@@ -53,7 +45,6 @@ codes! {
     /// Whether a node passes keyward.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Passage {
-        /// It does not.
         Bypasses => "bypasses",
         /// It does, with a wrong key.
         Stale => "stale",
@@ -65,7 +56,6 @@ codes! {
         Unproven => "unproven",
         /// Its record does.
         Covered => "covered",
-        /// It does.
         Passes => "passes",
         /// It does not run: it is switched off or stands in a draft, its workflow is off or put away, or it has no credential.
         Off => "off",

@@ -21,9 +21,7 @@ use crate::locks::lock;
 /// How an n8n is, to be told.
 #[derive(Debug)]
 pub struct Status {
-    /// Its name.
     pub name: Box<str>,
-    /// Where it is.
     pub url: Box<str>,
     /// The set that its credentials belong to, where that is said.
     pub set: Option<Box<str>>,
@@ -69,7 +67,6 @@ pub struct Seen {
 /// Something that keyward is not told by an n8n.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// What it is.
     pub what: Untold,
     /// Why not, in a sentence.
     pub why: String,
@@ -78,9 +75,7 @@ pub struct Gap {
 /// What keyward is not told by an n8n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untold {
-    /// The credential records.
     Records,
-    /// The executions.
     Executions,
     /// Which executions run or wait, and with which records.
     Unfinished,

@@ -52,18 +52,10 @@ fn system_roots() -> RootCertStore {
 pub enum TlsError {
     /// The file with certificates cannot be read.
     #[error("the certificates in {} cannot be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: pem::Error,
-    },
+    Unreadable { path: PathBuf, source: pem::Error },
     /// The file holds none.
     #[error("{} holds no certificate (PEM)", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// One of them is broken.
     #[error("a certificate cannot be used")]
     NoCertificate(#[source] rustls::Error),
@@ -72,8 +64,5 @@ pub enum TlsError {
     Protocol(#[source] rustls::Error),
     /// No certificate can carry that name.
     #[error("{host} is no name for a certificate")]
-    Name {
-        /// The host.
-        host: Box<str>,
-    },
+    Name { host: Box<str> },
 }

@@ -25,7 +25,6 @@ use super::tunnel::{self, TunnelError};
 /// Makes connections to one host.
 #[derive(Clone)]
 pub struct Connector {
-    /// Where it is.
     pub origin: Upstream,
     /// How to speak TLS to it, and the name that its certificate must carry.
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -50,7 +49,6 @@ pub enum ConnectError {
     Resolve {
         /// The name.
         host: Box<str>,
-        /// What the resolver says.
         source: io::Error,
     },
     /// No TCP connection.
@@ -63,29 +61,20 @@ pub enum ConnectError {
     },
     /// It closed the connection without a word.
     #[error("{host} closed the connection at once")]
-    Closed {
-        /// The host.
-        host: Box<str>,
-    },
+    Closed { host: Box<str> },
     /// keyward failed while it made the connection, or ends.
     #[error("the connection was given up")]
     GivenUp,
     /// Its certificate is not trusted.
     #[error("the certificate of {host} {fault}")]
     Certificate {
-        /// The host.
         host: Box<str>,
         /// What is wrong with it.
         fault: CertificateError,
     },
     /// No TLS session, for another reason than the certificate.
     #[error("no TLS session with {host}")]
-    Tls {
-        /// The host.
-        host: Box<str>,
-        /// What rustls says.
-        source: io::Error,
-    },
+    Tls { host: Box<str>, source: io::Error },
     /// It took too long.
     #[error("{what} within {limit:?} (connect_timeout)")]
     TimedOut {
@@ -99,7 +88,6 @@ pub enum ConnectError {
     Proxy {
         /// The proxy, without user and password.
         proxy: Box<str>,
-        /// Why not.
         source: Box<Self>,
     },
     /// The proxy on the way opens no tunnel.
@@ -109,7 +97,6 @@ pub enum ConnectError {
         proxy: Box<str>,
         /// Upstream's host and port.
         target: Box<str>,
-        /// Why not.
         source: TunnelError,
     },
     /// hyper refused the connection.

@@ -37,8 +37,6 @@ pub enum EgressProxyChoice {
     /// The one that the environment names for upstream's address, if it names one.
     #[default]
     Environment,
-    /// None.
     None,
-    /// This one.
     Named(EgressProxy),
 }

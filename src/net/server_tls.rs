@@ -41,46 +41,22 @@ pub enum Renewal {
 pub enum ServerTlsError {
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// A file is PEM that breaks off, or is otherwise damaged.
     #[error("{} is damaged PEM", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
+    Damaged { path: PathBuf },
     /// The certificate's file has none.
     #[error("{} holds no certificate (PEM)", path.display())]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-    },
+    NoCertificate { path: PathBuf },
     /// The private key's file has none.
     #[error("{} holds no private key (PEM)", path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-    },
+    NoKey { path: PathBuf },
     /// The certificate is none that TLS knows.
     #[error("the certificate in {} cannot be used", path.display())]
-    UnusableCertificate {
-        /// The file.
-        path: PathBuf,
-        /// What rustls says.
-        source: rustls::Error,
-    },
+    UnusableCertificate { path: PathBuf, source: rustls::Error },
     /// The private key is none that TLS knows.
     #[error("the private key in {} cannot be used", path.display())]
-    UnusableKey {
-        /// The file.
-        path: PathBuf,
-        /// What rustls says.
-        source: rustls::Error,
-    },
+    UnusableKey { path: PathBuf, source: rustls::Error },
     /// Each is fine, but they are not a pair.
     #[error("the private key in {} is not that of the certificate in {}", key.display(), cert.display())]
     Mismatch {

@@ -18,7 +18,6 @@ pub type ClientStream = Stream<TlsStream<TcpStream>>;
 
 /// Plain or TLS, by the stream of that side: a server's or a client's. Below it is TCP, or what a proxy leads through.
 pub enum Stream<T, P = TcpStream> {
-    /// Plain.
     Plain(P),
     /// TLS, boxed since it is forty times as large.
     Tls(Box<T>),

@@ -22,10 +22,7 @@ pub enum TunnelError {
     },
     /// It refused in another way.
     #[error("it answered {status}")]
-    Refused {
-        /// Its status.
-        status: StatusCode,
-    },
+    Refused { status: StatusCode },
     /// It broke off, or speaks something else.
     #[error("it gave no answer that can be read")]
     Broken(#[source] hyper::Error),

@@ -40,12 +40,12 @@ impl WriteStall {
         }
     }
 
-    /// From now on.
+    /// A write waits from now on.
     pub fn begin(&self) {
         self.since.store(self.coarse_clock.millis(), Ordering::Relaxed);
     }
 
-    /// No longer.
+    /// No write waits any longer.
     pub fn end(&self) {
         self.since.store(NONE, Ordering::Relaxed);
     }

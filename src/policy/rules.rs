@@ -89,7 +89,6 @@ pub struct SetRules {
 /// What is done about a well-formed key that no set has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unknown {
-    /// It is refused.
     #[default]
     Refuse,
     /// It goes upstream as it came.

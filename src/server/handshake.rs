@@ -45,7 +45,6 @@ pub enum HandshakeError {
     TimedOut {
         /// What did not come.
         missing: EarlyRefusal,
-        /// The limit.
         limit: Duration,
     },
 }

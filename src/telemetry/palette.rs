@@ -20,12 +20,11 @@ pub enum Tone {
     Bad,
     /// Said by the way.
     Aside,
-    /// A title.
     Title,
 }
 
 impl Palette {
-    /// Begins such a text.
+    /// The escape sequence before a text of that tone (ECMA-48, SGR); nothing without colours.
     #[must_use]
     pub fn begin(self, tone: Tone) -> &'static str {
         match (self, tone) {
@@ -38,7 +37,7 @@ impl Palette {
         }
     }
 
-    /// Ends it.
+    /// The escape sequence behind it.
     #[must_use]
     pub fn end(self) -> &'static str {
         match self {

@@ -19,7 +19,6 @@ struct Inner {
 /// An exchange, as its followers are told of it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Told {
-    /// The key set.
     pub set: Arc<str>,
     /// The verdict's code.
     pub verdict: &'static str,

@@ -80,7 +80,6 @@ impl Http1Connection {
 
 /// What is left of a connection on which upstream has switched to another protocol.
 pub struct SwitchedConnection {
-    /// Its stream.
     pub stream: UpstreamStream,
     /// What upstream sent right behind its answer.
     pub early: Bytes,

@@ -98,95 +98,50 @@ codes! {
     /// What a diagnosis is called: [`Diagnosis::kind`]. Each kind of a malformed credential has a code of its own.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum DiagnosisKind {
-        /// [`Diagnosis::Ok`].
         Ok => "ok",
-        /// [`Diagnosis::CurrentKeyRejected`].
         CurrentKeyRejected => "current_key_rejected",
-        /// [`Diagnosis::KeyScope`].
         KeyScope => "key_scope",
-        /// [`Diagnosis::KeyRefused`].
         KeyRefused => "key_refused",
-        /// [`Diagnosis::Quota`].
         Quota => "quota",
-        /// [`Diagnosis::RateLimited`].
         RateLimited => "rate_limited",
-        /// [`Diagnosis::StaleBinding`].
         StaleBinding => "stale_binding",
-        /// [`Diagnosis::WrongSet`].
         WrongSet => "wrong_set",
-        /// [`Diagnosis::UnlistedKey`].
         UnlistedKey => "unlisted_key",
-        /// [`Diagnosis::UnknownKeyRejected`].
         UnknownKeyRejected => "unknown_key_rejected",
-        /// [`Diagnosis::DroppedHeader`].
         DroppedHeader => "dropped_header",
-        /// [`Diagnosis::MissingHeader`].
         MissingHeader => "missing_header",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Empty`].
         MalformedEmpty => "malformed_empty",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Scheme`].
         MalformedScheme => "malformed_scheme",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Undefined`].
         MalformedUndefined => "malformed_undefined",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Null`].
         MalformedNull => "malformed_null",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Object`].
         MalformedObject => "malformed_object",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Placeholder`].
         MalformedPlaceholder => "malformed_placeholder",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Quoted`].
         MalformedQuoted => "malformed_quoted",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Doubled`].
         MalformedDoubled => "malformed_doubled",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Whitespace`].
         MalformedWhitespace => "malformed_whitespace",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Duplicate`].
         MalformedDuplicate => "malformed_duplicate",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Url`].
         MalformedUrl => "malformed_url",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Variable`].
         MalformedVariable => "malformed_variable",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Assignment`].
         MalformedAssignment => "malformed_assignment",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Masked`].
         MalformedMasked => "malformed_masked",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Id`].
         MalformedId => "malformed_id",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Encoded`].
         MalformedEncoded => "malformed_encoded",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Repeated`].
         MalformedRepeated => "malformed_repeated",
-        /// [`Diagnosis::Malformed`] of [`Malformed::Oversized`].
         MalformedOversized => "malformed_oversized",
-        /// [`Diagnosis::RequestError`].
         RequestError => "request_error",
-        /// [`Diagnosis::WrongPath`].
         WrongPath => "wrong_path",
-        /// [`Diagnosis::Preflight`].
         Preflight => "preflight",
-        /// [`Diagnosis::UpstreamError`].
         UpstreamError => "upstream_error",
-        /// [`Diagnosis::UpstreamFailed`].
         UpstreamFailed => "upstream_failed",
-        /// [`Diagnosis::UpstreamRedirect`].
         UpstreamRedirect => "upstream_redirect",
-        /// [`Diagnosis::ClientGone`].
         ClientGone => "client_gone",
-        /// [`Diagnosis::Idle`].
         Idle => "idle",
-        /// [`Diagnosis::ShutDown`].
         ShutDown => "shut_down",
-        /// [`Diagnosis::KeywardFailed`].
         KeywardFailed => "keyward_failed",
-        /// [`Diagnosis::TokenNotReplaced`].
         TokenNotReplaced => "token_not_replaced",
-        /// [`Diagnosis::UnclearSet`].
         UnclearSet => "unclear_set",
-        /// [`Diagnosis::OriginNotAllowed`].
         OriginNotAllowed => "origin_not_allowed",
-        /// [`Diagnosis::HostNotAllowed`].
         HostNotAllowed => "host_not_allowed",
-        /// [`Diagnosis::EchoNotAllowed`].
         EchoNotAllowed => "echo_not_allowed",
     }
 }
@@ -194,7 +149,6 @@ codes! {
 /// What a diagnosis must know of the sender beside the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Its client family.
     pub family: Family,
     /// Whether the same binding has sent a key before.
     pub sent_key_before: bool,
@@ -396,7 +350,6 @@ pub struct Context<'a> {
     pub node: Option<&'a str>,
     /// The node's name, as n8n gives it.
     pub node_name: Option<&'a str>,
-    /// The client family.
     pub family: Family,
     /// What in n8n made the request.
     pub origin: Origin,
@@ -408,7 +361,6 @@ pub struct Context<'a> {
     pub upstream_code: Option<&'a str>,
     /// Why there is no whole answer.
     pub cause: Option<&'a str>,
-    /// Where upstream redirects to.
     pub redirect: Option<Redirect>,
 }
 

@@ -227,6 +227,28 @@ fn no_test_is_left_out_or_meant_to_panic() {
     }
 }
 
+/// The compiler's `missing_docs` would also want a sentence above each field and variant, where most names say it all.
+#[test]
+fn public_types_and_functions_say_what_they_are() {
+    const KINDS: [&str; 7] = ["fn", "struct", "enum", "trait", "type", "const", "static"];
+    for source in sources("src") {
+        let lines: Vec<_> = without_tests(&source.whole).lines().map(str::to_owned).collect();
+        for (number, line) in lines.iter().enumerate() {
+            let mut words = line.split_whitespace();
+            let is_public = words.next() == Some("pub") && words.any(|word| KINDS.contains(&word));
+            let above = lines[..number].iter().rev().find(|above| !is_attribute(above));
+            let has_docs = above.is_some_and(|above| above.trim_start().starts_with("///"));
+            assert!(has_docs || !is_public, "{}, line {}: {line}", source.path, number + 1);
+        }
+    }
+}
+
+/// Whether a line is an attribute, or a part of one.
+fn is_attribute(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with("#[") || line.starts_with("reason = ") || line == ")]"
+}
+
 #[test]
 fn sources_speak_plain_english() {
     for source in all_sources().iter().filter(|source| source.path != "tests/it/tidy.rs") {
