@@ -11,7 +11,8 @@ use rustix::process::Signal;
 
 use crate::process::client::{Client, get};
 use crate::process::upstream::Upstream;
-use crate::process::{Home, PATIENCE, events, eventually};
+use crate::process::{Home, events};
+use crate::support::{DEADLINE, eventually};
 
 #[test]
 fn all_workers_share_the_socket_that_was_handed_over() {
@@ -103,7 +104,7 @@ fn another_process_takes_over_and_no_client_is_turned_away() {
 fn the_service_manager_is_told_when_keyward_serves_and_when_it_stops() {
     let home = Home::new();
     let manager = UnixDatagram::bind(home.path("notify")).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
     let heard = || {
         let mut text = [0; 64];
         let length = manager.recv(&mut text).unwrap();

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::process::client::{Answer, Client, ask_with, request};
 use crate::process::upstream::{Gate, Upstream, answer};
-use crate::process::{Finished, Home, Keyward, events, eventually, files_below};
+use crate::process::{Finished, Home, Keyward, events, files_below};
+use crate::support::eventually;
 
 const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
 const OTHER: &str = "sk-proj-other-0123456789abcdefghijOtHr";

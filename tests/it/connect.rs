@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::process::client::{Client, ask, request};
 use crate::process::upstream::{Request, Upstream, answer};
-use crate::process::{Finished, Home, Keyward, Launch, eventually, files_below};
+use crate::process::{Finished, Home, Keyward, Launch, files_below};
+use crate::support::eventually;
 
 const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
 const CURRENT: &str = "sk-proj-canary-current-0123456789abCuRr";

@@ -6,7 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::process::{Home, Keyward, eventually};
+use crate::process::{Home, Keyward};
+use crate::support::eventually;
 
 /// More than a worker takes for a crowd, but not so many that a machine has no room for their sockets.
 const CROWD: usize = 1000;

@@ -10,8 +10,8 @@ use keyward::demo::{KEYS, n8n};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Finished, Home, Launch, events, eventually};
-use crate::support::recording;
+use crate::process::{Finished, Home, Launch, events};
+use crate::support::{eventually, recording};
 
 /// Faster than it can be.
 const AT_ONCE: &str = "1000000000";

@@ -13,7 +13,8 @@ use rustix::process::Signal;
 
 use crate::process::client::{Answer, Client, request};
 use crate::process::upstream::Upstream;
-use crate::process::{Home, Keyward, events, eventually};
+use crate::process::{Home, Keyward, events};
+use crate::support::eventually;
 
 const SIGHTINGS: &str = "SELECT sum(sightings) FROM uses";
 

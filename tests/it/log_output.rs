@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::process::client::{Client, ask, ask_with, get, request};
 use crate::process::upstream::Upstream;
-use crate::process::{Home, Keyward, events, eventually};
+use crate::process::{Home, Keyward, events};
+use crate::support::eventually;
 
 /// What every line of an exchange has.
 const FIELDS: [&str; 27] = [

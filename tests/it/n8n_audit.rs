@@ -223,7 +223,7 @@ fn the_answer_the_audit_and_the_rotation_agree_about_a_copy_that_never_ran() {
         home.keyward(arguments).config(&config).env("KEYWARD_ADMIN_LISTEN", &keyward.admin.to_string()).run()
     };
     let copy = "Record copy: old key, 6 nodes in FAQ bot, Sub: enrich customer";
-    crate::process::eventually("the press of the copy", || run(&["status"]).stdout.contains(copy).then_some(()));
+    eventually("the press of the copy", || run(&["status"]).stdout.contains(copy).then_some(()));
     let typed = "node Typed of workflow Weekly report has it typed into it";
     for arguments in
         [&["rotation"][..], &["rotation", "--can-go"], &["status"], &["n8n", "audit"], &["n8n", "audit", "--md"]]
@@ -266,14 +266,12 @@ fn no_audit_is_clean_beside_a_no() {
         ("User-Agent", "ai-sdk-openai/4.0.118 node.js/24"),
         ("X-N8N-Tag", EDITOR),
     ];
-    crate::process::eventually("the new key", || {
-        (ask_it(keyward.listen, "/v1/models", &agent).verdict() == "outdated").then_some(())
-    });
+    eventually("the new key", || (ask_it(keyward.listen, "/v1/models", &agent).verdict() == "outdated").then_some(()));
     let audit = || {
         let admin = keyward.admin.to_string();
         home.keyward(&["n8n", "audit", "--json"]).config(&config(&n8n)).env("KEYWARD_ADMIN_LISTEN", &admin).run()
     };
-    let told = crate::process::eventually("no", || Some(audit()).filter(|told| told.code() == Some(1)));
+    let told = eventually("no", || Some(audit()).filter(|told| told.code() == Some(1)));
     let told = &json_of(&told.stdout)["instances"][0];
     assert_eq!((&told["faults"], &told["clean"]), (&json!([]), &json!(false)), "{told}");
     let reason = &told["old_keys"][0]["can_go"]["reasons"][0]["text"];

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::process::client::ask;
 use crate::process::upstream::Upstream;
-use crate::process::{Finished, Home, Keyward, eventually};
-use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, OUTDATED, UNLISTED};
+use crate::process::{Finished, Home, Keyward};
+use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, OUTDATED, UNLISTED, eventually};
 
 /// A keyward with an n8n in which execution 8, of a sub-workflow, was called by execution 7.
 struct Scene {

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::process::client::{Client, ask, ask_with, request};
 use crate::process::upstream::{Upstream, answer};
-use crate::process::{Home, Keyward, events, eventually};
-use crate::support::{API_KEY, Answering, Certificate, FakeN8n};
+use crate::process::{Home, Keyward, events};
+use crate::support::{API_KEY, Answering, Certificate, FakeN8n, eventually};
 
 const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
 

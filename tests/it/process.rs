@@ -14,7 +14,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
@@ -22,22 +21,7 @@ use serde_json::Value;
 
 use self::client::{Answer, Client};
 use self::upstream::Upstream;
-
-/// Longer than anything takes on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Looks until there is something to be seen, and fails if that takes too long.
-#[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
+use crate::support::eventually;
 
 /// A user's home, where a keyward finds what an earlier one left. Gone with the test.
 pub(crate) struct Home(tempfile::TempDir);

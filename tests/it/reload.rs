@@ -10,7 +10,8 @@ use rustix::process::Signal;
 
 use crate::process::client::{Client, ask_with};
 use crate::process::upstream::Upstream;
-use crate::process::{Home, Keyward, events, eventually};
+use crate::process::{Home, Keyward, events};
+use crate::support::eventually;
 
 const UNREADABLE_SINCE: &str = "keyward_keys_unreadable_since_timestamp_seconds";
 

@@ -10,7 +10,8 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::process::client::{ask, ask_with};
 use crate::process::upstream::{Upstream, answer};
-use crate::process::{Finished, Home, Keyward, Launch, eventually};
+use crate::process::{Finished, Home, Keyward, Launch};
+use crate::support::eventually;
 
 const OLD: &str = "sk-proj-old-0123456789abcdefghijklmnOlD1";
 const NEW: &str = "sk-proj-new-0123456789abcdefghijklmnNeW1";
@@ -239,7 +240,7 @@ fn the_json_is_that_of_the_api() {
 fn when_keyward_is_down_its_store_answers() {
     let upstream = Upstream::start();
     let mut scene = Scene::new(&upstream);
-    let before = crate::support::eventually("what was sent is taken into account", || {
+    let before = eventually("what was sent is taken into account", || {
         let told = scene.json(&["rotation", "default"]);
         let reasons = told.pointer("/old_keys/0/can_go/doubts").and_then(Value::as_array).unwrap();
         reasons.iter().all(|reason| reason["code"] != "unsettled").then_some(told)

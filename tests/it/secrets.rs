@@ -15,8 +15,8 @@ use keyward::admin::routes::ROUTES;
 use crate::process::client::{Answer, Client, ask, get, request};
 use crate::process::tunnels::{Manner, TunnelProxy};
 use crate::process::upstream::{Upstream, answer};
-use crate::process::{Finished, Home, Keyward, Launch, eventually, files_below};
-use crate::support::{Answering, FakeUpstream};
+use crate::process::{Finished, Home, Keyward, Launch, files_below};
+use crate::support::{Answering, FakeUpstream, eventually};
 
 /// Canaries: no two have twelve characters in common, and no word of any output has twelve in common with one.
 const CURRENT: &str = "sk-proj-wk59pfKL0jFi2YYvLBpEGbpRuHrzDSVdqUC8DwRDe03wkPM15uelHuoUzaZhX4lp";

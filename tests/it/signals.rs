@@ -11,7 +11,8 @@ use rustix::process::Signal;
 
 use crate::process::client::{Client, ask_with, get, request};
 use crate::process::upstream::{CHUNK, Gate, LAST_CHUNK, STREAM_HEAD, Upstream};
-use crate::process::{Home, Keyward, events, eventually};
+use crate::process::{Home, Keyward, events};
+use crate::support::eventually;
 
 #[test]
 fn sigterm_lets_open_exchanges_end_and_no_new_client_in() {

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::process::client::ask_with;
 use crate::process::upstream::Upstream;
-use crate::process::{Home, Keyward, Launch, events, eventually};
+use crate::process::{Home, Keyward, Launch, events};
+use crate::support::eventually;
 
 const STORE: &str = "KEYWARD_STORE_URL";
 

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::process::client::Client;
 use crate::process::upstream::Upstream;
-use crate::process::{Home, Keyward, events, eventually};
-use crate::support::Certificate;
+use crate::process::{Home, Keyward, events};
 use crate::support::http2::{END_STREAM, fields, head, preface};
+use crate::support::{Certificate, eventually};
 
 /// A secret, where a head has room for one.
 const CANARY: &str = "sk-proj-Canary0123456789abcdefCaNa";

@@ -32,7 +32,7 @@ pub use self::upstream::{Answering, FakeUpstream, Received, Visit};
 pub use self::wire::Framing;
 
 /// How long anything may take before a test fails: long, for the machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` gives something.
 #[track_caller]

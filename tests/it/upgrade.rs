@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::process::client::{Client, request};
 use crate::process::upstream::{Upstream, answer};
-use crate::process::{Finished, Home, Keyward, events, eventually};
+use crate::process::{Finished, Home, Keyward, events};
+use crate::support::eventually;
 
 /// Words that came after 0.1.0: the field, and the word that may stand in it as well.
 const ADDED: &[(&str, &str)] = &[

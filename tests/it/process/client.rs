@@ -1,10 +1,9 @@
 //! A client of a test's own: it sends bytes as they are given and tells a whole answer from one that was cut.
 
+use crate::support::DEADLINE;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-
-use super::PATIENCE;
 
 /// A connection to keyward.
 pub(crate) struct Client(TcpStream);
@@ -41,8 +40,8 @@ impl Client {
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Self(stream)
     }
 

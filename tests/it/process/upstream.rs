@@ -1,11 +1,10 @@
 //! An upstream of a test's own: a thread for each connection, an answer by script, and every request as it came.
 
+use crate::support::{DEADLINE, eventually};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-
-use super::{PATIENCE, eventually};
 
 /// How a request is answered: whatever is written to the stream is the answer. An error ends the connection.
 type Script = dyn Fn(&Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync;
@@ -118,7 +117,7 @@ impl Gate {
 
     pub(crate) fn wait(&self) {
         let closed = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_timeout_while(closed, 2 * PATIENCE, |open| !*open).unwrap());
+        drop(self.0.1.wait_timeout_while(closed, 2 * DEADLINE, |open| !*open).unwrap());
     }
 }
 
