@@ -88,7 +88,8 @@ impl Standing {
             return Some(if is_stale { Self::Stale } else { Self::Failing { has_right_key: false } });
         }
         // What only failed at upstream shows nothing of the key.
-        let was_good = |key| memory.of_key(Some(key)).is_none_or(|used| memory.well.is_some_and(|well| well >= used.first));
+        let was_good =
+            |key| memory.of_key(Some(key)).is_none_or(|used| memory.well.is_some_and(|well| well >= used.first));
         let confirming = latest.key.filter(|key| keys.confirms(*key));
         let is_proven = confirming.is_some_and(was_good);
         if confirming.is_some() && latest.finding.diagnosis() == DiagnosisKind::Quota.code() {

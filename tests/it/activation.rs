@@ -10,13 +10,12 @@ use std::thread::{self, JoinHandle};
 use rustix::process::Signal;
 
 use crate::process::client::{Client, get};
-use crate::process::upstream::Upstream;
 use crate::process::{Home, events};
-use crate::support::{DEADLINE, eventually};
+use crate::support::{DEADLINE, FakeUpstream, eventually};
 
 #[test]
 fn all_workers_share_the_socket_that_was_handed_over() {
-    let (home, upstream, socket) = (Home::new(), Upstream::start(), listener());
+    let (home, upstream, socket) = (Home::new(), FakeUpstream::accepting(), listener());
     let launch = home.serve_on_sockets(1).upstream(&upstream).env("KEYWARD_PROXY_WORKERS", "3");
     let keyward = launch.sockets("keyward.socket", &socket, None).start();
     assert_eq!(keyward.listen, socket.local_addr().unwrap());
@@ -32,14 +31,14 @@ fn all_workers_share_the_socket_that_was_handed_over() {
 #[test]
 fn the_admin_listener_is_told_by_its_name_or_comes_second() {
     for (names, clients_first) in [("web:admin", true), ("admin:web", false), ("", true), ("web:web", true)] {
-        let (home, upstream, one, other) = (Home::new(), Upstream::start(), listener(), listener());
+        let (home, upstream, one, other) = (Home::new(), FakeUpstream::accepting(), listener(), listener());
         let launch = home.serve_on_sockets(2).upstream(&upstream);
         let keyward = launch.sockets(names, &one, Some(&other)).start();
         let (clients, admin) = if clients_first { (&one, &other) } else { (&other, &one) };
         assert_eq!((keyward.listen, keyward.admin), (address(clients), address(admin)), "{names}");
         assert_eq!((get(keyward.listen, "/v1/models").status, keyward.admin("/readyz").status), (200, 200));
     }
-    let (home, upstream, admin) = (Home::new(), Upstream::start(), listener());
+    let (home, upstream, admin) = (Home::new(), FakeUpstream::accepting(), listener());
     let keyward = home.serve_on_sockets(1).upstream(&upstream).sockets("admin", &admin, None).start();
     assert_eq!(keyward.admin, address(&admin));
     assert_eq!(get(keyward.listen, "/v1/models").status, 200, "clients come by the address that was set");
@@ -80,7 +79,7 @@ fn a_socket_of_another_kind_is_told_at_the_start() {
 
 #[test]
 fn another_process_takes_over_and_no_client_is_turned_away() {
-    let (upstream, socket) = (Upstream::start(), listener());
+    let (upstream, socket) = (FakeUpstream::accepting(), listener());
     let start = |home: &Home| {
         let launch = home.serve_on_sockets(1).upstream(&upstream).env("KEYWARD_PROXY_WORKERS", "2");
         launch.sockets("", &socket, None).start()

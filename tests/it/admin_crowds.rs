@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crate::crowds::allow_many_files;
 use crate::process::client::{Client, ask_with};
-use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, events};
 use crate::support::{self, DEADLINE, FakeUpstream, TestProxy};
 
@@ -19,7 +18,7 @@ const CROWD: usize = 2000;
 #[test]
 fn two_thousand_clients_that_never_finish_a_head_keep_no_other_out() {
     allow_many_files();
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).key(KEY).start();
     // A scraper that was here before, between two of its requests.
     let mut scraper = Client::connect(keyward.admin);
@@ -60,7 +59,7 @@ fn request(target: &str, token: &str) -> String {
 fn ten_thousand_wrong_tokens_are_refused_and_the_right_one_is_taken_meanwhile() {
     const GUESSERS: usize = 100;
     const GUESSES: usize = 100;
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).key(KEY).start();
     let (refused, slowest) = thread::scope(|scope| {
         let guessers: Vec<_> = (0..GUESSERS).map(|_| scope.spawn(|| guess_on(&keyward, GUESSES))).collect();

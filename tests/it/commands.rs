@@ -2,7 +2,6 @@
 //! a running keyward heeds them at once.
 
 use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
@@ -10,9 +9,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::client::{Answer, Client, ask_with, request};
-use crate::process::upstream::{Gate, Upstream, answer};
 use crate::process::{Finished, Home, Keyward, events, files_below};
-use crate::support::eventually;
+use crate::support::{Answering, FakeUpstream, Gate, eventually};
 
 const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
 const OTHER: &str = "sk-proj-other-0123456789abcdefghijOtHr";
@@ -22,14 +20,14 @@ const INJECT: &str = "[keys.default]\npolicy = \"inject\"\ncurrent = { file = \"
 
 #[test]
 fn a_token_works_in_a_running_keyward_until_it_is_revoked() {
-    let (home, upstream) = (home(), Upstream::taking(&[CURRENT]));
+    let (home, upstream) = (home(), FakeUpstream::taking(&[CURRENT]));
     let keyward = home.serve_for(&upstream).config(INJECT).start();
     let token = make_token(&home, &["default", "--name", "n8n"]);
     let asked =
         eventually("the token's welcome", || Some(ask_with(keyward.listen, &token)).filter(|it| it.status == 200));
     assert_eq!(asked.verdict(), "token");
-    let seen = upstream.requests(1).pop().unwrap();
-    assert_eq!(seen.header("authorization"), Some(format!("Bearer {CURRENT}")));
+    let seen = upstream.wait_for(1).pop().unwrap();
+    assert_eq!(seen.head.header("authorization"), Some(&*format!("Bearer {CURRENT}")));
     let line = line_of(&keyward, "token");
     assert_eq!((&line["action"], &line["diagnosis"], &line["level"]), (&"inject".into(), &"ok".into(), &"info".into()));
 
@@ -144,7 +142,7 @@ fn many_tokens_made_at_once_are_all_kept() {
 
 #[test]
 fn keys_are_listed_by_their_public_names() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     home.serve_for(&upstream).config(INJECT).start().stop();
     home.write("key", OTHER);
     let keyward = home.serve_for(&upstream).config(INJECT).start();
@@ -164,7 +162,7 @@ fn keys_are_listed_by_their_public_names() {
 
 #[test]
 fn a_key_on_standard_input_has_the_fingerprint_that_the_log_shows() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config(INJECT).start();
     ask_with(keyward.listen, CURRENT);
     let logged = keyward.exchanges(1)[0]["fingerprint"].as_str().unwrap().to_owned();
@@ -180,7 +178,7 @@ fn a_key_on_standard_input_has_the_fingerprint_that_the_log_shows() {
 
 #[test]
 fn a_compromised_key_is_refused_at_once_while_tokens_go_on() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config(INJECT).start();
     let token = make_token(&home, &["default"]);
     eventually("the token's welcome", || (ask_with(keyward.listen, &token).status == 200).then_some(()));
@@ -214,7 +212,7 @@ fn a_set_that_acts_does_not_start_without_its_current_key_but_one_that_observes_
     }
     let exception = "[keys.default]\ncurrent = { file = \"missing\" }\nworkflows.w1.policy = \"enforce\"\n";
     assert_eq!(home.serve().config(exception).run().code(), Some(1), "a set with an exception acts as well");
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let keyward = home.serve_for(&upstream).config("[keys.default]\ncurrent = { file = \"missing\" }\n").start();
     assert_eq!(ask_with(keyward.listen, CURRENT).status, 200);
     let line = &keyward.exchanges(1)[0];
@@ -223,7 +221,7 @@ fn a_set_that_acts_does_not_start_without_its_current_key_but_one_that_observes_
 
 #[test]
 fn without_knowing_what_was_revoked_a_set_that_acts_does_not_start() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     make_token(&home, &["default"]);
     fs::write(home.state().join("access.json"), "{").unwrap();
     let finished = home.serve_for(&upstream).config(INJECT).run();
@@ -238,7 +236,7 @@ fn without_knowing_what_was_revoked_a_set_that_acts_does_not_start() {
 
 #[test]
 fn without_the_key_of_its_fingerprints_nothing_revoked_is_known_and_no_new_one_is_made() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     make_token(&home, &["default"]);
     fs::remove_file(home.state().join("fingerprint.key")).unwrap();
     for arguments in [&["check"][..], &["token", "new", "default"], &["keys", "list"]] {
@@ -254,7 +252,7 @@ fn without_the_key_of_its_fingerprints_nothing_revoked_is_known_and_no_new_one_i
 
 #[test]
 fn a_state_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     make_token(&home, &["default"]);
     // What leave is missing to look into, for root as well: a link that leads to itself.
     let state = home.state();
@@ -269,9 +267,9 @@ fn a_state_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one() {
 fn health_is_good_until_keyward_stops() {
     let (home, gate) = (Home::new(), Gate::default());
     let held = gate.clone();
-    let upstream = Upstream::answering(move |_, stream| {
-        held.wait();
-        stream.write_all(&answer("200 OK", b"{}"))
+    let upstream = FakeUpstream::scripted(move |visit| {
+        held.pass();
+        visit.answer(&Answering::json(200, "{}"));
     });
     let keyward = home.serve_for(&upstream).start();
     let admin = keyward.admin.to_string();
@@ -280,7 +278,7 @@ fn health_is_good_until_keyward_stops() {
     assert_eq!((good.code(), good.stdout.as_str()), (Some(0), "keyward lives and takes requests\n"), "{}", good.stderr);
     let mut client = Client::connect(keyward.listen);
     client.send(&request("GET", "/v1/models", &[], b""));
-    upstream.requests(1);
+    upstream.wait_for(1);
     keyward.signal(Signal::TERM);
     eventually("the draining", || (keyward.admin("/readyz").status == 503).then_some(()));
     let draining = ask();
@@ -300,9 +298,9 @@ fn health_is_good_until_keyward_stops() {
 
 #[test]
 fn health_says_why_it_gets_no_answer_of_keyward() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&[CURRENT]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&[CURRENT]));
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = Upstream::answering(|_, stream| stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"));
+    let other = FakeUpstream::answering("SSH-2.0-OpenSSH_9.6\r\n\r\n");
     for (admin, said) in [
         ("off", "there is no listener to ask, because admin.listen is off: give it an address"),
         ("127.0.0.1:0", "the port of admin.listen is 0"),
@@ -396,22 +394,23 @@ fn online_each_key_is_asked_for_and_its_standing_said_in_words() {
     let home = home();
     home.write("restricted", RESTRICTED);
     home.write("dead", DEAD);
-    let upstream = Upstream::answering(|request, stream| {
-        let key = request.header("authorization").unwrap_or_default();
-        stream.write_all(&match key.strip_prefix("Bearer ") {
-            Some(CURRENT) => answer("200 OK", b"{\"object\":\"list\"}"),
-            Some(RESTRICTED) => answer(
-                "403 Forbidden",
-                b"{\"error\":\"You have insufficient permissions. Missing scopes: api.model.read. Check that\"}",
+    let upstream = FakeUpstream::scripted(|visit| {
+        let key = visit.head.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let (status, body) = match key {
+            Some(CURRENT) => (200, "{\"object\":\"list\"}".to_owned()),
+            Some(RESTRICTED) => (
+                403,
+                "{\"error\":\"You have insufficient permissions. Missing scopes: api.model.read. Check that\"}"
+                    .to_owned(),
             ),
-            _ => answer(
-                "401 Unauthorized",
+            _ => (
+                401,
                 format!(
                     "{{\"error\":{{\"message\":\"Incorrect API key provided: {DEAD}\",\"code\":\"invalid_api_key\"}}}}"
-                )
-                .as_bytes(),
+                ),
             ),
-        })
+        };
+        visit.answer(&Answering::json(status, body));
     });
     let sets = "[keys.default]\ncurrent = { file = \"key\" }\nnext = { file = \"restricted\" }\n";
     let config = format!("[proxy]\nupstream = \"{}\"\n{sets}", upstream.url());
@@ -424,8 +423,8 @@ fn online_each_key_is_asked_for_and_its_standing_said_in_words() {
     ] {
         assert!(finished.stdout.contains(said), "{said} is not in\n{}", finished.stdout);
     }
-    let seen = upstream.requests(2);
-    assert!(seen.iter().all(|request| request.head.starts_with(b"GET /v1/models HTTP/1.1")), "it costs nothing");
+    let seen = upstream.wait_for(2);
+    assert!(seen.iter().all(|request| request.head.line == "GET /v1/models HTTP/1.1"), "it costs nothing");
 
     let dead = config.replace("file = \"restricted\"", "file = \"dead\"");
     let finished = home.keyward(&["check", "--online"]).config(&dead).run();

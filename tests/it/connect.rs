@@ -1,16 +1,14 @@
 //! `keyward n8n connect` and `disconnect`, against an n8n that answers as 2.41.1 was seen to (and, where it is asked to, as
 //! 1.100.1): what it changes, what it leaves, what it puts back, and that no key is printed or kept.
 
-use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::process::client::{Client, ask, request};
-use crate::process::upstream::{Request, Upstream, answer};
 use crate::process::{Finished, Home, Keyward, Launch, files_below};
-use crate::support::eventually;
+use crate::support::{Answering, FakeUpstream, Received, eventually};
 
 const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
 const CURRENT: &str = "sk-proj-canary-current-0123456789abCuRr";
@@ -292,7 +290,7 @@ fn the_tests_of_a_forgotten_copy_are_no_use_of_its_old_key() {
 /// A keyward in front of an upstream, and an n8n beside it.
 struct Scene {
     home: Home,
-    upstream: Upstream,
+    upstream: FakeUpstream,
     n8n: FakeN8n,
     keyward: Keyward,
     policy: &'static str,
@@ -307,7 +305,7 @@ impl Scene {
         let home = Home::new();
         home.write("current", format!("{CURRENT}\n"));
         home.write("api-key", format!("{API_KEY}\n"));
-        let (upstream, n8n) = (Upstream::taking(&[CURRENT, OLD]), FakeN8n::start(behaviour));
+        let (upstream, n8n) = (FakeUpstream::taking(&[CURRENT, OLD]), FakeN8n::start(behaviour));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let config = config(&n8n, nowhere, nowhere, &upstream.url(), policy);
         let keyward = home.serve().config(&config).start();
@@ -355,10 +353,10 @@ fn config(n8n: &FakeN8n, listen: SocketAddr, admin: SocketAddr, upstream: &str, 
 
 /// An n8n's public API, as it was seen to answer.
 struct FakeN8n {
-    server: Upstream,
+    server: FakeUpstream,
     records: Arc<Mutex<Vec<Value>>>,
     /// Where the credential leads before it is connected.
-    gateway: Upstream,
+    gateway: FakeUpstream,
 }
 
 /// How it differs from 2.41.1 with an API key of all scopes.
@@ -374,7 +372,7 @@ struct Behaviour {
 
 impl FakeN8n {
     fn start(behaviour: Behaviour) -> Self {
-        let gateway = Upstream::start();
+        let gateway = FakeUpstream::accepting();
         let record = |id: &str, name: &str, kind: &str, data: Value| json!({ "id": id, "name": name, "type": kind, "data": data });
         let url = format!("{}/v1", gateway.url());
         let data = json!({
@@ -387,12 +385,13 @@ impl FakeN8n {
             record("c4", "Header", "httpHeaderAuth", json!({})),
         ]));
         let kept = Arc::clone(&records);
-        let server = Upstream::answering(move |request, stream| {
-            let (status, body) = respond(behaviour, &mut kept.lock().unwrap(), request);
+        let server = FakeUpstream::scripted(move |visit| {
+            let Ok(request) = visit.request() else { return };
+            let (status, body) = respond(behaviour, &mut kept.lock().unwrap(), &request);
             if behaviour.loses_word && String::from_utf8_lossy(&request.body).contains("apiKey") {
-                return Err(io::ErrorKind::BrokenPipe.into());
+                return visit.close();
             }
-            io::Write::write_all(stream, &answer(status, body.to_string().as_bytes()))
+            visit.send(Answering::json(status, body.to_string()));
         });
         Self { server, records, gateway }
     }
@@ -410,41 +409,38 @@ impl FakeN8n {
     }
 
     /// The requests that would change something.
-    fn changes(&self) -> Vec<Request> {
-        self.server.requests(0).into_iter().filter(|request| request.head.starts_with(b"PATCH")).collect()
+    fn changes(&self) -> Vec<Received> {
+        self.server.received().into_iter().filter(|request| request.head.line.starts_with("PATCH")).collect()
     }
 }
 
-fn respond(behaviour: Behaviour, records: &mut [Value], request: &Request) -> (&'static str, Value) {
-    if request.header("x-n8n-api-key").as_deref() != Some(API_KEY) {
-        return ("401 Unauthorized", json!({ "message": "unauthorized" }));
+fn respond(behaviour: Behaviour, records: &mut [Value], request: &Received) -> (u16, Value) {
+    if request.head.header("x-n8n-api-key") != Some(API_KEY) {
+        return (401, json!({ "message": "unauthorized" }));
     }
-    let head = String::from_utf8_lossy(&request.head).into_owned();
-    let mut words = head.split(' ');
+    let mut words = request.head.line.split(' ');
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let path = target.split('?').next().unwrap().strip_prefix("/api/v1/").unwrap();
     let parts: Vec<_> = path.split('/').collect();
     if behaviour.refuses == Some(method) && parts.len() > 1 {
-        return ("403 Forbidden", json!({ "message": "Forbidden" }));
+        return (403, json!({ "message": "Forbidden" }));
     }
     match (method, &parts[..]) {
-        ("GET", ["workflows"]) => ("200 OK", json!({ "data": [workflow()], "nextCursor": null })),
-        ("GET", ["credentials", "schema", "openAiApi"]) => ("200 OK", schema(behaviour)),
+        ("GET", ["workflows"]) => (200, json!({ "data": [workflow()], "nextCursor": null })),
+        ("GET", ["credentials", "schema", "openAiApi"]) => (200, schema(behaviour)),
         ("GET" | "PATCH", ["credentials", ..]) if behaviour.is_first => {
-            ("405 Method Not Allowed", json!({ "message": format!("{method} method not allowed") }))
+            (405, json!({ "message": format!("{method} method not allowed") }))
         }
-        ("POST", ["credentials", _, "test"]) if behaviour.is_first => {
-            ("404 Not Found", json!({ "message": "not found" }))
-        }
+        ("POST", ["credentials", _, "test"]) if behaviour.is_first => (404, json!({ "message": "not found" })),
         ("GET", ["credentials"]) => {
-            ("200 OK", json!({ "data": records.iter().map(public).collect::<Vec<_>>(), "nextCursor": null }))
+            (200, json!({ "data": records.iter().map(public).collect::<Vec<_>>(), "nextCursor": null }))
         }
         ("PATCH", ["credentials", id]) => change(records, id, &serde_json::from_slice(&request.body).unwrap()),
         ("POST", ["credentials", id, "test"]) => {
             let record = records.iter().find(|record| record["id"] == *id).unwrap();
-            ("200 OK", test(&record["data"]))
+            (200, test(&record["data"]))
         }
-        _ => ("404 Not Found", json!({ "message": "not found" })),
+        _ => (404, json!({ "message": "not found" })),
     }
 }
 
@@ -454,20 +450,20 @@ fn public(record: &Value) -> Value {
 }
 
 /// Merged only where that is asked for; complete data in any other case.
-fn change(records: &mut [Value], id: &str, body: &Value) -> (&'static str, Value) {
+fn change(records: &mut [Value], id: &str, body: &Value) -> (u16, Value) {
     let Some(record) = records.iter_mut().find(|record| record["id"] == id) else {
-        return ("404 Not Found", json!({ "message": "Credential not found" }));
+        return (404, json!({ "message": "Credential not found" }));
     };
     if body["isPartialData"] == true {
         for (name, value) in body["data"].as_object().unwrap() {
             record["data"][name] = value.clone();
         }
     } else if body["data"]["apiKey"].is_null() {
-        return ("400 Bad Request", json!({ "message": "request.body.data requires property \"apiKey\"" }));
+        return (400, json!({ "message": "request.body.data requires property \"apiKey\"" }));
     } else {
         record["data"] = body["data"].clone();
     }
-    ("200 OK", public(record))
+    (200, public(record))
 }
 
 /// As n8n's test button: with the key and the header, whose expressions find no workflow.

@@ -12,15 +12,14 @@ use rusqlite::Connection;
 use rustix::process::Signal;
 
 use crate::process::client::{Answer, Client, request};
-use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, events};
-use crate::support::eventually;
+use crate::support::{FakeUpstream, eventually};
 
 const SIGHTINGS: &str = "SELECT sum(sightings) FROM uses";
 
 #[test]
 fn what_a_binding_did_is_stored_and_known_again_after_a_restart() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&["sk-current"]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&["sk-current"]));
     let keyward = home.serve_for(&upstream).key("sk-current").start();
     ask(&keyward, "wf=a;ex=1;node=n;name=Report", Some("sk-current"));
     ask(&keyward, "wf=a;ex=2;node=n;name=Report", Some("sk-other"));
@@ -51,7 +50,7 @@ fn what_a_binding_did_is_stored_and_known_again_after_a_restart() {
 
 #[test]
 fn what_a_person_did_is_stored_while_keyward_runs() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).key("sk-current").start();
     for _ in 0..20 {
         ask(&keyward, "wf=a;ex=1;node=n", Some("sk-current"));
@@ -62,7 +61,7 @@ fn what_a_person_did_is_stored_while_keyward_runs() {
 
 #[test]
 fn without_a_store_nothing_is_written() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).key("sk-current").env("KEYWARD_STORE_URL", "off").start();
     assert_eq!(events(&keyward.log(), "listening")[0]["store"], "off");
     assert_eq!(ask(&keyward, "wf=a;ex=1;node=n", Some("sk-current")).status, 200);
@@ -72,7 +71,7 @@ fn without_a_store_nothing_is_written() {
 
 #[test]
 fn the_store_can_be_anywhere() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).env("KEYWARD_STORE_URL", "sqlite:elsewhere/ledger.db").start();
     ask(&keyward, "wf=a;ex=1;node=n", Some("sk-a"));
     keyward.stop();
@@ -84,7 +83,7 @@ fn the_store_can_be_anywhere() {
 fn a_kill_costs_one_interval_at_most_and_never_the_file() {
     // How late the writer may be on a machine that does other things as well.
     let allowance = Duration::from_millis(250 + number_from("KEYWARD_CRASH_SLACK_MS", 2_000));
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let (mut stored, mut worst) = (0, Kill::default());
     let rounds = number_from("KEYWARD_CRASHES", 5);
     for round in 0..rounds {
@@ -123,7 +122,7 @@ struct Kill {
     oldest_lost: Duration,
 }
 
-fn kill_under_load(home: &Home, upstream: &Upstream, after: Duration) -> Kill {
+fn kill_under_load(home: &Home, upstream: &FakeUpstream, after: Duration) -> Kill {
     let begun = Instant::now();
     let keyward = home.serve_for(upstream).key("sk-current").start();
     let start = begun.elapsed();
@@ -148,7 +147,7 @@ fn kill_under_load(home: &Home, upstream: &Upstream, after: Duration) -> Kill {
 
 #[test]
 fn a_store_that_another_program_has_locked_costs_nothing() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).key("sk-current").start();
     ask(&keyward, "wf=a;ex=1;node=n", Some("sk-current"));
     eventually("the first one", || (home.rows::<i64>(SIGHTINGS) == [1]).then_some(()));
@@ -167,7 +166,7 @@ fn a_store_that_another_program_has_locked_costs_nothing() {
 
 #[test]
 fn a_store_that_is_locked_at_the_start_is_read_later() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.write("key", "sk-old");
     let config = "[keys.default]\ncurrent = { file = \"key\" }\n";
     let before = home.serve_for(&upstream).config(config).start();
@@ -192,7 +191,7 @@ fn a_store_that_is_locked_at_the_start_is_read_later() {
 #[test]
 fn a_damaged_store_is_left_as_it_is_until_it_is_removed() {
     for damage in [Damage::NoDatabase, Damage::Pages] {
-        let (home, upstream) = (Home::new(), Upstream::start());
+        let (home, upstream) = (Home::new(), FakeUpstream::accepting());
         let keyward = home.serve_for(&upstream).key("sk-current").start();
         for number in 0..200 {
             ask(&keyward, &format!("wf=w{number};ex=1;node=n"), Some("sk-current"));
@@ -217,7 +216,7 @@ fn a_damaged_store_is_left_as_it_is_until_it_is_removed() {
 
 #[test]
 fn a_store_that_is_removed_is_made_anew_with_all_that_is_known() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&["sk-current"]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&["sk-current"]));
     let keyward = home.serve_for(&upstream).key("sk-current").start();
     ask(&keyward, "wf=a;ex=1;node=n", Some("sk-other"));
     ask(&keyward, "wf=a;ex=2;node=n", Some("sk-current"));
@@ -242,7 +241,7 @@ fn a_store_of_a_later_keyward_or_another_program_is_not_touched() {
         ("PRAGMA user_version = 99", "was written by a later keyward (its version is 99, this one knows 4)"),
         ("PRAGMA application_id = 1", "is a database of another program"),
     ] {
-        let (home, upstream) = (Home::new(), Upstream::start());
+        let (home, upstream) = (Home::new(), FakeUpstream::accepting());
         home.serve_for(&upstream).start().stop();
         Connection::open(home.store()).unwrap().execute_batch(change).unwrap();
         let before = (fs::read(home.store()).unwrap(), fs::metadata(home.store()).unwrap().ino());
@@ -260,7 +259,7 @@ fn a_store_of_a_later_keyward_or_another_program_is_not_touched() {
 
 #[test]
 fn a_code_that_only_a_later_keyward_knows_is_told_and_kept() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&["sk-current"]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&["sk-current"]));
     let keyward = home.serve_for(&upstream).key("sk-current").start();
     ask(&keyward, "wf=a;ex=1;node=n", Some("sk-other"));
     keyward.exchanges(1);
@@ -281,7 +280,7 @@ fn a_code_that_only_a_later_keyward_knows_is_told_and_kept() {
 
 #[test]
 fn a_disk_that_takes_no_more_costs_nothing_but_what_a_kill_would_lose() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.serve_for(&upstream).key("sk-current").start().stop();
     // The file is there, and its log may not grow beyond some kilobytes.
     let launch = home.serve_after("trap '' XFSZ; ulimit -f 24");
@@ -297,7 +296,7 @@ fn a_disk_that_takes_no_more_costs_nothing_but_what_a_kill_would_lose() {
 
 #[test]
 fn a_store_that_cannot_be_written_at_the_start_is_read_all_the_same() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.write("key", "sk-old");
     let config = "[keys.default]\ncurrent = { file = \"key\" }\n";
     let before = home.serve_for(&upstream).config(config).start();
@@ -319,7 +318,7 @@ fn a_store_that_cannot_be_written_at_the_start_is_read_all_the_same() {
 #[test]
 fn what_another_fingerprint_key_named_is_mixed_with_nothing() {
     for other in [None, Some([7; 32])] {
-        let (home, upstream) = (Home::new(), Upstream::start());
+        let (home, upstream) = (Home::new(), FakeUpstream::accepting());
         home.write("key", "sk-current");
         let config = "[keys.default]\ncurrent = { file = \"key\" }\n";
         let start = || home.serve_for(&upstream).config(config).start();

@@ -6,9 +6,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::process::client::{Client, ask, ask_with, get, request};
-use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, events};
-use crate::support::eventually;
+use crate::support::{FakeUpstream, eventually};
 
 /// What every line of an exchange has.
 const FIELDS: [&str; 27] = [
@@ -45,7 +44,7 @@ const KEY: &str = "sk-proj-0123456789abcdefAbCd";
 
 #[test]
 fn a_good_exchange_is_one_line_with_all_the_fields_and_no_other() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).key(KEY).start();
     let tag = [("X-N8N-Tag", "wf=a;ex=7;node=n;name=Daily%20report"), ("Authorization", &bearer(KEY))];
     let answer = ask(keyward.listen, "/v1/models?limit=1", &tag);
@@ -63,12 +62,12 @@ fn a_good_exchange_is_one_line_with_all_the_fields_and_no_other() {
     {
         assert_eq!(line[name], expected, "{name}");
     }
-    assert_eq!((&line["status"], &line["bytes_in"], &line["bytes_out"]), (&200.into(), &0.into(), &11.into()));
+    assert_eq!((&line["status"], &line["bytes_in"], &line["bytes_out"]), (&200.into(), &0.into(), &17.into()));
 }
 
 #[test]
 fn a_bad_exchange_says_in_the_same_line_what_to_do() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&[KEY]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&[KEY]));
     let keyward = home.serve_for(&upstream).key(KEY).start();
     ask_with(keyward.listen, "sk-wrong");
     let lines = keyward.stop().exchanges();
@@ -91,7 +90,7 @@ fn a_request_that_upstream_never_sees_has_its_line_too() {
 
 #[test]
 fn every_line_of_a_hostile_run_is_json() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let launch = home.serve_for(&upstream).config("[proxy]\nmax_head = \"256KiB\"\n[log]\nlevel = \"trace\"\n");
     let keyward = launch.log_file("log").start();
     let requests = hostile_requests();
@@ -112,7 +111,7 @@ fn every_line_of_a_hostile_run_is_json() {
 
 #[test]
 fn no_caller_steers_a_terminal_or_makes_up_a_line() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).args(&["--log", "human"]).log_file("log").start();
     let answered = hostile_requests().iter().filter(|request| answers_as_an_exchange(&keyward, request)).count();
     keyward.stop();
@@ -126,7 +125,7 @@ fn no_caller_steers_a_terminal_or_makes_up_a_line() {
 
 #[test]
 fn the_human_format_is_aligned_with_the_remedy_under_a_bad_line() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&[KEY]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&[KEY]));
     let keyward = home.serve_for(&upstream).key(KEY).args(&["--log", "human"]).start();
     ask_with(keyward.listen, KEY);
     ask_with(keyward.listen, "sk-wrong");
@@ -147,7 +146,7 @@ fn the_human_format_is_aligned_with_the_remedy_under_a_bad_line() {
 
 #[test]
 fn on_a_terminal_the_log_is_for_people_and_coloured_unless_they_say_no() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let lines = |variable: &str| {
         let keyward = home.serve_for(&upstream).key(KEY).env(variable, "1").on_a_terminal().start();
         ask_with(keyward.listen, KEY);
@@ -163,7 +162,7 @@ fn on_a_terminal_the_log_is_for_people_and_coloured_unless_they_say_no() {
 fn the_level_parts_what_is_written_from_what_is_not() {
     #[track_caller]
     fn check(level: &str, expected: &[&str]) {
-        let (home, upstream) = (Home::new(), Upstream::start());
+        let (home, upstream) = (Home::new(), FakeUpstream::accepting());
         let launch = home.serve_for(&upstream).key(KEY).env("KEYWARD_LOG_LEVEL", level);
         let keyward = launch.args(&["--log", "human"]).start();
         ask_with(keyward.listen, KEY);
@@ -182,7 +181,7 @@ fn the_level_parts_what_is_written_from_what_is_not() {
 
 #[test]
 fn a_full_disk_costs_lines_that_are_counted_and_no_request() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let path = home.path("log");
     let keyward = home.serve_for(&upstream).log_file("log").start();
     fs::remove_file(&path).unwrap();
@@ -202,7 +201,7 @@ fn a_full_disk_costs_lines_that_are_counted_and_no_request() {
 
 #[test]
 fn a_pipe_without_a_reader_costs_lines_that_are_counted_and_no_request() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).key(KEY).config("[proxy]\nworkers = 1\n").start();
     keyward.stop_reading();
     let path = format!("/v1/{}", "x".repeat(500));
@@ -224,7 +223,7 @@ fn a_pipe_without_a_reader_costs_lines_that_are_counted_and_no_request() {
 
 #[test]
 fn a_closed_pipe_does_not_end_it() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     // The shell's own output is the pipe that the test reads; keyward's goes to a reader that leaves after a line.
     let launch = home.serve_after("exec 3>&1; mkfifo p; head -n 1 p >&3 & exec >p");
     let keyward = launch.upstream(&upstream).env("PATH", "/usr/bin:/bin").start();

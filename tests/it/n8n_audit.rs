@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::process::client::ask as ask_it;
-use crate::process::upstream::Upstream;
 use crate::process::{Finished, Home, Keyward};
 use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, OUTDATED, TestProxy, UNLISTED, eventually};
 
@@ -206,7 +205,8 @@ fn with_a_copy(n8n: &FakeN8n, home: &Home) -> (Keyward, String) {
     home.write("old", OUTDATED);
     home.write("n8n-key", API_KEY);
     let config = config(n8n).replace("\n[n8n", "\nprevious = [{ file = \"old\" }]\n[n8n") + "refresh = \"10s\"\n";
-    let keyward = home.serve_for(&Upstream::taking(&[CURRENT])).config(&config).start();
+    let upstream = FakeUpstream::taking(&[CURRENT]);
+    let keyward = home.serve_for(&upstream).config(&config).start();
     for (record, key) in [("main", CURRENT), ("copy", OUTDATED)] {
         n8n.has_record(record, "2026-11-23T07:00:00.000Z", keyward.listen, key);
     }
@@ -260,7 +260,8 @@ fn no_audit_is_clean_beside_a_no() {
     let home = home(&n8n);
     assert_eq!(json_of(&audit(&home, &n8n, &["--json"]).stdout)["instances"][0]["clean"], true);
     home.write("key", UNLISTED);
-    let keyward = home.serve_for(&Upstream::start()).config(&config(&n8n)).start();
+    let upstream = FakeUpstream::accepting();
+    let keyward = home.serve_for(&upstream).config(&config(&n8n)).start();
     let agent = [
         ("Authorization", &*format!("Bearer {CURRENT}")),
         ("User-Agent", "ai-sdk-openai/4.0.118 node.js/24"),
@@ -298,7 +299,7 @@ fn home(n8n: &FakeN8n) -> Home {
     let home = Home::new();
     home.write("key", format!("{CURRENT}\n"));
     home.write("n8n-key", format!("{API_KEY}\n"));
-    let upstream = Upstream::taking(&[CURRENT]);
+    let upstream = FakeUpstream::taking(&[CURRENT]);
     let keyward = home.serve_for(&upstream).config(&config(n8n)).start();
     let headers = [("Authorization", &*format!("Bearer {CURRENT}")), ("X-N8N-Tag", "wf=w1;ex=7;node=n1")];
     assert_eq!(ask_it(keyward.listen, "/v1/models", &headers).verdict(), "current");

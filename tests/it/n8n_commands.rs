@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::process::client::ask;
-use crate::process::upstream::Upstream;
 use crate::process::{Finished, Home, Keyward};
 use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, OUTDATED, UNLISTED, eventually};
 
@@ -16,7 +15,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(upstream: &Upstream) -> Self {
+    fn new(upstream: &FakeUpstream) -> Self {
         let n8n = FakeN8n::start();
         n8n.has("w1", "Weekly report", &[("n1", "Summary")]);
         n8n.has("w2", "Translate", &[("n2", "Chat")]);
@@ -79,7 +78,7 @@ fn assert_says(finished: &Finished, code: i32, said: &[&str]) {
 
 #[test]
 fn blame_tells_the_story_from_the_first_caller_on() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let mut scene = Scene::new(&upstream);
     let said = [
         "Execution 7 of workflow Weekly report: error, started by webhook at 2026-11-23T08:00:00Z, ended at ",
@@ -118,7 +117,7 @@ fn blame_tells_the_story_from_the_first_caller_on() {
 
 #[test]
 fn executions_that_call_one_another_in_a_circle_are_told_once() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     scene.n8n.has_execution(execution("20", "w1", "integrated", Some("21")));
     scene.n8n.has_execution(execution("21", "w1", "integrated", Some("20")));
@@ -132,7 +131,7 @@ fn executions_that_call_one_another_in_a_circle_are_told_once() {
 
 #[test]
 fn blame_does_without_n8n() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     scene.n8n.trouble(Some(Answering::with(200, "Content-Type: text/html\r\n", "<html></html>")));
     let blamed = scene.run(&["n8n", "blame", "8"]);

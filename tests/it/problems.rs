@@ -9,9 +9,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::client::{Client, ask, ask_with, request};
-use crate::process::upstream::{Upstream, answer};
 use crate::process::{Home, Keyward, events};
-use crate::support::{API_KEY, Answering, Certificate, FakeN8n, eventually};
+use crate::support::{API_KEY, Answering, Certificate, FakeN8n, FakeUpstream, eventually};
 
 const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
 
@@ -41,7 +40,7 @@ fn says(problem: &Value, field: &str, expected: &str) {
 
 #[test]
 fn a_current_key_that_upstream_refuses_is_told_of_until_there_is_another_and_beyond_a_restart() {
-    let (home, upstream) = (home("sk-revoked"), Upstream::taking(&["sk-good"]));
+    let (home, upstream) = (home("sk-revoked"), FakeUpstream::taking(&["sk-good"]));
     let keyward = home.serve_for(&upstream).config(FILE).start();
     assert_eq!(problems(&keyward), [] as [Value; 0]);
     for _ in 0..3 {
@@ -73,12 +72,11 @@ fn a_current_key_that_upstream_refuses_is_told_of_until_there_is_another_and_bey
 fn a_set_that_learns_and_whose_only_key_is_revoked_is_told_of() {
     let is_revoked = Arc::new(AtomicUsize::new(0));
     let revoked = Arc::clone(&is_revoked);
-    let upstream = Upstream::answering(move |_, stream| {
-        use std::io::Write as _;
-        stream.write_all(&match revoked.load(Ordering::Relaxed) {
-            0 => answer("200 OK", b"{\"ok\":true}"),
-            _ => answer("401 Unauthorized", b"{\"error\":{\"code\":\"invalid_api_key\"}}"),
-        })
+    let upstream = FakeUpstream::scripted(move |visit| {
+        visit.answer(&match revoked.load(Ordering::Relaxed) {
+            0 => Answering::json(200, "{\"ok\":true}"),
+            _ => Answering::json(401, "{\"error\":{\"code\":\"invalid_api_key\"}}"),
+        });
     });
     let home = Home::new();
     let keyward = home.serve_for(&upstream).start();
@@ -100,13 +98,12 @@ fn a_set_that_learns_and_whose_only_key_is_revoked_is_told_of() {
 fn a_used_up_quota_and_a_failing_upstream_are_told_of_and_logged() {
     let health = Arc::new(AtomicUsize::new(0));
     let now = Arc::clone(&health);
-    let upstream = Upstream::answering(move |_, stream| {
-        use std::io::Write as _;
-        stream.write_all(&match now.load(Ordering::Relaxed) {
-            0 => answer("429 Too Many Requests", b"{\"error\":{\"code\":\"insufficient_quota\"}}"),
-            1 => answer("503 Service Unavailable", b"{}"),
-            _ => answer("200 OK", b"{\"ok\":true}"),
-        })
+    let upstream = FakeUpstream::scripted(move |visit| {
+        visit.answer(&match now.load(Ordering::Relaxed) {
+            0 => Answering::json(429, "{\"error\":{\"code\":\"insufficient_quota\"}}"),
+            1 => Answering::json(503, "{}"),
+            _ => Answering::json(200, "{\"ok\":true}"),
+        });
     });
     let home = home("sk-good");
     let keyward = home.serve_for(&upstream).config(FILE).start();
@@ -168,7 +165,7 @@ fn an_upstream_that_cannot_be_reached_is_told_of_with_the_reason() {
 
 #[test]
 fn a_key_file_that_holds_no_key_is_told_of_and_the_key_from_before_stays() {
-    let (home, upstream) = (home("sk-first"), Upstream::start());
+    let (home, upstream) = (home("sk-first"), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config(FILE).start();
     for wrong in ["NONE", "export OPENAI_API_KEY=sk-second\n", "\n"] {
         home.write("key", wrong);
@@ -186,7 +183,7 @@ fn a_key_file_that_holds_no_key_is_told_of_and_the_key_from_before_stays() {
 
 #[test]
 fn state_store_and_fingerprint_key_in_trouble_are_told_of() {
-    let (home, upstream) = (home("sk-good"), Upstream::start());
+    let (home, upstream) = (home("sk-good"), FakeUpstream::accepting());
     home.serve_for(&upstream).config(FILE).start().stop();
     fs::write(home.store(), "this is no database, and long enough to be read as one").unwrap();
     let keyward = home.serve_for(&upstream).config(FILE).start();
@@ -205,7 +202,7 @@ fn state_store_and_fingerprint_key_in_trouble_are_told_of() {
 
 #[test]
 fn an_n8n_that_does_not_answer_and_one_that_refuses_its_key_are_told_apart() {
-    let (home, upstream, n8n) = (home("sk-good"), Upstream::start(), FakeN8n::start());
+    let (home, upstream, n8n) = (home("sk-good"), FakeUpstream::accepting(), FakeN8n::start());
     home.write("n8n-key", "n8n-api-key-that-was-deleted-0123456789");
     let config = format!(
         "{FILE}[n8n.main]\nurl = \"{}\"\napi_key = {{ file = \"n8n-key\" }}\nrefresh = \"10s\"\n",
@@ -230,7 +227,7 @@ fn an_n8n_that_does_not_answer_and_one_that_refuses_its_key_are_told_apart() {
 
 #[test]
 fn a_certificate_near_its_end_a_room_that_is_full_and_dropped_lines_are_told_of() {
-    let (home, upstream) = (home("sk-good"), Upstream::start());
+    let (home, upstream) = (home("sk-good"), FakeUpstream::accepting());
     let put = |certificate: &Certificate| {
         home.write("tls.crt", &certificate.cert);
         home.write("tls.key", &certificate.key);
@@ -261,7 +258,7 @@ fn a_certificate_near_its_end_a_room_that_is_full_and_dropped_lines_are_told_of(
 
 #[test]
 fn tokens_that_cannot_be_read_again_are_told_of() {
-    let (home, upstream) = (home("sk-good"), Upstream::start());
+    let (home, upstream) = (home("sk-good"), FakeUpstream::accepting());
     let token = |home: &Home| home.keyward(&["token", "new", "default"]).config(FILE).run();
     assert_eq!(token(&home).code(), Some(0));
     let keyward = home.serve_for(&upstream).config(FILE).start();

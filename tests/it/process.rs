@@ -2,7 +2,6 @@
 
 pub(crate) mod client;
 pub(crate) mod tunnels;
-pub(crate) mod upstream;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -20,8 +19,7 @@ use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 use self::client::{Answer, Client};
-use self::upstream::Upstream;
-use crate::support::eventually;
+use crate::support::{FakeUpstream, eventually};
 
 /// A user's home, where a keyward finds what an earlier one left. Gone with the test.
 pub(crate) struct Home(tempfile::TempDir);
@@ -75,7 +73,7 @@ impl Home {
     }
 
     /// The same, in front of that upstream.
-    pub(crate) fn serve_for(&self, upstream: &Upstream) -> Launch {
+    pub(crate) fn serve_for(&self, upstream: &FakeUpstream) -> Launch {
         self.serve().upstream(upstream)
     }
 
@@ -118,7 +116,7 @@ impl Launch {
         self
     }
 
-    pub(crate) fn upstream(self, upstream: &Upstream) -> Self {
+    pub(crate) fn upstream(self, upstream: &FakeUpstream) -> Self {
         self.args(&["--upstream", &upstream.url()])
     }
 

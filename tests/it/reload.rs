@@ -9,9 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 
 use crate::process::client::{Client, ask_with};
-use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, events};
-use crate::support::eventually;
+use crate::support::{FakeUpstream, eventually};
 
 const UNREADABLE_SINCE: &str = "keyward_keys_unreadable_since_timestamp_seconds";
 
@@ -19,7 +18,7 @@ const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\nprevious = [{ 
 
 #[test]
 fn a_new_key_in_the_file_is_current_and_the_old_one_outdated_since_then() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config(FILE).start();
     // A connection that is kept remembers what its key was judged to be, and must look again.
     let mut kept = Client::connect(keyward.listen);
@@ -35,7 +34,7 @@ fn a_new_key_in_the_file_is_current_and_the_old_one_outdated_since_then() {
 
 #[test]
 fn a_file_that_is_swapped_by_a_link_is_read_anew() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     // As Kubernetes and Docker change a secret: a link to a folder is replaced by another.
     for (version, key) in [("v1", "sk-first"), ("v2", "sk-second")] {
         fs::create_dir(home.path(version)).unwrap();
@@ -53,7 +52,7 @@ fn a_file_that_is_swapped_by_a_link_is_read_anew() {
 
 #[test]
 fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config(FILE).start();
     fs::remove_file(home.path("old")).unwrap();
     // At one go: a look at half a file would be another complaint.
@@ -84,7 +83,7 @@ fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
 
 #[test]
 fn no_request_fails_in_a_thousand_reloads_and_each_is_judged_by_one_ring() {
-    let (home, upstream) = (home(), Upstream::taking(&["sk-even", "sk-uneven"]));
+    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-even", "sk-uneven"]));
     let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"1h\"\ncurrent = { file = \"key\" }\n";
     home.write("key", "sk-uneven");
     let token = home.keyward(&["token", "new", "default"]).config(config).run().stdout.trim_end().to_owned();
@@ -138,7 +137,7 @@ fn a_key_that_was_replaced_is_nowhere_in_memory() {
     // Not one that has any part in common with another, or with a text of keyward's.
     const RETIRED: &str = "sk-proj-Zq7vWm3Xk9Lp2Rt8Yb5Nc1Hd6Jf4Gs0";
     const CURRENT: &str = "sk-proj-Tn4uBe8Oc2Iw6Ax0Vz3Mq7Kj1Ph5Fy9";
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.write("key", RETIRED);
     let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"1h\"\ncurrent = { file = \"key\" }\n";
     let keyward = home.serve_for(&upstream).config(config).start();
@@ -152,7 +151,7 @@ fn a_key_that_was_replaced_is_nowhere_in_memory() {
 
 #[test]
 fn what_stood_in_the_key_file_by_mistake_admits_no_client() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&["sk-first", "sk-second"]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&["sk-first", "sk-second"]));
     home.write("key", "sk-first");
     let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"24h\"\ncurrent = { file = \"key\" }\n";
     let keyward = home.serve_for(&upstream).config(config).start();
@@ -174,7 +173,7 @@ fn what_stood_in_the_key_file_by_mistake_admits_no_client() {
 
 #[test]
 fn what_can_be_no_key_takes_no_good_keys_place() {
-    let (home, upstream) = (home(), Upstream::start());
+    let (home, upstream) = (home(), FakeUpstream::accepting());
     let config = "[keys.default]\npolicy = \"enforce\"\ncurrent = { file = \"key\" }\n";
     let keyward = home.serve_for(&upstream).config(config).start();
     home.write("key", "undefined");

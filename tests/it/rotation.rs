@@ -1,7 +1,6 @@
 //! A rotation as people see it on the command line: who is stale, who has changed, whether the old key can go; from the
 //! running keyward, and from its store when it is down.
 
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -9,9 +8,8 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::process::client::{ask, ask_with};
-use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, Launch};
-use crate::support::eventually;
+use crate::support::{Answering, FakeUpstream, eventually};
 
 const OLD: &str = "sk-proj-old-0123456789abcdefghijklmnOlD1";
 const NEW: &str = "sk-proj-new-0123456789abcdefghijklmnNeW1";
@@ -28,11 +26,11 @@ struct Scene {
 
 impl Scene {
     /// Workflows `w1` and `w2` sent the old key; `w1` still does after the change, `w2` has not come again.
-    fn new(upstream: &Upstream) -> Self {
+    fn new(upstream: &FakeUpstream) -> Self {
         Self::with(upstream, CONFIG)
     }
 
-    fn with(upstream: &Upstream, config: &'static str) -> Self {
+    fn with(upstream: &FakeUpstream, config: &'static str) -> Self {
         let home = Home::new();
         home.write("key", OLD);
         let keyward = home.serve_for(upstream).config(config).start();
@@ -89,7 +87,7 @@ fn assert_says(finished: &Finished, code: i32, said: &[&str]) {
 
 #[test]
 fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     let rotation = scene.run(&["rotation"]);
     let said = [
@@ -121,7 +119,7 @@ fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
 
 #[test]
 fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addresses_keys_and_times() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let mut scene = Scene::with(&upstream, AT_ONCE);
     let tags =
         ["wf=w1;ex=21;node=n1;name=Report", "wf=w1;ex=22;node=n1;name=Report", "wf=w1;ex=23;node=n1;name=Report"];
@@ -162,7 +160,7 @@ fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addre
 /// An Agent has no row in the rotation.
 #[test]
 fn an_open_incident_of_what_is_no_node_is_not_well_either() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     scene.send("wf=w1;node=n1;name=Report", NEW);
     eventually("nothing stale", || (scene.run(&["status"]).code() == Some(0)).then_some(()));
@@ -178,7 +176,7 @@ fn an_open_incident_of_what_is_no_node_is_not_well_either() {
 
 #[test]
 fn lines_and_rows_of_what_is_stale_name_its_address() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     assert_says(
         &scene.run(&["rotation"]),
@@ -192,7 +190,7 @@ fn lines_and_rows_of_what_is_stale_name_its_address() {
 
 #[test]
 fn a_script_can_wait_until_nothing_is_stale() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let mut scene = Scene::new(&upstream);
     assert_eq!(scene.run(&["status"]).code(), Some(1));
     let watched = scene.launch(&["rotation", "default", "--watch"]).run_meanwhile();
@@ -211,7 +209,7 @@ fn a_script_can_wait_until_nothing_is_stale() {
 
 #[test]
 fn the_json_is_that_of_the_api() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     let keyward = scene.keyward.as_ref().unwrap();
     let of_api = |path: &str| -> Value { serde_json::from_slice(&keyward.admin(path).body).unwrap() };
@@ -238,7 +236,7 @@ fn the_json_is_that_of_the_api() {
 
 #[test]
 fn when_keyward_is_down_its_store_answers() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let mut scene = Scene::new(&upstream);
     let before = eventually("what was sent is taken into account", || {
         let told = scene.json(&["rotation", "default"]);
@@ -273,7 +271,7 @@ fn what_cannot_be_told_does_not_look_like_something_stale() {
         assert_eq!(finished.code(), Some(3), "{command}: {}", finished.stderr);
         assert!(finished.stdout.is_empty() && !finished.stderr.is_empty());
     }
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     let unknown = scene.run(&["rotation", "nowhere"]);
     assert_eq!(unknown.code(), Some(3));
@@ -288,7 +286,7 @@ fn what_cannot_be_told_does_not_look_like_something_stale() {
 
 #[test]
 fn events_are_followed_until_keyward_stops() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let mut scene = Scene::new(&upstream);
     let all = scene.launch(&["events", "--follow"]).run_meanwhile();
     let outdated = scene.launch(&["events", "--follow", "--json", "--verdict", "outdated", "--workflow", "w1"]);
@@ -312,7 +310,7 @@ fn events_are_followed_until_keyward_stops() {
 
 #[test]
 fn names_that_others_gave_cannot_steer_the_terminal_and_lines_fit_it() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     let name = "%1b%5b2J%1b%5d0;evil%07%e2%80%ae".to_owned() + &"%e5%90%8d".repeat(40);
     scene.send(&format!("wf=w4;node=n4;name={name}"), OLD);
@@ -330,7 +328,7 @@ fn names_that_others_gave_cannot_steer_the_terminal_and_lines_fit_it() {
 
 #[test]
 fn without_a_token_no_command_says_that_no_keyward_runs_while_one_does() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let mut scene = Scene::new(&upstream);
     scene.home.write(".local/state/keyward/admin.token", "");
     for arguments in [&["status"][..], &["bindings"], &["ack", "0123456789"]] {
@@ -348,7 +346,7 @@ fn without_a_token_no_command_says_that_no_keyward_runs_while_one_does() {
 
 #[test]
 fn an_empty_name_or_an_answer_of_another_program_is_told_as_that() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     for arguments in [["rotation", ""], ["ack", ""]] {
         let finished = scene.run(&arguments);
@@ -367,19 +365,18 @@ fn an_empty_name_or_an_answer_of_another_program_is_told_as_that() {
 /// A keyward of another version: its answers lack fields, and no missing field may be taken for none or nothing.
 #[test]
 fn an_answer_of_another_version_is_told_as_that_and_nothing_is_read_into_it() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     let recorded = include_str!("../data/0.1.0/rotation/api.json");
     let mut answers: Value = serde_json::from_str(recorded).unwrap();
     answers["GET status"]["body"]["version"] = "0.0.9".into();
-    let other = Upstream::answering(move |request, stream| {
-        let head = String::from_utf8_lossy(&request.head).into_owned();
-        let path = head.split([' ', '?']).nth(1).unwrap().trim_start_matches("/api/v1/");
+    let other = FakeUpstream::scripted(move |visit| {
+        let path = visit.head.line.split([' ', '?']).nth(1).unwrap().trim_start_matches("/api/v1/");
         let body = match path {
             "events" => "event: exchange\ndata: {\"verdict\":\"current\"}\n\n".to_owned(),
             _ => answers[format!("GET {path}")]["body"].to_string(),
         };
-        stream.write_all(&answer("200 OK", body.as_bytes()))
+        visit.answer(&Answering::json(200, body));
     });
     for (arguments, code, missing) in [
         (&["status"][..], 3, "address"),
@@ -407,7 +404,7 @@ fn an_answer_of_another_version_is_told_as_that_and_nothing_is_read_into_it() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_answer_that_cannot_be_written_is_no_answer() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     for arguments in [&["bindings", "--json"][..], &["status"], &["rotation"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -419,7 +416,7 @@ fn an_answer_that_cannot_be_written_is_no_answer() {
 
 #[test]
 fn events_and_a_watched_rotation_end_when_their_reader_is_gone() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
     for arguments in [&["events", "--follow"][..], &["rotation", "--watch"]] {
         let mut child = command(&scene, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -454,7 +451,7 @@ fn doubts(scene: &Scene) -> Vec<(String, String)> {
 
 #[test]
 fn a_script_waits_until_the_old_key_can_go_and_a_person_accepts_what_cannot_be_proven() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let mut scene = Scene::with(&upstream, AT_ONCE);
     assert_says(
         &scene.run(&["rotation", "default", "--can-go"]),
@@ -486,7 +483,7 @@ fn a_script_waits_until_the_old_key_can_go_and_a_person_accepts_what_cannot_be_p
 
 #[test]
 fn without_an_old_key_there_is_no_yes() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.write("key", "sk-proj-current-0123456789abcdefgCuRr");
     let keyward = home.serve_for(&upstream).config("[keys.default]\ncurrent = { file = \"key\" }\n").start();
     // Rotated before keyward ran: the old key is one that no set has.

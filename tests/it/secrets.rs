@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -14,7 +14,6 @@ use keyward::admin::routes::ROUTES;
 
 use crate::process::client::{Answer, Client, ask, get, request};
 use crate::process::tunnels::{Manner, TunnelProxy};
-use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, Launch, files_below};
 use crate::support::{Answering, FakeUpstream, eventually};
 
@@ -73,7 +72,7 @@ fn keys_in_every_place_of_a_request_stay_out_of_the_human_log() {
 
 #[test]
 fn keys_in_what_upstream_says_stay_out() {
-    let upstream = Upstream::answering(|_, stream| stream.write_all(&telltale_answer()));
+    let upstream = FakeUpstream::answering(telltale_answer());
     let (home, keyward) = start(|launch| launch.upstream(&upstream));
     for key in CANARIES {
         ask_everywhere(&keyward, key);
@@ -90,12 +89,11 @@ fn keys_stay_out_when_upstream_cannot_be_reached() {
 
 #[test]
 fn keys_stay_out_when_upstream_is_silent_or_breaks_off() {
-    let upstream = Upstream::answering(|request, stream| {
-        if request.head.starts_with(b"GET") {
-            return Ok(());
+    let upstream = FakeUpstream::scripted(|visit| {
+        if !visit.head.line.starts_with("GET") {
+            visit.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf");
+            visit.close();
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf")?;
-        Err(ErrorKind::ConnectionAborted.into())
     });
     let limits = "[proxy]\nanswer_timeout = \"100ms\"\nidle_timeout = \"100ms\"\n";
     let (home, keyward) = start_with(&format!("{limits}{SETS}"), |launch| launch.upstream(&upstream));
@@ -123,7 +121,7 @@ fn keys_stay_out_when_upstream_speaks_another_protocol() {
 
 #[test]
 fn the_password_of_a_proxy_stays_out_whether_it_is_taken_or_not() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let refused = Manner::Says(format!("HTTP/1.1 407 {PASSWORD}\r\nX-Echo: {PASSWORD}\r\n\r\n{PASSWORD}").into());
     for (manner, status) in [(Manner::Opens(upstream.address()), 200), (refused, 502), (Manner::Silent, 502)] {
         let proxy = TunnelProxy::start(manner);
@@ -172,7 +170,7 @@ fn the_key_of_n8ns_api_and_what_stands_in_its_nodes_stay_out() {
     for (name, key) in [("current", CURRENT), ("next", NEXT), ("previous", PREVIOUS), ("n8n", PASSWORD)] {
         home.write(name, key);
     }
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let launch = home.serve_for(&upstream).config(&config).env("OTHER", OTHER_SET).env("KEYWARD_LOG_LEVEL", "trace");
     let mut keyward = launch.log_file("log").start();
     keyward.hear_events();
@@ -289,7 +287,7 @@ fn keys_and_tokens_stay_out_of_what_the_commands_print_and_keep() {
     for (name, key) in [("current", CURRENT), ("next", NEXT), ("previous", PREVIOUS)] {
         home.write(name, key);
     }
-    let upstream = Upstream::answering(|_, stream| stream.write_all(&telltale_answer()));
+    let upstream = FakeUpstream::answering(telltale_answer());
     let config = format!("[proxy]\nupstream = \"{}\"\npolicy = \"enforce\"\n{SETS}", upstream.url());
     let config = config.replace("[keys.learning]", "[keys.learning]\npolicy = \"observe\"");
     let with_other = |arguments: &[&str]| home.keyward(arguments).config(&config).env("OTHER", OTHER_SET);
@@ -329,7 +327,7 @@ fn keys_and_tokens_stay_out_of_what_the_commands_print_and_keep() {
 
 #[test]
 fn keys_and_tokens_stay_out_where_keyward_acts() {
-    let upstream = Upstream::answering(|_, stream| stream.write_all(&telltale_answer()));
+    let upstream = FakeUpstream::answering(telltale_answer());
     for policy in ["enforce", "inject"] {
         let config = format!("[proxy]\npolicy = \"{policy}\"\n{SETS}policy = \"observe\"\n");
         let (home, keyward) = start_with(&config, |launch| launch.upstream(&upstream));
@@ -354,9 +352,9 @@ fn keys_and_tokens_stay_out_where_keyward_acts() {
 
 /// Everything a caller can do with each key, judged by two sets, one of them with all roles, and by one that learns.
 fn check_requests(arguments: &[&str]) {
-    let upstream = Upstream::answering(|request, stream| {
-        let is_bad = request.header("authorization").is_some_and(|value| value.contains(UNKNOWN));
-        stream.write_all(&if is_bad { telltale_answer() } else { answer("200 OK", b"{}") })
+    let upstream = FakeUpstream::scripted(|visit| {
+        let is_bad = visit.head.header("authorization").is_some_and(|value| value.contains(UNKNOWN));
+        visit.answer(&if is_bad { telltale_answer() } else { Answering::json(200, "{}") });
     });
     let (home, keyward) = start(|launch| launch.upstream(&upstream).args(arguments));
     for key in CANARIES {
@@ -394,7 +392,7 @@ fn start_with(config: &str, more: impl FnOnce(Launch) -> Launch) -> (Home, Keywa
 
 #[test]
 fn the_stream_of_events_was_heard() {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let (_home, keyward) = start(|launch| launch.upstream(&upstream));
     with(&keyward, "Authorization", &format!("Bearer {CURRENT}"));
     eventually("the line", || (!keyward.exchanges(1).is_empty()).then_some(()));
@@ -550,9 +548,8 @@ fn telltale_answer() -> Vec<u8> {
         "{{\"error\":{{\"message\":\"Incorrect API key provided: {UNKNOWN}\",\"type\":\"{UNKNOWN}\",\
          \"param\":\"{UNKNOWN}\",\"code\":\"{UNKNOWN}\"}}}}"
     );
-    let whole = answer("401 Unauthorized", body.as_bytes());
-    let more = format!("\r\nx-request-id: {UNKNOWN}\r\nx-keyward-id: {UNKNOWN}\r\nlocation: https://{UNKNOWN}\r\n");
-    String::from_utf8(whole).unwrap().replacen("\r\n", &more, 1).into_bytes()
+    let more = format!("x-request-id: {UNKNOWN}\r\nx-keyward-id: {UNKNOWN}\r\nlocation: https://{UNKNOWN}\r\n");
+    Answering::with(401, &format!("{more}content-type: application/json\r\n"), body)
 }
 
 /// Every output and every file, after the page, all that the admin listener says, and a clean end.

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::process::client::{ask_with, get};
-use crate::process::upstream::Upstream;
 use crate::process::{Finished, Home, Keyward, Launch, events};
+use crate::support::FakeUpstream;
 
 const TAG: &str =
     "wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
@@ -63,7 +63,7 @@ fn a_browser_is_told_the_same_at_the_root() {
 
 #[test]
 fn the_key_of_the_environment_is_the_current_one_and_shown_by_its_hint_alone() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let key = "sk-proj-0123456789abcdefAbCd";
     let keyward = home.serve_for(&upstream).key(key).start();
     assert_eq!(ask_with(keyward.listen, key).verdict(), "current");
@@ -77,7 +77,7 @@ fn the_key_of_the_environment_is_the_current_one_and_shown_by_its_hint_alone() {
 
 #[test]
 fn without_a_key_the_set_learns_which_one_is_current() {
-    let (home, upstream) = (Home::new(), Upstream::taking(&["sk-good"]));
+    let (home, upstream) = (Home::new(), FakeUpstream::taking(&["sk-good"]));
     let keyward = home.serve_for(&upstream).key("").start();
     let verdicts = ["sk-good", "sk-good", "sk-bad"].map(|key| ask_with(keyward.listen, key).verdict().to_owned());
     assert_eq!(verdicts, ["unknown", "current", "unknown"]);
@@ -89,19 +89,19 @@ fn without_a_key_the_set_learns_which_one_is_current() {
 
 #[test]
 fn a_config_file_is_read_and_an_option_overrides_it() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.write("key", "sk-of-the-file\n");
     let config = "[proxy]\nlisten = \"127.0.0.1:1\"\nupstream = \"http://127.0.0.1:1\"\n\
                   [keys.default]\ncurrent = { file = \"key\" }\n[log]\nformat = \"human\"\n";
     let keyward = home.serve_for(&upstream).config(config).args(&["--log", "json"]).start();
     assert_eq!(ask_with(keyward.listen, "sk-of-the-file").verdict(), "current");
     assert_eq!(events(&keyward.log(), "listening")[0]["upstream"], upstream.url());
-    assert_eq!(upstream.requests(1)[0].header("host"), Some(upstream.address().to_string()));
+    assert_eq!(upstream.wait_for(1)[0].head.header("host"), Some(&*upstream.authority()));
 }
 
 #[test]
 fn the_environment_overrides_the_file_and_may_name_it() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let config = home.write("other.toml", "[proxy]\nupstream = \"http://127.0.0.1:1\"\nworkers = 1\n");
     let launch = home.serve().env("KEYWARD_CONFIG", config.to_str().unwrap());
     let keyward = launch.env("KEYWARD_PROXY_UPSTREAM", &upstream.url()).start();
@@ -170,7 +170,7 @@ fn a_certificate_file_that_is_none_is_told_at_the_start() {
 
 #[test]
 fn a_second_keyward_on_the_port_fails_at_once_and_the_first_goes_on() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let first = home.serve_for(&upstream).start();
     let listen = first.listen.to_string();
     let second = Home::new().keyward(&["serve", "--listen", &listen]).run();
@@ -202,7 +202,7 @@ fn the_default_ports_are_8080_and_8081() {
 
 #[test]
 fn the_admin_listener_can_be_switched_off() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let launch: Launch = home.serve_for(&upstream).env("KEYWARD_ADMIN_LISTEN", "off");
     let keyward = launch.start();
     assert_eq!(get(keyward.listen, "/v1/models").status, 200);

@@ -1,7 +1,6 @@
 //! Signals: keyward stops in peace, at the latest after the time for it, at once when told twice, and changes log files.
 
 use std::fs;
-use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,9 +9,8 @@ use std::thread;
 use rustix::process::Signal;
 
 use crate::process::client::{Client, ask_with, get, request};
-use crate::process::upstream::{CHUNK, Gate, LAST_CHUNK, STREAM_HEAD, Upstream};
 use crate::process::{Home, Keyward, events};
-use crate::support::eventually;
+use crate::support::{Answering, FakeUpstream, Gate, eventually};
 
 #[test]
 fn sigterm_lets_open_exchanges_end_and_no_new_client_in() {
@@ -49,7 +47,7 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn an_idle_keyward_ends_within_a_moment_although_clients_are_connected() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let mut keyward = home.serve_for(&upstream).start();
     let mut kept_alive = Client::connect(keyward.listen);
     assert_eq!(kept_alive.ask("/v1/models", &[]).status, 200);
@@ -73,7 +71,7 @@ fn a_signal_during_the_first_moments_is_a_clean_end_too() {
 
 #[test]
 fn a_moved_log_file_is_left_at_sighup_and_no_line_is_lost() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).log_file("log").start();
     let (done, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let busy = keep_asking(&keyward, &done, &asked);
@@ -98,7 +96,7 @@ fn a_moved_log_file_is_left_at_sighup_and_no_line_is_lost() {
 
 #[test]
 fn sighup_without_a_log_file_changes_nothing() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).start();
     keyward.signal(Signal::HUP);
     assert_eq!(get(keyward.listen, "/v1/models").status, 200);
@@ -107,7 +105,7 @@ fn sighup_without_a_log_file_changes_nothing() {
 
 #[test]
 fn a_killed_keyward_starts_again_as_if_nothing_had_been() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let first = home.serve_for(&upstream).key("sk-current").start();
     assert_eq!(ask_with(first.listen, "sk-current").verdict(), "current");
     let fingerprint = first.exchanges(1)[0]["fingerprint"].clone();
@@ -142,12 +140,13 @@ fn stops_in_peace(signal: Signal) {
 }
 
 /// Begins a stream at once, and ends it when the gate opens.
-fn endless(gate: &Gate) -> Upstream {
+fn endless(gate: &Gate) -> FakeUpstream {
     let gate = gate.clone();
-    Upstream::answering(move |_, stream| {
-        stream.write_all(&[STREAM_HEAD, CHUNK].concat())?;
-        gate.wait();
-        stream.write_all(LAST_CHUNK)
+    FakeUpstream::scripted(move |visit| {
+        visit.send(Answering::STREAM);
+        visit.chunk("data: ");
+        gate.pass();
+        visit.chunk("");
     })
 }
 

@@ -5,9 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use crate::process::client::ask_with;
-use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, Launch, events};
-use crate::support::eventually;
+use crate::support::{FakeUpstream, eventually};
 
 const STORE: &str = "KEYWARD_STORE_URL";
 
@@ -15,7 +14,7 @@ const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
 
 #[test]
 fn the_state_is_for_its_owner_alone() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).start();
     ask_with(keyward.listen, "sk-a");
     keyward.stop();
@@ -30,7 +29,7 @@ fn the_state_is_for_its_owner_alone() {
 
 #[test]
 fn a_second_keyward_on_one_state_folder_is_refused_and_the_commands_are_not() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let first = home.serve_for(&upstream).start();
     let second = home.keyward(&["serve", "--port", "0"]).run();
     assert_eq!(second.code(), Some(1), "{}", second.stderr);
@@ -57,7 +56,7 @@ fn the_state_folder_can_be_chosen() {
 
 #[test]
 fn a_key_that_was_replaced_while_keyward_was_down_is_outdated() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.write("key", "sk-old\n");
     let before = home.serve_for(&upstream).config(FILE).start();
     assert_eq!(ask_with(before.listen, "sk-old").verdict(), "current");
@@ -78,7 +77,7 @@ fn a_key_that_was_replaced_while_keyward_was_down_is_outdated() {
 
 #[test]
 fn a_replaced_key_in_its_grace_is_a_warning() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let config = format!("{FILE}grace = \"24h\"\n");
     home.write("key", "sk-old");
     home.serve_for(&upstream).config(&config).start().stop();
@@ -91,7 +90,7 @@ fn a_replaced_key_in_its_grace_is_a_warning() {
 
 #[test]
 fn what_was_learned_outlives_a_restart_and_a_kill() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let first = home.serve_for(&upstream).start();
     assert_eq!(verdicts(&first, &["sk-a", "sk-a"]), ["unknown", "current"]);
     // An untagged client is one binding for each key, so this is a second key in use and no switch.
@@ -111,7 +110,7 @@ fn what_was_learned_outlives_a_restart_and_a_kill() {
 #[test]
 fn a_key_may_end_in_white_space_in_its_file() {
     for text in ["sk-of-file", "sk-of-file\n", " sk-of-file\r\n\n", "\u{feff}sk-of-file\r\n"] {
-        let (home, upstream) = (Home::new(), Upstream::start());
+        let (home, upstream) = (Home::new(), FakeUpstream::accepting());
         home.write("key", text);
         let keyward = home.serve_for(&upstream).config(FILE).start();
         assert_eq!(ask_with(keyward.listen, "sk-of-file").verdict(), "current", "{text:?}");
@@ -167,7 +166,7 @@ fn a_disk_that_is_full_from_the_start_costs_the_memory_and_no_request_and_is_for
 
 #[test]
 fn without_a_store_a_disk_that_fills_later_is_said_and_costs_no_request() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.serve_for(&upstream).env(STORE, "off").start().stop();
     let before = fs::read(home.state().join("history.json")).unwrap();
     symlink("/dev/full", home.state().join("history.json.new")).unwrap();
@@ -184,7 +183,7 @@ fn without_a_store_a_disk_that_fills_later_is_said_and_costs_no_request() {
 #[test]
 fn a_damaged_history_is_said_kept_and_costs_no_request() {
     for damaged in ["", "{\"version\":\"1\",\"sets\":{", "{\"version\":\"2\",\"sets\":{}}", "\u{0}\u{0}"] {
-        let (home, upstream) = (Home::new(), Upstream::start());
+        let (home, upstream) = (Home::new(), FakeUpstream::accepting());
         let first = home.serve_for(&upstream).key("sk-current").start();
         ask_with(first.listen, "sk-current");
         let fingerprint = first.exchanges(1)[0]["fingerprint"].clone();
@@ -199,7 +198,7 @@ fn a_damaged_history_is_said_kept_and_costs_no_request() {
 
 #[test]
 fn without_a_store_a_file_remembers_rotations_and_a_store_takes_it_over_once() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     home.write("key", "sk-old\n");
     home.serve_for(&upstream).config(FILE).env(STORE, "off").start().stop();
     assert!(home.state().join("history.json").exists() && !home.store().exists());
@@ -236,7 +235,7 @@ fn without_a_home_the_state_folder_has_to_be_named() {
 /// With a key that is not to be had: said loudly, and everybody is served.
 #[track_caller]
 fn check_unknown_key(home: &Home, launch: Launch, said: &[&str]) {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let keyward = launch.upstream(&upstream).start();
     assert_eq!(verdicts(&keyward, &["sk-a"]), ["unknown"]);
     assert!(events(&keyward.log(), "listening")[0]["keys"].as_str().unwrap().contains("current key NOT KNOWN"));
@@ -253,7 +252,7 @@ fn serves_without_state(launch: Launch, said: &[&str]) -> Keyward {
 
 #[track_caller]
 fn serves_and_says(launch: Launch, said: &[&str]) -> Keyward {
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let keyward = launch.upstream(&upstream).key("sk-current").start();
     assert_eq!(verdicts(&keyward, &["sk-current"]), ["current"]);
     assert_trouble(&keyward, said);

@@ -5,17 +5,16 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use crate::process::client::Client;
-use crate::process::upstream::Upstream;
 use crate::process::{Home, Keyward, events};
 use crate::support::http2::{END_STREAM, fields, head, preface};
-use crate::support::{Certificate, eventually};
+use crate::support::{Certificate, FakeUpstream, eventually};
 
 /// A secret, where a head has room for one.
 const CANARY: &str = "sk-proj-Canary0123456789abcdefCaNa";
 
 #[test]
 fn each_request_that_is_refused_unjudged_has_a_line_and_a_number() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).start();
     let auth = format!("Authorization: Bearer {CANARY}\r\n");
     let long = "x".repeat(70_000);
@@ -49,7 +48,7 @@ fn each_request_that_is_refused_unjudged_has_a_line_and_a_number() {
 
 #[test]
 fn on_a_terminal_a_person_reads_it() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).args(&["--log", "human"]).start();
     assert_eq!(send(keyward.listen, "GET /v1/models HTTP/1.1\r\n\r\n"), 400);
     eventually("a line", || {
@@ -61,7 +60,7 @@ fn on_a_terminal_a_person_reads_it() {
 /// A scanner can make any number of connections.
 #[test]
 fn connections_that_never_get_in_are_told_of_a_few_times_and_then_by_their_number() {
-    let (home, upstream, certificate) = (Home::new(), Upstream::start(), Certificate::make());
+    let (home, upstream, certificate) = (Home::new(), FakeUpstream::accepting(), Certificate::make());
     home.write("tls.crt", &certificate.cert);
     home.write("tls.key", &certificate.key);
     let keyward = home.serve_for(&upstream).config("[tls]\ncert = \"tls.crt\"\nkey = \"tls.key\"\n");
@@ -81,7 +80,7 @@ fn connections_that_never_get_in_are_told_of_a_few_times_and_then_by_their_numbe
 
 #[test]
 fn a_load_balancer_without_its_header_is_told_of_and_one_that_looks_whether_the_port_is_open_is_not() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config("[proxy]\nproxy_protocol_from = [\"127.0.0.1\"]\n").start();
     drop(Client::connect(keyward.listen));
     assert_eq!(send(keyward.listen, &format!("GET /v1/models HTTP/1.1\r\nAuthorization: {CANARY}\r\n\r\n")), 0);
@@ -94,7 +93,7 @@ fn a_load_balancer_without_its_header_is_told_of_and_one_that_looks_whether_the_
 /// Over HTTP/2 one client can make many at once.
 #[test]
 fn what_is_wrong_with_clients_of_http_2_is_told_as_well() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config("[proxy]\nmax_connections_per_peer = 1\nmax_head = \"8KiB\"\n");
     let keyward = keyward.env("KEYWARD_PROXY_WORKERS", "1").start();
     let crowd: Vec<_> = (0..50).flat_map(|n| head(1 + 2 * n, END_STREAM, &fields("/v1/models", CANARY))).collect();

@@ -29,7 +29,7 @@ pub use self::request::Request;
 pub use self::strict::StrictUpstream;
 pub use self::trial::{Pieces, Trial};
 pub use self::upstream::{Answering, FakeUpstream, Received, Visit};
-pub use self::wire::Framing;
+pub use self::wire::{Framing, Head};
 
 /// How long anything may take before a test fails: long, for the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(30);

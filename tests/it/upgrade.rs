@@ -14,9 +14,8 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::process::client::{Client, request};
-use crate::process::upstream::{Upstream, answer};
 use crate::process::{Finished, Home, Keyward, events};
-use crate::support::eventually;
+use crate::support::{Answering, FakeUpstream, Head, Visit, eventually};
 
 /// Words that came after 0.1.0: the field, and the word that may stand in it as well.
 const ADDED: &[(&str, &str)] = &[
@@ -99,6 +98,8 @@ struct Scene {
     folder: PathBuf,
     home: Home,
     keyward: Option<Keyward>,
+    /// They listen as long as this is.
+    _others: [(&'static str, FakeUpstream); 3],
     admin: String,
     /// By how much all times were moved, in milliseconds.
     shift: i64,
@@ -114,11 +115,13 @@ impl Scene {
         let folder = recordings().join(name);
         let home = Home::new();
         let shift = shift_to_now(&folder);
-        set_up(&folder, &home, shift, &start_others());
+        let others = start_others();
+        set_up(&folder, &home, shift, &others);
         let keyward = home.keyward(&["serve", "--config", "keyward.toml"]).start();
         let admin = keyward.admin.to_string();
         let words = known_words(&folder);
-        let scene = Self { folder, home, keyward: Some(keyward), admin, shift, words, found: Vec::new() };
+        let scene =
+            Self { folder, home, keyward: Some(keyward), _others: others, admin, shift, words, found: Vec::new() };
         eventually("n8n to be read", || {
             let status = scene.ask("GET status");
             status["body"]["n8n"].as_array().unwrap().iter().all(|n8n| n8n["state"] == "ok").then_some(())
@@ -543,56 +546,57 @@ fn known_words(folder: &Path) -> BTreeSet<(String, String)> {
 
 // === The copy ===
 
-/// Upstream and both n8n: what stands for the address of each in the recording, and the address.
-fn start_others() -> [(&'static str, String); 3] {
+/// Upstream and both n8n, each with what stands for its address in the recording.
+fn start_others() -> [(&'static str, FakeUpstream); 3] {
     let rules = read_json(&recordings().join("upstream.json"));
     let n8n = read_json(&recordings().join("n8n.json"));
-    let upstream = Upstream::answering(move |request, stream| {
-        let (_, path) = asked(&request.head);
-        let bearer = request.header("authorization").unwrap_or_default();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        let (_, path) = asked(&visit.head);
+        let bearer = visit.head.header("authorization").unwrap_or_default().to_owned();
         let fits = |rule: &&Value| {
             let [of_path, key] = [0, 1].map(|part| rule[part].as_str().unwrap());
             path.starts_with(of_path) && (key.is_empty() || bearer == format!("Bearer {key}"))
         };
         let rule = rules.as_array().unwrap().iter().find(fits).unwrap();
-        tell(stream, &rule[2], &rule[3])
+        tell(visit, &rule[2], &rule[3]);
     });
     let start = |name: &str| {
         let told = n8n[name].clone();
-        let server = Upstream::answering(move |request, stream| {
-            if request.header("x-n8n-api-key").as_deref() != told["api_key"].as_str() {
-                return tell(stream, &json!(401), &json!({ "message": "unauthorized" }));
+        FakeUpstream::scripted(move |visit| {
+            if visit.head.header("x-n8n-api-key") != told["api_key"].as_str() {
+                return tell(visit, &json!(401), &json!({ "message": "unauthorized" }));
             }
-            let (method, path) = asked(&request.head);
+            let (method, path) = asked(&visit.head);
             match told["answers"].get(format!("{method} {}", path.trim_start_matches("/api/v1/"))) {
-                Some(answer) => tell(stream, &answer[0], &answer[1]),
-                None => tell(stream, &json!(404), &json!({ "message": "Not Found" })),
+                Some(answer) => tell(visit, &answer[0], &answer[1]),
+                None => tell(visit, &json!(404), &json!({ "message": "Not Found" })),
             }
-        });
-        server.url()
+        })
     };
-    [("@UPSTREAM@", upstream.url()), ("@N8N_MAIN@", start("main")), ("@N8N_LAB@", start("lab"))]
+    [("@UPSTREAM@", upstream), ("@N8N_MAIN@", start("main")), ("@N8N_LAB@", start("lab"))]
 }
 
 /// The method, and the path without its query.
-fn asked(head: &[u8]) -> (String, String) {
-    let head = String::from_utf8_lossy(head).into_owned();
-    let mut words = head.split(' ');
+fn asked(head: &Head) -> (String, String) {
+    let mut words = head.line.split(' ');
     let method = words.next().unwrap().to_owned();
     (method, words.next().unwrap().split('?').next().unwrap().to_owned())
 }
 
 /// The status 0 ends the connection without a word.
-fn tell(stream: &mut impl std::io::Write, status: &Value, body: &Value) -> std::io::Result<()> {
-    if *status == 0 {
-        return Err(std::io::ErrorKind::BrokenPipe.into());
+fn tell(visit: &mut Visit<'_>, status: &Value, body: &Value) {
+    match u16::try_from(status.as_u64().unwrap()).unwrap() {
+        0 => {
+            let _ = visit.body();
+            visit.close();
+        }
+        status => visit.answer(&Answering::json(status, body.to_string())),
     }
-    stream.write_all(&answer(&format!("{status} Said"), body.to_string().as_bytes()))
 }
 
 /// Puts config, keys and state there.
-fn set_up(folder: &Path, home: &Home, shift: i64, others: &[(&str, String)]) {
-    let fill = |text: String| others.iter().fold(text, |text, (mark, address)| text.replace(mark, address));
+fn set_up(folder: &Path, home: &Home, shift: i64, others: &[(&str, FakeUpstream)]) {
+    let fill = |text: String| others.iter().fold(text, |text, (mark, other)| text.replace(mark, &other.url()));
     for name in ["keys", ".local/state/keyward"] {
         fs::create_dir_all(home.path(name)).unwrap();
     }

@@ -12,7 +12,6 @@ use keyward::net::origin::{Scheme, Upstream};
 
 use crate::process::client::ask_with;
 use crate::process::tunnels::{Manner, TunnelProxy};
-use crate::process::upstream::Upstream as PlainUpstream;
 use crate::process::{Home, Keyward, Launch, events};
 use crate::support::{Answering, CURRENT, Certificate, FakeUpstream, TestProxy, Visit};
 
@@ -117,7 +116,7 @@ fn a_proxy_may_be_spoken_to_over_tls_and_be_told_a_password() {
 
 #[test]
 fn an_upstream_of_plain_http_is_reached_through_a_tunnel_too() {
-    let upstream = PlainUpstream::start();
+    let upstream = FakeUpstream::accepting();
     let proxy = TunnelProxy::start(Manner::Opens(upstream.address()));
     let home = Home::new();
     let launch = home.serve().args(&["--upstream", "http://api.example:8000"]);
@@ -128,7 +127,7 @@ fn an_upstream_of_plain_http_is_reached_through_a_tunnel_too() {
 
 #[test]
 fn whom_no_proxy_names_is_reached_directly() {
-    let upstream = PlainUpstream::start();
+    let upstream = FakeUpstream::accepting();
     let unused = TunnelProxy::start(Manner::Silent);
     for (name, value) in [
         ("NO_PROXY", "example.com, 127.0.0.0/8"),
@@ -147,7 +146,7 @@ fn whom_no_proxy_names_is_reached_directly() {
 
 #[test]
 fn a_proxy_of_the_configuration_needs_no_environment_and_heeds_none() {
-    let upstream = PlainUpstream::start();
+    let upstream = FakeUpstream::accepting();
     let proxy = TunnelProxy::start(Manner::Opens(upstream.address()));
     let home = Home::new();
     let config = format!("[proxy]\nvia = \"{}\"\n", proxy.url("user:pass@"));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use keyward::net::origin::{Scheme, Upstream};
 use rustls::ServerConnection;
 
+use super::eventually;
 use super::stream::Stream;
 use super::wire::{Framing, Head, Wire, impatient, write_until_stuck};
 
@@ -38,6 +39,9 @@ pub struct Visit<'a> {
     is_over: bool,
 }
 
+/// What OpenAI says of a key that it does not know.
+const REFUSAL: &str = r#"{"error":{"message":"Incorrect API key provided.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#;
+
 /// What an upstream does that has nothing special to do: it reads the request, and gives this answer.
 pub struct Answering;
 
@@ -62,6 +66,15 @@ impl FakeUpstream {
         Self::answering(Answering::json(200, "{\"object\":\"list\"}"))
     }
 
+    /// One that takes those keys and refuses any other, as OpenAI does.
+    pub fn taking(keys: &'static [&'static str]) -> Self {
+        Self::scripted(move |visit| {
+            let given = visit.head.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+            let is_known = given.is_some_and(|given| keys.contains(&given));
+            visit.answer(&if is_known { Answering::json(200, "{\"ok\":true}") } else { Answering::json(401, REFUSAL) });
+        })
+    }
+
     /// One that follows `script` for each request, from its head on.
     pub fn scripted(script: impl Fn(&mut Visit<'_>) + Send + Sync + 'static) -> Self {
         Self::start(None, script)
@@ -77,6 +90,11 @@ impl FakeUpstream {
         Upstream { scheme: self.scheme, host: "127.0.0.1".into(), port: self.address.port() }
     }
 
+    /// The same as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -90,6 +108,12 @@ impl FakeUpstream {
     /// All requests up to now.
     pub fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
+    }
+
+    /// The same, once there are that many.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize) -> Vec<Received> {
+        eventually("requests upstream", || Some(self.received()).filter(|received| received.len() >= count))
     }
 
     /// The only request up to now.
@@ -185,6 +209,12 @@ impl Visit<'_> {
     /// Which request it is, from 0 on.
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// The whole request.
+    pub fn request(&mut self) -> io::Result<Received> {
+        self.body()?;
+        Ok(self.shared.received.lock().unwrap()[self.number].clone())
     }
 
     /// Reads the whole request, then sends these bytes.
