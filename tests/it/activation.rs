@@ -9,9 +9,9 @@ use std::thread::{self, JoinHandle};
 
 use rustix::process::Signal;
 
-use crate::process::client::{Client, get};
+use crate::process::client::get;
 use crate::process::{Home, events};
-use crate::support::{DEADLINE, FakeUpstream, eventually};
+use crate::support::{Client, DEADLINE, FakeUpstream, eventually};
 
 #[test]
 fn all_workers_share_the_socket_that_was_handed_over() {

@@ -65,7 +65,7 @@ fn ask(proxy: &TestProxy, method: &str, target: &str, headers: &[(&str, &str)]) 
     client.send(head_of(method, target, &host.chain(headers.iter().copied()).collect::<Vec<_>>()));
     let head = client.head();
     let status = head.line.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: Vec::new() }
+    Answer { status, head, body: Vec::new(), whole: true }
 }
 
 /// The code of a problem, after a look at its form.
@@ -401,7 +401,7 @@ fn a_link_of_the_command_line_opens_the_running_keyward() {
     let path = url.strip_prefix(&format!("http://{}", keyward.admin)).expect("its address");
     assert!(!opened.stdout.contains(&keyward.admin_token()) && !opened.stderr.contains(&keyward.admin_token()));
     let page = keyward.admin(path);
-    assert!(page.status == 200 && page.header("set-cookie").is_some(), "{}", page.head);
+    assert!(page.status == 200 && page.header("set-cookie").is_some(), "{:?}", page.head);
     let address = keyward.admin.to_string();
     drop(keyward.stop());
     let alone = home.keyward(&["open"]).env("KEYWARD_ADMIN_LISTEN", &address).run();

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crowds::allow_many_files;
-use crate::process::client::{Client, ask_with};
+use crate::process::client::ask_with;
 use crate::process::{Home, Keyward, events};
-use crate::support::{self, DEADLINE, FakeUpstream, TestProxy};
+use crate::support::{self, Client, DEADLINE, FakeUpstream, TestProxy};
 
 const KEY: &str = "sk-proj-current-0123456789abcdefCuRr";
 
@@ -90,7 +90,7 @@ fn guess_on(keyward: &Keyward, guesses: usize) -> Vec<u16> {
     let mut guess = |number: usize| {
         client.send(request("/api/v1/status", &format!("kw_admin_{number:043}")).as_bytes());
         let answer = client.read();
-        assert!(answer.status == 401 || answer.header("retry-after") == Some("1"), "{}", answer.head);
+        assert!(answer.status == 401 || answer.header("retry-after") == Some("1"), "{:?}", answer.head);
         answer.status
     };
     (0..guesses).map(&mut guess).collect()
@@ -125,10 +125,10 @@ fn a_crowd_makes_room_for_others_and_not_others_for_it() {
     let proxy = TestProxy::with(&FakeUpstream::accepting()).start();
     let (owner, crowd) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
     let request = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
-    let mut quiet = support::Client::connect_from(owner, proxy.admin_address());
+    let mut quiet = Client::connect_from(owner, proxy.admin_address());
     quiet.send(request);
     assert_eq!(quiet.answer().status, 200);
-    let others: Vec<_> = (0..400).map(|_| support::Client::connect_from(crowd, proxy.admin_address())).collect();
+    let others: Vec<_> = (0..400).map(|_| Client::connect_from(crowd, proxy.admin_address())).collect();
     support::eventually("the crowd makes room for itself", || {
         (proxy.metric("keyward_admin_turned_away_total") >= 145).then_some(())
     });

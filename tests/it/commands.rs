@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::client::{Answer, Client, ask_with, request};
+use crate::process::client::{ask_with, request};
 use crate::process::{Finished, Home, Keyward, events, files_below};
-use crate::support::{Answering, FakeUpstream, Gate, eventually};
+use crate::support::{Answer, Answering, Client, FakeUpstream, Gate, eventually};
 
 const CURRENT: &str = "sk-proj-current-0123456789abcdefCuRr";
 const OTHER: &str = "sk-proj-other-0123456789abcdefghijOtHr";
@@ -277,7 +277,7 @@ fn health_is_good_until_keyward_stops() {
     let good = ask();
     assert_eq!((good.code(), good.stdout.as_str()), (Some(0), "keyward lives and takes requests\n"), "{}", good.stderr);
     let mut client = Client::connect(keyward.listen);
-    client.send(&request("GET", "/v1/models", &[], b""));
+    client.send(request("GET", "/v1/models", &[], b""));
     upstream.wait_for(1);
     keyward.signal(Signal::TERM);
     eventually("the draining", || (keyward.admin("/readyz").status == 503).then_some(()));

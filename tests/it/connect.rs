@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::process::client::{Client, ask, request};
+use crate::process::client::{ask, request};
 use crate::process::{Finished, Home, Keyward, Launch, files_below};
-use crate::support::{Answering, FakeUpstream, Received, eventually};
+use crate::support::{Answering, Client, FakeUpstream, Received, eventually};
 
 const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
 const CURRENT: &str = "sk-proj-canary-current-0123456789abCuRr";
@@ -483,7 +483,7 @@ fn test(data: &Value) -> Value {
         headers.push((data["headerName"].as_str().unwrap(), "wf=editor;ex=__UNKNOWN__;node="));
     }
     let mut client = Client::connect(address.parse().unwrap());
-    client.send(&request("GET", "/v1/models", &headers, b""));
+    client.send(request("GET", "/v1/models", &headers, b""));
     match client.read().status {
         200 => json!({ "status": "OK", "message": "Connection successful!" }),
         401 => failed("Unauthorized"),

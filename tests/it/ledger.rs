@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rustix::process::Signal;
 
-use crate::process::client::{Answer, Client, request};
+use crate::process::client::request;
 use crate::process::{Home, Keyward, events};
-use crate::support::{FakeUpstream, eventually};
+use crate::support::{Answer, Client, FakeUpstream, eventually};
 
 const SIGHTINGS: &str = "SELECT sum(sightings) FROM uses";
 
@@ -391,9 +391,8 @@ impl Load {
             let tag = format!("wf=w{};ex={client}-{number};node=n", number % 7);
             self.sent.fetch_add(1, Ordering::Relaxed);
             let request = request("GET", "/v1/models", &headers(&tag, "Bearer sk-current"), b"");
-            connection.send(&request);
-            let head = connection.read_head();
-            if !head.ends_with("\r\n\r\n") || !connection.read_body(head).whole {
+            connection.send(request);
+            if !connection.read().whole {
                 return;
             }
             self.answered.lock().unwrap().push(Instant::now());

@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::process::client::{Client, ask, ask_with, get, request};
+use crate::process::client::{ask, ask_with, get, request};
 use crate::process::{Home, Keyward, events};
-use crate::support::{FakeUpstream, eventually};
+use crate::support::{Client, FakeUpstream, eventually};
 
 /// What every line of an exchange has.
 const FIELDS: [&str; 27] = [

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::client::{Client, ask, ask_with, request};
+use crate::process::client::{ask, ask_with, request};
 use crate::process::{Home, Keyward, events};
-use crate::support::{API_KEY, Answering, Certificate, FakeN8n, FakeUpstream, eventually};
+use crate::support::{API_KEY, Answering, Certificate, Client, FakeN8n, FakeUpstream, eventually};
 
 const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
 
@@ -134,7 +134,7 @@ fn a_used_up_quota_and_a_failing_upstream_are_told_of_and_logged() {
     assert_eq!(problems(&keyward)[0]["code"], "quota_used_up", "a list of models is free");
     let mut client = Client::connect(keyward.listen);
     let key = [("Authorization", "Bearer sk-good"), ("Content-Type", "application/json")];
-    client.send(&request("POST", "/v1/chat/completions", &key, b"{}"));
+    client.send(request("POST", "/v1/chat/completions", &key, b"{}"));
     client.read();
     over(&keyward, "quota_used_up");
     let told = eventually("both ends in the log", || {

@@ -18,8 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
-use self::client::{Answer, Client};
-use crate::support::{FakeUpstream, eventually};
+use crate::support::{Answer, Client, FakeUpstream, eventually};
 
 /// A user's home, where a keyward finds what an earlier one left. Gone with the test.
 pub(crate) struct Home(tempfile::TempDir);

@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
-use crate::process::client::{Client, ask_with};
+use crate::process::client::ask_with;
 use crate::process::{Home, Keyward, events};
-use crate::support::{FakeUpstream, eventually};
+use crate::support::{Client, FakeUpstream, eventually};
 
 const UNREADABLE_SINCE: &str = "keyward_keys_unreadable_since_timestamp_seconds";
 

@@ -12,10 +12,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use keyward::admin::routes::ROUTES;
 
-use crate::process::client::{Answer, Client, ask, get, request};
+use crate::process::client::{ask, get, request};
 use crate::process::tunnels::{Manner, TunnelProxy};
 use crate::process::{Finished, Home, Keyward, Launch, files_below};
-use crate::support::{Answering, FakeUpstream, eventually};
+use crate::support::{Answer, Answering, Client, FakeUpstream, eventually};
 
 /// Canaries: no two have twelve characters in common, and no word of any output has twelve in common with one.
 const CURRENT: &str = "sk-proj-wk59pfKL0jFi2YYvLBpEGbpRuHrzDSVdqUC8DwRDe03wkPM15uelHuoUzaZhX4lp";
@@ -131,7 +131,7 @@ fn the_password_of_a_proxy_stays_out_whether_it_is_taken_or_not() {
         });
         let answer = with(&keyward, "Authorization", &format!("Bearer {CURRENT}"));
         assert_eq!(answer.status, status);
-        assert_clean("the answer", &[answer.head.as_bytes(), &answer.body].concat());
+        assert_clean("the answer", &[&answer.head.raw[..], &answer.body].concat());
         let basic = BASE64_STANDARD.encode(format!("a:{PASSWORD}"));
         assert!(proxy.asked()[0].contains(&basic), "it was sent where it belongs");
         check_all(&home, keyward);
@@ -363,8 +363,8 @@ fn check_requests(arguments: &[&str]) {
     }
     malformed_heads(&keyward);
     let learned = [("X-N8N-Tag", "wf=a;set=learning"), ("Authorization", &format!("Bearer {LEARNED}"))];
-    Client::connect(keyward.listen).ask("/v1/models", &learned);
-    assert_eq!(Client::connect(keyward.listen).ask("/v1/models", &learned).verdict(), "current");
+    ask(keyward.listen, "/v1/models", &learned);
+    assert_eq!(ask(keyward.listen, "/v1/models", &learned).verdict(), "current");
     check_all(&home, keyward);
     for (table, column) in
         [("bindings", "workflow"), ("bindings", "workflow_name"), ("bindings", "node"), ("uses", "hint_last")]
@@ -438,7 +438,7 @@ fn ask_everywhere(keyward: &Keyward, key: &str) -> Vec<Answer> {
         answers.push(with(keyward, name, &value));
     }
     for path in paths(key) {
-        answers.push(Client::connect(keyward.listen).ask(&path, &[]));
+        answers.push(ask(keyward.listen, &path, &[]));
     }
     answers.push(post(keyward, key));
     answers.push(ask_by_method(keyward, key));
@@ -524,21 +524,21 @@ fn malformed_heads(keyward: &Keyward) {
 
 #[track_caller]
 fn with(keyward: &Keyward, name: &str, value: &str) -> Answer {
-    Client::connect(keyward.listen).ask("/v1/models", &[(name, value)])
+    ask(keyward.listen, "/v1/models", &[(name, value)])
 }
 
 #[track_caller]
 fn post(keyward: &Keyward, key: &str) -> Answer {
     let body = format!("{{\"api_key\":\"{key}\"}}");
     let mut client = Client::connect(keyward.listen);
-    client.send(&request("POST", "/v1/chat/completions", &[("Content-Type", "application/json")], body.as_bytes()));
+    client.send(request("POST", "/v1/chat/completions", &[("Content-Type", "application/json")], body.as_bytes()));
     client.read()
 }
 
 #[track_caller]
 fn ask_by_method(keyward: &Keyward, key: &str) -> Answer {
     let mut client = Client::connect(keyward.listen);
-    client.send(&request(key, "/v1/models", &[], b""));
+    client.send(request(key, "/v1/models", &[], b""));
     client.read()
 }
 
@@ -576,7 +576,7 @@ fn check_all(home: &Home, keyward: Keyward) {
         said.push((route.path, keyward.ask_admin(route.method, &format!("{target}?a={UNKNOWN}"))));
     }
     for (what, answer) in said {
-        let bytes = [answer.head.as_bytes(), &answer.body].concat();
+        let bytes = [&answer.head.raw[..], &answer.body].concat();
         assert_clean(what, &bytes);
         assert_without_token(what, &bytes, &token);
     }
@@ -668,10 +668,10 @@ fn assert_clean_end(what: &str, finished: &Finished) {
 fn assert_no_canary_of_ours(answer: &Answer) {
     let is_ours = answer.text().contains("keyward") || answer.verdict().is_empty();
     if is_ours {
-        assert_clean("an answer", &[answer.head.as_bytes(), &answer.body].concat());
+        assert_clean("an answer", &[&answer.head.raw[..], &answer.body].concat());
     }
-    let ours = answer.head.lines().filter(|line| line.starts_with("x-keyward-"));
-    ours.for_each(|line| assert_clean("a header", line.as_bytes()));
+    let ours = answer.head.headers.iter().filter(|(name, _)| name.starts_with("x-keyward-"));
+    ours.for_each(|(name, value)| assert_clean("a header", format!("{name}: {value}").as_bytes()));
 }
 
 #[track_caller]

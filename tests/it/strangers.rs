@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::process::client::Client;
 use crate::process::{Home, Keyward, events};
 use crate::support::http2::{END_STREAM, fields, head, preface};
-use crate::support::{Certificate, FakeUpstream, eventually};
+use crate::support::{Certificate, Client, FakeUpstream, eventually};
 
 /// A secret, where a head has room for one.
 const CANARY: &str = "sk-proj-Canary0123456789abcdefCaNa";
@@ -106,7 +105,7 @@ fn what_is_wrong_with_clients_of_http_2_is_told_as_well() {
         [(crowd, "too_many_requests", 50), (large, "oversized_head", 1), (broken, "broken_http2", 1)]
     {
         let mut client = Client::connect(keyward.listen);
-        client.send(&[preface(), request].concat());
+        client.send([preface(), request].concat());
         eventually("it counts", || (counted(&keyward, reason) == count).then_some(()));
         let lines = || refused(&keyward).into_iter().filter(|line| line["reason"] == reason && !is_about_more(line));
         let told = eventually("a line", || Some(lines().collect::<Vec<_>>()).filter(|told| !told.is_empty()));
@@ -133,7 +132,7 @@ fn is_about_more(line: &Value) -> bool {
 fn send(address: SocketAddr, request: &str) -> u16 {
     let mut client = Client::connect(address);
     client.send(request.as_bytes());
-    client.read_head().split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+    client.read().status
 }
 
 fn refused(keyward: &Keyward) -> Vec<Value> {

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::process::client::{Client, request};
+use crate::process::client::request;
 use crate::process::{Finished, Home, Keyward, events};
-use crate::support::{Answering, FakeUpstream, Head, Visit, eventually};
+use crate::support::{Answering, Client, FakeUpstream, Head, Visit, eventually};
 
 /// Words that came after 0.1.0: the field, and the word that may stand in it as well.
 const ADDED: &[(&str, &str)] = &[
@@ -141,7 +141,7 @@ impl Scene {
             Some(path) => {
                 let mut client = Client::connect(keyward.admin);
                 let headers = [("Host", &*self.admin), ("Connection", "close")];
-                client.send(&own_host(&request(method, &format!("/api/v1/{path}"), &headers, b"")));
+                client.send(own_host(&request(method, &format!("/api/v1/{path}"), &headers, b"")));
                 client.read()
             }
             None => keyward.ask_admin(method, &format!("/api/v1/{path}")),
@@ -325,7 +325,7 @@ impl Scene {
                 .map(|(name, value)| (&**name, value.as_str().unwrap()))
                 .collect();
             let mut client = Client::connect(keyward.listen);
-            client.send(&request("POST", old["path"].as_str().unwrap(), &headers, b"{}"));
+            client.send(request("POST", old["path"].as_str().unwrap(), &headers, b"{}"));
             let told = client.read();
             let id = told.header("x-keyward-id").unwrap().to_owned();
             let line =
@@ -389,7 +389,7 @@ impl Scene {
     fn be_turned_away(&self) {
         let keyward = self.keyward.as_ref().unwrap();
         let mut client = Client::connect(keyward.listen);
-        client.send(&request("CONNECT", "api.openai.com:443", &[], b""));
+        client.send(request("CONNECT", "api.openai.com:443", &[], b""));
         assert_eq!(client.read().status, 405);
         eventually("its line", || events(&keyward.log(), "refused_early").pop());
     }

@@ -333,5 +333,5 @@ fn ask(proxy: &TestProxy, request: &str) -> Result<Client, Answer> {
     }
     let body = client.body(&head).unwrap();
     let status = head.line.split(' ').nth(1).unwrap().parse().unwrap();
-    Err(Answer { status, head, body })
+    Err(Answer { status, head, body, whole: true })
 }

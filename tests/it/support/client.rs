@@ -15,12 +15,15 @@ use super::wire::{Framing, Head, Wire, impatient, write_until_stuck};
 /// One connection to keyward.
 pub struct Client(Wire<Stream<ClientConnection>>);
 
-/// A whole answer.
-#[derive(Clone, Debug)]
+/// An answer, as far as it came.
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
+    /// 0 if none came.
     pub status: u16,
     pub head: Head,
     pub body: Vec<u8>,
+    /// Whether it came to its end, by length or last chunk; or, without either, to the end of its connection.
+    pub whole: bool,
 }
 
 impl Client {
@@ -106,13 +109,34 @@ impl Client {
     pub fn answer(&mut self) -> Answer {
         let head = self.head();
         let body = self.body(&head).expect("a whole body");
-        Answer { status: status(&head), head, body }
+        Answer { status: status(&head), head, body, whole: true }
+    }
+
+    /// The next answer, as far as it comes.
+    pub fn read(&mut self) -> Answer {
+        match self.0.head() {
+            Ok(Some(head)) => self.read_body(head),
+            Ok(None) | Err(_) => Answer::default(),
+        }
+    }
+
+    /// The rest of an answer whose head was read, as far as it comes.
+    pub fn read_body(&mut self, head: Head) -> Answer {
+        let (mut framing, mut body) = (answer_framing(&head), Vec::new());
+        let whole = loop {
+            match self.0.piece(&mut framing) {
+                Ok(Some(piece)) => body.extend(piece),
+                Ok(None) => break true,
+                Err(_) => break framing == Framing::UntilClose,
+            }
+        };
+        Answer { status: status(&head), head, body, whole }
     }
 
     /// The next answer, to HEAD: without a body, whatever its head says.
     pub fn answer_to_head(&mut self) -> Answer {
         let head = self.head();
-        Answer { status: status(&head), head, body: Vec::new() }
+        Answer { status: status(&head), head, body: Vec::new(), whole: true }
     }
 
     /// The next bytes, that many, whatever they are.
@@ -150,6 +174,11 @@ impl Client {
 impl Answer {
     pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.head.header(name)
+    }
+
+    /// What keyward judged the key to be.
+    pub fn verdict(&self) -> &str {
+        self.header("x-keyward-verdict").unwrap_or_default()
     }
 
     pub fn text(&self) -> String {

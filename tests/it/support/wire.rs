@@ -13,7 +13,7 @@ pub struct Wire<S> {
 }
 
 /// A head, as bytes and as what they say.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Head {
     pub raw: Vec<u8>,
     /// The request line or the status line.
