@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,13 +122,15 @@ impl UpstreamBody {
         }
     }
 
-    /// What came. The task that takes it asks for more, which drives a connection in HTTP/1.1; so that one need not be woken
-    /// because there is room.
+    /// What came. A connection in HTTP/1.1 is driven right here, so that no other task brings the next piece, and none has to
+    /// be woken for it; and the task that takes a piece asks for more, so that it need not be woken because there is room.
     fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let (frame, deferred) = deferred_waker::defer(|| Pin::new(&mut self.incoming).poll_frame(cx));
+        let mut incoming = Pin::new(&mut self.incoming);
         if !matches!(self.connection, Some(Connection::Http1(_))) {
-            deferred.wake();
+            return incoming.poll_frame(cx);
         }
+        let unwoken = &mut Context::from_waker(Waker::noop());
+        let (frame, _) = deferred_waker::defer(|| incoming.as_mut().poll_frame(unwoken));
         frame
     }
 
