@@ -305,7 +305,9 @@ impl Half {
         note(written);
         // It is on its way already.
         hear(read);
-        self.waiting = Bytes::copy_from_slice(&read[written..]);
+        if written < read.len() {
+            self.waiting = Bytes::copy_from_slice(&read[written..]);
+        }
         Poll::Ready(Ok(()))
     }
 }

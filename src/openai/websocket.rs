@@ -86,7 +86,8 @@ impl FrameReader {
     }
 
     /// Takes the next bytes, and tells what they show, piece by piece.
-    pub fn push(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Shown)) {
+    pub fn push(&mut self, bytes: &[u8], mut tell: impl FnMut(Shown)) {
+        let mut bytes = self.skip_messages(bytes);
         while !self.is_lost && !bytes.is_empty() {
             if self.left > 0 {
                 bytes = self.take_payload(bytes);
@@ -101,6 +102,29 @@ impl FrameReader {
                 self.end_frame(&mut tell);
             }
         }
+    }
+
+    /// Skips messages that are not read, as nearly all are.
+    fn skip_messages<'a>(&self, mut bytes: &'a [u8]) -> &'a [u8] {
+        if self.unread == 0 && self.left == 0 && self.head.length == 0 && self.message.is_none() {
+            while let Some(rest) = self.behind_message(bytes) {
+                bytes = rest;
+            }
+        }
+        bytes
+    }
+
+    /// What follows a message that is there whole, in one frame. What has to be looked at more closely is none.
+    fn behind_message<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let mut head = Head::default();
+        let payload = head.take(bytes)?;
+        let [first, second, ..] = head.bytes;
+        let may_be_deflated = matches!(self.extension, Extension::Deflate { .. });
+        let kind = if may_be_deflated { first & !RSV1 } else { first };
+        if !matches!(kind, WHOLE_TEXT | WHOLE_BINARY) || second & MASK != 0 {
+            return None;
+        }
+        payload.get(usize::try_from(head.payload()?).ok()?..)
     }
 
     fn take_payload<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -127,14 +151,14 @@ impl FrameReader {
     fn read_head(&mut self) -> Option<(Frame, u64)> {
         let head = std::mem::take(&mut self.head);
         let [first, second] = [head.bytes[0], head.bytes[1]];
-        let (is_last, is_masked) = (first & 0x80 != 0, second & 0x80 != 0);
+        let (is_last, is_masked) = (first & FIN != 0, second & MASK != 0);
         let length = head.payload()?;
         if is_masked {
             return None;
         }
         let is_deflated = match (first & 0x70, self.extension) {
             (0, _) | (_, Extension::Unknown) => false,
-            (0x40, Extension::Deflate { .. }) => true,
+            (RSV1, Extension::Deflate { .. }) => true,
             (_, Extension::Deflate { .. } | Extension::None) => return None,
         };
         let is_control = first & 0x08 != 0;
@@ -343,6 +367,14 @@ const MESSAGES: u8 = 4;
 
 /// RFC 6455, 5.5.
 const LONGEST_CONTROL: u64 = 125;
+
+/// The bits beside a frame's kind and length (RFC 6455, 5.2).
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const MASK: u8 = 0x80;
+
+const WHOLE_TEXT: u8 = FIN | TEXT;
+const WHOLE_BINARY: u8 = FIN | BINARY;
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;

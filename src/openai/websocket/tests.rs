@@ -10,9 +10,6 @@ const CREATED: &[u8] = br#"{"type":"session.created","session":{"id":"s"}}"#;
 const REFUSED: &[u8] = br#"{"type":"error","error":{"type":"invalid_request_error","code":"invalid_api_key"}}"#;
 const OTHER: &[u8] = br#"{"type":"error","error":{"type":"invalid_request_error","code":"unknown_parameter"}}"#;
 
-const FIN: u8 = 0x80;
-const RSV1: u8 = 0x40;
-
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = payload.len();
     let head = match length {
@@ -117,6 +114,32 @@ fn four_messages_are_read_and_no_fifth() {
     check(Extension::None, &[junk(), junk(), junk(), junk(), text(CREATED)], &[]);
     let frames = [junk(), junk(), junk(), junk(), text(&vec![b'a'; 70_000]), close(3000, "invalid_api_key")];
     assert_eq!(read(Extension::None, &[&frames.concat()]).len(), 1, "the frames are followed all the same");
+}
+
+#[test]
+fn what_comes_behind_the_messages_that_are_read_is_followed_to_a_close() {
+    let read = || [b"1", b"2", b"3", b"4"].map(|message| text(message)).to_vec();
+    let refusal = || close(3000, "invalid_api_key");
+    let long = vec![b'a'; 300];
+    let others = [
+        text(CREATED),
+        frame(FIN | BINARY, &long),
+        frame(FIN | PING, b"p"),
+        frame(TEXT, &long),
+        frame(FIN | CONTINUATION, b""),
+        text(b""),
+    ];
+    check(Extension::None, &[&read()[..], &others, &[refusal()]].concat(), &[Some(InvalidApiKey)]);
+    let deflated = [frame(FIN | RSV1 | TEXT, &long), frame(FIN | RSV1 | BINARY, b"x"), text(b"y")];
+    check(DEFLATE, &[&read()[..], &deflated, &[refusal()]].concat(), &[Some(InvalidApiKey)]);
+    for broken in [
+        frame(FIN | RSV1 | TEXT, CREATED),
+        frame(FIN | CONTINUATION, CREATED),
+        [&[FIN | TEXT, MASK | 4, 0, 0, 0, 0], &b"text"[..]].concat(),
+        [&[FIN | BINARY, 126, 0, 47], CREATED].concat(),
+    ] {
+        check(Extension::None, &[&read()[..], &[text(b"x"), broken, refusal()]].concat(), &[]);
+    }
 }
 
 #[test]
