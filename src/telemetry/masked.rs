@@ -56,10 +56,13 @@ pub fn keys_in(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the first key stands, without its mark. Every mark ends in one of three bytes, which are rare in other texts.
+/// Where the first key stands, without its mark. Every mark ends in one of three bytes, which are rare in other texts; behind
+/// one of four, which do not stand before the hyphens of a UUID.
 fn find_key(text: &str) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
-    memchr::memchr3_iter(b'-', b'_', b'J', bytes).map(|last| last + 1).find_map(|start| {
+    let may_be_mark =
+        |last: &usize| last.checked_sub(1).is_some_and(|at| matches!(bytes[at], b'k' | b's' | b'w' | b'y'));
+    memchr::memchr3_iter(b'-', b'_', b'J', bytes).filter(may_be_mark).map(|last| last + 1).find_map(|start| {
         let mark = MARKS.iter().find(|mark| bytes[..start].ends_with(mark.as_bytes()))?;
         let length = bytes[start..].iter().take_while(|byte| is_of_key(**byte)).count();
         let stands_alone = !bytes[..start - mark.len()].last().is_some_and(u8::is_ascii_alphanumeric);
