@@ -101,8 +101,11 @@ pub fn read_tag(tag: Field<'_>) -> Result<Declared<'_>, Unreadable> {
         return Err(Unreadable);
     }
     let mut parts = Parts::default();
-    for part in text.split(';') {
-        parts.add(part.trim_matches(WHITE_SPACE))?;
+    let mut rest = Some(text);
+    while let Some(text) = rest {
+        let end = memchr::memchr(b';', text.as_bytes());
+        parts.add(text[..end.unwrap_or(text.len())].trim_ascii())?;
+        rest = end.map(|end| &text[end + 1..]);
     }
     parts.declare()
 }
@@ -225,7 +228,9 @@ struct Parts<'r> {
 
 impl<'r> Parts<'r> {
     fn add(&mut self, part: &'r str) -> Result<(), Unreadable> {
-        let (field, value) = part.split_once('=').ok_or(Unreadable)?;
+        // The fields' names are short.
+        let at = part.bytes().position(|byte| byte == b'=').ok_or(Unreadable)?;
+        let (field, value) = (&part[..at], &part[at + 1..]);
         let is_repeated = match field {
             "wf" => self.workflow.replace(value).is_some(),
             "ex" => self.execution.replace(value).is_some(),
@@ -322,5 +327,3 @@ fn is_misleading(character: char) -> bool {
 const LONGEST_TAG: usize = 1024;
 
 const LONGEST_NAME: usize = 256;
-
-const WHITE_SPACE: [char; 2] = [' ', '\t'];

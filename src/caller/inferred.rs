@@ -21,7 +21,7 @@ impl<'r> Client<'r> {
     #[must_use]
     pub fn infer(fields: &Fields<'r>) -> Self {
         let agent = fields.user_agent.text().unwrap_or_default();
-        let sdk_version = fields.stainless_version.text().filter(|text| is_version(text));
+        let sdk_version = fields.stainless_version.text().filter(|text| is_version(text.as_bytes()));
         let family = if fields.stainless_lang.is_present() || is_sdk(agent) {
             Family::Sdk
         } else if is_ai_sdk(agent) {
@@ -59,13 +59,15 @@ fn family_of_node(agent: &str, accept: &str) -> Family {
 
 /// The first part of a product name that looks like a version: `axios/1.8.3`, `OpenAI/JS 4.104.0`.
 fn version_in(agent: &str) -> Option<&str> {
-    agent.split(['/', ' ']).skip(1).find(|part| is_version(part))
+    // As bytes, which are parted in a third of the time that letters take.
+    let mut parts = agent.as_bytes().split(|byte| matches!(byte, b'/' | b' ')).skip(1);
+    parts.find(|part| is_version(part)).and_then(|part| str::from_utf8(part).ok())
 }
 
-fn is_version(text: &str) -> bool {
+fn is_version(text: &[u8]) -> bool {
     text.len() <= LONGEST_VERSION
-        && text.starts_with(|first: char| first.is_ascii_digit())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_'))
+        && text.first().is_some_and(u8::is_ascii_digit)
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_'))
 }
 
 /// How the one value that was recorded begins; what follows is a list of preferences, which other versions may change.
