@@ -25,6 +25,7 @@ pub mod session;
 pub mod upgrade;
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,33 +57,55 @@ use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
 use crate::request_path::{Repair, RequestPath};
 use crate::upstream::connection::Connection;
+use crate::upstream::request_body::RequestBody;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
 pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
-    session.unread.clear();
-    if let Some(answer) = answer_outside_the_api(&session, &request) {
-        return Ok(answer);
-    }
-    let worker = &session.worker;
-    worker.counters.begun.increment();
-    let Judged { sighting, way } = judge(&session, &request);
-    let (permit, rewrite) = match way {
-        Way::Upstream(permit, rewrite) => (permit, rewrite),
-        Way::Back(refusal) => return Ok(refuse(refusal, request, &sighting, &session)),
+    let Departure { permit, request, asked, sighting } = match prepare(&session, request) {
+        ControlFlow::Continue(departure) => departure,
+        ControlFlow::Break(answer) => return Ok(answer),
     };
-    let (request, asked) = rewrite.apply(request, &permit, &sighting, &session);
+    let worker = &session.worker;
     // A switch to another protocol is one of HTTP/1.1 alone.
     let protocol = if asked.is_some() { Protocol::Http1 } else { worker.pool.protocol() };
     Ok(match forward(permit, request, protocol, &sighting, worker).await {
+        // In a box each, since few exchanges need the room for these.
         Ok((answer, connection)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            switch_protocols(answer, connection, asked.as_ref(), sighting, &session).await
+            Box::pin(switch_protocols(answer, connection, asked.as_ref(), sighting, &session)).await
         }
         Ok((answer, connection)) if answer.status() == StatusCode::UNAUTHORIZED && sighting.injected.is_some() => {
-            answer_for_our_key(answer, connection, sighting, &session).await
+            Box::pin(answer_for_our_key(answer, connection, sighting, &session)).await
         }
         Ok((answer, connection)) => pass_on(answer, connection, sighting, &session),
         Err(error) => answer_failure(&error, &sighting, &session),
     })
+}
+
+/// A request that goes upstream.
+struct Departure {
+    permit: Permit,
+    request: Box<Request<RequestBody>>,
+    /// The protocols that upstream is asked to switch to.
+    asked: Option<HeaderValue>,
+    sighting: Sighting,
+}
+
+/// All that is done before a request goes upstream, or the answer of ours that it gets. None of it waits, so that the future of
+/// its exchange, which is moved as a whole, has no room for it.
+fn prepare(session: &Arc<Session>, request: Request<Incoming>) -> ControlFlow<Response<ResponseBody>, Departure> {
+    session.unread.clear();
+    if let Some(answer) = answer_outside_the_api(session, &request) {
+        return ControlFlow::Break(answer);
+    }
+    session.worker.counters.begun.increment();
+    let Judged { sighting, way } = judge(session, &request);
+    match way {
+        Way::Upstream(permit, rewrite) => {
+            let (request, asked) = rewrite.apply(request, &permit, &sighting, session);
+            ControlFlow::Continue(Departure { permit, request, asked, sighting })
+        }
+        Way::Back(refusal) => ControlFlow::Break(refuse(refusal, request, &sighting, session)),
+    }
 }
 
 /// What is decided about a request while its head is only borrowed.
