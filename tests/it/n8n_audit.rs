@@ -185,8 +185,8 @@ fn a_running_keyward_says_which_scopes_its_api_key_lacks() {
 }
 
 /// A credential was copied before the rotation, and none of the six nodes that use the copy has run since; another node has
-/// the key typed into it. Gives a keyward that runs there, and its configuration.
-fn with_a_copy(n8n: &FakeN8n, home: &Home) -> (Keyward, String) {
+/// the key typed into it. Gives upstream, a keyward that runs there, and its configuration.
+fn with_a_copy(n8n: &FakeN8n, home: &Home) -> (FakeUpstream, Keyward, String) {
     let node = |id: &str, record: &str| {
         json!({ "id": id, "name": id, "type": "n8n-nodes-base.openAi", "parameters": {},
             "credentials": { "openAiApi": { "id": record, "name": record } } })
@@ -210,13 +210,13 @@ fn with_a_copy(n8n: &FakeN8n, home: &Home) -> (Keyward, String) {
     for (record, key) in [("main", CURRENT), ("copy", OUTDATED)] {
         n8n.has_record(record, "2026-11-23T07:00:00.000Z", keyward.listen, key);
     }
-    (keyward, config)
+    (upstream, keyward, config)
 }
 
 #[test]
 fn the_answer_the_audit_and_the_rotation_agree_about_a_copy_that_never_ran() {
     let (n8n, home) = (FakeN8n::start(), Home::new());
-    let (keyward, config) = with_a_copy(&n8n, &home);
+    let (_upstream, keyward, config) = with_a_copy(&n8n, &home);
     let headers = [("Authorization", &*format!("Bearer {CURRENT}")), ("X-N8N-Tag", "wf=w1;ex=7;node=n1")];
     assert_eq!(ask_it(keyward.listen, "/v1/models", &headers).verdict(), "current");
     let run = |arguments: &[&str]| {
