@@ -205,11 +205,7 @@ fn standing(row: &Row) -> Standing {
     match (row.standing.state, row.standing.silence) {
         (Some(StandingKind::Confirmed), _) => Standing::Well,
         (Some(StandingKind::Mixed), _) => Standing::Mixed,
-        (Some(StandingKind::Stale), _) => Standing::Stale(diagnosis.unwrap_or("stale_binding").into()),
-        // Where it has no incident, its account is out of credit, and upstream may not have come to judge the key.
-        (Some(StandingKind::Failing), _) => {
-            diagnosis.map_or(Standing::Silent, |diagnosis| Standing::Stale(diagnosis.into()))
-        }
+        (Some(StandingKind::Stale | StandingKind::Failing), _) => Standing::of_failing(diagnosis),
         (Some(StandingKind::Silent), Some(SilenceKind::Acknowledged)) => Standing::Dead,
         // A key of no set proves nothing.
         (Some(StandingKind::Silent) | None, _) => Standing::Silent,

@@ -232,9 +232,7 @@ fn standing(row: &ListedBinding) -> Standing {
         Some(standing::Standing::Confirmed | standing::Standing::Failing { has_right_key: true }) => Standing::Well,
         Some(standing::Standing::Mixed) => Standing::Mixed,
         Some(standing::Standing::Stale | standing::Standing::Failing { has_right_key: false }) => {
-            // Without an incident, upstream has not come to judge the key.
-            let incident = row.memory.incident.as_ref();
-            incident.map_or(Standing::Silent, |incident| Standing::Stale(incident.diagnosis.into()))
+            Standing::of_failing(row.memory.incident.as_ref().map(|incident| incident.diagnosis))
         }
         Some(standing::Standing::Silent(standing::Silence::Acknowledged { .. })) => Standing::Dead,
         // A key of no set proves nothing.

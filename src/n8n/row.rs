@@ -5,6 +5,7 @@ use super::inventory::{Life, Record};
 use crate::clock::Timestamp;
 use crate::codes::codes;
 use crate::keys::set::Names;
+use crate::verdict::explain::DiagnosisKind;
 use std::sync::Arc;
 
 /// How a binding stands, as far as an audit looks at it.
@@ -63,6 +64,14 @@ codes! {
 }
 
 impl Standing {
+    /// Of a binding that fails with an incident of that diagnosis, or without one: the account of its key is out of credit.
+    /// Where upstream has not come to judge the key, it shows nothing of what its record holds.
+    #[must_use]
+    pub fn of_failing(diagnosis: Option<&str>) -> Self {
+        let judged = diagnosis.filter(|diagnosis| *diagnosis != DiagnosisKind::WrongPath.code());
+        judged.map_or(Self::Silent, |diagnosis| Self::Stale(diagnosis.into()))
+    }
+
     pub(super) fn diagnosis(&self) -> &str {
         match self {
             Self::Stale(diagnosis) => diagnosis,

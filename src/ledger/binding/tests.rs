@@ -318,6 +318,7 @@ fn what_each_diagnosis_means_for_the_incident() {
     let ended = |ending| Outcome { ending, ..answered(200) };
     let nothing = |ending| Outcome { ending, status: None, error: UpstreamError::None, proof: Proof::None };
     check(Diagnosis::Ok, answered(200), Bearing::Good);
+    check(Diagnosis::WrongPath, answered(404), Bearing::Bad);
     let about_request = Outcome { error: UpstreamError::Request, ..answered(400) };
     check(Diagnosis::Ok, answered(101), Bearing::None);
     check(Diagnosis::Ok, Outcome { proof: Proof::Message, ..answered(101) }, Bearing::Good);
