@@ -5,13 +5,11 @@ are OpenAI's own too: one that still has a prefix of the proxy is not found here
 """
 
 import json
-import threading
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import answers
-import refusals
+import fake_openai
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class Received:
         return [value for key, value in self.headers if key.lower() == name]
 
 
-class OpenAI:
-    """The server.  It runs in threads of this process from its making until `stop`."""
+class OpenAI(fake_openai.Server):
+    """The server."""
 
     def __init__(self, keys):
         self.keys = set(keys)
@@ -37,46 +35,29 @@ class OpenAI:
         # A test may have something else happen: a function of what came, which gives status, JSON value and
         # headers of another answer, or None.
         self.interfere = None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def stop(self):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler_for(self))
 
 
 def _handler_for(openai):
     """The class that http.server makes an instance of for each connection, bound to one fake."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Handler(fake_openai.Handler):
         def do_GET(self):
             self._answer()
 
         def do_POST(self):
             self._answer()
 
-        def log_message(self, *_):
-            """The journal tells more than http.server's lines on stderr."""
-
         def _answer(self):
-            body = self._body()
+            body = b"".join(self.pieces())
             received = Received(self.command, self.path, list(self.headers.items()), body)
             openai.journal.append(received)
             if instead := openai.interfere and openai.interfere(received):
                 return self._json(*instead)
-            key = refusals.bearer(self.headers.get("Authorization"))
-            if key in openai.keys:
+            if self.key() in openai.keys:
                 self._route(body)
             else:
-                self._refuse(refusals.body(self.path, key))
+                self.refuse()
 
         def _route(self, body):
             request = json.loads(body) if body.startswith(b"{") else {}
@@ -86,22 +67,15 @@ def _handler_for(openai):
                 case list() as events:
                     self._stream(events)
                 case bytes() as audio:
-                    self._whole(200, "audio/mpeg", audio)
+                    self.whole(200, audio, kind="audio/mpeg")
                 case value:
                     self._json(200, value)
 
-        def _refuse(self, body):
-            self._whole(401, "application/json", body, {"WWW-Authenticate": refusals.REALM})
-
         def _json(self, status, value, headers=None):
-            self._whole(status, "application/json", json.dumps(value, indent=2).encode(), headers)
-
-        def _whole(self, status, kind, body, headers=None):
-            self._head(status, kind, {"Content-Length": len(body), **(headers or {})})
-            self.wfile.write(body)
+            self.whole(status, json.dumps(value, indent=2).encode(), headers=headers)
 
         def _stream(self, events):
-            self._head(200, "text/event-stream; charset=utf-8", {"Transfer-Encoding": "chunked"})
+            self.head(200, "text/event-stream; charset=utf-8", {"Transfer-Encoding": "chunked"})
             for event in events:
                 data = event.encode()
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
@@ -109,23 +83,4 @@ def _handler_for(openai):
                 time.sleep(0.005)
             self.wfile.write(b"0\r\n\r\n")
 
-        def _head(self, status, kind, headers):
-            self.send_response(status)
-            for name, value in {"Content-Type": kind, "x-request-id": "req_fake", **headers}.items():
-                self.send_header(name, str(value))
-            self.end_headers()
-
-        def _body(self):
-            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                pass
-            return body
-
     return Handler
-
-
