@@ -33,9 +33,10 @@ use crate::ledger::query::Filter;
 use crate::ledger::rotation::RotationView;
 use crate::net::one_shot;
 use crate::telemetry::json::{Json, name};
+use crate::telemetry::local_clock::time_of_day;
 use crate::telemetry::palette::{Palette, Tone};
 use crate::telemetry::writer::{Lane, Rank};
-use crate::telemetry::{self, Format, time_of_day};
+use crate::telemetry::{self, Format};
 
 /// What may be chosen of the demo.
 #[derive(Clone, Debug, PartialEq, Eq)]

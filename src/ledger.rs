@@ -23,6 +23,7 @@ pub mod press;
 pub mod progress;
 pub mod proof;
 pub mod query;
+pub mod reasons;
 pub mod recent;
 pub mod rhythm;
 pub mod rotation;

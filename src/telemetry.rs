@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod json;
+pub mod local_clock;
 pub mod masked;
 pub mod palette;
 pub mod tap;
@@ -21,10 +22,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::event::JsonEvents;
+use self::local_clock::time_of_day;
 use self::masked::mask_keys;
 use self::palette::Palette;
 use self::writer::{Lane, LaneWriter};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 
 /// The settings under `[log]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,20 +136,13 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// The time of day where keyward runs, for people: `08:15:00`.
+/// The time of day by the local clock.
 struct TimeOfDay(Clock);
 
 impl FormatTime for TimeOfDay {
     fn format_time(&self, out: &mut FormatWriter<'_>) -> fmt::Result {
         out.write_str(&time_of_day(self.0.now()))
     }
-}
-
-/// A moment as [`TimeOfDay`] shows it.
-#[must_use]
-pub fn time_of_day(at: Timestamp) -> String {
-    let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
-    moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
 /// Has panics told in the log, like any other trouble. Their texts quote what was being worked on, which may be a key.

@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod explain;
+pub mod meaning;
 #[cfg(test)]
 mod tests;
 

@@ -8,8 +8,9 @@ use crate::caller::{Agreement, Doubts};
 use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Ending;
+use crate::telemetry::Level;
+use crate::telemetry::local_clock::time_of_day;
 use crate::telemetry::palette::{Palette, Tone};
-use crate::telemetry::{Level, time_of_day};
 use crate::verdict::explain::Explanation;
 
 /// Writes the line, and under a bad one what to do.

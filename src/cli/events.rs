@@ -11,7 +11,7 @@ use super::setup::{ConfigArgument, Setup};
 use super::source::{Source, query};
 use crate::answers::event::{self, Line, Lost};
 use crate::config::Environment;
-use crate::telemetry::time_of_day;
+use crate::telemetry::local_clock::time_of_day;
 use crate::verdict::VerdictKind;
 
 /// What `keyward events` takes. The texts for users stand in attributes: they are no Markdown.

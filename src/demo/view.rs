@@ -55,17 +55,10 @@ pub(super) fn reason(row: &FullRow) -> &'static str {
 }
 
 fn bar(view: &RotationView, palette: Palette) -> String {
-    let progress = view.progress;
-    let part = |count: usize| count * BAR / progress.total().max(1);
-    let (good, bad) =
-        (part(progress.confirmed), part(progress.confirmed + progress.mixed + progress.stale + progress.failing));
-    let good = if view.keeps_old() { good.min(BAR - 1) } else { good };
-    let pieces = [(Standing::Confirmed, good), (Standing::Stale, bad - good)];
-    let mut bar = MARGIN.to_owned();
-    for (standing, length) in pieces.into_iter().filter(|(_, length)| *length > 0) {
-        let _ = write!(bar, "{}{}{}", palette.begin(tone(standing)), "█".repeat(length), palette.end());
-    }
-    bar + &"░".repeat(BAR - bad) + "  " + &progress.to_string()
+    let pieces = view.progress.bar(BAR, view.keeps_old());
+    let pieces = pieces.iter().filter(|(_, piece)| !piece.is_empty());
+    let bar: String = pieces.flat_map(|(tone, piece)| [palette.begin(*tone), piece, palette.end()]).collect();
+    format!("{MARGIN}{bar}  {}", view.progress)
 }
 
 fn cells(row: &FullRow, clock: fn(Timestamp) -> String) -> [String; COLUMNS] {
@@ -228,10 +221,8 @@ mod tests {
 
     #[test]
     fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
-        let view = view(Answer::NotProven {
-            span: Duration::from_hours(1),
-            but: vec![Bar::known(BarKind::NotAudited, "n8n was not looked through", "")],
-        });
+        let view =
+            view(Answer::NotProven { span: Duration::from_hours(1), but: vec![Bar::known(BarKind::NotAudited)] });
         let text =
             text(&view, &open(), Palette::Plain, clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
         insta::assert_snapshot!(text, @r"
@@ -242,16 +233,13 @@ mod tests {
                   confirmed  1 more
 
                   Can the old key sk-…-OLD ([fingerprint]) go?  not proven: not seen here for 60 minutes, but that proves nothing
-                  - n8n was not looked through
+                  - keyward cannot see nodes that do not pass here: n8n was not looked through since
         ");
     }
 
     #[test]
     fn colours_are_there_only_where_they_are_wanted() {
-        let view = view(Answer::No {
-            because: vec![Bar::known(BarKind::NoCurrentKey, "no current key", "")],
-            but: Vec::new(),
-        });
+        let view = view(Answer::No { because: vec![Bar::known(BarKind::NoCurrentKey)], but: Vec::new() });
         assert!(!text(&view, &open(), Palette::Plain, clock).contains('\x1b'));
         let coloured = text(&view, &open(), Palette::Coloured, clock);
         assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");

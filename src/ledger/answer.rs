@@ -8,6 +8,7 @@
 //!
 //! A bar is named by a number. You can accept it, with a reason: that holds until what it rests on changes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use super::binding::Binding;
 use super::identity::{BindingId, Holder, INSTANCE_AI};
 use super::look::{AuditDoubt, Look};
 use super::proof::{Case, Lack, Settings, Undone, Unproven};
+use super::reasons;
 use super::senders::{Acceptance, ClientKind, Mixed, N8n, RecordName, Senders};
 use super::span::Span;
 use crate::clock::Timestamp;
@@ -228,38 +230,19 @@ impl Draft<'_> {
     fn add_set_itself(&mut self) {
         let grounds = self.grounds;
         if grounds.learning {
-            self.push(
-                BarKind::Learning,
-                "",
-                "the set learns its keys from traffic, so that which one is old is a guess",
-            )
-            .ends_by("declare the current key (keys.<set>.current)")
-            .not_to_be_accepted();
+            self.push_kind(BarKind::Learning).not_to_be_accepted();
         }
         let Some(own) = grounds.evidence.first() else { return };
         if !own.senders.has_good(own.good) && !own.new.iter().any(|key| (grounds.is_taken)(*key)) {
             let keys: String = own.new.iter().map(|key| key.to_hex()).collect();
-            self.push(
-                BarKind::NoGoodUse,
-                "",
-                "upstream was not seen to accept the current key, the next one or a token yet",
-            )
-            .ends_by("run one node with the current key")
-            .resting_on(&[keys.as_bytes()]);
+            self.push_kind(BarKind::NoGoodUse).resting_on(&[keys.as_bytes()]);
         }
         if let Some(open) = grounds.in_flight {
             self.push(BarKind::InFlight, "", "an exchange that carries it upstream is still open")
-                .ends_by("wait for it to end, or restart keyward")
                 .resting_on(&[&open.to_be_bytes()]);
         }
         if let Some(cramped) = grounds.evidence.iter().filter_map(|set| set.senders.cramped).max() {
-            self.push(
-                BarKind::Room,
-                "",
-                "there were more senders than are told apart, so that one of them may be overlooked",
-            )
-            .ends_by("look for strangers in `keyward bindings`, then accept it")
-            .resting_on(&[&cramped.as_millis().to_be_bytes()]);
+            self.push_kind(BarKind::Room).resting_on(&[&cramped.as_millis().to_be_bytes()]);
         }
     }
 
@@ -306,7 +289,7 @@ impl Draft<'_> {
                 (BarKind::Unsettled, format!("sent it at {last}; n8n is looked through next before that is decided on"))
             };
             let bar = self.push(kind, &format!("unsettled {}", binding.to_hex()), &what);
-            bar.ends_by("the next look through n8n (n8n.<name>.refresh)").not_to_be_accepted();
+            bar.not_to_be_accepted();
             (bar.is_no, bar.binding, bar.who) = (is_late, Some(*binding), known.describe(name.as_deref()));
             bar.address = address;
         }
@@ -314,7 +297,6 @@ impl Draft<'_> {
         let waits = grounds.evidence.iter().filter_map(|set| set.senders.waits(old)).max();
         if let Some(last) = waits.filter(|_| !is_told) {
             self.push(BarKind::Unsettled, "", &format!("a use of it at {last} waits for the next look through n8n"))
-                .ends_by("the next look (n8n.<name>.refresh)")
                 .not_to_be_accepted();
         }
     }
@@ -349,9 +331,15 @@ impl Draft<'_> {
                 ),
             ),
         };
-        let bar = self.push(kind, &subject, &what).of(undone, who).ends_by(&end_of(undone, binding));
+        let end = end_of(undone, binding, self.may_be_done(undone.last));
+        let bar = self.push(kind, &subject, &what).of(undone, who).ends_by(&end);
         bar.is_no = is_no;
         bar.resting_on(&[&undone.last.as_millis().to_be_bytes()]);
+    }
+
+    /// Whether so much time has passed since a use of the key that you may know more of it than keyward does.
+    fn may_be_done(&self, last: Timestamp) -> bool {
+        self.grounds.now >= last.after(self.grounds.settings.quiet)
     }
 
     fn add_records(&mut self) {
@@ -383,10 +371,6 @@ impl Draft<'_> {
                     &format!("{} {}", name.n8n, name.id),
                     &format!("holds it: n8n's test of it, pressed by keyward at {at}, sent it"),
                 )
-                .ends_by(
-                    "put the current key into that credential, or a token of keyward's; if it takes its key from n8n's environment \
-                     ($env), put it there, and restart n8n and each of its workers",
-                )
                 .not_to_be_accepted();
             bar.is_no = true;
             let users = if nodes == 0 { String::new() } else { format!(" ({})", self::nodes(nodes)) };
@@ -400,14 +384,12 @@ impl Draft<'_> {
 
     fn add_unproven(&mut self, one: &Unproven) {
         let title = if one.title.is_empty() { &one.name.id } else { &one.title };
-        let (kind, what, end) = if one.nodes == 0 {
+        let (kind, what) = if one.nodes == 0 {
             (
                 BarKind::RecordWithoutNode,
                 format!(
                     "n8n does not tell who uses credential {title}: Agents, Instance AI and Chat Hub are shown nowhere"
                 ),
-                "open it and put the current key in, so that its test shows it; or delete it; or accept: you opened it and \
-                 it holds the new key",
             )
         } else {
             (
@@ -416,12 +398,11 @@ impl Draft<'_> {
                     "credential {title} was not seen with a good key since it was changed last, and is used by {}",
                     nodes(one.nodes)
                 ),
-                "run one of its nodes, or let keyward press its test (n8n.<name>.press)",
             )
         };
         let changed = one.changed.map_or(0, Timestamp::as_millis).to_be_bytes();
         let bar = self.push(kind, &format!("{} {}", one.name.n8n, one.name.id), &what);
-        bar.ends_by(end).resting_on(&[&changed]);
+        bar.resting_on(&[&changed]);
         bar.record = Some(BarRecord { name: one.name.clone(), title: one.title.clone() });
     }
 
@@ -449,7 +430,6 @@ impl Draft<'_> {
                         one.execution, one.workflow, one.began
                     );
                     self.push(kind, &format!("{} {}", look.instance, one.execution), &what)
-                        .ends_by("let it end, or stop it in n8n")
                         .resting_on(&[&one.began.as_millis().to_be_bytes()]);
                 }
             }
@@ -474,13 +454,7 @@ impl Draft<'_> {
             None => grounds.audit.doubts.is_empty(),
         };
         if is_missing {
-            self.push(
-                BarKind::NotAudited,
-                "",
-                "keyward cannot see nodes that do not pass here: n8n was not looked through since",
-            )
-            .ends_by("configure n8n's API ([n8n.<name>]), or wait for the next look")
-            .resting_on(&[&last.map_or(0, Timestamp::as_millis).to_be_bytes()]);
+            self.push_kind(BarKind::NotAudited).resting_on(&[&last.map_or(0, Timestamp::as_millis).to_be_bytes()]);
         }
     }
 
@@ -515,7 +489,6 @@ impl Draft<'_> {
                 "",
                 &format!("what is remembered lies ahead of the clock, up to {ahead}: the clock was put back"),
             )
-            .ends_by("set the clock right, or wait until then")
             .resting_on(&[&ahead.as_millis().to_be_bytes()]);
         }
     }
@@ -569,12 +542,18 @@ impl Draft<'_> {
         })
     }
 
-    /// Adds a bar. What it rests on is said of it afterwards.
+    /// Adds a bar that its kind says all of.
+    fn push_kind(&mut self, kind: BarKind) -> &mut Bar {
+        self.push(kind, "", reasons::meaning(kind))
+    }
+
+    /// Adds a bar, which ends as its kind does. What it rests on is said of it afterwards.
     fn push(&mut self, kind: BarKind, subject: &str, what: &str) -> &mut Bar {
         let old = self.grounds.old.fingerprint.to_hex();
         let number = hash(&[old.as_bytes(), kind.code().as_bytes(), subject.as_bytes()]);
         let number = u32::try_from(number >> 32).unwrap_or_default();
-        self.bars.push(Bar::new(number, kind, what.to_owned()));
+        let bar = Bar { end: reasons::end(kind).to_owned(), ..Bar::new(number, kind, what.to_owned()) };
+        self.bars.push(bar);
         let place = self.bars.len() - 1;
         &mut self.bars[place]
     }
@@ -653,15 +632,15 @@ impl Bar {
 
     /// One that needs no proof: it makes the answer *no*, and cannot be accepted.
     #[must_use]
-    pub fn known(kind: BarKind, what: &str, end: &str) -> Self {
-        let bar = Self::new(0, kind, what.to_owned());
-        Self { is_no: true, can_accept: false, end: end.to_owned(), ..bar }
+    pub fn known(kind: BarKind) -> Self {
+        let bar = Self::new(0, kind, reasons::meaning(kind).to_owned());
+        Self { is_no: true, can_accept: false, end: reasons::end(kind).to_owned(), ..bar }
     }
 
-    /// The same about that one, in words.
+    /// The same about that one, and what is so of it, in words.
     #[must_use]
-    pub fn about(self, who: &str) -> Self {
-        Self { who: who.to_owned(), ..self }
+    pub fn about(self, who: &str, what: &str) -> Self {
+        Self { who: who.to_owned(), what: what.to_owned(), ..self }
     }
 
     /// A fingerprint of what it rests on.
@@ -792,37 +771,39 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
     if mixed.is_some() { ", by turns with a newer key" } else { "" }
 }
 
-fn end_of(undone: &Undone, binding: Option<&Binding>) -> String {
+/// What ends it. That you accept it is offered only where it may be done: right after a use it would be another guess.
+fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> String {
     let is_mixed = undone.mixed.is_some() || (undone.later && undone.beside_good && undone.kind.is_none());
     let remedy = if is_mixed {
         "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it; "
     } else {
         ""
     };
-    let end = match undone.lacks {
+    let end: Cow<'_, str> = match undone.lacks {
         Lack::GoodKey if undone.n8n == N8n::Another && undone.kind.is_none() => {
-            "give that n8n the current key and run the node there; or accept it".to_owned()
+            "give that n8n the current key and run the node there".into()
         }
         Lack::GoodKey => match undone.address {
             Some(address) if undone.kind.is_none() => format!(
                 "run it with the current key. If {address} is silent for good, remove that container: started again, it \
-                 sends the old key; then accept it"
-            ),
-            Some(_) | None => "run it with the current key, or accept it".to_owned(),
+                 sends the old key"
+            )
+            .into(),
+            Some(_) | None => "run it with the current key".into(),
         },
+        Lack::Executions(1) => "1 more execution with the current key through its credential".into(),
         Lack::Executions(more) => {
-            let more =
-                if more == 1 { "1 more execution".to_owned() } else { format!("{more} more executions in a row") };
-            format!("{more} with the current key through its credential, or accept it")
+            format!("{more} more executions in a row with the current key through its credential").into()
         }
-        Lack::Silence(until) => format!("wait until {until} for what runs less often, or accept it"),
+        Lack::Silence(until) => format!("wait until {until} for what runs less often").into(),
         Lack::GoodTest if undone.kind == Some(ClientKind::Agents) => {
-            format!("{}; or accept it", binding.map_or("use the current key there once", end_beside_workflows))
+            binding.map_or("use the current key there once", end_beside_workflows).into()
         }
-        Lack::GoodTest => "use the current key there once, or accept it".to_owned(),
-        Lack::Nothing => "make room (store.max_bindings), then accept it".to_owned(),
+        Lack::GoodTest => "use the current key there once".into(),
+        Lack::Nothing => reasons::end(BarKind::Unattributed).into(),
     };
-    format!("{remedy}{end}")
+    let accept = if may_be_done && undone.lacks != Lack::Nothing { "; or accept it" } else { "" };
+    format!("{remedy}{end}{accept}")
 }
 
 /// What makes that send the current key which n8n runs beside its workflows.

@@ -102,20 +102,15 @@ impl OldDraft {
                 && matches!(entry.role, Role::Current | Role::Next)
         };
         if grounds.keys.iter().any(|entry| is_of_another(&entry)) {
-            known.push(Bar::known(BarKind::InUse, "another set uses the same key", "give that set a key of its own"));
+            known.push(Bar::known(BarKind::InUse));
         }
         if current.is_empty() {
-            let what = "keyward does not know the current key, so that no sender can be seen to change to it";
-            known.push(Bar::known(BarKind::NoCurrentKey, what, "put the current key where the set's `current` says"));
+            known.push(Bar::known(BarKind::NoCurrentKey));
         } else if current.iter().all(|key| key.is_refused) {
-            let what = "upstream refuses the current key: the old one may be needed again";
-            known.push(Bar::known(BarKind::CurrentKeyRefused, what, "put a key that OpenAI takes into the set"));
+            known.push(Bar::known(BarKind::CurrentKeyRefused));
         }
         let typed = grounds.audit.typed.iter().filter(|(key, _)| *key == self.key);
-        known.extend(typed.map(|(_, who)| {
-            Bar::known(BarKind::Typed, "has it typed into it", "take the key out, and choose an OpenAI credential")
-                .about(who)
-        }));
+        known.extend(typed.map(|(_, who)| Bar::known(BarKind::Typed).about(who, "has it typed into it")));
         known
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rotation_row::Row;
 use super::standing::{Silence, Standing};
+use crate::telemetry::palette::Tone;
 
 /// How many bindings stand how; the same in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub struct Progress {
     pub due_later: usize,
     /// Silent ones that are overdue.
     pub overdue: usize,
-    /// Silent ones that you acknowledged to be dead.
+    /// Silent ones that you acknowledged.
     pub acknowledged: usize,
 }
 
@@ -41,7 +42,7 @@ impl Progress {
         progress
     }
 
-    /// Whether nothing is left to do here: no binding is stale or failing, and none is silent but those that are dead.
+    /// Whether nothing is left to do here: no binding is stale or failing, and none is silent but those that you acknowledged.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.mixed + self.stale + self.failing + self.due_later + self.overdue == 0
@@ -53,17 +54,22 @@ impl Progress {
         self.mixed + self.stale + self.failing == 0
     }
 
+    /// A bar of so many characters, in its pieces: what is well, what is not, and what is silent. While an old key is still
+    /// sent or held, it is not full.
+    #[must_use]
+    pub fn bar(&self, length: usize, keeps_old: bool) -> [(Tone, String); 3] {
+        let part = |count: usize| count * length / self.total().max(1);
+        let well = self.confirmed + self.acknowledged;
+        let (good, bad) = (part(well), part(well + self.mixed + self.stale + self.failing));
+        let good = if keeps_old { good.min(length.saturating_sub(1)) } else { good };
+        let bad = bad.max(good);
+        [(Tone::Good, "█".repeat(good)), (Tone::Bad, "▓".repeat(bad - good)), (Tone::Aside, "░".repeat(length - bad))]
+    }
+
     /// How many bindings there are.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.confirmed
-            + self.mixed
-            + self.stale
-            + self.failing
-            + self.failing
-            + self.due_later
-            + self.overdue
-            + self.acknowledged
+        self.confirmed + self.mixed + self.stale + self.failing + self.due_later + self.overdue + self.acknowledged
     }
 }
 
@@ -77,7 +83,7 @@ impl fmt::Display for Progress {
             (self.failing, "failing"),
             (self.overdue, "overdue"),
             (self.due_later, "due later"),
-            (self.acknowledged, "dead"),
+            (self.acknowledged, "acknowledged"),
         ];
         others
             .iter()

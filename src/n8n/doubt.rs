@@ -172,8 +172,7 @@ fn unproven(subject: String, nodes: &[NodeName], dates: &Dates<'_>) -> AuditDoub
         ),
         [] => String::new(),
     };
-    let end = "run one of the nodes, or wait for the next run".to_owned();
-    AuditDoubt { code, subject: subject.into(), text, end, state }
+    AuditDoubt { code, subject: subject.into(), text, end: UNPROVEN_END.to_owned(), state }
 }
 
 fn is_waiting(passage: Passage) -> bool {
@@ -191,6 +190,9 @@ fn name_of(node: &NodeName) -> String {
 fn in_text(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| at.to_string())
 }
+
+/// What ends that doubt.
+pub const UNPROVEN_END: &str = "run one of the nodes, or wait for the next run";
 
 /// The code of the doubt about nodes that were not seen since a change.
 pub const UNPROVEN: &str = Passage::Unproven.code();

@@ -5,9 +5,11 @@ use std::fmt;
 
 use super::client::scope;
 use super::finding_kind::{FindingKind, Urgency};
-use super::inventory::{Change, Record};
+use super::inventory::{Change, Difference, Record};
 use crate::clock::Timestamp;
+use crate::keys::fingerprint::FingerprintKey;
 use crate::keys::set::Names;
+use crate::verdict::explain::DiagnosisKind;
 
 /// Something that an audit found.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,6 +184,51 @@ pub struct WorkflowName {
 }
 
 // === impl Finding ===
+
+/// One of each kind, about invented nodes: what a code stands for.
+#[must_use]
+pub fn examples() -> Vec<Finding> {
+    let workflow = || WorkflowName { id: "w1".into(), name: "Weekly report".into() };
+    let node = || NodeName { workflow: workflow(), id: "n1".into(), name: "Summary".into() };
+    let nodes = || vec![node()];
+    let record = || Record { id: "r1".into(), name: "OpenAI".into(), is_open_ai: true };
+    let (seen, ids) = (Timestamp::from_millis(1_795_420_800_000), || vec!["w2".into()]);
+    let key = Names { fingerprint: FingerprintKey::new(&[0; 32]).fingerprint(b""), hint: None };
+    let type_name = || "@n8n/n8n-nodes-langchain.lmChatOpenAi".into();
+    let change = Change { node: "n1".into(), name: "Summary".into(), what: Difference::Record };
+    let diagnosis = || DiagnosisKind::StaleBinding.code().into();
+    vec![
+        Finding::Bypass { node: node(), way: Way::Straight },
+        Finding::NeverSeen { record: record(), nodes: nodes(), untagged: 0 },
+        Finding::TypedKey { node: node(), key, known: None },
+        Finding::StaleRecord { record: record(), key: None, diagnosis: diagnosis(), seen, nodes: nodes() },
+        Finding::StaleNode { node: node(), key: None, diagnosis: diagnosis() },
+        Finding::Mixed { node: node() },
+        Finding::DraftDiffers { workflow: workflow(), changes: vec![change] },
+        Finding::Deactivated { workflow: workflow(), seen, mode: "trigger".into() },
+        Finding::PerhapsDeactivated { workflow: workflow(), seen },
+        Finding::ChangedSince { record: record(), changed: seen, nodes: nodes() },
+        Finding::UnclearAddress { node: node() },
+        Finding::UnclearCall { workflow: workflow(), node: "Call another".into() },
+        Finding::SeveralRecords { set: "default".into(), records: vec![record(), record()] },
+        Finding::OlderVersion { type_name: type_name(), newest: 1.3, nodes: nodes() },
+        Finding::OlderClient { type_name: type_name(), newest: "6.9.0".into(), nodes: nodes() },
+        Finding::NobodyCalls { workflow: workflow() },
+        Finding::Disabled { workflow: workflow(), nodes: nodes() },
+        Finding::Archived { workflow: workflow() },
+        Finding::Mentions { node: node() },
+        Finding::Dormant { record: record(), nodes: nodes() },
+        Finding::GenericAuth { node: node(), auth: "httpHeaderAuth".into() },
+        Finding::UnclearKey { node: node() },
+        Finding::RecordWithoutNode { record: record(), key: None },
+        Finding::ScopeLacks { scope: scope::CREDENTIAL_LIST },
+        Finding::UnlistedWorkflows { workflows: ids() },
+        Finding::UnlistedOnce { workflows: ids() },
+        Finding::SameIds { other: "staging".into(), workflows: vec![workflow()] },
+        Finding::Gateway { nodes: nodes() },
+        Finding::AsksAgent { node: node() },
+    ]
+}
 
 impl Finding {
     /// What it is called.

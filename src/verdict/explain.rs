@@ -396,6 +396,23 @@ pub fn explain(diagnosis: Diagnosis, context: &Context<'_>) -> Explanation {
     Explanation { message: context.message(diagnosis), remedy, json: OnceLock::new() }
 }
 
+/// A step with the set's name in it, for a credential of n8n that holds the set's key.
+pub(super) fn filled_in(step: &str, set: &str) -> String {
+    let mut text = String::with_capacity(step.len());
+    push_filled_in(&mut text, step, THE_KEY, set);
+    text
+}
+
+/// `[key]` in a step stands for what n8n's credential should hold, `[set]` for the set's name.
+fn push_filled_in(text: &mut String, step: &str, key: &str, set: &str) {
+    for (number, part) in step.split("[key]").enumerate() {
+        if number > 0 {
+            push_with_set(text, key, set);
+        }
+        push_with_set(text, part, set);
+    }
+}
+
 fn push_with_set(text: &mut String, step: &str, set: &str) {
     let mut parts = step.split("[set]");
     text.push_str(parts.next().unwrap_or_default());
@@ -570,15 +587,9 @@ impl Context<'_> {
         self.origin == Origin::Agent || (self.family == Family::Agent && self.workflow.is_none())
     }
 
-    /// `[key]` in a step stands for what n8n's credential should hold, `[set]` for the set's name.
     fn push_step(&self, text: &mut String, step: &str) {
         let key = if self.is_token_held { A_TOKEN } else { THE_KEY };
-        for (number, part) in step.split("[key]").enumerate() {
-            if number > 0 {
-                push_with_set(text, key, self.set);
-            }
-            push_with_set(text, part, self.set);
-        }
+        push_filled_in(text, step, key, self.set);
     }
 
     /// `Workflow …, node …`, or what else is known.
@@ -643,9 +654,9 @@ fn family_phrase(family: Family) -> &'static str {
     }
 }
 
-/// What to do, with the places that [`Context::push_step`] fills in.
+/// What to do, with the places that [`push_filled_in`] fills in.
 #[expect(clippy::too_many_lines, reason = "a table of texts")]
-fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
+pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
     match diagnosis {
         Diagnosis::TokenNotReplaced => &[
             "Set `keys.[set].policy` to \"enforce\" or \"inject\" in keyward's configuration, so that the token is replaced by the current key.",
