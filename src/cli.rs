@@ -1,6 +1,7 @@
 //! The command line: what may be said there.
 
 mod accept;
+mod answer;
 mod audit;
 mod bindings;
 mod blame;
@@ -12,6 +13,8 @@ mod demo;
 mod disconnect;
 mod events;
 mod exit;
+mod explain;
+mod faults;
 mod format;
 mod health;
 mod keys;
@@ -23,9 +26,12 @@ mod prompt;
 mod records;
 mod report;
 mod rotation;
+mod rotation_view;
 mod serve;
 mod setup;
 mod source;
+mod start;
+mod status;
 mod telling;
 mod token;
 mod wait;
@@ -37,17 +43,20 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::accept::AcceptArguments;
 use self::bindings::{AckArguments, BindingsArguments, IncidentsArguments};
+use self::blame::BlameArguments;
 use self::check::CheckArguments;
 use self::demo::DemoArguments;
 use self::events::EventsArguments;
 use self::exit::{CannotTell, print_answer, tell_error, told_whole};
+use self::explain::ExplainArguments;
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
 use self::n8n::N8nArguments;
 use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
-use self::rotation::{RotationArguments, StatusArguments};
+use self::rotation::RotationArguments;
 use self::serve::ServeArguments;
+use self::status::StatusArguments;
 use self::token::TokenArguments;
 use crate::config::{Config, Environment};
 
@@ -71,6 +80,8 @@ enum Command {
     Bindings(BindingsArguments),
     Ack(AckArguments),
     Accept(AcceptArguments),
+    Blame(BlameArguments),
+    Explain(ExplainArguments),
     Events(EventsArguments),
     Open(OpenArguments),
     Token(TokenArguments),
@@ -92,7 +103,64 @@ pub fn run(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
 /// What may be said on the command line.
 #[must_use]
 pub fn command() -> clap::Command {
-    with_whole_paragraphs(Cli::command())
+    with_whole_paragraphs(Cli::command().help_template(help_of_all(Help::Long)))
+}
+
+/// The same, with as little help as `-h` prints.
+fn command_in_short() -> clap::Command {
+    with_short_help(Cli::command().help_template(help_of_all(Help::Short)), "keyward")
+}
+
+/// How much a help says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Help {
+    /// All: what `--help` prints.
+    Long,
+    /// Names and options: what `-h` prints.
+    Short,
+}
+
+/// The help of all commands, in groups. What stands in braces is clap's to fill in.
+fn help_of_all(help: Help) -> String {
+    let command = Cli::command();
+    let about = |name: &str| {
+        let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
+        format!("  {name:<12} {}\n", about.unwrap_or_else(|| "Print this, or the help of a command".to_owned()))
+    };
+    let mut groups = String::new();
+    for (title, names) in GROUPS {
+        match help {
+            Help::Short => groups.extend([&*format!("  {title:<20} "), &names.join(", "), "\n"]),
+            Help::Long => {
+                groups.extend([title, ":\n"]);
+                groups.extend(names.iter().map(|name| about(name)));
+                groups.push('\n');
+            }
+        }
+    }
+    let groups = groups.trim_end();
+    format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{groups}\n\nOptions:\n{{options}}{{after-help}}")
+}
+
+/// Every command, by what you want of it.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Begin", &["demo", "serve", "check", "open"]),
+    ("See what is wrong", &["status", "incidents", "blame", "explain", "events"]),
+    ("Rotate a key", &["rotation", "bindings", "ack", "accept"]),
+    ("Keys, tokens and n8n", &["keys", "token", "n8n"]),
+    ("For programs", &["health", "completions", "man", "help"]),
+];
+
+/// A help that says where more is, and gives the example.
+fn with_short_help(command: clap::Command, name: &str) -> clap::Command {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let example = help.split("\n\n").find(|paragraph| paragraph.starts_with("Example: ")).unwrap_or_default();
+    let name = name.to_owned();
+    let command = command.after_help(format!("{example}\nMore: {name} --help"));
+    command.mut_subcommands(move |command| {
+        let name = format!("{name} {}", command.get_name());
+        with_short_help(command, &name)
+    })
 }
 
 /// The sources break the paragraphs of a help; a terminal breaks them where its own width ends.
@@ -122,7 +190,10 @@ fn run_with(
     environment: &Environment,
     serve: impl FnOnce(Config) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let parsed = command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_short = arguments.iter().any(|argument| argument == "-h");
+    let command = if is_short { command_in_short() } else { command() };
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let command = match parsed {
         Ok(Cli { command }) => command,
         Err(answer) => return print_answer(&answer),
@@ -148,6 +219,8 @@ impl Command {
             Self::Bindings(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Ack(arguments) => arguments.run(environment)?,
             Self::Accept(arguments) => arguments.run(environment)?,
+            Self::Blame(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
+            Self::Explain(arguments) => arguments.run()?,
             Self::Events(arguments) => arguments.run(environment)?,
             Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
@@ -160,8 +233,7 @@ impl Command {
     }
 }
 
-const ABOUT: &str =
-    "Judges the key of every request from n8n to the OpenAI API, and says which workflow and node sent it";
+const ABOUT: &str = "Shows which n8n nodes still send your old OpenAI key, before you revoke it";
 
 #[cfg(test)]
 mod tests {
@@ -175,29 +247,39 @@ mod tests {
     #[test]
     fn help_says_what_keyward_is() {
         insta::assert_snapshot!(answer(&["--help"]), @r"
-        Judges the key of every request from n8n to the OpenAI API, and says which workflow and node sent it
+        Shows which n8n nodes still send your old OpenAI key, before you revoke it
 
         Usage: keyward <COMMAND>
 
-        Commands:
-          demo         Show a day with a rotation in it, with nothing installed and nothing of yours
+        Begin:
+          demo         Show a day with a rotation in it, with nothing of yours
           serve        Stand between n8n and the OpenAI API until stopped
           check        Tell what of the configuration would not work, or is unsafe
-          status       Tell how keyward is, and whether anybody still sends an old key
-          rotation     Show who has changed to the current key, and whether the old one can go
-          incidents    List who is not well, and since when
-          bindings     List who sends what: workflows, nodes and other clients
-          ack          Say that a binding is dead, or that its incident is dealt with
-          accept       Accept something that keyward cannot prove before an old key goes
-          events       Follow the exchanges of the running keyward as they end
           open         Print a link that shows the running keyward in a browser, once
-          token        Make, list and revoke tokens, which n8n holds in place of a key
+
+        See what is wrong:
+          status       Tell whether all is well, and whether the old key can go
+          incidents    List what is wrong, since when, and what to do
+          blame        Tell the story of one execution: keys, faults and what to do
+          explain      Say what a code means and what to do about it
+          events       Follow the exchanges of the running keyward as they end
+
+        Rotate a key:
+          rotation     Show who has changed to the new key, and if the old one can go
+          bindings     List who sends what: workflows, nodes and other clients
+          ack          Acknowledge a binding that is gone, or a fault that is dealt with
+          accept       Accept what keyward cannot prove before an old key goes
+
+        Keys, tokens and n8n:
           keys         See which keys keyward knows, and revoke one
-          n8n          Ask n8n what is configured there, and have its credentials lead to keyward
+          token        Make, list and revoke tokens, which n8n holds in place of a key
+          n8n          Ask n8n what is configured, and lead its credentials to keyward
+
+        For programs:
           health       Ask a running keyward whether it lives and takes requests
           completions  Print what a shell needs to complete keyward's command lines
           man          Print a manual page
-          help         Print this message or the help of the given subcommand(s)
+          help         Print this, or the help of a command
 
         Options:
           -h, --help     Print help
@@ -205,6 +287,28 @@ mod tests {
 
         Example: keyward serve --listen 0.0.0.0:8080
         ");
+    }
+
+    #[test]
+    fn every_command_stands_in_one_group_and_in_one_row_of_80_columns() {
+        let mut grouped: Vec<_> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let command = Cli::command();
+        let mut all: Vec<_> = command.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
+        grouped.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(grouped, all);
+        let help = command_in_short().term_width(80).try_get_matches_from(["keyward", "-h"]).expect_err("an answer");
+        for help in [answer(&["--help"]), help.to_string()] {
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_short_help_has_no_paragraphs() {
+        let command = command_in_short().term_width(80);
+        let help = command.try_get_matches_from(["keyward", "token", "new", "-h"]).expect_err("an answer").to_string();
+        let (_, after) = help.split_once("Print help\n\n").expect("what follows the options");
+        assert_eq!(after, "Example: keyward token new default --name n8n\nMore: keyward token new --help\n");
     }
 
     #[test]
@@ -252,7 +356,7 @@ mod tests {
     #[test]
     fn help_of_the_demo_says_that_it_touches_nothing() {
         insta::assert_snapshot!(answer(&["demo", "--help"]), @r"
-        Show a day with a rotation in it, with nothing installed and nothing of yours
+        Show a day with a rotation in it, with nothing of yours
 
         Usage: keyward demo [OPTIONS]
 

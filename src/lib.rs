@@ -60,18 +60,18 @@
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
-//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `masked` `palette` `tap` `writer` |
+//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `local_clock` `masked` `palette` `tap` `writer` |
 //! | [`head`] | what of a request may be looked at |  |
 //! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `secret` `set` `source` `state` `token` |
 //! | [`request_path`] | the path of a request, and its repair |  |
 //! | [`caller`] | who sent a request | `declared` `inferred` `names` `registry` |
 //! | [`outcome`] | what upstream answered, and how the exchange ended |  |
 //! | [`early_refusal`] | why a client is refused before there is an exchange |  |
-//! | [`verdict`] | what a credential is, and what is told of it | `credential` `explain` |
+//! | [`verdict`] | what a credential is, and what is told of it | `credential` `explain` `meaning` |
 //! | [`policy`] | what is done about a verdict | `rules` |
 //! | [`metrics`] | counters |  |
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
-//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `look` `names` `offline` `old_key` `press` `progress` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
+//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `look` `names` `offline` `old_key` `press` `progress` `proof` `query` `reasons` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
 //! | [`problems`] | what is wrong with upstream, a key, or keyward itself | `faults` `kind` `traffic` |
 //! | [`welcome`] | what a newcomer is told |  |
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
@@ -87,7 +87,7 @@
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `observed` `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `serve` `setup` `source` `telling` `token` `wait` |
+//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `explain` `faults` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `wait` |
 
 pub mod allocator;
 

@@ -109,7 +109,9 @@ impl Welcome<'_> {
     }
 }
 
-fn origin(scheme: &str, listen: SocketAddr) -> String {
+/// How a client on the same machine addresses a listener.
+#[must_use]
+pub fn origin(scheme: &str, listen: SocketAddr) -> String {
     let host = match listen {
         SocketAddr::V4(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),
         SocketAddr::V6(address) if address.ip().is_unspecified() => "<this machine>".to_owned(),

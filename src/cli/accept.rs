@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::output::{print_json, print_lines, remark};
+use super::output::{print_json, print_wrapped, remark};
 use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Received, Source};
@@ -15,7 +15,7 @@ use crate::ledger::look::RECORD_WITHOUT_NODE;
 
 /// What `keyward accept` takes.
 #[derive(Args, Debug)]
-#[command(about = "Accept something that keyward cannot prove before an old key goes", after_help = HELP)]
+#[command(about = "Accept what keyward cannot prove before an old key goes", after_help = HELP)]
 pub(super) struct AcceptArguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -43,7 +43,7 @@ impl AcceptArguments {
             return Ok(());
         }
         let did = if self.withdraw { "taken back" } else { "accepted" };
-        print_lines(&[format!("{did}: {}", answer.text)]);
+        print_wrapped(&[format!("{did}: {}", answer.text)]);
         if !self.withdraw {
             remark("That holds until what it rests on changes. --withdraw takes it back.");
         }

@@ -7,8 +7,8 @@ use clap::Args;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::format::old_key_that_stays;
-use super::output::{print, print_json, print_wrapped, remark};
+use super::answer::that_stays;
+use super::output::{Palette, print, print_json, print_wrapped, remark};
 use super::report::{headline, in_markdown, in_words, table};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::Source;
@@ -103,7 +103,8 @@ impl AuditArguments {
                 print("");
             }
             if self.md {
-                let kept: Vec<_> = told.kept().flat_map(|old| old_key_that_stays(old, now)).collect();
+                let kept = told.kept().flat_map(|old| that_stays(old, now));
+                let kept: Vec<_> = kept.flat_map(|line| line.rows(usize::MAX, Palette::Plain)).collect();
                 print(in_markdown(audit, &instance.name, &instance.url, &kept));
             } else {
                 print_wrapped(&[headline(audit, &instance.name, &instance.url)]);
@@ -112,7 +113,7 @@ impl AuditArguments {
                 }
                 for old in told.kept() {
                     print("");
-                    print_wrapped(&old_key_that_stays(old, now));
+                    print_wrapped(&that_stays(old, now));
                 }
                 print_wrapped(&in_words(audit, &instance.url));
             }

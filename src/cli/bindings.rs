@@ -3,16 +3,15 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::format::{WHO, ago, incident_from, note, rhythm, sent_from, short_ago, state};
-use super::output::{Table, print, print_json, print_lines, print_wrapped, remark};
+use super::faults;
+use super::format::{WHO, nodes_in_words, note, rhythm, sent_from, short_ago, state};
+use super::output::{Line, Table, Tone, print, print_json, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Received, Source};
 use crate::answers::binding::Binding;
 use crate::answers::incident::{Closed, ListedIncident};
-use crate::answers::sender::Sender;
 use crate::clock::Timestamp;
 use crate::config::Environment;
-use crate::ledger::standing::StandingKind;
 
 /// What `keyward bindings` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -30,7 +29,7 @@ pub(super) struct BindingsArguments {
 
 /// What `keyward incidents` takes.
 #[derive(Args, Debug)]
-#[command(about = "List who is not well, and since when", after_help = INCIDENTS_HELP)]
+#[command(about = "List what is wrong, since when, and what to do", after_help = INCIDENTS_HELP)]
 pub(super) struct IncidentsArguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -44,7 +43,7 @@ pub(super) struct IncidentsArguments {
 
 /// What `keyward ack` takes.
 #[derive(Args, Debug)]
-#[command(about = "Say that a binding is dead, or that its incident is dealt with", after_help = ACK_HELP)]
+#[command(about = "Acknowledge a binding that is gone, or a fault that is dealt with", after_help = ACK_HELP)]
 pub(super) struct AckArguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -78,7 +77,7 @@ impl BindingsArguments {
         if self.json {
             print_json(&json);
         } else {
-            print(binding_table(&answer.bindings, now));
+            tell_bindings(&answer.bindings, now);
         }
         Ok(!answer.bindings.iter().any(|binding| binding.row.standing.is_bad()))
     }
@@ -90,16 +89,14 @@ impl IncidentsArguments {
         let setup = Setup::open(&self.config, environment)?;
         let now = setup.now();
         let state = (!self.all).then_some("open");
-        let Received { json, answer } = Source::open(setup)?.incidents(&self.choice.with(state))?;
+        let source = Source::open(setup)?;
+        let Received { json, answer } = source.incidents(&self.choice.with(state))?;
         let incidents = &answer.incidents;
         if self.json {
             print_json(&json);
-        } else if incidents.is_empty() {
-            remark("There is none.");
         } else {
-            print(incident_table(incidents, now));
-            let mixed = incidents.iter().filter(|listed| listed.incident.diagnosis == MIXED);
-            mixed.for_each(|listed| print_wrapped(&of_mixed(listed, now)));
+            print_wrapped(&faults::of_problems(source.status()?.answer.problems(), now));
+            tell_incidents(incidents, self.all, now);
         }
         Ok(incidents.iter().all(|listed| listed.incident.closed.is_some()))
     }
@@ -113,10 +110,18 @@ impl AckArguments {
             print_json(&json);
         } else {
             let who = &answer.binding.row.who;
-            print_lines(&[format!("{} ({}) is acknowledged", who.who, who.short_id())]);
+            print_wrapped(&[format!("{} ({}) is acknowledged", who.who, who.short_id())]);
             remark("That holds until it is seen again.");
         }
         Ok(())
+    }
+}
+
+fn tell_bindings(bindings: &[Binding], now: Timestamp) {
+    if bindings.is_empty() {
+        print("No binding is listed: none was seen, or none of those that you chose.");
+    } else {
+        print(binding_table(bindings, now));
     }
 }
 
@@ -139,49 +144,41 @@ fn binding_table(bindings: &[Binding], now: Timestamp) -> Table<9> {
     table
 }
 
-fn incident_table(incidents: &[ListedIncident], now: Timestamp) -> Table<9> {
-    let mut table = Table::new(["OPENED", "BINDING", "WHO", "DIAGNOSIS", "CLOSED", "KEY", "FROM", "SET", "SIGHTINGS"]);
-    for ListedIncident { who, incident, senders } in incidents {
+/// Those that are open with what to do, and then those that are over.
+fn tell_incidents(incidents: &[ListedIncident], with_closed: bool, now: Timestamp) {
+    let (open, closed): (Vec<_>, Vec<_>) =
+        incidents.iter().cloned().partition(|listed| listed.incident.closed.is_none());
+    if open.is_empty() {
+        print_wrapped(&[Line::toned(Tone::Good, "No incident is open.")]);
+    } else {
+        print_wrapped(&[Line::toned(Tone::Bad, faults::in_short(&open)).hanging(2), Line::default()]);
+        print_wrapped(&faults::in_words(&open, now));
+    }
+    if with_closed && closed.is_empty() {
+        print("None is over.");
+    } else if with_closed {
+        print(format_args!("\n{}", closed_table(&closed, now)));
+    }
+}
+
+fn closed_table(incidents: &[ListedIncident], now: Timestamp) -> Table<8> {
+    let mut table = Table::new(["CLOSED", "WHO", "DIAGNOSIS", "KEY", "OPENED", "BINDING", "SET", "SIGHTINGS"]);
+    for ListedIncident { who, incident, .. } in incidents {
         let closed =
             |closed: &Closed| format!("{} by {}", short_ago(closed.at, now), closed.by.code().replace('_', " "));
         table.row([
+            incident.closed.as_ref().map_or_else(String::new, closed),
+            nodes_in_words(&[who]),
+            incident.diagnosis.clone(),
+            incident.key.short(),
             short_ago(incident.opened, now),
             who.short_id().to_owned(),
-            who.in_words(),
-            incident.diagnosis.clone(),
-            incident.closed.as_ref().map_or_else(|| "open".to_owned(), closed),
-            incident.key.short(),
-            incident_from(incident, senders),
             who.set.clone(),
             incident.sightings.to_string(),
         ]);
-        table.shorten(WHO, &who.in_few_words());
     }
     table
 }
-
-/// Which keys a mixed binding sends from where, and what to do about that.
-fn of_mixed(listed: &ListedIncident, now: Timestamp) -> Vec<String> {
-    let who = &listed.who;
-    let mut lines = vec![String::new(), format!("{} ({}) is mixed:", who.in_words(), who.short_id())];
-    lines.extend(listed.senders.iter().map(|sender| of_sender(sender, now)));
-    lines.push(format!("  {MEND_MIXED}"));
-    lines
-}
-
-fn of_sender(sender: &Sender, now: Timestamp) -> String {
-    let role = sender.role.map_or_else(String::new, |role| format!("{} key ", role.code()));
-    let address = sender.address.as_deref().unwrap_or("an address for which there was no room");
-    let another = if sender.another_n8n { " (another n8n)" } else { "" };
-    let (first, last) = (ago(sender.first, now), ago(sender.last, now));
-    format!("  - {role}{} from {address}{another}, first {first}, last {last}", sender.key)
-}
-
-/// The diagnosis of a binding that is well, but behind which another sender still sends an old key.
-const MIXED: &str = StandingKind::Mixed.code();
-
-const MEND_MIXED: &str =
-    "Look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it.";
 
 const BINDINGS_HELP: &str = "\
 Asks the keyward that runs, and where none does, what its store remembers.

@@ -1,4 +1,4 @@
-//! `keyward n8n blame`: the story of one execution, by what n8n says of it and by what keyward saw of it.
+//! `keyward blame`, and by its longer name `keyward n8n blame`: the story of one execution, by what n8n says of it and by what keyward saw of it.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::events::status;
-use super::output::{Table, print, print_json, print_lines, remark};
+use super::output::{Table, print, print_json, print_wrapped, remark};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Received, Source};
 use crate::answers::execution::{self, PastExchange, RememberedUse};
@@ -22,9 +22,9 @@ use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::holds_key;
 use crate::verdict::explain::DiagnosisKind;
 
-/// What `keyward n8n blame` takes. The texts for users stand in attributes: they are no Markdown.
+/// What `keyward blame` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
-#[command(about = "Tell the story of one execution: its nodes, their keys, what was wrong and what to do", after_help = HELP)]
+#[command(about = "Tell the story of one execution: keys, faults and what to do", after_help = HELP)]
 pub(super) struct BlameArguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -188,17 +188,17 @@ impl Chapter {
 }
 
 fn tell_chapter(chapter: &Chapter) {
-    print_lines(&head(chapter));
+    print_wrapped(&head(chapter));
     let execution = &chapter.told.answer;
     if !execution.exchanges.is_empty() {
         let mut table = Table::new(["AT", "STATUS", "VERDICT", "DIAGNOSIS", "KEY", "WHO"]);
         execution.exchanges.iter().for_each(|row| table.row(cells(row)));
         print(table);
     }
-    print_lines(&faults(&execution.exchanges));
+    print_wrapped(&faults(&execution.exchanges));
     if !execution.remembered.is_empty() {
-        print_lines(&["Of earlier requests, the last with each key is remembered:".to_owned()]);
-        print_lines(&execution.remembered.iter().map(of_use).collect::<Vec<_>>());
+        print_wrapped(&["Of earlier requests, the last with each key is remembered:".to_owned()]);
+        print_wrapped(&execution.remembered.iter().map(of_use).collect::<Vec<_>>());
     }
     if chapter.is_empty() {
         remark("keyward saw no request of it, or has forgotten them: it asked OpenAI nothing, or not through keyward.");
@@ -261,4 +261,4 @@ what keyward saw.
 Ends with 0 if nothing was wrong with any request, with 1 if something was, and with 3 if neither
 knows anything of it.
 
-Example: keyward n8n blame 1234";
+Example: keyward blame 1234";

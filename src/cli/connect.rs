@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::connected::{End, Outcome};
-use super::output::{print_json, print_lines, remark};
+use super::output::{print_json, print_wrapped, remark};
 use super::prompt::KeyFrom;
 use super::records::{Chosen, Side, in_words};
 use super::setup::Setup;
@@ -105,7 +105,7 @@ impl ConnectArguments {
             let end = if has_header { plan.connect(record) } else { plan.by_hand(false) };
             let mut outcome = Outcome { record, users: records.users(record), end, seen: None };
             if !self.chosen.json {
-                print_lines(&outcome.in_words());
+                print_wrapped(&outcome.in_words());
             }
             if let Some(client) = watcher.as_ref().filter(|_| outcome.may_be_seen()) {
                 outcome.seen = Some(self.watch(client, &plan, &outcome)?);

@@ -6,7 +6,7 @@ use crate::demo::{self, Settings};
 
 /// What `keyward demo` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
-#[command(about = "Show a day with a rotation in it, with nothing installed and nothing of yours", after_help = AFTER_HELP)]
+#[command(about = "Show a day with a rotation in it, with nothing of yours", after_help = AFTER_HELP)]
 pub(super) struct DemoArguments {
     #[arg(
         long,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::connect::{current_source, is_base_url};
 use super::connected::{End, Outcome};
-use super::output::{print_json, print_lines};
+use super::output::{print_json, print_wrapped};
 use super::prompt::{KeyFrom, can_ask};
 use super::records::{Chosen, Side, in_words};
 use super::setup::Setup;
@@ -72,7 +72,7 @@ impl DisconnectArguments {
             let (record, users) = (planned.record, records.users(planned.record));
             let outcome = Outcome { record, users, end, seen: None };
             if !self.chosen.json {
-                print_lines(&outcome.in_words());
+                print_wrapped(&outcome.in_words());
             }
             outcomes.push(outcome);
         }

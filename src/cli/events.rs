@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde::de::DeserializeOwned;
 
-use super::output::{print, print_lines, remark, trouble};
+use super::output::{print, print_wrapped, remark, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Source, query};
 use crate::answers::event::{self, Line, Lost};
@@ -51,7 +51,7 @@ impl EventsArguments {
             "end" => return ControlFlow::Break(End::Told(read::<event::End>(data)?.reason)),
             "lost" => remark(format_args!("{} exchanges came too fast to be told", read::<Lost>(data)?.lost)),
             _ if self.json => print(data),
-            _ => print_lines(&in_words(&read(data)?)),
+            _ => print_wrapped(&in_words(&read(data)?)),
         }
         if trouble().is_some() { ControlFlow::Break(End::OutputClosed) } else { ControlFlow::Continue(()) }
     }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::output::Table;
+use super::output::Line;
 use crate::answers::binding::{Rhythm, Row, Standing};
 use crate::answers::incident::Incident;
-use crate::answers::old_key::{CanGo, OfCredential, OldKeySummary, Reason};
-use crate::answers::rotation::RotatingBinding;
 use crate::answers::sender::Sender;
+use crate::answers::who::Who;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::RoleKind;
@@ -105,89 +104,36 @@ fn addresses(senders: &[Sender], is_bad: impl Fn(&Sender) -> bool) -> String {
     }
 }
 
-/// The bindings of a rotation.
-pub(super) fn rotation_table(bindings: &[RotatingBinding], now: Timestamp) -> Table<8> {
-    let mut table = Table::new(["STATE", "BINDING", "WHO", "KEY", "SEEN", "NOTE", "FROM", "USUALLY"]);
-    for RotatingBinding { row, last } in bindings {
-        table.row([
-            state(&row.standing).to_owned(),
-            row.who.short_id().to_owned(),
-            row.who.in_words(),
-            row.key.short(),
-            short_ago(*last, now),
-            note(row, now),
-            sent_from(row),
-            rhythm(row.rhythm.as_ref()),
-        ]);
-        table.shorten(WHO, &row.who.in_few_words());
-    }
-    table
-}
-
-/// How far a rotation is: `[######------] 12 of 24 confirmed, 3 stale, 9 due later`. While an old key is still sent or held,
-/// the bar is not full.
-pub(super) fn progress(progress: &Progress, keeps_old: bool) -> String {
-    let full = (progress.confirmed + progress.acknowledged) * BAR / progress.total().max(1);
-    let full = if keeps_old { full.min(BAR - 1) } else { full };
-    let kept = if keeps_old { "; an old key is still sent or held" } else { "" };
-    format!("[{}{}] {progress}{kept}", "#".repeat(full), "-".repeat(BAR - full))
-}
-
-/// Whether an old key can go, and why not: a sentence, then a line for each reason.
-pub(super) fn old_key(old: &OldKeySummary, now: Timestamp) -> Vec<String> {
-    let last =
-        old.last_use.map_or_else(|| "never seen".to_owned(), |last_use| format!("last seen {}", ago(last_use, now)));
-    let mut lines = vec![format!(
-        "Old key {}, replaced {}, {last}. Can it go? {}",
-        old.key,
-        ago(old.retired_by, now),
-        old.can_go.text
-    )];
-    let (by_record, rest) = old.can_go.by_record();
-    lines.extend(by_record.iter().flat_map(|(record, reasons)| of_credential(record, reasons)));
-    lines.extend(rest.into_iter().flat_map(of_reason));
-    lines.extend(old.can_go.assumes().iter().map(|what| format!("  assumes: {what}")));
-    lines
-}
-
-/// The same of a `no`, without what is not proven beside its reasons.
-pub(super) fn old_key_that_stays(old: &OldKeySummary, now: Timestamp) -> Vec<String> {
-    let can_go = CanGo { doubts: Vec::new(), ..old.can_go.clone() };
-    old_key(&OldKeySummary { can_go, ..old.clone() }, now)
-}
-
-/// What bars an old key because of one credential: all that shows it, then what ends it.
-fn of_credential(record: &OfCredential, reasons: &[&Reason]) -> Vec<String> {
-    let mut lines = vec![format!("  - {}", record.text)];
-    lines.extend(reasons.iter().map(|reason| format!("      {}", reason.text)));
-    let mut ends: Vec<&str> = Vec::new();
-    for end in reasons.iter().map(|reason| reason.end.as_str()) {
-        if !ends.contains(&end) {
-            ends.push(end);
+/// Those who share a workflow: `Inbox triage: Classify, Draft reply`. Where there is no name, its id stands, a node's in short.
+pub(super) fn nodes_in_words(whos: &[&Who]) -> String {
+    let Some(first) = whos.first() else { return String::new() };
+    let Some(workflow) = first.workflow_name.as_ref().or(first.workflow_id.as_ref()) else { return first.in_words() };
+    let node = |who: &&Who| match (&who.node_name, &who.node_id) {
+        (Some(name), _) => Some(name.clone()),
+        (None, Some(id)) => Some(id.chars().take(SHORT_NODE).collect()),
+        (None, None) => None,
+    };
+    let mut nodes: Vec<String> = Vec::new();
+    // Those that were seen last stand first in lists, but people read nodes as they run.
+    for node in whos.iter().rev().filter_map(node) {
+        if !nodes.contains(&node) {
+            nodes.push(node);
         }
     }
-    lines.extend(ends.into_iter().map(|end| format!("      ends: {end}")));
-    let numbers: Vec<_> = reasons.iter().filter_map(|reason| reason.doubt.as_deref()).collect();
-    if !numbers.is_empty() {
-        lines.push(format!("      accept: keyward accept {} --reason …", numbers.join(" | ")));
-    }
-    lines
+    if nodes.is_empty() { workflow.clone() } else { format!("{workflow}: {}", nodes.join(", ")) }
 }
 
-/// What bars an old key, what ends that, and how you accept it.
-fn of_reason(reason: &Reason) -> Vec<String> {
-    let mut lines = vec![format!("  - {}", reason.text)];
-    if let Some(accepted) = &reason.accepted {
-        lines.push(format!("      accepted: {}", accepted.reason));
-        return lines;
-    }
-    if !reason.end.is_empty() {
-        lines.push(format!("      ends: {}", reason.end));
-    }
-    if let Some(number) = &reason.doubt {
-        lines.push(format!("      accept: keyward accept {number} --reason …"));
-    }
-    lines
+/// How many of something: `1 node`, `2 nodes`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// How far a rotation is: `███░░░  12 of 24 confirmed, 3 stale, 9 due later`.
+pub(super) fn progress(progress: &Progress, keeps_old: bool) -> Line {
+    let kept = if keeps_old { "; an old key is still sent or held" } else { "" };
+    let pieces = progress.bar(BAR, keeps_old).into_iter().filter(|(_, piece)| !piece.is_empty());
+    let bar = pieces.fold(Line::default(), |line, (tone, piece)| line.and_toned(tone, piece));
+    bar.and(format!("  {progress}{kept}")).hanging(BAR + 2)
 }
 
 /// A span by its largest unit, in as few characters as there may be.
@@ -204,6 +150,9 @@ const BAR: usize = 24;
 /// Where that column stands in each table.
 pub(super) const WHO: usize = 2;
 
+/// How many characters of a node's id are shown, where it has no name.
+const SHORT_NODE: usize = 8;
+
 /// How many addresses a column names.
 const MOST_ADDRESSES: usize = 3;
 
@@ -212,6 +161,7 @@ mod tests {
     use super::*;
     use crate::answers::key::{KeyNames, PerhapsKey};
     use crate::answers::who::Who;
+    use crate::cli::output::Palette;
     use crate::ledger::identity::Holder;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_420_800_000);
@@ -226,12 +176,13 @@ mod tests {
         fn check(counts: [usize; 5], keeps_old: bool, expected: &str) {
             let [confirmed, stale, due_later, overdue, acknowledged] = counts;
             let told = Progress { confirmed, mixed: 0, stale, failing: 0, due_later, overdue, acknowledged };
-            assert_eq!(progress(&told, keeps_old), expected);
+            assert_eq!(progress(&told, keeps_old).rows(200, Palette::Plain), [expected]);
         }
-        check([0; 5], false, "[------------------------] 0 of 0 confirmed");
-        check([6, 3, 2, 0, 1], false, "[##############----------] 6 of 12 confirmed, 3 stale, 2 due later, 1 dead");
-        check([3, 0, 0, 0, 1], false, "[########################] 3 of 4 confirmed, 1 dead");
-        check([1, 0, 0, 0, 0], true, "[#######################-] 1 of 1 confirmed; an old key is still sent or held");
+        check([0; 5], false, "░░░░░░░░░░░░░░░░░░░░░░░░  0 of 0 confirmed");
+        let told = "██████████████▓▓▓▓▓▓░░░░  6 of 12 confirmed, 3 stale, 2 due later, 1 acknowledged";
+        check([6, 3, 2, 0, 1], false, told);
+        check([3, 0, 0, 0, 1], false, "████████████████████████  3 of 4 confirmed, 1 acknowledged");
+        check([1, 0, 0, 0, 0], true, "███████████████████████▓  1 of 1 confirmed; an old key is still sent or held");
     }
 
     fn row() -> Row {

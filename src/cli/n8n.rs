@@ -11,7 +11,7 @@ use crate::config::Environment;
 
 /// What `keyward n8n` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
-#[command(about = "Ask n8n what is configured there, and have its credentials lead to keyward")]
+#[command(about = "Ask n8n what is configured, and lead its credentials to keyward")]
 #[command(arg_required_else_help = true, after_help = "Example: keyward n8n audit")]
 pub(super) struct N8nArguments {
     #[command(subcommand)]

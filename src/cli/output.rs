@@ -11,6 +11,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
+pub(super) use crate::telemetry::palette::{Palette, Tone};
 
 /// Prints an answer. What keeps it from being written is told by [`trouble`].
 pub(super) fn print(text: impl fmt::Display) {
@@ -59,39 +60,147 @@ pub(super) fn clear_screen() -> bool {
     is_terminal
 }
 
-/// Prints lines that fit the terminal, with names made harmless.
-pub(super) fn print_lines(lines: &[String]) {
-    let width = width_of_terminal();
+/// Prints lines whose words go on below where the terminal ends. No word is cut or broken, so that one that is wider than the
+/// terminal goes on there as terminals have it.
+pub(super) fn print_wrapped<L: Clone + Into<Line>>(lines: &[L]) {
+    let (width, palette) = (width_of_terminal(), palette());
     for line in lines {
-        print(cut(&shown(line), width));
+        line.clone().into().rows(width, palette).into_iter().for_each(print);
     }
 }
 
-/// Prints lines whose words go on below where the terminal ends, as far in as the line began. A word that is wider than it
-/// is cut, but for an address.
-pub(super) fn print_wrapped(lines: &[String]) {
-    let width = width_of_terminal();
-    lines.iter().flat_map(|line| wrapped(&shown(line), width)).for_each(print);
+/// Words in a line, some of them in a tone, that go on below where the terminal ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    /// How far in it begins.
+    indent: usize,
+    /// How much further in it goes on.
+    hang: usize,
+    parts: Vec<(Option<Tone>, String)>,
 }
 
-fn wrapped(line: &str, most: usize) -> Vec<String> {
-    let begin = line.find(|character: char| !character.is_whitespace()).unwrap_or(line.len());
-    let (indent, text) = line.split_at(begin);
-    let hang = if text.starts_with("- ") || text.starts_with("* ") { 2 } else { 0 };
-    let (mut lines, mut current) = (Vec::new(), indent.to_owned());
-    for word in text.split(' ') {
-        let room = most.saturating_sub(indent.len() + hang);
-        let word = if word.contains("://") { Cow::Borrowed(word) } else { cut(word, room) };
-        let is_first = current.trim().is_empty();
-        if !is_first && current.width() + 1 + word.width() > most {
-            lines.push(std::mem::replace(&mut current, format!("{indent}{:hang$}{word}", "")));
-        } else {
-            current.push_str(if is_first { "" } else { " " });
-            current.push_str(&word);
+impl Line {
+    /// A line that begins with words in a tone.
+    pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
+        Self::default().and_toned(tone, text)
+    }
+
+    /// With more words.
+    pub(super) fn and(mut self, text: impl Into<String>) -> Self {
+        self.parts.push((None, text.into()));
+        self
+    }
+
+    /// With more words in a tone.
+    pub(super) fn and_toned(mut self, tone: Tone, text: impl Into<String>) -> Self {
+        self.parts.push((Some(tone), text.into()));
+        self
+    }
+
+    /// So much further in.
+    pub(super) fn within(self, more: usize) -> Self {
+        Self { indent: self.indent + more, ..self }
+    }
+
+    /// Goes on so much further in than it begins.
+    pub(super) fn hanging(self, hang: usize) -> Self {
+        Self { hang, ..self }
+    }
+
+    /// As rows of a terminal of that width.
+    pub(super) fn rows(&self, most: usize, palette: Palette) -> Vec<String> {
+        let (mut rows, mut row, mut width) = (Vec::new(), Row::beginning(self.indent), self.indent);
+        let mut is_first = true;
+        for word in self.words() {
+            let own: usize = word.iter().map(|(_, text)| text.width()).sum();
+            if !is_first && width + 1 + own > most {
+                width = self.indent + self.hang;
+                rows.push(std::mem::replace(&mut row, Row::beginning(width)).painted(palette));
+                is_first = true;
+            }
+            if !is_first {
+                row.push(word.first().and_then(|(tone, _)| *tone).filter(|tone| row.ends_in(*tone)), " ");
+                width += 1;
+            }
+            word.iter().for_each(|(tone, text)| row.push(*tone, text));
+            (width, is_first) = (width + own, false);
+        }
+        rows.push(row.painted(palette));
+        rows
+    }
+
+    /// Each word in its pieces: a tone may end within one.
+    fn words(&self) -> Vec<Vec<(Option<Tone>, Cow<'_, str>)>> {
+        let mut words = vec![Vec::new()];
+        for (tone, text) in &self.parts {
+            for (number, piece) in text.split(' ').enumerate() {
+                if number > 0 {
+                    words.push(Vec::new());
+                }
+                if let (Some(word), false) = (words.last_mut(), piece.is_empty()) {
+                    word.push((*tone, shown(piece)));
+                }
+            }
+        }
+        words
+    }
+}
+
+/// A row of a terminal, in pieces of one tone each.
+struct Row(Vec<(Option<Tone>, String)>);
+
+impl Row {
+    fn beginning(indent: usize) -> Self {
+        Self(vec![(None, " ".repeat(indent))])
+    }
+
+    fn ends_in(&self, tone: Tone) -> bool {
+        self.0.last().is_some_and(|(last, _)| *last == Some(tone))
+    }
+
+    fn push(&mut self, tone: Option<Tone>, text: &str) {
+        match self.0.last_mut() {
+            Some((last, piece)) if *last == tone => piece.push_str(text),
+            _ => self.0.push((tone, text.to_owned())),
         }
     }
-    lines.push(current);
-    lines
+
+    fn painted(self, palette: Palette) -> String {
+        let mut row = String::new();
+        self.0.iter().for_each(|(tone, text)| push_toned(&mut row, *tone, text, palette));
+        row.truncate(row.trim_end().len());
+        row
+    }
+}
+
+/// A text goes on as far in as it begins, and behind its mark where it has one.
+impl From<&str> for Line {
+    fn from(text: &str) -> Self {
+        let begin = text.find(|character: char| !character.is_whitespace()).unwrap_or(text.len());
+        let (indent, words) = text.split_at(begin);
+        let hang = if words.starts_with("- ") || words.starts_with("* ") { 2 } else { 0 };
+        Self { indent: indent.len(), hang, parts: vec![(None, words.to_owned())] }
+    }
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Self {
+        Self::from(&*text)
+    }
+}
+
+fn push_toned(row: &mut String, tone: Option<Tone>, text: &str, palette: Palette) {
+    match tone {
+        Some(tone) => row.extend([palette.begin(tone), text, palette.end()]),
+        None => row.push_str(text),
+    }
+}
+
+/// Colours, where the output is a terminal whose user has not said no.
+pub(super) fn palette() -> Palette {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
+    if io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb { Palette::Coloured } else { Palette::Plain }
 }
 
 /// A text of anybody's, without what could steer a terminal or turn the direction of its line.
@@ -103,49 +212,84 @@ fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// A table with a head, its columns as wide as they have to be, and all of it no wider than the terminal: the widest columns
-/// give way first, and where that is not enough, the last ones are left out.
+/// give way first, and their texts go on below; where that is not enough, the last columns are left out. No text is cut.
 pub(super) struct Table<const COLUMNS: usize> {
     rows: Vec<[String; COLUMNS]>,
+    /// The tone of the first cell of each row.
+    tones: Vec<Option<Tone>>,
     /// What stands in a cell that is too narrow for its text, by row and column.
     short: HashMap<(usize, usize), String>,
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
     pub(super) fn new(head: [&str; COLUMNS]) -> Self {
-        Self { rows: vec![head.map(str::to_owned)], short: HashMap::new() }
+        Self { rows: vec![head.map(str::to_owned)], tones: vec![None], short: HashMap::new() }
     }
 
     pub(super) fn row(&mut self, cells: [String; COLUMNS]) {
         self.rows.push(cells.map(|cell| shown(&cell).into_owned()));
+        self.tones.push(None);
     }
 
-    /// What is to stand in that column of the last row where the whole text does not fit. Of `a, b`, both are cut.
+    /// In which tone the first cell of the last row stands.
+    pub(super) fn tone(&mut self, tone: Tone) {
+        if let Some(last) = self.tones.last_mut() {
+            *last = Some(tone);
+        }
+    }
+
+    /// What is to stand in that column of the last row where the whole text does not fit.
     pub(super) fn shorten(&mut self, column: usize, text: &str) {
         self.short.insert((self.rows.len() - 1, column), shown(text).into_owned());
     }
 
-    /// As text, no wider than that.
-    fn within(&self, most: usize) -> String {
-        let widest = |column: usize| self.rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-        let widths = fit((0..COLUMNS).map(widest).collect(), most);
-        let mut text = String::new();
-        for (number, row) in self.rows.iter().enumerate() {
+    /// The rows of each entry, the head first, no wider than that.
+    pub(super) fn entries(&self, most: usize, palette: Palette) -> Vec<Vec<String>> {
+        let widths = self.widths(most);
+        let numbered = self.rows.iter().zip(&self.tones).enumerate();
+        numbered.map(|(number, (row, tone))| self.entry(number, row, *tone, &widths, palette)).collect()
+    }
+
+    fn entry(
+        &self,
+        number: usize,
+        row: &[String; COLUMNS],
+        tone: Option<Tone>,
+        widths: &[usize],
+        palette: Palette,
+    ) -> Vec<String> {
+        let cell = |(column, (cell, width)): (usize, (&String, &usize))| {
+            let short = self.short.get(&(number, column)).filter(|_| cell.width() > *width);
+            folded(short.unwrap_or(cell), *width)
+        };
+        let cells: Vec<_> = row.iter().zip(widths).enumerate().map(cell).collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+        let line = |at: usize| {
             let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(widths.iter().copied()).enumerate() {
-                let short = self.short.get(&(number, column)).filter(|_| cell.width() > width);
-                let cell = short.map_or_else(|| cut(cell, width), |short| cut_both(short, width));
-                let _ = write!(line, "{cell}{:1$}  ", "", width - cell.width());
+            for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+                let text = cell.get(at).map_or("", String::as_str);
+                push_toned(&mut line, tone.filter(|_| column == 0 && !text.is_empty()), text, palette);
+                let _ = write!(line, "{:1$}  ", "", width.saturating_sub(text.width()));
             }
-            let _ = writeln!(text, "{}", line.trim_end());
-        }
-        text.truncate(text.trim_end().len());
-        text
+            line.trim_end().to_owned()
+        };
+        (0..height).map(line).collect()
+    }
+
+    fn widths(&self, most: usize) -> Vec<usize> {
+        let widest = |column: usize| self.rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+        fit((0..COLUMNS).map(widest).collect(), most)
+    }
+
+    /// As text, no wider than that.
+    fn within(&self, most: usize, palette: Palette) -> String {
+        self.entries(most, palette).concat().join("\n")
     }
 }
 
 impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.within(width_of_terminal()))
+        f.write_str(&self.within(width_of_terminal(), palette()))
     }
 }
 
@@ -159,39 +303,53 @@ fn fit(mut widths: Vec<usize>, most: usize) -> Vec<usize> {
     let room = most.saturating_sub(2 * widths.len().saturating_sub(1));
     while widths.iter().sum::<usize>() > room
         && let Some(widest) = widths.iter_mut().max()
-        && *widest > NARROWEST
+        && *widest > NARROWEST.min(most.max(1))
     {
         *widest -= 1;
     }
     widths
 }
 
-/// The beginning of a text, no wider than that.
-fn cut(text: &str, most: usize) -> Cow<'_, str> {
-    if text.width() <= most {
-        return Cow::Borrowed(text);
-    }
+/// A text in lines no wider than that: a word that is wider goes on in the next line.
+fn folded(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
     let mut width = 0;
-    let fits = |character: &char| {
-        width += character.width().unwrap_or(0);
-        width < most
-    };
-    Cow::Owned(text.chars().take_while(fits).chain(['…']).collect())
-}
-
-/// The beginnings of both parts of a pair, no wider than that together: the second is what tells it from others.
-fn cut_both(text: &str, most: usize) -> Cow<'_, str> {
-    let Some((first, second)) = text.rsplit_once(", ").filter(|_| text.width() > most) else { return cut(text, most) };
-    let second = cut(second, (most / 2).max(most.saturating_sub(first.width() + 2)));
-    let first = cut(first, most.saturating_sub(second.width() + 2));
-    Cow::Owned(format!("{first}, {second}"))
+    for word in text.split(' ') {
+        let own = word.width();
+        if width > 0 && width + 1 + own > most {
+            lines.push(String::new());
+            width = 0;
+        }
+        if let Some(line) = lines.last_mut().filter(|_| width > 0) {
+            line.push(' ');
+            width += 1;
+        }
+        for character in word.chars() {
+            let own = character.width().unwrap_or(0);
+            if width + own > most && width > 0 {
+                lines.push(String::new());
+                width = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(character);
+            }
+            width += own;
+        }
+    }
+    lines
 }
 
 /// How wide the terminal is; without end where the output is none.
-fn width_of_terminal() -> usize {
+pub(super) fn width_of_terminal() -> usize {
+    size_of_terminal().map_or(usize::MAX, |(columns, _)| columns)
+}
+
+/// How many columns and rows the terminal has; nothing where the output is none.
+pub(super) fn size_of_terminal() -> Option<(usize, usize)> {
     let stdout = io::stdout();
-    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal());
-    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(usize::MAX)
+    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal())?;
+    let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (columns > 0).then_some((columns, if rows > 0 { rows } else { usize::MAX }))
 }
 
 /// A moment, or `-` where there is none.
@@ -199,8 +357,8 @@ pub(super) fn moment(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "-".to_owned(), |at| at.to_string())
 }
 
-/// No column is made narrower, in characters.
-const NARROWEST: usize = 14;
+/// No column is made narrower, in characters: wide enough for a code.
+const NARROWEST: usize = 22;
 
 #[cfg(test)]
 mod tests {
@@ -213,53 +371,70 @@ mod tests {
         table
     }
 
+    fn text<const COLUMNS: usize>(table: &Table<COLUMNS>, most: usize) -> String {
+        table.within(most, Palette::Plain)
+    }
+
     #[test]
     fn columns_are_as_wide_as_they_have_to_be() {
         let expected = "SET      KEY       NOTE\ndefault  sk-…AbCd\na        x         y z";
-        assert_eq!(table().within(usize::MAX), expected);
+        assert_eq!(text(&table(), usize::MAX), expected);
         assert_eq!(moment(None), "-");
     }
 
     #[test]
-    fn no_line_is_wider_than_the_terminal() {
+    fn no_row_of_a_table_is_wider_than_the_terminal_and_no_text_is_cut() {
         let mut table = table();
-        table.row(["default".into(), "k".repeat(100), "名前の長いワークフロー".repeat(5)]);
-        for most in [16, 22, 40, 79, 120] {
-            let text = table.within(most);
+        let name = "名前の長いワークフロー".repeat(5);
+        table.row(["default".into(), "k".repeat(100), name.clone()]);
+        for most in [60, 79, 120] {
+            let text = text(&table, most);
             assert!(text.lines().all(|line| line.width() <= most), "{most}: {text}");
-            assert!((most < 30 || text.contains('…')) && text.lines().count() == 4, "{text}");
+            let ks = text.chars().filter(|character| *character == 'k').count();
+            let letters = text.chars().filter(|character| !character.is_ascii() && *character != '…').count();
+            assert_eq!((ks, letters), (101, name.chars().count()), "{most}: {text}");
         }
         let mut table = Table::new(["WHO", "KEY"]);
         table.row(["Weekly report (w1), node Summary (n1)".into(), "k".repeat(14)]);
         table.shorten(0, "Weekly report, Summary");
-        assert!(table.within(38).contains("Weekly report, Summary  k"), "{}", table.within(38));
-        assert!(table.within(80).contains("(n1)"), "{}", table.within(80));
+        assert!(text(&table, 38).contains("Weekly report, Summary  k"), "{}", text(&table, 38));
+        assert!(text(&table, 80).contains("(n1)"), "{}", text(&table, 80));
+        table.row(["A longer name than fits, Summary".into(), "k".into()]);
+        assert!(text(&table, 38).ends_with("A longer name than      k\nfits, Summary"), "{}", text(&table, 38));
         assert_eq!(fit(vec![3, 50, 40], 60), [3, 27, 26]);
-        assert_eq!(fit(vec![3, 50, 40], 35), [3, 14, 14]);
-        assert_eq!(fit(vec![3, 50, 40], 34), [3, 29], "there is no room for the last one");
-        assert_eq!(fit(vec![50, 40], 0), [14]);
+        assert_eq!(fit(vec![3, 50, 40], 51), [3, 22, 22]);
+        assert_eq!(fit(vec![3, 50, 40], 50), [3, 45], "there is no room for the last one");
+        assert_eq!(fit(vec![50, 40], 0), [1]);
     }
 
     #[test]
-    fn a_long_line_goes_on_below_its_beginning() {
-        assert_eq!(wrapped("  - one two three", 11), ["  - one two", "    three"]);
-        assert_eq!(wrapped("      http://n8n/workflow/1 x", 12), ["      http://n8n/workflow/1", "      x"]);
-        assert_eq!(wrapped("one two", usize::MAX), ["one two"]);
-        assert_eq!(wrapped("  one twelve-thirteen", 10), ["  one", "  twelve-…"]);
-        assert_eq!(wrapped("", 10), [""]);
+    fn a_tone_is_of_the_first_cell_alone_and_takes_no_room() {
+        let mut table = Table::new(["STATE", "WHO"]);
+        table.row(["stale".into(), "a name that is longer than its column".into()]);
+        table.tone(Tone::Bad);
+        let coloured = table.within(30, Palette::Coloured);
+        let expected = "STATE  WHO\n\x1b[1;31mstale\x1b[0m  a name that is longer\n       than its column";
+        assert_eq!(coloured, expected);
     }
 
     #[test]
-    fn a_text_is_cut_by_what_it_is_wide() {
-        assert_eq!(cut("abcdef", 6), "abcdef");
-        assert_eq!(cut("abcdefg", 6), "abcde…");
-        assert_eq!(cut("名前名前", 6), "名前…");
-        assert_eq!(cut_both("Weekly report, Summary", 22), "Weekly report, Summary");
-        assert_eq!(cut_both("Weekly report, Summary", 16), "Weekly…, Summary");
-        assert_eq!(cut_both("Weekly report, Summary of all", 16), "Weekl…, Summary…");
-        assert_eq!(cut_both("FAQ, Summary of all", 16), "FAQ, Summary of…");
-        assert_eq!(cut_both("a client", 4), "a c…");
-        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 3), "e\u{301}e\u{301}e\u{301}");
+    fn a_long_line_goes_on_below_its_beginning_and_no_word_is_broken() {
+        #[track_caller]
+        fn check(line: impl Into<Line>, most: usize, expected: &[&str]) {
+            assert_eq!(line.into().rows(most, Palette::Plain), expected);
+        }
+        check("  - one two three", 11, &["  - one two", "    three"]);
+        check("      http://n8n/workflow/1 x", 12, &["      http://n8n/workflow/1", "      x"]);
+        check("one two", usize::MAX, &["one two"]);
+        check("  one twelve-thirteen", 10, &["  one", "  twelve-thirteen"]);
+        check("", 10, &[""]);
+        check(Line::from("1. one two").hanging(3).within(2), 8, &["  1. one", "     two"]);
+        let answer = || Line::from("Can it go?  ").and_toned(Tone::Bad, "NO: two").and(".").hanging(2);
+        check(answer(), 80, &["Can it go?  NO: two."]);
+        check(answer(), 15, &["Can it go?  NO:", "  two."]);
+        let coloured = answer().rows(15, Palette::Coloured);
+        assert_eq!(coloured, ["Can it go?  \x1b[1;31mNO:\x1b[0m", "  \x1b[1;31mtwo\x1b[0m."]);
+        check("a\x1b[2Jb", 80, &["a\u{fffd}[2Jb"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::answers::execution::Execution;
 use crate::answers::incident::Incidents;
 use crate::answers::old_key::Reason;
 use crate::answers::rotation::Rotation;
-use crate::answers::status::{Set, Status, Stopped, StoredStatus};
+use crate::answers::status::{OpenProblem, Set, Status, Stopped, StoredStatus};
 use crate::app::random_number;
 use crate::keys::reloader::Reloader;
 use crate::ledger::Ledger;
@@ -302,6 +302,14 @@ impl AnyStatus {
         match self {
             Self::Running(status) => &status.sets,
             Self::Stored(status) => &status.sets,
+        }
+    }
+
+    /// What is wrong beside single callers, which a store does not remember.
+    pub(super) fn problems(&self) -> &[OpenProblem] {
+        match self {
+            Self::Running(status) => &status.problems,
+            Self::Stored(_) => &[],
         }
     }
 }

@@ -230,15 +230,18 @@ fn the_answer_the_audit_and_the_rotation_agree_about_a_copy_that_never_ran() {
     {
         let told = run(arguments);
         assert_eq!(told.code(), Some(1), "{arguments:?}: {}{}", told.stdout, told.stderr);
-        for said in
-            ["Can it go? no", copy, typed, "credential Record copy (6 nodes in FAQ bot, Sub: enrich customer) holds it"]
-        {
+        for said in [
+            "Can the old key go?  NO: ",
+            copy,
+            typed,
+            "credential Record copy (6 nodes in FAQ bot, Sub: enrich customer) holds it",
+        ] {
             assert!(told.stdout.contains(said), "{arguments:?}: {said}: {}", told.stdout);
         }
-        assert!(!told.stdout.contains("########################"), "no full bar: {}", told.stdout);
+        assert!(!told.stdout.contains("████████████████████████"), "no full bar: {}", told.stdout);
     }
     let told = run(&["rotation"]).stdout;
-    assert!(told.contains("[#######################-] 1 of 1 confirmed; an old key is still sent or held"), "{told}");
+    assert!(told.contains("███████████████████████▓  1 of 1 confirmed; an old key is still sent or held"), "{told}");
     let page = keyward.admin("/").text();
     assert!(page.contains(copy) && page.contains(typed) && page.contains("can it go? <b>no</b>"), "{page}");
     let of_api = |path: &str| json_of(&keyward.admin(path).text());

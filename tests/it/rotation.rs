@@ -94,24 +94,36 @@ fn the_rotation_says_who_still_sends_the_old_key_and_whether_it_can_go() {
         "default: current key sk-proj-…NeW1 (",
         "1 of 3 confirmed, 1 stale, 1 due later",
         "\nstale      ",
-        "Report (w1), node n1",
+        "Report: n1",
         "stale_binding",
         "\ndue later  ",
-        "w2, node n2",
+        "w2: n2",
         "due in ",
-        "\nconfirmed  ",
-        "Can it go? no\n",
-        "workflow w1 (Report), node n1 still sends it",
+        "\nconfirmed  1 in w3\n",
+        "the old key is still sent by workflow w1 (Report), node n1\n",
+        "Run it with the current key",
     ];
     assert_says(&rotation, 1, &said);
+    let first = "Can the old key go?  NO: 1 node still sends it\nNext: ";
+    assert!(rotation.stdout.starts_with(first), "{}", rotation.stdout);
+    assert!(!rotation.stdout.contains("accept"), "right after a use: {}", rotation.stdout);
     let status = scene.run(&["status"]);
     assert_says(
         &status,
         1,
-        &["is running, up for ", "bindings that it knows: 3", "default (observe): ", "Can it go? no\n"],
+        &[
+            "is running, up for ",
+            "bindings that it knows: 3",
+            "default (observe): ",
+            "1 incident is open: 1 stale_binding\n",
+            "  1. Open the node in n8n and see which credential it uses",
+        ],
     );
+    assert!(status.stdout.starts_with(first.trim_end_matches("Next: ")), "{}", status.stdout);
     let incidents = scene.run(&["incidents"]);
-    assert_says(&incidents, 1, &["Report (w1), node n1", "stale_binding", "open"]);
+    let said =
+        ["1 incident is open: 1 stale_binding\n", "  Report: n1\n", "1 request, key sk-proj-…OlD1", "  2. Put the "];
+    assert_says(&incidents, 1, &said);
     let bindings = scene.run(&["bindings", "--state", "confirmed"]);
     assert_says(&bindings, 0, &["w3, node n3", "confirmed"]);
     assert!(!bindings.stdout.contains("w1"), "{}", bindings.stdout);
@@ -132,10 +144,10 @@ fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addre
         &told,
         1,
         &[
-            "Report (w1), node n1",
-            " is mixed:",
-            "  - previous key sk-proj-…OlD1 (",
-            "  - current key sk-proj-…NeW1 (",
+            "  Report: n1\n",
+            "mixed (1): the node sends a good key, and another sender behind it still sends an old one",
+            "    - previous key sk-proj-…OlD1 (",
+            "    - current key sk-proj-…NeW1 (",
             " from 127.0.0.1, first ",
             "a worker with an older environment, a clone of n8n or a waiting execution",
         ],
@@ -147,14 +159,14 @@ fn a_binding_that_sends_an_old_and_a_good_key_by_turns_is_an_incident_with_addre
     assert_says(
         &rotation,
         1,
-        &["1 mixed", "\nmixed      ", "old key as well", "127.0.0.1", "by turns with a newer key"],
+        &["1 mixed", "\nmixed      ", "old key as well", "127.0.0.1", "Look for a worker with an older environment"],
     );
     assert_says(&scene.run(&["bindings"]), 1, &["\nmixed      ", "127.0.0.1"]);
     assert_eq!(scene.run(&["status"]).code(), Some(1));
     let page = scene.keyward.as_ref().unwrap().admin("/").text();
     assert!(page.contains(" failing, 1 mixed</b>"), "{page}");
     scene.stop();
-    assert_says(&scene.run(&["incidents"]), 1, &[" is mixed:"]);
+    assert_says(&scene.run(&["incidents"]), 1, &["\nmixed (1): "]);
 }
 
 /// An Agent has no row in the rotation.
@@ -169,7 +181,7 @@ fn an_open_incident_of_what_is_no_node_is_not_well_either() {
     let headers = [("Authorization", key), ("User-Agent", agent), ("X-N8N-Tag", tag)];
     ask(scene.keyward.as_ref().unwrap().listen, "/v1/models", &headers);
     let told = eventually("the incident", || Some(scene.run(&["status"])).filter(|told| told.code() == Some(1)));
-    assert!(told.stdout.contains("1 incident is open: keyward incidents"), "{}", told.stdout);
+    assert!(told.stdout.contains("1 incident is open: 1 unlisted_key\n"), "{}", told.stdout);
     assert_says(&scene.run(&["incidents"]), 1, &["n8n's Agents", "unlisted_key"]);
     assert!(scene.keyward.as_ref().unwrap().admin("/").text().contains("Open incidents: 1."));
 }
@@ -178,12 +190,9 @@ fn an_open_incident_of_what_is_no_node_is_not_well_either() {
 fn lines_and_rows_of_what_is_stale_name_its_address() {
     let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
-    assert_says(
-        &scene.run(&["rotation"]),
-        1,
-        &["stale_binding", "FROM", "still sends it, last at ", " from 127.0.0.1"],
-    );
-    assert_says(&scene.run(&["incidents"]), 1, &["FROM", "127.0.0.1"]);
+    assert_says(&scene.run(&["rotation"]), 1, &["stale_binding", "           from 127.0.0.1  ["]);
+    assert_says(&scene.run(&["rotation", "--can-go"]), 1, &["still sends it, last at ", " from 127.0.0.1\n"]);
+    assert_says(&scene.run(&["incidents"]), 1, &["    from 127.0.0.1  ["]);
     let log = scene.keyward.as_ref().unwrap().log();
     assert!(log.contains("Workflow Report, node n1 (from 127.0.0.1) still sends key sk-proj-…OlD1"), "{log}");
 }
@@ -202,7 +211,7 @@ fn a_script_can_wait_until_nothing_is_stale() {
     let done = scene.run(&["ack", &dead[..8]]);
     assert_says(&done, 0, &["workflow w2, node n2", "is acknowledged"]);
     let finished = watched.wait();
-    assert_says(&finished, 0, &["[########################] 2 of 3 confirmed, 1 dead"]);
+    assert_says(&finished, 0, &["████████████████████████  2 of 3 confirmed, 1 acknowledged"]);
     scene.stop();
     assert_eq!(scene.run(&["status"]).code(), Some(0));
 }
@@ -245,7 +254,7 @@ fn when_keyward_is_down_its_store_answers() {
     });
     scene.stop();
     let rotation = scene.run(&["rotation", "default"]);
-    assert_says(&rotation, 1, &["1 of 3 confirmed, 1 stale, 1 due later", "Report (w1), node n1"]);
+    assert_says(&rotation, 1, &["1 of 3 confirmed, 1 stale, 1 due later", "Report: n1"]);
     assert!(rotation.stderr.contains("this is what its store remembers"), "{}", rotation.stderr);
     let after = scene.json(&["rotation", "default"]);
     for field in ["/progress", "/old_keys/0/can_go", "/current", "/done", "/total"] {
@@ -456,14 +465,14 @@ fn a_script_waits_until_the_old_key_can_go_and_a_person_accepts_what_cannot_be_p
     assert_says(
         &scene.run(&["rotation", "default", "--can-go"]),
         1,
-        &["Can it go? no", "w1 (Report)", "still sends it"],
+        &["Can the old key go?  NO: 1 node still sends it", "w1 (Report)", "still sends it"],
     );
     scene.send("wf=w1;node=n1;name=Report", NEW);
     let waiting = eventually("w1 to be done", || {
         Some(scene.run(&["rotation", "default", "--can-go"])).filter(|finished| finished.code() == Some(3))
     });
     assert!(waiting.stdout.contains("workflow w2, node n2 sent it last"), "{}", waiting.stdout);
-    assert!(waiting.stdout.contains("accept: keyward accept "), "{}", waiting.stdout);
+    assert!(waiting.stdout.contains("keyward accept NUMBER --reason TEXT"), "{}", waiting.stdout);
     let unknown = scene.run(&["accept", "00000000", "--reason", "none"]);
     assert_eq!(unknown.code(), Some(1), "{}", unknown.stderr);
     assert!(unknown.stderr.contains("No doubt that can be accepted has this number"), "{}", unknown.stderr);
@@ -476,7 +485,7 @@ fn a_script_waits_until_the_old_key_can_go_and_a_person_accepts_what_cannot_be_p
     scene.stop();
     assert_says(&scene.run(&["accept", &all[1].0, "--reason", "I looked myself"]), 0, &["accepted: "]);
     let answer = scene.run(&["rotation", "default", "--can-go"]);
-    assert_says(&answer, 0, &["yes, with 2 accepted by you", "accepted: it was deleted", "accepted: I looked myself"]);
+    assert_says(&answer, 0, &["YES, with 2 accepted by you", "accepted: it was deleted", "accepted: I looked myself"]);
     assert_says(&scene.run(&["accept", number, "--withdraw"]), 0, &["taken back: "]);
     assert_eq!(scene.run(&["rotation", "default", "--can-go"]).code(), Some(3));
 }

@@ -1,0 +1,279 @@
+//! *Can the old key go?* as people read it: the answer in a line, what bars the key, and what to do next.
+
+use std::collections::BTreeSet;
+
+use super::explain::capitalised;
+use super::format::{ago, counted};
+use super::output::{Line, Tone};
+use crate::answers::old_key::{CanGo, OldKeySummary, Reason};
+use crate::clock::Timestamp;
+use crate::ledger::answer::AnswerKind;
+use crate::ledger::reasons::end_of;
+use crate::telemetry::local_clock::in_local_time;
+
+/// The answer about each old key of a set, in a line. `of` is the name of the set, where there are several; a key is named
+/// where there are several of those.
+pub(super) fn headlines(old_keys: &[&OldKeySummary], of: Option<&str>, now: Timestamp) -> Vec<Line> {
+    let set = of.map_or_else(String::new, |set| format!("{set}: "));
+    let headline = |old: &&OldKeySummary| {
+        let key = if old_keys.len() > 1 { format!(" {}", old.key) } else { String::new() };
+        let (tone, answer) = in_short(old, now);
+        Line::from(format!("{set}Can the old key{key} go?  ")).hanging(2).and_toned(tone, answer)
+    };
+    old_keys.iter().map(headline).collect()
+}
+
+/// The answer with what it rests on, as short as can be: `NO: 2 nodes still send it`.
+fn in_short(old: &OldKeySummary, now: Timestamp) -> (Tone, String) {
+    let can_go = &old.can_go;
+    match can_go.answer {
+        AnswerKind::No => (Tone::Bad, format!("NO: {}", in_a_breath(&can_go.reasons, old, now))),
+        AnswerKind::NotProven => (Tone::Doubtful, format!("NOT PROVEN: {}", in_a_breath(&can_go.reasons, old, now))),
+        AnswerKind::Yes => {
+            let rest = can_go.text.strip_prefix("yes").unwrap_or(&can_go.text);
+            (Tone::Good, format!("YES{}", in_local_time(rest, now)))
+        }
+    }
+}
+
+/// What bars a key, counted by kind.
+fn in_a_breath(reasons: &[Reason], old: &OldKeySummary, now: Timestamp) -> String {
+    let mut codes: Vec<&str> = Vec::new();
+    for reason in reasons {
+        if !codes.contains(&reason.code.as_str()) {
+            codes.push(&reason.code);
+        }
+    }
+    let parts: Vec<_> = codes
+        .iter()
+        .map(|code| of_kind(code, &reasons.iter().filter(|reason| reason.code == **code).collect::<Vec<_>>(), old, now))
+        .collect();
+    let more = if parts.len() > MOST_PARTS { " and more" } else { "" };
+    format!("{}{more}", parts[..parts.len().min(MOST_PARTS)].join(", "))
+}
+
+fn of_kind(code: &str, reasons: &[&Reason], old: &OldKeySummary, now: Timestamp) -> String {
+    let (count, is_one) = (reasons.len(), reasons.len() == 1);
+    let are = if is_one { "is" } else { "are" };
+    match code {
+        "still_sent" => format!("{} still {} it", senders(reasons), if is_one { "sends" } else { "send" }),
+        "record_holds_it" => {
+            format!("{} {} it", counted(count, "credential"), if is_one { "holds" } else { "hold" })
+        }
+        "typed" => format!("it is typed into {}", counted(count, "node")),
+        "silent" => format!("{} {} not proven to send the new one", senders(reasons), are),
+        "record" | "record_without_node" => format!("{} {are} not proven", counted(count, "credential")),
+        "quiet" => {
+            old.last_use.map_or_else(|| "it was used of late".to_owned(), |at| format!("it was used {}", ago(at, now)))
+        }
+        "audit" => format!("{} of n8n's audit {are} open", counted(count, "finding")),
+        "not_audited" => "n8n was not looked through since".to_owned(),
+        "waiting" | "running" => format!("{} may go on with it", counted(count, "execution")),
+        _ => reasons.first().map_or_else(String::new, |first| in_local_time(&first.text, now).into_owned()),
+    }
+}
+
+/// How many senders, or nodes where that is what they are.
+fn senders(reasons: &[&Reason]) -> String {
+    let bindings: BTreeSet<_> = reasons.iter().map(|reason| &reason.binding).collect();
+    let are_nodes = reasons.iter().all(|reason| reason.text.starts_with("workflow "));
+    counted(bindings.len(), if are_nodes { "node" } else { "sender" })
+}
+
+/// The old key that you do something about first: one that stays before one that is not proven, and that before one that can go.
+pub(super) fn most_pressing<'o>(old_keys: impl Iterator<Item = &'o OldKeySummary>) -> Option<&'o OldKeySummary> {
+    old_keys.max_by_key(|old| (old.is_kept(), old.can_go.answer != AnswerKind::Yes))
+}
+
+/// What is to be done next about an old key, in a sentence.
+pub(super) fn next_step(old: &OldKeySummary, now: Timestamp) -> String {
+    let can_go = &old.can_go;
+    if can_go.answer == AnswerKind::Yes {
+        return format!("revoke {} in OpenAI's dashboard", old.key);
+    }
+    // Behind a binding that sends good keys as well, the credential is not at fault.
+    let mixed = can_go.reasons.iter().find(|reason| reason.end.starts_with("look for"));
+    if let Some(record) = can_go.by_credential.first().filter(|_| mixed.is_none()) {
+        let again = if can_go.by_credential.len() > 1 { ", and likewise the others below" } else { "" };
+        return format!(
+            "put the current key into n8n's credential {}, and run one of its nodes{again}",
+            record.credential
+        );
+    }
+    let is_time = |reason: &&Reason| reason.code == "quiet" || reason.code == "unsettled";
+    let first = mixed.or_else(|| can_go.reasons.iter().find(|reason| !is_time(reason))).or(can_go.reasons.first());
+    first.map_or_else(String::new, |reason| {
+        let about = if reason.binding.is_some() { format!(" ({})", who(reason)) } else { String::new() };
+        format!("{}{about}", in_local_time(&reason.end, now))
+    })
+}
+
+/// Who or what a reason is about, for people: its workflow where that has a name.
+fn who(reason: &Reason) -> String {
+    let whole = || reason.text.split(" still send").next().and_then(|text| text.split(" sent it").next());
+    reason.workflow_name.clone().unwrap_or_else(|| whole().unwrap_or_default().to_owned())
+}
+
+/// What bars old keys: each reason once, however many keys it bars. `shown` are the bindings that stand in a table above.
+pub(super) fn reasons(old_keys: &[&OldKeySummary], shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Line> {
+    let mut items: Vec<Item> = Vec::new();
+    for old in old_keys {
+        for mut item in items_of(&old.can_go, shown, now) {
+            // While time alone bars it, to accept the rest changes nothing.
+            if old.can_go.all_reasons().any(|reason| reason.code == "quiet") {
+                item.numbers.clear();
+            }
+            match items.iter_mut().find(|known| known.is_alike(&item)) {
+                Some(known) => known.numbers.extend(item.numbers),
+                None => items.push(item),
+            }
+        }
+    }
+    let mut lines: Vec<_> = items.iter().flat_map(Item::lines).collect();
+    if items.iter().any(|item| !item.numbers.is_empty()) {
+        lines.push(Line::toned(Tone::Aside, ACCEPTING).hanging(2));
+    }
+    let assumes: BTreeSet<_> = old_keys.iter().flat_map(|old| old.can_go.assumes()).collect();
+    lines.extend(assumes.into_iter().map(|what| Line::toned(Tone::Aside, format!("Assumes: {what}")).hanging(2)));
+    lines
+}
+
+/// The same of keys that stay, without what is not proven beside that.
+pub(super) fn reasons_of_no(old_keys: &[&OldKeySummary], shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Line> {
+    let without_doubts = |old: &&OldKeySummary| {
+        let can_go = CanGo { doubts: Vec::new(), ..old.can_go.clone() };
+        OldKeySummary { can_go, ..(*old).clone() }
+    };
+    let old_keys: Vec<_> = old_keys.iter().map(without_doubts).collect();
+    reasons(&old_keys.iter().collect::<Vec<_>>(), shown, now)
+}
+
+/// An old key that stays: the answer, and what makes it a *no*.
+pub(super) fn that_stays(old: &OldKeySummary, now: Timestamp) -> Vec<Line> {
+    let reasons = reasons_of_no(&[old], &BTreeSet::new(), now).into_iter().map(|line| line.within(2));
+    let key = Line::from(format!("Old key {}, replaced {}.", old.key, ago(old.retired_by, now))).hanging(2);
+    [key].into_iter().chain(headlines(&[old], None, now)).chain(reasons).collect()
+}
+
+/// Something that bars a key: what it is, what ends it, and by which numbers you accept it.
+#[derive(Default)]
+struct Item {
+    what: Vec<String>,
+    ends: Vec<String>,
+    numbers: Vec<String>,
+    accepted: Option<String>,
+}
+
+impl Item {
+    fn is_alike(&self, other: &Self) -> bool {
+        self.what == other.what && self.ends == other.ends && self.accepted == other.accepted
+    }
+
+    fn add(&mut self, reason: &Reason, now: Timestamp) {
+        self.add_end(reason, now);
+        self.add_number(reason);
+    }
+
+    fn add_end(&mut self, reason: &Reason, now: Timestamp) {
+        let end = in_local_time(&reason.end, now).into_owned();
+        if !end.is_empty() && !self.ends.contains(&end) {
+            self.ends.push(end);
+        }
+    }
+
+    fn add_number(&mut self, reason: &Reason) {
+        let may_accept = reason.binding.is_none() || reason.end.contains("accept");
+        self.numbers.extend(reason.doubt.clone().filter(|_| may_accept && reason.accepted.is_none()));
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (number, what) in self.what.iter().enumerate() {
+            let is_first = number == 0;
+            lines.push(if is_first { Line::from(format!("- {what}")) } else { Line::from(what.clone()).within(4) });
+        }
+        let last = lines.last_mut().map(std::mem::take).unwrap_or_default();
+        let numbers = if self.numbers.is_empty() { String::new() } else { format!("  [{}]", self.numbers.join(" ")) };
+        let count = lines.len();
+        lines.truncate(count.saturating_sub(1));
+        lines.push(last.and_toned(Tone::Aside, numbers));
+        if let Some(reason) = &self.accepted {
+            lines.push(Line::from(format!("-> accepted: {reason}")).within(2).hanging(3));
+        } else {
+            lines.extend(
+                self.ends.iter().map(|end| Line::from(format!("-> {}", capitalised(end))).within(2).hanging(3)),
+            );
+        }
+        lines
+    }
+}
+
+fn items_of(can_go: &CanGo, shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Item> {
+    let is_shown = |reason: &Reason| reason.binding.as_deref().is_some_and(|binding| shown.contains(binding));
+    let (by_record, rest) = can_go.by_record();
+    let mut items = Vec::new();
+    for (record, reasons) in by_record {
+        let ends = vec![end_of("record_holds_it").to_owned()];
+        let mut item = Item { what: vec![record.text.clone()], ends, ..Item::default() };
+        for reason in reasons {
+            item.add_number(reason);
+            // That such a record is not proven, or is a finding, says nothing more.
+            if matches!(&*reason.code, "record" | "audit") {
+                continue;
+            }
+            if reason.end != end_of("still_sent") {
+                item.add_end(reason, now);
+            }
+            if !is_shown(reason) {
+                item.what.push(in_local_time(&reason.text, now).into_owned());
+            }
+        }
+        items.push(item);
+    }
+    let (above, own): (Vec<_>, Vec<_>) =
+        rest.into_iter().partition(|reason| is_shown(reason) && reason.accepted.is_none());
+    items.extend(of_those_above(&above, now));
+    for reason in own {
+        let accepted = reason.accepted.as_ref().map(|accepted| accepted.reason.clone());
+        let mut item = Item { what: vec![in_local_time(&reason.text, now).into_owned()], accepted, ..Item::default() };
+        item.add(reason, now);
+        items.push(item);
+    }
+    items
+}
+
+/// Senders that stand in the table: what is so of them is told once for those that it is told of alike.
+fn of_those_above(reasons: &[&Reason], now: Timestamp) -> Vec<Item> {
+    let mut alike: Vec<Vec<&Reason>> = Vec::new();
+    for reason in reasons.iter().copied() {
+        match alike.iter_mut().find(|same| same[0].code == reason.code && same[0].end == reason.end) {
+            Some(same) => same.push(reason),
+            None => alike.push(vec![reason]),
+        }
+    }
+    let finish = |same: Vec<&Reason>| {
+        let (mut names, mut item) = (Vec::new(), Item::default());
+        for reason in &same {
+            let name = who(reason);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            item.add(reason, now);
+        }
+        let code = same.first().map_or("", |reason| &*reason.code);
+        let what = match code {
+            "still_sent" => "the old key is still sent by",
+            "silent" => "the old key was the last one, and no later good one is proven, of",
+            "edited" => "the old key was tried out by",
+            _ => "the old key was sent by",
+        };
+        Item { what: vec![format!("{what} {}", names.join("; "))], ..item }
+    };
+    alike.into_iter().map(finish).collect()
+}
+
+/// Of how many kinds a headline tells.
+const MOST_PARTS: usize = 3;
+
+const ACCEPTING: &str =
+    "Where you know more than keyward does: keyward accept NUMBER --reason TEXT, with a number in brackets.";
