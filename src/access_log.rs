@@ -3,10 +3,12 @@
 pub mod human;
 pub mod json;
 pub mod line;
+pub mod repeats;
 
 use std::sync::Arc;
 
 use self::line::Line;
+use crate::telemetry::columns::Columns;
 use crate::telemetry::palette::Palette;
 use crate::telemetry::tap::Told;
 use crate::telemetry::{Format, Level};
@@ -21,13 +23,15 @@ pub struct Style {
     pub level: Level,
     /// In which colours, if any.
     pub palette: Palette,
+    /// How wide the terminal is.
+    pub columns: Columns,
 }
 
 /// Writes the line in the format that is asked for.
 pub fn write(buffer: &mut Vec<u8>, style: Style, line: &Line<'_>, level: Level, explanation: Option<&Explanation>) {
     match style.format {
         Format::Json => json::write(buffer, line, level, explanation),
-        Format::Human => human::write(buffer, line, style.palette, level, explanation),
+        Format::Human => human::write(buffer, line, style, level, explanation),
     }
 }
 

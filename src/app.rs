@@ -21,6 +21,7 @@ use self::observed::Observed;
 use self::systemd::Sockets;
 use self::upkeep::{Readings, Upkeep};
 use crate::access_log::Style;
+use crate::access_log::repeats::Repeats;
 use crate::admin::Admin;
 use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
@@ -57,6 +58,7 @@ use crate::server::handshake::Handshake;
 use crate::server::worker::Worker;
 use crate::server::{lifecycle, listener};
 use crate::telemetry::Format;
+use crate::telemetry::columns::Columns;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
 use crate::telemetry::tap::Tap;
@@ -377,8 +379,14 @@ struct Team {
 impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, bound: &Bound, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
         let sets = shared.ledger.sets();
-        let style =
-            Style { format: config.log.resolved_format(), level: config.log.level, palette: config.log.palette() };
+        let settings = &config.log;
+        let style = Style {
+            format: settings.resolved_format(),
+            level: settings.level,
+            palette: settings.palette(),
+            columns: Columns::of_log(settings),
+        };
+        let repeats = Arc::new(Repeats::default());
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
         for number in 0..config.proxy.workers {
@@ -391,6 +399,7 @@ impl Team {
                 ledger: Arc::clone(&shared.ledger),
                 lane: log.lane(number),
                 style,
+                repeats: Arc::clone(&repeats),
                 tap: tap.clone(),
                 names: Arc::clone(&shared.names),
                 problems: Arc::clone(&shared.problems),

@@ -32,9 +32,11 @@ use crate::config::{Config, Environment, Overrides};
 use crate::ledger::query::Filter;
 use crate::ledger::rotation::RotationView;
 use crate::net::one_shot;
+use crate::telemetry::columns::Columns;
 use crate::telemetry::json::{Json, name};
 use crate::telemetry::local_clock::time_of_day;
 use crate::telemetry::palette::{Palette, Tone};
+use crate::telemetry::rows::Line;
 use crate::telemetry::writer::{Lane, Rank};
 use crate::telemetry::{self, Format};
 
@@ -97,7 +99,12 @@ impl<'f> Stage<'f> {
         let server = Server::start_silently(&config, clock)?;
         telemetry::report_panics();
         let format = config.log.resolved_format();
-        let narrator = Narrator { lane: server.log().lane(0), format, palette: config.log.palette() };
+        let narrator = Narrator {
+            lane: server.log().lane(0),
+            format,
+            palette: config.log.palette(),
+            columns: Columns::of_log(&config.log),
+        };
         Ok(Self { server, time, midnight, key_file: &folder.key_file, narrator })
     }
 
@@ -179,6 +186,7 @@ struct Narrator {
     lane: Lane,
     format: Format,
     palette: Palette,
+    columns: Columns,
 }
 
 impl Narrator {
@@ -195,7 +203,7 @@ impl Narrator {
     /// For programs, a line for each binding that is left, and one for all.
     fn show(&self, view: &RotationView) {
         if self.format == Format::Human {
-            let text = view::text(view, &view::open_rows(view), self.palette, time_of_day);
+            let text = view::text(view, &view::open_rows(view), self.palette, self.columns.now(), time_of_day);
             self.lane.append(Rank::Trouble, |buffer| buffer.extend_from_slice(text.as_bytes()));
             return;
         }
@@ -224,7 +232,8 @@ impl Narrator {
             });
         }
         let (begin, end) = (self.palette.begin(Tone::Title), self.palette.end());
-        let lines = format!("\n{begin}{}  {SET}: {title}{end}\n{}\n", time_of_day(now), wrapped(text));
+        let lines =
+            format!("\n{begin}{}  {SET}: {title}{end}\n{}\n", time_of_day(now), wrapped(text, self.columns.now()));
         self.lane.append(Rank::Trouble, |buffer| buffer.extend_from_slice(lines.as_bytes()));
     }
 
@@ -240,21 +249,11 @@ impl Narrator {
     }
 }
 
-/// The text in lines that a terminal shows whole, each behind the margin.
-fn wrapped(text: &str) -> String {
-    let (mut lines, mut length) = (MARGIN.to_owned(), 0);
-    for word in text.split_whitespace() {
-        if length + word.len() > WIDTH {
-            lines.push('\n');
-            lines.push_str(MARGIN);
-            length = 0;
-        } else if length > 0 {
-            lines.push(' ');
-        }
-        lines.push_str(word);
-        length += word.len() + 1;
-    }
-    lines + "\n"
+/// The text in rows that a terminal shows whole, each behind the margin.
+fn wrapped(text: &str, columns: usize) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rows = Line::from(text).within(MARGIN.len()).rows(columns.min(WIDTH), Palette::Plain);
+    rows.join("\n") + "\n"
 }
 
 /// The same settings as `serve` reads, from an environment of their own.
@@ -328,5 +327,5 @@ const GREETING: &str = "Everything here is invented but keyward: an n8n of twent
     their keys. Between them is a real keyward, whose log this is. No key, setting or file of yours is looked at, nothing \
     leaves this machine, and nothing is left behind. Ctrl-C ends it.";
 
-/// How long lines of text are, behind the margin.
-const WIDTH: usize = 90;
+/// No row of text is longer, so that it is read with ease.
+const WIDTH: usize = 100;

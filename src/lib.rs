@@ -60,7 +60,7 @@
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
-//! | [`telemetry`] | the log: events, lines and the bounded writer | `event` `json` `local_clock` `masked` `palette` `tap` `writer` |
+//! | [`telemetry`] | the log: events, lines and the bounded writer | `columns` `event` `json` `local_clock` `masked` `palette` `rows` `tap` `writer` |
 //! | [`head`] | what of a request may be looked at |  |
 //! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `secret` `set` `source` `state` `token` |
 //! | [`request_path`] | the path of a request, and its repair |  |
@@ -77,7 +77,7 @@
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
 //! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
 //! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
-//! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` |
+//! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` `repeats` |
 //! | [`recorder`] | what happens when an exchange ends |  |
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
 //! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::access_log::line::Line;
+use crate::access_log::repeats::Repeats;
 use crate::access_log::{self, Style};
 use crate::caller::names::{Directory, Named};
 use crate::caller::registry::Registry;
@@ -22,9 +23,9 @@ use crate::metrics::Shard;
 use crate::outcome::{Ending, Outcome};
 use crate::problems::Problems;
 use crate::problems::traffic::Change;
-use crate::telemetry::Level;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::{Lane, Rank};
+use crate::telemetry::{Format, Level};
 use crate::verdict::Verdict;
 use crate::verdict::explain::{Diagnosis, Severity};
 
@@ -40,6 +41,8 @@ pub struct Recorder {
     pub lane: Lane,
     /// How lines look.
     pub style: Style,
+    /// What was told in full a short time ago: of a log for people.
+    pub repeats: Arc<Repeats>,
     /// Those who follow the log.
     pub tap: Tap,
     /// What n8n calls callers.
@@ -83,7 +86,7 @@ impl Observer for Recorder {
         let directory = self.names.directory();
         let named = directory.as_deref().and_then(|directory| self.look_up(exchange, directory));
         let set = &self.sets[judgement.set.position()];
-        self.log(&Line { exchange, outcome, diagnosis, set, named, pressed: pressed.as_deref() });
+        self.log(Line { exchange, outcome, diagnosis, set, named, told_at: None, pressed: pressed.as_deref() });
     }
 
     fn exchange_goes_on(&self, exchange: &Exchange) {
@@ -194,7 +197,7 @@ impl Recorder {
         named
     }
 
-    fn log(&self, line: &Line<'_>) {
+    fn log(&self, mut line: Line<'_>) {
         let severity = line.diagnosis.severity();
         let (level, rank) = match severity {
             // A workflow that is refused is broken, whatever the reason.
@@ -216,10 +219,14 @@ impl Recorder {
         let explanation = explanation.as_deref();
         self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, explanation);
         if is_followed {
-            self.tap.tell(access_log::told(line, level, explanation));
+            self.tap.tell(access_log::told(&line, level, explanation));
         }
         if is_logged {
-            self.lane.append(rank, |buffer| access_log::write(buffer, self.style, line, level, explanation));
+            if explanation.is_some() && self.style.format == Format::Human {
+                let (binding, kind) = (line.exchange.binding.id(), line.diagnosis.kind());
+                line.told_at = self.repeats.told_at(binding, kind, line.exchange.at);
+            }
+            self.lane.append(rank, |buffer| access_log::write(buffer, self.style, &line, level, explanation));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What keyward says: its own events by `tracing`, and the log's bounded writer that no request ever waits for.
 
+pub mod columns;
 pub mod event;
 pub mod json;
 pub mod local_clock;
 pub mod masked;
 pub mod palette;
+pub mod rows;
 pub mod tap;
 pub mod writer;
 

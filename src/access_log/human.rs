@@ -1,63 +1,132 @@
-//! The log line of an exchange as people read it on a terminal: aligned, coloured, the remedy under a bad one.
+//! The log line of an exchange as people read it: in one row where nothing is wrong, with what to do under it where something is.
+//!
+//! A row goes on below where the terminal ends. A narrow terminal has no room for the method, the whole hint of the key and whole
+//! ids; names are never cut.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
-
-use super::line::Line;
+use super::Style;
+use super::line::Line as Exchanged;
 use crate::caller::{Agreement, Doubts};
 use crate::keys::set::Names;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Ending;
 use crate::telemetry::Level;
-use crate::telemetry::local_clock::time_of_day;
+use crate::telemetry::local_clock::{in_local_time, time_of_day};
 use crate::telemetry::palette::{Palette, Tone};
+use crate::telemetry::rows::Line;
 use crate::verdict::explain::Explanation;
 
 /// Writes the line, and under a bad one what to do.
 pub(super) fn write(
     out: &mut Vec<u8>,
-    line: &Line<'_>,
-    palette: Palette,
+    line: &Exchanged<'_>,
+    style: Style,
     level: Level,
     explanation: Option<&Explanation>,
 ) {
-    out.extend_from_slice(summary(line, palette, level).as_bytes());
-    let Some(Explanation { message, remedy, .. }) = explanation else { return };
-    let (tone, end) = (palette.begin(tone(level)), palette.end());
-    let _ = writeln!(out, "{MARGIN}{tone}{} {}{end}  {}", mark(level), line.diagnosis.code(), printable(message));
-    for step in steps(remedy) {
-        let _ = writeln!(out, "{MARGIN}  {}", printable(step));
+    let columns = style.columns.now();
+    let width = Width::of(columns);
+    let mut lines = vec![summary(line, width, level, line.exchange.path())];
+    // Of a good one, who it was matters more than what was asked for.
+    if explanation.is_none() && lines[0].rows(columns, Palette::Plain).len() > 1 {
+        lines = vec![summary(line, width, level, "")];
+    }
+    if let Some(explanation) = explanation {
+        let remedy = remedy(line, level, explanation);
+        lines.extend(remedy.into_iter().map(|line| line.within(width.margin())));
+    }
+    for row in lines.iter().flat_map(|line| line.rows(columns, style.palette)) {
+        out.extend_from_slice(row.as_bytes());
+        out.push(b'\n');
     }
 }
 
-fn summary(line: &Line<'_>, palette: Palette, level: Level) -> String {
-    let (named, exchange, is_pressed) = (who(line), line.exchange, line.pressed.is_some());
+/// How much room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    /// For a terminal of 80 columns.
+    Narrow,
+    /// For all that there is to say of a good exchange.
+    Wide,
+}
+
+impl Width {
+    fn of(columns: usize) -> Self {
+        if columns < WIDE { Self::Narrow } else { Self::Wide }
+    }
+
+    /// Where the lines under a bad one begin: below its status.
+    fn margin(self) -> usize {
+        match self {
+            Self::Narrow => 9,
+            Self::Wide => 14,
+        }
+    }
+}
+
+fn summary(line: &Exchanged<'_>, width: Width, level: Level, path: &str) -> Line {
+    let exchange = line.exchange;
     let judgement = &exchange.judgement;
-    let mut line = String::with_capacity(200);
+    let (time, milliseconds) = (time_of_day(exchange.at), exchange.started.elapsed().as_millis());
     let status = exchange.status().map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
     let verdict = judgement.verdict.code();
-    let (tone, aside, end) = (palette.begin(tone(level)), palette.begin(Tone::Aside), palette.end());
-    let _ = write!(line, "{aside}{}{end}  {tone}{status}  {verdict:<9}{end}  ", time_of_day(exchange.at));
-    let _ = write!(line, "{:<4} {:<24}  ", exchange.method.as_str(), printable(exchange.path()));
-    let _ = write!(line, "{:>7} ms  {:<12}  ", exchange.started.elapsed().as_millis(), exchange.family.code());
-    let _ = write!(line, "{aside}{:<16}{end}  {}", judgement.key.map_or_else(String::new, recognisable), named);
-    line.extend(oddities(exchange, is_pressed));
-    line.push('\n');
-    line
+    let mut told = match width {
+        Width::Narrow => Line::toned(Tone::Aside, time)
+            .and(" ")
+            .and_toned(tone(level), format!("{status} {verdict:<7}"))
+            .and(format!(" {:>6} ", format!("{milliseconds}ms")))
+            .and_toned(Tone::Aside, format!("{:<5} ", judgement.key.map_or_else(String::new, last_of)))
+            .and(if path.is_empty() {
+                String::new()
+            } else {
+                format!("{} ", path.strip_prefix("/v1/").unwrap_or(path))
+            }),
+        Width::Wide => Line::toned(Tone::Aside, time)
+            .and("  ")
+            .and_toned(tone(level), format!("{status}  {verdict:<9}"))
+            .and(format!("  {:<4} {path:<24}  {milliseconds:>7} ms  ", exchange.method.as_str()))
+            .and_toned(Tone::Aside, format!("{:<16}  ", judgement.key.map_or_else(String::new, recognisable))),
+    };
+    told = told.and(who(line, width));
+    for oddity in oddities(exchange, line.pressed.is_some()) {
+        told = told.and(format!(" ({oddity})"));
+    }
+    told.hanging(width.margin())
+}
+
+/// What is wrong and what to do; where that was told of the same binding a short time ago, what it is called.
+fn remedy(line: &Exchanged<'_>, level: Level, explanation: &Explanation) -> Vec<Line> {
+    let code = line.diagnosis.code();
+    let title = Line::toned(tone(level), format!("{} {code}", mark(level))).hanging(2);
+    if let Some(at) = line.told_at {
+        return vec![title.and(format!("  as at {}: keyward explain {code}", time_of_day(at)))];
+    }
+    let message = in_local_time(&explanation.message, line.exchange.at);
+    let steps = explanation.remedy.lines().map(str::trim).filter(|step| !step.is_empty());
+    let steps = steps.map(|step| Line::from(step).within(2).hanging(3));
+    [title.and(format!("  {message}"))].into_iter().chain(place(line)).chain(steps).collect()
+}
+
+/// The credential that is at fault, and where it is in n8n's editor.
+fn place(line: &Exchanged<'_>) -> Vec<Line> {
+    let Some(named) = line.named else { return Vec::new() };
+    let credential = named.node.and_then(|node| node.credential.as_deref());
+    let credential = credential.map(|credential| Line::from(format!("credential {credential}")).hanging(2).within(2));
+    let link = Line::from(named.link(line.exchange.execution()).to_string()).within(2);
+    credential.into_iter().chain([link]).collect()
 }
 
 /// What is odd about an exchange that is no fault of its key.
 fn oddities(exchange: &Exchange, is_pressed: bool) -> impl Iterator<Item = &'static str> {
     let Doubts { invalid_tag, agreement, unknown_set } = exchange.doubts;
     [
-        (invalid_tag, "  (its tag cannot be read: is the field an expression?)"),
-        (agreement != Agreement::Full, "  (its tags disagree)"),
-        (unknown_set, "  (it declares a set that there is not)"),
-        (exchange.judgement.learned, "  (learned)"),
-        (is_pressed, "  (keyward pressed n8n's test)"),
-        (exchange.injected.is_some(), "  (current key put in)"),
-        (exchange.refusal.is_some(), "  (refused by keyward)"),
-        (exchange.outcome().ending == Ending::ClientGone, "  (the client left)"),
+        (invalid_tag, "its tag cannot be read: is the field an expression?"),
+        (agreement != Agreement::Full, "its tags disagree"),
+        (unknown_set, "it declares a set that there is not"),
+        (exchange.judgement.learned, "learned"),
+        (is_pressed, "keyward pressed n8n's test"),
+        (exchange.injected.is_some(), "current key put in"),
+        (exchange.refusal.is_some(), "refused by keyward"),
+        (exchange.outcome().ending == Ending::ClientGone, "the client left"),
     ]
     .into_iter()
     .filter_map(|(is_so, text)| is_so.then_some(text))
@@ -68,21 +137,24 @@ fn recognisable(key: Names) -> String {
     key.hint.map_or_else(|| key.fingerprint.to_string(), |hint| hint.to_string())
 }
 
-fn who(line: &Line<'_>) -> String {
-    let exchange = line.exchange;
-    let Some(workflow) = exchange.workflow() else { return format!("from {}", exchange.peer) };
-    let mut who = format!("workflow {}", printable(line.workflow_name().unwrap_or(workflow)));
-    for (name, id) in [("execution", exchange.execution()), ("node", line.node_name().or(exchange.node()))] {
-        if let Some(id) = id {
-            let _ = write!(who, " {name} {}", printable(id));
-        }
-    }
-    who
+/// The last characters of it alone.
+fn last_of(key: Names) -> String {
+    key.hint.map_or_else(|| key.fingerprint.to_string(), |hint| format!("…{}", String::from_utf8_lossy(hint.last())))
 }
 
-/// The steps of a remedy, each to stand on a line of its own.
-fn steps(remedy: &str) -> impl Iterator<Item = &str> {
-    remedy.lines().map(str::trim).filter(|step| !step.is_empty())
+/// `Inbox triage: Classify #1234`; of a client without a tag, what it is and from where.
+fn who(line: &Exchanged<'_>, width: Width) -> String {
+    let exchange = line.exchange;
+    let Some(workflow) = exchange.workflow() else {
+        return format!("from {} ({})", exchange.peer, exchange.family.code());
+    };
+    let short = |id: &str, most: usize| id.chars().take(most).collect::<String>();
+    let of_workflow = || if width == Width::Narrow { short(workflow, SHORT_ID) } else { workflow.to_owned() };
+    let workflow = line.workflow_name().map_or_else(of_workflow, str::to_owned);
+    let node = line.node_name().map(str::to_owned).or_else(|| exchange.node().map(|id| short(id, SHORT_ID)));
+    let node = node.map_or_else(String::new, |node| format!(": {node}"));
+    let execution = exchange.execution().map_or_else(String::new, |id| format!(" #{id}"));
+    format!("{workflow}{node}{execution}")
 }
 
 fn tone(level: Level) -> Tone {
@@ -97,10 +169,8 @@ fn mark(level: Level) -> &'static str {
     if level == Level::Error { "✗" } else { "!" }
 }
 
-/// Text of a caller as a terminal may show it: nothing in it can steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
-}
+/// From so many columns on, a row has room for all.
+const WIDE: usize = 120;
 
-/// Where the lines under a bad one begin: below its status.
-const MARGIN: &str = "              ";
+/// How many characters of an id tell it from the others of one n8n, most of the time.
+const SHORT_ID: usize = 8;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::caller::names::Named;
+use crate::clock::Timestamp;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Outcome;
 use crate::verdict::explain::Diagnosis;
@@ -17,6 +18,8 @@ pub struct Line<'a> {
     pub set: &'a Arc<str>,
     /// What n8n calls the caller.
     pub named: Option<Named<'a>>,
+    /// When the same was told in full of its binding, a short time ago: what to do is not told again then.
+    pub told_at: Option<Timestamp>,
     /// The credential record whose test keyward pressed when it came.
     pub pressed: Option<&'a str>,
 }

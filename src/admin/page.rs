@@ -105,7 +105,7 @@ fn write_progress(html: &mut String, set: &Set) {
     let progress = &set.progress;
     let _ = writeln!(
         html,
-        "<p><b>{} confirmed, {} stale, {} failing, {} mixed</b>, {} due later, {} overdue, {} acknowledged to be dead.</p>",
+        "<p><b>{} confirmed, {} stale, {} failing, {} mixed</b>, {} due later, {} overdue, {} acknowledged.</p>",
         progress.confirmed,
         progress.stale,
         progress.failing,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::telemetry::masked::mask_keys;
+use crate::telemetry::rows::is_harmful;
 
 /// All that is known of the workflows of every configured n8n. A snapshot: what changes makes another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,13 +180,6 @@ pub fn harmless(text: &str, longest: usize) -> Box<str> {
         shown.push('…');
     }
     shown.into()
-}
-
-/// Controls (ESC among them), and the marks that turn or hide what follows.
-#[must_use]
-pub fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// No name is kept beyond this, in characters: it is what n8n itself allows a workflow.

@@ -5,7 +5,6 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use super::output::Table;
-use crate::caller::names::is_harmful;
 use crate::clock::Timestamp;
 use crate::ledger::span::Span;
 use crate::n8n::audit::Audit;
@@ -13,6 +12,7 @@ use crate::n8n::editor::{link_to_node, link_to_workflow};
 use crate::n8n::finding::{Finding, NodeName};
 use crate::n8n::finding_kind::Urgency;
 use crate::n8n::row::{Passage, Row};
+use crate::telemetry::rows::is_harmful;
 
 /// Every node, the ones with most to say first.
 pub(super) fn table(audit: &Audit, now: Timestamp) -> Table<6> {

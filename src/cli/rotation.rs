@@ -155,7 +155,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const ROTATION_HELP: &str = "\
 A binding is confirmed when it has sent the current key, mixed when another sender behind it still
 sends an old one, stale when its last word was bad, and silent when it was not seen since its key was
-replaced: due later, overdue by its usual rhythm, or acknowledged to be dead.
+replaced: due later, overdue by its usual rhythm, or acknowledged by you.
 Ends with 0 if no binding is stale or mixed and no old key is still sent or held, with 1 otherwise, and
 with 3 if that cannot be told. With --watch it ends when that is so and none is silent any more. With
 --can-go it ends with 0 if the old keys can go, with 1 if one cannot, and with 3 if that is not proven

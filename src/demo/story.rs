@@ -511,7 +511,7 @@ static CHAPTERS: [Chapter; 13] = [
         minute: clock(15, 10),
         title: "A typed-in key is found",
         text: "An HTTP Request node of the invoice reader had the old key in a header of its own. It uses the credential now, \
-               and what it was without one is acknowledged to be dead.",
+               and what it was without one is acknowledged.",
         deeds: &[Deed::Repoint("demo-invoice-reader", Some("read"), Record::Main), Deed::Acknowledge],
     },
     Chapter {

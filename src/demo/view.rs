@@ -1,6 +1,5 @@
 //! Pure. The rotation view as the demo shows it: who stands how, and whether the old key can go.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -11,11 +10,20 @@ use crate::ledger::rotation_row::{FullRow, Row};
 use crate::ledger::span::Span;
 use crate::ledger::standing::Standing;
 use crate::telemetry::palette::{Palette, Tone};
+use crate::telemetry::rows::Line;
 
 /// The view for people: a line for each workflow that is not done. Bindings that are confirmed are many and well, so they
 /// are only counted. `open` are its [`open_rows`]; `clock` says moments.
-pub(super) fn text(view: &RotationView, open: &[FullRow], palette: Palette, clock: fn(Timestamp) -> String) -> String {
-    let mut text = format!("{}\n\n", bar(view, palette));
+pub(super) fn text(
+    view: &RotationView,
+    open: &[FullRow],
+    palette: Palette,
+    columns: usize,
+    clock: fn(Timestamp) -> String,
+) -> String {
+    let mut text = String::new();
+    push(&mut text, bar(view), columns, palette);
+    text.push('\n');
     let mut lines: Vec<(Standing, [String; COLUMNS])> = Vec::new();
     for row in open {
         let cells = cells(row, clock);
@@ -29,16 +37,29 @@ pub(super) fn text(view: &RotationView, open: &[FullRow], palette: Palette, cloc
     }
     let width = |column: usize| lines.iter().map(|(_, cells)| cells[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    // Where a row has no room, its cells stand one behind the other.
+    let is_wide = MARGIN.len() + BEHIND_WORD + widths.iter().map(|width| width + 2).sum::<usize>() <= columns;
     for (standing, cells) in &lines {
-        let mut line = word(*standing, palette);
-        for (cell, width) in cells.iter().zip(widths) {
-            let _ = write!(line, "  {cell:<width$}");
+        let mut line = word(*standing);
+        for (cell, width) in cells.iter().zip(widths).filter(|(cell, _)| is_wide || !cell.is_empty()) {
+            let width = if is_wide { width } else { 0 };
+            line = line.and(format!("  {cell:<width$}"));
         }
-        let _ = writeln!(text, "{MARGIN}{}", line.trim_end());
+        push(&mut text, line.hanging(BEHIND_WORD), columns, palette);
     }
-    let _ = writeln!(text, "{MARGIN}{}  {} more", word(Standing::Confirmed, palette), view.progress.confirmed);
-    view.old_keys.iter().for_each(|old| text.push_str(&answer(old, palette, clock)));
+    let confirmed = word(Standing::Confirmed).and(format!("  {} more", view.progress.confirmed));
+    push(&mut text, confirmed, columns, palette);
+    for line in view.old_keys.iter().flat_map(|old| answer(old, clock)) {
+        push(&mut text, line, columns, palette);
+    }
     text + "\n"
+}
+
+fn push(text: &mut String, line: Line, columns: usize, palette: Palette) {
+    for row in line.within(MARGIN.len()).rows(columns, palette) {
+        text.push_str(&row);
+        text.push('\n');
+    }
 }
 
 /// The bindings that there is something to say of.
@@ -54,11 +75,10 @@ pub(super) fn reason(row: &FullRow) -> &'static str {
     }
 }
 
-fn bar(view: &RotationView, palette: Palette) -> String {
-    let pieces = view.progress.bar(BAR, view.keeps_old());
-    let pieces = pieces.iter().filter(|(_, piece)| !piece.is_empty());
-    let bar: String = pieces.flat_map(|(tone, piece)| [palette.begin(*tone), piece, palette.end()]).collect();
-    format!("{MARGIN}{bar}  {}", view.progress)
+fn bar(view: &RotationView) -> Line {
+    let pieces = view.progress.bar(BAR, view.keeps_old()).into_iter().filter(|(_, piece)| !piece.is_empty());
+    let bar = pieces.fold(Line::default(), |line, (tone, piece)| line.and_toned(tone, piece));
+    bar.and(format!("  {}", view.progress)).hanging(BAR + 2)
 }
 
 fn cells(row: &FullRow, clock: fn(Timestamp) -> String) -> [String; COLUMNS] {
@@ -87,18 +107,15 @@ fn is_same_line(above: &[String; COLUMNS], below: &[String; COLUMNS]) -> bool {
     [WHO, KEY, REASON].into_iter().all(|column| above[column] == below[column])
 }
 
-fn answer(old: &OldKey, palette: Palette, clock: fn(Timestamp) -> String) -> String {
+fn answer(old: &OldKey, clock: fn(Timestamp) -> String) -> Vec<Line> {
     let (tone, points) = match &old.can_go {
         Answer::No { because, .. } => (Tone::Bad, reasons_in_words(because, old, clock)),
         Answer::NotProven { but, .. } => (Tone::Doubtful, doubts_in_words(but)),
         Answer::Yes(_) => (Tone::Good, Vec::new()),
     };
-    let (tone, end) = (palette.begin(tone), palette.end());
-    let mut text = format!("\n{MARGIN}Can the old key {} go?  {tone}{}{end}\n", old.names, old.can_go);
-    for point in points {
-        let _ = writeln!(text, "{MARGIN}- {point}");
-    }
-    text
+    let question = Line::from(format!("Can the old key {} go?  ", old.names)).hanging(2);
+    let points = points.into_iter().map(|point| Line::from(format!("- {point}")));
+    [Line::default(), question.and_toned(tone, old.can_go.to_string())].into_iter().chain(points).collect()
 }
 
 /// Those who stand in the lines above are only counted.
@@ -118,8 +135,8 @@ fn doubts_in_words(doubts: &[Bar]) -> Vec<String> {
 }
 
 /// The code of a standing, in its colour and as wide as the widest.
-fn word(standing: Standing, palette: Palette) -> String {
-    format!("{}{:<9}{}", palette.begin(tone(standing)), standing.code(), palette.end())
+fn word(standing: Standing) -> Line {
+    Line::toned(tone(standing), format!("{:<9}", standing.code()))
 }
 
 fn tone(standing: Standing) -> Tone {
@@ -142,6 +159,9 @@ const COLUMNS: usize = 5;
 
 /// The width of the bar.
 const BAR: usize = 40;
+
+/// How wide the code of a standing and the space behind it are.
+const BEHIND_WORD: usize = 11;
 
 /// As under a chapter's title.
 pub(super) const MARGIN: &str = "          ";
@@ -223,8 +243,8 @@ mod tests {
     fn nodes_of_a_workflow_that_stand_alike_share_a_line() {
         let view =
             view(Answer::NotProven { span: Duration::from_hours(1), but: vec![Bar::known(BarKind::NotAudited)] });
-        let text =
-            text(&view, &open(), Palette::Plain, clock).replace(&names().fingerprint.to_string(), "[fingerprint]");
+        let text = text(&view, &open(), Palette::Plain, usize::MAX, clock)
+            .replace(&names().fingerprint.to_string(), "[fingerprint]");
         insta::assert_snapshot!(text, @r"
                   ████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  1 of 5 confirmed, 4 due later
 
@@ -240,8 +260,8 @@ mod tests {
     #[test]
     fn colours_are_there_only_where_they_are_wanted() {
         let view = view(Answer::No { because: vec![Bar::known(BarKind::NoCurrentKey)], but: Vec::new() });
-        assert!(!text(&view, &open(), Palette::Plain, clock).contains('\x1b'));
-        let coloured = text(&view, &open(), Palette::Coloured, clock);
+        assert!(!text(&view, &open(), Palette::Plain, usize::MAX, clock).contains('\x1b'));
+        let coloured = text(&view, &open(), Palette::Coloured, usize::MAX, clock);
         assert!(coloured.contains("\x1b[33msilent   \x1b[0m  report"), "{coloured}");
         assert!(coloured.contains("go?  \x1b[1;31mno\x1b[0m\n"), "{coloured}");
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::columns;
 use super::masked::mask_keys;
 use crate::locks::lock;
 
@@ -245,6 +246,7 @@ impl Writer {
         }
         let (taken, result) = self.sink.write_all(if self.cut { b"\n" } else { b"" }, lines);
         self.cut = if taken == 0 { self.cut } else { lines[taken - 1] != b'\n' };
+        columns::look_again();
         let Err(error) = result else {
             self.said_why = false;
             return;

@@ -92,7 +92,7 @@ fn what_remains_at_the_end_cannot_be_known() {
     let lines = events(&Place::new().told(&[]).stdout, "demo");
     let end = lines.last().unwrap();
     assert_eq!((&end["title"], &end["can_go"]), (&"The rotation".into(), &"not_seen".into()));
-    assert_eq!(end["message"], "57 of 61 confirmed, 3 due later, 1 dead");
+    assert_eq!(end["message"], "57 of 61 confirmed, 3 due later, 1 acknowledged");
     let left = lines.iter().rev().skip(1).take_while(|line| line["standing"].is_string());
     let left: BTreeSet<_> = left.map(|line| [text(line, "workflow_id"), text(line, "reason")]).collect();
     let expected = [["demo-monthly-close", "due_later"], ["", "acknowledged"]].map(|row| row.map(str::to_owned));
