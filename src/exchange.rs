@@ -7,6 +7,7 @@
 //! | the request as upstream gets it | [`rewrite`], [`headers`] |
 //! | to upstream and back | [`forward`](mod@forward), [`forward_error`] |
 //! | the answer's body, or what follows a switch of protocols | [`response_body`], [`upgrade`] |
+//! | a key that keyward put in, and upstream quotes | [`lent_key`] |
 //! | what is wrong with an exchange, and answers of keyward's own | [`diagnosis`], [`refusal`], [`error_body`], [`last_refusal`] |
 
 pub mod ambiguity;
@@ -17,6 +18,7 @@ pub mod forward;
 pub mod forward_error;
 pub mod headers;
 pub mod last_refusal;
+pub mod lent_key;
 pub mod refusal;
 pub mod rejections;
 pub mod response_body;
@@ -33,12 +35,14 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 
 use self::ambiguity::Ambiguity;
 use self::error_body::refusal_body;
 use self::forward::forward;
 use self::forward_error::ForwardError;
 use self::headers::Marks;
+use self::lent_key::KeptBack;
 use self::response_body::{ResponseBody, UpstreamBody};
 use self::rewrite::{Rewrite, path_of};
 use self::session::Session;
@@ -46,7 +50,7 @@ use self::upgrade::Upgraded;
 use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
 use crate::head::Head;
-use crate::keys::set::{KeyRing, SetIndex};
+use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::ledger::identity::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
 use crate::net::protocol::Protocol;
@@ -68,15 +72,22 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     let worker = &session.worker;
     // A switch to another protocol is one of HTTP/1.1 alone.
     let protocol = if asked.is_some() { Protocol::Http1 } else { worker.pool.protocol() };
-    Ok(match forward(permit, request, protocol, &sighting, worker).await {
+    let lent = permit.injected();
+    Ok(match forward(&permit, request, protocol, &sighting, worker).await {
         // In a box each, since few exchanges need the room for these.
         Ok((answer, connection)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Box::pin(switch_protocols(answer, connection, asked.as_ref(), sighting, &session)).await
+            Box::pin(switch_protocols(answer, connection, asked.as_ref(), sighting, lent, &session)).await
         }
-        Ok((answer, connection)) if answer.status() == StatusCode::UNAUTHORIZED && sighting.injected.is_some() => {
-            Box::pin(answer_for_our_key(answer, connection, sighting, &session)).await
+        Ok((answer, connection)) if lent.is_some() && answer.status() == StatusCode::UNAUTHORIZED => {
+            Box::pin(answer_for_our_key(answer, connection, sighting, lent, &session)).await
         }
-        Ok((answer, connection)) => pass_on(answer, connection, sighting, &session),
+        Ok((answer, connection)) => {
+            let answer = pass_on(answer, connection, sighting, &session);
+            match lent {
+                None => answer,
+                Some(key) => Box::pin(look_at(answer, key, &session)).await,
+            }
+        }
         Err(error) => answer_failure(&error, &sighting, &session),
     })
 }
@@ -212,6 +223,58 @@ fn pass_on(
     })
 }
 
+/// Looks at an answer to a request that keyward put its key into, before any of it goes out.
+async fn look_at(answer: Response<ResponseBody>, key: &Bearer, session: &Session) -> Response<ResponseBody> {
+    let (head, body) = answer.into_parts();
+    let mut body = match body {
+        ResponseBody::Upstream(body) => body,
+        ours @ (ResponseBody::Ours(_) | ResponseBody::Held(_)) => return Response::from_parts(head, ours),
+    };
+    let exchange = body.exchange();
+    let mut answer = Response::from_parts(head, ResponseBody::Ours(None));
+    redact_head(&mut answer, key, &exchange);
+    if body.lend(key) {
+        // What is replaced may be shorter or longer.
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    if answer.status().as_u16() < 400 {
+        *answer.body_mut() = ResponseBody::Upstream(body);
+        return answer;
+    }
+    match body.hold().await {
+        Ok(clean) => *answer.body_mut() = ResponseBody::Held(Box::new(clean)),
+        Err(why) => {
+            let code = exchange.upstream_code().map(str::to_owned);
+            replace(&mut answer, why, code.as_deref(), &session.worker.shared.upstream);
+        }
+    }
+    answer
+}
+
+/// The head stays, for what it says of limits and of when to try again.
+fn replace(answer: &mut Response<ResponseBody>, why: KeptBack, code: Option<&str>, upstream: &str) {
+    let status = answer.status();
+    let ours = refusal::replaced(status, why, code, upstream);
+    for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRAILER, header::ETAG] {
+        answer.headers_mut().remove(name);
+    }
+    let (head, body) = ours.into_parts();
+    answer.headers_mut().extend(head.headers);
+    *answer.body_mut() = body;
+}
+
+/// Replaces what shows the key in the head of an answer.
+fn redact_head(answer: &mut Response<ResponseBody>, key: &Bearer, exchange: &Exchange) {
+    let phrase = answer.extensions().get::<ReasonPhrase>();
+    let is_phrase = phrase.is_some_and(|phrase| key.is_shown_in(phrase.as_bytes()));
+    if is_phrase {
+        answer.extensions_mut().remove::<ReasonPhrase>();
+    }
+    if lent_key::redact(answer.headers_mut(), key) || is_phrase {
+        exchange.failed_because(&KeptBack::Header);
+    }
+}
+
 /// Upstream speaks another protocol from here on. If it was asked to, the client is told, and both connections
 /// become one behind that answer; not a byte passes before.
 async fn switch_protocols(
@@ -219,6 +282,7 @@ async fn switch_protocols(
     connection: Connection,
     asked: Option<&HeaderValue>,
     sighting: Sighting,
+    lent: Option<&Bearer>,
     session: &Session,
 ) -> Response<ResponseBody> {
     let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(answer.headers(), asked)) else {
@@ -232,7 +296,10 @@ async fn switch_protocols(
     let mut answer = answer.map(|_empty| ResponseBody::Ours(None));
     let frames = frame_reader(&agreed, answer.headers());
     headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
-    session.upgrade_to(Upgraded::new(switched, Arc::clone(worker), sighting, frames));
+    if let Some(key) = lent {
+        redact_head(&mut answer, key, &sighting);
+    }
+    session.upgrade_to(Upgraded::new(switched, Arc::clone(worker), sighting, frames, lent));
     answer
 }
 
@@ -241,6 +308,7 @@ async fn answer_for_our_key(
     mut answer: Response<Incoming>,
     connection: Connection,
     sighting: Sighting,
+    lent: Option<&Bearer>,
     session: &Arc<Session>,
 ) -> Response<ResponseBody> {
     let worker = &session.worker;
@@ -251,7 +319,10 @@ async fn answer_for_our_key(
     let exchange = sighting.share();
     let carried = headers::strip_answer(answer.headers_mut(), true);
     let reader = AnswerReader::new(answer.status(), carried.content, carried.encoding);
-    let body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, reader);
+    let mut body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, reader);
+    if let Some(key) = lent {
+        body.lend(key);
+    }
     body.swallow().await;
     let ring = worker.shared.reloader.ring();
     let diagnosis = diagnosis::diagnose(&exchange, exchange.outcome(), &ring);

@@ -19,6 +19,7 @@
 //! | its body goes by, chunk by chunk | [`upstream::request_body`] | |
 //! | it goes upstream, for a permit | [`exchange::forward`], [`upstream::pool`], [`upstream::dialer`], [`net::connect`] | |
 //! | or an answer of our own goes back | [`exchange::refusal`] | |
+//! | an error that quotes a key of ours is replaced | [`exchange::lent_key`] | pure |
 //! | the answer passes by, chunk by chunk, and is counted; what it says is wrong is read | [`exchange::response_body`], [`openai::answer`] | |
 //! | or both connections are upgraded, to a WebSocket above all, whose frames are followed | [`exchange::upgrade`], [`openai::websocket`] | |
 //! | verdict and [`outcome`] together, in words | [`exchange::diagnosis`], [`verdict::explain`] | pure |
@@ -36,7 +37,8 @@
 //!   is dropped and counted.
 //! - An unjudged request never goes upstream: forwarding takes a permit. Nor does a key of ours for whom
 //!   [`policy::decide`] has not admitted: it alone hands one out, inside the permit.
-//! - A body is never changed. A request's is never collected but to be sent once more: a short one over HTTP/2, where
+//! - A body is never changed, but for an error that shows a key which keyward put in: that one is replaced
+//!   ([`exchange::lent_key`]), and held back until it is known. A request's is never collected but to be sent once more: a short one over HTTP/2, where
 //!   upstream may say that it has not looked at a request; a head is copied for nothing else. Of an answer's, at most 16 KiB
 //!   are held to be read beside its way, which waits for nothing.
 //! - A secret is never printed: [`keys::secret::Secret`] has no text of its own, and its value is read in few places,
@@ -76,7 +78,7 @@
 //! | [`welcome`] | what a newcomer is told |  |
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
 //! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
-//! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
+//! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `lent_key` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` `repeats` |
 //! | [`recorder`] | what happens when an exchange ends |  |
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |

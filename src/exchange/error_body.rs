@@ -30,5 +30,14 @@ pub fn error_body(message: &str, r#type: &str, code: &str) -> Bytes {
     text.unwrap_or_default().into()
 }
 
+/// The same as an event of a stream, in the shapes of both of OpenAI's APIs that stream (Chat Completions has `error` alone,
+/// Responses the fields beside it).
+#[must_use]
+pub fn error_event(message: &str, r#type: &str, code: &str) -> Vec<u8> {
+    let error = serde_json::json!({ "message": message, "type": r#type, "param": null, "code": code });
+    let event = serde_json::json!({ "error": error, "type": "error", "code": code, "message": message, "param": null });
+    format!("event: error\ndata: {event}\n\n").into_bytes()
+}
+
 /// What an n8n node shows of a message without cutting it, in bytes.
 const LONGEST_MESSAGE: usize = 600;

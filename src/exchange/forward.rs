@@ -29,7 +29,7 @@ use crate::upstream::request_body::{BodyCopy, RequestBody};
 /// request, and where a kept connection ends without a byte of an answer under a request that may be sent twice, as far
 /// as its body is still there.
 pub async fn forward(
-    _permit: Permit,
+    _permit: &Permit,
     mut request: Box<Request<RequestBody>>,
     protocol: Protocol,
     exchange: &Exchange,

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use super::ambiguity::Ambiguity;
 use super::error_body::error_body;
 use super::forward_error::ForwardError;
+use super::lent_key::{self, KeptBack};
 use super::response_body::ResponseBody;
 use crate::outcome::Ending;
 use crate::outcome::Redirect;
@@ -82,6 +83,14 @@ pub fn redirected(status: StatusCode, redirect: Redirect, upstream: &str) -> Res
         redirect_steps(redirect)[0]
     );
     openai_error(StatusCode::BAD_REQUEST, &message, "keyward_refusal", "upstream_redirect")
+}
+
+/// An error of upstream's that must not go out: the same status, so that clients try again where they would have, with
+/// upstream's own code where it is known.
+#[must_use]
+pub fn replaced(status: StatusCode, why: KeptBack, code: Option<&str>, upstream: &str) -> Response<ResponseBody> {
+    let message = format!("{upstream} answered with {}. {}", status.as_u16(), lent_key::told(why));
+    openai_error(status, &message, lent_key::ERROR, code.unwrap_or(lent_key::CODE))
 }
 
 /// A request that is none for an origin server, such as CONNECT: 405.

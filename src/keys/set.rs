@@ -154,10 +154,23 @@ impl Bearer {
     /// Of a key. A key is visible ASCII, so that it is always fit for a header.
     #[must_use]
     pub fn new(secret: &Secret, names: Names) -> Option<Self> {
-        let text = Zeroizing::new([b"Bearer ", secret.expose()].concat());
+        let text = Zeroizing::new([SCHEME, secret.expose()].concat());
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
         value.set_sensitive(true);
         Some(Self { value, names })
+    }
+
+    /// Whether that text shows the key: its first eight characters, which OpenAI leaves unmasked when it quotes one, or the
+    /// whole of a shorter key.
+    #[must_use]
+    pub fn is_shown_in(&self, text: &[u8]) -> bool {
+        let key = &self.value.as_bytes()[SCHEME.len()..];
+        let head = &key[..key.len().min(SHOWN)];
+        // Towards its end, the beginning of a key has characters that are rarer than those of its kind.
+        let Some((at, byte)) = head.iter().enumerate().nth_back(1) else { return false };
+        text.len() >= head.len()
+            && memchr::memchr_iter(*byte, text)
+                .any(|found| found.checked_sub(at).is_some_and(|begin| text[begin..].starts_with(head)))
     }
 
     /// `Bearer <key>`, marked sensitive. A test holds the list of the places that ask for it.
@@ -172,6 +185,12 @@ impl fmt::Debug for Bearer {
         f.debug_struct("Bearer").field("names", &self.names).finish_non_exhaustive()
     }
 }
+
+/// How the value of `Authorization` begins.
+const SCHEME: &[u8] = b"Bearer ";
+
+/// How many characters of a key say which one it is.
+const SHOWN: usize = 8;
 
 /// A set's own facts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -102,6 +102,25 @@ impl AnswerReader {
         }
     }
 
+    /// How a stream of events is encoded; nothing where the answer is none.
+    #[must_use]
+    pub fn events(&self) -> Option<Encoding> {
+        match self {
+            Self::Events(_) => Some(Encoding::Identity),
+            Self::Beginning(Beginning { content: Content::Events, encoding, .. }) => Some(*encoding),
+            Self::Beginning(_) | Self::Error(_) => None,
+        }
+    }
+
+    /// The error that the answer is, as far as it came and can be decoded.
+    #[must_use]
+    pub fn error_text(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Error(error) => error.text(),
+            Self::Beginning(_) | Self::Events(_) => None,
+        }
+    }
+
     /// What is wrong, if anything is said of it.
     #[must_use]
     pub fn finish(self) -> Option<ErrorReading> {
@@ -226,6 +245,8 @@ pub struct EventStream {
     /// The event that may be an error.
     suspect: Option<Box<Suspect>>,
     found: Option<ErrorReading>,
+    /// How many errors there were.
+    errors: u32,
     is_done: bool,
 }
 
@@ -317,6 +338,24 @@ impl EventStream {
                 Some(_) | None => return rest,
             }
         }
+    }
+
+    /// Whether an event is under way that may be an error.
+    #[must_use]
+    pub fn is_suspicious(&self) -> bool {
+        self.suspect.is_some()
+    }
+
+    /// How many of the bytes that came last begin a line that may still be of an error.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        self.held.len()
+    }
+
+    /// How many errors there were.
+    #[must_use]
+    pub fn errors(&self) -> u32 {
+        self.errors
     }
 
     /// What is wrong, if anything is said of it.
@@ -428,6 +467,7 @@ impl EventStream {
     fn end_event(&mut self) {
         let Some(suspect) = self.suspect.take() else { return };
         let Event::Error(reading) = suspect.read() else { return };
+        self.errors = self.errors.saturating_add(1);
         let is_worse = self.found.as_ref().is_none_or(|found| !found.class.is_refusal() && reading.class.is_refusal());
         if is_worse {
             self.found = Some(reading);

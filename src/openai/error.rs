@@ -45,6 +45,13 @@ impl ErrorBody {
         self.bytes.len() >= BOUND
     }
 
+    /// What was gathered, decoded; nothing where it cannot be.
+    #[must_use]
+    pub fn text(&self) -> Option<Vec<u8>> {
+        let text = self.encoding.decode(&self.bytes);
+        (self.bytes.is_empty() || !text.is_empty()).then_some(text)
+    }
+
     /// Reads what was gathered.
     #[must_use]
     pub fn read(&self) -> ErrorReading {

@@ -127,6 +127,18 @@ impl FrameReader {
         payload.get(usize::try_from(head.payload()?).ok()?..)
     }
 
+    /// Whether a message was read, or none will be.
+    #[must_use]
+    pub fn has_read(&self) -> bool {
+        self.unread < MESSAGES || self.is_lost
+    }
+
+    /// Whether all that came are whole frames, and none of them the beginning of a message.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.left == 0 && self.head.length == 0 && self.message.is_none()
+    }
+
     fn take_payload<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         let (payload, rest) = bytes.split_at(count);

@@ -50,6 +50,8 @@ mod faults;
 mod hostile_upstream;
 /// Clients that speak HTTP/2: the same judgement and the same care, for many requests side by side.
 mod http2;
+/// The key that keyward puts in stays out of what upstream says of it.
+mod lent_key;
 /// Every odd Authorization that real n8n sends, under each policy: what it is called, and what upstream gets.
 mod odd_values;
 /// The page for people under `/`.
