@@ -49,7 +49,7 @@ use self::session::Session;
 use self::upgrade::Upgraded;
 use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
-use crate::head::Head;
+use crate::head::{self, Head};
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::ledger::identity::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
@@ -62,6 +62,7 @@ use crate::policy::{self, Action, Asked, Permit, Refusal};
 use crate::request_path::{Repair, RequestPath};
 use crate::upstream::connection::Connection;
 use crate::upstream::request_body::RequestBody;
+use crate::verdict::Verdict;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
 pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
@@ -170,6 +171,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         peer: session.peer,
         note: path.repair.map(Repair::note),
         is_preflight,
+        has_gateway_key: judgement.verdict == Verdict::Missing && head::has_gateway_key(request.headers()),
     };
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));
     let target = shared.base_path.iter().fold(target, |target, base| base.put_in(target, path_and_query));

@@ -126,6 +126,26 @@ fn carries_key(value: &HeaderValue) -> bool {
     memchr::memmem::find(value.as_bytes(), PROTOCOL_WITH_KEY.as_bytes()).is_some()
 }
 
+/// Whether a request carries the credential of a gateway that may stand in front of the API: OpenAI reads none of them.
+#[must_use]
+pub fn has_gateway_key(headers: &HeaderMap) -> bool {
+    GATEWAY_KEYS.iter().any(|name| headers.get(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Azure API Management, AWS API Gateway (and Kong), Kong, Google's API Gateway, Cloudflare AI Gateway and Access, Portkey,
+/// Helicone, `LiteLLM`.
+static GATEWAY_KEYS: [HeaderName; 9] = [
+    HeaderName::from_static("ocp-apim-subscription-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("apikey"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("cf-aig-authorization"),
+    HeaderName::from_static("cf-access-client-secret"),
+    HeaderName::from_static("x-portkey-api-key"),
+    HeaderName::from_static("helicone-auth"),
+    HeaderName::from_static("x-litellm-api-key"),
+];
+
 /// A set of the headers that stand in a request and end at this proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unforwarded(u16);

@@ -21,7 +21,6 @@ impl<'r> Client<'r> {
     #[must_use]
     pub fn infer(fields: &Fields<'r>) -> Self {
         let agent = fields.user_agent.text().unwrap_or_default();
-        let sdk_version = fields.stainless_version.text().filter(|text| is_version(text.as_bytes()));
         let family = if fields.stainless_lang.is_present() || is_sdk(agent) {
             Family::Sdk
         } else if is_ai_sdk(agent) {
@@ -29,7 +28,15 @@ impl<'r> Client<'r> {
         } else {
             family_of_node(agent, fields.accept.text().unwrap_or_default())
         };
-        Self { family, version: sdk_version.or_else(|| version_in(agent)) }
+        let version = match family {
+            Family::Sdk => {
+                let own = fields.stainless_version.text().filter(|text| is_version(text.as_bytes()));
+                own.or_else(|| version_of(agent, &["OpenAI/", "AsyncOpenAI/", "langchainjs-openai/"]))
+            }
+            Family::Agent => version_of(agent, &["ai/", "ai-sdk-"]),
+            Family::Legacy | Family::Vendor | Family::HttpRequest | Family::Other => version_in(agent),
+        };
+        Self { family, version }
     }
 }
 
@@ -55,6 +62,17 @@ fn family_of_node(agent: &str, accept: &str) -> Family {
         _ if accept.starts_with(HTTP_REQUEST_ACCEPT) => Family::HttpRequest,
         _ => Family::Other,
     }
+}
+
+/// The version of a product that begins like one of these, the first of them that is there: a client may name itself, and
+/// what it is made of, beside the family's own product (RFC 9110, 10.1.5).
+fn version_of<'a>(agent: &'a str, products: &[&str]) -> Option<&'a str> {
+    let product = products.iter().find_map(|product| {
+        let starts = std::iter::once(0).chain(memchr::memchr_iter(b' ', agent.as_bytes()).map(|space| space + 1));
+        starts.map(|at| &agent[at..]).find(|rest| rest.starts_with(product))
+    })?;
+    // `OpenAI/JS 4.104.0` has its version behind its language.
+    product.split(['/', ' ']).skip(1).take(2).find(|part| is_version(part.as_bytes()))
 }
 
 /// The first part of a product name that looks like a version: `axios/1.8.3`, `OpenAI/JS 4.104.0`.

@@ -481,6 +481,29 @@ fn stainless_headers_make_an_sdk_and_tell_its_version() {
 }
 
 #[test]
+fn a_version_is_that_of_the_familys_own_product() {
+    let client = |agent: &str, others: &[(&'static str, &str)]| {
+        let request = Request::new("/v1/x", &[&[("user-agent", agent)][..], others].concat());
+        let client = request.caller().client;
+        (client.family, client.version.map(str::to_owned))
+    };
+    let lang = ("x-stainless-lang", "js");
+    for (agent, others, family, version) in [
+        ("MyApp/2.0 OpenAI/JS 5.4.1", &[lang][..], Family::Sdk, Some("5.4.1")),
+        ("langchainjs-openai/1.0.0 OpenAI/JS 5.4.1", &[lang], Family::Sdk, Some("5.4.1")),
+        ("OpenAI/Python 1.99.1", &[lang], Family::Sdk, Some("1.99.1")),
+        ("axios/1.8.3", &[lang], Family::Sdk, None),
+        ("MyApp/2.0", &[lang], Family::Sdk, None),
+        ("OpenAI/JS MyApp/2.0", &[lang], Family::Sdk, None),
+        ("ai/7.0.173 ai-sdk-provider-utils/5.0.1", &[], Family::Agent, Some("7.0.173")),
+        ("ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.1", &[], Family::Agent, Some("4.0.118")),
+        ("axios/1.8.3", &[("x-stainless-package-version", "6.1.0"), ("accept", "*/*")], Family::Vendor, Some("1.8.3")),
+    ] {
+        assert_eq!(client(agent, others), (family, version.map(str::to_owned)), "{agent}");
+    }
+}
+
+#[test]
 fn versions_are_plain_and_short() {
     let long = format!("axios/1{}", "0".repeat(64));
     check_client(&long, "*/*", Family::Vendor, None);

@@ -7,7 +7,7 @@ use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::sighting::Exchange;
 use crate::outcome::Outcome;
-use crate::policy::Refusal;
+use crate::policy::{ActionKind, Refusal};
 use crate::verdict::Verdict;
 use crate::verdict::explain::{self, Context, Diagnosis, Explanation, Handling, Sender};
 
@@ -34,8 +34,13 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagno
                 learning: ring.set(exchange.judgement.set).learning,
             };
             let diagnosis = explain::diagnose(verdict, outcome, sender);
-            let is_wrong_path = diagnosis == Diagnosis::RequestError && is_wrong_path(exchange, outcome);
-            if is_wrong_path { Diagnosis::WrongPath } else { diagnosis }
+            if diagnosis == Diagnosis::RequestError && is_wrong_path(exchange, outcome) {
+                Diagnosis::WrongPath
+            } else if exchange.has_gateway_key && exchange.action == ActionKind::Forward && outcome.is_accepted() {
+                Diagnosis::GatewayKey
+            } else {
+                diagnosis
+            }
         }
     }
 }

@@ -54,6 +54,7 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::ShutDown
         | Diagnosis::UpstreamFailed => good_if(outcome.took_key()),
         Diagnosis::Preflight
+        | Diagnosis::GatewayKey
         | Diagnosis::Quota
         | Diagnosis::RateLimited
         | Diagnosis::UpstreamError

@@ -75,6 +75,8 @@ pub struct Exchange {
     pub note: Option<&'static str>,
     /// Whether it is a browser's question what a page may send: it shows nothing of a caller.
     pub is_preflight: bool,
+    /// Whether it carries no credential that OpenAI reads, but that of a management gateway.
+    pub has_gateway_key: bool,
     /// Which uses of a key count that are seen in it.
     pub destination: Destination,
     texts: Texts,
@@ -132,6 +134,8 @@ pub struct Opening<'r> {
     pub note: Option<&'static str>,
     /// Whether it is a browser's question what a page may send.
     pub is_preflight: bool,
+    /// Whether it carries no credential that OpenAI reads, but that of a management gateway.
+    pub has_gateway_key: bool,
 }
 
 /// What is remembered of an action.
@@ -174,6 +178,7 @@ impl Exchange {
             doubts: caller.doubts,
             note: opening.note,
             is_preflight: opening.is_preflight,
+            has_gateway_key: opening.has_gateway_key,
             destination: destination::read(opening.method, opening.path, opening.judgement.verdict),
             texts: Texts::of(opening.path, caller),
             moved: Moved::default(),

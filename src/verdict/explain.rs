@@ -47,6 +47,8 @@ pub enum Diagnosis {
     DroppedHeader,
     /// No credential, from a client that may well have none.
     MissingHeader,
+    /// No credential of OpenAI's, but that of a management gateway, which upstream took.
+    GatewayKey,
     /// A credential that cannot be a key.
     Malformed(Malformed),
     /// The request itself was refused; the key is good.
@@ -110,6 +112,7 @@ codes! {
         UnknownKeyRejected => "unknown_key_rejected",
         DroppedHeader => "dropped_header",
         MissingHeader => "missing_header",
+        GatewayKey => "gateway_key",
         MalformedEmpty => "malformed_empty",
         MalformedScheme => "malformed_scheme",
         MalformedUndefined => "malformed_undefined",
@@ -232,6 +235,7 @@ impl Diagnosis {
             Self::UnknownKeyRejected => DiagnosisKind::UnknownKeyRejected,
             Self::DroppedHeader => DiagnosisKind::DroppedHeader,
             Self::MissingHeader => DiagnosisKind::MissingHeader,
+            Self::GatewayKey => DiagnosisKind::GatewayKey,
             Self::Malformed(Malformed::Empty) => DiagnosisKind::MalformedEmpty,
             Self::Malformed(Malformed::Scheme) => DiagnosisKind::MalformedScheme,
             Self::Malformed(Malformed::Undefined) => DiagnosisKind::MalformedUndefined,
@@ -298,6 +302,7 @@ impl Diagnosis {
             | Self::Preflight
             | Self::ClientGone
             | Self::Idle
+            | Self::GatewayKey
             | Self::UnlistedKey(KeyKind::Ephemeral | KeyKind::AccessToken | KeyKind::Admin) => Severity::Fine,
             Self::UnlistedKey(_)
             | Self::StaleBinding { tolerated: true }
@@ -511,6 +516,9 @@ impl Context<'_> {
             Diagnosis::UnknownKeyRejected => format!("{who} sends {key}, which no set has, and upstream refuses it."),
             Diagnosis::DroppedHeader => format!("{who} sent no key at all: its Authorization header was dropped."),
             Diagnosis::MissingHeader => format!("{who} sent no key at all."),
+            Diagnosis::GatewayKey => {
+                format!("{who} sent no key of OpenAI's, but that of a management gateway, which upstream took.")
+            }
             Diagnosis::Malformed(kind) => format!("{who} sent {}.", malformed_words(kind).phrase),
             Diagnosis::RequestError => {
                 format!("{who} sent the right key, but upstream refuses the request{}.", self.said())
@@ -572,6 +580,7 @@ impl Context<'_> {
         let (first, rest) = match (diagnosis, self.handling) {
             (Diagnosis::UpstreamRedirect, _) => (None, redirect_steps(self.redirect.unwrap_or(Redirect::Elsewhere))),
             _ if is_unlisted && is_basic => (Some(BASIC_PASSWORD), steps(diagnosis)),
+            (Diagnosis::UnlistedKey(KeyKind::Ephemeral), Handling::Refused) => (None, &SHORT_LIVED[..]),
             (Diagnosis::CurrentKeyRejected, Handling::Injected) => (None, &LENT_KEY_REJECTED[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.origin == Origin::InstanceAi => (None, &STALE_INSTANCE_AI[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.is_agent() => (None, &STALE_AGENT[..]),
@@ -734,6 +743,9 @@ pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             &["Read upstream's answer: it says what is wrong with the request. The key is good."]
         }
         Diagnosis::Malformed(kind) => malformed_words(kind).steps,
+        Diagnosis::GatewayKey => &[
+            "Nothing, if a gateway (Azure API Management, Cloudflare, Kong …) is upstream. keyward does not know that key, and says nothing of its rotation.",
+        ],
         Diagnosis::Ok | Diagnosis::ClientGone | Diagnosis::Preflight => &["Nothing."],
     }
 }
@@ -757,6 +769,12 @@ pub fn redirect_steps(redirect: Redirect) -> &'static [&'static str] {
 
 /// Where an unknown key came as the password of a Basic credential.
 const BASIC_PASSWORD: &str = "Look where it stands: it came as a password, so a user and a password stand in the Base URL (`https://user:password@…`), or the node has a Basic credential in place of the OpenAI one. Take them out.";
+
+/// Where a set that acts refuses a client secret of the Realtime API.
+const SHORT_LIVED: [&str; 2] = [
+    "Set `keys.[set].unknown` to \"forward\" in keyward's configuration, if such secrets are meant to be used: they come and go by design, so no set can have them. Well-formed keys that no set has then pass as they come.",
+    "Otherwise put [key] into the credential that this node uses.",
+];
 
 /// Where the set's current key could not be read.
 const KEY_NOT_KNOWN: &str = "keyward could not read the current key of set `[set]`, so it cannot tell which keys are right: see the beginning of its log.";

@@ -35,6 +35,7 @@ fn a_refusal_says_what_is_wrong_and_where_and_then_what_to_do() {
             (Some(&*bearer(OUTDATED)), "stale_binding", "a previous key of set `default`: its grace is over, replaced"),
             (Some(&*bearer(UNLISTED)), "unlisted_key", "sends a project key that no set has: key sk-proj-…UnLi"),
             (Some(&*bearer("kw_0123456789abcdef")), "unlisted_key", "sends a keyward token that no set has"),
+            (Some(&*bearer("ek_0123456789abcdef")), "unlisted_key", "1. Set `keys.default.unknown` to \"forward\""),
         ] {
             let request = proxy.post("/v1/responses").header("X-N8N-Tag", TAG).body("{}");
             let request = match credential {

@@ -48,6 +48,7 @@ const ADDED: &[(&str, &str)] = &[
     ("state", "failing"),
     ("diagnosis", "mixed"),
     ("diagnosis", "wrong_path"),
+    ("diagnosis", "gateway_key"),
     ("code", "mixed"),
 ];
 

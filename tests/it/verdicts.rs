@@ -477,6 +477,21 @@ fn upstreams_refusals_are_told_apart_by_status_and_code() {
     }
 }
 
+#[test]
+fn what_a_management_gateway_lets_in_by_its_own_header_is_no_error() {
+    let (_upstream, proxy) = rotated();
+    for name in ["Ocp-Apim-Subscription-Key", "cf-aig-authorization", "x-api-key"] {
+        let line = proxy.get("/v1/models").header(name, "0123456789abcdef").logged();
+        let told = [&line["verdict"], &line["diagnosis"], &line["level"]];
+        assert_eq!(told, ["missing", "gateway_key", "info"], "{name}");
+    }
+    assert_eq!(proxy.get("/v1/models").header("x-api-key", "").logged()["diagnosis"], "missing_header");
+    let upstream = FakeUpstream::answering(refusal("invalid_api_key"));
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let line = proxy.get("/v1/models").header("Ocp-Apim-Subscription-Key", "0123456789abcdef").logged();
+    assert_eq!((&line["diagnosis"], &line["level"]), (&"missing_header".into(), &"error".into()));
+}
+
 /// An upstream that takes every key, and a proxy in the middle of a rotation.
 fn rotated() -> (FakeUpstream, TestProxy) {
     let upstream = FakeUpstream::accepting();

@@ -183,6 +183,7 @@ fn every_diagnosis() -> Vec<Diagnosis> {
     all.extend([
         Diagnosis::WrongPath,
         Diagnosis::Preflight,
+        Diagnosis::GatewayKey,
         Diagnosis::TokenNotReplaced,
         Diagnosis::UnclearSet,
         Diagnosis::OriginNotAllowed,
