@@ -152,7 +152,10 @@ impl Bench {
         let (ledger, mut writer) = open(folder.path(), clock.clone(), bindings);
         let kept = writer.open(state::fingerprint_key_name(folder.path()));
         let current = Some(Source::File(folder.path().join("key")));
-        let settings = keys::Settings { sets: vec![SetSettings { current, ..SetSettings::learning("default") }] };
+        let settings = keys::Settings {
+            sets: vec![SetSettings { current, ..SetSettings::learning("default") }],
+            takes_vendors: false,
+        };
         let state = state::Settings { dir: folder.path().into() };
         let (reloader, troubles) = Reloader::open(&settings, &state, kept, |_| None, clock).expect("a reloader");
         assert!(troubles.is_empty(), "{troubles:?}");

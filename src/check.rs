@@ -13,10 +13,11 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::keys::SetSettings;
 use crate::keys::access::Token;
+use crate::keys::fingerprint::KeyKind;
 use crate::keys::reloader::Trouble;
 use crate::keys::secret::Secret;
 use crate::keys::set::{KeyRing, Names, SetIndex};
-use crate::keys::source::Source;
+use crate::keys::source::{Source, SourceError};
 use crate::n8n::client::fault_of_api_key;
 use crate::net::origin::Scheme;
 use crate::policy::rules::Policy;
@@ -89,7 +90,7 @@ impl fmt::Display for Finding {
 pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (set, rules) in config.keys.sets.iter().zip(&config.rules.sets) {
-        let keys = read_keys(set, &mut findings);
+        let keys = read_keys(set, config.keys.takes_vendors, &mut findings);
         findings.extend(look_alikes(&set.name, &keys));
         examine_rules(&set.name, rules, gateways, now, &mut findings);
     }
@@ -177,19 +178,23 @@ fn in_full(error: &dyn std::error::Error) -> String {
 }
 
 /// Reads every key of a set, as keyward would at its start.
-fn read_keys(set: &SetSettings, findings: &mut Vec<Finding>) -> Vec<(String, Secret)> {
+fn read_keys(set: &SetSettings, takes_vendors: bool, findings: &mut Vec<Finding>) -> Vec<(String, Secret)> {
     let current = set.current.iter().map(|source| ("current", source));
     let next = set.next.iter().map(|source| ("next", source));
     let previous = set.previous.iter().map(|source| ("previous", source));
     let mut keys = Vec::new();
     for (role, source) in current.chain(next).chain(previous) {
         let about = format!("keys.{}.{role}", set.name);
-        match source.read() {
+        match source.read_upstream_key(fault_of_key, takes_vendors) {
+            // It was pasted wrongly.
+            Err(SourceError::NoKey { what }) => {
+                findings.push(Finding::problem(&about, format!("{source} holds {what}.")));
+            }
             Err(error) => {
                 findings.push(Finding::problem(&about, format!("{source} gives no key: {}", in_full(&error))));
             }
             Ok(secret) => {
-                findings.extend(implausible(&about, source, &secret));
+                findings.extend(out_of_place(&about, source, &secret));
                 keys.push((about.clone(), secret));
             }
         }
@@ -198,10 +203,12 @@ fn read_keys(set: &SetSettings, findings: &mut Vec<Finding>) -> Vec<(String, Sec
     keys
 }
 
-/// A value that is no key of any upstream: it was pasted wrongly.
-fn implausible(about: &str, source: &Source, secret: &Secret) -> Option<Finding> {
-    let what = fault_of_key(secret.expose())?;
-    Some(Finding::problem(about, format!("{source} holds {what}.")))
+/// A key that upstream's API does not take, or not for long.
+fn out_of_place(about: &str, source: &Source, secret: &Secret) -> Option<Finding> {
+    let kind = KeyKind::of(secret.expose());
+    let is_odd = kind == KeyKind::Admin || kind.is_short_lived();
+    let text = || format!("{source} holds {}: requests need a project's or a service account's key.", kind.phrase());
+    is_odd.then(|| Finding::warning(about, text()))
 }
 
 /// What a value is that can be no key of any upstream.

@@ -17,6 +17,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 pub use self::env::Environment;
@@ -33,6 +34,7 @@ use crate::keys::{self, state};
 use crate::ledger::{Configured, proof, store};
 use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::EgressProxyChoice;
+use crate::net::origin;
 use crate::policy::rules::Policy;
 use crate::policy::rules::Rules;
 use crate::{admin, n8n, server, telemetry};
@@ -141,14 +143,22 @@ impl Config {
         }
         let Draft { mut proxy, log, admin, mut rules, state, store, rotation, policy, via } = draft;
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
-        let keys;
+        let mut keys;
         (keys, rules.sets) = sets.into_settings(fallback, policy);
+        keys.takes_vendors = proxy.base_path.is_some() || !is_for_openai(&proxy.upstream);
         proxy.via = proxy_env::resolve(&via, &proxy.upstream, environment, &mut problems);
         let n8n = instances.into_settings(&via, environment, &mut problems);
         let ignored = of_environment.ignored;
         let config = Self { proxy, keys, n8n, log, admin, rules, state, store, rotation, ignored };
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
+}
+
+/// Whether only OpenAI's keys make sense there: OpenAI itself, in whatever region, or what stands for it on this machine.
+fn is_for_openai(upstream: &origin::Upstream) -> bool {
+    let host = &*upstream.host;
+    let is_openai = host == "openai.com" || host.ends_with(".openai.com");
+    is_openai || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 // === impl Draft ===

@@ -22,6 +22,9 @@ use self::source::Source;
 pub struct Settings {
     /// All sets; `default` is the first.
     pub sets: Vec<SetSettings>,
+    /// Whether upstream may be one that takes other vendors' keys: neither OpenAI's nor on this machine, or with a path of its
+    /// own for the API.
+    pub takes_vendors: bool,
 }
 
 /// The settings under `[keys.<name>]`.

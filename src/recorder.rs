@@ -157,11 +157,11 @@ impl Recorder {
         if !ring.set(set).learning {
             if let Some(word) = word_on_own_key(exchange, outcome)
                 && ring.word(key) != Some(word)
-                && teaches(exchange)
+                && teaches(exchange, ring)
             {
                 self.reloader.hear(set, key, word);
             }
-        } else if !teaches(exchange) {
+        } else if !teaches(exchange, ring) {
             // It says nothing of the key.
         } else if outcome.is_accepted() {
             let accepted = Accepted { key, at: exchange.at, peer: exchange.peer };
@@ -266,9 +266,9 @@ fn word_on_own_key(exchange: &Exchange, outcome: Outcome) -> Option<Word> {
 
 /// Whether an answer says anything about the key as a key of that set: upstream looked at it, it is no other set's, and it
 /// is of a kind that lasts.
-fn teaches(exchange: &Exchange) -> bool {
+fn teaches(exchange: &Exchange, ring: &KeyRing) -> bool {
     let is_lasting = match exchange.judgement.verdict {
-        Verdict::Unknown(kind) => !kind.is_short_lived(),
+        Verdict::Unknown(kind) => ring.may_learn(kind),
         Verdict::Foreign { .. } => false,
         Verdict::Current
         | Verdict::Next

@@ -81,7 +81,7 @@ impl Sets {
         let default = self.0.remove(DEFAULT_SET).unwrap_or(Draft { current: fallback, ..Draft::default() });
         let all = std::iter::once((DEFAULT_SET.into(), default)).chain(self.0);
         let (sets, rules) = all.map(|(name, draft)| draft.into_settings(name, policy)).unzip();
-        (Settings { sets }, rules)
+        (Settings { sets, takes_vendors: false }, rules)
     }
 
     /// A workflow belongs to one set.

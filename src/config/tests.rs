@@ -50,8 +50,12 @@ fn each_value_goes_to_its_place_from_the_file_and_from_the_environment() {
     check("proxy.listen", "[::]:1", |config| config.proxy.listen = address("[::]:1"));
     check("proxy.upstream", "http://a:1", |config| {
         config.proxy.upstream = Upstream { scheme: Scheme::Http, host: "a".into(), port: 1 };
+        config.keys.takes_vendors = true;
     });
-    check("proxy.base_path", "/openai/v1", |config| config.proxy.base_path = BasePath::new("/openai/v1"));
+    check("proxy.base_path", "/openai/v1", |config| {
+        config.proxy.base_path = BasePath::new("/openai/v1");
+        config.keys.takes_vendors = true;
+    });
     check("proxy.upstream_http2", "true", |config| config.proxy.upstream_http2 = true);
     check("proxy.upstream_ca", "a.pem", |config| config.proxy.upstream_ca = Some("a.pem".into()));
     check("proxy.workers", "255", |config| config.proxy.workers = 255);

@@ -31,7 +31,7 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagno
                 family: exchange.family,
                 // Of interest only when no key came.
                 sent_key_before: exchange.judgement.key.is_none() && exchange.binding.sent_key_before(),
-                learning: ring.set(exchange.judgement.set).learning,
+                learning: ring.set(exchange.judgement.set).learning && !is_out_of_place(verdict, ring),
             };
             let diagnosis = explain::diagnose(verdict, outcome, sender);
             if diagnosis == Diagnosis::RequestError && is_wrong_path(exchange, outcome) {
@@ -43,6 +43,11 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagno
             }
         }
     }
+}
+
+/// Whether a set that learns does not learn such a key, although it lasts.
+fn is_out_of_place(verdict: Verdict, ring: &KeyRing) -> bool {
+    matches!(verdict, Verdict::Unknown(kind) if !kind.is_short_lived() && !ring.may_learn(kind))
 }
 
 /// Whether upstream has no such path, rather than no such thing: by OpenAI's code, or where it gives none, outside of `/v1`.

@@ -144,20 +144,53 @@ pub enum KeyKind {
     AccessToken,
     /// `kw_…`: a token of ours.
     Token,
+    /// A key of another vendor's, which OpenAI does not take.
+    OfVendor(Vendor),
     /// Anything else.
     Other,
 }
 
+/// Another vendor whose keys are known by how they begin: what people mistake for OpenAI's, or paste from the line above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the name of a company")]
+pub enum Vendor {
+    Anthropic,
+    Google,
+    Groq,
+    Xai,
+    Perplexity,
+    HuggingFace,
+    OpenRouter,
+    Replicate,
+    Nvidia,
+    GitHub,
+    GitLab,
+    Amazon,
+}
+
 impl KeyKind {
-    const PREFIXES: [(&'static str, Self); 8] = [
+    /// A longer one before one that it begins with, and one for each kind.
+    const PREFIXES: [(&'static str, Self); 20] = [
         ("sk-proj-", Self::Project),
         ("sk-svcacct-", Self::ServiceAccount),
         ("sk-admin-", Self::Admin),
+        ("sk-ant-", Self::OfVendor(Vendor::Anthropic)),
+        ("sk-or-", Self::OfVendor(Vendor::OpenRouter)),
         ("sk-", Self::User),
         ("sess-", Self::Session),
         ("ek_", Self::Ephemeral),
         ("eyJ", Self::AccessToken),
         ("kw_", Self::Token),
+        ("AIza", Self::OfVendor(Vendor::Google)),
+        ("gsk_", Self::OfVendor(Vendor::Groq)),
+        ("xai-", Self::OfVendor(Vendor::Xai)),
+        ("pplx-", Self::OfVendor(Vendor::Perplexity)),
+        ("hf_", Self::OfVendor(Vendor::HuggingFace)),
+        ("r8_", Self::OfVendor(Vendor::Replicate)),
+        ("nvapi-", Self::OfVendor(Vendor::Nvidia)),
+        ("ghp_", Self::OfVendor(Vendor::GitHub)),
+        ("glpat-", Self::OfVendor(Vendor::GitLab)),
+        ("AKIA", Self::OfVendor(Vendor::Amazon)),
     ];
 
     /// The kind of `value`, by its prefix.
@@ -193,7 +226,33 @@ impl KeyKind {
             Self::Ephemeral => "a short-lived client secret",
             Self::AccessToken => "an access token",
             Self::Token => "a keyward token",
+            Self::OfVendor(vendor) => vendor.phrase(),
             Self::Other => "a key",
+        }
+    }
+
+    /// Whether such a key is another vendor's.
+    #[must_use]
+    pub fn is_of_vendor(self) -> bool {
+        matches!(self, Self::OfVendor(_))
+    }
+}
+
+impl Vendor {
+    fn phrase(self) -> &'static str {
+        match self {
+            Self::Anthropic => "a key of Anthropic's",
+            Self::Google => "a key of Google's",
+            Self::Groq => "a key of Groq's",
+            Self::Xai => "a key of xAI's",
+            Self::Perplexity => "a key of Perplexity's",
+            Self::HuggingFace => "a token of Hugging Face's",
+            Self::OpenRouter => "a key of OpenRouter's",
+            Self::Replicate => "a token of Replicate's",
+            Self::Nvidia => "a key of NVIDIA's",
+            Self::GitHub => "a token of GitHub's",
+            Self::GitLab => "a token of GitLab's",
+            Self::Amazon => "an access key id of Amazon's",
         }
     }
 }
@@ -286,6 +345,20 @@ mod tests {
         for (prefix, last) in [("sk-proj-x", "AbCd"), ("sk-", "AbCdE"), ("sk-", "A Cd"), ("what", "AbCd")] {
             assert_eq!(Hint::from_parts(prefix, last), None, "{prefix}");
         }
+    }
+
+    #[test]
+    fn each_kind_is_known_by_its_prefix() {
+        for (prefix, kind) in KeyKind::PREFIXES {
+            let value = format!("{prefix}0123456789abcdefAbCd");
+            assert_eq!((KeyKind::of(value.as_bytes()), kind.prefix()), (kind, prefix));
+            assert_eq!(Hint::of(value.as_bytes()).map(|hint| hint.to_string()), Some(format!("{prefix}…AbCd")));
+        }
+        let phrase = |key: &str| KeyKind::of(key.as_bytes()).phrase();
+        assert_eq!(
+            ["sk-ant-api03-a", "sk-or-v1-a", "AIzaSyA"].map(phrase),
+            ["a key of Anthropic's", "a key of OpenRouter's", "a key of Google's"]
+        );
     }
 
     #[test]

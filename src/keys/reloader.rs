@@ -393,11 +393,12 @@ fn empty_ring(settings: &Settings, fingerprint_key: FingerprintKey) -> KeyRing {
         learning: set.current.is_none(),
         grace: set.grace,
     });
-    KeyRing::new(sets.collect(), Arc::new(fingerprint_key))
+    KeyRing::new(sets.collect(), Arc::new(fingerprint_key)).taking_vendors(settings.takes_vendors)
 }
 
 fn read_keys(settings: &Settings, fault_of: FaultOf, troubles: &mut Vec<Trouble>) -> Vec<Keys> {
-    settings.sets.iter().map(|set| Keys::read(set, fault_of, troubles)).collect()
+    let read = |source: &Source| source.read_upstream_key(fault_of, settings.takes_vendors);
+    settings.sets.iter().map(|set| Keys::read(set, read, troubles)).collect()
 }
 
 /// Puts the keys of all sets into a ring that has none.
@@ -431,10 +432,14 @@ struct Declared {
 }
 
 impl Keys {
-    fn read(set: &SetSettings, fault_of: FaultOf, troubles: &mut Vec<Trouble>) -> Self {
+    fn read(
+        set: &SetSettings,
+        read_key: impl Fn(&Source) -> Result<Secret, SourceError>,
+        troubles: &mut Vec<Trouble>,
+    ) -> Self {
         let mut read = |key: &'static str, from: &Source| {
             let note = |source| Trouble::Source { set: set.name.clone(), key, from: from.clone(), source };
-            from.read_key(fault_of).map_err(|error| troubles.push(note(error))).ok()
+            read_key(from).map_err(|error| troubles.push(note(error))).ok()
         };
         Self {
             current: set.current.as_ref().and_then(|source| read("current", source)),
@@ -520,7 +525,8 @@ mod tests {
             let set = SetSettings { name: "default".into(), current, next: None, previous, grace };
             let clock = Clock::Chosen(Arc::clone(&self.now));
             let state = state::Settings { dir: self.path("state") };
-            Reloader::open(&Settings { sets: vec![set] }, &state, Kept::InFile, |_| None, clock).expect("a reloader")
+            Reloader::open(&Settings { sets: vec![set], takes_vendors: false }, &state, Kept::InFile, |_| None, clock)
+                .expect("a reloader")
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
+use super::fingerprint::{Fingerprint, FingerprintKey, Hint, KeyKind};
 use super::secret::Secret;
 use crate::clock::Timestamp;
 use crate::codes::codes;
@@ -219,6 +219,7 @@ pub struct KeyRing {
     heard: Vec<(Fingerprint, Word)>,
     fast_hash: RandomState,
     fingerprint_key: Arc<FingerprintKey>,
+    takes_vendors: bool,
 }
 
 /// A presented value, as the ring knows it.
@@ -249,7 +250,14 @@ impl KeyRing {
             heard: Vec::new(),
             fast_hash: RandomState::new(),
             fingerprint_key,
+            takes_vendors: false,
         }
+    }
+
+    /// For an upstream that may take other vendors' keys.
+    #[must_use]
+    pub fn taking_vendors(self, takes_vendors: bool) -> Self {
+        Self { takes_vendors, ..self }
     }
 
     /// With a key whose value is known. Add a set's current key before its previous ones: the first role wins.
@@ -292,7 +300,7 @@ impl KeyRing {
     #[must_use]
     pub fn without_keys(&self) -> Self {
         let empty = Self::new(self.sets.clone(), Arc::clone(&self.fingerprint_key));
-        Self { generation: self.generation + 1, ..empty }
+        Self { generation: self.generation + 1, takes_vendors: self.takes_vendors, ..empty }
     }
 
     /// The next generation, with what `set` has learned replaced by `learned`.
@@ -326,7 +334,16 @@ impl KeyRing {
             heard: self.heard.clone(),
             fast_hash: self.fast_hash.clone(),
             fingerprint_key: Arc::clone(&self.fingerprint_key),
+            takes_vendors: self.takes_vendors,
         }
+    }
+
+    /// Whether a set that learns may take keys of that kind for its own: keys that last, for upstream's API, and nothing
+    /// that stands for one.
+    #[must_use]
+    pub fn may_learn(&self, kind: KeyKind) -> bool {
+        let is_odd = matches!(kind, KeyKind::Admin | KeyKind::Token) || kind.is_short_lived();
+        !is_odd && (self.takes_vendors || !kind.is_of_vendor())
     }
 
     /// Grows with every change, so that a judgement that was remembered can be told to be old.

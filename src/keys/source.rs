@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::fingerprint::KeyKind;
 use super::secret::{ParseSecretError, Secret};
 
 /// A place that holds a key's value.
@@ -18,17 +19,38 @@ pub enum Source {
 }
 
 impl Source {
+    /// Reads a key for upstream, which may be one that takes other vendors' keys.
+    pub fn read_upstream_key(&self, fault_of: FaultOf, takes_vendors: bool) -> Result<Secret, SourceError> {
+        let secret = self.read_key(fault_of)?;
+        let kind = KeyKind::of(secret.expose());
+        if kind.is_of_vendor() && !takes_vendors {
+            return Err(SourceError::NoKey { what: kind.phrase() });
+        }
+        Ok(secret)
+    }
+
     /// Reads a key: a value that can be none was pasted or written by mistake, and must not take a good key's place.
     pub fn read_key(&self, fault_of: FaultOf) -> Result<Secret, SourceError> {
-        let secret = self.read()?;
-        match fault_of(secret.expose()) {
+        let text = self.text()?;
+        let parsed = text.parse();
+        // What is mistaken for a key may have characters that none has.
+        let fault = match &parsed {
+            Ok(secret) => fault_of(Secret::expose(secret)),
+            Err(ParseSecretError::NotVisibleAscii { .. }) => fault_of(text.trim().as_bytes()),
+            Err(ParseSecretError::Empty) => None,
+        };
+        match fault {
             Some(what) => Err(SourceError::NoKey { what }),
-            None => Ok(secret),
+            None => Ok(parsed?),
         }
     }
 
     /// Reads the value.
     pub fn read(&self) -> Result<Secret, SourceError> {
+        Ok(self.text()?.parse()?)
+    }
+
+    fn text(&self) -> Result<Zeroizing<String>, SourceError> {
         let text = match self {
             // A pipe would be read once and then never again, or wait for a writer for ever.
             Self::File(path) if std::fs::metadata(path).map_err(SourceError::File)?.is_file() => {
@@ -40,7 +62,7 @@ impl Source {
                 std::env::VarError::NotUnicode(_) => SourceError::NotText,
             })?,
         };
-        Ok(Zeroizing::new(text).parse()?)
+        Ok(Zeroizing::new(text))
     }
 }
 

@@ -118,7 +118,10 @@ impl Bench {
         let mut writer = Writer::new(Arc::clone(&ledger), Some(path), retention, clock.clone(), number);
         let kept = writer.open(state::fingerprint_key_name(folder));
         let current = Some(Source::File(folder.join("key")));
-        let settings = keys::Settings { sets: vec![SetSettings { current, ..SetSettings::learning("default") }] };
+        let settings = keys::Settings {
+            sets: vec![SetSettings { current, ..SetSettings::learning("default") }],
+            takes_vendors: false,
+        };
         let state = state::Settings { dir: folder.to_owned() };
         let (reloader, troubles) = Reloader::open(&settings, &state, kept, |_| None, clock).expect("a reloader");
         assert!(troubles.is_empty(), "{troubles:?}");

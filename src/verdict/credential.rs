@@ -60,7 +60,7 @@ codes! {
         Undefined => "undefined",
         /// `null`.
         Null => "null",
-        /// `[object Object]`.
+        /// `[object Object]`, `[object Promise]`.
         Object => "object",
         /// A text that stands where a key should: `YOUR_API_KEY`, `sk-...`, n8n's `__n8n_BLANK_VALUE_…`.
         Placeholder => "placeholder",
@@ -191,7 +191,9 @@ pub fn find_fault(token: &[u8]) -> Option<Malformed> {
         // No early end: so the whole key is looked at in a few steps.
         _ if !token.iter().fold(true, |sound, byte| sound & byte.is_ascii_graphic()) => find_fault_in_odd(token),
         // Only a few letters begin the texts that are mistaken for keys, and most of those are short.
-        [b'"' | b'\'' | b'[' | b'{' | b'=' | b'<' | b'_' | b'h' | b'H', ..] => find_fault_in_text(token),
+        [b'"' | b'\'' | b'[' | b'{' | b'=' | b'<' | b'_' | b'h' | b'H' | b'$' | b'%' | b'p', ..] => {
+            find_fault_in_text(token)
+        }
         _ if token.len() <= LONGEST_WORD => find_fault_in_text(token),
         _ => find_fault_in_long(token),
     }
@@ -207,9 +209,16 @@ fn find_fault_in_odd(token: &[u8]) -> Option<Malformed> {
         Some(Malformed::Duplicate)
     } else if first_word.eq_ignore_ascii_case(b"bearer") && first_word.len() < trimmed.len() {
         Some(Malformed::Doubled)
+    } else if token.starts_with(b"sk-") && !is_blotted(token) && has_dots(token) {
+        Some(Malformed::Masked)
     } else {
         find_fault_in_text(token).or_else(|| has_white_space(token).then_some(Malformed::Whitespace))
     }
+}
+
+/// What pages hide a part of a key behind, where that is no ASCII: an ellipsis, a bullet, a black circle.
+fn has_dots(token: &[u8]) -> bool {
+    DOTS.iter().any(|dot| memchr::memmem::find(token, dot.as_bytes()).is_some())
 }
 
 fn find_fault_in_text(token: &[u8]) -> Option<Malformed> {
@@ -319,9 +328,17 @@ fn is_placeholder(token: &[u8]) -> bool {
 
 /// `sk-...`, `sk-proj-xxxx`, `sk-****`: a known beginning, and then nothing but blots.
 fn is_blotted(token: &[u8]) -> bool {
+    let is_hidden = |rest: &[u8]| {
+        let dots =
+            str::from_utf8(rest).is_ok_and(|text| text.chars().all(|dot| "*.\u{2026}\u{2022}\u{25cf}".contains(dot)));
+        rest.len() >= 3 && dots
+    };
+    if is_hidden(token) {
+        return true;
+    }
     let Some(rest) = token.strip_prefix(b"sk-") else { return false };
     let rest = rest.strip_prefix(b"proj-").unwrap_or(rest);
-    rest.len() >= 3 && rest.iter().all(|byte| matches!(byte, b'.' | b'x' | b'X' | b'*')) || rest == "…".as_bytes()
+    rest.len() >= 3 && rest.iter().all(|byte| matches!(byte, b'.' | b'x' | b'X' | b'*')) || is_hidden(rest)
 }
 
 /// ASCII white space and control characters, and the odd spaces that come by copy and paste: no-break (0xA0, alone or as
@@ -355,6 +372,8 @@ const PLACEHOLDERS: [&str; 16] = [
     "not needed",
     "dummy",
 ];
+
+const DOTS: [&str; 3] = ["\u{2026}", "\u{2022}", "\u{25cf}"];
 
 /// How base64 of a key begins: of `sk-`, whatever follows.
 const ENCODED: &[u8] = b"c2st";

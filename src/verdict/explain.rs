@@ -513,7 +513,14 @@ impl Context<'_> {
             Diagnosis::UnlistedKey(kind) => {
                 format!("{who} sends {} that no set has: {key}.", kind.phrase())
             }
-            Diagnosis::UnknownKeyRejected => format!("{who} sends {key}, which no set has, and upstream refuses it."),
+            Diagnosis::UnknownKeyRejected => {
+                let kind = if let Verdict::Unknown(kind @ KeyKind::OfVendor(_)) = self.judgement.verdict {
+                    format!("{}, ", kind.phrase())
+                } else {
+                    String::new()
+                };
+                format!("{who} sends {kind}{key}, which no set has, and upstream refuses it.")
+            }
             Diagnosis::DroppedHeader => format!("{who} sent no key at all: its Authorization header was dropped."),
             Diagnosis::MissingHeader => format!("{who} sent no key at all."),
             Diagnosis::GatewayKey => {
@@ -581,6 +588,7 @@ impl Context<'_> {
             (Diagnosis::UpstreamRedirect, _) => (None, redirect_steps(self.redirect.unwrap_or(Redirect::Elsewhere))),
             _ if is_unlisted && is_basic => (Some(BASIC_PASSWORD), steps(diagnosis)),
             (Diagnosis::UnlistedKey(KeyKind::Ephemeral), Handling::Refused) => (None, &SHORT_LIVED[..]),
+            _ if is_unlisted && self.is_of_vendor() && !self.is_taken() => (None, &OF_VENDOR[..]),
             (Diagnosis::CurrentKeyRejected, Handling::Injected) => (None, &LENT_KEY_REJECTED[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.origin == Origin::InstanceAi => (None, &STALE_INSTANCE_AI[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.is_agent() => (None, &STALE_AGENT[..]),
@@ -589,6 +597,14 @@ impl Context<'_> {
         };
         let tag = (self.origin == Origin::InstanceAi).then_some(STATIC_TAG);
         first.into_iter().chain(rest.iter().copied()).chain(tag)
+    }
+
+    fn is_of_vendor(&self) -> bool {
+        matches!(self.judgement.verdict, Verdict::Unknown(KeyKind::OfVendor(_)))
+    }
+
+    fn is_taken(&self) -> bool {
+        self.status.is_some_and(|status| status.is_success()) && self.upstream_code.is_none()
     }
 
     /// Whether it runs beside n8n's workflows, or may: an AI SDK without a tag is an agent as well.
@@ -770,6 +786,12 @@ pub fn redirect_steps(redirect: Redirect) -> &'static [&'static str] {
 /// Where an unknown key came as the password of a Basic credential.
 const BASIC_PASSWORD: &str = "Look where it stands: it came as a password, so a user and a password stand in the Base URL (`https://user:password@…`), or the node has a Basic credential in place of the OpenAI one. Take them out.";
 
+/// Where a key of another vendor's came, and upstream does not take it.
+const OF_VENDOR: [&str; 2] = [
+    "Open the credential that this node uses and put [key] in: what it holds is another vendor's.",
+    "If the node is to call that vendor, give it that vendor's own Base URL, or choose the vendor's own node.",
+];
+
 /// Where a set that acts refuses a client secret of the Realtime API.
 const SHORT_LIVED: [&str; 2] = [
     "Set `keys.[set].unknown` to \"forward\" in keyward's configuration, if such secrets are meant to be used: they come and go by design, so no set can have them. Well-formed keys that no set has then pass as they come.",
@@ -840,9 +862,9 @@ pub fn malformed_words(kind: Malformed) -> MalformedWords {
         Malformed::Undefined => MalformedWords { phrase: "the word `undefined` in place of a key", steps: &NO_VALUE },
         Malformed::Null => MalformedWords { phrase: "the word `null` in place of a key", steps: &NO_VALUE },
         Malformed::Object => MalformedWords {
-            phrase: "`[object Object]` in place of a key",
+            phrase: "the name of an object (`[object Object]`, `[object Promise]`) in place of a key",
             steps: &[
-                "Open the credential that this node uses: its API key is an expression that gives an object. Choose the field that holds the key.",
+                "Open the credential that this node uses: its API key is an expression that gives an object or a promise. Choose the field that holds the key.",
             ],
         },
         Malformed::Placeholder => MalformedWords {

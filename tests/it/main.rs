@@ -111,6 +111,9 @@ mod secrets;
 /// Rules of the tree, held by reading its sources.
 mod tidy;
 
+/// What stands where a key should, and is none: one list for requests, key files and `keyward check`.
+mod non_keys;
+
 /// New keys are taken without a restart, and no request fails meanwhile.
 mod reload;
 

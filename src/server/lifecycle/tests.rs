@@ -91,7 +91,7 @@ fn ask(client: &mut BufReader<std::net::TcpStream>, path: &str) -> (u16, String)
 }
 
 fn shared(folder: &std::path::Path) -> Arc<Shared> {
-    let settings = Settings { sets: vec![SetSettings::learning("default")] };
+    let settings = Settings { sets: vec![SetSettings::learning("default")], takes_vendors: false };
     let (reloader, _) =
         Reloader::open(&settings, &state::Settings { dir: folder.into() }, Kept::InFile, |_| None, Clock::System)
             .unwrap();

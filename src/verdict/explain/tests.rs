@@ -143,7 +143,7 @@ fn every_code_is_that_of_a_diagnosis() {
 
 fn every_verdict() -> Vec<Verdict> {
     let plain = [Verdict::Current, Verdict::Next, Verdict::Token, outdated(true), outdated(false), foreign()];
-    let unknown = ["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-", "sess-", "ek_", "eyJ", "kw_", "?"]
+    let unknown = ["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-", "sess-", "ek_", "eyJ", "kw_", "gsk_", "?"]
         .map(|prefix| Verdict::Unknown(KeyKind::of(prefix.as_bytes())));
     let malformed = Malformed::ALL.map(Verdict::Malformed);
     [&plain[..], &unknown[..], &malformed[..], &[Verdict::Missing]].concat()

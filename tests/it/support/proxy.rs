@@ -454,7 +454,7 @@ impl Builder {
     fn config(&self, log: &Path) -> Config {
         Config {
             proxy: self.settings.clone(),
-            keys: keys::Settings { sets: self.sets.clone() },
+            keys: keys::Settings { sets: self.sets.clone(), takes_vendors: false },
             n8n: self.n8n.clone(),
             log: telemetry::Settings { format: Some(Format::Json), file: Some(log.to_owned()), level: self.level },
             admin: self.admin.clone(),
