@@ -14,6 +14,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use http::HeaderValue;
 use ring::rand::{SecureRandom, SystemRandom};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -97,6 +100,7 @@ pub struct Server {
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
 /// the keys and the certificate again.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
+    keep_memory_private();
     let sockets = Sockets::take()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the first line is said: a program that reads it may send a signal at once, and must not kill by it.
@@ -107,6 +111,16 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     runtime.block_on(server.heed(signals));
     server.join();
     Ok(())
+}
+
+/// Lets no core dump hold a key, and no other process of the same user read one out of the memory. Where the system does
+/// not allow that, keyward serves all the same.
+fn keep_memory_private() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
+    // A program that takes core dumps is called whatever the limit is (core(5)).
+    #[cfg(target_os = "linux")]
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// The signals that keyward heeds, caught from now on.
@@ -154,7 +168,9 @@ impl Server {
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let page = say_welcome(hello, config, &bound, &reloader, &log);
-        tell_troubles(config, &troubles, no_token.as_ref(), &check::examine(config, &gateways, clock.now()));
+        let findings = check::examine(config, &gateways, clock.now());
+        let few = check::few_descriptors(&config.proxy.limits, getrlimit(Resource::Nofile).current);
+        tell_troubles(config, &troubles, no_token.as_ref(), findings.iter().chain(&few));
         upkeep::save(&reloader, true);
         let store = config.store.file(&config.state.dir);
         let shared = Arc::new(Shared {
@@ -552,7 +568,12 @@ fn hold_folder(settings: &state::Settings) -> Result<Option<Hold>, StateError> {
 }
 
 /// Says in the log what is wrong and does not keep keyward from starting.
-fn tell_troubles(config: &Config, troubles: &[Trouble], no_token: Option<&TokenError>, findings: &[Finding]) {
+fn tell_troubles<'a>(
+    config: &Config,
+    troubles: &[Trouble],
+    no_token: Option<&TokenError>,
+    findings: impl Iterator<Item = &'a Finding>,
+) {
     for name in &config.ignored {
         let variable = &*mask_keys(name);
         tracing::warn!(event = "environment", variable, "the variable {variable} is no setting and is ignored");
@@ -564,7 +585,7 @@ fn tell_troubles(config: &Config, troubles: &[Trouble], no_token: Option<&TokenE
         tracing::error!(event = "admin", "the admin listener accepts no token: {}", with_causes(trouble));
     }
     // A key that cannot be read was told above.
-    for finding in findings.iter().filter(|finding| finding.gravity == Gravity::Warning) {
+    for finding in findings.filter(|finding| finding.gravity == Gravity::Warning) {
         tracing::warn!(event = "check", "{finding}");
     }
 }
@@ -728,3 +749,15 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// How long the log may take for its last lines.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_reads_keys_out_of_the_memory() {
+        keep_memory_private();
+        assert_eq!(rustix::process::dumpable_behavior().expect("linux"), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+    }
+}

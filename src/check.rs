@@ -19,6 +19,7 @@ use crate::keys::secret::Secret;
 use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::keys::source::{Source, SourceError};
 use crate::n8n::client::fault_of_api_key;
+use crate::net::limits::Limits;
 use crate::net::origin::Scheme;
 use crate::policy::rules::Policy;
 use crate::policy::rules::{SetRules, Unknown};
@@ -98,9 +99,25 @@ pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Find
     findings.extend(open_to_strangers(config));
     examine_listeners(config, &mut findings);
     examine_egress_proxy(config, &mut findings);
+    findings.extend(config.log.file.as_ref().and_then(|path| warn_if_readable_by_all("log.file", path)));
     examine_n8n(config, &mut findings);
     findings.sort_by_key(|finding| finding.gravity);
     findings
+}
+
+/// Fewer file descriptors than `max_connections` needs. `limit` is the process's own; nothing where it has none.
+#[must_use]
+pub fn few_descriptors(limits: &Limits, limit: Option<u64>) -> Option<Finding> {
+    let (most, limit) = (limits.max_connections as u64, limit?);
+    let text = || {
+        format!(
+            "{most} needs {} file descriptors, two for each connection, and this process may have {limit}: raise the limit \
+             (LimitNOFILE= of systemd, ulimits of Docker, ulimit -n), or set max_connections to {}.",
+            most.saturating_mul(2),
+            limit / 2
+        )
+    };
+    (limit < most.saturating_mul(2)).then(|| Finding::warning("proxy.max_connections", text()))
 }
 
 /// With what keyward must not start: a set that is to act needs its current key, and what was revoked has to be known.

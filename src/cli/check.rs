@@ -1,6 +1,7 @@
 //! `keyward check`: everything that can be told of a configuration before it is used.
 
 use clap::Args;
+use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 
 use super::output::{print, print_json};
@@ -49,6 +50,7 @@ impl CheckArguments {
 fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     let clock = Clock::System;
     let mut findings = check::examine(config, &check::gateways::gateways(), clock.now());
+    findings.extend(check::few_descriptors(&config.proxy.limits, getrlimit(Resource::Nofile).current));
     let kept = offline::history(&config.store, &config.state.dir).unwrap_or_else(|error| {
         findings.push(Finding::problem("store.url", with_causes(&error)));
         Kept::InStore(History::default())

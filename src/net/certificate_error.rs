@@ -1,10 +1,10 @@
-//! Pure. What is wrong with the certificate of a server, in words that say what to do.
+//! Pure. What is wrong with the certificate of a server, or with its handshake, in words that say what to do.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use rustls::CertificateError as RustlsError;
+use rustls::{AlertDescription, CertificateError as RustlsError};
 
 use crate::clock::Timestamp;
 
@@ -63,6 +63,71 @@ impl fmt::Display for CertificateError {
     }
 }
 
+/// Why a server and keyward did not come to a TLS session, where the certificate is not to blame.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HandshakeFault {
+    /// It speaks something else.
+    NoTls,
+    /// It ended the connection without a word.
+    Closed,
+    /// It has no such name.
+    UnknownName,
+    /// It asks for a certificate of the client's.
+    WantsCertificate,
+    /// It refused, in its own word.
+    Refused(AlertDescription),
+}
+
+impl HandshakeFault {
+    /// What a handshake failed for, if that is one of these.
+    #[must_use]
+    pub fn read(error: &io::Error) -> Option<Self> {
+        let said = error.get_ref().and_then(|error| error.downcast_ref());
+        match said {
+            Some(rustls::Error::InvalidMessage(_)) => Some(Self::NoTls),
+            Some(rustls::Error::AlertReceived(alert)) => Some(Self::of(*alert)),
+            Some(_) => None,
+            None => matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
+                .then_some(Self::Closed),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add others, which are told in its own words")]
+    fn of(alert: AlertDescription) -> Self {
+        match alert {
+            AlertDescription::UnrecognisedName => Self::UnknownName,
+            AlertDescription::CertificateRequired | AlertDescription::NoCertificate => Self::WantsCertificate,
+            other => Self::Refused(other),
+        }
+    }
+}
+
+impl fmt::Display for HandshakeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTls => f.write_str(
+                "what answers there speaks no TLS: proxy.upstream begins with https:// where it should be http://, or \
+                 something in between answers",
+            ),
+            Self::Closed => f.write_str(
+                "it ended the connection in the middle of the handshake: a firewall or a proxy in between may not let it \
+                 pass, or nothing there speaks TLS",
+            ),
+            Self::UnknownName => {
+                f.write_str("it serves no such name: look at proxy.upstream, and at what its name leads to")
+            }
+            Self::WantsCertificate => f.write_str(
+                "it asks for a client's certificate, and keyward has none: choose an address of upstream's without that",
+            ),
+            Self::Refused(alert) => write!(
+                f,
+                "it refused the handshake ({alert:?}): it may speak neither TLS 1.2 nor 1.3, or something in between refuses \
+                 keyward"
+            ),
+        }
+    }
+}
+
 fn moment(seconds: u64) -> Timestamp {
     Timestamp::from_millis(0).after(Duration::from_secs(seconds))
 }
@@ -104,6 +169,18 @@ mod tests {
         for error in [io::Error::other(rustls::Error::HandshakeNotComplete), io::ErrorKind::ConnectionReset.into()] {
             assert_eq!(CertificateError::read(&error), None);
         }
+        let said = |error: io::Error| HandshakeFault::read(&error).map(|fault| fault.to_string()).unwrap_or_default();
+        for (alert, expected) in [
+            (AlertDescription::HandshakeFailure, "it refused the handshake (HandshakeFailure): it may speak neither"),
+            (AlertDescription::ProtocolVersion, "it refused the handshake (ProtocolVersion)"),
+            (AlertDescription::UnrecognisedName, "it serves no such name"),
+            (AlertDescription::CertificateRequired, "it asks for a client's certificate"),
+        ] {
+            let said = said(io::Error::other(rustls::Error::AlertReceived(alert)));
+            assert!(said.starts_with(expected), "{said}");
+        }
+        assert!(said(io::ErrorKind::UnexpectedEof.into()).starts_with("it ended the connection in the middle"));
+        assert_eq!(said(io::Error::other(rustls::Error::HandshakeNotComplete)), "");
         let error = rustls::Error::InvalidCertificate(RustlsError::Revoked);
         let said = CertificateError::read(&io::Error::other(error)).map(|fault| fault.to_string());
         assert_eq!(said.as_deref(), Some("cannot be trusted: Revoked"));

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::certificate_error::CertificateError;
+use super::certificate_error::{CertificateError, HandshakeFault};
 use super::client_tls::{self, TlsError};
 use super::egress_proxy::EgressProxy;
 use super::happy_eyeballs::connect_first;
@@ -72,7 +72,15 @@ pub enum ConnectError {
         /// What is wrong with it.
         fault: CertificateError,
     },
-    /// No TLS session, for another reason than the certificate.
+    /// No TLS session, for a reason that has words.
+    #[error("no TLS session with {host}: {fault}")]
+    HandshakeFault {
+        /// The host.
+        host: Box<str>,
+        /// What is wrong with it.
+        fault: HandshakeFault,
+    },
+    /// No TLS session, for another reason.
     #[error("no TLS session with {host}")]
     Tls { host: Box<str>, source: io::Error },
     /// It took too long.
@@ -203,9 +211,10 @@ async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<TlsStream<S>, ConnectError> {
     let handshake = connector.with_alpn(offers(protocol)).connect(name.clone(), stream);
     let ended = deadline.hold(|| format!("no TLS session with {host}"), handshake).await?;
-    ended.map_err(|source| match CertificateError::read(&source) {
-        Some(fault) => ConnectError::Certificate { host: host.into(), fault },
-        None => ConnectError::Tls { host: host.into(), source },
+    ended.map_err(|source| match (CertificateError::read(&source), HandshakeFault::read(&source)) {
+        (Some(fault), _) => ConnectError::Certificate { host: host.into(), fault },
+        (None, Some(fault)) => ConnectError::HandshakeFault { host: host.into(), fault },
+        (None, None) => ConnectError::Tls { host: host.into(), source },
     })
 }
 

@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -313,7 +314,8 @@ impl Sink {
 }
 
 fn open_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // It says who calls whom, which is no matter of every user of the machine. One that is there is left as it is.
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 /// Makes `tracing`'s formatter write whole events into a lane.

@@ -325,6 +325,22 @@ fn a_sound_configuration_passes_the_check() {
 }
 
 #[test]
+fn fewer_descriptors_than_connections_need_are_told_of_at_start_and_by_the_check() {
+    let home = home();
+    let many = "[proxy]\nmax_connections = 400000000\n";
+    let said =
+        "proxy.max_connections: 400000000 needs 800000000 file descriptors, two for each connection, and this process";
+    let finished = home.keyward(&["check"]).config(many).run();
+    assert_eq!(finished.code(), Some(0), "{}", finished.stderr);
+    assert!(finished.stdout.contains(&format!("warning  {said}")), "{}", finished.stdout);
+    let keyward = home.serve_for(&Upstream::start()).config(many).start();
+    let log = keyward.stop().log();
+    assert!(log.contains(said), "{log}");
+    let finished = home.keyward(&["check"]).config("[proxy]\nmax_connections = 10\n").run();
+    assert!(!finished.stdout.contains("file descriptors"), "{}", finished.stdout);
+}
+
+#[test]
 fn the_check_tells_all_that_is_wrong_and_all_that_is_unsafe_at_once() {
     let home = home();
     home.write("quoted", format!("\"{CURRENT}\""));

@@ -290,6 +290,14 @@ impl Keyward {
         values.iter().sum()
     }
 
+    /// One of its limits as the system has it: the soft one and the hard one.
+    pub(crate) fn limit(&self, name: &str) -> [String; 2] {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let mut values = line.split_whitespace().map(str::to_owned);
+        [values.next().unwrap(), values.next().unwrap()]
+    }
+
     /// How much memory it has, in bytes.
     pub(crate) fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -92,6 +93,37 @@ fn a_moved_log_file_is_left_at_sighup_and_no_line_is_lost() {
     let counts = lines.each_ref().map(|log| events(log, "exchange").len());
     assert_eq!(counts.iter().sum::<usize>(), asked.load(Ordering::Relaxed), "{counts:?}");
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
+/// Not even where the umask would allow it; what an administrator made otherwise is left so, and told of.
+#[test]
+fn no_stranger_reads_a_log_file_that_keyward_makes() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    let mode = |name: &str| fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
+    let keyward = home.serve_for(&upstream).log_file("log").start();
+    assert_eq!(mode("log") & !0o640, 0, "{:o}", mode("log"));
+    fs::rename(home.path("log"), home.path("log.1")).unwrap();
+    keyward.signal(Signal::HUP);
+    eventually("a new file", || home.path("log").exists().then_some(()));
+    assert_eq!(mode("log") & !0o640, 0, "{:o}", mode("log"));
+    keyward.stop();
+    fs::set_permissions(home.path("log"), fs::Permissions::from_mode(0o644)).unwrap();
+    let keyward = home.serve_for(&upstream).log_file("log").start();
+    let told = eventually("a warning", || {
+        let log = fs::read_to_string(home.path("log")).unwrap();
+        events(&log, "check").into_iter().find(|event| event["message"].as_str().unwrap().starts_with("log.file: "))
+    });
+    assert_eq!((&told["level"], mode("log")), (&"warn".into(), 0o644), "{told}");
+    keyward.stop();
+}
+
+/// The keys are in its memory.
+#[test]
+fn a_keyward_that_serves_leaves_no_core_dump() {
+    let (home, upstream) = (Home::new(), Upstream::start());
+    let keyward = home.serve_for(&upstream).start();
+    assert_eq!(keyward.limit("Max core file size"), ["0", "0"]);
+    keyward.stop();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The way to upstream: by the machine's proxy where there is one, and which failures of it are told apart.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -37,7 +37,32 @@ fn an_upstream_that_speaks_no_tls_is_no_matter_of_certificates() {
     thread::spawn(move || plain.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap());
     let origin = Upstream { scheme: Scheme::Https, host: "127.0.0.1".into(), port };
     let proxy = TestProxy::towards(origin).current_key(CURRENT).start();
-    check_unreachable(&proxy, "no TLS session with 127.0.0.1: received corrupt message");
+    check_unreachable(&proxy, "no TLS session with 127.0.0.1: what answers there speaks no TLS: proxy.upstream begins");
+}
+
+#[test]
+fn an_upstream_that_refuses_the_handshake_is_told_in_words() {
+    // An alert of TLS (RFC 8446, 6), and an end without one.
+    for (answer, said) in [
+        (
+            &b"\x15\x03\x03\0\x02\x02\x28"[..],
+            "it refused the handshake (HandshakeFailure): it may speak neither TLS 1.2",
+        ),
+        (b"\x15\x03\x03\0\x02\x02\x70", "it serves no such name: look at proxy.upstream"),
+        (b"\x15\x03\x03\0\x02\x02\x74", "it asks for a client's certificate, and keyward has none"),
+        (b"", "it ended the connection in the middle of the handshake"),
+    ] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(answer).unwrap();
+        });
+        let origin = Upstream { scheme: Scheme::Https, host: "127.0.0.1".into(), port };
+        let proxy = TestProxy::towards(origin).current_key(CURRENT).start();
+        check_unreachable(&proxy, &format!("no TLS session with 127.0.0.1: {said}"));
+    }
 }
 
 #[test]
