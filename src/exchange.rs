@@ -50,7 +50,7 @@ use self::upgrade::Upgraded;
 use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
 use crate::head::{self, Head};
-use crate::keys::set::{Bearer, KeyRing, SetIndex};
+use crate::keys::set::{Bearer, KeyRing, Owner, RoleKind, SetIndex, Word};
 use crate::ledger::identity::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
 use crate::net::protocol::Protocol;
@@ -208,12 +208,14 @@ fn pass_on(
     if headers::is_redirect(status, answer.headers()) {
         sighting.end(Ending::Redirected);
         let location = answer.headers().get(header::LOCATION).map_or(&b""[..], HeaderValue::as_bytes);
-        let redirect = Redirect::read(location, worker.shared.host.to_str().unwrap_or_default(), sighting.path());
+        let (host, base_path) = (worker.shared.host.to_str().unwrap_or_default(), worker.shared.base_path.as_ref());
+        let redirect = Redirect::read(location, host, sighting.path(), base_path);
         sighting.redirected(redirect);
         // With what it still had to take of the request.
         drop(connection);
         return marked(refusal::redirected(status, redirect, &worker.shared.upstream), &sighting, session);
     }
+    note_project(&answer, &sighting, session);
     // Where upstream sends that content all the same, it would be taken for the next answer.
     let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
     let connection = may_be_kept.then_some(connection);
@@ -263,6 +265,40 @@ fn replace(answer: &mut Response<ResponseBody>, why: KeptBack, code: Option<&str
     let (head, body) = ours.into_parts();
     answer.headers_mut().extend(head.headers);
     *answer.body_mut() = body;
+}
+
+/// Notes which project the key belongs to; and where something is not found, whether that is another one than the key had
+/// by which this caller found it before.
+fn note_project(answer: &Response<Incoming>, sighting: &Sighting, session: &Session) {
+    let status = answer.status();
+    if status == StatusCode::NOT_FOUND {
+        compare_projects(answer.headers(), sighting, session);
+    } else if status.is_success()
+        && let Some(names) = sighting.sent_key()
+        && session.is_other_key(names.fingerprint)
+        && let Some(project) = headers::project(answer.headers())
+    {
+        session.worker.shared.ledger.projects.note(names.fingerprint, project);
+    }
+}
+
+fn compare_projects(headers: &HeaderMap, sighting: &Sighting, session: &Session) {
+    let shared = &session.worker.shared;
+    let projects = &shared.ledger.projects;
+    let (Some(names), Some(new)) = (sighting.sent_key(), headers::project(headers)) else { return };
+    let before: Vec<_> = if sighting.injected.is_some() {
+        let ring = shared.reloader.ring();
+        let is_before = |owner: &Owner| owner.set == sighting.judgement.set && owner.role.kind() == RoleKind::Previous;
+        ring.owners().filter(|(_, owner)| is_before(owner)).map(|(names, _)| names.fingerprint).collect()
+    } else {
+        let uses = sighting.binding.memory().uses;
+        let taken = uses.iter().filter(|used| used.word == Some(Word::Accepted));
+        taken.filter_map(|used| used.key).map(|names| names.fingerprint).collect()
+    };
+    let others = before.into_iter().filter(|key| *key != names.fingerprint).filter_map(|key| projects.of(key));
+    if let Some(old) = others.last().filter(|old| **old != *new) {
+        sighting.changed_project(new, &old);
+    }
 }
 
 /// Replaces what shows the key in the head of an answer.

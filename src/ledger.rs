@@ -21,6 +21,7 @@ pub mod offline;
 pub mod old_key;
 pub mod press;
 pub mod progress;
+pub mod projects;
 pub mod proof;
 pub mod query;
 pub mod reasons;
@@ -58,6 +59,7 @@ use self::in_flight::InFlight;
 use self::incident::Incident;
 use self::look::Look;
 use self::press::Presses;
+use self::projects::Projects;
 use self::recent::Recent;
 use self::seen::Seen;
 use self::senders::{Acceptance, Candidate, RecordName, Senders};
@@ -89,6 +91,8 @@ pub struct Ledger {
     pub recent: Recent,
     /// The keys that open exchanges carry upstream.
     pub in_flight: InFlight,
+    /// Which project each key belongs to.
+    pub projects: Projects,
     /// The presses of n8n's tests.
     pub presses: Arc<Presses>,
 }
@@ -196,6 +200,7 @@ impl Ledger {
             rotation: proof::Settings::default(),
             recent: Recent::default(),
             in_flight: InFlight::default(),
+            projects: Projects::default(),
             presses: Arc::default(),
         }
     }

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::codes::{codes, listed};
+use crate::request_path::BasePath;
 
 /// The end of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +86,9 @@ pub enum Redirect {
 
 impl Redirect {
     /// Reads a `Location` (RFC 9110, 10.2.2) that was sent in answer to that path and query at that host, with its port where
-    /// it is not the scheme's own.
+    /// it is not the scheme's own. Where upstream has its API somewhere else than at the path's `/v1`, `base_path` says where.
     #[must_use]
-    pub fn read(location: &[u8], host: &str, path: &str) -> Self {
+    pub fn read(location: &[u8], host: &str, path: &str, base_path: Option<&BasePath>) -> Self {
         let Ok(location) = std::str::from_utf8(location) else { return Self::Elsewhere };
         let (authority, target) = match location.split_once("://") {
             Some((_, rest)) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
@@ -102,7 +103,8 @@ impl Redirect {
             let is_signed = ["sig=", "signature="].into_iter().any(|name| query.contains(name));
             return if is_signed { Self::SignedFile } else { Self::Elsewhere };
         }
-        let (from, to) = (path_of(path), path_of(target));
+        let sent = base_path.zip(path.strip_prefix("/v1")).map(|(base, rest)| format!("{base}{rest}"));
+        let (from, to) = (path_of(sent.as_deref().unwrap_or(path)), path_of(target));
         if from != to && from.trim_end_matches('/') == to.trim_end_matches('/') { Self::Slash } else { Self::SameHost }
     }
 }
@@ -309,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_redirect_is_told_by_where_it_leads() {
-        let read = |location: &str| Redirect::read(location.as_bytes(), "api.openai.com", "/v1/embeddings/");
+        let read = |location: &str| Redirect::read(location.as_bytes(), "api.openai.com", "/v1/embeddings/", None);
         for location in ["/v1/embeddings", "http://api.openai.com/v1/embeddings", "//API.openai.com/v1/embeddings?x=1"]
         {
             assert_eq!(read(location), Redirect::Slash, "{location}");
@@ -325,6 +327,16 @@ mod tests {
             let expected = if location.contains("example") { Redirect::Elsewhere } else { Redirect::SameHost };
             assert_eq!(read(location), expected, "{location}");
         }
-        assert_eq!(Redirect::read(b"\xff", "a", "/"), Redirect::Elsewhere);
+        assert_eq!(Redirect::read(b"\xff", "a", "/", None), Redirect::Elsewhere);
+        let base = BasePath::new("/openai/v1");
+        for (location, expected) in [
+            ("/openai/v1/embeddings", Redirect::Slash),
+            ("https://a/openai/v1/embeddings?x=1", Redirect::Slash),
+            ("/v1/embeddings", Redirect::SameHost),
+            ("/openai/v2/embeddings", Redirect::SameHost),
+        ] {
+            let read = Redirect::read(location.as_bytes(), "a", "/v1/embeddings/", base.as_ref());
+            assert_eq!(read, expected, "{location}");
+        }
     }
 }

@@ -5,8 +5,9 @@ use http::StatusCode;
 use crate::caller::names::{Directory, Named};
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, SetIndex};
+use crate::ledger::projects;
 use crate::ledger::sighting::Exchange;
-use crate::outcome::Outcome;
+use crate::outcome::{Ending, Outcome};
 use crate::policy::{ActionKind, Refusal};
 use crate::verdict::Verdict;
 use crate::verdict::explain::{self, Context, Diagnosis, Explanation, Handling, Sender};
@@ -36,6 +37,8 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagno
             let diagnosis = explain::diagnose(verdict, outcome, sender);
             if diagnosis == Diagnosis::RequestError && is_wrong_path(exchange, outcome) {
                 Diagnosis::WrongPath
+            } else if diagnosis == Diagnosis::RequestError && is_of_other_project(exchange) {
+                Diagnosis::OtherProject
             } else if exchange.has_gateway_key && exchange.action == ActionKind::Forward && outcome.is_accepted() {
                 Diagnosis::GatewayKey
             } else {
@@ -54,6 +57,13 @@ fn is_out_of_place(verdict: Verdict, ring: &KeyRing) -> bool {
 fn is_wrong_path(exchange: &Exchange, outcome: Outcome) -> bool {
     let is_outside = || exchange.upstream_code().is_none() && !exchange.path().starts_with("/v1/");
     outcome.status == Some(StatusCode::NOT_FOUND) && (exchange.upstream_code() == Some("unknown_url") || is_outside())
+}
+
+/// Whether what is not found belongs to a project, and the key to another one than the key before it.
+fn is_of_other_project(exchange: &Exchange) -> bool {
+    let is_of_project =
+        || exchange.upstream_code() == Some("model_not_found") || projects::is_of_project(exchange.path());
+    exchange.projects().is_some() && is_of_project()
 }
 
 /// The diagnosis in words. `named` is what n8n calls the caller.
@@ -90,6 +100,8 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing, named:
             upstream_code: exchange.upstream_code(),
             cause: exchange.cause(),
             redirect: exchange.redirect(),
+            has_failed: matches!(exchange.outcome().ending, Ending::Unreachable | Ending::TimedOut | Ending::CutOff),
+            projects: exchange.projects(),
         },
     )
 }

@@ -228,6 +228,12 @@ pub fn strip_answer(headers: &mut HeaderMap, is_key_lent: bool) -> Carried {
     carried
 }
 
+/// The project of the key, as upstream tells it in the head of an answer.
+#[must_use]
+pub fn project(headers: &HeaderMap) -> Option<&str> {
+    headers.get(&PROJECT)?.to_str().ok()
+}
+
 /// Puts keyward's own headers in, which is all that an answer of keyward's own needs.
 pub fn mark(headers: &mut HeaderMap, marks: &Marks) {
     headers.insert(ID, hex(marks.id));

@@ -1,7 +1,7 @@
 //! What lasts as long as a client's connection, and saves its next request a second look.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use zeroize::Zeroize;
@@ -11,6 +11,7 @@ use super::last_refusal::LastRefusal;
 use super::upgrade::Upgraded;
 use crate::clock::Timestamp;
 use crate::head::{Field, Fields};
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::secret::is_same;
 use crate::keys::set::{KeyRing, SetIndex};
 use crate::ledger::binding::Binding;
@@ -35,6 +36,7 @@ pub struct Session {
     memo: Mutex<Memo>,
     upgraded: Mutex<Option<Box<Upgraded>>>,
     has_stalled: AtomicBool,
+    last_key: AtomicU64,
 }
 
 /// What the connection's last credential was judged to be.
@@ -65,6 +67,7 @@ impl Session {
             memo: Mutex::default(),
             upgraded: Mutex::default(),
             has_stalled: AtomicBool::default(),
+            last_key: AtomicU64::default(),
         }
     }
 
@@ -77,6 +80,17 @@ impl Session {
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         self.has_stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether upstream took another key over this connection before, or none. Keys that look alike to this are rare.
+    #[must_use]
+    pub fn is_other_key(&self, key: Fingerprint) -> bool {
+        let number = key.number();
+        let is_other = self.last_key.load(Ordering::Relaxed) != number;
+        if is_other {
+            self.last_key.store(number, Ordering::Relaxed);
+        }
+        is_other
     }
 
     /// Has the connection carry another protocol as soon as its last answer is out.

@@ -25,6 +25,12 @@ impl Fingerprint {
         self.to_hex().starts_with(&digits.to_ascii_lowercase())
     }
 
+    /// Sixty-four of its bits, as good as random.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0.last_chunk().map_or(0, |last| u64::from_be_bytes(*last))
+    }
+
     /// Sixteen of its bits, as good as random: a place in a table.
     #[must_use]
     pub fn spread(self) -> u16 {

@@ -22,8 +22,8 @@ listed! {
 ///
 /// - **Bad**: every fault of the credential (stale, of another set, unlisted, unknown and rejected, dropped, missing,
 ///   malformed), and a right key that upstream refuses, whether as invalid, for what it may do or for an unknown reason.
-///   A token that went upstream as it came, an unclear set and a path that upstream does not have are faults of what the
-///   binding sends as well.
+///   A token that went upstream as it came, an unclear set, a path that upstream does not have, and something of another
+///   project than the key's are faults of what the binding sends as well.
 /// - **Good**: upstream took the key ([`Outcome::took_key`]): a success, a WebSocket that has said something, or a
 ///   complaint about the request itself that comes after the look at the key.
 /// - **Neither**: whatever says nothing of the key. There is no money, or too much was asked at once, which may be said in
@@ -46,7 +46,8 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::Malformed(_)
         | Diagnosis::TokenNotReplaced
         | Diagnosis::UnclearSet
-        | Diagnosis::WrongPath => Bearing::Bad,
+        | Diagnosis::WrongPath
+        | Diagnosis::OtherProject => Bearing::Bad,
         Diagnosis::Ok
         | Diagnosis::RequestError
         | Diagnosis::ClientGone

@@ -85,6 +85,7 @@ pub struct Exchange {
     error: OnceLock<ErrorReading>,
     cause: OnceLock<Box<str>>,
     redirect: OnceLock<Redirect>,
+    projects: OnceLock<Box<[Box<str>; 2]>>,
     explanation: OnceLock<Arc<Explanation>>,
     /// Nanoseconds from its head until it went upstream; 0 as long as it has not.
     handed_over: AtomicU64,
@@ -186,6 +187,7 @@ impl Exchange {
             error: OnceLock::new(),
             cause: OnceLock::new(),
             redirect: OnceLock::new(),
+            projects: OnceLock::new(),
             explanation: OnceLock::new(),
             handed_over: AtomicU64::new(0),
             ending: AtomicU8::new(NO_ENDING),
@@ -360,6 +362,17 @@ impl Exchange {
     /// Notes where upstream redirects to.
     pub fn redirected(&self, redirect: Redirect) {
         let _ = self.redirect.set(redirect);
+    }
+
+    /// Notes that the key that upstream saw belongs to the first project, and the one before it to the second.
+    pub fn changed_project(&self, new: &str, old: &str) {
+        let _ = self.projects.set(Box::new([new, old].map(|project| mask_and_cap(project, PROJECT_BYTES).into())));
+    }
+
+    /// The projects of the key that upstream saw and of the one before it, where something was not found and these differ.
+    #[must_use]
+    pub fn projects(&self) -> Option<[&str; 2]> {
+        self.projects.get().map(|projects| projects.each_ref().map(|project| &**project))
     }
 
     /// Where upstream redirects to, if it does.
@@ -600,6 +613,9 @@ impl Texts {
 
 /// No text of a caller is kept beyond this, in bytes.
 const TEXT_BYTES: usize = 512;
+
+/// The same for the id of a project.
+const PROJECT_BYTES: usize = 64;
 
 /// The same for a cause.
 const CAUSE_BYTES: usize = 1024;

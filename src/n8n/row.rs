@@ -68,7 +68,8 @@ impl Standing {
     /// Where upstream has not come to judge the key, it shows nothing of what its record holds.
     #[must_use]
     pub fn of_failing(diagnosis: Option<&str>) -> Self {
-        let judged = diagnosis.filter(|diagnosis| *diagnosis != DiagnosisKind::WrongPath.code());
+        let says_nothing = [DiagnosisKind::WrongPath, DiagnosisKind::OtherProject].map(DiagnosisKind::code);
+        let judged = diagnosis.filter(|diagnosis| !says_nothing.contains(diagnosis));
         judged.map_or(Self::Silent, |diagnosis| Self::Stale(diagnosis.into()))
     }
 

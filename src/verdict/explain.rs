@@ -55,6 +55,8 @@ pub enum Diagnosis {
     RequestError,
     /// Upstream has no such path: a Base URL that is too short or too long.
     WrongPath,
+    /// Upstream does not find what the key before reached: the key that it saw belongs to another project.
+    OtherProject,
     /// A browser asks whether a page may send what it wants to send, which it does without a key.
     Preflight,
     /// Upstream failed.
@@ -133,6 +135,7 @@ codes! {
         MalformedOversized => "malformed_oversized",
         RequestError => "request_error",
         WrongPath => "wrong_path",
+        OtherProject => "other_project",
         Preflight => "preflight",
         UpstreamError => "upstream_error",
         UpstreamFailed => "upstream_failed",
@@ -256,6 +259,7 @@ impl Diagnosis {
             Self::Malformed(Malformed::Oversized) => DiagnosisKind::MalformedOversized,
             Self::RequestError => DiagnosisKind::RequestError,
             Self::WrongPath => DiagnosisKind::WrongPath,
+            Self::OtherProject => DiagnosisKind::OtherProject,
             Self::Preflight => DiagnosisKind::Preflight,
             Self::UpstreamError => DiagnosisKind::UpstreamError,
             Self::UpstreamFailed => DiagnosisKind::UpstreamFailed,
@@ -322,6 +326,7 @@ impl Diagnosis {
             | Self::UpstreamFailed
             | Self::UpstreamRedirect
             | Self::WrongPath
+            | Self::OtherProject
             | Self::KeywardFailed
             | Self::TokenNotReplaced
             | Self::UnclearSet
@@ -367,6 +372,10 @@ pub struct Context<'a> {
     /// Why there is no whole answer.
     pub cause: Option<&'a str>,
     pub redirect: Option<Redirect>,
+    /// Whether upstream could not be reached, or did not bring its answer to an end.
+    pub has_failed: bool,
+    /// The project of the key that upstream saw, and that of the one before it, where these differ and something was not found.
+    pub projects: Option<[&'a str; 2]>,
 }
 
 /// What keyward did about a request.
@@ -465,6 +474,10 @@ impl Context<'_> {
             Handling::Injected if diagnosis.is_of_credential() => message.push_str(" keyward put the current key in."),
             Handling::Injected | Handling::Forwarded => {}
         }
+        if diagnosis.is_of_credential() && self.has_failed {
+            let cause = self.cause.unwrap_or("its connection broke");
+            let _ = write!(message, " It got no whole answer besides: {}.", cut(cause, LONGEST_CAUSE));
+        }
         message
     }
 
@@ -533,6 +546,14 @@ impl Context<'_> {
             Diagnosis::WrongPath => {
                 format!("{who} sent the right key, but asks for a path that upstream does not have{}.", self.said())
             }
+            Diagnosis::OtherProject => {
+                let [new, old] = self.projects.unwrap_or(["another", "this one"]).map(capped);
+                let (right_key, said) = (right_key, self.said());
+                format!(
+                    "{who} {right_key}, but it belongs to project {new}, and the key before it to {old}: what it asks for is not \
+                     found there{said}."
+                )
+            }
             Diagnosis::Preflight => {
                 format!("{who} is a browser that asks what a page may send; it does so without a key.")
             }
@@ -596,7 +617,8 @@ impl Context<'_> {
             _ => (None, steps(diagnosis)),
         };
         let tag = (self.origin == Origin::InstanceAi).then_some(STATIC_TAG);
-        first.into_iter().chain(rest.iter().copied()).chain(tag)
+        let failed = (diagnosis.is_of_credential() && self.has_failed).then_some(FAILED_BESIDES);
+        first.into_iter().chain(rest.iter().copied()).chain(tag).chain(failed)
     }
 
     fn is_of_vendor(&self) -> bool {
@@ -748,6 +770,10 @@ pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         Diagnosis::WrongPath => &[
             "Look at the Base URL of the credential or node, and at the log's `path`: it ends with `/v1`, and names no endpoint behind that, which the node adds by itself.",
         ],
+        Diagnosis::OtherProject => &[
+            "Make the new key in the project of the old one: assistants, threads, files, vector stores, batches and fine-tuned models belong to a project, and a key reaches those of its own alone.",
+            "Or make them anew in the project of the new key, and put their ids into the node. A model that is missing may have to be allowed to that project.",
+        ],
         Diagnosis::Idle => &[
             "Nothing, if both were done. A longer `idle_timeout` keeps such connections open, and so does a ping now and then.",
         ],
@@ -791,6 +817,10 @@ const OF_VENDOR: [&str; 2] = [
     "Open the credential that this node uses and put [key] in: what it holds is another vendor's.",
     "If the node is to call that vendor, give it that vendor's own Base URL, or choose the vendor's own node.",
 ];
+
+/// Where upstream failed besides, so that mending the key alone brings no answer.
+const FAILED_BESIDES: &str =
+    "See besides whether keyward's machine reaches upstream (name, route, proxy, firewall, certificate).";
 
 /// Where a set that acts refuses a client secret of the Realtime API.
 const SHORT_LIVED: [&str; 2] = [
@@ -946,8 +976,15 @@ pub fn malformed_words(kind: Malformed) -> MalformedWords {
 
 /// Whatever a caller wrote stays a small part of the sentence.
 fn capped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(64)]
+    cut(text, 64)
 }
+
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// How much of a cause stands beside another fault, in bytes.
+const LONGEST_CAUSE: usize = 160;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use keyward::policy::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{
-    Answering, CURRENT, Client, DEADLINE, FakeUpstream, Framing, Gate, OUTDATED, TestProxy, eventually,
+    Answering, CURRENT, Client, DEADLINE, FakeUpstream, Framing, Gate, OUTDATED, TOKEN, TestProxy, UNLISTED, Visit,
+    eventually,
 };
 
 #[test]
@@ -466,6 +467,86 @@ fn a_path_that_upstream_does_not_have_is_a_fault_of_the_base_url() {
         let names_it = line["remedy"].as_str().is_some_and(|remedy| remedy.contains("Base URL"));
         assert_eq!(names_it, expected == "wrong_path", "{line}");
     }
+}
+
+#[test]
+fn a_slash_is_told_where_upstream_has_its_api_elsewhere() {
+    for location in ["/openai/v1/embeddings", "http://HOST/openai/v1/embeddings"] {
+        let upstream = FakeUpstream::scripted(move |visit| {
+            let host = visit.head.header("host").unwrap().to_owned();
+            let location = location.replace("HOST", &host);
+            visit.answer(&Answering::with(307, &format!("Location: {location}\r\n"), ""));
+        });
+        let proxy = TestProxy::with(&upstream).current_key(CURRENT).base_path("/openai/v1").start();
+        let line = proxy.post("/v1/embeddings/").key(CURRENT).body("{}").logged();
+        assert!(line["remedy"].as_str().is_some_and(|remedy| remedy.contains("Change the slash")), "{line}");
+    }
+}
+
+#[test]
+fn where_upstream_fails_a_bad_key_is_told_as_well() {
+    let closed = FakeUpstream::accepting().origin();
+    let proxy = TestProxy::towards(closed).current_key(CURRENT).previous_key(OUTDATED).start();
+    for (key, diagnosis) in [(OUTDATED, "stale_binding"), (UNLISTED, "unlisted_key")] {
+        let line = proxy.get("/v1/models").header("X-N8N-Tag", "wf=w;ex=1;node=n").key(key).logged();
+        assert_eq!((&line["diagnosis"], &line["outcome"]), (&diagnosis.into(), &"unreachable".into()));
+        let message = line["message"].as_str().unwrap();
+        assert!(
+            message.contains("It got no whole answer besides: upstream cannot be reached: no connection to 127"),
+            "{message}"
+        );
+        assert!(line["remedy"].as_str().unwrap().contains("See besides whether keyward's machine reaches upstream"));
+        let binding = &proxy.admin("/api/v1/bindings").json()["bindings"][0];
+        assert_eq!((&binding["diagnosis"], &binding["outcome"]), (&diagnosis.into(), &"unreachable".into()));
+    }
+}
+
+/// The keys of two projects: each finds its own things alone.
+fn of_projects(visit: &mut Visit<'_>) {
+    let is_new = visit.head.header("authorization") == Some(&*format!("Bearer {CURRENT}"));
+    let project = if is_new { "proj_new" } else { "proj_old" };
+    let is_found = !is_new || !visit.head.line.contains("_old");
+    let (status, body) = match (is_found, visit.head.line.contains("chat")) {
+        (true, _) => (200, "{}"),
+        (false, true) => (404, r#"{"error":{"message":"no","type":"invalid_request_error","code":"model_not_found"}}"#),
+        (false, false) => (404, r#"{"error":{"message":"No such thing","type":"invalid_request_error","code":null}}"#),
+    };
+    let headers = format!("Content-Type: application/json\r\nOpenAI-Project: {project}\r\n");
+    visit.answer(&Answering::with(status, &headers, body));
+}
+
+#[test]
+fn what_the_old_key_found_and_the_new_one_does_not_is_of_another_project() {
+    const TAG: &str = "wf=w;ex=1;node=n";
+    let upstream = FakeUpstream::scripted(of_projects);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED).start();
+    let ask = |path: &str, tag: &str, key: &str| proxy.get(path).header("X-N8N-Tag", tag).key(key).logged();
+    ask("/v1/assistants/asst_old", "wf=w;ex=1;node=n", OUTDATED);
+    for path in
+        ["/v1/assistants/asst_old", "/v1/vector_stores/vs_old/files", "/v1/files/file_old", "/v1/chat/model_old"]
+    {
+        let line = ask(path, TAG, CURRENT);
+        assert_eq!((&line["diagnosis"], &line["level"]), (&"other_project".into(), &"error".into()), "{line}");
+        let message = line["message"].as_str().unwrap();
+        assert!(message.contains("belongs to project proj_new, and the key before it to proj_old"), "{message}");
+        assert!(line["remedy"].as_str().unwrap().contains("in the project of the old one"), "{line}");
+    }
+    // Another node never reached it, and a list is nobody's own.
+    assert_eq!(ask("/v1/assistants/asst_old", "wf=w;ex=1;node=other", CURRENT)["diagnosis"], "request_error");
+    assert_eq!(ask("/v1/assistants?after=_old", TAG, CURRENT)["diagnosis"], "request_error");
+    assert_eq!(ask("/v1/assistants/asst_new", TAG, CURRENT)["diagnosis"], "ok");
+}
+
+#[test]
+fn a_key_that_keyward_puts_in_is_told_from_the_one_before_by_its_project() {
+    let upstream = FakeUpstream::scripted(of_projects);
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).previous_key(OUTDATED).grace(Duration::from_hours(1));
+    let proxy = proxy.token("default", TOKEN).policy(Policy::Enforce, |_| {}).start();
+    assert_eq!(proxy.get("/v1/files/file_old").key(OUTDATED).logged()["diagnosis"], "stale_binding");
+    let answer = proxy.get("/v1/files/file_old").key(TOKEN).send();
+    assert_eq!((answer.status, answer.header("openai-project")), (404, None));
+    let line = proxy.line(&answer);
+    assert_eq!((&line["diagnosis"], &line["action"]), (&"other_project".into(), &"inject".into()), "{line}");
 }
 
 #[test]

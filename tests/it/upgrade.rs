@@ -49,6 +49,7 @@ const ADDED: &[(&str, &str)] = &[
     ("diagnosis", "mixed"),
     ("diagnosis", "wrong_path"),
     ("diagnosis", "gateway_key"),
+    ("diagnosis", "other_project"),
     ("code", "mixed"),
 ];
 

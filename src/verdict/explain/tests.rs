@@ -182,6 +182,7 @@ fn every_diagnosis() -> Vec<Diagnosis> {
     }
     all.extend([
         Diagnosis::WrongPath,
+        Diagnosis::OtherProject,
         Diagnosis::Preflight,
         Diagnosis::GatewayKey,
         Diagnosis::TokenNotReplaced,
@@ -227,6 +228,8 @@ fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
         upstream_code: text,
         cause: Some("no connection to 127.0.0.1:9: Connection refused (os error 111)"),
         redirect: None,
+        has_failed: false,
+        projects: Some(["proj_new", "proj_old"]),
     }
 }
 
@@ -327,4 +330,22 @@ fn a_redirect_and_a_password_have_remedies_of_their_own() {
         let told = remedy(Diagnosis::UnknownKeyRejected, &Context { judgement: &judgement, ..known });
         assert_eq!(told.contains("a user and a password stand in the Base URL"), is_told, "{told}");
     }
+}
+
+#[test]
+fn where_upstream_fails_a_bad_key_is_told_with_it() {
+    let judgement = judgement(Diagnosis::Ok);
+    let context = Context { has_failed: true, ..context(&judgement, Some("Sales")) };
+    for diagnosis in [Diagnosis::MissingHeader, Diagnosis::UnlistedKey(KeyKind::Project)] {
+        let Explanation { message, remedy, .. } = explain(diagnosis, &context);
+        assert!(message.ends_with(
+            "It got no whole answer besides: no connection to 127.0.0.1:9: Connection refused (os error 111)."
+        ));
+        assert!(
+            remedy.lines().last().is_some_and(|step| step.contains("whether keyward's machine reaches upstream")),
+            "{remedy}"
+        );
+    }
+    let alone = explain(Diagnosis::UpstreamFailed, &context).message;
+    assert!(!alone.contains("besides"), "{alone}");
 }
