@@ -25,6 +25,9 @@ pub fn meaning(kind: DiagnosisKind) -> &'static str {
         DiagnosisKind::UnknownKeyRejected => "the key is in no set, and OpenAI refuses it",
         DiagnosisKind::DroppedHeader => "no key came, from a client that always sends one",
         DiagnosisKind::MissingHeader => "no key came",
+        DiagnosisKind::GatewayKey => {
+            "no key that OpenAI reads came, but that of a management gateway (`Ocp-Apim-Subscription-Key`, `cf-aig-authorization`, `x-api-key` …), and the answer is a success"
+        }
         DiagnosisKind::MalformedEmpty => "the key is empty",
         DiagnosisKind::MalformedScheme => "the header is neither `Bearer <key>` nor Basic with a key as its password",
         DiagnosisKind::MalformedUndefined => "the key is the word `undefined`",
@@ -52,6 +55,9 @@ pub fn meaning(kind: DiagnosisKind) -> &'static str {
         DiagnosisKind::RequestError => "the right key; OpenAI refuses the request itself",
         DiagnosisKind::WrongPath => {
             "the right key, for a path that OpenAI does not have: the Base URL ends before `/v1`, or names an endpoint"
+        }
+        DiagnosisKind::OtherProject => {
+            "the right key, of another project than the one before it: an assistant, thread, file, vector store or model that the old key reached is not found. keyward remembers `openai-project` of the last 64 keys until it ends"
         }
         DiagnosisKind::Preflight => {
             "a browser asks what a page may send (`OPTIONS` with `Access-Control-Request-Method`); it does so without a key, and is no binding"
@@ -92,6 +98,7 @@ fn plain(kind: DiagnosisKind) -> Diagnosis {
         DiagnosisKind::UnknownKeyRejected => Diagnosis::UnknownKeyRejected,
         DiagnosisKind::DroppedHeader => Diagnosis::DroppedHeader,
         DiagnosisKind::MissingHeader => Diagnosis::MissingHeader,
+        DiagnosisKind::GatewayKey => Diagnosis::GatewayKey,
         DiagnosisKind::MalformedEmpty => Diagnosis::Malformed(Malformed::Empty),
         DiagnosisKind::MalformedScheme => Diagnosis::Malformed(Malformed::Scheme),
         DiagnosisKind::MalformedUndefined => Diagnosis::Malformed(Malformed::Undefined),
@@ -112,6 +119,7 @@ fn plain(kind: DiagnosisKind) -> Diagnosis {
         DiagnosisKind::MalformedOversized => Diagnosis::Malformed(Malformed::Oversized),
         DiagnosisKind::RequestError => Diagnosis::RequestError,
         DiagnosisKind::WrongPath => Diagnosis::WrongPath,
+        DiagnosisKind::OtherProject => Diagnosis::OtherProject,
         DiagnosisKind::Preflight => Diagnosis::Preflight,
         DiagnosisKind::UpstreamError => Diagnosis::UpstreamError,
         DiagnosisKind::UpstreamFailed => Diagnosis::UpstreamFailed,

@@ -333,7 +333,7 @@ fn fewer_descriptors_than_connections_need_are_told_of_at_start_and_by_the_check
     let finished = home.keyward(&["check"]).config(many).run();
     assert_eq!(finished.code(), Some(0), "{}", finished.stderr);
     assert!(finished.stdout.contains(&format!("warning  {said}")), "{}", finished.stdout);
-    let keyward = home.serve_for(&Upstream::start()).config(many).start();
+    let keyward = home.serve_for(&FakeUpstream::accepting()).config(many).start();
     let log = keyward.stop().log();
     assert!(log.contains(said), "{log}");
     let finished = home.keyward(&["check"]).config("[proxy]\nmax_connections = 10\n").run();

@@ -101,6 +101,8 @@ mod log_output;
 
 /// The state folder and the places of keys: what outlives a restart, and what goes on without them.
 mod state;
+/// `keyward status` alone names each fault and the next step.
+mod status;
 
 /// The ledger's store: what it remembers over restarts and kills, and that traffic comes first whatever is wrong with it.
 mod ledger;

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::process::client::ask_with;
-use crate::process::upstream::Upstream;
-use crate::process::{Home, events, eventually};
-use crate::support::{CURRENT, FakeUpstream, TestProxy};
+use crate::process::{Home, events};
+use crate::support::{CURRENT, FakeUpstream, TestProxy, eventually};
 
 /// The value, what it is called, and the diagnosis of a request that brings it.
 const NON_KEYS: [(&str, &str, &str); 43] = [
@@ -62,7 +61,7 @@ const NON_KEYS: [(&str, &str, &str); 43] = [
 fn a_request_that_brings_one_is_told_what_it_brings() {
     let home = Home::new();
     home.write("key", "sk-proj-first-0123456789");
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let config = "[keys.default]\npolicy = \"enforce\"\ncurrent = { file = \"key\" }\n";
     let keyward = home.serve_for(&upstream).config(config).start();
     for (value, what, code) in NON_KEYS {
@@ -79,7 +78,7 @@ fn a_request_that_brings_one_is_told_what_it_brings() {
 fn a_key_file_that_holds_one_takes_no_good_keys_place() {
     let home = Home::new();
     home.write("key", "sk-proj-first-0123456789");
-    let upstream = Upstream::start();
+    let upstream = FakeUpstream::accepting();
     let config = "[keys.default]\npolicy = \"enforce\"\ncurrent = { file = \"key\" }\n";
     let keyward = home.serve_for(&upstream).config(config).start();
     for (value, what, _) in NON_KEYS {

@@ -98,7 +98,7 @@ fn a_moved_log_file_is_left_at_sighup_and_no_line_is_lost() {
 /// Not even where the umask would allow it; what an administrator made otherwise is left so, and told of.
 #[test]
 fn no_stranger_reads_a_log_file_that_keyward_makes() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let mode = |name: &str| fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
     let keyward = home.serve_for(&upstream).log_file("log").start();
     assert_eq!(mode("log") & !0o640, 0, "{:o}", mode("log"));
@@ -120,7 +120,7 @@ fn no_stranger_reads_a_log_file_that_keyward_makes() {
 /// The keys are in its memory.
 #[test]
 fn a_keyward_that_serves_leaves_no_core_dump() {
-    let (home, upstream) = (Home::new(), Upstream::start());
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).start();
     assert_eq!(keyward.limit("Max core file size"), ["0", "0"]);
     keyward.stop();
