@@ -755,7 +755,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_reads_keys_out_of_the_memory() {
+    fn no_other_program_reads_keys_out_of_the_memory() {
         keep_memory_private();
         assert_eq!(rustix::process::dumpable_behavior().expect("linux"), DumpableBehavior::NotDumpable);
         assert_eq!(getrlimit(Resource::Core).current, Some(0));

@@ -118,5 +118,5 @@ fn a_worker_has_an_older_environment() {
         scene.send("/v1/models", "Bearer sk-old");
     }
     scene.send("/v1/models", "Bearer sk-current");
-    scene.says(&["Weekly report", "127.0.0.1", "restart the workers"]);
+    scene.says(&["Weekly report", "127.0.0.1", "an older environment"]);
 }
