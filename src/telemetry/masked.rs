@@ -56,18 +56,29 @@ pub fn keys_in(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the first key stands, without its mark. Every mark ends in one of three bytes, which are rare in other texts; behind
-/// one of four, which do not stand before the hyphens of a UUID.
+/// Where the first key stands, without its mark. Most texts have no mark, and are known by that alone.
 fn find_key(text: &str) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
-    let may_be_mark =
-        |last: &usize| last.checked_sub(1).is_some_and(|at| matches!(bytes[at], b'k' | b's' | b'w' | b'y'));
-    memchr::memchr3_iter(b'-', b'_', b'J', bytes).filter(may_be_mark).map(|last| last + 1).find_map(|start| {
+    if !may_hold_mark(bytes) {
+        return None;
+    }
+    memchr::memchr3_iter(b'-', b'_', b'J', bytes).map(|last| last + 1).find_map(|start| {
         let mark = MARKS.iter().find(|mark| bytes[..start].ends_with(mark.as_bytes()))?;
         let length = bytes[start..].iter().take_while(|byte| is_of_key(**byte)).count();
         let stands_alone = !bytes[..start - mark.len()].last().is_some_and(u8::is_ascii_alphanumeric);
         let is_key = length >= SHORTEST && (stands_alone || looks_random(&bytes[start..start + length]));
         is_key.then_some(start..start + length)
+    })
+}
+
+/// Whether two bytes stand side by side as at the end of some mark. The hyphens of a UUID do not.
+#[expect(clippy::needless_bitwise_bool, reason = "without branches many bytes are looked at in one step")]
+fn may_hold_mark(bytes: &[u8]) -> bool {
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    pairs.fold(false, |found, (before, last)| {
+        let is_before = (*before == b'k') | (*before == b's') | (*before == b'w') | (*before == b'y');
+        let is_last = (*last == b'-') | (*last == b'_') | (*last == b'J');
+        found | (is_before & is_last)
     })
 }
 
@@ -147,6 +158,16 @@ mod tests {
         let found: Vec<_> = keys_in(&text).collect();
         assert_eq!(found, [format!("sk-{RANDOM}"), format!("sk-proj-{RANDOM}_x"), format!("kw_{RANDOM}")]);
         assert_eq!(keys_in("").count(), 0);
+    }
+
+    #[test]
+    fn a_key_of_each_mark_is_found_wherever_it_stands() {
+        for mark in MARKS {
+            for before in 0..40 {
+                let text = format!("{}{mark}{RANDOM}", " ".repeat(before));
+                assert!(holds_key(&text) && !holds_key(&text[..before + mark.len()]), "{text}");
+            }
+        }
     }
 
     #[test]
