@@ -61,7 +61,6 @@ use crate::server::handshake::Handshake;
 use crate::server::worker::Worker;
 use crate::server::{lifecycle, listener};
 use crate::telemetry::Format;
-use crate::telemetry::columns::Columns;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
 use crate::telemetry::tap::Tap;
@@ -400,7 +399,7 @@ impl Team {
             format: settings.resolved_format(),
             level: settings.level,
             palette: settings.palette(),
-            columns: Columns::of_log(settings),
+            columns: settings.columns(),
         };
         let repeats = Arc::new(Repeats::default());
         let mut inboxes = Vec::new();

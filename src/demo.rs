@@ -103,7 +103,7 @@ impl<'f> Stage<'f> {
             lane: server.log().lane(0),
             format,
             palette: config.log.palette(),
-            columns: Columns::of_log(&config.log),
+            columns: config.log.columns(),
         };
         Ok(Self { server, time, midnight, key_file: &folder.key_file, narrator })
     }

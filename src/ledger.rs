@@ -6,6 +6,7 @@
 //! that goes wrong with the store reaches a request, or what is asked for.
 
 pub mod answer;
+pub mod bar_kind;
 pub mod bearing;
 pub mod binding;
 pub mod closed;
@@ -24,7 +25,6 @@ pub mod progress;
 pub mod projects;
 pub mod proof;
 pub mod query;
-pub mod reasons;
 pub mod recent;
 pub mod rhythm;
 pub mod rotation;

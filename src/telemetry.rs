@@ -23,6 +23,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::columns::Columns;
 use self::event::JsonEvents;
 use self::local_clock::time_of_day;
 use self::masked::mask_keys;
@@ -57,6 +58,12 @@ impl Settings {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let is_coloured = self.file.is_none() && std::io::stdout().is_terminal() && !refused;
         if is_coloured { Palette::Coloured } else { Palette::Plain }
+    }
+
+    /// How wide the terminal is that lines go to.
+    #[must_use]
+    pub fn columns(&self) -> Columns {
+        if self.file.is_some() { Columns::Endless } else { Columns::of_output() }
     }
 }
 

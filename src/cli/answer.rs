@@ -7,8 +7,8 @@ use super::format::{ago, counted};
 use super::output::{Line, Tone};
 use crate::answers::old_key::{CanGo, OldKeySummary, Reason};
 use crate::clock::Timestamp;
-use crate::ledger::answer::{AnswerKind, BarKind};
-use crate::ledger::reasons;
+use crate::ledger::answer::AnswerKind;
+use crate::ledger::bar_kind::BarKind;
 use crate::telemetry::local_clock::in_local_time;
 
 /// The answer about each old key of a set, in a line. `of` is the name of the set, where there are several; a key is named
@@ -213,7 +213,7 @@ fn items_of(can_go: &CanGo, shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Item>
     let (by_record, rest) = can_go.by_record();
     let mut items = Vec::new();
     for (record, reasons) in by_record {
-        let ends = vec![reasons::end(BarKind::RecordHoldsIt).to_owned()];
+        let ends = vec![BarKind::RecordHoldsIt.end().to_owned()];
         let mut item = Item { what: vec![record.text.clone()], ends, ..Item::default() };
         for reason in reasons {
             item.add_number(reason);
@@ -221,7 +221,7 @@ fn items_of(can_go: &CanGo, shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Item>
             if matches!(&*reason.code, "record" | "audit") {
                 continue;
             }
-            if reason.end != reasons::end(BarKind::StillSent) {
+            if reason.end != BarKind::StillSent.end() {
                 item.add_end(reason, now);
             }
             if !is_shown(reason) {

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::output::{Line, Tone, print_json, print_wrapped};
 use crate::caller::names::harmless;
 use crate::early_refusal::EarlyRefusal;
-use crate::ledger::answer::BarKind;
-use crate::ledger::reasons;
+use crate::ledger::bar_kind::BarKind;
 use crate::ledger::standing::StandingKind;
 use crate::n8n::doubt;
 use crate::n8n::finding;
@@ -95,8 +94,7 @@ pub(super) fn meaning_of(diagnosis: &str) -> &'static str {
 fn entries(set: &str) -> Vec<Entry> {
     let diagnoses = DiagnosisKind::ALL.map(|kind| (kind.code(), meaning(kind).to_owned(), remedy(kind, set)));
     let mixed = [(StandingKind::Mixed.code(), MIXED.to_owned(), vec![MEND_MIXED.to_owned()])];
-    let reasons =
-        BarKind::ALL.map(|kind| (kind.code(), reasons::meaning(kind).to_owned(), vec![reasons::end(kind).to_owned()]));
+    let reasons = BarKind::ALL.map(|kind| (kind.code(), kind.meaning().to_owned(), vec![kind.end().to_owned()]));
     let examples = finding::examples();
     let findings = examples.iter().map(|one| (one.code(), format!("such as: {one}"), vec![one.step().into_owned()]));
     let unproven = (doubt::UNPROVEN, UNPROVEN.to_owned(), vec![doubt::UNPROVEN_END.to_owned()]);

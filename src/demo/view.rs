@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::ledger::answer::{Answer, Bar, BarKind};
+use crate::ledger::answer::{Answer, Bar};
+use crate::ledger::bar_kind::BarKind;
 use crate::ledger::old_key::OldKey;
 use crate::ledger::rotation::RotationView;
 use crate::ledger::rotation_row::{FullRow, Row};

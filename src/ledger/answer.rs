@@ -15,11 +15,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bar_kind::BarKind;
 use super::binding::Binding;
 use super::identity::{BindingId, Holder, INSTANCE_AI};
 use super::look::{AuditDoubt, Look};
 use super::proof::{Case, Lack, Settings, Undone, Unproven};
-use super::reasons;
 use super::senders::{Acceptance, ClientKind, Mixed, N8n, RecordName, Senders};
 use super::span::Span;
 use crate::clock::Timestamp;
@@ -97,57 +97,6 @@ pub struct Bar {
     /// Whether you can accept it.
     pub can_accept: bool,
     pub(crate) state: u64,
-}
-
-codes! {
-    /// The kinds of bars.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    pub enum BarKind {
-        /// A sender still sends the key.
-        StillSent => "still_sent",
-        /// Another set has the same key.
-        InUse => "in_use",
-        /// The key stands in a node itself.
-        Typed => "typed",
-        /// n8n's test of a credential record sent the key.
-        RecordHoldsIt => "record_holds_it",
-        /// No current key is known.
-        NoCurrentKey => "no_current_key",
-        /// Upstream refuses the current key.
-        CurrentKeyRefused => "current_key_refused",
-        /// n8n was not looked through since the key was used last.
-        NotAudited => "not_audited",
-        /// An audit does not vouch for every node.
-        Audit => "audit",
-        /// A sender sent the key before it was replaced, and no good one since.
-        Silent => "silent",
-        /// A person tried a credential with the key out in the editor.
-        Edited => "edited",
-        /// It is not known which sender sent the key.
-        Unattributed => "unattributed",
-        /// The last use was too short a while ago.
-        Quiet => "quiet",
-        /// A use is not decided on before the next look through n8n.
-        Unsettled => "unsettled",
-        /// An execution waits with what it began with.
-        Waiting => "waiting",
-        /// An execution runs with what it began with.
-        Running => "running",
-        /// A record was not seen with a good key since it was changed.
-        Record => "record",
-        /// n8n does not tell who uses a record.
-        RecordWithoutNode => "record_without_node",
-        /// An exchange that carries the key upstream is open.
-        InFlight => "in_flight",
-        /// Upstream was not seen to accept a new key yet.
-        NoGoodUse => "no_good_use",
-        /// There were more senders than are told apart.
-        Room => "room",
-        /// What is remembered lies ahead of the clock.
-        Clock => "clock",
-        /// The set learns its keys, so that which one is old is a guess.
-        Learning => "learning",
-    }
 }
 
 /// A credential record of n8n's that a bar is about.
@@ -544,7 +493,7 @@ impl Draft<'_> {
 
     /// Adds a bar that its kind says all of.
     fn push_kind(&mut self, kind: BarKind) -> &mut Bar {
-        self.push(kind, "", reasons::meaning(kind))
+        self.push(kind, "", kind.meaning())
     }
 
     /// Adds a bar, which ends as its kind does. What it rests on is said of it afterwards.
@@ -552,7 +501,7 @@ impl Draft<'_> {
         let old = self.grounds.old.fingerprint.to_hex();
         let number = hash(&[old.as_bytes(), kind.code().as_bytes(), subject.as_bytes()]);
         let number = u32::try_from(number >> 32).unwrap_or_default();
-        let bar = Bar { end: reasons::end(kind).to_owned(), ..Bar::new(number, kind, what.to_owned()) };
+        let bar = Bar { end: kind.end().to_owned(), ..Bar::new(number, kind, what.to_owned()) };
         self.bars.push(bar);
         let place = self.bars.len() - 1;
         &mut self.bars[place]
@@ -633,8 +582,8 @@ impl Bar {
     /// One that needs no proof: it makes the answer *no*, and cannot be accepted.
     #[must_use]
     pub fn known(kind: BarKind) -> Self {
-        let bar = Self::new(0, kind, reasons::meaning(kind).to_owned());
-        Self { is_no: true, can_accept: false, end: reasons::end(kind).to_owned(), ..bar }
+        let bar = Self::new(0, kind, kind.meaning().to_owned());
+        Self { is_no: true, can_accept: false, end: kind.end().to_owned(), ..bar }
     }
 
     /// The same about that one, and what is so of it, in words.
@@ -800,7 +749,7 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Stri
             binding.map_or("use the current key there once", end_beside_workflows).into()
         }
         Lack::GoodTest => "use the current key there once".into(),
-        Lack::Nothing => reasons::end(BarKind::Unattributed).into(),
+        Lack::Nothing => BarKind::Unattributed.end().into(),
     };
     let accept = if may_be_done && undone.lacks != Lack::Nothing { "; or accept it" } else { "" };
     format!("{remedy}{end}{accept}")

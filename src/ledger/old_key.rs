@@ -1,6 +1,7 @@
 //! Pure. A previous key of a set in the rotation view: who still sends it, and whether it can go.
 
-use super::answer::{self, Answer, Audited, Bar, BarKind, Evidence};
+use super::answer::{self, Answer, Audited, Bar, Evidence};
+use super::bar_kind::BarKind;
 use super::identity::BindingId;
 use super::rotation_grounds::Grounds;
 use super::set_keys::{CurrentKey, GoodKeys};

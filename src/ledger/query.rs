@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Ledger;
-use super::answer::{Bar, BarKind, BarRecord};
+use super::answer::{Bar, BarRecord};
+use super::bar_kind::BarKind;
 use super::binding::{Binding, Memory};
 use super::hours::Hours;
 use super::identity::BindingId;

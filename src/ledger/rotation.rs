@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::answer::{Answer, BarKind};
+use super::answer::Answer;
+use super::bar_kind::BarKind;
 use super::binding::{Binding, Memory};
 use super::identity::BindingId;
 use super::old_key::{OldDraft, OldKey};

@@ -128,7 +128,7 @@ impl FindingKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::answer::BarKind;
+    use crate::ledger::bar_kind::BarKind;
     use crate::ledger::look::RECORD_WITHOUT_NODE;
 
     /// The ledger, which knows no findings, looks for the doubt by this code.

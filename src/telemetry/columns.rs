@@ -3,8 +3,6 @@
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Settings;
-
 /// The width of the log's terminal; without end where the log goes elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Columns {
@@ -15,10 +13,10 @@ pub enum Columns {
 }
 
 impl Columns {
-    /// Of the log with those settings.
+    /// Of what goes to standard output.
     #[must_use]
-    pub fn of_log(settings: &Settings) -> Self {
-        if settings.file.is_some() || !io::stdout().is_terminal() {
+    pub fn of_output() -> Self {
+        if !io::stdout().is_terminal() {
             return Self::Endless;
         }
         look();

@@ -21,7 +21,7 @@ use keyward::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
 use keyward::answers::sender::Sender;
 use keyward::answers::status::{N8n, OpenProblem, OpenProblems, Set, Sets, Status, Store};
 use keyward::answers::{audit, binding, execution};
-use keyward::ledger::answer::BarKind;
+use keyward::ledger::bar_kind::BarKind;
 use keyward::ledger::incident::Closing;
 use keyward::ledger::progress::Progress;
 use keyward::n8n::doubt::UNPROVEN;

@@ -201,6 +201,7 @@ fn the_places_that_write_to_standard_outputs_are_these() {
             ("src/cli/output.rs", 6, "answers of the commands, remarks beside them, and how wide the terminal is"),
             ("src/main.rs", 1, "a descriptor to copy, so that the table grows"),
             ("src/telemetry.rs", 2, "whether a person reads the log"),
+            ("src/telemetry/columns.rs", 2, "how wide the terminal is that the log goes to"),
             ("src/telemetry/writer.rs", 2, "the log, and that it cannot be written"),
         ],
     );
