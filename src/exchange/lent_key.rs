@@ -75,7 +75,7 @@ enum Passing {
 }
 
 impl EventGuard {
-    /// For a stream of which nothing has come.
+    /// Before anything of a stream has come.
     #[must_use]
     pub fn new(key: Bearer) -> Self {
         Self { key, waiting: Vec::new(), errors: 0, passing: Passing::Held, has_replaced: false }
@@ -187,7 +187,7 @@ pub struct EncodedGuard {
 }
 
 impl EncodedGuard {
-    /// For a stream of which nothing has come.
+    /// Before anything of a stream has come.
     #[must_use]
     pub fn new(key: Bearer, encoding: Encoding) -> Self {
         let (events, guard) = (EventStream::default(), EventGuard::new(key));

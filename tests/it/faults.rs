@@ -531,7 +531,7 @@ fn what_the_old_key_found_and_the_new_one_does_not_is_of_another_project() {
         assert!(message.contains("belongs to project proj_new, and the key before it to proj_old"), "{message}");
         assert!(line["remedy"].as_str().unwrap().contains("in the project of the old one"), "{line}");
     }
-    // Another node never reached it, and a list is nobody's own.
+    // Another node never reached it, and a list belongs to no project.
     assert_eq!(ask("/v1/assistants/asst_old", "wf=w;ex=1;node=other", CURRENT)["diagnosis"], "request_error");
     assert_eq!(ask("/v1/assistants?after=_old", TAG, CURRENT)["diagnosis"], "request_error");
     assert_eq!(ask("/v1/assistants/asst_new", TAG, CURRENT)["diagnosis"], "ok");
