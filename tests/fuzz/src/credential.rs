@@ -144,6 +144,8 @@ fn context(judgement: &Judgement, handling: Handling, status: Option<StatusCode>
         upstream_code: None,
         cause: None,
         redirect: None,
+        has_failed: false,
+        projects: None,
     }
 }
 
