@@ -122,7 +122,12 @@ fn a_key_may_end_in_white_space_in_its_file() {
 fn a_key_that_cannot_be_had_is_told_with_its_reason_and_traffic_goes_on() {
     let missing = Home::new();
     check_unknown_key(&missing, missing.serve().config(FILE), &["file key", "No such file or directory"]);
-    for (text, said) in [("", "the key is empty"), ("\n", "the key is empty"), ("two words", "at position 3")] {
+    for (text, said) in [
+        ("", "the key is empty"),
+        ("\n", "the key is empty"),
+        ("two words", "a key with white space"),
+        ("sk-é", "at position 3"),
+    ] {
         let home = Home::new();
         home.write("key", text);
         check_unknown_key(&home, home.serve().config(FILE), &["file key", said]);
