@@ -2,7 +2,8 @@
 //! keyward lives.
 //!
 //! [`routes`] is the table of all that can be asked; [`guard`] looks at every request before that, and seals every answer.
-//! A question here costs a request of n8n's nothing: this listener has a thread of its own. Nor does a client that crowds
+//! A question here costs a request of n8n's nothing: this listener has a thread of its own, and what takes a look at all
+//! bindings is drawn on another one ([`looks`]), so that a health check never waits for it. Nor does a client that crowds
 //! it keep out those who hold a token: [`listener`] and [`wrong_tokens`].
 
 pub mod access;
@@ -14,6 +15,7 @@ pub mod exposition;
 pub mod guard;
 pub mod html;
 pub mod listener;
+pub mod looks;
 pub mod page;
 pub mod parameters;
 pub mod problem;
@@ -27,6 +29,7 @@ pub mod wrong_tokens;
 
 use std::sync::Arc;
 
+use self::looks::Looks;
 pub use self::settings::{MetricsFor, Settings};
 use self::state::AdminState;
 use crate::server::Stage;
@@ -40,11 +43,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves until keyward has stopped: a probe can see it drain.
-    pub async fn run(self) {
+    /// Serves until keyward has stopped: a probe can see it drain. What takes a look at the bindings is asked there.
+    pub async fn run(self, looks: Looks) {
         let mut stage = self.admin.stage.clone();
         tokio::select! {
-            ended = listener::serve(self.listener, self.admin) => {
+            ended = listener::serve(self.listener, self.admin, looks) => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "the admin listener ended");
                 }

@@ -28,6 +28,7 @@ use crate::access_log::repeats::Repeats;
 use crate::admin::Admin;
 use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
+use crate::admin::looks::looks;
 use crate::admin::state::AdminState;
 use crate::admin::wrong_tokens::WrongTokens;
 use crate::caller::registry::Registry;
@@ -86,8 +87,8 @@ pub struct Server {
     admin: Option<SocketAddr>,
     stage: watch::Sender<Stage>,
     workers: Vec<JoinHandle<()>>,
-    control: JoinHandle<()>,
-    n8n: Vec<JoinHandle<()>>,
+    /// The admin listener, the upkeep and those who ask each n8n.
+    others: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     readings: Readings,
     ledger: Running,
@@ -232,13 +233,14 @@ impl Server {
         };
         let admin = bound.admin.zip(readings.access.as_ref().map(admin));
         let admin = admin.map(|(listener, admin)| Admin { listener, admin: Arc::new(admin) });
-        let control = Control { admin, upkeep, stage: watched.clone() };
-        let n8n = n8n.into_iter().map(|reloader| ask(reloader, watched.clone())).collect::<io::Result<_>>()?;
+        let admin = admin.map(|admin| answer(admin, &watched)).transpose()?;
+        let n8n = n8n.into_iter().map(|reloader| ask(reloader, watched.clone())).collect::<io::Result<Vec<_>>>()?;
         let workers = team.start(&bound.listener, &watched)?;
-        let control = tasks::run("control".into(), move || control.run())?;
+        let upkeep = tasks::run("upkeep".into(), move || upkeep.run(watched))?;
+        let others = n8n.into_iter().chain(admin).chain([upkeep]).collect();
         let (listen, admin) = (bound.listen, bound.admin_address);
         let shared = Arc::clone(shared);
-        Ok(Self { listen, admin, stage, workers, control, n8n, shared, readings, ledger, log, _hold: hold })
+        Ok(Self { listen, admin, stage, workers, others, shared, readings, ledger, log, _hold: hold })
     }
 
     /// Where clients connect to.
@@ -310,9 +312,8 @@ impl Server {
             let _ = worker.join();
         }
         self.stage.send_replace(Stage::Ended);
-        let _ = self.control.join();
-        for reloader in self.n8n {
-            let _ = reloader.join();
+        for other in self.others {
+            let _ = other.join();
         }
         upkeep::save(&self.readings.reloader, true);
         self.ledger.close(LAST_WRITES);
@@ -485,23 +486,13 @@ impl Team {
     }
 }
 
-/// What runs beside the workers: the admin listener, and the upkeep of keys, certificate and state.
-struct Control {
-    admin: Option<Admin>,
-    upkeep: Upkeep,
-    stage: watch::Receiver<Stage>,
-}
-
-impl Control {
-    async fn run(self) {
-        let upkeep = tokio::spawn(self.upkeep.run());
-        let mut stage = self.stage;
-        match self.admin {
-            Some(admin) => admin.run().await,
-            None => drop(stage.wait_for(|stage| *stage == Stage::Ended).await),
-        }
-        upkeep.abort();
-    }
+/// Starts the admin listener, and beside it those who draw its answers. Nothing waits for them at the end: what they draw then
+/// is for no client.
+fn answer(admin: Admin, stage: &watch::Receiver<Stage>) -> io::Result<JoinHandle<()>> {
+    let (looks, looking) = looks(&admin.admin);
+    let stage = stage.clone();
+    drop(tasks::run("looks".into(), move || looking.run(stage))?);
+    tasks::run("admin".into(), move || admin.run(looks))
 }
 
 /// What upstream said of the current keys before the start.

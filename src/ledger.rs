@@ -79,6 +79,8 @@ pub struct Ledger {
     hash: RandomState,
     bounds: Bounds,
     overflowed: AtomicU64,
+    /// Grows with each change that is no exchange, and each time that exchanges are taken over.
+    changes: AtomicU64,
     /// The sets' names, by position.
     sets: Arc<[Arc<str>]>,
     inbox: Inbox,
@@ -129,6 +131,8 @@ struct Inbox {
 #[derive(Default)]
 struct Content {
     dirty: Vec<Arc<Binding>>,
+    /// Whether the thread looks at some that it has taken out.
+    is_taken: bool,
     is_closing: bool,
 }
 
@@ -145,8 +149,21 @@ impl Inbox {
         }
     }
 
+    /// Takes all of them out, until [`Inbox::has_looked`].
     fn take(&self) -> Vec<Arc<Binding>> {
-        std::mem::take(&mut self.content().dirty)
+        let mut content = self.content();
+        content.is_taken = true;
+        std::mem::take(&mut content.dirty)
+    }
+
+    fn has_looked(&self) {
+        self.content().is_taken = false;
+    }
+
+    /// Whether there is nothing to be looked at, and nothing is.
+    fn is_at_rest(&self) -> bool {
+        let content = self.content();
+        content.dirty.is_empty() && !content.is_taken
     }
 
     fn close(&self) {
@@ -192,6 +209,7 @@ impl Ledger {
             hash: RandomState::new(),
             bounds,
             overflowed: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             sets,
             inbox: Inbox::default(),
             past: Mutex::default(),
@@ -217,16 +235,42 @@ impl Ledger {
         &self.rotation
     }
 
+    /// A number that is another one after anything was recorded. Nothing while exchanges are recorded: then it is not known.
+    /// Costs an exchange nothing.
+    #[must_use]
+    pub fn changes(&self) -> Option<u64> {
+        // Read first: what is put in and taken out in between counts.
+        let changes = self.changes.load(Ordering::Acquire);
+        self.inbox.is_at_rest().then_some(changes)
+    }
+
+    fn note_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Looks at the bindings that were not looked at yet.
+    fn take_dirty(&self, look: impl FnMut(Arc<Binding>)) {
+        let dirty = self.inbox.take();
+        let are_any = !dirty.is_empty();
+        dirty.into_iter().for_each(look);
+        if are_any {
+            self.note_change();
+        }
+        self.inbox.has_looked();
+    }
+
     /// Takes in that an n8n was looked through: what waited for that is decided on.
     pub fn look_came(&self, look: &Arc<Look>) {
         self.n8ns().looks.insert(look.instance.clone(), Arc::clone(look));
         self.settle();
+        self.note_change();
     }
 
     /// Takes in which record of an n8n has, since that change of it, a key that keyward itself put in.
     pub fn key_was_written(&self, n8n: &str, record: &str, changed: Timestamp) {
         let name = RecordName { n8n: n8n.into(), id: record.into() };
         self.senders().iter_mut().for_each(|senders| senders.note_written(&name, changed));
+        self.note_change();
     }
 
     /// The last look through each n8n.
@@ -258,6 +302,7 @@ impl Ledger {
             (Some(senders), None) => senders.withdraw(number),
             (None, _) => false,
         };
+        self.note_change();
         self.inbox.came.notify_one();
         changed
     }
@@ -316,9 +361,7 @@ impl Ledger {
 
     /// Takes over what the bindings have gathered: for a ledger that has no writer.
     pub fn take_in(&self) {
-        for binding in self.inbox.take() {
-            self.take_gathered(&binding);
-        }
+        self.take_dirty(|binding| drop(self.take_gathered(&binding)));
         self.settle_alone();
     }
 
@@ -516,6 +559,7 @@ impl Ledger {
         }
         drop(past);
         self.absorb_evidence(remembered.evidence);
+        self.note_change();
         remembered.history
     }
 
@@ -570,6 +614,7 @@ impl Ledger {
             past.closed.forget_before(limits.before);
         }
         let all: Vec<_> = self.bindings.iter().map(|entry| (*entry.key(), Arc::clone(&entry))).collect();
+        self.note_change();
         for (key, binding) in all {
             let (closed, is_over) = {
                 let mut memory = binding.lock();

@@ -84,7 +84,7 @@
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
 //! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |
 //! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `event` `execution` `incident` `key` `link` `moment` `old_key` `problem` `rotation` `sender` `status` `who` |
-//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `html` `listener` `page` `parameters` `problem` `problem_response` `response` `routes` `settings` `state` `views` `wrong_tokens` |
+//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `html` `listener` `looks` `page` `parameters` `problem` `problem_response` `response` `routes` `settings` `state` `views` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `observed` `systemd` `upkeep` |

@@ -245,7 +245,7 @@ impl Subject for Keyward {
     fn answer(&mut self, at: Timestamp) -> Said {
         self.ledger.take_in();
         let (keys, bindings, audit) = (self.entries(), self.ledger.bindings(), self.audit(at));
-        let by_id = bindings.iter().map(|binding| (binding.id(), binding)).collect();
+        let by_id: HashMap<_, _> = bindings.iter().map(|binding| (binding.id(), binding)).collect();
         let looks = self.ledger.looks_of(SetIndex::DEFAULT);
         let tokens = vec![Key::Token.names().fingerprint];
         let facts = KeySet { name: "default".into(), learning: false, grace: Duration::ZERO };
@@ -262,7 +262,7 @@ impl Subject for Keyward {
                 keys: &keys,
                 tokens: &tokens,
                 bindings: &bindings,
-                by_id: &by_id,
+                binding_of: &|id| by_id.get(&id).map(|binding| Arc::clone(binding)),
                 hours: &Hours::default(),
                 audit: &audit,
                 evidence: &evidence,

@@ -1,4 +1,4 @@
-//! The routes that answer at once: health, metrics, how keyward is, what it knows of keys.
+//! What the routes answer: health, metrics, how keyward is, what it knows of keys.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use http::{StatusCode, header};
 
 use super::call::Call;
 use super::problem::{Kind, Problem, failed};
-use super::response::{JSON, Response, in_json, text};
+use super::response::{Drawn, JSON, Response, in_json, text};
 use super::state::AdminState;
 use super::views;
 use crate::answers::audit::{Audit, Instance, Instances};
 use crate::answers::link::{Link, PressBegun, PressEnded};
 use crate::answers::status::{OpenProblems, Sets};
-use crate::ledger::query::find;
+use crate::ledger::query::{Query, find};
 use crate::n8n::audit;
 use crate::n8n::clearance;
 use crate::n8n::status;
@@ -20,12 +20,12 @@ use crate::request_path::is_id;
 use crate::server::Stage;
 
 /// That the process runs.
-pub fn health(_: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+pub fn health(_: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
     Ok(text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n"))
 }
 
 /// Whether it takes requests.
-pub fn readiness(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+pub fn readiness(admin: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
     let stage = *admin.stage.borrow();
     let (status, said) = match stage {
         Stage::Running => (StatusCode::OK, "ready\n"),
@@ -35,52 +35,52 @@ pub fn readiness(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Prob
 }
 
 /// The metrics, in the form that the scraper asks for.
-pub fn metrics(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn metrics(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     let accepted = call.head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (content_type, said) = admin.exposition.text(accepted).map_err(|error| failed(&error))?;
-    Ok(text(StatusCode::OK, content_type, said))
+    let (content_type, said) = admin.exposition.text(look, accepted).map_err(|error| failed(&error))?;
+    Ok(Drawn { content_type, body: said.into() })
 }
 
 /// The description of the routes.
-pub fn document(_: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+pub fn document(_: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
     Ok(text(StatusCode::OK, JSON, DOCUMENT.replace("[version]", env!("CARGO_PKG_VERSION"))))
 }
 
 /// How keyward is.
-pub fn status(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
-    in_json(StatusCode::OK, &admin.status())
+pub fn status(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&admin.status(look))
 }
 
 /// What is wrong now beside single callers.
-pub fn problems(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
+pub fn problems(admin: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
     in_json(StatusCode::OK, &OpenProblems { problems: admin.problems() })
 }
 
 /// The key sets, their keys and how far their rotations are.
-pub fn sets(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
-    in_json(StatusCode::OK, &Sets { sets: admin.sets() })
+pub fn sets(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&Sets { sets: admin.sets(look) })
 }
 
 /// How far the rotation of a set is.
-pub fn rotation(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    in_json(StatusCode::OK, &views::rotation(&admin.look_with_audits(), call.text(), &call.parameters)?)
+pub fn rotation(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::rotation(look, call.text(), &call.parameters)?)
 }
 
 /// What an audit says of each n8n, by how it was when it was looked through last.
-pub fn n8n_audits(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
-    let (look, looked) = (admin.look_with_audits(), admin.looked());
-    let audits = clearance::audits(&look, &looked, &admin.hosts);
+pub fn n8n_audits(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
+    let looked = admin.looked();
+    let audits = clearance::audits(look, &looked, &admin.hosts);
     let instance = |audit: &audit::Audit, status: &status::Status| {
-        let old_keys = views::old_keys(&look, status.set.as_deref());
+        let old_keys = views::old_keys(look, status.set.as_deref());
         Instance::new(Audit::new(audit, &status.name, &status.url, old_keys), status.look().as_deref())
     };
     let audited = audits.iter().zip(&admin.n8n);
     let instances = audited.filter_map(|((_, audit), status)| Some(instance(audit.as_ref()?, status))).collect();
-    in_json(StatusCode::OK, &Instances { instances })
+    Drawn::in_json(&Instances { instances })
 }
 
 /// Hears that a program has n8n test a credential from now on; or where it says what n8n has said, that this is over.
-pub fn press(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn press(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
     let [instance, credential] = &call.texts[..] else {
         return Err(Problem::new(Kind::NotFound, "It takes an n8n and a credential."));
     };
@@ -103,48 +103,46 @@ pub fn press(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Probl
 }
 
 /// The bindings.
-pub fn bindings(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    in_json(StatusCode::OK, &views::bindings(&admin.look(), &call.parameters)?)
+pub fn bindings(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::bindings(look, &call.parameters)?)
 }
 
 /// One binding.
-pub fn binding(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    in_json(StatusCode::OK, &views::binding(&admin.look(), call.text())?)
+pub fn binding(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::binding(look, call.text())?)
 }
 
 /// One execution.
-pub fn execution(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    in_json(StatusCode::OK, &views::execution(&admin.look(), call.text()))
+pub fn execution(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::execution(look, call.text()))
 }
 
 /// The incidents.
-pub fn incidents(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    in_json(StatusCode::OK, &views::incidents(&admin.look(), &call.parameters)?)
+pub fn incidents(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::incidents(look, &call.parameters)?)
 }
 
 /// Notes that you say that a binding is dead, or its incident dealt with.
-pub fn acknowledge(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn acknowledge(admin: &AdminState, _: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     let ledger = &admin.shared.ledger;
     let binding = find(ledger, call.text()).map_err(|error| views::not_found(&error))?;
     ledger.acknowledge(&binding, admin.shared.clock.now());
-    in_json(StatusCode::OK, &views::binding(&admin.look(), &binding.id().to_hex())?)
+    Drawn::in_json(&views::binding(&admin.look(), &binding.id().to_hex())?)
 }
 
 /// Accepts what bars an old key from going.
-pub fn accept(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    let reason = views::reason(&call.parameters)?;
-    let (look, now) = (admin.look_with_audits(), admin.shared.clock.now());
-    in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), Some((reason, now)))?)
+pub fn accept(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    let accepted = Some((views::reason(&call.parameters)?, admin.shared.clock.now()));
+    Drawn::in_json(&views::accept(look, &admin.shared.ledger, call.text(), accepted)?)
 }
 
 /// Takes an acceptance back.
-pub fn withdraw(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
-    let look = admin.look_with_audits();
-    in_json(StatusCode::OK, &views::accept(&look, &admin.shared.ledger, call.text(), None)?)
+pub fn withdraw(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::accept(look, &admin.shared.ledger, call.text(), None)?)
 }
 
 /// A link that begins a session.
-pub fn make_link(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn make_link(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "A link takes a token."))?;
     let (link, until) = admin.access.make_link(&pass).map_err(|error| failed(&error))?;
     in_json(StatusCode::CREATED, &Link { path: format!("/open/{}", &*link), until })

@@ -6,9 +6,9 @@ use super::access::Pass;
 use super::parameters::Parameters;
 
 /// A request that was let in.
-pub struct Call<'r> {
+pub struct Call {
     /// Its head.
-    pub head: &'r Parts,
+    pub head: Parts,
     /// The texts that stand for the parts in braces.
     pub texts: Vec<String>,
     /// What stands in its query.
@@ -17,7 +17,7 @@ pub struct Call<'r> {
     pub pass: Option<Pass>,
 }
 
-impl Call<'_> {
+impl Call {
     /// The text that stands for the first part in braces.
     #[must_use]
     pub fn text(&self) -> &str {

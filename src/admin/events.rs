@@ -30,7 +30,7 @@ use crate::verdict::VerdictKind;
 pub const FILTERS: [&str; 3] = ["workflow", "verdict", "set"];
 
 /// Begins a stream.
-pub fn follow(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn follow(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
     let filter = Filter::read(admin, call)?;
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "Following takes a token."))?;
     let follower = admin.tap.follow().ok_or_else(|| {
@@ -53,7 +53,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn read(admin: &AdminState, call: &Call<'_>) -> Result<Self, Problem> {
+    fn read(admin: &AdminState, call: &Call) -> Result<Self, Problem> {
         let text = |name| call.parameters.value(name).map(str::to_owned);
         let set = text("set");
         if let Some(set) = set.as_ref().filter(|set| admin.shared.reloader.ring().find_set(set).is_none()) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
@@ -16,6 +16,7 @@ use crate::early_refusal::EarlyRefusal;
 use crate::exchange::context::Shared;
 use crate::ledger::query::Query;
 use crate::ledger::rotation_row::Row;
+use crate::locks::lock;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
 use crate::policy::ActionKind;
@@ -26,7 +27,11 @@ use crate::telemetry::writer::LogCounts;
 use crate::verdict::explain::Severity;
 
 /// Everything that is counted, and where.
-pub struct Exposition(Registry);
+pub struct Exposition {
+    registry: Registry,
+    /// What the collector is to tell of the bindings.
+    standings: Arc<Mutex<Standings>>,
+}
 
 /// Where the numbers come from.
 pub struct Sources {
@@ -52,16 +57,18 @@ impl Exposition {
     /// Of those sources.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
+        let standings = Arc::default();
         let mut registry = Registry::with_prefix("keyward");
-        registry.register_collector(Box::new(sources));
-        Self(registry)
+        registry.register_collector(Box::new(Collected { sources, standings: Arc::clone(&standings) }));
+        Self { registry, standings }
     }
 
     /// The numbers now and their media type: `OpenMetrics` for a scraper whose `Accept` names it, Prometheus' own text for
-    /// all others.
-    pub fn text(&self, accepted: &str) -> Result<(&'static str, String), fmt::Error> {
+    /// all others. What they say of bindings is by that look.
+    pub fn text(&self, look: &Query<'_>, accepted: &str) -> Result<(&'static str, String), fmt::Error> {
+        *lock(&self.standings) = Standings::of(look);
         let mut out = String::new();
-        text::encode(&mut out, &self.0)?;
+        text::encode(&mut out, &self.registry)?;
         Ok(if accepted.contains("application/openmetrics-text") { (OPEN_METRICS, out) } else { (PLAIN, plain(&out)) })
     }
 }
@@ -89,16 +96,23 @@ fn plain(open_metrics: &str) -> String {
     plain
 }
 
-impl fmt::Debug for Sources {
+/// What the registry asks.
+struct Collected {
+    sources: Sources,
+    standings: Arc<Mutex<Standings>>,
+}
+
+impl fmt::Debug for Collected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").field("workers", &self.workers.len()).finish_non_exhaustive()
+        f.debug_struct("Collected").field("workers", &self.sources.workers.len()).finish_non_exhaustive()
     }
 }
 
-impl Collector for Sources {
+impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let standings = self.standings();
-        METRICS.iter().try_for_each(|metric| self.samples(metric.name, &standings).encode(metric, &mut encoder))
+        let standings = lock(&self.standings);
+        let samples = |metric: &Metric| self.sources.samples(metric.name, &standings);
+        METRICS.iter().try_for_each(|metric| samples(metric).encode(metric, &mut encoder))
     }
 }
 
@@ -110,6 +124,37 @@ type Family = Vec<(Vec<(&'static str, String)>, u64)>;
 struct Standings {
     bindings: Family,
     incidents: Family,
+}
+
+impl Standings {
+    fn of(look: &Query<'_>) -> Self {
+        let all = look.all();
+        let mut standings = Self::default();
+        for (set, name) in look.sets() {
+            let known = all.iter().filter(|binding| binding.set() == set).count();
+            let of_severity = |rows: &[Row], severity| rows.iter().filter(|row| row.severity == Some(severity)).count();
+            let severities = [Severity::Warning, Severity::Error];
+            let (progress, bad) =
+                look.with_rows(set, |rows, progress| (*progress, severities.map(|one| of_severity(rows, one))));
+            for (state, count) in [
+                ("confirmed", progress.confirmed),
+                ("stale", progress.stale),
+                ("failing", progress.failing),
+                ("mixed", progress.mixed),
+                ("due_later", progress.due_later),
+                ("overdue", progress.overdue),
+                ("acknowledged", progress.acknowledged),
+                ("none", known.saturating_sub(progress.total())),
+            ] {
+                standings.bindings.push((vec![("set", name.to_string()), ("state", state.to_owned())], count as u64));
+            }
+            for (severity, count) in severities.into_iter().zip(bad) {
+                let labels = vec![("set", name.to_string()), ("severity", severity.code().to_owned())];
+                standings.incidents.push((labels, count as u64));
+            }
+        }
+        standings
+    }
 }
 
 /// What a metric has to say.
@@ -199,36 +244,6 @@ impl Sources {
             // A test looks for every metric of the table in what comes of it.
             _ => Samples::Family(Vec::new()),
         }
-    }
-
-    fn standings(&self) -> Standings {
-        let shared = &self.shared;
-        let look = Query::new(&shared.ledger, &shared.reloader, shared.clock.now());
-        let all = shared.ledger.bindings();
-        let mut standings = Standings::default();
-        for (set, name) in look.sets() {
-            let view = look.rotation(set);
-            let known = all.iter().filter(|binding| binding.set() == set).count();
-            let progress = view.progress;
-            for (state, count) in [
-                ("confirmed", progress.confirmed),
-                ("stale", progress.stale),
-                ("failing", progress.failing),
-                ("mixed", progress.mixed),
-                ("due_later", progress.due_later),
-                ("overdue", progress.overdue),
-                ("acknowledged", progress.acknowledged),
-                ("none", known.saturating_sub(progress.total())),
-            ] {
-                standings.bindings.push((vec![("set", name.to_string()), ("state", state.to_owned())], count as u64));
-            }
-            for severity in [Severity::Warning, Severity::Error] {
-                let is_so = |row: &&Row| row.severity == Some(severity);
-                let labels = vec![("set", name.to_string()), ("severity", severity.code().to_owned())];
-                standings.incidents.push((labels, view.rows.iter().filter(is_so).count() as u64));
-            }
-        }
-        standings
     }
 
     /// Each kind, also where there is none: an alert needs the number before.

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::connection::Connection;
+use super::looks::Looks;
 use super::response::Response;
 use super::state::AdminState;
 use super::wrong_tokens::LATE;
@@ -32,12 +33,12 @@ use crate::net::stream::Stream;
 use crate::net::write_stall::{StallWatch, WriteStall};
 
 /// Serves each connection. It ends only where the listener cannot be used at all.
-pub async fn serve(listener: std::net::TcpListener, admin: Arc<AdminState>) -> io::Result<()> {
+pub async fn serve(listener: std::net::TcpListener, admin: Arc<AdminState>, looks: Looks) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => connections.accept(stream, peer.ip().to_canonical(), &admin),
+            Ok((stream, peer)) => connections.accept(stream, peer.ip().to_canonical(), &admin, &looks),
             // Out of descriptors, or a client that left while it waited: neither is worth a spin.
             Err(error) => {
                 tracing::debug!(%error, "a connection to the admin listener could not be accepted");
@@ -52,13 +53,14 @@ pub async fn serve(listener: std::net::TcpListener, admin: Arc<AdminState>) -> i
 struct Connections(VecDeque<(Arc<Connection>, AbortHandle)>);
 
 impl Connections {
-    fn accept(&mut self, stream: TcpStream, peer: IpAddr, admin: &Arc<AdminState>) {
+    fn accept(&mut self, stream: TcpStream, peer: IpAddr, admin: &Arc<AdminState>, looks: &Looks) {
         if !self.make_room(admin) {
             admin.counts.turned_away.increment();
             return;
         }
         let connection = Arc::new(Connection::new(peer));
-        let task = tokio::spawn(serve_connection(stream, Arc::clone(&connection), Arc::clone(admin)));
+        let served = serve_connection(stream, Arc::clone(&connection), Arc::clone(admin), looks.clone());
+        let task = tokio::spawn(served);
         self.0.push_back((connection, task.abort_handle()));
     }
 
@@ -90,13 +92,13 @@ impl Connections {
 }
 
 /// Serves one connection.
-async fn serve_connection(stream: TcpStream, connection: Arc<Connection>, admin: Arc<AdminState>) {
+async fn serve_connection(stream: TcpStream, connection: Arc<Connection>, admin: Arc<AdminState>, looks: Looks) {
     // Failing to say so costs speed alone.
     let _ = stream.set_nodelay(true);
     let Limits { client_idle_timeout, client_stall_timeout, max_head, .. } = admin.shared.limits;
     let stall = WriteStall::new(CoarseClock::new());
     let stream = TokioIo::new(StallWatch::new(Stream::Plain(stream), stall.clone()));
-    let service = service_fn(|request| answer(&admin, &connection, request));
+    let service = service_fn(|request| answer(&admin, &looks, &connection, request));
     let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(client_idle_timeout)
@@ -118,12 +120,13 @@ async fn serve_connection(stream: TcpStream, connection: Arc<Connection>, admin:
 /// No route takes a body, so that none is read.
 async fn answer(
     admin: &Arc<AdminState>,
+    looks: &Looks,
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let (head, body) = request.into_parts();
     connection.leaves_unread(!body.is_end_stream());
-    let mut answer = routes::answer(admin, &head, connection);
+    let mut answer = routes::answer(admin, looks, head, connection).await;
     guard::seal(answer.headers_mut());
     if answer.status() == StatusCode::TOO_MANY_REQUESTS {
         tokio::time::sleep(LATE).await;

@@ -8,20 +8,22 @@ use super::call::Call;
 use super::guard::cookie_name;
 use super::html::{HTML, page};
 use super::problem::{Kind, Problem, failed};
-use super::response::{Response, text};
+use super::response::{Drawn, Response, text};
 use super::state::AdminState;
 use crate::answers::old_key::{OldKeySummary, Reason};
 use crate::answers::status::{OpenProblem, Set, Status};
+use crate::ledger::query::Query;
 use crate::welcome::escape;
 use http::{HeaderValue, StatusCode, header};
 
 /// How keyward is.
-pub fn status(admin: &Arc<AdminState>, _: &Call<'_>) -> Result<Response, Problem> {
-    Ok(text(StatusCode::OK, HTML, page("keyward", "", &of_status(&admin.status()))))
+pub fn status(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
+    let body = page("keyward", "", &of_status(&admin.status(look))).into();
+    Ok(Drawn { content_type: HTML, body })
 }
 
 /// Begins a session in the browser that opens the link.
-pub fn open(admin: &Arc<AdminState>, call: &Call<'_>) -> Result<Response, Problem> {
+pub fn open(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
     let opened = admin.access.open_link(call.text().as_bytes()).map_err(|error| failed(&error))?;
     let session = opened.ok_or_else(|| Problem::new(Kind::LinkUnknown, OLD_LINK))?;
     let cookie = format!(

@@ -75,12 +75,11 @@ pub struct Page {
 
 impl Page {
     /// The rows of this page, of a list that is in the order of its places; and the cursor of the next one.
-    pub fn cut<T>(&self, rows: Vec<T>, place: impl Fn(&T) -> [i64; 3]) -> (Vec<T>, Option<String>) {
-        let is_behind = |row: &T| self.behind.is_none_or(|behind| place(row) > behind);
-        let mut rows: Vec<_> = rows.into_iter().filter(is_behind).take(self.limit + 1).collect();
-        let is_whole = rows.len() <= self.limit;
-        rows.truncate(self.limit);
-        let last = rows.last().filter(|_| !is_whole).map(place);
+    pub fn cut<'r, T>(&self, rows: &'r [T], place: impl Fn(&T) -> [i64; 3]) -> (&'r [T], Option<String>) {
+        let first = self.behind.map_or(0, |behind| rows.partition_point(|row| place(row) <= behind));
+        let rest = &rows[first..];
+        let rows = &rest[..rest.len().min(self.limit)];
+        let last = rows.last().filter(|_| rows.len() < rest.len()).map(place);
         (rows, last.map(|[a, b, c]| format!("{a}.{b}.{c}")))
     }
 }
@@ -132,11 +131,11 @@ mod tests {
     fn pages_follow_one_another_whatever_comes_and_goes() {
         let page = |text: &str| Parameters::read(text, &["limit", "cursor"]).and_then(|read| read.page());
         let place = |row: &i64| [0, -row, 7];
-        let (rows, next) = page("limit=2").expect("a page").cut(vec![9, 8, 7, 6, 5], place);
-        assert_eq!((rows, next.as_deref()), (vec![9, 8], Some("0.-8.7")));
+        let (rows, next) = page("limit=2").expect("a page").cut(&[9, 8, 7, 6, 5], place);
+        assert_eq!((rows, next.as_deref()), (&[9, 8][..], Some("0.-8.7")));
         let next = page(&format!("limit=2&cursor={}", next.expect("a cursor"))).expect("a page");
-        let (rows, last) = next.cut(vec![10, 7, 5], place);
-        assert_eq!((rows, last), (vec![7, 5], None), "8 is gone, 10 is new");
+        let (rows, last) = next.cut(&[10, 7, 5], place);
+        assert_eq!((rows, last), (&[7, 5][..], None), "8 is gone, 10 is new");
         for wrong in ["limit=0", "limit=10001", "limit=x", "cursor=x", "cursor=1.2", "cursor=1.2.3.4"] {
             assert!(page(wrong).is_err(), "{wrong}");
         }

@@ -15,10 +15,34 @@ use super::problem::{Problem, failed};
 /// What the admin listener answers: whole, or event by event.
 pub type Response = http::Response<Either<Full<Bytes>, EventBody>>;
 
-/// An answer of JSON, whose fields are in the order of the alphabet.
+/// What was drawn for an answer, which several may share.
+#[derive(Clone)]
+pub struct Drawn {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// All of it.
+    pub body: Bytes,
+}
+
+impl Drawn {
+    /// Of JSON.
+    pub fn in_json(answer: &impl Serialize) -> Result<Self, Problem> {
+        let mut body = serde_json::to_vec(answer).map_err(|error| failed(&error))?;
+        body.push(b'\n');
+        Ok(Self { content_type: JSON, body: body.into() })
+    }
+
+    /// As it is sent.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        text(StatusCode::OK, self.content_type, self.body)
+    }
+}
+
+/// An answer of JSON.
 pub fn in_json(status: StatusCode, answer: &impl Serialize) -> Result<Response, Problem> {
-    let value = serde_json::to_value(answer).map_err(|error| failed(&error))?;
-    Ok(text(status, JSON, format!("{value}\n")))
+    let Drawn { content_type, body } = Drawn::in_json(answer)?;
+    Ok(text(status, content_type, body))
 }
 
 /// An answer of text.

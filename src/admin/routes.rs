@@ -35,9 +35,10 @@ use percent_encoding::percent_decode_str;
 use super::access::{Pass, Scope};
 use super::call::Call;
 use super::connection::Connection;
+use super::looks::{Draw, Looks, Sharing};
 use super::parameters::Parameters;
 use super::problem::{Kind, Problem};
-use super::response::Response;
+use super::response::{Drawn, Response};
 use super::settings::MetricsFor;
 use super::state::AdminState;
 use super::{api, events, guard, page, problem_response, views};
@@ -76,73 +77,140 @@ impl Route {
     }
 }
 
-type Answer = fn(&Arc<AdminState>, &Call<'_>) -> Result<Response, Problem>;
+/// How it is answered.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// At once, whatever else is asked: it takes no look at the bindings.
+    Now(fn(&Arc<AdminState>, &Call) -> Result<Response, Problem>),
+    /// From a look at them, which others may share.
+    Drawn(Draw, Sharing),
+}
 
 /// Every route.
 pub static ROUTES: [Route; 21] = [
-    Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: api::health },
-    Route { method: "GET", path: "/readyz", needs: Needs::Nothing, parameters: &[], answer: api::readiness },
-    Route { method: "GET", path: "/metrics", needs: Needs::Metrics, parameters: &[], answer: api::metrics },
-    Route { method: "GET", path: "/", needs: READ, parameters: &[], answer: page::status },
-    Route { method: "GET", path: "/open/{link}", needs: Needs::Link, parameters: &[], answer: page::open },
-    Route { method: "GET", path: "/api/v1/openapi.json", needs: READ, parameters: &[], answer: api::document },
-    Route { method: "GET", path: "/api/v1/status", needs: READ, parameters: &[], answer: api::status },
-    Route { method: "GET", path: "/api/v1/problems", needs: READ, parameters: &[], answer: api::problems },
-    Route { method: "GET", path: "/api/v1/sets", needs: READ, parameters: &[], answer: api::sets },
+    Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
+    Route {
+        method: "GET",
+        path: "/readyz",
+        needs: Needs::Nothing,
+        parameters: &[],
+        answer: Answer::Now(api::readiness),
+    },
+    Route {
+        method: "GET",
+        path: "/metrics",
+        needs: Needs::Metrics,
+        parameters: &[],
+        answer: Answer::Drawn(api::metrics, Sharing::Look),
+    },
+    Route {
+        method: "GET",
+        path: "/",
+        needs: READ,
+        parameters: &[],
+        answer: Answer::Drawn(page::status, Sharing::Look),
+    },
+    Route { method: "GET", path: "/open/{link}", needs: Needs::Link, parameters: &[], answer: Answer::Now(page::open) },
+    Route {
+        method: "GET",
+        path: "/api/v1/openapi.json",
+        needs: READ,
+        parameters: &[],
+        answer: Answer::Now(api::document),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/status",
+        needs: READ,
+        parameters: &[],
+        answer: Answer::Drawn(api::status, Sharing::Look),
+    },
+    Route { method: "GET", path: "/api/v1/problems", needs: READ, parameters: &[], answer: Answer::Now(api::problems) },
+    Route {
+        method: "GET",
+        path: "/api/v1/sets",
+        needs: READ,
+        parameters: &[],
+        answer: Answer::Drawn(api::sets, Sharing::Look),
+    },
     Route {
         method: "GET",
         path: "/api/v1/sets/{set}/rotation",
         needs: READ,
         parameters: &views::ROTATION,
-        answer: api::rotation,
+        answer: Answer::Drawn(api::rotation, Sharing::Answer),
     },
-    Route { method: "GET", path: "/api/v1/bindings", needs: READ, parameters: &views::BINDINGS, answer: api::bindings },
-    Route { method: "GET", path: "/api/v1/bindings/{binding}", needs: READ, parameters: &[], answer: api::binding },
+    Route {
+        method: "GET",
+        path: "/api/v1/bindings",
+        needs: READ,
+        parameters: &views::BINDINGS,
+        answer: Answer::Drawn(api::bindings, Sharing::Answer),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/bindings/{binding}",
+        needs: READ,
+        parameters: &[],
+        answer: Answer::Drawn(api::binding, Sharing::Answer),
+    },
     Route {
         method: "POST",
         path: "/api/v1/bindings/{binding}/ack",
         needs: WRITE,
         parameters: &[],
-        answer: api::acknowledge,
+        answer: Answer::Drawn(api::acknowledge, Sharing::Nothing),
     },
     Route {
         method: "POST",
         path: "/api/v1/doubts/{doubt}/accept",
         needs: WRITE,
         parameters: &views::ACCEPT,
-        answer: api::accept,
+        answer: Answer::Drawn(api::accept, Sharing::Nothing),
     },
     Route {
         method: "POST",
         path: "/api/v1/doubts/{doubt}/withdraw",
         needs: WRITE,
         parameters: &[],
-        answer: api::withdraw,
+        answer: Answer::Drawn(api::withdraw, Sharing::Nothing),
     },
     Route {
         method: "GET",
         path: "/api/v1/incidents",
         needs: READ,
         parameters: &views::INCIDENTS,
-        answer: api::incidents,
+        answer: Answer::Drawn(api::incidents, Sharing::Answer),
     },
-    Route { method: "GET", path: "/api/v1/n8n", needs: READ, parameters: &[], answer: api::n8n_audits },
+    Route {
+        method: "GET",
+        path: "/api/v1/n8n",
+        needs: READ,
+        parameters: &[],
+        answer: Answer::Drawn(api::n8n_audits, Sharing::Look),
+    },
     Route {
         method: "POST",
         path: "/api/v1/n8n/{n8n}/credentials/{credential}/press",
         needs: WRITE,
         parameters: &["said"],
-        answer: api::press,
+        answer: Answer::Now(api::press),
     },
     Route {
         method: "GET",
         path: "/api/v1/executions/{execution}",
         needs: READ,
         parameters: &[],
-        answer: api::execution,
+        answer: Answer::Drawn(api::execution, Sharing::Answer),
     },
-    Route { method: "GET", path: "/api/v1/events", needs: READ, parameters: &events::FILTERS, answer: events::follow },
-    Route { method: "POST", path: "/api/v1/links", needs: WRITE, parameters: &[], answer: api::make_link },
+    Route {
+        method: "GET",
+        path: "/api/v1/events",
+        needs: READ,
+        parameters: &events::FILTERS,
+        answer: Answer::Now(events::follow),
+    },
+    Route { method: "POST", path: "/api/v1/links", needs: WRITE, parameters: &[], answer: Answer::Now(api::make_link) },
 ];
 
 const READ: Needs = Needs::Token(Scope::Read);
@@ -150,23 +218,29 @@ const READ: Needs = Needs::Token(Scope::Read);
 const WRITE: Needs = Needs::Token(Scope::Write);
 
 /// The answer to a request.
-#[must_use]
-pub fn answer(admin: &Arc<AdminState>, head: &Parts, connection: &Connection) -> Response {
-    let answer =
-        serve(admin, head, connection, find(head)).map_err(|problem| admin.wrong_tokens.look_at(problem, connection));
+pub async fn answer(admin: &Arc<AdminState>, looks: &Looks, head: Parts, connection: &Connection) -> Response {
     // Where a person asked, a person reads what is wrong.
     let is_page = head.uri.path() == "/" || head.uri.path().starts_with("/open/");
+    let found = find(&head);
+    let answer = serve(admin, looks, head, connection, found).await;
+    let answer = answer.map_err(|problem| admin.wrong_tokens.look_at(problem, connection));
     answer.unwrap_or_else(
         |problem| if is_page { problem_response::page(&problem) } else { problem_response::json(&problem) },
     )
 }
 
-fn serve(admin: &Arc<AdminState>, head: &Parts, connection: &Connection, found: Found) -> Result<Response, Problem> {
+async fn serve(
+    admin: &Arc<AdminState>,
+    looks: &Looks,
+    head: Parts,
+    connection: &Connection,
+    found: Found,
+) -> Result<Response, Problem> {
     let needs = match &found {
         Found::Route(route, _) => route.needs,
         Found::Nothing(_) => READ,
     };
-    let pass = let_in(admin, head, needs)?;
+    let pass = let_in(admin, &head, needs)?;
     if pass.is_some() {
         connection.is_let_in();
     }
@@ -177,7 +251,11 @@ fn serve(admin: &Arc<AdminState>, head: &Parts, connection: &Connection, found: 
     // A probe may say what it likes.
     let query = if route.needs == Needs::Nothing { "" } else { head.uri.query().unwrap_or_default() };
     let parameters = Parameters::read(query, route.parameters)?;
-    (route.answer)(admin, &Call { head, texts, parameters, pass })
+    let call = Call { head, texts, parameters, pass };
+    match route.answer {
+        Answer::Now(answer) => answer(admin, &call),
+        Answer::Drawn(draw, sharing) => looks.ask(call, draw, sharing).await.map(Drawn::into_response),
+    }
 }
 
 /// Whether keyward lives is told to every probe, whatever it calls keyward.

@@ -12,8 +12,11 @@ use super::wrong_tokens::WrongTokens;
 use crate::answers::status::{N8n, N8nState, OpenProblem, Set, Status, Store, StoreState};
 use crate::clock::Timestamp;
 use crate::exchange::context::Shared;
+use crate::keys::listing::Entry;
 use crate::keys::set::Role;
-use crate::ledger::query::Query;
+use crate::ledger::look::Look;
+use crate::ledger::query::{Auditing, Query};
+use crate::ledger::rotation_grounds::Audit;
 use crate::metrics::AdminCounts;
 use crate::n8n::clearance::{self, Looked};
 use crate::n8n::status;
@@ -50,9 +53,9 @@ pub struct AdminState {
 }
 
 impl AdminState {
-    /// How keyward is.
+    /// How keyward is, by that look.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self, look: &Query<'_>) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stage: *self.stage.borrow(),
@@ -63,7 +66,7 @@ impl AdminState {
             n8n: self.n8n.iter().map(|status| n8n(status)).collect(),
             problems: self.problems(),
             log_dropped: self.log.dropped(),
-            sets: self.sets(),
+            sets: self.sets(look),
         }
     }
 
@@ -85,8 +88,8 @@ impl AdminState {
 
     /// The key sets, their keys and how far their rotations are.
     #[must_use]
-    pub fn sets(&self) -> Vec<Set> {
-        views::sets(&self.look_with_audits(), &self.shared.rules, &self.shared.reloader.tokens())
+    pub fn sets(&self, look: &Query<'_>) -> Vec<Set> {
+        views::sets(look, &self.shared.rules, &self.shared.reloader.tokens())
     }
 
     /// A look at the ledger now.
@@ -105,14 +108,68 @@ impl AdminState {
         if look.keys().iter().any(|key| matches!(key.role, Role::Previous { .. })) {
             self.n8n.iter().for_each(|status| status.want_look());
         }
-        let audits = clearance::of_sets(&look, &self.looked(), &self.hosts);
-        look.with_audits(audits)
+        if self.n8n.is_empty() { look } else { look.with_auditing(self) }
+    }
+
+    /// What a look would show that is taken now, as far as it can be told without one.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded {
+        let shared = &self.shared;
+        let keys = shared.reloader.entries();
+        let open = keys.iter().map(|entry| shared.ledger.in_flight.open(entry.names.fingerprint)).collect();
+        Recorded {
+            ledger: shared.ledger.changes(),
+            ring: shared.reloader.ring().generation(),
+            names: shared.names.generation(),
+            n8n: self.n8n.iter().map(|status| status.seen()).map(|seen| (seen.read, seen.trouble, seen.look)).collect(),
+            keys,
+            open,
+        }
     }
 
     /// What keyward saw when it looked through each n8n last.
     #[must_use]
     pub fn looked(&self) -> Vec<Looked> {
         self.n8n.iter().map(|status| status.looked()).collect()
+    }
+}
+
+impl Auditing for AdminState {
+    fn audits(&self, look: &Query<'_>) -> Vec<Audit> {
+        clearance::of_sets(look, &self.looked(), &self.hosts)
+    }
+}
+
+/// What is recorded at a moment, to be compared.
+pub struct Recorded {
+    ledger: Option<u64>,
+    ring: u64,
+    names: u64,
+    keys: Vec<Entry>,
+    /// Of each key the exchanges that carry it upstream.
+    open: Vec<Option<u64>>,
+    n8n: Vec<SeenOfN8n>,
+}
+
+/// When an n8n was read last, what is wrong with it, and what the ledger was told of it.
+type SeenOfN8n = (Option<Timestamp>, Option<String>, Option<Arc<Look>>);
+
+impl Recorded {
+    /// Whether nothing was recorded in between.
+    #[must_use]
+    pub fn is_same(&self, later: &Self) -> bool {
+        let is_same_look = |one: &Option<Arc<Look>>, other: &Option<Arc<Look>>| match (one, other) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let n8n = self.n8n.iter().zip(&later.n8n);
+        self.ledger.is_some()
+            && self.ledger == later.ledger
+            && (self.ring, self.names, &self.keys, &self.open) == (later.ring, later.names, &later.keys, &later.open)
+            && n8n
+                .into_iter()
+                .all(|(one, other)| (one.0, &one.1) == (other.0, &other.1) && is_same_look(&one.2, &other.2))
     }
 }
 

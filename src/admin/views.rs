@@ -25,7 +25,7 @@ use crate::ledger::answer::{self, Answer, Bar, BarRecord};
 use crate::ledger::binding::Binding;
 use crate::ledger::identity::BindingId;
 use crate::ledger::old_key;
-use crate::ledger::query::{self, Filter, FindError, ListedBinding, Query};
+use crate::ledger::query::{self, BindingRow, Filter, FindError, ListedBinding, Query};
 use crate::ledger::recent::Past;
 use crate::ledger::rotation::RotationView;
 use crate::ledger::rotation_row::{FullRow, Row};
@@ -75,10 +75,12 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Vec<Set> {
 /// A page of the bindings, those that were seen last first.
 pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Bindings, Problem> {
     let standing = asked.word("state", &STATES)?.map(Box::from);
-    let rows = look.bindings(&Filter { standing, ..filter(look, asked)? });
+    let page = asked.page()?;
+    let rows = look.rows(&Filter { standing, ..filter(look, asked)? });
+    let place = |row: &BindingRow| [before(row.last), 0, signed(row.binding.id().0)];
+    let (shown, next) = page.cut(&rows, place);
     let total = rows.len();
-    let place = |row: &ListedBinding| [row.memory.last_seen().map_or(i64::MIN, before), 0, signed(row.binding.id().0)];
-    let (rows, next) = asked.page()?.cut(rows, place);
+    let rows: Vec<_> = shown.iter().map(|row| look.in_full(row)).collect();
     let is_bad = |row: &&ListedBinding| row.standing.is_some_and(Standing::is_bad);
     let sent_from = look.sent_from(&rows.iter().filter(is_bad).map(|row| row.binding.id()).collect());
     let row = |row: &ListedBinding| binding_row(look, row, sent_from.get(&row.binding.id()).map_or(&[], Vec::as_slice));
@@ -93,17 +95,18 @@ pub fn binding(look: &Query<'_>, id: &str) -> Result<WholeBinding, Problem> {
 /// A page of the incidents, the one that opened last first.
 pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Incidents, Problem> {
     let open = asked.word("state", &["open", "closed"])?.map(|state| state == "open");
+    let page = asked.page()?;
     let rows = look.incidents(&Filter { open, ..filter(look, asked)? });
-    let total = rows.len();
     let place = |row: &query::ListedIncident| [before(row.incident.opened), 0, signed(row.incident.id.0)];
-    let (rows, next) = asked.page()?.cut(rows, place);
-    Ok(Incidents { incidents: rows.iter().map(|row| incident_row(look, row)).collect(), total, next })
+    let (shown, next) = page.cut(&rows, place);
+    let incidents = shown.iter().map(|row| incident_row(look, row)).collect();
+    Ok(Incidents { incidents, total: rows.len(), next })
 }
 
 /// How far the rotation of a set is, with a page of its bindings: stale ones first.
 pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Rotation, Problem> {
-    let view = look.rotation(set_named(look, set, Kind::NotFound)?);
-    Ok(rotation_view(look, view, asked.page()?))
+    let (set, page) = (set_named(look, set, Kind::NotFound)?, asked.page()?);
+    Ok(rotation_view(look, &look.rotation(set), page))
 }
 
 /// Why something is accepted, in a person's words: bounded, and in one line.
@@ -263,13 +266,13 @@ fn incident_row(look: &Query<'_>, row: &query::ListedIncident) -> ListedIncident
 
 // === The rotation ===
 
-fn rotation_view(look: &Query<'_>, view: RotationView, page: Page) -> Rotation {
+fn rotation_view(look: &Query<'_>, view: &RotationView, page: Page) -> Rotation {
     let done = view.is_done();
     let place = |row: &Row| {
         let (rank, before, id) = row.place();
         [rank.into(), before, signed(id.0)]
     };
-    let (rows, next) = page.cut(view.rows, place);
+    let (rows, next) = page.cut(&view.rows, place);
     let row = |row: &Row| {
         let sent_from = view.sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice);
         rotation_row(look, &row.in_full(), &view.name, sent_from)
@@ -374,8 +377,8 @@ pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<OldKeyOfSet> {
 
 /// Something that bars an old key from going.
 fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
-    let node = bar.binding.and_then(|id| look.find(&id.to_hex()).ok()).and_then(|row| {
-        let named = look.named(&row.binding)?;
+    let node = bar.binding.and_then(|id| look.binding(id)).and_then(|binding| {
+        let named = look.named(binding)?;
         Some((
             named.workflow.name.to_string(),
             named.node.and_then(|node| node.credential.as_deref()).map(str::to_owned),

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::observed::Observed;
 use crate::admin::access::{Access, TokenError};
 use crate::clock::Clock;
@@ -12,6 +14,7 @@ use crate::metrics::{Reloaded, Reloads};
 use crate::net::server_tls::{Renewal, ServerCertificate};
 use crate::problems::Problems;
 use crate::problems::kind::ProblemKind;
+use crate::server::Stage;
 use crate::watch::Watch;
 
 /// What is read again.
@@ -71,8 +74,15 @@ impl Upkeep {
     }
 
     /// New keys are found at once where the system tells of them, and soon where it does not. What was learned is written
-    /// soon; that the keys are still the same, now and then.
-    pub(super) async fn run(mut self) {
+    /// soon; that the keys are still the same, now and then. Until keyward has stopped.
+    pub(super) async fn run(self, mut stage: watch::Receiver<Stage>) {
+        tokio::select! {
+            () = self.look_after() => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Ended) => {}
+        }
+    }
+
+    async fn look_after(mut self) {
         let mut watch = Watch::new(self.readings.files());
         let (mut polls, mut saves) = (tokio::time::interval(POLL), tokio::time::interval(SAVE));
         let mut rounds = 0_u32;

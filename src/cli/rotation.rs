@@ -53,7 +53,7 @@ impl RotationArguments {
         if self.watch {
             return self.watch(&source, &names, &start, &clock);
         }
-        let views = views(&source, &names)?;
+        let views = self.views(&source, &names)?;
         if self.can_go {
             return self.tell_answers(&views, clock.now());
         }
@@ -61,11 +61,21 @@ impl RotationArguments {
         Ok(views.iter().all(|view| is_fresh(&view.answer)))
     }
 
+    /// With as many bindings as are told: a program is told all of them.
+    fn views(&self, source: &Source, names: &[String]) -> anyhow::Result<Vec<Received<Rotation>>> {
+        let view = |name: &String| match (self.can_go, self.json) {
+            (true, _) => source.beginning_of_rotation(name, 1),
+            (false, true) => source.rotation(name),
+            (false, false) => source.beginning_of_rotation(name, MOST_ROWS),
+        };
+        names.iter().map(view).collect()
+    }
+
     /// Returns when all is done.
     fn watch(&self, source: &Source, names: &[String], start: &Start, clock: &Clock) -> anyhow::Result<bool> {
         let mut told = None;
         loop {
-            let views = views(source, names)?;
+            let views = self.views(source, names)?;
             let state: Vec<_> = views.iter().map(|view| state_of(&view.answer)).collect();
             if clear_screen() || told.as_ref() != Some(&state) {
                 self.tell(source, &views, start, clock.now())?;
@@ -121,19 +131,28 @@ impl RotationArguments {
                 let most = size_of_terminal().filter(|_| self.watch).map(|(_, rows)| rows.saturating_sub(1));
                 let rows = most.map_or_else(|| view.whole(), |most| view.within(most));
                 print(rows.join("\n"));
+                for set in sets.into_iter().filter(|_| !self.watch) {
+                    let more = set.total.saturating_sub(set.bindings.len());
+                    if more > 0 {
+                        let what = format!(
+                            "and {more} more of {}, to which less is to be done: --json lists them all",
+                            set.set
+                        );
+                        print_wrapped(&[what]);
+                    }
+                }
             }
         }
         Ok(())
     }
 }
 
+/// How many bindings a person is told: what is to be done stands first.
+const MOST_ROWS: usize = 1_000;
+
 /// It is no *yes*: a key that was replaced before keyward ran is not known for an old one.
 const NO_OLD_KEY: &str = "keyward knows of no old key, so it cannot say that one can go: if you rotated before keyward \
                           ran, name the old key (keys.<set>.previous)";
-
-fn views(source: &Source, names: &[String]) -> anyhow::Result<Vec<Received<Rotation>>> {
-    names.iter().map(|name| source.rotation(name)).collect()
-}
 
 /// What is told anew where it is another: how many bindings stand how, and whether each of the old keys can go.
 fn state_of(view: &Rotation) -> (Progress, Vec<AnswerKind>) {

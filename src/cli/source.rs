@@ -160,6 +160,11 @@ impl Source {
         self.ask_for_all(Question::Rotation(set), &[])
     }
 
+    /// The same with so many of its bindings, those to which something is to be done first.
+    pub(super) fn beginning_of_rotation(&self, set: &str, rows: usize) -> anyhow::Result<Received<Rotation>> {
+        self.ask(Question::Rotation(set), &[("limit", &rows.to_string())])
+    }
+
     /// The chosen bindings.
     pub(super) fn bindings(&self, choice: &Choice<'_>) -> anyhow::Result<Received<Bindings>> {
         self.ask_for_all(Question::Bindings, choice)

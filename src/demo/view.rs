@@ -235,6 +235,7 @@ mod tests {
             next: None,
             rows: Vec::new(),
             progress: Progress { confirmed: 1, due_later: 4, ..Progress::default() },
+            open_incidents: 0,
             sent_from: std::collections::HashMap::new(),
             old_keys: vec![old],
         }

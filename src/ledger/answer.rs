@@ -9,7 +9,7 @@
 //! A bar is named by a number. You can accept it, with a reason: that holds until what it rests on changes.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::bar_kind::BarKind;
 use super::binding::Binding;
 use super::identity::{BindingId, Holder, INSTANCE_AI};
 use super::look::{AuditDoubt, Look};
-use super::proof::{Case, Lack, Settings, Undone, Unproven};
+use super::proof::{Case, Lack, Settings, Survey, Undone, Unproven};
 use super::senders::{Acceptance, ClientKind, Mixed, N8n, RecordName, Senders};
 use super::span::Span;
 use crate::clock::Timestamp;
@@ -160,7 +160,14 @@ pub struct Audited<'a> {
 /// Draws the answer.
 #[must_use]
 pub fn answer(grounds: &Grounds<'_>) -> Answer {
-    let mut draft = Draft { grounds, bars: grounds.known.clone() };
+    let node_of = |binding| {
+        let binding = (grounds.binding_of)(binding)?;
+        let identity = binding.identity();
+        Some((identity.workflow?.into(), identity.node?.into()))
+    };
+    let cases: Vec<_> = grounds.evidence.iter().map(|set| case(grounds, set, &node_of)).collect();
+    let surveys = grounds.evidence.iter().zip(&cases).map(|(set, case)| Survey::new(set.senders, case)).collect();
+    let mut draft = Draft { grounds, surveys, bars: grounds.known.clone() };
     draft.add_set_itself();
     draft.add_senders();
     draft.add_records();
@@ -172,6 +179,8 @@ pub fn answer(grounds: &Grounds<'_>) -> Answer {
 
 struct Draft<'a> {
     grounds: &'a Grounds<'a>,
+    /// What the evidence of each set says of the key, in their order.
+    surveys: Vec<Survey<'a>>,
     bars: Vec<Bar>,
 }
 
@@ -182,7 +191,8 @@ impl Draft<'_> {
             self.push_kind(BarKind::Learning).not_to_be_accepted();
         }
         let Some(own) = grounds.evidence.first() else { return };
-        if !own.senders.has_good(own.good) && !own.new.iter().any(|key| (grounds.is_taken)(*key)) {
+        if !self.surveys.first().is_some_and(|own| own.has_good) && !own.new.iter().any(|key| (grounds.is_taken)(*key))
+        {
             let keys: String = own.new.iter().map(|key| key.to_hex()).collect();
             self.push_kind(BarKind::NoGoodUse).resting_on(&[keys.as_bytes()]);
         }
@@ -196,20 +206,12 @@ impl Draft<'_> {
     }
 
     fn add_senders(&mut self) {
-        let grounds = self.grounds;
-        for set in grounds.evidence {
-            let node_of = |binding| {
-                let binding = (grounds.binding_of)(binding)?;
-                let identity = binding.identity();
-                Some((identity.workflow?.into(), identity.node?.into()))
-            };
-            let case = case(grounds, set, &node_of);
-            for undone in set.senders.undone(&case) {
-                let binding = (grounds.binding_of)(undone.binding);
-                let said = binding.as_ref().and_then(|binding| binding.lock().acknowledged);
-                if said.is_none_or(|at| at < undone.last) {
-                    self.add_sender(&undone, binding.as_deref());
-                }
+        let binding_of = self.grounds.binding_of;
+        for undone in self.surveys.iter_mut().flat_map(Survey::undone).collect::<Vec<_>>() {
+            let binding = binding_of(undone.binding);
+            let said = binding.as_ref().and_then(|binding| binding.lock().acknowledged);
+            if said.is_none_or(|at| at < undone.last) {
+                self.add_sender(&undone, binding.as_deref());
             }
         }
         self.add_unsettled();
@@ -219,13 +221,10 @@ impl Draft<'_> {
     fn add_unsettled(&mut self) {
         let grounds = self.grounds;
         let (old, from) = (grounds.old.fingerprint, faulty_from(grounds.retired));
-        let decided = |binding| grounds.evidence.iter().filter_map(|set| set.senders.decided(binding, old)).max();
         let waiting = self.waiting_addresses();
-        for (binding, last) in grounds.uses.iter().filter(|(binding, last)| decided(*binding) < Some(*last)) {
+        let told: HashSet<_> = self.bars.iter().filter(|bar| bar.is_no).filter_map(|bar| bar.binding).collect();
+        for (binding, last) in self.undecided().iter().filter(|(binding, _)| !told.contains(binding)) {
             let Some(known) = (grounds.binding_of)(*binding) else { continue };
-            if self.bars.iter().any(|bar| bar.binding == Some(*binding) && bar.is_no) {
-                continue;
-            }
             let name = known.lock().name.clone();
             let is_late = *last > from && known.holder() == Holder::Caller;
             let address = waiting.get(binding).copied().filter(|_| !known.is_untagged());
@@ -248,6 +247,26 @@ impl Draft<'_> {
             self.push(BarKind::Unsettled, "", &format!("a use of it at {last} waits for the next look through n8n"))
                 .not_to_be_accepted();
         }
+    }
+
+    /// The uses that bindings remember and that are later than what was decided on.
+    fn undecided(&self) -> Vec<(BindingId, Timestamp)> {
+        let of_clients = self.surveys.iter().filter_map(|survey| survey.decided_of_clients).max();
+        let mut decided: Vec<_> = self.surveys.iter().flat_map(|survey| survey.decided.iter().copied()).collect();
+        decided.sort_unstable();
+        let mut uses = self.grounds.uses.to_vec();
+        uses.sort_unstable();
+        // Both are in one order, so that each is walked through once: looking each one up takes longer than all the rest.
+        let mut decided = decided.into_iter().peekable();
+        uses.retain(|(binding, last)| {
+            while decided.next_if(|(other, _)| other < binding).is_some() {}
+            let mut latest = None;
+            while let Some((_, at)) = decided.next_if(|(other, _)| other == binding) {
+                latest = Some(at);
+            }
+            latest.or(of_clients) < Some(*last)
+        });
+        uses
     }
 
     /// Where those uses of the key came from last that are not decided on yet.
@@ -295,9 +314,8 @@ impl Draft<'_> {
         let grounds = self.grounds;
         let mut unproven: Vec<Unproven> = Vec::new();
         let mut held: Vec<(RecordName, Box<str>, usize, Timestamp)> = Vec::new();
-        let none = |_| None;
-        for (position, set) in grounds.evidence.iter().enumerate() {
-            let found = set.senders.unproven(&case(grounds, set, &none));
+        for (position, (set, survey)) in grounds.evidence.iter().zip(&mut self.surveys).enumerate() {
+            let found = survey.unproven();
             let holds = |one: &Unproven| Some((one.name.clone(), one.title.clone(), one.nodes, one.holds_old?));
             held.extend(found.iter().filter_map(holds));
             // A record that another set proves to hold a good key of its own holds no old one of this.
@@ -359,9 +377,8 @@ impl Draft<'_> {
     fn add_unfinished(&mut self) {
         let grounds = self.grounds;
         let Some(own) = grounds.evidence.first() else { return };
-        let none = |_| None;
-        let case = case(grounds, own, &none);
-        let unproven: BTreeSet<_> = own.senders.unproven(&case).into_iter().map(|one| one.name).collect();
+        let unproven = self.surveys.first_mut().map(Survey::unproven).unwrap_or_default();
+        let unproven: BTreeSet<_> = unproven.into_iter().map(|one| one.name).collect();
         let last = self.last_use();
         for look in own.looks {
             for one in &look.unfinished {
@@ -414,7 +431,7 @@ impl Draft<'_> {
         let set_ahead = grounds.evidence.iter().filter_map(|set| set.senders.set_ahead(grounds.now)).max();
         let set_ahead = set_ahead.filter(|at| *at > last);
         let quiet_at = set_ahead.unwrap_or(last).after(grounds.settings.quiet);
-        let goes_on = self.may_go_on().filter(|until| *until > quiet_at);
+        let goes_on = self.may_go_on(quiet_at);
         let until = goes_on.unwrap_or(quiet_at);
         if grounds.now < until {
             let since = set_ahead.map_or_else(String::new, |at| format!(", the clock was set ahead until {at}"));
@@ -431,7 +448,7 @@ impl Draft<'_> {
             .ends_by(&format!("wait until {until} (rotation.quiet)"))
             .not_to_be_accepted();
         }
-        let latest = grounds.evidence.iter().filter_map(|set| set.senders.latest(grounds.old.fingerprint)).max();
+        let latest = self.surveys.iter().filter_map(Survey::latest).max();
         if let Some(ahead) = latest.filter(|latest| *latest > grounds.now.after(AHEAD)) {
             self.push(
                 BarKind::Clock,
@@ -442,24 +459,20 @@ impl Draft<'_> {
         }
     }
 
-    /// Until when an execution may go on with the key where n8n does not tell, of those that you did not acknowledge.
-    fn may_go_on(&self) -> Option<Timestamp> {
-        let grounds = self.grounds;
+    /// Until when, later than that, an execution may go on with the key where n8n does not tell, of those that you did not
+    /// acknowledge.
+    fn may_go_on(&self, later_than: Timestamp) -> Option<Timestamp> {
         let is_open = |binding: BindingId, last: Timestamp| {
-            let said = (grounds.binding_of)(binding).and_then(|binding| binding.lock().acknowledged);
+            let said = (self.grounds.binding_of)(binding).and_then(|binding| binding.lock().acknowledged);
             said.is_none_or(|at| at < last)
         };
-        let of_set = |set: &Evidence<'_>| {
-            let case = case(grounds, set, &|_| None);
-            let going = set.senders.may_go_on(&case).filter(|(binding, last, _)| is_open(*binding, *last));
-            going.map(|(_, _, until)| until).max()
-        };
-        grounds.evidence.iter().filter_map(of_set).max()
+        let going = self.surveys.iter().flat_map(|survey| &survey.going_on);
+        let going = going.filter(|(binding, last, until)| *until > later_than && is_open(*binding, *last));
+        going.map(|(_, _, until)| *until).max()
     }
 
     fn last_use(&self) -> Option<Timestamp> {
-        let evidence = self.grounds.evidence.iter();
-        evidence.filter_map(|set| set.senders.last_use(self.grounds.old.fingerprint)).chain(self.grounds.last_use).max()
+        self.surveys.iter().filter_map(|survey| survey.last_use).chain(self.grounds.last_use).max()
     }
 
     fn finish(mut self) -> Answer {
@@ -478,8 +491,7 @@ impl Draft<'_> {
         if !but.is_empty() {
             return Answer::NotProven { span: grounds.now.since(last.unwrap_or(grounds.retired.by)), but };
         }
-        let old = grounds.old.fingerprint;
-        let senders = grounds.evidence.iter().map(|set| set.senders.carried(old)).sum();
+        let senders = self.surveys.iter().map(|survey| survey.carried).sum();
         let looks = grounds.evidence.first().map_or(&[][..], |own| own.looks);
         Answer::Yes(Basis {
             nodes: looks.iter().map(|look| look.nodes.len()).sum(),

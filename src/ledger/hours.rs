@@ -99,6 +99,13 @@ impl Hours {
         self.counts.iter().map(|(hour, exchanges)| (hour, *exchanges))
     }
 
+    /// Those with one of some keys alone.
+    #[must_use]
+    pub fn of_keys(&self, is_one: impl Fn(Fingerprint) -> bool) -> Self {
+        let of_keys = self.counts.iter().filter(|(hour, _)| hour.key.is_some_and(&is_one));
+        Self { counts: of_keys.map(|(hour, exchanges)| (*hour, *exchanges)).collect() }
+    }
+
     /// How many exchanges carried that key towards that set, hour by hour; hours without any are left out.
     #[must_use]
     pub fn of_key(&self, set: SetIndex, key: Fingerprint) -> Vec<(Timestamp, u64)> {

@@ -83,7 +83,7 @@ impl OldDraft {
             evidence: &evidence,
             known: self.known(grounds, current),
             audit: &Audited { at: grounds.audit.at, doubts: &grounds.audit.doubts },
-            binding_of: &|id| grounds.binding(id),
+            binding_of: grounds.binding_of,
             last_use: self.last_use,
             uses: &self.uses,
             is_taken: grounds.is_taken,

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use super::identity::BindingId;
 use super::look::{Look, RecordState, node_hash};
 use super::senders::{
-    Address, Client, ClientKind, ClientUse, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders, small,
+    Address, Client, ClientKind, ClientUse, KeySpan, Mixed, N8n, Record, RecordName, Run, SenderUse, Senders, is_named,
 };
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -122,11 +122,12 @@ pub struct Unproven {
 struct Trial<'a> {
     senders: &'a Senders,
     case: &'a Case<'a>,
+    /// When the rotation began: when a new key was first accepted, or the old one was replaced.
     began: Timestamp,
     records: BTreeMap<RecordName, Option<Change>>,
     gone: BTreeMap<u16, bool>,
-    /// The addresses from which a good key came: one that merely sends something serves no workflow.
-    serving: BTreeSet<u16>,
+    /// Of each address, whether a good key came from it: one that merely sends something serves no workflow.
+    serving: Vec<bool>,
 }
 
 /// A record went over from the old key to a good one.
@@ -138,78 +139,120 @@ struct Change {
     proven: Timestamp,
 }
 
-impl Senders {
-    /// The senders that carried the old key and are not done with it.
+/// What the evidence of one set says of an old key, found in one walk through it: there may be many senders.
+pub struct Survey<'a> {
+    trial: Trial<'a>,
+    /// Uses of the old key that no later good key of the same sender outdates.
+    open: Vec<OpenUse<'a>>,
+    /// The bindings of workflows that carried it, and when each did last.
+    pub(super) decided: Vec<(BindingId, Timestamp)>,
+    /// When a client of no workflow carried it last.
+    pub(super) decided_of_clients: Option<Timestamp>,
+    /// How many senders ever carried it.
+    pub(super) carried: usize,
+    /// When it was last seen, of what was decided on and what waits.
+    pub(super) last_use: Option<Timestamp>,
+    /// The bindings that carried it in an n8n that does not tell what runs, with their last use there and until when one of
+    /// their executions may go on with it, where that is not over: for twice as long as such a one was silent before it went
+    /// on, a day at most.
+    pub(super) going_on: Vec<(BindingId, Timestamp, Timestamp)>,
+    /// Whether a good key was ever accepted.
+    pub(super) has_good: bool,
+}
+
+/// A use of the old key by a sender, and all uses of its binding.
+type OpenUse<'a> = (BindingId, &'a SenderUse, &'a [SenderUse]);
+
+impl<'a> Survey<'a> {
+    /// Of that evidence.
     #[must_use]
-    pub fn undone(&self, case: &Case<'_>) -> Vec<Undone> {
-        let mut trial = Trial::new(self, case);
-        let mut undone = Vec::new();
-        for (binding, uses) in &self.uses {
-            for used in uses.iter().filter(|used| used.key == case.old) {
-                undone.extend(trial.lack(*binding, used, uses).map(|lacks| trial.tell(*binding, used, uses, lacks)));
+    pub fn new(senders: &'a Senders, case: &'a Case<'a>) -> Self {
+        let mut survey = Self {
+            trial: Trial::new(senders, case),
+            open: Vec::new(),
+            decided: Vec::new(),
+            decided_of_clients: None,
+            carried: 0,
+            last_use: senders.waits(case.old),
+            going_on: Vec::new(),
+            has_good: false,
+        };
+        let tells = senders.addresses.iter().map(|address| survey.trial.tells(&address.n8n)).collect::<Vec<_>>();
+        let shared = senders.addresses.iter().map(|address| survey.trial.is_shared(address)).collect::<Vec<_>>();
+        for (binding, uses) in &senders.uses {
+            survey.walk(*binding, uses, &tells, &shared);
+        }
+        for client in senders.clients.values() {
+            survey.walk_client(client);
+        }
+        survey
+    }
+
+    /// `tells` and `shared` say of each address whether its n8n tells what runs, and whether several processes may share it.
+    fn walk(&mut self, binding: BindingId, uses: &'a [SenderUse], tells: &[bool], shared: &[bool]) {
+        let (mut last, mut last_untold) = (None, None);
+        for used in uses {
+            if used.begun.is_some() {
+                self.has_good |= self.trial.note_accepted(used);
+            }
+            if used.key != self.trial.case.old {
+                continue;
+            }
+            let place = usize::from(used.address);
+            self.carried += 1;
+            last = last.max(Some(used.last));
+            last_untold = if tells[place] { last_untold } else { last_untold.max(Some(used.last)) };
+            let is_done =
+                !shared[place] && self.trial.good_begun(used.address, uses).is_some_and(|begun| begun > used.last);
+            if !is_done {
+                self.open.push((binding, used, uses));
             }
         }
-        undone.extend(self.clients.values().filter_map(|client| trial.client(client)));
+        self.decided.extend(last.map(|last| (binding, last)));
+        self.last_use = self.last_use.max(last);
+        if let Some(last) = last_untold {
+            let silent = uses.iter().map(|used| used.pause).max().unwrap_or_default() * 2;
+            let until = last.after(silent.min(A_DAY));
+            if until > self.trial.case.now {
+                self.going_on.push((binding, last, until));
+            }
+        }
+    }
+
+    fn walk_client(&mut self, client: &Client) {
+        let of_old = client.uses.iter().filter(|used| used.key == self.trial.case.old);
+        let last = of_old.map(|used| used.last).max();
+        self.carried += usize::from(last.is_some());
+        self.decided_of_clients = self.decided_of_clients.max(last);
+        self.last_use = self.last_use.max(last);
+        self.has_good |= client.uses.iter().any(|used| used.accepted.is_some() && self.trial.is_good(used.key));
+    }
+
+    /// The senders that carried the old key and are not done with it.
+    #[must_use]
+    pub fn undone(&mut self) -> Vec<Undone> {
+        let trial = &mut self.trial;
+        let mut undone = Vec::new();
+        for (binding, used, uses) in &self.open {
+            undone.extend(trial.lack(*binding, used, uses).map(|lacks| trial.tell(*binding, used, uses, lacks)));
+        }
+        undone.extend(trial.senders.clients.values().filter_map(|client| trial.client(client)));
         undone.sort_by_key(|one| (-one.last.as_millis(), one.binding, one.address));
         undone
     }
 
-    /// How many senders ever carried it.
+    /// The latest time that is remembered of the key: it is ahead of a clock that went back.
     #[must_use]
-    pub fn carried(&self, old: Fingerprint) -> usize {
-        let of_workflows = self.uses.values().flatten().filter(|used| used.key == old).count();
-        of_workflows + self.clients.values().filter(|client| client.uses.iter().any(|used| used.key == old)).count()
-    }
-
-    /// When the old key was last seen, of what was decided on and what waits.
-    #[must_use]
-    pub fn last_use(&self, old: Fingerprint) -> Option<Timestamp> {
-        let of_workflows = self.uses.values().flatten().filter(|used| used.key == old).map(|used| used.last);
-        let of_clients = self.clients.values().flat_map(|client| &client.uses).filter(|used| used.key == old);
-        of_workflows.chain(of_clients.map(|used| used.last)).chain(self.waits(old)).max()
-    }
-
-    /// The bindings that carried it in an n8n that does not tell what runs, with their last use there and until when one of
-    /// their executions may go on with it: for twice as long as such a one was silent before it went on, a day at most.
-    pub fn may_go_on(&self, case: &Case<'_>) -> impl Iterator<Item = (BindingId, Timestamp, Timestamp)> {
-        let tells =
-            |n8n: &N8n| case.looks.iter().any(|look| look.lists_records && *n8n == N8n::Named(look.instance.clone()));
-        self.uses.iter().filter_map(move |(binding, uses)| {
-            let silent = uses.iter().map(|used| used.pause).max()? * 2;
-            let old = uses.iter().filter(|used| used.key == case.old);
-            let last = old
-                .filter(|used| !tells(&self.addresses[usize::from(used.address)].n8n))
-                .map(|used| used.last)
-                .max()?;
-            Some((*binding, last, last.after(silent.min(A_DAY))))
-        })
-    }
-
-    /// The latest time that is remembered of that key: it is ahead of a clock that went back.
-    #[must_use]
-    pub fn latest(&self, old: Fingerprint) -> Option<Timestamp> {
-        let addresses = self.addresses.iter().map(|address| address.last);
-        addresses.chain(self.last_use(old)).max()
-    }
-
-    /// Whether a good key was ever accepted.
-    #[must_use]
-    pub fn has_good(&self, good: &[Fingerprint]) -> bool {
-        let is_good = |key: Fingerprint| good.binary_search(&key).is_ok();
-        self.uses.values().flatten().any(|used| used.begun.is_some() && is_good(used.key))
-            || self
-                .clients
-                .values()
-                .flat_map(|client| &client.uses)
-                .any(|used| used.accepted.is_some() && is_good(used.key))
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.trial.senders.addresses.iter().map(|address| address.last).chain(self.last_use).max()
     }
 
     /// The records of those n8n that are not proven to hold a good key since they were changed last.
     #[must_use]
-    pub fn unproven(&self, case: &Case<'_>) -> Vec<Unproven> {
-        let mut trial = Trial::new(self, case);
+    pub fn unproven(&mut self) -> Vec<Unproven> {
+        let trial = &mut self.trial;
         let mut unproven = Vec::new();
-        for look in case.looks {
+        for look in trial.case.looks {
             for (id, state) in records_of(look) {
                 let name = RecordName { n8n: look.instance.clone(), id: id.clone() };
                 let holds_old = trial.holds_old(&name);
@@ -237,13 +280,27 @@ fn records_of(look: &Look) -> Vec<(Box<str>, RecordState)> {
 }
 
 impl<'a> Trial<'a> {
+    /// Before the uses are walked through.
     fn new(senders: &'a Senders, case: &'a Case<'a>) -> Self {
-        let is_new = |used: &&SenderUse| case.new.binary_search(&used.key).is_ok() && used.begun.is_some();
-        let first_new = senders.uses.values().flatten().filter(is_new).map(|used| used.first).min();
-        let began = first_new.map_or(case.replaced, |first| first.min(case.replaced));
-        let is_good = |used: &&SenderUse| used.begun.is_some() && case.good.binary_search(&used.key).is_ok();
-        let serving = senders.uses.values().flatten().filter(is_good).map(|used| used.address).collect();
+        let (began, serving) = (case.replaced, vec![false; senders.addresses.len()]);
         Self { senders, case, began, records: BTreeMap::new(), gone: BTreeMap::new(), serving }
+    }
+
+    /// Takes in a use that upstream accepted; says whether its key is good.
+    fn note_accepted(&mut self, used: &SenderUse) -> bool {
+        let is_good = self.is_good(used.key);
+        if is_good {
+            self.serving[usize::from(used.address)] = true;
+            if self.case.new.contains(&used.key) {
+                self.began = self.began.min(used.first);
+            }
+        }
+        is_good
+    }
+
+    /// Whether an n8n tells what runs.
+    fn tells(&self, n8n: &N8n) -> bool {
+        self.case.looks.iter().any(|look| look.lists_records && is_named(n8n, &look.instance))
     }
 
     fn is_good(&self, key: Fingerprint) -> bool {
@@ -483,7 +540,7 @@ impl<'a> Trial<'a> {
         let is_live = |place: &usize| {
             let other = &self.senders.addresses[*place];
             let is_own = matches!(&other.n8n, N8n::Named(name) if **name == *n8n);
-            is_own && other.is_sure() && other.last > address.last && self.serving.contains(&small(*place))
+            is_own && other.is_sure() && other.last > address.last && self.serving[*place]
         };
         let live = (0..self.senders.addresses.len()).filter(is_live).map(|place| &self.senders.addresses[place]);
         let live: Vec<_> = live.collect();

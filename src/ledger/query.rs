@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Ledger;
-use super::answer::{Bar, BarRecord};
+use super::answer::{Answer, Bar, BarRecord};
 use super::bar_kind::BarKind;
 use super::binding::{Binding, Memory};
-use super::hours::Hours;
 use super::identity::BindingId;
 use super::incident::{Incident, IncidentId};
 use super::look::Look;
 use super::old_key::OldKey;
+use super::progress::Progress;
 use super::recent::Past;
 use super::rotation::{self, RotationView};
 use super::rotation_grounds::{Audit, Grounds, SetEvidence};
@@ -30,15 +30,40 @@ use crate::keys::reloader::Reloader;
 use crate::keys::set::{KeyRing, Role, SetIndex, Word};
 use crate::verdict::explain::Severity;
 
-/// One look at the ledger: everything it is asked for is as of one moment, and judged by one key ring.
+/// One look at the ledger: everything it is asked for is as of one moment, and judged by one key ring. What several questions
+/// need is drawn once, when the first of them is asked.
 pub struct Query<'a> {
     ledger: &'a Ledger,
     ring: Arc<KeyRing>,
     keys: Vec<Entry>,
-    audits: Vec<Audit>,
+    audits: OnceCell<Vec<Audit>>,
+    auditing: Option<&'a dyn Auditing>,
     names: Arc<Directory>,
     now: Timestamp,
+    bindings: OnceCell<Vec<Arc<Binding>>>,
+    by_id: OnceCell<HashMap<BindingId, usize>>,
     mixed: OnceCell<HashMap<BindingId, Mixed>>,
+    /// Each view that was drawn without an audit, by the position of its set.
+    unaudited: Vec<OnceCell<Arc<RotationView>>>,
+    /// Each that was drawn with one.
+    audited: Vec<OnceCell<Arc<RotationView>>>,
+}
+
+/// Finds out what is known of the nodes that do not pass here.
+pub trait Auditing {
+    /// For each set in the order of the ring. It may ask how bindings stand, and not for a rotation.
+    fn audits(&self, look: &Query<'_>) -> Vec<Audit>;
+}
+
+/// A binding in a list: what orders it, and how it stands.
+#[derive(Clone, Debug)]
+pub struct BindingRow {
+    /// The binding.
+    pub binding: Arc<Binding>,
+    /// When its last request started.
+    pub last: Timestamp,
+    /// How it stands in its set's rotation; nothing where that is not its own ([`standing`]).
+    pub standing: Option<Standing>,
 }
 
 /// A binding as it is listed.
@@ -107,21 +132,33 @@ impl<'a> Query<'a> {
     /// Of that moment.
     #[must_use]
     pub fn new(ledger: &'a Ledger, reloader: &Reloader, now: Timestamp) -> Self {
+        let ring = Arc::clone(&reloader.ring());
         Self {
             ledger,
-            ring: Arc::clone(&reloader.ring()),
             keys: reloader.entries(),
-            audits: Vec::new(),
+            audits: OnceCell::new(),
+            auditing: None,
             names: Arc::default(),
             now,
+            bindings: OnceCell::new(),
+            by_id: OnceCell::new(),
             mixed: OnceCell::new(),
+            unaudited: ring.indexes().map(|_| OnceCell::new()).collect(),
+            audited: ring.indexes().map(|_| OnceCell::new()).collect(),
+            ring,
         }
     }
 
     /// With what is known of the nodes that do not pass here, for each set in the order of the ring.
     #[must_use]
     pub fn with_audits(self, audits: Vec<Audit>) -> Self {
-        Self { audits, ..self }
+        Self { audits: OnceCell::from(audits), ..self }
+    }
+
+    /// With what finds that out, once it is needed.
+    #[must_use]
+    pub fn with_auditing(self, auditing: &'a dyn Auditing) -> Self {
+        Self { auditing: Some(auditing), ..self }
     }
 
     /// With what n8n calls its workflows and nodes.
@@ -156,14 +193,45 @@ impl<'a> Query<'a> {
 
     /// The rotation view of a set.
     #[must_use]
-    pub fn rotation(&self, set: SetIndex) -> RotationView {
-        self.ledger.take_all_sent();
-        let (bindings, tokens) = (self.ledger.bindings(), self.tokens(set));
-        let by_id = bindings.iter().map(|binding| (binding.id(), binding)).collect();
-        let looks: Vec<_> = self.ring.indexes().map(|index| self.ledger.looks_of(index)).collect();
+    pub fn rotation(&self, set: SetIndex) -> Arc<RotationView> {
+        let Some(audits) = self.audits() else { return self.unaudited(set) };
         let no_audit = Audit::default();
-        let audit = self.audits.get(set.position()).unwrap_or(&no_audit);
-        let hours = self.ledger.with_hours(Hours::clone);
+        let draw = || Arc::new(self.draw(set, audits.get(set.position()).unwrap_or(&no_audit)));
+        self.audited.get(set.position()).map_or_else(draw, |drawn| Arc::clone(drawn.get_or_init(draw)))
+    }
+
+    /// The bindings of a set that rotate, and how many of them stand how: it takes no audit to tell.
+    pub fn with_rows<T>(&self, set: SetIndex, look: impl FnOnce(&[Row], &Progress) -> T) -> T {
+        let view = self.unaudited(set);
+        look(&view.rows, &view.progress)
+    }
+
+    /// Whether one of the views that were drawn says that an old key can go.
+    #[must_use]
+    pub fn says_yes(&self) -> bool {
+        let drawn = self.unaudited.iter().chain(&self.audited).filter_map(OnceCell::get);
+        drawn.flat_map(|view| &view.old_keys).any(|old| matches!(old.can_go, Answer::Yes(_)))
+    }
+
+    fn audits(&self) -> Option<&[Audit]> {
+        match &self.auditing {
+            Some(auditing) => Some(self.audits.get_or_init(|| auditing.audits(self))),
+            None => self.audits.get().map(Vec::as_slice),
+        }
+    }
+
+    /// The view of a set for which n8n was not looked through. What it says of old keys is not all there is to say.
+    fn unaudited(&self, set: SetIndex) -> Arc<RotationView> {
+        let draw = || Arc::new(self.draw(set, &Audit::default()));
+        self.unaudited.get(set.position()).map_or_else(draw, |drawn| Arc::clone(drawn.get_or_init(draw)))
+    }
+
+    fn draw(&self, set: SetIndex, audit: &Audit) -> RotationView {
+        self.ledger.take_all_sent();
+        let tokens = self.tokens(set);
+        let looks: Vec<_> = self.ring.indexes().map(|index| self.ledger.looks_of(index)).collect();
+        let is_own = |key| self.keys.iter().any(|entry| entry.set == set && entry.names.fingerprint == key);
+        let hours = self.ledger.with_hours(|hours| hours.of_keys(is_own));
         let mut view = self.ledger.with_senders(|senders| {
             let of_set = |(index, senders): (SetIndex, _)| SetEvidence {
                 senders,
@@ -176,8 +244,8 @@ impl<'a> Query<'a> {
                 facts: self.ring.set(set),
                 keys: &self.keys,
                 tokens: &tokens,
-                bindings: &bindings,
-                by_id: &by_id,
+                bindings: self.all(),
+                binding_of: &|id| self.binding(id).map(Arc::clone),
                 hours: &hours,
                 audit,
                 evidence: &evidence,
@@ -187,8 +255,22 @@ impl<'a> Query<'a> {
                 now: self.now,
             })
         });
-        self.name_everybody(&mut view, &by_id);
+        self.name_everybody(&mut view);
         view
+    }
+
+    /// Every binding that there was when the look was first asked.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Binding>] {
+        self.bindings.get_or_init(|| self.ledger.bindings())
+    }
+
+    /// The binding with that id.
+    #[must_use]
+    pub fn binding(&self, id: BindingId) -> Option<&Arc<Binding>> {
+        let all = self.all();
+        let places = || all.iter().enumerate().map(|(place, binding)| (binding.id(), place)).collect();
+        all.get(*self.by_id.get_or_init(places).get(&id)?)
     }
 
     /// The reason with that number, and the set whose old key it bars from going.
@@ -203,10 +285,10 @@ impl<'a> Query<'a> {
     }
 
     /// Each binding that an answer speaks of has the name that n8n gives.
-    fn name_everybody(&self, view: &mut RotationView, by_id: &HashMap<BindingId, &Arc<Binding>>) {
+    fn name_everybody(&self, view: &mut RotationView) {
         let looks = self.ledger.looks();
         for bar in view.old_keys.iter_mut().flat_map(|key| key.can_go.all_bars_mut()) {
-            let binding = bar.binding.and_then(|id| by_id.get(&id));
+            let binding = bar.binding.and_then(|id| self.binding(id));
             if let Some((binding, named)) = binding.and_then(|binding| Some((binding, self.named(binding)?))) {
                 bar.who = binding.describe_named(&named);
             }
@@ -235,8 +317,7 @@ impl<'a> Query<'a> {
         if records.is_empty() {
             return Vec::new();
         }
-        let nodes: HashMap<_, _> =
-            self.ledger.bindings().iter().filter_map(|one| Some((one.id(), node_of(one)?))).collect();
+        let node = |id| node_of(self.binding(id)?);
         let text = |record: &BarRecord, bars: &[&Bar]| {
             // What a test or its last use shows is so for all its nodes.
             let holds = |senders: &Senders| senders.last_key(&record.name) == Some(old);
@@ -245,7 +326,7 @@ impl<'a> Query<'a> {
             let users = if is_held {
                 users(record, &looks)
             } else {
-                bars.iter().filter_map(|bar| nodes.get(&bar.binding?)).cloned().collect()
+                bars.iter().filter_map(|bar| node(bar.binding?)).collect()
             };
             let users = if users.is_empty() { "named by no node".to_owned() } else { self.in_words(&users) };
             format!("{}: old key, {users}", record.title)
@@ -270,25 +351,56 @@ impl<'a> Query<'a> {
     /// Bindings, those that were seen last first.
     #[must_use]
     pub fn bindings(&self, filter: &Filter) -> Vec<ListedBinding> {
+        self.rows(filter).iter().map(|row| self.in_full(row)).collect()
+    }
+
+    /// What orders bindings, and how they stand: those that were seen last first.
+    #[must_use]
+    pub fn rows(&self, filter: &Filter) -> Vec<BindingRow> {
+        let mut rows = Vec::new();
+        self.each(|binding, memory, standing| {
+            // Before its first exchange has ended, there is nothing to show.
+            let Some(last) = memory.last_seen() else { return };
+            if filter.wants(binding) && filter.wants_memory(memory, standing) {
+                rows.push(BindingRow { binding: Arc::clone(binding), last, standing });
+            }
+        });
+        rows.sort_by_cached_key(|row| (-row.last.as_millis(), row.binding.id()));
+        rows
+    }
+
+    /// With all that is remembered of the binding, as it is known now.
+    #[must_use]
+    pub fn in_full(&self, row: &BindingRow) -> ListedBinding {
+        let (binding, memory) = (Arc::clone(&row.binding), row.binding.memory());
+        ListedBinding { set: Arc::clone(self.set_of(&binding)), binding, memory, standing: row.standing }
+    }
+
+    /// Looks at each binding, what is remembered of it and how it stands: it is locked meanwhile.
+    pub fn each(&self, mut look: impl FnMut(&Arc<Binding>, &Memory, Option<Standing>)) {
         let keys = self.set_keys();
-        let all = self.ledger.bindings().into_iter().filter(|binding| filter.wants(binding));
-        let mut listed: Vec<_> = all.map(|binding| self.list(binding, &keys)).collect();
-        // Before its first exchange has ended, there is nothing to show.
-        listed.retain(|row| row.memory.last_seen().is_some() && filter.wants_listed(row));
-        listed.sort_by_key(|row| (row.memory.last_seen().map(|at| -at.as_millis()), row.binding.id()));
-        listed
+        // Drawn before any binding is locked, for it locks each of them.
+        self.mixed();
+        for binding in self.all() {
+            let memory = binding.lock();
+            look(binding, &memory, self.standing(binding, &memory, &keys));
+        }
     }
 
     /// What is known of an execution: its last exchanges, and the bindings that remember it beside them.
     #[must_use]
     pub fn execution(&self, id: &str) -> (Vec<Past>, Vec<ListedBinding>) {
         let past = self.ledger.recent.of(id);
-        let mut remembered = self.bindings(&Filter::default());
-        remembered.retain(|row| {
-            let is_told = past.iter().any(|past| past.binding.id() == row.binding.id());
-            !is_told && row.memory.uses.iter().any(|used| used.execution.as_deref() == Some(id))
+        let mut remembered = Vec::new();
+        self.each(|binding, memory, standing| {
+            let is_told = || past.iter().any(|past| past.binding.id() == binding.id());
+            let is_of_it = memory.uses.iter().any(|used| used.execution.as_deref() == Some(id));
+            if let Some(last) = memory.last_seen().filter(|_| is_of_it && !is_told()) {
+                remembered.push(BindingRow { binding: Arc::clone(binding), last, standing });
+            }
         });
-        (past, remembered)
+        remembered.sort_by_cached_key(|row| (-row.last.as_millis(), row.binding.id()));
+        (past, remembered.iter().map(|row| self.in_full(row)).collect())
     }
 
     /// The name of a binding's set.
@@ -299,20 +411,21 @@ impl<'a> Query<'a> {
 
     /// The binding whose id begins so.
     pub fn find(&self, digits: &str) -> Result<ListedBinding, FindError> {
-        Ok(self.list(find(self.ledger, digits)?, &self.set_keys()))
+        let binding = find(self.ledger, digits)?;
+        let memory = binding.memory();
+        let standing = self.standing(&binding, &memory, &self.set_keys());
+        Ok(ListedBinding { set: Arc::clone(self.set_of(&binding)), binding, memory, standing })
     }
 
     /// Incidents, the one that opened last first. A mixed binding has one as long as one of its senders sends an old key.
     #[must_use]
     pub fn incidents(&self, filter: &Filter) -> Vec<ListedIncident> {
         let mut listed = Vec::new();
-        for binding in self.ledger.bindings().into_iter().filter(|binding| filter.wants(binding)) {
+        for binding in self.all().iter().filter(|binding| filter.wants(binding)) {
             let memory = binding.lock();
             let closed = memory.unsaved.closed().iter().map(|(incident, _)| incident);
-            let incidents: Vec<_> = closed.chain(memory.incident.as_deref()).cloned().collect();
-            let name = memory.name.clone();
-            drop(memory);
-            listed.extend(incidents.into_iter().map(|incident| self.list_incident(&binding, name.clone(), incident)));
+            let incidents = closed.chain(memory.incident.as_deref());
+            listed.extend(incidents.map(|incident| self.list_incident(binding, memory.name.clone(), incident.clone())));
         }
         let closed = self.ledger.closed_incidents().into_iter().filter(|closed| filter.wants(&closed.binding));
         listed.extend(closed.map(|closed| {
@@ -336,11 +449,8 @@ impl<'a> Query<'a> {
     /// How many incidents of a set are open.
     #[must_use]
     pub fn open_incidents(&self, set: SetIndex) -> usize {
-        let is_of_set = |binding: &Arc<Binding>| binding.set() == set;
-        let mixed = self.mixed().values().filter(|mixed| is_of_set(&mixed.binding)).count();
-        let bindings = self.ledger.bindings();
-        let bad = bindings.iter().filter(|binding| is_of_set(binding) && binding.lock().incident.is_some());
-        bad.count() + mixed
+        let mixed = self.mixed().values().filter(|mixed| mixed.binding.set() == set).count();
+        self.unaudited(set).open_incidents + mixed
     }
 
     /// From where came what the open ones are about.
@@ -368,17 +478,15 @@ impl<'a> Query<'a> {
     fn mixed(&self) -> &HashMap<BindingId, Mixed> {
         self.mixed.get_or_init(|| {
             let has_old = |set| self.keys.iter().any(|key| key.set == set && matches!(key.role, Role::Previous { .. }));
-            let views = self.ring.indexes().filter(|set| has_old(*set)).map(|set| self.rotation(set));
+            let views = self.ring.indexes().filter(|set| has_old(*set)).map(|set| self.unaudited(set));
             views.flat_map(|view| Mixed::all(&view)).map(|mixed| (mixed.binding.id(), mixed)).collect()
         })
     }
 
-    fn list(&self, binding: Arc<Binding>, keys: &[RotationKeys]) -> ListedBinding {
-        let (set, memory) = (binding.identity().set, binding.memory());
-        let standing = keys.get(set.position()).and_then(|keys| Standing::of(&memory, keys, self.now));
-        let is_mixed = standing.is_some_and(Standing::has_right_key) && self.mixed().contains_key(&binding.id());
-        let standing = if is_mixed { Some(Standing::Mixed) } else { standing };
-        ListedBinding { set: Arc::clone(&self.ring.set(set).name), binding, memory, standing }
+    fn standing(&self, binding: &Binding, memory: &Memory, keys: &[RotationKeys]) -> Option<Standing> {
+        let standing = Standing::of(memory, keys.get(binding.set().position())?, self.now)?;
+        let is_mixed = standing.has_right_key() && self.mixed().contains_key(&binding.id());
+        Some(if is_mixed { Standing::Mixed } else { standing })
     }
 
     fn list_incident(&self, binding: &Arc<Binding>, name: Option<Box<str>>, incident: Incident) -> ListedIncident {
@@ -458,12 +566,10 @@ impl Filter {
             && self.workflow.as_deref().is_none_or(|workflow| identity.workflow == Some(workflow))
     }
 
-    fn wants_listed(&self, row: &ListedBinding) -> bool {
-        let stands = |code: &str| {
-            row.standing.is_some_and(|standing| standing.code() == code || standing.silence() == Some(code))
-        };
-        self.standing.as_deref().is_none_or(stands)
-            && self.open.is_none_or(|open| open == row.memory.incident.is_some())
+    fn wants_memory(&self, memory: &Memory, standing: Option<Standing>) -> bool {
+        let stands =
+            |code: &str| standing.is_some_and(|standing| standing.code() == code || standing.silence() == Some(code));
+        self.standing.as_deref().is_none_or(stands) && self.open.is_none_or(|open| open == memory.incident.is_some())
     }
 }
 

@@ -39,6 +39,8 @@ pub struct RotationView {
     pub rows: Vec<Row>,
     /// How many of them stand how.
     pub progress: Progress,
+    /// How many bindings of the set have an open incident, whether they rotate or not.
+    pub open_incidents: usize,
     /// What the stale and the mixed ones sent, from where and when.
     pub sent_from: HashMap<BindingId, Vec<SentFrom>>,
     /// The previous keys, the one that was replaced last first.
@@ -57,10 +59,9 @@ pub fn view(grounds: &Grounds<'_>) -> RotationView {
         if memory.hands_on() {
             draft.unsettled.insert(binding.id());
         }
-        if binding.set() == grounds.set
-            && let Some(row) = Row::of(binding, &memory, &keys, grounds.now)
-        {
-            draft.rows.push(row);
+        if binding.set() == grounds.set {
+            draft.open_incidents += usize::from(memory.incident.is_some());
+            draft.rows.extend(Row::of(binding, &memory, &keys, grounds.now));
         }
     }
     draft.into_view(grounds)
@@ -69,6 +70,7 @@ pub fn view(grounds: &Grounds<'_>) -> RotationView {
 /// A view that is being drawn.
 struct Draft {
     rows: Vec<Row>,
+    open_incidents: usize,
     old: Vec<OldDraft>,
     /// Where each of the previous keys stands, sorted by key.
     by_key: Vec<(Fingerprint, usize)>,
@@ -82,7 +84,7 @@ impl Draft {
     fn new(old: Vec<OldDraft>) -> Self {
         let mut by_key: Vec<_> = old.iter().enumerate().map(|(position, old)| (old.key, position)).collect();
         by_key.sort_unstable();
-        Self { rows: Vec::new(), old, by_key, unsettled: HashSet::new() }
+        Self { rows: Vec::new(), open_incidents: 0, old, by_key, unsettled: HashSet::new() }
     }
 
     /// What the uses of a binding of any set say of the old keys.
@@ -103,7 +105,7 @@ impl Draft {
         self.unsettled.extend(grounds.evidence.iter().flat_map(|set| set.senders.waiting_bindings()));
         mark_mixed(&mut self.rows, &old_keys, &self.unsettled, grounds.now);
         let is_bad = |row: &&Row| row.standing.is_bad();
-        let bad = self.rows.iter().filter(is_bad).map(|row| row.binding.id()).collect();
+        let bad = self.rows.iter().filter(is_bad).map(|row| row.id).collect();
         let own = grounds.evidence.get(grounds.set.position());
         // Each key is made once: what it is made of lies elsewhere in memory.
         self.rows.sort_by_cached_key(Row::place);
@@ -115,6 +117,7 @@ impl Draft {
             next: grounds.own().find(|entry| entry.role == Role::Next).map(|entry| entry.names),
             progress: Progress::of(&self.rows),
             rows: self.rows,
+            open_incidents: self.open_incidents,
             sent_from: own.map(|own| own.senders.sent_from(&bad)).unwrap_or_default(),
             current,
             old_keys,
@@ -152,7 +155,7 @@ fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<Binding
         return;
     }
     for row in rows.iter_mut().filter(|row| row.standing.has_right_key()) {
-        if let Some(severity) = senders.get(&row.binding.id()) {
+        if let Some(severity) = senders.get(&row.id) {
             (row.standing, row.severity) = (Standing::Mixed, Some(*severity));
         }
     }

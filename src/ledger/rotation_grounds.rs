@@ -1,6 +1,5 @@
 //! Pure. What the rotation view of a set is drawn from.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::binding::Binding;
@@ -28,7 +27,7 @@ pub struct Grounds<'a> {
     pub tokens: &'a [Fingerprint],
     pub bindings: &'a [Arc<Binding>],
     /// The same by their ids.
-    pub by_id: &'a HashMap<BindingId, &'a Arc<Binding>>,
+    pub binding_of: &'a dyn Fn(BindingId) -> Option<Arc<Binding>>,
     /// Exchanges by the hour.
     pub hours: &'a Hours,
     /// What is known of nodes that do not pass here.
@@ -78,10 +77,6 @@ impl<'a> Grounds<'a> {
             SetIndex::nth(position).map(|set| GoodKeys::new(set, self.keys, &own.tokens))
         };
         self.evidence.iter().enumerate().filter_map(set)
-    }
-
-    pub(super) fn binding(&self, id: BindingId) -> Option<Arc<Binding>> {
-        self.by_id.get(&id).map(|binding| Arc::clone(binding))
     }
 
     pub(super) fn old_keys(&self) -> impl Iterator<Item = &'a Entry> {

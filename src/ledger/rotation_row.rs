@@ -17,8 +17,10 @@ use crate::verdict::explain::Severity;
 /// of them.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The binding: its id, and whose it is.
+    /// The binding: whose it is.
     pub binding: Arc<Binding>,
+    /// Its id.
+    pub id: BindingId,
     pub standing: Standing,
     /// When its last request started.
     pub seen: Timestamp,
@@ -49,6 +51,7 @@ impl Row {
         }
         Some(Self {
             binding: Arc::clone(binding),
+            id: binding.id(),
             standing: Standing::of(memory, keys, now)?,
             seen: memory.latest?.at,
             severity: memory.incident.as_ref().map(|incident| incident.severity),
@@ -58,7 +61,7 @@ impl Row {
     /// Where it stands in the view: what is to be done comes first, then what was seen later.
     #[must_use]
     pub fn place(&self) -> (u8, i64, BindingId) {
-        (self.standing.rank(), -self.seen.as_millis(), self.binding.id())
+        (self.standing.rank(), -self.seen.as_millis(), self.id)
     }
 
     /// With all that is told of the binding, as it is known now. Where it is seen in this very moment, it stands as it did

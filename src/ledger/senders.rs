@@ -421,17 +421,6 @@ impl Senders {
         of_key.map(|waiting| waiting.sent.last).max()
     }
 
-    /// The last use of a key by a binding that was decided on.
-    #[must_use]
-    pub fn decided(&self, binding: BindingId, key: Fingerprint) -> Option<Timestamp> {
-        let of_workflow = self.uses.get(&binding).into_iter().flatten().filter(|used| used.key == key);
-        let of_client = self.clients.values().flat_map(|client| &client.uses).filter(|used| used.key == key);
-        match of_workflow.map(|used| used.last).max() {
-            None => of_client.map(|used| used.last).max(),
-            decided => decided,
-        }
-    }
-
     /// Where the uses of a key that wait for a look came from, each with its binding; of several, the last one comes last.
     pub fn waiting_addresses(&self, key: Fingerprint) -> impl Iterator<Item = (BindingId, IpAddr)> {
         let of_key = self.waiting.values().filter(move |waiting| waiting.sent.key == key);
@@ -1136,7 +1125,7 @@ fn may_be_unsaved(look: &Look, waiting: &Waiting) -> bool {
     }
 }
 
-fn is_named(n8n: &N8n, name: &str) -> bool {
+pub(super) fn is_named(n8n: &N8n, name: &str) -> bool {
     matches!(n8n, N8n::Named(own) if **own == *name)
 }
 

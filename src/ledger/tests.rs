@@ -197,18 +197,19 @@ impl Bench {
         Query::new(&self.ledger, &self.reloader, self.now())
     }
 
-    pub(in crate::ledger) fn view(&self) -> RotationView {
+    pub(in crate::ledger) fn view(&self) -> Arc<RotationView> {
         self.query().rotation(SetIndex::DEFAULT)
     }
 
     /// The answer to whether the key that was replaced last can go.
     pub(in crate::ledger) fn can_go(&self, audit: Audit) -> Answer {
         let view = self.query().with_audits(vec![audit]).rotation(SetIndex::DEFAULT);
-        view.old_keys.into_iter().next().expect("an old key").can_go
+        view.old_keys.first().expect("an old key").can_go.clone()
     }
 
     fn standing(&self, workflow: &str) -> Option<Standing> {
-        let row = self.view().rows.into_iter().find(|row| row.binding.identity().workflow == Some(workflow));
+        let view = self.view();
+        let row = view.rows.iter().find(|row| row.binding.identity().workflow == Some(workflow));
         row.map(|row| row.standing)
     }
 

@@ -327,7 +327,8 @@ impl Writer {
 
     /// Takes over what the bindings have gathered.
     fn gather(&mut self, reloader: &Reloader) {
-        for binding in self.ledger.inbox.take() {
+        let ledger = Arc::clone(&self.ledger);
+        ledger.take_dirty(|binding| {
             let Gathered { closed, tallies, sent: _, lost } = self.ledger.take_gathered(&binding);
             self.status.lost.fetch_add(lost, Ordering::Relaxed);
             if self.path.is_some() {
@@ -338,7 +339,7 @@ impl Writer {
                 self.waiting.closed.extend(closed.into_iter().map(|(incident, added)| (id, incident, added)));
                 self.waiting.bindings.insert(id, binding);
             }
-        }
+        });
         let surplus = self.waiting.closed.len().saturating_sub(ClosedIncidents::TOTAL);
         self.status.lost.fetch_add(self.waiting.closed.drain(..surplus).len() as u64, Ordering::Relaxed);
         self.ledger.settle_alone();

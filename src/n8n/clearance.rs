@@ -1,5 +1,6 @@
 //! Pure. What looking through n8n says about whether an old key can go.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use super::inventory::Inventory;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;
-use crate::ledger::binding::Memory;
+use crate::ledger::binding::{Binding, Memory};
 use crate::ledger::identity::Holder;
 use crate::ledger::look::{AuditDoubt, Look};
-use crate::ledger::query::{Filter, ListedBinding, Query};
+use crate::ledger::query::Query;
 use crate::ledger::{rotation_grounds, standing};
 use crate::n8n::row::Standing;
 
@@ -56,12 +57,11 @@ pub fn of_sets(look: &Query<'_>, instances: &[Looked], hosts: &[String]) -> Vec<
 /// Audits each of them; nothing for one that was never looked through.
 #[must_use]
 pub fn audits<'i>(look: &Query<'_>, instances: &'i [Looked], hosts: &[String]) -> Vec<(&'i Looked, Option<Audit>)> {
-    let (bindings, keys) = (look.bindings(&Filter::default()), known_keys(look));
+    let keys = known_keys(look);
     let audited = |looked: &'i Looked| {
         let (at, inventory) = looked.found.as_ref()?;
-        let sightings: Vec<_> = bindings.iter().filter_map(|binding| sighting(binding, &looked.name)).collect();
-        let modes = HashMap::new();
-        let (sightings, keys) = (&sightings, &keys);
+        let sightings = &sightings(look, &looked.name);
+        let (keys, modes) = (&keys, HashMap::new());
         let others = others(looked, instances);
         let around = Around {
             instance: &looked.name,
@@ -73,6 +73,17 @@ pub fn audits<'i>(look: &Query<'_>, instances: &'i [Looked], hosts: &[String]) -
         Some(audit::audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: *at, around }))
     };
     instances.iter().map(|looked| (looked, audited(looked))).collect()
+}
+
+/// The bindings that an audit of the n8n of that name looks at, those that were seen last first.
+fn sightings(look: &Query<'_>, instance: &str) -> Vec<Sighting> {
+    let mut found = Vec::new();
+    look.each(|binding, memory, standing| {
+        let sighting = sighting(binding, look.set_of(binding), memory, standing, instance);
+        found.extend(sighting.map(|sighting| (memory.last_seen(), binding.id(), sighting)));
+    });
+    found.sort_unstable_by_key(|(last, id, _)| (Reverse(*last), *id));
+    found.into_iter().map(|(.., sighting)| sighting).collect()
 }
 
 /// The other n8n whose credentials may belong to the same set, as far as they were looked through.
@@ -91,13 +102,15 @@ fn strangers(look: &Query<'_>, instances: &[Looked]) -> BTreeSet<(Box<str>, Box<
     if instances.is_empty() {
         return BTreeSet::new();
     }
-    let bindings = look.bindings(&Filter::default());
-    let stranger = |row: &ListedBinding| {
-        let name =
-            row.binding.identity().instance.filter(|name| instances.iter().all(|known| *known.name != **name))?;
-        row.memory.acknowledgement().is_none().then(|| ((&*row.set).into(), name.into()))
-    };
-    bindings.iter().filter_map(stranger).collect()
+    let mut strangers = BTreeSet::new();
+    look.each(|binding, memory, _| {
+        let instance = binding.identity().instance;
+        let stranger = instance.filter(|name| instances.iter().all(|known| *known.name != **name));
+        if let Some(name) = stranger.filter(|_| memory.last_seen().is_some() && memory.acknowledgement().is_none()) {
+            strangers.insert(((&**look.set_of(binding)).into(), name.into()));
+        }
+    });
+    strangers
 }
 
 fn not_configured(instance: &str) -> AuditDoubt {
@@ -194,30 +207,35 @@ fn why_not_recent(looked: &Looked, read: Option<Timestamp>, now: Timestamp) -> O
 }
 
 /// A binding, as far as an audit of the n8n of that name looks at it: nothing where it is another's, or of no n8n.
-#[must_use]
-pub fn sighting(row: &ListedBinding, instance: &str) -> Option<Sighting> {
-    let identity = row.binding.identity();
+fn sighting(
+    binding: &Binding,
+    set: &str,
+    memory: &Memory,
+    standing: Option<standing::Standing>,
+    instance: &str,
+) -> Option<Sighting> {
+    let identity = binding.identity();
     let is_own = identity.instance.is_none_or(|own| own == instance);
-    let used = row.memory.uses.iter().max_by_key(|used| used.last)?;
+    let used = memory.uses.iter().max_by_key(|used| used.last)?;
     if !is_own || identity.holder != Holder::Caller {
         return None;
     }
-    let latest = row.memory.latest;
-    let key = latest.map_or(used.key, |latest| row.memory.of_key(latest.key).and_then(|used| used.key));
+    let latest = memory.latest;
+    let key = latest.map_or(used.key, |latest| memory.of_key(latest.key).and_then(|used| used.key));
     Some(Sighting {
-        binding: row.binding.id().to_hex().into(),
-        set: (&*row.set).into(),
+        binding: binding.id().to_hex().into(),
+        set: set.into(),
         instance: identity.instance.map(Box::from),
-        is_single: is_single(&row.memory),
-        is_acknowledged: row.memory.acknowledgement().is_some(),
+        is_single: is_single(memory),
+        is_acknowledged: memory.acknowledgement().is_some(),
         workflow: identity.workflow.map(Box::from),
         node: identity.node.map(Box::from),
         at: latest.map_or(used.last, |latest| latest.at),
         key,
         execution: used.execution.clone(),
         client: identity.family.code().into(),
-        client_version: row.memory.client_version.clone(),
-        standing: standing(row),
+        client_version: memory.client_version.clone(),
+        standing: in_words(standing, memory),
     })
 }
 
@@ -227,12 +245,12 @@ fn is_single(memory: &Memory) -> bool {
     executions.len() <= 1 && memory.visits.rhythm().is_none()
 }
 
-fn standing(row: &ListedBinding) -> Standing {
-    match row.standing {
+fn in_words(standing: Option<standing::Standing>, memory: &Memory) -> Standing {
+    match standing {
         Some(standing::Standing::Confirmed | standing::Standing::Failing { has_right_key: true }) => Standing::Well,
         Some(standing::Standing::Mixed) => Standing::Mixed,
         Some(standing::Standing::Stale | standing::Standing::Failing { has_right_key: false }) => {
-            Standing::of_failing(row.memory.incident.as_ref().map(|incident| incident.diagnosis))
+            Standing::of_failing(memory.incident.as_ref().map(|incident| incident.diagnosis))
         }
         Some(standing::Standing::Silent(standing::Silence::Acknowledged { .. })) => Standing::Dead,
         // A key of no set proves nothing.

@@ -78,6 +78,8 @@ mod upgrades;
 mod upstream_http2;
 /// What a credential is, and what the log and the answer say of it.
 mod verdicts;
+/// Views of many bindings: health checks and a stop do not wait for them, and no answer is older than its question.
+mod views;
 /// No exchange waits for a tick of the clock to go on.
 mod wakes;
 

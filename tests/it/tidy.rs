@@ -175,7 +175,6 @@ fn the_places_that_start_threads_and_tasks_are_these() {
         "spawn(",
         &[
             ("src/admin/listener.rs", 1, "each connection to the admin listener"),
-            ("src/app.rs", 1, "the upkeep of keys and state, beside the admin listener"),
             ("src/demo/upstream.rs", 1, "each connection to what stands in for OpenAI in the demo"),
             ("src/ledger/writer.rs", 1, "the ledger's own thread, which waits for a disk"),
             ("src/server/http2_streams.rs", 1, "each stream of an HTTP/2 connection"),

@@ -344,6 +344,12 @@ impl Builder {
         self
     }
 
+    /// With its ledger in memory alone.
+    pub fn without_store(mut self) -> Self {
+        self.store.url = store::Url::Off;
+        self
+    }
+
     /// With its ledger in that file.
     pub fn store(mut self, file: &Path) -> Self {
         self.store.url = store::Url::Sqlite(file.to_owned());

@@ -1,0 +1,126 @@
+//! A store of many bindings, which have lived through a rotation.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use keyward::caller::Family;
+use keyward::clock::{Clock, Timestamp};
+use keyward::keys::reloader::Reloader;
+use keyward::keys::set::{Names, Retired, SetIndex};
+use keyward::keys::source::Source;
+use keyward::keys::{self, SetSettings, state};
+use keyward::ledger::destination::Destination;
+use keyward::ledger::identity::Identity;
+use keyward::ledger::seen::Seen;
+use keyward::ledger::writer::Writer;
+use keyward::ledger::{Ledger, store::Bounds};
+use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
+use keyward::verdict::explain::Diagnosis;
+use keyward::verdict::{Outdated, Verdict};
+
+/// Ten nodes have a workflow. Each came three times with the old key, in executions of its own. Then the key was changed:
+/// of a thousand so many went on with the old one, as many were silent, and the rest came with the current one.
+pub fn fill(folder: &Path, count: usize, stale: usize) {
+    fs::write(folder.join("key"), OLD).expect("a file");
+    let now = Arc::new(AtomicI64::new(now() - 5 * HOUR));
+    let clock = Clock::Chosen(Arc::clone(&now));
+    let bounds = Bounds { per_peer: count, total: count };
+    let ledger = Arc::new(Ledger::new(bounds, ["default".into()].into()));
+    let path = Some(folder.join("keyward.db"));
+    let mut writer = Writer::new(Arc::clone(&ledger), path, Duration::from_hours(90 * 24), clock.clone(), 1);
+    let kept = writer.open(state::fingerprint_key_name(folder));
+    let current = Some(Source::File(folder.join("key")));
+    let settings = keys::Settings {
+        sets: vec![SetSettings { current, ..SetSettings::learning("default") }],
+        takes_vendors: false,
+    };
+    let (reloader, troubles) =
+        Reloader::open(&settings, &state::Settings { dir: folder.into() }, kept, |_| None, clock).expect("a reloader");
+    assert!(troubles.is_empty(), "{troubles:?}");
+    let [old, new] = [OLD, NEW].map(|key| reloader.ring().names(key.as_bytes()));
+    for visit in 0..4 {
+        let at = Timestamp::from_millis(now.load(Ordering::Relaxed));
+        for number in 0..count {
+            let names = if visit == 3 {
+                match number % 1_000 {
+                    place if place < stale => (old, outdated(at)),
+                    place if place < 2 * stale => continue,
+                    _ => (new, Verdict::Current),
+                }
+            } else {
+                (old, Verdict::Current)
+            };
+            see(&ledger, number, visit, at, names);
+        }
+        writer.turn(&reloader);
+        assert_eq!(writer.status().trouble(), None);
+        now.fetch_add(HOUR, Ordering::Relaxed);
+        if visit == 2 {
+            fs::write(folder.join("key"), NEW).expect("a file");
+            drop(reloader.reload());
+        }
+    }
+    reloader.save(true).expect("a history");
+    writer.turn(&reloader);
+}
+
+fn see(ledger: &Ledger, number: usize, visit: usize, at: Timestamp, (key, verdict): (Names, Verdict)) {
+    let (workflow, node) = (format!("wF{:014}", number / 10), format!("9f3cbd3a-1f6b-4d2e-8a57-{number:012}"));
+    let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None);
+    let binding = ledger.binding(&Identity { workflow: Some(&workflow), node: Some(&node), ..untagged });
+    let execution = (visit * 1_000_000 + number / 10).to_string();
+    let is_stale = matches!(verdict, Verdict::Outdated(_));
+    let diagnosis = if is_stale { Diagnosis::StaleBinding { tolerated: false } } else { Diagnosis::Ok };
+    let status = if is_stale { 401 } else { 200 };
+    let at = Timestamp::from_millis(at.as_millis() + i64::try_from(number / 100).expect("few"));
+    ledger.sight(
+        &binding,
+        &Seen {
+            at,
+            key: Some(key),
+            verdict,
+            diagnosis,
+            outcome: answered(status),
+            execution: Some(&execution),
+            name: Some("Weekly report"),
+            client_version: Some("6.49.0"),
+            destination: Destination::Api,
+            told: None,
+            was_sent: true,
+            was_refused: false,
+            peer: PEER,
+            path: "/v1/chat/completions",
+        },
+    );
+}
+
+fn outdated(at: Timestamp) -> Verdict {
+    let retired = Retired { after: None, by: at };
+    Verdict::Outdated(Outdated { retired, grace_until: at, in_grace: false, barred: None })
+}
+
+fn answered(status: u16) -> Outcome {
+    Outcome {
+        ending: Ending::Completed,
+        status: StatusCode::from_u16(status).ok(),
+        error: UpstreamError::None,
+        proof: Proof::None,
+    }
+}
+
+fn now() -> i64 {
+    Clock::System.now().as_millis()
+}
+
+const HOUR: i64 = 3_600_000;
+
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
+
+const OLD: &str = "sk-proj-0000000000000000";
+
+const NEW: &str = "sk-proj-0000000000000001";
