@@ -100,7 +100,10 @@ pub struct Server {
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
 /// the keys and the certificate again.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
-    keep_memory_private();
+    // A debug build may be looked into: by a debugger, and by the tests that look for keys left in its memory.
+    if !cfg!(debug_assertions) {
+        keep_memory_private();
+    }
     let sockets = Sockets::take()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the first line is said: a program that reads it may send a signal at once, and must not kill by it.
