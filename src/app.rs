@@ -694,6 +694,7 @@ fn say_welcome(hello: Hello, config: &Config, bound: &Bound, reloader: &Reloader
         via: via.as_deref(),
         policy: &describe_policies(config),
         sets: &describe_sets(&config.keys, reloader),
+        n8n: &config.n8n.instances.iter().map(|instance| &*instance.name).collect::<Vec<_>>(),
         state: &config.state.dir.display().to_string(),
         store: &describe_store(config),
     };

@@ -243,10 +243,14 @@ fn readable_by_all(about: &str, source: &Source) -> Option<Finding> {
 }
 
 fn warn_if_readable_by_all(about: &str, path: &Path) -> Option<Finding> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    let facts = std::fs::metadata(path).ok()?;
+    let (mode, is_folder) = (facts.permissions().mode(), facts.is_dir());
     let text = || {
         let (path, mode) = (path.display(), mode & 0o777);
-        format!("every user of this machine can read {path} (mode {mode:o}): chmod 600 it, or 640 for a group.")
+        let (own, with_group) = if is_folder { (700, 750) } else { (600, 640) };
+        format!(
+            "every user of this machine can read {path} (mode {mode:o}): chmod {own} it, or {with_group} for a group."
+        )
     };
     (mode & 0o004 != 0).then(|| Finding::warning(about, text()))
 }

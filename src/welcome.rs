@@ -18,6 +18,28 @@ pub const TAG_HEADER: &str = "X-N8N-Tag";
 pub const TAG: &str =
     "wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
 
+/// The tag of each n8n: where there are several, it names which one sends.
+fn tags(n8n: &[&str]) -> Vec<String> {
+    match n8n {
+        [] | [_] => vec![TAG.to_owned()],
+        several => several.iter().map(|name| format!("{TAG};inst={name}")).collect(),
+    }
+}
+
+/// Where an n8n in Docker reaches a keyward that listens there: on the host, and as a service of one Compose network.
+fn docker_base_urls(port: u16) -> [String; 2] {
+    [HOST_FROM_DOCKER, SERVICE].map(|host| base_url(&format!("http://{host}:{port}")))
+}
+
+/// What Docker calls the host inside a container.
+const HOST_FROM_DOCKER: &str = "host.docker.internal";
+
+/// What config/compose.yaml calls keyward.
+const SERVICE: &str = "keyward";
+
+/// Where a keyward on the host listens for containers on Linux: the address of Docker's bridge.
+const BRIDGE: &str = "172.17.0.1";
+
 /// The Base URL that tags the node by itself (n8n 1.x and 2.x), an expression. Its guard keeps the credential's test
 /// button and the model lists working, which know no workflow (seen in n8n 1.100.1 and 2.41.1).
 #[must_use]
@@ -51,6 +73,8 @@ pub struct Welcome<'a> {
     pub policy: &'a str,
     /// A line for each set: what it is checked by.
     pub sets: &'a [String],
+    /// The names of the n8n that are configured.
+    pub n8n: &'a [&'a str],
     /// Where the state lies.
     pub state: &'a str,
     /// Where the ledger is kept.
@@ -87,10 +111,44 @@ impl Welcome<'_> {
         let _ = writeln!(text, "  store     {}", self.store);
         let _ = writeln!(text, "\nIn n8n's OpenAI credential (switch fields with {{{{ }}}} to Expression):");
         let _ = writeln!(text, "  n8n 2.x   Base URL           {}", base_url(&origin));
-        let _ = writeln!(text, "            Add Custom Header  {TAG_HEADER}: {TAG}");
+        for tag in tags(self.n8n) {
+            let _ = writeln!(text, "            Add Custom Header  {TAG_HEADER}: {tag}");
+        }
         let _ = writeln!(text, "  n8n 1.x   Base URL           {}", tagging_base_url(&origin));
-        let _ = writeln!(text, "            Organization ID    {}\n", organization());
+        let _ = writeln!(text, "            Organization ID    {}", organization());
+        self.write_docker(&mut text);
+        text.push('\n');
         text
+    }
+
+    /// A certificate names neither of the two hosts, and inside a container `127.0.0.1` is the container itself.
+    fn write_docker(&self, text: &mut String) {
+        if self.scheme != "http" {
+            return;
+        }
+        let port = self.listen.port();
+        let [on_host, in_network] = docker_base_urls(port);
+        let _ = writeln!(text, "  n8n in Docker, keyward on the host: Base URL {on_host}");
+        if self.listen.ip().is_loopback() {
+            let _ = writeln!(text, "    (on Linux, start keyward with --listen {BRIDGE}:{port})");
+        }
+        let _ = writeln!(text, "  both in one Compose network: Base URL {in_network}");
+    }
+
+    fn docker_in_html(&self) -> String {
+        if self.scheme != "http" {
+            return String::new();
+        }
+        let [on_host, in_network] = docker_base_urls(self.listen.port());
+        let linux = if self.listen.ip().is_loopback() {
+            format!(" On Linux, start keyward with <b>--listen {BRIDGE}:{}</b>.", self.listen.port())
+        } else {
+            String::new()
+        };
+        format!(
+            "<h2>n8n in Docker</h2>\n<dl>\n  <dt>keyward on the host</dt><dd><code>{on_host}</code>{linux}</dd>\n  \
+             <dt>one Compose network</dt><dd><code>{in_network}</code></dd>\n</dl>"
+        )
     }
 
     /// The page under `/`. It shows no key, not by hint either: anybody may look at it.
@@ -103,10 +161,15 @@ impl Welcome<'_> {
             .replace("[upstream]", &escape(self.upstream))
             .replace("[policy]", self.policy)
             .replace("[base-url]", &marked(&base_url(&origin)))
-            .replace("[tag]", &escape(TAG))
+            .replace("[tags]", &tags_in_html(self.n8n))
+            .replace("[docker]", &self.docker_in_html())
             .replace("[tagging-base-url]", &marked(&tagging_base_url(&origin)))
             .replace("[organization]", &escape(&organization()))
     }
+}
+
+fn tags_in_html(n8n: &[&str]) -> String {
+    tags(n8n).iter().map(|tag| format!("<code>{}</code>", escape(tag))).collect::<Vec<_>>().join(" ")
 }
 
 /// How a client on the same machine addresses a listener.
@@ -146,6 +209,7 @@ mod tests {
             via: None,
             policy: "observe",
             sets,
+            n8n: &[],
             state: "/state",
             store: "/state/keyward.db",
         }
@@ -167,7 +231,36 @@ mod tests {
                     Add Custom Header  X-N8N-Tag: wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}
           n8n 1.x   Base URL           http://127.0.0.1:8080/n8n/{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}/{{ $execution.id }}/{{ $nodeId || 'none' }}/v1
                     Organization ID    n8n-{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}-{{ $execution.id }}
+          n8n in Docker, keyward on the host: Base URL http://host.docker.internal:8080/v1
+            (on Linux, start keyward with --listen 172.17.0.1:8080)
+          both in one Compose network: Base URL http://keyward:8080/v1
         ");
+    }
+
+    #[test]
+    fn where_there_are_several_n8n_the_tag_of_each_names_it() {
+        let several = Welcome { n8n: &["main", "staging"], ..welcome(&[]) };
+        for name in ["main", "staging"] {
+            let tag = format!("{TAG};inst={name}");
+            assert!(several.text().contains(&format!("  X-N8N-Tag: {tag}\n")), "{}", several.text());
+            assert!(several.page().contains(&format!("<code>{}</code>", escape(&tag))), "{}", several.page());
+        }
+        let one = Welcome { n8n: &["main"], ..welcome(&[]) };
+        assert!(!one.text().contains("inst=") && !one.page().contains("inst="));
+    }
+
+    #[test]
+    fn an_n8n_in_docker_is_told_where_it_reaches_keyward() {
+        let local = welcome(&[]);
+        let open = Welcome { listen: SocketAddr::from(([0, 0, 0, 0], 9090)), ..welcome(&[]) };
+        for (told, port) in [(local.text(), 8080), (local.page(), 8080), (open.text(), 9090), (open.page(), 9090)] {
+            for host in ["host.docker.internal", "keyward"] {
+                assert!(told.contains(&format!("http://{host}:{port}/v1")), "{told}");
+            }
+            assert_eq!(told.contains("--listen 172.17.0.1:8080"), port == 8080, "{told}");
+        }
+        let tls = Welcome { scheme: "https", ..welcome(&[]) };
+        assert!(!tls.text().contains("docker.internal") && !tls.page().contains("docker.internal"));
     }
 
     #[test]
@@ -188,7 +281,8 @@ mod tests {
         assert!(page.contains(TAG) && page.contains(&organization()));
         assert!(TAG.contains(GUARDED_WORKFLOW));
         assert!(!page.contains("AbCd") && !page.contains("12345678"));
-        assert!(!page.contains("[base-url]") && !page.contains("[version]"), "every blank is filled in");
+        let blanks = ["[base-url]", "[version]", "[tags]", "[docker]"];
+        assert!(!blanks.iter().any(|blank| page.contains(blank)), "every blank is filled in");
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn remedy(line: &Exchanged<'_>, level: Level, explanation: &Explanation) -> Vec<
     let code = line.diagnosis.code();
     let title = Line::toned(tone(level), format!("{} {code}", mark(level))).hanging(2);
     if let Some(at) = line.told_at {
-        return vec![title.and(format!("  as at {}: keyward explain {code}", time_of_day(at)))];
+        return vec![title.and(format!("  as at {} (keyward explain)", time_of_day(at)))];
     }
     let message = in_local_time(&explanation.message, line.exchange.at);
     let steps = explanation.remedy.lines().map(str::trim).filter(|step| !step.is_empty());

@@ -44,6 +44,20 @@ pub async fn probe(
         .map_err(|_elapsed| ProbeError::TimedOut)?
 }
 
+/// Asks upstream for its models without any key, to see whether it is there; gives the status of its answer.
+pub async fn reach(
+    connector: &Connector,
+    base_path: Option<&BasePath>,
+    connect_timeout: Duration,
+) -> Result<u16, ProbeError> {
+    let asking = async {
+        let stream = connector.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
+        let answer = one_shot::send(stream, request(connector, base_path, None)).await?;
+        Ok(answer.head.status.as_u16())
+    };
+    tokio::time::timeout(LIMIT, asking).await.map_err(|_elapsed| ProbeError::TimedOut)?
+}
+
 async fn ask(
     connector: &Connector,
     base_path: Option<&BasePath>,
@@ -51,7 +65,7 @@ async fn ask(
     connect_timeout: Duration,
 ) -> Result<Standing, ProbeError> {
     let stream = connector.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
-    let mut answer = one_shot::send(stream, request(connector, base_path, bearer)).await?;
+    let mut answer = one_shot::send(stream, request(connector, base_path, Some(bearer))).await?;
     let mut error = ErrorBody::new(answer.head.status, encoding(&answer.head.headers));
     while !error.is_full()
         && let Some(piece) = answer.next_piece().await?
@@ -61,7 +75,7 @@ async fn ask(
     Ok(Standing::read(answer.head.status, &error))
 }
 
-fn request(connector: &Connector, base_path: Option<&BasePath>, bearer: &Bearer) -> Request<String> {
+fn request(connector: &Connector, base_path: Option<&BasePath>, bearer: Option<&Bearer>) -> Request<String> {
     let mut request = Request::new(String::new());
     let path = base_path.map_or_else(|| PATH.to_owned(), |base| format!("{base}/models"));
     // A path of plain segments is a target.
@@ -70,7 +84,9 @@ fn request(connector: &Connector, base_path: Option<&BasePath>, bearer: &Bearer)
     if let Ok(host) = connector.origin.authority().try_into() {
         headers.insert(header::HOST, host);
     }
-    headers.insert(header::AUTHORIZATION, bearer.expose_header());
+    if let Some(bearer) = bearer {
+        headers.insert(header::AUTHORIZATION, bearer.expose_header());
+    }
     headers.insert(header::USER_AGENT, http::HeaderValue::from_static(one_shot::USER_AGENT));
     request
 }

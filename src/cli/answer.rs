@@ -103,8 +103,8 @@ pub(super) fn next_step(old: &OldKeySummary, now: Timestamp) -> String {
     let is_time = |reason: &&Reason| reason.code == "quiet" || reason.code == "unsettled";
     let first = mixed.or_else(|| can_go.reasons.iter().find(|reason| !is_time(reason))).or(can_go.reasons.first());
     first.map_or_else(String::new, |reason| {
-        let about = if reason.binding.is_some() { format!(" ({})", who(reason)) } else { String::new() };
-        format!("{}{about}", in_local_time(&reason.end, now))
+        let about = if reason.binding.is_some() { format!("{}: ", who(reason)) } else { String::new() };
+        format!("{about}{}", in_local_time(&reason.end, now))
     })
 }
 

@@ -8,17 +8,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::events::status;
-use super::output::{Table, print, print_json, print_wrapped, remark};
+use super::faults::{grouped, places};
+use super::format::{WHO, counted};
+use super::output::{Line, Table, Tone, print, print_json, print_wrapped, remark};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Received, Source};
 use crate::answers::execution::{self, PastExchange, RememberedUse};
 use crate::caller::names::Directory;
+use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client};
 use crate::n8n::documents::Execution;
 use crate::request_path::is_id;
 use crate::telemetry::event::with_causes;
+use crate::telemetry::local_clock::{in_local_time, time_of_day};
 use crate::telemetry::masked::holds_key;
 use crate::verdict::explain::DiagnosisKind;
 
@@ -48,20 +52,20 @@ impl BlameArguments {
             Some(instance) => follow_up(instance, &self.execution)?,
             None => vec![(self.execution.clone(), Err(NO_N8N.to_owned()))],
         };
-        let names = setup.names();
+        let (names, now) = (setup.names(), setup.now());
         let source = Source::open(setup)?;
         let mut chapters = Vec::new();
         for (id, said) in told {
             chapters.push(chapter(&source, &id, &said, instance.as_ref(), &names)?);
         }
-        self.tell(&chapters);
+        self.tell(&chapters, now);
         if chapters.iter().all(|chapter| chapter.n8n.is_none() && chapter.is_empty()) {
             bail!("neither keyward nor n8n knows anything of execution {}", self.execution);
         }
         Ok(chapters.iter().flat_map(Chapter::diagnoses).all(|diagnosis| diagnosis == DiagnosisKind::Ok.code()))
     }
 
-    fn tell(&self, chapters: &[Chapter]) {
+    fn tell(&self, chapters: &[Chapter], now: Timestamp) {
         if self.json {
             return print_json(&json!({ "executions": chapters.iter().map(Chapter::in_json).collect::<Vec<_>>() }));
         }
@@ -69,7 +73,7 @@ impl BlameArguments {
             if number > 0 {
                 print("");
             }
-            tell_chapter(chapter);
+            tell_chapter(chapter, now);
         }
     }
 }
@@ -187,18 +191,21 @@ impl Chapter {
     }
 }
 
-fn tell_chapter(chapter: &Chapter) {
-    print_wrapped(&head(chapter));
+fn tell_chapter(chapter: &Chapter, now: Timestamp) {
+    print_wrapped(&head(chapter, now));
     let execution = &chapter.told.answer;
     if !execution.exchanges.is_empty() {
-        let mut table = Table::new(["AT", "STATUS", "VERDICT", "DIAGNOSIS", "KEY", "WHO"]);
-        execution.exchanges.iter().for_each(|row| table.row(cells(row)));
+        let mut table = Table::new(["AT", "STATUS", "WHO", "DIAGNOSIS", "KEY", "VERDICT"]);
+        for row in &execution.exchanges {
+            table.row(cells(row));
+            table.shorten(WHO, &row.who.in_few_words());
+        }
         print(table);
     }
-    print_wrapped(&faults(&execution.exchanges));
+    print_wrapped(&faults(&execution.exchanges, now));
     if !execution.remembered.is_empty() {
         print_wrapped(&["Of earlier requests, the last with each key is remembered:".to_owned()]);
-        print_wrapped(&execution.remembered.iter().map(of_use).collect::<Vec<_>>());
+        print_wrapped(&execution.remembered.iter().map(|row| of_use(row, now)).collect::<Vec<_>>());
     }
     if chapter.is_empty() {
         remark("keyward saw no request of it, or has forgotten them: it asked OpenAI nothing, or not through keyward.");
@@ -207,46 +214,66 @@ fn tell_chapter(chapter: &Chapter) {
 
 fn cells(row: &PastExchange) -> [String; 6] {
     let (verdict, diagnosis) = (row.verdict.clone(), row.diagnosis.clone());
-    [row.at.to_string(), status(row.status), verdict, diagnosis, row.key.short(), row.who.in_words()]
+    [time_of_day(row.at), status(row.status), row.who.in_words(), diagnosis, row.key.short(), verdict]
 }
 
-fn of_use(RememberedUse { who, used }: &RememberedUse) -> String {
-    format!("  {}: {}, {} with {} at {}", who.in_words(), used.verdict, used.diagnosis, used.key, used.last)
+fn of_use(RememberedUse { who, used }: &RememberedUse, now: Timestamp) -> Line {
+    let at = used.last.to_string();
+    let at = in_local_time(&at, now);
+    let told = format!("{}: {}, {} with {} at {at}", who.in_words(), used.verdict, used.diagnosis, used.key);
+    Line::from(told).within(2).hanging(2)
 }
 
-fn head(chapter: &Chapter) -> Vec<String> {
+/// What was wrong, in a line; then what n8n says of the execution.
+fn head(chapter: &Chapter, now: Timestamp) -> Vec<Line> {
     let (id, known) =
         (&chapter.told.answer.execution_id, |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned()));
+    let of = |workflow: Option<&String>| workflow.map_or_else(String::new, |name| format!(" of workflow {name}"));
     let Some(n8n) = &chapter.n8n else {
-        return vec![format!("Execution {id}: n8n says nothing of it ({})", known(&chapter.trouble))];
+        let title = answer(chapter, format!("Execution {id}{}: ", of(chapter.workflow_name.as_ref())));
+        let nothing = format!("n8n says nothing of it ({})", known(&chapter.trouble));
+        return vec![title, Line::from(nothing).within(2)];
     };
-    let mut head = format!(
-        "Execution {id} of workflow {}: {}, started by {} at {}",
-        chapter.workflow_name.clone().unwrap_or_else(|| known(&n8n.workflow_id)),
-        known(&n8n.status),
-        known(&n8n.mode),
-        known(&n8n.started),
-    );
+    let workflow = chapter.workflow_name.as_ref().or(n8n.workflow_id.as_ref());
+    let title = answer(chapter, format!("Execution {id}{}: ", of(workflow)));
+    let mut said = format!("{}, started by {} at {}", known(&n8n.status), known(&n8n.mode), known(&n8n.started));
     for (value, word) in
         [(&n8n.stopped, "ended at"), (&n8n.called_by, "called by execution"), (&n8n.retry_of, "a retry of execution")]
     {
         if let Some(value) = value {
-            let _ = write!(head, ", {word} {value}");
+            let _ = write!(said, ", {word} {value}");
         }
     }
-    let link = chapter.link.as_ref().map(|link| format!("  {link}"));
-    [head].into_iter().chain(link).collect()
+    let link = chapter.link.as_ref().map(|link| Line::from(link.clone()).within(2));
+    [title, Line::from(&*in_local_time(&said, now)).within(2)].into_iter().chain(link).collect()
 }
 
-/// What was wrong and what to do, each once.
-fn faults(exchanges: &[PastExchange]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for row in exchanges {
-        let Some(message) = row.message.as_ref().map(|message| format!("  {message}")) else { continue };
-        if !lines.contains(&message) {
-            lines.push(message);
-            lines.extend(row.remedy.iter().flat_map(|remedy| remedy.lines()).map(|step| format!("    {step}")));
+/// Whether anything was wrong with its requests.
+fn answer(chapter: &Chapter, title: String) -> Line {
+    let mut bad: Vec<&str> = chapter.diagnoses().filter(|diagnosis| *diagnosis != DiagnosisKind::Ok.code()).collect();
+    let (count, all) = (bad.len(), chapter.diagnoses().count());
+    bad.sort_unstable();
+    bad.dedup();
+    let line = Line::from(title).hanging(2);
+    match (count, all) {
+        (_, 0) => line.and_toned(Tone::Doubtful, "no request was seen"),
+        (0, _) => line.and_toned(Tone::Good, format!("nothing was wrong with its {}", counted(all, "request"))),
+        (_, _) => line.and_toned(Tone::Bad, format!("{count} of {} bad ({})", counted(all, "request"), bad.join(", "))),
+    }
+}
+
+/// What was wrong and where, each once, and under those that it is alike for, what to do.
+fn faults(exchanges: &[PastExchange], now: Timestamp) -> Vec<Line> {
+    let bad: Vec<_> = exchanges.iter().filter(|row| row.message.is_some()).collect();
+    let mut lines = Vec::new();
+    for alike in grouped(&bad, |one, other| one.remedy == other.remedy) {
+        for row in grouped(&alike, |one, other| one.message == other.message).iter().filter_map(|same| same.first()) {
+            let message = row.message.as_deref().unwrap_or_default();
+            lines.push(Line::from(&*in_local_time(message, now)).within(2).hanging(2));
+            lines.extend(places(&[&row.who], "").into_iter().map(|place| place.within(4)));
         }
+        let remedy = alike.first().and_then(|row| row.remedy.as_deref()).unwrap_or_default();
+        lines.extend(remedy.lines().map(|step| Line::from(step).within(4).hanging(3)));
     }
     lines
 }

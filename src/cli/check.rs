@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::{print, print_json};
 use super::setup::ConfigArgument;
 use crate::app;
-use crate::check::online::{examine_n8n, probe};
+use crate::check::online::{examine_n8n, probe, reach};
 use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Overrides};
@@ -26,7 +26,7 @@ pub(super) struct CheckArguments {
     config: ConfigArgument,
     #[arg(
         long,
-        help = "Ask upstream whether each current and next key is alive, and n8n what its key may do, at no cost"
+        help = "Ask upstream whether it answers and each current and next key is alive, and n8n what its key may do, at no cost"
     )]
     online: bool,
     #[arg(long, help = "Print JSON")]
@@ -69,7 +69,11 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     if online {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         if let Ok(connector) = connector {
-            findings.extend(runtime.block_on(probe_all(config, &reloader.ring(), &connector)));
+            let probed = runtime.block_on(probe_all(config, &reloader.ring(), &connector));
+            if probed.is_empty() {
+                findings.push(runtime.block_on(reach_upstream(config, &connector)));
+            }
+            findings.extend(probed);
         }
         for instance in &config.n8n.instances {
             findings.extend(runtime.block_on(examine_n8n(instance)));
@@ -77,6 +81,21 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     }
     findings.sort_by_key(|finding| finding.gravity);
     Ok(findings)
+}
+
+/// Whether upstream is there at all, where no key shows it.
+async fn reach_upstream(config: &Config, connector: &Connector) -> Finding {
+    let proxy = &config.proxy;
+    match reach(connector, proxy.base_path.as_ref(), proxy.limits.connect_timeout).await {
+        Ok(status) => {
+            let text = format!("{} answers (with {status} to a request without a key)", proxy.upstream);
+            Finding::sound("proxy.upstream", text)
+        }
+        Err(error) => {
+            let text = format!("{} gives no answer: {}", proxy.upstream, with_causes(&error));
+            Finding::problem("proxy.upstream", text)
+        }
+    }
 }
 
 /// Each set's current and next key, one after the other.

@@ -130,7 +130,8 @@ impl View<'_> {
     fn entries<'r>(&self, set: &'r Rotation, depth: Depth) -> (Vec<Vec<String>>, BTreeSet<&'r str>) {
         let is_open = |binding: &&RotatingBinding| binding.row.standing.state != Some(StandingKind::Confirmed);
         let open: Vec<_> = set.bindings.iter().filter(is_open).collect();
-        let groups = grouped(&open, share_a_row);
+        let mut groups = grouped(&open, share_a_row);
+        groups.sort_by_key(|group| group.first().map(|first| rank(&first.row.standing)));
         let mut table = Table::new(["STATE", "WHO", "KEY", "WHY", "SEEN", "USUALLY"]);
         for group in &groups {
             table.row(cells(group, self.now));
@@ -259,6 +260,18 @@ fn cells(group: &[&RotatingBinding], now: Timestamp) -> [String; 6] {
     let row = &first.row;
     let (state, key) = (state(&row.standing).to_owned(), row.key.short());
     [state, nodes_in_words(&whos), key, note(row, now), short_ago(last, now), rhythm(row.rhythm.as_ref())]
+}
+
+/// What sends the old key matters most here, then what fails, then what is late.
+fn rank(standing: &Standing) -> u8 {
+    match (standing.state, standing.silence) {
+        (Some(StandingKind::Stale | StandingKind::Mixed), _) => 0,
+        (Some(StandingKind::Failing), _) => 1,
+        (Some(StandingKind::Silent), Some(SilenceKind::Overdue)) => 2,
+        (Some(StandingKind::Silent), Some(SilenceKind::DueLater) | None) => 3,
+        (Some(StandingKind::Silent), Some(SilenceKind::Acknowledged)) => 4,
+        (Some(StandingKind::Confirmed) | None, _) => 5,
+    }
 }
 
 fn tone(standing: &Standing) -> Tone {

@@ -63,15 +63,16 @@ impl TokenArguments {
 fn make(setup: &Setup, set: &str, name: Option<String>) -> anyhow::Result<()> {
     let name = name.map(|name| sound_name(&name)).transpose()?;
     let (secret, names, policy) = issue(setup, set, name.as_deref())?;
+    if policy == Policy::Observe {
+        remark(format_args!(
+            "Set `{set}` only observes: the token would go upstream as it is, and be refused there. Set keys.{set}.policy to \
+             \"inject\" or \"enforce\" before you paste it."
+        ));
+    }
     print(String::from_utf8_lossy(secret.expose()));
     remark(format_args!(
         "Token {names} of set `{set}`. It is shown this once: paste it into n8n's OpenAI credential as the API Key."
     ));
-    if policy == Policy::Observe {
-        remark(format_args!(
-            "Set `{set}` only observes, so the token would go upstream as it is: set keys.{set}.policy to \"inject\" or \"enforce\"."
-        ));
-    }
     Ok(())
 }
 

@@ -456,6 +456,47 @@ fn online_each_key_is_asked_for_and_its_standing_said_in_words() {
     assert!(finished.stdout.contains(said), "{}", finished.stdout);
 }
 
+/// A set that learns has no key to ask with.
+#[test]
+fn without_a_declared_key_the_check_sees_whether_upstream_is_there() {
+    let (home, upstream) = (home(), FakeUpstream::taking(&[CURRENT]));
+    let check = |upstream: &str| {
+        home.keyward(&["check", "--online"]).config(&format!("[proxy]\nupstream = \"{upstream}\"\n")).run()
+    };
+    let finished = check(&upstream.url());
+    assert_eq!(finished.code(), Some(0), "{}", finished.stdout);
+    assert!(finished.stdout.contains(" answers (with 401 to a request without a key)"), "{}", finished.stdout);
+    let seen = upstream.wait_for(1);
+    assert_eq!((seen.len(), seen[0].head.header("authorization")), (1, None));
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let finished = check(&format!("http://{closed}"));
+    assert_eq!(finished.code(), Some(1), "{}", finished.stdout);
+    let said = " gives no answer: upstream cannot be reached: no connection to 127.0.0.1:";
+    assert!(finished.stdout.contains(said), "{}", finished.stdout);
+}
+
+#[test]
+fn a_code_is_explained_and_an_unknown_one_is_told_with_those_like_it() {
+    let home = Home::new();
+    let told = |arguments: &[&str]| home.keyward(arguments).run();
+    let all = told(&["explain"]);
+    for code in ["stale_binding", "malformed_url", "record_without_node", "draft_differs", "current_key_refused"] {
+        assert!(all.stdout.contains(&format!("\n{code} ")), "{code}: {}", all.stdout);
+    }
+    let one = told(&["explain", "url", "--set", "team"]);
+    assert_eq!(one.code(), Some(0));
+    assert!(
+        one.stdout.starts_with("malformed_url (diagnosis)\n  The key is an address\n  -> Open the"),
+        "{}",
+        one.stdout
+    );
+    let unknown = told(&["explain", "stale_bindings"]);
+    assert_eq!((unknown.code(), &*unknown.stdout), (Some(1), ""));
+    assert!(unknown.stderr.contains("there is no code `stale_bindings` (like it: stale_binding"), "{}", unknown.stderr);
+    let json: Value = serde_json::from_str(&told(&["explain", "quiet", "--json"]).stdout).unwrap();
+    assert_eq!((&json["codes"][0]["code"], &json["codes"][0]["kind"]), (&"quiet".into(), &"reason".into()));
+}
+
 #[test]
 fn what_is_unsafe_is_said_at_each_start_too() {
     let home = home();

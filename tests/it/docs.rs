@@ -15,6 +15,7 @@ use keyward::outcome::OutcomeKind;
 use keyward::problems::kind::ProblemKind;
 use keyward::verdict::VerdictKind;
 use keyward::verdict::explain::{DiagnosisKind, Severity};
+use keyward::verdict::meaning::meaning;
 use keyward::{cli, welcome};
 use serde_json::Value;
 
@@ -256,6 +257,10 @@ fn the_page_on_the_log_has_every_verdict_outcome_diagnosis_problem_and_reason() 
         .map(|row| (code_spans(&row[0]).remove(0), row[1].split(", ").map(str::to_owned).collect()))
         .collect();
     assert_eq!(told, diagnoses());
+    for row in rows(page, "diagnosis") {
+        let kind = DiagnosisKind::from_code(&code_spans(&row[0])[0]).unwrap();
+        assert_eq!(row[2], meaning(kind), "keyward explain says the same");
+    }
 }
 
 #[test]

@@ -81,8 +81,10 @@ fn blame_tells_the_story_from_the_first_caller_on() {
     let upstream = FakeUpstream::accepting();
     let mut scene = Scene::new(&upstream);
     let said = [
-        "Execution 7 of workflow Weekly report: error, started by webhook at 2026-11-23T08:00:00Z, ended at ",
-        "Execution 8 of workflow Translate: error, started by integrated at ",
+        "Execution 7 of workflow Weekly report: nothing was wrong with its 1 request\n",
+        "\n  error, started by webhook at 2026-11-23 08:00 ",
+        "Execution 8 of workflow Translate: 1 of 1 request bad (stale_binding)\n",
+        "\n  error, started by integrated at ",
         ", called by execution 7",
         "outdated",
         "stale_binding",
@@ -92,6 +94,9 @@ fn blame_tells_the_story_from_the_first_caller_on() {
         "    1. ",
     ];
     assert_says(&scene.run(&["n8n", "blame", "8"]), 1, &said);
+    assert_says(&scene.run(&["blame", "8"]), 1, &said);
+    let place = format!("\n    {}/workflow/w2/executions/8\n", scene.n8n.origin());
+    assert_says(&scene.run(&["blame", "8"]), 1, &["  [", &place]);
     let story = scene.story("8");
     let ids: Vec<_> = story["executions"].as_array().unwrap().iter().map(|one| one["execution_id"].clone()).collect();
     assert_eq!(ids, ["7", "8"]);
@@ -102,7 +107,7 @@ fn blame_tells_the_story_from_the_first_caller_on() {
     assert_says(
         &scene.run(&["n8n", "blame", "9"]),
         0,
-        &["Execution 9: n8n says nothing of it (n8n at", "Translate (w2)"],
+        &["Execution 9 of workflow Translate: nothing was wrong", "n8n says nothing of it (n8n at", "Translate (w2)"],
     );
     assert_eq!(scene.run(&["n8n", "blame", "404"]).code(), Some(3));
     assert_eq!(scene.run(&["n8n", "blame", "7", "--n8n", "other"]).code(), Some(3));
@@ -138,7 +143,11 @@ fn blame_does_without_n8n() {
     assert_says(
         &blamed,
         1,
-        &["Execution 8: n8n says nothing of it (there is no n8n API at", "Translate (w2), node Chat (n2)"],
+        &[
+            "Execution 8 of workflow Translate: 1 of",
+            "n8n says nothing of it (there is no n8n API at",
+            "Translate (w2), node",
+        ],
     );
     let nonsense = scene.run(&["n8n", "blame", UNLISTED]);
     assert!(
@@ -162,12 +171,18 @@ fn the_check_says_which_scopes_the_key_lacks() {
     let home = Home::new();
     home.write("api", API_KEY);
     let config = format!("[n8n.main]\nurl = \"{}\"\napi_key = {{ file = \"api\" }}\n", n8n.origin());
-    let checked = home.keyward(&["check", "--online"]).config(&config).run();
+    let check = |config: &str| {
+        home.keyward(&["check", "--online"])
+            .config(config)
+            .env("KEYWARD_PROXY_UPSTREAM", &n8n.origin().to_string())
+            .run()
+    };
+    let checked = check(&config);
     let said = "takes it, but it lacks workflow:read, execution:list, credential:list, credential:read: make one with the \
                 scopes workflow:list, workflow:read, execution:list, execution:read, credential:list, credential:read";
     assert_says(&checked, 0, &["warning  n8n.main.api_key: n8n at http://127.0.0.1:", said]);
     let without_presses = format!("{config}press = false\n");
-    let checked = home.keyward(&["check", "--online"]).config(&without_presses).run();
+    let checked = check(&without_presses);
     let said = "takes it, but it lacks workflow:read, execution:list, credential:list: make one with the scopes \
                 workflow:list, workflow:read, execution:list, execution:read, credential:list; none of them";
     assert_says(&checked, 0, &["warning  n8n.main.api_key: n8n at http://127.0.0.1:", said]);
