@@ -61,11 +61,11 @@ use crate::server::connections::Connections;
 use crate::server::handshake::Handshake;
 use crate::server::worker::Worker;
 use crate::server::{lifecycle, listener};
-use crate::telemetry::Format;
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
 use crate::telemetry::tap::Tap;
 use crate::telemetry::writer::{Log, LogCounts, Rank};
+use crate::telemetry::{Format, Settings as LogSettings};
 use crate::upstream::dialer::Dialer;
 use crate::upstream::open_connections::OpenConnections;
 use crate::upstream::pool::Pool;
@@ -395,16 +395,19 @@ struct Team {
     sets: Arc<[Arc<str>]>,
 }
 
+fn style(settings: &LogSettings) -> Style {
+    Style {
+        format: settings.resolved_format(),
+        level: settings.level,
+        palette: settings.palette(),
+        columns: settings.columns(),
+    }
+}
+
 impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, bound: &Bound, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
         let sets = shared.ledger.sets();
-        let settings = &config.log;
-        let style = Style {
-            format: settings.resolved_format(),
-            level: settings.level,
-            palette: settings.palette(),
-            columns: settings.columns(),
-        };
+        let style = style(&config.log);
         let repeats = Arc::new(Repeats::default());
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
