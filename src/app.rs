@@ -100,6 +100,7 @@ pub struct Server {
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
 /// the keys and the certificate again.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
+    leave_no_core_dump();
     // A debug build may be looked into: by a debugger, and by the tests that look for keys left in its memory.
     if !cfg!(debug_assertions) {
         keep_memory_private();
@@ -116,12 +117,15 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets no core dump hold a key, and no other process of the same user read one out of the memory. Where the system does
-/// not allow that, keyward serves all the same.
-fn keep_memory_private() {
+/// Lets no core dump hold a key. Where the system does not allow that, keyward serves all the same.
+fn leave_no_core_dump() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, none);
-    // A program that takes core dumps is called whatever the limit is (core(5)).
+}
+
+/// Lets no other process of the same user read a key out of the memory, nor a program that takes core dumps, which is called
+/// whatever the limit is (core(5)). Where the system does not allow that, keyward serves all the same.
+fn keep_memory_private() {
     #[cfg(target_os = "linux")]
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
@@ -753,6 +757,7 @@ mod tests {
 
     #[test]
     fn no_other_program_reads_keys_out_of_the_memory() {
+        leave_no_core_dump();
         keep_memory_private();
         assert_eq!(rustix::process::dumpable_behavior().expect("linux"), DumpableBehavior::NotDumpable);
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
