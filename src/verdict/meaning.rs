@@ -21,7 +21,9 @@ pub fn meaning(kind: DiagnosisKind) -> &'static str {
             "the node sends a previous key. It is a warning while the grace runs and OpenAI still takes the key"
         }
         DiagnosisKind::WrongSet => "the request declares one set and carries the key of another",
-        DiagnosisKind::UnlistedKey => "the key is in no set, and OpenAI takes it (info for short-lived and admin keys)",
+        DiagnosisKind::UnlistedKey => {
+            "the key is in no set, and OpenAI takes it (info for short-lived and admin keys). The message names the kind: a project key, an admin key, a key of Anthropic's"
+        }
         DiagnosisKind::UnknownKeyRejected => "the key is in no set, and OpenAI refuses it",
         DiagnosisKind::DroppedHeader => "no key came, from a client that always sends one",
         DiagnosisKind::MissingHeader => "no key came",
