@@ -111,8 +111,8 @@ fn place(line: &Exchanged<'_>) -> Vec<Line> {
     let Some(named) = line.named else { return Vec::new() };
     let credential = named.node.and_then(|node| node.credential.as_deref());
     let credential = credential.map(|credential| Line::from(format!("credential {credential}")).hanging(2).within(2));
-    let link = Line::from(named.link(line.exchange.execution()).to_string()).within(2);
-    credential.into_iter().chain([link]).collect()
+    let editor = Line::from(named.link(line.exchange.execution()).to_string()).within(2);
+    credential.into_iter().chain([editor]).collect()
 }
 
 /// What is odd about an exchange that is no fault of its key.

@@ -10,7 +10,7 @@ use crate::early_refusal::EarlyRefusal;
 use crate::ledger::bar_kind::BarKind;
 use crate::ledger::standing::StandingKind;
 use crate::n8n::doubt;
-use crate::n8n::finding;
+use crate::n8n::finding::{self, Finding};
 use crate::problems::kind::ProblemKind;
 use crate::verdict::explain::DiagnosisKind;
 use crate::verdict::meaning::{meaning, remedy};
@@ -54,22 +54,23 @@ impl ExplainArguments {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let entries = entries(&self.set);
         let Some(asked) = &self.code else {
-            return self.tell(&entries, list);
+            self.tell(&entries, list);
+            return Ok(());
         };
         let found: Vec<_> = entries.into_iter().filter(|entry| entry.is_called(asked)).collect();
         if found.is_empty() {
             bail!("{}", unknown(asked));
         }
-        self.tell(&found, |found| found.iter().flat_map(whole).collect())
+        self.tell(&found, |found| found.iter().flat_map(whole).collect());
+        Ok(())
     }
 
-    fn tell(&self, entries: &[Entry], in_words: impl Fn(&[Entry]) -> Vec<Line>) -> anyhow::Result<()> {
+    fn tell(&self, entries: &[Entry], in_words: impl Fn(&[Entry]) -> Vec<Line>) {
         if self.json {
             print_json(&json!({ "codes": entries.iter().map(Entry::in_json).collect::<Vec<_>>() }));
         } else {
             print_wrapped(&in_words(entries));
         }
-        Ok(())
     }
 }
 
@@ -92,24 +93,26 @@ pub(super) fn meaning_of(diagnosis: &str) -> &'static str {
 }
 
 fn entries(set: &str) -> Vec<Entry> {
-    let diagnoses = DiagnosisKind::ALL.map(|kind| (kind.code(), meaning(kind).to_owned(), remedy(kind, set)));
-    let mixed = [(StandingKind::Mixed.code(), MIXED.to_owned(), vec![MEND_MIXED.to_owned()])];
-    let reasons = BarKind::ALL.map(|kind| (kind.code(), kind.meaning().to_owned(), vec![kind.end().to_owned()]));
-    let examples = finding::examples();
-    let findings = examples.iter().map(|one| (one.code(), format!("such as: {one}"), vec![one.step().into_owned()]));
-    let unproven = (doubt::UNPROVEN, UNPROVEN.to_owned(), vec![doubt::UNPROVEN_END.to_owned()]);
-    let problems = ProblemKind::ALL.map(|kind| (kind.code(), kind.title().to_owned(), vec![kind.remedy().to_owned()]));
-    let refusals = EarlyRefusal::ALL.map(|one| (one.code(), one.message().to_owned(), Vec::new()));
-    let mut entries = Vec::new();
-    let mut add = |kind, (code, meaning, steps): (&str, String, Vec<String>)| {
-        entries.push(Entry { code: code.to_owned(), kind, meaning, steps });
+    let entry = |kind, code: &str, meaning: &str, steps: Vec<String>| Entry {
+        code: code.to_owned(),
+        kind,
+        meaning: meaning.to_owned(),
+        steps,
     };
-    problems.into_iter().for_each(|entry| add(Kind::Problem, entry));
-    diagnoses.into_iter().chain(mixed).for_each(|entry| add(Kind::Diagnosis, entry));
-    reasons.into_iter().for_each(|entry| add(Kind::Reason, entry));
-    findings.chain([unproven]).for_each(|entry| add(Kind::Finding, entry));
-    refusals.into_iter().for_each(|entry| add(Kind::EarlyRefusal, entry));
-    entries
+    let step = |text: &str| vec![text.to_owned()];
+    let of_problem = |one: ProblemKind| entry(Kind::Problem, one.code(), one.title(), step(one.remedy()));
+    let of_diagnosis = |one: DiagnosisKind| entry(Kind::Diagnosis, one.code(), meaning(one), remedy(one, set));
+    let mixed = entry(Kind::Diagnosis, StandingKind::Mixed.code(), MIXED, step(MEND_MIXED));
+    let of_reason = |one: BarKind| entry(Kind::Reason, one.code(), one.meaning(), step(one.end()));
+    let of_finding =
+        |one: Finding| entry(Kind::Finding, one.code(), &format!("such as: {one}"), vec![one.step().into_owned()]);
+    let unproven = entry(Kind::Finding, doubt::UNPROVEN, UNPROVEN, step(doubt::UNPROVEN_END));
+    let of_refusal = |one: EarlyRefusal| entry(Kind::EarlyRefusal, one.code(), one.message(), Vec::new());
+    let problems = ProblemKind::ALL.map(of_problem).into_iter();
+    let diagnoses = DiagnosisKind::ALL.map(of_diagnosis).into_iter().chain([mixed]);
+    let reasons = BarKind::ALL.map(of_reason);
+    let findings = finding::examples().into_iter().map(of_finding).chain([unproven]);
+    problems.chain(diagnoses).chain(reasons).chain(findings).chain(EarlyRefusal::ALL.map(of_refusal)).collect()
 }
 
 // === impl Entry, Kind ===

@@ -277,10 +277,9 @@ fn rank(standing: &Standing) -> u8 {
 fn tone(standing: &Standing) -> Tone {
     match (standing.state, standing.silence) {
         (Some(StandingKind::Mixed | StandingKind::Stale | StandingKind::Failing), _) => Tone::Bad,
-        (Some(StandingKind::Silent), Some(SilenceKind::Acknowledged)) => Tone::Aside,
-        (Some(StandingKind::Silent), _) => Tone::Doubtful,
+        (Some(StandingKind::Silent), Some(SilenceKind::Overdue | SilenceKind::DueLater) | None) => Tone::Doubtful,
         (Some(StandingKind::Confirmed), _) => Tone::Good,
-        (None, _) => Tone::Aside,
+        (Some(StandingKind::Silent), Some(SilenceKind::Acknowledged)) | (None, _) => Tone::Aside,
     }
 }
 

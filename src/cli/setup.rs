@@ -115,4 +115,5 @@ fn names_of(instances: &[Instance]) -> String {
 }
 
 /// For what cannot be done without n8n.
-pub(super) const NO_N8N: &str = "no n8n is configured: [n8n.<name>] has its url and api_key (config/reference.toml)";
+pub(super) const NO_N8N: &str = "no n8n is configured: [n8n.<name>] has its url and api_key, or KEYWARD_N8N_<NAME>_URL and \
+                                _API_KEY_FILE (config/reference.toml)";

@@ -486,7 +486,7 @@ static CHAPTERS: [Chapter; 13] = [
     Chapter {
         minute: clock(12, 15),
         title: "How far is it? The rotation at noon",
-        text: "What is stale has sent something wrong; what is silent has not run since.",
+        text: "What is stale sends the old key, what is failing sends no good one, and what is silent has not run since.",
         deeds: &[Deed::Show],
     },
     Chapter {

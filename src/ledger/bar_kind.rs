@@ -112,8 +112,7 @@ impl BarKind {
                 "open it and put the current key in, so that its test shows it; or delete it; or accept: you opened it and it holds \
              the new key"
             }
-            Self::Waiting => "let it end, or stop it in n8n",
-            Self::Running => "let it end, or stop it in n8n",
+            Self::Waiting | Self::Running => "let it end, or stop it in n8n",
             Self::Audit => "do what the finding says",
             Self::NotAudited => "configure n8n's API ([n8n.<name>]), or wait for the next look",
             Self::InFlight => "wait for it to end, or restart keyward",

@@ -69,7 +69,9 @@ impl Line {
                 row.push(word.first().and_then(|(tone, _)| *tone).filter(|tone| row.ends_in(*tone)), " ");
                 width += 1;
             }
-            word.iter().for_each(|(tone, text)| row.push(*tone, text));
+            for (tone, text) in &word {
+                row.push(*tone, text);
+            }
             (width, is_first) = (width + own, false);
         }
         rows.push(row.painted(palette));
