@@ -34,7 +34,7 @@ pub fn meaning(kind: DiagnosisKind) -> &'static str {
         DiagnosisKind::MalformedScheme => "the header is neither `Bearer <key>` nor Basic with a key as its password",
         DiagnosisKind::MalformedUndefined => "the key is the word `undefined`",
         DiagnosisKind::MalformedNull => "the key is the word `null`",
-        DiagnosisKind::MalformedObject => "the key is `[object Object]`",
+        DiagnosisKind::MalformedObject => "the key is `[object Object]`, `[object Promise]` or the like",
         DiagnosisKind::MalformedPlaceholder => {
             "the key is a placeholder: the credential was imported without its key, or an example was left in"
         }
