@@ -148,13 +148,17 @@ fn who(line: &Exchanged<'_>, width: Width) -> String {
     let Some(workflow) = exchange.workflow() else {
         return format!("from {} ({})", exchange.peer, exchange.family.code());
     };
-    let short = |id: &str, most: usize| id.chars().take(most).collect::<String>();
-    let of_workflow = || if width == Width::Narrow { short(workflow, SHORT_ID) } else { workflow.to_owned() };
+    let of_workflow = || if width == Width::Narrow { short(workflow) } else { workflow.to_owned() };
     let workflow = line.workflow_name().map_or_else(of_workflow, str::to_owned);
-    let node = line.node_name().map(str::to_owned).or_else(|| exchange.node().map(|id| short(id, SHORT_ID)));
+    let node = line.node_name().map(str::to_owned).or_else(|| exchange.node().map(short));
     let node = node.map_or_else(String::new, |node| format!(": {node}"));
     let execution = exchange.execution().map_or_else(String::new, |id| format!(" #{id}"));
     format!("{workflow}{node}{execution}")
+}
+
+/// The beginning of an id that n8n made; one that a person chose is as short as it may be.
+fn short(id: &str) -> String {
+    if id.len() > LONGEST_CHOSEN { id.chars().take(SHORT_ID).collect() } else { id.to_owned() }
 }
 
 fn tone(level: Level) -> Tone {
@@ -171,6 +175,9 @@ fn mark(level: Level) -> &'static str {
 
 /// From so many columns on, a row has room for all.
 const WIDE: usize = 120;
+
+/// n8n's own ids have 16 characters and more.
+const LONGEST_CHOSEN: usize = 15;
 
 /// How many characters of an id tell it from the others of one n8n, most of the time.
 const SHORT_ID: usize = 8;

@@ -32,6 +32,7 @@ use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
 use crate::n8n::inventory::{Builder, Inventory};
 use crate::n8n::row::Standing;
 use crate::telemetry::event::with_causes;
+use crate::telemetry::local_clock::in_local_time;
 
 /// What `keyward n8n audit` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -107,7 +108,7 @@ impl AuditArguments {
                 let kept: Vec<_> = kept.flat_map(|line| line.rows(usize::MAX, Palette::Plain)).collect();
                 print(in_markdown(audit, &instance.name, &instance.url, &kept));
             } else {
-                print_wrapped(&[headline(audit, &instance.name, &instance.url)]);
+                print_wrapped(&[in_local_time(&headline(audit, &instance.name, &instance.url), now).into_owned()]);
                 if !audit.rows.is_empty() {
                     print(format_args!("\n{}", table(audit, now)));
                 }
@@ -115,7 +116,8 @@ impl AuditArguments {
                     print("");
                     print_wrapped(&that_stays(old, now));
                 }
-                print_wrapped(&in_words(audit, &instance.url));
+                let told = in_words(audit, &instance.url);
+                print_wrapped(&told.iter().map(|line| in_local_time(line, now).into_owned()).collect::<Vec<_>>());
             }
         }
     }

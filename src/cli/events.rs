@@ -6,12 +6,12 @@ use anyhow::bail;
 use clap::Args;
 use serde::de::DeserializeOwned;
 
-use super::output::{print, print_wrapped, remark, trouble};
+use super::output::{self, Tone, print, print_wrapped, remark, trouble};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Source, query};
 use crate::answers::event::{self, Line, Lost};
 use crate::config::Environment;
-use crate::telemetry::local_clock::time_of_day;
+use crate::telemetry::local_clock::{in_local_time, time_of_day};
 use crate::verdict::VerdictKind;
 
 /// What `keyward events` takes. The texts for users stand in attributes: they are no Markdown.
@@ -76,21 +76,23 @@ enum End {
 }
 
 /// One line, and for a bad exchange what to do about it.
-fn in_words(line: &Line) -> Vec<String> {
-    let mut words = vec![format!(
-        "{}  {:<10}  {}  {}  {}  {} {} {}",
-        time_of_day(line.timestamp),
-        line.verdict,
+fn in_words(line: &Line) -> Vec<output::Line> {
+    let tone = if line.is_good() { Tone::Good } else { Tone::Bad };
+    let told = output::Line::toned(Tone::Aside, time_of_day(line.timestamp)).and("  ");
+    let told = told.and_toned(tone, format!("{:<10}", line.verdict)).and(format!(
+        "  {}  {}  {}  {} {} {}",
         line.diagnosis,
         who(line),
         line.key,
         line.method,
         line.path,
         status(line.status)
-    )];
+    ));
+    let mut words = vec![told.hanging(BELOW)];
     if let Some(message) = &line.message {
-        words.push(format!("    {message}"));
-        words.extend(line.remedy.iter().flat_map(|remedy| remedy.lines()).map(|step| format!("    {step}")));
+        words.push(output::Line::from(&*in_local_time(message, line.timestamp)).within(BELOW));
+        let steps = line.remedy.iter().flat_map(|remedy| remedy.lines());
+        words.extend(steps.map(|step| output::Line::from(step).within(BELOW).hanging(3)));
     }
     words
 }
@@ -109,6 +111,9 @@ fn who(line: &Line) -> String {
         (None, _) => format!("{} client at {}", line.client, line.peer.as_deref().unwrap_or("-")),
     }
 }
+
+/// How far in the lines below the first begin.
+const BELOW: usize = 4;
 
 const AFTER_HELP: &str = "\
 A reader that is too slow loses events and is told how many; no request waits for it.

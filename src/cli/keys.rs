@@ -75,9 +75,10 @@ fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
         let fingerprint = entry.names.fingerprint.to_string();
         table.row([set(entry), entry.role.name().to_owned(), hint, fingerprint, moment(entry.begin()), note(entry)]);
     }
-    print(&table);
     if entries.is_empty() {
-        remark("keyward knows no key yet: a set without a declared one learns it from what upstream accepts.");
+        print("keyward knows no key yet: a set without a declared one learns it from what upstream accepts.");
+    } else {
+        print(&table);
     }
     Ok(())
 }

@@ -151,9 +151,10 @@ fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
         let fingerprint = token.fingerprint.to_string();
         table.row([hint, fingerprint, token.set.to_string(), name, moment(Some(token.made)), state(token)]);
     }
-    print(&table);
     if tokens.is_empty() {
-        remark("There are no tokens yet: keyward token new default --name n8n");
+        print("There are no tokens yet: keyward token new default --name n8n");
+    } else {
+        print(&table);
     }
     Ok(())
 }

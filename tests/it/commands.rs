@@ -61,7 +61,7 @@ fn a_token_is_printed_once_and_kept_nowhere() {
 fn tokens_are_listed_for_people_and_for_programs() {
     let home = home();
     let empty = run(&home, &["token", "list"]);
-    assert!(empty.stderr.contains("There are no tokens yet"), "{}", empty.stderr);
+    assert!(empty.stdout.contains("There are no tokens yet"), "{}", empty.stdout);
     make_token(&home, &["default", "--name", "n8n production"]);
     make_token(&home, &["staging"]);
     run(&home, &["token", "revoke", "n8n production"]);

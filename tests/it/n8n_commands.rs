@@ -95,8 +95,8 @@ fn blame_tells_the_story_from_the_first_caller_on() {
     ];
     assert_says(&scene.run(&["n8n", "blame", "8"]), 1, &said);
     assert_says(&scene.run(&["blame", "8"]), 1, &said);
-    let place = format!("\n    {}/workflow/w2/executions/8\n", scene.n8n.origin());
-    assert_says(&scene.run(&["blame", "8"]), 1, &["  [", &place]);
+    let place = format!("\n    {}/workflow/w2/n2\n", scene.n8n.origin());
+    assert_says(&scene.run(&["blame", "8"]), 1, &["\n    credential Main key  [", &place]);
     let story = scene.story("8");
     let ids: Vec<_> = story["executions"].as_array().unwrap().iter().map(|one| one["execution_id"].clone()).collect();
     assert_eq!(ids, ["7", "8"]);
