@@ -800,7 +800,7 @@ fn hash(parts: &[&[u8]]) -> u64 {
     hash
 }
 
-/// Doubts of an audit that [`Senders::unproven`] decides.
+/// Doubts of an audit that [`super::proof`] decides.
 const OF_RECORDS: [&str; 2] = ["record_without_node", "changed_since"];
 
 /// Bounds that are further apart than this mean that keyward was down between them.

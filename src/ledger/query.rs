@@ -62,7 +62,7 @@ pub struct BindingRow {
     pub binding: Arc<Binding>,
     /// When its last request started.
     pub last: Timestamp,
-    /// How it stands in its set's rotation; nothing where that is not its own ([`standing`]).
+    /// How it stands in its set's rotation; nothing where that is not its own ([`super::standing`]).
     pub standing: Option<Standing>,
 }
 
