@@ -128,11 +128,14 @@ impl Welcome<'_> {
         }
         let port = self.listen.port();
         let [on_host, in_network] = docker_base_urls(port);
-        let _ = writeln!(text, "  n8n in Docker, keyward on the host: Base URL {on_host}");
-        if self.listen.ip().is_loopback() {
-            let _ = writeln!(text, "    (on Linux, start keyward with --listen {BRIDGE}:{port})");
-        }
-        let _ = writeln!(text, "  both in one Compose network: Base URL {in_network}");
+        let _ = writeln!(text, "  in Docker Base URL           {on_host}");
+        let linux = if self.listen.ip().is_loopback() {
+            format!("; on Linux, with --listen {BRIDGE}:{port}")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "            (keyward on the host{linux})");
+        let _ = writeln!(text, "            in one network     {in_network}");
     }
 
     fn docker_in_html(&self) -> String {
@@ -231,9 +234,9 @@ mod tests {
                     Add Custom Header  X-N8N-Tag: wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}
           n8n 1.x   Base URL           http://127.0.0.1:8080/n8n/{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}/{{ $execution.id }}/{{ $nodeId || 'none' }}/v1
                     Organization ID    n8n-{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}-{{ $execution.id }}
-          n8n in Docker, keyward on the host: Base URL http://host.docker.internal:8080/v1
-            (on Linux, start keyward with --listen 172.17.0.1:8080)
-          both in one Compose network: Base URL http://keyward:8080/v1
+          in Docker Base URL           http://host.docker.internal:8080/v1
+                    (keyward on the host; on Linux, with --listen 172.17.0.1:8080)
+                    in one network     http://keyward:8080/v1
         ");
     }
 
