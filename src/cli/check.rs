@@ -4,19 +4,22 @@ use clap::Args;
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 
+use super::client::{Client, Said};
 use super::output::{print, print_json};
-use super::setup::ConfigArgument;
+use super::setup::{ConfigArgument, Setup};
+use crate::answers::status::{OpenProblem, OpenProblems};
 use crate::app;
 use crate::check::online::{examine_n8n, probe, reach};
 use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
-use crate::config::{Config, Environment, Overrides};
+use crate::config::{Config, Environment};
 use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::ledger::offline;
 use crate::net::connect::Connector;
 use crate::telemetry::event::with_causes;
+use crate::verdict::explain::Severity;
 
 /// What `keyward check` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -36,8 +39,10 @@ pub(super) struct CheckArguments {
 impl CheckArguments {
     /// Says whether all is sound.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
-        let config = Config::load(self.config.config.as_deref(), environment, Overrides::default())?;
-        let findings = examine(&config, self.online)?;
+        let setup = Setup::open(&self.config, environment)?;
+        let mut findings = if self.online { told_by_running(&setup).unwrap_or_default() } else { Vec::new() };
+        findings.extend(examine(setup.config(), self.online)?);
+        findings.sort_by_key(|finding| finding.gravity);
         if self.json {
             print_json(&in_json(&findings));
         } else {
@@ -79,9 +84,26 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
             findings.extend(runtime.block_on(examine_n8n(instance)));
         }
     }
-    findings.sort_by_key(|finding| finding.gravity);
     Ok(findings)
 }
+
+/// What the keyward that runs with this configuration says is wrong now; nothing where none can be asked.
+fn told_by_running(setup: &Setup) -> Option<Vec<Finding>> {
+    let client = Client::new(setup).ok()?;
+    let Said::Answer(answer) = client.get("/api/v1/problems").ok()? else { return None };
+    let told: OpenProblems = client.read(&answer).ok()?;
+    let finding = |problem: &OpenProblem| {
+        let text = format!("{} Since {}. {}", problem.text, problem.since, problem.remedy);
+        match problem.severity {
+            Severity::Error => Finding::problem(RUNNING, text),
+            Severity::Warning | Severity::Fine => Finding::warning(RUNNING, text),
+        }
+    };
+    Some(told.problems.iter().map(finding).collect())
+}
+
+/// What a finding is about that a running keyward tells.
+const RUNNING: &str = "the keyward that runs";
 
 /// Whether upstream is there at all, where no key shows it.
 async fn reach_upstream(config: &Config, connector: &Connector) -> Finding {

@@ -732,6 +732,8 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
     if mixed.is_some() { ", by turns with a newer key" } else { "" }
 }
 
+const RUN_IT: &str = "run it with the current key";
+
 /// What ends it. That you accept it is offered only where it may be done: right after a use it would be another guess.
 fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> String {
     let is_mixed = undone.mixed.is_some() || (undone.later && undone.beside_good && undone.kind.is_none());
@@ -745,12 +747,12 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Stri
             "give that n8n the current key and run the node there".into()
         }
         Lack::GoodKey => match undone.address {
-            Some(address) if undone.kind.is_none() => format!(
-                "run it with the current key. If {address} is silent for good, remove that container: started again, it \
-                 sends the old key"
-            )
-            .into(),
-            Some(_) | None => "run it with the current key".into(),
+            Some(address) if undone.kind.is_none() => {
+                let first = if undone.later { "put the current key into its credential, and run it" } else { RUN_IT };
+                let then = "is silent for good, remove that container: started again, it sends the old key";
+                format!("{first}. If {address} {then}").into()
+            }
+            Some(_) | None => RUN_IT.into(),
         },
         Lack::Executions(1) => "1 more execution with the current key through its credential".into(),
         Lack::Executions(more) => {

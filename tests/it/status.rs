@@ -73,6 +73,22 @@ fn the_quota_is_used_up() {
     scene.says(&["out of credit, or at its limit", "Add credit"]);
 }
 
+/// The check sees what a key is worth, and a keyward that runs has seen what the list of models does not show.
+#[test]
+fn the_check_begins_with_what_a_running_keyward_says() {
+    let used_up = Answering::json(429, r#"{"error":{"code":"insufficient_quota"}}"#);
+    let scene = Scene::new(FakeUpstream::scripted(move |visit| visit.answer(&used_up)));
+    scene.send("/v1/models", "Bearer sk-current");
+    scene.says(&["out of credit, or at its limit"]);
+    let admin = scene.keyward.admin.to_string();
+    let check = scene.home.keyward(&["check", "--online"]).config(&scene.config).env("KEYWARD_ADMIN_LISTEN", &admin);
+    let told = check.run();
+    assert_eq!(told.code(), Some(1), "{}", told.stdout);
+    let first = told.stdout.lines().next().unwrap_or_default();
+    assert!(first.starts_with("problem  the keyward that runs: The account of the current key"), "{}", told.stdout);
+    assert!(first.ends_with("Leave the keys as they are."), "{}", told.stdout);
+}
+
 #[test]
 fn upstream_is_down() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
