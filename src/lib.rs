@@ -44,7 +44,8 @@
 //! - A secret is never printed: [`keys::secret::Secret`] has no text of its own, and its value is read in few places,
 //!   which `tests/it/tidy.rs` lists.
 //! - Workers share nothing on a request's way but immutable snapshots, sharded counters and, behind one short lock of a
-//!   shard, the bindings; and while the log is followed, the buffer of [`telemetry::tap`].
+//!   shard, the bindings; and while the log is followed, the buffer of [`telemetry::tap`]; while upstream or a key is in trouble,
+//!   [`problems`].
 //! - A pure module (its first line says "Pure.") names no runtime, socket, file, environment or clock.
 //! - A module below never imports one further up: the list is in that order, and `tests/it/tidy.rs` holds it.
 //! - No concern reads the configuration: [`config`] knows the settings of all of them, none knows [`config`].

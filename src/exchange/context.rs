@@ -1,8 +1,8 @@
 //! What a request needs: limits and patience, the pool, the keys, the rules, and where it is counted and recorded.
 //!
-//! Workers share nothing on a request's way but immutable snapshots, sharded counters and the bindings.
+//! Workers share nothing on a request's way but immutable snapshots, sharded counters, the bindings, and problems while there
+//! are any.
 
-use crate::request_path::BasePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
 use crate::policy::rules::Rules;
 use crate::problems::{About, Problem, Problems};
+use crate::request_path::BasePath;
 use crate::splitmix;
 use crate::upstream::pool::Pool;
 
