@@ -24,6 +24,7 @@ pub mod response;
 pub mod routes;
 pub mod settings;
 pub mod state;
+pub mod viewer;
 pub mod views;
 pub mod wrong_tokens;
 

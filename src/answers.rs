@@ -15,6 +15,7 @@ pub mod incident;
 pub mod key;
 pub mod link;
 pub mod moment;
+pub mod notice;
 pub mod old_key;
 pub mod problem;
 pub mod rotation;

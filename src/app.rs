@@ -1,6 +1,7 @@
 //! Puts the concerns together, starts them, and ends them in order.
 
 mod observed;
+mod subjects;
 mod systemd;
 mod upkeep;
 
@@ -21,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::observed::Observed;
+use self::subjects::Subjects;
 use self::systemd::Sockets;
 use self::upkeep::{Readings, Upkeep};
 use crate::access_log::Style;
@@ -30,19 +32,20 @@ use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
 use crate::admin::looks::looks;
 use crate::admin::state::AdminState;
+use crate::admin::viewer::Viewer;
 use crate::admin::wrong_tokens::WrongTokens;
 use crate::caller::registry::Registry;
 use crate::check::gateways::gateways;
 use crate::check::{self, Finding, Gravity};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exchange::context::{Parts, Shared, WorkerContext};
 use crate::keys::Settings as KeySettings;
 use crate::keys::reloader::{Reloader, Trouble};
 use crate::keys::state::{self, Hold, StateError, StateFolder};
 use crate::ledger::Ledger;
 use crate::ledger::query::Query;
-use crate::ledger::writer::{Running, Writer};
+use crate::ledger::writer::{Running, Status as StoreStatus, Writer};
 use crate::metrics::{AdminCounts, Reloads, Shard};
 use crate::n8n::Instance;
 use crate::n8n::poller::Surroundings;
@@ -52,6 +55,8 @@ use crate::net::connect::{Connector, ProxyHop};
 use crate::net::egress_proxy::EgressProxy;
 use crate::net::origin::Scheme;
 use crate::net::socket::{give_up_after, keep_alive};
+use crate::notices::notifier::Notifier;
+use crate::notices::status::{Command, Notices};
 use crate::problems::Problems;
 use crate::recorder::Recorder;
 use crate::server::Settings as ProxySettings;
@@ -91,15 +96,19 @@ pub struct Server {
     others: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     readings: Readings,
+    notices: Arc<Notices>,
     ledger: Running,
     log: Log,
     /// Until all that writes to the state folder has ended.
     _hold: Option<Hold>,
 }
 
-/// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file and reads
-/// the keys and the certificate again.
-pub fn serve(config: &Config) -> anyhow::Result<()> {
+/// Reads all settings again.
+pub type Reread = Box<dyn Fn() -> Result<Config, config::Problems>>;
+
+/// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file, reads the keys
+/// and the certificate again, and takes other receivers of notices from the settings.
+pub fn serve(config: &Config, reread: &Reread) -> anyhow::Result<()> {
     leave_no_core_dump();
     // A debug build may be looked into: by a debugger, and by the tests that look for keys left in its memory.
     if !cfg!(debug_assertions) {
@@ -112,7 +121,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let server = Server::start_on(sockets, config, Clock::System, Hello::Said)?;
     telemetry::report_panics();
     systemd::say_ready();
-    runtime.block_on(server.heed(signals));
+    runtime.block_on(server.heed(signals, &mut Taken { config: config.clone(), reread }));
     server.join();
     Ok(())
 }
@@ -179,22 +188,10 @@ impl Server {
         let few = check::few_descriptors(&config.proxy.limits, getrlimit(Resource::Nofile).current);
         tell_troubles(config, &troubles, no_token.as_ref(), findings.iter().chain(&few));
         upkeep::save(&reloader, true);
-        let store = config.store.file(&config.state.dir);
-        let shared = Arc::new(Shared {
-            reloader: Arc::new(reloader),
-            ledger,
-            names: Arc::new(Registry::new(n8n::remembered(&config.n8n, store.as_deref()))),
-            store: writer.status(),
-            problems: Arc::new(Problems::new(config.keys.sets.len())),
-            rules: config.rules.clone(),
-            clock,
-            host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
-            base_path: config.proxy.base_path.clone(),
-            upstream: config.proxy.upstream.to_string().into(),
-            page: page.into(),
-            limits: config.proxy.limits,
-        });
+        let shared = Arc::new(share(config, reloader, ledger, writer.status(), clock, page)?);
         recall_problems(&shared);
+        let (notices, asked) = Notices::new(shared.clock.clone());
+        let notices = Arc::new(notices);
         let readings = Readings {
             reloader: Arc::clone(&shared.reloader),
             problems: Arc::clone(&shared.problems),
@@ -204,26 +201,45 @@ impl Server {
             reloads: Arc::default(),
         };
         let n8n = n8n_pollers(config, &shared)?;
-        let upkeep =
-            Upkeep::new(readings.clone(), &troubles, no_token.as_ref(), observed(&shared, &log, &n8n, &readings));
+        let upkeep = Upkeep::new(
+            readings.clone(),
+            &troubles,
+            no_token.as_ref(),
+            observed(&shared, &log, &n8n, &readings, &notices),
+        );
         let ledger = writer.start(Arc::clone(&shared.reloader))?;
-        Self::run(config, &shared, bound, Concerns { readings, upkeep, ledger, log, hold, n8n })
+        Self::run(
+            config,
+            &shared,
+            bound,
+            Concerns { readings, upkeep, ledger, log, hold, n8n, notices: (notices, asked) },
+        )
     }
 
     fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
-        let Concerns { readings, upkeep, ledger, log, hold, n8n } = concerns;
+        let Concerns { readings, upkeep, ledger, log, hold, n8n, notices: (notices, commands) } = concerns;
         let (stage, watched) = watch::channel(Stage::Running);
         let tap = Tap::new();
         let team = Team::new(config, shared, &bound, &log, &tap)?;
         let counts = Arc::<AdminCounts>::default();
         let asked: Vec<_> = n8n.iter().map(n8n::poller::Poller::status).collect();
+        let viewer = Arc::new(Viewer {
+            shared: Arc::clone(shared),
+            n8n: asked.clone(),
+            hosts: [
+                n8n::clearance::hosts_of(bound.listen),
+                n8n::clearance::hosts_in_settings(&config.n8n.instances).collect(),
+            ]
+            .concat(),
+        });
+        let notifier = notifier(config, &viewer, bound.admin_address, (Arc::clone(&notices), commands))?;
         let admin = |access: &Arc<Access>| AdminState {
             settings: config.admin.clone(),
             access: Arc::clone(access),
             wrong_tokens: WrongTokens::new(Arc::clone(&counts), shared.clock.clone()),
             exposition: Exposition::new(Sources {
                 n8n: asked.clone(),
-                ..team.sources(shared, log.counts(), &tap, &readings.reloads, &counts)
+                ..team.sources(shared, log.counts(), &tap, &readings.reloads, (&counts, &notices))
             }),
             counts: Arc::clone(&counts),
             stage: watched.clone(),
@@ -231,11 +247,8 @@ impl Server {
             tap: tap.clone(),
             log: log.counts(),
             n8n: asked.clone(),
-            hosts: [
-                n8n::clearance::hosts_of(bound.listen),
-                n8n::clearance::hosts_in_settings(&config.n8n.instances).collect(),
-            ]
-            .concat(),
+            viewer: Arc::clone(&viewer),
+            notices: Arc::clone(&notices),
             began: shared.clock.now(),
         };
         let admin = bound.admin.zip(readings.access.as_ref().map(admin));
@@ -243,11 +256,15 @@ impl Server {
         let admin = admin.map(|admin| answer(admin, &watched)).transpose()?;
         let n8n = n8n.into_iter().map(|reloader| ask(reloader, watched.clone())).collect::<io::Result<Vec<_>>>()?;
         let workers = team.start(&bound.listener, &watched)?;
+        let notifier = tasks::run("notices".into(), {
+            let watched = watched.clone();
+            move || notifier.run(watched)
+        })?;
         let upkeep = tasks::run("upkeep".into(), move || upkeep.run(watched))?;
-        let others = n8n.into_iter().chain(admin).chain([upkeep]).collect();
+        let others = n8n.into_iter().chain(admin).chain([notifier, upkeep]).collect();
         let (listen, admin) = (bound.listen, bound.admin_address);
         let shared = Arc::clone(shared);
-        Ok(Self { listen, admin, stage, workers, others, shared, readings, ledger, log, _hold: hold })
+        Ok(Self { listen, admin, stage, workers, others, shared, readings, notices, ledger, log, _hold: hold })
     }
 
     /// Where clients connect to.
@@ -327,7 +344,7 @@ impl Server {
         self.log
     }
 
-    async fn heed(&self, mut signals: Signals) {
+    async fn heed(&self, mut signals: Signals, taken: &mut Taken<'_>) {
         while !self.workers.iter().all(JoinHandle::is_finished) {
             tokio::select! {
                 _ = signals.terminate.recv() => self.stop(),
@@ -335,6 +352,7 @@ impl Server {
                 _ = signals.hang_up.recv() => {
                     self.log.counts().reopen();
                     self.reload();
+                    taken.read_again(&self.notices);
                 }
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
@@ -353,6 +371,35 @@ impl Server {
     }
 }
 
+/// The settings that hold, and how they are read again.
+struct Taken<'r> {
+    config: Config,
+    reread: &'r Reread,
+}
+
+impl Taken<'_> {
+    /// Takes what can be taken while keyward runs: the receivers of notices. What else has changed is told, once.
+    fn read_again(&mut self, notices: &Notices) {
+        let read = match (self.reread)() {
+            Ok(read) => read,
+            Err(problems) => {
+                tracing::error!(event = "config", "the settings stay as they were: {problems}");
+                return;
+            }
+        };
+        if read.notices != self.config.notices {
+            tracing::info!(event = "notices", "{} receivers of notices from now on", read.notices.receivers.len());
+        }
+        // The same ones as well: one that had stopped is tried again.
+        notices.take(read.notices.clone());
+        self.config.notices = read.notices.clone();
+        if read != self.config {
+            tracing::warn!(event = "config", "settings other than [notices] have changed: they hold after a restart");
+            self.config = read;
+        }
+    }
+}
+
 /// What runs beside the workers, before it does.
 struct Concerns {
     readings: Readings,
@@ -361,6 +408,7 @@ struct Concerns {
     log: Log,
     hold: Option<Hold>,
     n8n: Vec<n8n::poller::Poller>,
+    notices: (Arc<Notices>, mpsc::UnboundedReceiver<Command>),
 }
 
 /// The listeners, where they came to listen, and the way to upstream.
@@ -464,7 +512,7 @@ impl Team {
         log: LogCounts,
         tap: &Tap,
         reloads: &Arc<Reloads>,
-        admin: &Arc<AdminCounts>,
+        (admin, notices): (&Arc<AdminCounts>, &Arc<Notices>),
     ) -> Sources {
         Sources {
             workers: Arc::clone(&self.workers),
@@ -475,6 +523,7 @@ impl Team {
             reloads: Arc::clone(reloads),
             admin: Arc::clone(admin),
             n8n: Vec::new(),
+            notices: Arc::clone(notices),
         }
     }
 
@@ -505,6 +554,46 @@ fn answer(admin: Admin, stage: &watch::Receiver<Stage>) -> io::Result<JoinHandle
     tasks::run("admin".into(), move || admin.run(looks))
 }
 
+/// Who tells the receivers of notices. It runs where there is none as well: a reload may bring one.
+fn notifier(
+    config: &Config,
+    viewer: &Arc<Viewer>,
+    admin: Option<SocketAddr>,
+    notices: (Arc<Notices>, mpsc::UnboundedReceiver<Command>),
+) -> anyhow::Result<Notifier> {
+    let page = admin.map(|address| format!("http://{address}/").into());
+    let store = config.store.file(&config.state.dir);
+    let observer = Box::new(Subjects::new(Arc::clone(viewer)));
+    let clock = viewer.shared.clock.clone();
+    Ok(Notifier::new(config.notices.clone(), observer, store, notices, clock, (page, random_number()?)))
+}
+
+/// What all workers share.
+fn share(
+    config: &Config,
+    reloader: Reloader,
+    ledger: Arc<Ledger>,
+    status: Arc<StoreStatus>,
+    clock: Clock,
+    page: String,
+) -> anyhow::Result<Shared> {
+    let store = config.store.file(&config.state.dir);
+    Ok(Shared {
+        reloader: Arc::new(reloader),
+        ledger,
+        names: Arc::new(Registry::new(n8n::remembered(&config.n8n, store.as_deref()))),
+        store: status,
+        problems: Arc::new(Problems::new(config.keys.sets.len())),
+        rules: config.rules.clone(),
+        clock,
+        host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
+        base_path: config.proxy.base_path.clone(),
+        upstream: config.proxy.upstream.to_string().into(),
+        page: page.into(),
+        limits: config.proxy.limits,
+    })
+}
+
 /// What upstream said of the current keys before the start.
 fn recall_problems(shared: &Shared) {
     for (set, key, since) in shared.reloader.refused_currents() {
@@ -513,13 +602,20 @@ fn recall_problems(shared: &Shared) {
 }
 
 /// What upkeep looks at beside what it reads.
-fn observed(shared: &Shared, log: &Log, n8n: &[n8n::poller::Poller], readings: &Readings) -> Observed {
+fn observed(
+    shared: &Shared,
+    log: &Log,
+    n8n: &[n8n::poller::Poller],
+    readings: &Readings,
+    notices: &Arc<Notices>,
+) -> Observed {
     Observed {
         store: Arc::clone(&shared.store),
         ledger: Arc::clone(&shared.ledger),
         log: log.counts(),
         n8n: n8n.iter().map(n8n::poller::Poller::status).collect(),
         certificate: readings.certificate.clone(),
+        notices: Arc::clone(notices),
     }
 }
 

@@ -19,6 +19,7 @@ mod format;
 mod health;
 mod keys;
 mod n8n;
+mod notices;
 mod open;
 mod output;
 mod pages;
@@ -52,12 +53,14 @@ use self::explain::ExplainArguments;
 use self::health::HealthArguments;
 use self::keys::KeysArguments;
 use self::n8n::N8nArguments;
+use self::notices::NoticesArguments;
 use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
 use self::rotation::RotationArguments;
 use self::serve::ServeArguments;
 use self::status::StatusArguments;
 use self::token::TokenArguments;
+use crate::app::Reread;
 use crate::config::{Config, Environment};
 
 /// The arguments of the process. The texts for users stand in attributes: they are no Markdown.
@@ -83,6 +86,7 @@ enum Command {
     Blame(BlameArguments),
     Explain(ExplainArguments),
     Events(EventsArguments),
+    Notices(NoticesArguments),
     Open(OpenArguments),
     Token(TokenArguments),
     Keys(KeysArguments),
@@ -96,7 +100,7 @@ enum Command {
 ///
 /// Ends with 0 if all went well, 1 where keyward could not do it and 2 where the command line makes no sense. A command that
 /// tells whether something is stale ends with 1 if so, and with 3 where it cannot tell.
-pub fn run(serve: impl FnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
+pub fn run(serve: impl FnOnce(Config, Reread) -> anyhow::Result<()>) -> ExitCode {
     run_with(std::env::args_os(), &Environment::of_process(), serve)
 }
 
@@ -145,7 +149,7 @@ fn help_of_all(help: Help) -> String {
 /// Every command, by what you want of it.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Begin", &["demo", "serve", "check", "open"]),
-    ("See what is wrong", &["status", "incidents", "blame", "explain", "events"]),
+    ("See what is wrong", &["status", "incidents", "blame", "explain", "events", "notices"]),
     ("Rotate a key", &["rotation", "bindings", "ack", "accept"]),
     ("Keys, tokens and n8n", &["keys", "token", "n8n"]),
     ("For programs", &["health", "completions", "man", "help"]),
@@ -188,7 +192,7 @@ fn whole_paragraphs(text: &str) -> String {
 fn run_with(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &Environment,
-    serve: impl FnOnce(Config) -> anyhow::Result<()>,
+    serve: impl FnOnce(Config, Reread) -> anyhow::Result<()>,
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let is_short = arguments.iter().any(|argument| argument == "-h");
@@ -207,10 +211,14 @@ fn run_with(
 
 impl Command {
     /// Says whether all is well.
-    fn run(self, environment: &Environment, serve: impl FnOnce(Config) -> anyhow::Result<()>) -> anyhow::Result<bool> {
+    fn run(
+        self,
+        environment: &Environment,
+        serve: impl FnOnce(Config, Reread) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
         match self {
             Self::Demo(arguments) => arguments.run()?,
-            Self::Serve(arguments) => serve(arguments.into_config(environment)?)?,
+            Self::Serve(arguments) => serve(arguments.config(environment)?, arguments.reread(environment))?,
             Self::Check(arguments) => return arguments.run(environment),
             Self::N8n(arguments) => return arguments.run(environment),
             Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
@@ -222,6 +230,7 @@ impl Command {
             Self::Blame(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Explain(arguments) => arguments.run()?,
             Self::Events(arguments) => arguments.run(environment)?,
+            Self::Notices(arguments) => return arguments.run(environment),
             Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
             Self::Keys(arguments) => arguments.run(environment)?,
@@ -263,6 +272,7 @@ mod tests {
           blame        Tell the story of one execution: keys, faults and what to do
           explain      Say what a code means and what to do about it
           events       Follow the exchanges of the running keyward as they end
+          notices      Show who is told by itself, try it, or mute it
 
         Rotate a key:
           rotation     Show who has changed to the new key, and if the old one can go
@@ -396,7 +406,7 @@ mod tests {
         fn check(arguments: &[&str], expected: u8) {
             let environment = Environment::default().with_state_folder("/state").with("KEYWARD_LOG_LEVEL", "error");
             let arguments = ["keyward"].iter().chain(arguments).map(OsString::from);
-            let code = run_with(arguments, &environment, |config| match config.proxy.listen.port() {
+            let code = run_with(arguments, &environment, |config, _| match config.proxy.listen.port() {
                 7 => Err(anyhow::anyhow!("the address is in use")),
                 _ => Ok(()),
             });

@@ -10,6 +10,7 @@ mod parse;
 mod problem;
 mod proxy_env;
 mod raw;
+mod receivers;
 mod schema;
 mod sets;
 mod units;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use self::env::Environment;
 pub use self::problem::{Place, Problem, Problems};
@@ -27,6 +29,7 @@ pub use self::schema::{SETTINGS, Setting};
 use self::instances::Instances;
 use self::parse::Unfit;
 use self::raw::{Given, Value};
+use self::receivers::Receivers;
 use self::schema::Reading;
 use self::sets::Sets;
 use crate::keys::source::Source;
@@ -37,7 +40,7 @@ use crate::net::egress_proxy::EgressProxyChoice;
 use crate::net::origin;
 use crate::policy::rules::Policy;
 use crate::policy::rules::Rules;
-use crate::{admin, n8n, server, telemetry};
+use crate::{admin, n8n, notices, server, telemetry};
 
 /// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.
 pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
@@ -46,6 +49,12 @@ pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
         Unfit::NotAllowed => allowed(),
         Unfit::Because(why) => format!("{} {}", why, allowed()),
     })
+}
+
+/// Reads a span as settings have it: `2h`, `1h30m`.
+#[must_use]
+pub fn span(text: &str) -> Option<Duration> {
+    parse::span(text).ok()
 }
 
 /// The settings of every concern, all of them valid.
@@ -57,6 +66,8 @@ pub struct Config {
     pub keys: keys::Settings,
     /// `[n8n.<name>]`
     pub n8n: n8n::Settings,
+    /// `[notices.<name>]`
+    pub notices: notices::Settings,
     /// `[log]`
     pub log: telemetry::Settings,
     /// `[admin]`
@@ -74,7 +85,7 @@ pub struct Config {
     pub ignored: Vec<Box<str>>,
 }
 
-/// The values of single settings, as far as they have been read. Sets and n8ns are gathered beside it.
+/// The values of single settings, as far as they have been read. Sets, n8ns and receivers are gathered beside it.
 struct Draft {
     proxy: server::Settings,
     log: telemetry::Settings,
@@ -87,6 +98,14 @@ struct Draft {
     policy: Policy,
     /// `proxy.via`, of upstream and of each n8n that has none of its own. Which proxy that is depends on the address.
     via: EgressProxyChoice,
+}
+
+/// What there may be several of, each in a table of its own.
+#[derive(Debug, Default)]
+struct Tables {
+    sets: Sets,
+    instances: Instances,
+    receivers: Receivers,
 }
 
 /// What the command line sets.
@@ -132,13 +151,15 @@ impl Config {
         let given = of_file.into_iter().chain(of_environment.given).chain(overrides.into_given());
 
         let mut draft = Draft::unset(environment);
-        let (mut sets, mut instances) = (Sets::default(), Instances::default());
-        given.for_each(|given| draft.apply(given, &mut sets, &mut instances, &mut problems));
+        let mut tables = Tables::default();
+        given.for_each(|given| draft.apply(given, &mut tables, &mut problems));
+        let Tables { sets, instances, receivers } = tables;
         if whole {
             // With half a file, fields may seem to be missing that stand in the other half.
             let has_fallback = environment.value(OPENAI_VARIABLE).is_some();
             sets.check(draft.policy, has_fallback, &mut problems);
             instances.check(&sets.names(), &mut problems);
+            receivers.check(&sets.names(), &mut problems);
             draft.check(&mut problems);
         }
         let Draft { mut proxy, log, admin, mut rules, state, store, rotation, policy, via } = draft;
@@ -148,8 +169,9 @@ impl Config {
         keys.takes_vendors = proxy.base_path.is_some() || !is_for_openai(&proxy.upstream);
         proxy.via = proxy_env::resolve(&via, &proxy.upstream, environment, &mut problems);
         let n8n = instances.into_settings(&via, environment, &mut problems);
+        let notices = receivers.into_settings(&via, environment, &mut problems);
         let ignored = of_environment.ignored;
-        let config = Self { proxy, keys, n8n, log, admin, rules, state, store, rotation, ignored };
+        let config = Self { proxy, keys, n8n, notices, log, admin, rules, state, store, rotation, ignored };
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
 }
@@ -180,10 +202,11 @@ impl Draft {
         }
     }
 
-    fn apply(&mut self, given: Given, sets: &mut Sets, instances: &mut Instances, problems: &mut Problems) {
+    fn apply(&mut self, given: Given, tables: &mut Tables, problems: &mut Problems) {
         match given.value {
-            Value::OfSet(name, value) => sets.apply(&name, value, given.place, problems),
-            Value::OfInstance(name, value) => instances.apply(&name, value, given.place, problems),
+            Value::OfSet(name, value) => tables.sets.apply(&name, value, given.place, problems),
+            Value::OfInstance(name, value) => tables.instances.apply(&name, value, given.place, problems),
+            Value::OfReceiver(name, value) => tables.receivers.apply(&name, value, given.place, problems),
             Value::Text(setting, text) => {
                 let (Reading::Value(read) | Reading::List(read)) = setting.reading else { return };
                 if let Err(unfit) = read(self, &text) {

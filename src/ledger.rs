@@ -16,6 +16,7 @@ pub mod hours;
 pub mod identity;
 pub mod in_flight;
 pub mod incident;
+pub mod kept_notices;
 pub mod look;
 pub mod names;
 pub mod offline;

@@ -74,7 +74,7 @@
 //! | [`policy`] | what is done about a verdict | `rules` |
 //! | [`metrics`] | counters |  |
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
-//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bar_kind` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `look` `names` `offline` `old_key` `press` `progress` `projects` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
+//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bar_kind` `bearing` `binding` `closed` `destination` `evidence` `hours` `identity` `in_flight` `incident` `kept_notices` `look` `names` `offline` `old_key` `press` `progress` `projects` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
 //! | [`problems`] | what is wrong with upstream, a key, or keyward itself | `faults` `kind` `traffic` |
 //! | [`welcome`] | what a newcomer is told |  |
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
@@ -84,13 +84,14 @@
 //! | [`recorder`] | what happens when an exchange ends |  |
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
 //! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |
-//! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `event` `execution` `incident` `key` `link` `moment` `old_key` `problem` `rotation` `sender` `status` `who` |
-//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `html` `listener` `looks` `page` `parameters` `problem` `problem_response` `response` `routes` `settings` `state` `views` `wrong_tokens` |
-//! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `schema` `sets` `units` |
+//! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `event` `execution` `incident` `key` `link` `moment` `notice` `old_key` `problem` `rotation` `sender` `status` `who` |
+//! | [`notices`] | what keyward tells by itself, and to which receivers | `delivery` `destination` `message` `notifier` `outbox` `status` `subject` `thread` |
+//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `html` `listener` `looks` `page` `parameters` `problem` `problem_response` `response` `routes` `settings` `state` `viewer` `views` `wrong_tokens` |
+//! | [`config`] | all settings, and every problem with them | `env` `instances` `parse` `problem` `proxy_env` `raw` `receivers` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
-//! | [`app`] | starts all of it, and ends it in order | `observed` `systemd` `upkeep` |
+//! | [`app`] | starts all of it, and ends it in order | `observed` `subjects` `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `explain` `faults` `format` `health` `keys` `n8n` `open` `output` `pages` `prompt` `records` `report` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `wait` |
+//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `explain` `faults` `format` `health` `keys` `n8n` `notices` `open` `output` `pages` `prompt` `records` `report` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `wait` |
 
 pub mod allocator;
 
@@ -149,6 +150,8 @@ pub mod server;
 pub mod n8n;
 
 pub mod answers;
+
+pub mod notices;
 
 pub mod admin;
 

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     grow_descriptor_table();
-    keyward::cli::run(|config| keyward::app::serve(&config))
+    keyward::cli::run(|config, reread| keyward::app::serve(&config, &reread))
 }
 
 /// Grows the table of file descriptors before there are threads: once there are, each time it grows the kernel waits

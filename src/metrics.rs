@@ -27,6 +27,9 @@
 //! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
 //! | `keyward_keys_unreadable_since_timestamp_seconds` | gauge | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
 //! | `keyward_problems_open` | gauge | `problem` | what is wrong with upstream, a key, or keyward itself: how many of each kind |
+//! | `keyward_notices_sent_total` | counter | `receiver` | notices that arrived |
+//! | `keyward_notices_failures_total` | counter | `receiver` | attempts to send a notice that failed |
+//! | `keyward_notices_waiting` | gauge | `receiver` | notices that have not arrived yet |
 //! | `keyward_log_dropped_total` | counter | | log lines dropped |
 //! | `keyward_events_lost_total` | counter | | events that slow readers of the event stream lost |
 //! | `keyward_admin_wrong_tokens_total` | counter | | wrong tokens and links that came to the admin listener |
@@ -92,7 +95,7 @@ impl Kind {
 }
 
 /// Every metric, in the order of the exposition.
-pub static METRICS: [Metric; 30] = [
+pub static METRICS: [Metric; 33] = [
     counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
     counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
     gauge("exchanges_open", &[], "exchanges under way"),
@@ -122,6 +125,9 @@ pub static METRICS: [Metric; 30] = [
         &["problem"],
         "what is wrong with upstream, a key, or keyward itself: how many of each kind",
     ),
+    counter("notices_sent", &["receiver"], "notices that arrived"),
+    counter("notices_failures", &["receiver"], "attempts to send a notice that failed"),
+    gauge("notices_waiting", &["receiver"], "notices that have not arrived yet"),
     counter("log_dropped", &[], "log lines dropped"),
     counter("events_lost", &[], "events that slow readers of the event stream lost"),
     counter("admin_wrong_tokens", &[], "wrong tokens and links that came to the admin listener"),

@@ -1,6 +1,7 @@
 //! What the routes answer: health, metrics, how keyward is, what it knows of keys.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{StatusCode, header};
 
@@ -11,6 +12,7 @@ use super::state::AdminState;
 use super::views;
 use crate::answers::audit::{Audit, Instance, Instances};
 use crate::answers::link::{Link, PressBegun, PressEnded};
+use crate::answers::notice::{Muted, Notices, Tests};
 use crate::answers::status::{OpenProblems, Sets};
 use crate::ledger::query::{Query, find};
 use crate::n8n::audit;
@@ -56,6 +58,30 @@ pub fn problems(admin: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> 
     in_json(StatusCode::OK, &OpenProblems { problems: admin.problems() })
 }
 
+/// Who is told by itself, what waits, and what did not arrive.
+pub fn notices(admin: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
+    in_json(StatusCode::OK, &Notices::from(admin.notices.snapshot()))
+}
+
+/// Tells nothing for so many seconds; with none, tells again.
+pub fn mute_notices(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
+    let seconds = call.parameters.value("seconds").unwrap_or_default();
+    let allowed = || {
+        let text = format!("`seconds` says for how long: 0 to {LONGEST_MUTE}, where 0 ends it.");
+        Problem::new(Kind::BadQuery, text)
+    };
+    let seconds = seconds.parse().ok().filter(|seconds| *seconds <= LONGEST_MUTE).ok_or_else(allowed)?;
+    let muted_until = admin.notices.mute(Duration::from_secs(seconds));
+    in_json(StatusCode::OK, &Muted { muted_until })
+}
+
+/// Sends a test to one receiver or to all.
+pub fn test_notices(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
+    let sent = admin.notices.test(call.parameters.value("receiver"));
+    let sent = sent.map_err(|error| Problem::new(Kind::NotFound, sentence(&error.to_string())))?;
+    in_json(StatusCode::ACCEPTED, &Tests { tests: sent })
+}
+
 /// The key sets, their keys and how far their rotations are.
 pub fn sets(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&Sets { sets: admin.sets(look) })
@@ -69,7 +95,7 @@ pub fn rotation(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, 
 /// What an audit says of each n8n, by how it was when it was looked through last.
 pub fn n8n_audits(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
     let looked = admin.looked();
-    let audits = clearance::audits(look, &looked, &admin.hosts);
+    let audits = clearance::audits(look, &looked, &admin.viewer.hosts);
     let instance = |audit: &audit::Audit, status: &status::Status| {
         let old_keys = views::old_keys(look, status.set.as_deref());
         Instance::new(Audit::new(audit, &status.name, &status.url, old_keys), status.look().as_deref())
@@ -147,6 +173,14 @@ pub fn make_link(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Probl
     let (link, until) = admin.access.make_link(&pass).map_err(|error| failed(&error))?;
     in_json(StatusCode::CREATED, &Link { path: format!("/open/{}", &*link), until })
 }
+
+fn sentence(clause: &str) -> String {
+    let (first, rest) = clause.split_at(clause.char_indices().nth(1).map_or(clause.len(), |(at, _)| at));
+    format!("{}{rest}.", first.to_uppercase())
+}
+
+/// A year, in seconds.
+const LONGEST_MUTE: u64 = 365 * 24 * 60 * 60;
 
 /// <https://spec.openapis.org/oas/v3.1.1.html>
 const DOCUMENT: &str = include_str!("openapi.json");

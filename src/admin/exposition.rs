@@ -19,6 +19,7 @@ use crate::ledger::rotation_row::Row;
 use crate::locks::lock;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
+use crate::notices::status::{Notices, ReceiverStatus};
 use crate::policy::ActionKind;
 use crate::problems::kind::ProblemKind;
 use crate::server::worker::Worker;
@@ -47,6 +48,8 @@ pub struct Sources {
     pub tap: Tap,
     /// For whether each n8n answers.
     pub n8n: Vec<Arc<n8n::status::Status>>,
+    /// For who is told by itself.
+    pub notices: Arc<Notices>,
     /// For what was read again.
     pub reloads: Arc<Reloads>,
     /// For what the admin listener refused.
@@ -236,6 +239,9 @@ impl Sources {
                 Samples::Number(self.shared.reloader.unreadable_since().map_or(0, seconds))
             }
             "problems_open" => self.problems(),
+            "notices_sent" => self.notices(|receiver| receiver.sent),
+            "notices_failures" => self.notices(|receiver| receiver.failures),
+            "notices_waiting" => self.notices(|receiver| receiver.waiting.len() as u64),
             "log_dropped" => Samples::Number(self.log.dropped()),
             "events_lost" => Samples::Number(self.tap.lost()),
             "admin_wrong_tokens" => Samples::Number(self.admin.wrong_tokens.value()),
@@ -322,6 +328,11 @@ impl Sources {
     fn n8n(&self, count: impl Fn(&n8n::status::Seen) -> u64) -> Samples {
         let of_each = self.n8n.iter().map(|status| (vec![("n8n", status.name.to_string())], count(&status.seen())));
         Samples::Family(of_each.collect())
+    }
+
+    fn notices(&self, count: impl Fn(&ReceiverStatus) -> u64) -> Samples {
+        let receivers = self.notices.snapshot().receivers;
+        Samples::Family(receivers.iter().map(|one| (vec![("receiver", one.name.to_string())], count(one))).collect())
     }
 
     fn reloads(&self) -> Samples {

@@ -22,6 +22,9 @@
 //! | `POST /api/v1/n8n/{n8n}/credentials/{credential}/press` | a token that may write | says that n8n tests a credential from now on, or what came of it |
 //! | `GET /api/v1/executions/{execution}` | a token | what was sent in one execution of n8n's, as far as it is remembered |
 //! | `GET /api/v1/events` | a token | each exchange when it ends, as server-sent events ([`super::events`]) |
+//! | `GET /api/v1/notices` | a token | who is told by itself, what waits, and what did not arrive |
+//! | `POST /api/v1/notices/mute` | a token that may write | tells nothing for a while |
+//! | `POST /api/v1/notices/test` | a token that may write | sends a test to receivers of notices |
 //! | `POST /api/v1/links` | a token that may write | a link for `/open` |
 //!
 //! Whatever else is asked has the same answers for all without a token: they do not learn what there is.
@@ -87,7 +90,7 @@ enum Answer {
 }
 
 /// Every route.
-pub static ROUTES: [Route; 21] = [
+pub static ROUTES: [Route; 24] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {
         method: "GET",
@@ -209,6 +212,21 @@ pub static ROUTES: [Route; 21] = [
         needs: READ,
         parameters: &events::FILTERS,
         answer: Answer::Now(events::follow),
+    },
+    Route { method: "GET", path: "/api/v1/notices", needs: READ, parameters: &[], answer: Answer::Now(api::notices) },
+    Route {
+        method: "POST",
+        path: "/api/v1/notices/mute",
+        needs: WRITE,
+        parameters: &["seconds"],
+        answer: Answer::Now(api::mute_notices),
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/notices/test",
+        needs: WRITE,
+        parameters: &["receiver"],
+        answer: Answer::Now(api::test_notices),
     },
     Route { method: "POST", path: "/api/v1/links", needs: WRITE, parameters: &[], answer: Answer::Now(api::make_link) },
 ];

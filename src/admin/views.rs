@@ -103,6 +103,13 @@ pub fn incidents(look: &Query<'_>, asked: &Parameters) -> Result<Incidents, Prob
     Ok(Incidents { incidents, total: rows.len(), next })
 }
 
+/// All incidents that are open, the one that opened last first.
+#[must_use]
+pub fn open_incidents(look: &Query<'_>) -> Vec<ListedIncident> {
+    let rows = look.incidents(&Filter { open: Some(true), ..Filter::default() });
+    rows.iter().map(|row| incident_row(look, row)).collect()
+}
+
 /// How far the rotation of a set is, with a page of its bindings: stale ones first.
 pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Rotation, Problem> {
     let (set, page) = (set_named(look, set, Kind::NotFound)?, asked.page()?);

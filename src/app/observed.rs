@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::answers::notice::ReceiverState;
 use crate::clock::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::span::Span;
 use crate::ledger::writer;
 use crate::n8n::status::Status;
 use crate::net::server_tls::ServerCertificate;
+use crate::notices::status::{Notices, ReceiverStatus};
 use crate::problems::Problems;
 use crate::problems::kind::ProblemKind;
 use crate::telemetry::writer::LogCounts;
@@ -20,6 +22,7 @@ pub(super) struct Observed {
     pub(super) log: LogCounts,
     pub(super) n8n: Vec<Arc<Status>>,
     pub(super) certificate: Option<Arc<ServerCertificate>>,
+    pub(super) notices: Arc<Notices>,
 }
 
 impl Observed {
@@ -37,10 +40,23 @@ impl Observed {
             ending.map(|what| (Box::default(), what)).into_iter().collect(),
             now,
         );
+        let failing = self.notices.snapshot().receivers.iter().filter_map(of_receiver).collect();
+        problems.set(ProblemKind::NoticesFailing, failing, now);
         for kind in [ProblemKind::N8nUnreachable, ProblemKind::N8nKeyUnusable] {
             problems.set(kind, self.n8n.iter().filter_map(|n8n| of_n8n(n8n, kind)).collect(), now);
         }
     }
+}
+
+/// What is wrong with a receiver that takes nothing for longer than a hiccup.
+fn of_receiver(receiver: &ReceiverStatus) -> Option<(Box<str>, String)> {
+    let is_failing = match receiver.state {
+        ReceiverState::Ok => false,
+        ReceiverState::Retrying => receiver.failures_in_a_row >= FAILURES_IN_A_ROW,
+        ReceiverState::Stopped => true,
+    };
+    let trouble = receiver.trouble.as_deref().filter(|_| is_failing)?;
+    Some((receiver.name.clone(), format!("Notices do not reach `{}`: {trouble}", receiver.name)))
 }
 
 /// What is wrong with an n8n, if it is of that kind.
@@ -62,6 +78,9 @@ fn ending(ends: Option<Timestamp>, now: Timestamp) -> Option<String> {
 
 /// How long before its end a certificate is told of. What renews certificates by itself has done so by then.
 const NEAR: Duration = Duration::from_hours(14 * 24);
+
+/// A receiver that failed so often in a row is in trouble.
+const FAILURES_IN_A_ROW: u32 = 3;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::app::Reread;
 use crate::config::{Config, Environment, Overrides, Problems};
 
 /// What `keyward serve` takes. The texts for users stand in attributes: they are no Markdown.
@@ -37,10 +38,16 @@ pub(super) struct ServeArguments {
 
 impl ServeArguments {
     /// All settings, those of the command line over all others.
-    pub(super) fn into_config(self, environment: &Environment) -> Result<Config, Problems> {
-        let listen = self.listen.or(self.port.map(|port| port.to_string()));
-        let overrides = Overrides { listen, upstream: self.upstream, log: self.log };
+    pub(super) fn config(&self, environment: &Environment) -> Result<Config, Problems> {
+        let listen = self.listen.clone().or(self.port.map(|port| port.to_string()));
+        let overrides = Overrides { listen, upstream: self.upstream.clone(), log: self.log.clone() };
         Config::load(self.config.as_deref(), environment, overrides)
+    }
+
+    /// Reads all of them again.
+    pub(super) fn reread(self, environment: &Environment) -> Reread {
+        let environment = environment.clone();
+        Box::new(move || self.config(&environment))
     }
 }
 

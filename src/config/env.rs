@@ -8,10 +8,11 @@ use etcetera::BaseStrategy;
 
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, nearest};
-use super::raw::{Given, InstanceValue, SetValue, Value};
+use super::raw::{Given, InstanceValue, ReceiverValue, SetValue, Value};
 use super::schema::{
-    self, CONFIG_VARIABLE, INSTANCE_SUFFIXES, INSTANCE_VARIABLE_PREFIX, InstanceField, InstanceVariable, Role,
-    SET_SUFFIXES, SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable, Setting,
+    self, CONFIG_VARIABLE, INSTANCE_SUFFIXES, INSTANCE_VARIABLE_PREFIX, InstanceField, InstanceVariable,
+    RECEIVER_SUFFIXES, RECEIVER_VARIABLE_PREFIX, ReceiverField, ReceiverVariable, Role, SET_SUFFIXES,
+    SET_VARIABLE_PREFIX, SETTINGS, SetField, SetVariable, Setting,
 };
 use crate::keys::source::Source;
 
@@ -77,8 +78,10 @@ pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Pro
     let mut reader = Reader {
         set_names: names(file, name_of_set),
         instance_names: names(file, name_of_instance),
+        receiver_names: names(file, name_of_receiver),
         set_sources: BTreeMap::new(),
         api_keys: BTreeMap::new(),
+        receiver_sources: BTreeMap::new(),
         problems,
         read,
     };
@@ -92,6 +95,7 @@ pub(super) fn read(environment: &Environment, file: &[Given], problems: &mut Pro
     }
     reader.give_sources();
     reader.give_api_keys();
+    reader.give_receiver_sources();
     reader.read
 }
 
@@ -108,10 +112,14 @@ struct Reader<'a> {
     set_names: Names<'a>,
     /// Likewise of the n8n instances.
     instance_names: Names<'a>,
+    /// Likewise of the receivers of notices.
+    receiver_names: Names<'a>,
     /// A key may stand in a file or in a variable, so two settings speak of the same thing.
     set_sources: BTreeMap<(Box<str>, Role), Vec<Found>>,
     /// Likewise the keys of the instances' APIs.
     api_keys: BTreeMap<Box<str>, Vec<(Place, Source)>>,
+    /// Likewise the secrets of the receivers.
+    receiver_sources: BTreeMap<(Box<str>, ReceiverField), Vec<Found>>,
     problems: &'a mut Problems,
     read: Read,
 }
@@ -132,6 +140,8 @@ impl Reader<'_> {
             self.read_set_variable(name, set, variable, value);
         } else if let Some((instance, variable)) = split_instance_variable(name) {
             self.read_instance_variable(name, instance, variable, value);
+        } else if let Some((receiver, variable)) = split_receiver_variable(name) {
+            self.read_receiver_variable(name, receiver, variable, value);
         } else {
             self.report_unknown(name);
         }
@@ -180,6 +190,57 @@ impl Reader<'_> {
                 let key = schema::instance_key(&instance, variable.field());
                 self.problems.push(Problem::misfit(place(name), key, unfit, variable.allowed()));
             }
+        }
+    }
+
+    fn read_receiver_variable(&mut self, name: &str, receiver: &str, variable: ReceiverVariable, value: Option<&str>) {
+        let receiver = match name_in_file(&self.receiver_names, receiver, "receiver") {
+            Ok(receiver) => receiver,
+            Err(text) => return self.problems.push(Problem::new(place(name), schema::NOTICES, text)),
+        };
+        let Some(text) = value else { return };
+        let field = variable.field();
+        let parse = match variable {
+            ReceiverVariable::Files(_) => parse::file_source,
+            ReceiverVariable::Envs(_) => parse::env_source,
+            ReceiverVariable::HeartbeatEvery => {
+                return self.give_to_receiver(name, receiver, ReceiverValue::HeartbeatEvery(text.to_owned()));
+            }
+            ReceiverVariable::Text(field) => {
+                return self.give_to_receiver(name, receiver, ReceiverValue::Text(field, text.to_owned()));
+            }
+        };
+        // Only of secrets there may be two.
+        let role = if field == ReceiverField::Secret { Role::Previous } else { Role::Current };
+        match sources(role, text, parse) {
+            Ok(sources) => self.receiver_sources.entry((receiver, field)).or_default().push((place(name), sources)),
+            Err(unfit) => {
+                let key = schema::receiver_key(&receiver, field);
+                self.problems.push(Problem::misfit(place(name), key, unfit, variable.allowed()));
+            }
+        }
+    }
+
+    fn give_to_receiver(&mut self, name: &str, receiver: Box<str>, value: ReceiverValue) {
+        self.read.given.push(Given { place: place(name), value: Value::OfReceiver(receiver, value) });
+    }
+
+    fn give_receiver_sources(&mut self) {
+        for ((receiver, field), found) in std::mem::take(&mut self.receiver_sources) {
+            let (places, sources): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            let mut sources: Vec<_> = sources.into_iter().flatten().collect();
+            let value = match (field, sources.len()) {
+                (ReceiverField::Secret, _) => Some(ReceiverValue::Secrets(sources)),
+                (ReceiverField::Heartbeat, 1) => sources.pop().map(ReceiverValue::HeartbeatTo),
+                (_, 1) => sources.pop().map(ReceiverValue::To),
+                (_, _) => None,
+            };
+            let Some(value) = value else {
+                self.report_two(&schema::receiver_key(&receiver, field), places);
+                continue;
+            };
+            let place = places.into_iter().next();
+            self.read.given.extend(place.map(|place| Given { place, value: Value::OfReceiver(receiver, value) }));
         }
     }
 
@@ -234,6 +295,11 @@ impl Reader<'_> {
             let variable = |(suffix, _): &(_, _)| format!("{INSTANCE_VARIABLE_PREFIX}{instance}{suffix}");
             known.extend(INSTANCE_SUFFIXES.iter().map(variable));
         }
+        let receivers = self.receiver_names.keys().map(String::as_str).chain(["TEAM"]);
+        for receiver in receivers.chain(possible_names(name, RECEIVER_VARIABLE_PREFIX)) {
+            let variable = |(suffix, _): &(_, _)| format!("{RECEIVER_VARIABLE_PREFIX}{receiver}{suffix}");
+            known.extend(RECEIVER_SUFFIXES.iter().map(variable));
+        }
         // Their common prefix must not make names look nearer than they are.
         let known = known.iter().map(String::as_str).chain([CONFIG_VARIABLE]).map(without_prefix);
         let text = match nearest(without_prefix(name), known) {
@@ -282,6 +348,12 @@ fn split_instance_variable(name: &str) -> Option<(&str, InstanceVariable)> {
     INSTANCE_SUFFIXES.iter().find_map(|(suffix, variable)| Some((rest.strip_suffix(suffix)?, *variable)))
 }
 
+/// `KEYWARD_NOTICES_TEAM_TO_FILE` into `TEAM` and what the rest means.
+fn split_receiver_variable(name: &str) -> Option<(&str, ReceiverVariable)> {
+    let rest = name.strip_prefix(RECEIVER_VARIABLE_PREFIX)?;
+    RECEIVER_SUFFIXES.iter().find_map(|(suffix, variable)| Some((rest.strip_suffix(suffix)?, *variable)))
+}
+
 /// What the file calls it, or the name in lower case where the file has nothing of that name.
 fn name_in_file(names: &Names<'_>, in_environment: &str, what: &str) -> Result<Box<str>, String> {
     match names.get(in_environment).map(Vec::as_slice) {
@@ -317,11 +389,16 @@ fn name_of_instance(value: &Value) -> Option<&str> {
     if let Value::OfInstance(name, InstanceValue::Declared) = value { Some(name) } else { None }
 }
 
-/// The variables that hold keys, by the file and by the environment itself.
+fn name_of_receiver(value: &Value) -> Option<&str> {
+    if let Value::OfReceiver(name, ReceiverValue::Declared) = value { Some(name) } else { None }
+}
+
+/// The variables that hold secrets, by the file and by the environment itself.
 fn key_holders<'a>(environment: &'a Environment, file: &'a [Given]) -> BTreeSet<&'a str> {
     let of_file = file.iter().flat_map(|given| match &given.value {
         Value::OfSet(_, value) => value.sources(),
         Value::OfInstance(_, InstanceValue::ApiKey(source)) => std::slice::from_ref(source),
+        Value::OfReceiver(_, value) => value.sources(),
         Value::OfInstance(..) | Value::Text(..) => &[],
     });
     let of_file = of_file.filter_map(|source| match source {
@@ -336,7 +413,11 @@ fn key_holders<'a>(environment: &'a Environment, file: &'a [Given]) -> BTreeSet<
         (_, InstanceVariable::Env) => Some(value.trim()),
         (_, InstanceVariable::File | InstanceVariable::Text(_)) => None,
     });
-    of_file.chain(of_environment.flatten()).chain(of_instances).collect()
+    let of_receivers = environment.variables.iter().filter_map(|(name, value)| match split_receiver_variable(name)? {
+        (_, ReceiverVariable::Envs(_)) => Some(value.split(',').map(str::trim)),
+        (_, ReceiverVariable::Files(_) | ReceiverVariable::HeartbeatEvery | ReceiverVariable::Text(_)) => None,
+    });
+    of_file.chain(of_environment.flatten()).chain(of_instances).chain(of_receivers.flatten()).collect()
 }
 
 /// `$XDG_STATE_HOME` or `~/.local/state` (XDG Base Directory Specification), the local application data on Windows.

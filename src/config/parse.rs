@@ -257,7 +257,7 @@ pub(super) fn origins(text: &str) -> Result<Vec<Box<str>>, Unfit> {
 }
 
 /// Each of several texts with commas between them. None at all is an empty list.
-fn each<T>(text: &str, read: impl Fn(&str) -> Result<T, Unfit>) -> Result<Vec<T>, Unfit> {
+pub(super) fn each<T>(text: &str, read: impl Fn(&str) -> Result<T, Unfit>) -> Result<Vec<T>, Unfit> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }

@@ -1,12 +1,9 @@
 //! Pure. Which proxy leads to upstream, where that is left to the environment: by the variables that curl heeds.
 
-use http::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
-
 use super::Environment;
 use super::parse;
 use super::problem::{Place, Problem, Problems};
-use crate::net::egress_proxy::{EgressProxy, EgressProxyChoice};
+use crate::net::egress_proxy::{EgressProxy, EgressProxyChoice, EnvironmentProxies, is_exempt};
 use crate::net::origin::{Scheme, Upstream};
 
 /// The proxy on the way to `upstream`.
@@ -23,12 +20,36 @@ pub(super) fn resolve(
     }
 }
 
+/// The proxies that lead to origins that are not known yet.
+pub(super) fn for_any(
+    choice: &EgressProxyChoice,
+    environment: &Environment,
+    problems: &mut Problems,
+) -> EnvironmentProxies {
+    if *choice == EgressProxyChoice::None {
+        return EnvironmentProxies::default();
+    }
+    EnvironmentProxies {
+        http: named(Scheme::Http, environment, problems),
+        https: named(Scheme::Https, environment, problems),
+        exempt: exempt(environment).map(Box::from),
+    }
+}
+
 fn of_environment(upstream: &Upstream, environment: &Environment, problems: &mut Problems) -> Option<EgressProxy> {
-    let set = |name: &&'static str| Some((*name, environment.value(name)?));
-    let (name, url) = variables(upstream.scheme).iter().find_map(set)?;
-    if NO_PROXY.iter().find_map(set).is_some_and(|(_, exempt)| is_exempt(upstream, exempt)) {
+    if exempt(environment).is_some_and(|exempt| is_exempt(upstream, exempt)) {
         return None;
     }
+    named(upstream.scheme, environment, problems)
+}
+
+fn exempt(environment: &Environment) -> Option<&str> {
+    NO_PROXY.iter().find_map(|name| environment.value(name))
+}
+
+fn named(scheme: Scheme, environment: &Environment, problems: &mut Problems) -> Option<EgressProxy> {
+    let set = |name: &&'static str| Some((*name, environment.value(name)?));
+    let (name, url) = variables(scheme).iter().find_map(set)?;
     let via = parse::outgoing_proxy(url, name);
     via.map_err(|unfit| {
         let place = Place::Environment(name.into());
@@ -43,14 +64,6 @@ fn variables(scheme: Scheme) -> &'static [&'static str] {
         Scheme::Https => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
         Scheme::Http => &["http_proxy", "all_proxy", "ALL_PROXY"],
     }
-}
-
-/// Whether `NO_PROXY` has upstream: by its name, as a part of a domain, by its address or range, or by `*`.
-fn is_exempt(upstream: &Upstream, exempt: &str) -> bool {
-    let matcher = Matcher::builder().all("http://proxy").no(exempt).build();
-    let uri = upstream.to_string().parse::<Uri>();
-    // The matcher holds `*` against names alone.
-    exempt.split(',').any(|entry| entry.trim() == "*") || uri.is_ok_and(|uri| matcher.intercept(&uri).is_none())
 }
 
 const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];

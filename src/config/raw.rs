@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
-use super::schema::{self, InstanceField, Reading, Role, Rule, SETTINGS, SetField, Setting};
+use super::schema::{self, InstanceField, Reading, ReceiverField, Role, Rule, SETTINGS, SetField, Setting};
 use crate::keys::source::Source;
 use crate::request_path::{is_id, is_placeholder};
 
@@ -27,6 +27,8 @@ pub(super) enum Value {
     OfSet(Box<str>, SetValue),
     /// Something of the n8n of that name.
     OfInstance(Box<str>, InstanceValue),
+    /// Something of the receiver of notices of that name.
+    OfReceiver(Box<str>, ReceiverValue),
 }
 
 /// What was given of an n8n.
@@ -38,6 +40,34 @@ pub(super) enum InstanceValue {
     ApiKey(Source),
     /// The text of another field, not yet parsed.
     Text(InstanceField, String),
+}
+
+/// What was given of a receiver of notices.
+#[derive(Clone, Debug)]
+pub(super) enum ReceiverValue {
+    /// Its table is there, whatever may be in it.
+    Declared,
+    /// The place of its URL.
+    To(Source),
+    /// The places of its signing secrets.
+    Secrets(Vec<Source>),
+    /// The place of its heartbeat's URL.
+    HeartbeatTo(Source),
+    /// How often that is asked for, not yet parsed.
+    HeartbeatEvery(String),
+    /// The text of another field, not yet parsed.
+    Text(ReceiverField, String),
+}
+
+impl ReceiverValue {
+    /// Every place of a secret in it.
+    pub(super) fn sources(&self) -> &[Source] {
+        match self {
+            Self::To(source) | Self::HeartbeatTo(source) => std::slice::from_ref(source),
+            Self::Secrets(sources) => sources,
+            Self::Declared | Self::HeartbeatEvery(_) | Self::Text(..) => &[],
+        }
+    }
 }
 
 /// What was given of a key set.
@@ -96,8 +126,9 @@ impl Reader<'_> {
             match value.get_ref().as_table() {
                 Some(sets) if name == schema::KEYS => self.read_sets(sets),
                 Some(instances) if name == schema::N8N => self.read_instances(instances),
+                Some(receivers) if name == schema::NOTICES => self.read_receivers(receivers),
                 Some(table) if is_table(name) => self.read_table(name, table),
-                None if [schema::KEYS, schema::N8N].contains(&name) || is_table(name) => {
+                None if [schema::KEYS, schema::N8N, schema::NOTICES].contains(&name) || is_table(name) => {
                     self.report(key, name, format!("This is a table: it begins with [{name}]."));
                 }
                 Some(_) | None => self.report_unknown(key, "", &tables_and_settings()),
@@ -117,7 +148,9 @@ impl Reader<'_> {
     fn read_text(&mut self, key: &Key<'_>, setting: &'static Setting, value: &DeValue<'_>) {
         let text = match setting.reading {
             Reading::List(_) => list_text(value),
-            Reading::Value(_) | Reading::OfSet(_) | Reading::OfInstance(_) => scalar_text(value),
+            Reading::Value(_) | Reading::OfSet(_) | Reading::OfInstance(_) | Reading::OfReceiver(_) => {
+                scalar_text(value)
+            }
         };
         match text {
             Some(text) => self.give(key, Value::Text(setting, text)),
@@ -192,6 +225,38 @@ impl Reader<'_> {
         }
     }
 
+    fn read_receivers(&mut self, receivers: &DeTable<'_>) {
+        for (key, value) in receivers {
+            let name = key.get_ref().as_ref();
+            match value.get_ref().as_table() {
+                found if schema::find(schema::ANY_RECEIVER, name).is_some() && found.is_none_or(is_source) => {
+                    self.report(key, format!("notices.{name}"), "This belongs to a receiver, such as [notices.team].");
+                }
+                Some(receiver) if parse::is_set_name(name) => self.read_receiver(key, name, receiver),
+                Some(_) | None => self.report(key, schema::NOTICES, BAD_RECEIVER),
+            }
+        }
+    }
+
+    fn read_receiver(&mut self, receiver_key: &Key<'_>, receiver: &str, entries: &DeTable<'_>) {
+        self.give(receiver_key, Value::OfReceiver(receiver.into(), ReceiverValue::Declared));
+        for (key, value) in entries {
+            let Some(setting) = schema::find(schema::ANY_RECEIVER, key.get_ref()) else {
+                self.report_unknown(key, &format!("notices.{receiver}"), &names_in(schema::ANY_RECEIVER));
+                continue;
+            };
+            let Reading::OfReceiver(field) = setting.reading else { continue };
+            match receiver_values(field, value.get_ref()) {
+                Ok(values) => {
+                    for value in values {
+                        self.give(key, Value::OfReceiver(receiver.into(), value));
+                    }
+                }
+                Err(unfit) => self.report_misfit(key, schema::receiver_key(receiver, field), setting.allowed, unfit),
+            }
+        }
+    }
+
     fn give(&mut self, key: &Key<'_>, value: Value) {
         let place = self.place(key);
         self.given.push(Given { place, value });
@@ -260,6 +325,36 @@ fn set_values(field: SetField, value: &DeValue<'_>) -> Result<Vec<SetValue>, Unf
     Ok(vec![value])
 }
 
+fn receiver_values(field: ReceiverField, value: &DeValue<'_>) -> Result<Vec<ReceiverValue>, Unfit> {
+    let value = match field {
+        ReceiverField::To => ReceiverValue::To(source(value)?),
+        ReceiverField::Secret => {
+            let sources = match value.as_array() {
+                Some(list) => list.iter().map(|value| source(value.get_ref())).collect::<Result<_, _>>()?,
+                None => vec![source(value)?],
+            };
+            ReceiverValue::Secrets(sources)
+        }
+        ReceiverField::Heartbeat => return heartbeat(value.as_table().ok_or(Unfit::NotAllowed)?),
+        ReceiverField::About | ReceiverField::Sets => {
+            ReceiverValue::Text(field, list_text(value).ok_or(Unfit::NotAllowed)?)
+        }
+        ReceiverField::Kind | ReceiverField::Quiet | ReceiverField::Every | ReceiverField::Remind => {
+            ReceiverValue::Text(field, scalar_text(value).ok_or(Unfit::NotAllowed)?)
+        }
+    };
+    Ok(vec![value])
+}
+
+fn heartbeat(table: &DeTable<'_>) -> Result<Vec<ReceiverValue>, Unfit> {
+    let entry = |(key, value): (&Key<'_>, &Spanned<DeValue<'_>>)| match key.get_ref().as_ref() {
+        "to" => source(value.get_ref()).map(ReceiverValue::HeartbeatTo),
+        "every" => scalar_text(value.get_ref()).map(ReceiverValue::HeartbeatEvery).ok_or(Unfit::NotAllowed),
+        _ => Err(Unfit::Because("A heartbeat has `every` and `to`, and nothing else.")),
+    };
+    table.iter().map(entry).collect()
+}
+
 fn workflow((id, value): (&Key<'_>, &Spanned<DeValue<'_>>)) -> Result<SetValue, Unfit> {
     let id = id.get_ref().as_ref();
     if !is_id(id) || is_placeholder(id) {
@@ -289,7 +384,7 @@ fn source(value: &DeValue<'_>) -> Result<Source, Unfit> {
 fn no_source(value: &DeValue<'_>) -> Unfit {
     if value.is_str() {
         Unfit::Because(
-            "A key has no place in the config file: name the file or the environment variable that holds it.",
+            "A secret has no place in the config file: name the file or the environment variable that holds it.",
         )
     } else {
         Unfit::NotAllowed
@@ -332,7 +427,8 @@ fn is_source(table: &DeTable<'_>) -> bool {
 
 /// Whether it is a table with values in it: not one of the sets or instances, whose name here stands for any.
 fn is_table(name: &str) -> bool {
-    ![schema::ANY_SET, schema::ANY_INSTANCE].contains(&name) && SETTINGS.iter().any(|setting| setting.table() == name)
+    ![schema::ANY_SET, schema::ANY_INSTANCE, schema::ANY_RECEIVER].contains(&name)
+        && SETTINGS.iter().any(|setting| setting.table() == name)
 }
 
 fn names_in(table: &str) -> Vec<&'static str> {
@@ -355,3 +451,5 @@ const BAD_SET: &str =
 
 const BAD_INSTANCE: &str =
     "An n8n is a table, and its name has up to 32 of a-z, 0-9, _ and -, the first a letter or digit: [n8n.main].";
+
+const BAD_RECEIVER: &str = "A receiver is a table, and its name has up to 32 of a-z, 0-9, _ and -, the first a letter or digit: [notices.team].";

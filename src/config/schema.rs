@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Draft, proxy_env};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 56] = [
+pub static SETTINGS: [Setting; 65] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -283,6 +283,69 @@ pub static SETTINGS: [Setting; 56] = [
         reading: Reading::OfInstance(InstanceField::Press),
     },
     Setting {
+        key: "notices.<name>.to",
+        default: None,
+        sentence: "Where the URL stands that notices are posted to.",
+        allowed: SOURCE,
+        reading: Reading::OfReceiver(ReceiverField::To),
+    },
+    Setting {
+        key: "notices.<name>.kind",
+        default: Some("\"webhook\""),
+        sentence: "What the receiver understands.",
+        allowed: "webhook or slack",
+        reading: Reading::OfReceiver(ReceiverField::Kind),
+    },
+    Setting {
+        key: "notices.<name>.secret",
+        default: None,
+        sentence: "Where the secret stands that notices are signed with.",
+        allowed: "{ file = \"…\" } or { env = \"…\" }, or a list of two of them",
+        reading: Reading::OfReceiver(ReceiverField::Secret),
+    },
+    Setting {
+        key: "notices.<name>.about",
+        default: Some("[\"incident\", \"rotation\", \"key\", \"keyward\"]"),
+        sentence: "What the receiver is told of.",
+        allowed: "a list of incident, rotation, key and keyward",
+        reading: Reading::OfReceiver(ReceiverField::About),
+    },
+    Setting {
+        key: "notices.<name>.sets",
+        default: Some("[]"),
+        sentence: "The key sets that the receiver is told of; without any, all.",
+        allowed: "a list of names of key sets, such as [\"default\"]",
+        reading: Reading::OfReceiver(ReceiverField::Sets),
+    },
+    Setting {
+        key: "notices.<name>.quiet",
+        default: Some("\"20s\""),
+        sentence: "How long something must last before it is told.",
+        allowed: SPAN,
+        reading: Reading::OfReceiver(ReceiverField::Quiet),
+    },
+    Setting {
+        key: "notices.<name>.every",
+        default: Some("\"5m\""),
+        sentence: "How long after a notice the next one about the same comes at the earliest.",
+        allowed: SPAN,
+        reading: Reading::OfReceiver(ReceiverField::Every),
+    },
+    Setting {
+        key: "notices.<name>.remind",
+        default: Some("\"24h\""),
+        sentence: "After how long what stays as it is, is told again; 0s for never.",
+        allowed: SPAN,
+        reading: Reading::OfReceiver(ReceiverField::Remind),
+    },
+    Setting {
+        key: "notices.<name>.heartbeat",
+        default: None,
+        sentence: "The URL that is asked for again and again, so that a monitor sees that keyward is there.",
+        allowed: "a table such as { every = \"5m\", to = { file = \"…\" } }, with a span from 10s to 3650d",
+        reading: Reading::OfReceiver(ReceiverField::Heartbeat),
+    },
+    Setting {
         key: "log.format",
         default: None,
         sentence: "How log lines look: human for people, json for programs.",
@@ -430,7 +493,7 @@ impl Setting {
         self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
     }
 
-    /// Whether there is one of it, and not one for each set or n8n.
+    /// Whether there is one of it, and not one for each set, n8n or receiver.
     pub(super) fn stands_alone(&self) -> bool {
         matches!(self.reading, Reading::Value(_) | Reading::List(_))
     }
@@ -444,6 +507,7 @@ impl Setting {
             }
             Reading::OfSet(field) => set_variables(field, "<SET>").collect(),
             Reading::OfInstance(field) => instance_variables(field, "<NAME>").collect(),
+            Reading::OfReceiver(field) => receiver_variables(field, "<NAME>").collect(),
         }
     }
 }
@@ -459,6 +523,81 @@ pub(super) enum Reading {
     OfSet(SetField),
     /// As part of an n8n; there may be several.
     OfInstance(InstanceField),
+    /// As part of a receiver of notices; there may be several.
+    OfReceiver(ReceiverField),
+}
+
+/// What a receiver of notices has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ReceiverField {
+    /// The place of its URL.
+    To,
+    Kind,
+    /// The places of what it is signed with.
+    Secret,
+    /// The topics.
+    About,
+    Sets,
+    Quiet,
+    Every,
+    Remind,
+    Heartbeat,
+}
+
+impl ReceiverField {
+    /// Its name in the table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::To => "to",
+            Self::Kind => "kind",
+            Self::Secret => "secret",
+            Self::About => "about",
+            Self::Sets => "sets",
+            Self::Quiet => "quiet",
+            Self::Every => "every",
+            Self::Remind => "remind",
+            Self::Heartbeat => "heartbeat",
+        }
+    }
+
+    /// What it may be, as it follows "Allowed: ".
+    pub(super) fn allowed(self) -> &'static str {
+        find(ANY_RECEIVER, self.name()).map_or("", |setting| setting.allowed)
+    }
+}
+
+/// What the text of a receiver's variable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReceiverVariable {
+    /// Files with a secret in each.
+    Files(ReceiverField),
+    /// Variables with a secret in each.
+    Envs(ReceiverField),
+    /// How often the heartbeat is.
+    HeartbeatEvery,
+    Text(ReceiverField),
+}
+
+impl ReceiverVariable {
+    /// What it sets.
+    pub(super) const fn field(self) -> ReceiverField {
+        match self {
+            Self::Files(field) | Self::Envs(field) | Self::Text(field) => field,
+            Self::HeartbeatEvery => ReceiverField::Heartbeat,
+        }
+    }
+
+    /// What it may be, as it follows "Allowed: ".
+    pub(super) fn allowed(self) -> &'static str {
+        match self {
+            Self::Files(ReceiverField::Secret) => "paths of one or two files, with a comma between them",
+            Self::Files(_) => PATH_OF_FILE,
+            Self::Envs(ReceiverField::Secret) => "names of one or two environment variables, with a comma between them",
+            Self::Envs(_) => "the name of an environment variable",
+            Self::HeartbeatEvery => "a span from 10s to 3650d, such as 5m",
+            Self::Text(field) => field.allowed(),
+        }
+    }
 }
 
 /// What an n8n has.
@@ -647,6 +786,39 @@ pub(super) fn instance_variables(field: InstanceField, name: &str) -> impl Itera
         .map(move |(suffix, _)| format!("{INSTANCE_VARIABLE_PREFIX}{name}{suffix}"))
 }
 
+/// The variables that set a field of the receiver whose name in the environment is `name`.
+pub(super) fn receiver_variables(field: ReceiverField, name: &str) -> impl Iterator<Item = String> {
+    RECEIVER_SUFFIXES
+        .iter()
+        .filter(move |(_, variable)| variable.field() == field)
+        .map(move |(suffix, _)| format!("{RECEIVER_VARIABLE_PREFIX}{name}{suffix}"))
+}
+
+/// The table of all receivers of notices.
+pub(super) const NOTICES: &str = "notices";
+
+/// The table of any one of them.
+pub(super) const ANY_RECEIVER: &str = "notices.<name>";
+
+pub(super) const RECEIVER_VARIABLE_PREFIX: &str = "KEYWARD_NOTICES_";
+
+/// How the variables of a receiver end, behind `KEYWARD_NOTICES_<NAME>`. Of two that fit, the longer one stands first.
+pub(super) const RECEIVER_SUFFIXES: [(&str, ReceiverVariable); 13] = [
+    ("_HEARTBEAT_TO_FILE", ReceiverVariable::Files(ReceiverField::Heartbeat)),
+    ("_HEARTBEAT_TO_ENV", ReceiverVariable::Envs(ReceiverField::Heartbeat)),
+    ("_HEARTBEAT_EVERY", ReceiverVariable::HeartbeatEvery),
+    ("_TO_FILE", ReceiverVariable::Files(ReceiverField::To)),
+    ("_TO_ENV", ReceiverVariable::Envs(ReceiverField::To)),
+    ("_KIND", ReceiverVariable::Text(ReceiverField::Kind)),
+    ("_SECRET_FILES", ReceiverVariable::Files(ReceiverField::Secret)),
+    ("_SECRET_ENVS", ReceiverVariable::Envs(ReceiverField::Secret)),
+    ("_ABOUT", ReceiverVariable::Text(ReceiverField::About)),
+    ("_SETS", ReceiverVariable::Text(ReceiverField::Sets)),
+    ("_QUIET", ReceiverVariable::Text(ReceiverField::Quiet)),
+    ("_EVERY", ReceiverVariable::Text(ReceiverField::Every)),
+    ("_REMIND", ReceiverVariable::Text(ReceiverField::Remind)),
+];
+
 /// The table of all n8n instances.
 pub(super) const N8N: &str = "n8n";
 
@@ -718,6 +890,11 @@ const SOURCES: &str = "a list such as [{ file = \"…\" }, { env = \"…\" }]";
 /// A field as people name it: `keys.default.current`.
 pub(super) fn set_key(set: &str, field: SetField) -> String {
     format!("{}.{set}.{}", KEYS, field.name())
+}
+
+/// A field as people name it: `notices.team.to`.
+pub(super) fn receiver_key(name: &str, field: ReceiverField) -> String {
+    format!("{}.{name}.{}", NOTICES, field.name())
 }
 
 /// A field as people name it: `n8n.main.url`.

@@ -444,7 +444,7 @@ current = "sk-canary"
           Allowed: an origin, such as https://api.openai.com or http://127.0.0.1:9000.
 
       keyward.toml:8: keys.default.current
-          A key has no place in the config file: name the file or the environment variable that holds it.
+          A secret has no place in the config file: name the file or the environment variable that holds it.
           Allowed: { file = "…" } or { env = "…" }.
 
       environment KEYWARD_PROXY_LISTNE: unknown variable
@@ -659,7 +659,7 @@ url = "https://n8n.example/a?canary"
           Allowed: a URL such as https://n8n.example or http://n8n:5678, perhaps with a path.
 
       keyward.toml:5: n8n.one.api_key
-          A key has no place in the config file: name the file or the environment variable that holds it.
+          A secret has no place in the config file: name the file or the environment variable that holds it.
           Allowed: { file = "…" } or { env = "…" }.
 
       keyward.toml:7: n8n.two.uri
@@ -780,14 +780,14 @@ fn a_name_in_no_table_is_told_with_what_there_is() {
     }
     check(
         "x = 1",
-        "x: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store, rotation.",
+        "x: There is no such setting; known here: proxy, tls, keys, n8n, notices, log, admin, state, store, rotation.",
     );
     check("proxy = 1", "proxy: This is a table: it begins with [proxy].");
     check("[[log]]", "log: This is a table: it begins with [log].");
     check("keys = 'sk-canary'", "keys: This is a table: it begins with [keys].");
     check(
         "['keys.<set>']",
-        "keys.<set>: There is no such setting; known here: proxy, tls, keys, n8n, log, admin, state, store, rotation.",
+        "keys.<set>: There is no such setting; known here: proxy, tls, keys, n8n, notices, log, admin, state, store, rotation.",
     );
     check("[proxy]\nsk-canary = 1\n", &format!("proxy.…: {}", unknown_in("proxy")));
     check("[keys.default]\nsk-canary = 1\n", &format!("keys.default.…: {}", unknown_in("keys.<set>")));

@@ -92,6 +92,12 @@ impl Sqlite {
         Ok(Self { connection, path: path.into(), file, id, is_new: false })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A random number that another file has not.
     #[must_use]
     pub fn id(&self) -> i64 {
@@ -221,11 +227,12 @@ const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
+    include_str!("migrations/5.sql"),
 ];
 
 /// Tells keyward's files from those of other programs: `kwrd`.

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -81,6 +81,7 @@ struct Retry {
 pub struct Status {
     trouble: Mutex<Option<String>>,
     is_on: bool,
+    is_read: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
     lost: AtomicU64,
@@ -236,6 +237,7 @@ impl Writer {
         }
         let remembered = store.load(self.ledger.bounds.total)?;
         self.recalled = Some(self.ledger.absorb(remembered));
+        self.status.is_read.store(true, Ordering::Relaxed);
         self.known = Some(store.id());
         Ok(())
     }
@@ -481,6 +483,12 @@ impl Status {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.is_on
+    }
+
+    /// Whether what stood in it was read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::Relaxed)
     }
 
     /// What is wrong with it, in words; nothing where all is well.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 
-use super::origin::Upstream;
+use super::origin::{Scheme, Upstream};
 
 /// A proxy that opens tunnels. It is shown without user and password, everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,4 +40,34 @@ pub enum EgressProxyChoice {
     Environment,
     None,
     Named(EgressProxy),
+}
+
+/// The proxies that the environment names, for whatever origin turns out to be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvironmentProxies {
+    pub http: Option<EgressProxy>,
+    pub https: Option<EgressProxy>,
+    /// What `NO_PROXY` says.
+    pub exempt: Option<Box<str>>,
+}
+
+impl EnvironmentProxies {
+    /// The proxy on the way to that origin.
+    #[must_use]
+    pub fn to(&self, origin: &Upstream) -> Option<&EgressProxy> {
+        let proxy = match origin.scheme {
+            Scheme::Http => &self.http,
+            Scheme::Https => &self.https,
+        };
+        proxy.as_ref().filter(|_| !self.exempt.as_ref().is_some_and(|exempt| is_exempt(origin, exempt)))
+    }
+}
+
+/// Whether a text like `NO_PROXY` has that origin: by its name, as a part of a domain, by its address or range, or by `*`.
+#[must_use]
+pub fn is_exempt(origin: &Upstream, exempt: &str) -> bool {
+    let matcher = Matcher::builder().all("http://proxy").no(exempt).build();
+    let uri = origin.to_string().parse::<Uri>();
+    // The matcher holds `*` against names alone.
+    exempt.split(',').any(|entry| entry.trim() == "*") || uri.is_ok_and(|uri| matcher.intercept(&uri).is_none())
 }

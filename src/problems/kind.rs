@@ -37,6 +37,8 @@ codes! {
         AdminTokenUnreadable => "admin_token_unreadable",
         /// Log lines are dropped.
         LogFailing => "log_failing",
+        /// Notices do not reach one of their receivers.
+        NoticesFailing => "notices_failing",
         /// There is no room for another binding.
         BindingsFull => "bindings_full",
     }
@@ -62,6 +64,7 @@ impl ProblemKind {
             | Self::CertificateEnds
             | Self::AdminTokenUnreadable
             | Self::LogFailing
+            | Self::NoticesFailing
             | Self::BindingsFull => Severity::Warning,
         }
     }
@@ -85,6 +88,7 @@ impl ProblemKind {
             Self::CertificateEnds => "the certificate is near its end",
             Self::AdminTokenUnreadable => "the admin tokens cannot be read",
             Self::LogFailing => "log lines are dropped",
+            Self::NoticesFailing => "notices do not arrive",
             Self::BindingsFull => "there is no room for more bindings",
         }
     }
@@ -148,6 +152,10 @@ impl ProblemKind {
             }
             Self::LogFailing => {
                 "See that the log's disk has room, or that the program that reads keyward's standard output keeps up."
+            }
+            Self::NoticesFailing => {
+                "See whether the receiver is up, whether its URL is right, and what it says to `keyward notices test`. What \
+                 waits is sent when it takes notices again, for a day."
             }
             Self::BindingsFull => {
                 "Raise `store.max_bindings` or `store.max_bindings_per_peer`. Callers without a place of their own are counted \

@@ -155,7 +155,11 @@ fn health_and_metrics_say_nothing_of_keys_or_callers() {
 fn the_metrics_are_those_of_the_table() {
     let upstream = FakeUpstream::accepting();
     let n8n = FakeN8n::start();
-    let proxy = TestProxy::with(&upstream).current_key(CURRENT).n8n("main", n8n.origin(), API_KEY).start();
+    let proxy = TestProxy::with(&upstream)
+        .current_key(CURRENT)
+        .n8n("main", n8n.origin(), API_KEY)
+        .receiver("team", "http://127.0.0.1:9/")
+        .start();
     proxy.get("/v1/models").key(CURRENT).logged();
     let answer = proxy.admin("/metrics");
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

@@ -20,7 +20,7 @@ use keyward::answers::problem::ProblemDetails;
 use keyward::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
 use keyward::answers::sender::Sender;
 use keyward::answers::status::{N8n, OpenProblem, OpenProblems, Set, Sets, Status, Store};
-use keyward::answers::{audit, binding, execution};
+use keyward::answers::{audit, binding, execution, notice};
 use keyward::ledger::bar_kind::BarKind;
 use keyward::ledger::incident::Closing;
 use keyward::ledger::progress::Progress;
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 type Read = fn(&Value) -> Result<Value, String>;
 
 /// Every schema that describes an object, by its place in the document, and the type that is the same.
-const TYPES: [(&str, Read); 45] = [
+const TYPES: [(&str, Read); 52] = [
     ("/paths/~1api~1v1~1sets/get/responses/200/content/application~1json/schema", read::<Sets>),
     ("/paths/~1api~1v1~1n8n/get/responses/200/content/application~1json/schema", read::<Instances>),
     ("Answer", read::<CanGo>),
@@ -63,6 +63,13 @@ const TYPES: [(&str, Read); 45] = [
     ("OldKeyOfSet", read::<OldKeyOfSet>),
     ("OldKeySummary", read::<OldKeySummary>),
     ("PastExchange", read::<execution::PastExchange>),
+    ("Heartbeat", read::<notice::Beat>),
+    ("Muted", read::<notice::Muted>),
+    ("NoticeMessage", read::<notice::Message>),
+    ("NoticeTest", read::<notice::Test>),
+    ("NoticeTests", read::<notice::Tests>),
+    ("Notices", read::<notice::Notices>),
+    ("Receiver", read::<notice::Receiver>),
     ("PressBegun", read::<PressBegun>),
     ("OpenProblem", read::<OpenProblem>),
     ("OpenProblems", read::<OpenProblems>),

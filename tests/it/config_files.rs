@@ -118,7 +118,8 @@ fn told_settings(reference: &str) -> Vec<Told> {
             table = bare
                 .trim_matches(['[', ']'])
                 .replace("keys.default", "keys.<set>")
-                .replace("n8n.default", "n8n.<name>");
+                .replace("n8n.default", "n8n.<name>")
+                .replace("notices.team", "notices.<name>");
         } else if let Some((name, value)) = setting_line(line) {
             let (key, value) = (format!("{table}.{name}"), value.to_owned());
             told.push(Told { key, value, comment: std::mem::take(&mut comment) });

@@ -154,6 +154,7 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
             ("src/keys/state.rs", 1, "the command line asks for the public names of a secret"),
             ("src/n8n/client.rs", 2, "the key of n8n's API is sent to n8n, and struck out of what n8n sends"),
             ("src/n8n/connect.rs", 1, "a key or a token is put into a credential record of n8n's"),
+            ("src/notices/destination.rs", 2, "a receiver's URL is parted, and its messages are signed"),
         ],
     );
 }

@@ -20,6 +20,7 @@ use keyward::n8n::address::Address;
 use keyward::n8n::{self, Instance};
 use keyward::net::limits::Limits;
 use keyward::net::origin::Upstream;
+use keyward::notices::{self, Receiver, ReceiverKind, Timing, Topic};
 use keyward::policy::rules::Policy;
 use keyward::policy::rules::{Rules, SetRules};
 use keyward::request_path::BasePath;
@@ -60,6 +61,7 @@ pub struct Builder {
     n8n: n8n::Settings,
     store: store::Settings,
     rotation: proof::Settings,
+    notices: notices::Settings,
 }
 
 impl TestProxy {
@@ -84,6 +86,7 @@ impl TestProxy {
             n8n: n8n::Settings::default(),
             store: store::Settings::default(),
             rotation: proof::Settings::default(),
+            notices: notices::Settings::default(),
         }
     }
 
@@ -380,6 +383,28 @@ impl Builder {
         self
     }
 
+    /// Tells a receiver of notices at that URL, without waiting before it does.
+    pub fn receiver(self, name: &str, url: &str) -> Self {
+        self.receiver_that(name, url, |_| {})
+    }
+
+    /// The same with more settings.
+    pub fn receiver_that(mut self, name: &str, url: &str, change: impl FnOnce(&mut Receiver)) -> Self {
+        let mut receiver = Receiver {
+            name: name.into(),
+            to: self.source(url),
+            kind: ReceiverKind::Webhook,
+            secrets: Vec::new(),
+            topics: Topic::ALL.to_vec(),
+            sets: Vec::new(),
+            timing: Timing { quiet: Duration::ZERO, ..Timing::default() },
+            heartbeat: None,
+        };
+        change(&mut receiver);
+        self.notices.receivers.push(receiver);
+        self
+    }
+
     /// Without presses of its n8n's tests.
     pub fn without_presses(mut self) -> Self {
         self.n8n.instances.iter_mut().for_each(|instance| instance.press = false);
@@ -459,6 +484,7 @@ impl Builder {
 
     fn config(&self, log: &Path) -> Config {
         Config {
+            notices: self.notices.clone(),
             proxy: self.settings.clone(),
             keys: keys::Settings { sets: self.sets.clone(), takes_vendors: false },
             n8n: self.n8n.clone(),
