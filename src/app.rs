@@ -826,7 +826,7 @@ fn tell_welcome(welcome: &Welcome<'_>) {
         store = welcome.store,
         base_url = welcome::base_url(&origin),
         tag_header = welcome::TAG_HEADER,
-        tag = welcome::TAG,
+        tag = welcome.tags().join("\n"),
         tagging_base_url = welcome::tagging_base_url(&origin),
         organization = welcome::organization(),
         "keyward {} listens on {origin} for {}",

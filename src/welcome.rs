@@ -18,14 +18,6 @@ pub const TAG_HEADER: &str = "X-N8N-Tag";
 pub const TAG: &str =
     "wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
 
-/// The tag of each n8n: where there are several, it names which one sends.
-fn tags(n8n: &[&str]) -> Vec<String> {
-    match n8n {
-        [] | [_] => vec![TAG.to_owned()],
-        several => several.iter().map(|name| format!("{TAG};inst={name}")).collect(),
-    }
-}
-
 /// Where an n8n in Docker reaches a keyward that listens there: on the host, and as a service of one Compose network.
 fn docker_base_urls(port: u16) -> [String; 2] {
     [HOST_FROM_DOCKER, SERVICE].map(|host| base_url(&format!("http://{host}:{port}")))
@@ -88,6 +80,15 @@ impl Welcome<'_> {
         origin(self.scheme, self.listen)
     }
 
+    /// The tag of each n8n: where there are several, it names which one sends.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        match self.n8n {
+            [] | [_] => vec![TAG.to_owned()],
+            several => several.iter().map(|name| format!("{TAG};inst={name}")).collect(),
+        }
+    }
+
     /// The first lines, for people.
     #[must_use]
     pub fn text(&self) -> String {
@@ -111,7 +112,7 @@ impl Welcome<'_> {
         let _ = writeln!(text, "  store     {}", self.store);
         let _ = writeln!(text, "\nIn n8n's OpenAI credential (switch fields with {{{{ }}}} to Expression):");
         let _ = writeln!(text, "  n8n 2.x   Base URL           {}", base_url(&origin));
-        for tag in tags(self.n8n) {
+        for tag in self.tags() {
             let _ = writeln!(text, "            Add Custom Header  {TAG_HEADER}: {tag}");
         }
         let _ = writeln!(text, "  n8n 1.x   Base URL           {}", tagging_base_url(&origin));
@@ -164,15 +165,15 @@ impl Welcome<'_> {
             .replace("[upstream]", &escape(self.upstream))
             .replace("[policy]", self.policy)
             .replace("[base-url]", &marked(&base_url(&origin)))
-            .replace("[tags]", &tags_in_html(self.n8n))
+            .replace("[tags]", &tags_in_html(&self.tags()))
             .replace("[docker]", &self.docker_in_html())
             .replace("[tagging-base-url]", &marked(&tagging_base_url(&origin)))
             .replace("[organization]", &escape(&organization()))
     }
 }
 
-fn tags_in_html(n8n: &[&str]) -> String {
-    tags(n8n).iter().map(|tag| format!("<code>{}</code>", escape(tag))).collect::<Vec<_>>().join(" ")
+fn tags_in_html(tags: &[String]) -> String {
+    tags.iter().map(|tag| format!("<code>{}</code>", escape(tag))).collect::<Vec<_>>().join(" ")
 }
 
 /// How a client on the same machine addresses a listener.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::process::client::{ask_with, get};
 use crate::process::{Finished, Home, Keyward, Launch, events};
-use crate::support::FakeUpstream;
+use crate::support::{API_KEY, FakeUpstream};
 
 const TAG: &str =
     "wf={{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
@@ -27,6 +27,22 @@ fn without_any_setting_the_first_line_says_all_that_a_program_needs() {
     assert_eq!((&line["tag_header"], &line["tag"]), (&"X-N8N-Tag".into(), &TAG.into()));
     assert_eq!(line["tagging_base_url"], tagging_base_url(&keyward));
     assert_eq!(line["organization"], format!("n8n-{GUARDED}-{{{{ $execution.id }}}}"));
+}
+
+#[test]
+fn where_there_are_several_n8n_the_first_line_has_the_tag_of_each() {
+    let home = Home::new();
+    home.write("api", API_KEY);
+    let n8n = |name: &str| format!("[n8n.{name}]\nurl = \"http://127.0.0.1:1\"\napi_key = {{ file = \"api\" }}\n");
+    let first = |names: &[&str]| {
+        let config: String = names.iter().map(|name| n8n(name)).collect();
+        let keyward = home.serve().config(&config).start();
+        let line = events(&keyward.log(), "listening")[0].clone();
+        keyward.stop();
+        line["tag"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(first(&["main"]), TAG);
+    assert_eq!(first(&["main", "staging"]), format!("{TAG};inst=main\n{TAG};inst=staging"));
 }
 
 #[test]
