@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::explain::{meaning_of, numbered, steps_of};
-use super::format::{ago, counted, incident_from, nodes_in_words, short_ago};
+use super::format::{ago, counted, incident_from, nodes_in_words, short_ago, short_node};
 use super::output::{Line, Tone};
 use crate::answers::incident::ListedIncident;
 use crate::answers::sender::Sender;
@@ -95,8 +95,8 @@ fn of_group(same: &[&ListedIncident], now: Timestamp) -> Vec<Line> {
     lines
 }
 
-/// Where to find them: the credential, from where they sent, the bindings by which `keyward ack` takes them, and a link to
-/// n8n's editor.
+/// Where to find them: the credential, from where they sent, the bindings by which `keyward ack` takes them, and the links
+/// to n8n's editor.
 pub(super) fn places(whos: &[&Who], from: &str) -> Vec<Line> {
     let first = whos.first();
     let credential = first.and_then(|who| who.credential.as_ref());
@@ -109,8 +109,30 @@ pub(super) fn places(whos: &[&Who], from: &str) -> Vec<Line> {
     }
     let ids: Vec<_> = whos.iter().map(|who| who.short_id()).collect();
     let found = found.and_toned(Tone::Aside, format!("[{}]", ids.join(" ")));
-    let link = first.and_then(|who| who.link.as_ref()).map(|link| Line::from(link.clone()));
-    [found].into_iter().chain(link).collect()
+    [found].into_iter().chain(links(whos)).collect()
+}
+
+/// A link for each node, in the order in which [`nodes_in_words`] names them: with its name, where there are several. Of
+/// many, how many more there are.
+fn links(whos: &[&Who]) -> Vec<Line> {
+    let mut linked: Vec<(&str, &Who)> = Vec::new();
+    for who in whos.iter().copied().rev() {
+        if let Some(link) = who.link.as_deref()
+            && linked.iter().all(|(known, _)| *known != link)
+        {
+            linked.push((link, who));
+        }
+    }
+    if let [(link, _)] = *linked {
+        return vec![Line::from(link.to_owned())];
+    }
+    let named = |(link, who): &(&str, &Who)| {
+        let label = short_node(who).map_or_else(String::new, |node| format!("{node}: "));
+        Line::from(format!("{label}{link}")).hanging(2)
+    };
+    let more = linked.len().saturating_sub(MOST_LINKS);
+    let more = (more > 0).then(|| Line::from(format!("and {more} more {}", if more == 1 { "node" } else { "nodes" })));
+    linked.iter().take(MOST_LINKS).map(named).chain(more).collect()
 }
 
 fn is_alike(one: &ListedIncident, other: &ListedIncident) -> bool {
@@ -170,6 +192,9 @@ pub(super) fn grouped<'l, T>(listed: &[&'l T], is_alike: impl Fn(&T, &T) -> bool
     }
     groups
 }
+
+/// How many nodes of a row are linked to.
+const MOST_LINKS: usize = 8;
 
 /// The set that needs no name.
 const DEFAULT: &str = "default";

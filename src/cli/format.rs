@@ -108,19 +108,23 @@ fn addresses(senders: &[Sender], is_bad: impl Fn(&Sender) -> bool) -> String {
 pub(super) fn nodes_in_words(whos: &[&Who]) -> String {
     let Some(first) = whos.first() else { return String::new() };
     let Some(workflow) = first.workflow_name.as_ref().or(first.workflow_id.as_ref()) else { return first.in_words() };
-    let node = |who: &&Who| match (&who.node_name, &who.node_id) {
-        (Some(name), _) => Some(name.clone()),
-        (None, Some(id)) => Some(id.chars().take(SHORT_NODE).collect()),
-        (None, None) => None,
-    };
     let mut nodes: Vec<String> = Vec::new();
     // Those that were seen last stand first in lists, but people read nodes as they run.
-    for node in whos.iter().rev().filter_map(node) {
+    for node in whos.iter().rev().filter_map(|who| short_node(who)) {
         if !nodes.contains(&node) {
             nodes.push(node);
         }
     }
     if nodes.is_empty() { workflow.clone() } else { format!("{workflow}: {}", nodes.join(", ")) }
+}
+
+/// The name of a node, or the first characters of its id.
+pub(super) fn short_node(who: &Who) -> Option<String> {
+    match (&who.node_name, &who.node_id) {
+        (Some(name), _) => Some(name.clone()),
+        (None, Some(id)) => Some(id.chars().take(SHORT_NODE).collect()),
+        (None, None) => None,
+    }
 }
 
 /// How many of something: `1 node`, `2 nodes`.

@@ -121,6 +121,43 @@ fn blame_tells_the_story_from_the_first_caller_on() {
 }
 
 #[test]
+fn each_node_of_a_row_is_linked_to_and_of_many_it_is_told_how_many_more_there_are() {
+    let upstream = FakeUpstream::accepting();
+    let scene = Scene::new(&upstream);
+    let nodes: Vec<_> = (0..11).map(|number| (format!("m{number}"), format!("Step {number}"))).collect();
+    let named: Vec<_> = nodes.iter().map(|(id, name)| (&**id, &**name)).collect();
+    scene.n8n.has("w4", "One step", &named[..1]);
+    scene.n8n.has("w5", "Two steps", &named[..2]);
+    scene.n8n.has("w6", "Many steps", &named);
+    for (workflow, count) in [("w4", 1), ("w5", 2), ("w6", 11)] {
+        for (id, _) in &nodes[..count] {
+            scene.send(&format!("wf={workflow};ex=7;node={id}"), OUTDATED);
+        }
+    }
+    let keyward = scene.keyward.as_ref().unwrap();
+    let link = |workflow: &str, node: &str| format!("{}/workflow/{workflow}/{node}", scene.n8n.origin());
+    let rows = eventually("the names", || {
+        let rows = keyward.admin("/api/v1/bindings").json()["bindings"].as_array().unwrap().clone();
+        rows.iter().all(|row| !row["node_name"].is_null()).then_some(rows)
+    });
+    for row in rows {
+        let [workflow, node] = ["workflow_id", "node_id"].map(|field| row[field].as_str().unwrap().to_owned());
+        assert_eq!(row["link"], link(&workflow, &node));
+    }
+    for command in ["rotation", "incidents"] {
+        let told = scene.run(&[command]).stdout;
+        for (node, name) in named[..2].iter() {
+            assert!(told.contains(&format!("{name}: {}\n", link("w5", node))), "{told}");
+        }
+        let of_many = told.lines().filter(|line| line.contains("/workflow/w6/")).count();
+        assert_eq!(of_many, 8, "{told}");
+        assert!(told.contains("and 3 more nodes\n"), "{told}");
+        // A row of one node has its link alone.
+        assert!(told.lines().any(|line| line.trim() == link("w4", "m0")), "{told}");
+    }
+}
+
+#[test]
 fn executions_that_call_one_another_in_a_circle_are_told_once() {
     let upstream = FakeUpstream::accepting();
     let scene = Scene::new(&upstream);
