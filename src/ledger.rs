@@ -560,6 +560,7 @@ impl Ledger {
         }
         drop(past);
         self.absorb_evidence(remembered.evidence);
+        self.projects.recall(remembered.projects);
         self.note_change();
         remembered.history
     }

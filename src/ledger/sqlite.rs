@@ -23,6 +23,7 @@ use super::closed::ClosedIncidents;
 use super::evidence::Stored;
 use super::identity::BindingId;
 use super::incident::{Closed, Closing, Incident, IncidentId, Retrying};
+use super::projects::{self, KeyProjects};
 use super::rhythm::Visits;
 use super::seen::Finding;
 use super::store::{
@@ -150,8 +151,9 @@ impl Store for Sqlite {
             let hours = read_hours(&self.connection, &unknown)?;
             let history = self.read_history()?;
             let evidence = read_evidence(&self.connection)?;
+            let projects = read_projects(&self.connection)?;
             let unknown = unknown.into_inner();
-            Ok(Remembered { bindings: remembered.in_order, closed, hours, history, evidence, unknown })
+            Ok(Remembered { bindings: remembered.in_order, closed, hours, history, evidence, projects, unknown })
         };
         load().map_err(|error| failure(&self.path, error))
     }
@@ -227,12 +229,13 @@ const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
+    include_str!("migrations/6.sql"),
 ];
 
 /// Tells keyward's files from those of other programs: `kwrd`.
@@ -533,8 +536,24 @@ fn write_rest(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<
             None => remove.execute(params![&**set, row.kind, row.id])?,
         };
     }
-    Ok(())
+    write_projects(transaction, &batch.projects)
 }
+
+/// The first word of a key stands, and those that came last are kept.
+fn write_projects(transaction: &Transaction<'_>, projects: &[(Fingerprint, Box<str>)]) -> rusqlite::Result<()> {
+    if projects.is_empty() {
+        return Ok(());
+    }
+    for (key, project) in projects {
+        transaction.execute(WRITE_PROJECT, params![key.to_hex(), project])?;
+    }
+    transaction.execute(TRIM_PROJECTS, [i64::try_from(projects::MOST).unwrap_or(i64::MAX)]).map(drop)
+}
+
+const WRITE_PROJECT: &str = "INSERT OR IGNORE INTO projects (key, project) VALUES (?1, ?2)";
+
+const TRIM_PROJECTS: &str =
+    "DELETE FROM projects WHERE id IN (SELECT id FROM projects ORDER BY id DESC LIMIT -1 OFFSET ?1)";
 
 // === Reading ===
 
@@ -693,6 +712,13 @@ fn read_evidence(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, Sto
         Ok((set, Stored { kind: columns.next()?, id: columns.next()?, value: columns.next()? }))
     })?;
     rows.collect()
+}
+
+/// What is no fingerprint is left out.
+fn read_projects(connection: &Connection) -> rusqlite::Result<KeyProjects> {
+    let mut statement = connection.prepare("SELECT key, project FROM projects ORDER BY id")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    rows.filter_map(|row| row.map(|(key, project)| Some((key.parse().ok()?, project))).transpose()).collect()
 }
 
 /// The columns of a row, in the order in which the table has them: looking each one up by its name would take longer than
@@ -910,6 +936,7 @@ mod tests {
             hours: Vec::new(),
             histories: Vec::new(),
             evidence: Vec::new(),
+            projects: Vec::new(),
         };
         store.write(&batch(1, 1)).expect("written");
         assert!(is_named_by(&store, Some(key(1))) && !is_named_by(&store, Some(key(2))) && !is_named_by(&store, None));

@@ -18,6 +18,7 @@ use super::evidence::Stored;
 use super::hours::Hour;
 use super::identity::{BindingId, Holder, Identity};
 use super::incident::Incident;
+use super::projects::KeyProjects;
 use crate::caller::Family;
 use crate::clock::Timestamp;
 use crate::codes::Coded;
@@ -116,6 +117,8 @@ pub struct Remembered {
     pub history: History,
     /// The evidence of who sends which key, each row with the name of its set.
     pub evidence: Vec<(Box<str>, Stored)>,
+    /// Which of upstream's projects each key belongs to.
+    pub projects: KeyProjects,
     /// Codes that this version does not know: a later keyward wrote them.
     pub unknown: BTreeSet<UnknownInStore>,
 }
@@ -202,6 +205,8 @@ pub struct Batch {
     pub histories: Vec<(String, SetHistory)>,
     /// Rows of evidence with the name of their set. Unlike the rest they are whole: each replaces what stood in its place.
     pub evidence: Vec<(Arc<str>, Stored)>,
+    /// Keys with the projects that they belong to, which the store does not have.
+    pub projects: KeyProjects,
 }
 
 /// A binding that changed.

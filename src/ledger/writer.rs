@@ -362,7 +362,8 @@ impl Writer {
     /// Puts the next batch together; nothing where nothing waits. What is in it counts as told.
     fn compose(&mut self, reloader: &Reloader) -> Option<Batch> {
         let evidence = self.ledger.take_evidence(EVIDENCE);
-        if self.waiting.is_empty() && evidence.is_empty() {
+        let projects = self.ledger.projects.take_news();
+        if self.waiting.is_empty() && evidence.is_empty() && projects.is_empty() {
             return None;
         }
         let ids: Vec<_> = self.waiting.bindings.keys().take(BATCH).copied().collect();
@@ -379,7 +380,7 @@ impl Writer {
         self.sequence += 1;
         let (writer, sequence, at) = (self.number, self.sequence, self.clock.now());
         let named_by = reloader.ring().named_by();
-        Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories, evidence })
+        Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories, evidence, projects })
     }
 
     fn change_of(&self, binding: Arc<Binding>, incidents: &mut Vec<(BindingId, Incident, u64)>) -> Change {
@@ -403,6 +404,7 @@ impl Writer {
             self.waiting.bindings.insert(binding.id(), binding);
         }
         self.ledger.untell_evidence();
+        self.ledger.projects.untell();
         let past = self.ledger.past();
         self.waiting.hours = past.hours.clone();
         let closed =

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::process::client::request;
 use crate::process::{Home, Keyward, events};
-use crate::support::{Answer, Client, FakeUpstream, eventually};
+use crate::support::{Answer, Answering, Client, FakeUpstream, eventually};
 
 const SIGHTINGS: &str = "SELECT sum(sightings) FROM uses";
 
@@ -46,6 +46,37 @@ fn what_a_binding_did_is_stored_and_known_again_after_a_restart() {
                      FROM incidents ORDER BY sightings DESC";
     assert_eq!(home.rows::<String>(incidents), ["dropped_header 2 good_sighting 6", "missing_header 1 open"]);
     assert_eq!(home.rows::<i64>(SIGHTINGS), [6]);
+}
+
+#[test]
+fn the_project_of_a_key_is_known_again_after_a_restart() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        let is_new = visit.head.header("authorization") == Some("Bearer sk-new");
+        let no_such_file = r#"{"error":{"message":"No such file","code":null}}"#;
+        let (status, project, body) = if is_new { (404, "proj_new", no_such_file) } else { (200, "proj_old", "{}") };
+        let headers = format!("Content-Type: application/json\r\nOpenAI-Project: {project}\r\n");
+        visit.answer(&Answering::with(status, &headers, body));
+    });
+    let home = Home::new();
+    let ask = |keyward: &Keyward, key: &str| {
+        let headers = [("Authorization", &*format!("Bearer {key}")), ("X-N8N-Tag", "wf=a;ex=1;node=n")];
+        Client::connect(keyward.listen).ask("/v1/files/file_1", &headers)
+    };
+    let keyward = home.serve_for(&upstream).key("sk-old").start();
+    assert_eq!(ask(&keyward, "sk-old").status, 200);
+    let stored = "SELECT project FROM projects";
+    eventually("the project and the use in the store", || {
+        (home.rows::<String>(stored) == ["proj_old"] && home.rows::<i64>(SIGHTINGS) == [1]).then_some(())
+    });
+    keyward.signal(Signal::KILL);
+    keyward.wait();
+
+    let keyward = home.serve_for(&upstream).key("sk-new").start();
+    assert_eq!(diagnosis(&keyward, &ask(&keyward, "sk-new")), "other_project");
+    keyward.stop();
+    assert_eq!(home.rows::<String>(stored), ["proj_old"], "a key that was not found is of no project");
+    let key = home.rows::<String>("SELECT key FROM projects");
+    assert!(key[0].len() == 32 && key[0].bytes().all(|byte| byte.is_ascii_hexdigit()), "a fingerprint: {key:?}");
 }
 
 #[test]
@@ -238,7 +269,7 @@ fn a_store_that_is_removed_is_made_anew_with_all_that_is_known() {
 #[test]
 fn a_store_of_a_later_keyward_or_another_program_is_not_touched() {
     for (change, said) in [
-        ("PRAGMA user_version = 99", "was written by a later keyward (its version is 99, this one knows 4)"),
+        ("PRAGMA user_version = 99", "was written by a later keyward (its version is 99, this one knows 5)"),
         ("PRAGMA application_id = 1", "is a database of another program"),
     ] {
         let (home, upstream) = (Home::new(), FakeUpstream::accepting());

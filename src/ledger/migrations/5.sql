@@ -1,7 +1,6 @@
--- What is told and waits to be told (see src/notices): one JSON value for each message and thread, by its kind and id.
-CREATE TABLE notices (
-  kind TEXT NOT NULL,           -- message, thread, mute
-  id TEXT NOT NULL,
-  value TEXT NOT NULL,
-  PRIMARY KEY (kind, id)
-) STRICT, WITHOUT ROWID;
+-- Which of upstream's projects each key belongs to, in the order in which upstream said so.
+CREATE TABLE projects (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,     -- all digits of the fingerprint
+  project TEXT NOT NULL
+) STRICT;
