@@ -59,7 +59,7 @@ pub fn meaning(kind: DiagnosisKind) -> &'static str {
             "the right key, for a path that OpenAI does not have: the Base URL ends before `/v1`, or names an endpoint"
         }
         DiagnosisKind::OtherProject => {
-            "the right key, of another project than the one before it: an assistant, thread, file, vector store or model that the old key reached is not found. keyward remembers `openai-project` of the last 64 keys until it ends"
+            "the right key, of another project than the one before it: an assistant, thread, file, vector store or model that the old key reached is not found. keyward remembers `openai-project` of the last 64 keys, over restarts too"
         }
         DiagnosisKind::Preflight => {
             "a browser asks what a page may send (`OPTIONS` with `Access-Control-Request-Method`); it does so without a key, and is no binding"
