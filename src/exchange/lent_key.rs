@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a head, trailers | every value | the value is replaced |
 //! | a body of status 400 and above | its first 16 KiB, decoded, before any of it goes out | an answer of keyward's own, with the same status |
-//! | an error in a stream of events | its first 16 KiB, before any of it goes out | an error of keyward's own |
+//! | what may be an error in a stream of events ([`EventStream`]) | its first 16 KiB, before any of it goes out | an error of keyward's own |
 //! | the same in an encoded stream | that of its first 16 KiB, decoded | the answer breaks off |
 //! | anything else | nothing | it goes out |
 //!
@@ -57,8 +57,8 @@ pub fn judge_error(text: Option<&[u8]>, key: &Bearer) -> Option<KeptBack> {
 pub struct EventGuard {
     key: Bearer,
     waiting: Vec<u8>,
-    /// How many errors there were when it looked last.
-    errors: u32,
+    /// How many events that might be errors had ended when it looked last.
+    suspects: u32,
     passing: Passing,
     has_replaced: bool,
 }
@@ -78,15 +78,15 @@ impl EventGuard {
     /// Before anything of a stream has come.
     #[must_use]
     pub fn new(key: Bearer) -> Self {
-        Self { key, waiting: Vec::new(), errors: 0, passing: Passing::Held, has_replaced: false }
+        Self { key, waiting: Vec::new(), suspects: 0, passing: Passing::Held, has_replaced: false }
     }
 
     /// What of the stream goes out now that `piece` has come, which `events` has read already; nothing where that is the
     /// piece as it is.
     pub fn filter(&mut self, piece: &[u8], events: &EventStream) -> Option<Bytes> {
         let is_over = !events.is_suspicious();
-        let has_ended = events.errors() != self.errors;
-        self.errors = events.errors();
+        let has_ended = events.suspects() != self.suspects;
+        self.suspects = events.suspects();
         if is_over && !has_ended && events.undecided() == 0 && self.waiting.is_empty() && self.passing == Passing::Held
         {
             return None;
@@ -124,10 +124,10 @@ impl EventGuard {
     }
 
     /// All but what may still begin an error.
-    fn release(&mut self, undecided: usize, has_error: bool) -> Bytes {
+    fn release(&mut self, undecided: usize, has_suspect: bool) -> Bytes {
         let rest = self.waiting.split_off(self.waiting.len().saturating_sub(undecided));
         let out = std::mem::replace(&mut self.waiting, rest);
-        if has_error { self.rewrite(out) } else { out.into() }
+        if has_suspect { self.rewrite(out) } else { out.into() }
     }
 
     /// Nothing, unless what is under way is longer than what is looked at.
@@ -163,15 +163,24 @@ impl EventGuard {
         out.into()
     }
 
-    /// What the error in the place of that event is called, if the event is an error that shows the key.
+    /// What the error in the place of that event is called, if the event is an error that shows the key, or may be one and
+    /// quotes the key.
     fn code_of_telltale(&self, event: &[u8]) -> Option<Cow<'static, str>> {
         if !self.key.is_shown_in(event) {
             return None;
         }
         let mut events = EventStream::default();
-        events.push(event);
-        let reading = events.finish()?;
-        let code = reading.code.filter(|code| !self.key.is_shown_in(code.as_bytes()));
+        // Without its end, for then it is known whether it may be one.
+        events.push(event.trim_ascii_end());
+        if !events.is_suspicious() {
+            return None;
+        }
+        let reading = events.finish();
+        if reading.is_none() && !self.key.is_quoted_in(event) {
+            return None;
+        }
+        let code = reading.and_then(|reading| reading.code);
+        let code = code.filter(|code| !self.key.is_shown_in(code.as_bytes()));
         Some(code.map_or(Cow::Borrowed(CODE), |code| Cow::Owned(code.into())))
     }
 }

@@ -164,8 +164,19 @@ impl Bearer {
     /// whole of a shorter key.
     #[must_use]
     pub fn is_shown_in(&self, text: &[u8]) -> bool {
+        self.begins_in(text, SHOWN)
+    }
+
+    /// Whether that text shows more of the key than its kind, which a model may speak of as well.
+    #[must_use]
+    pub fn is_quoted_in(&self, text: &[u8]) -> bool {
+        self.begins_in(text, QUOTED)
+    }
+
+    /// Whether so many of the key's first characters stand in that text, or the whole of a shorter key.
+    fn begins_in(&self, text: &[u8], count: usize) -> bool {
         let key = &self.value.as_bytes()[SCHEME.len()..];
-        let head = &key[..key.len().min(SHOWN)];
+        let head = &key[..key.len().min(count)];
         // Towards its end, the beginning of a key has characters that are rarer than those of its kind.
         let Some((at, byte)) = head.iter().enumerate().nth_back(1) else { return false };
         text.len() >= head.len()
@@ -191,6 +202,9 @@ const SCHEME: &[u8] = b"Bearer ";
 
 /// How many characters of a key say which one it is.
 const SHOWN: usize = 8;
+
+/// As many characters as no kind of key begins with: 8 of the kind at most, and 16 of this key alone.
+const QUOTED: usize = 24;
 
 /// A set's own facts.
 #[derive(Clone, Debug, PartialEq, Eq)]

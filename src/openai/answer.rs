@@ -245,8 +245,8 @@ pub struct EventStream {
     /// The event that may be an error.
     suspect: Option<Box<Suspect>>,
     found: Option<ErrorReading>,
-    /// How many errors there were.
-    errors: u32,
+    /// How many events that might be errors have ended.
+    suspects: u32,
     is_done: bool,
 }
 
@@ -352,10 +352,10 @@ impl EventStream {
         self.held.len()
     }
 
-    /// How many errors there were.
+    /// How many events that might be errors have ended.
     #[must_use]
-    pub fn errors(&self) -> u32 {
-        self.errors
+    pub fn suspects(&self) -> u32 {
+        self.suspects
     }
 
     /// What is wrong, if anything is said of it.
@@ -466,8 +466,8 @@ impl EventStream {
     /// The first refusal counts, or else the first error.
     fn end_event(&mut self) {
         let Some(suspect) = self.suspect.take() else { return };
+        self.suspects = self.suspects.wrapping_add(1);
         let Event::Error(reading) = suspect.read() else { return };
-        self.errors = self.errors.saturating_add(1);
         let is_worse = self.found.as_ref().is_none_or(|found| !found.class.is_refusal() && reading.class.is_refusal());
         if is_worse {
             self.found = Some(reading);
@@ -492,12 +492,37 @@ impl Suspect {
 fn is_silent(line: &[u8]) -> bool {
     if let Some(text) = line.strip_prefix(b"data: {\"") {
         return match text {
+            // The id, with which nearly all chunks of a chat begin; or their choices, time or model.
+            [b'i', ..] | [b'c', b'h' | b'r', ..] | [b'm', b'o', ..] => true,
             [b't', ..] => text.strip_prefix(b"type\":\"").is_some_and(is_silent_name),
-            [b'e' | b'o', ..] | [] => false,
-            [_, ..] => true,
+            _ => !may_begin_error(text),
         };
     }
     line.strip_prefix(b"event: ").is_some_and(is_silent_name)
+}
+
+/// Whether the name of a first field, as far as it is there, may be one with which errors begin. Not inlined, so that it costs
+/// nothing where it is not asked.
+#[inline(never)]
+fn may_begin_error(name: &[u8]) -> bool {
+    let Some(first) = name.first() else { return true };
+    let is_like = |field: &&[u8]| name.iter().zip(&field[1..]).all(|(one, other)| one == other);
+    *first == b'o' || first_fields(*first).iter().any(is_like)
+}
+
+/// Fields with which errors begin and chunks of an answer do not, as their names begin, by the first letter: where fields stand
+/// in the order of the alphabet, as in OpenAI's own library, `code` does; other upstreams have others.
+fn first_fields(first: u8) -> &'static [&'static [u8]] {
+    match first {
+        b'c' => &[b"\"code"],
+        b'd' => &[b"\"detail"],
+        b'e' => &[b"\"error\"", b"\"event_id"],
+        b'm' => &[b"\"message", b"\"msg"],
+        b'p' => &[b"\"param"],
+        b'r' => &[b"\"request_id"],
+        b's' => &[b"\"status", b"\"success"],
+        _ => &[],
+    }
 }
 
 fn is_silent_name(name: &[u8]) -> bool {
@@ -565,12 +590,12 @@ fn sign_of_text(line: &[u8], text: &[u8]) -> Sign {
         [] | [b'"'] => Sign::Short,
         // It goes on in another line.
         [b'\n' | b'\r', ..] => begins,
-        [b'"', b'e', ..] => Match::of(object, b"\"error\"").sign(begins),
         [b'"', b't', ..] => {
             let value = Match::of(object, b"\"type\"").then(b":");
             value.then_any(&[b"\"error\"", b"\"response.failed\""]).sign(begins)
         }
         [b'"', b'o', ..] => Match::of(object, b"\"object\"").then(b":").then(b"\"error\"").sign(begins),
+        [b'"', first, ..] => Match::Yes(object).then_any(first_fields(*first)).sign(begins),
         _ => Sign::None,
     }
 }
@@ -706,6 +731,13 @@ mod tests {
             ),
             ("id: 7\n: a comment\nevent: error\nretry: 1\ndata: {\"code\":\"invalid_api_key\"}", InvalidApiKey),
             (r#"data: {"object":"error","code":"invalid_api_key"}"#, InvalidApiKey),
+            (
+                r#"data: {"code":"invalid_api_key","message":"…","param":null,"sequence_number":3,"type":"error"}"#,
+                InvalidApiKey,
+            ),
+            (r#"data: {"event_id":"e","type":"error","error":{"code":"invalid_api_key"}}"#, InvalidApiKey),
+            (r#"data:{"status_code": 401, "error":{"code":"odd"}}"#, Other),
+            (r#"data: {"message":"…","object":"error","code":"invalid_api_key"}"#, InvalidApiKey),
         ] {
             check(Content::Events, &format!("{event}\n\n"), Some(expected));
             check(Content::Events, &format!("{CHUNK}{event}\n\n{CHUNK}data: [DONE]\n\n"), Some(expected));
@@ -744,6 +776,42 @@ mod tests {
             "",
         ] {
             check(Content::Events, text, None);
+        }
+    }
+
+    #[test]
+    fn only_what_begins_like_an_error_is_gathered() {
+        let suspects = |text: &str| {
+            let gathered = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+                let mut events = EventStream::default();
+                pieces.for_each(|piece| events.push(piece));
+                events.suspects()
+            };
+            let text = text.as_bytes();
+            let whole = gathered(&mut [b"\n", text].into_iter());
+            assert_eq!(gathered(&mut text.chunks(1)), whole);
+            whole
+        };
+        for first in [
+            "id",
+            "choices",
+            "created",
+            "model",
+            "delta",
+            "content_index",
+            "sequence_number",
+            "response",
+            "provider",
+            "s",
+            "",
+        ] {
+            assert_eq!(suspects(&format!("data: {{\"{first}\":1}}\n\n")), 0, "{first}");
+        }
+        for first in
+            ["error", "code", "message", "msg", "detail", "details", "status", "status_code", "param", "success"]
+        {
+            assert_eq!(suspects(&format!("data: {{\"{first}\":1}}\n\n")), 1, "{first}");
+            assert_eq!(suspects(&format!("data:{{ \"{first}\":1}}\n\n")), 1, "{first}");
         }
     }
 

@@ -206,6 +206,9 @@ fn an_error_event_that_shows_the_key_is_replaced_wherever_it_is_cut() {
             "data: {{\"type\":\"response.failed\",\"response\":{{\"error\":{{\"code\":\"of_upstream\",\"message\":\"{CURRENT}\"}}}}}}\n\n"
         ),
         format!("event: error\ndata: {{\"code\":\"of_upstream\",\ndata: \"message\":\"{CURRENT}\"}}\n\n"),
+        format!("event: error\ndata: {{\"id\":\"e\",\"code\":\"of_upstream\",\"message\":\"{CURRENT}\"}}\n\n"),
+        format!("data: {{\"code\":\"of_upstream\",\"message\":\"{CURRENT}\",\"param\":null,\"type\":\"error\"}}\n\n"),
+        format!("data: {{\"status\":401,\"error\":{{\"code\":\"of_upstream\",\"message\":\"{CURRENT}\"}}}}\n\n"),
     ];
     for telltale in telltales {
         let text = stream(&telltale);
@@ -245,6 +248,27 @@ fn check_stream(telltale: &str, upstream: &FakeUpstream) {
     assert_eq!(around, stream(""), "{telltale}");
     let line = proxy.line(&answer);
     assert_eq!((&line["upstream_code"], &line["bytes_out"]), (&"of_upstream".into(), &text.len().into()), "{line}");
+}
+
+/// Events that are named no error and say none, but begin as errors of other upstreams do.
+#[test]
+fn an_event_that_may_be_an_error_is_replaced_where_it_shows_the_key() {
+    for object in [
+        format!("{{\"detail\":\"no {CURRENT}\"}}"),
+        format!("{{\"message\":\"no {CURRENT}\",\"statusCode\":401}}"),
+        format!("{{ \"success\": false, \"errors\": [{{\"message\":\"{CURRENT}\"}}]}}"),
+    ] {
+        let text = stream(&format!("data: {object}\n\n"));
+        for pieces in [vec![text.clone()], text.chars().map(String::from).collect()] {
+            let answer = injecting(&chunked(pieces)).post("/v1/responses").key(TOKEN).body("{}").send();
+            let text = answer.text();
+            assert!(!text.contains("current") && text.contains("error_replaced"), "{object}: {text}");
+            assert!(text.ends_with("data: {\"id\":\"b\"}\n\ndata: [DONE]\n\n"), "{object}: {text}");
+        }
+    }
+    let others = stream("data: {\"message\":\"hello\"}\n\ndata: {\"code\":1}\n\n");
+    let answer = injecting(&chunked(vec![others.clone()])).post("/v1/responses").key(TOKEN).body("{}").send();
+    assert_eq!(answer.text(), others);
 }
 
 #[test]
