@@ -146,7 +146,7 @@ fn each_node_of_a_row_is_linked_to_and_of_many_it_is_told_how_many_more_there_ar
     }
     for command in ["rotation", "incidents"] {
         let told = scene.run(&[command]).stdout;
-        for (node, name) in named[..2].iter() {
+        for (node, name) in &named[..2] {
             assert!(told.contains(&format!("{name}: {}\n", link("w5", node))), "{told}");
         }
         let of_many = told.lines().filter(|line| line.contains("/workflow/w6/")).count();
