@@ -211,7 +211,7 @@ fn read_keys(set: &SetSettings, takes_vendors: bool, findings: &mut Vec<Finding>
                 findings.push(Finding::problem(&about, format!("{source} gives no key: {}", in_full(&error))));
             }
             Ok(secret) => {
-                findings.extend(out_of_place(&about, source, &secret));
+                findings.extend(out_of_place(&about, source, &secret, takes_vendors));
                 keys.push((about.clone(), secret));
             }
         }
@@ -221,9 +221,10 @@ fn read_keys(set: &SetSettings, takes_vendors: bool, findings: &mut Vec<Finding>
 }
 
 /// A key that upstream's API does not take, or not for long.
-fn out_of_place(about: &str, source: &Source, secret: &Secret) -> Option<Finding> {
+fn out_of_place(about: &str, source: &Source, secret: &Secret, takes_vendors: bool) -> Option<Finding> {
     let kind = KeyKind::of(secret.expose());
-    let is_odd = kind == KeyKind::Admin || kind.is_short_lived();
+    let is_of_vendor = kind == KeyKind::LikeAzure && !takes_vendors;
+    let is_odd = kind == KeyKind::Admin || kind.is_short_lived() || is_of_vendor;
     let text = || format!("{source} holds {}: requests need a project's or a service account's key.", kind.phrase());
     is_odd.then(|| Finding::warning(about, text()))
 }

@@ -152,6 +152,9 @@ pub enum KeyKind {
     Token,
     /// A key of another vendor's, which OpenAI does not take.
     OfVendor(Vendor),
+    /// What has the form of a key of Azure OpenAI, which has no prefix of its own. It is named, but not taken for certain:
+    /// gateways have such keys as well.
+    LikeAzure,
     /// Anything else.
     Other,
 }
@@ -199,16 +202,21 @@ impl KeyKind {
         ("AKIA", Self::OfVendor(Vendor::Amazon)),
     ];
 
-    /// The kind of `value`, by its prefix.
+    /// The kind of `value`, by its prefix, or else by its form.
     #[must_use]
     pub fn of(value: &[u8]) -> Self {
+        let kind = Self::by_prefix(value);
+        if kind == Self::Other && is_like_azure(value) { Self::LikeAzure } else { kind }
+    }
+
+    fn by_prefix(value: &[u8]) -> Self {
         Self::PREFIXES
             .iter()
             .find(|(prefix, _)| value.starts_with(prefix.as_bytes()))
             .map_or(Self::Other, |(_, kind)| *kind)
     }
 
-    /// The prefix that gives the kind away; empty for [`KeyKind::Other`].
+    /// The prefix that gives the kind away; empty where none does.
     #[must_use]
     pub fn prefix(self) -> &'static str {
         Self::PREFIXES.iter().find(|(_, kind)| *kind == self).map_or("", |(prefix, _)| prefix)
@@ -233,6 +241,7 @@ impl KeyKind {
             Self::AccessToken => "an access token",
             Self::Token => "a keyward token",
             Self::OfVendor(vendor) => vendor.phrase(),
+            Self::LikeAzure => "what looks like a key of Azure OpenAI",
             Self::Other => "a key",
         }
     }
@@ -241,6 +250,17 @@ impl KeyKind {
     #[must_use]
     pub fn is_of_vendor(self) -> bool {
         matches!(self, Self::OfVendor(_))
+    }
+}
+
+/// Whether a value has one of the two forms of Azure's keys: 32 lower-case hex digits, or 84 letters and digits with Azure's
+/// mark behind the first 52 (Microsoft Purview, Azure Cognitive Services key).
+fn is_like_azure(value: &[u8]) -> bool {
+    let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    match value.len() {
+        32 => value.iter().all(is_hex),
+        84 => value[52..].starts_with(b"JQQJ9") && value.iter().all(u8::is_ascii_alphanumeric),
+        _ => false,
     }
 }
 
@@ -276,7 +296,8 @@ impl Hint {
     pub fn of(value: &[u8]) -> Option<Self> {
         let (_, last) = value.split_last_chunk::<4>()?;
         let tells_little = value.len() >= 20 && last.iter().all(u8::is_ascii_graphic);
-        tells_little.then_some(Self { kind: KeyKind::of(value), last: *last })
+        // A kind without a prefix says nothing in a hint, and is not stored.
+        tells_little.then_some(Self { kind: KeyKind::by_prefix(value), last: *last })
     }
 
     /// From what was stored of it; nothing where that cannot be a hint.
@@ -290,7 +311,7 @@ impl Hint {
     /// where that cannot be a hint.
     #[must_use]
     pub fn from_parts(prefix: &str, last: &str) -> Option<Self> {
-        let kind = KeyKind::of(prefix.as_bytes());
+        let kind = KeyKind::by_prefix(prefix.as_bytes());
         let last: [u8; 4] = last.as_bytes().try_into().ok()?;
         (kind.prefix() == prefix && last.iter().all(u8::is_ascii_graphic)).then_some(Self { kind, last })
     }
@@ -365,6 +386,22 @@ mod tests {
             ["sk-ant-api03-a", "sk-or-v1-a", "AIzaSyA"].map(phrase),
             ["a key of Anthropic's", "a key of OpenRouter's", "a key of Google's"]
         );
+    }
+
+    #[test]
+    fn a_key_of_azure_is_known_by_its_form_alone() {
+        let old = "0123456789abcdef0123456789abcdef";
+        let new = format!("{}JQQJ99BDACYeBjFXJ3w3AAABACOGabcd", "aB3".repeat(18).split_at(52).0);
+        for key in [old, &new] {
+            assert_eq!(KeyKind::of(key.as_bytes()), KeyKind::LikeAzure, "{key}");
+            let hint = Hint::of(key.as_bytes()).expect("a hint");
+            let last = std::str::from_utf8(hint.last()).expect("text");
+            assert_eq!(Hint::from_parts(hint.prefix(), last), Some(hint));
+        }
+        let others = [&old[1..], &old.to_uppercase(), &old.replace('a', "g"), &new[1..], &new.replace("JQQJ", "JQQK")];
+        for key in others.into_iter().chain([&*format!("sk-{}", &old[3..]), &new.replace('B', "-")]) {
+            assert_ne!(KeyKind::of(key.as_bytes()), KeyKind::LikeAzure, "{key}");
+        }
     }
 
     #[test]

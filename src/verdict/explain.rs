@@ -527,7 +527,9 @@ impl Context<'_> {
                 format!("{who} sends {} that no set has: {key}.", kind.phrase())
             }
             Diagnosis::UnknownKeyRejected => {
-                let kind = if let Verdict::Unknown(kind @ KeyKind::OfVendor(_)) = self.judgement.verdict {
+                let kind = if let Verdict::Unknown(kind) = self.judgement.verdict
+                    && self.is_of_vendor()
+                {
                     format!("{}, ", kind.phrase())
                 } else {
                     String::new()
@@ -622,7 +624,7 @@ impl Context<'_> {
     }
 
     fn is_of_vendor(&self) -> bool {
-        matches!(self.judgement.verdict, Verdict::Unknown(KeyKind::OfVendor(_)))
+        matches!(self.judgement.verdict, Verdict::Unknown(KeyKind::OfVendor(_) | KeyKind::LikeAzure))
     }
 
     fn is_taken(&self) -> bool {

@@ -95,6 +95,27 @@ fn a_key_file_that_holds_one_takes_no_good_keys_place() {
     }
 }
 
+/// Gateways have keys of that form as well.
+#[test]
+fn what_looks_like_a_key_of_azure_is_named_and_refused_nowhere_for_it() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
+    home.write("key", "sk-proj-first-0123456789");
+    let config = "[keys.default]\npolicy = \"enforce\"\ncurrent = { file = \"key\" }\n";
+    let keyward = home.serve_for(&upstream).config(config).start();
+    let told = String::from_utf8(ask_with(keyward.listen, key).body).unwrap();
+    assert!(told.contains("sends what looks like a key of Azure OpenAI that no set has"), "{told}");
+    assert!(told.contains("what it holds is another vendor's"), "{told}");
+    keyward.stop();
+    home.write("key", key);
+    let checked = home.keyward(&["check"]).config(config).run();
+    let warned = "warning  keys.default.current: file key holds what looks like a key of Azure OpenAI";
+    assert_eq!(checked.code(), Some(0), "{}", checked.stdout);
+    assert!(checked.stdout.contains(warned), "{}", checked.stdout);
+    let keyward = home.serve_for(&upstream).config(config).start();
+    assert_eq!(ask_with(keyward.listen, key).status, 200);
+}
+
 #[test]
 fn the_check_finds_each_in_its_file() {
     let home = Home::new();
