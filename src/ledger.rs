@@ -11,6 +11,7 @@ pub mod bearing;
 pub mod binding;
 pub mod closed;
 pub mod destination;
+pub mod doubt_kind;
 pub mod evidence;
 pub mod hours;
 pub mod identity;

@@ -263,7 +263,7 @@ impl Finding {
 impl From<&look::AuditDoubt> for AuditDoubt {
     fn from(doubt: &look::AuditDoubt) -> Self {
         Self {
-            code: doubt.code.to_owned(),
+            code: doubt.kind.code().to_owned(),
             subject: doubt.subject.to_string(),
             text: doubt.text.clone(),
             end: doubt.end.clone(),

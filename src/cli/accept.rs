@@ -11,7 +11,7 @@ use super::source::{Received, Source};
 use crate::answers::old_key::Reason;
 use crate::answers::status::Set;
 use crate::config::Environment;
-use crate::ledger::look::RECORD_WITHOUT_NODE;
+use crate::ledger::bar_kind::BarKind;
 
 /// What `keyward accept` takes.
 #[derive(Args, Debug)]
@@ -54,7 +54,7 @@ impl AcceptArguments {
 /// A credential that no node names has to have been looked into: accepted blindly, it holds the old key too often.
 fn ask_about(source: &Source, doubt: &str) -> anyhow::Result<()> {
     let status = source.status()?.answer;
-    let Some(found) = find(status.sets(), doubt).filter(|found| found.code == RECORD_WITHOUT_NODE) else {
+    let Some(found) = find(status.sets(), doubt).filter(|found| found.code == BarKind::RecordWithoutNode.code()) else {
         return Ok(());
     };
     if !can_ask() {

@@ -8,6 +8,7 @@ use super::output::{Line, Tone, print_json, print_wrapped};
 use crate::caller::names::harmless;
 use crate::early_refusal::EarlyRefusal;
 use crate::ledger::bar_kind::BarKind;
+use crate::ledger::doubt_kind::DoubtKind;
 use crate::ledger::standing::StandingKind;
 use crate::n8n::doubt;
 use crate::n8n::finding::{self, Finding};
@@ -106,7 +107,7 @@ fn entries(set: &str) -> Vec<Entry> {
     let of_reason = |one: BarKind| entry(Kind::Reason, one.code(), one.meaning(), step(one.end()));
     let of_finding =
         |one: Finding| entry(Kind::Finding, one.code(), &format!("such as: {one}"), vec![one.step().into_owned()]);
-    let unproven = entry(Kind::Finding, doubt::UNPROVEN, UNPROVEN, step(doubt::UNPROVEN_END));
+    let unproven = entry(Kind::Finding, DoubtKind::Unproven.code(), UNPROVEN, step(doubt::UNPROVEN_END));
     let of_refusal = |one: EarlyRefusal| entry(Kind::EarlyRefusal, one.code(), one.message(), Vec::new());
     let problems = ProblemKind::ALL.map(of_problem).into_iter();
     let diagnoses = DiagnosisKind::ALL.map(of_diagnosis).into_iter().chain([mixed]);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::bar_kind::BarKind;
 use super::binding::Binding;
+use super::doubt_kind::DoubtKind;
 use super::identity::{BindingId, Holder, INSTANCE_AI};
 use super::look::{AuditDoubt, Look};
 use super::proof::{Case, Lack, Settings, Survey, Undone, Unproven};
@@ -405,10 +406,10 @@ impl Draft<'_> {
     fn add_audit(&mut self) {
         let grounds = self.grounds;
         let own = grounds.evidence.first().map_or(&[][..], |own| own.looks);
-        // Of records, the evidence knows more than an audit.
-        for found in grounds.audit.doubts.iter().filter(|found| !OF_RECORDS.contains(&found.code)) {
-            let record = if found.code == "stale_record" { record_named(own, &found.subject) } else { None };
-            let bar = self.push(BarKind::Audit, &format!("{} {}", found.code, found.subject), &found.text);
+        for found in grounds.audit.doubts.iter().filter(|found| !found.kind.is_decided_by_proof()) {
+            let is_of_record = found.kind == DoubtKind::StaleRecord;
+            let record = if is_of_record { record_named(own, &found.subject) } else { None };
+            let bar = self.push(BarKind::Audit, &format!("{} {}", found.kind.code(), found.subject), &found.text);
             bar.ends_by(&found.end).resting_on(&[&found.state.to_be_bytes()]);
             bar.record = record;
         }
@@ -801,9 +802,6 @@ fn hash(parts: &[&[u8]]) -> u64 {
     }
     hash
 }
-
-/// Doubts of an audit that [`super::proof`] decides.
-const OF_RECORDS: [&str; 2] = ["record_without_node", "changed_since"];
 
 /// Bounds that are further apart than this mean that keyward was down between them.
 const LOOKS_APART: Duration = Duration::from_mins(3);

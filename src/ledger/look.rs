@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use super::doubt_kind::DoubtKind;
 use crate::clock::Timestamp;
 use crate::keys::set::Names;
 
@@ -98,8 +99,7 @@ pub struct Unfinished {
 /// Something about an n8n that keeps an audit from vouching that every node passes here with the right key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditDoubt {
-    /// The stable code of its kind: `never_seen`, `waiting`, `scope_lacks`.
-    pub code: &'static str,
+    pub kind: DoubtKind,
     /// What it is about, stable: the id of a record, workflow, node or execution, or the n8n's name.
     pub subject: Box<str>,
     /// What is not known, in one sentence.
@@ -175,12 +175,6 @@ fn is_of_evaluation(node: &str) -> bool {
 }
 
 impl AuditDoubt {
-    /// What a person has to affirm who accepts it, beside the reason.
-    #[must_use]
-    pub fn asks(&self) -> Option<&'static str> {
-        (self.code == RECORD_WITHOUT_NODE).then_some("you opened it and it holds the new key")
-    }
-
     /// A fingerprint of what a doubt rests on: FNV-1a of 64 bits. It is stored, so it must not change.
     #[must_use]
     pub fn state_of<'p>(parts: impl IntoIterator<Item = &'p str>) -> u64 {
@@ -189,9 +183,6 @@ impl AuditDoubt {
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 }
-
-/// The code of the doubt about a credential record that no node names.
-pub const RECORD_WITHOUT_NODE: &str = "record_without_node";
 
 /// The hash by which a node is known in [`Look::nodes_there`].
 #[must_use]

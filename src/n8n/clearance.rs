@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::SetIndex;
 use crate::ledger::binding::{Binding, Memory};
+use crate::ledger::doubt_kind::DoubtKind;
 use crate::ledger::identity::Holder;
 use crate::ledger::look::{AuditDoubt, Look};
 use crate::ledger::query::Query;
@@ -114,13 +115,13 @@ fn strangers(look: &Query<'_>, instances: &[Looked]) -> BTreeSet<(Box<str>, Box<
 }
 
 fn not_configured(instance: &str) -> AuditDoubt {
-    let code = "unknown_n8n";
+    let kind = DoubtKind::UnknownN8n;
     AuditDoubt {
-        code,
+        kind,
         subject: instance.into(),
         text: format!("requests come from n8n `{instance}`, which keyward is not told where to look through"),
         end: format!("add [n8n.{instance}] to keyward's configuration, or acknowledge its bindings (keyward ack)"),
-        state: AuditDoubt::state_of([code, instance]),
+        state: AuditDoubt::state_of([kind.code(), instance]),
     }
 }
 
@@ -179,18 +180,24 @@ fn in_which(looked: &Looked, audits: &[(&Looked, Option<Audit>)], text: String) 
 }
 
 fn untold(looked: &Looked, why: &str) -> AuditDoubt {
-    let code = "untold_executions";
+    let kind = DoubtKind::UntoldExecutions;
     let text = format!("it is not known which executions of n8n `{}` run or wait: {why}", looked.name);
     let end = "see that n8n answers keyward: it is asked again by itself (keyward status)".to_owned();
-    AuditDoubt { code, subject: looked.name.clone(), text, end, state: AuditDoubt::state_of([code, &looked.name]) }
+    AuditDoubt {
+        kind,
+        subject: looked.name.clone(),
+        text,
+        end,
+        state: AuditDoubt::state_of([kind.code(), &looked.name]),
+    }
 }
 
 fn not_looked_through(looked: &Looked, read: Option<Timestamp>, text: String) -> AuditDoubt {
-    let code = "not_looked_through";
+    let kind = DoubtKind::NotLookedThrough;
     let read = read.map_or_else(String::new, |read| read.to_string());
     let end = "see that n8n answers keyward: it is asked again by itself (keyward status)".to_owned();
-    let state = AuditDoubt::state_of([code, &looked.name, &read]);
-    AuditDoubt { code, subject: looked.name.clone(), text, end, state }
+    let state = AuditDoubt::state_of([kind.code(), &looked.name, &read]);
+    AuditDoubt { kind, subject: looked.name.clone(), text, end, state }
 }
 
 /// Why what is known of an n8n proves nothing any more: after twice the time between two looks, much may have been
@@ -388,8 +395,8 @@ mod tests {
         assert_eq!((typed, found.doubts), (vec!["node h of workflow a (n8n `eu`)"], vec![]));
         // What is doubtful of one n8n stands with its name, so that it can be accepted for that one alone.
         let found = of_set("staging", &audits, at(16));
-        let subjects: Vec<_> = found.doubts.iter().map(|doubt| (doubt.code, &*doubt.subject)).collect();
-        assert_eq!(subjects, [("bypass", "eu:a/l")]);
+        let subjects: Vec<_> = found.doubts.iter().map(|doubt| (doubt.kind, &*doubt.subject)).collect();
+        assert_eq!(subjects, [(DoubtKind::Bypass, "eu:a/l")]);
         assert!(found.doubts[0].text.ends_with(" (n8n `eu`)"), "{}", found.doubts[0].text);
     }
 }

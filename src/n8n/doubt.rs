@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::finding::{Finding, NodeName};
 use super::inventory::Inventory;
 use crate::clock::Timestamp;
+use crate::ledger::doubt_kind::DoubtKind;
 use crate::ledger::look::AuditDoubt;
 use crate::n8n::row::{Passage, Row};
 
@@ -16,8 +17,8 @@ use crate::n8n::row::{Passage, Row};
 #[must_use]
 pub fn all(findings: &[Finding], rows: &[Row], inventory: &Inventory, instance: &str) -> Vec<AuditDoubt> {
     let dates = Dates::new(inventory);
-    let found = findings.iter().filter(|finding| finding.is_doubt());
-    let mut doubts: Vec<_> = found.map(|finding| of_finding(finding, &dates, instance)).collect();
+    let found = findings.iter().filter_map(|finding| Some((finding.kind().doubt()?, finding)));
+    let mut doubts: Vec<_> = found.map(|(kind, finding)| of_finding(kind, finding, &dates, instance)).collect();
     doubts.extend(of_rows(findings, rows, &dates));
     doubts
 }
@@ -51,17 +52,17 @@ impl<'a> Dates<'a> {
     }
 }
 
-fn of_finding(finding: &Finding, dates: &Dates<'_>, instance: &str) -> AuditDoubt {
+fn of_finding(kind: DoubtKind, finding: &Finding, dates: &Dates<'_>, instance: &str) -> AuditDoubt {
     let subject = subject_of(finding, instance);
-    let mut rests_on = vec![finding.code().to_owned(), subject.clone()];
+    let mut rests_on = vec![kind.code().to_owned(), subject.clone()];
     rests_on.extend(dates.of_nodes(finding.nodes()));
     rests_on.extend(finding.record().map(|record| dates.of_record(&record.id)));
     rests_on.extend(finding.key().map(|key| key.fingerprint.to_hex()));
     rests_on.extend(finding.workflow().map(|workflow| dates.of_workflow(&workflow.id)));
     rests_on.extend(own_parts(finding));
     let state = AuditDoubt::state_of(rests_on.iter().map(String::as_str));
-    let (code, end) = (finding.code(), finding.step().into_owned());
-    AuditDoubt { code, subject: subject.into(), text: in_words(finding), end, state }
+    let end = finding.step().into_owned();
+    AuditDoubt { kind, subject: subject.into(), text: in_words(finding), end, state }
 }
 
 /// What one kind of finding rests on beside what all of them name.
@@ -159,8 +160,8 @@ fn of_rows(findings: &[Finding], rows: &[Row], dates: &Dates<'_>) -> Vec<AuditDo
 }
 
 fn unproven(subject: String, nodes: &[NodeName], dates: &Dates<'_>) -> AuditDoubt {
-    let code = UNPROVEN;
-    let mut rests_on = vec![code.to_owned(), dates.of_record(&subject)];
+    let kind = DoubtKind::Unproven;
+    let mut rests_on = vec![kind.code().to_owned(), dates.of_record(&subject)];
     rests_on.extend(dates.of_nodes(nodes));
     let state = AuditDoubt::state_of(rests_on.iter().map(String::as_str));
     let text = match nodes {
@@ -172,7 +173,7 @@ fn unproven(subject: String, nodes: &[NodeName], dates: &Dates<'_>) -> AuditDoub
         ),
         [] => String::new(),
     };
-    AuditDoubt { code, subject: subject.into(), text, end: UNPROVEN_END.to_owned(), state }
+    AuditDoubt { kind, subject: subject.into(), text, end: UNPROVEN_END.to_owned(), state }
 }
 
 fn is_waiting(passage: Passage) -> bool {
@@ -193,9 +194,6 @@ fn in_text(at: Option<Timestamp>) -> String {
 
 /// What ends that doubt.
 pub const UNPROVEN_END: &str = "run one of the nodes, or wait for the next run";
-
-/// The code of the doubt about nodes that were not seen since a change.
-pub const UNPROVEN: &str = Passage::Unproven.code();
 
 /// How many workflows a sentence names.
 const MOST_PLACES: usize = 12;

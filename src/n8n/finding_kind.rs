@@ -1,6 +1,7 @@
 //! Pure. The kinds of findings: the code of each, what you do about it, and whether it keeps an audit from vouching.
 
 use crate::codes::codes;
+use crate::ledger::doubt_kind::DoubtKind;
 
 codes! {
     /// What a person does next about a finding.
@@ -91,28 +92,38 @@ impl FindingKind {
     /// by itself, and of a workflow that was switched off only what its credentials hold matters.
     #[must_use]
     pub fn is_doubt(self) -> bool {
+        self.doubt().is_some()
+    }
+
+    /// The doubt that it is, where it is one.
+    #[must_use]
+    pub fn doubt(self) -> Option<DoubtKind> {
         self.meaning().1
     }
 
-    fn meaning(self) -> (Urgency, bool) {
+    fn meaning(self) -> (Urgency, Option<DoubtKind>) {
+        let now = |doubt| (Urgency::Now, Some(doubt));
+        let then = |doubt| (Urgency::Then, Some(doubt));
         match self {
-            Self::Bypass | Self::NeverSeen | Self::StaleRecord | Self::StaleNode | Self::DraftDiffers => {
-                (Urgency::Now, true)
-            }
-            Self::TypedKey | Self::Mixed | Self::Deactivated => (Urgency::Now, false),
-            Self::ChangedSince
-            | Self::UnclearAddress
-            | Self::UnclearCall
-            | Self::Mentions
-            | Self::Dormant
-            | Self::GenericAuth
-            | Self::UnclearKey
-            | Self::RecordWithoutNode
-            | Self::ScopeLacks
-            | Self::UnlistedWorkflows
-            | Self::UnlistedOnce
-            | Self::SameIds => (Urgency::Then, true),
-            Self::PerhapsDeactivated => (Urgency::Then, false),
+            Self::Bypass => now(DoubtKind::Bypass),
+            Self::NeverSeen => now(DoubtKind::NeverSeen),
+            Self::StaleRecord => now(DoubtKind::StaleRecord),
+            Self::StaleNode => now(DoubtKind::StaleNode),
+            Self::DraftDiffers => now(DoubtKind::DraftDiffers),
+            Self::TypedKey | Self::Mixed | Self::Deactivated => (Urgency::Now, None),
+            Self::ChangedSince => then(DoubtKind::ChangedSince),
+            Self::UnclearAddress => then(DoubtKind::UnclearAddress),
+            Self::UnclearCall => then(DoubtKind::UnclearCall),
+            Self::Mentions => then(DoubtKind::Mentions),
+            Self::Dormant => then(DoubtKind::Dormant),
+            Self::GenericAuth => then(DoubtKind::GenericAuth),
+            Self::UnclearKey => then(DoubtKind::UnclearKey),
+            Self::RecordWithoutNode => then(DoubtKind::RecordWithoutNode),
+            Self::ScopeLacks => then(DoubtKind::ScopeLacks),
+            Self::UnlistedWorkflows => then(DoubtKind::UnlistedWorkflows),
+            Self::UnlistedOnce => then(DoubtKind::UnlistedOnce),
+            Self::SameIds => then(DoubtKind::SameIds),
+            Self::PerhapsDeactivated => (Urgency::Then, None),
             Self::SeveralRecords
             | Self::OlderVersion
             | Self::OlderClient
@@ -120,7 +131,7 @@ impl FindingKind {
             | Self::Disabled
             | Self::Archived
             | Self::Gateway
-            | Self::AsksAgent => (Urgency::Never, false),
+            | Self::AsksAgent => (Urgency::Never, None),
         }
     }
 }
@@ -128,13 +139,11 @@ impl FindingKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::bar_kind::BarKind;
-    use crate::ledger::look::RECORD_WITHOUT_NODE;
 
-    /// The ledger, which knows no findings, looks for the doubt by this code.
     #[test]
-    fn a_record_without_node_has_one_code() {
-        assert_eq!(FindingKind::RecordWithoutNode.code(), RECORD_WITHOUT_NODE);
-        assert_eq!(BarKind::RecordWithoutNode.code(), RECORD_WITHOUT_NODE);
+    fn a_doubt_has_the_code_of_its_finding() {
+        for kind in FindingKind::ALL {
+            assert!(kind.doubt().is_none_or(|doubt| doubt.code() == kind.code()), "{kind:?}");
+        }
     }
 }

@@ -22,9 +22,9 @@ use keyward::answers::sender::Sender;
 use keyward::answers::status::{N8n, OpenProblem, OpenProblems, Set, Sets, Status, Store};
 use keyward::answers::{audit, binding, execution, notice};
 use keyward::ledger::bar_kind::BarKind;
+use keyward::ledger::doubt_kind::DoubtKind;
 use keyward::ledger::incident::Closing;
 use keyward::ledger::progress::Progress;
-use keyward::n8n::doubt::UNPROVEN;
 use keyward::n8n::finding_kind::FindingKind;
 use keyward::problems::kind::ProblemKind;
 use keyward::verdict::VerdictKind;
@@ -297,10 +297,9 @@ fn validator(document: &Value, schema: &Value) -> Validator {
     jsonschema::draft202012::new(&whole).unwrap()
 }
 
-/// A doubt is a finding of some kinds, or what [`UNPROVEN`] says.
 fn doubt_codes() -> Vec<String> {
-    let found = FindingKind::ALL.into_iter().filter(|kind| kind.is_doubt()).map(FindingKind::code);
-    texts(&found.chain([UNPROVEN]).collect::<Vec<_>>())
+    let of_audit = DoubtKind::ALL.into_iter().filter(|kind| kind.is_of_audit());
+    of_audit.map(|kind| kind.code().to_owned()).collect()
 }
 
 fn texts(codes: &[&str]) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::caller::Family;
 use crate::keys::set::SetIndex;
+use crate::ledger::doubt_kind::DoubtKind;
 use crate::ledger::identity::{Holder, Identity};
 use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
 use crate::ledger::query::Filter;
@@ -612,8 +613,8 @@ fn crowd(story: &Story, first: u16) {
 }
 
 fn doubt(story: &mut Story, state: u64) {
-    let (code, subject, text) = ("bypass", "l".into(), "it goes past".into());
-    story.doubts = vec![AuditDoubt { code, subject, text, end: "mend it".into(), state }];
+    let (kind, subject, text) = (DoubtKind::Bypass, "l".into(), "it goes past".into());
+    story.doubts = vec![AuditDoubt { kind, subject, text, end: "mend it".into(), state }];
 }
 
 fn nothing(_: &mut Story) {}
@@ -1148,7 +1149,8 @@ fn without_a_good_use_or_a_look_nothing_is_proven() {
     story.check(&[]);
     let answer = story.bench.can_go(Audit::default());
     assert_eq!(answer.bars().iter().map(|bar| bar.kind.code()).collect::<Vec<_>>(), ["not_audited"]);
-    let doubt = AuditDoubt { code: "bypass", subject: "l".into(), text: "it".into(), end: String::new(), state: 1 };
+    let doubt =
+        AuditDoubt { kind: DoubtKind::Bypass, subject: "l".into(), text: "it".into(), end: String::new(), state: 1 };
     story.doubts = vec![doubt];
     story.check(&["audit"]);
 }
