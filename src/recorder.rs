@@ -144,7 +144,14 @@ impl Recorder {
         let problem = kind.code();
         match change {
             Change::Opened(..) => {
-                tracing::error!(event = "problem", problem, set, "{}: {}", kind.title(), kind.remedy());
+                tracing::error!(
+                    event = "problem",
+                    problem,
+                    set,
+                    "{}: {}",
+                    kind.title(),
+                    kind.remedy(set.unwrap_or_default())
+                );
             }
             Change::Closed(..) => tracing::info!(event = "problem", problem, set, "over: {}", kind.title()),
         }

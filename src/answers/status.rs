@@ -208,7 +208,7 @@ impl From<&problems::Problem> for OpenProblem {
             severity: kind.severity(),
             about: (!problem.about.is_empty()).then(|| problem.about.to_string()),
             text: problem.what.clone(),
-            remedy: kind.remedy().to_owned(),
+            remedy: kind.remedy(&problem.about),
             since: problem.since,
             requests: problem.hit.map(|hit| hit.requests),
             bindings: problem.hit.map(|hit| hit.bindings),

@@ -290,7 +290,7 @@ fn of_problem(problem: &Problem) -> Subject {
         since: problem.since,
         headline: problem.what.trim_end_matches('.').to_owned(),
         detail: hit.unwrap_or_default(),
-        remedy: kind.remedy().to_owned(),
+        remedy: kind.remedy(&problem.about),
         command: "keyward status".into(),
         members: Vec::new(),
         reasons: Vec::new(),

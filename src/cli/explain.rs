@@ -101,7 +101,7 @@ fn entries(set: &str) -> Vec<Entry> {
         steps,
     };
     let step = |text: &str| vec![text.to_owned()];
-    let of_problem = |one: ProblemKind| entry(Kind::Problem, one.code(), one.title(), step(one.remedy()));
+    let of_problem = |one: ProblemKind| entry(Kind::Problem, one.code(), one.title(), step(&one.remedy(set)));
     let of_diagnosis = |one: DiagnosisKind| entry(Kind::Diagnosis, one.code(), meaning(one), remedy(one, set));
     let mixed = entry(Kind::Diagnosis, StandingKind::Mixed.code(), MIXED, step(MEND_MIXED));
     let of_reason = |one: BarKind| entry(Kind::Reason, one.code(), one.meaning(), step(one.end()));

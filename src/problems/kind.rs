@@ -1,7 +1,8 @@
 //! Pure. The kinds of problems, how much each matters, and what to do about it.
 
 use crate::codes::codes;
-use crate::verdict::explain::Severity;
+use crate::verdict::explain::{DiagnosisKind, Severity};
+use crate::verdict::meaning::remedy;
 
 codes! {
     /// What is wrong.
@@ -93,74 +94,69 @@ impl ProblemKind {
         }
     }
 
-    /// What to do, in sentences.
+    /// What to do, in sentences: what a single exchange says that met it, if one does, and what there is to be said beside that.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table of texts")]
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::CurrentKeyRefused => {
-                "Look in OpenAI's dashboard whether the key was revoked, has expired or belongs to a deleted project. Make a \
-                 new key and put it where keyward reads the set's current key, or into n8n's credential where the set learns."
-            }
-            Self::QuotaUsedUp => {
-                "Add credit, or raise the limit of the project or organization, in OpenAI's billing settings. Leave the keys \
-                 as they are."
-            }
+    pub fn remedy(self, set: &str) -> String {
+        let alone = |text| (None, text);
+        let (as_in_exchange, beside) = match self {
+            Self::CurrentKeyRefused => (Some(DiagnosisKind::CurrentKeyRejected), ""),
+            Self::QuotaUsedUp => (Some(DiagnosisKind::Quota), "Leave the keys as they are."),
             Self::UpstreamUnreachable => {
-                "See whether keyward's machine reaches upstream: name, route, proxy, firewall, certificate (`keyward check \
-                 --online` tries it). Leave the keys as they are."
+                (Some(DiagnosisKind::UpstreamFailed), "`keyward check --online` tries to reach it.")
             }
-            Self::UpstreamFailing => {
-                "Look at OpenAI's status page, and try again later. Leave the keys as they are: they are not at fault."
-            }
-            Self::KeyUnreadable => {
+            Self::UpstreamFailing => (Some(DiagnosisKind::UpstreamError), ""),
+            Self::KeyUnreadable => alone(
                 "Put the key there, alone and in one line. Until then keyward goes on with the keys that it read before: one \
-                 that you have replaced still counts as current."
-            }
-            Self::TokensUnreadable => {
+                 that you have replaced still counts as current.",
+            ),
+            Self::TokensUnreadable => alone(
                 "Mend or restore that file. Until then the tokens and revocations that were read before stay in use, and after \
-                 a restart none is known."
-            }
-            Self::FingerprintKeyLost => {
+                 a restart none is known.",
+            ),
+            Self::FingerprintKeyLost => alone(
                 "Put the fingerprint key back from a backup, and restart keyward. Without it no key is known that was replaced \
-                 or revoked."
-            }
-            Self::StateUnusable => {
+                 or revoked.",
+            ),
+            Self::StateUnusable => alone(
                 "Let keyward's user write to the state folder (`state.dir`), and see that its disk has room. Until then \
-                 rotations are forgotten when keyward stops."
-            }
-            Self::StoreFailing => {
+                 rotations are forgotten when keyward stops.",
+            ),
+            Self::StoreFailing => alone(
                 "See that the store's disk has room and that keyward's user may write to it. keyward keeps all in memory \
-                 meanwhile, tries again by itself, and loses nothing unless it is stopped first."
-            }
-            Self::N8nUnreachable => {
+                 meanwhile, tries again by itself, and loses nothing unless it is stopped first.",
+            ),
+            Self::N8nUnreachable => alone(
                 "See whether this n8n is up, and `keyward check --online`. Until it answers, keyward knows of its workflows \
-                 what it read last, and no old key can be said to go."
-            }
-            Self::N8nKeyUnusable => {
-                "Make a new API key in n8n (Settings, n8n API) and put it where keyward reads it; no restart is needed."
-            }
-            Self::CertificateUnreadable => {
+                 what it read last, and no old key can be said to go.",
+            ),
+            Self::N8nKeyUnusable => alone(
+                "Make a new API key in n8n (Settings, n8n API) and put it where keyward reads it; no restart is needed.",
+            ),
+            Self::CertificateUnreadable => alone(
                 "Put a certificate and its private key in PEM where `tls.cert` and `tls.key` point. The one from before is \
-                 shown until then."
-            }
-            Self::CertificateEnds => {
-                "Renew it and replace the files that `tls.cert` and `tls.key` point to: keyward takes them without a restart."
-            }
-            Self::AdminTokenUnreadable => {
-                "Put a token into the file that `admin.token_file` points to. No token from it is accepted until then."
-            }
-            Self::LogFailing => {
-                "See that the log's disk has room, or that the program that reads keyward's standard output keeps up."
-            }
-            Self::NoticesFailing => {
+                 shown until then.",
+            ),
+            Self::CertificateEnds => alone(
+                "Renew it and replace the files that `tls.cert` and `tls.key` point to: keyward takes them without a restart.",
+            ),
+            Self::AdminTokenUnreadable => alone(
+                "Put a token into the file that `admin.token_file` points to. No token from it is accepted until then.",
+            ),
+            Self::LogFailing => alone(
+                "See that the log's disk has room, or that the program that reads keyward's standard output keeps up.",
+            ),
+            Self::NoticesFailing => alone(
                 "See whether the receiver is up, whether its URL is right, and what it says to `keyward notices test`. What \
-                 waits is sent when it takes notices again, for a day."
-            }
-            Self::BindingsFull => {
+                 waits is sent when it takes notices again, for a day.",
+            ),
+            Self::BindingsFull => alone(
                 "Raise `store.max_bindings` or `store.max_bindings_per_peer`. Callers without a place of their own are counted \
-                 together under `other`, and no old key can be said to go."
-            }
-        }
+                 together under `other`, and no old key can be said to go.",
+            ),
+        };
+        let mut sentences = as_in_exchange.map_or_else(Vec::new, |kind| remedy(kind, set));
+        sentences.extend((!beside.is_empty()).then(|| beside.to_owned()));
+        sentences.join(" ")
     }
 }
