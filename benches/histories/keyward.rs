@@ -12,6 +12,7 @@ use keyward::keys::listing::Entry;
 use keyward::keys::set::{KeySet, Retired, Role, SetIndex};
 use keyward::ledger::answer::Answer;
 use keyward::ledger::destination::Destination;
+use keyward::ledger::doubt_kind::DoubtKind;
 use keyward::ledger::hours::Hours;
 use keyward::ledger::identity::{Holder, Identity};
 use keyward::ledger::look::{AuditDoubt, Look};
@@ -192,7 +193,7 @@ impl Keyward {
         let is_recent = |name: &&&str| self.looks.get(**name).is_some_and(|at| now.since(*at) <= 2 * REFRESH);
         let stale = self.instances.iter().find(|name| !is_recent(name));
         let doubts = stale.map(|name| AuditDoubt {
-            code: "not_looked",
+            kind: DoubtKind::NotLookedThrough,
             subject: (*name).into(),
             text: format!("n8n {name} was not looked through of late"),
             end: String::new(),
