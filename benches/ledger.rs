@@ -5,6 +5,9 @@
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its figures, or fails")]
 
+#[path = "views/opening.rs"]
+mod opening;
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -12,23 +15,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use http::StatusCode;
 use keyward::caller::Family;
 use keyward::clock::{Clock, Timestamp};
 use keyward::keys::reloader::Reloader;
 use keyward::keys::set::{Names, SetIndex};
-use keyward::keys::source::Source;
-use keyward::keys::{self, SetSettings, state};
+use keyward::keys::state;
+use keyward::ledger::Ledger;
 use keyward::ledger::binding::Binding;
 use keyward::ledger::destination::Destination;
 use keyward::ledger::identity::Identity;
 use keyward::ledger::query::Query;
 use keyward::ledger::seen::Seen;
 use keyward::ledger::writer::Writer;
-use keyward::ledger::{Ledger, store::Bounds};
-use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::verdict::Verdict;
 use keyward::verdict::explain::Diagnosis;
+
+use self::opening::{answered, key, open, open_keys};
 
 fn main() {
     let is_quick = std::env::args().any(|argument| argument == "quick");
@@ -146,19 +148,10 @@ struct Bench {
 impl Bench {
     fn new(bindings: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("key"), "sk-proj-0000000000000000").expect("a file");
         let now = Arc::new(AtomicI64::new(1_795_420_800_000));
         let clock = Clock::Chosen(Arc::clone(&now));
         let (ledger, mut writer) = open(folder.path(), clock.clone(), bindings);
-        let kept = writer.open(state::fingerprint_key_name(folder.path()));
-        let current = Some(Source::File(folder.path().join("key")));
-        let settings = keys::Settings {
-            sets: vec![SetSettings { current, ..SetSettings::learning("default") }],
-            takes_vendors: false,
-        };
-        let state = state::Settings { dir: folder.path().into() };
-        let (reloader, troubles) = Reloader::open(&settings, &state, kept, |_| None, clock).expect("a reloader");
-        assert!(troubles.is_empty(), "{troubles:?}");
+        let reloader = open_keys(folder.path(), clock, &mut writer);
         let names = (0..8).map(|number| reloader.ring().names(key(number).as_bytes())).collect();
         Self { folder, now, ledger, reloader, writer, keys: 0, names }
     }
@@ -223,27 +216,6 @@ impl Bench {
 
     fn names(&self, number: usize) -> Names {
         self.names[number]
-    }
-}
-
-fn open(folder: &Path, clock: Clock, bindings: usize) -> (Arc<Ledger>, Writer) {
-    let bounds = Bounds { per_peer: bindings, total: bindings };
-    let ledger = Arc::new(Ledger::new(bounds, ["default".into()].into()));
-    let (path, retention) = (folder.join("keyward.db"), Duration::from_hours(90 * 24));
-    let writer = Writer::new(Arc::clone(&ledger), Some(path), retention, clock, 1);
-    (ledger, writer)
-}
-
-fn key(number: usize) -> String {
-    format!("sk-proj-{number:016}")
-}
-
-fn answered(status: u16) -> Outcome {
-    Outcome {
-        ending: Ending::Completed,
-        status: StatusCode::from_u16(status).ok(),
-        error: UpstreamError::None,
-        proof: Proof::None,
     }
 }
 

@@ -5,44 +5,27 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
-use http::StatusCode;
 use keyward::caller::Family;
 use keyward::clock::{Clock, Timestamp};
-use keyward::keys::reloader::Reloader;
 use keyward::keys::set::{Names, Retired, SetIndex};
-use keyward::keys::source::Source;
-use keyward::keys::{self, SetSettings, state};
+use keyward::ledger::Ledger;
 use keyward::ledger::destination::Destination;
 use keyward::ledger::identity::Identity;
 use keyward::ledger::seen::Seen;
-use keyward::ledger::writer::Writer;
-use keyward::ledger::{Ledger, store::Bounds};
-use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::verdict::explain::Diagnosis;
 use keyward::verdict::{Outdated, Verdict};
+
+use super::opening::{answered, key, open, open_keys};
 
 /// Ten nodes have a workflow. Each came three times with the old key, in executions of its own. Then the key was changed:
 /// of a thousand so many went on with the old one, as many were silent, and the rest came with the current one.
 pub fn fill(folder: &Path, count: usize, stale: usize) {
-    fs::write(folder.join("key"), OLD).expect("a file");
     let now = Arc::new(AtomicI64::new(now() - 5 * HOUR));
     let clock = Clock::Chosen(Arc::clone(&now));
-    let bounds = Bounds { per_peer: count, total: count };
-    let ledger = Arc::new(Ledger::new(bounds, ["default".into()].into()));
-    let path = Some(folder.join("keyward.db"));
-    let mut writer = Writer::new(Arc::clone(&ledger), path, Duration::from_hours(90 * 24), clock.clone(), 1);
-    let kept = writer.open(state::fingerprint_key_name(folder));
-    let current = Some(Source::File(folder.join("key")));
-    let settings = keys::Settings {
-        sets: vec![SetSettings { current, ..SetSettings::learning("default") }],
-        takes_vendors: false,
-    };
-    let (reloader, troubles) =
-        Reloader::open(&settings, &state::Settings { dir: folder.into() }, kept, |_| None, clock).expect("a reloader");
-    assert!(troubles.is_empty(), "{troubles:?}");
-    let [old, new] = [OLD, NEW].map(|key| reloader.ring().names(key.as_bytes()));
+    let (ledger, mut writer) = open(folder, clock.clone(), count);
+    let reloader = open_keys(folder, clock, &mut writer);
+    let [old, new] = [0, 1].map(|number| reloader.ring().names(key(number).as_bytes()));
     for visit in 0..4 {
         let at = Timestamp::from_millis(now.load(Ordering::Relaxed));
         for number in 0..count {
@@ -61,7 +44,7 @@ pub fn fill(folder: &Path, count: usize, stale: usize) {
         assert_eq!(writer.status().trouble(), None);
         now.fetch_add(HOUR, Ordering::Relaxed);
         if visit == 2 {
-            fs::write(folder.join("key"), NEW).expect("a file");
+            fs::write(folder.join("key"), key(1)).expect("a file");
             drop(reloader.reload());
         }
     }
@@ -104,15 +87,6 @@ fn outdated(at: Timestamp) -> Verdict {
     Verdict::Outdated(Outdated { retired, grace_until: at, in_grace: false, barred: None })
 }
 
-fn answered(status: u16) -> Outcome {
-    Outcome {
-        ending: Ending::Completed,
-        status: StatusCode::from_u16(status).ok(),
-        error: UpstreamError::None,
-        proof: Proof::None,
-    }
-}
-
 fn now() -> i64 {
     Clock::System.now().as_millis()
 }
@@ -120,7 +94,3 @@ fn now() -> i64 {
 const HOUR: i64 = 3_600_000;
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
-
-const OLD: &str = "sk-proj-0000000000000000";
-
-const NEW: &str = "sk-proj-0000000000000001";

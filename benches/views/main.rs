@@ -8,6 +8,7 @@
 
 mod fill;
 mod listener;
+mod opening;
 #[path = "../compare/process.rs"]
 #[expect(dead_code, reason = "another bench needs more of it")]
 mod process;
