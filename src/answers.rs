@@ -9,8 +9,10 @@
 
 pub mod audit;
 pub mod binding;
+pub mod codebook;
 pub mod event;
 pub mod execution;
+pub mod headline;
 pub mod incident;
 pub mod key;
 pub mod link;
@@ -22,6 +24,7 @@ pub mod rotation;
 pub mod sender;
 pub mod status;
 pub mod who;
+pub mod words;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};

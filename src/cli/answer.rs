@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::explain::capitalised;
-use super::format::{ago, counted};
 use super::output::{Line, Tone};
+use crate::answers::headline::{because, who, word};
 use crate::answers::old_key::{CanGo, OldKeySummary, Reason};
+use crate::answers::words::{ago, capitalised};
 use crate::clock::Timestamp;
-use crate::ledger::answer::AnswerKind;
 use crate::ledger::bar_kind::BarKind;
 use crate::telemetry::local_clock::in_local_time;
 
@@ -17,101 +16,11 @@ pub(super) fn headlines(old_keys: &[&OldKeySummary], of: Option<&str>, now: Time
     let set = of.map_or_else(String::new, |set| format!("{set}: "));
     let headline = |old: &&OldKeySummary| {
         let key = if old_keys.len() > 1 { format!(" {}", old.key) } else { String::new() };
-        let (tone, answer) = in_short(old, now);
+        let (tone, word) = word(old.can_go.answer);
+        let answer = format!("{}{}", word.to_uppercase(), because(old, now));
         Line::from(format!("{set}Can the old key{key} go?  ")).hanging(2).and_toned(tone, answer)
     };
     old_keys.iter().map(headline).collect()
-}
-
-/// The answer with what it rests on, as short as can be: `NO: 2 nodes still send it`.
-fn in_short(old: &OldKeySummary, now: Timestamp) -> (Tone, String) {
-    let can_go = &old.can_go;
-    match can_go.answer {
-        AnswerKind::No => (Tone::Bad, format!("NO: {}", in_a_breath(&can_go.reasons, old, now))),
-        AnswerKind::NotProven => (Tone::Doubtful, format!("NOT PROVEN: {}", in_a_breath(&can_go.reasons, old, now))),
-        AnswerKind::Yes => {
-            let rest = can_go.text.strip_prefix("yes").unwrap_or(&can_go.text);
-            (Tone::Good, format!("YES{}", in_local_time(rest, now)))
-        }
-    }
-}
-
-/// What bars a key, counted by kind.
-fn in_a_breath(reasons: &[Reason], old: &OldKeySummary, now: Timestamp) -> String {
-    let mut codes: Vec<&str> = Vec::new();
-    for reason in reasons {
-        if !codes.contains(&reason.code.as_str()) {
-            codes.push(&reason.code);
-        }
-    }
-    let parts: Vec<_> = codes
-        .iter()
-        .map(|code| of_kind(code, &reasons.iter().filter(|reason| reason.code == **code).collect::<Vec<_>>(), old, now))
-        .collect();
-    let more = if parts.len() > MOST_PARTS { " and more" } else { "" };
-    format!("{}{more}", parts[..parts.len().min(MOST_PARTS)].join(", "))
-}
-
-fn of_kind(code: &str, reasons: &[&Reason], old: &OldKeySummary, now: Timestamp) -> String {
-    let (count, is_one) = (reasons.len(), reasons.len() == 1);
-    let are = if is_one { "is" } else { "are" };
-    match code {
-        "still_sent" => format!("{} still {} it", senders(reasons), if is_one { "sends" } else { "send" }),
-        "record_holds_it" => {
-            format!("{} {} it", counted(count, "credential"), if is_one { "holds" } else { "hold" })
-        }
-        "typed" => format!("it is typed into {}", counted(count, "node")),
-        "silent" => format!("{} {} not proven to send the new one", senders(reasons), are),
-        "record" | "record_without_node" => format!("{} {are} not proven", counted(count, "credential")),
-        "quiet" => {
-            old.last_use.map_or_else(|| "it was used of late".to_owned(), |at| format!("it was used {}", ago(at, now)))
-        }
-        "audit" => format!("{} of n8n's audit {are} open", counted(count, "finding")),
-        "not_audited" => "n8n was not looked through since".to_owned(),
-        "waiting" | "running" => format!("{} may go on with it", counted(count, "execution")),
-        _ => reasons.first().map_or_else(String::new, |first| in_local_time(&first.text, now).into_owned()),
-    }
-}
-
-/// How many senders, or nodes where that is what they are.
-fn senders(reasons: &[&Reason]) -> String {
-    let bindings: BTreeSet<_> = reasons.iter().map(|reason| &reason.binding).collect();
-    let are_nodes = reasons.iter().all(|reason| reason.text.starts_with("workflow "));
-    counted(bindings.len(), if are_nodes { "node" } else { "sender" })
-}
-
-/// The old key that you do something about first: one that stays before one that is not proven, and that before one that can go.
-pub(super) fn most_pressing<'o>(old_keys: impl Iterator<Item = &'o OldKeySummary>) -> Option<&'o OldKeySummary> {
-    old_keys.max_by_key(|old| (old.is_kept(), old.can_go.answer != AnswerKind::Yes))
-}
-
-/// What is to be done next about an old key, in a sentence.
-pub(super) fn next_step(old: &OldKeySummary, now: Timestamp) -> String {
-    let can_go = &old.can_go;
-    if can_go.answer == AnswerKind::Yes {
-        return format!("revoke {} in OpenAI's dashboard", old.key);
-    }
-    // Behind a binding that sends good keys as well, the credential is not at fault.
-    let mixed = can_go.reasons.iter().find(|reason| reason.end.starts_with("look for"));
-    if let Some(record) = can_go.by_credential.first().filter(|_| mixed.is_none()) {
-        let again = if can_go.by_credential.len() > 1 { ", and likewise the others below" } else { "" };
-        return format!(
-            "put the current key into n8n's credential {}, and run one of its nodes{again}",
-            record.credential
-        );
-    }
-    let is_time = |reason: &&Reason| reason.code == "quiet" || reason.code == "unsettled";
-    let first = mixed.or_else(|| can_go.reasons.iter().find(|reason| !is_time(reason))).or(can_go.reasons.first());
-    first.map_or_else(String::new, |reason| {
-        let about = if reason.binding.is_some() { format!("{}: ", who(reason)) } else { String::new() };
-        format!("{about}{}", in_local_time(&reason.end, now))
-    })
-}
-
-/// Who or what a reason is about, for people: its workflow where that has a name.
-fn who(reason: &Reason) -> String {
-    let whole = || reason.text.split(" still send").next().and_then(|text| text.split(" sent it").next());
-    reason.workflow_name.clone().unwrap_or_else(|| whole().unwrap_or_default().to_owned())
 }
 
 /// What bars old keys: each reason once, however many keys it bars. `shown` are the bindings that stand in a table above.
@@ -271,9 +180,6 @@ fn of_those_above(reasons: &[&Reason], now: Timestamp) -> Vec<Item> {
     };
     alike.into_iter().map(finish).collect()
 }
-
-/// Of how many kinds a headline tells.
-const MOST_PARTS: usize = 3;
 
 const ACCEPTING: &str =
     "Where you know more than keyward does: keyward accept NUMBER --reason TEXT, with a number in brackets.";

@@ -4,12 +4,13 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::faults;
-use super::format::{WHO, nodes_in_words, note, rhythm, sent_from, short_ago, state};
+use super::format::WHO;
 use super::output::{Line, Table, Tone, print, print_json, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Received, Source};
 use crate::answers::binding::Binding;
 use crate::answers::incident::{Closed, ListedIncident};
+use crate::answers::words::{nodes_in_words, note, rhythm, sent_from, short_ago, state};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::events::status;
 use super::faults::{grouped, places};
-use super::format::{WHO, counted};
+use super::format::WHO;
 use super::output::{Line, Table, Tone, print, print_json, print_wrapped, remark};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::source::{Received, Source};
 use crate::answers::execution::{self, PastExchange, RememberedUse};
+use crate::answers::words::counted;
 use crate::caller::names::Directory;
 use crate::clock::Timestamp;
 use crate::config::Environment;

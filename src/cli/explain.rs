@@ -5,6 +5,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Line, Tone, print_json, print_wrapped};
+use crate::answers::codebook::{MEND_MIXED, MIXED};
+use crate::answers::words::capitalised;
 use crate::caller::names::harmless;
 use crate::early_refusal::EarlyRefusal;
 use crate::ledger::bar_kind::BarKind;
@@ -72,24 +74,6 @@ impl ExplainArguments {
         } else {
             print_wrapped(&in_words(entries));
         }
-    }
-}
-
-/// What to do about an incident with that diagnosis, step by step; nothing where the code is a later keyward's.
-pub(super) fn steps_of(diagnosis: &str, set: &str) -> Vec<String> {
-    match DiagnosisKind::from_code(diagnosis) {
-        Some(kind) => remedy(kind, set),
-        None if diagnosis == StandingKind::Mixed.code() => vec![MEND_MIXED.to_owned()],
-        None => Vec::new(),
-    }
-}
-
-/// What that diagnosis of an incident means; nothing where the code is a later keyward's.
-pub(super) fn meaning_of(diagnosis: &str) -> &'static str {
-    match DiagnosisKind::from_code(diagnosis) {
-        Some(kind) => meaning(kind),
-        None if diagnosis == StandingKind::Mixed.code() => MIXED,
-        None => "",
     }
 }
 
@@ -185,12 +169,6 @@ pub(super) fn numbered(steps: &[String]) -> impl Iterator<Item = Line> {
     })
 }
 
-/// A text as a sentence begins.
-pub(super) fn capitalised(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
-}
-
 /// Why there is nothing to say of it, with the codes that look most like it.
 fn unknown(asked: &str) -> String {
     let entries = entries("");
@@ -208,12 +186,6 @@ fn unknown(asked: &str) -> String {
     let asked = harmless(asked, LONGEST_SHOWN);
     format!("there is no code `{asked}`{hint}: `keyward explain` lists them all")
 }
-
-/// What a binding is with whom all is well, but behind which another sender still sends an old key.
-const MIXED: &str = "the node sends a good key, and another sender behind it still sends an old one";
-
-const MEND_MIXED: &str =
-    "Look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it.";
 
 const UNPROVEN: &str = "nodes were not seen with the right key since they, or their credential, were changed last";
 

@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 
-use super::explain::{meaning_of, numbered, steps_of};
-use super::format::{ago, counted, incident_from, nodes_in_words, short_ago, short_node};
+use super::explain::numbered;
 use super::output::{Line, Tone};
+use crate::answers::codebook::{meaning_of, steps_of};
 use crate::answers::incident::ListedIncident;
 use crate::answers::sender::Sender;
 use crate::answers::status::OpenProblem;
 use crate::answers::who::Who;
+use crate::answers::words::{ago, counted, incident_from, nodes_in_words, short_ago, short_node};
 use crate::clock::Timestamp;
 use crate::telemetry::local_clock::in_local_time;
 use crate::verdict::explain::Severity;

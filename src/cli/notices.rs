@@ -7,10 +7,10 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::{Client, Said};
-use super::format::{ago, counted, span};
 use super::output::{Line, Tone, print_json, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
 use crate::answers::notice::{Message, Muted, Notices, Receiver, ReceiverState, Test, Tests};
+use crate::answers::words::{ago, counted, span};
 use crate::clock::Timestamp;
 use crate::config::{self, Environment};
 use crate::telemetry::local_clock::in_local_time;

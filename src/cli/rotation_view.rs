@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::answer;
-use super::explain::capitalised;
 use super::faults::{self, grouped, places};
-use super::format::{nodes_in_words, note, progress, rhythm, sent_from, short_ago, span, state};
+use super::format::progress;
 use super::output::{Line, Palette, Table, Tone};
 use super::start::Start;
 use crate::answers::binding::{Row, Standing};
+use crate::answers::headline;
 use crate::answers::key::KeyNames;
 use crate::answers::old_key::OldKeySummary;
 use crate::answers::rotation::{RotatingBinding, Rotation};
 use crate::answers::status::OpenProblem;
+use crate::answers::words::{capitalised, nodes_in_words, note, rhythm, sent_from, short_ago, span, state};
 use crate::clock::Timestamp;
 use crate::ledger::answer::AnswerKind;
 use crate::ledger::progress::Progress;
@@ -106,10 +107,10 @@ impl View<'_> {
             }
         }
         lines.extend(faults::of_problems(self.problems, self.now));
-        let pressing = answer::most_pressing(self.sets.iter().flat_map(|set| old_keys(set)));
+        let pressing = headline::most_pressing(self.sets.iter().flat_map(|set| old_keys(set)));
         let seen = self.sets.iter().map(|set| set.total).sum();
         lines.push(next(&match pressing {
-            Some(old) => answer::next_step(old, self.now),
+            Some(old) => headline::next_step(old, self.now),
             None => self.start.next_step(self.sets.first().map_or("", |set| &*set.set), seen),
         }));
         lines

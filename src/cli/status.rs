@@ -4,15 +4,16 @@ use clap::Args;
 
 use super::answer;
 use super::faults;
-use super::format::{ago, counted, span};
 use super::output::{Line, Tone, print_json, print_wrapped};
 use super::rotation_view::{WHY_NOT, bar, current, next, of_old};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{AnyStatus, Received, Source};
 use super::start::Start;
+use crate::answers::headline;
 use crate::answers::incident::ListedIncident;
 use crate::answers::key::Key;
 use crate::answers::status::{N8n, N8nState, Set, StoreState};
+use crate::answers::words::{ago, counted, span};
 use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::config::Environment;
@@ -106,13 +107,13 @@ fn all_is_well(status: &AnyStatus, incidents: &[ListedIncident]) -> Line {
 /// The next thing that a person does, in a sentence.
 fn next_of_status(status: &AnyStatus, incidents: &[ListedIncident], start: &Start, now: Timestamp) -> String {
     let old_keys = status.sets().iter().flat_map(|set| &set.old_keys);
-    let pressing = answer::most_pressing(old_keys);
+    let pressing = headline::most_pressing(old_keys);
     if status.problems().iter().any(|problem| problem.severity == Severity::Error) {
         return "mend that first; `keyward status` says when it is over".to_owned();
     }
     match (incidents, pressing) {
         (_, Some(old)) if old.is_kept() || incidents.is_empty() => {
-            format!("{}; `keyward rotation` shows who has changed", answer::next_step(old, now))
+            format!("{}; `keyward rotation` shows who has changed", headline::next_step(old, now))
         }
         ([_, ..], _) => "do what stands below each fault; `keyward incidents` shows them alone".to_owned(),
         ([], _) => {
