@@ -13,7 +13,6 @@ pub mod connection;
 pub mod events;
 pub mod exposition;
 pub mod guard;
-pub mod html;
 pub mod listener;
 pub mod looks;
 pub mod page;
@@ -26,6 +25,7 @@ pub mod settings;
 pub mod state;
 pub mod viewer;
 pub mod views;
+pub mod watch;
 pub mod wrong_tokens;
 
 use std::sync::Arc;

@@ -162,7 +162,8 @@ impl Server {
         Self::start_on(Sockets::default(), config, clock, Hello::Said)
     }
 
-    /// As [`Server::start`], without a hello: the one who shows this keyward says what it is.
+    /// As [`Server::start`], without a hello: the one who shows this keyward says what it is. The clock is that of a story, so links
+    /// and sessions of browsers last by the machine's own.
     pub fn start_silently(config: &Config, clock: Clock) -> anyhow::Result<Self> {
         Self::start_on(Sockets::default(), config, clock, Hello::Left)
     }
@@ -177,7 +178,8 @@ impl Server {
         let kept = writer.open(state::fingerprint_key_name(&config.state.dir));
         let (reloader, troubles) =
             Reloader::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
-        let open_access = || Access::open(&config.admin, &config.state, clock.clone());
+        let clock_of_doors = if hello == Hello::Left { Clock::System } else { clock.clone() };
+        let open_access = || Access::open(&config.admin, &config.state, clock_of_doors);
         let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
         let (access, no_token) = access.unzip();
         let no_token = no_token.flatten();
@@ -249,6 +251,7 @@ impl Server {
             n8n: asked.clone(),
             viewer: Arc::clone(&viewer),
             notices: Arc::clone(&notices),
+            base_url: welcome::base_url(&welcome::origin(config.proxy.tls.scheme().name(), bound.listen)),
             began: shared.clock.now(),
         };
         let admin = bound.admin.zip(readings.access.as_ref().map(admin));
@@ -265,6 +268,13 @@ impl Server {
         let (listen, admin) = (bound.listen, bound.admin_address);
         let shared = Arc::clone(shared);
         Ok(Self { listen, admin, stage, workers, others, shared, readings, notices, ledger, log, _hold: hold })
+    }
+
+    /// A link that shows this keyward in a browser, once; nothing where no browser could be let in.
+    #[must_use]
+    pub fn page_link(&self) -> Option<String> {
+        let secret = self.readings.access.as_ref()?.make_own_link().ok()??;
+        Some(format!("http://{}/open/{}", self.admin?, &*secret))
     }
 
     /// Where clients connect to.

@@ -9,6 +9,7 @@ mod upstream;
 mod view;
 
 use crate::demo::story::SET;
+use std::cell::Cell;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -49,6 +50,8 @@ pub struct Settings {
     pub seed: u64,
     /// How log lines look, as in the setting `log.format`.
     pub log: Option<String>,
+    /// Whether it goes on at the end, for those who look at the page.
+    pub keep: bool,
 }
 
 /// Tells the story to its end, or until a signal comes.
@@ -67,14 +70,16 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         let upstream = Upstream::open(&KEYS).await?;
         let stage = Stage::set(settings, &folder, &upstream)?;
         let ended = tokio::select! {
-            told = stage.tell(settings) => told,
+            told = stage.tell_and_keep(settings) => told,
             ended = upstream.run() => ended.map(drop).context("what stands in for OpenAI has ended"),
             () = signalled => {
-                stage.narrator.say(stage.now(), "The rotation so far", "The story was not told to its end.");
+                if !stage.has_ended.get() {
+                    stage.narrator.say(stage.now(), "The rotation so far", "The story was not told to its end.");
+                    stage.show();
+                }
                 Ok(())
             }
         };
-        stage.show();
         stage.clear();
         ended
     })
@@ -87,6 +92,8 @@ struct Stage<'f> {
     midnight: Timestamp,
     key_file: &'f Path,
     narrator: Narrator,
+    /// Whether the story was told to its end.
+    has_ended: Cell<bool>,
 }
 
 impl<'f> Stage<'f> {
@@ -105,11 +112,32 @@ impl<'f> Stage<'f> {
             palette: config.log.palette(),
             columns: config.log.columns(),
         };
-        Ok(Self { server, time, midnight, key_file: &folder.key_file, narrator })
+        Ok(Self { server, time, midnight, key_file: &folder.key_file, narrator, has_ended: Cell::new(false) })
+    }
+
+    /// Tells the story, and goes on behind its end where that is wanted.
+    async fn tell_and_keep(&self, settings: &Settings) -> anyhow::Result<()> {
+        self.tell(settings).await?;
+        self.has_ended.set(true);
+        self.show();
+        if settings.keep {
+            self.offer_page("The page stays", "Ctrl-C ends it.");
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    /// Says where the page is. The link works once, so each offer has its own.
+    fn offer_page(&self, title: &str, more: &str) {
+        if let Some(link) = self.server.page_link() {
+            let text = format!("In a browser: {link} (once, within a minute). {more}");
+            self.narrator.say(self.now(), title, &text);
+        }
     }
 
     async fn tell(&self, settings: &Settings) -> anyhow::Result<()> {
         self.narrator.greet(self.now(), settings);
+        self.offer_page("The page of this keyward", "It follows the day as it goes by.");
         let scenes = story::scenes(settings.seed);
         let mut next = Instant::now();
         for scene in &scenes {

@@ -3,6 +3,9 @@
 //!
 //! Each token stands in a file of its own. The files are read again when they change; what one held before is worth nothing
 //! from then on, nor are the sessions that began with it.
+//!
+//! A session is not kept: its secret says when it ends, and is signed with the token that it began with. So a page that is open in
+//! a browser goes on when keyward was restarted, and a session that is to end before its time ends with its token.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
+use ring::hmac;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -46,7 +52,7 @@ pub struct Pass {
 pub struct Access {
     files: Files,
     known: watch::Sender<Known>,
-    browsers: Mutex<Browsers>,
+    links: Mutex<Passes>,
     clock: Clock,
 }
 
@@ -141,8 +147,8 @@ impl Access {
             Err(error) if files.is_of_our_state_folder(&error) => (Known::default(), Some(error)),
             Err(error) => return Err(error),
         };
-        let browsers = Mutex::default();
-        Ok((Self { files, known: watch::Sender::new(known), browsers, clock }, trouble))
+        let links = Mutex::default();
+        Ok((Self { files, known: watch::Sender::new(known), links, clock }, trouble))
     }
 
     /// Reads the tokens again; says whether they are others now. With a file that holds none any more, no token is accepted: its old
@@ -188,8 +194,9 @@ impl Access {
     /// What the browser with that session may do. It never writes: a page elsewhere may have sent it.
     #[must_use]
     pub fn admit_session(&self, presented: &[u8]) -> Option<Pass> {
-        let session = Digest::of(presented);
-        let pass = self.browsers().sessions.find(&session)?;
+        let known = *self.known.borrow();
+        let (token, until) = known.all().find_map(|token| Some((token, token.read_session(presented)?)))?;
+        let pass = Pass { scope: Scope::Read, token, until: Some(until) };
         self.is_good(&pass).then_some(pass)
     }
 
@@ -205,22 +212,27 @@ impl Access {
         let secret = token::random_text()?;
         let until = self.clock.now().after(LINK_LASTS);
         let of_link = Pass { scope: Scope::Read, until: Some(until), ..*pass };
-        self.browsers().links.add(Digest::of(secret.as_bytes()), of_link);
+        self.links().add(Digest::of(secret.as_bytes()), of_link);
         Ok((secret, until))
+    }
+
+    /// The same for those who run this very process; nothing where there is no token.
+    pub fn make_own_link(&self) -> Result<Option<Zeroizing<String>>, StateError> {
+        let Some(token) = self.known.borrow().write else { return Ok(None) };
+        let pass = Pass { scope: Scope::Write, token, until: None };
+        self.make_link(&pass).map(|(secret, _)| Some(secret))
     }
 
     /// Begins the session of a link; gives its secret. Nothing for a link that was used, has ended or never was.
     pub fn open_link(&self, presented: &[u8]) -> Result<Option<Zeroizing<String>>, StateError> {
-        let taken = self.browsers().links.take(&Digest::of(presented));
+        let taken = self.links().take(&Digest::of(presented));
         let Some(link) = taken.filter(|link| self.is_good(link)) else { return Ok(None) };
-        let secret = token::random_text()?;
-        let session = Pass { until: Some(self.clock.now().after(SESSION_LASTS)), ..link };
-        self.browsers().sessions.add(Digest::of(secret.as_bytes()), session);
-        Ok(Some(secret))
+        let until = self.clock.now().after(SESSION_LASTS);
+        Ok(Some(link.token.make_session(until, &token::random_text()?)))
     }
 
-    fn browsers(&self) -> MutexGuard<'_, Browsers> {
-        lock(&self.browsers)
+    fn links(&self) -> MutexGuard<'_, Passes> {
+        lock(&self.links)
     }
 }
 
@@ -276,6 +288,10 @@ pub struct Known {
 }
 
 impl Known {
+    fn all(&self) -> impl Iterator<Item = Digest> {
+        [self.write, self.read].into_iter().flatten()
+    }
+
     /// Each is looked at, whichever it is.
     fn scope_of(&self, presented: &Digest) -> Option<Scope> {
         let is = |known: &Option<Digest>| known.as_ref().map_or(Choice::from(0), |known| known.0.ct_eq(&presented.0));
@@ -284,7 +300,7 @@ impl Known {
     }
 }
 
-/// The hash of a token, a link's secret or a session's: random enough that it needs no salt.
+/// The hash of a token or of a link's secret: random enough that it needs no salt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Digest([u8; 32]);
 
@@ -298,12 +314,27 @@ impl Digest {
         bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
         Self(bytes)
     }
-}
 
-#[derive(Default)]
-struct Browsers {
-    links: Passes,
-    sessions: Passes,
+    /// The secret of a session that began with this token: `<milliseconds>.<random>.<signature>`.
+    fn make_session(&self, until: Timestamp, random: &str) -> Zeroizing<String> {
+        let said = format!("{}.{random}", until.as_millis());
+        let signature = hmac::sign(&self.session_key(), said.as_bytes());
+        Zeroizing::new(format!("{said}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// Until when a session lasts; nothing for one that did not begin with this token.
+    fn read_session(&self, presented: &[u8]) -> Option<Timestamp> {
+        let (said, signature) = std::str::from_utf8(presented).ok()?.rsplit_once('.')?;
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
+        hmac::verify(&self.session_key(), said.as_bytes(), &signature).ok()?;
+        said.split_once('.')?.0.parse().ok().map(Timestamp::from_millis)
+    }
+
+    /// Signs sessions and nothing else.
+    fn session_key(&self) -> hmac::Key {
+        let token = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&token, b"keyward session").as_ref())
+    }
 }
 
 /// Passes by the hash of their secret. When there are too many, the oldest goes.
@@ -316,10 +347,6 @@ impl Passes {
             self.0.pop_front();
         }
         self.0.push_back((secret, pass));
-    }
-
-    fn find(&self, secret: &Digest) -> Option<Pass> {
-        self.0.iter().find(|(known, _)| known.0.ct_eq(&secret.0).into()).map(|(_, pass)| *pass)
     }
 
     fn take(&mut self, secret: &Digest) -> Option<Pass> {
@@ -337,7 +364,7 @@ const LINK_LASTS: Duration = Duration::from_mins(1);
 /// How long a browser is let in: a day at work.
 pub const SESSION_LASTS: Duration = Duration::from_hours(12);
 
-/// How many links, and how many sessions, are kept.
+/// How many links are kept.
 const MOST_PASSES: usize = 64;
 
 #[cfg(test)]

@@ -94,6 +94,12 @@ pub fn rotation(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, 
 
 /// What an audit says of each n8n, by how it was when it was looked through last.
 pub fn n8n_audits(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&instances(admin, look))
+}
+
+/// The same as a type.
+#[must_use]
+pub fn instances(admin: &AdminState, look: &Query<'_>) -> Instances {
     let looked = admin.looked();
     let audits = clearance::audits(look, &looked, &admin.viewer.hosts);
     let instance = |audit: &audit::Audit, status: &status::Status| {
@@ -102,7 +108,7 @@ pub fn n8n_audits(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Draw
     };
     let audited = audits.iter().zip(&admin.n8n);
     let instances = audited.filter_map(|((_, audit), status)| Some(instance(audit.as_ref()?, status))).collect();
-    Drawn::in_json(&Instances { instances })
+    Instances { instances }
 }
 
 /// Hears that a program has n8n test a credential from now on; or where it says what n8n has said, that this is over.

@@ -6,6 +6,7 @@ use super::access::Pass;
 use super::parameters::Parameters;
 
 /// A request that was let in.
+#[derive(Clone)]
 pub struct Call {
     /// Its head.
     pub head: Parts,

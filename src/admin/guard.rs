@@ -2,7 +2,7 @@
 //!
 //! A page in a browser may have its own name point at this machine, and then send requests that look like the machine's
 //! own. They name the page's host, so only addresses, `localhost` and the names in `allow_host` are taken. Nothing is ever
-//! shared with other origins (no CORS), and no answer is kept.
+//! shared with other origins (no CORS), and no answer is kept but the page's own style sheet and script.
 
 use std::net::IpAddr;
 
@@ -56,8 +56,9 @@ pub fn cookie_name(headers: &HeaderMap) -> String {
     format!("keyward_session_{}", port.unwrap_or(80))
 }
 
-/// Says in every answer that it is for this client alone: for no cache, no frame, no other page.
+/// Says in every answer that it is for this client alone: for no cache unless it says otherwise, no frame, no other page.
 pub fn seal(headers: &mut HeaderMap) {
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in SEAL {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -103,11 +104,11 @@ fn is_allowed(named: &str, allowed: &[AllowedHost]) -> bool {
 
 const BEARER: &str = "Bearer ";
 
-const SEAL: [(HeaderName, &str); 7] = [
-    (header::CACHE_CONTROL, "no-store"),
+const SEAL: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
+         form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types keyward",
     ),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,25 +1,125 @@
-//! What a person sees in a browser: how keyward is, in plain HTML without a script.
+//! What a person sees in a browser: each page drawn from a look at the bindings ([`crate::page`]), as a whole or as parts for
+//! those who watch it; the files that a page needs; and the link that lets a browser in.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+use maud::{PreEscaped, html};
 
 use super::access::SESSION_LASTS;
 use super::call::Call;
 use super::guard::cookie_name;
-use super::html::{HTML, page};
+use super::parameters::{Parameters, quote};
 use super::problem::{Kind, Problem, failed};
-use super::response::{Drawn, Response, text};
+use super::response::{Drawn, HTML, Response, text};
 use super::state::AdminState;
-use crate::answers::old_key::{OldKeySummary, Reason};
-use crate::answers::status::{OpenProblem, Set, Status};
+use super::{api, views};
 use crate::ledger::query::Query;
-use crate::welcome::escape;
-use http::{HeaderValue, StatusCode, header};
+use crate::page::home::Start;
+use crate::page::nodes::Asked;
+use crate::page::view::View;
+use crate::page::{assets, audit, execution, home, incidents, keys, layout, live, node, nodes, parts, watcher};
 
-/// How keyward is.
-pub fn status(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
-    let body = page("keyward", "", &of_status(&admin.status(look))).into();
-    Ok(Drawn { content_type: HTML, body })
+/// The parameters of the list of nodes.
+pub const NODES: [&str; 6] = ["q", "state", "set", "workflow", "limit", "cursor"];
+
+/// The parameters of the list of incidents.
+pub const INCIDENTS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"];
+
+/// The parameter of the page of an execution.
+pub const EXECUTION: [&str; 1] = ["id"];
+
+/// A page, as it stands in the address of the request.
+pub fn whole(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    let view = view(admin, look, call.head.uri.path(), &call.parameters)?;
+    Ok(Drawn { content_type: HTML, body: layout::page(&view, look.now()).into() })
+}
+
+/// The page that `of` names, for those who watch it ([`watcher::encode`]).
+pub fn in_parts(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    let (path, parameters) = watched(&call.parameters)?;
+    let view = view(admin, look, path, &parameters)?;
+    Ok(Drawn { content_type: HTML, body: watcher::encode(&view).into() })
+}
+
+/// The path and the parameters of the page that is watched.
+pub fn watched(parameters: &Parameters) -> Result<(&str, Parameters), Problem> {
+    let of = parameters.value("of").unwrap_or("/");
+    let (path, query) = of.split_once('?').unwrap_or((of, ""));
+    let known = known(path).ok_or_else(|| nothing(path))?;
+    Ok((path, Parameters::read_form(query, known)?))
+}
+
+/// The parameters of the page at that path; nothing where there is none.
+fn known(path: &str) -> Option<&'static [&'static str]> {
+    match path {
+        "/" | "/audit" | "/live" | "/keys" => Some(&[]),
+        "/nodes" => Some(&NODES),
+        "/incidents" => Some(&INCIDENTS),
+        "/execution" => Some(&EXECUTION),
+        _ => path.strip_prefix("/nodes/").filter(|id| !id.is_empty()).map(|_| &[][..]),
+    }
+}
+
+fn nothing(path: &str) -> Problem {
+    Problem::new(Kind::NotFound, format!("There is no page at {}.", quote(path)))
+}
+
+fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) -> Result<View, Problem> {
+    let now = look.now();
+    match path {
+        "/" => Ok(rotation(admin, look)),
+        "/nodes" => list(look, asked),
+        "/incidents" => {
+            let (list, state) = (views::incidents(look, asked)?, asked.value("state"));
+            let path = |cursor: &str| next_page("/incidents", asked, &INCIDENTS, cursor);
+            Ok(incidents::incidents(&list, state, path, now))
+        }
+        "/execution" => {
+            let told = asked.value("id").map(|id| views::execution(look, id));
+            Ok(execution::execution(told.as_ref(), now))
+        }
+        "/audit" => Ok(audit::audit(&api::instances(admin, look).instances, !admin.n8n.is_empty(), now)),
+        "/live" => Ok(live::live(&names_of_sets(look))),
+        "/keys" => Ok(keys::keys(&admin.sets(look), &admin.shared.reloader.tokens(), now)),
+        _ => {
+            let id = path.strip_prefix("/nodes/").ok_or_else(|| nothing(path))?;
+            let (whole, incidents) = (views::binding(look, id)?, views::incidents_of(look, id)?);
+            Ok(node::node(&whole, &incidents, now))
+        }
+    }
+}
+
+fn rotation(admin: &AdminState, look: &Query<'_>) -> View {
+    let sets: Vec<_> = look.sets().map(|(set, _)| views::course(look, set)).collect();
+    let start = Start { base_url: &admin.base_url, asks_n8n: !admin.n8n.is_empty() };
+    home::home(&home::Home { problems: &admin.problems(), sets: &sets, start, now: look.now() })
+}
+
+fn list(look: &Query<'_>, asked: &Parameters) -> Result<View, Problem> {
+    let list = views::search(look, asked)?;
+    let [search, state, set, workflow] = ["q", "state", "set", "workflow"].map(|name| asked.value(name));
+    let asked = Asked { search, state, set, workflow };
+    Ok(nodes::nodes(&list, asked, &names_of_sets(look), &views::STATES, look.now()))
+}
+
+fn names_of_sets(look: &Query<'_>) -> Vec<String> {
+    look.sets().map(|(_, name)| name.to_string()).collect()
+}
+
+/// The address of the next page of a list.
+fn next_page(path: &str, asked: &Parameters, known: &[&str], cursor: &str) -> String {
+    let chosen = known.iter().filter(|name| **name != "cursor").filter_map(|name| Some((*name, asked.value(name)?)));
+    let pairs = chosen.chain([("cursor", cursor)]).map(|(name, value)| format!("{name}={}", parts::encoded(value)));
+    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// The style sheet, the script or the icon. Its name changes with what is in it, so a browser asks once.
+pub fn asset(_: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
+    let asset = assets::find(call.text()).ok_or_else(|| nothing(call.head.uri.path()))?;
+    let mut answer = text(StatusCode::OK, asset.content_type, asset.text);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    Ok(answer)
 }
 
 /// Begins a session in the browser that opens the link.
@@ -35,128 +135,11 @@ pub fn open(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
     let mut cookie = HeaderValue::try_from(cookie).map_err(|error| failed(&error))?;
     cookie.set_sensitive(true);
     // Not a redirect: behind one from elsewhere, browsers keep a cookie of this kind back.
-    let refresh = r#"<meta http-equiv="refresh" content="0; url=/">"#;
-    let mut answer = text(StatusCode::OK, HTML, page("keyward", refresh, r#"<p><a href="/">Go on to keyward</a></p>"#));
+    let refresh = PreEscaped(r#"<meta http-equiv="refresh" content="0; url=/">"#.to_owned());
+    let page = layout::message("keyward", &refresh, &html! { p { a href="/" { "Go on to keyward" } } });
+    let mut answer = text(StatusCode::OK, HTML, page);
     answer.headers_mut().insert(header::SET_COOKIE, cookie);
     Ok(answer)
 }
-
-fn of_status(status: &Status) -> String {
-    let mut html = String::new();
-    status.problems.iter().for_each(|problem| write_problem(&mut html, problem));
-    let _ = writeln!(
-        html,
-        "<p>keyward {} is {} since {}, for {}. It knows {} bindings.</p>",
-        escape(&status.version),
-        status.stage.code(),
-        status.began,
-        escape(&status.upstream),
-        status.bindings
-    );
-    for n8n in &status.n8n {
-        let _ = writeln!(
-            html,
-            "<p>n8n {} at {}: {} workflows and {} nodes have names; {}.</p>",
-            escape(&n8n.instance),
-            escape(&n8n.url),
-            n8n.workflows,
-            n8n.nodes,
-            escape(n8n.trouble.as_deref().unwrap_or("no trouble"))
-        );
-    }
-    status.sets.iter().for_each(|set| write_set(&mut html, set));
-    html
-}
-
-/// What is wrong, since when, whom it hit, and what to do.
-fn write_problem(html: &mut String, problem: &OpenProblem) {
-    let _ = write!(html, "<p class=\"{}\"><b>{}</b>", problem.severity.code(), escape(&problem.text));
-    let _ = write!(html, "<br>Since {}", problem.since);
-    if let (Some(requests), Some(bindings)) = (problem.requests, problem.bindings) {
-        let _ = write!(html, "; it hit {requests} requests from {bindings} callers");
-    }
-    let _ = writeln!(html, ".<br>{}</p>", escape(&problem.remedy));
-}
-
-fn write_set(html: &mut String, set: &Set) {
-    let learned = if set.learned { ", learned from what upstream accepts" } else { "" };
-    let _ = writeln!(
-        html,
-        "<h2>{}</h2>\n<p>Policy {}{learned}; {} tokens.</p>",
-        escape(&set.set),
-        set.policy.name(),
-        set.tokens
-    );
-    write_progress(html, set);
-    if set.keys.is_empty() {
-        html.push_str("<p>No key is known yet.</p>\n");
-        return;
-    }
-    html.push_str("<table>\n<tr><th>role</th><th>key</th><th>fingerprint</th><th>since</th></tr>\n");
-    for key in &set.keys {
-        let since = key.since.map_or_else(|| NOTHING.to_owned(), |at| at.to_string());
-        let hint = escape(key.names.hint.as_deref().unwrap_or(NOTHING));
-        let cells = [key.role.code().to_owned(), hint, key.names.fingerprint.to_string(), since];
-        let _ = writeln!(html, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
-    }
-    html.push_str("</table>\n");
-}
-
-/// How many bindings have changed to the current key, and whether the old ones can go.
-fn write_progress(html: &mut String, set: &Set) {
-    let progress = &set.progress;
-    let _ = writeln!(
-        html,
-        "<p><b>{} confirmed, {} stale, {} failing, {} mixed</b>, {} due later, {} overdue, {} acknowledged.</p>",
-        progress.confirmed,
-        progress.stale,
-        progress.failing,
-        progress.mixed,
-        progress.due_later,
-        progress.overdue,
-        progress.acknowledged
-    );
-    if set.open_incidents > 0 {
-        let _ = writeln!(html, "<p>Open incidents: {}.</p>", set.open_incidents);
-    }
-    set.old_keys.iter().for_each(|old| write_old_key(html, old));
-}
-
-fn write_old_key(html: &mut String, old: &OldKeySummary) {
-    let (hint, answer) = (escape(old.key.hint.as_deref().unwrap_or_default()), escape(&old.can_go.text));
-    let _ = writeln!(html, "<p>Old key {hint} ({}): can it go? <b>{answer}</b></p>\n<ul>", old.key.fingerprint);
-    let (by_record, rest) = old.can_go.by_record();
-    for (record, reasons) in by_record {
-        let _ = writeln!(html, "<li><b>{}</b>\n<ul>", escape(&record.text));
-        for reason in reasons {
-            write_reason(html, reason);
-        }
-        html.push_str("</ul></li>\n");
-    }
-    for reason in rest {
-        write_reason(html, reason);
-    }
-    for what in old.can_go.assumes() {
-        let _ = writeln!(html, "<li>assumes: {}</li>", escape(what));
-    }
-    html.push_str("</ul>\n");
-}
-
-/// What bars an old key, what ends that, and how you accept it.
-fn write_reason(html: &mut String, reason: &Reason) {
-    let _ = write!(html, "<li>{}", escape(&reason.text));
-    if let Some(accepted) = &reason.accepted {
-        let _ = write!(html, "<br><small>accepted: {}</small>", escape(&accepted.reason));
-    } else {
-        let _ = write!(html, "<br><small>ends: {}</small>", escape(&reason.end));
-        if let Some(number) = &reason.doubt {
-            let _ = write!(html, "<br><small>accept: <code>keyward accept {number} --reason …</code></small>");
-        }
-    }
-    html.push_str("</li>\n");
-}
-
-/// In place of what is not known.
-const NOTHING: &str = "–";
 
 const OLD_LINK: &str = "This link was used already, or is too old. Run `keyward open` for another.";

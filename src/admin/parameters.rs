@@ -7,7 +7,7 @@ use super::problem::{Kind, Problem};
 use crate::telemetry::masked::mask_and_cap;
 
 /// Parameters by name, each at most once.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
@@ -29,6 +29,12 @@ impl Parameters {
             read.0.push((name, value));
         }
         Ok(read)
+    }
+
+    /// Of a form in a browser, which sends what was left empty as well.
+    pub fn read_form(text: &str, known: &[&str]) -> Result<Self, Problem> {
+        let filled: Vec<_> = text.split('&').filter(|pair| !pair.ends_with('=')).collect();
+        Self::read(&filled.join("&"), known)
     }
 
     /// Of a command's own.
@@ -125,6 +131,13 @@ mod tests {
         assert_eq!(query.word("verdict", &["current", "outdated"]).expect("a word"), Some("outdated"));
         assert_eq!(query.word("set", &["default"]).expect("none"), None);
         assert_eq!(Parameters::read("", &[]).expect("nothing"), Parameters::default());
+    }
+
+    #[test]
+    fn what_a_form_leaves_empty_is_not_asked() {
+        let read = Parameters::read_form("q=&state=stale&set=", &["q", "state", "set"]).expect("a form");
+        assert_eq!(read, Parameters::of(&[("state", "stale")]));
+        assert!(Parameters::read_form("q=a&r=b", &["q"]).is_err());
     }
 
     #[test]

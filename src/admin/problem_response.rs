@@ -2,12 +2,12 @@
 
 use http::{HeaderValue, header};
 
-use super::html::{self, HTML};
 use super::problem::{Kind, Problem};
-use super::response::{Response, text};
+use super::response::{HTML, Response, text};
 use super::wrong_tokens::EACH;
 use crate::answers::problem::ProblemDetails;
-use crate::welcome::escape;
+use crate::page::layout;
+use maud::html;
 
 /// As a program reads it.
 #[must_use]
@@ -26,7 +26,7 @@ pub fn json(problem: &Problem) -> Response {
 /// As a person reads it.
 #[must_use]
 pub fn page(problem: &Problem) -> Response {
-    let page = html::page(problem.kind().title(), "", &format!("<p>{}</p>", escape(problem.detail())));
+    let page = layout::message(problem.kind().title(), &html! {}, &html! { p { (problem.detail()) } });
     answer(problem, HTML, page)
 }
 

@@ -103,5 +103,8 @@ impl http_body::Body for EventBody {
     }
 }
 
+/// The media type of a page.
+pub const HTML: &str = "text/html; charset=utf-8";
+
 /// The media type of JSON.
 pub const JSON: &str = "application/json";

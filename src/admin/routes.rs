@@ -5,7 +5,16 @@
 //! | `GET /healthz` | nothing | 200 as long as the process runs |
 //! | `GET /readyz` | nothing | 200 when it takes requests, 503 when it is draining |
 //! | `GET /metrics` | a token, or nothing | the metrics as text ([`crate::metrics`]) |
-//! | `GET /` | a token, or a session | how keyward is, for people |
+//! | `GET /` | a token, or a session | the rotation of each set, for people |
+//! | `GET /nodes` | the same | every node, for people |
+//! | `GET /nodes/{binding}` | the same | one node, for people |
+//! | `GET /incidents` | the same | the incidents, for people |
+//! | `GET /execution` | the same | one execution of n8n's, for people |
+//! | `GET /audit` | the same | what an audit of n8n says, for people |
+//! | `GET /live` | the same | exchanges as they end, for people |
+//! | `GET /keys` | the same | keys and tokens by their public names, for people |
+//! | `GET /watch` | the same | what changes on one of those pages, as server-sent events ([`super::watch`]) |
+//! | `GET /assets/{asset}` | nothing | the style sheet, the script and the icon of the pages, which are the same everywhere |
 //! | `GET /open/{link}` | nothing but the link | begins a session in the browser that opens it |
 //! | `GET /api/v1/openapi.json` | a token | what the routes below take and give |
 //! | `GET /api/v1/status` | a token | how keyward is |
@@ -44,7 +53,7 @@ use super::problem::{Kind, Problem};
 use super::response::{Drawn, Response};
 use super::settings::MetricsFor;
 use super::state::AdminState;
-use super::{api, events, guard, page, problem_response, views};
+use super::{api, events, guard, page, problem_response, views, watch};
 
 /// Something that can be asked.
 pub struct Route {
@@ -87,10 +96,14 @@ enum Answer {
     Now(fn(&Arc<AdminState>, &Call) -> Result<Response, Problem>),
     /// From a look at them, which others may share.
     Drawn(Draw, Sharing),
+    /// A page for people, from a look at them. A browser sends what was left empty in a form as well.
+    Page,
+    /// From one look after the other.
+    Watched(fn(&Arc<AdminState>, &Looks, Call) -> Result<Response, Problem>),
 }
 
 /// Every route.
-pub static ROUTES: [Route; 24] = [
+pub static ROUTES: [Route; 33] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {
         method: "GET",
@@ -106,12 +119,27 @@ pub static ROUTES: [Route; 24] = [
         parameters: &[],
         answer: Answer::Drawn(api::metrics, Sharing::Look),
     },
+    page("/", &[]),
+    page("/nodes", &page::NODES),
+    page("/nodes/{binding}", &[]),
+    page("/incidents", &page::INCIDENTS),
+    page("/execution", &page::EXECUTION),
+    page("/audit", &[]),
+    page("/live", &[]),
+    page("/keys", &[]),
     Route {
         method: "GET",
-        path: "/",
+        path: "/watch",
         needs: READ,
+        parameters: &watch::WATCHED,
+        answer: Answer::Watched(watch::watch),
+    },
+    Route {
+        method: "GET",
+        path: "/assets/{asset}",
+        needs: Needs::Nothing,
         parameters: &[],
-        answer: Answer::Drawn(page::status, Sharing::Look),
+        answer: Answer::Now(page::asset),
     },
     Route { method: "GET", path: "/open/{link}", needs: Needs::Link, parameters: &[], answer: Answer::Now(page::open) },
     Route {
@@ -231,6 +259,10 @@ pub static ROUTES: [Route; 24] = [
     Route { method: "POST", path: "/api/v1/links", needs: WRITE, parameters: &[], answer: Answer::Now(api::make_link) },
 ];
 
+const fn page(path: &'static str, parameters: &'static [&'static str]) -> Route {
+    Route { method: "GET", path, needs: READ, parameters, answer: Answer::Page }
+}
+
 const READ: Needs = Needs::Token(Scope::Read);
 
 const WRITE: Needs = Needs::Token(Scope::Write);
@@ -238,8 +270,8 @@ const WRITE: Needs = Needs::Token(Scope::Write);
 /// The answer to a request.
 pub async fn answer(admin: &Arc<AdminState>, looks: &Looks, head: Parts, connection: &Connection) -> Response {
     // Where a person asked, a person reads what is wrong.
-    let is_page = head.uri.path() == "/" || head.uri.path().starts_with("/open/");
     let found = find(&head);
+    let is_page = head.uri.path().starts_with("/open/") || found.is_page();
     let answer = serve(admin, looks, head, connection, found).await;
     let answer = answer.map_err(|problem| admin.wrong_tokens.look_at(problem, connection));
     answer.unwrap_or_else(
@@ -268,11 +300,14 @@ async fn serve(
     };
     // A probe may say what it likes.
     let query = if route.needs == Needs::Nothing { "" } else { head.uri.query().unwrap_or_default() };
-    let parameters = Parameters::read(query, route.parameters)?;
+    let read = if matches!(route.answer, Answer::Page) { Parameters::read_form } else { Parameters::read };
+    let parameters = read(query, route.parameters)?;
     let call = Call { head, texts, parameters, pass };
     match route.answer {
         Answer::Now(answer) => answer(admin, &call),
         Answer::Drawn(draw, sharing) => looks.ask(call, draw, sharing).await.map(Drawn::into_response),
+        Answer::Page => looks.ask(call, page::whole, Sharing::Answer).await.map(Drawn::into_response),
+        Answer::Watched(watch) => watch(admin, looks, call),
     }
 }
 
@@ -295,6 +330,13 @@ enum Found {
     Route(&'static Route, Vec<String>),
     /// What those are told who may know that there is nothing.
     Nothing(Problem),
+}
+
+impl Found {
+    /// Whether a person asked, who wants to read what is wrong.
+    fn is_page(&self) -> bool {
+        matches!(self, Self::Route(Route { answer: Answer::Page, .. }, _))
+    }
 }
 
 fn find(head: &Parts) -> Found {

@@ -48,6 +48,8 @@ pub struct AdminState {
     pub viewer: Arc<Viewer>,
     /// What is told by itself.
     pub notices: Arc<Notices>,
+    /// The Base URL that n8n's credential takes on this machine.
+    pub base_url: String,
     /// When keyward began.
     pub began: Timestamp,
 }

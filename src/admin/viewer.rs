@@ -11,6 +11,7 @@ use crate::ledger::query::{Auditing, Query};
 use crate::ledger::rotation_grounds::Audit;
 use crate::n8n::clearance::{self, Looked};
 use crate::n8n::status::Status;
+use crate::problems::kind::ProblemKind;
 
 /// Who looks at the ledger.
 pub struct Viewer {
@@ -56,6 +57,7 @@ impl Viewer {
             ledger: shared.ledger.changes(),
             ring: shared.reloader.ring().generation(),
             names: shared.names.generation(),
+            problems: shared.problems().iter().map(|problem| (problem.kind, problem.about.clone())).collect(),
             n8n: self.n8n.iter().map(|status| status.seen()).map(|seen| (seen.read, seen.trouble, seen.look)).collect(),
             keys,
             open,
@@ -80,6 +82,7 @@ pub struct Recorded {
     ledger: Option<u64>,
     ring: u64,
     names: u64,
+    problems: Vec<(ProblemKind, Box<str>)>,
     keys: Vec<Entry>,
     /// Of each key the exchanges that carry it upstream.
     open: Vec<Option<u64>>,
@@ -102,6 +105,7 @@ impl Recorded {
         self.ledger.is_some()
             && self.ledger == later.ledger
             && (self.ring, self.names, &self.keys, &self.open) == (later.ring, later.names, &later.keys, &later.open)
+            && self.problems == later.problems
             && n8n
                 .into_iter()
                 .all(|(one, other)| (one.0, &one.1) == (other.0, &other.1) && is_same_look(&one.2, &other.2))

@@ -30,9 +30,62 @@ use crate::ledger::recent::Past;
 use crate::ledger::rotation::RotationView;
 use crate::ledger::rotation_row::{FullRow, Row};
 use crate::ledger::senders::{Acceptance, SentFrom};
-use crate::ledger::standing::Standing;
+use crate::ledger::standing::{Silence, Standing};
+use crate::page::home::OfSet;
 use crate::policy::rules::Rules;
 use crate::telemetry::masked::mask_keys;
+
+/// How far the rotation of a set is and how it went, with those of its bindings that are worth a look: those that are not well first,
+/// and those that were confirmed last.
+#[must_use]
+pub fn course(look: &Query<'_>, set: SetIndex) -> OfSet {
+    let view = look.rotation(set);
+    let (well, open): (Vec<_>, Vec<_>) = view.rows.iter().partition(|row| row.standing == Standing::Confirmed);
+    let room = ROOM.saturating_sub(open.len()).max(LEAST_WELL);
+    let shown: Vec<_> = open.iter().take(MOST_OPEN).chain(well.iter().take(room)).copied().collect();
+    let good: Vec<_> =
+        view.current.iter().map(|key| key.names.fingerprint).chain(view.next.map(|key| key.fingerprint)).collect();
+    let due = |row: &Row| match row.standing {
+        Standing::Silent(Silence::DueLater { by }) => Some(by),
+        Standing::Silent(_) | Standing::Confirmed | Standing::Mixed | Standing::Stale | Standing::Failing { .. } => {
+            None
+        }
+    };
+    OfSet {
+        new_traffic: traffic(&look.traffic(set, &good)),
+        first_confirmed: look.first_use(set, &good),
+        due: view.rows.iter().filter_map(due).min(),
+        incidents: look.open_incidents(set),
+        rotation: rotation_of(look, &view, &shown, None),
+    }
+}
+
+/// A page of the bindings that have that text in a name or an id, those that were seen last first.
+pub fn search(look: &Query<'_>, asked: &Parameters) -> Result<Bindings, Problem> {
+    let Some(text) = asked.value("q").map(str::to_lowercase) else { return bindings(look, asked) };
+    let has = |row: &BindingRow| {
+        let is_in = |part: Option<&str>| part.is_some_and(|part| part.to_lowercase().contains(&text));
+        let (identity, named) = (row.binding.identity(), look.named(&row.binding));
+        let node = named.and_then(|named| named.node);
+        is_in(named.map(|named| &*named.workflow.name))
+            || is_in(node.map(|node| &*node.name))
+            || is_in(node.and_then(|node| node.credential.as_deref()))
+            || is_in(identity.workflow)
+            || is_in(identity.node)
+            || is_in(row.binding.memory().name.as_deref())
+            || row.binding.id().to_hex().starts_with(&text)
+            || is_in(Some(&identity.peer.to_string()))
+            || is_in(Some(identity.family.code()))
+    };
+    bindings_that(look, asked, has)
+}
+
+/// The incidents of a binding, the one that opened last first.
+pub fn incidents_of(look: &Query<'_>, id: &str) -> Result<Vec<ListedIncident>, Problem> {
+    let found = look.find(id).map_err(|error| not_found(&error))?.binding.id();
+    let own = look.incidents(&Filter::default()).into_iter().filter(|row| row.binding.id() == found);
+    Ok(own.take(MOST_INCIDENTS).map(|row| incident_row(look, &row)).collect())
+}
 
 /// The parameters of [`bindings`].
 pub const BINDINGS: [&str; 5] = ["set", "workflow", "state", "limit", "cursor"];
@@ -74,9 +127,18 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Vec<Set> {
 
 /// A page of the bindings, those that were seen last first.
 pub fn bindings(look: &Query<'_>, asked: &Parameters) -> Result<Bindings, Problem> {
+    bindings_that(look, asked, |_| true)
+}
+
+fn bindings_that(
+    look: &Query<'_>,
+    asked: &Parameters,
+    is_one: impl Fn(&BindingRow) -> bool,
+) -> Result<Bindings, Problem> {
     let standing = asked.word("state", &STATES)?.map(Box::from);
     let page = asked.page()?;
-    let rows = look.rows(&Filter { standing, ..filter(look, asked)? });
+    let mut rows = look.rows(&Filter { standing, ..filter(look, asked)? });
+    rows.retain(is_one);
     let place = |row: &BindingRow| [before(row.last), 0, signed(row.binding.id().0)];
     let (shown, next) = page.cut(&rows, place);
     let total = rows.len();
@@ -274,13 +336,16 @@ fn incident_row(look: &Query<'_>, row: &query::ListedIncident) -> ListedIncident
 // === The rotation ===
 
 fn rotation_view(look: &Query<'_>, view: &RotationView, page: Page) -> Rotation {
-    let done = view.is_done();
     let place = |row: &Row| {
         let (rank, before, id) = row.place();
         [rank.into(), before, signed(id.0)]
     };
     let (rows, next) = page.cut(&view.rows, place);
-    let row = |row: &Row| {
+    rotation_of(look, view, &rows.iter().collect::<Vec<_>>(), next)
+}
+
+fn rotation_of(look: &Query<'_>, view: &RotationView, rows: &[&Row], next: Option<String>) -> Rotation {
+    let row = |row: &&Row| {
         let sent_from = view.sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice);
         rotation_row(look, &row.in_full(), &view.name, sent_from)
     };
@@ -290,7 +355,7 @@ fn rotation_view(look: &Query<'_>, view: &RotationView, page: Page) -> Rotation 
         learned: view.learned,
         current: view.current.iter().map(CurrentKey::from).collect(),
         next_key: view.next.map(KeyNames::from),
-        done,
+        done: view.is_done(),
         progress: view.progress,
         bindings: rows.iter().map(row).collect(),
         old_keys: view.old_keys.iter().map(|old| old_key(look, old)).collect(),
@@ -336,8 +401,12 @@ fn old_key(look: &Query<'_>, key: &old_key::OldKey) -> OldKey {
         summary: summary(look, key),
         retired_after: key.retired.after,
         grace_until: key.grace_until,
-        traffic: key.traffic.iter().map(|(hour, exchanges)| Traffic { hour: *hour, exchanges: *exchanges }).collect(),
+        traffic: traffic(&key.traffic),
     }
+}
+
+fn traffic(hours: &[(Timestamp, u64)]) -> Vec<Traffic> {
+    hours.iter().map(|(hour, exchanges)| Traffic { hour: *hour, exchanges: *exchanges }).collect()
 }
 
 /// An old key, and whether it can go.
@@ -430,6 +499,18 @@ fn before(at: Timestamp) -> i64 {
 fn signed(id: u64) -> i64 {
     (id ^ (1 << 63)).cast_signed()
 }
+
+/// How many of those that are not well stand on the page of the rotation.
+const MOST_OPEN: usize = 100;
+
+/// How many of those that are well stand there even so.
+const LEAST_WELL: usize = 12;
+
+/// Up to how many in all, those that are well fill it up.
+const ROOM: usize = 40;
+
+/// How many incidents of a binding are told of.
+const MOST_INCIDENTS: usize = 50;
 
 /// How many senders of a binding are told of.
 const MOST_SENDERS: usize = 32;

@@ -113,5 +113,24 @@ pub fn who(reason: &Reason) -> String {
     reason.workflow_name.clone().unwrap_or_else(|| whole().unwrap_or_default().to_owned())
 }
 
+/// What stands above the reasons of old keys.
+#[must_use]
+pub fn title_of_reasons(old_keys: &[&OldKeySummary]) -> &'static str {
+    if old_keys.iter().any(|old| old.is_kept()) {
+        WHY_NOT
+    } else if old_keys.iter().any(|old| old.can_go.answer == AnswerKind::NotProven) {
+        WHAT_REMAINS
+    } else {
+        ACCEPTED
+    }
+}
+
 /// Of how many kinds a headline tells.
 const MOST_PARTS: usize = 3;
+
+/// Above what bars an old key.
+pub const WHY_NOT: &str = "Why it cannot go, and what ends that:";
+
+const WHAT_REMAINS: &str = "What would prove it:";
+
+const ACCEPTED: &str = "What that rests on:";

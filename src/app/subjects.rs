@@ -29,7 +29,6 @@ pub(super) struct Subjects {
     viewer: Arc<Viewer>,
     began: Timestamp,
     recorded: Option<Recorded>,
-    problems: Vec<(ProblemKind, Box<str>)>,
     /// When n8n was last asked to be looked through.
     wanted: Option<Instant>,
 }
@@ -37,7 +36,7 @@ pub(super) struct Subjects {
 impl Subjects {
     pub(super) fn new(viewer: Arc<Viewer>) -> Self {
         let began = viewer.shared.clock.now();
-        Self { viewer, began, recorded: None, problems: Vec::new(), wanted: None }
+        Self { viewer, began, recorded: None, wanted: None }
     }
 
     /// Whether a request went well after the start, in that set or in any.
@@ -75,11 +74,8 @@ impl Subjects {
 impl Observer for Subjects {
     fn has_news(&mut self) -> bool {
         let recorded = self.viewer.recorded();
-        let problems: Vec<_> =
-            self.viewer.shared.problems().into_iter().map(|problem| (problem.kind, problem.about)).collect();
-        let is_same =
-            self.recorded.as_ref().is_some_and(|before| before.is_same(&recorded)) && problems == self.problems;
-        (self.recorded, self.problems) = (Some(recorded), problems);
+        let is_same = self.recorded.as_ref().is_some_and(|before| before.is_same(&recorded));
+        self.recorded = Some(recorded);
         !is_same
     }
 

@@ -15,7 +15,6 @@ use crate::answers::rotation::{RotatingBinding, Rotation};
 use crate::answers::status::OpenProblem;
 use crate::answers::words::{capitalised, nodes_in_words, note, rhythm, sent_from, short_ago, span, state};
 use crate::clock::Timestamp;
-use crate::ledger::answer::AnswerKind;
 use crate::ledger::progress::Progress;
 use crate::ledger::standing::{SilenceKind, StandingKind};
 
@@ -51,7 +50,7 @@ impl View<'_> {
             let reasons = answer::reasons(&old_keys, &shown, self.now);
             if !reasons.is_empty() {
                 rows.push(String::new());
-                rows.extend(self.in_rows(&[Line::toned(Tone::Title, title_of_reasons(&old_keys))]));
+                rows.extend(self.in_rows(&[Line::toned(Tone::Title, headline::title_of_reasons(&old_keys))]));
                 rows.extend(self.in_rows(&reasons));
             }
         }
@@ -156,16 +155,6 @@ impl View<'_> {
 
 fn old_keys(set: &Rotation) -> impl Iterator<Item = &OldKeySummary> {
     set.old_keys.iter().map(|old| &old.summary)
-}
-
-fn title_of_reasons(old_keys: &[&OldKeySummary]) -> &'static str {
-    if old_keys.iter().any(|old| old.is_kept()) {
-        WHY_NOT
-    } else if old_keys.iter().any(|old| old.can_go.answer == AnswerKind::NotProven) {
-        WHAT_REMAINS
-    } else {
-        ACCEPTED
-    }
 }
 
 fn no_old_key(seen: usize, of: Option<&str>) -> Line {
@@ -283,13 +272,6 @@ fn tone(standing: &Standing) -> Tone {
         (Some(StandingKind::Silent), Some(SilenceKind::Acknowledged)) | (None, _) => Tone::Aside,
     }
 }
-
-/// Above what bars an old key.
-pub(super) const WHY_NOT: &str = "Why it cannot go, and what ends that:";
-
-const WHAT_REMAINS: &str = "What would prove it:";
-
-const ACCEPTED: &str = "What that rests on:";
 
 /// How many workflows whose nodes are well are named.
 const MOST_CONFIRMED: usize = 6;

@@ -259,6 +259,29 @@ impl<'a> Query<'a> {
         view
     }
 
+    /// How many exchanges carried one of those keys towards that set, hour by hour; hours without any are left out.
+    #[must_use]
+    pub fn traffic(&self, set: SetIndex, keys: &[Fingerprint]) -> Vec<(Timestamp, u64)> {
+        let mut hours: BTreeMap<Timestamp, u64> = BTreeMap::new();
+        self.ledger.with_hours(|all| {
+            for (hour, exchanges) in keys.iter().flat_map(|key| all.of_key(set, *key)) {
+                *hours.entry(hour).or_default() += exchanges;
+            }
+        });
+        hours.into_iter().collect()
+    }
+
+    /// When the first request of a binding of that set started that carried one of those keys.
+    #[must_use]
+    pub fn first_use(&self, set: SetIndex, keys: &[Fingerprint]) -> Option<Timestamp> {
+        let first = |binding: &Arc<Binding>| {
+            let memory = binding.lock();
+            let own = memory.uses.iter().filter(|used| used.key.is_some_and(|key| keys.contains(&key.fingerprint)));
+            own.map(|used| used.first).min()
+        };
+        self.all().iter().filter(|binding| binding.set() == set).filter_map(first).min()
+    }
+
     /// Every binding that there was when the look was first asked.
     #[must_use]
     pub fn all(&self) -> &[Arc<Binding>] {

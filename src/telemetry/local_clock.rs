@@ -13,6 +13,22 @@ pub fn time_of_day(at: Timestamp) -> String {
     at_home(at, &TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
+/// The day of a moment to come, as people say it: `today`, `Monday` within a week, else `2026-11-30`.
+#[must_use]
+pub fn day(at: Timestamp, now: Timestamp) -> String {
+    day_in_zone(at, now, &TimeZone::system())
+}
+
+fn day_in_zone(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let (day, today) = (at_home(at, zone).date(), at_home(now, zone).date());
+    let format = match today.until(day).map(|span| span.get_days()) {
+        Ok(0) => return "today".to_owned(),
+        Ok(1..7) => "%A",
+        Ok(_) | Err(_) => "%Y-%m-%d",
+    };
+    day.strftime(format).to_string()
+}
+
 /// A text with each moment in it (`2026-11-30T07:15:00Z`) by the local clock: its time of day where it is of today, else with
 /// its date before that. The first one names the zone.
 #[must_use]
@@ -54,6 +70,21 @@ fn at_home(at: Timestamp, zone: &TimeZone) -> jiff::Zoned {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_named_within_a_week() {
+        #[track_caller]
+        fn check(hours: i64, expected: &str) {
+            let now = 1_796_000_400_000;
+            let at = Timestamp::from_millis(now + hours * 3_600_000);
+            assert_eq!(day_in_zone(at, Timestamp::from_millis(now), &TimeZone::UTC), expected);
+        }
+        check(1, "today");
+        check(24, "Tuesday");
+        check(6 * 24, "Sunday");
+        check(7 * 24, "2026-12-07");
+        check(40 * 24, "2027-01-09");
+    }
 
     #[test]
     fn moments_stand_by_the_local_clock_and_the_zone_once() {

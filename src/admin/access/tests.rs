@@ -144,7 +144,36 @@ fn sessions_end_with_the_token_that_they_began_with() {
 }
 
 #[test]
-fn links_and_sessions_are_bounded() {
+fn a_session_outlives_a_restart_and_cannot_be_made_up() {
+    let bench = Bench::new();
+    let access = bench.open(None, None).expect("a token");
+    let pass = access.admit(bench.own_token().as_bytes()).expect("a pass");
+    let (link, _) = access.make_link(&pass).expect("a link");
+    let session = access.open_link(link.as_bytes()).expect("random bytes").expect("a session");
+    let again = bench.open(None, None).expect("the same token");
+    assert!(again.admit_session(session.as_bytes()).is_some());
+    let (until, rest) = session.split_once('.').expect("an end");
+    let later = until.parse::<i64>().expect("milliseconds") + 1;
+    let (said, signature) = session.rsplit_once('.').expect("a signature");
+    for made_up in [
+        String::new(),
+        format!("{later}.{rest}"),
+        said.to_owned(),
+        format!("{said}."),
+        format!("{said}.{}", signature.to_lowercase()),
+        format!("{session}x"),
+        format!(".{session}"),
+        signature.to_owned(),
+    ] {
+        assert!(again.admit_session(made_up.as_bytes()).is_none(), "{made_up}");
+    }
+    assert!(again.admit_session(b"\xff.\xff").is_none());
+    bench.advance(SESSION_LASTS);
+    assert!(again.admit_session(session.as_bytes()).is_none());
+}
+
+#[test]
+fn links_are_bounded() {
     let bench = Bench::new();
     let access = bench.open(None, None).expect("a token");
     let pass = access.admit(bench.own_token().as_bytes()).expect("a pass");

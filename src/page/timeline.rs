@@ -1,0 +1,222 @@
+//! Pure. The rotation as a drawing: what carried the new key and what carried the old one, hour by hour.
+//!
+//! The new key grows upwards and the old one downwards, so that no colour has to be told from another. All places are in
+//! percent, so that the drawing is as wide as there is room.
+
+use maud::{Markup, html};
+
+use super::parts::thousands;
+use crate::answers::old_key::Traffic;
+use crate::clock::Timestamp;
+use crate::telemetry::local_clock::in_local_time;
+
+/// What is drawn.
+#[derive(Debug)]
+pub struct Timeline<'t> {
+    /// Exchanges with the keys that are good now, hour by hour.
+    pub new: &'t [Traffic],
+    /// Exchanges with the old key.
+    pub old: &'t [Traffic],
+    /// What happened when.
+    pub marks: Vec<Mark>,
+    pub now: Timestamp,
+}
+
+/// Something that happened.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub at: Timestamp,
+    pub what: &'static str,
+}
+
+/// How the time is cut into bars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Scale {
+    /// When the first bar begins, in milliseconds since the Unix epoch.
+    begin: i64,
+    /// How long a bar is, in milliseconds.
+    step: i64,
+    /// How many there are.
+    bars: usize,
+}
+
+impl Timeline<'_> {
+    /// The drawing, with its marks in words; nothing where nothing came.
+    #[must_use]
+    pub fn draw(&self) -> Option<Markup> {
+        let scale = self.scale()?;
+        let (new, old) = (scale.sums(self.new), scale.sums(self.old));
+        let most = new.iter().chain(&old).copied().max().filter(|most| *most > 0)?;
+        let total = |sums: &[u64]| thousands(usize::try_from(sums.iter().sum::<u64>()).unwrap_or(usize::MAX));
+        let label =
+            format!("Requests {}: {} with the new key, {} with the old one.", scale.each(), total(&new), total(&old));
+        Some(html! {
+            svg.timeline width="100%" height=(HEIGHT) role="img" aria-label=(label) {
+                (bars(&new, most, scale, Way::Up))
+                (bars(&old, most, scale, Way::Down))
+                line.axis x1="0" x2="100%" y1=(MIDDLE) y2=(MIDDLE) {}
+                @for (number, mark) in (1..).zip(&self.marks) {
+                    @let x = percent(scale.place(mark.at));
+                    g.mark {
+                        line x1=(x) x2=(x) y1="18" y2=(HEIGHT) {}
+                        circle cx=(x) cy="10" r="9" {}
+                        text x=(x) y="14" text-anchor="middle" { (number) }
+                    }
+                }
+            }
+            div.scale aria-hidden="true" {
+                span { (self.at_local(Timestamp::from_millis(scale.begin))) } span { "now" }
+            }
+            (self.legend(scale, most))
+        })
+    }
+
+    fn legend(&self, scale: Scale, most: u64) -> Markup {
+        html! {
+            div.legend {
+                p { span.swatch.new {} " new key, above" span.swatch.old {} " old key, below; " (scale.each()) ", at most " (thousands(usize::try_from(most).unwrap_or(usize::MAX))) }
+                ol.marks {
+                    @for mark in &self.marks { li { b { (mark.what) } " " (self.at_local(mark.at)) } }
+                }
+            }
+        }
+    }
+
+    fn at_local(&self, at: Timestamp) -> String {
+        in_local_time(&at.to_string(), self.now).into_owned()
+    }
+
+    /// From a day before the first mark, or the first exchange after that, until now.
+    fn scale(&self) -> Option<Scale> {
+        let first = self.new.iter().chain(self.old).map(|traffic| traffic.hour.as_millis()).min()?;
+        let marked = self.marks.iter().map(|mark| mark.at.as_millis() - DAY).min();
+        let now = self.now.as_millis();
+        let begin = marked.unwrap_or(now - DAY).max(first);
+        let step = if now - begin > MOST_BARS * HOUR { DAY } else { HOUR };
+        let begin = begin.clamp(now - MOST_BARS * step, now - LEAST_BARS * step).div_euclid(step) * step;
+        let bars = usize::try_from((now - begin).div_euclid(step) + 1).ok()?;
+        Some(Scale { begin, step, bars })
+    }
+}
+
+// === impl Scale ===
+
+impl Scale {
+    fn sums(self, traffic: &[Traffic]) -> Vec<u64> {
+        let mut sums = vec![0; self.bars];
+        for one in traffic {
+            let place = (one.hour.as_millis() - self.begin).div_euclid(self.step);
+            if let Some(sum) = usize::try_from(place).ok().and_then(|place| sums.get_mut(place)) {
+                *sum += one.exchanges;
+            }
+        }
+        sums
+    }
+
+    /// Where a moment is, from 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
+    fn place(self, at: Timestamp) -> f64 {
+        ((at.as_millis() - self.begin) as f64 / self.step as f64 / self.bars as f64).clamp(0.0, 1.0)
+    }
+
+    fn each(self) -> &'static str {
+        if self.step == DAY { "by the day" } else { "by the hour" }
+    }
+}
+
+/// Whether bars grow upwards or downwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "places in a drawing")]
+fn bars(sums: &[u64], most: u64, scale: Scale, way: Way) -> Markup {
+    let wide = 1.0 / scale.bars as f64;
+    let tall = |sum: u64| (sum as f64 / most as f64 * f64::from(TALLEST)).max(2.0);
+    let class = if way == Way::Up { "new" } else { "old" };
+    html! {
+        g.(class) {
+            @for (place, sum) in sums.iter().enumerate().filter(|(_, sum)| **sum > 0) {
+                @let y = if way == Way::Up { f64::from(MIDDLE) - tall(*sum) } else { f64::from(MIDDLE) };
+                rect x=(percent((place as f64 + 0.1) * wide)) width=(percent(0.8 * wide)) y=(format!("{y:.1}"))
+                    height=(format!("{:.1}", tall(*sum))) {}
+            }
+        }
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2}%", share * 100.0)
+}
+
+const HOUR: i64 = 3_600_000;
+
+const DAY: i64 = 24 * HOUR;
+
+/// How many bars there are at most: two weeks of hours.
+const MOST_BARS: i64 = 14 * 24;
+
+/// How many there are at least, so that none is as wide as the drawing.
+const LEAST_BARS: i64 = 12;
+
+/// How high the drawing is, in pixels.
+const HEIGHT: u32 = 150;
+
+/// Where its axis is.
+const MIDDLE: u32 = 86;
+
+/// How tall the tallest bar is.
+const TALLEST: u32 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hours(counts: &[(i64, u64)]) -> Vec<Traffic> {
+        let one = |(hour, exchanges): &(i64, u64)| Traffic {
+            hour: Timestamp::from_millis(hour * HOUR),
+            exchanges: *exchanges,
+        };
+        counts.iter().map(one).collect()
+    }
+
+    fn timeline<'t>(new: &'t [Traffic], old: &'t [Traffic], mark: i64, now: i64) -> Timeline<'t> {
+        let marks = vec![Mark { at: Timestamp::from_millis(mark * HOUR), what: "new key seen" }];
+        Timeline { new, old, marks, now: Timestamp::from_millis(now * HOUR + HOUR / 2) }
+    }
+
+    #[test]
+    fn it_begins_a_day_before_the_rotation_and_ends_now() {
+        let (new, old) = (hours(&[(1010, 2)]), hours(&[(100, 9), (1000, 4)]));
+        let scale = timeline(&new, &old, 1005, 1012).scale().expect("a scale");
+        assert_eq!((scale.begin / HOUR, scale.step, scale.bars), (981, HOUR, 32));
+        assert_eq!(scale.sums(&old)[19], 4, "what came before is left out");
+        assert_eq!(scale.sums(&old).iter().sum::<u64>(), 4);
+    }
+
+    #[test]
+    fn a_long_rotation_is_drawn_by_the_day() {
+        let (new, old) = (hours(&[(10_000, 1)]), hours(&[(9_000, 5), (9_001, 6)]));
+        let scale = timeline(&new, &old, 9_024, 10_000).scale().expect("a scale");
+        assert_eq!((scale.step, scale.bars), (DAY, 42));
+        assert_eq!(scale.sums(&old)[0], 11);
+    }
+
+    #[test]
+    fn where_nothing_came_nothing_is_drawn() {
+        assert!(timeline(&[], &[], 1, 2).draw().is_none());
+        let (new, far) = (hours(&[(5, 0)]), hours(&[(1_000_000, 5)]));
+        assert!(timeline(&new, &far, 4, 6).draw().is_none());
+    }
+
+    #[test]
+    fn each_key_has_its_side() {
+        let (new, old) = (hours(&[(11, 3)]), hours(&[(10, 6)]));
+        let drawn = timeline(&new, &old, 11, 11).draw().expect("a drawing").into_string();
+        assert!(drawn.contains("3 with the new key, 6 with the old one"), "{drawn}");
+        assert_eq!(drawn.matches("<rect").count(), 2);
+        assert!(!drawn.contains("style="), "the policy forbids it: {drawn}");
+    }
+}
