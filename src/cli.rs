@@ -375,13 +375,15 @@ mod tests {
               --log <FORMAT>  Write the log for people or for programs [default: human on a terminal,
                               otherwise json] [possible values: human, json]
               --seed <N>      Choose the moments at which workflows run [default: 1]
+              --keep          Stay at the end of the day, for the page in the browser, until Ctrl-C
           -h, --help          Print help
 
         A real keyward stands between a simulated n8n of twenty workflows and a stand-in for OpenAI. In the
         course of a day the key is rotated, and nodes that go on with the old one show up. Everything stays
-        on this machine, the keys open nothing, and nothing is left behind. It takes a minute.
+        on this machine, the keys open nothing, and nothing is left behind. It takes a minute. The link
+        that it prints shows the rotation in a browser, as it happens.
 
-        Example: keyward demo --speed 600
+        Example: keyward demo --speed 600 --keep
         ");
     }
 

@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use super::node::diagnosis;
 use super::parts::{self, Sign, badge};
 use super::view::{Section, Tab, View};
 use crate::answers::execution::{Execution, PastExchange, RememberedUse};
@@ -81,7 +80,7 @@ fn exchanges(exchanges: &[PastExchange]) -> Markup {
                         tr {
                             th scope="row" { (time_of_day(row.at)) } td { (parts::who(&row.who)) }
                             td { @match row.status { Some(status) => (status), None => (parts::nothing()) } }
-                            td { (diagnosis(&row.diagnosis)) } td.wide { (parts::key(&row.key)) } td.wide { (row.verdict) }
+                            td { (parts::diagnosis(&row.diagnosis)) } td.wide { (parts::key(&row.key)) } td.wide { (row.verdict) }
                         }
                     }
                 }
@@ -94,10 +93,10 @@ fn exchanges(exchanges: &[PastExchange]) -> Markup {
 fn faults(exchanges: &[PastExchange], now: Timestamp) -> Markup {
     let mut told: Vec<(&str, &str)> = Vec::new();
     for row in exchanges {
-        if let (Some(message), Some(remedy)) = (&row.message, &row.remedy) {
-            if !told.contains(&(message, remedy)) {
-                told.push((message, remedy));
-            }
+        if let (Some(message), Some(remedy)) = (&row.message, &row.remedy)
+            && !told.contains(&(message, remedy))
+        {
+            told.push((message, remedy));
         }
     }
     html! {
@@ -123,7 +122,7 @@ fn remembered(remembered: &[RememberedUse], now: Timestamp) -> Markup {
             h2 #remembered-title { "Of earlier requests, the last with each key" }
             ul.plain {
                 @for RememberedUse { who, used } in remembered {
-                    li { (parts::who(who)) ": " (diagnosis(&used.diagnosis)) " with " (parts::key(&used.key)) " at " (parts::moment(used.last, now)) }
+                    li { (parts::who(who)) ": " (parts::diagnosis(&used.diagnosis)) " with " (parts::key(&used.key)) " at " (parts::moment(used.last, now)) }
                 }
             }
         }

@@ -85,7 +85,7 @@ fn of_set(home: &Home<'_>, set: &OfSet, number: usize) -> [Section; 4] {
 }
 
 impl OfSet {
-    /// Whether there is nothing to tell: a set of which no key is known, and that nothing was sent for.
+    /// Whether there is nothing to tell: no key is known, and nothing was sent.
     fn is_empty(&self) -> bool {
         self.rotation.total == 0 && self.rotation.current.is_empty() && self.rotation.old_keys.is_empty()
     }
@@ -219,7 +219,7 @@ fn answer(home: &Home<'_>, set: &OfSet, id: &str) -> Markup {
                     p.said { b { (verdict.word) } (verdict.because) }
                 }
             }
-            (progress(rotation))
+            (progress(set))
             div.two {
                 (next(home, set))
                 div.facts {
@@ -268,7 +268,8 @@ fn keys(rotation: &Rotation, now: Timestamp) -> Markup {
 }
 
 /// How far the rotation is: a bar, and how many stand how, with a link to those.
-fn progress(rotation: &Rotation) -> Markup {
+fn progress(set: &OfSet) -> Markup {
+    let rotation = &set.rotation;
     let Progress { confirmed, mixed, stale, failing, due_later, overdue, acknowledged } = rotation.progress;
     let one = |what, count, state: &str, tone, sign| Count {
         what,
@@ -291,19 +292,28 @@ fn progress(rotation: &Rotation) -> Markup {
             (bar(&all, rotation.total, &rotation.progress.to_string()))
             div aria-live="polite" { (counts(&all)) }
         }
+        @if set.incidents > 0 {
+            (counts(&[incidents(set)]))
+        }
     }
+}
+
+fn incidents(set: &OfSet) -> Count<'static> {
+    let what = if set.incidents == 1 { "open incident" } else { "open incidents" };
+    let path = format!("/incidents?state=open&set={}", parts::encoded(&set.rotation.set));
+    Count { what, count: set.incidents, path, tone: Tone::Bad, sign: Sign::Alarm }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a place in a drawing")]
 fn bar(counts: &[Count<'_>], total: usize, label: &str) -> Markup {
     let share = |count: usize| count as f64 * 100.0 / total as f64;
-    let mut before = 0;
+    let there: Vec<_> = counts.iter().filter(|one| one.count > 0).collect();
+    let before = |place: usize| there.iter().take(place).map(|one| one.count).sum();
     html! {
         svg.bar width="100%" height="12" role="img" aria-label=(label) {
-            @for one in counts.iter().filter(|one| one.count > 0) {
-                rect.(class(one.tone)) x=(format!("{:.2}%", share(before))) width=(format!("{:.2}%", share(one.count)))
+            @for (place, one) in there.iter().enumerate() {
+                rect.(class(one.tone)) x=(format!("{:.2}%", share(before(place)))) width=(format!("{:.2}%", share(one.count)))
                     height="12" {}
-                @let _ = before += one.count;
             }
         }
     }
@@ -455,10 +465,10 @@ fn workflow_name(group: &[&RotatingBinding]) -> Markup {
 fn row(binding: &RotatingBinding, now: Timestamp) -> Markup {
     let row = &binding.row;
     let who = &row.who;
-    let node = who.node_name.as_ref().or(who.node_id.as_ref());
+    let named = who.node_name.as_ref().or(who.node_id.as_ref());
     // A client without a workflow is known by its words.
-    let shown = node.cloned().unwrap_or_else(|| who.who.clone());
-    let (note, from) = (note(row, now), addresses_that_differ(binding));
+    let shown = named.cloned().unwrap_or_else(|| who.who.clone());
+    let (note, from) = (note(row, now), parts::where_they_differ(&row.senders, || sent_from(row)));
     html! {
         tr id=(format!("b-{}", who.binding)) data-state=(crate::answers::words::state(&row.standing)) {
             th scope="row" { a href=(parts::path_of(who)) { (parts::name(&shown)) } }
@@ -473,12 +483,4 @@ fn row(binding: &RotatingBinding, now: Timestamp) -> Markup {
             td.end { (parts::editor(who.link.as_deref(), &shown)) }
         }
     }
-}
-
-/// From where the bad key came, where a binding has several addresses.
-fn addresses_that_differ(binding: &RotatingBinding) -> String {
-    let mut addresses: Vec<_> = binding.row.senders.iter().filter_map(|sender| sender.address.as_deref()).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    if addresses.len() > 1 { sent_from(&binding.row) } else { String::new() }
 }

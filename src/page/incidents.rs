@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use super::node::diagnosis;
 use super::parts::{self, Sign, ago, badge};
 use super::view::{Piece, Section, Tab, View};
 use crate::answers::codebook::{meaning_of, steps_of};
@@ -63,7 +62,10 @@ fn table(rows: &Markup, shown: usize) -> Markup {
 
 fn piece(listed: &ListedIncident, now: Timestamp) -> Piece {
     let incident = &listed.incident;
-    let (id, from) = (format!("i-{}", incident.incident), incident_from(incident, &listed.senders));
+    let (id, from) = (
+        format!("i-{}", incident.incident),
+        parts::where_they_differ(&listed.senders, || incident_from(incident, &listed.senders)),
+    );
     let (tone, _) = parts::of_severity(incident.severity);
     let html = html! {
         tr id=(id) data-state=(if incident.closed.is_some() { "closed" } else { "open" }) {
@@ -97,7 +99,7 @@ fn end(incident: &Incident, now: Timestamp) -> Markup {
 pub fn in_a_line(incident: &Incident, now: Timestamp) -> Markup {
     let requests = counted(usize::try_from(incident.sightings).unwrap_or(usize::MAX), "request");
     html! {
-        (diagnosis(&incident.diagnosis)) " since " (ago(incident.opened, now)) ", " (requests) " with " (parts::key(&incident.key))
+        (parts::diagnosis(&incident.diagnosis)) " since " (ago(incident.opened, now)) ", " (requests) " with " (parts::key(&incident.key))
         @if let Some(id) = &incident.execution_id { ", the last in " (parts::execution(id)) }
         ". " (end(incident, now))
     }

@@ -12,7 +12,6 @@ use crate::answers::sender::Sender;
 use crate::answers::words::{capitalised, note, rhythm, state};
 use crate::clock::Timestamp;
 use crate::ledger::standing::StandingKind;
-use crate::verdict::explain::DiagnosisKind;
 
 /// The page. `incidents` are its own, the one that opened last first.
 #[must_use]
@@ -46,26 +45,26 @@ fn head(whole: &WholeBinding, now: Timestamp) -> Markup {
             }
             p.said { (parts::state(&row.standing)) @if !note.is_empty() { " " (note) } }
             dl.facts {
-                (fact("Key sent last", parts::key(&row.key)))
-                (fact("Seen", perhaps_ago(binding.last, now)))
-                (fact("First seen", perhaps_ago(binding.first, now)))
-                (fact("Usually", html! { (rhythm(row.rhythm.as_ref())) }))
-                (fact("Requests", html! { (binding.sightings) }))
-                (fact("Key set", html! { (who.set) }))
-                @if let Some(credential) = &who.credential { (fact("Credential in n8n", parts::name(credential))) }
-                @if let Some(instance) = &who.instance { (fact("n8n", parts::name(instance))) }
-                @if let Some(node) = &who.node_id { (fact("Node id", parts::name(node))) }
-                (fact("Client", html! {
+                (fact("Key sent last", &parts::key(&row.key)))
+                (fact("Seen", &perhaps_ago(binding.last, now)))
+                (fact("First seen", &perhaps_ago(binding.first, now)))
+                (fact("Usually", &html! { (rhythm(row.rhythm.as_ref())) }))
+                (fact("Requests", &html! { (binding.sightings) }))
+                (fact("Key set", &html! { (who.set) }))
+                @if let Some(credential) = &who.credential { (fact("Credential in n8n", &parts::name(credential))) }
+                @if let Some(instance) = &who.instance { (fact("n8n", &parts::name(instance))) }
+                @if let Some(node) = &who.node_id { (fact("Node id", &parts::name(node))) }
+                (fact("Client", &html! {
                     (who.client) @if let Some(version) = &binding.client_version { " " (parts::name(version)) }
                 }))
-                (fact("Address", html! { (who.peer) }))
-                (fact("Binding", html! { code { (who.short_id()) } }))
+                (fact("Address", &html! { (who.peer) }))
+                (fact("Binding", &html! { code { (who.short_id()) } }))
             }
         }
     }
 }
 
-fn fact(what: &str, value: Markup) -> Markup {
+fn fact(what: &str, value: &Markup) -> Markup {
     html! { div { dt { (what) } dd { (value) } } }
 }
 
@@ -111,7 +110,7 @@ fn keys(uses: &[KeyUse], others: u64, now: Timestamp) -> Markup {
                     @for used in uses {
                         tr {
                             th scope="row" { (parts::key(&used.key)) }
-                            td { (used.verdict) } td.wide { (diagnosis(&used.diagnosis)) }
+                            td { (used.verdict) } td.wide { (parts::diagnosis(&used.diagnosis)) }
                             td.wide { (ago(used.first, now)) } td { (ago(used.last, now)) } td { (used.sightings) }
                         }
                     }
@@ -120,13 +119,6 @@ fn keys(uses: &[KeyUse], others: u64, now: Timestamp) -> Markup {
             @if others > 0 { p { "And " (others) " with other keys, for which there was no room." } }
         }
     }
-}
-
-/// A diagnosis by its code, with what it means under the pointer.
-#[must_use]
-pub fn diagnosis(code: &str) -> Markup {
-    let is_good = code == DiagnosisKind::Ok.code();
-    html! { code.(if is_good { "good" } else { "bad" }) title=(meaning_of(code)) { (code) } }
 }
 
 fn senders(senders: &[Sender], now: Timestamp) -> Markup {
@@ -178,7 +170,7 @@ fn executions(whole: &WholeBinding, now: Timestamp) -> Markup {
             h2 #executions-title { "Last executions, of each key" }
             ul.plain {
                 @for (used, id) in uses {
-                    li { (parts::execution(id)) " " (ago(used.last, now)) " with " (parts::key(&used.key)) ": " (diagnosis(&used.diagnosis)) }
+                    li { (parts::execution(id)) " " (ago(used.last, now)) " with " (parts::key(&used.key)) ": " (parts::diagnosis(&used.diagnosis)) }
                 }
             }
         }

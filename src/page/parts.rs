@@ -3,14 +3,16 @@
 use maud::{Markup, PreEscaped, html};
 
 use crate::answers::binding::Standing;
+use crate::answers::codebook::meaning_of;
 use crate::answers::key::{KeyNames, PerhapsKey};
+use crate::answers::sender::Sender;
 use crate::answers::who::Who;
 use crate::answers::words::{self, short_ago};
 use crate::clock::Timestamp;
 use crate::ledger::standing::{SilenceKind, StandingKind};
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
-use crate::verdict::explain::Severity;
+use crate::verdict::explain::{DiagnosisKind, Severity};
 
 // === States ===
 
@@ -178,10 +180,25 @@ pub fn who(who: &Who) -> Markup {
     html! { a.who href=(path_of(who)) { (name(&who.in_few_words())) } }
 }
 
+/// A diagnosis by its code, with what it means under the pointer.
+#[must_use]
+pub fn diagnosis(code: &str) -> Markup {
+    let is_good = code == DiagnosisKind::Ok.code();
+    html! { code.(if is_good { "good" } else { "bad" }) title=(meaning_of(code)) { (code) } }
+}
+
 /// Where the page of a node is.
 #[must_use]
 pub fn path_of(who: &Who) -> String {
     format!("/nodes/{}", who.binding)
+}
+
+/// From where a key came, where there are several addresses: what they have in common says nothing.
+pub fn where_they_differ(senders: &[Sender], from: impl FnOnce() -> String) -> String {
+    let mut addresses: Vec<_> = senders.iter().filter_map(|sender| sender.address.as_deref()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.len() > 1 { from() } else { String::new() }
 }
 
 /// Where something is in n8n's editor. No page but n8n's own learns where the click came from.

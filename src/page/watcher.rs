@@ -10,6 +10,7 @@
 //! The `id` of the last one of a change is the page's print, so that a browser that comes back says what it has.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use super::view::{View, print};
 
@@ -80,16 +81,22 @@ impl Watcher {
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         let mut events = Vec::new();
         if is_first {
-            parts.iter().for_each(|part| self.learn(part));
+            for part in &parts {
+                self.learn(part);
+            }
             if self.came_with.as_deref() != Some(page) {
                 events.push(format!("event: whole\ndata: {}", parts.iter().map(Part::html).collect::<String>()));
             }
         } else {
-            parts.iter().for_each(|part| self.tell(part, &mut events));
+            for part in &parts {
+                self.tell(part, &mut events);
+            }
         }
         // Under its print once all of it is sent: a browser that lost a part of it gets the whole.
-        events.last_mut().into_iter().for_each(|last| last.push_str(&format!("\nid: {page}")));
-        events.iter().map(|event| format!("{event}\n\n")).collect()
+        if let Some(last) = events.last_mut() {
+            let _ = write!(last, "\nid: {page}");
+        }
+        events.iter().flat_map(|event| [event.as_str(), "\n\n"]).collect()
     }
 
     fn tell(&mut self, part: &Part<'_>, events: &mut Vec<String>) {

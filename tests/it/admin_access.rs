@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keyward::admin::MetricsFor;
 use keyward::admin::routes::{Needs, ROUTES, Route};
+use keyward::page::assets::STYLE;
 
 use crate::process::Home;
 use crate::support::{
@@ -24,6 +25,7 @@ fn requests() -> Vec<(&'static Route, String)> {
             .replace("{execution}", "7")
             .replace("{n8n}", "main")
             .replace("{credential}", "c1")
+            .replace("{asset}", &STYLE.name)
     };
     ROUTES.iter().map(|route| (route, filled(route.path))).collect()
 }
@@ -55,7 +57,7 @@ fn status(proxy: &TestProxy, method: &str, target: &str, headers: &[(&str, &str)
 }
 
 fn ask(proxy: &TestProxy, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
-    if target != "/api/v1/events" {
+    if !["/api/v1/events", "/watch"].contains(&target) {
         return proxy.ask_admin(method, target, headers);
     }
     let mut client = proxy.admin_client();
@@ -210,9 +212,15 @@ fn every_answer_is_sealed() {
         for headers in [&[][..], &[("Authorization", &*token)], &[("Host", "evil.example")]] {
             let answer = ask(&proxy, route.method, &target, headers);
             let said = |name| answer.header(name).unwrap_or_default();
-            assert_eq!((said("cache-control"), said("x-content-type-options")), ("no-store", "nosniff"), "{target}");
+            let kept = if target.starts_with("/assets/") { "public, max-age=31536000, immutable" } else { "no-store" };
+            assert_eq!((said("cache-control"), said("x-content-type-options")), (kept, "nosniff"), "{target}");
             assert_eq!((said("x-frame-options"), said("referrer-policy")), ("DENY", "no-referrer"), "{target}");
-            assert!(said("content-security-policy").starts_with("default-src 'none'; "), "{target}");
+            let policy = said("content-security-policy");
+            assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{target}: {policy}");
+            assert!(
+                policy.contains("frame-ancestors 'none'; require-trusted-types-for 'script'"),
+                "{target}: {policy}"
+            );
             assert_eq!(said("cross-origin-resource-policy"), "same-origin", "{target}");
             let raw = String::from_utf8_lossy(&answer.head.raw).to_ascii_lowercase();
             assert!(!raw.contains("access-control-"), "{target}: nothing is shared with other origins");
@@ -235,7 +243,7 @@ fn a_link_lets_the_browser_in_that_opens_it_first() {
     let session = ("Cookie", &*cookie);
     let page = proxy.ask_admin("GET", "/", &[session]);
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    assert!(page.text().contains("<h2>default</h2>"), "{}", page.text());
+    assert!(page.text().contains("Is all well?"), "{}", page.text());
     assert_eq!(proxy.ask_admin("GET", "/api/v1/status", &[session]).status, 200);
     let own = ("Sec-Fetch-Site", "same-origin");
     assert_eq!(proxy.ask_admin("GET", "/api/v1/status", &[session, own]).status, 200);

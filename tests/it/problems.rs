@@ -56,7 +56,7 @@ fn a_current_key_that_upstream_refuses_is_told_of_until_there_is_another_and_bey
     let status: Value = serde_json::from_slice(&keyward.admin("/api/v1/status").body).unwrap();
     assert_eq!(status["problems"], Value::from(vec![told]));
     let page = keyward.admin("/").text();
-    let (wrong, rest) = page.split_once("<p>keyward ").unwrap();
+    let (wrong, rest) = page.split_once("id=\"answer-0\"").unwrap();
     assert!(wrong.contains("refuses the current key") && wrong.contains("Make a new key"), "{page}");
     assert!(!rest.contains("refuses the current key"), "{page}");
     keyward.stop();

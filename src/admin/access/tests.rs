@@ -161,8 +161,8 @@ fn a_session_outlives_a_restart_and_cannot_be_made_up() {
         said.to_owned(),
         format!("{said}."),
         format!("{said}.{}", signature.to_lowercase()),
-        format!("{session}x"),
-        format!(".{session}"),
+        format!("{}x", *session),
+        format!(".{}", *session),
         signature.to_owned(),
     ] {
         assert!(again.admit_session(made_up.as_bytes()).is_none(), "{made_up}");
