@@ -22,7 +22,8 @@ use super::looks::{Looks, Sharing};
 use super::page::{in_parts, watched};
 use super::problem::{Kind, Problem};
 use super::response::{EventBody, NextPiece, Response};
-use super::state::{AdminState, Recorded};
+use super::state::AdminState;
+use super::viewer::Recorded;
 use crate::page::watcher::Watcher;
 use crate::telemetry::local_clock::time_of_day;
 
