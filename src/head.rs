@@ -67,7 +67,6 @@ impl<'r> Field<'r> {
 /// The headers that keyward reads. Names compare without case (RFC 9110, 5.1).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'r> {
-    /// `Authorization`.
     pub authorization: Field<'r>,
     /// `api-key`, Azure's place for the credential.
     pub api_key: Field<'r>,
@@ -87,15 +86,12 @@ pub struct Fields<'r> {
     pub organization: Field<'r>,
     /// `OpenAI-Platform`, a constant that n8n's LangChain nodes send (2.x).
     pub platform: Field<'r>,
-    /// `User-Agent`.
     pub user_agent: Field<'r>,
-    /// `Accept`.
     pub accept: Field<'r>,
     /// `X-Stainless-Lang`: the language of an OpenAI SDK.
     pub stainless_lang: Field<'r>,
     /// `X-Stainless-Package-Version`: the SDK's version.
     pub stainless_version: Field<'r>,
-    /// `Host`.
     pub host: Field<'r>,
     /// `Origin`: a browser sends it by order of a page.
     pub origin: Field<'r>,
@@ -103,11 +99,9 @@ pub struct Fields<'r> {
     pub asks_for_page: bool,
     /// Whether another proxy says that it passed the request on: `Via`, `Forwarded`, `X-Forwarded-For`, `X-Real-IP`.
     pub is_relayed: bool,
-    /// `Expect`.
     pub expect: Field<'r>,
     /// `TE`: what the client makes of an answer's transfer.
     pub te: Field<'r>,
-    /// `Connection`.
     pub connection: Field<'r>,
     /// Which headers must not go on, for the code that edits the head in place.
     pub unforwarded: Unforwarded,

@@ -8,7 +8,6 @@ use super::parameters::Parameters;
 /// A request that was let in.
 #[derive(Clone)]
 pub struct Call {
-    /// Its head.
     pub head: Parts,
     /// The texts that stand for the parts in braces.
     pub texts: Vec<String>,

@@ -166,7 +166,6 @@ enum Samples {
     Number(u64),
     /// A number for each combination of labels.
     Family(Family),
-    /// Spans.
     Spans(Spans),
 }
 

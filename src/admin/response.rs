@@ -20,7 +20,6 @@ pub type Response = http::Response<Either<Full<Bytes>, EventBody>>;
 pub struct Drawn {
     /// Its media type.
     pub content_type: &'static str,
-    /// All of it.
     pub body: Bytes,
 }
 

@@ -24,7 +24,6 @@ use crate::telemetry::writer::LogCounts;
 
 /// What the admin listener answers from.
 pub struct AdminState {
-    /// Its settings.
     pub settings: Settings,
     /// Who is let in.
     pub access: Arc<Access>,

@@ -17,7 +17,6 @@ use crate::verdict::explain::Severity;
 /// How a keyward that runs is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// Its version.
     pub version: String,
     /// How far it is with stopping.
     pub stage: Stage,

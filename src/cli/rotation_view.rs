@@ -26,7 +26,6 @@ pub(super) struct View<'v> {
     pub(super) problems: &'v [OpenProblem],
     /// What those do who begin.
     pub(super) start: &'v Start,
-    /// Now.
     pub(super) now: Timestamp,
     /// How wide the terminal is.
     pub(super) columns: usize,

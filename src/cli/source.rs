@@ -69,9 +69,7 @@ enum Question<'q> {
     N8n,
     /// The rotation of that set.
     Rotation(&'q str),
-    /// The bindings.
     Bindings,
-    /// The incidents.
     Incidents,
     /// What was sent in that execution.
     Execution(&'q str),

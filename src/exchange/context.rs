@@ -59,7 +59,6 @@ pub struct WorkerContext {
     pub shared: Arc<Shared>,
     /// Its connections to upstream.
     pub pool: Pool,
-    /// Its counters.
     pub counters: Arc<Shard>,
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,
@@ -76,7 +75,6 @@ pub struct WorkerContext {
 pub struct Parts {
     /// Its connections to upstream.
     pub pool: Pool,
-    /// Its counters.
     pub counters: Arc<Shard>,
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,

@@ -27,16 +27,10 @@ pub enum ForwardError {
     TimedOut,
     /// The client, whose body stood still for too long.
     #[error("the request's body stood still for {limit:?}")]
-    StoodStill {
-        /// The limit.
-        limit: Duration,
-    },
+    StoodStill { limit: Duration },
     /// Upstream, which took nothing of the body for too long.
     #[error("upstream took nothing of the request's body for {limit:?}")]
-    NotTaken {
-        /// The limit.
-        limit: Duration,
-    },
+    NotTaken { limit: Duration },
     /// The client, whose body ended before it was whole.
     #[error("the request's body broke off")]
     RequestBody(#[source] hyper::Error),

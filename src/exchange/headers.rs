@@ -214,7 +214,6 @@ pub fn edit_answer(headers: &mut HeaderMap, marks: &Marks) -> Carried {
 pub struct Carried {
     /// What it consists of.
     pub content: Content,
-    /// How it is encoded.
     pub encoding: Encoding,
 }
 

@@ -17,7 +17,7 @@ use crate::verdict::explain::{Diagnosis, Explanation};
 #[derive(Default)]
 pub struct LastRefusal(Mutex<Option<(Cause, RefusalText)>>);
 
-/// A refusal in words.
+/// A refusal in words, made once for requests that are refused alike one after the other.
 #[derive(Clone)]
 pub struct RefusalText {
     /// What is wrong and what to do, for the log as well.

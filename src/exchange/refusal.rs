@@ -136,14 +136,14 @@ pub fn oversized_head() -> Response<ResponseBody> {
     openai_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message, "keyward_refusal", "oversized_head")
 }
 
-/// keyward itself failed: 500.
+/// A 500 for a request in which keyward itself failed.
 #[must_use]
 pub fn failed() -> Response<ResponseBody> {
     let message = "keyward failed while it carried this request. Its log says where.";
     openai_error(StatusCode::INTERNAL_SERVER_ERROR, message, "keyward_error", "keyward_failed")
 }
 
-/// The page for people.
+/// The page for people who open the Base URL in a browser.
 #[must_use]
 pub fn page(html: Bytes) -> Response<ResponseBody> {
     answer(StatusCode::OK, html, typed(HeaderValue::from_static("text/html; charset=utf-8"), HeaderMap::new()))

@@ -35,7 +35,7 @@ struct Tally {
 }
 
 impl Rejections {
-    /// None so far.
+    /// Of one worker, before it has rejected a request.
     #[must_use]
     pub fn new(counters: Arc<Shard>, coarse_clock: CoarseClock) -> Self {
         Self { counters, coarse_clock, tallies: Default::default() }

@@ -78,10 +78,7 @@ pub enum ResponseBodyError {
     KeptBack(KeptBack),
     /// The client stood still for too long.
     #[error("the client took nothing of its answer for {limit:?}")]
-    NotTaken {
-        /// The limit.
-        limit: Duration,
-    },
+    NotTaken { limit: Duration },
 }
 
 impl UpstreamBody {

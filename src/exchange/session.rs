@@ -55,7 +55,7 @@ impl Drop for Memo {
 }
 
 impl Session {
-    /// New, with nothing remembered.
+    /// Of a client connection that begins: no credential was judged yet, and no answer refused.
     #[must_use]
     pub fn new(worker: Arc<WorkerContext>, peer: IpAddr, protocol: Protocol) -> Self {
         Self {

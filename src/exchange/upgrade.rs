@@ -45,31 +45,19 @@ enum UpgradeError {
     Upstream(#[source] io::Error),
     /// The client took nothing of what is there for it.
     #[error("the client took nothing for {limit:?}")]
-    NotTaken {
-        /// The limit.
-        limit: Duration,
-    },
+    NotTaken { limit: Duration },
     /// Upstream took nothing of what is there for it.
     #[error("upstream took nothing for {limit:?}")]
-    NotTakenUpstream {
-        /// The limit.
-        limit: Duration,
-    },
+    NotTakenUpstream { limit: Duration },
     /// Upstream's first message refuses the key that keyward put in, or shows it.
     #[error("upstream refused the key that keyward had put in, so keyward closed the connection in its own words")]
     KeyRefused,
     /// One side has said all that it had to say, and the other one neither went on nor closed.
     #[error("one side has closed, and the other one did not within {limit:?}")]
-    NoFarewell {
-        /// The limit.
-        limit: Duration,
-    },
+    NoFarewell { limit: Duration },
     /// Neither side said anything for too long.
     #[error("nothing moved for {limit:?} (idle_timeout)")]
-    StoodStill {
-        /// The limit.
-        limit: Duration,
-    },
+    StoodStill { limit: Duration },
 }
 
 impl Upgraded {
@@ -320,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Passage<'_, S> {
     }
 }
 
-/// One direction.
+/// One direction of an upgraded connection: from the client, or from upstream.
 struct Half {
     /// What was read and could not be written yet: nothing, as long as the other side takes what comes.
     waiting: Bytes,

@@ -35,7 +35,6 @@ pub struct SetHistory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub key: Fingerprint,
-    /// What it said.
     pub word: Word,
     /// Since when it says so.
     pub at: Timestamp,

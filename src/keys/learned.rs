@@ -15,7 +15,7 @@ pub struct Learned {
     keys: Vec<LearnedKey>,
 }
 
-/// One of them.
+/// A key that upstream took in a set that learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LearnedKey {
     pub key: Fingerprint,
@@ -48,7 +48,7 @@ impl Learned {
         Self { keys }
     }
 
-    /// All keys.
+    /// The keys that upstream took in the set, with those that it has refused since.
     #[must_use]
     pub fn keys(&self) -> &[LearnedKey] {
         &self.keys

@@ -157,7 +157,7 @@ impl Reloader {
         Ok((reloader, troubles))
     }
 
-    /// The ring now.
+    /// The ring as it was read last: read it once for each request, for the next may be another.
     #[must_use]
     pub fn ring(&self) -> arc_swap::Guard<Arc<KeyRing>> {
         self.ring.load()
@@ -199,7 +199,7 @@ impl Reloader {
         (since != 0).then(|| Timestamp::from_millis(since))
     }
 
-    /// Whether that set learns.
+    /// Whether that set has no declared key, and takes for current what upstream takes.
     #[must_use]
     pub fn learns(&self, set: SetIndex) -> bool {
         self.ring().set(set).learning

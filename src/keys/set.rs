@@ -75,7 +75,7 @@ codes! {
 }
 
 impl Role {
-    /// What it is called.
+    /// The role without its times, for lists and codes.
     #[must_use]
     pub fn kind(self) -> RoleKind {
         match self {

@@ -45,7 +45,7 @@ impl Source {
         }
     }
 
-    /// Reads the value.
+    /// Reads the value, from its file or the environment. An error where there is none, or it cannot be a secret.
     pub fn read(&self) -> Result<Secret, SourceError> {
         Ok(self.text()?.parse()?)
     }

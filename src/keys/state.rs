@@ -25,7 +25,7 @@ pub struct Settings {
     pub dir: PathBuf,
 }
 
-/// The opened folder.
+/// The state folder, which is there: it is made with mode 0700 where it was not.
 #[derive(Clone, Debug)]
 pub struct StateFolder {
     dir: PathBuf,
@@ -303,7 +303,7 @@ pub fn encode_set(set: &SetHistory) -> String {
     serde_json::to_string(&StoredSet::from(set)).unwrap_or_default()
 }
 
-/// What [`encode_set`] made.
+/// Reads what [`encode_set`] made. An error where it is not that.
 pub fn decode_set(text: &str) -> Result<SetHistory, serde_json::Error> {
     serde_json::from_str::<StoredSet>(text).map(SetHistory::from)
 }

@@ -110,7 +110,6 @@ pub struct BarRecord {
 
 /// What an answer is drawn from.
 pub struct Grounds<'a> {
-    /// The key.
     pub old: Names,
     /// When it was replaced.
     pub retired: Retired,
@@ -140,7 +139,6 @@ pub struct Grounds<'a> {
 /// The evidence of one set, with the keys that are good there.
 #[derive(Clone, Copy)]
 pub struct Evidence<'a> {
-    /// The evidence.
     pub senders: &'a Senders,
     /// The current key, the next one, and the tokens, sorted.
     pub good: &'a [Fingerprint],
@@ -158,7 +156,7 @@ pub struct Audited<'a> {
     pub doubts: &'a [AuditDoubt],
 }
 
-/// Draws the answer.
+/// Draws the answer about one key, in one walk through the evidence of each set.
 #[must_use]
 pub fn answer(grounds: &Grounds<'_>) -> Answer {
     let node_of = |binding| {
@@ -642,7 +640,7 @@ impl fmt::Display for Bar {
 // === Words ===
 
 impl Answer {
-    /// What it is called.
+    /// The answer without what it rests on.
     #[must_use]
     pub fn kind(&self) -> AnswerKind {
         match self {
@@ -652,7 +650,7 @@ impl Answer {
         }
     }
 
-    /// The stable code.
+    /// The stable code: `no`, `not_seen`, `yes`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.kind().code()

@@ -120,7 +120,6 @@ pub struct KeyUse {
     pub first: Timestamp,
     /// The start of the last sighting.
     pub last: Timestamp,
-    /// How many sightings.
     pub sightings: u64,
     /// What the last one was.
     pub finding: Finding,
@@ -160,13 +159,13 @@ impl Binding {
         }
     }
 
-    /// Its stable name.
+    /// Its name, the same after a restart and in every keyward that shares the store.
     #[must_use]
     pub fn id(&self) -> BindingId {
         self.id
     }
 
-    /// Whose binding it is.
+    /// Whose binding it is: what a request of the same caller has in common with it.
     #[must_use]
     pub fn identity(&self) -> Identity<'_> {
         let [instance, workflow, node] = self.declared.texts();
@@ -182,7 +181,7 @@ impl Binding {
         }
     }
 
-    /// The key set.
+    /// The set that its requests are judged by.
     #[must_use]
     pub fn set(&self) -> SetIndex {
         self.set
@@ -271,7 +270,7 @@ impl Binding {
         memory.close(Closed { at: now, by: Closing::Acknowledged.into(), execution: None });
     }
 
-    /// Adds a sighting.
+    /// Takes down an exchange that ended, under the binding's lock.
     pub(super) fn sight(&self, seen: &Seen<'_>) {
         self.lock().sight(seen, self);
     }
@@ -294,7 +293,7 @@ impl Binding {
         is_switch.then_some(before.key)
     }
 
-    /// What is remembered now.
+    /// A copy of what is remembered now: several lists, so look under the lock where many bindings are looked at.
     #[must_use]
     pub fn memory(&self) -> Memory {
         self.lock().clone()
@@ -586,7 +585,7 @@ impl Memory {
         }
     }
 
-    /// Ends the open incident.
+    /// Ends the open incident, if there is one, and hands it to the ledger's thread to be stored.
     pub(super) fn close(&mut self, closed: Closed) {
         let Some(incident) = self.incident.take() else { return };
         self.well = self.well.max(Some(closed.at));

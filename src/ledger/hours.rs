@@ -54,7 +54,7 @@ impl Hour {
         Self { number: number(begin), set, key, verdict, outcome }
     }
 
-    /// When the hour begins.
+    /// When the hour begins, by the clock in UTC.
     #[must_use]
     pub fn begin(&self) -> Timestamp {
         Timestamp::from_millis(i64::from(self.number) * HOUR)
@@ -88,7 +88,7 @@ impl Hours {
         }
     }
 
-    /// Whether there are none.
+    /// Whether no exchange was counted in any hour.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()

@@ -27,7 +27,7 @@ impl InFlight {
         self.place(key).fetch_add(BEGUN + 1, Ordering::Relaxed);
     }
 
-    /// Counts one no longer.
+    /// Counts an exchange no longer that [`InFlight::begin`] counted.
     pub fn end(&self, key: Fingerprint) {
         self.place(key).fetch_sub(1, Ordering::Relaxed);
     }

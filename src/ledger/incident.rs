@@ -76,7 +76,7 @@ pub struct Closed {
 }
 
 codes! {
-    /// What closes an incident.
+    /// Why an incident is over.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Closing {
         /// A good sighting that started after the last bad one.
@@ -126,7 +126,7 @@ impl Retrying {
         self.add_hash(rhythm::hash(execution));
     }
 
-    /// Forgets an execution.
+    /// Forgets an execution that was noted.
     pub fn remove(&mut self, execution: &str) {
         let Some(known) = &mut self.0 else { return };
         let Some(place) = known.iter().position(|hash| *hash == rhythm::hash(execution)) else { return };

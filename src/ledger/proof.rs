@@ -48,7 +48,6 @@ impl Default for Settings {
 
 /// An old key, and what it is judged by.
 pub struct Case<'a> {
-    /// The key.
     pub old: Fingerprint,
     /// The keys that are good in the evidence's set: the current one, the next one and its tokens. Sorted.
     pub good: &'a [Fingerprint],

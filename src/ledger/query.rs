@@ -58,7 +58,6 @@ pub trait Auditing {
 /// A binding in a list: what orders it, and how it stands.
 #[derive(Clone, Debug)]
 pub struct BindingRow {
-    /// The binding.
     pub binding: Arc<Binding>,
     /// When its last request started.
     pub last: Timestamp,
@@ -88,7 +87,6 @@ pub struct ListedIncident {
     pub workflow_name: Option<Box<str>>,
     /// The name of its set.
     pub set: Arc<str>,
-    /// The incident.
     pub incident: Incident,
     /// What its binding sent, from where and when, while it is open.
     pub sent_from: Vec<SentFrom>,
@@ -104,7 +102,6 @@ struct Mixed {
 /// Which bindings or incidents are asked for. What is not set holds for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of that set.
     pub set: Option<SetIndex>,
     /// Of the workflow with that id.
     pub workflow: Option<Box<str>>,
@@ -123,7 +120,6 @@ pub enum FindError {
     /// No binding has such an id.
     #[error("there is no such binding")]
     NotFound,
-    /// Several have.
     #[error("several bindings begin so: {}", .0.iter().map(|id| id.to_hex()).collect::<Vec<_>>().join(", "))]
     Several(Vec<BindingId>),
 }
@@ -180,7 +176,7 @@ impl<'a> Query<'a> {
         self.now
     }
 
-    /// The sets, by name.
+    /// Each set with its name, in the order of the configuration.
     pub fn sets(&self) -> impl Iterator<Item = (SetIndex, &Arc<str>)> {
         self.ring.indexes().map(|index| (index, &self.ring.set(index).name))
     }

@@ -16,7 +16,7 @@ pub struct Visits {
     active: u32,
 }
 
-/// One visit.
+/// Requests that came close after one another, as those of one execution do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Visit {
     /// When it began, in seconds since the Unix epoch.

@@ -32,7 +32,6 @@ pub struct RotationView {
     /// The current key. A set that learns may have several, until one binding switches: then only a person can say which
     /// one is meant to be current. None where its source gave none, or nothing was learned.
     pub current: Vec<CurrentKey>,
-    /// The announced next key.
     pub next: Option<Names>,
     /// Every binding of the set that rotates: stale ones first, then silent, then confirmed; within each, those that were
     /// seen last come first.

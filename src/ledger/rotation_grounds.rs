@@ -45,7 +45,6 @@ pub struct Grounds<'a> {
 
 /// What one set knows of who sends which key.
 pub struct SetEvidence<'a> {
-    /// The evidence.
     pub senders: &'a Senders,
     /// The valid tokens of the set.
     pub tokens: Vec<Fingerprint>,

@@ -19,7 +19,6 @@ use crate::verdict::explain::Severity;
 pub struct Row {
     /// The binding: whose it is.
     pub binding: Arc<Binding>,
-    /// Its id.
     pub id: BindingId,
     pub standing: Standing,
     /// When its last request started.

@@ -92,9 +92,7 @@ pub struct Address {
 pub struct Mixed {
     /// Whose requests they were.
     pub binding: BindingId,
-    /// The old key.
     pub old: Fingerprint,
-    /// The newer key.
     pub new: Fingerprint,
     /// When the old one came last after the newer one.
     pub at: Timestamp,
@@ -103,7 +101,6 @@ pub struct Mixed {
 /// How a sender used a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderUse {
-    /// The key.
     pub key: Fingerprint,
     /// When it first came.
     pub first: Timestamp,
@@ -131,7 +128,6 @@ pub struct RecordName {
 /// What came through a record, from all addresses of its n8n.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its name.
     pub name: Box<str>,
     /// When n8n said that it was changed: the last of them at the end.
     pub changes: Vec<Timestamp>,
@@ -167,7 +163,6 @@ pub struct Run {
 /// When a key came through something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySpan {
-    /// The key.
     pub key: Fingerprint,
     /// When it first came.
     pub first: Timestamp,
@@ -180,7 +175,6 @@ pub struct KeySpan {
 /// Executions in a row that sent one key, which upstream accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// The key.
     pub key: Fingerprint,
     /// How many executions; counted up to 255.
     pub executions: u8,
@@ -193,7 +187,6 @@ pub struct Row {
 /// A sender that is of no workflow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
-    /// What it is.
     pub kind: ClientKind,
     /// Where it came from last.
     pub peer: Option<IpAddr>,
@@ -208,7 +201,6 @@ pub struct Client {
 /// How a client used a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientUse {
-    /// The key.
     pub key: Fingerprint,
     /// The binding that it came on: that of a program without a tag is another one for each key.
     pub binding: BindingId,
@@ -243,7 +235,6 @@ pub enum RowName {
     Uses(BindingId),
     /// A record at an address.
     Run(RecordName, u16),
-    /// A record.
     Record(RecordName),
     /// A client of no workflow.
     Client(Box<str>),
@@ -288,7 +279,6 @@ pub struct SentFrom {
     pub address: Option<IpAddr>,
     /// Whether its executions fit into the order of no n8n that is known.
     pub is_another_n8n: bool,
-    /// The key.
     pub key: Fingerprint,
     /// When it first came.
     pub first: Timestamp,
@@ -299,7 +289,6 @@ pub struct SentFrom {
 /// An n8n that is configured, as far as the evidence of one set is concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// Its name.
     pub name: &'a str,
     /// How it was when it was looked through last.
     pub look: Option<&'a Look>,
@@ -970,11 +959,10 @@ pub struct Acceptance {
     pub state: u64,
     /// Why, in your words.
     pub reason: Box<str>,
-    /// When.
     pub at: Timestamp,
 }
 
-/// Where a use belongs.
+/// To which n8n and record a use counts, and how sure that is.
 struct Belongs {
     n8n: N8n,
     record: Option<RecordName>,

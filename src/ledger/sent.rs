@@ -30,7 +30,7 @@ pub struct Sent {
     pub endpoint: &'static str,
 }
 
-/// An execution's id.
+/// An execution's id, in as little room as tells two of them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Execution {
     /// A number, as every n8n gives: they rise in the order in which executions begin.
@@ -40,7 +40,7 @@ pub enum Execution {
 }
 
 impl Execution {
-    /// Of that id.
+    /// Reads an id as the request declared it.
     #[must_use]
     pub fn of(id: &str) -> Self {
         id.parse().map_or_else(|_| Self::Text(rhythm::hash(id)), Self::Number)

@@ -203,19 +203,19 @@ impl Exchange {
         self.texts.at(Text::Path).unwrap_or_default()
     }
 
-    /// The workflow's id.
+    /// The workflow's id, if the request declared one; masked and capped.
     #[must_use]
     pub fn workflow(&self) -> Option<&str> {
         self.texts.at(Text::Workflow)
     }
 
-    /// The execution's id.
+    /// The execution's id, if the request declared one; masked and capped.
     #[must_use]
     pub fn execution(&self) -> Option<&str> {
         self.texts.at(Text::Execution)
     }
 
-    /// The node's id.
+    /// The node's id, if the request declared one; masked and capped.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
         self.texts.at(Text::Node)
@@ -227,7 +227,7 @@ impl Exchange {
         self.texts.at(Text::WorkflowName)
     }
 
-    /// Which n8n.
+    /// Which n8n it came from, if the tag says so.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.texts.at(Text::Instance)

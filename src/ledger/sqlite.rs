@@ -38,7 +38,7 @@ use crate::keys::set::{Names, Word};
 use crate::keys::state;
 use crate::verdict::explain::{DiagnosisKind, Severity};
 
-/// The opened file.
+/// The opened file, in the present shape unless it was opened to read.
 pub struct Sqlite {
     pub(super) connection: Connection,
     path: PathBuf,

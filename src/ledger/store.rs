@@ -171,7 +171,6 @@ pub struct StoredHour {
     pub key: Option<Fingerprint>,
     pub verdict: Coded<VerdictKind>,
     pub outcome: Coded<OutcomeKind>,
-    /// How many.
     pub exchanges: u64,
 }
 
@@ -183,7 +182,7 @@ impl StoredHour {
     }
 }
 
-/// What changed.
+/// What changed since the last batch, to be written as a whole or not at all.
 #[derive(Debug)]
 pub struct Batch {
     /// Who writes: a random number of this process.
@@ -209,7 +208,7 @@ pub struct Batch {
     pub projects: KeyProjects,
 }
 
-/// A binding that changed.
+/// A binding that was seen, acknowledged or closed since the store was told of it.
 #[derive(Debug)]
 pub struct Change {
     pub binding: Arc<Binding>,
@@ -219,7 +218,7 @@ pub struct Change {
     pub delta: Memory,
 }
 
-/// What is forgotten.
+/// From when on the store remembers; what is older is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bindings that were last seen before, incidents that closed and hours that ended before.

@@ -463,7 +463,7 @@ impl Memory {
         }
     }
 
-    /// Has everything told again.
+    /// Counts all of it as not told, for a store that is empty.
     fn untell(&mut self) {
         for used in &mut self.uses {
             used.unsaved = used.sightings;

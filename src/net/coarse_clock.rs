@@ -20,7 +20,7 @@ pub struct CoarseClock {
 }
 
 impl CoarseClock {
-    /// Begins now.
+    /// A clock that shows 0 now. It stands still unless its worker moves it on.
     #[must_use]
     pub fn new() -> Self {
         Self { begin: Instant::now(), millis: Arc::new(AtomicU64::new(0)) }

@@ -75,7 +75,6 @@ pub enum ConnectError {
     /// No TLS session, for a reason that has words.
     #[error("no TLS session with {host}: {fault}")]
     HandshakeFault {
-        /// The host.
         host: Box<str>,
         /// What is wrong with it.
         fault: HandshakeFault,
@@ -112,7 +111,7 @@ pub enum ConnectError {
     Handshake(#[source] hyper::Error),
 }
 
-/// A stream to upstream.
+/// A stream to upstream: TLS, or plain where upstream is `http`, over TCP or a tunnel.
 pub type UpstreamStream = Stream<TlsStream<Wire>, Wire>;
 
 /// A TCP connection to upstream, or a tunnel to it, perhaps within TLS to the proxy.
@@ -132,7 +131,7 @@ impl Connector {
 }
 
 impl ProxyHop {
-    /// Through that proxy.
+    /// A hop through that proxy. An error where TLS to it cannot be set up.
     pub fn new(proxy: &EgressProxy) -> Result<Self, TlsError> {
         let tls = match proxy.origin.scheme {
             Scheme::Http => None,

@@ -18,7 +18,7 @@ pub struct PeerLimit {
 pub struct Peer(IpAddr);
 
 impl Peer {
-    /// Who has that address.
+    /// The peer that an address belongs to.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address {
@@ -45,7 +45,7 @@ impl PeerLimit {
         has_room
     }
 
-    /// Takes one back.
+    /// Takes a place back that [`PeerLimit::add`] gave.
     pub fn remove(&self, peer: Peer) {
         self.total.fetch_sub(1, Ordering::Relaxed);
         self.places.remove_if_mut(&peer, |_, places| {

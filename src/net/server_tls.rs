@@ -71,7 +71,7 @@ pub enum ServerTlsError {
 }
 
 impl ServerCertificate {
-    /// Reads both files.
+    /// Reads the certificate and its key. An error where one cannot be read or used.
     pub fn open(cert: &Path, key: &Path) -> Result<Self, ServerTlsError> {
         let shown = ArcSwap::from_pointee(read(cert, key)?);
         Ok(Self { cert: cert.into(), key: key.into(), shown, reading: Mutex::default() })

@@ -52,7 +52,7 @@ impl Stream<client::TlsStream<TcpStream>> {
 }
 
 impl<P> Stream<client::TlsStream<P>, P> {
-    /// The stream below TLS.
+    /// The stream that the bytes go over as they are on the wire.
     pub fn below(&self) -> &P {
         match self {
             Self::Plain(stream) => stream,
@@ -135,7 +135,7 @@ pub struct RewoundStream<S> {
 }
 
 impl<S> RewoundStream<S> {
-    /// `read` comes first.
+    /// A stream that gives `read` first, and then what comes over `stream`.
     pub fn new(read: Bytes, stream: S) -> Self {
         Self { read, stream }
     }

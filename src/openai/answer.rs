@@ -20,7 +20,6 @@ use super::event::{Event, Extent};
 /// Reads one answer as it passes by.
 #[derive(Debug)]
 pub enum AnswerReader {
-    /// Of an error.
     Error(Box<ErrorBody>),
     /// Of a success whose beginning is gathered.
     Beginning(Beginning),

@@ -9,13 +9,11 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 pub enum Encoding {
     /// Not at all.
     Identity,
-    /// `gzip`.
     Gzip,
     /// `deflate`: zlib, or raw as some send it.
     Deflate,
     /// `br`.
     Brotli,
-    /// `zstd`.
     Zstd,
     /// Something that keyward does not decode.
     Unknown,

@@ -8,7 +8,6 @@ use super::error::ErrorReading;
 /// What an event is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An error.
     Error(ErrorReading),
     /// Anything else.
     Other,
@@ -19,7 +18,6 @@ pub enum Event {
 /// How much of an event is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it.
     Whole,
     /// Its beginning.
     Cut,

@@ -9,7 +9,6 @@ use crate::clock::Timestamp;
 /// What was found wrong, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Of what kind.
     pub kind: ProblemKind,
     /// What it is about: a set, an n8n; empty where there is one of its kind alone.
     pub about: Box<str>,

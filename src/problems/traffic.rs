@@ -24,15 +24,12 @@ use crate::outcome::{Ending, Outcome, UpstreamError};
 /// An exchange that ended, as far as it tells of upstream and of a current key.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'e> {
-    /// Its set.
     pub set: SetIndex,
-    /// Its binding.
     pub binding: BindingId,
     /// When its head came.
     pub began: Timestamp,
     /// When it ended.
     pub at: Timestamp,
-    /// How.
     pub outcome: Outcome,
     /// The key that upstream saw.
     pub key: Option<Names>,

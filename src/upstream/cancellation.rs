@@ -24,7 +24,7 @@ pub struct Cancellation {
 pub type StartingBody = Arc<Mutex<Option<Arc<Cancellation>>>>;
 
 impl Cancellation {
-    /// Not cancelled.
+    /// Of a request that goes on until [`Cancellation::cancel`].
     #[must_use]
     pub fn new(starting: StartingBody) -> Self {
         Self { is_cancelled: AtomicBool::new(false), task: Mutex::default(), starting }
@@ -36,7 +36,7 @@ impl Cancellation {
         *lock(&starting) = Some(self);
     }
 
-    /// Cancels the request.
+    /// Has hyper end the request at once, because its client has gone.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         if let Some(task) = lock(&self.task).take() {

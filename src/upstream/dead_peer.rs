@@ -21,7 +21,7 @@ pub struct DeadPeerCheck {
 }
 
 impl DeadPeerCheck {
-    /// Begins now.
+    /// The first check is due one interval from now.
     #[must_use]
     pub fn new(coarse_clock: CoarseClock) -> Self {
         Self { checked_at: coarse_clock.millis(), coarse_clock }

@@ -31,7 +31,7 @@ struct WaitList {
 }
 
 impl Http2Pool {
-    /// None so far.
+    /// Without a connection: the first is made when an exchange asks for one.
     #[must_use]
     pub fn new(dialer: Arc<Dialer>) -> Self {
         let waiting = WaitList { exchanges: VecDeque::new(), dials: 0, room: MOST_STREAMS as usize };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The number of them.
+/// A count that is shared by all who open and close connections of one worker.
 #[derive(Clone, Default)]
 pub struct OpenConnections(Arc<AtomicUsize>);
 

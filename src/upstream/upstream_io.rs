@@ -31,7 +31,7 @@ pub struct IoState {
 }
 
 impl IoState {
-    /// How much was read.
+    /// How many bytes were read from the stream so far.
     #[must_use]
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)

@@ -56,9 +56,7 @@ codes! {
         Empty => "empty",
         /// Basic without a usable password, another scheme, or a bare key without one.
         Scheme => "scheme",
-        /// `undefined`.
         Undefined => "undefined",
-        /// `null`.
         Null => "null",
         /// `[object Object]`, `[object Promise]`.
         Object => "object",
