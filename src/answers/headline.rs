@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::old_key::{OldKeySummary, Reason};
+use super::status::OpenProblem;
 use super::words::{ago, counted};
 use crate::clock::Timestamp;
+use crate::codes::Coded;
 use crate::ledger::answer::AnswerKind;
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
@@ -30,6 +32,18 @@ pub fn because(old: &OldKeySummary, now: Timestamp) -> String {
             in_local_time(rest, now).into_owned()
         }
     }
+}
+
+/// What is wrong beside single callers, as short as can be: `n8n does not answer, and 1 more problem`; nothing where nothing is.
+#[must_use]
+pub fn problems_in_short(problems: &[OpenProblem]) -> Option<String> {
+    let (first, rest) = problems.split_first()?;
+    let more = if rest.is_empty() { String::new() } else { format!(", and {} more", counted(rest.len(), "problem")) };
+    let title = match &first.code {
+        Coded::Known(kind) => kind.title(),
+        Coded::Unknown(code) => code.code(),
+    };
+    Some(format!("{title}{more}"))
 }
 
 /// What bars a key, counted by kind.
@@ -127,6 +141,12 @@ pub fn title_of_reasons(old_keys: &[&OldKeySummary]) -> &'static str {
 
 /// Of how many kinds a headline tells.
 const MOST_PARTS: usize = 3;
+
+/// Where nothing was seen.
+pub const NOT_SEEN: &str = "no node was seen yet";
+
+/// Where nothing is wrong and no old key is known.
+pub const WELL: &str = "every node that was seen sends a good key";
 
 /// Above what bars an old key.
 pub const WHY_NOT: &str = "Why it cannot go, and what ends that:";

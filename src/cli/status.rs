@@ -9,13 +9,12 @@ use super::rotation_view::{bar, current, next, of_old};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{AnyStatus, Received, Source};
 use super::start::Start;
-use crate::answers::headline::{self, WHY_NOT};
+use crate::answers::headline::{self, NOT_SEEN, WELL, WHY_NOT, problems_in_short};
 use crate::answers::incident::ListedIncident;
 use crate::answers::key::Key;
 use crate::answers::status::{N8n, N8nState, Set, StoreState};
 use crate::answers::words::{ago, counted, span};
 use crate::clock::Timestamp;
-use crate::codes::Coded;
 use crate::config::Environment;
 use crate::keys::set::RoleKind;
 use crate::verdict::explain::Severity;
@@ -89,17 +88,12 @@ fn all_is_well(status: &AnyStatus, incidents: &[ListedIncident]) -> Line {
     let line = Line::from("Is all well?  ").hanging(2);
     let seen: usize = status.sets().iter().map(|set| set.progress.total()).sum();
     match (status.problems(), incidents) {
-        ([], []) if seen == 0 => line.and_toned(Tone::Doubtful, "NOT KNOWN: no node was seen yet"),
-        ([], []) => line.and_toned(Tone::Good, "YES: every node that was seen sends a good key"),
+        ([], []) if seen == 0 => line.and_toned(Tone::Doubtful, format!("NOT KNOWN: {NOT_SEEN}")),
+        ([], []) => line.and_toned(Tone::Good, format!("YES: {WELL}")),
         ([], incidents) => line.and_toned(Tone::Bad, format!("NO: {}", faults::in_short(incidents))),
         ([first, ..], _) => {
-            let more = status.problems().len() - 1;
-            let more = if more == 0 { String::new() } else { format!(", and {} more", counted(more, "problem")) };
-            let title = match &first.code {
-                Coded::Known(kind) => kind.title(),
-                Coded::Unknown(code) => code.code(),
-            };
-            line.and_toned(faults::tone(first.severity), format!("NO: {title}{more}"))
+            let short = problems_in_short(status.problems()).unwrap_or_default();
+            line.and_toned(faults::tone(first.severity), format!("NO: {short}"))
         }
     }
 }

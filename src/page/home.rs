@@ -7,7 +7,7 @@ use super::parts::{self, Count, Sign, ago, badge, class, counts, icon, perhaps_a
 use super::reasons;
 use super::timeline::{Mark, Timeline};
 use super::view::{Piece, Section, Tab, View};
-use crate::answers::headline::{because, most_pressing, next_step, word};
+use crate::answers::headline::{NOT_SEEN, WELL, because, most_pressing, next_step, problems_in_short, word};
 use crate::answers::old_key::{OldKey, OldKeySummary, Traffic};
 use crate::answers::rotation::{RotatingBinding, Rotation};
 use crate::answers::status::OpenProblem;
@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::ledger::answer::AnswerKind;
 use crate::ledger::progress::Progress;
 use crate::ledger::standing::StandingKind;
+use crate::request_path::is_id;
 use crate::telemetry::local_clock::{day, in_local_time};
 use crate::telemetry::palette::Tone;
 
@@ -159,27 +160,26 @@ impl Verdict {
 
     /// Where there is no rotation, whether all is well.
     fn without_old_key(set: &OfSet, home: &Home<'_>) -> Self {
-        let Progress { confirmed, failing, .. } = set.rotation.progress;
-        let (tone, sign, word, because) = match set.rotation.total {
-            0 => (Tone::Doubtful, Sign::Question, "Not known", ": no node was seen yet".to_owned()),
-            _ if failing > 0 => {
-                (Tone::Bad, Sign::Cross, "No", format!(": {} {}", counted(failing, "node"), fail(failing)))
-            }
-            _ if set.incidents > 0 => {
-                (Tone::Bad, Sign::Cross, "No", format!(": {} open", counted(set.incidents, "incident")))
-            }
-            _ if !home.problems.is_empty() => (Tone::Bad, Sign::Cross, "No", ": it stands above".to_owned()),
-            _ => {
-                let (nodes, send) = (counted(confirmed, "node"), if confirmed == 1 { "sends" } else { "send" });
-                (Tone::Good, Sign::Tick, "Yes", format!(": {nodes} {send} the current key, and no old key is known"))
-            }
+        let failing = set.rotation.progress.failing;
+        let bad = |because: String| (Tone::Bad, Sign::Cross, "No", because);
+        let (tone, sign, word, because) = match (problems_in_short(home.problems), set.rotation.total) {
+            (Some(short), _) => bad(short),
+            (None, _) if failing > 0 => bad(format!("{} {}", counted(failing, "node"), fail(failing))),
+            (None, _) if set.incidents > 0 => bad(format!("{} open", incidents_are(set.incidents))),
+            (None, 0) => (Tone::Doubtful, Sign::Question, "Not known", NOT_SEEN.to_owned()),
+            (None, _) => (Tone::Good, Sign::Tick, "Yes", WELL.to_owned()),
         };
+        let because = format!(": {because}");
         Self { tone, sign, question: html! { "Is all well?" }, word: word.to_owned(), because }
     }
 
     fn title(&self) -> String {
         format!("{}{}", self.word, self.because)
     }
+}
+
+fn incidents_are(count: usize) -> String {
+    format!("{} {}", counted(count, "incident"), if count == 1 { "is" } else { "are" })
 }
 
 fn fail(count: usize) -> &'static str {
@@ -322,7 +322,7 @@ fn bar(counts: &[Count<'_>], total: usize, label: &str) -> Markup {
 /// The next thing to do, with a command where one does it.
 fn next(home: &Home<'_>, set: &OfSet) -> Markup {
     let (step, command) = match pressing(&set.rotation) {
-        Some(old) => (next_step(old, home.now), command_for(old, &set.rotation, home.start)),
+        Some(old) => (next_step(old, home.now), Some(command_for(old, &set.rotation, home.start))),
         None => without_old_key(&set.rotation, home.start),
     };
     html! {
@@ -334,13 +334,17 @@ fn next(home: &Home<'_>, set: &OfSet) -> Markup {
     }
 }
 
-/// Puts the current key into the credential that holds the old one, where keyward can do it.
-fn command_for(old: &OldKeySummary, rotation: &Rotation, start: Start<'_>) -> Option<String> {
+/// Puts the current key into the credential that holds the old one, where keyward can do it; else waits until you have done it.
+fn command_for(old: &OldKeySummary, rotation: &Rotation, start: Start<'_>) -> String {
     let is_no = old.can_go.answer == AnswerKind::No;
-    let record = old.can_go.by_credential.first().filter(|_| is_no && start.asks_n8n)?;
     // Another set's key would be put in where the record does not say which set it belongs to.
-    let is_plain = rotation.set == "default" && crate::request_path::is_id(&record.credential_id);
-    is_plain.then(|| format!("keyward n8n connect {} --key-from current --verify", record.credential_id))
+    let is_able = is_no && start.asks_n8n && rotation.set == "default";
+    let record = old.can_go.by_credential.first().filter(|record| is_able && is_id(&record.credential_id));
+    match (record, old.can_go.answer) {
+        (Some(record), _) => format!("keyward n8n connect {} --key-from current --verify", record.credential_id),
+        (None, AnswerKind::Yes) => format!("keyward rotation {} --can-go", rotation.set),
+        (None, AnswerKind::No | AnswerKind::NotProven) => format!("keyward rotation {} --watch", rotation.set),
+    }
 }
 
 fn without_old_key(rotation: &Rotation, start: Start<'_>) -> (String, Option<String>) {

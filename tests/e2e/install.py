@@ -37,6 +37,8 @@ TOOLS = {
     "openssl": ["openssl"],
     "redis-server": ["redis-server"],
     "venv": ["python3-venv"],
+    # With a font, or a page has no text.
+    "chromium": ["chromium", "fonts-dejavu-core"],
 }
 
 
