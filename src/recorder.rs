@@ -173,7 +173,10 @@ impl Recorder {
         } else if outcome.is_accepted() {
             let accepted = Accepted { key, at: exchange.at, peer: exchange.peer };
             let before = self.ledger.accept(&exchange.binding, accepted);
-            let is_news = before.is_some() || exchange.judgement.verdict != Verdict::Current;
+            // The last key of a set stays its current one while upstream refuses it.
+            let is_news = before.is_some()
+                || exchange.judgement.verdict != Verdict::Current
+                || ring.word(key) == Some(Word::Refused);
             if is_news {
                 self.reloader.accept(set, names, before);
             }

@@ -113,6 +113,12 @@ impl SetHistory {
         self.bound();
     }
 
+    /// What upstream said of one of the set's keys when it saw it last, as far as that is kept.
+    #[must_use]
+    pub fn word(&self, key: Fingerprint) -> Option<Word> {
+        self.heard.iter().find(|heard| heard.key == key).map(|heard| heard.word)
+    }
+
     /// Notes what upstream says of one of the set's keys. Says whether that is news.
     pub fn hear(&mut self, key: Fingerprint, word: Word, now: Timestamp) -> bool {
         if self.heard.iter().any(|heard| heard.key == key && heard.word == word) {

@@ -106,11 +106,14 @@ impl Learned {
         }
     }
 
-    /// The keys' roles under that grace.
+    /// The keys' roles under that grace. A key that upstream refuses is replaced by another one alone: until there is one, it
+    /// is the current key still, and what is wrong is that upstream refuses that.
     pub fn roles(&self, grace: Duration) -> impl Iterator<Item = (Fingerprint, Role)> {
+        let last_refused = self.last_refused().map(|(key, _)| key);
         self.keys.iter().map(move |learned| {
             let role = match learned.standing {
                 Standing::Current => Role::Current,
+                Standing::Refused { .. } if last_refused == Some(learned.key) => Role::Current,
                 Standing::Replaced { at } | Standing::Refused { at } => {
                     let retired = Retired { after: Some(learned.since), by: at };
                     Role::Previous { retired, grace_until: at.after(grace) }
@@ -210,6 +213,19 @@ mod tests {
         assert_eq!(standings(&learned), [Standing::Refused { at: at(3) }]);
         assert!(learned.accept(key(1), None, at(5)));
         assert_eq!(standings(&learned), [Standing::Current]);
+    }
+
+    #[test]
+    fn a_refused_key_is_replaced_by_another_one_alone() {
+        let mut learned = Learned::default();
+        learned.accept(key(1), None, at(1));
+        learned.refuse(key(1), at(5));
+        let roles = |learned: &Learned| learned.roles(Duration::from_millis(10)).collect::<Vec<_>>();
+        assert_eq!(roles(&learned), [(key(1), Role::Current)]);
+        learned.accept(key(2), None, at(7));
+        let retired = Retired { after: Some(at(1)), by: at(5) };
+        let previous = Role::Previous { retired, grace_until: at(15) };
+        assert_eq!(roles(&learned), [(key(1), previous), (key(2), Role::Current)]);
     }
 
     #[test]

@@ -208,16 +208,18 @@ impl Reloader {
     /// Upstream accepted `key` in a set that learns, from a binding that sent `before` until then, if it sent another.
     pub fn accept(&self, set: SetIndex, key: Names, before: Option<Fingerprint>) {
         let now = self.clock.now();
-        self.learn(set, |history| {
+        self.learn(set, key.fingerprint, |history| {
             let is_news = history.learned.accept(key.fingerprint, before, now);
-            history.note_hint(key) | is_news
+            let was_refused = history.word(key.fingerprint) == Some(Word::Refused);
+            let is_heard = was_refused && history.hear(key.fingerprint, Word::Accepted, now);
+            history.note_hint(key) | is_news | is_heard
         });
     }
 
     /// Upstream refused `key` as invalid in a set that learns.
     pub fn refuse(&self, set: SetIndex, key: Fingerprint) {
         let now = self.clock.now();
-        self.learn(set, |history| history.learned.refuse(key, now));
+        self.learn(set, key, |history| history.learned.refuse(key, now) && history.hear(key, Word::Refused, now));
     }
 
     /// What upstream says of one of a set's own keys.
@@ -250,6 +252,12 @@ impl Reloader {
             Some((set, Names { fingerprint, hint: history.hints.get(&fingerprint).copied() }, at))
         };
         ring.indexes().filter_map(refused).collect()
+    }
+
+    /// Where each set reads its current key from, in words; nothing for one that learns it.
+    #[must_use]
+    pub fn sources_of_current(&self) -> Vec<Option<String>> {
+        self.settings.sets.iter().map(|set| set.current.as_ref().map(ToString::to_string)).collect()
     }
 
     /// Every token that was ever made.
@@ -329,14 +337,18 @@ impl Reloader {
         self.folder.as_ref()
     }
 
-    fn learn(&self, set: SetIndex, change: impl FnOnce(&mut SetHistory) -> bool) {
+    fn learn(&self, set: SetIndex, key: Fingerprint, change: impl FnOnce(&mut SetHistory) -> bool) {
         let mut memory = self.memory();
         let ring = self.ring.load_full();
         let facts = ring.set(set);
         let history = memory.history.sets.entry(facts.name.to_string()).or_default();
         if change(history) {
+            let relearned = ring.relearned(set, history.learned.roles(facts.grace));
             // Under the lock, as in `reload`.
-            self.ring.store(Arc::new(ring.relearned(set, history.learned.roles(facts.grace))));
+            self.ring.store(Arc::new(match history.word(key) {
+                Some(word) => relearned.with_word(key, word),
+                None => relearned,
+            }));
             self.changed.store(true, Ordering::Release);
         }
     }
@@ -579,6 +591,16 @@ mod tests {
         assert_eq!(role(&reloader, "sk-a"), Some(retired(Some(1_000), 3_000)));
         assert_eq!(role(&reloader, "sk-b"), Some(Role::Current));
         reloader.refuse(SetIndex::DEFAULT, b.fingerprint);
+        assert_eq!(role(&reloader, "sk-b"), Some(Role::Current), "there is no other one");
+        let is_refused = |reloader: &Reloader| reloader.ring().word(b.fingerprint) == Some(Word::Refused);
+        assert!(is_refused(&reloader));
+        reloader.save(false).expect("saved");
+        let (reloader, _) = bench.open(None, vec![]);
+        assert!(is_refused(&reloader) && reloader.refused_currents().len() == 1);
+        reloader.accept(SetIndex::DEFAULT, b, None);
+        assert!(!is_refused(&reloader) && reloader.refused_currents().is_empty());
+        reloader.refuse(SetIndex::DEFAULT, b.fingerprint);
+        reloader.accept(SetIndex::DEFAULT, names("sk-c"), None);
         assert_eq!(role(&reloader, "sk-b"), Some(retired(Some(3_000), 3_000)));
     }
 
