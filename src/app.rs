@@ -44,6 +44,7 @@ use crate::keys::Settings as KeySettings;
 use crate::keys::reloader::{Reloader, Trouble};
 use crate::keys::state::{self, Hold, StateError, StateFolder};
 use crate::ledger::Ledger;
+use crate::ledger::binding::Binding;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Status as StoreStatus, Writer};
 use crate::metrics::{AdminCounts, Reloads, Shard};
@@ -58,6 +59,7 @@ use crate::net::socket::{give_up_after, keep_alive};
 use crate::notices::notifier::Notifier;
 use crate::notices::status::{Command, Notices};
 use crate::problems::Problems;
+use crate::problems::recalled::Last;
 use crate::recorder::Recorder;
 use crate::server::Settings as ProxySettings;
 use crate::server::Stage;
@@ -604,11 +606,19 @@ fn share(
     })
 }
 
-/// What upstream said of the current keys before the start.
+/// What upstream said, and whether it was there, before the start.
 fn recall_problems(shared: &Shared) {
     for (set, key, since) in shared.reloader.refused_currents() {
         shared.problems.recall_refused(set, key, since);
     }
+    let bindings = shared.ledger.bindings();
+    let last = |binding: &Arc<Binding>| {
+        let latest = binding.memory().latest?;
+        Some(Last { binding: binding.id(), set: binding.set(), latest })
+    };
+    let last: Vec<_> = bindings.iter().filter_map(last).collect();
+    let failed = |since| shared.ledger.with_hours(|hours| hours.failed_since(since));
+    shared.problems.recall_last(&last, &shared.reloader.entries(), failed);
 }
 
 /// What upkeep looks at beside what it reads.

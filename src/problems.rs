@@ -5,6 +5,7 @@
 
 pub mod faults;
 pub mod kind;
+pub mod recalled;
 pub mod traffic;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use self::faults::{Fault, Faults};
 use self::kind::ProblemKind;
+use self::recalled::{Last, recalled};
 use self::traffic::{Change, Ended, Episode, Traffic};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -31,6 +33,8 @@ pub struct Problem {
     pub about: Box<str>,
     /// What is wrong, in a sentence.
     pub what: String,
+    /// What to do, in sentences.
+    pub remedy: String,
     /// Since when: the end of the first exchange that met it, or the first look that found it.
     pub since: Timestamp,
     /// Whom it hit, where exchanges have met it.
@@ -40,8 +44,8 @@ pub struct Problem {
 /// Whom a problem hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// How many exchanges, since keyward was started.
-    pub requests: u64,
+    /// How many exchanges, since keyward was started; nothing where all were before.
+    pub requests: Option<u64>,
     /// Of how many bindings; at [`traffic::MOST_BINDINGS`] there may be more.
     pub bindings: usize,
     /// When the last of them ended.
@@ -51,12 +55,23 @@ pub struct Hit {
 /// What there is to say of sets and upstream beside the problems.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
-    /// The names of the sets, by position.
-    pub sets: &'a [std::sync::Arc<str>],
+    /// The sets, by position.
+    pub sets: &'a [SetFacts],
     /// Their keys.
     pub keys: &'a [Entry],
     /// Where requests go.
     pub upstream: &'a str,
+}
+
+/// What is to be known of a set where its key is at fault.
+#[derive(Clone, Debug)]
+pub struct SetFacts {
+    /// Its name.
+    pub name: std::sync::Arc<str>,
+    /// Where its current key is read from; nothing where it learns that key from traffic.
+    pub source: Option<String>,
+    /// Whether n8n holds tokens, and keyward puts the key in.
+    pub injects: bool,
 }
 
 /// All that is wrong, as it is told.
@@ -78,8 +93,19 @@ impl Problems {
 
     /// Remembers from before the start that upstream refuses a set's current key.
     pub fn recall_refused(&self, set: SetIndex, key: Names, since: Timestamp) {
+        self.recall(|traffic| traffic.recall_refused(set, key, since));
+    }
+
+    /// Remembers from before the start what the last sightings of all bindings show: see [`recalled`]. `keys` are those of
+    /// all sets; `failed` says how many exchanges upstream failed since a moment, its hour included.
+    pub fn recall_last(&self, last: &[Last], keys: &[Entry], failed: impl Fn(Timestamp) -> u64) {
+        let recalled = recalled(last, keys, failed);
+        self.recall(|traffic| traffic.recall(recalled));
+    }
+
+    fn recall(&self, with: impl FnOnce(&mut Traffic)) {
         let mut traffic = lock(&self.traffic);
-        traffic.recall_refused(set, key, since);
+        with(&mut traffic);
         self.is_calm.store(traffic.is_calm(), Ordering::Relaxed);
     }
 
@@ -118,7 +144,7 @@ impl Problems {
     /// All that is wrong now: what matters most comes first, and of that what began first.
     #[must_use]
     pub fn open(&self, about: &About<'_>) -> Vec<Problem> {
-        let mut problems: Vec<_> = self.faults().open().iter().map(of_fault).collect();
+        let mut problems: Vec<_> = self.faults().open().iter().map(|fault| of_fault(fault, about)).collect();
         let mut traffic = lock(&self.traffic);
         for position in 0..about.sets.len() {
             if let Some(set) = SetIndex::nth(position) {
@@ -153,27 +179,54 @@ fn current_keys(keys: &[Entry], set: SetIndex) -> Vec<Fingerprint> {
     current.map(|entry| entry.names.fingerprint).collect()
 }
 
-fn of_fault(fault: &Fault) -> Problem {
+fn of_fault(fault: &Fault, about: &About<'_>) -> Problem {
+    let set = about.sets.iter().position(|set| *set.name == *fault.about).and_then(SetIndex::nth);
+    let lacks_key =
+        fault.kind == ProblemKind::KeyUnreadable && set.is_some_and(|set| current_keys(about.keys, set).is_empty());
     Problem {
         kind: fault.kind,
         about: fault.about.clone(),
         what: format!("{}.", fault.what.trim_end_matches('.')),
+        remedy: if lacks_key { NO_KEY_AT_ALL.to_owned() } else { fault.kind.remedy(&fault.about) },
         since: fault.since,
         hit: None,
     }
 }
 
 fn of_episode(kind: ProblemKind, set: Option<SetIndex>, episode: &Episode, about: &About<'_>) -> Problem {
-    let name = set.and_then(|set| about.sets.get(set.position())).map_or("", |name| name);
-    let hit = Hit { requests: episode.requests, bindings: episode.bindings.len(), last: episode.last };
+    let facts = set.and_then(|set| about.sets.get(set.position()));
+    let name = facts.map_or("", |facts| &facts.name);
+    let requests = (episode.requests > 0).then_some(episode.requests);
+    let hit = Hit { requests, bindings: episode.bindings.len(), last: episode.last };
     Problem {
         kind,
         about: name.into(),
         what: what_happens(kind, name, episode, about),
+        remedy: match facts.filter(|_| kind == ProblemKind::CurrentKeyRefused) {
+            Some(facts) => another_key(facts),
+            None => kind.remedy(name),
+        },
         since: episode.since,
-        hit: (episode.requests > 0).then_some(hit),
+        hit: (hit.bindings > 0).then_some(hit),
     }
 }
+
+/// How a set gets another key: the one way that it has.
+fn another_key(set: &SetFacts) -> String {
+    let place = match (&set.source, set.injects) {
+        (None, _) => "into n8n's credential".to_owned(),
+        (Some(source), true) => format!("into {source}"),
+        (Some(source), false) => format!("into {source} and into n8n's credential"),
+    };
+    format!("{WHY_REFUSED} Make a new key and put it {place}.")
+}
+
+const WHY_REFUSED: &str =
+    "Look in OpenAI's dashboard whether the key was revoked, has expired or belongs to a deleted project.";
+
+/// Of a set whose key was not read once, so that there is none from before.
+const NO_KEY_AT_ALL: &str = "Put the key there, alone and in one line. Until then keyward knows no current key, and cannot tell \
+                             which keys are right: leave n8n's credentials as they are.";
 
 fn what_happens(kind: ProblemKind, set: &str, episode: &Episode, about: &About<'_>) -> String {
     let known =
@@ -185,6 +238,14 @@ fn what_happens(kind: ProblemKind, set: &str, episode: &Episode, about: &About<'
     }
     if kind == ProblemKind::QuotaUsedUp {
         return format!("The account of the current key{key} of set `{set}` is out of credit, or at its limit.");
+    }
+    if episode.requests == 0 {
+        let was = if kind == ProblemKind::UpstreamUnreachable {
+            "could not be reached before keyward was restarted, and has not answered since"
+        } else {
+            "failed before keyward was restarted, and no three good answers in a row came since"
+        };
+        return format!("{upstream} {was}.");
     }
     let verb = if kind == ProblemKind::UpstreamUnreachable { "cannot be reached" } else { "gives no whole answer" };
     match (episode.status, &episode.cause) {

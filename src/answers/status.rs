@@ -63,7 +63,7 @@ pub struct OpenProblem {
     /// Since when: the end of the first exchange that met it, or the first look that found it.
     #[serde(with = "moment")]
     pub since: Timestamp,
-    /// How many exchanges met it, since keyward was started; nothing where it is not told from exchanges.
+    /// How many exchanges met it, since keyward was started; nothing where it is not told from exchanges, or all were before.
     #[serde(deserialize_with = "nullable")]
     pub requests: Option<u64>,
     /// Of how many bindings these are; 10,000 stands for at least as many.
@@ -207,9 +207,9 @@ impl From<&problems::Problem> for OpenProblem {
             severity: kind.severity(),
             about: (!problem.about.is_empty()).then(|| problem.about.to_string()),
             text: problem.what.clone(),
-            remedy: kind.remedy(&problem.about),
+            remedy: problem.remedy.clone(),
             since: problem.since,
-            requests: problem.hit.map(|hit| hit.requests),
+            requests: problem.hit.and_then(|hit| hit.requests),
             bindings: problem.hit.map(|hit| hit.bindings),
             last: problem.hit.map(|hit| hit.last),
         }

@@ -273,7 +273,10 @@ fn of_problem(problem: &Problem) -> Subject {
         | ProblemKind::NoticesFailing
         | ProblemKind::BindingsFull => Topic::Keyward,
     };
-    let hit = problem.hit.map(|hit| format!("It hit {} requests of {} callers.", hit.requests, hit.bindings));
+    let hit = problem.hit.map(|hit| match hit.requests {
+        Some(requests) => format!("It hit {requests} requests of {} callers.", hit.bindings),
+        None => format!("It hit {} callers.", hit.bindings),
+    });
     Subject {
         id: format!("problem/{}/{}", kind.code(), problem.about).into(),
         topic,
@@ -286,7 +289,7 @@ fn of_problem(problem: &Problem) -> Subject {
         since: problem.since,
         headline: problem.what.trim_end_matches('.').to_owned(),
         detail: hit.unwrap_or_default(),
-        remedy: kind.remedy(&problem.about),
+        remedy: problem.remedy.clone(),
         command: "keyward status".into(),
         members: Vec::new(),
         reasons: Vec::new(),

@@ -19,8 +19,8 @@ use crate::ledger::writer::Status;
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
-use crate::policy::rules::Rules;
-use crate::problems::{About, Problem, Problems};
+use crate::policy::rules::{Policy, Rules};
+use crate::problems::{About, Problem, Problems, SetFacts};
 use crate::request_path::BasePath;
 use crate::splitmix;
 use crate::upstream::pool::Pool;
@@ -90,7 +90,14 @@ impl Shared {
     /// What is wrong now beside single callers.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let (sets, keys) = (self.ledger.sets(), self.reloader.entries());
+        let keys = self.reloader.entries();
+        let sets = self.ledger.sets();
+        let facts = |(position, (name, source)): (usize, (&Arc<str>, Option<String>))| SetFacts {
+            name: Arc::clone(name),
+            source,
+            injects: self.rules.sets.get(position).is_some_and(|rules| rules.policy == Policy::Inject),
+        };
+        let sets: Vec<_> = sets.iter().zip(self.reloader.sources_of_current()).enumerate().map(facts).collect();
         self.problems.open(&About { sets: &sets, keys: &keys, upstream: &self.upstream })
     }
 }

@@ -119,6 +119,14 @@ impl Hours {
         traffic
     }
 
+    /// How many exchanges upstream failed since a moment, its hour included.
+    #[must_use]
+    pub fn failed_since(&self, since: Timestamp) -> u64 {
+        let failed = [OutcomeKind::UpstreamError, OutcomeKind::TimedOut, OutcomeKind::CutOff].map(OutcomeKind::code);
+        let late = self.counts.iter().rev().take_while(|(hour, _)| hour.number >= number(since));
+        late.filter(|(hour, _)| failed.contains(&hour.outcome())).map(|(_, exchanges)| exchanges).sum()
+    }
+
     /// Forgets the hours that ended before then.
     pub fn forget_before(&mut self, then: Timestamp) {
         let first = number(then);

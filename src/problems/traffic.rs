@@ -2,14 +2,14 @@
 //!
 //! | problem | opens | closes |
 //! |---|---|---|
-//! | [`CurrentKeyRefused`](ProblemKind::CurrentKeyRefused) | upstream calls a set's current key invalid | it takes that key again, or the set has another one |
+//! | [`CurrentKeyRefused`](ProblemKind::CurrentKeyRefused) | upstream calls a set's current key invalid | it takes that key again or says that its account is out of credit, or the set has another one |
 //! | [`QuotaUsedUp`](ProblemKind::QuotaUsedUp) | upstream says so of a set's current key | it answers a `POST` with that key, or the set has another one |
 //! | [`UpstreamUnreachable`](ProblemKind::UpstreamUnreachable) | no connection can be made | upstream answers, whatever it says |
 //! | [`UpstreamFailing`](ProblemKind::UpstreamFailing) | three exchanges in a row end with 5xx, without an answer, or within one | three in a row do not |
 //!
 //! A row is broken by ten quiet minutes. What ends well counts only if it began after the last trouble ended: a stream that
-//! was begun in better times shows nothing. All of it counts from the start of keyward; only that a key is refused is
-//! remembered beyond.
+//! was begun in better times shows nothing. All of it counts from the start of keyward, which begins with what [`super::recalled`]
+//! tells of the time before.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -70,6 +70,22 @@ pub struct Traffic {
     sets: Box<[OfSet]>,
 }
 
+/// What was wrong before the start, and goes on.
+#[derive(Debug, Default)]
+pub struct Recalled {
+    pub(super) unreachable: Option<Episode>,
+    pub(super) failing: Option<Episode>,
+    /// By the position of the set.
+    pub(super) sets: Vec<RecalledOfSet>,
+}
+
+/// The same of a set's current key.
+#[derive(Debug, Default)]
+pub(super) struct RecalledOfSet {
+    pub(super) quota: Option<Episode>,
+    pub(super) refused: Option<Episode>,
+}
+
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -113,6 +129,23 @@ impl Traffic {
     pub fn recall_refused(&mut self, set: SetIndex, key: Names, since: Timestamp) {
         if let Some(of_set) = self.sets.get_mut(set.position()) {
             of_set.refused.episode = Some(Episode { requests: 0, in_a_row: 1, ..Episode::begin(since, Some(key)) });
+        }
+    }
+
+    /// Remembers from before the start what else was wrong.
+    pub fn recall(&mut self, recalled: Recalled) {
+        let Recalled { unreachable, failing, sets } = recalled;
+        self.unreachable.recall(unreachable);
+        self.failing.recall(failing);
+        for (of_set, recalled) in self.sets.iter_mut().zip(sets) {
+            // A key that is told of its account was known.
+            if let Some(quota) = &recalled.quota {
+                of_set.refused.episode.take_if(|refused| refused.since <= quota.last && refused.key == quota.key);
+            }
+            of_set.quota.recall(recalled.quota);
+            if let (Some(refused), Some(met)) = (&mut of_set.refused.episode, recalled.refused) {
+                (refused.last, refused.bindings) = (refused.last.max(met.last), met.bindings);
+            }
         }
     }
 
@@ -184,6 +217,11 @@ impl Watch {
         Self { opens_after: in_a_row, closes_after: in_a_row, is_of_key: false, episode: None }
     }
 
+    /// Goes on with an episode of before the start.
+    fn recall(&mut self, episode: Option<Episode>) {
+        self.episode = episode.map(|episode| Episode { in_a_row: self.opens_after, ..episode });
+    }
+
     fn open(&self) -> Option<&Episode> {
         self.episode.as_ref().filter(|episode| episode.in_a_row >= self.opens_after)
     }
@@ -231,7 +269,8 @@ impl Watch {
 }
 
 impl Episode {
-    fn begin(at: Timestamp, key: Option<Names>) -> Self {
+    /// Before the first exchange that met it.
+    pub(super) fn begin(at: Timestamp, key: Option<Names>) -> Self {
         Self {
             since: at,
             last: at,
@@ -283,20 +322,29 @@ fn worked(outcome: Outcome) -> Option<bool> {
 /// Whether upstream took a current key.
 fn took_key(ended: &Ended<'_>) -> Option<bool> {
     let outcome = ended.outcome;
-    if outcome.is_invalid_key() { Some(false) } else { outcome.took_key().then_some(true) }
+    // Whose account is out of credit is known by the key alone.
+    let takes_key = outcome.took_key() || is_used_up(outcome);
+    if outcome.is_invalid_key() { Some(false) } else { takes_key.then_some(true) }
 }
 
 /// Whether the account of a current key can pay. What is free is answered all the same, so that it shows nothing.
 fn paid(ended: &Ended<'_>) -> Option<bool> {
-    let is_used_up = ended.outcome.error == UpstreamError::Quota && ended.outcome.refuses_key();
-    if is_used_up { Some(false) } else { (ended.is_billed && ended.outcome.is_accepted()).then_some(true) }
+    if is_used_up(ended.outcome) {
+        Some(false)
+    } else {
+        (ended.is_billed && ended.outcome.is_accepted()).then_some(true)
+    }
+}
+
+fn is_used_up(outcome: Outcome) -> bool {
+    outcome.error == UpstreamError::Quota && outcome.refuses_key()
 }
 
 /// How many bindings are told apart; where more are hit, there are at least that many.
 pub const MOST_BINDINGS: usize = 10_000;
 
 /// How many failures of upstream in a row are more than the one or two that every day has.
-const FAILURES_IN_A_ROW: u32 = 3;
+pub(super) const FAILURES_IN_A_ROW: u32 = 3;
 
 /// How long a row may be silent.
 const ROW: Duration = Duration::from_mins(10);

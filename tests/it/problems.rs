@@ -62,7 +62,7 @@ fn a_current_key_that_upstream_refuses_is_told_of_until_there_is_another_and_bey
     keyward.stop();
     let keyward = home.serve_for(&upstream).config(FILE).start();
     let remembered = problem(&keyward, "current_key_refused");
-    assert_eq!((&remembered["requests"], &remembered["last"]), (&Value::Null, &Value::Null));
+    assert_eq!((&remembered["requests"], &remembered["bindings"]), (&Value::Null, &1.into()));
     home.write("key", "sk-good");
     over(&keyward, "current_key_refused");
     assert_eq!(keyward.metric("keyward_problems_open"), 0);

@@ -108,8 +108,8 @@ fn another_key_that_is_refused_is_no_matter_of_the_current_one() {
 #[test]
 fn a_new_current_key_ends_what_was_said_of_the_one_before() {
     let mut walk = Walk::new();
-    walk.take(10, 1, REFUSED);
-    walk.take(11, 1, USED_UP);
+    walk.take(10, 1, USED_UP);
+    walk.take(11, 1, REFUSED);
     walk.traffic.settle(SET, &[key(1).fingerprint]);
     assert_eq!(walk.traffic.open().count(), 2);
     walk.traffic.settle(SET, &[]);
@@ -137,6 +137,13 @@ fn a_refusal_that_is_remembered_is_told_of_at_once() {
     assert_eq!(walk.take(50, 1, REFUSED).len(), 1);
     assert_eq!((walk.episode().since, walk.episode().requests), (at(5), 1));
     assert!(walk.take(60, 1, WELL).is_empty());
+}
+
+#[test]
+fn an_account_that_is_out_of_credit_has_a_key_that_upstream_knows() {
+    let mut walk = Walk::new();
+    assert_eq!(walk.take(10, 1, REFUSED), [ProblemKind::CurrentKeyRefused]);
+    assert_eq!(walk.take(20, 1, USED_UP), [ProblemKind::QuotaUsedUp]);
 }
 
 #[test]
