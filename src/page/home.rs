@@ -290,10 +290,7 @@ fn progress(set: &OfSet) -> Markup {
     html! {
         @if rotation.total > 0 {
             (bar(&all, rotation.total, &rotation.progress.to_string()))
-            div aria-live="polite" { (counts(&all)) }
-        }
-        @if set.incidents > 0 {
-            (counts(&[incidents(set)]))
+            div aria-live="polite" { (counts(&[&all[..], &[incidents(set)]].concat())) }
         }
     }
 }
@@ -328,7 +325,7 @@ fn next(home: &Home<'_>, set: &OfSet) -> Markup {
     html! {
         div.next {
             h2 { "Next" }
-            p { (capitalised(&step)) "." }
+            p { (parts::sentence(&step)) "." }
             @if let Some(command) = command { (parts::command(&command)) }
         }
     }

@@ -227,6 +227,13 @@ pub fn encoded(text: &str) -> String {
 
 // === What to do ===
 
+/// A text as a sentence begins, unless a name that is written small begins it.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    let is_name = ["keyward", "n8n"].iter().any(|name| text.starts_with(name));
+    if is_name { text.to_owned() } else { words::capitalised(text) }
+}
+
 /// A command to copy. The button is there where the script is.
 #[must_use]
 pub fn command(command: &str) -> Markup {
@@ -251,7 +258,7 @@ pub fn steps(steps: &[String]) -> Markup {
 // === Lists ===
 
 /// How many there are of each kind, and a link to those.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Count<'c> {
     /// What they are.
     pub what: &'c str,

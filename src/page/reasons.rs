@@ -8,7 +8,6 @@ use super::parts;
 use crate::answers::headline::{title_of_reasons, who};
 use crate::answers::old_key::{CanGo, OfCredential, OldKeySummary, Reason};
 use crate::answers::rotation::Rotation;
-use crate::answers::words::capitalised;
 use crate::clock::Timestamp;
 use crate::telemetry::local_clock::in_local_time;
 
@@ -79,12 +78,12 @@ fn of_group(group: &[&Reason], can_go: &CanGo, known: &Names<'_>, now: Timestamp
     html! {
         li {
             @if let [only] = group {
-                b { (capitalised(&in_local_time(&only.text, now))) }
+                b { (parts::sentence(&in_local_time(&only.text, now))) }
                 @if let Some(binding) = &only.binding { " " a href=(format!("/nodes/{binding}")) { "its page" } }
             } @else if first.binding.is_some() {
                 b { (what_of(&first.code)) } (names(group, known))
             } @else {
-                @for reason in group.iter().take(MOST_NAMES) { b { (capitalised(&in_local_time(&reason.text, now))) } br; }
+                @for reason in group.iter().take(MOST_NAMES) { b { (parts::sentence(&in_local_time(&reason.text, now))) } br; }
                 (more(group.len()))
             }
             @match &first.accepted {
@@ -96,7 +95,7 @@ fn of_group(group: &[&Reason], can_go: &CanGo, known: &Names<'_>, now: Timestamp
 }
 
 fn end(text: &str, now: Timestamp) -> Markup {
-    html! { @if !text.is_empty() { p.end { "→ " (capitalised(&in_local_time(text, now))) } } }
+    html! { @if !text.is_empty() { p.end { "→ " (parts::sentence(&in_local_time(text, now))) } } }
 }
 
 /// By which command you accept it. While time alone bars a key, to accept the rest changes nothing.

@@ -55,12 +55,12 @@ impl Timeline<'_> {
                 (bars(&new, most, scale, Way::Up))
                 (bars(&old, most, scale, Way::Down))
                 line.axis x1="0" x2="100%" y1=(MIDDLE) y2=(MIDDLE) {}
-                @for (number, mark) in (1..).zip(&self.marks) {
-                    @let x = percent(scale.place(mark.at));
+                @for (place, numbers) in self.signs(scale) {
+                    @let (x, wide) = (percent(place), 8 + 10 * numbers.split(' ').count());
                     g.mark {
                         line x1=(x) x2=(x) y1="18" y2=(HEIGHT) {}
-                        circle cx=(x) cy="10" r="9" {}
-                        text x=(x) y="14" text-anchor="middle" { (number) }
+                        rect x=(x) y="1" width=(wide) height="18" rx="9" transform=(format!("translate(-{} 0)", wide / 2)) {}
+                        text x=(x) y="14" text-anchor="middle" { (numbers) }
                     }
                 }
             }
@@ -69,6 +69,19 @@ impl Timeline<'_> {
             }
             (self.legend(scale, most))
         })
+    }
+
+    /// The numbers of the marks, each where it is; those that would stand on one another share a place.
+    fn signs(&self, scale: Scale) -> Vec<(f64, String)> {
+        let mut signs: Vec<(f64, String)> = Vec::new();
+        for (number, mark) in (1..).zip(&self.marks) {
+            let place = scale.place(mark.at);
+            match signs.last_mut() {
+                Some((last, numbers)) if place - *last < NEAR => *numbers = format!("{numbers} {number}"),
+                Some(_) | None => signs.push((place, number.to_string())),
+            }
+        }
+        signs
     }
 
     fn legend(&self, scale: Scale, most: u64) -> Markup {
@@ -161,6 +174,9 @@ const MOST_BARS: i64 = 14 * 24;
 /// How many there are at least, so that none is as wide as the drawing.
 const LEAST_BARS: i64 = 12;
 
+/// Marks that are nearer than that share of the drawing would hide each other on a phone.
+const NEAR: f64 = 0.06;
+
 /// How high the drawing is, in pixels.
 const HEIGHT: u32 = 150;
 
@@ -212,11 +228,22 @@ mod tests {
     }
 
     #[test]
+    fn marks_of_one_moment_share_a_sign() {
+        let (new, old) = (hours(&[(11, 3)]), hours(&[(0, 6)]));
+        let mut line = timeline(&new, &old, 11, 11);
+        let at = |hour: i64| Mark { at: Timestamp::from_millis(hour * HOUR), what: "last stale" };
+        line.marks = vec![at(2), at(11), at(11)];
+        let scale = line.scale().expect("a scale");
+        let numbers: Vec<_> = line.signs(scale).into_iter().map(|(_, numbers)| numbers).collect();
+        assert_eq!(numbers, ["1", "2 3"]);
+    }
+
+    #[test]
     fn each_key_has_its_side() {
         let (new, old) = (hours(&[(11, 3)]), hours(&[(10, 6)]));
         let drawn = timeline(&new, &old, 11, 11).draw().expect("a drawing").into_string();
         assert!(drawn.contains("3 with the new key, 6 with the old one"), "{drawn}");
-        assert_eq!(drawn.matches("<rect").count(), 2);
+        assert_eq!(drawn.matches("<rect").count(), 3, "a bar of each, and the sign of a mark");
         assert!(!drawn.contains("style="), "the policy forbids it: {drawn}");
     }
 }

@@ -16,6 +16,8 @@ mod admin_access;
 mod admin_api;
 /// A crowd at the admin listener, slow ones and wrong tokens: traffic goes on, and a right token is let in.
 mod admin_crowds;
+/// The page of the admin listener: what it shows without a script, what those are sent who watch it, how it is sealed.
+mod admin_page;
 /// Who gets the current key, and in how many ways one stays a stranger.
 mod admission;
 /// The types of the answers and the OpenAPI document say the same.
