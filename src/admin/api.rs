@@ -13,6 +13,7 @@ use super::views;
 use crate::answers::audit::{Audit, Instance, Instances};
 use crate::answers::link::{Link, PressBegun, PressEnded};
 use crate::answers::notice::{Muted, Notices, Tests};
+use crate::answers::rotation::Rotation;
 use crate::answers::status::{OpenProblems, Sets};
 use crate::ledger::query::{Query, find};
 use crate::n8n::audit;
@@ -89,7 +90,14 @@ pub fn sets(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Pro
 
 /// How far the rotation of a set is.
 pub fn rotation(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
-    Drawn::in_json(&views::rotation(look, call.text(), &call.parameters)?)
+    let rotation = views::rotation(look, call.text(), &call.parameters)?;
+    Drawn::in_long_json(&rotation, expected_bytes(&rotation))
+}
+
+/// About how long a rotation is in JSON, where its reasons are many.
+fn expected_bytes(rotation: &Rotation) -> usize {
+    let reasons: usize = rotation.old_keys.iter().map(|old| old.summary.can_go.all_reasons().count()).sum();
+    rotation.bindings.len() * ROW_BYTES + reasons * REASON_BYTES
 }
 
 /// What an audit says of each n8n, by how it was when it was looked through last.
@@ -187,6 +195,10 @@ fn sentence(clause: &str) -> String {
 
 /// A year, in seconds.
 const LONGEST_MUTE: u64 = 365 * 24 * 60 * 60;
+
+/// What a binding takes in JSON, and a reason, rounded up.
+const ROW_BYTES: usize = 1_200;
+const REASON_BYTES: usize = 600;
 
 /// <https://spec.openapis.org/oas/v3.1.1.html>
 const DOCUMENT: &str = include_str!("openapi.json");

@@ -26,7 +26,13 @@ pub struct Drawn {
 impl Drawn {
     /// Of JSON.
     pub fn in_json(answer: &impl Serialize) -> Result<Self, Problem> {
-        let mut body = serde_json::to_vec(answer).map_err(|error| failed(&error))?;
+        Self::in_long_json(answer, 0)
+    }
+
+    /// Of JSON that is about that many bytes long: a text of many megabytes that grows is copied each time.
+    pub fn in_long_json(answer: &impl Serialize, expected: usize) -> Result<Self, Problem> {
+        let mut body = Vec::with_capacity(expected.max(128));
+        serde_json::to_writer(&mut body, answer).map_err(|error| failed(&error))?;
         body.push(b'\n');
         Ok(Self { content_type: JSON, body: body.into() })
     }

@@ -453,7 +453,8 @@ pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<OldKeyOfSet> {
 
 /// Something that bars an old key from going.
 fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
-    let node = bar.binding.and_then(|id| look.binding(id)).and_then(|binding| {
+    let binding = bar.binding.filter(|_| look.has_names()).and_then(|id| look.binding(id));
+    let node = binding.and_then(|binding| {
         let named = look.named(binding)?;
         Some((
             named.workflow.name.to_string(),
@@ -471,7 +472,7 @@ fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
         credential: record.map(|record| record.title.to_string()).or(credential),
         credential_id: record.map(|record| record.name.id.to_string()),
         workflow_name,
-        end: bar.end.clone(),
+        end: bar.end.clone().into_owned(),
         doubt: bar.can_accept.then(|| format!("{:08x}", bar.number)),
         accepted: bar.accepted.as_ref().map(accepted),
     }

@@ -92,7 +92,8 @@ pub struct Bar {
     pub who: String,
     /// What is so, behind those words.
     pub what: String,
-    pub end: String,
+    /// What ends it. Most end alike, and there may be many.
+    pub end: Cow<'static, str>,
     /// Why you accepted it, if you did.
     pub accepted: Option<Acceptance>,
     /// Whether you can accept it.
@@ -166,7 +167,8 @@ pub fn answer(grounds: &Grounds<'_>) -> Answer {
     };
     let cases: Vec<_> = grounds.evidence.iter().map(|set| case(grounds, set, &node_of)).collect();
     let surveys = grounds.evidence.iter().zip(&cases).map(|(set, case)| Survey::new(set.senders, case)).collect();
-    let mut draft = Draft { grounds, surveys, bars: grounds.known.clone() };
+    let old = grounds.old.fingerprint.to_hex();
+    let mut draft = Draft { grounds, old, surveys, bars: grounds.known.clone() };
     draft.add_set_itself();
     draft.add_senders();
     draft.add_records();
@@ -178,6 +180,8 @@ pub fn answer(grounds: &Grounds<'_>) -> Answer {
 
 struct Draft<'a> {
     grounds: &'a Grounds<'a>,
+    /// All digits of the key.
+    old: String,
     /// What the evidence of each set says of the key, in their order.
     surveys: Vec<Survey<'a>>,
     bars: Vec<Bar>,
@@ -206,11 +210,18 @@ impl Draft<'_> {
 
     fn add_senders(&mut self) {
         let binding_of = self.grounds.binding_of;
-        for undone in self.surveys.iter_mut().flat_map(Survey::undone).collect::<Vec<_>>() {
+        let mut all = Vec::new();
+        self.surveys.iter_mut().for_each(|survey| all.extend(survey.undone()));
+        // There may be many, and a list that grows is copied each time.
+        self.bars.reserve(all.len());
+        for undone in all {
             let binding = binding_of(undone.binding);
-            let said = binding.as_ref().and_then(|binding| binding.lock().acknowledged);
+            let (said, name) = binding.as_ref().map_or((None, None), |binding| {
+                let memory = binding.lock();
+                (memory.acknowledged, memory.name.clone())
+            });
             if said.is_none_or(|at| at < undone.last) {
-                self.add_sender(&undone, binding.as_deref());
+                self.add_sender(&undone, binding.as_deref(), name.as_deref());
             }
         }
         self.add_unsettled();
@@ -235,7 +246,7 @@ impl Draft<'_> {
             } else {
                 (BarKind::Unsettled, format!("sent it at {last}; n8n is looked through next before that is decided on"))
             };
-            let bar = self.push(kind, &format!("unsettled {}", binding.to_hex()), &what);
+            let bar = self.push(kind, &format!("unsettled {}", binding.to_hex()), what);
             bar.not_to_be_accepted();
             (bar.is_no, bar.binding, bar.who) = (is_late, Some(*binding), known.describe(name.as_deref()));
             bar.address = address;
@@ -243,7 +254,7 @@ impl Draft<'_> {
         let is_told = self.bars.iter().any(|bar| matches!(bar.kind, BarKind::Unsettled | BarKind::StillSent));
         let waits = grounds.evidence.iter().filter_map(|set| set.senders.waits(old)).max();
         if let Some(last) = waits.filter(|_| !is_told) {
-            self.push(BarKind::Unsettled, "", &format!("a use of it at {last} waits for the next look through n8n"))
+            self.push(BarKind::Unsettled, "", format!("a use of it at {last} waits for the next look through n8n"))
                 .not_to_be_accepted();
         }
     }
@@ -274,9 +285,9 @@ impl Draft<'_> {
         self.grounds.evidence.iter().flat_map(|set| set.senders.waiting_addresses(old)).collect()
     }
 
-    fn add_sender(&mut self, undone: &Undone, binding: Option<&Binding>) {
-        let name = binding.and_then(|binding| binding.lock().name.clone());
-        let who = binding.map_or_else(|| "a binding that is forgotten".to_owned(), |one| one.describe(name.as_deref()));
+    /// `name` is that of its workflow, as the caller gave it.
+    fn add_sender(&mut self, undone: &Undone, binding: Option<&Binding>, name: Option<&str>) {
+        let who = binding.map_or_else(|| "a binding that is forgotten".to_owned(), |one| one.describe(name));
         let from = from(undone);
         let subject = format!("{} {:?} {:?}", undone.binding.to_hex(), undone.address, undone.n8n);
         let (kind, is_no, what) = match (undone.kind, undone.later) {
@@ -299,7 +310,7 @@ impl Draft<'_> {
             ),
         };
         let end = end_of(undone, binding, self.may_be_done(undone.last));
-        let bar = self.push(kind, &subject, &what).of(undone, who).ends_by(&end);
+        let bar = self.push(kind, &subject, what).of(undone, who).ends_by(end);
         bar.is_no = is_no;
         bar.resting_on(&[&undone.last.as_millis().to_be_bytes()]);
     }
@@ -335,7 +346,7 @@ impl Draft<'_> {
                 .push(
                     BarKind::RecordHoldsIt,
                     &format!("{} {}", name.n8n, name.id),
-                    &format!("holds it: n8n's test of it, pressed by keyward at {at}, sent it"),
+                    format!("holds it: n8n's test of it, pressed by keyward at {at}, sent it"),
                 )
                 .not_to_be_accepted();
             bar.is_no = true;
@@ -367,7 +378,7 @@ impl Draft<'_> {
             )
         };
         let changed = one.changed.map_or(0, Timestamp::as_millis).to_be_bytes();
-        let bar = self.push(kind, &format!("{} {}", one.name.n8n, one.name.id), &what);
+        let bar = self.push(kind, &format!("{} {}", one.name.n8n, one.name.id), what);
         bar.resting_on(&[&changed]);
         bar.record = Some(BarRecord { name: one.name.clone(), title: one.title.clone() });
     }
@@ -394,7 +405,7 @@ impl Draft<'_> {
                         "execution {} of workflow {} {does} since {} with what it began with",
                         one.execution, one.workflow, one.began
                     );
-                    self.push(kind, &format!("{} {}", look.instance, one.execution), &what)
+                    self.push(kind, &format!("{} {}", look.instance, one.execution), what)
                         .resting_on(&[&one.began.as_millis().to_be_bytes()]);
                 }
             }
@@ -407,8 +418,9 @@ impl Draft<'_> {
         for found in grounds.audit.doubts.iter().filter(|found| !found.kind.is_decided_by_proof()) {
             let is_of_record = found.kind == DoubtKind::StaleRecord;
             let record = if is_of_record { record_named(own, &found.subject) } else { None };
-            let bar = self.push(BarKind::Audit, &format!("{} {}", found.kind.code(), found.subject), &found.text);
-            bar.ends_by(&found.end).resting_on(&[&found.state.to_be_bytes()]);
+            let bar =
+                self.push(BarKind::Audit, &format!("{} {}", found.kind.code(), found.subject), found.text.clone());
+            bar.ends_by(found.end.clone().into()).resting_on(&[&found.state.to_be_bytes()]);
             bar.record = record;
         }
         let last = self.last_use();
@@ -442,9 +454,9 @@ impl Draft<'_> {
             self.push(
                 BarKind::Quiet,
                 "",
-                &format!("it was used at {last}{since}{runs}, and nothing is sure before {until}"),
+                format!("it was used at {last}{since}{runs}, and nothing is sure before {until}"),
             )
-            .ends_by(&format!("wait until {until} (rotation.quiet)"))
+            .ends_by(format!("wait until {until} (rotation.quiet)").into())
             .not_to_be_accepted();
         }
         let latest = self.surveys.iter().filter_map(Survey::latest).max();
@@ -452,7 +464,7 @@ impl Draft<'_> {
             self.push(
                 BarKind::Clock,
                 "",
-                &format!("what is remembered lies ahead of the clock, up to {ahead}: the clock was put back"),
+                format!("what is remembered lies ahead of the clock, up to {ahead}: the clock was put back"),
             )
             .resting_on(&[&ahead.as_millis().to_be_bytes()]);
         }
@@ -482,8 +494,9 @@ impl Draft<'_> {
             }
         }
         let last = self.last_use();
-        let (accepted, open): (Vec<_>, Vec<_>) = self.bars.into_iter().partition(|bar| bar.accepted.is_some());
-        let (because, but): (Vec<_>, Vec<_>) = open.into_iter().partition(|bar| bar.is_no);
+        let mut but = self.bars;
+        let accepted: Vec<_> = but.extract_if(.., |bar| bar.accepted.is_some()).collect();
+        let because: Vec<_> = but.extract_if(.., |bar| bar.is_no).collect();
         if !because.is_empty() {
             return Answer::No { because, but };
         }
@@ -508,12 +521,10 @@ impl Draft<'_> {
     }
 
     /// Adds a bar, which ends as its kind does. What it rests on is said of it afterwards.
-    fn push(&mut self, kind: BarKind, subject: &str, what: &str) -> &mut Bar {
-        let old = self.grounds.old.fingerprint.to_hex();
-        let number = hash(&[old.as_bytes(), kind.code().as_bytes(), subject.as_bytes()]);
+    fn push(&mut self, kind: BarKind, subject: &str, what: impl Into<String>) -> &mut Bar {
+        let number = hash(&[self.old.as_bytes(), kind.code().as_bytes(), subject.as_bytes()]);
         let number = u32::try_from(number >> 32).unwrap_or_default();
-        let bar = Bar { end: kind.end().to_owned(), ..Bar::new(number, kind, what.to_owned()) };
-        self.bars.push(bar);
+        self.bars.push(Bar { end: kind.end().into(), ..Bar::new(number, kind, what.into()) });
         let place = self.bars.len() - 1;
         &mut self.bars[place]
     }
@@ -583,7 +594,7 @@ impl Bar {
             record: None,
             who: String::new(),
             what,
-            end: String::new(),
+            end: Cow::Borrowed(""),
             accepted: None,
             can_accept: true,
             state: 0,
@@ -594,7 +605,7 @@ impl Bar {
     #[must_use]
     pub fn known(kind: BarKind) -> Self {
         let bar = Self::new(0, kind, kind.meaning().to_owned());
-        Self { is_no: true, can_accept: false, end: kind.end().to_owned(), ..bar }
+        Self { is_no: true, can_accept: false, end: kind.end().into(), ..bar }
     }
 
     /// The same about that one, and what is so of it, in words.
@@ -614,8 +625,8 @@ impl Bar {
         self
     }
 
-    fn ends_by(&mut self, end: &str) -> &mut Self {
-        end.clone_into(&mut self.end);
+    fn ends_by(&mut self, end: Cow<'static, str>) -> &mut Self {
+        self.end = end;
         self
     }
 
@@ -734,14 +745,14 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
 const RUN_IT: &str = "run it with the current key";
 
 /// What ends it. That you accept it is offered only where it may be done: right after a use it would be another guess.
-fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> String {
+fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Cow<'static, str> {
     let is_mixed = undone.mixed.is_some() || (undone.later && undone.beside_good && undone.kind.is_none());
     let remedy = if is_mixed {
         "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it; "
     } else {
         ""
     };
-    let end: Cow<'_, str> = match undone.lacks {
+    let end: Cow<'static, str> = match undone.lacks {
         Lack::GoodKey if undone.n8n == N8n::Another && undone.kind.is_none() => {
             "give that n8n the current key and run the node there".into()
         }
@@ -765,7 +776,7 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Stri
         Lack::Nothing => BarKind::Unattributed.end().into(),
     };
     let accept = if may_be_done && undone.lacks != Lack::Nothing { "; or accept it" } else { "" };
-    format!("{remedy}{end}{accept}")
+    if remedy.is_empty() && accept.is_empty() { end } else { format!("{remedy}{end}{accept}").into() }
 }
 
 /// What makes that send the current key which n8n runs beside its workflows.

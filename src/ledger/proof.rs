@@ -231,7 +231,7 @@ impl<'a> Survey<'a> {
     #[must_use]
     pub fn undone(&mut self) -> Vec<Undone> {
         let trial = &mut self.trial;
-        let mut undone = Vec::new();
+        let mut undone = Vec::with_capacity(self.open.len());
         for (binding, used, uses) in &self.open {
             undone.extend(trial.lack(*binding, used, uses).map(|lacks| trial.tell(*binding, used, uses, lacks)));
         }

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::Ledger;
 use super::answer::{Answer, Bar, BarRecord};
 use super::bar_kind::BarKind;
 use super::binding::{Binding, Memory};
@@ -22,6 +21,7 @@ use super::rotation_row::Row;
 use super::senders::{RecordName, Senders, SentFrom};
 use super::set_keys::RotationKeys;
 use super::standing::Standing;
+use super::{Ledger, PassThrough};
 use crate::caller::names::{Directory, Named};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -41,7 +41,8 @@ pub struct Query<'a> {
     names: Arc<Directory>,
     now: Timestamp,
     bindings: OnceCell<Vec<Arc<Binding>>>,
-    by_id: OnceCell<HashMap<BindingId, usize>>,
+    /// Ids are pieces of a SHA-256, and how many a peer can begin is bounded, so that they are their own hashes.
+    by_id: OnceCell<HashMap<BindingId, usize, PassThrough>>,
     mixed: OnceCell<HashMap<BindingId, Mixed>>,
     /// Each view that was drawn without an audit, by the position of its set.
     unaudited: Vec<OnceCell<Arc<RotationView>>>,
@@ -168,6 +169,12 @@ impl<'a> Query<'a> {
     pub fn named(&self, binding: &Binding) -> Option<Named<'_>> {
         let identity = binding.identity();
         self.names.find(identity.instance, identity.workflow?, identity.node)
+    }
+
+    /// Whether n8n calls anything by a name, as far as is known.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        !self.names.instances().is_empty()
     }
 
     /// When the look was taken.
@@ -306,6 +313,9 @@ impl<'a> Query<'a> {
     /// Each binding that an answer speaks of has the name that n8n gives.
     fn name_everybody(&self, view: &mut RotationView) {
         let looks = self.ledger.looks();
+        if looks.is_empty() && !self.has_names() {
+            return;
+        }
         for bar in view.old_keys.iter_mut().flat_map(|key| key.can_go.all_bars_mut()) {
             let binding = bar.binding.and_then(|id| self.binding(id));
             if let Some((binding, named)) = binding.and_then(|binding| Some((binding, self.named(binding)?))) {

@@ -52,6 +52,7 @@ pub struct RotationView {
 pub fn view(grounds: &Grounds<'_>) -> RotationView {
     let keys = RotationKeys::new(grounds.set, grounds.keys, grounds.tokens);
     let mut draft = Draft::new(grounds.old_keys().map(OldDraft::new).collect());
+    draft.rows.reserve(grounds.bindings.len());
     for binding in grounds.bindings {
         let memory = binding.lock();
         draft.note_uses(binding, &memory);
