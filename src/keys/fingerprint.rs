@@ -253,8 +253,8 @@ impl KeyKind {
     }
 }
 
-/// Whether a value has one of the two forms of Azure's keys: 32 lower-case hex digits, or 84 letters and digits with Azure's
-/// mark behind the first 52 (Microsoft Purview, Azure Cognitive Services key).
+/// Whether a value has one of the two forms of Azure's keys: 32 lower-case hex digits, or 84 letters and digits with the mark
+/// behind the first 52 that Microsoft puts into its keys (SEC101/200 of github.com/microsoft/security-utilities).
 fn is_like_azure(value: &[u8]) -> bool {
     let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     match value.len() {
