@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `whole` | everything between head and foot of the page |
 //! | `fragment` | one element, to take the place of the one with its id |
-//! | `now` | `{"now": 1796000400000, "clock": "14:03:05"}`: the moment as of which the page is |
+//! | `now` | `{"now": 1796000400000, "clock": "14:03:05"}`: when the page was drawn |
 //!
 //! The `id` of the last one of a change is the page's print, so that a browser that comes back says what it has.
 
