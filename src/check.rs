@@ -21,6 +21,7 @@ use crate::keys::source::{Source, SourceError};
 use crate::n8n::client::fault_of_api_key;
 use crate::net::limits::Limits;
 use crate::net::origin::Scheme;
+use crate::notices::{Receiver, ReceiverKind, delivery};
 use crate::policy::rules::Policy;
 use crate::policy::rules::{SetRules, Unknown};
 use crate::verdict::credential::find_fault;
@@ -101,6 +102,7 @@ pub fn examine(config: &Config, gateways: &[IpAddr], now: Timestamp) -> Vec<Find
     examine_egress_proxy(config, &mut findings);
     findings.extend(config.log.file.as_ref().and_then(|path| warn_if_readable_by_all("log.file", path)));
     examine_n8n(config, &mut findings);
+    config.notices.receivers.iter().for_each(|receiver| examine_receiver(receiver, &mut findings));
     findings.sort_by_key(|finding| finding.gravity);
     findings
 }
@@ -384,6 +386,24 @@ fn examine_n8n(config: &Config, findings: &mut Vec<Finding>) {
                 format!("{} is plain HTTP: the key of n8n's API can be read on the way. Use https://.", instance.url);
             findings.push(Finding::warning(format!("n8n.{}.url", instance.name), text));
         }
+    }
+}
+
+fn examine_receiver(receiver: &Receiver, findings: &mut Vec<Finding>) {
+    let about = |name: &str| format!("notices.{}.{name}", receiver.name);
+    let faults = delivery::faults(receiver);
+    let is_usable = faults.is_empty();
+    for (name, fault) in faults {
+        findings.push(Finding::problem(about(name), format!("notices do not arrive: {}.", in_full(&fault))));
+    }
+    let heartbeat = receiver.heartbeat.as_ref().map(|heartbeat| ("heartbeat", &heartbeat.to));
+    let secrets = receiver.secrets.iter().map(|secret| ("secret", secret));
+    for (name, source) in secrets.chain([("to", &receiver.to)]).chain(heartbeat) {
+        findings.extend(readable_by_all(&about(name), source));
+    }
+    if is_usable && receiver.kind == ReceiverKind::Webhook && receiver.secrets.is_empty() {
+        let text = "notices are not signed: set it if the receiver checks who sends them.";
+        findings.push(Finding::sound(about("secret"), text));
     }
 }
 

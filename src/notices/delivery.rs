@@ -125,6 +125,19 @@ pub async fn beat(to: &Source, proxies: &EnvironmentProxies) -> Result<(), Deliv
     send(&destination, proxies, request(Method::GET, &destination, String::new())).await
 }
 
+/// What of a receiver's URLs and secrets cannot be used, by the name of the setting.
+#[must_use]
+pub fn faults(receiver: &Receiver) -> Vec<(&'static str, DeliveryError)> {
+    let of_url = |name, to: &Source| destination(to).err().map(|error| (name, error));
+    let of_secret = |from: &Source| signing_secret(from).err().map(|error| ("secret", error));
+    let heartbeat = receiver.heartbeat.as_ref().and_then(|heartbeat| of_url("heartbeat", &heartbeat.to));
+    of_url("to", &receiver.to)
+        .into_iter()
+        .chain(receiver.secrets.iter().filter_map(of_secret))
+        .chain(heartbeat)
+        .collect()
+}
+
 fn destination(to: &Source) -> Result<Destination, DeliveryError> {
     let place = || to.to_string().into();
     let url = to.read().map_err(|source| DeliveryError::Url { place: place(), source })?;
@@ -133,14 +146,14 @@ fn destination(to: &Source) -> Result<Destination, DeliveryError> {
 
 /// One signature for each secret, with spaces between them.
 fn signatures(secrets: &[Source], id: &str, seconds: i64, body: &str) -> Result<String, DeliveryError> {
-    let sign = |from: &Source| {
-        let place = || from.to_string().into();
-        let secret = from.read().map_err(|source| DeliveryError::Secret { place: place(), source })?;
-        let secret =
-            SigningSecret::parse(&secret).map_err(|source| DeliveryError::BadSecret { place: place(), source })?;
-        Ok(secret.sign(id, seconds, body))
-    };
+    let sign = |from: &Source| Ok(signing_secret(from)?.sign(id, seconds, body));
     Ok(secrets.iter().map(sign).collect::<Result<Vec<_>, _>>()?.join(" "))
+}
+
+fn signing_secret(from: &Source) -> Result<SigningSecret, DeliveryError> {
+    let place = || from.to_string().into();
+    let secret = from.read().map_err(|source| DeliveryError::Secret { place: place(), source })?;
+    SigningSecret::parse(&secret).map_err(|source| DeliveryError::BadSecret { place: place(), source })
 }
 
 fn request(method: Method, destination: &Destination, body: String) -> Request<String> {

@@ -151,7 +151,9 @@ impl Notifier {
             self.outbox.save();
         } else {
             let now = self.clock.now();
-            if self.is_look_due() {
+            self.end_mute(now);
+            // What is told was looked at just before, for it may be over.
+            if self.is_look_due() || self.is_anything_to_tell(now) {
                 self.look(now);
             }
             self.compose(now);
@@ -181,7 +183,13 @@ impl Notifier {
             (run.is_stopped, run.pause_until, run.failures_in_a_row) = (false, None, 0);
         }
         for receiver in &settings.receivers {
-            self.runs.entry(receiver.name.clone()).or_default();
+            let run = self.runs.entry(receiver.name.clone()).or_default();
+            // It is told now, and not when there is something to tell.
+            if let Some((_, fault)) = delivery::faults(receiver).first() {
+                let (name, text) = (&*receiver.name, with_causes(fault));
+                tracing::warn!(event = "notices", receiver = name, "notices cannot reach `{name}`: {text}");
+                run.trouble = Some(text.into());
+            }
         }
         let gone: Vec<_> = self
             .outbox
@@ -216,6 +224,7 @@ impl Notifier {
             due: now,
             fault: None,
             given_up: None,
+            before: None,
         });
     }
 
@@ -263,27 +272,42 @@ impl Notifier {
 
     // === Composing ===
 
-    fn compose(&mut self, now: Timestamp) {
+    fn end_mute(&mut self, now: Timestamp) {
         if self.outbox.muted_until().is_some_and(|until| until <= now) {
             self.outbox.mute(None);
         }
-        let is_muted = self.outbox.muted_until().is_some();
+    }
+
+    /// What is due of each subject that is told to that receiver.
+    fn steps<'a>(&'a self, receiver: &'a Receiver, now: Timestamp) -> impl Iterator<Item = (&'a Thread, Step)> {
+        self.outbox.threads_of(&receiver.name).map(move |thread| (thread, thread.next(&receiver.timing, now)))
+    }
+
+    fn is_held(&self, receiver: &Receiver) -> bool {
+        self.outbox.muted_until().is_some() || self.runs.get(&receiver.name).is_some_and(|run| run.is_stopped)
+    }
+
+    fn is_anything_to_tell(&self, now: Timestamp) -> bool {
+        let tells = |receiver: &Receiver| self.steps(receiver, now).any(|(_, step)| matches!(step, Step::Tell(_)));
+        self.settings.receivers.iter().any(|receiver| !self.is_held(receiver) && tells(receiver))
+    }
+
+    fn compose(&mut self, now: Timestamp) {
         for receiver in &self.settings.receivers {
-            let is_stopped = self.runs.get(&receiver.name).is_some_and(|run| run.is_stopped);
-            let next: Vec<_> = self
-                .outbox
-                .threads_of(&receiver.name)
-                .map(|thread| (thread.subject.id.clone(), thread.next(&receiver.timing, now)))
+            let is_held = self.is_held(receiver);
+            let steps: Vec<_> = self
+                .steps(receiver, now)
                 .filter(|(_, step)| *step != Step::Wait)
+                .map(|(thread, step)| ((receiver.name.clone(), thread.subject.id.clone()), step))
                 .collect();
-            for (subject, step) in next {
-                let id = (receiver.name.clone(), subject);
+            for (id, step) in steps {
                 match step {
-                    Step::Forget => self.outbox.forget_thread(&id),
-                    Step::Tell(event) if !is_muted && !is_stopped => {
+                    // Its last message may yet be given up.
+                    Step::Forget if !self.outbox.is_to_be_told(&id) => self.outbox.forget_thread(&id),
+                    Step::Tell(event) if !is_held => {
                         tell(&mut self.outbox, receiver, &id, event, now, self.page.as_deref());
                     }
-                    Step::Tell(_) | Step::Wait => {}
+                    Step::Forget | Step::Tell(_) | Step::Wait => {}
                 }
             }
         }
@@ -373,8 +397,7 @@ impl Notifier {
         if let Some(message) = self.outbox.message(id) {
             message.attempts += 1;
             message.fault = Some(text.clone());
-            let asked = error.retry_after();
-            let pause = |attempts| asked.unwrap_or_else(|| back_off(attempts, share));
+            let pause = |attempts| pause(error.retry_after(), attempts, share);
             match error.blame() {
                 Blame::Gone => run.is_stopped = true,
                 Blame::Message => message.due = now.after(pause(message.attempts)),
@@ -385,7 +408,7 @@ impl Notifier {
             }
             // A test is for the one who waits for it.
             if now.since(message.made) >= LONGEST || message.event == Event::Test {
-                message.given_up = Some(now);
+                self.outbox.give_up(id, now);
             }
         }
         if error.blame() == Blame::Gone {
@@ -398,8 +421,9 @@ impl Notifier {
         let ids: Vec<_> = self.outbox.waiting_for(receiver).map(|message| message.id.clone()).collect();
         for id in ids {
             if let Some(message) = self.outbox.message(&id) {
-                (message.given_up, message.fault) = (Some(now), Some(why.into()));
+                message.fault = Some(why.into());
             }
+            self.outbox.give_up(&id, now);
         }
         tracing::error!(event = "notices", receiver, "`{receiver}` answers 410 (Gone): it is sent nothing any more");
     }
@@ -472,7 +496,7 @@ fn tell(outbox: &mut Outbox, receiver: &Receiver, id: &ThreadId, event: Event, n
     let Some(thread) = outbox.thread_mut(id) else { return };
     let message = Message { event, thread, at: now, page };
     let (title, body) = (message.title().into(), message.body(receiver.kind).into());
-    thread.note_told(now);
+    let before = thread.note_told(now);
     outbox.keep_thread(id);
     outbox.add(Waiting {
         id: message_id,
@@ -486,6 +510,7 @@ fn tell(outbox: &mut Outbox, receiver: &Receiver, id: &ThreadId, event: Event, n
         due: now,
         fault: None,
         given_up: None,
+        before,
     });
 }
 
@@ -521,6 +546,16 @@ fn gap(receiver: &Receiver) -> Duration {
     }
 }
 
+/// How long to wait after that many failures. A receiver that asks for a pause is left alone for that long at least; one that
+/// goes on asking for short ones, longer.
+fn pause(asked: Option<Duration>, failures: u32, share: u32) -> Duration {
+    match asked {
+        None => back_off(failures, share),
+        Some(asked) if failures <= 1 => asked.max(SHORTEST_PAUSE),
+        Some(asked) => asked.max(back_off(failures - 1, share)),
+    }
+}
+
 /// How long to wait after that many failures: 5 s, 15 s, 45 s and so on up to an hour, each a fifth more or less.
 fn back_off(failures: u32, share: u32) -> Duration {
     let exact = FIRST_PAUSE.saturating_mul(3_u32.saturating_pow(failures.saturating_sub(1).min(12))).min(LAST_PAUSE);
@@ -529,6 +564,8 @@ fn back_off(failures: u32, share: u32) -> Duration {
 
 /// Into how many parts the spread of a pause is cut.
 const SHARES: u32 = 1_000;
+
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 

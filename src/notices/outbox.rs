@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::thread::{Event, Thread};
+use super::thread::{Event, Thread, Told};
 use crate::clock::Timestamp;
 use crate::ledger::kept_notices::Kept;
 use crate::ledger::sqlite::Sqlite;
@@ -38,6 +38,9 @@ pub struct Waiting {
     pub fault: Option<Box<str>>,
     /// When it was given up.
     pub given_up: Option<Timestamp>,
+    /// What its receiver was told of the subject before.
+    #[serde(default)]
+    pub before: Option<Told>,
 }
 
 /// What one receiver was told of one subject is found by both.
@@ -153,15 +156,20 @@ impl Outbox {
 
     /// Forgets a thread.
     pub fn forget_thread(&mut self, id: &ThreadId) {
-        if self.threads.remove(id).is_some_and(|thread| thread.is_told()) {
-            self.changed.threads.insert(id.clone());
-        }
+        self.threads.remove(id);
+        self.changed.threads.insert(id.clone());
+    }
+
+    /// Whether a receiver is yet to be told of a subject.
+    #[must_use]
+    pub fn is_to_be_told(&self, (receiver, subject): &ThreadId) -> bool {
+        self.waiting_for(receiver).any(|message| message.subject == *subject)
     }
 
     // === Messages ===
 
     /// Adds a message. One about the same subject that has not been tried yet, and says less than this one, makes way for it.
-    pub fn add(&mut self, message: Waiting) {
+    pub fn add(&mut self, mut message: Waiting) {
         let is_said_again = |old: &Waiting| {
             let is_same = old.receiver == message.receiver && old.subject == message.subject;
             is_same
@@ -169,9 +177,16 @@ impl Outbox {
                 && old.attempts == 0
                 && matches!(old.event, Event::Changed | Event::Reminder)
         };
-        let said_again: Vec<_> =
-            self.messages.iter().filter(|old| is_said_again(old)).map(|old| old.id.clone()).collect();
-        for id in said_again {
+        let said_again: Vec<_> = self
+            .messages
+            .iter()
+            .filter(|old| is_said_again(old))
+            .map(|old| (old.id.clone(), old.before.clone()))
+            .collect();
+        if let Some((_, before)) = said_again.first() {
+            message.before.clone_from(before);
+        }
+        for (id, _) in said_again {
             self.remove(&id);
         }
         if self.messages.len() >= MOST_MESSAGES {
@@ -185,8 +200,8 @@ impl Outbox {
     fn make_room(&mut self) {
         let given_up = self.messages.iter().find(|message| message.given_up.is_some());
         let id = given_up.or(self.messages.front()).map(|message| message.id.clone());
+        self.dropped += u64::from(given_up.is_none());
         if let Some(id) = id {
-            self.dropped += 1;
             self.remove(&id);
         }
     }
@@ -196,10 +211,16 @@ impl Outbox {
         self.messages.iter()
     }
 
-    /// The message that a receiver is to be sent next, by then.
+    /// The message that a receiver is to be sent next, by then. None comes before an older one about the same.
     #[must_use]
     pub fn next_for<'a>(&'a self, receiver: &'a str, now: Timestamp) -> Option<&'a Waiting> {
-        self.waiting_for(receiver).find(|message| message.due <= now)
+        let mut held = BTreeSet::new();
+        self.waiting_for(receiver).find(|message| {
+            let is_free = message.event == Event::Test || !held.contains(&message.subject);
+            let is_next = is_free && message.due <= now;
+            held.insert(&message.subject);
+            is_next
+        })
     }
 
     /// What a receiver is yet to be sent, the oldest first.
@@ -211,6 +232,26 @@ impl Outbox {
     pub fn message(&mut self, id: &str) -> Option<&mut Waiting> {
         self.changed.messages.insert(id.into());
         self.messages.iter_mut().find(|message| *message.id == *id)
+    }
+
+    /// Sends a message no more. Its receiver knows what it was told before: so that something is over is never told to one
+    /// that was not told that it began.
+    pub fn give_up(&mut self, id: &str, now: Timestamp) {
+        let Some(place) = self.messages.iter().position(|message| *message.id == *id) else { return };
+        let message = &mut self.messages[place];
+        message.given_up = Some(now);
+        self.changed.messages.insert(id.into());
+        let (thread, made, before) =
+            ((message.receiver.clone(), message.subject.clone()), message.made, message.before.take());
+        let is_later =
+            |later: &&mut Waiting| later.receiver == thread.0 && later.subject == thread.1 && later.given_up.is_none();
+        if let Some(later) = self.messages.range_mut(place + 1..).find(is_later) {
+            later.before = before;
+            self.changed.messages.insert(later.id.clone());
+        } else if let Some(told) = self.threads.get_mut(&thread) {
+            told.take_back(made, before.as_ref());
+            self.changed.threads.insert(thread);
+        }
     }
 
     /// Removes a message that has arrived, or is not to be sent.
@@ -242,14 +283,13 @@ impl Outbox {
 
     fn try_to_save(&mut self) -> Result<(), StoreError> {
         let Some(path) = &self.store.path else { return Ok(()) };
-        let is_gone = self.store.open.take_if(|store| !store.is_in_place()).is_some();
+        self.store.open.take_if(|store| !store.is_in_place());
         if self.store.open.is_none() {
             self.store.open = Some(Sqlite::open(path)?);
-            if !self.store.is_read {
-                self.read()?;
-            }
-            if is_gone {
+            if self.store.is_read {
                 self.tell_all();
+            } else {
+                self.read()?;
             }
         }
         let changes = self.changes();
@@ -280,7 +320,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Another file knows of nothing.
+    /// It may be another file, which knows of nothing.
     fn tell_all(&mut self) {
         self.changed.messages.extend(self.messages.iter().map(|message| message.id.clone()));
         let told = self.threads.iter().filter(|(_, thread)| thread.is_told()).map(|(id, _)| id.clone());
@@ -330,3 +370,6 @@ const MOST_MESSAGES: usize = 2_000;
 
 /// How long a message that was given up is shown.
 const GIVEN_UP_IS_SHOWN: Duration = Duration::from_hours(7 * 24);
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ pub struct Thread {
 
 /// The last message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Told {
+pub struct Told {
     at: Timestamp,
     is_open: bool,
     code: Box<str>,
@@ -171,11 +171,19 @@ impl Thread {
         self.subject.kind != SubjectKind::Rotation && self.subject.severity > told.severity
     }
 
-    /// Notes that it is told, as it is now.
-    pub fn note_told(&mut self, now: Timestamp) {
+    /// Notes that it is told, as it is now. Gives what was told last.
+    pub fn note_told(&mut self, now: Timestamp) -> Option<Told> {
         let is_open = self.over.is_none();
         let Subject { code, severity, .. } = &self.subject;
-        self.told = Some(Told { at: now, is_open, code: code.clone(), severity: *severity, members: self.now.clone() });
+        let told = Told { at: now, is_open, code: code.clone(), severity: *severity, members: self.now.clone() };
+        self.told.replace(told)
+    }
+
+    /// Notes that the message of that moment will not arrive: `before` it is what the receiver knows, if it is the last one.
+    pub fn take_back(&mut self, at: Timestamp, before: Option<&Told>) {
+        if self.told.as_ref().is_some_and(|told| told.at == at) {
+            self.told = before.cloned();
+        }
     }
 
     /// Whether the receiver was told of it: only then is it worth keeping.
