@@ -1,6 +1,8 @@
 //! Pure. A notice in words, as each kind of receiver understands it. Names are those that users of n8n gave: they are shortened,
 //! cleared of what looks like a key or steers a terminal, and escaped.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,7 +50,7 @@ struct Data<'a> {
     key: Option<Value>,
     #[serde(with = "moment")]
     since: Timestamp,
-    remedy: &'a str,
+    remedy: Cow<'a, str>,
     command: &'a str,
     page: Option<&'a str>,
     /// How many callers it is about now, and how many it ever was.
@@ -58,7 +60,7 @@ struct Data<'a> {
     /// How many callers are not named here.
     more: usize,
     /// What keeps an old key.
-    reasons: Vec<&'a str>,
+    reasons: Vec<Cow<'a, str>>,
 }
 
 impl Message<'_> {
@@ -94,7 +96,7 @@ impl Message<'_> {
     #[must_use]
     pub fn title(&self) -> String {
         let subject = &self.thread.subject;
-        let headline = &subject.headline;
+        let headline = fitting(&subject.headline, ROOM_OF_HEADLINE);
         let callers = self.callers();
         match (subject.kind, self.event) {
             (SubjectKind::Rotation, Event::Closed) => format!("The rotation has ended: {headline}"),
@@ -113,7 +115,7 @@ impl Message<'_> {
             }
             (SubjectKind::Problem, Event::Reminder) => format!("Still: {headline}"),
             (SubjectKind::Problem, Event::Opened) if self.thread.is_back() => format!("Again: {headline}"),
-            (SubjectKind::Problem | SubjectKind::Rotation, _) => headline.clone(),
+            (SubjectKind::Problem | SubjectKind::Rotation, _) => headline.into_owned(),
         }
     }
 
@@ -134,25 +136,39 @@ impl Message<'_> {
         self.thread.is_unchanged_since_told()
     }
 
-    /// The first of what keeps an old key.
-    fn reasons(&self) -> impl Iterator<Item = &str> {
-        self.thread.subject.reasons.iter().take(MOST_REASONS).map(String::as_str)
+    /// The first of what keeps an old key, and how many there are beside these.
+    fn reasons(&self) -> Vec<Cow<'_, str>> {
+        let reasons = &self.thread.subject.reasons;
+        let mut said: Vec<_> =
+            reasons.iter().take(MOST_REASONS).map(|reason| fitting(reason, ROOM_OF_REASON)).collect();
+        if let Some(more) = reasons.len().checked_sub(MOST_REASONS).filter(|more| *more > 0) {
+            said.push(Cow::Owned(format!("and {more} more")));
+        }
+        said
     }
 
     fn state(&self) -> &'static str {
         if self.event == Event::Closed { "closed" } else { "open" }
     }
 
-    fn remedy(&self) -> &str {
-        if self.event == Event::Closed { "" } else { &self.thread.subject.remedy }
+    fn detail(&self) -> Cow<'_, str> {
+        fitting(&self.thread.subject.detail, ROOM_OF_DETAIL)
     }
 
-    /// The callers by name, as many as there is room for, and how many are left out.
-    fn named(&self, room: usize) -> (&[Member], usize) {
+    fn remedy(&self) -> Cow<'_, str> {
+        if self.event == Event::Closed {
+            Cow::Borrowed("")
+        } else {
+            fitting(&self.thread.subject.remedy, ROOM_OF_REMEDY)
+        }
+    }
+
+    /// The callers by name, as many as there is room for, and how many are left out. `size` is what one takes of the room.
+    fn named(&self, room: usize, size: impl Fn(&Member) -> usize) -> (&[Member], usize) {
         let members = &self.thread.subject.members;
         let mut used = 0;
         let fits = |member: &&Member| {
-            used += name_of(member).len() + member.link.as_ref().map_or(0, String::len) + member.code.len() + 100;
+            used += size(member);
             used <= room
         };
         let shown = members.iter().take(MOST_NAMED).take_while(fits).count();
@@ -163,7 +179,6 @@ impl Message<'_> {
 
     fn for_webhook(&self) -> String {
         let subject = &self.thread.subject;
-        let (named, more) = self.named(ROOM_IN_WEBHOOK);
         let caller = |member: &Member| {
             json!({
                 "who": name_of(member),
@@ -172,6 +187,9 @@ impl Message<'_> {
                 "link": member.link,
             })
         };
+        // Each stands in the text as well, in a line of its own.
+        let size = |member: &Member| caller(member).to_string().len() + room_of(&name_of(member)) + "-  ,".len();
+        let (named, more) = self.named(ROOM_IN_WEBHOOK, size);
         let body = Body {
             kind: self.kind(),
             timestamp: self.at,
@@ -193,7 +211,7 @@ impl Message<'_> {
                 total: self.thread.total(),
                 callers: named.iter().map(caller).collect(),
                 more,
-                reasons: self.reasons().collect(),
+                reasons: self.reasons(),
             },
         };
         // It has no map whose keys are no texts, and nothing that fails to be shown.
@@ -205,10 +223,10 @@ impl Message<'_> {
         let subject = &self.thread.subject;
         let mut paragraphs = vec![self.title()];
         if self.event != Event::Closed {
-            paragraphs.push(subject.detail.clone());
+            paragraphs.push(self.detail().into_owned());
             paragraphs.push(list(named, more, |member| format!("- {}", name_of(member))));
-            paragraphs.push(self.reasons().map(|reason| format!("- {reason}")).collect::<Vec<_>>().join("\n"));
-            paragraphs.push(subject.remedy.clone());
+            paragraphs.push(self.reasons().iter().map(|reason| format!("- {reason}")).collect::<Vec<_>>().join("\n"));
+            paragraphs.push(self.remedy().into_owned());
             let page = self.page.map_or_else(String::new, |page| format!(" or {page}"));
             paragraphs.push(format!("More: {}{page}", subject.command));
         }
@@ -221,7 +239,11 @@ impl Message<'_> {
     /// <https://docs.slack.dev/reference/block-kit/blocks/section-block>
     fn for_slack(&self) -> String {
         let subject = &self.thread.subject;
-        let (named, more) = self.named(ROOM_IN_SLACK);
+        let line = |member: &Member| match &member.link {
+            Some(link) => format!("• <{}|{}>", escaped(&link.replace('|', "%7C")), escaped(&name_of(member))),
+            None => format!("• {}", escaped(&name_of(member))),
+        };
+        let (named, more) = self.named(ROOM_IN_SLACK, |member| line(member).chars().count() + 1);
         let mark = match (self.event, subject.code.as_ref()) {
             (Event::Closed, _) | (_, CAN_FINISH) => ":white_check_mark:",
             _ if subject.severity == Severity::Error => ":red_circle:",
@@ -230,13 +252,11 @@ impl Message<'_> {
         let title = escaped(&self.title());
         let mut sections = vec![format!("{mark} *{title}*")];
         if self.event != Event::Closed {
-            sections.push(escaped(&subject.detail));
-            sections.push(list(named, more, |member| match &member.link {
-                Some(link) => format!("• <{}|{}>", link.replace(['|', '>', '<'], ""), escaped(&name_of(member))),
-                None => format!("• {}", escaped(&name_of(member))),
-            }));
-            sections.push(self.reasons().map(|reason| format!("• {}", escaped(reason))).collect::<Vec<_>>().join("\n"));
-            sections.push(escaped(&subject.remedy));
+            sections.push(escaped(&self.detail()));
+            sections.push(list(named, more, line));
+            let reason = |reason: &Cow<'_, str>| format!("• {}", escaped(reason));
+            sections.push(self.reasons().iter().map(reason).collect::<Vec<_>>().join("\n"));
+            sections.push(escaped(&self.remedy()));
             let page = self.page.map_or_else(String::new, |page| format!("  |  {}", escaped(page)));
             sections.push(format!("`{}`{page}", escaped(&subject.command)));
         }
@@ -258,7 +278,7 @@ pub fn test_body(kind: ReceiverKind, receiver: &str, at: Timestamp) -> String {
         ReceiverKind::Webhook => json!({
             "type": "test",
             "timestamp": at.to_string(),
-            "data": { "title": title, "text": title, "state": "open", "severity": "info" },
+            "data": { "title": title, "text": title, "state": "open", "severity": Severity::Fine.code() },
         }),
         ReceiverKind::Slack => json!({ "text": escaped(&title) }),
     }
@@ -275,6 +295,35 @@ fn list(named: &[Member], more: usize, show: impl Fn(&Member) -> String) -> Stri
         lines.push(format!("and {more} more"));
     }
     lines.join("\n")
+}
+
+/// How many bytes a text takes in JSON, without its quotation marks.
+fn room_of(text: &str) -> usize {
+    text.chars().map(room_of_character).sum()
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc8259#section-7>
+fn room_of_character(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' => 2,
+        character if character.is_ascii_control() => 6,
+        character => character.len_utf8(),
+    }
+}
+
+/// As much of a text as takes no more room in JSON than that.
+fn fitting(text: &str, room: usize) -> Cow<'_, str> {
+    if room_of(text) <= room {
+        return Cow::Borrowed(text);
+    }
+    let mut used = '…'.len_utf8();
+    let fits = |character: &char| {
+        used += room_of_character(*character);
+        used <= room
+    };
+    let mut short: String = text.chars().take_while(fits).collect();
+    short.push('…');
+    Cow::Owned(short)
 }
 
 /// Slack's three control characters (<https://docs.slack.dev/messaging/formatting-message-text>).
@@ -305,7 +354,7 @@ fn shortened(text: &str, longest: usize) -> String {
 }
 
 /// How much of what keeps an old key a message says.
-const MOST_REASONS: usize = 8;
+const MOST_REASONS: usize = 6;
 
 /// How many callers a message names.
 const MOST_NAMED: usize = 50;
@@ -313,11 +362,24 @@ const MOST_NAMED: usize = 50;
 /// How long a name may be, in characters.
 const LONGEST_NAME: usize = 160;
 
-/// How many bytes the callers may take: Standard Webhooks want bodies of less than 20 kB.
-const ROOM_IN_WEBHOOK: usize = 8_000;
+/// How many bytes the callers may take. Standard Webhooks want bodies of less than 20 kB, in which the headline, the remedy
+/// and the reasons stand twice.
+const ROOM_IN_WEBHOOK: usize = 9_000;
 
-/// So that the list fits in one section.
-const ROOM_IN_SLACK: usize = 2_600;
+const ROOM_OF_HEADLINE: usize = 500;
+
+const ROOM_OF_DETAIL: usize = 1_500;
+
+const ROOM_OF_REMEDY: usize = 1_500;
+
+/// Of each of them.
+const ROOM_OF_REASON: usize = 330;
+
+/// How many characters the callers may take, so that their list fits in one section.
+const ROOM_IN_SLACK: usize = 2_900;
 
 /// Slack refuses a section with more characters.
 const LONGEST_SECTION: usize = 3_000;
+
+#[cfg(test)]
+mod tests;
