@@ -1,6 +1,6 @@
 //! What there is to tell now: open incidents, rotations and problems, as subjects of notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use crate::answers::key::KeyNames;
 use crate::answers::old_key::{OldKeySummary, Reason};
 use crate::answers::status::Set;
 use crate::clock::Timestamp;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::{Role, RoleKind};
 use crate::ledger::answer::AnswerKind;
 use crate::ledger::bar_kind::BarKind;
@@ -86,7 +87,8 @@ impl Observer for Subjects {
         }
         let shared = &self.viewer.shared;
         let look = self.viewer.look_with_audits();
-        let mut subjects = of_incidents(&views::open_incidents(&look));
+        let known = look.keys().iter().map(|key| key.names.fingerprint).collect();
+        let mut subjects = of_incidents(&views::open_incidents(&look), &known);
         if look.keys().iter().any(|key| matches!(key.role, Role::Previous { .. })) {
             let sets = views::sets(&look, &shared.rules, &shared.reloader.tokens());
             subjects.extend(sets.iter().flat_map(|set| set.old_keys.iter().map(|old| of_rotation(set, old))));
@@ -107,12 +109,13 @@ impl Observer for Subjects {
 
 // === Incidents ===
 
-/// One subject for each set and key.
-fn of_incidents(incidents: &[ListedIncident]) -> Vec<Subject> {
+/// One subject for each set and known key. All others are one, for a caller may send a thousand keys that it invents.
+fn of_incidents(incidents: &[ListedIncident], known: &HashSet<Fingerprint>) -> Vec<Subject> {
     let mut groups: BTreeMap<String, Vec<&ListedIncident>> = BTreeMap::new();
     for row in incidents {
         let kind = if is_of_unknown_key(row) { SubjectKind::UnknownKey } else { SubjectKind::Incident };
-        let key = row.incident.key.fingerprint.map_or_else(|| "none".to_owned(), |key| key.to_string());
+        let key = row.incident.key.fingerprint.filter(|key| known.contains(key));
+        let key = key.map_or_else(|| "none".to_owned(), |key| key.to_string());
         groups.entry(format!("{}/{}/{key}", kind.code(), row.who.set)).or_default().push(row);
     }
     groups.into_iter().filter_map(|(id, group)| of_group(&id, &group)).collect()
@@ -122,7 +125,9 @@ fn of_group(id: &str, group: &[&ListedIncident]) -> Option<Subject> {
     let first = group.iter().min_by_key(|row| row.incident.opened)?;
     let code = most_frequent(group);
     let set = &first.who.set;
-    let key = first.incident.key.fingerprint.map(|fingerprint| {
+    let only = first.incident.key.fingerprint;
+    let only = only.filter(|_| group.iter().all(|row| row.incident.key.fingerprint == only));
+    let key = only.map(|fingerprint| {
         // A binding may have had no room for the hint.
         let hint = group.iter().find_map(|row| row.incident.key.hint.clone());
         KeyNames { fingerprint, hint }
@@ -157,7 +162,8 @@ fn of_group(id: &str, group: &[&ListedIncident]) -> Option<Subject> {
 fn headline(code: &str, set: &str, key: Option<&KeyNames>, is_unknown: bool) -> String {
     let named = key.map(|key| format!(" {key}")).unwrap_or_default();
     if is_unknown {
-        return format!("Set `{set}` gets a key that it does not know,{named}");
+        let keys = if key.is_some() { "a key that it does not know," } else { "keys that it does not know" };
+        return format!("Set `{set}` gets {keys}{named}");
     }
     if matches!(code, "stale_binding" | "mixed") {
         return format!("The old key{named} of set `{set}` is still sent");
@@ -165,7 +171,8 @@ fn headline(code: &str, set: &str, key: Option<&KeyNames>, is_unknown: bool) -> 
     match DiagnosisKind::from_code(code) {
         Some(kind) => {
             let clause = meaning(kind).split(['.', ':']).next().unwrap_or_default();
-            format!("Requests to set `{set}` fail, {clause}{}", key.map(|key| format!(" ({key})")).unwrap_or_default())
+            let with = key.map(|key| format!(" with {key}")).unwrap_or_default();
+            format!("Requests to set `{set}`{with} fail ({clause})")
         }
         None => format!("Requests to set `{set}` are not well ({code})"),
     }
@@ -323,3 +330,6 @@ const LOOK_AT_N8N: Duration = Duration::from_mins(1);
 
 /// After that long, everything that needs no request was looked at.
 const LOOKED_AT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests;
