@@ -22,12 +22,12 @@ pub(super) struct Receivers(BTreeMap<Box<str>, Draft>);
 struct Draft {
     to: Option<Source>,
     kind: ReceiverKind,
-    secrets: Vec<Source>,
+    secrets: Option<(Place, Vec<Source>)>,
     topics: Option<Vec<Topic>>,
     sets: Option<(Place, Vec<Box<str>>)>,
     timing: Timing,
     heartbeat_to: Option<Source>,
-    heartbeat_every: Option<Duration>,
+    heartbeat_every: Option<(Place, Duration)>,
 }
 
 impl Receivers {
@@ -42,7 +42,7 @@ impl Receivers {
             }
             ReceiverValue::Secrets(sources) if sources.len() > 2 => Err((ReceiverField::Secret, None)),
             ReceiverValue::Secrets(sources) => {
-                draft.secrets = sources;
+                draft.secrets = Some((place.clone(), sources));
                 Ok(())
             }
             ReceiverValue::HeartbeatTo(source) => {
@@ -51,7 +51,7 @@ impl Receivers {
             }
             ReceiverValue::HeartbeatEvery(text) => match parse::refresh(&text) {
                 Ok(every) => {
-                    draft.heartbeat_every = Some(every);
+                    draft.heartbeat_every = Some((place.clone(), every));
                     Ok(())
                 }
                 Err(_) => Err((ReceiverField::Heartbeat, Some(text))),
@@ -79,15 +79,12 @@ impl Receivers {
             if draft.to.is_none() {
                 report(ReceiverField::To, &Place::Nowhere, "keyward cannot send notices without it.".into());
             }
-            if draft.heartbeat_every.is_some() && draft.heartbeat_to.is_none() {
-                report(ReceiverField::Heartbeat, &Place::Nowhere, "A heartbeat needs a URL to go to.".into());
+            if let (Some((place, _)), None) = (&draft.heartbeat_every, &draft.heartbeat_to) {
+                report(ReceiverField::Heartbeat, place, "A heartbeat needs a URL to go to.".into());
             }
-            if draft.kind == ReceiverKind::Slack && !draft.secrets.is_empty() {
-                report(
-                    ReceiverField::Secret,
-                    &Place::Nowhere,
-                    "Slack checks no signature: its URL is the secret.".into(),
-                );
+            if let (ReceiverKind::Slack, Some((place, _))) = (draft.kind, &draft.secrets) {
+                let text = "Leave it out: Slack checks no signature, and its URL is the secret.";
+                report(ReceiverField::Secret, place, text.into());
             }
             if let Some((place, named)) = &draft.sets
                 && let Some(unknown) = named.iter().find(|named| !sets.contains(&&***named))
@@ -134,12 +131,12 @@ impl Draft {
     }
 
     fn into_receiver(self, name: Box<str>) -> Option<Receiver> {
-        let every = self.heartbeat_every.unwrap_or(HEARTBEAT);
+        let every = self.heartbeat_every.map_or(HEARTBEAT, |(_, every)| every);
         Some(Receiver {
             name,
             to: self.to?,
             kind: self.kind,
-            secrets: self.secrets,
+            secrets: self.secrets.map(|(_, secrets)| secrets).unwrap_or_default(),
             topics: self.topics.unwrap_or_else(|| Topic::ALL.to_vec()),
             sets: self.sets.map(|(_, sets)| sets).unwrap_or_default(),
             timing: self.timing,

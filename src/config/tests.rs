@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::keys::SetSettings;
 use crate::ledger::store::Url;
 use crate::net::origin::{Scheme, Upstream};
+use crate::notices::{Heartbeat, ReceiverKind, Timing, Topic};
 use crate::policy::rules::{AllowedHost, Unknown};
 use crate::request_path::BasePath;
 use crate::telemetry::{Format, Level};
@@ -705,6 +706,163 @@ fn whether_tests_are_pressed_is_a_plain_word() {
     "#);
     let file = file.replace("\"perhaps\"", "false");
     assert!(!load(&file, &environment()).n8n.instances[0].press);
+}
+
+#[test]
+fn a_receiver_of_notices_is_read_from_the_file_and_from_the_environment() {
+    let file = r#"[notices.team]
+to = { file = "/run/secrets/url" }
+secret = [{ file = "/run/secrets/old" }, { env = "NEW_SECRET" }]
+about = ["incident"]
+heartbeat = { to = { env = "PING" } }
+"#;
+    let environment = environment()
+        .with("https_proxy", "http://proxy:3128")
+        .with("KEYWARD_NOTICES_TEAM_QUIET", "1m")
+        .with("KEYWARD_NOTICES_TEAM_HEARTBEAT_EVERY", "1h")
+        .with("KEYWARD_NOTICES_OTHER_TO_ENV", "KEYWARD_SLACK_URL")
+        .with("KEYWARD_SLACK_URL", "https://hooks.slack.com/services/canary")
+        .with("KEYWARD_NOTICES_OTHER_KIND", "slack")
+        .with("KEYWARD_NOTICES_OTHER_SETS", "default")
+        .with("KEYWARD_NOTICES_OTHER_ABOUT", "key, rotation")
+        .with("KEYWARD_NOTICES_OTHER_EVERY", "0s")
+        .with("KEYWARD_NOTICES_OTHER_REMIND", "0s")
+        .with("KEYWARD_NOTICES_THIRD_TO_FILE", "/url")
+        .with("KEYWARD_NOTICES_THIRD_SECRET_FILES", "/a,/b")
+        .with("KEYWARD_NOTICES_THIRD_HEARTBEAT_TO_FILE", "/ping");
+    let config = load(file, &environment);
+    let [other, team, third] = &*config.notices.receivers else { panic!("{:?}", config.notices) };
+    let file_of = |path: &str| Source::File(path.into());
+    let env_of = |name: &str| Source::Env(name.into());
+    let minutes = Duration::from_mins;
+    assert_eq!((&*team.name, &team.to, team.kind), ("team", &file_of("/run/secrets/url"), ReceiverKind::Webhook));
+    assert_eq!(team.secrets, [file_of("/run/secrets/old"), env_of("NEW_SECRET")]);
+    assert_eq!((&*team.topics, team.sets.len()), (&[Topic::Incident][..], 0));
+    assert_eq!(team.timing, Timing { quiet: minutes(1), ..Timing::default() });
+    assert_eq!(team.heartbeat, Some(Heartbeat { every: minutes(60), to: env_of("PING") }));
+    assert_eq!((&other.to, other.kind), (&env_of("KEYWARD_SLACK_URL"), ReceiverKind::Slack));
+    assert_eq!((&*other.topics, &*other.sets[0]), (&[Topic::Key, Topic::Rotation][..], "default"));
+    assert_eq!((other.timing.every, other.timing.remind, &other.heartbeat), (minutes(0), minutes(0), &None));
+    assert_eq!((third.secrets.len(), &third.topics[..]), (2, &Topic::ALL[..]));
+    assert_eq!(third.heartbeat, Some(Heartbeat { every: minutes(5), to: file_of("/ping") }));
+    let hooks = Upstream { scheme: Scheme::Https, host: "hooks.slack.com".into(), port: 443 };
+    assert_eq!(config.notices.proxies.to(&hooks).map(ToString::to_string).as_deref(), Some("http://proxy:3128"));
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a configuration and what is told of it")]
+fn problems_of_a_receiver_of_notices_say_what_is_allowed_and_quote_no_url() {
+    let file = r#"[notices]
+to = { file = "a" }
+[notices."Team A"]
+to = { file = "a" }
+[notices.one]
+to = "https://hooks.slack.com/services/canary"
+secret = "whsec_canary"
+kind = "teams"
+about = ["incident", "all"]
+sets = ["staging"]
+quiet = "soon"
+every = "-1s"
+remind = 24
+heartbeat = { every = "5m" }
+secrets = "https://canary"
+[notices.two]
+kind = "slack"
+secret = { file = "a" }
+heartbeat = { every = "1s", to = { file = "a" } }
+[notices.three]
+to = { file = "a" }
+secret = [{ file = "a" }, { file = "b" }, { file = "c" }]
+heartbeat = "https://canary"
+[notices.four]
+heartbeat = { to = { file = "a" }, at = "noon" }
+"#;
+    let environment = environment()
+        .with("KEYWARD_NOTICES_URL", "https://canary")
+        .with("KEYWARD_NOTICES_FOUR_TO", "https://canary")
+        .with("KEYWARD_NOTICES_FOUR_TO_FILE", "a")
+        .with("KEYWARD_NOTICES_FOUR_TO_ENV", "A")
+        .with("KEYWARD_NOTICES_FOUR_HEARTBEAT_EVERY", "soon");
+    insta::assert_snapshot!(told(file, &environment, Overrides::default()), @r#"
+    the configuration has 23 problems:
+
+      keyward.toml:2: notices.to
+          This belongs to a receiver, such as [notices.team].
+
+      keyward.toml:3: notices
+          A receiver is a table, and its name has up to 32 of a-z, 0-9, _ and -, the first a letter or digit: [notices.team].
+
+      keyward.toml:6: notices.one.to
+          A secret has no place in the config file: name the file or the environment variable that holds it.
+          Allowed: { file = "…" } or { env = "…" }.
+
+      keyward.toml:7: notices.one.secret
+          A secret has no place in the config file: name the file or the environment variable that holds it.
+          Allowed: { file = "…" } or { env = "…" }, or a list of two of them.
+
+      keyward.toml:8: notices.one.kind = "teams"
+          Allowed: webhook or slack.
+
+      keyward.toml:9: notices.one.about = "incident,all"
+          Allowed: a list of incident, rotation, key and keyward.
+
+      keyward.toml:10: notices.one.sets
+          There is no key set `staging`; there are: default.
+          Allowed: a list of names of key sets, such as ["default"].
+
+      keyward.toml:11: notices.one.quiet = "soon"
+          Allowed: a span from 0s to 3650d, such as 30s, 24h or 1h30m.
+
+      keyward.toml:12: notices.one.every = "-1s"
+          Allowed: a span from 0s to 3650d, such as 30s, 24h or 1h30m.
+
+      keyward.toml:13: notices.one.remind = 24
+          Allowed: a span from 0s to 3650d, such as 30s, 24h or 1h30m.
+
+      keyward.toml:14: notices.one.heartbeat
+          A heartbeat needs a URL to go to.
+          Allowed: a table such as { every = "5m", to = { file = "…" } }, with a span from 10s to 3650d.
+
+      keyward.toml:15: notices.one.secrets
+          There is no such setting: did you mean `secret`?
+
+      keyward.toml:18: notices.two.secret
+          Leave it out: Slack checks no signature, and its URL is the secret.
+          Allowed: { file = "…" } or { env = "…" }, or a list of two of them.
+
+      keyward.toml:19: notices.two.heartbeat = "1s"
+          Allowed: a table such as { every = "5m", to = { file = "…" } }, with a span from 10s to 3650d.
+
+      keyward.toml:22: notices.three.secret
+          Allowed: { file = "…" } or { env = "…" }, or a list of two of them.
+
+      keyward.toml:23: notices.three.heartbeat
+          Allowed: a table such as { every = "5m", to = { file = "…" } }, with a span from 10s to 3650d.
+
+      keyward.toml:25: notices.four.heartbeat
+          A heartbeat has `every` and `to`, and nothing else.
+          Allowed: a table such as { every = "5m", to = { file = "…" } }, with a span from 10s to 3650d.
+
+      environment KEYWARD_NOTICES_FOUR_HEARTBEAT_EVERY: notices.four.heartbeat = "soon"
+          Allowed: a table such as { every = "5m", to = { file = "…" } }, with a span from 10s to 3650d.
+
+      environment KEYWARD_NOTICES_FOUR_TO: unknown variable
+          There is no such setting: did you mean `KEYWARD_NOTICES_FOUR_SETS`?
+
+      environment KEYWARD_NOTICES_FOUR_TO_ENV: notices.four.to
+          Name one place: either the file or the environment variable.
+
+      environment KEYWARD_NOTICES_FOUR_TO_FILE: notices.four.to
+          Name one place: either the file or the environment variable.
+
+      environment KEYWARD_NOTICES_URL: unknown variable
+          There is no such setting, and no name is near: config/reference.toml lists all.
+
+      not set: notices.two.to
+          keyward cannot send notices without it.
+          Allowed: { file = "…" } or { env = "…" }.
+    "#);
 }
 
 #[test]
