@@ -150,5 +150,9 @@ mod names;
 /// The commands that ask n8n: the story of an execution, and what its API key may do.
 mod n8n_commands;
 
+/// Notices: what reaches a receiver and what never does, how it is signed, repeated and given up, and that its URL and
+/// secret are shown nowhere.
+mod notices;
+
 /// What 0.1.0 left is taken over without a loss, and its API, log, metrics and `--json` keep their fields and words.
 mod upgrade;
