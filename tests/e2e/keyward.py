@@ -53,9 +53,14 @@ def binary(log):
 
 
 class Keyward:
-    """A running keyward with one key set. `settings` are more of that set's, and more tables."""
+    """A running keyward with one key set.
 
-    def __init__(self, binary, folder, upstream, current, previous, policy="observe", grace="24h", settings=""):
+    `settings` are more of that set's, and more tables; `variables` are more of its environment.
+    """
+
+    def __init__(
+        self, binary, folder, upstream, current, previous, policy="observe", grace="24h", settings="", variables=None
+    ):
         self._binary, self._folder = binary, folder
         self.log, self.output, self.state = folder / "keyward.log", folder / "keyward.out", folder / "state"
         for name, key in {"current-key": current, "previous-key": previous}.items():
@@ -67,7 +72,7 @@ class Keyward:
         # How much of the log is read, what stood there, and how many of its exchanges were told as news.
         self._parsed, self._known, self._told = 0, [], 0
         command = [binary, "serve", "--config", self._config]
-        self._child = processes.Child(command, log=self.output, cwd=folder, env=_environment())
+        self._child = processes.Child(command, log=self.output, cwd=folder, env={**_environment(), **(variables or {})})
         listening = processes.until(self._listening, timeout=20, what="keyward")
         self.address, self.admin = listening["address"], listening["admin"]
         self.url = f"http://{self.address}"
@@ -134,6 +139,14 @@ class Keyward:
     def stop(self):
         """Sends SIGTERM and returns the exit status."""
         return self._child.end()
+
+    def kill(self):
+        """Ends it at once, as a machine that loses its power does."""
+        self._child.kill()
+
+    def is_running(self):
+        """Whether it has not ended yet."""
+        return self._child.running()
 
     def _listening(self):
         if not self._child.running():

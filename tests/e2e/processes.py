@@ -58,6 +58,10 @@ class Child:
             pass
         return self._clear()
 
+    def kill(self):
+        """Ends it at once."""
+        return self._clear()
+
     def _ended(self, flags):
         # WNOWAIT looks without reaping: see `_clear`.
         try:
