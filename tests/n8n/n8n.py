@@ -144,6 +144,11 @@ class N8n:
         made = self._rest("POST", "/credentials", self._record(name, data))
         return Credential(made["id"], name)
 
+    def create_record(self, kind, name, data):
+        """Makes a new credential of another kind."""
+        made = self._rest("POST", "/credentials", {"name": name, "type": kind, "data": data})
+        return Credential(made["id"], name)
+
     def edit_credential(self, credential, data):
         """Saves other values in a credential; the workflows that use it stay untouched."""
         self._rest("PATCH", f"/credentials/{credential.id}", self._record(credential.name, data))

@@ -46,7 +46,7 @@ class Stage:
 
     def __init__(self, installed, binary, folder, cleanup):
         self.current, self.previous = new_key(), new_key()
-        self.folder, self._binary, self._cleanup = folder, binary, cleanup
+        self.folder, self.binary, self._cleanup = folder, binary, cleanup
         self.openai, self.elsewhere = (openai.OpenAI([self.current, self.previous]) for _ in range(2))
         cleanup.callback(self.openai.stop)
         cleanup.callback(self.elsewhere.stop)
@@ -75,7 +75,7 @@ class Stage:
         own = self.folder / name
         own.mkdir()
         keys = (self.current, self.previous)
-        started = keyward.Keyward(self._binary, own, self.openai.url, *keys, policy, POLICIES[policy], **other)
+        started = keyward.Keyward(self.binary, own, self.openai.url, *keys, policy, POLICIES[policy], **other)
         self._cleanup.callback(started.stop)
         return started
 
