@@ -111,7 +111,15 @@ fn show(asked: &Asked, as_json: bool) -> anyhow::Result<bool> {
 }
 
 fn is_well(notices: &Notices) -> bool {
-    notices.receivers.iter().all(|receiver| receiver.state == ReceiverState::Ok && receiver.given_up.is_empty())
+    notices.receivers.iter().all(is_receiver_well)
+}
+
+/// What was given up before another notice arrived is shown, and is no trouble of now.
+fn is_receiver_well(receiver: &Receiver) -> bool {
+    let is_of_now = |message: &Message| receiver.last.is_none_or(|last| message.made >= last);
+    receiver.state == ReceiverState::Ok
+        && !receiver.given_up.iter().any(is_of_now)
+        && receiver.heartbeat.as_ref().is_none_or(|beat| beat.trouble.is_none())
 }
 
 fn lines(notices: &Notices, now: Timestamp) -> Vec<Line> {

@@ -377,6 +377,7 @@ impl Notifier {
         if is_test {
             run.tested.push(id.into());
             run.tested.drain(..run.tested.len().saturating_sub(MOST_TESTS));
+            self.outbox.forget_failed_tests(receiver);
         }
         if run.trouble.take().is_some() {
             tracing::info!(event = "notices", receiver, "the receiver `{receiver}` takes notices again");

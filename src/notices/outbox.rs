@@ -260,6 +260,17 @@ impl Outbox {
         self.changed.messages.insert(id.into());
     }
 
+    /// Forgets the tests that did not arrive at a receiver, now that one has.
+    pub fn forget_failed_tests(&mut self, receiver: &str) {
+        let is_one = |message: &&Waiting| {
+            *message.receiver == *receiver && message.event == Event::Test && message.given_up.is_some()
+        };
+        let failed: Vec<_> = self.messages.iter().filter(is_one).map(|message| message.id.clone()).collect();
+        for id in failed {
+            self.remove(&id);
+        }
+    }
+
     /// Forgets what was given up long ago.
     pub fn sweep(&mut self, now: Timestamp) {
         let is_old = |message: &Waiting| message.given_up.is_some_and(|at| now.since(at) >= GIVEN_UP_IS_SHOWN);

@@ -704,6 +704,45 @@ fn url_and_secret_are_shown_nowhere() {
 }
 
 #[test]
+fn a_test_that_failed_is_shown_until_one_arrives() {
+    let (upstream, receiver) = (FakeUpstream::accepting(), receiver());
+    let home = home(&[]);
+    let config = format!("{KEYS}{}", table("team"));
+    let keyward = home.serve_for(&upstream).config(&config).start();
+    eventually("the warning at its start", || {
+        keyward.log().contains("notices cannot reach `team`: its URL cannot be read from file team").then_some(())
+    });
+    let failed = run(&home, &keyward, &config, &["notices", "test", "team"]);
+    assert_eq!(failed.code(), Some(1), "{}", failed.stderr);
+    assert!(
+        failed.stdout.starts_with("team  did not arrive: its URL cannot be read from file team"),
+        "{}",
+        failed.stdout
+    );
+    let shown = run(&home, &keyward, &config, &["notices"]);
+    assert_eq!(shown.code(), Some(1));
+    assert!(shown.stdout.contains("given up: a test ("), "{}", shown.stdout);
+    home.write("team", receiver.url());
+    let arrived = run(&home, &keyward, &config, &["notices", "test", "team"]);
+    assert_eq!((arrived.code(), arrived.stdout.as_str()), (Some(0), "team  arrived\n"));
+    let shown = run(&home, &keyward, &config, &["notices"]);
+    assert_eq!(shown.code(), Some(0), "{}", shown.stdout);
+    assert!(
+        shown.stdout.starts_with("team (webhook)  ok, 1 sent") && !shown.stdout.contains("given up"),
+        "{}",
+        shown.stdout
+    );
+    let unknown = run(&home, &keyward, &config, &["notices", "test", "nobody"]);
+    assert!(unknown.stderr.contains("No receiver has that name; there are: team"), "{}", unknown.stderr);
+    for (span, code) in [("2h", Some(0)), ("0s", Some(1)), ("soon", Some(1))] {
+        let muted = run(&home, &keyward, &config, &["notices", "mute", span]);
+        assert_eq!(muted.code(), code, "{span}: {}{}", muted.stdout, muted.stderr);
+    }
+    assert!(run(&home, &keyward, &config, &["notices"]).stdout.starts_with("Muted until "));
+    assert_eq!(run(&home, &keyward, &config, &["notices", "unmute"]).stdout, "Notices are told again.\n");
+}
+
+#[test]
 fn the_check_finds_receivers_that_cannot_be_told() {
     let home = Home::new();
     home.write("key", CURRENT);
