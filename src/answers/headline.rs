@@ -1,6 +1,6 @@
 //! *Can the old key go?* in one line, and what to do next: the same words on the command line and on the page.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::old_key::{OldKeySummary, Reason};
 use super::status::OpenProblem;
@@ -85,7 +85,7 @@ fn of_kind(code: &str, reasons: &[&Reason], old: &OldKeySummary, now: Timestamp)
 
 /// How many senders, or nodes where that is what they are.
 fn senders(reasons: &[&Reason]) -> String {
-    let bindings: BTreeSet<_> = reasons.iter().map(|reason| &reason.binding).collect();
+    let bindings: HashSet<_> = reasons.iter().map(|reason| &reason.binding).collect();
     let are_nodes = reasons.iter().all(|reason| reason.text.starts_with("workflow "));
     counted(bindings.len(), if are_nodes { "node" } else { "sender" })
 }

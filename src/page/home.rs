@@ -61,24 +61,28 @@ pub fn home(home: &Home<'_>) -> View {
     let mut sections = vec![Section::whole("problems", problems(home.problems, home.now))];
     let shown: Vec<_> = home.sets.iter().filter(|set| !set.is_empty()).collect();
     let shown = if shown.is_empty() { home.sets.iter().take(1).collect() } else { shown };
+    let mut title = String::new();
     for (number, set) in shown.iter().copied().enumerate() {
         if shown.len() > 1 {
             let id = format!("set-{number}");
             let heading = html! { h2.set id=(id) { "Key set " (set.rotation.set) } };
             sections.push(Section::whole(id, heading));
         }
-        sections.extend(of_set(home, set, number));
+        let verdict = Verdict::of(set, home);
+        if number == 0 {
+            title = verdict.title();
+        }
+        sections.extend(of_set(home, set, &verdict, number));
     }
-    let title = shown.first().map_or_else(String::new, |set| Verdict::of(set, home).title());
     View { title, tab: Tab::Rotation, sections }
 }
 
-fn of_set(home: &Home<'_>, set: &OfSet, number: usize) -> [Section; 4] {
+fn of_set(home: &Home<'_>, set: &OfSet, verdict: &Verdict, number: usize) -> [Section; 4] {
     let ids = ["answer", "course", "reasons", "nodes"].map(|part| format!("{part}-{number}"));
     let [answer, course, reasons, nodes] = ids;
     let rows = pieces(&set.rotation, home.now, number);
     [
-        Section::whole(answer.clone(), self::answer(home, set, &answer)),
+        Section::whole(answer.clone(), self::answer(home, set, verdict, &answer)),
         Section::whole(course.clone(), self::course(set, &course)),
         Section::whole(reasons.clone(), reasons::section(&set.rotation, &reasons, home.now)),
         Section::around(nodes.clone(), rows, |rows| self::nodes(set, &nodes, &rows)),
@@ -207,8 +211,8 @@ fn pressing(rotation: &Rotation) -> Option<&OldKeySummary> {
     most_pressing(old_keys(rotation))
 }
 
-fn answer(home: &Home<'_>, set: &OfSet, id: &str) -> Markup {
-    let (rotation, now, verdict) = (&set.rotation, home.now, Verdict::of(set, home));
+fn answer(home: &Home<'_>, set: &OfSet, verdict: &Verdict, id: &str) -> Markup {
+    let (rotation, now) = (&set.rotation, home.now);
     let others = old_keys(rotation).filter(|old| pressing(rotation).is_none_or(|pressing| pressing.key != old.key));
     html! {
         section.card.answer.(class(verdict.tone)) id=(id) aria-labelledby=(format!("{id}-asked")) {

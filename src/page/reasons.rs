@@ -1,6 +1,6 @@
 //! Pure. What bars old keys from going, what ends that, and by which command you accept it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use maud::{Markup, html};
 
@@ -84,7 +84,7 @@ fn of_group(group: &[&Reason], can_go: &CanGo, known: &Names<'_>, now: Timestamp
                 b { (what_of(&first.code)) } (names(group, known))
             } @else {
                 @for reason in group.iter().take(MOST_NAMES) { b { (parts::sentence(&in_local_time(&reason.text, now))) } br; }
-                (more(group.len()))
+                (more(group.len().saturating_sub(MOST_NAMES)))
             }
             @match &first.accepted {
                 Some(accepted) => p.end { "Accepted: " (parts::name(&accepted.reason)) }
@@ -112,25 +112,30 @@ fn accept(group: &[&Reason], can_go: &CanGo) -> Markup {
     }
 }
 
-/// Who they are, each with a link to its page.
+/// Who they are, each with a link to its page: the first ones, and how many more there are.
 fn names(reasons: &[&Reason], known: &Names<'_>) -> Markup {
-    let mut told = HashSet::new();
-    let of_binding = reasons.iter().filter_map(|reason| {
-        let binding = reason.binding.as_deref()?;
-        Some((binding, known.name(binding, reason)))
-    });
-    let named: Vec<_> = of_binding.filter(|(_, name)| told.insert(name.clone())).collect();
+    let mut named: Vec<(&str, String)> = Vec::new();
+    let mut rest = reasons.iter().filter_map(|reason| Some((reason.binding.as_deref()?, reason)));
+    for (binding, reason) in rest.by_ref() {
+        let name = known.name(binding, reason);
+        if !named.iter().any(|(_, known)| *known == name) {
+            named.push((binding, name));
+        }
+        if named.len() == MOST_NAMES {
+            break;
+        }
+    }
     html! {
-        @for (place, (binding, name)) in named.iter().take(MOST_NAMES).enumerate() {
+        @for (place, (binding, name)) in named.iter().enumerate() {
             @if place > 0 { ", " } @else { " " }
             a href=(format!("/nodes/{binding}")) { (parts::name(name)) }
         }
-        (more(named.len()))
+        (more(rest.count()))
     }
 }
 
 fn more(count: usize) -> Markup {
-    html! { @if count > MOST_NAMES { " and " (parts::thousands(count - MOST_NAMES)) " more" } }
+    html! { @if count > 0 { " and " (parts::thousands(count)) " more" } }
 }
 
 fn what_of(code: &str) -> &'static str {

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { join } from "node:path";
@@ -146,6 +146,13 @@ export class Keyward {
     const began = performance.now();
     await end(this.child);
     return performance.now() - began;
+  }
+
+  /** How many milliseconds of processor time it has taken so far: what a busy machine lets it wait does not count. */
+  cpu() {
+    const tasks = `/proc/${this.child.pid}/task`;
+    const nanoseconds = readdirSync(tasks).map((task) => Number(readFileSync(join(tasks, task, "schedstat"), "utf8").split(" ")[0]));
+    return nanoseconds.reduce((sum, one) => sum + one, 0) / 1e6;
   }
 
   log() {
