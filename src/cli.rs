@@ -40,6 +40,7 @@ mod wait;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::accept::AcceptArguments;
@@ -197,7 +198,8 @@ fn run_with(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let is_short = arguments.iter().any(|argument| argument == "-h");
     let command = if is_short { command_in_short() } else { command() };
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed =
+        command.try_get_matches_from(arguments).map_err(with_tip).and_then(|matches| Cli::from_arg_matches(&matches));
     let command = match parsed {
         Ok(Cli { command }) => command,
         Err(answer) => return print_answer(&answer),
@@ -207,6 +209,19 @@ fn run_with(
         Ok(false) => ExitCode::FAILURE,
         Err(error) => tell_error(&error),
     }
+}
+
+/// clap has a tip for `keyward statsu`, and none for `keyward help statsu`.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(asked)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let is_told = error.get(ContextKind::SuggestedSubcommand).is_some();
+    let commands = GROUPS.iter().flat_map(|(_, names)| names.iter().copied());
+    let near =
+        commands.map(|name| (strsim::damerau_levenshtein(asked, name), name)).filter(|(distance, _)| *distance <= 2);
+    if let Some((_, name)) = near.min().filter(|_| !is_told) {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![name.to_owned()]));
+    }
+    error
 }
 
 impl Command {

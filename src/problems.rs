@@ -96,7 +96,7 @@ impl Problems {
         self.recall(|traffic| traffic.recall_refused(set, key, since));
     }
 
-    /// Remembers from before the start what the last sightings of all bindings show: see [`recalled`]. `keys` are those of
+    /// Remembers from before the start what the last sightings of all bindings show: see [`mod@recalled`]. `keys` are those of
     /// all sets; `failed` says how many exchanges upstream failed since a moment, its hour included.
     pub fn recall_last(&self, last: &[Last], keys: &[Entry], failed: impl Fn(Timestamp) -> u64) {
         let recalled = recalled(last, keys, failed);

@@ -28,5 +28,5 @@ pub fn meaning_of(diagnosis: &str) -> &'static str {
 pub const MIXED: &str = "the node sends a good key, and another sender behind it still sends an old one";
 
 /// What to do about that.
-pub const MEND_MIXED: &str =
-    "Look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it.";
+pub const MEND_MIXED: &str = "Look for a worker with an older environment or a clone of n8n and restart it with the new one, or for an \
+                              execution that waits with the old key, and let it end or stop it.";

@@ -8,6 +8,7 @@ use super::words::{ago, counted};
 use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::ledger::answer::AnswerKind;
+use crate::ledger::bar_kind::BarKind;
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
 
@@ -58,7 +59,10 @@ fn in_a_breath(reasons: &[Reason], old: &OldKeySummary, now: Timestamp) -> Strin
         .iter()
         .map(|code| of_kind(code, &reasons.iter().filter(|reason| reason.code == **code).collect::<Vec<_>>(), old, now))
         .collect();
-    let more = if parts.len() > MOST_PARTS { " and more" } else { "" };
+    let more = match parts.len().saturating_sub(MOST_PARTS) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
     format!("{}{more}", parts[..parts.len().min(MOST_PARTS)].join(", "))
 }
 
@@ -103,8 +107,16 @@ pub fn next_step(old: &OldKeySummary, now: Timestamp) -> String {
     if can_go.answer == AnswerKind::Yes {
         return format!("revoke {} in OpenAI's dashboard", old.key);
     }
+    if can_go.all_reasons().any(|reason| reason.code == BarKind::NoGoodUse.code() && reason.accepted.is_none()) {
+        return "try the current key first, which was never seen to work: `keyward check --online`; then put it into \
+                n8n's credential, and run a node"
+            .to_owned();
+    }
     // Behind a binding that sends good keys as well, the credential is not at fault.
     let mixed = can_go.reasons.iter().find(|reason| reason.end.starts_with("look for"));
+    if let Some(address) = mixed.and_then(|reason| reason.address.as_ref()) {
+        return format!("{address} still sends the old key: restart that worker (or clone) with the new environment");
+    }
     if let Some(record) = can_go.by_credential.first().filter(|_| mixed.is_none()) {
         let again = if can_go.by_credential.len() > 1 { ", and likewise the others below" } else { "" };
         return format!(

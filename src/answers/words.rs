@@ -12,6 +12,7 @@ use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::RoleKind;
 use crate::ledger::span::Span;
 use crate::ledger::standing::{SilenceKind, StandingKind};
+use crate::verdict::explain::DiagnosisKind;
 
 /// How long ago a moment was: `3 hours ago`.
 #[must_use]
@@ -61,6 +62,10 @@ pub fn note(row: &Row, now: Timestamp) -> String {
     }
     if row.standing.state == Some(StandingKind::Mixed) {
         return "old key as well".to_owned();
+    }
+    // A node fails without an incident where its account is out of credit alone.
+    if row.standing.state == Some(StandingKind::Failing) {
+        return DiagnosisKind::Quota.code().to_owned();
     }
     match (row.standing.silence, row.standing.due) {
         (Some(SilenceKind::Overdue), Some(due)) => format!("due {} ago", short(now.since(due))),

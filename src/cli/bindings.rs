@@ -3,14 +3,15 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::faults;
+use super::faults::{self, Around};
 use super::format::WHO;
-use super::output::{Line, Table, Tone, print, print_json, print_wrapped, remark};
+use super::output::{Line, Table, Tone, print, print_json, print_with_gist, print_wrapped, remark};
 use super::setup::{ConfigArgument, Setup};
-use super::source::{Received, Source};
+use super::source::{Received, Runs, Source};
+use super::start::Start;
 use crate::answers::binding::Binding;
 use crate::answers::incident::{Closed, ListedIncident};
-use crate::answers::words::{nodes_in_words, note, rhythm, sent_from, short_ago, state};
+use crate::answers::words::{counted, nodes_in_words, note, rhythm, sent_from, short_ago, state};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 
@@ -90,16 +91,24 @@ impl IncidentsArguments {
         let setup = Setup::open(&self.config, environment)?;
         let now = setup.now();
         let state = (!self.all).then_some("open");
-        let source = Source::open(setup)?;
+        let start = Start::new(&setup);
+        let source = Source::open_for(setup, self.json)?;
+        let runs = source.runs();
         let Received { json, answer } = source.incidents(&self.choice.with(state))?;
+        let status = source.status()?.answer;
         let incidents = &answer.incidents;
         if self.json {
             print_json(&json);
         } else {
-            print_wrapped(&faults::of_problems(source.status()?.answer.problems(), now));
-            tell_incidents(incidents, self.all, now);
+            let (problems, sets, base_url) = (status.problems(), status.sets(), start.base_url());
+            let around = Around { problems, sets, base_url, most: usize::MAX, now };
+            tell_incidents(incidents, runs, &around);
+            if self.all {
+                tell_closed(incidents, now);
+            }
         }
-        Ok(incidents.iter().all(|listed| listed.incident.closed.is_some()))
+        let is_closed = |listed: &ListedIncident| listed.incident.closed.is_some();
+        Ok(runs == Runs::Yes && status.problems().is_empty() && incidents.iter().all(is_closed))
     }
 }
 
@@ -145,19 +154,42 @@ fn binding_table(bindings: &[Binding], now: Timestamp) -> Table<9> {
     table
 }
 
-/// Those that are open with what to do, and then those that are over.
-fn tell_incidents(incidents: &[ListedIncident], with_closed: bool, now: Timestamp) {
-    let (open, closed): (Vec<_>, Vec<_>) =
-        incidents.iter().cloned().partition(|listed| listed.incident.closed.is_none());
-    if open.is_empty() {
-        print_wrapped(&[Line::toned(Tone::Good, "No incident is open.")]);
-    } else {
-        print_wrapped(&[Line::toned(Tone::Bad, faults::in_short(&open)).hanging(2), Line::default()]);
-        print_wrapped(&faults::in_words(&open, now));
+/// The answer first, then what is wrong with what to do; where that is longer than the terminal, the answer again.
+fn tell_incidents(incidents: &[ListedIncident], runs: Runs, around: &Around<'_>) {
+    let is_open = |listed: &&ListedIncident| listed.incident.closed.is_none();
+    let open: Vec<_> = incidents.iter().filter(is_open).cloned().collect();
+    let answer = answer(&open, around);
+    let mut lines: Vec<_> = runs.in_words().map(|text| Line::toned(Tone::Bad, text).hanging(2)).into_iter().collect();
+    lines.push(answer.clone());
+    lines.extend(faults::of_problems(around.problems, around.now));
+    if !open.is_empty() {
+        lines.push(Line::default());
+        lines.extend(faults::in_words(&open, around));
     }
-    if with_closed && closed.is_empty() {
+    print_with_gist(&lines, &[answer]);
+}
+
+fn answer(open: &[ListedIncident], around: &Around<'_>) -> Line {
+    let count = around.problems.len();
+    let are = if count == 1 { "is" } else { "are" };
+    let problems = (count > 0).then(|| format!("{} {are} open", counted(count, "problem")));
+    match (open, problems) {
+        ([], None) => Line::toned(Tone::Good, "No incident is open."),
+        ([], Some(problems)) => {
+            Line::toned(Tone::Bad, format!("No incident of a single caller is open, but {problems}."))
+        }
+        (open, problems) => {
+            let problems = problems.map_or_else(String::new, |problems| format!("; {problems}"));
+            Line::toned(Tone::Bad, format!("{}{problems}", faults::in_short(open))).hanging(2)
+        }
+    }
+}
+
+fn tell_closed(incidents: &[ListedIncident], now: Timestamp) {
+    let closed: Vec<_> = incidents.iter().filter(|listed| listed.incident.closed.is_some()).cloned().collect();
+    if closed.is_empty() {
         print("None is over.");
-    } else if with_closed {
+    } else {
         print(format_args!("\n{}", closed_table(&closed, now)));
     }
 }
@@ -191,8 +223,8 @@ Example: keyward bindings --state stale";
 const INCIDENTS_HELP: &str = "\
 An incident is open from a binding's first bad request until a good one that started later closes it;
 one that is mixed as long as one of its senders still sends an old key beside a good one.
-Ends with 0 if none of those that are listed is open, with 1 if one is, and with 3 if that cannot be
-told.
+Ends with 0 if none of those that are listed is open, with 1 if one is, if a problem is open or keyward
+does not run, and with 3 if that cannot be told.
 
 Example: keyward incidents --all --json";
 

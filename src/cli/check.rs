@@ -5,19 +5,21 @@ use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 
 use super::client::{Client, Said};
-use super::output::{print, print_json};
+use super::output::{Line, print, print_json, print_wrapped};
 use super::setup::{ConfigArgument, Setup};
 use crate::answers::status::{OpenProblem, OpenProblems};
 use crate::app;
 use crate::check::online::{examine_n8n, probe, reach};
 use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
+use crate::codes::Coded;
 use crate::config::{Config, Environment};
 use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::ledger::offline;
 use crate::net::connect::Connector;
+use crate::problems::kind::ProblemKind;
 use crate::telemetry::event::with_causes;
 use crate::verdict::explain::Severity;
 
@@ -40,8 +42,11 @@ impl CheckArguments {
     /// Says whether all is sound.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
-        let mut findings = if self.online { told_by_running(&setup).unwrap_or_default() } else { Vec::new() };
-        findings.extend(examine(setup.config(), self.online)?);
+        let told = if self.online { told_by_running(&setup).unwrap_or_default() } else { Vec::new() };
+        let own = examine(setup.config(), self.online)?;
+        let is_told = |finding: &Finding| told.iter().any(|problem| covers(problem, finding));
+        let mut findings: Vec<_> = told.iter().map(of_problem).collect();
+        findings.extend(own.into_iter().filter(|finding| !is_told(finding)));
         findings.sort_by_key(|finding| finding.gravity);
         if self.json {
             print_json(&in_json(&findings));
@@ -88,19 +93,58 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
 }
 
 /// What the keyward that runs with this configuration says is wrong now; nothing where none can be asked.
-fn told_by_running(setup: &Setup) -> Option<Vec<Finding>> {
+fn told_by_running(setup: &Setup) -> Option<Vec<OpenProblem>> {
     let client = Client::new(setup).ok()?;
     let Said::Answer(answer) = client.get("/api/v1/problems").ok()? else { return None };
     let told: OpenProblems = client.read(&answer).ok()?;
-    let finding = |problem: &OpenProblem| {
-        let text = format!("{} Since {}. {}", problem.text, problem.since, problem.remedy);
-        match problem.severity {
-            Severity::Error => Finding::problem(RUNNING, text),
-            Severity::Warning | Severity::Fine => Finding::warning(RUNNING, text),
-        }
-    };
-    Some(told.problems.iter().map(finding).collect())
+    Some(told.problems)
 }
+
+fn of_problem(problem: &OpenProblem) -> Finding {
+    // That is what is being done.
+    let remedy = problem.remedy.replace(TRY_IT, "");
+    let text = format!("{} Since {}. {remedy}", problem.text, problem.since);
+    match problem.severity {
+        Severity::Error => Finding::problem(RUNNING, text),
+        Severity::Warning | Severity::Fine => Finding::warning(RUNNING, text),
+    }
+}
+
+/// Whether a finding is the same fault as a problem that was told.
+fn covers(problem: &OpenProblem, finding: &Finding) -> bool {
+    let Coded::Known(kind) = problem.code else { return false };
+    if finding.gravity != Gravity::Problem {
+        return false;
+    }
+    let about = problem.about.as_deref().unwrap_or_default();
+    match kind {
+        ProblemKind::CurrentKeyRefused | ProblemKind::KeyUnreadable => {
+            finding.about == format!("keys.{about}.current") && !finding.text.contains(NOT_ASKED)
+        }
+        ProblemKind::UpstreamUnreachable => finding.about == "proxy.upstream" || finding.text.contains(NOT_ASKED),
+        ProblemKind::N8nUnreachable | ProblemKind::N8nKeyUnusable => {
+            finding.about.starts_with(&format!("n8n.{about}."))
+        }
+        ProblemKind::QuotaUsedUp
+        | ProblemKind::UpstreamFailing
+        | ProblemKind::TokensUnreadable
+        | ProblemKind::FingerprintKeyLost
+        | ProblemKind::StateUnusable
+        | ProblemKind::StoreFailing
+        | ProblemKind::CertificateUnreadable
+        | ProblemKind::CertificateEnds
+        | ProblemKind::AdminTokenUnreadable
+        | ProblemKind::LogFailing
+        | ProblemKind::BindingsFull
+        | ProblemKind::NoticesFailing => false,
+    }
+}
+
+/// What a finding says of a key where upstream gave no answer.
+const NOT_ASKED: &str = "could not be asked for";
+
+/// How remedies name this command.
+const TRY_IT: &str = " (`keyward check --online` tries it)";
 
 /// What a finding is about that a running keyward tells.
 const RUNNING: &str = "the keyward that runs";
@@ -133,9 +177,7 @@ async fn probe_all(config: &Config, ring: &KeyRing, connector: &Connector) -> Ve
                 {
                     Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
                     Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
-                    Err(error) => {
-                        Finding::problem(about, format!("key {names} could not be asked for: {}", with_causes(&error)))
-                    }
+                    Err(error) => Finding::problem(about, format!("key {names} {NOT_ASKED}: {}", with_causes(&error))),
                 },
             );
         }
@@ -151,9 +193,8 @@ fn keys_to_probe(set: &crate::keys::SetSettings, ring: &KeyRing, index: SetIndex
 }
 
 fn tell(findings: &[Finding]) {
-    for finding in findings {
-        print(format_args!("{:<8} {finding}", finding.gravity.name()));
-    }
+    let line = |finding: &Finding| Line::from(format!("{:<8} {finding}", finding.gravity.name())).hanging(9);
+    print_wrapped(&findings.iter().map(line).collect::<Vec<_>>());
     let count = |gravity| findings.iter().filter(|finding| finding.gravity == gravity).count();
     let (problems, warnings) = (count(Gravity::Problem), count(Gravity::Warning));
     print(match (problems, warnings) {

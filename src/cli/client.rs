@@ -202,10 +202,10 @@ async fn read_answer(mut answer: Answer<TcpStream>) -> anyhow::Result<Value> {
         return Ok(value);
     }
     let status = answer.head.status.as_u16();
-    let Ok(ProblemDetails { title, detail, .. }) = answers::read(&value) else {
+    let Ok(ProblemDetails { detail, .. }) = answers::read(&value) else {
         bail!("what listens there (admin.listen) gave no answer of keyward's: it said {status}, and no reason");
     };
-    bail!("the admin listener answered {status}: {title}. {detail}");
+    bail!("{detail}");
 }
 
 /// How much of what is wrong with an answer is shown, in characters: it may quote the answer.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::output::trouble;
+use super::output::{remark, trouble};
 use crate::config::{Place, Problem, Problems};
 use crate::telemetry::masked::mask_keys;
 
@@ -40,7 +40,8 @@ pub(super) struct CannotTell(anyhow::Error);
 
 impl CannotTell {
     pub(super) fn from_error(error: anyhow::Error) -> anyhow::Error {
-        if is_of_the_command_line(&error) { error } else { anyhow::Error::new(Self(error)) }
+        let names_no_file = error.downcast_ref::<Problems>().is_some_and(|problems| problems.iter().any(is_of_file));
+        if is_of_the_command_line(&error) && !names_no_file { error } else { anyhow::Error::new(Self(error)) }
     }
 }
 
@@ -58,6 +59,11 @@ fn is_of_the_command_line(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Problems>().is_some_and(|problems| problems.iter().all(is_there))
 }
 
+/// A configuration file that cannot be read is as good as one that makes no sense, however it was named.
+fn is_of_file(problem: &Problem) -> bool {
+    problem.key == CONFIG_FILE
+}
+
 /// Help and version are answers as well: clap knows which of them is an error, and where it belongs.
 pub(super) fn print_answer(answer: &clap::Error) -> ExitCode {
     let text = answer.to_string();
@@ -71,9 +77,11 @@ pub(super) fn print_answer(answer: &clap::Error) -> ExitCode {
 }
 
 fn complain(text: fmt::Arguments<'_>) {
-    // No output is left to say so on.
-    let _ = writeln!(io::stderr(), "keyward: {}", mask_keys(&text.to_string()));
+    remark(format_args!("keyward: {}", mask_keys(&text.to_string())));
 }
+
+/// What a configuration is told of that cannot be read.
+const CONFIG_FILE: &str = "config file";
 
 /// As a command ends that was to tell whether something is stale and cannot.
 const CANNOT_TELL: u8 = 3;

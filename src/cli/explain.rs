@@ -105,6 +105,7 @@ fn entries(set: &str) -> Vec<Entry> {
 impl Entry {
     /// A kind of what is no key is also known by its own word, as in `malformed_url` and `url`.
     fn is_called(&self, asked: &str) -> bool {
+        let asked = &*asked.to_ascii_lowercase();
         self.code == asked || self.code.strip_prefix("malformed_") == Some(asked)
     }
 

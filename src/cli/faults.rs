@@ -1,22 +1,52 @@
 //! What is wrong now as people read it: problems, and open incidents by their diagnosis, each with what to do.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::explain::numbered;
 use super::output::{Line, Tone};
 use crate::answers::codebook::{meaning_of, steps_of};
 use crate::answers::incident::ListedIncident;
+use crate::answers::key::PerhapsKey;
 use crate::answers::sender::Sender;
-use crate::answers::status::OpenProblem;
+use crate::answers::status::{OpenProblem, Set};
 use crate::answers::who::Who;
 use crate::answers::words::{ago, counted, incident_from, nodes_in_words, short_ago, short_node};
 use crate::clock::Timestamp;
+use crate::codes::Coded;
+use crate::keys::set::RoleKind;
+use crate::problems::kind::ProblemKind;
 use crate::telemetry::local_clock::in_local_time;
-use crate::verdict::explain::Severity;
+use crate::verdict::explain::{DiagnosisKind, Severity};
+
+/// What is known beside incidents, and how much is told of them.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// What is wrong beside single callers.
+    pub(super) problems: &'a [OpenProblem],
+    /// The key sets.
+    pub(super) sets: &'a [Set],
+    /// What n8n's Base URL should be.
+    pub(super) base_url: &'a str,
+    /// How many callers of a kind are told.
+    pub(super) most: usize,
+    /// Now.
+    pub(super) now: Timestamp,
+}
 
 /// Each problem: what is wrong, since when, whom it hit, and what to do.
 pub(super) fn of_problems(problems: &[OpenProblem], now: Timestamp) -> Vec<Line> {
     problems.iter().flat_map(|problem| of_problem(problem, now)).collect()
+}
+
+/// What to do next where a problem keeps requests from being answered.
+pub(super) fn next_of_problems(problems: &[OpenProblem]) -> Option<String> {
+    let first = problems.iter().find(|problem| problem.severity == Severity::Error)?;
+    let after = match &first.code {
+        Coded::Known(ProblemKind::UpstreamFailing) => "it is over after three good answers in a row",
+        Coded::Known(_) | Coded::Unknown(_) => "`keyward status` says when it is over",
+    };
+    Some(format!("do what {} says above; {after}", first.code.code()))
 }
 
 fn of_problem(problem: &OpenProblem, now: Timestamp) -> Vec<Line> {
@@ -24,10 +54,14 @@ fn of_problem(problem: &OpenProblem, now: Timestamp) -> Vec<Line> {
     let about = problem.about.as_ref().map_or_else(String::new, |about| format!(" ({about})"));
     let what = in_local_time(&problem.text, now).into_owned();
     let mut facts = vec![format!("since {}", short_ago(problem.since, now))];
-    if let Some(requests) = problem.requests {
-        let requests = counted(usize::try_from(requests).unwrap_or(usize::MAX), "request");
-        let bindings = problem.bindings.map_or_else(String::new, |count| format!(" of {}", counted(count, "caller")));
-        facts.push(format!("{requests}{bindings}"));
+    let callers = problem.bindings.map(|count| counted(count, "caller"));
+    match (problem.requests, callers) {
+        (Some(requests), callers) => {
+            let requests = counted(usize::try_from(requests).unwrap_or(usize::MAX), "request");
+            facts.push(requests + &callers.map_or_else(String::new, |callers| format!(" of {callers}")));
+        }
+        (None, Some(callers)) => facts.push(format!("{callers} before keyward was restarted")),
+        (None, None) => {}
     }
     facts.extend(problem.last.map(|last| format!("the last {}", short_ago(last, now))));
     vec![
@@ -38,48 +72,144 @@ fn of_problem(problem: &OpenProblem, now: Timestamp) -> Vec<Line> {
 }
 
 /// Every open incident: those of one kind together, and of those, the nodes of a workflow that have all else in common.
-pub(super) fn in_words(incidents: &[ListedIncident], now: Timestamp) -> Vec<Line> {
+pub(super) fn in_words(incidents: &[ListedIncident], around: &Around<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
-    for group in by_kind(incidents) {
+    for group in by_kind(incidents, around) {
         let Some(first) = group.first() else { continue };
         if !lines.is_empty() {
             lines.push(Line::default());
         }
-        lines.push(title(first, group.len()));
-        for same in grouped(&group, is_alike) {
-            lines.extend(of_group(&same, now));
+        lines.push(title(first, group.len(), around));
+        let explained = around.explains(first);
+        if explained.is_some() && group.len() > around.most {
+            lines.push(Line::from(format!("{}: `keyward incidents` lists them", crowd(&group))).within(2).hanging(2));
+        } else {
+            for same in grouped(&group[..group.len().min(around.most)], is_alike) {
+                lines.extend(of_group(&same, around));
+            }
+            let more = group.len().saturating_sub(around.most);
+            if more > 0 {
+                lines.push(Line::from(format!("and {more} more: `keyward incidents` lists them")).within(2).hanging(2));
+            }
         }
-        let steps = steps_of(&first.incident.diagnosis, &first.who.set);
+        let steps = explained.map_or_else(|| around.steps(first), |step| vec![step]);
         lines.extend(numbered(&steps).map(|step| step.within(2)));
     }
     lines
 }
 
-fn title(first: &ListedIncident, count: usize) -> Line {
-    let code = &first.incident.diagnosis;
-    let line = Line::toned(tone(first.incident.severity), code.clone()).and(format!(" ({count})")).hanging(2);
-    match meaning_of(code) {
-        "" => line,
-        meaning => line.and(format!(": {meaning}")),
+impl Around<'_> {
+    /// What ends an incident that a problem explains; nothing where none does.
+    fn explains(&self, listed: &ListedIncident) -> Option<String> {
+        let is_open = |kind: ProblemKind| {
+            self.problems.iter().any(|problem| problem.code == Coded::Known(kind) && is_about(problem, listed))
+        };
+        let (refused, unreadable) = (ProblemKind::CurrentKeyRefused, ProblemKind::KeyUnreadable);
+        let is_strange = is(listed, DiagnosisKind::UnlistedKey) || is(listed, DiagnosisKind::UnknownKeyRejected);
+        if is(listed, DiagnosisKind::CurrentKeyRejected) && !self.is_of_old_key(listed) && is_open(refused) {
+            return Some(format!("see {} above", refused.code()));
+        }
+        (is_strange && !self.has_current_key(listed) && is_open(unreadable)).then(|| {
+            format!(
+                "do what {} says above first: keyward knows no current key, so that this key may well be the right one",
+                unreadable.code()
+            )
+        })
+    }
+
+    /// What to do about it, step by step.
+    fn steps(&self, listed: &ListedIncident) -> Vec<String> {
+        if self.is_of_old_key(listed) && is(listed, DiagnosisKind::CurrentKeyRejected) {
+            return vec![MEND_OLD_KEY.to_owned()];
+        }
+        let mut steps = steps_of(&listed.incident.diagnosis, &listed.who.set);
+        if is(listed, DiagnosisKind::WrongPath) {
+            steps.push(format!(
+                "The Base URL of this keyward is {} (from another machine, with its own name).",
+                self.base_url
+            ));
+        }
+        steps
+    }
+
+    /// Whether the key of an incident was replaced since.
+    fn is_of_old_key(&self, listed: &ListedIncident) -> bool {
+        let key = listed.incident.key.fingerprint;
+        let mut keys = self.set_of(listed).flat_map(|set| &set.keys);
+        keys.any(|known| known.role == RoleKind::Previous && Some(known.names.fingerprint) == key)
+    }
+
+    fn has_current_key(&self, listed: &ListedIncident) -> bool {
+        self.set_of(listed).flat_map(|set| &set.keys).any(|known| known.role == RoleKind::Current)
+    }
+
+    /// When the old key of an incident was replaced.
+    fn replaced(&self, listed: &ListedIncident) -> Option<Timestamp> {
+        let key = listed.incident.key.fingerprint;
+        let mut old = self.set_of(listed).flat_map(|set| &set.old_keys);
+        old.find(|old| Some(old.key.fingerprint) == key).map(|old| old.retired_by)
+    }
+
+    fn set_of(&self, listed: &ListedIncident) -> impl Iterator<Item = &Set> {
+        self.sets.iter().filter(|set| set.set == listed.who.set)
     }
 }
 
-fn of_group(same: &[&ListedIncident], now: Timestamp) -> Vec<Line> {
+fn is(listed: &ListedIncident, kind: DiagnosisKind) -> bool {
+    listed.incident.diagnosis == kind.code()
+}
+
+fn is_about(problem: &OpenProblem, listed: &ListedIncident) -> bool {
+    problem.about.as_ref().is_none_or(|about| *about == listed.who.set)
+}
+
+/// How many they are: `20 nodes in 20 workflows`.
+fn crowd(group: &[&ListedIncident]) -> String {
+    let workflows: BTreeSet<_> = group.iter().filter_map(|listed| listed.who.workflow_id.as_deref()).collect();
+    match workflows.len() {
+        0 => counted(group.len(), "caller"),
+        some => format!("{} in {}", counted(group.len(), "node"), counted(some, "workflow")),
+    }
+}
+
+fn title(first: &ListedIncident, count: usize, around: &Around<'_>) -> Line {
+    let code = &first.incident.diagnosis;
+    let line = Line::toned(tone(first.incident.severity), code.clone()).and(format!(" ({count})")).hanging(2);
+    let meaning = match (DiagnosisKind::from_code(code), first.incident.severity) {
+        (Some(DiagnosisKind::CurrentKeyRejected), _) if around.is_of_old_key(first) => OLD_KEY_REFUSED,
+        (Some(DiagnosisKind::StaleBinding), Severity::Error) => STALE_AND_REFUSED,
+        (Some(DiagnosisKind::StaleBinding), _) => STALE_AND_TAKEN,
+        (Some(DiagnosisKind::UnlistedKey), _) => UNLISTED,
+        _ => meaning_of(code),
+    };
+    if meaning.is_empty() { line } else { line.and(format!(": {meaning}")) }
+}
+
+fn of_group(same: &[&ListedIncident], around: &Around<'_>) -> Vec<Line> {
     let Some(first) = same.first() else { return Vec::new() };
+    let now = around.now;
     let whos: Vec<_> = same.iter().map(|listed| &listed.who).collect();
     let incidents = same.iter().map(|listed| &listed.incident);
     let opened = incidents.clone().map(|incident| incident.opened).min().unwrap_or(now);
     let last = incidents.clone().map(|incident| incident.last).max().unwrap_or(now);
-    let requests: u64 = incidents.clone().map(|incident| incident.sightings).sum();
-    let mut facts = vec![
-        format!("first {}", short_ago(opened, now)),
-        counted(usize::try_from(requests).unwrap_or(usize::MAX), "request"),
-    ];
+    let is_mixed = first.incident.diagnosis == MIXED;
+    let mut facts = vec![format!("first {}", short_ago(opened, now))];
+    // What a sender of a mixed binding sent before the rotation was no fault.
+    if !is_mixed {
+        let requests: u64 = incidents.clone().map(|incident| incident.sightings).sum();
+        facts.push(counted(usize::try_from(requests).unwrap_or(usize::MAX), "request"));
+    }
     if last > opened {
         facts.push(format!("the last {}", short_ago(last, now)));
     }
+    let key = first.incident.key.short();
     facts.push(match first.incident.key.fingerprint {
-        Some(_) => format!("key {}", first.incident.key.short()),
+        Some(_) if is_mixed => match good_key(first) {
+            Some(good) => format!("key {good}, old key {key} as well"),
+            None => format!("old key {key} beside a good one"),
+        },
+        Some(_) => format!("key {key}"),
+        None if first.incident.diagnosis.starts_with("malformed") => "a key that cannot be read".to_owned(),
         None => "no key".to_owned(),
     });
     facts.extend((first.who.set != DEFAULT).then(|| format!("set {}", first.who.set)));
@@ -87,13 +217,29 @@ fn of_group(same: &[&ListedIncident], now: Timestamp) -> Vec<Line> {
         Line::toned(Tone::Title, nodes_in_words(&whos)).within(2).hanging(2),
         Line::from(facts.join(", ")).within(4),
     ];
-    lines.extend(
-        places(&whos, &incident_from(&first.incident, &first.senders)).into_iter().map(|place| place.within(4)),
-    );
-    if first.incident.diagnosis == MIXED {
-        lines.extend(same.iter().flat_map(|listed| &listed.senders).map(|sender| of_sender(sender, now).within(4)));
+    lines.extend(places(&whos, &from(first)).into_iter().map(|place| place.within(4)));
+    if is_mixed {
+        let replaced = around.replaced(first);
+        let counts = |sender: &&Sender| replaced.is_none_or(|replaced| sender.last >= replaced);
+        let senders = same.iter().flat_map(|listed| &listed.senders).filter(counts);
+        lines.extend(senders.map(|sender| of_sender(sender, now).within(4)));
     }
     lines
+}
+
+/// The good key that a mixed binding sent last.
+fn good_key(listed: &ListedIncident) -> Option<String> {
+    let is_good = |sender: &&Sender| matches!(sender.role, Some(RoleKind::Current | RoleKind::Next | RoleKind::Token));
+    let last = listed.senders.iter().filter(is_good).max_by_key(|sender| sender.last)?;
+    Some(PerhapsKey { fingerprint: Some(last.key.fingerprint), hint: last.key.hint.clone() }.short())
+}
+
+/// From where an incident came: what sent no key that can be told apart, from where its binding was seen.
+fn from(listed: &ListedIncident) -> String {
+    match listed.incident.key.fingerprint {
+        Some(_) => incident_from(&listed.incident, &listed.senders),
+        None => listed.who.peer.clone(),
+    }
 }
 
 /// Where to find them: the credential, from where they sent, the bindings by which `keyward ack` takes them, and the links
@@ -139,7 +285,7 @@ fn links(whos: &[&Who]) -> Vec<Line> {
 fn is_alike(one: &ListedIncident, other: &ListedIncident) -> bool {
     let about = |listed: &ListedIncident| {
         let who = &listed.who;
-        let from = incident_from(&listed.incident, &listed.senders);
+        let from = from(listed);
         (who.workflow_id.clone(), who.instance.clone(), who.set.clone(), who.credential.clone(), from)
     };
     let is_of_workflow = one.who.workflow_id.is_some();
@@ -156,7 +302,8 @@ fn of_sender(sender: &Sender, now: Timestamp) -> Line {
 
 /// How many incidents there are of each kind: `2 incidents are open: 1 stale_binding, 1 quota`.
 pub(super) fn in_short(incidents: &[ListedIncident]) -> String {
-    let kinds = by_kind(incidents);
+    let all: Vec<_> = incidents.iter().collect();
+    let kinds = in_order(grouped(&all, |one, other| one.incident.diagnosis == other.incident.diagnosis));
     let of_kind = |kind: &Vec<&ListedIncident>| {
         kind.first().map_or_else(String::new, |first| format!("{} {}", kind.len(), first.incident.diagnosis))
     };
@@ -175,9 +322,16 @@ pub(super) fn tone(severity: Severity) -> Tone {
 }
 
 /// Those of one diagnosis together: what matters most first, and of that what hits most.
-fn by_kind(incidents: &[ListedIncident]) -> Vec<Vec<&ListedIncident>> {
+fn by_kind<'l>(incidents: &'l [ListedIncident], around: &Around<'_>) -> Vec<Vec<&'l ListedIncident>> {
     let all: Vec<_> = incidents.iter().collect();
-    let mut kinds = grouped(&all, |one, other| one.incident.diagnosis == other.incident.diagnosis);
+    let kind = |listed: &ListedIncident| {
+        let incident = &listed.incident;
+        (incident.diagnosis.clone(), incident.severity, around.is_of_old_key(listed), around.explains(listed))
+    };
+    in_order(grouped(&all, |one, other| kind(one) == kind(other)))
+}
+
+fn in_order(mut kinds: Vec<Vec<&ListedIncident>>) -> Vec<Vec<&ListedIncident>> {
     kinds.sort_by_key(|kind| Reverse((kind.first().map(|first| first.incident.severity), kind.len())));
     kinds
 }
@@ -202,3 +356,13 @@ const DEFAULT: &str = "default";
 
 /// The diagnosis of a binding that is well, but behind which another sender still sends an old key.
 const MIXED: &str = crate::ledger::standing::StandingKind::Mixed.code();
+
+const OLD_KEY_REFUSED: &str = "the old key, which OpenAI refuses";
+
+const MEND_OLD_KEY: &str = "Put the new key into n8n's credential, and run a node that uses it.";
+
+const STALE_AND_TAKEN: &str = "the node sends a previous key, which OpenAI still takes";
+
+const STALE_AND_REFUSED: &str = "the node sends a previous key, which brought no good answer, or whose grace is over";
+
+const UNLISTED: &str = "the key is in no set, and OpenAI takes it";

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -28,9 +29,23 @@ pub(super) fn trouble() -> Option<&'static io::Error> {
 
 static TROUBLE: OnceLock<io::Error> = OnceLock::new();
 
-/// Says something beside the answer.
+/// Says something beside the answer, in rows of the terminal.
 pub(super) fn remark(text: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let stderr = io::stderr();
+    let width = columns_of(&stderr).unwrap_or(usize::MAX);
+    for line in text.to_string().split('\n') {
+        let hang = if line.starts_with("keyward: ") { 2 } else { 0 };
+        for row in Line::from(line).hanging(hang).rows(width, Palette::Plain) {
+            // No output is left to say so on.
+            let _ = writeln!(&stderr, "{row}");
+        }
+    }
+}
+
+/// How wide the terminal is that something is written to; nothing where it is none.
+fn columns_of(output: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(output).ok().filter(|_| output.is_terminal())?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Prints a value as JSON.
@@ -51,13 +66,34 @@ fn escaped(json: &str) -> String {
     text
 }
 
-/// Empties the screen for the next picture; says whether there is one.
-pub(super) fn clear_screen() -> bool {
-    let is_terminal = io::stdout().is_terminal();
-    if is_terminal {
-        let _ = write!(io::stdout(), "\x1b[H\x1b[2J");
+/// The terminal's other screen, which leaves what stood on the first one as it was; nothing where the output is no terminal.
+pub(super) struct OtherScreen(io::Stdout);
+
+impl OtherScreen {
+    /// Goes there, until this is dropped.
+    pub(super) fn enter() -> Option<Self> {
+        let screen = Self(io::stdout());
+        // xterm, control sequences: DECSET 1049.
+        screen.0.is_terminal().then(|| screen.write("\x1b[?1049h"))?;
+        Some(screen)
     }
-    is_terminal
+
+    /// Empties it for the next picture.
+    pub(super) fn clear(&self) {
+        self.write("\x1b[H\x1b[2J");
+    }
+
+    fn write(&self, sequence: &str) {
+        let _ = write!(&self.0, "{sequence}").and_then(|()| (&self.0).flush());
+    }
+}
+
+impl Drop for OtherScreen {
+    fn drop(&mut self) {
+        if self.0.is_terminal() {
+            self.write("\x1b[?1049l");
+        }
+    }
 }
 
 /// Prints lines whose words go on below where the terminal ends. No word is cut or broken, so that one that is wider than the
@@ -67,6 +103,24 @@ pub(super) fn print_wrapped<L: Clone + Into<Line>>(lines: &[L]) {
     for line in lines {
         line.clone().into().rows(width, palette).into_iter().for_each(print);
     }
+}
+
+/// The same; where that is longer than the terminal, so that the beginning is out of sight, its gist comes once more below.
+pub(super) fn print_with_gist(lines: &[Line], gist: &[Line]) {
+    let (width, palette) = (width_of_terminal(), palette());
+    let in_rows = |lines: &[Line]| lines.iter().flat_map(|line| line.rows(width, palette)).collect::<Vec<_>>();
+    let rows = in_rows(lines);
+    let is_long = is_longer_than_terminal(rows.len());
+    rows.into_iter().for_each(print);
+    if is_long {
+        print("");
+        in_rows(gist).into_iter().for_each(print);
+    }
+}
+
+/// Whether so many rows push the first one out of sight, with the one of the prompt.
+pub(super) fn is_longer_than_terminal(rows: usize) -> bool {
+    size_of_terminal().is_some_and(|(_, most)| rows >= most)
 }
 
 /// Colours, where the output is a terminal whose user has not said no.

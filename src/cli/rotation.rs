@@ -1,17 +1,19 @@
 //! `keyward rotation`: how far each rotation is, and whether the old keys can go.
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::answer;
 use super::output::{
-    clear_screen, palette, print, print_json, print_wrapped, size_of_terminal, trouble, width_of_terminal,
+    OtherScreen, is_longer_than_terminal, palette, print, print_json, print_wrapped, size_of_terminal, trouble,
+    width_of_terminal,
 };
 use super::rotation_view::View;
 use super::setup::{ConfigArgument, Setup};
@@ -45,7 +47,8 @@ impl RotationArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let (start, clock) = (Start::new(&setup), setup.clock());
-        let source = if self.watch { Source::Running(Source::running(&setup)?) } else { Source::open(setup)? };
+        let source =
+            if self.watch { Source::Running(Source::running(&setup)?) } else { Source::open_for(setup, self.json)? };
         let names = match &self.set {
             Some(set) => vec![set.clone()],
             None => source.sets()?,
@@ -55,6 +58,9 @@ impl RotationArguments {
         }
         let views = self.views(&source, &names)?;
         if self.can_go {
+            if let Some(text) = source.runs().in_words().filter(|_| !self.json) {
+                print_wrapped(&[text]);
+            }
             return self.tell_answers(&views, clock.now());
         }
         self.tell(&source, &views, &start, clock.now())?;
@@ -71,24 +77,35 @@ impl RotationArguments {
         names.iter().map(view).collect()
     }
 
-    /// Returns when all is done.
+    /// Returns when all is done, or when you interrupt it. The last picture stays on the terminal's first screen.
     fn watch(&self, source: &Source, names: &[String], start: &Start, clock: &Clock) -> anyhow::Result<bool> {
+        let mut waiting = Waiting::new()?;
+        let screen = OtherScreen::enter();
         let mut told = None;
-        loop {
+        let (views, is_well) = loop {
             let views = self.views(source, names)?;
             let state: Vec<_> = views.iter().map(|view| state_of(&view.answer)).collect();
-            if clear_screen() || told.as_ref() != Some(&state) {
+            screen.iter().for_each(OtherScreen::clear);
+            if screen.is_some() || told.as_ref() != Some(&state) {
                 self.tell(source, &views, start, clock.now())?;
                 told = Some(state);
             }
             if views.iter().all(|view| view.answer.done) {
-                return Ok(true);
+                break (views, true);
             }
             if trouble().is_some() {
-                return Ok(views.iter().all(|view| is_fresh(&view.answer)));
+                let is_well = views.iter().all(|view| is_fresh(&view.answer));
+                break (views, is_well);
             }
-            thread::sleep(LOOK_AGAIN);
+            if waiting.is_interrupted_within(LOOK_AGAIN) {
+                break (views, false);
+            }
+        };
+        if screen.is_some() {
+            drop(screen);
+            self.tell(source, &views, start, clock.now())?;
         }
+        Ok(is_well)
     }
 
     /// Says whether all old keys can go; what is not proven is no answer.
@@ -127,11 +144,13 @@ impl RotationArguments {
                 let status = source.status()?.answer;
                 let sets: Vec<_> = views.iter().map(|view| &view.answer).collect();
                 let (columns, palette) = (width_of_terminal(), palette());
-                let view = View { sets: &sets, problems: status.problems(), start, now, columns, palette };
+                let (runs, problems) = (source.runs(), status.problems());
+                let view = View { sets: &sets, runs, problems, start, now, columns, palette };
                 let most = size_of_terminal().filter(|_| self.watch).map(|(_, rows)| rows.saturating_sub(1));
                 let rows = most.map_or_else(|| view.whole(), |most| view.within(most));
+                let is_long = !self.watch && is_longer_than_terminal(rows.len());
                 print(rows.join("\n"));
-                for set in sets.into_iter().filter(|_| !self.watch) {
+                for set in sets.iter().filter(|_| !self.watch) {
                     let more = set.total.saturating_sub(set.bindings.len());
                     if more > 0 {
                         let what = format!(
@@ -141,9 +160,40 @@ impl RotationArguments {
                         print_wrapped(&[what]);
                     }
                 }
+                if is_long {
+                    print(format_args!("\n{}", view.gist().join("\n")));
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Waiting that an interrupt or a termination ends, so that the terminal is left as it was found.
+struct Waiting {
+    runtime: Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Waiting {
+    fn new() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let within = runtime.enter();
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(within);
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    fn is_interrupted_within(&mut self, span: Duration) -> bool {
+        let Self { runtime, interrupt, terminate } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                () = tokio::time::sleep(span) => false,
+            }
+        })
     }
 }
 
@@ -175,6 +225,7 @@ const ROTATION_HELP: &str = "\
 A binding is confirmed when it has sent the current key, mixed when another sender behind it still
 sends an old one, stale when its last word was bad, and silent when it was not seen since its key was
 replaced: due later, overdue by its usual rhythm, or acknowledged by you.
+Where no keyward runs, its store answers, and the codes below are about what that remembers.
 Ends with 0 if no binding is stale or mixed and no old key is still sent or held, with 1 otherwise, and
 with 3 if that cannot be told. With --watch it ends when that is so and none is silent any more. With
 --can-go it ends with 0 if the old keys can go, with 1 if one cannot, and with 3 if that is not proven

@@ -6,6 +6,7 @@ use super::answer;
 use super::faults::{self, grouped, places};
 use super::format::progress;
 use super::output::{Line, Palette, Table, Tone};
+use super::source::Runs;
 use super::start::Start;
 use crate::answers::binding::{Row, Standing};
 use crate::answers::headline;
@@ -15,13 +16,17 @@ use crate::answers::rotation::{RotatingBinding, Rotation};
 use crate::answers::status::OpenProblem;
 use crate::answers::words::{capitalised, nodes_in_words, note, rhythm, sent_from, short_ago, span, state};
 use crate::clock::Timestamp;
+use crate::codes::Coded;
 use crate::ledger::progress::Progress;
 use crate::ledger::standing::{SilenceKind, StandingKind};
+use crate::problems::kind::ProblemKind;
 
 /// What is shown, and where.
 pub(super) struct View<'v> {
     /// The rotation of each set.
     pub(super) sets: &'v [&'v Rotation],
+    /// Whether a keyward runs.
+    pub(super) runs: Runs,
     /// What is wrong beside single callers.
     pub(super) problems: &'v [OpenProblem],
     /// What those do who begin.
@@ -56,17 +61,35 @@ impl View<'_> {
         rows
     }
 
-    /// As much as stands in so many rows: the answers and the bars, and then those rows that matter most.
+    /// The answers and what to do next, which are all where there is little room.
+    pub(super) fn gist(&self) -> Vec<String> {
+        let mut lines = self.answers();
+        lines.push(next(&self.next_step()));
+        self.in_rows(&lines)
+    }
+
+    /// As much as stands in so many rows: the answers and the bars, and then those rows that matter most; with where each
+    /// came from and the first reasons, where there is room for all of that.
     pub(super) fn within(&self, most: usize) -> Vec<String> {
+        let whole = self.whole();
+        if whole.len() <= most {
+            return whole;
+        }
+        let with_places = self.up_to(most, Depth::Whole);
+        if with_places.len() <= most { with_places } else { self.up_to(most, Depth::RowsAlone) }
+    }
+
+    /// The rows of that depth: with places, all of them; without, as many as there is room for.
+    fn up_to(&self, most: usize, depth: Depth) -> Vec<String> {
         let mut rows = self.in_rows(&self.head());
         let measures: Vec<_> = self.sets.iter().map(|set| self.in_rows(&self.measure(set))).collect();
         // A blank row before and in each set, and one that says how much is left out.
         let taken = rows.len() + measures.iter().map(|measure| measure.len() + 3).sum::<usize>();
-        let mut room = most.saturating_sub(taken);
+        let mut room = if depth == Depth::Whole { usize::MAX } else { most.saturating_sub(taken) };
         for (set, measure) in self.sets.iter().zip(measures) {
             rows.push(String::new());
             rows.extend(measure);
-            let (entries, _) = self.entries(set, Depth::RowsAlone);
+            let (entries, _) = self.entries(set, depth);
             if entries.is_empty() {
                 continue;
             }
@@ -84,8 +107,27 @@ impl View<'_> {
                 rows.push(format!("and {} more: keyward rotation {}", count - shown, set.set));
             }
         }
-        rows.truncate(most);
+        if depth == Depth::Whole {
+            rows.extend(self.first_reasons(most.saturating_sub(rows.len())));
+        } else {
+            rows.truncate(most);
+        }
         rows
+    }
+
+    /// What bars the old keys: as many whole reasons as there is room for.
+    fn first_reasons(&self, room: usize) -> Vec<String> {
+        let old_keys: Vec<_> = self.sets.iter().flat_map(|set| old_keys(set)).collect();
+        let shown = self.sets.iter().flat_map(|set| &set.bindings).map(|binding| &*binding.row.who.binding).collect();
+        let title = self.in_rows(&[Line::default(), Line::toned(Tone::Title, headline::title_of_reasons(&old_keys))]);
+        let reasons = self.in_rows(&answer::reasons(&old_keys, &shown, self.now));
+        let room = room.saturating_sub(title.len()).min(reasons.len());
+        // A reason ends where the next one begins.
+        let is_end = |at: &usize| reasons.get(*at).is_none_or(|row| row.starts_with("- "));
+        match (1..=room).rev().find(is_end) {
+            Some(end) => title.into_iter().chain(reasons.into_iter().take(end)).collect(),
+            None => Vec::new(),
+        }
     }
 
     fn in_rows(&self, lines: &[Line]) -> Vec<String> {
@@ -94,7 +136,15 @@ impl View<'_> {
 
     /// The answer of each set, what is wrong, and what to do next.
     fn head(&self) -> Vec<Line> {
-        let mut lines = Vec::new();
+        let mut lines = self.answers();
+        lines.extend(faults::of_problems(self.problems, self.now));
+        lines.push(next(&self.next_step()));
+        lines
+    }
+
+    fn answers(&self) -> Vec<Line> {
+        let runs = self.runs.in_words().map(|text| Line::toned(Tone::Bad, text).hanging(2));
+        let mut lines: Vec<_> = runs.into_iter().collect();
         for set in self.sets {
             let of = (self.sets.len() > 1).then_some(&*set.set);
             let old_keys: Vec<_> = old_keys(set).collect();
@@ -104,14 +154,20 @@ impl View<'_> {
                 lines.extend(answer::headlines(&old_keys, of, self.now));
             }
         }
-        lines.extend(faults::of_problems(self.problems, self.now));
-        let pressing = headline::most_pressing(self.sets.iter().flat_map(|set| old_keys(set)));
-        let seen = self.sets.iter().map(|set| set.total).sum();
-        lines.push(next(&match pressing {
-            Some(old) => headline::next_step(old, self.now),
-            None => self.start.next_step(self.sets.first().map_or("", |set| &*set.set), seen),
-        }));
         lines
+    }
+
+    fn next_step(&self) -> String {
+        let of_problems = faults::next_of_problems(self.problems);
+        let of_old_keys = || {
+            let pressing = headline::most_pressing(self.sets.iter().flat_map(|set| old_keys(set)));
+            pressing.map(|old| headline::next_step(old, self.now))
+        };
+        let of_start = || {
+            let seen = self.sets.iter().map(|set| set.total).sum();
+            self.start.next_step(self.sets.first().map_or("", |set| &*set.set), seen)
+        };
+        of_problems.or_else(of_old_keys).unwrap_or_else(of_start)
     }
 
     /// The keys of a set, and how far its rotation is.
@@ -120,7 +176,7 @@ impl View<'_> {
         let current = current(&keys, set.next_key.as_ref(), set.learned, self.now);
         let mut lines = vec![Line::from(format!("{}: {current}", set.set)).hanging(2)];
         lines.extend(old_keys(set).map(|old| of_old(old, self.now)));
-        lines.extend(bar(&set.progress, old_keys(set).any(OldKeySummary::is_kept)));
+        lines.extend(bar(&set.progress, old_keys(set).any(OldKeySummary::is_kept), self.problems));
         lines
     }
 
@@ -167,9 +223,13 @@ pub(super) fn next(step: &str) -> Line {
     Line::toned(Tone::Title, "Next:").and(format!(" {step}.")).hanging(6)
 }
 
-/// How far a rotation is; nothing where no binding was seen.
-pub(super) fn bar(told: &Progress, keeps_old: bool) -> Option<Line> {
-    (told.total() > 0).then(|| progress(told, keeps_old))
+/// How far a rotation is; nothing where no binding was seen. While upstream fails, it is what was so before.
+pub(super) fn bar(told: &Progress, keeps_old: bool, problems: &[OpenProblem]) -> Option<Line> {
+    let is_of_upstream = |problem: &OpenProblem| {
+        matches!(problem.code, Coded::Known(ProblemKind::UpstreamUnreachable | ProblemKind::UpstreamFailing))
+    };
+    let before = if problems.iter().any(is_of_upstream) { ", before upstream failed" } else { "" };
+    (told.total() > 0).then(|| progress(told, keeps_old).and(before))
 }
 
 /// Since when an old key is one, and when it came last.

@@ -1,5 +1,7 @@
 //! What the commands read bindings and rotations from: the running keyward, or else what its store remembers.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
@@ -8,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::client::{Client, Said, something_listens};
+use super::client::{Client, Said, reachable, something_listens};
 use super::output::remark;
 use super::setup::Setup;
 use crate::admin::parameters::Parameters;
@@ -41,6 +43,17 @@ pub(super) struct Stored {
     setup: Setup,
     offline: Offline,
     reloader: Reloader,
+}
+
+/// Whether a keyward runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// It answers.
+    Yes,
+    /// Nothing answers where its admin listener would be.
+    No(SocketAddr),
+    /// Its admin listener is off, so that it cannot be asked.
+    CannotBeAsked,
 }
 
 /// An answer: as it came, which `--json` prints, and as it is read.
@@ -88,16 +101,46 @@ trait Paged: DeserializeOwned {
 }
 
 /// There is neither a keyward that runs nor a store.
-#[derive(Debug, thiserror::Error)]
-#[error("no keyward runs here, and there is no store that one has written to: `keyward serve` starts one")]
-struct NothingToAsk;
+#[derive(Debug)]
+struct NothingToAsk(
+    /// Where its admin listener would be, if it has one.
+    Option<SocketAddr>,
+);
+
+impl fmt::Display for NothingToAsk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "no keyward runs at {address} (admin.listen)")?,
+            None => f.write_str("the admin listener is off (admin.listen), so that no keyward can be asked")?,
+        }
+        f.write_str(
+            ", and there is no store that one has written to: `keyward serve` starts one. If yours has a configuration, name it \
+             with --config or KEYWARD_CONFIG",
+        )
+    }
+}
+
+impl std::error::Error for NothingToAsk {}
 
 /// What chooses among the rows of an answer, by name.
 pub(super) type Choice<'q> = [(&'static str, &'q str)];
 
 impl Source {
-    /// The running keyward, where there is one.
+    /// The running keyward, or else its store, which is remarked.
     pub(super) fn open(setup: Setup) -> anyhow::Result<Self> {
+        let source = Self::open_quietly(setup)?;
+        if let Some(text) = source.runs().in_words() {
+            remark(text);
+        }
+        Ok(source)
+    }
+
+    /// The same for a command whose answer says it, where it prints words.
+    pub(super) fn open_for(setup: Setup, json: bool) -> anyhow::Result<Self> {
+        if json { Self::open(setup) } else { Self::open_quietly(setup) }
+    }
+
+    fn open_quietly(setup: Setup) -> anyhow::Result<Self> {
         let client = setup.config().admin.listen.map(|_| Client::new(&setup)).transpose();
         match client {
             Ok(Some(client)) if client.is_answered() => Ok(Self::Running(client)),
@@ -119,11 +162,20 @@ impl Source {
         let ledger = Ledger::new(config.store.bounds, sets).with_rotation(settings, configured);
         let opened = Offline::open(ledger, &config.store, &config.state.dir, setup.clock(), random_number()?);
         let Some(offline) = opened.context("the store cannot be read (store.url)")? else {
-            return Err(NothingToAsk.into());
+            return Err(NothingToAsk(config.admin.listen.map(reachable)).into());
         };
         let reloader = setup.reloader()?;
-        remark("No keyward runs here: this is what its store remembers.");
         Ok(Self::Stored(Box::new(Stored { setup, offline, reloader })))
+    }
+
+    /// Whether a keyward runs.
+    pub(super) fn runs(&self) -> Runs {
+        match self {
+            Self::Running(_) => Runs::Yes,
+            Self::Stored(stored) => {
+                stored.setup.config().admin.listen.map_or(Runs::CannotBeAsked, |listen| Runs::No(reachable(listen)))
+            }
+        }
     }
 
     /// The running keyward alone, for what its store cannot tell.
@@ -263,6 +315,25 @@ impl Stored {
             Question::Bindings => Received::of(views::bindings(&look, &asked)),
             Question::Incidents => Received::of(views::incidents(&look, &asked)),
             Question::Execution(id) => Received::new(&views::execution(&look, id)),
+        }
+    }
+}
+
+// === impl Runs ===
+
+impl Runs {
+    /// What there is to say of it, in a sentence.
+    pub(super) fn in_words(self) -> Option<String> {
+        match self {
+            Self::Yes => None,
+            Self::No(address) => {
+                Some(format!("No keyward runs here (nothing answers at {address}): this is what its store remembers."))
+            }
+            Self::CannotBeAsked => Some(
+                "The admin listener is off (admin.listen), so that keyward cannot be asked: this is what its store \
+                 remembers."
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -20,6 +20,11 @@ impl Start {
         Self { base_url: base_url(&origin(scheme, proxy.listen)), sources: sources.map(source).collect() }
     }
 
+    /// What n8n's Base URL should be.
+    pub(super) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// What to do before anything was seen.
     fn first_step(&self) -> String {
         format!(

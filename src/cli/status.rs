@@ -1,22 +1,27 @@
 //! `keyward status`: whether all is well, and what to do where it is not.
 
+use std::collections::BTreeSet;
+
+use anyhow::bail;
 use clap::Args;
 
 use super::answer;
-use super::faults;
-use super::output::{Line, Tone, print_json, print_wrapped};
+use super::faults::{self, Around};
+use super::output::{Line, Tone, print_json, print_with_gist};
 use super::rotation_view::{bar, current, next, of_old};
 use super::setup::{ConfigArgument, Setup};
-use super::source::{AnyStatus, Received, Source};
+use super::source::{AnyStatus, Received, Runs, Source};
 use super::start::Start;
 use crate::answers::headline::{self, NOT_SEEN, WELL, WHY_NOT, problems_in_short};
 use crate::answers::incident::ListedIncident;
 use crate::answers::key::Key;
-use crate::answers::status::{N8n, N8nState, Set, StoreState};
+use crate::answers::old_key::{OldKeySummary, Reason};
+use crate::answers::status::{N8n, N8nState, OpenProblem, Set, StoreState};
 use crate::answers::words::{ago, counted, span};
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::set::RoleKind;
+use crate::ledger::progress::Progress;
 use crate::verdict::explain::Severity;
 
 /// What `keyward status` takes. The texts for users stand in attributes: they are no Markdown.
@@ -34,7 +39,8 @@ impl StatusArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let (now, start) = (setup.now(), Start::new(&setup));
-        let source = Source::open(setup)?;
+        let source = Source::open_for(setup, self.json)?;
+        let runs = source.runs();
         let Received { json, answer: status } = source.status()?;
         if self.json {
             print_json(&json);
@@ -42,77 +48,182 @@ impl StatusArguments {
             let any_is_open = status.sets().iter().any(|set| set.open_incidents > 0);
             let incidents =
                 if any_is_open { source.incidents(&[("state", "open")])?.answer.incidents } else { Vec::new() };
-            print_wrapped(&of_status(&status, &incidents, &start, now));
+            let seen = Seen { runs, status: &status, incidents: &incidents, start: &start, now };
+            print_with_gist(&of_status(&seen), &gist(&seen));
         }
-        Ok(is_well(&status))
+        if runs == Runs::CannotBeAsked {
+            bail!("whether keyward runs cannot be told while its admin listener is off (admin.listen)");
+        }
+        Ok(runs == Runs::Yes && is_well(&status))
     }
 }
 
+/// What is told.
+struct Seen<'s> {
+    runs: Runs,
+    status: &'s AnyStatus,
+    /// The open ones.
+    incidents: &'s [ListedIncident],
+    start: &'s Start,
+    now: Timestamp,
+}
+
 /// The answer first, then what is wrong, what to do next, and how far each set is.
-fn of_status(status: &AnyStatus, incidents: &[ListedIncident], start: &Start, now: Timestamp) -> Vec<Line> {
-    let several = status.sets().len() > 1;
-    let mut lines: Vec<Line> = Vec::new();
-    for set in status.sets() {
-        let of = several.then_some(&*set.set);
-        lines.extend(answer::headlines(&set.old_keys.iter().collect::<Vec<_>>(), of, now));
-    }
-    if lines.is_empty() {
-        lines.push(all_is_well(status, incidents));
-    }
+fn of_status(seen: &Seen<'_>) -> Vec<Line> {
+    let &Seen { status, incidents, start, now, .. } = seen;
+    let mut lines = seen.answers();
+    let has_old_keys = status.sets().iter().any(|set| !set.old_keys.is_empty());
     lines.extend(faults::of_problems(status.problems(), now));
-    if !incidents.is_empty() && status.sets().iter().any(|set| !set.old_keys.is_empty()) {
-        lines.push(Line::toned(Tone::Bad, faults::in_short(incidents)).hanging(2));
+    if has_old_keys && !seen.comes_first() {
+        lines.extend(seen.beside_old_keys().map(|text| Line::toned(Tone::Bad, text).hanging(2)));
     }
-    lines.push(next(&next_of_status(status, incidents, start, now)));
+    lines.push(next(&seen.next_step()));
     if !incidents.is_empty() {
         lines.push(Line::default());
-        lines.extend(faults::in_words(incidents, now));
+        let (problems, sets, base_url) = (status.problems(), status.sets(), start.base_url());
+        lines.extend(faults::in_words(incidents, &Around { problems, sets, base_url, most: MOST_CALLERS, now }));
     }
     let kept: Vec<_> = status.sets().iter().flat_map(|set| &set.old_keys).filter(|old| old.is_kept()).collect();
+    let shown: BTreeSet<_> = incidents.iter().map(|listed| &*listed.who.binding).collect();
+    // The incidents above say what is to be done about their senders.
+    let is_told = |reason: &Reason| reason.binding.as_deref().is_some_and(|binding| shown.contains(binding));
+    let says_more =
+        |old: &&&OldKeySummary| !old.can_go.by_credential.is_empty() || !old.can_go.reasons.iter().all(is_told);
+    let kept: Vec<_> = kept.iter().filter(says_more).copied().collect();
     if !kept.is_empty() {
-        let shown = incidents.iter().map(|listed| &*listed.who.binding).collect();
         lines.extend([Line::default(), Line::toned(Tone::Title, WHY_NOT)]);
         lines.extend(answer::reasons_of_no(&kept, &shown, now));
     }
     for set in status.sets() {
         lines.push(Line::default());
-        lines.extend(of_set(set, now));
+        lines.extend(of_set(set, status.problems(), now));
     }
     lines.push(Line::default());
     lines.extend(of_service(status, now));
     lines
 }
 
-/// Where there is no old key, that is not the question.
-fn all_is_well(status: &AnyStatus, incidents: &[ListedIncident]) -> Line {
-    let line = Line::from("Is all well?  ").hanging(2);
-    let seen: usize = status.sets().iter().map(|set| set.progress.total()).sum();
-    match (status.problems(), incidents) {
-        ([], []) if seen == 0 => line.and_toned(Tone::Doubtful, format!("NOT KNOWN: {NOT_SEEN}")),
-        ([], []) => line.and_toned(Tone::Good, format!("YES: {WELL}")),
-        ([], incidents) => line.and_toned(Tone::Bad, format!("NO: {}", faults::in_short(incidents))),
-        ([first, ..], _) => {
-            let short = problems_in_short(status.problems()).unwrap_or_default();
-            line.and_toned(faults::tone(first.severity), format!("NO: {short}"))
-        }
-    }
+/// The answers and what to do next, which are all where there is little room.
+fn gist(seen: &Seen<'_>) -> Vec<Line> {
+    let mut lines = seen.answers();
+    lines.push(next(&seen.next_step()));
+    lines
 }
 
-/// The next thing that a person does, in a sentence.
-fn next_of_status(status: &AnyStatus, incidents: &[ListedIncident], start: &Start, now: Timestamp) -> String {
-    let old_keys = status.sets().iter().flat_map(|set| &set.old_keys);
-    let pressing = headline::most_pressing(old_keys);
-    if status.problems().iter().any(|problem| problem.severity == Severity::Error) {
-        return "mend that first; `keyward status` says when it is over".to_owned();
-    }
-    match (incidents, pressing) {
-        (_, Some(old)) if old.is_kept() || incidents.is_empty() => {
-            format!("{}; `keyward rotation` shows who has changed", headline::next_step(old, now))
+impl Seen<'_> {
+    fn answers(&self) -> Vec<Line> {
+        let several = self.status.sets().len() > 1;
+        let mut lines: Vec<Line> = Vec::new();
+        for set in self.status.sets() {
+            let of = several.then_some(&*set.set);
+            lines.extend(answer::headlines(&set.old_keys.iter().collect::<Vec<_>>(), of, self.now));
         }
-        ([_, ..], _) => "do what stands below each fault; `keyward incidents` shows them alone".to_owned(),
-        ([], _) => {
-            let seen = status.sets().iter().map(|set| set.progress.total()).sum();
-            start.next_step(status.sets().first().map_or("", |set| &*set.set), seen)
+        if lines.is_empty() || self.comes_first() {
+            lines.insert(0, self.all_is_well());
+        }
+        lines
+    }
+
+    /// Whether it matters more than whether an old key can go: then requests are not answered.
+    fn comes_first(&self) -> bool {
+        let is_error = |problem: &OpenProblem| problem.severity == Severity::Error;
+        self.runs != Runs::Yes || self.status.problems().iter().any(is_error)
+    }
+
+    /// Whether all is well, which is the question where there is no old key.
+    fn all_is_well(&self) -> Line {
+        let (tone, answer) = self.answer();
+        Line::from("Is all well?  ").hanging(2).and_toned(tone, answer)
+    }
+
+    fn answer(&self) -> (Tone, String) {
+        let no = |what: String| (Tone::Bad, format!("NO: {what}"));
+        match self.runs {
+            Runs::Yes => {}
+            Runs::No(address) => {
+                return no(format!(
+                    "keyward does not run (nothing answers at {address}), so n8n's OpenAI nodes fail. What stands below is what \
+                     its store remembers"
+                ));
+            }
+            Runs::CannotBeAsked => {
+                let text = "NOT KNOWN: the admin listener is off (admin.listen), so that keyward cannot be asked. What stands \
+                            below is what its store remembers";
+                return (Tone::Doubtful, text.to_owned());
+            }
+        }
+        let problems = self.status.problems();
+        if let Some((first, short)) = problems.first().zip(problems_in_short(problems)) {
+            return (faults::tone(first.severity), format!("NO: {short}"));
+        }
+        let told: Vec<_> = self.beside_old_keys().collect();
+        if told.is_empty() { self.of_nodes() } else { no(told.join("; ")) }
+    }
+
+    /// What is wrong with single callers, whatever becomes of old keys.
+    fn beside_old_keys(&self) -> impl Iterator<Item = String> {
+        let incidents = (!self.incidents.is_empty()).then(|| faults::in_short(self.incidents));
+        let without = match self.failing_without_incident() {
+            0 => None,
+            1 => Some("1 node fails (quota)".to_owned()),
+            several => Some(format!("{several} nodes fail (quota)")),
+        };
+        incidents.into_iter().chain(without)
+    }
+
+    /// How many nodes fail without an incident: their account was out of credit when they ran last.
+    fn failing_without_incident(&self) -> usize {
+        let failing: usize = self.status.sets().iter().map(|set| set.progress.failing).sum();
+        let is_failing = |listed: &&ListedIncident| !matches!(&*listed.incident.diagnosis, "stale_binding" | "mixed");
+        failing.saturating_sub(self.incidents.iter().filter(is_failing).count())
+    }
+
+    /// How all nodes are that were seen, where nothing is wrong with any.
+    fn of_nodes(&self) -> (Tone, String) {
+        let count = |of: fn(&Progress) -> usize| self.status.sets().iter().map(|set| of(&set.progress)).sum::<usize>();
+        let silent = count(|progress| progress.overdue + progress.due_later);
+        let acknowledged = count(|progress| progress.acknowledged);
+        let confirmed = count(|progress| progress.confirmed);
+        let dead = match acknowledged {
+            0 => String::new(),
+            dead => format!("; {dead} acknowledged as dead"),
+        };
+        match (confirmed, silent) {
+            (0, 0) if acknowledged == 0 => (Tone::Doubtful, format!("NOT KNOWN: {NOT_SEEN}")),
+            (_, 0) => (Tone::Good, format!("YES: {WELL}{dead}")),
+            (_, silent) => {
+                let was = if silent == 1 { "was" } else { "were" };
+                let nodes = counted(silent, "node");
+                (Tone::Doubtful, format!("NOT KNOWN: {nodes} {was} not seen with a good key since{dead}"))
+            }
+        }
+    }
+
+    /// The next thing that a person does, in a sentence.
+    fn next_step(&self) -> String {
+        let &Self { status, incidents, start, now, .. } = self;
+        match self.runs {
+            Runs::Yes => {}
+            Runs::No(_) => return "start it (`keyward serve`, with the same configuration)".to_owned(),
+            Runs::CannotBeAsked => return "set `admin.listen`, and restart keyward".to_owned(),
+        }
+        if let Some(step) = faults::next_of_problems(status.problems()) {
+            return step;
+        }
+        let pressing = headline::most_pressing(status.sets().iter().flat_map(|set| &set.old_keys));
+        match (incidents, pressing) {
+            (_, Some(old)) if old.is_kept() || (incidents.is_empty() && self.failing_without_incident() == 0) => {
+                format!("{}; `keyward rotation` shows who has changed", headline::next_step(old, now))
+            }
+            ([], _) if self.failing_without_incident() > 0 => {
+                "run what fails once more: its account was out of credit when it ran last; `keyward rotation` names it"
+                    .to_owned()
+            }
+            ([_, ..], _) => "do what stands below each fault; `keyward incidents` shows them alone".to_owned(),
+            ([], _) => {
+                let seen = status.sets().iter().map(|set| set.progress.total()).sum();
+                start.next_step(status.sets().first().map_or("", |set| &*set.set), seen)
+            }
         }
     }
 }
@@ -145,14 +256,14 @@ fn of_n8n(n8n: &N8n, now: Timestamp) -> String {
     format!("n8n {} at {}: {known}; {state}{lacks}", n8n.instance, n8n.url)
 }
 
-fn of_set(set: &Set, now: Timestamp) -> Vec<Line> {
+fn of_set(set: &Set, problems: &[OpenProblem], now: Timestamp) -> Vec<Line> {
     let in_role = |role: RoleKind| set.keys.iter().filter(move |key| key.role == role);
     let keys: Vec<_> = in_role(RoleKind::Current).map(|key: &Key| (&key.names, key.since)).collect();
     let next = in_role(RoleKind::Next).next().map(|key| &key.names);
     let own = format!("{} ({}): {}", set.set, set.policy.name(), current(&keys, next, set.learned, now));
     let mut lines = vec![Line::from(own).hanging(2)];
     lines.extend(set.old_keys.iter().map(|old| of_old(old, now)));
-    lines.extend(bar(&set.progress, set.keeps_old()));
+    lines.extend(bar(&set.progress, set.keeps_old(), problems));
     lines
 }
 
@@ -169,8 +280,12 @@ fn is_well(status: &AnyStatus) -> bool {
     runs_well && status.sets().iter().all(is_quiet)
 }
 
+/// How many callers of a kind are told: the others are counted.
+const MOST_CALLERS: usize = 5;
+
 const STATUS_HELP: &str = "\
 Asks the keyward that runs, and where none does, what its store remembers.
-Ends with 0 if no problem and no incident is open, with 1 if one is, and with 3 if that cannot be told.
+Ends with 0 if no problem and no incident is open, with 1 if one is or keyward does not run, and with 3
+if that cannot be told: without a configuration that can be read, a store or an admin listener.
 
 Example: keyward status";

@@ -377,7 +377,11 @@ fn source(value: &DeValue<'_>) -> Result<Source, Unfit> {
     match (key.get_ref().as_ref(), value.get_ref().as_str()) {
         ("file", Some(path)) => parse::file_source(path),
         ("env", Some(name)) => parse::env_source(name),
-        _ => Err(Unfit::NotAllowed),
+        (other, _) => Err(match nearest(other, ["file", "env"]) {
+            Some("file") if other != "file" => Unfit::Because("Did you mean `file`?"),
+            Some("env") if other != "env" => Unfit::Because("Did you mean `env`?"),
+            Some(_) | None => Unfit::NotAllowed,
+        }),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pure. What a set without a declared current key learns from the answers of upstream.
 //!
 //! Every key that upstream accepts is current, until one binding switches from a key to another, both accepted: then the
-//! first is a previous key, for all. A key that was accepted and is now refused as invalid is outdated. Two keys in
-//! use without a switch stay current both: which one is meant to be, only a person can say.
+//! first is a previous key, for all. A key that was accepted and is now refused as invalid is outdated once there is
+//! another one. Two keys in use without a switch stay current both: which one is meant to be, only a person can say.
 
 use super::fingerprint::Fingerprint;
 use super::set::{Retired, Role};
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_refused_is_outdated_until_it_is_accepted_again() {
+    fn a_key_that_is_refused_stands_so_until_it_is_accepted_again() {
         let mut learned = Learned::default();
         assert!(!learned.refuse(key(1), at(1)), "a key that never worked is no set's");
         learned.accept(key(1), None, at(2));

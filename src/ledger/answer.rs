@@ -748,7 +748,8 @@ const RUN_IT: &str = "run it with the current key";
 fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Cow<'static, str> {
     let is_mixed = undone.mixed.is_some() || (undone.later && undone.beside_good && undone.kind.is_none());
     let remedy = if is_mixed {
-        "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it; "
+        "look for a worker with an older environment or a clone of n8n and restart it with the new one, or for an execution \
+         that waits with the old key and stop it; then "
     } else {
         ""
     };
@@ -758,16 +759,27 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Cow<
         }
         Lack::GoodKey => match undone.address {
             Some(address) if undone.kind.is_none() => {
-                let first = if undone.later { "put the current key into its credential, and run it" } else { RUN_IT };
+                let first = match (undone.later, undone.beside_good) {
+                    // It ran with the current key, elsewhere or in an execution that began before.
+                    (_, true) => {
+                        &*format!("run it with the current key from {address}, in an execution that begins from now on")
+                    }
+                    (true, false) => "put the current key into its credential, and run it",
+                    (false, false) => RUN_IT,
+                };
                 let then = "is silent for good, remove that container: started again, it sends the old key";
                 format!("{first}. If {address} {then}").into()
             }
             Some(_) | None => RUN_IT.into(),
         },
-        Lack::Executions(1) => "1 more execution with the current key through its credential".into(),
-        Lack::Executions(more) => {
-            format!("{more} more executions in a row with the current key through its credential").into()
+        Lack::Executions(1) => {
+            format!("1 more execution with the current key through its credential{}", why_so_many(undone)).into()
         }
+        Lack::Executions(more) => format!(
+            "{more} more executions in a row with the current key through its credential{}",
+            why_so_many(undone)
+        )
+        .into(),
         Lack::Silence(until) => format!("wait until {until} for what runs less often").into(),
         Lack::GoodTest if undone.kind == Some(ClientKind::Agents) => {
             binding.map_or("use the current key there once", end_beside_workflows).into()
@@ -777,6 +789,15 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Cow<
     };
     let accept = if may_be_done && undone.lacks != Lack::Nothing { "; or accept it" } else { "" };
     if remedy.is_empty() && accept.is_empty() { end } else { format!("{remedy}{end}{accept}").into() }
+}
+
+/// Why a single good execution does not show it.
+fn why_so_many(undone: &Undone) -> &'static str {
+    if undone.mixed.is_some() {
+        ": both keys came from there by turns, so that several processes may share the address (rotation.workers)"
+    } else {
+        ": several processes may share the address (rotation.shared_address, rotation.workers)"
+    }
 }
 
 /// What makes that send the current key which n8n runs beside its workflows.

@@ -322,7 +322,7 @@ impl Finding {
             }
             Self::StaleNode { .. } => "put the current key into the node, or better, choose an OpenAI credential there",
             Self::Mixed { .. } => {
-                "look for a worker with an older environment, a clone of n8n or a waiting execution, and mend it (keyward \
+                "look for a worker with an older environment, a clone of n8n or a waiting execution, and restart or stop it (keyward \
                  incidents)"
             }
             Self::DraftDiffers { .. } => "publish the draft, or discard it",

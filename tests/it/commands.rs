@@ -545,3 +545,33 @@ fn code(answer: &Answer) -> String {
     let json: Value = serde_json::from_slice(&answer.body).unwrap();
     json["error"]["code"].as_str().unwrap().to_owned()
 }
+
+/// A question that cannot be asked ends with 3, whatever is wrong with the configuration.
+#[test]
+fn a_configuration_that_cannot_be_read_or_makes_no_sense_leaves_every_question_open() {
+    let home = Home::new();
+    home.write("wrong.toml", "[keys.default]\ncurrent = { flie = \"key\" }\n");
+    for command in ["status", "incidents", "rotation", "bindings"] {
+        let wrong = home.keyward(&[command, "--config", "wrong.toml"]).run();
+        let missing = home.keyward(&[command, "--config", "missing.toml"]).run();
+        assert_eq!((wrong.code(), missing.code()), (Some(3), Some(3)), "{}{}", wrong.stderr, missing.stderr);
+        assert!(wrong.stderr.contains("Did you mean `file`?"), "{}", wrong.stderr);
+    }
+    let nothing = home.keyward(&["status"]).env("KEYWARD_ADMIN_LISTEN", "127.0.0.1:1").run();
+    assert_eq!(nothing.code(), Some(3));
+    for said in ["no keyward runs at 127.0.0.1:1 (admin.listen)", "--config or KEYWARD_CONFIG"] {
+        assert!(nothing.stderr.contains(said), "{}", nothing.stderr);
+    }
+}
+
+#[test]
+fn a_code_is_found_in_any_case_and_a_command_that_is_nearly_one_is_named() {
+    let home = Home::new();
+    let told = home.keyward(&["explain", "Stale_Binding"]).run();
+    assert!(told.code() == Some(0) && told.stdout.starts_with("stale_binding (diagnosis)"), "{}", told.stderr);
+    for arguments in [&["statsu"][..], &["help", "statsu"]] {
+        let told = home.keyward(arguments).run();
+        assert_eq!(told.code(), Some(2));
+        assert!(told.stderr.contains("a similar subcommand exists: 'status'"), "{}", told.stderr);
+    }
+}

@@ -1,11 +1,17 @@
 //! `keyward status` alone names each fault and the next step, as you need it when something has just stopped working.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::process::client::{ask, ask_with};
-use crate::process::{Home, Keyward};
-use crate::support::{Answering, FakeUpstream, eventually};
+use crate::process::client::{ask, ask_with, request};
+use crate::process::{Finished, Home, Keyward};
+use crate::support::{Answering, Client, FakeUpstream, eventually};
 
+/// A set with one key.
+const SOLE: &str = "[keys.default]\ncurrent = { file = \"key\" }\n";
+
+/// With an old key besides.
 const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\nprevious = [{ file = \"old\" }]\n";
 
 struct Scene {
@@ -21,12 +27,22 @@ impl Scene {
         Self::at(&url, Some(upstream))
     }
 
+    /// With one key.
+    fn sole(upstream: FakeUpstream) -> Self {
+        let url = upstream.url();
+        Self::with(SOLE, &url, Some(upstream))
+    }
+
     /// In front of an upstream that nothing is heard of.
     fn at(url: &str, upstream: Option<FakeUpstream>) -> Self {
+        Self::with(FILE, url, upstream)
+    }
+
+    fn with(keys: &str, url: &str, upstream: Option<FakeUpstream>) -> Self {
         let home = Home::new();
         home.write("key", "sk-current");
         home.write("old", "sk-old");
-        let config = format!("{FILE}[proxy]\nupstream = \"{url}\"\n");
+        let config = format!("{keys}[proxy]\nupstream = \"{url}\"\n");
         let keyward = home.serve().config(&config).start();
         Self { home, keyward, config, _upstream: upstream }
     }
@@ -41,21 +57,56 @@ impl Scene {
         );
     }
 
-    /// What status says, once it says the first of that, and that it says all of it and ends with 1.
+    /// A node's request that costs.
+    fn post(&self, node: &str, key: &str) {
+        let mut client = Client::connect(self.keyward.listen);
+        let (authorization, tag) = (format!("Bearer {key}"), format!("wf=w1;ex=7;node={node}"));
+        let headers = [
+            ("Authorization", &*authorization),
+            ("X-N8N-Tag", &tag),
+            ("X-N8N-Workflow-Name", "Weekly report"),
+            ("Content-Type", "application/json"),
+        ];
+        client.send(request("POST", "/v1/chat/completions", &headers, b"{}"));
+        client.read();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Finished {
+        let admin = self.keyward.admin.to_string();
+        self.home.keyward(arguments).config(&self.config).env("KEYWARD_ADMIN_LISTEN", &admin).run()
+    }
+
+    /// What a command says, once it says the first of that, and that it says all of it and ends with 1.
     #[track_caller]
-    fn says(&self, expected: &[&str]) {
-        let run = || {
-            let admin = self.keyward.admin.to_string();
-            self.home.keyward(&["status"]).config(&self.config).env("KEYWARD_ADMIN_LISTEN", &admin).run()
-        };
-        // Lines are wrapped wherever there is no room.
-        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let told = eventually(expected[0], || Some(run()).filter(|told| words(&told.stdout).contains(expected[0])));
+    fn tells(&self, command: &str, expected: &[&str]) -> String {
+        let told = eventually(expected[0], || {
+            Some(self.run(&[command])).filter(|told| words(&told.stdout).contains(expected[0]))
+        });
         for said in expected {
             assert!(words(&told.stdout).contains(said), "{said}:\n{}", told.stdout);
         }
         assert_eq!(told.code(), Some(1), "{}", told.stdout);
+        words(&told.stdout)
     }
+
+    #[track_caller]
+    fn says(&self, expected: &[&str]) -> String {
+        self.tells("status", expected)
+    }
+
+    /// Stops keyward, and starts it with another key file and upstream.
+    fn restarted(self, upstream: FakeUpstream) -> Self {
+        let Self { home, keyward, .. } = self;
+        keyward.stop();
+        let config = format!("{}[proxy]\nupstream = \"{}\"\n", SOLE, upstream.url());
+        let keyward = home.serve().config(&config).start();
+        Self { home, keyward, config, _upstream: Some(upstream) }
+    }
+}
+
+/// Lines are wrapped wherever there is no room.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -87,6 +138,23 @@ fn the_check_begins_with_what_a_running_keyward_says() {
     let first = told.stdout.lines().next().unwrap_or_default();
     assert!(first.starts_with("problem  the keyward that runs: The account of the current key"), "{}", told.stdout);
     assert!(first.ends_with("Leave the keys as they are."), "{}", told.stdout);
+}
+
+#[test]
+fn the_check_tells_one_fault_once_and_does_not_advise_itself() {
+    let scene = Scene::new(FakeUpstream::taking(&[]));
+    scene.send("/v1/models", "Bearer sk-current");
+    scene.says(&["refuses the current key"]);
+    let told = scene.run(&["check", "--online"]);
+    assert_eq!(told.stdout.matches("problem  ").count(), 1, "{}", told.stdout);
+    assert!(told.stdout.contains("Make a new key and put it into file key"), "{}", told.stdout);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let scene = Scene::at(&format!("http://{closed}"), None);
+    ask_with(scene.keyward.listen, "sk-current");
+    scene.says(&["cannot be reached"]);
+    let told = scene.run(&["check", "--online"]);
+    assert_eq!(told.stdout.matches("problem  ").count(), 1, "{}", told.stdout);
+    assert!(told.stdout.contains("cannot be reached") && !told.stdout.contains("--online"), "{}", told.stdout);
 }
 
 #[test]
@@ -134,5 +202,258 @@ fn a_worker_has_an_older_environment() {
         scene.send("/v1/models", "Bearer sk-old");
     }
     scene.send("/v1/models", "Bearer sk-current");
-    scene.says(&["Weekly report", "127.0.0.1", "an older environment"]);
+    scene.says(&[
+        "Next: 127.0.0.1 still sends the old key: restart that worker (or clone) with the new environment",
+        "Weekly report",
+        "old key",
+        "restart it with the new one",
+    ]);
+}
+
+/// An upstream that answers every request with what `mode` says then.
+fn changing(mode: &Arc<AtomicUsize>) -> FakeUpstream {
+    let mode = Arc::clone(mode);
+    FakeUpstream::scripted(move |visit| {
+        visit.answer(&match mode.load(Ordering::Relaxed) {
+            WELL => Answering::json(200, r#"{"ok":true}"#),
+            QUOTA => Answering::json(429, r#"{"error":{"code":"insufficient_quota"}}"#),
+            FAILING => Answering::json(503, "{}"),
+            _ => Answering::json(401, r#"{"error":{"code":"invalid_api_key"}}"#),
+        });
+    })
+}
+
+const WELL: usize = 0;
+const QUOTA: usize = 1;
+const FAILING: usize = 2;
+const REVOKED: usize = 3;
+
+#[test]
+fn keyward_does_not_run() {
+    let scene = Scene::sole(FakeUpstream::accepting());
+    scene.post("n1", "sk-current");
+    let Scene { home, keyward, config, _upstream: _running } = scene;
+    let admin = keyward.admin.to_string();
+    keyward.stop();
+    let run = |arguments: &[&str]| home.keyward(arguments).config(&config).env("KEYWARD_ADMIN_LISTEN", &admin).run();
+    let status = run(&["status"]);
+    let said = words(&status.stdout);
+    assert!(said.starts_with(&format!("Is all well? NO: keyward does not run (nothing answers at {admin})")), "{said}");
+    assert!(said.contains("Next: start it (`keyward serve`"), "{said}");
+    assert_eq!(status.code(), Some(1));
+    for (arguments, code) in [(&["incidents"][..], 1), (&["rotation"], 0), (&["rotation", "--can-go"], 3)] {
+        let told = run(arguments);
+        let first = format!("No keyward runs here (nothing answers at {admin}): this is what its store remembers.");
+        assert!(words(&told.stdout).starts_with(&first), "{}", told.stdout);
+        assert_eq!(told.code(), Some(code), "{arguments:?}");
+    }
+    let silent = home.keyward(&["status"]).config(&config).env("KEYWARD_ADMIN_LISTEN", "off").run();
+    assert!(
+        words(&silent.stdout).starts_with("Is all well? NOT KNOWN: the admin listener is off"),
+        "{}",
+        silent.stdout
+    );
+    assert_eq!(silent.code(), Some(3), "{}", silent.stderr);
+}
+
+#[test]
+fn a_node_whose_account_is_out_of_credit_is_no_yes_and_its_rotation_says_why() {
+    let mode = Arc::new(AtomicUsize::new(QUOTA));
+    let scene = Scene::sole(changing(&mode));
+    scene.post("n1", "sk-current");
+    scene.says(&["Is all well? NO: the account of the current key is out of credit"]);
+    scene.tells("incidents", &["No incident of a single caller is open, but 1 problem is open", "quota_used_up"]);
+    scene.tells("rotation", &["Next: do what quota_used_up says above"]);
+    // Another node shows that the account can pay, and the first has not run since.
+    mode.store(WELL, Ordering::Relaxed);
+    scene.post("n2", "sk-current");
+    scene.says(&[
+        "Is all well? NO: 1 node fails (quota)",
+        "Next: run what fails once more",
+        "1 of 2 confirmed, 1 failing",
+    ]);
+    let rotation = scene.run(&["rotation"]);
+    let row = rotation.stdout.lines().find(|row| row.starts_with("failing")).unwrap_or_default();
+    assert!(row.contains("quota"), "{}", rotation.stdout);
+}
+
+#[test]
+fn what_was_wrong_when_keyward_was_stopped_is_not_well_after_a_restart() {
+    let mode = Arc::new(AtomicUsize::new(WELL));
+    for (wrong, title, text) in [
+        (QUOTA, "out of credit, or at its limit", "2 callers before keyward was restarted"),
+        (FAILING, "upstream fails", "failed before keyward was restarted"),
+        (REVOKED, "upstream refuses the current key", "2 callers before keyward was restarted"),
+    ] {
+        mode.store(WELL, Ordering::Relaxed);
+        let scene = Scene::sole(changing(&mode));
+        scene.post("n1", "sk-current");
+        mode.store(wrong, Ordering::Relaxed);
+        for node in ["n1", "n2", "n2"] {
+            scene.post(node, "sk-current");
+        }
+        scene.says(&[title]);
+        let scene = scene.restarted(changing(&mode));
+        scene.says(&[
+            &format!("Is all well? NO: {}", if wrong == QUOTA { "the account of" } else { title }),
+            title,
+            text,
+        ]);
+        mode.store(WELL, Ordering::Relaxed);
+        for node in ["n1", "n2", "n1"] {
+            scene.post(node, "sk-current");
+        }
+        eventually("it is over", || {
+            let told = scene.run(&["status"]);
+            (words(&told.stdout).starts_with("Is all well? YES") && told.code() == Some(0)).then_some(())
+        });
+    }
+}
+
+#[test]
+fn an_upstream_that_was_not_there_before_a_restart_is_told_of_until_it_answers() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let scene = Scene::with(SOLE, &format!("http://{closed}"), None);
+    scene.post("n1", "sk-current");
+    scene.says(&["upstream cannot be reached"]);
+    let scene = scene.restarted(FakeUpstream::accepting());
+    scene.says(&["could not be reached before keyward was restarted", "1 caller before keyward was restarted"]);
+    scene.post("n1", "sk-current");
+    eventually("it is over", || words(&scene.run(&["status"]).stdout).starts_with("Is all well? YES").then_some(()));
+}
+
+#[test]
+fn a_key_that_never_worked_is_tried_before_it_goes_into_n8n() {
+    let scene = Scene::sole(FakeUpstream::taking(&["sk-current"]));
+    scene.post("n1", "sk-current");
+    scene.home.write("key", "sk-dead");
+    eventually("the dead key is current", || {
+        scene.post("n1", "sk-current");
+        words(&scene.run(&["status"]).stdout).contains("1 node still sends it").then_some(())
+    });
+    for command in ["status", "rotation"] {
+        scene.tells(
+            command,
+            &["Next: try the current key first, which was never seen to work: `keyward check --online`"],
+        );
+    }
+    scene.post("n2", "sk-dead");
+    scene.tells("rotation", &["current_key_refused", "Next: do what current_key_refused says above"]);
+}
+
+#[test]
+fn keyward_was_started_while_its_key_file_was_missing() {
+    let scene = Scene::sole(FakeUpstream::accepting());
+    fs::remove_file(scene.home.path("key")).unwrap();
+    let scene = scene.restarted(FakeUpstream::accepting());
+    scene.post("n1", "sk-right");
+    let said = scene.says(&[
+        "unlisted_key (1): the key is in no set, and OpenAI takes it",
+        "keyward knows no current key, and cannot tell which keys are right: leave n8n's credentials as they are",
+        "Do what key_unreadable says above first",
+    ]);
+    for untrue in ["the keys that it read before", "Find out whose key it is", "The message names the kind"] {
+        assert!(!said.contains(untrue), "{said}");
+    }
+}
+
+#[test]
+fn a_set_that_learns_whose_only_key_is_revoked_has_one_fault_and_one_way_out() {
+    let mode = Arc::new(AtomicUsize::new(WELL));
+    let upstream = changing(&mode);
+    let url = upstream.url();
+    let scene = Scene::with("", &url, Some(upstream));
+    scene.post("n1", "sk-current");
+    scene.post("n2", "sk-current");
+    mode.store(REVOKED, Ordering::Relaxed);
+    scene.post("n1", "sk-current");
+    scene.post("n2", "sk-current");
+    let said = scene.says(&[
+        "Is all well? NO: upstream refuses the current key",
+        "Make a new key and put it into n8n's credential.",
+        "current_key_rejected (2)",
+        "See current_key_refused above",
+        "2 failing",
+    ]);
+    for untrue in ["stale_binding", "Can the old key go?", "replaced", "where the set's `current` says"] {
+        assert!(!said.contains(untrue), "{said}");
+    }
+    mode.store(WELL, Ordering::Relaxed);
+    scene.post("n1", "sk-new");
+    scene.says(&["Can the old key go? NO"]);
+    // The old one is good again where upstream takes it again before there is another.
+    let said = words(&scene.run(&["incidents"]).stdout);
+    assert!(said.contains("current_key_rejected (1): the old key, which OpenAI refuses"), "{said}");
+    assert!(said.contains("Put the new key into n8n's credential, and run a node that uses it"), "{said}");
+}
+
+#[test]
+fn a_set_that_learns_has_its_key_back_when_upstream_takes_it_again() {
+    let mode = Arc::new(AtomicUsize::new(WELL));
+    let upstream = changing(&mode);
+    let url = upstream.url();
+    let scene = Scene::with("", &url, Some(upstream));
+    scene.post("n1", "sk-current");
+    mode.store(REVOKED, Ordering::Relaxed);
+    scene.post("n1", "sk-current");
+    scene.says(&["refuses the current key"]);
+    mode.store(WELL, Ordering::Relaxed);
+    scene.post("n1", "sk-current");
+    eventually("it is over", || words(&scene.run(&["status"]).stdout).starts_with("Is all well? YES").then_some(()));
+    // Beyond a restart as well.
+    let Scene { home, keyward, config, _upstream: upstream } = scene;
+    keyward.stop();
+    let keyward = home.serve().config(&config).start();
+    let scene = Scene { home, keyward, config, _upstream: upstream };
+    let told = scene.run(&["status"]);
+    assert!(words(&told.stdout).starts_with("Is all well? YES"), "{}", told.stdout);
+}
+
+#[test]
+fn an_upstream_that_fails_keeps_the_bar_for_the_time_before() {
+    let mode = Arc::new(AtomicUsize::new(WELL));
+    let scene = Scene::sole(changing(&mode));
+    scene.post("n1", "sk-current");
+    mode.store(FAILING, Ordering::Relaxed);
+    for _ in 0..3 {
+        scene.post("n1", "sk-current");
+    }
+    for command in ["status", "rotation"] {
+        let told = eventually("it is told of", || {
+            let told = words(&scene.run(&[command]).stdout);
+            told.contains("upstream_failing").then_some(told)
+        });
+        assert!(told.contains("1 of 1 confirmed, before upstream failed"), "{told}");
+        assert!(told.contains("it is over after three good answers in a row"), "{told}");
+    }
+}
+
+#[test]
+fn many_callers_of_one_fault_are_counted() {
+    let scene = Scene::sole(FakeUpstream::taking(&[]));
+    for number in 0..8 {
+        let tag = format!("wf=w{number};ex=7;node=n{number}");
+        ask(scene.keyward.listen, "/v1/models", &[("Authorization", "Bearer sk-current"), ("X-N8N-Tag", &tag)]);
+        ask(scene.keyward.listen, "/v1/models", &[("Authorization", "Bearer"), ("X-N8N-Tag", &format!("{tag}x"))]);
+    }
+    let said =
+        scene.says(&["8 nodes in 8 workflows: `keyward incidents` lists them", "and 3 more: `keyward incidents`"]);
+    assert!(said.contains("a key that cannot be read from 127.0.0.1"), "{said}");
+    scene.tells("incidents", &["w7: n7", "w0: n0"]);
+}
+
+#[test]
+fn what_was_acknowledged_is_told_beside_a_yes() {
+    let scene = Scene::sole(FakeUpstream::accepting());
+    scene.post("n1", "sk-current");
+    scene.post("n2", "");
+    scene.says(&["Is all well? NO: 1 incident is open: 1 malformed_empty"]);
+    let told: serde_json::Value = serde_json::from_str(&scene.run(&["bindings", "--json"]).stdout).unwrap();
+    let rows = told["bindings"].as_array().unwrap();
+    let bad = rows.iter().find(|row| row["node_id"] == "n2").unwrap()["binding"].as_str().unwrap();
+    assert_eq!(scene.run(&["ack", bad]).code(), Some(0));
+    let status = scene.run(&["status"]);
+    let expected = "Is all well? YES: every node that was seen sends a good key; 1 acknowledged as dead";
+    assert!(words(&status.stdout).starts_with(expected), "{}", status.stdout);
+    assert_eq!(status.code(), Some(0));
 }

@@ -195,10 +195,10 @@ fn the_places_that_write_to_standard_outputs_are_these() {
     check_places(
         "io::std",
         &[
-            ("src/cli/exit.rs", 2, "answers and complaints of the command line"),
+            ("src/cli/exit.rs", 1, "answers of the command line"),
             ("src/cli/prompt.rs", 8, "a person is asked for a key, which the terminal does not show, or for a yes"),
             ("src/cli/keys.rs", 2, "a key comes by standard input, and a person is asked for it"),
-            ("src/cli/output.rs", 6, "answers of the commands, remarks beside them, and how wide the terminal is"),
+            ("src/cli/output.rs", 5, "answers of the commands, remarks beside them, and how wide the terminal is"),
             ("src/main.rs", 1, "a descriptor to copy, so that the table grows"),
             ("src/telemetry.rs", 2, "whether a person reads the log"),
             ("src/telemetry/columns.rs", 2, "how wide the terminal is that the log goes to"),

@@ -421,15 +421,18 @@ fn a_set_does_not_learn_the_key_of_another() {
 }
 
 #[test]
-fn a_learned_key_that_upstream_refuses_later_is_outdated() {
+fn a_learned_key_that_upstream_refuses_later_is_outdated_once_there_is_another() {
     let upstream = FakeUpstream::scripted(|visit| {
         let is_revoked = visit.head.line.contains("revoked");
         visit.answer(&if is_revoked { refusal("invalid_api_key") } else { Answering::json(200, "{}") });
     });
     let proxy = TestProxy::with(&upstream).start();
     proxy.get("/v1/models").key(OUTDATED).logged();
-    let line = proxy.get("/v1/revoked").key(OUTDATED).logged();
-    assert_eq!((&line["verdict"], &line["diagnosis"]), (&"current".into(), &"current_key_rejected".into()));
+    for _ in 0..2 {
+        let line = proxy.get("/v1/revoked").key(OUTDATED).logged();
+        assert_eq!((&line["verdict"], &line["diagnosis"]), (&"current".into(), &"current_key_rejected".into()));
+    }
+    proxy.get("/v1/models").key(CURRENT).logged();
     let line = proxy.get("/v1/revoked").key(OUTDATED).logged();
     assert_eq!((&line["verdict"], &line["diagnosis"]), (&"outdated".into(), &"stale_binding".into()));
     let line = proxy.get("/v1/revoked").key(UNLISTED).logged();

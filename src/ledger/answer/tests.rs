@@ -771,7 +771,10 @@ fn several_are_said_to_send_it_and_the_remedy_for_two_senders_of_one_binding_nam
         assert!(told[0].contains(" still sends it, last at ") && told[0].contains(" from 10.0.0.3"), "{told:?}");
     }
     let end = story.answer().bars()[0].end.clone();
-    assert!(end.contains("a worker with an older environment, a clone of n8n or a waiting execution"), "{end}");
+    assert!(
+        end.contains("a worker with an older environment or a clone of n8n and restart it with the new one"),
+        "{end}"
+    );
     story.ask("n", 7, NEW, 2);
     story.look();
     // Its last word is good, and one of its senders sends the old key: an incident with addresses, keys and times.
