@@ -102,7 +102,7 @@ fn told_by_running(setup: &Setup) -> Option<Vec<OpenProblem>> {
 
 fn of_problem(problem: &OpenProblem) -> Finding {
     // That is what is being done.
-    let remedy = problem.remedy.replace(TRY_IT, "");
+    let remedy = THIS_COMMAND.iter().fold(problem.remedy.clone(), |remedy, named| remedy.replace(named, ""));
     let text = format!("{} Since {}. {remedy}", problem.text, problem.since);
     match problem.severity {
         Severity::Error => Finding::problem(RUNNING, text),
@@ -144,7 +144,7 @@ fn covers(problem: &OpenProblem, finding: &Finding) -> bool {
 const NOT_ASKED: &str = "could not be asked for";
 
 /// How remedies name this command.
-const TRY_IT: &str = " (`keyward check --online` tries it)";
+const THIS_COMMAND: [&str; 2] = [" `keyward check --online` tries to reach it.", ", and `keyward check --online`"];
 
 /// What a finding is about that a running keyward tells.
 const RUNNING: &str = "the keyward that runs";
