@@ -479,7 +479,7 @@ fn row(binding: &RotatingBinding, now: Timestamp) -> Markup {
             th scope="row" { a href=(parts::path_of(who)) { (parts::name(&shown)) } }
             td {
                 (parts::state(&row.standing))
-                @if !note.is_empty() { " " span.note { (note) } }
+                @if !note.is_empty() { " " span.note { (parts::breakable(&note)) } }
                 @if !from.is_empty() { " " span.note { "from " (from) } }
             }
             td.wide { (parts::key(&row.key)) }

@@ -71,7 +71,7 @@ fn piece(listed: &ListedIncident, now: Timestamp) -> Piece {
         tr id=(id) data-state=(if incident.closed.is_some() { "closed" } else { "open" }) {
             th scope="row" { (parts::who(&listed.who)) " " (parts::editor(listed.who.link.as_deref(), &listed.who.in_few_words())) }
             td {
-                code.(parts::class(tone)) title=(meaning_of(&incident.diagnosis)) { (incident.diagnosis) }
+                (parts::code_in(tone, &incident.diagnosis))
                 @if !from.is_empty() { " " span.note { "from " (from) } }
             }
             td.wide { (parts::key(&incident.key)) }

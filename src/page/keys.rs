@@ -50,7 +50,7 @@ fn of_set(set: &Set, tokens: &[&Token], id: &str, now: Timestamp) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Key" } th scope="col" { "It is" } th.wide scope="col" { "Fingerprint" }
-                            th scope="col" { "Since" } th scope="col" { "To know" }
+                            th.wide scope="col" { "Since" } th scope="col" { "To know" }
                         }
                     }
                     tbody { @for key in &set.keys { (row(key, now)) } }
@@ -82,7 +82,7 @@ fn row(key: &Key, now: Timestamp) -> Markup {
             th scope="row" { @match &key.names.hint { Some(hint) => code.key { (hint) }, None => (parts::nothing()) } }
             td { (badge(tone, sign, key.role.code())) }
             td.wide { code { (key.names.fingerprint) } }
-            td { (perhaps_ago(key.since, now)) }
+            td.wide { (perhaps_ago(key.since, now)) }
             td {
                 @if key.refused_by_upstream { (badge(Tone::Bad, Sign::Cross, "refused by upstream")) " " }
                 @if let Some(at) = key.revoked { (badge(Tone::Bad, Sign::Dash, "revoked")) " " (ago(at, now)) " " }

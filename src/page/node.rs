@@ -103,7 +103,7 @@ fn keys(uses: &[KeyUse], others: u64, now: Timestamp) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "Key" } th scope="col" { "Verdict" } th.wide scope="col" { "Diagnosis" }
-                        th.wide scope="col" { "First" } th scope="col" { "Last" } th scope="col" { "Requests" }
+                        th.wide scope="col" { "First" } th scope="col" { "Last" } th.wide scope="col" { "Requests" }
                     }
                 }
                 tbody {
@@ -111,7 +111,7 @@ fn keys(uses: &[KeyUse], others: u64, now: Timestamp) -> Markup {
                         tr {
                             th scope="row" { (parts::key(&used.key)) }
                             td { (used.verdict) } td.wide { (parts::diagnosis(&used.diagnosis)) }
-                            td.wide { (ago(used.first, now)) } td { (ago(used.last, now)) } td { (used.sightings) }
+                            td.wide { (ago(used.first, now)) } td { (ago(used.last, now)) } td.wide { (used.sightings) }
                         }
                     }
                 }

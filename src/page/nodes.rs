@@ -102,7 +102,7 @@ fn piece(binding: &Binding, with_sets: bool, now: Timestamp) -> Piece {
             th scope="row" { (parts::who(&row.who)) }
             td {
                 (parts::state(&row.standing))
-                @if !note.is_empty() { " " span.note { (note) } }
+                @if !note.is_empty() { " " span.note { (parts::breakable(&note)) } }
             }
             @if with_sets { td.wide { (row.who.set) } }
             td.wide { (parts::key(&row.key)) }

@@ -183,8 +183,20 @@ pub fn who(who: &Who) -> Markup {
 /// A diagnosis by its code, with what it means under the pointer.
 #[must_use]
 pub fn diagnosis(code: &str) -> Markup {
-    let is_good = code == DiagnosisKind::Ok.code();
-    html! { code.(if is_good { "good" } else { "bad" }) title=(meaning_of(code)) { (code) } }
+    let tone = if code == DiagnosisKind::Ok.code() { Tone::Good } else { Tone::Bad };
+    code_in(tone, code)
+}
+
+/// The same in another tone.
+#[must_use]
+pub fn code_in(tone: Tone, code: &str) -> Markup {
+    html! { code.(class(tone)) title=(meaning_of(code)) { (breakable(code)) } }
+}
+
+/// A code that may go on in the next row behind each part of it.
+#[must_use]
+pub fn breakable(code: &str) -> Markup {
+    html! { @for part in code.split_inclusive('_') { (part) @if part.ends_with('_') { wbr; } } }
 }
 
 /// Where the page of a node is.

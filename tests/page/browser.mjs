@@ -55,6 +55,8 @@ export async function examine(visitor) {
   if (html.includes(CANARY)) found.push(`a key on ${page.url()}`);
   const width = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   if (width[0] > width[1]) found.push(`${page.url()} is ${width[0]} wide where there are ${width[1]}`);
+  const cut = await page.evaluate(() => [...document.querySelectorAll(".card table")].filter((table) => table.getBoundingClientRect().right > table.closest(".card").getBoundingClientRect().right).length);
+  if (cut > 0) found.push(`${page.url()}: ${cut} tables are wider than what they stand in, at ${width[1]}`);
   return found;
 }
 
