@@ -95,8 +95,8 @@ fn title(urgency: Urgency) -> &'static str {
 
 fn of_finding(finding: &Finding, now: Timestamp) -> Markup {
     html! {
-        p { b { (in_local_time(&finding.text, now)) } " " code { (finding.code) } }
-        @if !finding.step.is_empty() { p.end { "→ " (in_local_time(&finding.step, now)) } }
+        p { b { (parts::sentence(&in_local_time(&finding.text, now))) } " " code { (finding.code) } }
+        @if !finding.step.is_empty() { p.end { "→ " (parts::sentence(&in_local_time(&finding.step, now))) } }
         @if let Some(workflow) = &finding.workflow {
             p.end { a href=(workflow.link) target="_blank" rel="noreferrer noopener" { (parts::name(&workflow.workflow_name)) } }
         }
@@ -126,7 +126,7 @@ fn doubts(instance: &Instance, id: &str, now: Timestamp) -> Markup {
             h2 { "What it cannot vouch for" }
             ul.findings {
                 @for doubt in doubts.iter().take(MOST) {
-                    li { p { b { (in_local_time(&doubt.text, now)) } } p.end { "→ " (in_local_time(&doubt.end, now)) } }
+                    li { p { b { (parts::sentence(&in_local_time(&doubt.text, now))) } } p.end { "→ " (parts::sentence(&in_local_time(&doubt.end, now))) } }
                 }
             }
             (more(doubts.len()))
