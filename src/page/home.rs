@@ -19,6 +19,7 @@ use crate::ledger::standing::StandingKind;
 use crate::request_path::is_id;
 use crate::telemetry::local_clock::{day, in_local_time};
 use crate::telemetry::palette::Tone;
+use crate::verdict::explain::Severity;
 
 /// What the page is drawn from.
 #[derive(Debug)]
@@ -322,17 +323,28 @@ fn bar(counts: &[Count<'_>], total: usize, label: &str) -> Markup {
 
 /// The next thing to do, with a command where one does it.
 fn next(home: &Home<'_>, set: &OfSet) -> Markup {
-    let (step, command) = match pressing(&set.rotation) {
-        Some(old) => (next_step(old, home.now), Some(command_for(old, &set.rotation, home.start))),
-        None => without_old_key(&set.rotation, home.start),
-    };
+    let (step, command) = step(home, set);
     html! {
         div.next {
             h2 { "Next" }
-            p { (parts::sentence(&step)) "." }
+            p { (parts::sentence(step.trim_end_matches('.'))) "." }
             @if let Some(command) = command { (parts::command(&command)) }
         }
     }
+}
+
+/// What to do next, and the command for it. What is done about keys waits for what is wrong with them, or with upstream.
+fn step(home: &Home<'_>, set: &OfSet) -> (String, Option<String>) {
+    if let Some(problem) = home.problems.iter().find(|problem| problem.severity == Severity::Error) {
+        return (format!("do what stands above: {}", problem.remedy), Some("keyward status".to_owned()));
+    }
+    if let Some(old) = pressing(&set.rotation) {
+        return (next_step(old, home.now), Some(command_for(old, &set.rotation, home.start)));
+    }
+    if set.incidents > 0 || set.rotation.progress.failing > 0 {
+        return ("mend what fails: the incidents say how".to_owned(), Some("keyward incidents".to_owned()));
+    }
+    without_old_key(&set.rotation, home.start)
 }
 
 /// Puts the current key into the credential that holds the old one, where keyward can do it; else waits until you have done it.
