@@ -732,7 +732,7 @@ fn a_test_that_failed_is_shown_until_one_arrives() {
         "{}",
         shown.stdout
     );
-    let unknown = run(&home, &keyward, &config, &["notices", "test", "nobody"]);
+    let unknown = run(&home, &keyward, &config, &["notices", "test", "others"]);
     assert!(unknown.stderr.contains("No receiver has that name; there are: team"), "{}", unknown.stderr);
     for (span, code) in [("2h", Some(0)), ("0s", Some(1)), ("soon", Some(1))] {
         let muted = run(&home, &keyward, &config, &["notices", "mute", span]);
