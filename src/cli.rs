@@ -279,7 +279,7 @@ mod tests {
           demo         Show a day with a rotation in it, with nothing of yours
           serve        Stand between n8n and the OpenAI API until stopped
           check        Tell what of the configuration would not work, or is unsafe
-          open         Print a link that shows the running keyward in a browser, once
+          open         Show the running keyward in a browser, and print the link
 
         See what is wrong:
           status       Tell whether all is well, and whether the old key can go
@@ -395,8 +395,8 @@ mod tests {
 
         A real keyward stands between a simulated n8n of twenty workflows and a stand-in for OpenAI. In the
         course of a day the key is rotated, and nodes that go on with the old one show up. Everything stays
-        on this machine, the keys open nothing, and nothing is left behind. It takes a minute. The link
-        that it prints shows the rotation in a browser, as it happens.
+        on this machine, the keys open nothing, and nothing is left behind. It takes a minute. The link that
+        it prints shows the rotation in a browser, as it happens.
 
         Example: keyward demo --speed 600 --keep
         ");

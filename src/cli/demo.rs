@@ -36,7 +36,7 @@ impl DemoArguments {
 const AFTER_HELP: &str = "\
 A real keyward stands between a simulated n8n of twenty workflows and a stand-in for OpenAI. In the
 course of a day the key is rotated, and nodes that go on with the old one show up. Everything stays
-on this machine, the keys open nothing, and nothing is left behind. It takes a minute. The link
-that it prints shows the rotation in a browser, as it happens.
+on this machine, the keys open nothing, and nothing is left behind. It takes a minute. The link that
+it prints shows the rotation in a browser, as it happens.
 
 Example: keyward demo --speed 600 --keep";

@@ -16,7 +16,7 @@ use crate::config::Environment;
 
 /// What `keyward open` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
-#[command(about = "Show the running keyward in a browser, and print the link that does, once", after_help = AFTER_HELP)]
+#[command(about = "Show the running keyward in a browser, and print the link", after_help = AFTER_HELP)]
 pub(super) struct OpenArguments {
     #[command(flatten)]
     config: ConfigArgument,
