@@ -8,7 +8,7 @@
 //! | [`UpstreamFailing`](ProblemKind::UpstreamFailing) | three exchanges in a row end with 5xx, without an answer, or within one | three in a row do not |
 //!
 //! A row is broken by ten quiet minutes. What ends well counts only if it began after the last trouble ended: a stream that
-//! was begun in better times shows nothing. All of it counts from the start of keyward, which begins with what [`super::recalled`]
+//! was begun in better times shows nothing. All of it counts from the start of keyward, which begins with what [`mod@super::recalled`]
 //! tells of the time before.
 
 use std::collections::HashSet;

@@ -58,7 +58,8 @@ fn a_current_key_that_upstream_refuses_is_told_of_until_there_is_another_and_bey
     let page = keyward.admin("/").text();
     let (wrong, rest) = page.split_once("id=\"answer-0\"").unwrap();
     assert!(wrong.contains("refuses the current key") && wrong.contains("Make a new key"), "{page}");
-    assert!(!rest.contains("refuses the current key"), "{page}");
+    assert!(rest.contains("<b>No</b>: upstream refuses the current key"), "the answer names it: {page}");
+    assert_eq!(rest.matches("refuses the current key").count(), 1, "and nothing else below it does: {page}");
     keyward.stop();
     let keyward = home.serve_for(&upstream).config(FILE).start();
     let remembered = problem(&keyward, "current_key_refused");

@@ -176,6 +176,7 @@ fn the_places_that_start_threads_and_tasks_are_these() {
         "spawn(",
         &[
             ("src/admin/listener.rs", 1, "each connection to the admin listener"),
+            ("src/cli/open.rs", 1, "the browser, which is no thread and no task of keyward's"),
             ("src/demo/upstream.rs", 1, "each connection to what stands in for OpenAI in the demo"),
             ("src/ledger/writer.rs", 1, "the ledger's own thread, which waits for a disk"),
             ("src/server/http2_streams.rs", 1, "each stream of an HTTP/2 connection"),
@@ -196,6 +197,7 @@ fn the_places_that_write_to_standard_outputs_are_these() {
         "io::std",
         &[
             ("src/cli/exit.rs", 1, "answers of the command line"),
+            ("src/cli/open.rs", 1, "whether a person reads the link at a terminal"),
             ("src/cli/prompt.rs", 8, "a person is asked for a key, which the terminal does not show, or for a yes"),
             ("src/cli/keys.rs", 2, "a key comes by standard input, and a person is asked for it"),
             ("src/cli/output.rs", 5, "answers of the commands, remarks beside them, and how wide the terminal is"),
