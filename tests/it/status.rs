@@ -76,15 +76,13 @@ impl Scene {
         self.home.keyward(arguments).config(&self.config).env("KEYWARD_ADMIN_LISTEN", &admin).run()
     }
 
-    /// What a command says, once it says the first of that, and that it says all of it and ends with 1.
+    /// What a command says, once it says all of that; it ends with 1 then. An exchange is remembered a moment after its answer.
     #[track_caller]
     fn tells(&self, command: &str, expected: &[&str]) -> String {
-        let told = eventually(expected[0], || {
-            Some(self.run(&[command])).filter(|told| words(&told.stdout).contains(expected[0]))
+        let told = eventually(&expected.join(" … "), || {
+            let told = self.run(&[command]);
+            expected.iter().all(|said| words(&told.stdout).contains(said)).then_some(told)
         });
-        for said in expected {
-            assert!(words(&told.stdout).contains(said), "{said}:\n{}", told.stdout);
-        }
         assert_eq!(told.code(), Some(1), "{}", told.stdout);
         words(&told.stdout)
     }
