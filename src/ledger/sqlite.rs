@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, OpenOptions};
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -17,6 +18,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params,
 };
+use rustix::fs::Access;
 
 use super::binding::{Accepted, KeyUse, Latest, Memory};
 use super::closed::ClosedIncidents;
@@ -317,7 +319,7 @@ pub fn copy_aside(connection: &Connection, path: &Path, version: i64) -> Result<
     name.push(format!(".{version}"));
     let copy = PathBuf::from(name);
     match std::fs::remove_file(&copy) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(closed(&copy, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(closed(&copy, error)),
         Ok(()) | Err(_) => {}
     }
     make_private(&copy)?;
@@ -327,13 +329,23 @@ pub fn copy_aside(connection: &Connection, path: &Path, version: i64) -> Result<
 }
 
 /// Makes an empty file for its owner alone, where there is none. `SQLite` gives its log the same mode.
+///
+/// One that is there is only asked whether it may be written: to open and close it beside `SQLite` ends the locks of all
+/// connections that this process has to it (<https://sqlite.org/howtocorrupt.html>, 2.2), and another process may then take its
+/// log away.
 fn make_private(path: &Path) -> Result<(), StoreError> {
     if let Some(folder) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| closed(path, error))?;
     }
-    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    made.map(drop).map_err(|error| closed(path, error))
+    let made = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_empty) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            rustix::fs::access(path, Access::WRITE_OK).map_err(io::Error::from)
+        }
+        Err(error) => Err(error),
+    };
+    made.map_err(|error| closed(path, error))
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
@@ -843,8 +855,8 @@ fn error(path: &Path, fault: Fault) -> StoreError {
     StoreError { path: path.into(), fault, source: None }
 }
 
-fn closed(path: &Path, source: std::io::Error) -> StoreError {
-    let fault = if source.kind() == std::io::ErrorKind::StorageFull { Fault::Full } else { Fault::Closed };
+fn closed(path: &Path, source: io::Error) -> StoreError {
+    let fault = if source.kind() == io::ErrorKind::StorageFull { Fault::Full } else { Fault::Closed };
     StoreError { path: path.into(), fault, source: Some(Box::new(source)) }
 }
 

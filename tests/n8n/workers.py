@@ -119,7 +119,7 @@ def says_yes_after_enough_of_the_new_worker(scene, expect):
     """the worker is started with the new key: it takes ten executions in a row, and keyward counts them down"""
     scene.restart_worker(scene.rotation.new)
     expect.equal("the worker's keys", [key for _ in range(WANTED - 1) for key in scene.run()], ["new"] * (WANTED - 1))
-    answer = scene.rotation.until("one more", lambda answer: "; 1 more execution" in _still_sent(answer).get("end", ""))
+    answer = scene.rotation.until("one more", lambda answer: "then 1 more execution" in _still_sent(answer).get("end", ""))
     expect.equal("the answer before the last one", answer["answer"], "no")
     expect.equal("the worker's last key", scene.run(), ["new"])
     scene.rotation.until("a yes", lambda answer: answer["answer"] == "yes")
