@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::process::client::{ask, ask_with, request};
 use crate::process::{Finished, Home, Keyward};
@@ -199,6 +200,8 @@ fn a_worker_has_an_older_environment() {
         scene.send("/v1/models", "Bearer sk-current");
         scene.send("/v1/models", "Bearer sk-old");
     }
+    // What began in the same millisecond has no order.
+    std::thread::sleep(Duration::from_millis(20));
     scene.send("/v1/models", "Bearer sk-current");
     scene.says(&[
         "Next: 127.0.0.1 still sends the old key: restart that worker (or clone) with the new environment",
