@@ -663,7 +663,8 @@ fn url_and_secret_are_shown_nowhere() {
     let upstream = FakeUpstream::accepting();
     let home = home(&[("good", &good), ("redirecting", &redirecting), ("refusing", &refusing)]);
     home.write("broken", format!("htp://{CANARY}/{CANARY}"));
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // An address that no other test listens at.
+    let closed = std::net::TcpListener::bind("127.0.0.77:0").unwrap().local_addr().unwrap();
     home.write("closed", format!("http://user:{CANARY}@{closed}/{CANARY}"));
     let names = ["good", "redirecting", "refusing", "broken", "closed"];
     let config = format!("{KEYS}{}[log]\nlevel = \"debug\"\n", names.map(table).concat());
