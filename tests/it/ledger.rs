@@ -288,24 +288,6 @@ fn a_store_of_a_later_keyward_or_another_program_is_not_touched() {
     }
 }
 
-/// Who opens the file last and closes it takes its log along, unless the locks of those who still write show that they are there.
-/// A process loses them when it closes the file beside `SQLite`, by whatever of its parts.
-#[test]
-fn a_program_that_reads_the_store_meanwhile_takes_nothing_from_it() {
-    let (home, upstream) = (Home::new(), FakeUpstream::taking(&["sk-current"]));
-    let keyward = home.serve_for(&upstream).key("sk-current").start();
-    for round in 1..=5 {
-        ask(&keyward, &format!("wf=a;ex={round};node=n"), Some("sk-current"));
-        keyward.exchanges(round);
-        eventually("the sighting in the store", || {
-            (home.rows::<i64>(SIGHTINGS) == [i64::try_from(round).unwrap()]).then_some(())
-        });
-        assert!(fs::exists(format!("{}-wal", home.store().display())).unwrap(), "keyward's own log is in its place");
-    }
-    keyward.stop();
-    assert_eq!(home.rows::<i64>(SIGHTINGS), [5]);
-}
-
 #[test]
 fn a_code_that_only_a_later_keyward_knows_is_told_and_kept() {
     let (home, upstream) = (Home::new(), FakeUpstream::taking(&["sk-current"]));
