@@ -26,6 +26,14 @@ mod pages;
 mod prompt;
 mod records;
 mod report;
+mod rotate;
+mod rotate_abort;
+mod rotate_new_key;
+mod rotate_ready;
+mod rotate_records;
+mod rotate_report;
+mod rotate_revoke;
+mod rotate_watch;
 mod rotation;
 mod rotation_view;
 mod serve;
@@ -57,6 +65,7 @@ use self::n8n::N8nArguments;
 use self::notices::NoticesArguments;
 use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
+use self::rotate::RotateArguments;
 use self::rotation::RotationArguments;
 use self::serve::ServeArguments;
 use self::status::StatusArguments;
@@ -79,6 +88,7 @@ enum Command {
     Serve(ServeArguments),
     Check(CheckArguments),
     Status(StatusArguments),
+    Rotate(RotateArguments),
     Rotation(RotationArguments),
     Incidents(IncidentsArguments),
     Bindings(BindingsArguments),
@@ -151,7 +161,7 @@ fn help_of_all(help: Help) -> String {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Begin", &["demo", "serve", "check", "open"]),
     ("See what is wrong", &["status", "incidents", "blame", "explain", "events", "notices"]),
-    ("Rotate a key", &["rotation", "bindings", "ack", "accept"]),
+    ("Rotate a key", &["rotate", "rotation", "bindings", "ack", "accept"]),
     ("Keys, tokens and n8n", &["keys", "token", "n8n"]),
     ("For programs", &["health", "completions", "man", "help"]),
 ];
@@ -237,6 +247,7 @@ impl Command {
             Self::Check(arguments) => return arguments.run(environment),
             Self::N8n(arguments) => return arguments.run(environment),
             Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
+            Self::Rotate(arguments) => return arguments.run(environment),
             Self::Rotation(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Incidents(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Bindings(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
@@ -290,6 +301,7 @@ mod tests {
           notices      Show who is told by itself, try it, or mute it
 
         Rotate a key:
+          rotate       Replace a set's key, from the new one to the end of the old one
           rotation     Show who has changed to the new key, and if the old one can go
           bindings     List who sends what: workflows, nodes and other clients
           ack          Acknowledge a binding that is gone, or a fault that is dealt with

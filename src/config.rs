@@ -4,6 +4,7 @@
 //! Later overrides earlier: default, file, `KEYWARD_…`, command line. What is wrong is told wherever it stands, also
 //! where something later overrides it.
 
+mod accounts;
 mod env;
 mod instances;
 mod parse;
@@ -40,7 +41,7 @@ use crate::net::egress_proxy::EgressProxyChoice;
 use crate::net::origin;
 use crate::policy::rules::Policy;
 use crate::policy::rules::Rules;
-use crate::{admin, n8n, notices, server, telemetry};
+use crate::{admin, n8n, notices, rotate, server, telemetry};
 
 /// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.
 pub fn keyward_entrance(text: &str) -> Result<Entrance, String> {
@@ -64,6 +65,8 @@ pub struct Config {
     pub proxy: server::Settings,
     /// `[keys.<set>]`
     pub keys: keys::Settings,
+    /// `keys.<set>.admin`
+    pub accounts: rotate::account::Settings,
     /// `[n8n.<name>]`
     pub n8n: n8n::Settings,
     /// `[notices.<name>]`
@@ -164,6 +167,7 @@ impl Config {
         }
         let Draft { mut proxy, log, admin, mut rules, state, store, rotation, policy, via } = draft;
         let fallback = environment.value(OPENAI_VARIABLE).map(|_| Source::Env(OPENAI_VARIABLE.into()));
+        let accounts = sets.accounts(&via, environment, &mut problems);
         let mut keys;
         (keys, rules.sets) = sets.into_settings(fallback, policy);
         keys.takes_vendors = proxy.base_path.is_some() || !is_for_openai(&proxy.upstream);
@@ -171,7 +175,7 @@ impl Config {
         let n8n = instances.into_settings(&via, environment, &mut problems);
         let notices = receivers.into_settings(&via, environment, &mut problems);
         let ignored = of_environment.ignored;
-        let config = Self { proxy, keys, n8n, notices, log, admin, rules, state, store, rotation, ignored };
+        let config = Self { proxy, keys, accounts, n8n, notices, log, admin, rules, state, store, rotation, ignored };
         if problems.is_empty() { Ok(config) } else { Err(problems.sorted()) }
     }
 }

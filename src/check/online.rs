@@ -1,11 +1,13 @@
 //! Asking upstream whether a key is alive, and n8n what its key may do: at no cost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Method, Request, header};
 use serde::de::IgnoredAny;
 
 use super::Finding;
+use crate::caller::names::harmless;
 use crate::keys::set::Bearer;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, scope};
@@ -14,7 +16,7 @@ use crate::net::one_shot;
 use crate::net::protocol::Protocol;
 use crate::openai::encoding::Encoding;
 use crate::openai::error::ErrorBody;
-use crate::openai::probe::{PATH, Standing};
+use crate::openai::probe::Standing;
 use crate::request_path::BasePath;
 use crate::telemetry::event::with_causes;
 
@@ -39,10 +41,48 @@ pub async fn probe(
     bearer: &Bearer,
     connect_timeout: Duration,
 ) -> Result<Standing, ProbeError> {
-    tokio::time::timeout(LIMIT, ask(connector, base_path, bearer, connect_timeout))
-        .await
-        .map_err(|_elapsed| ProbeError::TimedOut)?
+    let asking = question(connector, base_path, bearer, connect_timeout, MODELS, None);
+    tokio::time::timeout(LIMIT, asking).await.map_err(|_elapsed| ProbeError::TimedOut)?.map(|(standing, _)| standing)
 }
+
+/// What upstream lets a key do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// What it says of the key where it is asked for its models.
+    pub standing: Standing,
+    /// The project that the key belongs to, where upstream says it (`openai-project`).
+    pub project: Option<Box<str>>,
+    /// Of what n8n's nodes ask for, what it refuses to this key.
+    pub refused: BTreeSet<&'static str>,
+}
+
+/// Asks upstream with that key for whatever n8n's nodes ask for, at no cost: a body without what is required is refused as such
+/// (400) where the key may go there, and for the key (401, 403) where it may not. As OpenAI answers, November 2026.
+pub async fn rights(
+    connector: &Connector,
+    base_path: Option<&BasePath>,
+    bearer: &Bearer,
+    connect_timeout: Duration,
+) -> Result<Rights, ProbeError> {
+    let asking = async {
+        let (standing, project) = question(connector, base_path, bearer, connect_timeout, "models", None).await?;
+        let mut refused = BTreeSet::new();
+        if standing.is_sound() {
+            for route in ROUTES {
+                let (said, _) = question(connector, base_path, bearer, connect_timeout, route, Some("{}")).await?;
+                if matches!(said, Standing::Dead | Standing::Restricted { .. }) {
+                    refused.insert(route);
+                }
+            }
+        }
+        Ok(Rights { standing, project, refused })
+    };
+    tokio::time::timeout(LIMIT, asking).await.map_err(|_elapsed| ProbeError::TimedOut)?
+}
+
+/// What n8n's OpenAI nodes post to, below `/v1/`.
+const ROUTES: [&str; 6] =
+    ["chat/completions", "responses", "embeddings", "images/generations", "audio/speech", "moderations"];
 
 /// Asks upstream for its models without any key, to see whether it is there; gives the status of its answer.
 pub async fn reach(
@@ -52,32 +92,46 @@ pub async fn reach(
 ) -> Result<u16, ProbeError> {
     let asking = async {
         let stream = connector.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
-        let answer = one_shot::send(stream, request(connector, base_path, None)).await?;
+        let answer = one_shot::send(stream, request(connector, base_path, None, MODELS, None)).await?;
         Ok(answer.head.status.as_u16())
     };
     tokio::time::timeout(LIMIT, asking).await.map_err(|_elapsed| ProbeError::TimedOut)?
 }
 
-async fn ask(
+/// One question with a key; `body` makes it a POST. Gives the project as well that upstream names.
+async fn question(
     connector: &Connector,
     base_path: Option<&BasePath>,
     bearer: &Bearer,
     connect_timeout: Duration,
-) -> Result<Standing, ProbeError> {
+    route: &str,
+    body: Option<&str>,
+) -> Result<(Standing, Option<Box<str>>), ProbeError> {
     let stream = connector.connect(Deadline::after(connect_timeout), Protocol::Http1).await?;
-    let mut answer = one_shot::send(stream, request(connector, base_path, Some(bearer))).await?;
+    let mut answer = one_shot::send(stream, request(connector, base_path, Some(bearer), route, body)).await?;
     let mut error = ErrorBody::new(answer.head.status, encoding(&answer.head.headers));
     while !error.is_full()
         && let Some(piece) = answer.next_piece().await?
     {
         error.push(&piece);
     }
-    Ok(Standing::read(answer.head.status, &error))
+    let project = answer.head.headers.get("openai-project").and_then(|project| project.to_str().ok());
+    Ok((Standing::read(answer.head.status, &error), project.map(|project| harmless(project, LONGEST_PROJECT))))
 }
 
-fn request(connector: &Connector, base_path: Option<&BasePath>, bearer: Option<&Bearer>) -> Request<String> {
-    let mut request = Request::new(String::new());
-    let path = base_path.map_or_else(|| PATH.to_owned(), |base| format!("{base}/models"));
+fn request(
+    connector: &Connector,
+    base_path: Option<&BasePath>,
+    bearer: Option<&Bearer>,
+    route: &str,
+    body: Option<&str>,
+) -> Request<String> {
+    let mut request = Request::new(body.unwrap_or_default().to_owned());
+    let path = base_path.map_or_else(|| format!("/v1/{route}"), |base| format!("{base}/{route}"));
+    if body.is_some() {
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    }
     // A path of plain segments is a target.
     *request.uri_mut() = path.parse().unwrap_or_default();
     let headers = request.headers_mut();
@@ -145,6 +199,11 @@ const QUESTIONS: [(&str, &str); 6] = [
 fn encoding(headers: &HeaderMap) -> Encoding {
     Encoding::read(headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes))
 }
+
+/// What a probe asks for: a list, which costs nothing.
+const MODELS: &str = "models";
+
+const LONGEST_PROJECT: usize = 100;
 
 /// Longer than any list of models takes.
 const LIMIT: Duration = Duration::from_secs(20);

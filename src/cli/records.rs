@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::output::remark;
@@ -112,6 +112,14 @@ impl Side {
         match self.runtime.block_on(self.client.patch(&path, scope::CREDENTIAL_UPDATE, &body)) {
             Err(ClientError::NotInThisVersion { .. }) => Ok(None),
             changed => changed.map(Some),
+        }
+    }
+
+    /// Whether its API key may change records: asked of one that there is not.
+    pub(super) fn try_change(&self) -> Result<(), ClientError> {
+        match self.change("0", &json!({})) {
+            Err(error @ ClientError::ScopeLacks { .. }) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

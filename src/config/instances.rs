@@ -73,8 +73,7 @@ impl Instances {
         environment: &Environment,
         problems: &mut Problems,
     ) -> Settings {
-        let choice =
-            if *choice == EgressProxyChoice::None { EgressProxyChoice::None } else { EgressProxyChoice::Environment };
+        let choice = choice.of_others();
         let whole = self.0.into_iter().filter_map(|(name, draft)| {
             let (url, api_key) = (draft.url?, draft.api_key?);
             let via = proxy_env::resolve(&choice, &url.origin, environment, problems);

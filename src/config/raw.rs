@@ -5,6 +5,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::accounts::AccountText;
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
 use super::schema::{self, InstanceField, Reading, ReceiverField, Role, Rule, SETTINGS, SetField, Setting};
@@ -85,6 +86,8 @@ pub(super) enum SetValue {
     Rule(Rule, String),
     /// A workflow that belongs to it, and the text of its policy if it has one of its own.
     Workflow(Box<str>, Option<String>),
+    /// Its account at OpenAI.
+    Admin(Box<AccountText>),
 }
 
 impl SetValue {
@@ -93,6 +96,7 @@ impl SetValue {
         match self {
             Self::Current(source) | Self::Next(source) => std::slice::from_ref(source),
             Self::Previous(sources) => sources,
+            Self::Admin(account) => account.sources(),
             Self::Declared | Self::Rule(..) | Self::Workflow(..) => &[],
         }
     }
@@ -321,6 +325,7 @@ fn set_values(field: SetField, value: &DeValue<'_>) -> Result<Vec<SetValue>, Unf
         SetField::Rule(rule @ Rule::AllowFrom) => SetValue::Rule(rule, list_text(value).ok_or(Unfit::NotAllowed)?),
         SetField::Rule(rule) => SetValue::Rule(rule, scalar_text(value).ok_or(Unfit::NotAllowed)?),
         SetField::Workflows => return value.as_table().ok_or(Unfit::NotAllowed)?.iter().map(workflow).collect(),
+        SetField::Admin => SetValue::Admin(Box::new(account(value.as_table().ok_or(Unfit::NotAllowed)?)?)),
     };
     Ok(vec![value])
 }
@@ -353,6 +358,28 @@ fn heartbeat(table: &DeTable<'_>) -> Result<Vec<ReceiverValue>, Unfit> {
         _ => Err(Unfit::Because("A heartbeat has `every` and `to`, and nothing else.")),
     };
     table.iter().map(entry).collect()
+}
+
+fn account(table: &DeTable<'_>) -> Result<AccountText, Unfit> {
+    let mut account = AccountText::default();
+    for (key, value) in table {
+        let value = value.get_ref();
+        let text = || scalar_text(value).map(Some).ok_or(Unfit::NotAllowed);
+        match key.get_ref().as_ref() {
+            "project" => account.project = text()?,
+            "service_account" => account.service_account = text()?,
+            "key" => account.key = Some(source(value)?),
+            "scopes" => account.scopes = Some(list_text(value).ok_or(Unfit::NotAllowed)?),
+            "expires" => account.expires = text()?,
+            "url" => account.url = text()?,
+            _ => {
+                return Err(Unfit::Because(
+                    "It has `project`, `service_account`, `key`, `scopes`, `expires` and `url`, and nothing else.",
+                ));
+            }
+        }
+    }
+    Ok(account)
 }
 
 fn workflow((id, value): (&Key<'_>, &Spanned<DeValue<'_>>)) -> Result<SetValue, Unfit> {

@@ -4,7 +4,7 @@ use super::parse::{self, Unfit};
 use super::{Draft, proxy_env};
 
 /// Every setting, in the order of `config/reference.toml`.
-pub static SETTINGS: [Setting; 65] = [
+pub static SETTINGS: [Setting; 66] = [
     Setting {
         key: "proxy.listen",
         default: Some("\"127.0.0.1:8080\""),
@@ -239,6 +239,13 @@ pub static SETTINGS: [Setting; 65] = [
         sentence: "Workflows that belong to this set, by id, each perhaps with a tighter policy of its own.",
         allowed: "a table such as { \"<id>\" = { policy = \"enforce\" }, \"<id>\" = {} }",
         reading: Reading::OfSet(SetField::Workflows),
+    },
+    Setting {
+        key: "keys.<set>.admin",
+        default: None,
+        sentence: "Where OpenAI makes and deletes this set's keys, for `keyward rotate` and `keyward keys expiring` alone.",
+        allowed: "a table such as { project = \"proj_…\", service_account = \"svc_acct_…\", key = { file = \"…\" } }",
+        reading: Reading::OfSet(SetField::Admin),
     },
     Setting {
         key: "n8n.<name>.url",
@@ -671,6 +678,8 @@ pub(super) enum SetField {
     Keys(Role),
     Rule(Rule),
     Workflows,
+    /// Its account at OpenAI.
+    Admin,
 }
 
 /// A rule of a set, given as a text or a list of texts.
@@ -711,6 +720,7 @@ impl SetField {
             Self::Keys(Role::Previous) => "previous",
             Self::Rule(rule) => rule.name(),
             Self::Workflows => "workflows",
+            Self::Admin => "admin",
         }
     }
 }

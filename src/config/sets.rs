@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Environment;
+use super::accounts::AccountDraft;
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems};
+use super::proxy_env;
 use super::raw::SetValue;
 use super::schema::{self, Role, Rule, SetField, set_key};
 use crate::clock::Timestamp;
 use crate::keys::source::Source;
 use crate::keys::{SetSettings, Settings};
+use crate::net::egress_proxy::EgressProxyChoice;
 use crate::policy::rules::Policy;
 use crate::policy::rules::{SetRules, Unknown};
+use crate::rotate;
+use crate::rotate::account::Account;
 use crate::telemetry::masked::mask_id;
 
 /// What is known of each set, by name.
@@ -33,6 +39,7 @@ struct Draft {
     allow_from: Option<(Place, Vec<IpNet>)>,
     allow_from_is_safe: bool,
     workflows: BTreeMap<Box<str>, (Place, Option<Policy>)>,
+    account: Option<AccountDraft>,
 }
 
 impl Sets {
@@ -52,6 +59,10 @@ impl Sets {
             SetValue::Workflow(id, text) => match text.as_deref().map(parse::fit).transpose() {
                 Ok(policy) => drop(draft.workflows.insert(id, (place, policy))),
                 Err(unfit) => problems.push(misfit(place, name, SetField::Workflows, unfit)),
+            },
+            SetValue::Admin(account) => match account.parse() {
+                Ok(account) => draft.account = Some(account),
+                Err(unfit) => problems.push(misfit(place, name, SetField::Admin, unfit)),
             },
         }
     }
@@ -73,6 +84,23 @@ impl Sets {
             draft.check_workflows(name, policy, problems);
         }
         self.check_shared_workflows(problems);
+    }
+
+    /// The account of each set that has one. The environment names the proxy on the way there, unless `choice` wants none.
+    pub(super) fn accounts(
+        &self,
+        choice: &EgressProxyChoice,
+        environment: &Environment,
+        problems: &mut Problems,
+    ) -> rotate::account::Settings {
+        let choice = choice.of_others();
+        let with_account = self.0.iter().filter_map(|(name, draft)| Some((&**name, draft.account.clone()?)));
+        let account = |(set, draft): (&str, AccountDraft)| {
+            let via = proxy_env::resolve(&choice, &draft.origin, environment, problems);
+            let AccountDraft { project, service_account, key, scopes, expires, origin } = draft;
+            Account { set: set.into(), project, service_account, key, scopes, expires, origin, via }
+        };
+        rotate::account::Settings { accounts: with_account.map(account).collect() }
     }
 
     /// All sets with their rules, `default` first. Where nothing is said of `default`, it has the key that

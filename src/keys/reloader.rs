@@ -455,7 +455,7 @@ impl Keys {
         };
         Self {
             current: set.current.as_ref().and_then(|source| read("current", source)),
-            next: set.next.as_ref().and_then(|source| read("next", source)),
+            next: set.next.as_ref().filter(|source| !source.is_absent()).and_then(|source| read("next", source)),
             previous: set.previous.iter().filter_map(|source| read("previous", source)).collect(),
         }
     }

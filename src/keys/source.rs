@@ -50,6 +50,11 @@ impl Source {
         Ok(self.text()?.parse()?)
     }
 
+    /// Whether it is a file that is certainly not there.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::File(path) if path.try_exists().is_ok_and(|exists| !exists))
+    }
+
     fn text(&self) -> Result<Zeroizing<String>, SourceError> {
         let text = match self {
             // A pipe would be read once and then never again, or wait for a writer for ever.

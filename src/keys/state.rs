@@ -174,6 +174,18 @@ impl StateFolder {
         }
     }
 
+    /// Takes a set's rotation for the one command that moves it on, until what it gives is dropped; nothing while another
+    /// command has it.
+    pub fn hold_rotation(&self, set: &str) -> Result<Option<Hold>, StateError> {
+        let path = self.dir.join(format!("rotation-{set}.lock"));
+        let file = open_private(&path, OpenOptions::new().write(true)).map_err(io_error(&path, "made"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Hold(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(source)) => Err(io_error(&path, "locked")(source)),
+        }
+    }
+
     /// Waits until no other process has it, and keeps it until the file is dropped.
     fn lock(&self, name: &str) -> Result<fs::File, StateError> {
         let path = self.dir.join(name);
@@ -183,7 +195,7 @@ impl StateFolder {
     }
 }
 
-/// That no other keyward serves from a state folder, as long as this lives.
+/// That no other process does the same on a state folder, as long as this lives.
 #[derive(Debug)]
 pub struct Hold(#[expect(dead_code, reason = "the lock ends with it")] fs::File);
 

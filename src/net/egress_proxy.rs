@@ -42,6 +42,14 @@ pub enum EgressProxyChoice {
     Named(EgressProxy),
 }
 
+impl EgressProxyChoice {
+    /// The same for what else keyward asks: a proxy that is named is on the way to upstream alone.
+    #[must_use]
+    pub fn of_others(&self) -> Self {
+        if *self == Self::None { Self::None } else { Self::Environment }
+    }
+}
+
 /// The proxies that the environment names, for whatever origin turns out to be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvironmentProxies {

@@ -7,9 +7,6 @@ use http::StatusCode;
 use super::error::ErrorBody;
 use crate::outcome::UpstreamError;
 
-/// What a probe asks for.
-pub const PATH: &str = "/v1/models";
-
 /// How a key stands with upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {

@@ -128,6 +128,8 @@ mod way_out;
 
 /// The demo, told to its end: its mistakes, what it shows and what it leaves.
 mod demo;
+/// `keyward rotate`: each step, what a stop at any of them leaves, and what an OpenAI that does not answer leaves.
+mod rotate;
 /// A rotation on the command line: from the running keyward, and from its store when it is down.
 mod rotation;
 

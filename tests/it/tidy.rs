@@ -155,6 +155,9 @@ fn the_places_that_read_the_value_of_a_secret_are_these() {
             ("src/n8n/client.rs", 2, "the key of n8n's API is sent to n8n, and struck out of what n8n sends"),
             ("src/n8n/connect.rs", 1, "a key or a token is put into a credential record of n8n's"),
             ("src/notices/destination.rs", 2, "a receiver's URL is parted, and its messages are signed"),
+            ("src/rotate/admin_api.rs", 1, "the admin key goes to the admin API"),
+            ("src/rotate/key_file.rs", 1, "a key is written into its file"),
+            ("src/rotate/redacted.rs", 1, "a key is compared with what OpenAI shows of it"),
         ],
     );
 }

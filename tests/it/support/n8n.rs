@@ -45,10 +45,12 @@ impl FakeN8n {
         let shared = Arc::clone(&state);
         let server = FakeUpstream::scripted(move |visit| {
             let tested = shared.lock().unwrap().test_of(visit);
+            let changed = shared.lock().unwrap().change_of(visit);
             // Not with the lock held: what the test meets may ask this n8n for something.
-            let answer = match tested {
-                Some(test) => Answering::json(200, test.press().to_string()),
-                None => shared.lock().unwrap().answer(visit),
+            let answer = match (tested, changed) {
+                (Some(test), _) => Answering::json(200, test.press().to_string()),
+                (None, Some(changed)) => changed,
+                (None, None) => shared.lock().unwrap().answer(visit),
             };
             visit.answer(&answer);
         });
@@ -71,6 +73,11 @@ impl FakeN8n {
         records.push(record);
         let held = Held { leads_to, key: key.to_owned(), tag: Some("wf=editor;ex=__UNKNOWN__;node=".to_owned()) };
         state.held.insert(id.to_owned(), held);
+    }
+
+    /// The key that a record holds.
+    pub fn key_of(&self, id: &str) -> String {
+        self.state.lock().unwrap().held[id].key.clone()
     }
 
     /// The tag header that the record's requests bear, or none.
@@ -198,6 +205,25 @@ impl State {
         let is_refused = self.forbids(&format!("credentials/{record}")) || self.failing.iter().any(|id| id == record);
         let held = self.held.get(record).filter(|_| !is_refused)?.clone();
         Some(Test { record: record.to_owned(), held, meanwhile: self.meanwhile.clone() })
+    }
+
+    /// The answer to a change of a record's key, if that is asked for and can be had. It changes as 2.41.1 was seen to: what is
+    /// sent is merged into the record.
+    fn change_of(&mut self, visit: &mut Visit<'_>) -> Option<Vec<u8>> {
+        let target = visit.head.line.strip_prefix("PATCH /api/v1/credentials/")?;
+        let id = target.strip_suffix(" HTTP/1.1").filter(|_| !self.is_first && self.trouble.is_none())?.to_owned();
+        if self.forbids(&format!("PATCH credentials/{id}")) {
+            return Some(Answering::json(403, r#"{"message":"Forbidden"}"#));
+        }
+        let body: Value = serde_json::from_slice(&visit.request().ok()?.body).ok()?;
+        let record = self.records.as_mut()?.iter_mut().find(|record| record["id"] == *id)?;
+        record["updatedAt"] = jiff::Timestamp::now().to_string().into();
+        let held = self.held.get_mut(&id)?;
+        assert_eq!(body["isPartialData"], true, "anything else loses what is not sent");
+        if let Some(key) = body["data"]["apiKey"].as_str() {
+            key.clone_into(&mut held.key);
+        }
+        Some(Answering::json(200, record.to_string()))
     }
 
     fn forbids(&self, path: &str) -> bool {

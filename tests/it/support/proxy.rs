@@ -484,6 +484,7 @@ impl Builder {
 
     fn config(&self, log: &Path) -> Config {
         Config {
+            accounts: keyward::rotate::account::Settings::default(),
             notices: self.notices.clone(),
             proxy: self.settings.clone(),
             keys: keys::Settings { sets: self.sets.clone(), takes_vendors: false },

@@ -1,0 +1,89 @@
+//! The seventh step: the answer to *can the old key go?* is waited for, once for all credential records.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::answer::{headlines, reasons};
+use super::output::print_wrapped;
+use super::rotate::{Done, Rotation};
+use crate::answers::old_key::{CanGo, OldKeySummary};
+use crate::answers::rotation::Rotation as RotationAnswer;
+use crate::clock::Timestamp;
+use crate::ledger::answer::AnswerKind;
+use crate::rotate::journal::{Accepted, Consumer};
+
+impl Rotation {
+    pub(super) fn watch(&mut self) -> anyhow::Result<Done> {
+        let mut told = None;
+        let begun = Instant::now();
+        loop {
+            let view = self.view(MOST_ROWS)?;
+            let Some(old) = self.old_of(&view) else {
+                // Until keyward has read that it was replaced.
+                if begun.elapsed() > UNTIL_KNOWN {
+                    anyhow::bail!("keyward does not know {} as an old key of this set", self.run.old);
+                }
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            };
+            if old.can_go.answer == AnswerKind::Yes {
+                self.remember(&view, old);
+                return Ok(Done::Yes(format!("key {} can go: {}", self.run.old, old.can_go.text)));
+            }
+            // What changes with the time alone is not told again.
+            let reasons: Vec<_> = old.can_go.all_reasons().map(|reason| reason.text.clone()).collect();
+            if told.as_ref() != Some(&reasons) {
+                tell(old, self.setup.now());
+                told = Some(reasons);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// The set's rotation, with so many of its bindings.
+    pub(super) fn view(&self, rows: usize) -> anyhow::Result<RotationAnswer> {
+        Ok(self.keyward.beginning_of_rotation(&self.run.set, rows)?.answer)
+    }
+
+    /// What keyward says of this rotation's old key.
+    pub(super) fn old_of<'v>(&self, view: &'v RotationAnswer) -> Option<&'v OldKeySummary> {
+        let is_old = |old: &&OldKeySummary| old.key.fingerprint.to_hex() == self.run.old.fingerprint;
+        view.old_keys.iter().map(|old| &old.summary).find(is_old)
+    }
+
+    /// What the report says of this rotation's end: who used the key, and what you accepted.
+    fn remember(&mut self, view: &RotationAnswer, old: &OldKeySummary) {
+        let consumer = |binding: &crate::answers::rotation::RotatingBinding| Consumer {
+            who: binding.row.who.in_words(),
+            state: crate::answers::words::state(&binding.row.standing).to_owned(),
+            confirmed: Some(binding.last.as_millis()),
+        };
+        self.run.consumers = view.bindings.iter().map(consumer).collect();
+        let accepted = |can_go: &CanGo| {
+            let reasons = can_go.all_reasons().filter_map(|reason| Some((reason, reason.accepted.as_ref()?)));
+            let accepted = reasons.map(|(reason, accepted)| Accepted {
+                what: reason.code.clone(),
+                text: reason.text.clone(),
+                reason: accepted.reason.clone(),
+                at: accepted.at.as_millis(),
+            });
+            accepted.collect::<Vec<_>>()
+        };
+        self.run.accepted.extend(accepted(&old.can_go));
+    }
+}
+
+/// The answer and what bars the key, as `keyward rotation` says it.
+fn tell(old: &OldKeySummary, now: Timestamp) {
+    let reasons = reasons(&[old], &BTreeSet::new(), now);
+    let lines = headlines(&[old], None, now).into_iter().chain(reasons);
+    print_wrapped(&lines.map(|line| line.within(2)).collect::<Vec<_>>());
+}
+
+/// As many bindings as the admin API gives at once: they stand in the report.
+const MOST_ROWS: usize = 10_000;
+
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long keyward may take until it knows the replaced key as an old one.
+const UNTIL_KNOWN: Duration = Duration::from_secs(30);
