@@ -14,7 +14,7 @@ use crate::telemetry::tap::Told;
 use crate::telemetry::{Format, Level};
 use crate::verdict::explain::Explanation;
 
-/// How lines look.
+/// How the lines of the access log look, and from which level on they are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// For people or for programs.

@@ -7,7 +7,7 @@ use crate::telemetry::Level;
 use crate::telemetry::json::{Json, name};
 use crate::verdict::explain::Explanation;
 
-/// Writes the line.
+/// Appends the line as one JSON object, with a line feed behind it. `docs/log.md` lists its fields.
 pub fn write(buffer: &mut Vec<u8>, line: &Line<'_>, level: Level, explanation: Option<&Explanation>) {
     let exchange = line.exchange;
     let judgement = &exchange.judgement;
