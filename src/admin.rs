@@ -37,9 +37,7 @@ use crate::server::Stage;
 
 /// The admin listener's own things.
 pub struct Admin {
-    /// The bound listener.
     pub listener: std::net::TcpListener,
-    /// What it answers from.
     pub admin: Arc<AdminState>,
 }
 

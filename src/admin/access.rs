@@ -32,7 +32,7 @@ use crate::locks::lock;
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Look.
+    /// Ask for anything that changes nothing.
     Read,
     /// Look, and change what keyward holds.
     Write,
@@ -41,14 +41,13 @@ pub enum Scope {
 /// Who asks, and what they may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// What they may do.
     pub scope: Scope,
     token: Digest,
-    /// When a session ends.
+    /// When a link or session ends; nothing for a token itself.
     until: Option<Timestamp>,
 }
 
-/// The tokens and sessions.
+/// Who is let in: by the tokens that the files held last, by sessions that these sign, and by links that wait.
 pub struct Access {
     files: Files,
     known: watch::Sender<Known>,
@@ -78,9 +77,7 @@ pub enum TokenError {
     /// A file holds none.
     #[error("the admin token in {} cannot be used", path.display())]
     Unfit {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         fault: Fault,
     },

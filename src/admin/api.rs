@@ -22,12 +22,12 @@ use crate::n8n::status;
 use crate::request_path::is_id;
 use crate::server::Stage;
 
-/// That the process runs.
+/// `/healthz`: 200 whenever the process can answer at all, while it drains as well.
 pub fn health(_: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
     Ok(text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n"))
 }
 
-/// Whether it takes requests.
+/// `/readyz`: 200 while new requests are taken, 503 from the moment keyward begins to stop.
 pub fn readiness(admin: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
     let stage = *admin.stage.borrow();
     let (status, said) = match stage {
@@ -49,7 +49,7 @@ pub fn document(_: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
     Ok(text(StatusCode::OK, JSON, DOCUMENT.replace("[version]", env!("CARGO_PKG_VERSION"))))
 }
 
-/// How keyward is.
+/// `/api/v1/status`: the version, the store, each n8n, the open problems and the key sets, as of one look.
 pub fn status(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&admin.status(look))
 }
@@ -142,22 +142,22 @@ pub fn press(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> 
     }
 }
 
-/// The bindings.
+/// `/api/v1/bindings`: a page of the list, those that were seen last first.
 pub fn bindings(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&views::bindings(look, &call.parameters)?)
 }
 
-/// One binding.
+/// `/api/v1/bindings/{binding}`: one binding by how its id begins; 404 where none does so, 409 where several do.
 pub fn binding(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&views::binding(look, call.text())?)
 }
 
-/// One execution.
+/// `/api/v1/executions/{execution}`: what was sent in an execution, as far as it is remembered.
 pub fn execution(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&views::execution(look, call.text()))
 }
 
-/// The incidents.
+/// `/api/v1/incidents`: a page of the list, the one that opened last first.
 pub fn incidents(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&views::incidents(look, &call.parameters)?)
 }
@@ -176,7 +176,7 @@ pub fn accept(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn
     Drawn::in_json(&views::accept(look, &admin.shared.ledger, call.text(), accepted)?)
 }
 
-/// Takes an acceptance back.
+/// Takes back the acceptance of what bars an old key: it bars the key again.
 pub fn withdraw(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&views::accept(look, &admin.shared.ledger, call.text(), None)?)
 }

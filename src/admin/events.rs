@@ -29,7 +29,7 @@ use crate::verdict::VerdictKind;
 /// The parameters by which exchanges are chosen.
 pub const FILTERS: [&str; 3] = ["workflow", "verdict", "set"];
 
-/// Begins a stream.
+/// Begins a stream of each exchange that ends and passes the filter; 503 where too many clients follow already.
 pub fn follow(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
     let filter = Filter::read(admin, call)?;
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "Following takes a token."))?;

@@ -57,7 +57,7 @@ pub struct Sources {
 }
 
 impl Exposition {
-    /// Of those sources.
+    /// Nothing is read from `sources` before [`Exposition::text`] is called.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
         let standings = Arc::default();

@@ -91,7 +91,6 @@ impl Connections {
     }
 }
 
-/// Serves one connection.
 async fn serve_connection(stream: TcpStream, connection: Arc<Connection>, admin: Arc<AdminState>, looks: Looks) {
     // Failing to say so costs speed alone.
     let _ = stream.set_nodelay(true);

@@ -30,7 +30,7 @@ use crate::server::Stage;
 #[derive(Clone)]
 pub struct Looks(mpsc::Sender<Question>);
 
-/// Who answers them.
+/// The other end of [`Looks`]: answers the questions one after the other, all that one look can answer together.
 pub struct Looking {
     questions: mpsc::Receiver<Question>,
     admin: Arc<AdminState>,
@@ -75,7 +75,7 @@ pub fn looks(admin: &Arc<AdminState>) -> (Looks, Looking) {
 // === impl Looks ===
 
 impl Looks {
-    /// Waits for the answer.
+    /// Waits until `draw` has run with a look; a problem where too many questions wait already, or keyward stops.
     pub async fn ask(&self, call: Call, draw: Draw, sharing: Sharing) -> Result<Drawn, Problem> {
         let unavailable = |detail| Problem::new(Kind::Unavailable, detail);
         let (answered, answer) = oneshot::channel();
@@ -213,7 +213,6 @@ fn despite_panics<T>(draw: impl FnOnce() -> T) -> Result<T, Problem> {
 struct Pause {
     /// How long drawing has taken since the last pause.
     busy: Duration,
-    /// When that ended.
     ended: Instant,
 }
 

@@ -37,7 +37,7 @@ impl Parameters {
         Self::read(&filled.join("&"), known)
     }
 
-    /// Of a command's own.
+    /// Parameters that keyward itself chose, so that no name or value is checked.
     #[must_use]
     pub fn of(pairs: &[(&str, &str)]) -> Self {
         Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
@@ -63,7 +63,7 @@ impl Parameters {
         Ok(Page { limit, behind: behind.transpose()? })
     }
 
-    /// One of those words.
+    /// The value of a parameter that may be one of `words`; nothing where it is absent, a problem where it is another.
     pub fn word<'w>(&self, name: &str, words: &[&'w str]) -> Result<Option<&'w str>, Problem> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let found = words.iter().find(|word| **word == value);

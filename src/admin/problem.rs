@@ -19,7 +19,6 @@ codes! {
     pub enum Kind {
         /// A parameter is none, or not what it may be.
         BadQuery => "bad_query",
-        /// No token came.
         TokenMissing => "token_missing",
         /// The token that came is none, or none any more.
         TokenUnknown => "token_unknown",
@@ -39,7 +38,6 @@ codes! {
         Ambiguous => "ambiguous",
         /// It cannot be used so.
         MethodNotAllowed => "method_not_allowed",
-        /// keyward failed.
         Failed => "failed",
         /// It cannot be had now.
         Unavailable => "unavailable",
@@ -98,7 +96,7 @@ impl Problem {
         Self { kind: Kind::MethodNotAllowed, detail, allowed: Some(allowed) }
     }
 
-    /// Its kind.
+    /// What programs match: it decides the status and the title of the answer.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind

@@ -18,13 +18,12 @@ pub type Response = http::Response<Either<Full<Bytes>, EventBody>>;
 /// What was drawn for an answer, which several may share.
 #[derive(Clone)]
 pub struct Drawn {
-    /// Its media type.
     pub content_type: &'static str,
     pub body: Bytes,
 }
 
 impl Drawn {
-    /// Of JSON.
+    /// The answer as JSON, with a line feed behind it.
     pub fn in_json(answer: &impl Serialize) -> Result<Self, Problem> {
         Self::in_long_json(answer, 0)
     }
@@ -37,20 +36,20 @@ impl Drawn {
         Ok(Self { content_type: JSON, body: body.into() })
     }
 
-    /// As it is sent.
+    /// The answer with status 200. A body that several answers share is not copied.
     #[must_use]
     pub fn into_response(self) -> Response {
         text(StatusCode::OK, self.content_type, self.body)
     }
 }
 
-/// An answer of JSON.
+/// An answer of JSON with any status; [`Drawn::in_json`] is for what several may share.
 pub fn in_json(status: StatusCode, answer: &impl Serialize) -> Result<Response, Problem> {
     let Drawn { content_type, body } = Drawn::in_json(answer)?;
     Ok(text(status, content_type, body))
 }
 
-/// An answer of text.
+/// An answer whose body is `said`, sent whole, with the media type `content_type`.
 #[must_use]
 pub fn text(status: StatusCode, content_type: &'static str, said: impl Into<Bytes>) -> Response {
     let mut answer = Response::new(Either::Left(Full::new(said.into())));
@@ -79,7 +78,7 @@ impl NextPiece {
 }
 
 impl EventBody {
-    /// Begins with those bytes.
+    /// Sends `first` at once, and then each piece that `next` makes.
     #[must_use]
     pub fn new(first: &'static [u8], next: NextPiece) -> Self {
         Self { first: Some(first), next }

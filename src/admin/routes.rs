@@ -89,7 +89,6 @@ impl Route {
     }
 }
 
-/// How it is answered.
 #[derive(Clone, Copy)]
 enum Answer {
     /// At once, whatever else is asked: it takes no look at the bindings.
@@ -102,7 +101,7 @@ enum Answer {
     Watched(fn(&Arc<AdminState>, &Looks, Call) -> Result<Response, Problem>),
 }
 
-/// Every route.
+/// Every route of the admin listener: the token that it needs, the parameters that it knows, and what answers it.
 pub static ROUTES: [Route; 33] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {

@@ -36,7 +36,6 @@ impl Default for Settings {
 /// Who may read the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetricsFor {
-    /// Who has a token.
     #[default]
     Token,
     /// Anyone who reaches the listener.

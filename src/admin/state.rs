@@ -25,9 +25,7 @@ use crate::telemetry::writer::LogCounts;
 /// What the admin listener answers from.
 pub struct AdminState {
     pub settings: Settings,
-    /// Who is let in.
     pub access: Arc<Access>,
-    /// Who is not.
     pub wrong_tokens: WrongTokens,
     /// Who was sent away, counted.
     pub counts: Arc<AdminCounts>,
@@ -49,7 +47,6 @@ pub struct AdminState {
     pub notices: Arc<Notices>,
     /// The Base URL that n8n's credential takes on this machine.
     pub base_url: String,
-    /// When keyward began.
     pub began: Timestamp,
 }
 
@@ -119,7 +116,6 @@ impl AdminState {
     }
 }
 
-/// How an n8n is.
 fn n8n(status: &status::Status) -> N8n {
     let seen = status.seen();
     let state = match (&seen.trouble, seen.read) {

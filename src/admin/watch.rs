@@ -30,7 +30,7 @@ use crate::telemetry::local_clock::time_of_day;
 /// The parameters: the page that is looked at, and which state of it the browser has.
 pub const WATCHED: [&str; 2] = ["of", "have"];
 
-/// Begins a stream.
+/// Begins a stream for one browser: the parts of its page that have changed since it got them, and the time.
 pub fn watch(admin: &Arc<AdminState>, looks: &Looks, call: Call) -> Result<Response, Problem> {
     watched(&call.parameters)?;
     let pass = call.pass.ok_or_else(|| Problem::new(Kind::TokenMissing, "Watching takes a token."))?;

@@ -22,7 +22,7 @@ pub struct WrongTokens {
 }
 
 impl WrongTokens {
-    /// None so far.
+    /// No wrong token has come yet. Each that comes is counted in `counts`, and `clock` tells how many came of late.
     #[must_use]
     pub fn new(counts: Arc<AdminCounts>, clock: Clock) -> Self {
         Self { lately: Mutex::default(), counts, clock }
