@@ -63,7 +63,7 @@ pub struct Audit {
     pub old_keys: Vec<OldKeyOfSet>,
 }
 
-/// Something that was found.
+/// Something that an audit found: a fault, or something that is good to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The code of its kind. A later keyward may have others.
@@ -116,7 +116,6 @@ pub struct AuditedNode {
     pub workflow_state: Life,
     /// The workflows that call its own.
     pub called_by: Vec<NamedWorkflow>,
-    /// Whether it passes keyward.
     pub state: Passage,
     /// When it was seen last.
     #[serde(with = "moment::nullable")]

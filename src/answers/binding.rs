@@ -16,7 +16,6 @@ use crate::ledger::standing::{self, Silence, SilenceKind, StandingKind};
 /// A page of the bindings, those that were seen last first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bindings {
-    /// Those of this page.
     pub bindings: Vec<Binding>,
     /// How many there are on all pages.
     pub total: usize,
@@ -78,7 +77,6 @@ pub struct Binding {
 /// A binding with each key that it sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WholeBinding {
-    /// As in the list.
     #[serde(flatten)]
     pub binding: Binding,
     /// Each key that it sent.

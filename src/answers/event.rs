@@ -68,19 +68,18 @@ pub struct LineKey {
 /// That exchanges came too fast to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
-    /// How many.
     pub lost: u64,
 }
 
-/// That the stream ends.
+/// The last event of a stream that keyward ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Why, by a code.
+    /// Why it ends, by a stable code.
     pub reason: String,
 }
 
 impl Line {
-    /// Whether nothing was wrong.
+    /// Whether its diagnosis is `ok`.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.diagnosis == DiagnosisKind::Ok.code()

@@ -29,7 +29,7 @@ pub struct PastExchange {
     /// The key that came.
     #[serde(flatten)]
     pub key: PerhapsKey,
-    /// Its number.
+    /// The exchange's number, as in `x-keyward-id`: 16 hex digits.
     pub id: String,
     /// When it started.
     #[serde(with = "moment")]

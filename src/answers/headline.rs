@@ -154,7 +154,7 @@ pub fn title_of_reasons(old_keys: &[&OldKeySummary]) -> &'static str {
 /// Of how many kinds a headline tells.
 const MOST_PARTS: usize = 3;
 
-/// Where nothing was seen.
+/// The headline of a key set none of whose nodes was seen.
 pub const NOT_SEEN: &str = "no node was seen yet";
 
 /// Where nothing is wrong and no old key is known.

@@ -14,7 +14,6 @@ use crate::verdict::explain::Severity;
 /// A page of the incidents, the one that opened last first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incidents {
-    /// Those of this page.
     pub incidents: Vec<ListedIncident>,
     /// How many there are on all pages.
     pub total: usize,
@@ -44,7 +43,6 @@ pub struct Incident {
     pub key: PerhapsKey,
     /// What is wrong, by the last bad sighting: its code.
     pub diagnosis: String,
-    /// How much that matters.
     pub severity: Severity,
     /// When the first bad sighting started.
     #[serde(with = "moment")]

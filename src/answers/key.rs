@@ -47,7 +47,7 @@ pub struct Key {
     pub grace_until: Option<Timestamp>,
     /// Whether the set learned it from what upstream accepts.
     pub learned: bool,
-    /// When you revoked it.
+    /// When you called it compromised; nothing where you did not.
     #[serde(with = "moment::nullable")]
     pub revoked: Option<Timestamp>,
     /// Whether upstream said of it last that it is no key.

@@ -4,12 +4,12 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::clock::Timestamp;
 
-/// Writes a moment.
+/// Writes a moment in UTC, to a second: `2026-11-23T08:00:00Z` (RFC 3339).
 pub fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(at)
 }
 
-/// Reads a moment.
+/// Reads such a text; an error where it is none.
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
     parse(&String::deserialize(from)?)
 }

@@ -6,7 +6,7 @@ use super::{moment, nullable};
 use crate::clock::Timestamp;
 use crate::codes::codes;
 
-/// How the notices are.
+/// The state of the notices as a whole, and of each receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
     /// Until when nothing is told.
@@ -21,7 +21,7 @@ pub struct Notices {
     pub receivers: Vec<Receiver>,
 }
 
-/// Who is told.
+/// A receiver of notices, what it was sent, and what waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receiver {
     /// Its name in the configuration.
@@ -70,7 +70,7 @@ pub struct Message {
     pub fault: Option<String>,
 }
 
-/// How a heartbeat is.
+/// What came of the heartbeats of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
     /// When its monitor took one last, since the start.
@@ -82,7 +82,7 @@ pub struct Beat {
 }
 
 codes! {
-    /// What a receiver understands.
+    /// The format of the messages that a receiver takes.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum ReceiverKind {
         /// JSON, signed as Standard Webhooks have it.

@@ -25,7 +25,6 @@ pub struct OldKeySummary {
 /// An old key with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldKey {
-    /// Whether it can go.
     #[serde(flatten)]
     pub summary: OldKeySummary,
     /// It was still current then.
@@ -42,7 +41,6 @@ pub struct OldKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldKeyOfSet {
     pub set: String,
-    /// Whether it can go.
     #[serde(flatten)]
     pub summary: OldKeySummary,
 }
@@ -50,10 +48,8 @@ pub struct OldKeyOfSet {
 /// The exchanges of an hour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// When the hour began.
     #[serde(with = "moment")]
     pub hour: Timestamp,
-    /// How many there were.
     pub exchanges: u64,
 }
 
@@ -117,7 +113,7 @@ pub struct Accepted {
 /// A credential record that is shown to hold an old key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfCredential {
-    /// Its name.
+    /// The record's name in n8n.
     pub credential: String,
     pub credential_id: String,
     /// The record with its nodes, in one sentence.

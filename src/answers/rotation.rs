@@ -39,7 +39,7 @@ pub struct Rotation {
     pub next: Option<String>,
 }
 
-/// A set's current key.
+/// The current key of a set, and whether upstream still takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CurrentKey {
     /// What it is recognised by.

@@ -20,14 +20,11 @@ pub struct Status {
     pub version: String,
     /// How far it is with stopping.
     pub stage: Stage,
-    /// When it began.
     #[serde(with = "moment")]
     pub began: Timestamp,
-    /// Where requests go.
     pub upstream: String,
     /// How many bindings it knows.
     pub bindings: usize,
-    /// How its store is.
     pub store: Store,
     /// How each n8n is that it asks.
     pub n8n: Vec<N8n>,
@@ -35,7 +32,6 @@ pub struct Status {
     pub problems: Vec<OpenProblem>,
     /// How many log lines were dropped.
     pub log_dropped: u64,
-    /// Its key sets.
     pub sets: Vec<Set>,
 }
 
@@ -51,7 +47,6 @@ pub struct OpenProblems {
 pub struct OpenProblem {
     /// What kind of thing. A later keyward may have others.
     pub code: Coded<ProblemKind>,
-    /// How much it matters.
     pub severity: Severity,
     /// What it is about: a set, an n8n; nothing where there is one of its kind alone.
     #[serde(deserialize_with = "nullable")]
@@ -79,11 +74,9 @@ pub struct OpenProblem {
 pub struct StoredStatus {
     /// The version that reads the store.
     pub version: String,
-    /// That it is stopped.
     pub stage: Stopped,
     /// How many bindings it remembers.
     pub bindings: usize,
-    /// The key sets.
     pub sets: Vec<Set>,
 }
 
@@ -94,7 +87,7 @@ pub struct Version {
     pub version: String,
 }
 
-/// The key sets.
+/// The answer of `/api/v1/sets`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sets {
     /// All of them, in the order of the configuration.
@@ -104,7 +97,6 @@ pub struct Sets {
 /// A key set: its keys, and how far its rotation is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Set {
-    /// Its name.
     pub set: String,
     /// What it does about verdicts.
     pub policy: Policy,
@@ -124,10 +116,9 @@ pub struct Set {
     pub old_keys: Vec<OldKeySummary>,
 }
 
-/// How a store is.
+/// Whether what is remembered reaches the store, and how much has not yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Store {
-    /// Whether it is well.
     pub state: StoreState,
     /// What is wrong, in words.
     #[serde(deserialize_with = "nullable")]
@@ -145,7 +136,6 @@ pub struct N8n {
     pub instance: String,
     /// Where its editor and its API are.
     pub url: String,
-    /// Whether it answers.
     pub state: N8nState,
     /// What is wrong and what to do, in words.
     #[serde(deserialize_with = "nullable")]
@@ -187,7 +177,7 @@ codes! {
 }
 
 codes! {
-    /// Whether an n8n answers.
+    /// Whether an n8n answered when keyward asked it last.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum N8nState {
         /// It did when it was asked last.

@@ -12,7 +12,7 @@ pub struct Who {
     pub binding: String,
     /// The name of its set.
     pub set: String,
-    /// The same in words.
+    /// All of it in words, for people.
     pub who: String,
     /// Whether it stands for one caller.
     pub holder: Holder,
