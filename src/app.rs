@@ -79,7 +79,6 @@ use crate::upstream::pool::Pool;
 use crate::welcome::{self, Welcome};
 use crate::{n8n, tasks, telemetry};
 
-/// Whether keyward says hello.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hello {
     /// It says where it listens, for whom, and what to put into n8n.
@@ -88,7 +87,7 @@ enum Hello {
     Left,
 }
 
-/// A running keyward.
+/// A keyward that runs: its workers, its admin listener, and all that goes on beside the requests.
 pub struct Server {
     listen: SocketAddr,
     admin: Option<SocketAddr>,
@@ -105,7 +104,7 @@ pub struct Server {
     _hold: Option<Hold>,
 }
 
-/// Reads all settings again.
+/// Reads the configuration again, file, environment and command line; gives all that is wrong with it.
 pub type Reread = Box<dyn Fn() -> Result<Config, config::Problems>>;
 
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file, reads the keys
@@ -279,7 +278,7 @@ impl Server {
         Some(format!("http://{}/open/{}", self.admin?, &*secret))
     }
 
-    /// Where clients connect to.
+    /// The address on which it listens for clients, with the port that it got.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
@@ -325,7 +324,7 @@ impl Server {
         });
     }
 
-    /// Cuts whatever is open.
+    /// Cuts the connections that are still open; [`Server::drain`] lets them finish.
     pub fn end(&self) {
         self.stage.send_replace(Stage::Ended);
     }
@@ -580,7 +579,6 @@ fn notifier(
     Ok(Notifier::new(config.notices.clone(), observer, store, notices, clock, (page, random_number()?)))
 }
 
-/// What all workers share.
 fn share(
     config: &Config,
     reloader: Reloader,
@@ -748,7 +746,7 @@ pub fn handshake(proxy: &ProxySettings) -> anyhow::Result<Handshake> {
     Handshake::open(proxy).context("cannot speak TLS to clients (tls.cert, tls.key)")
 }
 
-/// The way to upstream.
+/// What makes connections to upstream. Fails where TLS to upstream, or to the proxy on the way, cannot be set up.
 pub fn connector(proxy: &ProxySettings) -> anyhow::Result<Connector> {
     let tls = match proxy.upstream.scheme {
         Scheme::Http => None,

@@ -15,7 +15,6 @@ use crate::problems::Problems;
 use crate::problems::kind::ProblemKind;
 use crate::telemetry::writer::LogCounts;
 
-/// What is looked at.
 pub(super) struct Observed {
     pub(super) store: Arc<writer::Status>,
     pub(super) ledger: Arc<Ledger>,

@@ -25,7 +25,7 @@ use crate::telemetry::masked::mask_keys;
 use crate::verdict::explain::{DiagnosisKind, Severity};
 use crate::verdict::meaning::{meaning, remedy};
 
-/// Finds them.
+/// Finds the subjects of notices: incidents, unknown keys, rotations and problems.
 pub(super) struct Subjects {
     viewer: Arc<Viewer>,
     began: Timestamp,

@@ -41,7 +41,6 @@ pub(super) struct Upkeep {
 #[derive(Default)]
 struct Faults([Vec<Fault>; Reloaded::COUNT]);
 
-/// Something that went wrong.
 #[derive(Clone, PartialEq, Eq)]
 struct Fault {
     kind: ProblemKind,
