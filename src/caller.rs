@@ -38,7 +38,7 @@ pub struct Caller<'r> {
     pub doubts: Doubts,
 }
 
-/// The client software.
+/// The client software, as far as its headers tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client<'r> {
     pub family: Family,
@@ -60,7 +60,6 @@ codes! {
         HttpRequest => "http-request",
         /// An AI SDK: n8n's Agents, its Message an Agent node and its Instance AI, or a program of one's own.
         Agent => "agent",
-        /// Anything else.
         Other => "other",
     }
 }
@@ -84,7 +83,6 @@ pub enum Agreement {
     Full,
     /// Two name different workflows, executions or nodes.
     SendersDiffer,
-    /// Two name different sets.
     SetsDiffer,
 }
 

@@ -53,7 +53,6 @@ impl fmt::Display for Attribution {
 /// What one source says. Nothing in it can end a line or hide what follows it, in a log or on a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declared<'r> {
-    /// Who sent the request.
     pub ids: Ids<'r>,
     /// The workflow's name, decoded.
     pub name: Option<Cow<'r, str>>,
@@ -72,7 +71,7 @@ pub struct Ids<'r> {
     pub node: Option<&'r str>,
 }
 
-/// What made the request.
+/// A workflow, or a person in n8n's editor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender<'r> {
     /// The workflow with this id.

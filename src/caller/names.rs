@@ -65,7 +65,7 @@ impl Directory {
         Self { instances }
     }
 
-    /// Every instance.
+    /// Every n8n, in the order of the settings, known or not.
     #[must_use]
     pub fn instances(&self) -> &[Arc<Known>] {
         &self.instances
@@ -134,7 +134,7 @@ impl Node {
 // === impl Named ===
 
 impl<'d> Named<'d> {
-    /// The instance's name.
+    /// The name of the n8n in the configuration.
     #[must_use]
     pub fn instance(&self) -> &'d str {
         &self.known.name

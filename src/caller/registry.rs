@@ -56,7 +56,7 @@ impl Registry {
         self.is_on.then(|| self.directory.load())
     }
 
-    /// The same, to keep.
+    /// The names as they are now, to be kept; empty where no n8n is configured.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Directory> {
         self.directory.load_full()
