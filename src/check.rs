@@ -27,10 +27,9 @@ use crate::policy::rules::{SetRules, Unknown};
 use crate::verdict::credential::find_fault;
 use crate::verdict::explain::malformed_words;
 
-/// Something that was found.
+/// Something that `keyward check` tells: what would not work, or is unsafe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
     pub gravity: Gravity,
     /// What it is about: a setting's name.
     pub about: String,

@@ -26,10 +26,8 @@ pub enum ProbeError {
     /// There is no way to upstream.
     #[error("upstream cannot be reached")]
     Connect(#[from] ConnectError),
-    /// The connection broke.
     #[error("upstream broke off")]
     CutOff(#[from] hyper::Error),
-    /// It took too long.
     #[error("upstream did not answer within {} s", LIMIT.as_secs())]
     TimedOut,
 }
