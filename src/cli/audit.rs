@@ -145,7 +145,6 @@ impl Told<'_> {
     }
 }
 
-/// What keyward knows.
 struct WhatWasSeen {
     bindings: Vec<Binding>,
     keys: HashMap<Fingerprint, KnownKey>,

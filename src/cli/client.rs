@@ -30,7 +30,6 @@ pub(super) struct Client {
 
 /// What a running keyward said, if there is one.
 pub(super) enum Said {
-    /// What was asked for.
     Answer(Value),
     /// Nothing listens there.
     NotRunning,

@@ -24,13 +24,11 @@ use crate::verdict::explain::{DiagnosisKind, Severity};
 pub(super) struct Around<'a> {
     /// What is wrong beside single callers.
     pub(super) problems: &'a [OpenProblem],
-    /// The key sets.
     pub(super) sets: &'a [Set],
     /// What n8n's Base URL should be.
     pub(super) base_url: &'a str,
     /// How many callers of a kind are told.
     pub(super) most: usize,
-    /// Now.
     pub(super) now: Timestamp,
 }
 

@@ -163,7 +163,6 @@ impl Records {
         if wrong.is_empty() { Ok(chosen) } else { bail!("nothing was changed: {}", wrong.join("; ")) }
     }
 
-    /// Who uses a record.
     pub(super) fn users(&self, record: &CredentialRecord) -> &[User] {
         self.users.get(&record.id).map_or(&[], Vec::as_slice)
     }

@@ -25,7 +25,6 @@ use crate::problems::kind::ProblemKind;
 pub(super) struct View<'v> {
     /// The rotation of each set.
     pub(super) sets: &'v [&'v Rotation],
-    /// Whether a keyward runs.
     pub(super) runs: Runs,
     /// What is wrong beside single callers.
     pub(super) problems: &'v [OpenProblem],
@@ -34,7 +33,6 @@ pub(super) struct View<'v> {
     pub(super) now: Timestamp,
     /// How wide the terminal is.
     pub(super) columns: usize,
-    /// In which colours.
     pub(super) palette: Palette,
 }
 
@@ -218,7 +216,6 @@ fn no_old_key(seen: usize, of: Option<&str>) -> Line {
     Line::from(format!("{set}Can the old key go?  ")).hanging(2).and_toned(Tone::Doubtful, capitalised(known))
 }
 
-/// What to do next.
 pub(super) fn next(step: &str) -> Line {
     Line::toned(Tone::Title, "Next:").and(format!(" {step}.")).hanging(6)
 }

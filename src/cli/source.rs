@@ -45,7 +45,6 @@ pub(super) struct Stored {
     reloader: Reloader,
 }
 
-/// Whether a keyward runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Runs {
     /// It answers.
@@ -61,19 +60,16 @@ pub(super) enum Runs {
 pub(super) struct Received<T> {
     /// As it came, with fields that only a later keyward knows.
     pub(super) json: Value,
-    /// What it says.
     pub(super) answer: T,
 }
 
 /// How keyward is, whether it runs or not.
 pub(super) enum AnyStatus {
-    /// One runs.
     Running(Status),
     /// None runs, and its store answers.
     Stored(StoredStatus),
 }
 
-/// What is asked.
 #[derive(Clone, Copy)]
 enum Question<'q> {
     /// How keyward is, and each of its sets.
@@ -168,7 +164,6 @@ impl Source {
         Ok(Self::Stored(Box::new(Stored { setup, offline, reloader })))
     }
 
-    /// Whether a keyward runs.
     pub(super) fn runs(&self) -> Runs {
         match self {
             Self::Running(_) => Runs::Yes,
@@ -192,7 +187,6 @@ impl Source {
         Ok(self.status()?.answer.sets().iter().map(|set| set.set.clone()).collect())
     }
 
-    /// How keyward is.
     pub(super) fn status(&self) -> anyhow::Result<Received<AnyStatus>> {
         match self {
             Self::Running(_) => Ok(self.ask(Question::Status, &[])?.map(AnyStatus::Running)),
@@ -215,12 +209,10 @@ impl Source {
         self.ask(Question::Rotation(set), &[("limit", &rows.to_string())])
     }
 
-    /// The chosen bindings.
     pub(super) fn bindings(&self, choice: &Choice<'_>) -> anyhow::Result<Received<Bindings>> {
         self.ask_for_all(Question::Bindings, choice)
     }
 
-    /// The chosen incidents.
     pub(super) fn incidents(&self, choice: &Choice<'_>) -> anyhow::Result<Received<Incidents>> {
         self.ask_for_all(Question::Incidents, choice)
     }
@@ -371,7 +363,6 @@ fn read<T: DeserializeOwned>(client: &Client, json: Value) -> anyhow::Result<Rec
 // === impl AnyStatus, Paged ===
 
 impl AnyStatus {
-    /// The key sets.
     pub(super) fn sets(&self) -> &[Set] {
         match self {
             Self::Running(status) => &status.sets,
