@@ -92,7 +92,6 @@ impl fmt::Debug for Timestamp {
 /// Where the time comes from: the system, or a hand that a test moves.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The machine's clock.
     #[default]
     System,
     /// Milliseconds since the Unix epoch, moved from outside.
@@ -100,7 +99,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The moment now.
+    /// The moment now, by this clock; the Unix epoch where the machine's clock stands before that.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
