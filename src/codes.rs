@@ -31,7 +31,6 @@ macro_rules! listed {
         }
 
         impl $name {
-            /// How many there are.
             $visibility const COUNT: usize = [$(Self::$variant),+].len();
 
             /// Every one of them, by its position.
@@ -78,7 +77,7 @@ macro_rules! codes {
                 }
             }
 
-            /// What has that code.
+            /// The variant that has that code; nothing where none has.
             #[must_use]
             $visibility fn from_code(code: &str) -> Option<Self> {
                 match code {
@@ -118,10 +117,10 @@ pub(crate) use {codes, listed};
 
 /// What has a code. [`codes!`] implements it.
 pub trait Code: Copy {
-    /// The stable code.
+    /// The code, which programs may match: it never changes.
     fn code(self) -> &'static str;
 
-    /// What has that code.
+    /// What has that code; nothing where this version knows none.
     fn from_code(code: &str) -> Option<Self>;
 }
 
@@ -141,7 +140,7 @@ impl<T: Code> Coded<T> {
         T::from_code(code).map_or_else(|| Self::Unknown(UnknownCode::keep(code)), Self::Known)
     }
 
-    /// The code.
+    /// The code as it was read.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
