@@ -24,7 +24,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// This process's own.
+    /// The variables of this process, and the state folder that its platform has.
     #[must_use]
     pub fn of_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
@@ -34,7 +34,7 @@ impl Environment {
         }
     }
 
-    /// With a variable set.
+    /// With that variable as well, in place of one that has its name.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());

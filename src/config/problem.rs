@@ -19,7 +19,7 @@ impl Problems {
         self
     }
 
-    /// Whether there is none.
+    /// Whether nothing is wrong, so that the configuration can be used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -46,7 +46,6 @@ impl fmt::Display for Problems {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where it was set.
     pub place: Place,
     /// What was set: `proxy.listen`.
     pub key: String,

@@ -19,7 +19,6 @@ pub(super) struct Given {
     pub(super) value: Value,
 }
 
-/// What was given.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// The text of a setting, not yet parsed.

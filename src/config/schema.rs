@@ -473,7 +473,7 @@ pub static SETTINGS: [Setting; 66] = [
     },
 ];
 
-/// One setting.
+/// A setting: what it is called, what it may be, and how its value is read.
 #[derive(Debug)]
 pub struct Setting {
     /// Its table and name: `proxy.listen`. `<set>` stands for the name of any key set.
@@ -542,7 +542,6 @@ pub(super) enum ReceiverField {
     Kind,
     /// The places of what it is signed with.
     Secret,
-    /// The topics.
     About,
     Sets,
     Quiet,
@@ -586,7 +585,6 @@ pub(super) enum ReceiverVariable {
 }
 
 impl ReceiverVariable {
-    /// What it sets.
     pub(super) const fn field(self) -> ReceiverField {
         match self {
             Self::Files(field) | Self::Envs(field) | Self::Text(field) => field,
@@ -607,7 +605,6 @@ impl ReceiverVariable {
     }
 }
 
-/// What an n8n has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum InstanceField {
     Url,
@@ -653,7 +650,6 @@ pub(super) enum InstanceVariable {
 }
 
 impl InstanceVariable {
-    /// What it sets.
     pub(super) const fn field(self) -> InstanceField {
         match self {
             Self::File | Self::Env => InstanceField::ApiKey,
