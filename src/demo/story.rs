@@ -42,7 +42,7 @@ pub struct Request {
     pub execution: u32,
     /// How the node came by its key.
     pub means: Means,
-    /// What arrives of it.
+    /// The key that arrives with it; none where the client lost it on the way.
     pub key: Key,
 }
 
@@ -79,7 +79,6 @@ pub struct Chapter {
     deeds: &'static [Deed],
 }
 
-/// What people do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     ReplaceKeyFile,
@@ -91,7 +90,7 @@ enum Deed {
     Repoint(&'static str, Option<&'static str>, Record),
 }
 
-/// A workflow.
+/// A workflow of the story: which record it uses, and when it runs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Workflow {
     pub id: &'static str,
@@ -144,7 +143,6 @@ pub enum Release {
 /// What holds a key in n8n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Record {
-    /// The main credential.
     Main,
     /// The main credential of the n8n that is still a 1.x.
     Elder,
@@ -158,7 +156,6 @@ enum Record {
     Node,
 }
 
-/// What a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     Key(Key),
@@ -569,7 +566,6 @@ pub const BEGINNING: Duration = Duration::from_secs(60 * START as u64);
 /// The same in minutes.
 const START: u32 = clock(7, 0);
 
-/// When it ends.
 const END: u32 = clock(20, 0);
 
 /// No run begins later than planned by that many seconds.

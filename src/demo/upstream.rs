@@ -31,7 +31,7 @@ impl Upstream {
         Ok(Self { listener, keys })
     }
 
-    /// Where it listens.
+    /// Where it listens; an error where the system does not tell.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
