@@ -27,9 +27,7 @@ use crate::upstream::pool::Pool;
 
 /// What all workers share of it.
 pub struct Shared {
-    /// The keys.
     pub reloader: Arc<Reloader>,
-    /// The bindings.
     pub ledger: Arc<Ledger>,
     /// What n8n calls callers.
     pub names: Arc<Registry>,
@@ -62,7 +60,6 @@ pub struct WorkerContext {
     pub counters: Arc<Shard>,
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,
-    /// Records exchanges that end.
     pub observer: Arc<dyn Observer>,
     /// Requests and connections that were refused before an exchange.
     pub rejections: Rejections,
@@ -78,7 +75,6 @@ pub struct Parts {
     pub counters: Arc<Shard>,
     /// Its clock for time limits.
     pub coarse_clock: CoarseClock,
-    /// Records exchanges that end.
     pub observer: Arc<dyn Observer>,
     /// Set when whatever is still open is cut off.
     pub shutting_down: Arc<AtomicBool>,
@@ -103,7 +99,7 @@ impl Shared {
 }
 
 impl WorkerContext {
-    /// Before its first request.
+    /// No request was carried yet; the numbers of exchanges begin at `parts.seed`.
     #[must_use]
     pub fn new(shared: Arc<Shared>, parts: Parts) -> Self {
         let Parts { pool, counters, coarse_clock, observer, shutting_down, seed } = parts;

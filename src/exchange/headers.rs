@@ -157,9 +157,7 @@ fn named_in(headers: &HeaderMap) -> Vec<HeaderName> {
 
 /// What an answer tells of its exchange.
 pub struct Marks {
-    /// Its number.
     pub id: ExchangeId,
-    /// What the credential was.
     pub verdict: Verdict,
     /// What had to be repaired about the path.
     pub note: Option<&'static str>,

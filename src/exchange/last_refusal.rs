@@ -22,7 +22,7 @@ pub struct LastRefusal(Mutex<Option<(Cause, RefusalText)>>);
 pub struct RefusalText {
     /// What is wrong and what to do, for the log as well.
     pub explanation: Arc<Explanation>,
-    /// The answer's body.
+    /// The body of the answer, with what is wrong and what to do in it.
     pub body: Bytes,
 }
 

@@ -26,7 +26,7 @@ use crate::verdict::{self, Judgement};
 pub struct Session {
     /// What its requests need of their worker.
     pub worker: Arc<WorkerContext>,
-    /// The client's address.
+    /// The client's address; behind a load balancer that says so, the one that it names.
     pub peer: IpAddr,
     /// What of its requests is left unread.
     pub unread: Arc<Unread>,

@@ -37,10 +37,8 @@ pub struct Upgraded {
 /// Why it ended before both sides had closed it.
 #[derive(Debug, thiserror::Error)]
 enum UpgradeError {
-    /// The client's connection broke.
     #[error("the client's connection broke")]
     Client(#[source] io::Error),
-    /// Upstream's connection broke.
     #[error("upstream's connection broke")]
     Upstream(#[source] io::Error),
     /// The client took nothing of what is there for it.
