@@ -13,7 +13,7 @@ pub struct Head<'r> {
 }
 
 impl<'r> Head<'r> {
-    /// Walks the headers once.
+    /// Reads what keyward looks at, in one walk over the headers.
     #[must_use]
     pub fn new(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap) -> Self {
         Self { method, path: uri.path(), fields: Fields::collect(headers) }
