@@ -16,7 +16,6 @@ pub struct Access {
 /// A token: it stands for its set's current key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Its public name.
     pub fingerprint: Fingerprint,
     /// What a person recognises it by.
     pub hint: Option<Hint>,
@@ -32,7 +31,6 @@ pub struct Token {
 /// A key that you called compromised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevokedKey {
-    /// The key.
     pub fingerprint: Fingerprint,
     /// Since when.
     pub at: Timestamp,

@@ -102,7 +102,7 @@ impl FingerprintKey {
     /// The length of the key in bytes.
     pub const LEN: usize = 32;
 
-    /// From its stored bytes.
+    /// From 32 random bytes, as the state folder keeps them.
     #[must_use]
     pub fn new(bytes: &[u8; Self::LEN]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
@@ -155,7 +155,6 @@ pub enum KeyKind {
     /// What has the form of a key of Azure OpenAI, which has no prefix of its own. It is named, but not taken for certain:
     /// gateways have such keys as well.
     LikeAzure,
-    /// Anything else.
     Other,
 }
 
@@ -322,7 +321,7 @@ impl Hint {
         &self.last
     }
 
-    /// The kind's prefix.
+    /// What such keys begin with (`sk-proj-`); empty where no beginning tells the kind.
     #[must_use]
     pub fn prefix(&self) -> &'static str {
         self.kind.prefix()

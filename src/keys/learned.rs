@@ -42,7 +42,7 @@ pub enum Standing {
 }
 
 impl Learned {
-    /// From what was remembered.
+    /// From the keys that were remembered over a restart.
     #[must_use]
     pub fn new(keys: Vec<LearnedKey>) -> Self {
         Self { keys }

@@ -60,7 +60,6 @@ struct Memory {
 /// What the sources hold, compared with what they held before.
 #[derive(Debug)]
 pub enum Reload {
-    /// The same.
     Unchanged,
     /// Other keys: the new ring is in place. A line for each set that changed.
     Changed(Vec<String>),
@@ -79,7 +78,6 @@ pub enum Trouble {
         key: &'static str,
         /// Where it was to come from.
         from: Source,
-        /// Why it did not.
         source: SourceError,
     },
     /// Tokens and revoked keys are not known, so that tokens admit no request, and revoked keys might.

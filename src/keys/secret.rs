@@ -16,7 +16,7 @@ impl Secret {
         Self(Zeroizing::new(Box::from(bytes)))
     }
 
-    /// The bytes themselves.
+    /// The value, for the few places that need it: `tests/it/tidy.rs` lists them.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

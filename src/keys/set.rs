@@ -48,9 +48,7 @@ pub struct Retired {
 /// What a key is to its set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The current key.
     Current,
-    /// The announced next key.
     Next,
     /// A previous key, and when its grace ends.
     Previous {
@@ -97,7 +95,6 @@ codes! {
     /// What upstream says of a key.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Word {
-        /// It takes it.
         Accepted => "accepted",
         /// It says that it is no key.
         Refused => "refused",
@@ -206,7 +203,7 @@ const SHOWN: usize = 8;
 /// As many characters as no kind of key begins with: 8 of the kind at most, and 16 of this key alone.
 const QUOTED: usize = 24;
 
-/// A set's own facts.
+/// What holds for a whole set, whatever key came: its name, whether it learns, its grace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySet {
     /// Its name, as in `[keys.<name>]`.

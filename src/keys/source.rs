@@ -14,7 +14,7 @@ use super::secret::{ParseSecretError, Secret};
 pub enum Source {
     /// A file with the key and nothing else; white space around it is dropped.
     File(PathBuf),
-    /// An environment variable.
+    /// The environment variable of that name.
     Env(Box<str>),
 }
 

@@ -55,11 +55,7 @@ pub enum StateError {
     },
     /// What is remembered was written with another fingerprint key, so that no key is known by it.
     #[error("{} is not the one by which {} knows keys: put that one back, or move the store away to begin anew", path.display(), store.display())]
-    OtherKey {
-        /// The fingerprint key's file.
-        path: PathBuf,
-        store: PathBuf,
-    },
+    OtherKey { path: PathBuf, store: PathBuf },
     /// Another keyward serves from the folder.
     #[error("another keyward runs on the state folder {}: stop that one, or give this one a folder of its own (state.dir)", dir.display())]
     Held { dir: PathBuf },
