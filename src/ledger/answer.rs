@@ -84,7 +84,7 @@ pub struct Bar {
     pub is_no: bool,
     /// The binding that it is about.
     pub binding: Option<BindingId>,
-    /// Where that sent from.
+    /// The address that the binding sent from.
     pub address: Option<IpAddr>,
     /// The credential record that it is about, or that the binding's node names.
     pub record: Option<BarRecord>,
@@ -105,14 +105,12 @@ pub struct Bar {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BarRecord {
     pub name: RecordName,
-    /// What n8n calls it.
     pub title: Box<str>,
 }
 
 /// What an answer is drawn from.
 pub struct Grounds<'a> {
     pub old: Names,
-    /// When it was replaced.
     pub retired: Retired,
     /// The evidence of every set, each with the keys that are good there. The one that the key is an old one of stands first.
     pub evidence: &'a [Evidence<'a>],

@@ -3,7 +3,7 @@
 use crate::codes::codes;
 
 codes! {
-    /// The kinds of bars.
+    /// Why an old key cannot go, or why it is not proven that it can.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub enum BarKind {
         /// A sender still sends the key.
@@ -54,7 +54,7 @@ codes! {
 }
 
 impl BarKind {
-    /// What is so.
+    /// What a bar of that kind says, in a clause without a full stop.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {

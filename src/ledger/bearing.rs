@@ -12,7 +12,6 @@ listed! {
         Bad,
         /// Its key is right and upstream took it: an incident that began before closes.
         Good,
-        /// Nothing.
         None,
     }
 }

@@ -54,7 +54,6 @@ pub struct Memory {
     pub name: Option<Box<str>>,
     /// The client's version, as it said last.
     pub client_version: Option<Box<str>>,
-    /// When it came.
     pub visits: Visits,
     /// The sighting that started last, of those that count.
     pub latest: Option<Latest>,

@@ -42,7 +42,7 @@ impl Hour {
         }
     }
 
-    /// From what was stored.
+    /// As the store has it: codes that this version does not know stay as they are.
     #[must_use]
     pub fn read(
         begin: Timestamp,
@@ -60,13 +60,13 @@ impl Hour {
         Timestamp::from_millis(i64::from(self.number) * HOUR)
     }
 
-    /// The verdict's code.
+    /// How the credentials were judged, by its stable code.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
         self.verdict.code()
     }
 
-    /// The outcome's code.
+    /// How the exchanges ended, by its stable code.
     #[must_use]
     pub fn outcome(&self) -> &'static str {
         self.outcome.code()

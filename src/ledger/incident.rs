@@ -45,7 +45,6 @@ pub struct Incident {
     pub sightings: u64,
     /// What is wrong, by the last bad sighting: its code.
     pub diagnosis: &'static str,
-    /// How much that matters.
     pub severity: Severity,
     /// The key of the last bad sighting; nothing where none came.
     pub key: Option<Names>,

@@ -6,12 +6,12 @@ use rusqlite::{TransactionBehavior, params};
 use super::sqlite::{Sqlite, failure};
 use super::store::StoreError;
 
-/// A document.
+/// One row of what is kept of the notices, to be written or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// What it is of.
+    /// `message`, `thread` or `mute`.
     pub kind: &'static str,
-    /// Which of its kind.
+    /// Its name among those of its kind.
     pub id: Box<str>,
     /// JSON; nothing where it is to be removed.
     pub value: Option<String>,

@@ -40,7 +40,7 @@ pub struct Look {
 /// The record that a node names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedRecord {
-    /// The record's id.
+    /// The record's id in n8n.
     pub record: Box<str>,
     /// The first look from which on every look found the node with that record.
     pub since: Timestamp,

@@ -14,7 +14,6 @@ use crate::keys::set::{Names, Retired, Role};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldKey {
     pub names: Names,
-    /// When it was replaced.
     pub retired: Retired,
     /// Until when it is still good.
     pub grace_until: Timestamp,

@@ -74,7 +74,7 @@ pub struct Undone {
     pub kind: Option<ClientKind>,
     /// Where it sent from; nothing where there was no room to know.
     pub address: Option<IpAddr>,
-    /// Whose address that is.
+    /// The n8n that the address belongs to.
     pub n8n: N8n,
     /// When the old key came from it last.
     pub last: Timestamp,
@@ -107,7 +107,6 @@ pub enum Lack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unproven {
     pub name: RecordName,
-    /// Its name in n8n.
     pub title: Box<str>,
     /// How many nodes that may run name it.
     pub nodes: usize,
@@ -163,7 +162,7 @@ pub struct Survey<'a> {
 type OpenUse<'a> = (BindingId, &'a SenderUse, &'a [SenderUse]);
 
 impl<'a> Survey<'a> {
-    /// Of that evidence.
+    /// Walks through the evidence once, for the old key that `case` names.
     #[must_use]
     pub fn new(senders: &'a Senders, case: &'a Case<'a>) -> Self {
         let mut survey = Self {

@@ -126,7 +126,7 @@ pub enum FindError {
 }
 
 impl<'a> Query<'a> {
-    /// Of that moment.
+    /// A look as of `now`, by the keys that the reloader has. The ledger is read when the first question needs it.
     #[must_use]
     pub fn new(ledger: &'a Ledger, reloader: &Reloader, now: Timestamp) -> Self {
         let ring = Arc::clone(&reloader.ring());

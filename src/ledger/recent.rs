@@ -20,7 +20,6 @@ pub struct Recent([Mutex<VecDeque<Past>>; RINGS]);
 /// An exchange that is over.
 #[derive(Clone, Debug)]
 pub struct Past {
-    /// Its number.
     pub id: ExchangeId,
     /// When it started.
     pub at: Timestamp,

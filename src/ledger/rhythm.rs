@@ -30,7 +30,6 @@ struct Visit {
 pub struct Rhythm {
     /// The median of the spans between the beginnings of visits that follow one another.
     pub median: Duration,
-    /// The longest of them.
     pub longest: Duration,
     /// How many visits it is drawn from, at most [`Visits::KEPT`].
     pub visits: usize,

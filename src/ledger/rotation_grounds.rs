@@ -19,7 +19,6 @@ use crate::keys::set::{KeySet, Role, SetIndex};
 #[derive(Clone, Copy)]
 pub struct Grounds<'a> {
     pub set: SetIndex,
-    /// The set's own facts.
     pub facts: &'a KeySet,
     /// The keys of all sets ([`crate::keys::reloader::Reloader::entries`]).
     pub keys: &'a [Entry],
@@ -28,7 +27,6 @@ pub struct Grounds<'a> {
     pub bindings: &'a [Arc<Binding>],
     /// The same by their ids.
     pub binding_of: &'a dyn Fn(BindingId) -> Option<Arc<Binding>>,
-    /// Exchanges by the hour.
     pub hours: &'a Hours,
     /// What is known of nodes that do not pass here.
     pub audit: &'a Audit,

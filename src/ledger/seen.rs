@@ -28,7 +28,6 @@ pub struct Seen<'a> {
     pub at: Timestamp,
     /// The key that came.
     pub key: Option<Names>,
-    /// What its credential was.
     pub verdict: Verdict,
     pub diagnosis: Diagnosis,
     pub outcome: Outcome,
@@ -45,7 +44,6 @@ pub struct Seen<'a> {
     pub told: Option<Bearing>,
     /// Whether upstream saw that very key: a refused request never got there, and an injected one carried another key.
     pub was_sent: bool,
-    /// Whether keyward refused it.
     pub was_refused: bool,
     /// Where it came from.
     pub peer: IpAddr,
@@ -63,7 +61,7 @@ impl Finding {
         }
     }
 
-    /// From what was stored.
+    /// As the store has it: codes that this version does not know stay as they are.
     #[must_use]
     pub fn read(
         verdict: Coded<VerdictKind>,
@@ -74,19 +72,19 @@ impl Finding {
         Self { verdict, diagnosis, outcome, severity }
     }
 
-    /// The verdict's code.
+    /// How the credential was judged, by its stable code.
     #[must_use]
     pub fn verdict(self) -> &'static str {
         self.verdict.code()
     }
 
-    /// The diagnosis' code.
+    /// What was wrong, by its stable code; `ok` where nothing was.
     #[must_use]
     pub fn diagnosis(self) -> &'static str {
         self.diagnosis.code()
     }
 
-    /// The outcome's code.
+    /// How the exchange ended, by its stable code.
     #[must_use]
     pub fn outcome(self) -> &'static str {
         self.outcome.code()

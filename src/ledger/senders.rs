@@ -70,7 +70,7 @@ pub enum N8n {
 pub struct Address {
     /// The address; none for the place that stands for all those for which there was no room.
     pub peer: Option<IpAddr>,
-    /// Whose it is.
+    /// The n8n that the address belongs to.
     pub n8n: N8n,
     /// When it was first seen.
     pub first: Timestamp,
@@ -90,7 +90,6 @@ pub struct Address {
 /// An old key and a newer one came by turns, in executions that began one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mixed {
-    /// Whose requests they were.
     pub binding: BindingId,
     pub old: Fingerprint,
     pub new: Fingerprint,
@@ -102,9 +101,7 @@ pub struct Mixed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderUse {
     pub key: Fingerprint,
-    /// When it first came.
     pub first: Timestamp,
-    /// When it last came.
     pub last: Timestamp,
     /// When the execution began in which upstream last accepted it; nothing where it never did. Of several executions, the
     /// one that began last.
@@ -119,9 +116,7 @@ pub struct SenderUse {
 /// A credential record, by its n8n and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordName {
-    /// The n8n's name.
     pub n8n: Box<str>,
-    /// The record's id.
     pub id: Box<str>,
 }
 
@@ -154,7 +149,6 @@ pub struct Press {
 /// What came through a record at one address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// Each key that came.
     pub keys: Vec<KeySpan>,
     /// The executions in a row with the key that came last.
     pub row: Option<Row>,
@@ -164,9 +158,7 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySpan {
     pub key: Fingerprint,
-    /// When it first came.
     pub first: Timestamp,
-    /// When it last came.
     pub last: Timestamp,
     /// When the execution began with which it came; of several, the one that began last.
     pub begun: Timestamp,
@@ -204,7 +196,6 @@ pub struct ClientUse {
     pub key: Fingerprint,
     /// The binding that it came on: that of a program without a tag is another one for each key.
     pub binding: BindingId,
-    /// When it last came.
     pub last: Timestamp,
     /// When upstream last accepted it.
     pub accepted: Option<Timestamp>,
@@ -280,9 +271,7 @@ pub struct SentFrom {
     /// Whether its executions fit into the order of no n8n that is known.
     pub is_another_n8n: bool,
     pub key: Fingerprint,
-    /// When it first came.
     pub first: Timestamp,
-    /// When it last came.
     pub last: Timestamp,
 }
 

@@ -5,7 +5,7 @@ use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
 use crate::keys::set::{Names, Role, SetIndex};
 
-/// A set's current key.
+/// The current key of a set, and whether upstream still takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrentKey {
     pub names: Names,

@@ -52,7 +52,6 @@ pub struct Exchange {
     /// The same, for measuring.
     pub started: Instant,
     pub binding: Arc<Binding>,
-    /// What its credential is.
     pub judgement: Judgement,
     /// What keyward did about it.
     pub action: ActionKind,
@@ -116,13 +115,11 @@ pub struct Answered {
 
 /// The facts that an exchange begins with.
 pub struct Opening<'r> {
-    /// Its number.
     pub id: ExchangeId,
     /// When its head came.
     pub at: Timestamp,
     /// The same, for measuring.
     pub started: Instant,
-    /// What its credential is.
     pub judgement: Judgement,
     /// What keyward does about it.
     pub action: Acted,
@@ -392,7 +389,7 @@ impl Exchange {
         self.explanation.get().map(|explanation| &**explanation)
     }
 
-    /// The action's code.
+    /// What was done about the request, by its stable code.
     #[must_use]
     pub fn action(&self) -> &'static str {
         self.action.code()

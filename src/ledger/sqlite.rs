@@ -95,7 +95,7 @@ impl Sqlite {
         Ok(Self { connection, path: path.into(), file, id, is_new: false })
     }
 
-    /// Where it is.
+    /// The file as it was opened; `SQLite` keeps others beside it (`-wal`, `-shm`).
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

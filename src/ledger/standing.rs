@@ -122,7 +122,7 @@ impl Standing {
         }
     }
 
-    /// What it is called.
+    /// The kind alone, without what its variant carries.
     #[must_use]
     pub fn kind(self) -> StandingKind {
         match self {
@@ -146,7 +146,7 @@ impl Standing {
         matches!(self, Self::Stale | Self::Mixed | Self::Failing { .. })
     }
 
-    /// The stable code.
+    /// The code of its kind, which programs may match.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.kind().code()
@@ -171,7 +171,7 @@ impl Standing {
 // === impl Silence ===
 
 impl Silence {
-    /// What it is called.
+    /// The kind alone, without what its variant carries.
     #[must_use]
     pub fn kind(self) -> SilenceKind {
         match self {

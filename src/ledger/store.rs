@@ -105,7 +105,7 @@ pub trait Store: Send {
     fn is_in_place(&self) -> bool;
 }
 
-/// Everything a store remembers.
+/// All that a store remembers, as it is read once at the start.
 #[derive(Debug, Default)]
 pub struct Remembered {
     pub bindings: Vec<RememberedBinding>,
@@ -136,7 +136,6 @@ pub struct UnknownInStore {
 /// A binding as it is remembered.
 #[derive(Debug)]
 pub struct RememberedBinding {
-    /// Its stable name.
     pub id: BindingId,
     /// The name of its set.
     pub set: Box<str>,
@@ -166,7 +165,6 @@ impl RememberedBinding {
 /// Exchanges of one kind in one hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredHour {
-    /// When the hour begins.
     pub begin: Timestamp,
     pub key: Option<Fingerprint>,
     pub verdict: Coded<VerdictKind>,
@@ -175,7 +173,7 @@ pub struct StoredHour {
 }
 
 impl StoredHour {
-    /// Of that set.
+    /// As the ledger counts it, for the set that now stands at `set`.
     #[must_use]
     pub fn hour(&self, set: SetIndex) -> Hour {
         Hour::read(self.begin, set, self.key, self.verdict, self.outcome)
@@ -283,7 +281,6 @@ pub enum Fault {
     /// Another program holds it locked.
     #[error("is locked by another program")]
     Locked,
-    /// The disk is full.
     #[error("cannot be written: the disk is full")]
     Full,
     /// It may not be written.
@@ -298,7 +295,6 @@ pub enum Fault {
     /// It was removed or replaced while it was open.
     #[error("was removed or replaced")]
     Gone,
-    /// Anything else.
     #[error("cannot be used")]
     Other,
 }

@@ -119,7 +119,7 @@ impl Writer {
         }
     }
 
-    /// How the store is.
+    /// The state of the store, for those who tell it: it changes while the writer runs.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status)
@@ -499,7 +499,7 @@ impl Status {
         lock(&self.trouble).clone()
     }
 
-    /// Batches that were written.
+    /// Batches that were written, since the start.
     #[must_use]
     pub fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)

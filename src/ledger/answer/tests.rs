@@ -93,7 +93,6 @@ impl Story {
         self.ahead -= millis;
     }
 
-    /// n8n is looked through.
     fn look(&mut self) {
         self.bench.writer.turn(&self.bench.reloader);
         self.bench.pass(duration(10));
