@@ -58,7 +58,7 @@ pub struct Metric {
     pub kind: Kind,
     /// The labels of each of its samples.
     pub labels: &'static [&'static str],
-    /// What it means.
+    /// What it means: the text of `# HELP`.
     pub help: &'static str,
 }
 
@@ -74,7 +74,7 @@ pub enum Kind {
 }
 
 impl Metric {
-    /// Its whole name.
+    /// Its name in the exposition: with `keyward_`, and `_total` behind a counter's.
     #[must_use]
     pub fn full_name(&self) -> String {
         let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
@@ -83,7 +83,7 @@ impl Metric {
 }
 
 impl Kind {
-    /// As in the exposition.
+    /// The word of `# TYPE` in the exposition.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -251,17 +251,17 @@ fn add(number: &AtomicU64, amount: u64) {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Counts one more, with a load and a store: no other thread writes it.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// That many more.
+    /// Counts that many more, with a load and a store: no other thread writes it.
     pub fn add(&self, amount: u64) {
         add(&self.0, amount);
     }
 
-    /// The number now.
+    /// The count so far, which any thread may read.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -287,7 +287,7 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
         Self { bounds, counts, above: Counter::default(), micros: Counter::default() }
     }
 
-    /// Counts a span.
+    /// Counts `span` in the bucket whose bound is the least that it does not exceed, to a microsecond.
     pub fn observe(&self, span: Duration) {
         let micros = span.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(span.subsec_micros()));
         let position = self.bounds.iter().position(|bound| micros <= *bound);
@@ -355,7 +355,7 @@ codes! {
 }
 
 impl Reloads {
-    /// Others were taken.
+    /// Counts that something else was read there than before.
     pub fn succeeded(&self, what: Reloaded) {
         self.0[what.position()][0].fetch_add(1, Ordering::Relaxed);
     }
