@@ -34,7 +34,6 @@ use crate::net::egress_proxy::EgressProxy;
 /// The settings under `[n8n]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// All instances, by name.
     pub instances: Vec<Instance>,
 }
 

@@ -100,7 +100,7 @@ pub struct KnownKey {
     pub role: Box<str>,
 }
 
-/// What an audit says.
+/// All that an audit of one n8n says: its nodes, what was found, and what keeps it from vouching for all of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Audit {
     /// When n8n was looked through.
@@ -126,7 +126,7 @@ pub fn suspects(inventory: &Inventory, sightings: &[Sighting]) -> Vec<Box<str>> 
     off.filter_map(|workflow| seen.of_workflow(&workflow.id)?.execution.clone()).collect()
 }
 
-/// Judges every node.
+/// Judges every node of one n8n by what is configured there and what keyward saw of it.
 #[must_use]
 pub fn audit(grounds: &Grounds<'_>) -> Audit {
     let survey = Survey::new(grounds);

@@ -26,7 +26,7 @@ use crate::net::one_shot::{self, Answer};
 use crate::net::origin::Scheme;
 use crate::net::protocol::Protocol;
 
-/// One n8n's API.
+/// Asks the API of one n8n, within bounds of time and size.
 pub struct Client {
     name: Box<str>,
     address: Address,
@@ -41,11 +41,11 @@ pub struct Client {
 pub mod scope {
     /// The list of all workflows.
     pub const WORKFLOW_LIST: &str = "workflow:list";
-    /// One workflow.
+    /// One workflow, with its nodes.
     pub const WORKFLOW_READ: &str = "workflow:read";
-    /// The list of executions.
+    /// The list of executions, without what ran through their nodes.
     pub const EXECUTION_LIST: &str = "execution:list";
-    /// One execution.
+    /// One execution, with what ran through its nodes.
     pub const EXECUTION_READ: &str = "execution:read";
     /// The list of credential records, without their data.
     pub const CREDENTIAL_LIST: &str = "credential:list";
@@ -105,10 +105,8 @@ pub enum ClientError {
     /// There is no way to n8n.
     #[error("n8n at {url} is not reached; is it up, and is its url right?")]
     Unreachable { url: Box<str>, source: ConnectError },
-    /// The connection broke.
     #[error("n8n at {url} broke off, or speaks no HTTP; see its own log")]
     CutOff { url: Box<str>, source: hyper::Error },
-    /// It took too long.
     #[error("n8n at {url} did not answer {path} in full within {limit:?}; see whether it is overloaded")]
     TooSlow {
         url: Box<str>,
@@ -133,7 +131,6 @@ pub enum ClientError {
         url: Box<str>,
         /// What it was asked for.
         path: Box<str>,
-        /// What the key lacks.
         scope: &'static str,
     },
     /// 404, or a page where the API should be.
@@ -156,7 +153,6 @@ pub enum ClientError {
     /// 405.
     #[error("this version of n8n cannot do {method} {path}; 2.x can")]
     NotInThisVersion {
-        /// How it was asked.
         method: Method,
         /// What it was asked for.
         path: Box<str>,
@@ -212,13 +208,11 @@ pub enum ClientError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at line {line}, column {column}")]
 pub struct JsonFault {
-    /// What is wrong there.
     what: &'static str,
     line: usize,
     column: usize,
 }
 
-/// One request.
 struct Ask<'a> {
     method: Method,
     /// Below `/api/v1/`, with its query.
@@ -251,13 +245,13 @@ impl Client {
         (date != 0).then(|| Timestamp::from_millis(date))
     }
 
-    /// The instance's name.
+    /// The name of the instance in the configuration.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is.
+    /// The address that the configuration gives it, below which its API lies at `/api/v1`.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address

@@ -49,12 +49,11 @@ pub struct Field {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub workflow_id: String,
-    /// Its name.
+    /// The workflow's name.
     pub workflow: String,
     pub node_id: String,
-    /// Its name.
+    /// The node's name.
     pub node: String,
-    /// Where it goes.
     pub way: Way,
 }
 
@@ -86,7 +85,7 @@ impl Entrance {
         Ok(Self(Address { path, ..address }))
     }
 
-    /// Its origin.
+    /// The address without the `/v1` of a Base URL, so that a prefix can follow it.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.0

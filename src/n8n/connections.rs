@@ -11,7 +11,7 @@ use crate::keys::state::{StateError, StateFolder};
 pub struct Connection {
     /// The n8n that it is of: the address of its editor.
     pub n8n: String,
-    /// Its id.
+    /// The record's id in n8n.
     pub credential: String,
     /// Its name, when it was connected.
     pub name: String,
@@ -60,7 +60,7 @@ pub fn keep(folder: &StateFolder, connection: Connection) -> Result<(), StateErr
 pub struct Written {
     /// The n8n that it is of: the address of its editor.
     pub n8n: String,
-    /// Its id.
+    /// The record's id in n8n.
     pub credential: String,
     /// When n8n says that it changed by that, in milliseconds since the Unix epoch. Where that is another moment now, it
     /// was changed since.
@@ -81,7 +81,7 @@ pub fn note_written(folder: &StateFolder, written: Written) -> Result<(), StateE
     })
 }
 
-/// Forgets a record.
+/// Forgets what was kept of a connection; one that was never kept is no error.
 pub fn forget(folder: &StateFolder, n8n: &str, credential: &str) -> Result<(), StateError> {
     folder.change(FILE, |kept: &mut Kept| kept.connected.retain(|one| !one.is_of(n8n, credential)))
 }

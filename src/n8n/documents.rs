@@ -57,7 +57,6 @@ pub struct Workflow {
     /// The version of the draft.
     #[serde(deserialize_with = "optional_id")]
     pub version_id: Option<String>,
-    /// Which version runs.
     #[serde(rename = "activeVersionId", deserialize_with = "published")]
     pub published: Published,
     /// What runs, on 2.x.

@@ -192,7 +192,7 @@ fn in_text(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| at.to_string())
 }
 
-/// What ends that doubt.
+/// What ends the doubt whether a node still passes keyward with the right key.
 pub const UNPROVEN_END: &str = "run one of the nodes, or wait for the next run";
 
 /// How many workflows a sentence names.

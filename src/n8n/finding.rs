@@ -78,12 +78,7 @@ pub enum Finding {
     /// A node that was never seen, whose address only a run can tell.
     UnclearAddress { node: NodeName },
     /// A call of a workflow that only a run can name.
-    UnclearCall {
-        /// The workflow that calls.
-        workflow: WorkflowName,
-        /// The node that does.
-        node: Box<str>,
-    },
+    UnclearCall { workflow: WorkflowName, node: Box<str> },
     /// Several records hold the keys of one set.
     SeveralRecords { set: Box<str>, records: Vec<Record> },
     /// Nodes of an older version than others of their type here.
@@ -137,12 +132,12 @@ pub enum Finding {
     },
     /// Workflows from which requests come, and which n8n's API does not list.
     UnlistedWorkflows {
-        /// Their ids.
+        /// Their ids: n8n tells no names of them.
         workflows: Vec<Box<str>>,
     },
     /// Such workflows that came in one execution alone, as those of chats do.
     UnlistedOnce {
-        /// Their ids.
+        /// Their ids: n8n tells no names of them.
         workflows: Vec<Box<str>>,
     },
     /// Workflows that stand with the same ids in another n8n, and whose requests do not say which n8n they come from.
@@ -231,7 +226,7 @@ pub fn examples() -> Vec<Finding> {
 }
 
 impl Finding {
-    /// What it is called.
+    /// The kind alone, without the records, nodes and keys that it names.
     #[must_use]
     pub fn kind(&self) -> FindingKind {
         match self {
@@ -281,7 +276,7 @@ impl Finding {
         self.urgency() == Urgency::Now
     }
 
-    /// The stable code.
+    /// The code of its kind, which programs may match.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.kind().code()
@@ -404,7 +399,6 @@ impl Finding {
         self.about().key
     }
 
-    /// What it names.
     fn about(&self) -> About<'_> {
         let (nothing, of_node) = (About::default(), About::of_node);
         let of_nodes = |nodes| About { nodes, ..nothing };

@@ -11,7 +11,6 @@ codes! {
         Now => "now",
         /// It is none, but wants looking at.
         Then => "then",
-        /// Nothing.
         Never => "never",
     }
 }

@@ -56,7 +56,6 @@ pub struct Workflow {
     pub name: Box<str>,
     /// When what runs was changed last: on n8n 2.x, when that was saved.
     pub changed: Option<Timestamp>,
-    /// Whether anything starts it.
     pub life: Life,
     /// Whether it has no other trigger than a call by another workflow.
     pub is_only_called: bool,
@@ -106,7 +105,6 @@ pub struct Node {
     /// Whether it stands in the draft alone.
     pub is_draft: bool,
     pub record: Option<Record>,
-    /// Where it sends.
     pub address: Address,
     /// The keys that stand in its fields.
     pub keys: Vec<TypedKey>,
@@ -127,7 +125,7 @@ pub struct Request {
     pub may_ask_api: bool,
 }
 
-/// What a node is.
+/// What makes a node one that can speak to OpenAI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Made for OpenAI, or given a record of its type.
@@ -188,7 +186,7 @@ pub struct TypedKey {
 /// How a node of the draft differs from the one that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its id.
+    /// The node's id.
     pub node: Box<str>,
     pub name: Box<str>,
     pub what: Difference,
@@ -209,7 +207,7 @@ pub enum Difference {
     Disabled,
 }
 
-/// Takes in the documents.
+/// Takes in the documents of one n8n, workflow by workflow, and makes the inventory of them.
 pub struct Builder<'k> {
     names_of: &'k dyn Fn(&[u8]) -> Names,
     inventory: Inventory,
@@ -237,7 +235,7 @@ impl<'k> Builder<'k> {
         }
     }
 
-    /// Takes in a workflow.
+    /// Takes in a workflow: those of its nodes that can speak to OpenAI, and which workflows it calls.
     pub fn add(&mut self, workflow: &documents::Workflow) {
         let position = self.inventory.workflows.len();
         let running = with_embedded(workflow.running_nodes());

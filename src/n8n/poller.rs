@@ -34,7 +34,7 @@ use crate::server::Stage;
 use crate::telemetry::event::with_causes;
 use crate::watch::Watch;
 
-/// Who asks one n8n.
+/// Asks one n8n again and again: its workflows, its executions, and its tests of records where that is wanted.
 pub struct Poller {
     instance: Instance,
     /// At which place it stands among the instances.
@@ -119,13 +119,13 @@ impl Poller {
         })
     }
 
-    /// How it is.
+    /// What it has found out so far, for those who tell it: it changes while the poller runs.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status)
     }
 
-    /// Asks until keyward ends.
+    /// Asks again and again, until keyward stops.
     pub async fn run(mut self, mut stop: watch::Receiver<Stage>) {
         let presser = self.presser.take();
         let status = Arc::clone(&self.status);

@@ -76,7 +76,7 @@ impl PressedRecords {
 /// A record that is to be pressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Its id.
+    /// The record's id in n8n.
     pub record: Box<str>,
     basis: Basis,
 }

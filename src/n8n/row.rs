@@ -31,7 +31,6 @@ pub struct Row {
     pub type_name: Box<str>,
     pub version: f64,
     pub record: Option<Record>,
-    /// Whether its workflow runs.
     pub life: Life,
     pub called_by: Arc<[WorkflowName]>,
     pub passage: Passage,

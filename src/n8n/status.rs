@@ -123,7 +123,7 @@ impl Status {
         let _ = tokio::time::timeout(patience, looked).await;
     }
 
-    /// The last look.
+    /// What the last look through this n8n found; nothing before the first.
     #[must_use]
     pub fn look(&self) -> Option<Arc<Look>> {
         self.lock().look.clone()

@@ -151,7 +151,6 @@ impl Story {
         }
     }
 
-    /// The only doubt.
     #[track_caller]
     fn doubt(&self) -> AuditDoubt {
         let [doubt] = &self.audit().doubts[..] else { panic!("{:#?}", self.audit().doubts) };
