@@ -46,11 +46,7 @@ pub struct ProxyHop {
 pub enum ConnectError {
     /// Its name has no address.
     #[error("the name {host} cannot be resolved")]
-    Resolve {
-        /// The name.
-        host: Box<str>,
-        source: io::Error,
-    },
+    Resolve { host: Box<str>, source: io::Error },
     /// No TCP connection.
     #[error("no connection to {target}")]
     Connect {
@@ -82,7 +78,6 @@ pub enum ConnectError {
     /// No TLS session, for another reason.
     #[error("no TLS session with {host}")]
     Tls { host: Box<str>, source: io::Error },
-    /// It took too long.
     #[error("{what} within {limit:?} (connect_timeout)")]
     TimedOut {
         /// What did not come: `no connection to api.example.com:443`.

@@ -44,7 +44,7 @@ pub fn defer<T>(act: impl FnOnce() -> T) -> (T, DeferredWake) {
 pub struct DeferredWake(Option<Arc<DeferredWaker>>);
 
 impl DeferredWake {
-    /// Wakes the task now.
+    /// Wakes the task that would have been woken; does nothing where none would.
     pub fn wake(self) {
         if let Some(waker) = self.0 {
             waker.wake();

@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// An answer whose head is there. Its body comes as it is asked for.
 pub struct Answer<S: AsyncRead + AsyncWrite + Unpin> {
-    /// Status and headers.
     pub head: Parts,
     body: Incoming,
     connection: Connection<S>,

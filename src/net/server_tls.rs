@@ -59,12 +59,7 @@ pub enum ServerTlsError {
     UnusableKey { path: PathBuf, source: rustls::Error },
     /// Each is fine, but they are not a pair.
     #[error("the private key in {} is not that of the certificate in {}", key.display(), cert.display())]
-    Mismatch {
-        /// The certificate's file.
-        cert: PathBuf,
-        /// The private key's file.
-        key: PathBuf,
-    },
+    Mismatch { cert: PathBuf, key: PathBuf },
     /// No protocol version is left.
     #[error("TLS cannot be set up")]
     Protocol(#[source] rustls::Error),

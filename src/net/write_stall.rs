@@ -68,12 +68,12 @@ pub struct StallWatch<S> {
 }
 
 impl<S> StallWatch<S> {
-    /// Notes in `stall`.
+    /// Notes in `stall` when a write of `stream` waits, and when it goes on.
     pub fn new(stream: S, stall: WriteStall) -> Self {
         Self { stream, stall }
     }
 
-    /// The stream itself.
+    /// The stream, no longer watched.
     pub fn into_inner(self) -> S {
         self.stream
     }
