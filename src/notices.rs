@@ -41,7 +41,7 @@ pub struct Settings {
     pub proxies: EnvironmentProxies,
 }
 
-/// Who is told: `[notices.<name>]`.
+/// A receiver of notices: `[notices.<name>]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     pub name: Box<str>,

@@ -18,7 +18,7 @@ use crate::net::one_shot;
 use crate::net::origin::Scheme;
 use crate::net::protocol::Protocol;
 
-/// What is sent.
+/// A message that is ready to be signed and sent.
 pub struct Parcel {
     pub id: Box<str>,
     pub body: Box<str>,
@@ -69,7 +69,7 @@ pub enum Blame {
 }
 
 impl DeliveryError {
-    /// Whose fault it is.
+    /// Whether the fault lies with the receiver or with this message: it decides what waits, and what is given up.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {

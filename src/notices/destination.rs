@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::keys::secret::Secret;
 use crate::net::origin::{Scheme, Upstream};
 
-/// A receiver's URL, parted.
+/// The URL of a receiver, parted into where it leads and what may be secret.
 pub struct Destination {
     pub origin: Upstream,
     /// Path and query.
@@ -30,7 +30,7 @@ pub enum DestinationError {
 }
 
 impl Destination {
-    /// Of that URL.
+    /// Parts the URL: `https` or `http`, a host, and a port that is not 0. A fragment is left out.
     pub fn parse(url: &Secret) -> Result<Self, DestinationError> {
         let text = str::from_utf8(url.expose()).map_err(|_| DestinationError::NoUrl)?;
         let text = text.split('#').next().unwrap_or_default();

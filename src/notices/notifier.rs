@@ -47,7 +47,6 @@ pub struct Notifier {
     notices: Arc<Notices>,
     commands: mpsc::UnboundedReceiver<Command>,
     clock: Clock,
-    /// Where keyward's page is.
     page: Option<Box<str>>,
     random: SplitMix64,
     /// The subjects as they were seen last.
@@ -59,7 +58,6 @@ pub struct Notifier {
     unkept: HashSet<ThreadId>,
 }
 
-/// The last look.
 #[derive(Clone, Copy)]
 struct Looked {
     at: Instant,
@@ -86,7 +84,6 @@ struct Run {
 
 type Sending = Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send>>;
 
-/// Something that has ended.
 enum Ended {
     Message(Box<str>, Result<(), DeliveryError>),
     Beat(Result<(), DeliveryError>),

@@ -118,7 +118,7 @@ impl Outbox {
         self.muted_until
     }
 
-    /// Tells nothing until then.
+    /// Has nothing told until that moment; with none, has things told again.
     pub fn mute(&mut self, until: Option<Timestamp>) {
         self.muted_until = until;
         self.changed.is_mute = true;
@@ -154,7 +154,7 @@ impl Outbox {
         }
     }
 
-    /// Forgets a thread.
+    /// Removes a thread, from the store as well.
     pub fn forget_thread(&mut self, id: &ThreadId) {
         self.threads.remove(id);
         self.changed.threads.insert(id.clone());

@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub receivers: Vec<ReceiverStatus>,
 }
 
-/// How a receiver is.
+/// What came of the messages to one receiver.
 #[derive(Clone, Debug)]
 pub struct ReceiverStatus {
     pub name: Box<str>,
@@ -97,7 +97,7 @@ impl Notices {
         (Self { snapshot: Mutex::default(), commands, clock }, asked)
     }
 
-    /// How they are.
+    /// The state as the notifier showed it last.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         lock(&self.snapshot).clone()
@@ -107,7 +107,7 @@ impl Notices {
         *lock(&self.snapshot) = snapshot;
     }
 
-    /// Has other settings taken.
+    /// Has the notifier go on with other settings.
     pub fn take(&self, settings: Settings) {
         self.ask(Command::Take(settings));
     }

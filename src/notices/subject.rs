@@ -64,7 +64,6 @@ codes! {
 /// A caller that a subject is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The binding's number.
     pub number: u64,
     /// Who it is, in words.
     pub who: String,

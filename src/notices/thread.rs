@@ -31,7 +31,6 @@ pub struct Thread {
     pub subject: Subject,
     /// When it was first seen.
     began: Timestamp,
-    /// When it last changed.
     pub changed: Timestamp,
     /// Since when it is over; nothing while it is there.
     over: Option<Timestamp>,
@@ -47,7 +46,7 @@ pub struct Thread {
     is_seen: bool,
 }
 
-/// The last message.
+/// The state of the subject that the last message told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     at: Timestamp,
