@@ -249,7 +249,6 @@ pub struct EventStream {
     is_done: bool,
 }
 
-/// How lines end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum LineEnd {
     #[default]
@@ -282,7 +281,6 @@ struct Suspect {
 /// What the beginning of a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sign {
-    /// Nothing.
     None,
     /// Nothing yet.
     Short,
@@ -299,7 +297,7 @@ enum Sign {
 }
 
 impl EventStream {
-    /// Takes the next piece.
+    /// Takes the next piece of the body; an event may lie in several.
     pub fn push(&mut self, piece: &[u8]) {
         let mut rest = piece;
         loop {

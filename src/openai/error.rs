@@ -52,7 +52,7 @@ impl ErrorBody {
         (self.bytes.is_empty() || !text.is_empty()).then_some(text)
     }
 
-    /// Reads what was gathered.
+    /// Reads what was gathered as an error of OpenAI's; without a code and class where it is no JSON.
     #[must_use]
     pub fn read(&self) -> ErrorReading {
         let text = self.encoding.decode(&self.bytes);

@@ -5,11 +5,10 @@ use serde_json::Value;
 
 use super::error::ErrorReading;
 
-/// What an event is.
+/// What an event tells of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Error(ErrorReading),
-    /// Anything else.
     Other,
     /// Nothing that can be read.
     Unreadable,

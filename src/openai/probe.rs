@@ -20,10 +20,7 @@ pub enum Standing {
     /// Upstream says that it is no key: revoked, expired or never made.
     Dead,
     /// The answer says nothing about the key.
-    Unclear {
-        /// The answer's status.
-        status: StatusCode,
-    },
+    Unclear { status: StatusCode },
 }
 
 impl Standing {

@@ -10,7 +10,7 @@ use super::encoding::BOUND;
 use super::error::ErrorReading;
 use super::event::{Event, Extent};
 
-/// Follows what upstream sends.
+/// Follows the frames that upstream sends on a WebSocket, until they show whether it takes the key.
 #[derive(Debug)]
 pub struct FrameReader {
     head: Head,
@@ -33,7 +33,6 @@ pub struct FrameReader {
 pub enum Shown {
     /// Upstream took the key.
     Accepted,
-    /// Something is wrong.
     Error(ErrorReading),
 }
 
