@@ -144,7 +144,6 @@ impl UpstreamError {
 /// OpenAI has been seen to accept a WebSocket, and to refuse its key in the first message or with the close.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Proof {
-    /// Nothing has shown it.
     #[default]
     None,
     /// A message came that is no error.
@@ -160,7 +159,7 @@ impl Outcome {
         self.kind().code()
     }
 
-    /// What has the code.
+    /// The kind that [`Outcome::code`] names.
     #[must_use]
     pub fn kind(&self) -> OutcomeKind {
         match self.ending {
