@@ -11,21 +11,19 @@ use ring::digest::{SHA256, digest};
 pub struct Asset {
     /// Its name: `page.0123456789abcdef.css`.
     pub name: String,
-    /// Its media type.
     pub content_type: &'static str,
-    /// What is in it.
     pub text: &'static str,
 }
 
-/// The style sheet.
+/// `page.css`, compiled in.
 pub static STYLE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("css", "text/css; charset=utf-8", include_str!("page.css")));
 
-/// The script.
+/// `page.js`, compiled in.
 pub static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("js", "text/javascript; charset=utf-8", include_str!("page.js")));
 
-/// The icon.
+/// `icon.svg`, compiled in.
 pub static ICON: LazyLock<Asset> = LazyLock::new(|| Asset::new("svg", "image/svg+xml", include_str!("icon.svg")));
 
 /// The file of that name.
@@ -44,7 +42,7 @@ impl Asset {
         Self { name, content_type, text }
     }
 
-    /// Where it is.
+    /// The path of its route: `/assets/page.0123456789abcdef.css`.
     #[must_use]
     pub fn path(&self) -> String {
         format!("/assets/{}", self.name)

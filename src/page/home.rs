@@ -56,7 +56,7 @@ pub struct Start<'s> {
     pub asks_n8n: bool,
 }
 
-/// The page.
+/// The page Rotation: what is wrong, and how far the rotation of each set is.
 #[must_use]
 pub fn home(home: &Home<'_>) -> View {
     let mut sections = vec![Section::whole("problems", problems(home.problems, home.now))];

@@ -12,7 +12,7 @@ use crate::keys::access::Token;
 use crate::keys::set::RoleKind;
 use crate::telemetry::palette::Tone;
 
-/// The page.
+/// The page Keys and tokens: of each set its keys and its tokens, none with its value.
 #[must_use]
 pub fn keys(sets: &[Set], tokens: &[Token], now: Timestamp) -> View {
     let mut sections = vec![Section::whole("about", about())];

@@ -13,9 +13,8 @@ use crate::clock::Timestamp;
 pub struct Asked<'a> {
     /// A part of a name or an id.
     pub search: Option<&'a str>,
-    /// How they stand.
+    /// The code of how they stand.
     pub state: Option<&'a str>,
-    /// The key set.
     pub set: Option<&'a str>,
     /// The workflow's id.
     pub workflow: Option<&'a str>,

@@ -50,7 +50,7 @@ pub fn badge(tone: Tone, sign: Sign, word: &str) -> Markup {
     html! { span.badge.(class(tone)) { (icon(sign)) (word) } }
 }
 
-/// How much something matters.
+/// The code of a severity, with its sign and the colour of its tone.
 #[must_use]
 pub fn severity(severity: Severity) -> Markup {
     let (tone, sign) = of_severity(severity);
@@ -257,7 +257,7 @@ pub fn command(command: &str) -> Markup {
     }
 }
 
-/// Steps of a remedy.
+/// The steps of a remedy as a numbered list; nothing where there is none.
 #[must_use]
 pub fn steps(steps: &[String]) -> Markup {
     html! {
@@ -272,9 +272,7 @@ pub fn steps(steps: &[String]) -> Markup {
 /// How many there are of each kind, and a link to those.
 #[derive(Clone, Debug)]
 pub struct Count<'c> {
-    /// What they are.
     pub what: &'c str,
-    /// How many.
     pub count: usize,
     /// Where they are listed.
     pub path: String,

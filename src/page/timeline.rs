@@ -10,7 +10,7 @@ use crate::answers::old_key::Traffic;
 use crate::clock::Timestamp;
 use crate::telemetry::local_clock::in_local_time;
 
-/// What is drawn.
+/// The exchanges of a rotation hour by hour, and the marks to be drawn among them.
 #[derive(Debug)]
 pub struct Timeline<'t> {
     /// Exchanges with the keys that are good now, hour by hour.
@@ -22,7 +22,7 @@ pub struct Timeline<'t> {
     pub now: Timestamp,
 }
 
-/// Something that happened.
+/// Something that happened at a moment, in a few words: a line in the drawing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mark {
     pub at: Timestamp,
@@ -36,7 +36,6 @@ struct Scale {
     begin: i64,
     /// How long a bar is, in milliseconds.
     step: i64,
-    /// How many there are.
     bars: usize,
 }
 

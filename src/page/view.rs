@@ -11,7 +11,6 @@ pub struct View {
     pub title: String,
     /// Where it belongs in the navigation.
     pub tab: Tab,
-    /// What it shows.
     pub sections: Vec<Section>,
 }
 
@@ -30,7 +29,6 @@ pub enum Tab {
 /// An element with an id, and within it perhaps pieces that can change alone.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Section {
-    /// The element's id.
     pub id: String,
     /// What stands before the pieces.
     pub begin: String,
@@ -43,7 +41,6 @@ pub struct Section {
 /// An element with an id.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The element's id.
     pub id: String,
     /// The whole element.
     pub html: String,
@@ -56,7 +53,7 @@ impl Tab {
     pub const ALL: [Self; 7] =
         [Self::Rotation, Self::Nodes, Self::Incidents, Self::Execution, Self::Audit, Self::Live, Self::Keys];
 
-    /// What it is called.
+    /// What the navigation calls it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -70,7 +67,7 @@ impl Tab {
         }
     }
 
-    /// Where it is.
+    /// The path of its route on the admin listener.
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
@@ -94,7 +91,7 @@ impl Section {
         Self { id: id.into(), begin: element.into_string(), pieces: Vec::new(), end: String::new() }
     }
 
-    /// An element around pieces.
+    /// An element that stands around pieces: `element` is given the place where they go.
     #[must_use]
     pub fn around(id: impl Into<String>, pieces: Vec<Piece>, element: impl FnOnce(Markup) -> Markup) -> Self {
         let element = element(html! { (PreEscaped(PLACE)) }).into_string();
@@ -113,7 +110,7 @@ impl Section {
         hasher.finish()
     }
 
-    /// The whole element.
+    /// Appends the element with all its pieces.
     pub fn push_to(&self, html: &mut String) {
         html.push_str(&self.begin);
         self.pieces.iter().for_each(|piece| html.push_str(&piece.html));
