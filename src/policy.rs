@@ -22,7 +22,6 @@ use crate::verdict::{Judgement, Outdated, Verdict};
 /// What happens to a request.
 #[derive(Debug)]
 pub enum Action {
-    /// It goes upstream.
     Forward(Permit),
     /// keyward answers it, and nothing goes upstream.
     Refuse(Refusal),
@@ -41,7 +40,7 @@ codes! {
 }
 
 impl Action {
-    /// What has the code.
+    /// The kind alone: a permit that puts in the set's current key is [`ActionKind::Inject`].
     #[must_use]
     pub fn kind(&self) -> ActionKind {
         match self {
@@ -73,7 +72,7 @@ impl Permit {
     }
 }
 
-/// Why keyward answers itself.
+/// Why keyward answers a request itself, and sends nothing upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// For its credential: the verdict says what is wrong with it.
@@ -91,7 +90,6 @@ pub enum Refusal {
 /// What a decision rests on beside the rules: all of it from one look at the head and one ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'r> {
-    /// What the credential is.
     pub judgement: &'r Judgement,
     pub head: &'r Head<'r>,
     /// The authority in the request's target, which outranks `Host` (RFC 9112, 3.2.2).
