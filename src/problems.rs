@@ -27,7 +27,6 @@ use crate::verdict::Verdict;
 /// Something that is wrong now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of thing.
     pub kind: ProblemKind,
     /// What it is about: a set, an n8n; empty where there is one of its kind alone.
     pub about: Box<str>,
@@ -41,7 +40,7 @@ pub struct Problem {
     pub hit: Option<Hit>,
 }
 
-/// Whom a problem hit.
+/// The exchanges that met a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
     /// How many exchanges, since keyward was started; nothing where all were before.
@@ -57,16 +56,14 @@ pub struct Hit {
 pub struct About<'a> {
     /// The sets, by position.
     pub sets: &'a [SetFacts],
-    /// Their keys.
     pub keys: &'a [Entry],
-    /// Where requests go.
+    /// What upstream is called in messages for people.
     pub upstream: &'a str,
 }
 
 /// What is to be known of a set where its key is at fault.
 #[derive(Clone, Debug)]
 pub struct SetFacts {
-    /// Its name.
     pub name: std::sync::Arc<str>,
     /// Where its current key is read from; nothing where it learns that key from traffic.
     pub source: Option<String>,

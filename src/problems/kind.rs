@@ -5,7 +5,7 @@ use crate::verdict::explain::{DiagnosisKind, Severity};
 use crate::verdict::meaning::remedy;
 
 codes! {
-    /// What is wrong.
+    /// What can be wrong beside single callers: with upstream, a key, n8n, or keyward itself.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum ProblemKind {
         /// Upstream calls a set's current key invalid.
@@ -46,7 +46,7 @@ codes! {
 }
 
 impl ProblemKind {
-    /// How much it matters.
+    /// How much a problem of that kind matters.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {

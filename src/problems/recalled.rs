@@ -21,11 +21,8 @@ use crate::verdict::explain::DiagnosisKind;
 /// The last sighting of a binding.
 #[derive(Clone, Copy, Debug)]
 pub struct Last {
-    /// The binding.
     pub binding: BindingId,
-    /// Its set.
     pub set: SetIndex,
-    /// What was seen.
     pub latest: Latest,
 }
 

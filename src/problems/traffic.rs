@@ -86,7 +86,7 @@ pub(super) struct RecalledOfSet {
     pub(super) refused: Option<Episode>,
 }
 
-/// What changed.
+/// That trouble of a kind begins, or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// There is trouble of that kind now; of that set's key, if it is of a key.
@@ -156,7 +156,7 @@ impl Traffic {
         [&self.unreachable, &self.failing].into_iter().chain(of_sets).all(|watch| watch.episode.is_none())
     }
 
-    /// Takes in an exchange.
+    /// Takes in an exchange that ended; gives the trouble that begins or ends with it.
     pub fn note(&mut self, ended: &Ended<'_>) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut tell = |kind, set, watch: &mut Watch, sign| match watch.note(ended, sign) {

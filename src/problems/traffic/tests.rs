@@ -13,7 +13,6 @@ struct Walk {
     open: Vec<ProblemKind>,
 }
 
-/// How an exchange ends.
 #[derive(Clone, Copy)]
 enum End {
     Status(u16, UpstreamError),
