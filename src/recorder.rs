@@ -33,13 +33,10 @@ use crate::verdict::explain::{Diagnosis, Severity};
 pub struct Recorder {
     /// The sets' names, by position.
     pub sets: Arc<[Arc<str>]>,
-    /// The worker's counters.
     pub counters: Arc<Shard>,
-    /// The bindings.
     pub ledger: Arc<Ledger>,
     /// The worker's lane into the log.
     pub lane: Lane,
-    /// How lines look.
     pub style: Style,
     /// What was told in full a short time ago: of a log for people.
     pub repeats: Arc<Repeats>,
