@@ -39,7 +39,6 @@ use crate::request_path::BasePath;
 pub struct Settings {
     /// Where clients connect to.
     pub listen: SocketAddr,
-    /// Where requests go.
     pub upstream: Upstream,
     /// Where it has its API, if that is not `/v1`.
     pub base_path: Option<BasePath>,
@@ -109,7 +108,7 @@ impl ServerTls {
         self.cert.as_deref().zip(self.key.as_deref())
     }
 
-    /// How clients speak.
+    /// https where there is a certificate to show, else http.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         if self.files().is_some() { Scheme::Https } else { Scheme::Http }

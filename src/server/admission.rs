@@ -15,7 +15,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Without clients.
+    /// No connection counts yet. `limits` say how many there may be, in all and from one address.
     #[must_use]
     pub fn new(handshake: Handshake, limits: Limits) -> Self {
         Self { handshake, peers: PeerLimit::default(), limits }
@@ -33,7 +33,7 @@ impl Admission {
         self.peers.add(Peer::of(peer), self.most_connections(peer))
     }
 
-    /// Counts one connection less.
+    /// Counts one connection of that peer less, when it has ended.
     pub fn release(&self, peer: Peer) {
         self.peers.remove(peer);
     }

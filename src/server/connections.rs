@@ -28,7 +28,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// None so far.
+    /// No client has come yet.
     #[must_use]
     pub fn new(worker: Arc<WorkerContext>, admission: Arc<Admission>) -> Self {
         let (open, peak, crowd_left, wakers) = Default::default();

@@ -37,10 +37,8 @@ pub enum HandshakeError {
     /// A load balancer did not name its client.
     #[error("the load balancer does not say whom it speaks for")]
     Unannounced(#[from] HeaderError),
-    /// No TLS session.
     #[error("no TLS session")]
     Tls(#[source] io::Error),
-    /// It took too long.
     #[error("it took longer than {limit:?}")]
     TimedOut {
         /// What did not come.

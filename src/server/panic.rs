@@ -18,7 +18,7 @@ pub struct CatchPanic<S, F> {
 }
 
 impl<S, F> CatchPanic<S, F> {
-    /// Around `service`.
+    /// Catches the panics of `service`.
     pub fn new(service: S, rescue: F) -> Self {
         Self { service, rescue }
     }

@@ -20,7 +20,6 @@ pub enum HeaderError {
     /// It is longer than any that makes sense.
     #[error("the PROXY header is too long")]
     TooLong,
-    /// It cannot be read.
     #[error("the PROXY header is malformed")]
     Malformed,
     /// The connection ended or broke before the header was whole.

@@ -12,7 +12,6 @@ use crate::exchange::context::WorkerContext;
 pub struct Worker {
     /// What its requests need.
     pub context: Arc<WorkerContext>,
-    /// Its clients.
     pub connections: Arc<Connections>,
     /// Hands it a connection that another worker accepted.
     pub inbox: mpsc::Sender<(std::net::TcpStream, IpAddr)>,
