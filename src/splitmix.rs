@@ -5,13 +5,13 @@
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// From that seed on.
+    /// Numbers that the seed decides: the same ones for the same seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// The next number, any of 64 bits.
     pub const fn draw(&mut self) -> u64 {
         self.0 = step(self.0);
         mix(self.0)
