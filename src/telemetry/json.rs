@@ -120,7 +120,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Milliseconds with three decimals.
+    /// A field in milliseconds with three decimals; `null` for nothing.
     pub fn millis(&mut self, name: &'static str, span: Option<Duration>) {
         let micros = span.map(|span| u64::try_from(span.as_micros()).unwrap_or(u64::MAX));
         self.number(name, micros.map(|micros| micros / 1000));

@@ -1,6 +1,6 @@
 //! Pure. What colours say on a terminal, and how they are begun and ended there.
 
-/// Colours, or none.
+/// Whether a text is written with colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Palette {
     /// For a terminal whose user has not said no.

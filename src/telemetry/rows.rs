@@ -23,7 +23,7 @@ impl Line {
         Self::default().and_toned(tone, text)
     }
 
-    /// With more words.
+    /// With more words, in no tone.
     #[must_use]
     pub fn and(mut self, text: impl Into<String>) -> Self {
         self.parts.push((None, text.into()));
@@ -37,7 +37,7 @@ impl Line {
         self
     }
 
-    /// So much further in.
+    /// Begins that many columns further in.
     #[must_use]
     pub fn within(self, more: usize) -> Self {
         Self { indent: self.indent + more, ..self }

@@ -29,7 +29,7 @@ pub struct Told {
 }
 
 impl Tap {
-    /// Without followers.
+    /// Without followers: what is told goes nowhere.
     #[must_use]
     pub fn new() -> Self {
         let lines = Sender::new(LINES);
@@ -57,7 +57,7 @@ impl Tap {
         Some(Follower { lines: self.0.lines.subscribe(), tap: self.clone() })
     }
 
-    /// How many follow now.
+    /// How many follow now, [`MOST_FOLLOWERS`] at most.
     #[must_use]
     pub fn followers(&self) -> usize {
         self.0.followers.load(Ordering::Relaxed)
@@ -76,13 +76,13 @@ impl Default for Tap {
     }
 }
 
-/// A follower.
+/// Hears the exchanges that end for as long as it lives: dropping it makes room for another.
 pub struct Follower {
     lines: Receiver<Arc<Told>>,
     tap: Tap,
 }
 
-/// What a follower hears.
+/// What a follower hears next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
     /// An exchange ended.

@@ -324,7 +324,7 @@ pub struct LaneWriter {
 }
 
 impl LaneWriter {
-    /// Into that lane.
+    /// Writes each event of `tracing` into `lane` as a whole.
     #[must_use]
     pub fn new(lane: Lane) -> Self {
         Self { lane }
