@@ -9,7 +9,7 @@ use super::http1::{Http1Connection, SwitchedConnection};
 use super::http2::StreamSlot;
 use super::request_body::RequestBody;
 
-/// What carries one exchange.
+/// What carries one exchange to upstream, in the protocol that upstream agreed on.
 pub enum Connection {
     /// A connection in HTTP/1.1, as long as the exchange lasts.
     Http1(Box<Http1Connection>),

@@ -27,14 +27,12 @@ pub struct Dialer {
 
 /// A new connection, in the protocol that upstream agreed on.
 pub enum NewConnection {
-    /// In HTTP/1.1.
     Http1(Box<Http1Connection>),
-    /// In HTTP/2.
     Http2(Http2Connection),
 }
 
 impl Dialer {
-    /// A connection in HTTP/1.1.
+    /// A connection in HTTP/1.1, whatever else upstream speaks.
     pub async fn dial_alone(&self) -> Result<Box<Http1Connection>, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
@@ -59,7 +57,7 @@ impl Dialer {
         self.count(dialing.await)
     }
 
-    /// Upstream's name or address.
+    /// Upstream's name or address, without its port.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.connector.origin.host

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct OpenConnections(Arc<AtomicUsize>);
 
 impl OpenConnections {
-    /// How many there are.
+    /// How many are open now.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)

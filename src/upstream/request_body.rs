@@ -77,7 +77,7 @@ struct Hold {
 }
 
 impl RequestBody {
-    /// Counts for that exchange.
+    /// The body as it comes from the client. Its bytes count for `exchange`; what is left of it is noted in `unread`.
     #[must_use]
     pub fn new(incoming: Incoming, exchange: Arc<Exchange>, unread: Arc<Unread>) -> Self {
         Self::of(Source::Client(incoming), exchange, unread)

@@ -15,7 +15,7 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// Nothing so far.
+    /// Nothing is left unread yet.
     #[must_use]
     pub fn new(protocol: Protocol, coarse_clock: CoarseClock) -> Self {
         Self { coarse_clock, protocol, is_any: AtomicBool::default(), is_too_much: AtomicBool::default() }

@@ -66,7 +66,7 @@ impl UpstreamIo {
         (Self { stream, state: Arc::clone(&state), dead_peer: DeadPeerCheck::new(coarse_clock) }, state)
     }
 
-    /// The stream itself.
+    /// The stream, without what was known of it.
     pub fn into_inner(self) -> UpstreamStream {
         self.stream
     }
