@@ -14,7 +14,7 @@ use crate::codes::codes;
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::set::{KeyRing, Names, Owner, Recognised, Retired, Role, SetIndex, Word};
 
-/// What a credential is.
+/// What the credential of a request is, by the keys that keyward knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The set's current key.
@@ -56,7 +56,6 @@ codes! {
 /// Since when a key is outdated, and whether it is still good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outdated {
-    /// When it was replaced.
     pub retired: Retired,
     /// When its grace ends, or ended.
     pub grace_until: Timestamp,
@@ -124,7 +123,7 @@ impl Judgement {
 }
 
 impl Verdict {
-    /// What has the code.
+    /// The kind alone, without what its variant carries: it has the code.
     #[must_use]
     pub fn kind(self) -> VerdictKind {
         match self {

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use crate::codes::codes;
 use crate::head::{Field, Fields};
 
-/// What a request carried.
+/// The credential that a request carries, as far as its form tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential<'r> {
     /// Nothing in any place.

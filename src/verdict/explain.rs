@@ -59,19 +59,16 @@ pub enum Diagnosis {
     OtherProject,
     /// A browser asks whether a page may send what it wants to send, which it does without a key.
     Preflight,
-    /// Upstream failed.
     UpstreamError,
     /// Upstream could not be reached, or did not bring its answer to an end.
     UpstreamFailed,
     /// Upstream answered with a redirect.
     UpstreamRedirect,
-    /// The client went away.
     ClientGone,
     /// Neither side had anything to say for too long.
     Idle,
     /// keyward was stopped before the answer was whole.
     ShutDown,
-    /// keyward itself failed.
     KeywardFailed,
     /// A token went upstream as it came, for its set only observes.
     TokenNotReplaced,
@@ -222,7 +219,7 @@ fn diagnose_answer(outcome: Outcome) -> Diagnosis {
 }
 
 impl Diagnosis {
-    /// What has the code.
+    /// The kind alone, without what its variant carries: it has the code.
     #[must_use]
     pub fn kind(self) -> DiagnosisKind {
         match self {
@@ -276,7 +273,7 @@ impl Diagnosis {
         }
     }
 
-    /// The stable code.
+    /// The code of its kind, which programs may match.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.kind().code()
@@ -296,7 +293,7 @@ impl Diagnosis {
         )
     }
 
-    /// How much it matters.
+    /// How much it matters to those who keep the keys.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
@@ -389,7 +386,7 @@ pub enum Handling {
     Refused,
 }
 
-/// A diagnosis in words.
+/// A diagnosis in words: what happened, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// One sentence: what happened, and to whom.
