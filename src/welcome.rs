@@ -57,7 +57,6 @@ pub struct Welcome<'a> {
     pub admin: Option<SocketAddr>,
     /// Which listeners were not opened by keyward itself.
     pub sockets: Option<&'a str>,
-    /// Where requests go.
     pub upstream: &'a str,
     /// Through which proxy they go there.
     pub via: Option<&'a str>,
@@ -67,7 +66,6 @@ pub struct Welcome<'a> {
     pub sets: &'a [String],
     /// The names of the n8n that are configured.
     pub n8n: &'a [&'a str],
-    /// Where the state lies.
     pub state: &'a str,
     /// Where the ledger is kept.
     pub store: &'a str,
