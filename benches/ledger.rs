@@ -22,15 +22,13 @@ use keyward::keys::set::{Names, SetIndex};
 use keyward::keys::state;
 use keyward::ledger::Ledger;
 use keyward::ledger::binding::Binding;
-use keyward::ledger::destination::Destination;
 use keyward::ledger::identity::Identity;
 use keyward::ledger::query::Query;
 use keyward::ledger::seen::Seen;
 use keyward::ledger::writer::Writer;
-use keyward::verdict::Verdict;
 use keyward::verdict::explain::Diagnosis;
 
-use self::opening::{answered, key, open, open_keys};
+use self::opening::{answered, good, key, open, open_keys};
 
 fn main() {
     let is_quick = std::env::args().any(|argument| argument == "quick");
@@ -189,22 +187,7 @@ impl Bench {
     }
 
     fn good(&self, execution: &'static str) -> Seen<'static> {
-        Seen {
-            at: self.time(),
-            key: Some(self.names(self.keys)),
-            verdict: Verdict::Current,
-            diagnosis: Diagnosis::Ok,
-            outcome: answered(200),
-            execution: Some(execution),
-            name: Some("Weekly report"),
-            client_version: Some("6.49.0"),
-            destination: Destination::Api,
-            told: None,
-            was_sent: true,
-            was_refused: false,
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            path: "/v1/chat/completions",
-        }
+        good(self.time(), self.names(self.keys), execution, IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
     /// With the key of before.

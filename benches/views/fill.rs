@@ -10,13 +10,12 @@ use keyward::caller::Family;
 use keyward::clock::{Clock, Timestamp};
 use keyward::keys::set::{Names, Retired, SetIndex};
 use keyward::ledger::Ledger;
-use keyward::ledger::destination::Destination;
 use keyward::ledger::identity::Identity;
 use keyward::ledger::seen::Seen;
 use keyward::verdict::explain::Diagnosis;
 use keyward::verdict::{Outdated, Verdict};
 
-use super::opening::{answered, key, open, open_keys};
+use super::opening::{answered, good, key, open, open_keys};
 
 /// Ten nodes have a workflow. Each came three times with the old key, in executions of its own. Then the key was changed:
 /// of a thousand so many went on with the old one, as many were silent, and the rest came with the current one.
@@ -61,25 +60,8 @@ fn see(ledger: &Ledger, number: usize, visit: usize, at: Timestamp, (key, verdic
     let diagnosis = if is_stale { Diagnosis::StaleBinding { tolerated: false } } else { Diagnosis::Ok };
     let status = if is_stale { 401 } else { 200 };
     let at = Timestamp::from_millis(at.as_millis() + i64::try_from(number / 100).expect("few"));
-    ledger.sight(
-        &binding,
-        &Seen {
-            at,
-            key: Some(key),
-            verdict,
-            diagnosis,
-            outcome: answered(status),
-            execution: Some(&execution),
-            name: Some("Weekly report"),
-            client_version: Some("6.49.0"),
-            destination: Destination::Api,
-            told: None,
-            was_sent: true,
-            was_refused: false,
-            peer: PEER,
-            path: "/v1/chat/completions",
-        },
-    );
+    let seen = Seen { verdict, diagnosis, outcome: answered(status), ..good(at, key, &execution, PEER) };
+    ledger.sight(&binding, &seen);
 }
 
 fn outdated(at: Timestamp) -> Verdict {

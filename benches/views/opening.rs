@@ -1,18 +1,24 @@
 //! A ledger with its store, and the keys of a set, in a folder: what benches begin with.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use keyward::clock::Clock;
+use keyward::clock::{Clock, Timestamp};
 use keyward::keys::reloader::Reloader;
+use keyward::keys::set::Names;
 use keyward::keys::source::Source;
 use keyward::keys::{self, SetSettings, state};
+use keyward::ledger::destination::Destination;
+use keyward::ledger::seen::Seen;
 use keyward::ledger::writer::Writer;
 use keyward::ledger::{Ledger, store::Bounds};
 use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
+use keyward::verdict::Verdict;
+use keyward::verdict::explain::Diagnosis;
 
 /// A ledger of one set with room for so many bindings, and what writes it.
 pub fn open(folder: &Path, clock: Clock, bindings: usize) -> (Arc<Ledger>, Writer) {
@@ -41,6 +47,26 @@ pub fn open_keys(folder: &Path, clock: Clock, writer: &mut Writer) -> Reloader {
 /// The keys of the set, one after the other.
 pub fn key(number: usize) -> String {
     format!("sk-proj-{number:016}")
+}
+
+/// A chat completion with the current key, which upstream took.
+pub fn good(at: Timestamp, key: Names, execution: &str, peer: IpAddr) -> Seen<'_> {
+    Seen {
+        at,
+        key: Some(key),
+        verdict: Verdict::Current,
+        diagnosis: Diagnosis::Ok,
+        outcome: answered(200),
+        execution: Some(execution),
+        name: Some("Weekly report"),
+        client_version: Some("6.49.0"),
+        destination: Destination::Api,
+        told: None,
+        was_sent: true,
+        was_refused: false,
+        peer,
+        path: "/v1/chat/completions",
+    }
 }
 
 /// What upstream answered.
