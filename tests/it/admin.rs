@@ -18,13 +18,7 @@ fn it_is_alive_and_ready_while_it_serves() {
 
 #[test]
 fn it_is_alive_but_not_ready_while_it_drains() {
-    let (begun, end) = (Gate::default(), Gate::default());
-    let (told, gate) = (begun.clone(), end.clone());
-    let upstream = FakeUpstream::scripted(move |visit| {
-        told.open();
-        gate.pass();
-        visit.answer(&Answering::json(200, "{}"));
-    });
+    let (upstream, begun, end) = held_up();
     let proxy = TestProxy::with(&upstream).start();
     let mut client = proxy.get("/v1/models").begin();
     begun.pass();
@@ -219,13 +213,7 @@ fn the_histograms_count_each_exchange_that_went_upstream_and_was_answered() {
 
 #[test]
 fn the_connections_to_upstream_are_idle_or_in_use() {
-    let (begun, end) = (Gate::default(), Gate::default());
-    let (told, gate) = (begun.clone(), end.clone());
-    let upstream = FakeUpstream::scripted(move |visit| {
-        told.open();
-        gate.pass();
-        visit.answer(&Answering::json(200, "{}"));
-    });
+    let (upstream, begun, end) = held_up();
     let proxy = TestProxy::with(&upstream).start();
     let open = || {
         let of = |state: &str| proxy.metric(&format!("keyward_upstream_connections_open{{state=\"{state}\"}}"));
@@ -253,4 +241,16 @@ fn what_is_read_again_is_counted() {
     eventually("a count of new keys", || (count("keys", "ok") == 1).then_some(()));
     proxy.spoil_current_key();
     eventually("a count of keys that cannot be read", || (count("keys", "failed") > 0).then_some(()));
+}
+
+/// An upstream that opens the first gate for each request that comes, and answers it once the second one is open.
+fn held_up() -> (FakeUpstream, Gate, Gate) {
+    let (begun, end) = (Gate::default(), Gate::default());
+    let (told, gate) = (begun.clone(), end.clone());
+    let upstream = FakeUpstream::scripted(move |visit| {
+        told.open();
+        gate.pass();
+        visit.answer(&Answering::json(200, "{}"));
+    });
+    (upstream, begun, end)
 }
