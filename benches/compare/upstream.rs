@@ -10,6 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::websocket::{self, ACCEPT};
 
 /// Starts it on a thread of its own, for as long as the process lives.
+///
+/// It shares nothing with the one of `benches/soak`, which checks all that comes: this one does as little as it can, so that
+/// the proxies are what is measured.
 pub fn start() -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;

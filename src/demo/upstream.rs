@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// A server on loopback that takes some keys and refuses all others.
+///
+/// It is part of the program, so it is none of those that tests and benches have: it answers each route as OpenAI does, to
+/// show in logs and on pages what users will see.
 pub struct Upstream {
     listener: TcpListener,
     keys: &'static [&'static str],

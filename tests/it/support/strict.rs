@@ -12,6 +12,9 @@ use keyward::net::origin::{Scheme, Upstream};
 use super::wire::impatient;
 
 /// A running upstream. It answers each request, once it is whole, by saying in `X-Saw` what it was.
+///
+/// It is not a [`FakeUpstream`](super::FakeUpstream), whose reader forgives what this one has to find: it is a second
+/// opinion on where a request ends, written from the RFC alone.
 pub struct StrictUpstream {
     address: SocketAddr,
     seen: Arc<Seen>,

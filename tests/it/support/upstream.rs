@@ -15,6 +15,8 @@ use super::stream::Stream;
 use super::wire::{Framing, Head, Wire, impatient, write_until_stuck};
 
 /// A listening upstream. Dropping it closes the listener.
+///
+/// Most tests use this one: it sees HTTP/1.1 byte by byte, so that a script can send what no HTTP library would.
 pub struct FakeUpstream {
     address: SocketAddr,
     scheme: Scheme,

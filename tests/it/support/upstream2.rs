@@ -16,6 +16,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 /// A listening upstream. Dropping it ends it.
+///
+/// It is not a [`FakeUpstream`](super::FakeUpstream), whose scripts have a connection to themselves: here requests share
+/// one, so that `h2` frames them and a script only chooses what becomes of each.
 pub struct Upstream2 {
     address: SocketAddr,
     scheme: Scheme,
