@@ -12,8 +12,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, header};
-use http_body_util::Either;
 use hyper::body::Bytes;
 use tokio::sync::watch;
 
@@ -21,7 +19,7 @@ use super::access::{Known, Pass};
 use super::call::Call;
 use super::parameters::quote;
 use super::problem::{Kind, Problem};
-use super::response::{EventBody, NextPiece, Response};
+use super::response::{Next, Response, events};
 use super::state::AdminState;
 use crate::telemetry::tap::{Follower, Heard, MOST_FOLLOWERS, Told};
 use crate::verdict::VerdictKind;
@@ -36,13 +34,8 @@ pub fn follow(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem>
     let follower = admin.tap.follow().ok_or_else(|| {
         Problem::new(Kind::Unavailable, format!("{MOST_FOLLOWERS} are following already: end one of them first."))
     })?;
-    let stream =
-        Stream { follower, filter, pass, changes: admin.access.changes(), admin: Arc::clone(admin), has_ended: false };
-    let mut answer = Response::new(Either::Right(EventBody::new(FIRST, stream.pieces())));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // What stands in between, such as nginx, is to pass each event on at once.
-    answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(answer)
+    let stream = Stream { follower, filter, pass, changes: admin.access.changes(), admin: Arc::clone(admin) };
+    Ok(events(FIRST, stream, Stream::next))
 }
 
 /// Which exchanges are told.
@@ -76,23 +69,11 @@ struct Stream {
     pass: Pass,
     changes: watch::Receiver<Known>,
     admin: Arc<AdminState>,
-    has_ended: bool,
 }
 
 impl Stream {
-    /// Each piece, made when the one before was taken.
-    fn pieces(self) -> NextPiece {
-        NextPiece::new(async move {
-            let (piece, rest) = self.next().await?;
-            Some((piece, rest.pieces()))
-        })
-    }
-
-    /// The next piece, and the stream behind it; nothing behind its end.
-    async fn next(mut self) -> Option<(Bytes, Self)> {
-        if self.has_ended {
-            return None;
-        }
+    /// Nothing where keyward stops.
+    async fn next(mut self) -> Option<Next<Self>> {
         // Counted from the last piece: what the filter keeps back is no sign of life.
         let mut heartbeat = pin!(tokio::time::sleep(HEARTBEAT));
         loop {
@@ -107,11 +88,10 @@ impl Stream {
             };
             // Looked at before each piece: an event must not go out behind the end of its token.
             if !self.admin.access.is_good(&self.pass) {
-                self.has_ended = true;
-                return Some((Bytes::from_static(END), self));
+                return Some(Next::End("token_ended"));
             }
             if let Some(piece) = piece {
-                return Some((piece, self));
+                return Some(Next::Piece(piece, self));
             }
         }
     }
@@ -124,7 +104,5 @@ fn exchange(told: &Told) -> Bytes {
 
 /// Who reads comes back after two seconds if the stream breaks off.
 const FIRST: &[u8] = b"retry: 2000\n\n";
-
-const END: &[u8] = b"event: end\ndata: {\"reason\":\"token_ended\"}\n\n";
 
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -58,32 +58,56 @@ pub fn text(status: StatusCode, content_type: &'static str, said: impl Into<Byte
     answer
 }
 
-/// A stream as the body of an answer. It makes the next piece when the last one was taken, and none before.
+/// What a stream of events does next.
+pub enum Next<S> {
+    /// It sends that, and goes on.
+    Piece(Bytes, S),
+    /// It ends, with an event that says why by a code.
+    End(&'static str),
+}
+
+/// An answer of server-sent events: `first` at once, and then what `next` makes of the stream. A piece is made when the last
+/// one was taken, and none before. Where `next` gives nothing, the answer ends without an event.
+pub fn events<S, M>(first: &'static [u8], stream: S, next: fn(S) -> M) -> Response
+where
+    S: Send + 'static,
+    M: Future<Output = Option<Next<S>>> + Send + 'static,
+{
+    let body = EventBody { first: Some(first), next: pieces(stream, next) };
+    let mut answer = Response::new(Either::Right(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // What stands in between, such as nginx, is to pass each event on at once.
+    answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    answer
+}
+
+fn pieces<S, M>(stream: S, next: fn(S) -> M) -> NextPiece
+where
+    S: Send + 'static,
+    M: Future<Output = Option<Next<S>>> + Send + 'static,
+{
+    NextPiece(Box::pin(async move {
+        match next(stream).await? {
+            Next::Piece(piece, rest) => Some((piece, pieces(rest, next))),
+            Next::End(reason) => Some((end(reason), NextPiece(Box::pin(std::future::ready(None))))),
+        }
+    }))
+}
+
+fn end(reason: &str) -> Bytes {
+    Bytes::from(format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n"))
+}
+
+/// A stream as the body of an answer.
 pub struct EventBody {
     first: Option<&'static [u8]>,
     next: NextPiece,
 }
 
 /// The next piece of a stream when it is there, and the one behind it; nothing behind its end.
-pub struct NextPiece(Making);
+struct NextPiece(Making);
 
 type Making = Pin<Box<dyn Future<Output = Option<(Bytes, NextPiece)>> + Send>>;
-
-impl NextPiece {
-    /// It is made by that.
-    #[must_use]
-    pub fn new(making: impl Future<Output = Option<(Bytes, Self)>> + Send + 'static) -> Self {
-        Self(Box::pin(making))
-    }
-}
-
-impl EventBody {
-    /// Sends `first` at once, and then each piece that `next` makes.
-    #[must_use]
-    pub fn new(first: &'static [u8], next: NextPiece) -> Self {
-        Self { first: Some(first), next }
-    }
-}
 
 impl http_body::Body for EventBody {
     type Data = Bytes;

@@ -11,8 +11,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, header};
-use http_body_util::Either;
 use hyper::body::Bytes;
 use tokio::sync::watch;
 
@@ -21,7 +19,7 @@ use super::call::Call;
 use super::looks::{Looks, Sharing};
 use super::page::{in_parts, watched};
 use super::problem::{Kind, Problem};
-use super::response::{EventBody, NextPiece, Response};
+use super::response::{Next, Response, events};
 use super::state::AdminState;
 use super::viewer::Recorded;
 use crate::page::watcher::Watcher;
@@ -45,13 +43,8 @@ pub fn watch(admin: &Arc<AdminState>, looks: &Looks, call: Call) -> Result<Respo
         admin: Arc::clone(admin),
         drawn: None,
         told: None,
-        has_ended: false,
     };
-    let mut answer = Response::new(Either::Right(EventBody::new(FIRST, stream.pieces())));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // What stands in between, such as nginx, is to pass each event on at once.
-    answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(answer)
+    Ok(events(FIRST, stream, Stream::next))
 }
 
 /// What one browser is sent.
@@ -66,48 +59,31 @@ struct Stream {
     drawn: Option<(Recorded, Instant)>,
     /// When it was told the time last.
     told: Option<Instant>,
-    has_ended: bool,
 }
 
 impl Stream {
-    /// Each piece, made when the one before was taken.
-    fn pieces(self) -> NextPiece {
-        NextPiece::new(async move {
-            let (piece, rest) = self.next().await?;
-            Some((piece, rest.pieces()))
-        })
-    }
-
-    /// The next piece, and the stream behind it; nothing behind its end.
-    async fn next(mut self) -> Option<(Bytes, Self)> {
-        if self.has_ended {
-            return None;
-        }
+    /// Nothing where keyward stops.
+    async fn next(mut self) -> Option<Next<Self>> {
         loop {
             // Looked at before each piece: none must go out behind the end of its session.
             if !self.admin.access.is_good(&self.pass) {
-                return Some(self.end("token_ended"));
+                return Some(Next::End("token_ended"));
             }
             let news = match self.news().await {
                 Ok(news) => news,
                 // Another look is taken at the next turn.
                 Err(problem) if problem.kind() == Kind::Unavailable => String::new(),
-                Err(_) => return Some(self.end("gone")),
+                Err(_) => return Some(Next::End("gone")),
             };
             if !news.is_empty() || self.told.is_none_or(|told| told.elapsed() >= HEARTBEAT) {
                 self.told = Some(Instant::now());
-                return Some((Bytes::from(news + &self.now()), self));
+                return Some(Next::Piece(Bytes::from(news + &self.now()), self));
             }
             tokio::select! {
                 () = tokio::time::sleep(TURN) => {}
                 changed = self.changes.changed() => changed.ok()?,
             }
         }
-    }
-
-    fn end(mut self, reason: &str) -> (Bytes, Self) {
-        self.has_ended = true;
-        (Bytes::from(format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n")), self)
     }
 
     /// What has changed on the page; nothing where it was not drawn anew.
