@@ -209,20 +209,8 @@ impl Notifier {
         let now = self.clock.now();
         let Some(receiver) = self.settings.receivers.iter().find(|receiver| *receiver.name == *name) else { return };
         let body = test_body(receiver.kind, name, now).into();
-        self.outbox.add(Waiting {
-            id,
-            receiver: name.into(),
-            subject: Box::default(),
-            event: Event::Test,
-            title: "a test".into(),
-            body,
-            made: now,
-            attempts: 0,
-            due: now,
-            fault: None,
-            given_up: None,
-            before: None,
-        });
+        let to = (name.into(), Box::default());
+        self.outbox.add(Waiting::new(id, to, Event::Test, ("a test".into(), body), now));
     }
 
     // === Looking ===
@@ -496,20 +484,8 @@ fn tell(outbox: &mut Outbox, receiver: &Receiver, id: &ThreadId, event: Event, n
     let (title, body) = (message.title().into(), message.body(receiver.kind).into());
     let before = thread.note_told(now);
     outbox.keep_thread(id);
-    outbox.add(Waiting {
-        id: message_id,
-        receiver: id.0.clone(),
-        subject: id.1.clone(),
-        event,
-        title,
-        body,
-        made: now,
-        attempts: 0,
-        due: now,
-        fault: None,
-        given_up: None,
-        before,
-    });
+    let waiting = Waiting::new(message_id, id.clone(), event, (title, body), now);
+    outbox.add(Waiting { before, ..waiting });
 }
 
 /// Waits for the next thing on its way that has ended.

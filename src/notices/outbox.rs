@@ -43,6 +43,16 @@ pub struct Waiting {
     pub before: Option<Told>,
 }
 
+impl Waiting {
+    /// One that is made now, and is due at once; `to` names its receiver and its subject.
+    #[must_use]
+    pub fn new(id: Box<str>, to: ThreadId, event: Event, (title, body): (Box<str>, Box<str>), now: Timestamp) -> Self {
+        let (receiver, subject) = to;
+        let (attempts, fault, given_up, before) = (0, None, None, None);
+        Self { id, receiver, subject, event, title, body, made: now, attempts, due: now, fault, given_up, before }
+    }
+}
+
 /// What one receiver was told of one subject is found by both.
 pub type ThreadId = (Box<str>, Box<str>);
 

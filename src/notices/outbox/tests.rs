@@ -13,20 +13,7 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn message(id: &str, subject: &str, event: Event, made: u64) -> Waiting {
-    Waiting {
-        id: id.into(),
-        receiver: "team".into(),
-        subject: subject.into(),
-        event,
-        title: "a title".into(),
-        body: "{}".into(),
-        made: at(made),
-        attempts: 0,
-        due: at(made),
-        fault: None,
-        given_up: None,
-        before: None,
-    }
+    Waiting::new(id.into(), ("team".into(), subject.into()), event, ("a title".into(), "{}".into()), at(made))
 }
 
 fn subject(id: &str) -> Subject {
