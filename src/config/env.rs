@@ -300,9 +300,11 @@ impl Reader<'_> {
             let variable = |(suffix, _): &(_, _)| format!("{RECEIVER_VARIABLE_PREFIX}{receiver}{suffix}");
             known.extend(RECEIVER_SUFFIXES.iter().map(variable));
         }
+        let meant = meant(name).into_iter().find(|meant| known.contains(meant));
         // Their common prefix must not make names look nearer than they are.
         let known = known.iter().map(String::as_str).chain([CONFIG_VARIABLE]).map(without_prefix);
-        let text = match nearest(without_prefix(name), known) {
+        let near = meant.as_deref().map(without_prefix).or_else(|| nearest(without_prefix(name), known));
+        let text = match near {
             Some(near) => format!("There is no such setting: did you mean `{}{near}`?", schema::VARIABLE_PREFIX),
             None if schema::is_of_a_table(name) => {
                 "There is no such setting, and no name is near: config/reference.toml lists all.".to_owned()
@@ -311,6 +313,13 @@ impl Reader<'_> {
         };
         self.problems.push(Problem::new(place(name), "unknown variable", text));
     }
+}
+
+/// What is meant by the name of a secret without its place, and by the URL of a receiver, which is called `to`.
+fn meant(name: &str) -> [String; 2] {
+    let of_receiver = name.starts_with(RECEIVER_VARIABLE_PREFIX);
+    let name = if of_receiver { name.replace("_URL", "_TO") } else { name.to_owned() };
+    [format!("{name}_ENV"), name]
 }
 
 fn without_prefix(name: &str) -> &str {

@@ -49,14 +49,11 @@ impl Instances {
     /// Finds what is missing, and what does not go together. `sets` are the names of all key sets.
     pub(super) fn check(&self, sets: &[&str], problems: &mut Problems) {
         for (name, draft) in &self.0 {
-            for (field, is_there) in
-                [(InstanceField::Url, draft.url.is_some()), (InstanceField::ApiKey, draft.api_key.is_some())]
-            {
-                let key = instance_key(name, field);
-                if !is_there && !problems.iter().any(|problem| problem.key == key) {
-                    let problem = Problem::new(Place::Nowhere, key, "keyward cannot ask this n8n without it.");
-                    problems.push(Problem { allowed: Some(field.allowed()), ..problem });
-                }
+            let no_url = draft.url.is_none().then_some(InstanceField::Url);
+            let no_key = draft.api_key.is_none().then_some(InstanceField::ApiKey);
+            for field in no_url.into_iter().chain(no_key) {
+                let (key, text) = (instance_key(name, field), "keyward cannot ask this n8n without it.");
+                problems.push_if_first(Problem::new(Place::Nowhere, key, text).allowing(field.allowed()));
             }
             if let Some((place, set)) = draft.set.as_ref().filter(|(_, set)| !sets.contains(&&**set)) {
                 let text = format!("There is no such key set; there are: {}.", sets.join(", "));

@@ -14,6 +14,18 @@ impl Problems {
         self.0.push(problem);
     }
 
+    /// Adds what is wrong with a setting beside its value, such as that it is missing: unless its value was refused already.
+    pub(super) fn push_if_first(&mut self, problem: Problem) {
+        if !self.are_about(&problem.key) {
+            self.push(problem);
+        }
+    }
+
+    /// Whether one of them is about that setting.
+    pub(super) fn are_about(&self, key: &str) -> bool {
+        self.0.iter().any(|problem| problem.key == key)
+    }
+
     pub(super) fn sorted(mut self) -> Self {
         self.0.sort();
         self
@@ -68,7 +80,12 @@ impl Problem {
             Unfit::NotAllowed => "",
             Unfit::Because(reason) => reason,
         };
-        Self { allowed: Some(allowed), ..Self::new(place, key, reason) }
+        Self::new(place, key, reason).allowing(allowed)
+    }
+
+    /// With what is allowed instead.
+    pub(super) fn allowing(self, allowed: &'static str) -> Self {
+        Self { allowed: Some(allowed), ..self }
     }
 
     /// With the value that was given, unless it may hold a secret: people paste keys into the wrong line.
@@ -127,11 +144,19 @@ impl fmt::Display for Place {
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
+
+/// How many letters differ; none between a name that people may bring from elsewhere, and ours.
+fn distance(name: &str, candidate: &str) -> usize {
+    if FROM_ELSEWHERE.contains(&(name, candidate)) { 0 } else { strsim::damerau_levenshtein(name, candidate) }
+}
+
+/// The URL of an n8n is its `url`; that of a receiver of notices is a secret, and is where they go `to`.
+const FROM_ELSEWHERE: [(&str, &str); 2] = [("url", "to"), ("to", "url")];
 
 /// A value fit to be shown in one line: a number as it is, anything else in quotes.
 fn quote(text: &str) -> String {

@@ -70,11 +70,8 @@ impl Receivers {
     pub(super) fn check(&self, sets: &[&str], problems: &mut Problems) {
         for (name, draft) in &self.0 {
             let mut report = |field, place: &Place, text: String| {
-                let key = receiver_key(name, field);
-                if !problems.iter().any(|problem| problem.key == key) {
-                    let problem = Problem::new(place.clone(), key, text);
-                    problems.push(Problem { allowed: Some(field.allowed()), ..problem });
-                }
+                let problem = Problem::new(place.clone(), receiver_key(name, field), text);
+                problems.push_if_first(problem.allowing(field.allowed()));
             };
             if draft.to.is_none() {
                 report(ReceiverField::To, &Place::Nowhere, "keyward cannot send notices without it.".into());

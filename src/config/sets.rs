@@ -145,7 +145,7 @@ impl Draft {
     /// A set without a current key learns: it is told nothing, and can do nothing but observe.
     fn check_keys(&self, name: &str, policy: Policy, problems: &mut Problems) {
         let current = set_key(name, SetField::Keys(Role::Current));
-        if self.current.is_some() || problems.iter().any(|problem| problem.key == current) {
+        if self.current.is_some() || problems.are_about(&current) {
             return;
         }
         let next = self.next.iter().map(|(place, _)| (place, Role::Next));

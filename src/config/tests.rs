@@ -848,7 +848,7 @@ heartbeat = { to = { file = "a" }, at = "noon" }
           Allowed: a table such as { every = "5m", to = { file = "…" } }, with a span from 10s to 3650d.
 
       environment KEYWARD_NOTICES_FOUR_TO: unknown variable
-          There is no such setting: did you mean `KEYWARD_NOTICES_FOUR_SETS`?
+          There is no such setting: did you mean `KEYWARD_NOTICES_FOUR_TO_ENV`?
 
       environment KEYWARD_NOTICES_FOUR_TO_ENV: notices.four.to
           Name one place: either the file or the environment variable.
@@ -863,6 +863,29 @@ heartbeat = { to = { file = "a" }, at = "noon" }
           keyward cannot send notices without it.
           Allowed: { file = "…" } or { env = "…" }.
     "#);
+}
+
+#[test]
+fn the_url_of_a_receiver_is_called_to() {
+    let file = "[notices.team]\nurl = { env = \"HOOK\" }\n[n8n.main]\nto = \"http://n8n:5678\"\n";
+    let environment = environment()
+        .with("KEYWARD_NOTICES_TEAM_URL", "https://canary")
+        .with("KEYWARD_NOTICES_TEAM_URL_FILE", "a")
+        .with("KEYWARD_NOTICES_TEAM_HEARTBEAT_URL_ENV", "A");
+    let told = told(file, &environment, Overrides::default());
+    let hint = |place: &str, name: &str| {
+        let said = format!("{place}\n      There is no such setting: did you mean `{name}`?");
+        assert!(told.contains(&said), "{place}: {told}");
+    };
+    hint("keyward.toml:2: notices.team.url", "to");
+    hint("keyward.toml:4: n8n.main.to", "url");
+    hint("environment KEYWARD_NOTICES_TEAM_URL: unknown variable", "KEYWARD_NOTICES_TEAM_TO_ENV");
+    hint("environment KEYWARD_NOTICES_TEAM_URL_FILE: unknown variable", "KEYWARD_NOTICES_TEAM_TO_FILE");
+    hint(
+        "environment KEYWARD_NOTICES_TEAM_HEARTBEAT_URL_ENV: unknown variable",
+        "KEYWARD_NOTICES_TEAM_HEARTBEAT_TO_ENV",
+    );
+    assert!(told.contains("not set: notices.team.to"), "{told}");
 }
 
 #[test]
