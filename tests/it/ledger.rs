@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rustix::process::Signal;
+use rustix::process::{Flock, FlockType, Signal, fcntl_getlk};
 
 use crate::process::client::request;
 use crate::process::{Home, Keyward, events};
@@ -193,6 +193,27 @@ fn a_store_that_another_program_has_locked_costs_nothing() {
     assert!(store_event(&keyward, "info").contains("is written again"));
     eventually("the rest", || (home.rows::<i64>(SIGHTINGS) == [11]).then_some(()));
     assert_eq!(home.rows::<i64>("SELECT sum(exchanges) FROM hours"), [11], "nothing twice");
+}
+
+/// The notices open the store beside the ledger. When a process closes any descriptor of a file, it gives up all its
+/// locks on that file (<https://sqlite.org/howtocorrupt.html>, 2.2), so that to make sure of the file it must not open
+/// it: another program finds no lock then, takes the write-ahead log away when it leaves, and what is written from then
+/// on is lost. `SQLite` 3.40.1 was seen to do so, and 3.54.1, which these tests read with, was not: so this other
+/// process looks at the lock itself.
+#[test]
+fn a_keyward_that_runs_has_a_lock_on_its_store_for_other_processes() {
+    let (home, upstream) = (Home::new(), FakeUpstream::accepting());
+    let keyward = home.serve_for(&upstream).key("sk-current").start();
+    let lock = || {
+        let (store, wanted) = (fs::File::open(home.store()).unwrap(), Flock::from(FlockType::WriteLock));
+        fcntl_getlk(store, &wanted).unwrap().map(|lock| lock.typ)
+    };
+    assert_eq!(lock(), Some(FlockType::ReadLock), "when both have opened it");
+    ask(&keyward, "wf=a;ex=1;node=n", Some("sk-current"));
+    eventually("what is written", || (home.rows::<i64>(SIGHTINGS) == [1]).then_some(()));
+    assert_eq!(lock(), Some(FlockType::ReadLock), "after a write");
+    keyward.stop();
+    assert_eq!(lock(), None);
 }
 
 #[test]
