@@ -10,7 +10,6 @@ pub mod rows;
 pub mod tap;
 pub mod writer;
 
-use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,14 +17,11 @@ use std::str::FromStr;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::Writer as FormatWriter;
-use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::columns::Columns;
-use self::event::JsonEvents;
-use self::local_clock::time_of_day;
+use self::event::{HumanEvents, JsonEvents};
 use self::masked::mask_keys;
 use self::palette::Palette;
 use self::writer::{Lane, LaneWriter};
@@ -145,15 +141,6 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// The time of day by the local clock.
-struct TimeOfDay(Clock);
-
-impl FormatTime for TimeOfDay {
-    fn format_time(&self, out: &mut FormatWriter<'_>) -> fmt::Result {
-        out.write_str(&time_of_day(self.0.now()))
-    }
-}
-
 /// Has panics told in the log, like any other trouble. Their texts quote what was being worked on, which may be a key.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -172,7 +159,8 @@ pub fn install(settings: &Settings, lane: Lane, clock: Clock) {
     let lines = match settings.resolved_format() {
         Format::Json => lines.event_format(JsonEvents(clock)).boxed(),
         Format::Human => {
-            lines.compact().with_ansi(settings.palette() == Palette::Coloured).with_timer(TimeOfDay(clock)).boxed()
+            let (columns, palette) = (settings.columns(), settings.palette());
+            lines.event_format(HumanEvents { clock, columns, palette }).boxed()
         }
     };
     // A second subscriber is refused: the first one goes on, which is what a test with many servers wants.
