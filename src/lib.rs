@@ -75,7 +75,7 @@
 //! | [`metrics`] | counters |  |
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
 //! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bar_kind` `bearing` `binding` `closed` `destination` `doubt_kind` `evidence` `hours` `identity` `in_flight` `incident` `kept_notices` `look` `names` `offline` `old_key` `press` `progress` `projects` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
-//! | [`problems`] | what is wrong with upstream, a key, or keyward itself | `faults` `kind` `recalled` `traffic` |
+//! | [`problems`] | what is wrong with upstream, a key, or keyward itself | `faults` `kind` `recalled` `tags` `traffic` |
 //! | [`welcome`] | what a newcomer is told |  |
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
 //! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |

@@ -1,11 +1,13 @@
 //! What is wrong now with upstream, with a key, or with keyward itself, rather than with one caller: what it is, since when, how
 //! many requests and callers it hit, and what to do.
 //!
-//! [`traffic`] tells it from how exchanges end, [`faults`] from what is looked at beside them. Both are told the time.
+//! [`traffic`] tells it from how exchanges end, [`tags`] from what they declare, [`faults`] from what is looked at beside them.
+//! All are told the time.
 
 pub mod faults;
 pub mod kind;
 pub mod recalled;
+pub mod tags;
 pub mod traffic;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +16,10 @@ use std::sync::{Mutex, MutexGuard};
 use self::faults::{Fault, Faults};
 use self::kind::ProblemKind;
 use self::recalled::{Last, recalled};
+use self::tags::{Client, OfSet, Tag, Tags};
 use self::traffic::{Change, Ended, Episode, Traffic};
+use crate::caller::Family;
+use crate::caller::declared::{Attribution, Origin};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
@@ -77,6 +82,9 @@ pub struct Problems {
     traffic: Mutex<Traffic>,
     /// Whether all traffic is well, so that a good exchange needs no look at the rest.
     is_calm: AtomicBool,
+    tags: Mutex<Tags>,
+    /// Whether no good tag would change anything.
+    are_tags_calm: AtomicBool,
     faults: Mutex<Faults>,
 }
 
@@ -85,7 +93,13 @@ impl Problems {
     #[must_use]
     pub fn new(sets: usize) -> Self {
         let traffic = Mutex::new(Traffic::new(sets));
-        Self { traffic, is_calm: AtomicBool::new(true), faults: Mutex::default() }
+        Self {
+            traffic,
+            is_calm: AtomicBool::new(true),
+            tags: Mutex::default(),
+            are_tags_calm: AtomicBool::new(true),
+            faults: Mutex::default(),
+        }
     }
 
     /// Remembers from before the start that upstream refuses a set's current key.
@@ -128,6 +142,31 @@ impl Problems {
         changes
     }
 
+    /// Takes in what the tag of an exchange shows, once for each.
+    pub fn note_tag(&self, exchange: &Exchange) {
+        if exchange.doubts.invalid_tag || !self.are_tags_calm.load(Ordering::Relaxed) {
+            self.note_doubtful_tag(exchange);
+        }
+    }
+
+    #[cold]
+    fn note_doubtful_tag(&self, exchange: &Exchange) {
+        let Some(tag) = tag_of(exchange) else { return };
+        let client = Client { set: exchange.judgement.set, peer: exchange.peer, family: exchange.family };
+        self.with_tags(|tags| tags.note(tag, client, exchange.binding.id(), exchange.at));
+    }
+
+    /// Forgets what is over by then.
+    pub fn pass_time(&self, now: Timestamp) {
+        self.with_tags(|tags| tags.forget(now));
+    }
+
+    fn with_tags(&self, with: impl FnOnce(&mut Tags)) {
+        let mut tags = lock(&self.tags);
+        with(&mut tags);
+        self.are_tags_calm.store(tags.is_calm(), Ordering::Relaxed);
+    }
+
     /// All that there is of a kind now: what it is about, and what is wrong.
     pub fn set(&self, kind: ProblemKind, found: Vec<(Box<str>, String)>, now: Timestamp) {
         self.faults().set(kind, found, now);
@@ -150,6 +189,8 @@ impl Problems {
         }
         self.is_calm.store(traffic.is_calm(), Ordering::Relaxed);
         problems.extend(traffic.open().map(|(kind, set, episode)| of_episode(kind, set, episode, about)));
+        let tags = lock(&self.tags).open((0..about.sets.len()).filter_map(SetIndex::nth));
+        problems.extend(tags.iter().map(|tags| of_tags(tags, about)));
         problems.sort_by_key(|problem| (std::cmp::Reverse(problem.kind.severity()), problem.since, problem.kind));
         problems
     }
@@ -162,6 +203,23 @@ impl Problems {
 /// Whether an exchange shows nothing of upstream.
 fn is_silent(exchange: &Exchange, outcome: Outcome) -> bool {
     exchange.is_preflight || exchange.refusal.is_some() || matches!(outcome.ending, Ending::ShutDown | Ending::Failed)
+}
+
+/// What the tag of an exchange shows; nothing where it has none, or none that could be better: n8n's Instance AI resolves no
+/// expression, and a preflight carries no tag.
+fn tag_of(exchange: &Exchange) -> Option<Tag> {
+    let is_unresolved = exchange.origin == Origin::InstanceAi;
+    if exchange.is_preflight || (is_unresolved && exchange.family == Family::Agent) {
+        return None;
+    }
+    match (exchange.doubts.invalid_tag, is_unresolved) {
+        (true, true) => Some(Tag::Unresolved),
+        (true, false) => Some(Tag::Unreadable),
+        (false, _) => match exchange.attribution {
+            Attribution::Tag | Attribution::Header | Attribution::Path => Some(Tag::Good),
+            Attribution::Organization | Attribution::None => None,
+        },
+    }
 }
 
 /// Whether nothing is wrong with upstream, nor with a key.
@@ -208,6 +266,32 @@ fn of_episode(kind: ProblemKind, set: Option<SetIndex>, episode: &Episode, about
     }
 }
 
+fn of_tags(tags: &OfSet, about: &About<'_>) -> Problem {
+    let name = about.sets.get(tags.set.position()).map_or("", |facts| &facts.name);
+    let why = if tags.is_unresolved {
+        "carry n8n's expression as it is written (`{{ … }}`)"
+    } else {
+        "carry a tag that cannot be read"
+    };
+    let shown = tags.clients.iter().take(MOST_CLIENTS);
+    let mut from: Vec<_> = shown.map(|(one, _)| format!("the {} client at {}", one.family, one.peer)).collect();
+    from.extend(match tags.clients.len().saturating_sub(MOST_CLIENTS) {
+        0 => None,
+        more => Some(format!("{more} more")),
+    });
+    Problem {
+        kind: ProblemKind::TagUnreadable,
+        about: name.into(),
+        what: format!(
+            "Requests to set `{name}` {why}, so that their workflows are not known: those of {}.",
+            from.join(", ")
+        ),
+        remedy: ProblemKind::TagUnreadable.remedy(name),
+        since: tags.since,
+        hit: Some(Hit { requests: Some(tags.requests), bindings: tags.bindings, last: tags.last }),
+    }
+}
+
 /// How a set gets another key: the one way that it has.
 fn another_key(set: &SetFacts) -> String {
     let place = match (&set.source, set.injects) {
@@ -251,3 +335,6 @@ fn what_happens(kind: ProblemKind, set: &str, episode: &Episode, about: &About<'
         (None, None) => format!("{upstream} {verb}."),
     }
 }
+
+/// How many clients a sentence names.
+const MOST_CLIENTS: usize = 3;

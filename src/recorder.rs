@@ -78,6 +78,7 @@ impl Observer for Recorder {
             self.learn(exchange, outcome, &ring);
         }
         drop(ring);
+        self.problems.note_tag(exchange);
         self.note_problems(exchange, outcome);
         self.count(exchange, outcome);
         let directory = self.names.directory();

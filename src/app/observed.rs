@@ -27,6 +27,7 @@ pub(super) struct Observed {
 impl Observed {
     /// Notes what is wrong with it.
     pub(super) fn note(&self, problems: &Problems, now: Timestamp) {
+        problems.pass_time(now);
         let store =
             self.store.trouble().map(|trouble| (Box::default(), format!("The store cannot be used: {trouble}")));
         problems.set(ProblemKind::StoreFailing, store.into_iter().collect(), now);

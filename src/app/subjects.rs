@@ -278,7 +278,8 @@ fn of_problem(problem: &Problem) -> Subject {
         | ProblemKind::AdminTokenUnreadable
         | ProblemKind::LogFailing
         | ProblemKind::NoticesFailing
-        | ProblemKind::BindingsFull => Topic::Keyward,
+        | ProblemKind::BindingsFull
+        | ProblemKind::TagUnreadable => Topic::Keyward,
     };
     let hit = problem.hit.map(|hit| match hit.requests {
         Some(requests) => format!("It hit {requests} requests of {} callers.", hit.bindings),
@@ -307,7 +308,13 @@ fn of_problem(problem: &Problem) -> Subject {
 
 /// Whether problems of that kind are about a set.
 fn is_of_set(kind: ProblemKind) -> bool {
-    matches!(kind, ProblemKind::CurrentKeyRefused | ProblemKind::QuotaUsedUp | ProblemKind::KeyUnreadable)
+    matches!(
+        kind,
+        ProblemKind::CurrentKeyRefused
+            | ProblemKind::QuotaUsedUp
+            | ProblemKind::KeyUnreadable
+            | ProblemKind::TagUnreadable
+    )
 }
 
 // === Words ===

@@ -136,6 +136,7 @@ fn covers(problem: &OpenProblem, finding: &Finding) -> bool {
         | ProblemKind::AdminTokenUnreadable
         | ProblemKind::LogFailing
         | ProblemKind::BindingsFull
+        | ProblemKind::TagUnreadable
         | ProblemKind::NoticesFailing => false,
     }
 }

@@ -42,6 +42,8 @@ codes! {
         NoticesFailing => "notices_failing",
         /// There is no room for another binding.
         BindingsFull => "bindings_full",
+        /// Requests carry a tag that cannot be read, most likely an expression as it is written.
+        TagUnreadable => "tag_unreadable",
     }
 }
 
@@ -66,7 +68,8 @@ impl ProblemKind {
             | Self::AdminTokenUnreadable
             | Self::LogFailing
             | Self::NoticesFailing
-            | Self::BindingsFull => Severity::Warning,
+            | Self::BindingsFull
+            | Self::TagUnreadable => Severity::Warning,
         }
     }
 
@@ -91,6 +94,7 @@ impl ProblemKind {
             Self::LogFailing => "log lines are dropped",
             Self::NoticesFailing => "notices do not arrive",
             Self::BindingsFull => "there is no room for more bindings",
+            Self::TagUnreadable => "tags cannot be read",
         }
     }
 
@@ -153,6 +157,10 @@ impl ProblemKind {
             Self::BindingsFull => alone(
                 "Raise `store.max_bindings` or `store.max_bindings_per_peer`. Callers without a place of their own are counted \
                  together under `other`, and no old key can be said to go.",
+            ),
+            Self::TagUnreadable => alone(
+                "Open n8n's OpenAI credential and switch each field that holds `{{ … }}` to Expression: the value of \
+                 X-N8N-Tag, or the Base URL. The first lines of keyward's log show what belongs there.",
             ),
         };
         let mut sentences = as_in_exchange.map_or_else(Vec::new, |kind| remedy(kind, set));

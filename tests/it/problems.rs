@@ -258,6 +258,39 @@ fn a_certificate_near_its_end_a_room_that_is_full_and_dropped_lines_are_told_of(
 }
 
 #[test]
+fn a_tag_that_n8n_did_not_fill_in_is_told_of_until_a_good_one_comes_from_there() {
+    let (home, upstream) = (home("sk-good"), FakeUpstream::accepting());
+    let keyward = home.serve_for(&upstream).config(FILE).start();
+    let tagged = |tag: &str, agent: &str| {
+        let fields = [("Authorization", "Bearer sk-good"), ("X-N8N-Tag", tag), ("User-Agent", agent)];
+        assert_eq!(ask(keyward.listen, "/v1/models", &fields).status, 200);
+    };
+    let as_written = "wf={{ $workflow.id }};ex={{ $execution.id }};node={{ $nodeId }}";
+    // n8n's Instance AI resolves none, so that nothing can be mended there.
+    tagged(as_written, "ai-sdk-openai/4.0.118 ai-sdk-provider-utils/5.0.0");
+    tagged("wf=a;ex=1;node=b", "OpenAI/JS 6.1.0");
+    tagged(as_written, "OpenAI/JS 6.1.0");
+    tagged(as_written, "OpenAI/JS 6.1.0");
+    let told = eventually("both", || {
+        let told = problems(&keyward).into_iter().find(|told| told["code"] == "tag_unreadable")?;
+        (told["requests"] == 2).then_some(told)
+    });
+    assert_eq!(
+        (&told["about"], &told["severity"], &told["bindings"]),
+        (&"default".into(), &"warning".into(), &1.into())
+    );
+    says(&told, "text", "carry n8n's expression as it is written (`{{ … }}`)");
+    says(&told, "text", "those of the sdk client at 127.0.0.1.");
+    says(&told, "remedy", "to Expression");
+    tagged("wf=a;ex=2;node=b", "OpenAI/JS 6.1.0");
+    over(&keyward, "tag_unreadable");
+    // With two credentials the good one says nothing of the other.
+    tagged("wf=a;wf=b", "OpenAI/JS 6.1.0");
+    tagged("wf=a;ex=3;node=b", "OpenAI/JS 6.1.0");
+    says(&problem(&keyward, "tag_unreadable"), "text", "the sdk client");
+}
+
+#[test]
 fn tokens_that_cannot_be_read_again_are_told_of() {
     let (home, upstream) = (home("sk-good"), FakeUpstream::accepting());
     let token = |home: &Home| home.keyward(&["token", "new", "default"]).config(FILE).run();
