@@ -200,7 +200,7 @@ pub fn accept(
     let (set, bar) = look.bar(number).ok_or_else(unknown)?;
     let acceptance = accepted.map(|(reason, at)| Acceptance { state: bar.state(), reason, at });
     ledger.accept_bar(set, bar.number, acceptance.clone());
-    Ok(reason_of(look, &Bar { accepted: acceptance, ..bar }))
+    Ok(reason_of(look, &Bar { accepted: acceptance.map(Box::new), ..bar }))
 }
 
 /// What is known of an execution: each of its last exchanges, and for earlier ones the last with each key.
@@ -345,8 +345,9 @@ fn rotation_view(look: &Query<'_>, view: &RotationView, page: Page) -> Rotation 
 }
 
 fn rotation_of(look: &Query<'_>, view: &RotationView, rows: &[&Row], next: Option<String>) -> Rotation {
+    let sent_from = look.sent_from(&rows.iter().filter(|row| row.standing.is_bad()).map(|row| row.id).collect());
     let row = |row: &&Row| {
-        let sent_from = view.sent_from.get(&row.binding.id()).map_or(&[][..], Vec::as_slice);
+        let sent_from = sent_from.get(&row.id).map_or(&[][..], Vec::as_slice);
         rotation_row(look, &row.in_full(), &view.name, sent_from)
     };
     Rotation {
@@ -465,16 +466,16 @@ fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
     let record = bar.record.as_ref();
     let accepted = |one: &Acceptance| Accepted { at: one.at, reason: one.reason.to_string() };
     Reason {
-        code: bar.kind.code().to_owned(),
-        text: bar.to_string(),
+        code: bar.kind.code().into(),
+        text: bar.in_one_sentence(),
         binding: bar.binding.map(BindingId::to_hex),
         address: bar.address.map(|address| address.to_string()),
         credential: record.map(|record| record.title.to_string()).or(credential),
         credential_id: record.map(|record| record.name.id.to_string()),
         workflow_name,
-        end: bar.end.clone().into_owned(),
+        end: bar.end.clone(),
         doubt: bar.can_accept.then(|| format!("{:08x}", bar.number)),
-        accepted: bar.accepted.as_ref().map(accepted),
+        accepted: bar.accepted.as_deref().map(accepted),
     }
 }
 

@@ -51,7 +51,7 @@ pub fn problems_in_short(problems: &[OpenProblem]) -> Option<String> {
 fn in_a_breath(reasons: &[Reason], old: &OldKeySummary, now: Timestamp) -> String {
     let mut codes: Vec<&str> = Vec::new();
     for reason in reasons {
-        if !codes.contains(&reason.code.as_str()) {
+        if !codes.contains(&&*reason.code) {
             codes.push(&reason.code);
         }
     }

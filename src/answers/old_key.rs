@@ -1,11 +1,13 @@
 //! Pure. Old keys, and the answer to *can the old key go?*
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::key::KeyNames;
 use super::{moment, nullable};
 use crate::clock::Timestamp;
-use crate::ledger::answer::AnswerKind;
+use crate::ledger::answer::{AnswerKind, End};
 
 /// An old key, and whether it can go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +76,7 @@ pub struct CanGo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// The code of its kind. A later keyward may have others.
-    pub code: String,
+    pub code: Cow<'static, str>,
     /// What it is, in one sentence.
     pub text: String,
     /// The binding that it is about: 16 hex digits.
@@ -93,7 +95,7 @@ pub struct Reason {
     #[serde(deserialize_with = "nullable")]
     pub workflow_name: Option<String>,
     /// What ends it; empty where nothing does.
-    pub end: String,
+    pub end: End,
     /// The number by which you can accept it: 8 hex digits; nothing where it cannot be accepted.
     #[serde(deserialize_with = "nullable")]
     pub doubt: Option<String>,

@@ -130,7 +130,7 @@ fn items_of(can_go: &CanGo, shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Item>
             if matches!(&*reason.code, "record" | "audit") {
                 continue;
             }
-            if reason.end != BarKind::StillSent.end() {
+            if *reason.end != *BarKind::StillSent.end() {
                 item.add_end(reason, now);
             }
             if !is_shown(reason) {

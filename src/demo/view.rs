@@ -236,7 +236,6 @@ mod tests {
             rows: Vec::new(),
             progress: Progress { confirmed: 1, due_later: 4, ..Progress::default() },
             open_incidents: 0,
-            sent_from: std::collections::HashMap::new(),
             old_keys: vec![old],
         }
     }

@@ -8,13 +8,16 @@
 //!
 //! A bar is named by a number. You can accept it, with a reason: that holds until what it rests on changes.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::PassThrough;
 use super::bar_kind::BarKind;
 use super::binding::Binding;
 use super::doubt_kind::DoubtKind;
@@ -87,18 +90,27 @@ pub struct Bar {
     /// The address that the binding sent from.
     pub address: Option<IpAddr>,
     /// The credential record that it is about, or that the binding's node names.
-    pub record: Option<BarRecord>,
+    pub record: Option<Box<BarRecord>>,
     /// Who it is about, in words; empty where the rest says all.
     pub who: String,
     /// What is so, behind those words.
     pub what: String,
     /// What ends it. Most end alike, and there may be many.
-    pub end: Cow<'static, str>,
+    pub end: End,
     /// Why you accepted it, if you did.
-    pub accepted: Option<Acceptance>,
+    pub accepted: Option<Box<Acceptance>>,
     /// Whether you can accept it.
     pub can_accept: bool,
     pub(crate) state: u64,
+}
+
+/// What ends a bar, in words. Most end alike and there may be many, so that they share one text.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// As all of its kind do.
+    OfKind(&'static str),
+    /// As it is told here.
+    Told(Arc<str>),
 }
 
 /// A credential record of n8n's that a bar is about.
@@ -165,8 +177,9 @@ pub fn answer(grounds: &Grounds<'_>) -> Answer {
     };
     let cases: Vec<_> = grounds.evidence.iter().map(|set| case(grounds, set, &node_of)).collect();
     let surveys = grounds.evidence.iter().zip(&cases).map(|(set, case)| Survey::new(set.senders, case)).collect();
-    let old = grounds.old.fingerprint.to_hex();
-    let mut draft = Draft { grounds, old, surveys, bars: grounds.known.clone() };
+    let old = Hash::default().with(grounds.old.fingerprint.to_hex().as_bytes());
+    let (bars, subject, ends) = (grounds.known.clone(), Subject::default(), Vec::new());
+    let mut draft = Draft { grounds, old, surveys, bars, subject, ends };
     draft.add_set_itself();
     draft.add_senders();
     draft.add_records();
@@ -178,11 +191,34 @@ pub fn answer(grounds: &Grounds<'_>) -> Answer {
 
 struct Draft<'a> {
     grounds: &'a Grounds<'a>,
-    /// All digits of the key.
-    old: String,
+    /// Of all digits of the key.
+    old: Hash,
     /// What the evidence of each set says of the key, in their order.
     surveys: Vec<Survey<'a>>,
     bars: Vec<Bar>,
+    subject: Subject,
+    /// What ends the bars of senders of workflows, by all that it is told from.
+    ends: Vec<(EndGrounds, End)>,
+}
+
+/// All that it is told from what ends a bar of a sender of a workflow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct EndGrounds {
+    address: Option<IpAddr>,
+    is_another_n8n: bool,
+    is_mixed: bool,
+    later: bool,
+    beside_good: bool,
+    lacks: Lack,
+    may_be_done: bool,
+}
+
+/// Who a bar of a sender is about, as it is hashed. There may be many, so that it is written into one piece of memory.
+#[derive(Default)]
+struct Subject {
+    text: String,
+    /// The place that the last one was about, in words.
+    place: Option<(Option<IpAddr>, N8n, String)>,
 }
 
 impl Draft<'_> {
@@ -208,18 +244,18 @@ impl Draft<'_> {
 
     fn add_senders(&mut self) {
         let binding_of = self.grounds.binding_of;
-        let mut all = Vec::new();
-        self.surveys.iter_mut().for_each(|survey| all.extend(survey.undone()));
+        let all: Vec<_> = self.surveys.iter_mut().map(Survey::undone).collect();
         // There may be many, and a list that grows is copied each time.
-        self.bars.reserve(all.len());
-        for undone in all {
+        self.bars.reserve(all.iter().map(Vec::len).sum());
+        for undone in all.into_iter().flatten() {
             let binding = binding_of(undone.binding);
-            let (said, name) = binding.as_ref().map_or((None, None), |binding| {
+            let (said, who) = binding.as_ref().map_or((None, None), |binding| {
                 let memory = binding.lock();
-                (memory.acknowledged, memory.name.clone())
+                (memory.acknowledged, Some(binding.describe(memory.name.as_deref())))
             });
             if said.is_none_or(|at| at < undone.last) {
-                self.add_sender(&undone, binding.as_deref(), name.as_deref());
+                let who = who.unwrap_or_else(|| "a binding that is forgotten".to_owned());
+                self.add_sender(&undone, binding.as_deref(), who);
             }
         }
         self.add_unsettled();
@@ -229,9 +265,12 @@ impl Draft<'_> {
     fn add_unsettled(&mut self) {
         let grounds = self.grounds;
         let (old, from) = (grounds.old.fingerprint, faulty_from(grounds.retired));
-        let waiting = self.waiting_addresses();
-        let told: HashSet<_> = self.bars.iter().filter(|bar| bar.is_no).filter_map(|bar| bar.binding).collect();
-        for (binding, last) in self.undecided().iter().filter(|(binding, _)| !told.contains(binding)) {
+        let (undecided, waiting) = (self.undecided(), self.waiting_addresses());
+        let mut told = HashSet::with_hasher(PassThrough);
+        if !undecided.is_empty() {
+            told.extend(self.bars.iter().filter(|bar| bar.is_no).filter_map(|bar| bar.binding));
+        }
+        for (binding, last) in undecided.iter().filter(|(binding, _)| !told.contains(binding)) {
             let Some(known) = (grounds.binding_of)(*binding) else { continue };
             let name = known.lock().name.clone();
             let is_late = *last > from && known.holder() == Holder::Caller;
@@ -283,11 +322,10 @@ impl Draft<'_> {
         self.grounds.evidence.iter().flat_map(|set| set.senders.waiting_addresses(old)).collect()
     }
 
-    /// `name` is that of its workflow, as the caller gave it.
-    fn add_sender(&mut self, undone: &Undone, binding: Option<&Binding>, name: Option<&str>) {
-        let who = binding.map_or_else(|| "a binding that is forgotten".to_owned(), |one| one.describe(name));
+    fn add_sender(&mut self, undone: &Undone, binding: Option<&Binding>, who: String) {
         let from = from(undone);
-        let subject = format!("{} {:?} {:?}", undone.binding.to_hex(), undone.address, undone.n8n);
+        let mut subject = std::mem::take(&mut self.subject);
+        subject.write(undone);
         let (kind, is_no, what) = match (undone.kind, undone.later) {
             (Some(ClientKind::Editor), _) => {
                 (BarKind::Edited, false, format!("tried it out at {}{from}: a credential holds it", undone.last))
@@ -296,21 +334,40 @@ impl Draft<'_> {
             (_, true) => {
                 let sends = binding.map_or("sends it", |binding| binding.says("sends it", "send it"));
                 let turns = by_turns(undone.mixed);
-                (BarKind::StillSent, true, format!("still {sends}, last at {}{from}{turns}", undone.last))
+                (BarKind::StillSent, true, text(format_args!("still {sends}, last at {}{from}{turns}", undone.last)))
             }
             (_, false) => (
                 BarKind::Silent,
                 false,
-                format!(
+                text(format_args!(
                     "sent it last at {}{from}, before it was replaced, and no later good key is proven",
                     undone.last
-                ),
+                )),
             ),
         };
-        let end = end_of(undone, binding, self.may_be_done(undone.last));
-        let bar = self.push(kind, &subject, what).of(undone, who).ends_by(end);
+        let end = self.end(undone, binding);
+        let bar = self.push(kind, &subject.text, what).of(undone, who).ends_by(end);
         bar.is_no = is_no;
         bar.resting_on(&[&undone.last.as_millis().to_be_bytes()]);
+        self.subject = subject;
+    }
+
+    fn end(&mut self, undone: &Undone, binding: Option<&Binding>) -> End {
+        let may_be_done = self.may_be_done(undone.last);
+        if undone.kind.is_some() {
+            return end_of(undone, binding, may_be_done);
+        }
+        let Undone { address, later, beside_good, lacks, .. } = *undone;
+        let (is_another_n8n, is_mixed) = (undone.n8n == N8n::Another, undone.mixed.is_some());
+        let grounds = EndGrounds { address, is_another_n8n, is_mixed, later, beside_good, lacks, may_be_done };
+        if let Some((_, end)) = self.ends.iter().find(|(known, _)| *known == grounds) {
+            return end.clone();
+        }
+        let end = end_of(undone, binding, may_be_done);
+        if self.ends.len() < MOST_ENDS {
+            self.ends.push((grounds, end.clone()));
+        }
+        end
     }
 
     /// Whether so much time has passed since a use of the key that you may know more of it than keyward does.
@@ -350,7 +407,7 @@ impl Draft<'_> {
             bar.is_no = true;
             let users = if nodes == 0 { String::new() } else { format!(" ({})", self::nodes(nodes)) };
             bar.who = format!("credential {title}{users}");
-            bar.record = Some(BarRecord { name, title });
+            bar.record = Some(Box::new(BarRecord { name, title }));
         }
         for one in unproven {
             self.add_unproven(&one);
@@ -378,7 +435,7 @@ impl Draft<'_> {
         let changed = one.changed.map_or(0, Timestamp::as_millis).to_be_bytes();
         let bar = self.push(kind, &format!("{} {}", one.name.n8n, one.name.id), what);
         bar.resting_on(&[&changed]);
-        bar.record = Some(BarRecord { name: one.name.clone(), title: one.title.clone() });
+        bar.record = Some(Box::new(BarRecord { name: one.name.clone(), title: one.title.clone() }));
     }
 
     /// Executions that may still hold what they began with.
@@ -418,8 +475,8 @@ impl Draft<'_> {
             let record = if is_of_record { record_named(own, &found.subject) } else { None };
             let bar =
                 self.push(BarKind::Audit, &format!("{} {}", found.kind.code(), found.subject), found.text.clone());
-            bar.ends_by(found.end.clone().into()).resting_on(&[&found.state.to_be_bytes()]);
-            bar.record = record;
+            bar.ends_by(End::Told(found.end.as_str().into())).resting_on(&[&found.state.to_be_bytes()]);
+            bar.record = record.map(Box::new);
         }
         let last = self.last_use();
         let is_since = |at: Timestamp| at > grounds.retired.by && last.is_none_or(|last| at > last);
@@ -454,7 +511,7 @@ impl Draft<'_> {
                 "",
                 format!("it was used at {last}{since}{runs}, and nothing is sure before {until}"),
             )
-            .ends_by(format!("wait until {until} (rotation.quiet)").into())
+            .ends_by(End::Told(format!("wait until {until} (rotation.quiet)").into()))
             .not_to_be_accepted();
         }
         let latest = self.surveys.iter().filter_map(Survey::latest).max();
@@ -488,13 +545,14 @@ impl Draft<'_> {
         let grounds = self.grounds;
         if let Some(own) = grounds.evidence.first() {
             for bar in self.bars.iter_mut().filter(|bar| bar.can_accept) {
-                bar.accepted = own.senders.acceptance(bar.number, bar.state).cloned();
+                bar.accepted = own.senders.acceptance(bar.number, bar.state).cloned().map(Box::new);
             }
         }
         let last = self.last_use();
         let mut but = self.bars;
         let accepted: Vec<_> = but.extract_if(.., |bar| bar.accepted.is_some()).collect();
-        let because: Vec<_> = but.extract_if(.., |bar| bar.is_no).collect();
+        let mut because = Vec::with_capacity(but.iter().filter(|bar| bar.is_no).count());
+        because.extend(but.extract_if(.., |bar| bar.is_no));
         if !because.is_empty() {
             return Answer::No { because, but };
         }
@@ -520,9 +578,9 @@ impl Draft<'_> {
 
     /// Adds a bar, which ends as its kind does. What it rests on is said of it afterwards.
     fn push(&mut self, kind: BarKind, subject: &str, what: impl Into<String>) -> &mut Bar {
-        let number = hash(&[self.old.as_bytes(), kind.code().as_bytes(), subject.as_bytes()]);
-        let number = u32::try_from(number >> 32).unwrap_or_default();
-        self.bars.push(Bar { end: kind.end().into(), ..Bar::new(number, kind, what.into()) });
+        let number = self.old.with(kind.code().as_bytes()).with(subject.as_bytes());
+        let number = u32::try_from(number.0 >> 32).unwrap_or_default();
+        self.bars.push(Bar { end: End::OfKind(kind.end()), ..Bar::new(number, kind, what.into()) });
         let place = self.bars.len() - 1;
         &mut self.bars[place]
     }
@@ -579,6 +637,54 @@ fn record_named(looks: &[&Look], subject: &str) -> Option<BarRecord> {
     })
 }
 
+// === impl End ===
+
+impl Deref for End {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::OfKind(text) => text,
+            Self::Told(text) => text,
+        }
+    }
+}
+
+impl PartialEq for End {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for End {}
+
+impl Serialize for End {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for End {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|text| Self::Told(text.into()))
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    fn write(&mut self, undone: &Undone) {
+        let is_last = |(address, n8n, _): &(_, _, String)| (*address, n8n) == (undone.address, &undone.n8n);
+        if !self.place.as_ref().is_some_and(is_last) {
+            let text = format!("{:?} {:?}", undone.address, undone.n8n);
+            self.place = Some((undone.address, undone.n8n.clone(), text));
+        }
+        let place = self.place.as_ref().map_or("", |(_, _, text)| text);
+        self.text.clear();
+        let _ = write!(self.text, "{:016x} {place}", undone.binding.0);
+    }
+}
+
 // === impl Bar ===
 
 impl Bar {
@@ -592,7 +698,7 @@ impl Bar {
             record: None,
             who: String::new(),
             what,
-            end: Cow::Borrowed(""),
+            end: End::OfKind(""),
             accepted: None,
             can_accept: true,
             state: 0,
@@ -603,13 +709,19 @@ impl Bar {
     #[must_use]
     pub fn known(kind: BarKind) -> Self {
         let bar = Self::new(0, kind, kind.meaning().to_owned());
-        Self { is_no: true, can_accept: false, end: kind.end().into(), ..bar }
+        Self { is_no: true, can_accept: false, end: End::OfKind(kind.end()), ..bar }
     }
 
     /// The same about that one, and what is so of it, in words.
     #[must_use]
     pub fn about(self, who: &str, what: &str) -> Self {
         Self { who: who.to_owned(), what: what.to_owned(), ..self }
+    }
+
+    /// All of it in one sentence.
+    #[must_use]
+    pub fn in_one_sentence(&self) -> String {
+        if self.who.is_empty() { self.what.clone() } else { [&*self.who, " ", &*self.what].concat() }
     }
 
     /// A fingerprint of what it rests on.
@@ -623,7 +735,7 @@ impl Bar {
         self
     }
 
-    fn ends_by(&mut self, end: Cow<'static, str>) -> &mut Self {
+    fn ends_by(&mut self, end: End) -> &mut Self {
         self.end = end;
         self
     }
@@ -724,6 +836,13 @@ impl fmt::Display for Basis {
     }
 }
 
+/// A text that grows is copied each time.
+fn text(words: fmt::Arguments<'_>) -> String {
+    let mut text = String::with_capacity(128);
+    let _ = text.write_fmt(words);
+    text
+}
+
 fn from(undone: &Undone) -> String {
     match (undone.address, &undone.n8n) {
         (Some(address), N8n::Another) if undone.kind.is_none() => format!(" from {address} (another n8n)"),
@@ -743,7 +862,7 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
 const RUN_IT: &str = "run it with the current key";
 
 /// What ends it. That you accept it is offered only where it may be done: right after a use it would be another guess.
-fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Cow<'static, str> {
+fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> End {
     let is_mixed = undone.mixed.is_some() || (undone.later && undone.beside_good && undone.kind.is_none());
     let remedy = if is_mixed {
         "look for a worker with an older environment or a clone of n8n and restart it with the new one, or for an execution \
@@ -751,9 +870,9 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Cow<
     } else {
         ""
     };
-    let end: Cow<'static, str> = match undone.lacks {
+    let end = match undone.lacks {
         Lack::GoodKey if undone.n8n == N8n::Another && undone.kind.is_none() => {
-            "give that n8n the current key and run the node there".into()
+            End::OfKind("give that n8n the current key and run the node there")
         }
         Lack::GoodKey => match undone.address {
             Some(address) if undone.kind.is_none() => {
@@ -766,27 +885,28 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> Cow<
                     (false, false) => RUN_IT,
                 };
                 let then = "is silent for good, remove that container: started again, it sends the old key";
-                format!("{first}. If {address} {then}").into()
+                End::Told(format!("{first}. If {address} {then}").into())
             }
-            Some(_) | None => RUN_IT.into(),
+            Some(_) | None => End::OfKind(RUN_IT),
         },
         Lack::Executions(1) => {
-            format!("1 more execution with the current key through its credential{}", why_so_many(undone)).into()
+            let why = why_so_many(undone);
+            End::Told(format!("1 more execution with the current key through its credential{why}").into())
         }
-        Lack::Executions(more) => format!(
-            "{more} more executions in a row with the current key through its credential{}",
-            why_so_many(undone)
-        )
-        .into(),
-        Lack::Silence(until) => format!("wait until {until} for what runs less often").into(),
+        Lack::Executions(more) => {
+            let why = why_so_many(undone);
+            let what = "more executions in a row with the current key through its credential";
+            End::Told(format!("{more} {what}{why}").into())
+        }
+        Lack::Silence(until) => End::Told(format!("wait until {until} for what runs less often").into()),
         Lack::GoodTest if undone.kind == Some(ClientKind::Agents) => {
-            binding.map_or("use the current key there once", end_beside_workflows).into()
+            End::OfKind(binding.map_or("use the current key there once", end_beside_workflows))
         }
-        Lack::GoodTest => "use the current key there once".into(),
-        Lack::Nothing => BarKind::Unattributed.end().into(),
+        Lack::GoodTest => End::OfKind("use the current key there once"),
+        Lack::Nothing => End::OfKind(BarKind::Unattributed.end()),
     };
     let accept = if may_be_done && undone.lacks != Lack::Nothing { "; or accept it" } else { "" };
-    if remedy.is_empty() && accept.is_empty() { end } else { format!("{remedy}{end}{accept}").into() }
+    if remedy.is_empty() && accept.is_empty() { end } else { End::Told([remedy, &*end, accept].concat().into()) }
 }
 
 /// Why a single good execution does not show it.
@@ -820,16 +940,31 @@ fn senders(count: usize) -> String {
     format!("{count} sender{}", if count == 1 { "" } else { "s" })
 }
 
-/// FNV-1a over parts, each with its length before it. It is stored, so it must not change.
 fn hash(parts: &[&[u8]]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    for part in parts {
-        (part.len() as u64).to_be_bytes().into_iter().for_each(&mut add);
-        part.iter().copied().for_each(&mut add);
-    }
-    hash
+    parts.iter().fold(Hash::default(), |hash, part| hash.with(part)).0
 }
+
+/// FNV-1a over parts, each with its length before it. It is stored, so it must not change.
+#[derive(Clone, Copy)]
+struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hash {
+    /// With another part.
+    fn with(self, part: &[u8]) -> Self {
+        let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let length = (part.len() as u64).to_be_bytes().iter().fold(self.0, add);
+        Self(part.iter().fold(length, add))
+    }
+}
+
+/// How many ways to end are told from one another; what is told of others is put together each time.
+const MOST_ENDS: usize = 64;
 
 /// Bounds that are further apart than this mean that keyward was down between them.
 const LOOKS_APART: Duration = Duration::from_mins(3);

@@ -1,5 +1,6 @@
 //! One caller towards one key set: the thing that can be stale.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -222,23 +223,25 @@ impl Binding {
 
     fn describe_with(&self, workflow_name: Option<&str>, node_name: Option<&str>) -> String {
         let [instance, workflow, node] = self.declared.texts();
-        let mut words = match (self.holder, workflow) {
-            (Holder::Editor, _) => "n8n's editor".to_owned(),
-            (Holder::Agent, None) => "n8n's Agents".to_owned(),
-            (Holder::Agent, Some(INSTANCE_AI)) => "n8n's Instance AI".to_owned(),
-            (Holder::Agent, Some(_)) => "n8n's chats".to_owned(),
-            (Holder::Other, _) => "callers for whom there was no room".to_owned(),
-            (Holder::Caller, None) => format!("{} client at {}", self.family, self.peer),
-            (Holder::Caller, Some(id)) => match workflow_name {
-                Some(name) => format!("workflow {id} ({name})"),
-                None => format!("workflow {id}"),
-            },
-        };
-        for (what, id, name) in [(", node ", node, node_name), (" of ", instance, None)] {
+        // A text that grows is copied each time, and a view has many.
+        let mut words = String::with_capacity(128);
+        match (self.holder, workflow) {
+            (Holder::Editor, _) => words.push_str("n8n's editor"),
+            (Holder::Agent, None) => words.push_str("n8n's Agents"),
+            (Holder::Agent, Some(INSTANCE_AI)) => words.push_str("n8n's Instance AI"),
+            (Holder::Agent, Some(_)) => words.push_str("n8n's chats"),
+            (Holder::Other, _) => words.push_str("callers for whom there was no room"),
+            (Holder::Caller, None) => {
+                let _ = write!(words, "{} client at {}", self.family, self.peer);
+            }
+            (Holder::Caller, Some(_)) => {}
+        }
+        let workflow = workflow.filter(|_| self.holder == Holder::Caller);
+        let parts = [("workflow ", workflow, workflow_name), (", node ", node, node_name), (" of ", instance, None)];
+        for (what, id, name) in parts {
             if let Some(id) = id {
-                words.push_str(what);
-                words.push_str(id);
-                words.extend(name.map(|name| format!(" ({name})")));
+                words.extend([what, id]);
+                words.extend(name.map(|name| [" (", name, ")"]).into_iter().flatten());
             }
         }
         words

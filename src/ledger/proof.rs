@@ -235,7 +235,8 @@ impl<'a> Survey<'a> {
             undone.extend(trial.lack(*binding, used, uses).map(|lacks| trial.tell(*binding, used, uses, lacks)));
         }
         undone.extend(trial.senders.clients.values().filter_map(|client| trial.client(client)));
-        undone.sort_by_key(|one| (-one.last.as_millis(), one.binding, one.address));
+        // There may be many, and to move them again and again takes long.
+        undone.sort_by_cached_key(|one| (-one.last.as_millis(), one.binding, one.address));
         undone
     }
 

@@ -321,7 +321,7 @@ impl<'a> Query<'a> {
             if let Some((binding, named)) = binding.and_then(|binding| Some((binding, self.named(binding)?))) {
                 bar.who = binding.describe_named(&named);
             }
-            bar.record = bar.record.take().or_else(|| record_of(binding?, &looks));
+            bar.record = bar.record.take().or_else(|| record_of(binding?, &looks).map(Box::new));
             if let Some(record) = bar.record.as_ref().filter(|_| bar.kind == BarKind::RecordHoldsIt) {
                 bar.who = format!("credential {}", record.title);
                 let users = users(record, &looks);
@@ -340,7 +340,7 @@ impl<'a> Query<'a> {
         let mut records: BTreeMap<&BarRecord, Vec<&Bar>> = BTreeMap::new();
         for bar in bars.iter().filter(|bar| bar.is_no) {
             if let Some(record) = &bar.record {
-                records.entry(record).or_default().push(bar);
+                records.entry(&**record).or_default().push(bar);
             }
         }
         if records.is_empty() {
@@ -508,8 +508,15 @@ impl<'a> Query<'a> {
         self.mixed.get_or_init(|| {
             let has_old = |set| self.keys.iter().any(|key| key.set == set && matches!(key.role, Role::Previous { .. }));
             let views = self.ring.indexes().filter(|set| has_old(*set)).map(|set| self.unaudited(set));
-            views.flat_map(|view| Mixed::all(&view)).map(|mixed| (mixed.binding.id(), mixed)).collect()
+            views.flat_map(|view| self.mixed_of(&view)).map(|mixed| (mixed.binding.id(), mixed)).collect()
         })
+    }
+
+    fn mixed_of(&self, view: &RotationView) -> Vec<Mixed> {
+        let rows: Vec<_> = view.rows.iter().filter(|row| row.standing == Standing::Mixed).collect();
+        let mut sent_from = self.sent_from(&rows.iter().map(|row| row.id).collect());
+        let mut mixed = |row: &&Row| Mixed::of(row, view, sent_from.remove(&row.id).unwrap_or_default());
+        rows.iter().filter_map(&mut mixed).collect()
     }
 
     fn standing(&self, binding: &Binding, memory: &Memory, keys: &[RotationKeys]) -> Option<Standing> {
@@ -537,15 +544,8 @@ impl<'a> Query<'a> {
 // === impl Mixed ===
 
 impl Mixed {
-    /// The ones of that view.
-    fn all(view: &RotationView) -> Vec<Self> {
-        let rows = view.rows.iter().filter(|row| row.standing == Standing::Mixed);
-        rows.filter_map(|row| Self::of(row, view)).collect()
-    }
-
-    fn of(row: &Row, view: &RotationView) -> Option<Self> {
+    fn of(row: &Row, view: &RotationView, sent_from: Vec<SentFrom>) -> Option<Self> {
         let id = row.binding.id();
-        let sent_from = view.sent_from.get(&id).cloned().unwrap_or_default();
         let is_about = |old: &&OldKey| old.can_go.bars().iter().any(|bar| bar.binding == Some(id));
         let old = view.old_keys.iter().find(is_about)?;
         let (of_old, of_others): (Vec<&SentFrom>, Vec<&SentFrom>) =

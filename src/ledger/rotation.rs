@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::PassThrough;
 use super::answer::Answer;
 use super::bar_kind::BarKind;
 use super::binding::{Binding, Memory};
@@ -12,7 +13,6 @@ use super::old_key::{OldDraft, OldKey};
 use super::progress::Progress;
 use super::rotation_grounds::Grounds;
 use super::rotation_row::Row;
-use super::senders::SentFrom;
 use super::set_keys::{CurrentKey, RotationKeys};
 use super::standing::Standing;
 use crate::clock::Timestamp;
@@ -40,8 +40,6 @@ pub struct RotationView {
     pub progress: Progress,
     /// How many bindings of the set have an open incident, whether they rotate or not.
     pub open_incidents: usize,
-    /// What the stale and the mixed ones sent, from where and when.
-    pub sent_from: HashMap<BindingId, Vec<SentFrom>>,
     /// The previous keys, the one that was replaced last first.
     pub old_keys: Vec<OldKey>,
 }
@@ -75,7 +73,7 @@ struct Draft {
     /// Where each of the previous keys stands, sorted by key.
     by_key: Vec<(Fingerprint, usize)>,
     /// Bindings with uses that the evidence does not have yet.
-    unsettled: HashSet<BindingId>,
+    unsettled: HashSet<BindingId, PassThrough>,
 }
 
 // === impl Draft ===
@@ -84,7 +82,7 @@ impl Draft {
     fn new(old: Vec<OldDraft>) -> Self {
         let mut by_key: Vec<_> = old.iter().enumerate().map(|(position, old)| (old.key, position)).collect();
         by_key.sort_unstable();
-        Self { rows: Vec::new(), open_incidents: 0, old, by_key, unsettled: HashSet::new() }
+        Self { rows: Vec::new(), open_incidents: 0, old, by_key, unsettled: HashSet::default() }
     }
 
     /// What the uses of a binding of any set say of the old keys.
@@ -104,9 +102,6 @@ impl Draft {
             std::mem::take(&mut self.old).into_iter().map(|old| old.finish(grounds, &current, &sets)).collect();
         self.unsettled.extend(grounds.evidence.iter().flat_map(|set| set.senders.waiting_bindings()));
         mark_mixed(&mut self.rows, &old_keys, &self.unsettled, grounds.now);
-        let is_bad = |row: &&Row| row.standing.is_bad();
-        let bad = self.rows.iter().filter(is_bad).map(|row| row.id).collect();
-        let own = grounds.evidence.get(grounds.set.position());
         // Each key is made once: what it is made of lies elsewhere in memory.
         self.rows.sort_by_cached_key(Row::place);
         RotationView {
@@ -118,7 +113,6 @@ impl Draft {
             progress: Progress::of(&self.rows),
             rows: self.rows,
             open_incidents: self.open_incidents,
-            sent_from: own.map(|own| own.senders.sent_from(&bad)).unwrap_or_default(),
             current,
             old_keys,
         }
@@ -143,13 +137,13 @@ impl RotationView {
 
 /// A binding is mixed where it looks well and one of its senders still sends an old key. Not where it has just been mended: the
 /// evidence does not have that yet.
-fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<BindingId>, now: Timestamp) {
+fn mark_mixed(rows: &mut [Row], old_keys: &[OldKey], unsettled: &HashSet<BindingId, PassThrough>, now: Timestamp) {
     let still_sent = |old: &OldKey| {
         let severity = if now < old.grace_until { Severity::Warning } else { Severity::Error };
         let bars = old.can_go.bars().iter().filter(|bar| bar.kind == BarKind::StillSent);
         bars.filter_map(|bar| bar.binding).map(|id| (id, severity)).collect::<Vec<_>>()
     };
-    let senders: HashMap<_, _> =
+    let senders: HashMap<_, _, PassThrough> =
         old_keys.iter().flat_map(still_sent).filter(|(id, _)| !unsettled.contains(id)).collect();
     if senders.is_empty() {
         return;

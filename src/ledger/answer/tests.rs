@@ -244,7 +244,7 @@ fn behind_one_address_two_workers_have_to_show_many_good_executions() {
     let answer = story.answer();
     let bar = answer.bars().iter().find(|bar| bar.kind.code() == "still_sent").expect("it came by turns");
     assert!(bar.to_string().contains("by turns with a newer key"), "{bar}");
-    assert!(bar.end.contains("more executions in a row"), "{}", bar.end);
+    assert!(bar.end.contains("more executions in a row"), "{:?}", bar.end);
     for number in 0..18 {
         story.ask("n", 30 + number, NEW, 2);
     }
@@ -772,7 +772,7 @@ fn several_are_said_to_send_it_and_the_remedy_for_two_senders_of_one_binding_nam
     let end = story.answer().bars()[0].end.clone();
     assert!(
         end.contains("a worker with an older environment or a clone of n8n and restart it with the new one"),
-        "{end}"
+        "{end:?}"
     );
     story.ask("n", 7, NEW, 2);
     story.look();
