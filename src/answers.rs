@@ -20,6 +20,7 @@ pub mod moment;
 pub mod notice;
 pub mod old_key;
 pub mod problem;
+pub mod reload;
 pub mod rotation;
 pub mod sender;
 pub mod status;

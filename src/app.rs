@@ -1,6 +1,9 @@
 //! Puts the concerns together, starts them, and ends them in order.
 
 mod observed;
+mod pollers;
+mod reload;
+mod standing;
 mod subjects;
 mod systemd;
 mod upkeep;
@@ -13,6 +16,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::HeaderValue;
 use ring::rand::{SecureRandom, SystemRandom};
 #[cfg(target_os = "linux")]
@@ -22,6 +27,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::observed::Observed;
+use self::pollers::Pollers;
+pub use self::reload::Reread;
+use self::reload::{Changeable, Reloading};
+use self::standing::Standing;
 use self::subjects::Subjects;
 use self::systemd::Sockets;
 use self::upkeep::{Readings, Upkeep};
@@ -31,6 +40,7 @@ use crate::admin::Admin;
 use crate::admin::access::{Access, TokenError};
 use crate::admin::exposition::{Exposition, Sources};
 use crate::admin::looks::looks;
+use crate::admin::reload::Wish;
 use crate::admin::state::AdminState;
 use crate::admin::viewer::Viewer;
 use crate::admin::wrong_tokens::WrongTokens;
@@ -38,9 +48,8 @@ use crate::caller::registry::Registry;
 use crate::check::gateways::gateways;
 use crate::check::{self, Finding, Gravity};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::exchange::context::{Parts, Shared, WorkerContext};
-use crate::keys::Settings as KeySettings;
 use crate::keys::reloader::{Reloader, Trouble};
 use crate::keys::state::{self, Hold, StateError, StateFolder};
 use crate::ledger::Ledger;
@@ -48,8 +57,6 @@ use crate::ledger::binding::Binding;
 use crate::ledger::query::Query;
 use crate::ledger::writer::{Running, Status as StoreStatus, Writer};
 use crate::metrics::{AdminCounts, Reloads, Shard};
-use crate::n8n::Instance;
-use crate::n8n::poller::Surroundings;
 use crate::net::client_tls;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{Connector, ProxyHop};
@@ -71,13 +78,16 @@ use crate::server::{lifecycle, listener};
 use crate::telemetry::event::with_causes;
 use crate::telemetry::masked::mask_keys;
 use crate::telemetry::tap::Tap;
-use crate::telemetry::writer::{Log, LogCounts, Rank};
+use crate::telemetry::writer::{Log, LogCounts};
 use crate::telemetry::{Format, Settings as LogSettings};
 use crate::upstream::dialer::Dialer;
 use crate::upstream::open_connections::OpenConnections;
 use crate::upstream::pool::Pool;
-use crate::welcome::{self, Welcome};
-use crate::{n8n, tasks, telemetry};
+use crate::welcome;
+use crate::{admin, n8n, tasks, telemetry};
+
+/// Those who want the configuration taken anew.
+type Wishes = mpsc::Receiver<Wish>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hello {
@@ -89,23 +99,25 @@ enum Hello {
 
 /// A keyward that runs: its workers, its admin listener, and all that goes on beside the requests.
 pub struct Server {
-    listen: SocketAddr,
-    admin: Option<SocketAddr>,
     stage: watch::Sender<Stage>,
     workers: Vec<JoinHandle<()>>,
-    /// The admin listener, the upkeep and those who ask each n8n.
+    /// The admin listener, the upkeep and who tells the receivers of notices.
     others: Vec<JoinHandle<()>>,
+    pollers: Pollers,
+    standing: Standing,
     shared: Arc<Shared>,
     readings: Readings,
     notices: Arc<Notices>,
+    kept: KeptToTheEnd,
+}
+
+/// What ends when all the rest has.
+struct KeptToTheEnd {
     ledger: Running,
     log: Log,
     /// Until all that writes to the state folder has ended.
     _hold: Option<Hold>,
 }
-
-/// Reads the configuration again, file, environment and command line; gives all that is wrong with it.
-pub type Reread = Box<dyn Fn() -> Result<Config, config::Problems>>;
 
 /// Serves until a signal says to stop: the first drains, a second ends at once. SIGHUP reopens the log file, reads the keys
 /// and the certificate again, and takes other receivers of notices from the settings.
@@ -119,10 +131,10 @@ pub fn serve(config: &Config, reread: &Reread) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     // Before the first line is said: a program that reads it may send a signal at once, and must not kill by it.
     let signals = runtime.block_on(async { Signals::catch() })?;
-    let server = Server::start_on(sockets, config, Clock::System, Hello::Said)?;
+    let (mut server, wishes) = Server::start_on(sockets, config, Clock::System, Hello::Said)?;
     telemetry::report_panics();
     systemd::say_ready();
-    runtime.block_on(server.heed(signals, &mut Taken { config: config.clone(), reread }));
+    runtime.block_on(server.heed(signals, wishes, Reloading::new(config, reread)));
     server.join();
     Ok(())
 }
@@ -160,25 +172,26 @@ impl Signals {
 impl Server {
     /// Opens everything first, so that whatever is wrong is said before anything runs.
     pub fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_on(Sockets::default(), config, clock, Hello::Said)
+        Ok(Self::start_on(Sockets::default(), config, clock, Hello::Said)?.0)
     }
 
     /// As [`Server::start`], without a hello: the one who shows this keyward says what it is. The clock is that of a story, so links
     /// and sessions of browsers last by the machine's own.
     pub fn start_silently(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_on(Sockets::default(), config, clock, Hello::Left)
+        Ok(Self::start_on(Sockets::default(), config, clock, Hello::Left)?.0)
     }
 
-    fn start_on(sockets: Sockets, config: &Config, clock: Clock, hello: Hello) -> anyhow::Result<Self> {
+    /// With the server come the wishes for other settings. Without one who hears them, the settings stay as they are.
+    fn start_on(sockets: Sockets, config: &Config, clock: Clock, hello: Hello) -> anyhow::Result<(Self, Wishes)> {
         let config = &sockets.settle(config)?;
         let log = open_log(config)?;
         telemetry::install(&config.log, log.lane(config.proxy.workers), clock.clone());
         let bound = Bound::bind(config, sockets)?;
         let hold = hold_folder(&config.state)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
-        let kept = writer.open(state::fingerprint_key_name(&config.state.dir));
+        let history = writer.open(state::fingerprint_key_name(&config.state.dir));
         let (reloader, troubles) =
-            Reloader::open(&config.keys, &config.state, kept, check::fault_of_key, clock.clone())?;
+            Reloader::open(&config.keys, &config.state, history, check::fault_of_key, clock.clone())?;
         let clock_of_doors = if hello == Hello::Left { Clock::System } else { clock.clone() };
         let open_access = || Access::open(&config.admin, &config.state, clock_of_doors);
         let access = bound.admin.as_ref().map(|_| open_access()).transpose().context("admin.token_file")?;
@@ -186,7 +199,12 @@ impl Server {
         let no_token = no_token.flatten();
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
-        let page = say_welcome(hello, config, &bound, &reloader, &log);
+        let reloader = reloader.with_rules(config.rules.clone());
+        let standing = Standing { listen: bound.listen, admin: bound.admin_address, handed_over: bound.handed_over };
+        if hello == Hello::Said {
+            standing.say_welcome(config, &reloader, &log);
+        }
+        let page = standing.page(config, &reloader);
         let findings = check::examine(config, &gateways, clock.now());
         let few = check::few_descriptors(&config.proxy.limits, getrlimit(Resource::Nofile).current);
         tell_troubles(config, &troubles, no_token.as_ref(), findings.iter().chain(&few));
@@ -195,61 +213,46 @@ impl Server {
         recall_problems(&shared);
         let (notices, asked) = Notices::new(shared.clock.clone());
         let notices = Arc::new(notices);
-        let readings = Readings {
-            reloader: Arc::clone(&shared.reloader),
-            problems: Arc::clone(&shared.problems),
-            clock: shared.clock.clone(),
-            certificate: bound.admission.handshake.certificate().cloned(),
-            access: access.map(Arc::new),
-            reloads: Arc::default(),
-        };
-        let n8n = n8n_pollers(config, &shared)?;
+        let readings = readings(&shared, &bound, access);
+        let (stage, watched) = watch::channel(Stage::Running);
+        let store = config.store.file(&config.state.dir);
+        let hosts = n8n::clearance::hosts_of(bound.listen);
+        let mut pollers = Pollers::new(&shared, store, watched, hosts);
+        pollers.take(&config.n8n)?;
         let upkeep = Upkeep::new(
             readings.clone(),
             &troubles,
             no_token.as_ref(),
-            observed(&shared, &log, &n8n, &readings, &notices),
+            observed(&shared, &log, &pollers, &readings, &notices),
         );
-        let ledger = writer.start(Arc::clone(&shared.reloader))?;
-        Self::run(
-            config,
-            &shared,
-            bound,
-            Concerns { readings, upkeep, ledger, log, hold, n8n, notices: (notices, asked) },
-        )
+        let kept = KeptToTheEnd { ledger: writer.start(Arc::clone(&shared.reloader))?, log, _hold: hold };
+        let concerns = Concerns { readings, upkeep, kept, pollers, standing, stage, notices: (notices, asked) };
+        Self::run(config, &shared, bound, concerns)
     }
 
-    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<Self> {
-        let Concerns { readings, upkeep, ledger, log, hold, n8n, notices: (notices, commands) } = concerns;
-        let (stage, watched) = watch::channel(Stage::Running);
+    fn run(config: &Config, shared: &Arc<Shared>, bound: Bound, concerns: Concerns) -> anyhow::Result<(Self, Wishes)> {
+        let Concerns { readings, upkeep, kept, pollers, standing, stage, notices: (notices, commands) } = concerns;
+        let watched = stage.subscribe();
         let tap = Tap::new();
-        let team = Team::new(config, shared, &bound, &log, &tap)?;
+        let team = Team::new(config, shared, &bound, &kept.log, &tap)?;
         let counts = Arc::<AdminCounts>::default();
-        let asked: Vec<_> = n8n.iter().map(n8n::poller::Poller::status).collect();
-        let viewer = Arc::new(Viewer {
-            shared: Arc::clone(shared),
-            n8n: asked.clone(),
-            hosts: [
-                n8n::clearance::hosts_of(bound.listen),
-                n8n::clearance::hosts_in_settings(&config.n8n.instances).collect(),
-            ]
-            .concat(),
-        });
+        let viewer = Arc::new(Viewer { shared: Arc::clone(shared), n8n: pollers.asked() });
+        let (reloads, wishes) = admin::reload::Reloads::new();
         let notifier = notifier(config, &viewer, bound.admin_address, (Arc::clone(&notices), commands))?;
         let admin = |access: &Arc<Access>| AdminState {
             settings: config.admin.clone(),
             access: Arc::clone(access),
             wrong_tokens: WrongTokens::new(Arc::clone(&counts), shared.clock.clone()),
             exposition: Exposition::new(Sources {
-                n8n: asked.clone(),
-                ..team.sources(shared, log.counts(), &tap, &readings.reloads, (&counts, &notices))
+                n8n: pollers.asked(),
+                ..team.sources(shared, kept.log.counts(), &tap, &readings.reloads, (&counts, &notices))
             }),
             counts: Arc::clone(&counts),
             stage: watched.clone(),
             shared: Arc::clone(shared),
             tap: tap.clone(),
-            log: log.counts(),
-            n8n: asked.clone(),
+            log: kept.log.counts(),
+            reloads: reloads.clone(),
             viewer: Arc::clone(&viewer),
             notices: Arc::clone(&notices),
             base_url: welcome::base_url(&welcome::origin(config.proxy.tls.scheme().name(), bound.listen)),
@@ -258,36 +261,34 @@ impl Server {
         let admin = bound.admin.zip(readings.access.as_ref().map(admin));
         let admin = admin.map(|(listener, admin)| Admin { listener, admin: Arc::new(admin) });
         let admin = admin.map(|admin| answer(admin, &watched)).transpose()?;
-        let n8n = n8n.into_iter().map(|reloader| ask(reloader, watched.clone())).collect::<io::Result<Vec<_>>>()?;
         let workers = team.start(&bound.listener, &watched)?;
         let notifier = tasks::run("notices".into(), {
             let watched = watched.clone();
             move || notifier.run(watched)
         })?;
         let upkeep = tasks::run("upkeep".into(), move || upkeep.run(watched))?;
-        let others = n8n.into_iter().chain(admin).chain([notifier, upkeep]).collect();
-        let (listen, admin) = (bound.listen, bound.admin_address);
+        let others = admin.into_iter().chain([notifier, upkeep]).collect();
         let shared = Arc::clone(shared);
-        Ok(Self { listen, admin, stage, workers, others, shared, readings, notices, ledger, log, _hold: hold })
+        Ok((Self { stage, workers, others, pollers, standing, shared, readings, notices, kept }, wishes))
     }
 
     /// A link that shows this keyward in a browser, once; nothing where no browser could be let in.
     #[must_use]
     pub fn page_link(&self) -> Option<String> {
         let secret = self.readings.access.as_ref()?.make_own_link().ok()??;
-        Some(format!("http://{}/open/{}", self.admin?, &*secret))
+        Some(format!("http://{}/open/{}", self.standing.admin?, &*secret))
     }
 
     /// The address on which it listens for clients, with the port that it got.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
-        self.listen
+        self.standing.listen
     }
 
     /// Where the admin listener is.
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.admin
+        self.standing.admin
     }
 
     /// Asks the ledger, as of that moment.
@@ -305,7 +306,7 @@ impl Server {
     /// The log, for what is said beside the exchanges.
     #[must_use]
     pub fn log(&self) -> &Log {
-        &self.log
+        &self.kept.log
     }
 
     /// Reads keys, tokens and the certificate again now, and says what is wrong with them.
@@ -350,20 +351,34 @@ impl Server {
         for other in self.others {
             let _ = other.join();
         }
+        self.pollers.join();
         upkeep::save(&self.readings.reloader, true);
-        self.ledger.close(LAST_WRITES);
-        self.log
+        self.kept.ledger.close(LAST_WRITES);
+        self.kept.log
     }
 
-    async fn heed(&self, mut signals: Signals, taken: &mut Taken<'_>) {
+    async fn heed(&mut self, mut signals: Signals, mut wishes: Wishes, mut reloading: Reloading<'_>) {
+        let sets_at_start = self.shared.ledger.sets().len();
         while !self.workers.iter().all(JoinHandle::is_finished) {
             tokio::select! {
                 _ = signals.terminate.recv() => self.stop(),
                 _ = signals.interrupt.recv() => self.stop(),
                 _ = signals.hang_up.recv() => {
-                    self.log.counts().reopen();
+                    self.kept.log.counts().reopen();
                     self.reload();
-                    taken.read_again(&self.notices);
+                    reloading.take_receivers(&self.notices);
+                }
+                Some(wish) = wishes.recv() => {
+                    let mut changeable = Changeable {
+                        shared: &self.shared,
+                        readings: &self.readings,
+                        notices: &self.notices,
+                        pollers: &mut self.pollers,
+                        standing: &self.standing,
+                        sets_at_start,
+                    };
+                    // One that has gone meanwhile is answered by the log.
+                    let _ = wish.answer.send(reloading.reload(wish.is_dry_run, &mut changeable));
                 }
                 () = tokio::time::sleep(LOOK_FOR_THE_END), if *self.stage.borrow() != Stage::Running => {}
             }
@@ -382,43 +397,14 @@ impl Server {
     }
 }
 
-/// The settings that hold, and how they are read again.
-struct Taken<'r> {
-    config: Config,
-    reread: &'r Reread,
-}
-
-impl Taken<'_> {
-    /// Takes what can be taken while keyward runs: the receivers of notices. What else has changed is told, once.
-    fn read_again(&mut self, notices: &Notices) {
-        let read = match (self.reread)() {
-            Ok(read) => read,
-            Err(problems) => {
-                tracing::error!(event = "config", "the settings stay as they were: {problems}");
-                return;
-            }
-        };
-        if read.notices != self.config.notices {
-            tracing::info!(event = "notices", "{} receivers of notices from now on", read.notices.receivers.len());
-        }
-        // The same ones as well: one that had stopped is tried again.
-        notices.take(read.notices.clone());
-        self.config.notices = read.notices.clone();
-        if read != self.config {
-            tracing::warn!(event = "config", "settings other than [notices] have changed: they hold after a restart");
-            self.config = read;
-        }
-    }
-}
-
 /// What runs beside the workers, before it does.
 struct Concerns {
     readings: Readings,
     upkeep: Upkeep,
-    ledger: Running,
-    log: Log,
-    hold: Option<Hold>,
-    n8n: Vec<n8n::poller::Poller>,
+    kept: KeptToTheEnd,
+    pollers: Pollers,
+    standing: Standing,
+    stage: watch::Sender<Stage>,
     notices: (Arc<Notices>, mpsc::UnboundedReceiver<Command>),
 }
 
@@ -455,7 +441,6 @@ impl Bound {
 struct Team {
     workers: Arc<[Arc<Worker>]>,
     inboxes: Vec<mpsc::Receiver<(std::net::TcpStream, std::net::IpAddr)>>,
-    sets: Arc<[Arc<str>]>,
 }
 
 fn style(settings: &LogSettings) -> Style {
@@ -469,17 +454,16 @@ fn style(settings: &LogSettings) -> Style {
 
 impl Team {
     fn new(config: &Config, shared: &Arc<Shared>, bound: &Bound, log: &Log, tap: &Tap) -> anyhow::Result<Self> {
-        let sets = shared.ledger.sets();
+        let sets = shared.ledger.sets().len();
         let style = style(&config.log);
         let repeats = Arc::new(Repeats::default());
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
         for number in 0..config.proxy.workers {
             let (inbox, receiver) = mpsc::channel(INBOX);
-            let counters = Arc::new(Shard::new(sets.len()));
+            let counters = Arc::new(Shard::new(sets));
             let shutting_down = Arc::new(AtomicBool::new(false));
             let recorder = Recorder {
-                sets: Arc::clone(&sets),
                 counters: Arc::clone(&counters),
                 ledger: Arc::clone(&shared.ledger),
                 lane: log.lane(number),
@@ -514,7 +498,7 @@ impl Team {
             workers.push(Arc::new(Worker { context, connections, inbox }));
             inboxes.push(receiver);
         }
-        Ok(Self { workers: workers.into(), inboxes, sets })
+        Ok(Self { workers: workers.into(), inboxes })
     }
 
     fn sources(
@@ -527,13 +511,12 @@ impl Team {
     ) -> Sources {
         Sources {
             workers: Arc::clone(&self.workers),
-            sets: Arc::clone(&self.sets),
             shared: Arc::clone(shared),
             log,
             tap: tap.clone(),
             reloads: Arc::clone(reloads),
             admin: Arc::clone(admin),
-            n8n: Vec::new(),
+            n8n: Arc::default(),
             notices: Arc::clone(notices),
         }
     }
@@ -585,7 +568,7 @@ fn share(
     ledger: Arc<Ledger>,
     status: Arc<StoreStatus>,
     clock: Clock,
-    page: String,
+    page: Bytes,
 ) -> anyhow::Result<Shared> {
     let store = config.store.file(&config.state.dir);
     Ok(Shared {
@@ -594,14 +577,28 @@ fn share(
         names: Arc::new(Registry::new(n8n::remembered(&config.n8n, store.as_deref()))),
         store: status,
         problems: Arc::new(Problems::new(config.keys.sets.len())),
-        rules: config.rules.clone(),
         clock,
         host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
         base_path: config.proxy.base_path.clone(),
         upstream: config.proxy.upstream.to_string().into(),
-        page: page.into(),
+        page: ArcSwap::from_pointee(page),
         limits: config.proxy.limits,
     })
+}
+
+/// What is read again while keyward runs.
+fn readings(shared: &Shared, bound: &Bound, access: Option<Access>) -> Readings {
+    let readings = Readings {
+        reloader: Arc::clone(&shared.reloader),
+        problems: Arc::clone(&shared.problems),
+        clock: shared.clock.clone(),
+        certificate: bound.admission.handshake.certificate().cloned(),
+        access: access.map(Arc::new),
+        reloads: Arc::default(),
+        files_changed: Arc::default(),
+    };
+    readings.reloads.began_with(shared.clock.now());
+    readings
 }
 
 /// What upstream said, and whether it was there, before the start.
@@ -620,18 +617,12 @@ fn recall_problems(shared: &Shared) {
 }
 
 /// What upkeep looks at beside what it reads.
-fn observed(
-    shared: &Shared,
-    log: &Log,
-    n8n: &[n8n::poller::Poller],
-    readings: &Readings,
-    notices: &Arc<Notices>,
-) -> Observed {
+fn observed(shared: &Shared, log: &Log, pollers: &Pollers, readings: &Readings, notices: &Arc<Notices>) -> Observed {
     Observed {
         store: Arc::clone(&shared.store),
         ledger: Arc::clone(&shared.ledger),
         log: log.counts(),
-        n8n: n8n.iter().map(n8n::poller::Poller::status).collect(),
+        n8n: pollers.asked(),
         certificate: readings.certificate.clone(),
         notices: Arc::clone(notices),
     }
@@ -645,25 +636,6 @@ fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, W
     let (file, number) = (config.store.file(&config.state.dir), random_number()?);
     let writer = Writer::new(Arc::clone(&ledger), file, config.store.retention, clock.clone(), number);
     Ok((ledger, writer))
-}
-
-/// Those who ask each n8n.
-fn n8n_pollers(config: &Config, shared: &Arc<Shared>) -> anyhow::Result<Vec<n8n::poller::Poller>> {
-    let open = |(position, instance): (usize, &Instance)| {
-        let around = Surroundings {
-            registry: Arc::clone(&shared.names),
-            keys: Arc::clone(&shared.reloader),
-            ledger: Arc::clone(&shared.ledger),
-            store: config.store.file(&config.state.dir),
-            clock: shared.clock.clone(),
-        };
-        n8n::poller::Poller::new(instance, position, around).with_context(|| format!("n8n.{}.url", instance.name))
-    };
-    config.n8n.instances.iter().enumerate().map(open).collect()
-}
-
-fn ask(poller: n8n::poller::Poller, stage: watch::Receiver<Stage>) -> io::Result<JoinHandle<()>> {
-    tasks::run("n8n".into(), move || poller.run(stage))
 }
 
 /// Takes the state folder for this keyward alone. Where the folder cannot be used, that is told by what needs it.
@@ -769,88 +741,6 @@ pub fn random_number() -> anyhow::Result<u64> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| anyhow::anyhow!("the system gives no random bytes"))?;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-/// One word where all sets have the same policy, else one for each.
-fn describe_policies(config: &Config) -> String {
-    let mut policies = config.rules.sets.iter().map(|rules| rules.policy);
-    if let Some(first) = policies.next()
-        && policies.all(|policy| policy == first)
-    {
-        return first.name().to_owned();
-    }
-    let sets = config.keys.sets.iter().zip(&config.rules.sets);
-    sets.map(|(set, rules)| format!("{}: {}", set.name, rules.policy.name())).collect::<Vec<_>>().join(", ")
-}
-
-fn describe_store(config: &Config) -> String {
-    let file = config.store.file(&config.state.dir);
-    file.map_or_else(|| "off".to_owned(), |file| file.display().to_string())
-}
-
-/// A line for each set: what it is checked by.
-fn describe_sets(settings: &KeySettings, reloader: &Reloader) -> Vec<String> {
-    let ring = reloader.ring();
-    let describe = |(set, index): (&crate::keys::SetSettings, _)| {
-        let Some(source) = &set.current else {
-            return format!("{}: no key declared, learns the current one from what upstream accepts", set.name);
-        };
-        match ring.current(index) {
-            Some(names) => format!("{}: current key {names} from {source}", set.name),
-            None => format!("{}: current key NOT KNOWN, its {source} gave none", set.name),
-        }
-    };
-    settings.sets.iter().zip(ring.indexes()).map(describe).collect()
-}
-
-/// Says hello in the log, unless that is left to others; gives the page that says the same.
-fn say_welcome(hello: Hello, config: &Config, bound: &Bound, reloader: &Reloader, log: &Log) -> String {
-    let via = config.proxy.via.as_ref().map(EgressProxy::describe);
-    let welcome = Welcome {
-        scheme: config.proxy.tls.scheme().name(),
-        listen: bound.listen,
-        admin: bound.admin_address,
-        sockets: bound.handed_over,
-        upstream: &config.proxy.upstream.to_string(),
-        via: via.as_deref(),
-        policy: &describe_policies(config),
-        sets: &describe_sets(&config.keys, reloader),
-        n8n: &config.n8n.instances.iter().map(|instance| &*instance.name).collect::<Vec<_>>(),
-        state: &config.state.dir.display().to_string(),
-        store: &describe_store(config),
-    };
-    match (hello, config.log.resolved_format()) {
-        (Hello::Left, _) => {}
-        (Hello::Said, Format::Human) => log.lane(config.proxy.workers).append(Rank::Trouble, |buffer| {
-            buffer.extend_from_slice(welcome.text().as_bytes());
-        }),
-        (Hello::Said, Format::Json) => tell_welcome(&welcome),
-    }
-    welcome.page()
-}
-
-fn tell_welcome(welcome: &Welcome<'_>) {
-    let origin = welcome.origin();
-    tracing::info!(
-        event = "listening",
-        address = %welcome.listen,
-        admin = welcome.admin.map(tracing::field::display),
-        upstream = welcome.upstream,
-        via = welcome.via,
-        sockets = welcome.sockets,
-        policy = welcome.policy,
-        keys = welcome.sets.join("; "),
-        state = welcome.state,
-        store = welcome.store,
-        base_url = welcome::base_url(&origin),
-        tag_header = welcome::TAG_HEADER,
-        tag = welcome.tags().join("\n"),
-        tagging_base_url = welcome::tagging_base_url(&origin),
-        organization = welcome::organization(),
-        "keyward {} listens on {origin} for {}",
-        env!("CARGO_PKG_VERSION"),
-        welcome.upstream,
-    );
 }
 
 /// How many clients may be on their way from one worker to another.

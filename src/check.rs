@@ -15,6 +15,8 @@ use crate::keys::SetSettings;
 use crate::keys::access::Token;
 use crate::keys::fingerprint::KeyKind;
 use crate::keys::reloader::Trouble;
+use crate::keys::rules::Policy;
+use crate::keys::rules::{SetRules, Unknown};
 use crate::keys::secret::Secret;
 use crate::keys::set::{KeyRing, Names, SetIndex};
 use crate::keys::source::{Source, SourceError};
@@ -22,8 +24,6 @@ use crate::n8n::client::fault_of_api_key;
 use crate::net::limits::Limits;
 use crate::net::origin::Scheme;
 use crate::notices::{Receiver, ReceiverKind, delivery};
-use crate::policy::rules::Policy;
-use crate::policy::rules::{SetRules, Unknown};
 use crate::verdict::credential::find_fault;
 use crate::verdict::explain::malformed_words;
 

@@ -25,6 +25,7 @@ mod output;
 mod pages;
 mod prompt;
 mod records;
+mod reload;
 mod report;
 mod rotate;
 mod rotate_abort;
@@ -65,6 +66,7 @@ use self::n8n::N8nArguments;
 use self::notices::NoticesArguments;
 use self::open::OpenArguments;
 use self::pages::{CompletionsArguments, ManArguments};
+use self::reload::ReloadArguments;
 use self::rotate::RotateArguments;
 use self::rotation::RotationArguments;
 use self::serve::ServeArguments;
@@ -87,6 +89,7 @@ enum Command {
     Demo(DemoArguments),
     Serve(ServeArguments),
     Check(CheckArguments),
+    Reload(ReloadArguments),
     Status(StatusArguments),
     Rotate(RotateArguments),
     Rotation(RotationArguments),
@@ -159,7 +162,7 @@ fn help_of_all(help: Help) -> String {
 
 /// Every command, by what you want of it.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Begin", &["demo", "serve", "check", "open"]),
+    ("Begin", &["demo", "serve", "check", "reload", "open"]),
     ("See what is wrong", &["status", "incidents", "blame", "explain", "events", "notices"]),
     ("Rotate a key", &["rotate", "rotation", "bindings", "ack", "accept"]),
     ("Keys, tokens and n8n", &["keys", "token", "n8n"]),
@@ -245,6 +248,7 @@ impl Command {
             Self::Demo(arguments) => arguments.run()?,
             Self::Serve(arguments) => serve(arguments.config(environment)?, arguments.reread(environment))?,
             Self::Check(arguments) => return arguments.run(environment),
+            Self::Reload(arguments) => return arguments.run(environment),
             Self::N8n(arguments) => return arguments.run(environment),
             Self::Status(arguments) => return arguments.run(environment).map_err(CannotTell::from_error),
             Self::Rotate(arguments) => return arguments.run(environment),
@@ -290,6 +294,7 @@ mod tests {
           demo         Show a day with a rotation in it, with nothing of yours
           serve        Stand between n8n and the OpenAI API until stopped
           check        Tell what of the configuration would not work, or is unsafe
+          reload       Have the running keyward take a changed configuration
           open         Show the running keyward in a browser, and print the link
 
         See what is wrong:

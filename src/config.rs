@@ -5,6 +5,7 @@
 //! where something later overrides it.
 
 mod accounts;
+mod change;
 mod env;
 mod instances;
 mod parse;
@@ -23,6 +24,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::change::{Change, Taken};
 pub use self::env::Environment;
 pub use self::problem::{Place, Problem, Problems};
 pub use self::schema::{SETTINGS, Setting};
@@ -33,14 +35,14 @@ use self::raw::{Given, Value};
 use self::receivers::Receivers;
 use self::schema::Reading;
 use self::sets::Sets;
+use crate::keys::rules::Policy;
+use crate::keys::rules::Rules;
 use crate::keys::source::Source;
 use crate::keys::{self, state};
 use crate::ledger::{Configured, proof, store};
 use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::EgressProxyChoice;
 use crate::net::origin;
-use crate::policy::rules::Policy;
-use crate::policy::rules::Rules;
 use crate::{admin, n8n, notices, rotate, server, telemetry};
 
 /// Reads where an n8n reaches keyward, as `n8n.<name>.keyward` says it; or tells what is allowed.

@@ -31,6 +31,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
@@ -57,7 +58,6 @@ use crate::net::protocol::Protocol;
 use crate::openai::answer::AnswerReader;
 use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::{Ending, Redirect};
-use crate::policy::rules::Rules;
 use crate::policy::{self, Action, Asked, Permit, Refusal};
 use crate::request_path::{Repair, RequestPath};
 use crate::upstream::connection::Connection;
@@ -141,7 +141,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
     let path = RequestPath::read(head.path);
     let mut caller = Caller::identify(&head, &path);
     let ring = shared.reloader.ring();
-    let declared_set = declared_set(&mut caller, &ring, &shared.rules);
+    let declared_set = declared_set(&mut caller, &ring);
     let judgement = session.judge(&head.fields, declared_set, &ring, now);
     let asked = Asked {
         judgement: &judgement,
@@ -152,7 +152,7 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
         peer: session.peer,
         now,
     };
-    let action = policy::decide(&asked, &shared.rules, &ring);
+    let action = policy::decide(&asked, ring.rules(), &ring);
     let (identity, is_preflight) = (Identity::of(&caller, &judgement, session.peer), asked.is_preflight());
     let binding = if is_preflight { Arc::new(shared.ledger.unkept(&identity)) } else { session.binding(&identity) };
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
@@ -183,11 +183,11 @@ fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
 }
 
 /// The set that tag or path declares, else the one that has the workflow by the rules. Notes where they disagree.
-fn declared_set(caller: &mut Caller<'_>, ring: &KeyRing, rules: &Rules) -> Option<SetIndex> {
+fn declared_set(caller: &mut Caller<'_>, ring: &KeyRing) -> Option<SetIndex> {
     let declared = caller.set.and_then(|name| ring.find_set(name));
     caller.doubts.unknown_set = caller.set.is_some() && declared.is_none();
-    let listed = caller.workflow.and_then(|workflow| rules.set_of_workflow(workflow));
-    let listed = listed.and_then(|position| ring.indexes().nth(position));
+    let listed = caller.workflow.and_then(|workflow| ring.rules().set_of_workflow(workflow));
+    let listed = listed.and_then(SetIndex::nth);
     if caller.set.is_some() && listed.is_some() && listed != declared {
         caller.doubts.agreement = Agreement::SetsDiffer;
     }
@@ -448,7 +448,7 @@ fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Opt
         refuse_early(ambiguity.into(), refusal::ambiguous(ambiguity), session)
     } else if is_page {
         leave_unread(request.body(), session);
-        refusal::page(session.worker.shared.page.clone())
+        refusal::page(Bytes::clone(&session.worker.shared.page.load()))
     } else {
         return None;
     };

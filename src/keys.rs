@@ -7,6 +7,7 @@ pub mod history;
 pub mod learned;
 pub mod listing;
 pub mod reloader;
+pub mod rules;
 pub mod secret;
 pub mod set;
 pub mod source;

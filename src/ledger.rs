@@ -51,6 +51,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use self::binding::{Accepted, Binding, Gathered, KeyUse, Tally};
@@ -84,13 +85,13 @@ pub struct Ledger {
     /// Grows with each change that is no exchange, and each time that exchanges are taken over.
     changes: AtomicU64,
     /// The sets' names, by position.
-    sets: Arc<[Arc<str>]>,
+    sets: ArcSwap<Vec<Arc<str>>>,
     inbox: Inbox,
     past: Mutex<Past>,
     /// Who sent which key from where, for each set. Never locked on a request's way.
     senders: Mutex<Vec<Senders>>,
     n8ns: Mutex<N8ns>,
-    rotation: proof::Settings,
+    rotation: ArcSwap<proof::Settings>,
     /// The last exchanges of executions.
     pub recent: Recent,
     /// The keys that open exchanges carry upstream.
@@ -203,7 +204,7 @@ impl Configured {
 impl Ledger {
     /// Empty, for the sets of those names.
     #[must_use]
-    pub fn new(bounds: Bounds, sets: Arc<[Arc<str>]>) -> Self {
+    pub fn new(bounds: Bounds, sets: Vec<Arc<str>>) -> Self {
         let senders = sets.iter().map(|_| Senders::default()).collect();
         Self {
             bindings: DashMap::with_hasher(PassThrough),
@@ -212,12 +213,12 @@ impl Ledger {
             bounds,
             overflowed: AtomicU64::new(0),
             changes: AtomicU64::new(0),
-            sets,
+            sets: ArcSwap::from_pointee(sets),
             inbox: Inbox::default(),
             past: Mutex::default(),
             senders: Mutex::new(senders),
             n8ns: Mutex::default(),
-            rotation: proof::Settings::default(),
+            rotation: ArcSwap::default(),
             recent: Recent::default(),
             in_flight: InFlight::default(),
             projects: Projects::default(),
@@ -228,13 +229,35 @@ impl Ledger {
     /// With those settings for rotations, and those n8n, which are to be looked through.
     #[must_use]
     pub fn with_rotation(self, settings: proof::Settings, configured: Vec<Configured>) -> Self {
-        Self { rotation: settings, n8ns: Mutex::new(N8ns { configured, ..N8ns::default() }), ..self }
+        self.configure(settings, configured);
+        self
+    }
+
+    /// Takes those settings for rotations from now on, and those n8n, which are to be looked through.
+    pub fn configure(&self, settings: proof::Settings, configured: Vec<Configured>) {
+        self.rotation.store(Arc::new(settings));
+        {
+            let mut n8ns = self.n8ns();
+            n8ns.looks.retain(|name, _| configured.iter().any(|one| one.name == *name));
+            n8ns.configured = configured;
+        }
+        self.note_change();
+    }
+
+    /// Makes room for those sets, by position. The ones of before stand first among them, as they stood.
+    pub fn make_room(&self, sets: Vec<Arc<str>>) {
+        let mut senders = self.senders();
+        let count = sets.len().max(senders.len());
+        senders.resize_with(count, Senders::default);
+        self.sets.store(Arc::new(sets));
+        drop(senders);
+        self.note_change();
     }
 
     /// What you said about rotations.
     #[must_use]
-    pub fn rotation_settings(&self) -> &proof::Settings {
-        &self.rotation
+    pub fn rotation_settings(&self) -> Arc<proof::Settings> {
+        self.rotation.load_full()
     }
 
     /// A number that is another one after anything was recorded. Nothing while exchanges are recorded: then it is not known.
@@ -284,8 +307,8 @@ impl Ledger {
     /// The last look through each n8n whose credentials may belong to that set.
     #[must_use]
     pub fn looks_of(&self, set: SetIndex) -> Vec<Arc<Look>> {
-        let n8ns = self.n8ns();
-        let of_set = n8ns.configured.iter().filter(|one| one.is_of(self.set_name(set)));
+        let (n8ns, name) = (self.n8ns(), self.set_name(set));
+        let of_set = n8ns.configured.iter().filter(|one| one.is_of(&name));
         of_set.filter_map(|one| n8ns.looks.get(&one.name)).map(Arc::clone).collect()
     }
 
@@ -315,7 +338,7 @@ impl Ledger {
             let n8ns = self.n8ns();
             (n8ns.configured.clone(), n8ns.looks.clone())
         };
-        for (senders, set) in self.senders().iter_mut().zip(self.sets.iter()) {
+        for (senders, set) in self.senders().iter_mut().zip(self.sets().iter()) {
             let of_set = configured.iter().filter(|one| one.is_of(set));
             let candidate = |one: &'_ Configured| (one.name.clone(), looks.get(&one.name).map(Arc::clone));
             let candidates: Vec<_> = of_set.map(candidate).collect();
@@ -335,7 +358,7 @@ impl Ledger {
     /// Rows of evidence that the store has not been told of, with the name of their set.
     fn take_evidence(&self, most: usize) -> Vec<(Arc<str>, evidence::Stored)> {
         let mut rows = Vec::new();
-        for (senders, set) in self.senders().iter_mut().zip(self.sets.iter()) {
+        for (senders, set) in self.senders().iter_mut().zip(self.sets().iter()) {
             let left = most.saturating_sub(rows.len());
             rows.extend(senders.take_changed(left).into_iter().map(|row| (Arc::clone(set), row)));
         }
@@ -412,7 +435,7 @@ impl Ledger {
     /// A binding that is kept nowhere, for a request that shows nothing of its caller.
     #[must_use]
     pub fn unkept(&self, identity: &Identity<'_>) -> Binding {
-        Binding::new(identity, self.set_name(identity.set))
+        Binding::new(identity, &self.set_name(identity.set))
     }
 
     /// Takes down an exchange that ended. Never waits: a short lock of the binding alone, and another one, once in a
@@ -465,14 +488,14 @@ impl Ledger {
 
     /// The sets' names, by position.
     #[must_use]
-    pub fn sets(&self) -> Arc<[Arc<str>]> {
-        Arc::clone(&self.sets)
+    pub fn sets(&self) -> Arc<Vec<Arc<str>>> {
+        self.sets.load_full()
     }
 
     /// The name of that set.
     #[must_use]
-    pub fn set_name(&self, set: SetIndex) -> &str {
-        self.sets.get(set.position()).map_or("", |name| &**name)
+    pub fn set_name(&self, set: SetIndex) -> Arc<str> {
+        self.sets.load().get(set.position()).map_or_else(|| "".into(), Arc::clone)
     }
 
     /// Looks at the exchanges by the hour.
@@ -510,10 +533,6 @@ impl Ledger {
         if binding.mark_dirty() {
             self.inbox.put(Arc::clone(binding));
         }
-    }
-
-    fn name_of(&self, set: SetIndex) -> Arc<str> {
-        self.sets.get(set.position()).map_or_else(|| "".into(), Arc::clone)
     }
 
     /// Takes over what a binding has gathered of the past.
@@ -648,7 +667,7 @@ impl Ledger {
     }
 
     fn find_set(&self, name: &str) -> Option<SetIndex> {
-        SetIndex::nth(self.sets.iter().position(|set| &**set == name)?)
+        SetIndex::nth(self.sets.load().iter().position(|set| &**set == name)?)
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -667,7 +686,7 @@ impl Ledger {
 
     fn begin(&self, id: u64, identity: &Identity<'_>) -> Arc<Binding> {
         // Another worker may have begun the same binding since the look-up; then that one counts.
-        let new = || Arc::new(Binding::new(identity, self.set_name(identity.set)));
+        let new = || Arc::new(Binding::new(identity, &self.set_name(identity.set)));
         let entry = self.bindings.entry(id).or_insert_with(new);
         Arc::clone(&entry)
     }

@@ -13,7 +13,7 @@
 //! | what of the request may be looked at, found in one walk | [`head`], [`request_path`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
 //! | what its credential is | [`verdict::judge`], by the [`keys::set::KeyRing`] | pure |
-//! | what is done about it | [`policy::decide`] by the [`policy::rules`]: only it makes a [`policy::Permit`] | pure |
+//! | what is done about it | [`policy::decide`] by the [`keys::rules`]: only it makes a [`policy::Permit`] | pure |
 //! | a guard that remembers it on its binding, on every way out | [`ledger`] | |
 //! | its target and its head are rewritten for upstream | [`exchange::rewrite`], [`exchange::headers`] | |
 //! | its body goes by, chunk by chunk | [`upstream::request_body`] | |
@@ -27,7 +27,7 @@
 //! | one line goes to the log, and to those who follow | [`telemetry::writer`], [`telemetry::tap`] | |
 //!
 //! Beside that way: [`ledger::writer`] brings what is remembered into its store, and [`ledger::query`] answers for it;
-//! [`keys::reloader`] makes the next ring when [`watch`] or the clock says so; [`n8n`] knows what is configured there, and what
+//! [`keys::reloader`] makes the next ring when [`watch`] or the clock says so, or another configuration is taken ([`app`]); [`n8n`] knows what is configured there, and what
 //! n8n calls it; [`admin`] answers those who run it ([`admin::routes`] is the table, [`answers`] has the types), [`check`] tells what would not work or
 //! is unsafe, [`demo`] shows all of it on an invented day, and [`cli`] has the commands.
 //!
@@ -65,13 +65,13 @@
 //! | [`watch`] | when one of some files may have changed |  |
 //! | [`telemetry`] | the log: events, lines and the bounded writer | `columns` `event` `json` `local_clock` `masked` `palette` `rows` `tap` `writer` |
 //! | [`head`] | what of a request may be looked at |  |
-//! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `secret` `set` `source` `state` `token` |
+//! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `rules` `secret` `set` `source` `state` `token` |
 //! | [`request_path`] | the path of a request, and its repair |  |
 //! | [`caller`] | who sent a request | `declared` `inferred` `names` `registry` |
 //! | [`outcome`] | what upstream answered, and how the exchange ended |  |
 //! | [`early_refusal`] | why a client is refused before there is an exchange |  |
 //! | [`verdict`] | what a credential is, and what is told of it | `credential` `explain` `meaning` |
-//! | [`policy`] | what is done about a verdict | `rules` |
+//! | [`policy`] | what is done about a verdict |  |
 //! | [`metrics`] | counters |  |
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
 //! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bar_kind` `bearing` `binding` `closed` `destination` `doubt_kind` `evidence` `hours` `identity` `in_flight` `incident` `kept_notices` `look` `names` `offline` `old_key` `press` `progress` `projects` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
@@ -83,17 +83,17 @@
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` `repeats` |
 //! | [`recorder`] | what happens when an exchange ends |  |
 //! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
-//! | [`n8n`] | what n8n says is configured | `address` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |
-//! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `codebook` `event` `execution` `headline` `incident` `key` `link` `moment` `notice` `old_key` `problem` `rotation` `sender` `status` `who` `words` |
+//! | [`n8n`] | what n8n says is configured | `address` `asked` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |
+//! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `codebook` `event` `execution` `headline` `incident` `key` `link` `moment` `notice` `old_key` `problem` `reload` `rotation` `sender` `status` `who` `words` |
 //! | [`notices`] | what keyward tells by itself, and to which receivers | `delivery` `destination` `message` `notifier` `outbox` `status` `subject` `thread` |
 //! | [`rotate`] | what `keyward rotate` does beside asking | `account` `admin_api` `journal` `key_file` `redacted` |
 //! | [`page`] | what the admin listener shows in a browser | `assets` `audit` `execution` `home` `incidents` `keys` `layout` `live` `node` `nodes` `parts` `reasons` `timeline` `view` `watcher` |
-//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `listener` `looks` `page` `parameters` `problem` `problem_response` `response` `routes` `settings` `state` `viewer` `views` `watch` `wrong_tokens` |
-//! | [`config`] | all settings, and every problem with them | `accounts` `env` `instances` `parse` `problem` `proxy_env` `raw` `receivers` `schema` `sets` `units` |
+//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `listener` `looks` `page` `parameters` `problem` `problem_response` `reload` `response` `routes` `settings` `state` `viewer` `views` `watch` `wrong_tokens` |
+//! | [`config`] | all settings, and every problem with them | `accounts` `change` `env` `instances` `parse` `problem` `proxy_env` `raw` `receivers` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
-//! | [`app`] | starts all of it, and ends it in order | `observed` `subjects` `systemd` `upkeep` |
+//! | [`app`] | starts all of it, and ends it in order | `observed` `pollers` `reload` `standing` `subjects` `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `explain` `faults` `format` `health` `keys` `n8n` `notices` `open` `output` `pages` `prompt` `records` `report` `rotate` `rotate_abort` `rotate_new_key` `rotate_ready` `rotate_records` `rotate_report` `rotate_revoke` `rotate_watch` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `wait` |
+//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `explain` `faults` `format` `health` `keys` `n8n` `notices` `open` `output` `pages` `prompt` `records` `reload` `report` `rotate` `rotate_abort` `rotate_new_key` `rotate_ready` `rotate_records` `rotate_report` `rotate_revoke` `rotate_watch` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `wait` |
 
 pub mod allocator;
 

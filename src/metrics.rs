@@ -24,7 +24,8 @@
 //! | `keyward_store_lost_total` | counter | | facts that found no room in memory while the store could not be written |
 //! | `keyward_n8n_up` | gauge | `n8n` | 1 where that n8n answered when it was asked last |
 //! | `keyward_n8n_workflows` | gauge | `n8n` | workflows of that n8n that have names |
-//! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look) |
+//! | `keyward_reloads_total` | counter | `what`, `result` | other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look); the `configuration` taken anew or refused by `keyward reload` |
+//! | `keyward_configuration_taken_timestamp_seconds` | gauge | | since when the configuration holds: the start, or the last `keyward reload` that was not refused |
 //! | `keyward_keys_unreadable_since_timestamp_seconds` | gauge | | since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can |
 //! | `keyward_problems_open` | gauge | `problem` | what is wrong with upstream, a key, or keyward itself: how many of each kind |
 //! | `keyward_notices_sent_total` | counter | `receiver` | notices that arrived |
@@ -39,9 +40,11 @@
 //! No label grows with callers or keys. [`METRICS`] is the same table for programs, and a test holds this one and `/metrics`
 //! to it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::codes::codes;
 use crate::early_refusal::EarlyRefusal;
 use crate::keys::set::SetIndex;
@@ -95,7 +98,7 @@ impl Kind {
 }
 
 /// Every metric, in the order of the exposition.
-pub static METRICS: [Metric; 33] = [
+pub static METRICS: [Metric; 34] = [
     counter("exchanges", &["set", "verdict", "action", "outcome"], "exchanges that ended"),
     counter("injected", &["set"], "exchanges that went upstream with the set's current key in place of what came"),
     gauge("exchanges_open", &[], "exchanges under way"),
@@ -119,6 +122,7 @@ pub static METRICS: [Metric; 33] = [
     gauge("n8n_up", &["n8n"], "1 where that n8n answered when it was asked last"),
     gauge("n8n_workflows", &["n8n"], "workflows of that n8n that have names"),
     counter("reloads", &["what", "result"], RELOADS),
+    gauge("configuration_taken_timestamp_seconds", &[], CONFIGURED),
     gauge("keys_unreadable_since_timestamp_seconds", &[], KEYS_UNREADABLE),
     gauge(
         "problems_open",
@@ -143,8 +147,10 @@ const REFUSED_EARLY: &str = "requests and connections ended before there was an 
 
 const KEYS_UNREADABLE: &str = "since when not all keys, tokens and revocations can be read, so that those from before are in use; 0 while they can";
 
-const RELOADS: &str =
-    "other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look)";
+const RELOADS: &str = "other `keys`, `certificate` or `admin_token` taken (`ok`), or looked for in vain (`failed`, at each look); the `configuration` taken anew or refused by `keyward reload`";
+
+const CONFIGURED: &str =
+    "since when the configuration holds: the start, or the last `keyward reload` that was not refused";
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric { name, kind: Kind::Counter, labels, help }
@@ -161,7 +167,10 @@ const fn histogram(name: &'static str, help: &'static str) -> Metric {
 /// One worker's counters. Only its own thread writes them, so that they never contend.
 #[derive(Debug)]
 pub struct Shard {
+    /// Of the sets that were there from the start.
     exchanges: Box<[AtomicU64]>,
+    /// Of each set that came later, once it had an exchange.
+    later: Box<[OnceLock<Box<[AtomicU64]>>]>,
     refused_early: [Counter; EarlyRefusal::COUNT],
     /// Exchanges begun; those ended are the sum of the exchanges.
     pub begun: Counter,
@@ -188,11 +197,12 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// All at zero, for that many sets.
+    /// All at zero, for that many sets, and up to [`LATER_SETS`] that come later.
     #[must_use]
     pub fn new(sets: usize) -> Self {
         Self {
-            exchanges: (0..sets * ROW).map(|_| AtomicU64::new(0)).collect(),
+            exchanges: rows(sets),
+            later: (0..LATER_SETS).map(|_| OnceLock::new()).collect(),
             refused_early: Default::default(),
             begun: Counter::default(),
             bytes_in: Counter::default(),
@@ -212,7 +222,17 @@ impl Shard {
     pub fn ended(&self, set: SetIndex, verdict: Verdict, action: ActionKind, outcome: Outcome) {
         let cell = verdict.kind().position() * ActionKind::COUNT + action.position();
         let position = set.position() * ROW + cell * OutcomeKind::COUNT + outcome.kind().position();
-        add(&self.exchanges[position], 1);
+        match self.exchanges.get(position) {
+            Some(count) => add(count, 1),
+            None => self.ended_in_later_set(position - self.exchanges.len()),
+        }
+    }
+
+    #[cold]
+    fn ended_in_later_set(&self, position: usize) {
+        // Without room no set is taken.
+        let Some(row) = self.later.get(position / ROW) else { return };
+        add(&row.get_or_init(|| rows(1))[position % ROW], 1);
     }
 
     /// Counts a client that was refused before there was an exchange.
@@ -228,7 +248,10 @@ impl Shard {
 
     /// Exchanges that ended: position of the set, codes of verdict, action and outcome, count. Zeros are left out.
     pub fn exchanges(&self) -> impl Iterator<Item = (usize, [&'static str; 3], u64)> {
-        self.exchanges.iter().enumerate().filter_map(|(position, count)| {
+        let first = self.exchanges.len();
+        let later = self.later.iter().enumerate().filter_map(|(set, row)| Some((set, row.get()?)));
+        let later = later.flat_map(move |(set, row)| (first + set * ROW..).zip(row));
+        self.exchanges.iter().enumerate().chain(later).filter_map(|(position, count)| {
             let count = count.load(Ordering::Relaxed);
             let (set, cell, outcome) =
                 (position / ROW, position % ROW / OutcomeKind::COUNT, position % OutcomeKind::COUNT);
@@ -237,6 +260,13 @@ impl Shard {
             (count > 0).then_some((set, codes, count))
         })
     }
+}
+
+/// How many sets may come while keyward runs.
+pub const LATER_SETS: usize = 256;
+
+fn rows(sets: usize) -> Box<[AtomicU64]> {
+    (0..sets * ROW).map(|_| AtomicU64::new(0)).collect()
 }
 
 const ROW: usize = VerdictKind::COUNT * ActionKind::COUNT * OutcomeKind::COUNT;
@@ -339,7 +369,12 @@ static TIME_TO_FIRST_BYTE: [u64; 14] = [
 
 /// How often something was read again. Counted seldom, by the thread that reads.
 #[derive(Debug, Default)]
-pub struct Reloads([[AtomicU64; 2]; Reloaded::COUNT]);
+pub struct Reloads {
+    read: [[AtomicU64; 2]; Reloaded::COUNT],
+    configuration: [AtomicU64; 2],
+    /// When one was taken last, in milliseconds of the epoch.
+    configured: AtomicI64,
+}
 
 codes! {
     /// What is read again while keyward runs, with the label `what`.
@@ -357,21 +392,41 @@ codes! {
 impl Reloads {
     /// Counts that something else was read there than before.
     pub fn succeeded(&self, what: Reloaded) {
-        self.0[what.position()][0].fetch_add(1, Ordering::Relaxed);
+        self.read[what.position()][0].fetch_add(1, Ordering::Relaxed);
     }
 
     /// They could not be read.
     pub fn failed(&self, what: Reloaded) {
-        self.0[what.position()][1].fetch_add(1, Ordering::Relaxed);
+        self.read[what.position()][1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The configuration was taken anew at that moment; or was refused, where there is none.
+    pub fn configured(&self, at: Option<Timestamp>) {
+        self.configuration[usize::from(at.is_none())].fetch_add(1, Ordering::Relaxed);
+        if let Some(at) = at {
+            self.began_with(at);
+        }
+    }
+
+    /// The configuration holds since then.
+    pub fn began_with(&self, at: Timestamp) {
+        self.configured.store(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Since when the configuration holds.
+    #[must_use]
+    pub fn configured_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.configured.load(Ordering::Relaxed))
     }
 
     /// What was counted so far: the labels `what` and `result`, and the count.
     pub fn counts(&self) -> impl Iterator<Item = ([&'static str; 2], u64)> {
-        Reloaded::ALL.into_iter().flat_map(|what| {
+        let read = Reloaded::ALL.into_iter().map(|what| (what.code(), &self.read[what.position()]));
+        read.chain([("configuration", &self.configuration)]).flat_map(|(what, counts)| {
             ["ok", "failed"]
                 .into_iter()
-                .zip(&self.0[what.position()])
-                .map(move |(result, count)| ([what.code(), result], count.load(Ordering::Relaxed)))
+                .zip(counts)
+                .map(move |(result, count)| ([what, result], count.load(Ordering::Relaxed)))
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The n8n side: what n8n's public API says is configured, beside what keyward sees being sent.
 
 pub mod address;
+pub mod asked;
 pub mod audit;
 pub mod clearance;
 pub mod client;

@@ -1,20 +1,18 @@
 //! Pure. What keyward does about a verdict. Only this module can make a [`Permit`], and forwarding takes one: a request
 //! that was not judged cannot go upstream, and none gets a key of ours that was not admitted.
 
-pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use crate::policy::rules::Policy;
 use std::net::IpAddr;
 
 use http::Method;
 
-use self::rules::{Rules, SetRules, Unknown};
 use crate::clock::Timestamp;
 use crate::codes::codes;
 use crate::head::{Field, Head};
 use crate::keys::fingerprint::KeyKind;
+use crate::keys::rules::{Policy, Rules, SetRules, Unknown};
 use crate::keys::set::{Bearer, KeyRing, SetIndex};
 use crate::verdict::credential::Malformed;
 use crate::verdict::{Judgement, Outdated, Verdict};
@@ -113,7 +111,7 @@ pub fn decide(asked: &Asked<'_>, rules: &Rules, ring: &KeyRing) -> Action {
     if asked.is_preflight() {
         return asked.preflight(rules);
     }
-    let set = rules.of_set(asked.judgement.set);
+    let set = rules.of_set(asked.judgement.set.position());
     match set.policy_for(asked.workflow) {
         Policy::Observe => asked.observe(rules),
         // An exception: what its set refuses stays refused, or naming a workflow would open what is closed.
@@ -154,7 +152,7 @@ impl Asked<'_> {
             // It is the very key that would be put in.
             Verdict::Current => as_it_came(),
             Verdict::Next | Verdict::Token => self.lend(ring),
-            Verdict::Outdated(outdated) if set.admits(&outdated, self.now) => self.lend(ring),
+            Verdict::Outdated(outdated) if still_admits(&outdated, set, self.now) => self.lend(ring),
             Verdict::Missing | Verdict::Malformed(Malformed::Empty) if self.is_admitted_by_address(set) => {
                 self.lend(ring)
             }
@@ -212,7 +210,7 @@ impl Asked<'_> {
     /// It goes on for a page that may call keyward, and for any other where nothing is guarded. No key is put in: the request that
     /// follows is judged by its own.
     fn preflight(&self, rules: &Rules) -> Action {
-        let policy = rules.of_set(self.judgement.set).policy_for(self.workflow);
+        let policy = rules.of_set(self.judgement.set.position()).policy_for(self.workflow);
         let is_open = policy == Policy::Observe && !self.claim_loosens(rules);
         if is_open || !self.is_barred_page(rules) { as_it_came() } else { Action::Refuse(Refusal::Origin) }
     }
@@ -225,13 +223,19 @@ impl Asked<'_> {
             Verdict::Foreign { owner } => owner,
             Verdict::Current | Verdict::Next | Verdict::Token | Verdict::Outdated(_) => return false,
         };
-        let unclaimed = rules.of_set(unclaimed);
+        let unclaimed = rules.of_set(unclaimed.position());
         let is_welcome = matches!(self.judgement.verdict, Verdict::Unknown(kind) if kind != KeyKind::Token)
             && self.judgement.revoked.is_none()
             && unclaimed.unknown == Unknown::Forward;
         let is_barred = unclaimed.policy == Policy::Inject && self.is_barred_page(rules);
         is_barred || (unclaimed.policy_for(self.workflow) != Policy::Observe && !is_welcome)
     }
+}
+
+/// Whether a previous key still admits.
+fn still_admits(key: &Outdated, set: &SetRules, now: Timestamp) -> bool {
+    let until = set.inject_until.unwrap_or(key.grace_until);
+    key.barred.is_none() && now < until
 }
 
 fn as_it_came() -> Action {

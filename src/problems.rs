@@ -114,6 +114,11 @@ impl Problems {
         self.recall(|traffic| traffic.recall(recalled));
     }
 
+    /// Makes room for that many sets; what is said of those of before stays.
+    pub fn make_room(&self, sets: usize) {
+        lock(&self.traffic).make_room(sets);
+    }
+
     fn recall(&self, with: impl FnOnce(&mut Traffic)) {
         let mut traffic = lock(&self.traffic);
         with(&mut traffic);

@@ -31,8 +31,6 @@ use crate::verdict::explain::{Diagnosis, Severity};
 
 /// Records each exchange of one worker when it ends: on its binding, in the counters, for learning, in the log.
 pub struct Recorder {
-    /// The sets' names, by position.
-    pub sets: Arc<[Arc<str>]>,
     pub counters: Arc<Shard>,
     pub ledger: Arc<Ledger>,
     /// The worker's lane into the log.
@@ -77,14 +75,13 @@ impl Observer for Recorder {
             }
             self.learn(exchange, outcome, &ring);
         }
-        drop(ring);
         self.problems.note_tag(exchange);
-        self.note_problems(exchange, outcome);
+        self.note_problems(exchange, outcome, &ring);
         self.count(exchange, outcome);
         let directory = self.names.directory();
         let named = directory.as_deref().and_then(|directory| self.look_up(exchange, directory));
-        let set = &self.sets[judgement.set.position()];
-        self.log(Line { exchange, outcome, diagnosis, set, named, told_at: None, pressed: pressed.as_deref() });
+        let set = &ring.set(judgement.set).name;
+        self.log(Line { exchange, outcome, diagnosis, set, named, told_at: None, pressed: pressed.as_deref() }, &ring);
     }
 
     fn exchange_goes_on(&self, exchange: &Exchange) {
@@ -94,7 +91,7 @@ impl Observer for Recorder {
         self.sight(exchange, diagnosis, outcome);
         self.learn(exchange, outcome, &ring);
         exchange.told(bearing::bearing(diagnosis, outcome));
-        self.note_problems(exchange, outcome);
+        self.note_problems(exchange, outcome, &ring);
     }
 
     fn is_shutting_down(&self) -> bool {
@@ -129,29 +126,9 @@ impl Recorder {
         })
     }
 
-    fn note_problems(&self, exchange: &Exchange, outcome: Outcome) {
+    fn note_problems(&self, exchange: &Exchange, outcome: Outcome, ring: &KeyRing) {
         for change in self.problems.note(exchange, outcome, || self.clock.now()) {
-            self.tell(change);
-        }
-    }
-
-    #[cold]
-    fn tell(&self, change: Change) {
-        let (Change::Opened(kind, set) | Change::Closed(kind, set)) = change;
-        let set = set.map(|set| &*self.sets[set.position()]);
-        let problem = kind.code();
-        match change {
-            Change::Opened(..) => {
-                tracing::error!(
-                    event = "problem",
-                    problem,
-                    set,
-                    "{}: {}",
-                    kind.title(),
-                    kind.remedy(set.unwrap_or_default())
-                );
-            }
-            Change::Closed(..) => tracing::info!(event = "problem", problem, set, "over: {}", kind.title()),
+            tell(change, ring);
         }
     }
 
@@ -205,7 +182,7 @@ impl Recorder {
         named
     }
 
-    fn log(&self, mut line: Line<'_>) {
+    fn log(&self, mut line: Line<'_>, ring: &KeyRing) {
         let severity = line.diagnosis.severity();
         let (level, rank) = match severity {
             // A workflow that is refused is broken, whatever the reason.
@@ -222,7 +199,7 @@ impl Recorder {
         // Rendering the explanation allocates, so it is done only for lines that carry one, and outside the lane's lock.
         let explanation = (level < Level::Info).then(|| match line.exchange.explanation() {
             Some(told) => Cow::Borrowed(told),
-            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, &self.reloader.ring(), line.named)),
+            None => Cow::Owned(diagnosis::explain(line.diagnosis, line.exchange, ring, line.named)),
         });
         let explanation = explanation.as_deref();
         self.ledger.recent.note(line.exchange, line.diagnosis, line.outcome, explanation);
@@ -236,6 +213,27 @@ impl Recorder {
             }
             self.lane.append(rank, |buffer| access_log::write(buffer, self.style, &line, level, explanation));
         }
+    }
+}
+
+/// Says what is in trouble, or no more.
+#[cold]
+fn tell(change: Change, ring: &KeyRing) {
+    let (Change::Opened(kind, set) | Change::Closed(kind, set)) = change;
+    let set = set.map(|set| &*ring.set(set).name);
+    let problem = kind.code();
+    match change {
+        Change::Opened(..) => {
+            tracing::error!(
+                event = "problem",
+                problem,
+                set,
+                "{}: {}",
+                kind.title(),
+                kind.remedy(set.unwrap_or_default())
+            );
+        }
+        Change::Closed(..) => tracing::info!(event = "problem", problem, set, "over: {}", kind.title()),
     }
 }
 

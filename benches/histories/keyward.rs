@@ -47,7 +47,7 @@ struct Set {
 
 impl Keyward {
     pub fn new(statements: &Statements) -> Self {
-        let names: Arc<[Arc<str>]> = statements.sets.iter().map(|(name, _)| Arc::from(*name)).collect();
+        let names: Vec<Arc<str>> = statements.sets.iter().map(|(name, _)| Arc::from(*name)).collect();
         let configured = statements.instances.iter().map(|name| Configured { name: (*name).into(), set: None });
         let settings = Settings {
             quiet: statements.quiet,
@@ -267,7 +267,7 @@ impl Subject for Keyward {
                 hours: &Hours::default(),
                 audit: &audit,
                 evidence: &evidence,
-                settings: self.ledger.rotation_settings(),
+                settings: &self.ledger.rotation_settings(),
                 is_taken: &|_| false,
                 in_flight: &self.ledger.in_flight,
                 now: at,

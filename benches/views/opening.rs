@@ -23,7 +23,7 @@ use keyward::verdict::explain::Diagnosis;
 /// A ledger of one set with room for so many bindings, and what writes it.
 pub fn open(folder: &Path, clock: Clock, bindings: usize) -> (Arc<Ledger>, Writer) {
     let bounds = Bounds { per_peer: bindings, total: bindings };
-    let ledger = Arc::new(Ledger::new(bounds, ["default".into()].into()));
+    let ledger = Arc::new(Ledger::new(bounds, vec!["default".into()]));
     let (path, retention) = (folder.join("keyward.db"), Duration::from_hours(90 * 24));
     let writer = Writer::new(Arc::clone(&ledger), Some(path), retention, clock, 1);
     (ledger, writer)

@@ -109,14 +109,17 @@ pub fn n8n_audits(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Draw
 #[must_use]
 pub fn instances(admin: &AdminState, look: &Query<'_>) -> Instances {
     let looked = admin.looked();
-    let audits = clearance::audits(look, &looked, &admin.viewer.hosts);
+    let n8n = admin.viewer.n8n.now();
+    let audits = clearance::audits(look, &looked, &n8n.hosts);
     let instance = |audit: &audit::Audit, status: &status::Status| {
         let old_keys = views::old_keys(look, status.set.as_deref());
         Instance::new(Audit::new(audit, &status.name, &status.url, old_keys), status.look().as_deref())
     };
-    let audited = audits.iter().zip(&admin.n8n);
-    let instances = audited.filter_map(|((_, audit), status)| Some(instance(audit.as_ref()?, status))).collect();
-    Instances { instances }
+    let audited = |(looked, audit): &(&_, Option<audit::Audit>)| {
+        let looked: &clearance::Looked = looked;
+        Some(instance(audit.as_ref()?, n8n.find(&looked.name)?))
+    };
+    Instances { instances: audits.iter().filter_map(audited).collect() }
 }
 
 /// Hears that a program has n8n test a credential from now on; or where it says what n8n has said, that this is over.
@@ -125,7 +128,8 @@ pub fn press(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> 
         return Err(Problem::new(Kind::NotFound, "It takes an n8n and a credential."));
     };
     let nothing = || Problem::new(Kind::NotFound, "There is no n8n of that name, or it has no such credential.");
-    let status = admin.n8n.iter().find(|status| *status.name == **instance).ok_or_else(nothing)?;
+    let n8n = admin.viewer.n8n.now();
+    let status = n8n.find(instance).ok_or_else(nothing)?;
     if !is_id(credential) {
         return Err(nothing());
     }
@@ -179,6 +183,15 @@ pub fn accept(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn
 /// Takes back the acceptance of what bars an old key: it bars the key again.
 pub fn withdraw(admin: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
     Drawn::in_json(&views::accept(look, &admin.shared.ledger, call.text(), None)?)
+}
+
+/// The parameter of [`reload`].
+pub const RELOAD: [&str; 1] = ["dry_run"];
+
+/// Takes the configuration anew, or says what that would do.
+pub async fn reload(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
+    let is_dry_run = call.parameters.word("dry_run", &["true", "false"])? == Some("true");
+    in_json(StatusCode::OK, &admin.reloads.ask(is_dry_run).await?)
 }
 
 /// A link that begins a session.

@@ -19,6 +19,7 @@ use crate::ledger::rotation_row::Row;
 use crate::locks::lock;
 use crate::metrics::{AdminCounts, Counter, Kind, METRICS, Metric, Reloads, Shard, Spans};
 use crate::n8n;
+use crate::n8n::asked::Asked;
 use crate::notices::status::{Notices, ReceiverStatus};
 use crate::policy::ActionKind;
 use crate::problems::kind::ProblemKind;
@@ -38,8 +39,6 @@ pub struct Exposition {
 pub struct Sources {
     /// Each has a shard and connections to upstream.
     pub workers: Arc<[Arc<Worker>]>,
-    /// The sets' names, by position.
-    pub sets: Arc<[Arc<str>]>,
     /// For the bindings.
     pub shared: Arc<Shared>,
     /// For dropped lines.
@@ -47,7 +46,7 @@ pub struct Sources {
     /// For lost events.
     pub tap: Tap,
     /// For whether each n8n answers.
-    pub n8n: Vec<Arc<n8n::status::Status>>,
+    pub n8n: Arc<Asked>,
     /// For who is told by itself.
     pub notices: Arc<Notices>,
     /// For what was read again.
@@ -234,6 +233,7 @@ impl Sources {
             "n8n_up" => self.n8n(|seen| u64::from(seen.is_up())),
             "n8n_workflows" => self.n8n(|seen| seen.workflows as u64),
             "reloads" => self.reloads(),
+            "configuration_taken_timestamp_seconds" => Samples::Number(seconds(self.reloads.configured_at())),
             "keys_unreadable_since_timestamp_seconds" => {
                 Samples::Number(self.shared.reloader.unreadable_since().map_or(0, seconds))
             }
@@ -267,9 +267,10 @@ impl Sources {
         for (set, codes, count) in self.shards().flat_map(Shard::exchanges) {
             *sums.entry((set, codes)).or_insert(0) += count;
         }
+        let sets = self.shared.ledger.sets();
         let labels = |set: usize, codes: [&'static str; 3]| {
             let codes = ["verdict", "action", "outcome"].into_iter().zip(codes.map(str::to_owned));
-            [("set", self.sets[set].to_string())].into_iter().chain(codes).collect()
+            [("set", sets.get(set).map_or_else(String::new, ToString::to_string))].into_iter().chain(codes).collect()
         };
         sums.into_iter().map(|((set, codes), count)| (labels(set, codes), count)).collect()
     }
@@ -282,7 +283,8 @@ impl Sources {
                 exchanges.filter(|(of, [_, action, _], _)| *of == set && *action == ActionKind::Inject.code());
             injected.map(|(.., count)| count).sum()
         };
-        let sets = self.sets.iter().enumerate();
+        let sets = self.shared.ledger.sets();
+        let sets = sets.iter().enumerate();
         sets.map(|(set, name)| (vec![("set", name.to_string())], count(set))).collect()
     }
 
@@ -325,7 +327,8 @@ impl Sources {
 
     /// By `n8n`, not `instance`: that is what Prometheus calls the keyward that it scrapes.
     fn n8n(&self, count: impl Fn(&n8n::status::Seen) -> u64) -> Samples {
-        let of_each = self.n8n.iter().map(|status| (vec![("n8n", status.name.to_string())], count(&status.seen())));
+        let n8n = self.n8n.now();
+        let of_each = n8n.statuses.iter().map(|status| (vec![("n8n", status.name.to_string())], count(&status.seen())));
         Samples::Family(of_each.collect())
     }
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::access::{Access, Pass, Scope};
 use super::problem::{Kind, Problem};
-use crate::policy::rules::AllowedHost;
+use crate::keys::rules::AllowedHost;
 
 /// Looks at host and origin.
 pub fn check_sender(head: &Parts, allowed: &[AllowedHost]) -> Result<(), Problem> {

@@ -79,7 +79,7 @@ fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) ->
             let told = asked.value("id").map(|id| views::execution(look, id));
             Ok(execution::execution(told.as_ref(), now))
         }
-        "/audit" => Ok(audit::audit(&api::instances(admin, look).instances, !admin.n8n.is_empty(), now)),
+        "/audit" => Ok(audit::audit(&api::instances(admin, look).instances, asks_n8n(admin), now)),
         "/live" => Ok(live::live(&names_of_sets(look))),
         "/keys" => Ok(keys::keys(&admin.sets(look), &admin.shared.reloader.tokens(), now)),
         _ => {
@@ -92,7 +92,7 @@ fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) ->
 
 fn rotation(admin: &AdminState, look: &Query<'_>) -> View {
     let sets: Vec<_> = look.sets().map(|(set, _)| views::course(look, set)).collect();
-    let start = Start { base_url: &admin.base_url, asks_n8n: !admin.n8n.is_empty() };
+    let start = Start { base_url: &admin.base_url, asks_n8n: asks_n8n(admin) };
     home::home(&home::Home { problems: &admin.problems(), sets: &sets, start, now: look.now() })
 }
 
@@ -101,6 +101,10 @@ fn list(look: &Query<'_>, asked: &Parameters) -> Result<View, Problem> {
     let [search, state, set, workflow] = ["q", "state", "set", "workflow"].map(|name| asked.value(name));
     let asked = Asked { search, state, set, workflow };
     Ok(nodes::nodes(&list, asked, &names_of_sets(look), &views::STATES, look.now()))
+}
+
+fn asks_n8n(admin: &AdminState) -> bool {
+    !admin.viewer.n8n.now().statuses.is_empty()
 }
 
 fn names_of_sets(look: &Query<'_>) -> Vec<String> {

@@ -34,6 +34,7 @@
 //! | `GET /api/v1/notices` | a token | who is told by itself, what waits, and what did not arrive |
 //! | `POST /api/v1/notices/mute` | a token that may write | tells nothing for a while |
 //! | `POST /api/v1/notices/test` | a token that may write | sends a test to receivers of notices |
+//! | `POST /api/v1/reload` | a token that may write | takes the configuration anew, whole or not at all |
 //! | `POST /api/v1/links` | a token that may write | a link for `/open` |
 //!
 //! Whatever else is asked has the same answers for all without a token: they do not learn what there is.
@@ -97,12 +98,14 @@ enum Answer {
     Drawn(Draw, Sharing),
     /// A page for people, from a look at them. A browser sends what was left empty in a form as well.
     Page,
+    /// By the thread that has the configuration.
+    Reload,
     /// From one look after the other.
     Watched(fn(&Arc<AdminState>, &Looks, Call) -> Result<Response, Problem>),
 }
 
 /// Every route of the admin listener: the token that it needs, the parameters that it knows, and what answers it.
-pub static ROUTES: [Route; 33] = [
+pub static ROUTES: [Route; 34] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {
         method: "GET",
@@ -255,6 +258,7 @@ pub static ROUTES: [Route; 33] = [
         parameters: &["receiver"],
         answer: Answer::Now(api::test_notices),
     },
+    Route { method: "POST", path: "/api/v1/reload", needs: WRITE, parameters: &api::RELOAD, answer: Answer::Reload },
     Route { method: "POST", path: "/api/v1/links", needs: WRITE, parameters: &[], answer: Answer::Now(api::make_link) },
 ];
 
@@ -305,6 +309,7 @@ async fn serve(
     match route.answer {
         Answer::Now(answer) => answer(admin, &call),
         Answer::Drawn(draw, sharing) => looks.ask(call, draw, sharing).await.map(Drawn::into_response),
+        Answer::Reload => api::reload(admin, &call).await,
         Answer::Page => looks.ask(call, page::whole, Sharing::Answer).await.map(Drawn::into_response),
         Answer::Watched(watch) => watch(admin, looks, call),
     }

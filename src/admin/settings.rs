@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::policy::rules::AllowedHost;
+use crate::keys::rules::AllowedHost;
 
 /// The settings under `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::access::Access;
 use super::exposition::Exposition;
+use super::reload::Reloads;
 use super::settings::Settings;
 use super::viewer::{Recorded, Viewer};
 use super::views;
@@ -39,10 +40,10 @@ pub struct AdminState {
     pub tap: Tap,
     /// For dropped lines.
     pub log: LogCounts,
-    /// How each n8n is that is asked.
-    pub n8n: Vec<Arc<status::Status>>,
     /// Who looks at the ledger.
     pub viewer: Arc<Viewer>,
+    /// How it is asked to take its configuration anew.
+    pub reloads: Reloads,
     /// What is told by itself.
     pub notices: Arc<Notices>,
     /// The Base URL that n8n's credential takes on this machine.
@@ -61,7 +62,7 @@ impl AdminState {
             upstream: self.shared.upstream.to_string(),
             bindings: self.shared.ledger.len(),
             store: self.store(),
-            n8n: self.n8n.iter().map(|status| n8n(status)).collect(),
+            n8n: self.viewer.n8n.now().statuses.iter().map(|status| n8n(status)).collect(),
             problems: self.problems(),
             log_dropped: self.log.dropped(),
             sets: self.sets(look),
@@ -87,7 +88,7 @@ impl AdminState {
     /// The key sets, their keys and how far their rotations are.
     #[must_use]
     pub fn sets(&self, look: &Query<'_>) -> Vec<Set> {
-        views::sets(look, &self.shared.rules, &self.shared.reloader.tokens())
+        views::sets(look, self.shared.reloader.ring().rules(), &self.shared.reloader.tokens())
     }
 
     /// A look at the ledger now.

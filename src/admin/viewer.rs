@@ -9,18 +9,17 @@ use crate::keys::set::Role;
 use crate::ledger::look::Look;
 use crate::ledger::query::{Auditing, Query};
 use crate::ledger::rotation_grounds::Audit;
+use crate::n8n::asked::Asked;
 use crate::n8n::clearance::{self, Looked};
-use crate::n8n::status::Status;
+use crate::n8n::status::Seen;
 use crate::problems::kind::ProblemKind;
 
 /// Who looks at the ledger.
 pub struct Viewer {
     /// Keys, bindings, rules and the clock.
     pub shared: Arc<Shared>,
-    /// How each n8n is that is asked.
-    pub n8n: Vec<Arc<Status>>,
-    /// The addresses under which keyward is reached, as far as its own machine knows.
-    pub hosts: Vec<String>,
+    /// Which n8n are asked.
+    pub n8n: Arc<Asked>,
 }
 
 impl Viewer {
@@ -36,14 +35,15 @@ impl Viewer {
     #[must_use]
     pub fn look_with_audits(&self) -> Query<'_> {
         let look = self.look();
-        if self.n8n.is_empty() { look } else { look.with_auditing(self) }
+        if self.n8n.now().statuses.is_empty() { look } else { look.with_auditing(self) }
     }
 
     /// Has each n8n looked through anew soon, while an old key is there: what is asked next rests on a fresh look.
     pub fn want_looks(&self) {
         let is_old = |key: &Entry| matches!(key.role, Role::Previous { .. });
-        if !self.n8n.is_empty() && self.shared.reloader.entries().iter().any(is_old) {
-            self.n8n.iter().for_each(|status| status.want_look());
+        let n8n = self.n8n.now();
+        if !n8n.statuses.is_empty() && self.shared.reloader.entries().iter().any(is_old) {
+            n8n.statuses.iter().for_each(|status| status.want_look());
         }
     }
 
@@ -51,14 +51,14 @@ impl Viewer {
     #[must_use]
     pub fn recorded(&self) -> Recorded {
         let shared = &self.shared;
-        let keys = shared.reloader.entries();
+        let (keys, n8n) = (shared.reloader.entries(), self.n8n.now());
         let open = keys.iter().map(|entry| shared.ledger.in_flight.open(entry.names.fingerprint)).collect();
         Recorded {
             ledger: shared.ledger.changes(),
             ring: shared.reloader.ring().generation(),
             names: shared.names.generation(),
             problems: shared.problems().iter().map(|problem| (problem.kind, problem.about.clone())).collect(),
-            n8n: self.n8n.iter().map(|status| status.seen()).map(|seen| (seen.read, seen.trouble, seen.look)).collect(),
+            n8n: n8n.statuses.iter().map(|status| of_n8n(status.seen())).collect(),
             keys,
             open,
         }
@@ -67,13 +67,13 @@ impl Viewer {
     /// What keyward saw when it looked through each n8n last.
     #[must_use]
     pub fn looked(&self) -> Vec<Looked> {
-        self.n8n.iter().map(|status| status.looked()).collect()
+        self.n8n.now().statuses.iter().map(|status| status.looked()).collect()
     }
 }
 
 impl Auditing for Viewer {
     fn audits(&self, look: &Query<'_>) -> Vec<Audit> {
-        clearance::of_sets(look, &self.looked(), &self.hosts)
+        clearance::of_sets(look, &self.looked(), &self.n8n.now().hosts)
     }
 }
 
@@ -92,6 +92,10 @@ pub struct Recorded {
 /// When an n8n was read last, what is wrong with it, and what the ledger was told of it.
 type SeenOfN8n = (Option<Timestamp>, Option<String>, Option<Arc<Look>>);
 
+fn of_n8n(seen: Seen) -> SeenOfN8n {
+    (seen.read, seen.trouble, seen.look)
+}
+
 impl Recorded {
     /// Whether nothing was recorded in between.
     #[must_use]
@@ -106,6 +110,7 @@ impl Recorded {
             && self.ledger == later.ledger
             && (self.ring, self.names, &self.keys, &self.open) == (later.ring, later.names, &later.keys, &later.open)
             && self.problems == later.problems
+            && self.n8n.len() == later.n8n.len()
             && n8n
                 .into_iter()
                 .all(|(one, other)| (one.0, &one.1) == (other.0, &other.1) && is_same_look(&one.2, &other.2))

@@ -19,6 +19,7 @@ use crate::answers::who::Who;
 use crate::clock::Timestamp;
 use crate::keys::access::Token;
 use crate::keys::fingerprint::Fingerprint;
+use crate::keys::rules::Rules;
 use crate::keys::set::{Names, SetIndex};
 use crate::ledger::Ledger;
 use crate::ledger::answer::{self, Answer, Bar, BarRecord};
@@ -32,7 +33,6 @@ use crate::ledger::rotation_row::{FullRow, Row};
 use crate::ledger::senders::{Acceptance, SentFrom};
 use crate::ledger::standing::{Silence, Standing};
 use crate::page::home::OfSet;
-use crate::policy::rules::Rules;
 use crate::telemetry::masked::mask_keys;
 
 /// How far the rotation of a set is and how it went, with those of its bindings that are worth a look: those that are not well first,
@@ -112,7 +112,7 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Vec<Set> {
         let is_valid = |token: &&Token| *token.set == **name && token.revoked.is_none();
         Set {
             set: name.to_string(),
-            policy: rules.of_set(index).policy,
+            policy: rules.of_set(index.position()).policy,
             learned: view.learned,
             tokens: tokens.iter().filter(is_valid).count(),
             keys: keys.map(Key::from).collect(),

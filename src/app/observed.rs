@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::span::Span;
 use crate::ledger::writer;
+use crate::n8n::asked::Asked;
 use crate::n8n::status::Status;
 use crate::net::server_tls::ServerCertificate;
 use crate::notices::status::{Notices, ReceiverStatus};
@@ -19,7 +20,7 @@ pub(super) struct Observed {
     pub(super) store: Arc<writer::Status>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) log: LogCounts,
-    pub(super) n8n: Vec<Arc<Status>>,
+    pub(super) n8n: Arc<Asked>,
     pub(super) certificate: Option<Arc<ServerCertificate>>,
     pub(super) notices: Arc<Notices>,
 }
@@ -42,8 +43,9 @@ impl Observed {
         );
         let failing = self.notices.snapshot().receivers.iter().filter_map(of_receiver).collect();
         problems.set(ProblemKind::NoticesFailing, failing, now);
+        let n8n = self.n8n.now();
         for kind in [ProblemKind::N8nUnreachable, ProblemKind::N8nKeyUnusable] {
-            problems.set(kind, self.n8n.iter().filter_map(|n8n| of_n8n(n8n, kind)).collect(), now);
+            problems.set(kind, n8n.statuses.iter().filter_map(|n8n| of_n8n(n8n, kind)).collect(), now);
         }
     }
 }

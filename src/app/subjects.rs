@@ -54,7 +54,7 @@ impl Subjects {
 
     /// Whether a set of that name is still there.
     fn has_set(&self, name: &str) -> bool {
-        self.viewer.shared.ledger.sets().iter().any(|set| **set == *name)
+        self.viewer.shared.reloader.ring().find_set(name).is_some()
     }
 
     fn is_problem_over(&self, subject: &Subject) -> bool {
@@ -64,8 +64,8 @@ impl Subjects {
             }
             Some(ProblemKind::UpstreamUnreachable | ProblemKind::UpstreamFailing) => self.has_been_well(""),
             Some(ProblemKind::N8nUnreachable | ProblemKind::N8nKeyUnusable) => {
-                let n8n = self.viewer.n8n.iter().find(|n8n| n8n.name == subject.about);
-                n8n.is_none_or(|n8n| n8n.seen().is_up())
+                let n8n = self.viewer.n8n.now();
+                n8n.find(&subject.about).is_none_or(|n8n| n8n.seen().is_up())
             }
             Some(_) | None => self.viewer.shared.clock.now().since(self.began) >= LOOKED_AT,
         }
@@ -90,7 +90,7 @@ impl Observer for Subjects {
         let known = look.keys().iter().map(|key| key.names.fingerprint).collect();
         let mut subjects = of_incidents(&views::open_incidents(&look), &known);
         if look.keys().iter().any(|key| matches!(key.role, Role::Previous { .. })) {
-            let sets = views::sets(&look, &shared.rules, &shared.reloader.tokens());
+            let sets = views::sets(&look, shared.reloader.ring().rules(), &shared.reloader.tokens());
             subjects.extend(sets.iter().flat_map(|set| set.old_keys.iter().map(|old| of_rotation(set, old))));
         }
         subjects.extend(shared.problems().iter().map(of_problem));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::observed::Observed;
 use crate::admin::access::{Access, TokenError};
@@ -24,6 +24,8 @@ pub(super) struct Readings {
     pub(super) certificate: Option<Arc<ServerCertificate>>,
     pub(super) access: Option<Arc<Access>>,
     pub(super) reloads: Arc<Reloads>,
+    /// Told when keys are read from other files.
+    pub(super) files_changed: Arc<Notify>,
     pub(super) problems: Arc<Problems>,
     pub(super) clock: Clock,
 }
@@ -83,11 +85,13 @@ impl Upkeep {
 
     async fn look_after(mut self) {
         let mut watch = Watch::new(self.readings.files());
+        let files_changed = Arc::clone(&self.readings.files_changed);
         let (mut polls, mut saves) = (tokio::time::interval(POLL), tokio::time::interval(SAVE));
         let mut rounds = 0_u32;
         loop {
             tokio::select! {
                 () = watch.changed() => self.look(),
+                () = files_changed.notified() => watch = Watch::new(self.readings.files()),
                 _ = polls.tick() => self.look(),
                 _ = saves.tick() => {
                     rounds = rounds.wrapping_add(1);

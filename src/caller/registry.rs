@@ -1,7 +1,7 @@
 //! Where names are looked up on a request's way, and where unknown ids are noted. Nothing waits here: the names are
 //! a snapshot, and what cannot be noted at once is not noted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,11 +14,11 @@ use crate::locks::lock;
 #[derive(Debug, Default)]
 pub struct Registry {
     /// Whether any n8n is configured.
-    is_on: bool,
+    is_on: AtomicBool,
     generation: AtomicU64,
     directory: ArcSwap<Directory>,
-    /// For each instance, in their order, who is to be asked for there.
-    instances: Box<[Unresolved]>,
+    /// For each instance, who is to be asked for there.
+    instances: ArcSwap<Vec<Arc<Unresolved>>>,
 }
 
 /// Who is to be asked for at one instance.
@@ -44,16 +44,29 @@ impl Registry {
     /// For the instances of that directory, which may know nothing yet.
     #[must_use]
     pub fn new(directory: Directory) -> Self {
-        let unresolved = |known: &Arc<Known>| Unresolved { instance: known.name.clone(), ..Unresolved::default() };
-        let instances: Box<[Unresolved]> = directory.instances().iter().map(unresolved).collect();
-        Self { is_on: !instances.is_empty(), directory: ArcSwap::from_pointee(directory), instances, ..Self::default() }
+        let registry = Self::default();
+        registry.renew(directory);
+        registry
+    }
+
+    /// For the instances of that directory from now on.
+    pub fn renew(&self, directory: Directory) {
+        let unresolved = |known: &Arc<Known>| {
+            let before = self.unresolved(&known.name);
+            before.unwrap_or_else(|| Arc::new(Unresolved { instance: known.name.clone(), ..Unresolved::default() }))
+        };
+        let instances: Vec<_> = directory.instances().iter().map(unresolved).collect();
+        self.is_on.store(!instances.is_empty(), Ordering::Relaxed);
+        self.instances.store(Arc::new(instances));
+        self.directory.store(Arc::new(directory));
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// The names as they are now; nothing where no n8n is configured.
     #[must_use]
     #[inline]
     pub fn directory(&self) -> Option<Guard<Arc<Directory>>> {
-        self.is_on.then(|| self.directory.load())
+        self.is_on.load(Ordering::Relaxed).then(|| self.directory.load())
     }
 
     /// The names as they are now, to be kept; empty where no n8n is configured.
@@ -82,34 +95,39 @@ impl Registry {
         if found.is_some_and(|named| named.node.is_some() || node.is_none()) {
             return;
         }
+        let instances = self.instances.load();
         for unresolved in
-            self.instances.iter().filter(|unresolved| instance.is_none_or(|name| *unresolved.instance == *name))
+            instances.iter().filter(|unresolved| instance.is_none_or(|name| *unresolved.instance == *name))
         {
             unresolved.note(instance, workflow, node);
         }
     }
 
-    /// Who was noted for the instance at that place since; none are left.
+    /// Who was noted for that instance since; none are left.
     #[must_use]
-    pub fn take_unknown(&self, instance: usize) -> Vec<Unknown> {
-        let unresolved = self.instances.get(instance);
+    pub fn take_unknown(&self, instance: &str) -> Vec<Unknown> {
+        let unresolved = self.unresolved(instance);
         unresolved.map(|unresolved| std::mem::take(&mut *lock(&unresolved.unknown))).unwrap_or_default()
     }
 
-    /// Has those be noted again for the instance at that place, for whom there was no time.
-    pub fn put_back(&self, instance: usize, unknown: &[Unknown]) {
-        let Some(unresolved) = self.instances.get(instance) else { return };
+    /// Has those be noted again for that instance, for whom there was no time.
+    pub fn put_back(&self, instance: &str, unknown: &[Unknown]) {
+        let Some(unresolved) = self.unresolved(instance) else { return };
         for one in unknown {
             unresolved.note(one.instance.as_deref(), &one.workflow, one.node.as_deref());
         }
     }
 
-    /// Waits until a caller is noted for the instance at that place.
-    pub async fn wait_for_unknown(&self, instance: usize) {
-        match self.instances.get(instance) {
+    /// Waits until a caller is noted for that instance.
+    pub async fn wait_for_unknown(&self, instance: &str) {
+        match self.unresolved(instance) {
             Some(unresolved) => unresolved.noted.notified().await,
             None => std::future::pending().await,
         }
+    }
+
+    fn unresolved(&self, instance: &str) -> Option<Arc<Unresolved>> {
+        self.instances.load().iter().find(|unresolved| *unresolved.instance == *instance).map(Arc::clone)
     }
 }
 
@@ -139,12 +157,12 @@ mod tests {
             let id = (number / 2).to_string();
             registry.note(None, None, &id, Some("n"));
         }
-        let unknown = registry.take_unknown(0);
+        let unknown = registry.take_unknown("main");
         assert_eq!(unknown.len(), MOST_UNKNOWN);
         assert_eq!(&*unknown[1].workflow, "1");
-        assert!(registry.take_unknown(0).is_empty());
-        registry.put_back(0, &unknown);
-        assert_eq!(registry.take_unknown(0), unknown);
+        assert!(registry.take_unknown("main").is_empty());
+        registry.put_back("main", &unknown);
+        assert_eq!(registry.take_unknown("main"), unknown);
         assert!(Registry::default().directory().is_none());
     }
 }

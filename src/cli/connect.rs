@@ -19,6 +19,7 @@ use crate::answers::event::Line;
 use crate::clock::Timestamp;
 use crate::config::{Environment, keyward_entrance};
 use crate::keys::fingerprint::Fingerprint;
+use crate::keys::rules::Policy;
 use crate::keys::secret::Secret;
 use crate::keys::set::Names;
 use crate::keys::source::Source;
@@ -27,7 +28,6 @@ use crate::n8n::client::ClientError;
 use crate::n8n::connect::{self, Entrance, Marks, OPENAI};
 use crate::n8n::connections::{self, Connection, Written};
 use crate::n8n::documents::{CredentialRecord, Tested};
-use crate::policy::rules::Policy;
 
 /// What `keyward n8n connect` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]

@@ -13,9 +13,9 @@ use crate::answers::key::KeyOfSet;
 use crate::config::Environment;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
+use crate::keys::rules::Policy;
 use crate::keys::secret::Secret;
 use crate::keys::set::{Names, Role};
-use crate::policy::rules::Policy;
 
 /// What `keyward keys` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]

@@ -4,7 +4,7 @@ use super::output::{Line, print, print_wrapped};
 use super::rotate::{Done, Obstacle, Rotation, read_key};
 use crate::answers::audit::Instance;
 use crate::answers::status::OpenProblem;
-use crate::policy::rules::Policy;
+use crate::keys::rules::Policy;
 use crate::rotate::admin_api::ProjectKey;
 use crate::rotate::journal::Step;
 use crate::rotate::key_file::try_folder;

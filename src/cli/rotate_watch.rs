@@ -62,8 +62,8 @@ impl Rotation {
         let accepted = |can_go: &CanGo| {
             let reasons = can_go.all_reasons().filter_map(|reason| Some((reason, reason.accepted.as_ref()?)));
             let accepted = reasons.map(|(reason, accepted)| Accepted {
-                what: reason.code.clone(),
-                text: reason.text.clone(),
+                what: reason.code.clone().into_owned(),
+                text: reason.text.clone().into(),
                 reason: accepted.reason.clone(),
                 at: accepted.at.as_millis(),
             });

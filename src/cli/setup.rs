@@ -13,10 +13,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment, Overrides};
 use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
+use crate::keys::rules::Policy;
 use crate::keys::state::StateFolder;
 use crate::ledger::offline;
 use crate::n8n::{self, Instance};
-use crate::policy::rules::Policy;
 use crate::telemetry::event::with_causes;
 
 /// Which config file a command reads.

@@ -152,7 +152,7 @@ impl Source {
     }
 
     fn of_store(setup: Setup) -> anyhow::Result<Self> {
-        let sets: Arc<[Arc<str>]> = setup.set_names().into_iter().map(Arc::from).collect();
+        let sets: Vec<Arc<str>> = setup.set_names().into_iter().map(Arc::from).collect();
         let config = setup.config();
         let (settings, configured) = config.rotation();
         let ledger = Ledger::new(config.store.bounds, sets).with_rotation(settings, configured);

@@ -9,10 +9,10 @@ use super::setup::{ConfigArgument, Setup};
 use crate::config::Environment;
 use crate::keys::access::{Access, Token};
 use crate::keys::fingerprint::Fingerprint;
+use crate::keys::rules::Policy;
 use crate::keys::secret::Secret;
 use crate::keys::set::Names;
 use crate::keys::token;
-use crate::policy::rules::Policy;
 
 /// What `keyward token` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]

@@ -14,13 +14,13 @@ use percent_encoding::percent_decode_str;
 
 use super::units;
 use crate::clock::Timestamp;
+use crate::keys::rules::AllowedHost;
 use crate::keys::source::Source;
 use crate::ledger::store;
 use crate::n8n::address::Address;
 use crate::n8n::connect::Entrance;
 use crate::net::egress_proxy::{EgressProxy, EgressProxyChoice};
 use crate::net::origin::{Scheme, Upstream};
-use crate::policy::rules::AllowedHost;
 use crate::request_path::BasePath;
 use crate::server;
 use crate::telemetry::masked::mask_keys;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Timestamp;
 use crate::keys::SetSettings;
+use crate::keys::rules::{AllowedHost, Unknown};
 use crate::ledger::store::Url;
 use crate::net::origin::{Scheme, Upstream};
 use crate::notices::{Heartbeat, ReceiverKind, Timing, Topic};
-use crate::policy::rules::{AllowedHost, Unknown};
 use crate::request_path::BasePath;
 use crate::telemetry::{Format, Level};
 

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::rejections::Rejections;
 use crate::caller::registry::Registry;
 use crate::clock::Clock;
 use crate::keys::reloader::Reloader;
+use crate::keys::rules::Policy;
 use crate::ledger::Ledger;
 use crate::ledger::sighting::{ExchangeId, Observer};
 use crate::ledger::writer::Status;
 use crate::metrics::Shard;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::limits::Limits;
-use crate::policy::rules::{Policy, Rules};
 use crate::problems::{About, Problem, Problems, SetFacts};
 use crate::request_path::BasePath;
 use crate::splitmix;
@@ -27,6 +29,7 @@ use crate::upstream::pool::Pool;
 
 /// What all workers share of it.
 pub struct Shared {
+    /// The keys, and the rules for them.
     pub reloader: Arc<Reloader>,
     pub ledger: Arc<Ledger>,
     /// What n8n calls callers.
@@ -35,8 +38,6 @@ pub struct Shared {
     pub store: Arc<Status>,
     /// What is wrong beside single callers.
     pub problems: Arc<Problems>,
-    /// What is done about verdicts.
-    pub rules: Rules,
     /// Where the time comes from.
     pub clock: Clock,
     /// What upstream is called in `Host`.
@@ -46,7 +47,7 @@ pub struct Shared {
     /// What upstream is called in messages for people.
     pub upstream: Box<str>,
     /// The page under `/`, for people who look where they just pointed n8n.
-    pub page: bytes::Bytes,
+    pub page: ArcSwap<Bytes>,
     /// Time and size limits.
     pub limits: Limits,
 }
@@ -87,11 +88,12 @@ impl Shared {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let keys = self.reloader.entries();
-        let sets = self.ledger.sets();
+        let (sets, ring) = (self.ledger.sets(), self.reloader.ring());
+        let rules = &ring.rules().sets;
         let facts = |(position, (name, source)): (usize, (&Arc<str>, Option<String>))| SetFacts {
             name: Arc::clone(name),
             source,
-            injects: self.rules.sets.get(position).is_some_and(|rules| rules.policy == Policy::Inject),
+            injects: rules.get(position).is_some_and(|rules| rules.policy == Policy::Inject),
         };
         let sets: Vec<_> = sets.iter().zip(self.reloader.sources_of_current()).enumerate().map(facts).collect();
         self.problems.open(&About { sets: &sets, keys: &keys, upstream: &self.upstream })

@@ -1,9 +1,10 @@
-//! Keeps the key ring: makes it from the sources and the history, and makes the next one when a source holds another key
-//! or a set has learned.
+//! Keeps the key ring: makes it from the sources and the history, and makes the next one when a source holds another key,
+//! a set has learned, or the sets and rules are others.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -11,6 +12,7 @@ use super::access::{Access, Token};
 use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::history::{History, SetHistory};
 use super::listing::{self, Entry};
+use super::rules::{Rules, SetRules};
 use super::secret::Secret;
 use super::set::{KeyRing, KeySet, Names, Owner, Retired, Role, SetIndex, Word};
 use super::source::{FaultOf, Source, SourceError};
@@ -23,7 +25,6 @@ use crate::telemetry::event::with_causes;
 /// The ring and what it comes from.
 pub struct Reloader {
     ring: ArcSwap<KeyRing>,
-    settings: Settings,
     memory: Mutex<Memory>,
     changed: AtomicBool,
     /// Since when not all of them can be read, in milliseconds of the epoch; zero while they can.
@@ -50,6 +51,8 @@ pub enum Kept {
 
 /// What the next ring is made from.
 struct Memory {
+    /// Which sets there are, and where their keys come from.
+    settings: Arc<Settings>,
     history: History,
     /// What the sources gave when they were read last, for each set.
     declared: Vec<Declared>,
@@ -139,8 +142,7 @@ impl Reloader {
         let ring = access.put_into(make_ring(settings, keys, empty, &mut history, clock.now()));
         let reloader = Self {
             ring: ArcSwap::from_pointee(ring),
-            settings: settings.clone(),
-            memory: Mutex::new(Memory { history, declared, access }),
+            memory: Mutex::new(Memory { settings: Arc::new(settings.clone()), history, declared, access }),
             changed: AtomicBool::new(true),
             unreadable_since: AtomicI64::new(0),
             folder,
@@ -155,6 +157,13 @@ impl Reloader {
         Ok((reloader, troubles))
     }
 
+    /// With what is done about requests: the rules of a set stand where the set stands in the settings.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        let ring = self.ring().ruled_by(Arc::new(rules));
+        Self { ring: ArcSwap::from_pointee(ring), ..self }
+    }
+
     /// The ring as it was read last: read it once for each request, for the next may be another.
     #[must_use]
     pub fn ring(&self) -> arc_swap::Guard<Arc<KeyRing>> {
@@ -163,31 +172,73 @@ impl Reloader {
 
     /// Reads the sources again. Whole or not at all: a key that cannot be read leaves the whole ring as it is.
     pub fn reload(&self) -> Reload {
-        let mut troubles = Vec::new();
-        let keys = read_keys(&self.settings, self.fault_of, &mut troubles);
-        let access = self.folder.as_ref().map_or(Ok(Access::default()), StateFolder::access);
-        let access = access.map_err(|source| troubles.push(Trouble::Access { source })).unwrap_or_default();
-        self.note_unreadable(!troubles.is_empty());
-        if !troubles.is_empty() {
-            return Reload::Failed(troubles);
-        }
+        let settings = Arc::clone(&self.memory().settings);
+        let read = self.read(&settings);
+        self.note_unreadable(read.is_err());
+        let (keys, access) = match read {
+            Ok(read) => read,
+            Err(troubles) => return Reload::Failed(troubles),
+        };
         let mut memory = self.memory();
-        let now = self.clock.now();
+        if !Arc::ptr_eq(&memory.settings, &settings) {
+            // Others were taken in between, and their keys read.
+            return Reload::Unchanged;
+        }
         let empty = self.ring().without_keys();
         let declared: Vec<_> = keys.iter().map(|keys| keys.declared(&empty)).collect();
         if memory.declared == declared && memory.access == access {
+            let now = self.clock.now();
             memory.history.sets.values_mut().for_each(|set| set.look_again(now));
             return Reload::Unchanged;
         }
-        // The lock is held until the new ring is in place, so that no two changes overtake each other.
-        let ring = access.put_into(make_ring(&self.settings, keys, empty, &mut memory.history, now));
-        self.ring.store(Arc::new(ring));
-        self.changed.store(true, Ordering::Release);
-        let mut changes = self.describe_changes(&memory.declared, &declared);
+        let mut changes = describe_changes(&settings, &memory.declared, &declared);
         changes.extend(describe_access(&memory.access, &access));
+        self.put(&mut memory, empty, keys, declared, access);
+        Reload::Changed(changes)
+    }
+
+    /// Takes other sets and rules, whole or not at all: where a key cannot be read, all stays as it is. The rules of a set stand
+    /// where the set stands in the settings. A set of before keeps its position; one that is left out has no keys any more.
+    pub fn adopt(&self, settings: &Settings, rules: &Rules) -> Result<(), Vec<Trouble>> {
+        let (keys, access) = self.read(settings)?;
+        let mut memory = self.memory();
+        let empty = succeed(&self.ring(), settings, rules);
+        let declared = keys.iter().map(|keys| keys.declared(&empty)).collect();
+        memory.settings = Arc::new(settings.clone());
+        self.put(&mut memory, empty, keys, declared, access);
+        drop(memory);
+        self.note_unreadable(false);
+        Ok(())
+    }
+
+    /// The names of all sets by their positions, as they will be once those settings are adopted.
+    #[must_use]
+    pub fn positions(&self, settings: &Settings) -> Vec<Arc<str>> {
+        positions(&self.ring(), settings)
+    }
+
+    /// What keeps those settings from being adopted now.
+    #[must_use]
+    pub fn troubles(&self, settings: &Settings) -> Vec<Trouble> {
+        self.read(settings).err().unwrap_or_default()
+    }
+
+    fn read(&self, settings: &Settings) -> Result<(Vec<Keys>, Access), Vec<Trouble>> {
+        let mut troubles = Vec::new();
+        let keys = read_keys(settings, self.fault_of, &mut troubles);
+        let access = self.folder.as_ref().map_or(Ok(Access::default()), StateFolder::access);
+        let access = access.map_err(|source| troubles.push(Trouble::Access { source })).unwrap_or_default();
+        if troubles.is_empty() { Ok((keys, access)) } else { Err(troubles) }
+    }
+
+    /// Puts the next ring in place, which is `empty` yet. The lock is held until then, so that no two changes overtake each
+    /// other.
+    fn put(&self, memory: &mut Memory, empty: KeyRing, keys: Vec<Keys>, declared: Vec<Declared>, access: Access) {
+        let ring = make_ring(&memory.settings, keys, empty, &mut memory.history, self.clock.now());
+        self.ring.store(Arc::new(access.put_into(ring)));
+        self.changed.store(true, Ordering::Release);
         memory.declared = declared;
         memory.access = access;
-        Reload::Changed(changes)
     }
 
     /// Since when keys, tokens or revocations cannot be read, so that the ring is the one from before; nothing while they can.
@@ -252,10 +303,12 @@ impl Reloader {
         ring.indexes().filter_map(refused).collect()
     }
 
-    /// Where each set reads its current key from, in words; nothing for one that learns it.
+    /// Where each set reads its current key from, in words and by position; nothing for one that learns it.
     #[must_use]
     pub fn sources_of_current(&self) -> Vec<Option<String>> {
-        self.settings.sets.iter().map(|set| set.current.as_ref().map(ToString::to_string)).collect()
+        let settings = Arc::clone(&self.memory().settings);
+        let source = |name: &str| settings.sets.iter().find(|set| &*set.name == name)?.current.as_ref();
+        self.ring().sets().iter().map(|set| source(&set.name).map(ToString::to_string)).collect()
     }
 
     /// Every token that was ever made.
@@ -267,7 +320,8 @@ impl Reloader {
     /// Every file that a ring is made from: a change of one is a change of the ring.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let sources = self.settings.sets.iter().flat_map(SetSettings::sources);
+        let settings = Arc::clone(&self.memory().settings);
+        let sources = settings.sets.iter().flat_map(SetSettings::sources);
         let files = sources.filter_map(|source| match source {
             Source::File(path) => Some(path.clone()),
             Source::Env(_) => None,
@@ -351,23 +405,23 @@ impl Reloader {
         }
     }
 
-    /// A line for each set whose keys are others now.
-    fn describe_changes(&self, before: &[Declared], now: &[Declared]) -> Vec<String> {
-        let sets = self.settings.sets.iter().zip(before.iter().zip(now));
-        sets.filter(|(_, (before, now))| before != now)
-            .map(|(set, (before, now))| {
-                let name = &set.name;
-                match now.current.filter(|_| before.current != now.current) {
-                    Some(current) => format!("set `{name}` has a new current key: {current}"),
-                    None => format!("set `{name}` has other next or previous keys"),
-                }
-            })
-            .collect()
-    }
-
     fn memory(&self) -> MutexGuard<'_, Memory> {
         lock(&self.memory)
     }
+}
+
+/// A line for each set whose keys are others now.
+fn describe_changes(settings: &Settings, before: &[Declared], now: &[Declared]) -> Vec<String> {
+    let sets = settings.sets.iter().zip(before.iter().zip(now));
+    sets.filter(|(_, (before, now))| before != now)
+        .map(|(set, (before, now))| {
+            let name = &set.name;
+            match now.current.filter(|_| before.current != now.current) {
+                Some(current) => format!("set `{name}` has a new current key: {current}"),
+                None => format!("set `{name}` has other next or previous keys"),
+            }
+        })
+        .collect()
 }
 
 /// A line for each token and key that was made or revoked.
@@ -398,12 +452,36 @@ fn open_folder(settings: &state::Settings, kept: &Kept) -> Result<(StateFolder, 
 }
 
 fn empty_ring(settings: &Settings, fingerprint_key: FingerprintKey) -> KeyRing {
-    let sets = settings.sets.iter().map(|set| KeySet {
-        name: set.name.as_ref().into(),
-        learning: set.current.is_none(),
-        grace: set.grace,
-    });
-    KeyRing::new(sets.collect(), Arc::new(fingerprint_key)).taking_vendors(settings.takes_vendors)
+    let sets = settings.sets.iter().map(|set| key_set(set, set.name.as_ref().into())).collect();
+    KeyRing::new(sets, Arc::new(fingerprint_key)).taking_vendors(settings.takes_vendors)
+}
+
+fn key_set(set: &SetSettings, name: Arc<str>) -> KeySet {
+    KeySet { name, learning: set.current.is_none(), grace: set.grace }
+}
+
+/// The names of all sets by their positions: those of the ring, and behind them the ones that are new.
+fn positions(ring: &KeyRing, settings: &Settings) -> Vec<Arc<str>> {
+    let before = ring.sets().iter().map(|set| Arc::clone(&set.name));
+    let is_new = |set: &&SetSettings| !ring.sets().iter().any(|known| *known.name == *set.name);
+    before.chain(settings.sets.iter().filter(is_new).map(|set| set.name.as_ref().into())).collect()
+}
+
+/// The next ring, which has those sets and rules, and no keys.
+fn succeed(ring: &KeyRing, settings: &Settings, rules: &Rules) -> KeyRing {
+    let (mut sets, mut gone, mut of_sets) = (Vec::new(), Vec::new(), Vec::new());
+    for (position, name) in positions(ring, settings).into_iter().enumerate() {
+        let mut configured = settings.sets.iter().zip(&rules.sets);
+        if let Some((set, own)) = configured.find(|(set, _)| *set.name == *name) {
+            sets.push(key_set(set, name));
+            of_sets.push(own.clone());
+        } else {
+            sets.push(KeySet { name, learning: false, grace: Duration::ZERO });
+            of_sets.push(SetRules::closed());
+            gone.extend(SetIndex::nth(position));
+        }
+    }
+    ring.succeeded_by(sets, gone, Arc::new(Rules { sets: of_sets, ..rules.clone() }))
 }
 
 fn read_keys(settings: &Settings, fault_of: FaultOf, troubles: &mut Vec<Trouble>) -> Vec<Keys> {
@@ -419,7 +497,8 @@ fn make_ring(
     history: &mut History,
     now: Timestamp,
 ) -> KeyRing {
-    for ((set, keys), index) in settings.sets.iter().zip(keys).zip(ring.indexes()) {
+    for (set, keys) in settings.sets.iter().zip(keys) {
+        let Some(index) = ring.find_set(&set.name) else { continue };
         let memory = history.sets.entry(set.name.to_string()).or_default();
         ring = keys.put_into(ring, index, memory, set, now);
     }
@@ -507,7 +586,6 @@ impl Keys {
 mod tests {
     use std::path::Path;
     use std::sync::atomic::AtomicI64;
-    use std::time::Duration;
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! Pure. Key sets and the key ring: one immutable snapshot of every key that keyward knows.
+//! Pure. Key sets and the key ring: one immutable snapshot of every key that keyward knows, and of the rules for them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,11 +11,13 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::fingerprint::{Fingerprint, FingerprintKey, Hint, KeyKind};
+use super::rules::Rules;
 use super::secret::Secret;
 use crate::clock::Timestamp;
 use crate::codes::codes;
 
-/// Which set, as its position in the ring. Positions are fixed for the life of the process.
+/// Which set, as its position in the ring. Positions are fixed for the life of the process: a set that is configured later
+/// stands behind those of before, and one that goes keeps its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SetIndex(u16);
 
@@ -214,10 +216,13 @@ pub struct KeySet {
     pub grace: Duration,
 }
 
-/// All sets and all keys. Never changes: whatever changes makes a new ring of the next generation.
+/// All sets, their rules and all keys. Never changes: whatever changes makes a new ring of the next generation.
 pub struct KeyRing {
     generation: u64,
     sets: Vec<KeySet>,
+    /// The sets that are configured no longer.
+    gone: Vec<SetIndex>,
+    rules: Arc<Rules>,
     /// Sorted by the fast hash of the value; keys of one hash stand in the order of their roles.
     known: Vec<(u64, Arc<KnownKey>)>,
     /// Keys known by their fingerprint alone: replaced while keyward was down, learned, or tokens.
@@ -255,6 +260,8 @@ impl KeyRing {
             generation: 0,
             bearers: vec![None; sets.len()],
             sets,
+            gone: Vec::new(),
+            rules: Arc::default(),
             known: Vec::new(),
             remembered: HashMap::new(),
             revoked: HashMap::new(),
@@ -310,8 +317,21 @@ impl KeyRing {
     /// The next generation, with the same sets and no keys.
     #[must_use]
     pub fn without_keys(&self) -> Self {
-        let empty = Self::new(self.sets.clone(), Arc::clone(&self.fingerprint_key));
-        Self { generation: self.generation + 1, takes_vendors: self.takes_vendors, ..empty }
+        self.succeeded_by(self.sets.clone(), self.gone.clone(), Arc::clone(&self.rules))
+    }
+
+    /// The next generation, with those sets and rules, and no keys. The sets of this one stand first, in their order, with
+    /// those that are configured no longer.
+    #[must_use]
+    pub fn succeeded_by(&self, sets: Vec<KeySet>, gone: Vec<SetIndex>, rules: Arc<Rules>) -> Self {
+        let empty = Self::new(sets, Arc::clone(&self.fingerprint_key));
+        Self { generation: self.generation + 1, gone, rules, takes_vendors: self.takes_vendors, ..empty }
+    }
+
+    /// The next generation, by whose rules requests are decided: those of a set stand at its position.
+    #[must_use]
+    pub fn ruled_by(&self, rules: Arc<Rules>) -> Self {
+        Self { rules, ..self.next_generation() }
     }
 
     /// The next generation, with what `set` has learned replaced by `learned`.
@@ -338,6 +358,8 @@ impl KeyRing {
         Self {
             generation: self.generation + 1,
             sets: self.sets.clone(),
+            gone: self.gone.clone(),
+            rules: Arc::clone(&self.rules),
             known: self.known.clone(),
             remembered: self.remembered.clone(),
             bearers: self.bearers.clone(),
@@ -363,7 +385,13 @@ impl KeyRing {
         self.generation
     }
 
-    /// All sets; a [`SetIndex`] is a position in it.
+    /// What is done about requests.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// All sets, those that are configured no longer among them; a [`SetIndex`] is a position in it.
     #[must_use]
     pub fn sets(&self) -> &[KeySet] {
         &self.sets
@@ -375,13 +403,20 @@ impl KeyRing {
         &self.sets[set.position()]
     }
 
-    /// The set of that name.
+    /// The configured set of that name.
     #[must_use]
     pub fn find_set(&self, name: &str) -> Option<SetIndex> {
-        SetIndex::nth(self.sets.iter().position(|set| &*set.name == name)?)
+        let found = SetIndex::nth(self.sets.iter().position(|set| &*set.name == name)?);
+        found.filter(|set| self.is_configured(*set))
     }
 
-    /// The positions of all sets.
+    /// Whether that set is configured still.
+    #[must_use]
+    pub fn is_configured(&self, set: SetIndex) -> bool {
+        !self.gone.contains(&set)
+    }
+
+    /// The positions of all sets, those that are configured no longer among them.
     pub fn indexes(&self) -> impl Iterator<Item = SetIndex> + use<> {
         (0..self.sets.len()).filter_map(SetIndex::nth)
     }

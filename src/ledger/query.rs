@@ -183,9 +183,15 @@ impl<'a> Query<'a> {
         self.now
     }
 
-    /// Each set with its name, in the order of the configuration.
+    /// Each set that is configured with its name, in the order in which they came.
     pub fn sets(&self) -> impl Iterator<Item = (SetIndex, &Arc<str>)> {
-        self.ring.indexes().map(|index| (index, &self.ring.set(index).name))
+        let configured = self.ring.indexes().filter(|index| self.ring.is_configured(*index));
+        configured.map(|index| (index, &self.ring.set(index).name))
+    }
+
+    /// The name of each set by its position, of those as well that are configured no longer.
+    pub fn positions(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.ring.sets().iter().map(|set| &set.name)
     }
 
     /// The keys of all sets.
@@ -231,7 +237,7 @@ impl<'a> Query<'a> {
 
     fn draw(&self, set: SetIndex, audit: &Audit) -> RotationView {
         self.ledger.take_all_sent();
-        let tokens = self.tokens(set);
+        let (tokens, settings) = (self.tokens(set), self.ledger.rotation_settings());
         let looks: Vec<_> = self.ring.indexes().map(|index| self.ledger.looks_of(index)).collect();
         let is_own = |key| self.keys.iter().any(|entry| entry.set == set && entry.names.fingerprint == key);
         let hours = self.ledger.with_hours(|hours| hours.of_keys(is_own));
@@ -252,7 +258,7 @@ impl<'a> Query<'a> {
                 hours: &hours,
                 audit,
                 evidence: &evidence,
-                settings: self.ledger.rotation_settings(),
+                settings: &settings,
                 is_taken: &|key| self.ring.word(key) == Some(Word::Accepted),
                 in_flight: &self.ledger.in_flight,
                 now: self.now,

@@ -40,8 +40,8 @@ pub(in crate::ledger) const START: i64 = 1_795_420_800_000;
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-fn sets() -> Arc<[Arc<str>]> {
-    ["default".into()].into()
+fn sets() -> Vec<Arc<str>> {
+    vec!["default".into()]
 }
 
 fn workflow(id: &str) -> Identity<'_> {

@@ -375,7 +375,7 @@ impl Writer {
             incidents.extend(self.waiting.closed.drain(..));
         }
         let hours = std::mem::take(&mut self.waiting.hours);
-        let hours = hours.iter().map(|(hour, exchanges)| (self.ledger.name_of(hour.set), *hour, exchanges)).collect();
+        let hours = hours.iter().map(|(hour, exchanges)| (self.ledger.set_name(hour.set), *hour, exchanges)).collect();
         let histories = self.waiting.history.take().map_or_else(Vec::new, |history| history.sets.into_iter().collect());
         self.sequence += 1;
         let (writer, sequence, at) = (self.number, self.sequence, self.clock.now());
@@ -384,7 +384,7 @@ impl Writer {
     }
 
     fn change_of(&self, binding: Arc<Binding>, incidents: &mut Vec<(BindingId, Incident, u64)>) -> Change {
-        let set = self.ledger.name_of(binding.identity().set);
+        let set = self.ledger.set_name(binding.identity().set);
         let delta = {
             let mut memory = binding.lock();
             let added = u64::from(std::mem::take(&mut memory.unsaved.bad_sightings));

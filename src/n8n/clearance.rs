@@ -52,7 +52,7 @@ pub fn of_sets(look: &Query<'_>, instances: &[Looked], hosts: &[String]) -> Vec<
         found.doubts.extend(strangers.map(|(_, instance)| not_configured(instance)));
         found
     };
-    look.sets().map(|(_, set)| of_set(set)).collect()
+    look.positions().map(|set| of_set(set)).collect()
 }
 
 /// Audits each of them; nothing for one that was never looked through.

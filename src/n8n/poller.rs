@@ -37,8 +37,6 @@ use crate::watch::Watch;
 /// Asks one n8n again and again: its workflows, its executions, and its tests of records where that is wanted.
 pub struct Poller {
     instance: Instance,
-    /// At which place it stands among the instances.
-    position: usize,
     client: Client,
     /// For the executions, with tighter bounds.
     aside: Client,
@@ -82,13 +80,18 @@ pub struct Surroundings {
 }
 
 impl Poller {
-    /// For the instance at that place of the settings. Nothing is asked yet.
-    pub fn new(instance: &Instance, position: usize, around: Surroundings) -> Result<Self, ClientError> {
+    /// For that instance. Nothing is asked yet.
+    pub fn new(instance: &Instance, around: Surroundings) -> Result<Self, ClientError> {
         let Surroundings { registry, keys, ledger, store, clock } = around;
         let client = Client::new(instance, Bounds::default())?;
         let aside = Client::new(instance, ASIDE)?;
         let known = registry.snapshot();
-        let stored = known.instances().get(position).map(|known| known.workflows.clone()).unwrap_or_default();
+        let stored = known
+            .instances()
+            .iter()
+            .find(|known| known.name == instance.name)
+            .map(|known| known.workflows.clone())
+            .unwrap_or_default();
         let (name, url) = (instance.name.clone(), instance.url.to_string().into());
         let (set, refresh) = (instance.set.clone(), instance.refresh);
         let status = Arc::new(Status::new(name, url, set, refresh));
@@ -97,7 +100,6 @@ impl Poller {
         let presser = instance.press.then(|| Client::new(instance, ASIDE).map(presser)).transpose()?;
         Ok(Self {
             instance: instance.clone(),
-            position,
             client,
             aside,
             executions: Executions::default(),
@@ -173,7 +175,7 @@ impl Poller {
             };
             let registry = Arc::clone(&self.registry);
             let unknown_caller = async {
-                registry.wait_for_unknown(self.position).await;
+                registry.wait_for_unknown(&self.instance.name).await;
                 tokio::time::sleep_until(may_ask).await;
             };
             tokio::select! {
@@ -182,7 +184,7 @@ impl Poller {
                 () = demanded => return,
                 () = unknown_caller => {}
             }
-            let unknown = registry.take_unknown(self.position);
+            let unknown = registry.take_unknown(&self.instance.name);
             if self.said.is_none() && self.ask_for(&unknown).await.is_err() {
                 return;
             }
@@ -192,7 +194,7 @@ impl Poller {
     /// Reads the whole list; gives how long to wait before the next time.
     async fn refresh(&mut self) -> Duration {
         // The whole list has those as well who were noted before it.
-        let _ = self.registry.take_unknown(self.position);
+        let _ = self.registry.take_unknown(&self.instance.name);
         self.status.is_wanted.store(false, Ordering::Relaxed);
         let began = Instant::now();
         let read = self.read().await;
@@ -296,7 +298,7 @@ impl Poller {
             return Ok(());
         }
         let (wanted, later): (Vec<_>, Vec<_>) = wanted.cloned().partition(|one| ids.contains(&*one.workflow));
-        self.registry.put_back(self.position, &later);
+        self.registry.put_back(&self.instance.name, &later);
         self.asked = Some(Instant::now());
         let mut found = Gathered::default();
         for id in &ids {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use super::rules::AllowedHost;
 use super::*;
 use crate::keys::fingerprint::FingerprintKey;
+use crate::keys::rules::AllowedHost;
+use crate::keys::rules::UnknownPolicy;
 use crate::keys::set::{KeySet, Retired, Role, Word};
-use crate::policy::rules::UnknownPolicy;
 use crate::verdict;
 use crate::verdict::credential::Credential;
 
@@ -126,7 +126,7 @@ impl Request {
         let now = Timestamp::from_millis(self.now);
         // As the exchange finds it: the tag or the path, else the set that lists the workflow.
         let listed = self.workflow.and_then(|workflow| rules.set_of_workflow(workflow));
-        let listed = listed.and_then(|position| ring.indexes().nth(position));
+        let listed = listed.and_then(SetIndex::nth);
         let declared = self.set.map(|set| ring.find_set(set).expect("a set"));
         let judgement = verdict::judge(&Credential::read(&head.fields), declared.or(listed), ring, now);
         let asked = Asked {

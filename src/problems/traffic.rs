@@ -67,7 +67,7 @@ pub struct Episode {
 pub struct Traffic {
     unreachable: Watch,
     failing: Watch,
-    sets: Box<[OfSet]>,
+    sets: Vec<OfSet>,
 }
 
 /// What was wrong before the start, and goes on.
@@ -111,18 +111,30 @@ struct Watch {
     episode: Option<Episode>,
 }
 
+// === impl OfSet ===
+
+impl OfSet {
+    fn new() -> Self {
+        Self { refused: Watch::of_key(), quota: Watch::of_key() }
+    }
+}
+
 // === impl Traffic ===
 
 impl Traffic {
     /// Before the first exchange, for that many sets.
     #[must_use]
     pub fn new(sets: usize) -> Self {
-        let of_set = || OfSet { refused: Watch::of_key(), quota: Watch::of_key() };
         Self {
             unreachable: Watch::of_upstream(1),
             failing: Watch::of_upstream(FAILURES_IN_A_ROW),
-            sets: (0..sets).map(|_| of_set()).collect(),
+            sets: (0..sets).map(|_| OfSet::new()).collect(),
         }
+    }
+
+    /// Makes room for that many sets.
+    pub fn make_room(&mut self, sets: usize) {
+        self.sets.resize_with(sets.max(self.sets.len()), OfSet::new);
     }
 
     /// Remembers from before the start that upstream refuses a set's current key.

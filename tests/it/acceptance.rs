@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use flate2::{Compress, Compression, FlushCompress};
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 use serde_json::{Value, json};
 
 use crate::support::{Answering, CURRENT, Client, FakeUpstream, OUTDATED, TestProxy, UNLISTED, eventually};

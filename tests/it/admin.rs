@@ -187,9 +187,9 @@ fn the_histograms_count_each_exchange_that_went_upstream_and_was_answered() {
             visit.answer(&Answering::json(200, "{}"));
         }
     });
-    let refuse = |rules: &mut keyward::policy::rules::SetRules| rules.policy = keyward::policy::rules::Policy::Enforce;
+    let refuse = |rules: &mut keyward::keys::rules::SetRules| rules.policy = keyward::keys::rules::Policy::Enforce;
     let proxy =
-        TestProxy::with(&upstream).current_key(CURRENT).policy(keyward::policy::rules::Policy::Enforce, refuse).start();
+        TestProxy::with(&upstream).current_key(CURRENT).policy(keyward::keys::rules::Policy::Enforce, refuse).start();
     proxy.get("/v1/a").key(CURRENT).logged();
     proxy.get("/v1/a").key(CURRENT).logged();
     proxy.get("/v1/silent").key(CURRENT).logged();

@@ -166,7 +166,7 @@ fn a_token_is_taken_in_one_form_alone() {
 
 #[test]
 fn a_page_that_points_its_own_name_here_gets_nothing() {
-    let allowed = keyward::policy::rules::AllowedHost { host: "keyward".into(), port: None };
+    let allowed = keyward::keys::rules::AllowedHost { host: "keyward".into(), port: None };
     let proxy = TestProxy::with(&FakeUpstream::accepting()).admin(|admin| admin.allow_host = vec![allowed]).start();
     let token = proxy.admin_bearer();
     for (route, target) in requests() {

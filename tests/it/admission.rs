@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use keyward::clock::Timestamp;
-use keyward::policy::rules::AllowedHost;
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::AllowedHost;
+use keyward::keys::rules::Policy;
 
 use crate::support::{
     Answer, Answering, Builder, CURRENT, Client, FakeUpstream, NEXT, OUTDATED, Request, TOKEN, TestProxy, UNLISTED,

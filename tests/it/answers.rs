@@ -17,6 +17,7 @@ use keyward::answers::key::{Key, KeyNames};
 use keyward::answers::link::{Link, PressBegun, PressEnded};
 use keyward::answers::old_key::{Basis, CanGo, OldKey, OldKeyOfSet, OldKeySummary, Reason, Traffic};
 use keyward::answers::problem::ProblemDetails;
+use keyward::answers::reload::Reload;
 use keyward::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
 use keyward::answers::sender::Sender;
 use keyward::answers::status::{N8n, OpenProblem, OpenProblems, Set, Sets, Status, Store};
@@ -36,7 +37,7 @@ use serde_json::{Value, json};
 type Read = fn(&Value) -> Result<Value, String>;
 
 /// Every schema that describes an object, by its place in the document, and the type that is the same.
-const TYPES: [(&str, Read); 52] = [
+const TYPES: [(&str, Read); 53] = [
     ("/paths/~1api~1v1~1sets/get/responses/200/content/application~1json/schema", read::<Sets>),
     ("/paths/~1api~1v1~1n8n/get/responses/200/content/application~1json/schema", read::<Instances>),
     ("Answer", read::<CanGo>),
@@ -79,6 +80,7 @@ const TYPES: [(&str, Read); 52] = [
     ("PublicNames", read::<KeyNames>),
     ("Reason", read::<Reason>),
     ("Record", read::<audit::Record>),
+    ("Reload", read::<Reload>),
     ("RememberedUse", read::<execution::RememberedUse>),
     ("RotatingBinding", read::<RotatingBinding>),
     ("Rotation", read::<Rotation>),

@@ -4,8 +4,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use keyward::keys::rules::Policy;
 use keyward::net::limits::Limits;
-use keyward::policy::rules::Policy;
 
 use crate::support::http2::{Http2, channel, get, run};
 use crate::support::{Answering, CURRENT, FakeUpstream, Gate, TOKEN, TestProxy, UNLISTED};

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 
 use crate::support::http2::{
     DATA, END_STREAM, HEADERS, PREFACE, WINDOW_UPDATE, fields, frame, head, next_frame, preface, preface_with_window,

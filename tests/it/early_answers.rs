@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
+use keyward::keys::rules::Policy;
 use keyward::net::origin::{Scheme, Upstream};
-use keyward::policy::rules::Policy;
 
 use crate::support::{
     Answer, Answering, CURRENT, Certificate, Client, FakeUpstream, Gate, TestProxy, UNLISTED, eventually,

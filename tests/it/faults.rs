@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use keyward::keys::rules::Policy;
 use keyward::net::origin::{Scheme, Upstream};
-use keyward::policy::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{

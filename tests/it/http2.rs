@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use keyward::keys::rules::Policy;
 use keyward::net::limits::Limits;
-use keyward::policy::rules::Policy;
 
 use crate::support::http2::{
     CONTINUATION, DATA, END_STREAM, GOAWAY, HEADERS, Http2, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 
 use crate::support::{Answer, Answering, CURRENT, FakeUpstream, TOKEN, TestProxy};
 

@@ -123,6 +123,9 @@ mod non_keys;
 /// New keys are taken without a restart, and no request fails meanwhile.
 mod reload;
 
+/// Another configuration is taken whole or not at all, and no request fails meanwhile.
+mod new_settings;
+
 /// The way to upstream: by the machine's proxy where there is one, and which failures of it are told apart.
 mod way_out;
 

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use keyward::keys::rules::Policy;
 use keyward::net::origin::{Scheme, Upstream};
-use keyward::policy::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{API_KEY, Answering, CURRENT, FakeN8n, FakeUpstream, TestProxy, UNLISTED, eventually};

@@ -1,7 +1,7 @@
 //! Every odd Authorization that real n8n sends, under each policy: what it is called, and what upstream gets, byte for
 //! byte. The values were seen from n8n 1.100.1 and 2.41.1; each is sent with the heads of two clients of both versions.
 
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{Answer, CURRENT, Client, FakeUpstream, Received, Recording, TestProxy, recording};

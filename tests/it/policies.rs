@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
-use keyward::policy::rules::Policy;
-use keyward::policy::rules::Unknown;
+use keyward::keys::rules::Policy;
+use keyward::keys::rules::Unknown;
 use serde_json::json;
 
 use crate::support::{
@@ -676,8 +676,8 @@ fn bearer(key: &str) -> String {
     format!("Bearer {key}")
 }
 
-fn allowed_host(host: &str) -> keyward::policy::rules::AllowedHost {
-    keyward::policy::rules::AllowedHost { host: host.into(), port: None }
+fn allowed_host(host: &str) -> keyward::keys::rules::AllowedHost {
+    keyward::keys::rules::AllowedHost { host: host.into(), port: None }
 }
 
 /// Every place in which a client may bring a key.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use keyward::keys::rules::Policy;
 use keyward::ledger::look::{Look, Pressed};
-use keyward::policy::rules::Policy;
 use serde_json::Value;
 
 use crate::support::{API_KEY, Answering, CURRENT, Client, FakeN8n, FakeUpstream, OUTDATED, TestProxy, eventually};

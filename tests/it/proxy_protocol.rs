@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 
 use crate::support::{Answer, CURRENT, Certificate, Client, FakeUpstream, TestProxy};
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use keyward::keys::rules::Policy;
 use keyward::net::limits::Limits;
-use keyward::policy::rules::Policy;
 
 use crate::support::http2::{
     DATA, END_STREAM, Http2, RST_STREAM, WINDOW_UPDATE, empty, fields, frame, get, head, next_frame,

@@ -1,6 +1,6 @@
 //! Only what one parser can read in one way goes upstream; everything else is refused before anybody is asked.
 
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 
 use crate::support::{
     Answer, Answering, CURRENT, Case, FakeUpstream, Pieces, StrictUpstream, TOKEN, TestProxy, Trial, UNLISTED, corpus,

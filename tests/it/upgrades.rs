@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 
 use crate::support::{
     Answer, Answering, CURRENT, Client, FakeUpstream, Gate, OUTDATED, TOKEN, TestProxy, Visit, eventually,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use keyward::keys::rules::Policy;
 use keyward::net::limits::Limits;
 use keyward::net::origin::{Scheme, Upstream};
-use keyward::policy::rules::Policy;
 use rustls::pki_types::PrivateKeyDer;
 
 use crate::support::http2::{

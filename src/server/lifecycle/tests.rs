@@ -4,12 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 
 use super::*;
 use crate::clock::Clock;
 use crate::exchange::context::{Parts, Shared, WorkerContext};
 use crate::keys::reloader::{Kept, Reloader};
+use crate::keys::rules::{Rules, SetRules};
 use crate::keys::{SetSettings, Settings, state};
 use crate::ledger::sighting::{Exchange, Observer};
 use crate::ledger::{Ledger, store::Bounds};
@@ -19,7 +21,6 @@ use crate::net::connect::Connector;
 use crate::net::origin::{Scheme, Upstream};
 use crate::net::protocol::Protocol;
 use crate::outcome::Outcome;
-use crate::policy::rules::{Rules, SetRules};
 use crate::problems::Problems;
 use crate::server::admission::Admission;
 use crate::server::connections::Connections;
@@ -96,17 +97,16 @@ fn shared(folder: &std::path::Path) -> Arc<Shared> {
         Reloader::open(&settings, &state::Settings { dir: folder.into() }, Kept::InFile, |_| None, Clock::System)
             .unwrap();
     Arc::new(Shared {
-        reloader: Arc::new(reloader),
-        ledger: Arc::new(Ledger::new(Bounds::default(), Arc::new([]))),
+        reloader: Arc::new(reloader.with_rules(Rules { sets: vec![SetRules::default()], ..Rules::default() })),
+        ledger: Arc::new(Ledger::new(Bounds::default(), Vec::new())),
         names: Arc::default(),
         store: Arc::default(),
         problems: Arc::new(Problems::new(1)),
-        rules: Rules { sets: vec![SetRules::default()], ..Rules::default() },
         clock: Clock::System,
         host: HeaderValue::from_static("upstream"),
         base_path: None,
         upstream: "http://upstream".into(),
-        page: bytes::Bytes::new(),
+        page: ArcSwap::default(),
         limits: Limits::default(),
     })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use keyward::config::{Config, Environment, Overrides, Problem, Problems};
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 use keyward::server::Settings;
 
 /// Holds the reader of configurations to its promises.

@@ -20,7 +20,7 @@ use keyward::caller::{Agreement, Caller, declared};
 use keyward::exchange::headers::{RequestEdit, replace_credential};
 use keyward::head::{Head, UNFORWARDED};
 use keyward::keys::set::SetIndex;
-use keyward::policy::rules::Policy;
+use keyward::keys::rules::Policy;
 use keyward::policy::{self, Action, Asked};
 use keyward::request_path::{RequestPath, Target};
 use keyward::upstream::request_body::edit_trailers;
@@ -205,7 +205,7 @@ fn judge_head(setting: &Setting, method: &Method, uri: &Uri, headers: &HeaderMap
         now: NOW,
     };
     let action = policy::decide(&asked, &setting.rules, &RING);
-    let policy = setting.rules.of_set(judgement.set).policy_for(caller.workflow);
+    let policy = setting.rules.of_set(judgement.set.position()).policy_for(caller.workflow);
     let target = read.target(uri.path_and_query().map_or("/", PathAndQuery::as_str));
     let is_ours = declared::is_our_organization(head.fields.organization);
     let edit = RequestEdit::new(&head.fields, is_ours);

@@ -1,4 +1,5 @@
-//! Pure. The rules by which requests are decided: a policy for each set, its exceptions, and whom it admits.
+//! Pure. The rules by which requests are decided: a policy for each set, its exceptions, and whom it admits. They are part of
+//! the key ring, so that a request never meets the keys of one configuration and the rules of another.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,8 +11,6 @@ use ipnet::IpNet;
 use crate::clock::Timestamp;
 use crate::codes::codes;
 use crate::head::Field;
-use crate::keys::set::SetIndex;
-use crate::verdict::Outdated;
 
 codes! {
     /// What a set wants done about verdicts.
@@ -61,7 +60,7 @@ pub struct UnknownPolicy;
 /// The rules of all sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// In the order of the sets; a [`SetIndex`] is a position in it.
+    /// In the order of the sets; a [`super::set::SetIndex`] is a position in it.
     pub sets: Vec<SetRules>,
     /// Origins of pages (RFC 6454) whose browsers an injecting set serves, in lower case.
     pub allow_origin: Vec<Box<str>>,
@@ -119,10 +118,10 @@ pub struct AllowedHost {
 // === impl Rules ===
 
 impl Rules {
-    /// The rules of a set.
+    /// The rules of the set at that position.
     #[must_use]
-    pub fn of_set(&self, set: SetIndex) -> &SetRules {
-        &self.sets[set.position()]
+    pub fn of_set(&self, position: usize) -> &SetRules {
+        &self.sets[position]
     }
 
     /// The position of the set in whose `workflows` that workflow stands.
@@ -155,6 +154,12 @@ impl Rules {
 // === impl SetRules ===
 
 impl SetRules {
+    /// Of a set that is configured no longer: no request is judged to be of it, and none would be let in.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self { policy: Policy::Enforce, ..Self::default() }
+    }
+
     /// Whether anything but observing may be done about a request of the set.
     #[must_use]
     pub fn act(&self) -> bool {
@@ -168,13 +173,6 @@ impl SetRules {
             return self.policy;
         }
         workflow.and_then(|workflow| self.workflows.get(workflow)).copied().unwrap_or(self.policy)
-    }
-
-    /// Whether a previous key still admits.
-    #[must_use]
-    pub fn admits(&self, key: &Outdated, now: Timestamp) -> bool {
-        let until = self.inject_until.unwrap_or(key.grace_until);
-        key.barred.is_none() && now < until
     }
 
     /// Whether that address is admitted without a credential.

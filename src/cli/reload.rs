@@ -1,0 +1,86 @@
+//! `keyward reload`: has the running keyward take its configuration anew, whole or not at all.
+
+use anyhow::anyhow;
+use clap::Args;
+
+use super::client::{Client, Said};
+use super::output::{Line, Tone, print_json, print_wrapped};
+use super::setup::{ConfigArgument, Setup};
+use crate::answers::reload::{Reload, ReloadResult};
+use crate::config::Environment;
+
+/// What `keyward reload` takes. The texts for users stand in attributes: they are no Markdown.
+#[derive(Args, Debug)]
+#[command(about = "Have the running keyward take a changed configuration", after_help = HELP)]
+pub(super) struct ReloadArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[arg(long, help = "Only say what would be done")]
+    dry_run: bool,
+    #[arg(long, help = "Print JSON")]
+    json: bool,
+}
+
+impl ReloadArguments {
+    /// Says whether nothing spoke against it.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
+        let client = Client::new(&Setup::open(&self.config, environment)?)?;
+        let path = if self.dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
+        let Said::Answer(answer) = client.post(path)? else {
+            let address = client.address();
+            return Err(anyhow!(
+                "no keyward runs at {address} (admin.listen). One that listens elsewhere takes another address when it \
+                 is restarted"
+            ));
+        };
+        let reload: Reload = client.read(&answer)?;
+        if self.json {
+            print_json(&answer);
+        } else {
+            print_wrapped(&lines(&reload));
+        }
+        Ok(reload.result != ReloadResult::Refused)
+    }
+}
+
+fn lines(reload: &Reload) -> Vec<Line> {
+    let (tone, said) = match (reload.result, reload.dry_run) {
+        (ReloadResult::Taken, false) => (Tone::Good, "The configuration was taken. Changed:"),
+        (ReloadResult::Taken, true) => (Tone::Good, "The configuration would be taken. It would change:"),
+        (ReloadResult::Unchanged, false) => {
+            (Tone::Good, "The configuration is as it was. Keys, tokens and the certificate were read again.")
+        }
+        (ReloadResult::Unchanged, true) => (Tone::Good, "The configuration is as it was."),
+        (ReloadResult::Refused, false) => (Tone::Bad, "The configuration was refused: nothing has changed."),
+        (ReloadResult::Refused, true) => (Tone::Bad, "The configuration would be refused."),
+    };
+    let mut lines = vec![Line::from(String::new()).and_toned(tone, said)];
+    let is_refused = reload.result == ReloadResult::Refused;
+    if !is_refused {
+        lines.extend(reload.changed.iter().map(|setting| item(setting)));
+    }
+    lines.extend(reload.needs_restart.iter().map(|setting| item(&format!("{setting} takes a restart"))));
+    for problem in &reload.problems {
+        lines.extend(problem.lines().enumerate().map(|(at, line)| if at == 0 { item(line) } else { below(line) }));
+    }
+    if is_refused && !reload.needs_restart.is_empty() {
+        lines.push(Line::from("Put back what takes a restart, or restart keyward."));
+    }
+    lines
+}
+
+fn item(text: &str) -> Line {
+    Line::from(format!("  {text}")).hanging(4)
+}
+
+fn below(text: &str) -> Line {
+    Line::from(format!("    {text}")).hanging(4)
+}
+
+const HELP: &str = "\
+The keyward that runs reads its own configuration file anew, checks it as a start would, and takes all of it or nothing. Sets,
+policies, n8n, notices and [rotation] change while it runs, and no request fails. A setting that takes a restart is named, and
+then nothing is taken.
+Ends with 0 if the configuration was taken or is as it was, and with 1 if it was refused.
+
+Example: keyward reload --dry-run";
