@@ -625,6 +625,7 @@ fn observed(shared: &Shared, log: &Log, pollers: &Pollers, readings: &Readings, 
         n8n: pollers.asked(),
         certificate: readings.certificate.clone(),
         notices: Arc::clone(notices),
+        keys: Arc::clone(&shared.reloader),
     }
 }
 

@@ -13,6 +13,7 @@ mod demo;
 mod disconnect;
 mod events;
 mod exit;
+mod expiring;
 mod explain;
 mod faults;
 mod format;
@@ -263,7 +264,7 @@ impl Command {
             Self::Notices(arguments) => return arguments.run(environment),
             Self::Open(arguments) => arguments.run(environment)?,
             Self::Token(arguments) => arguments.run(environment)?,
-            Self::Keys(arguments) => arguments.run(environment)?,
+            Self::Keys(arguments) => return arguments.run(environment),
             Self::Health(arguments) => arguments.run(environment)?,
             Self::Completions(arguments) => arguments.run(command()),
             Self::Man(arguments) => arguments.run(command())?,

@@ -86,14 +86,14 @@
 //! | [`n8n`] | what n8n says is configured | `address` `asked` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `lent` `look` `poller` `pressed` `presser` `row` `status` |
 //! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `codebook` `event` `execution` `headline` `incident` `key` `link` `moment` `notice` `old_key` `problem` `reload` `rotation` `sender` `status` `who` `words` |
 //! | [`notices`] | what keyward tells by itself, and to which receivers | `delivery` `destination` `message` `notifier` `outbox` `status` `subject` `thread` |
-//! | [`rotate`] | what `keyward rotate` does beside asking | `account` `admin_api` `journal` `key_file` `redacted` |
+//! | [`rotate`] | what `keyward rotate` does beside asking | `account` `admin_api` `expiry` `journal` `key_file` `redacted` |
 //! | [`page`] | what the admin listener shows in a browser | `assets` `audit` `execution` `home` `incidents` `keys` `layout` `live` `node` `nodes` `parts` `reasons` `timeline` `view` `watcher` |
 //! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `listener` `looks` `page` `parameters` `problem` `problem_response` `reload` `response` `routes` `settings` `state` `viewer` `views` `watch` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `accounts` `change` `env` `instances` `parse` `problem` `proxy_env` `raw` `receivers` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `observed` `pollers` `reload` `standing` `subjects` `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `explain` `faults` `format` `health` `keys` `n8n` `notices` `open` `output` `pages` `prompt` `records` `reload` `report` `rotate` `rotate_abort` `rotate_new_key` `rotate_ready` `rotate_records` `rotate_report` `rotate_revoke` `rotate_watch` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `wait` |
+//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `expiring` `explain` `faults` `format` `health` `keys` `n8n` `notices` `open` `output` `pages` `prompt` `records` `reload` `report` `rotate` `rotate_abort` `rotate_new_key` `rotate_ready` `rotate_records` `rotate_report` `rotate_revoke` `rotate_watch` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `wait` |
 
 pub mod allocator;
 

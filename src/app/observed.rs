@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::answers::notice::ReceiverState;
 use crate::clock::Timestamp;
+use crate::keys::reloader::Reloader;
+use crate::keys::set::Role;
 use crate::ledger::Ledger;
 use crate::ledger::span::Span;
 use crate::ledger::writer;
@@ -14,6 +16,7 @@ use crate::net::server_tls::ServerCertificate;
 use crate::notices::status::{Notices, ReceiverStatus};
 use crate::problems::Problems;
 use crate::problems::kind::ProblemKind;
+use crate::rotate::expiry::{self, Expiries, warning};
 use crate::telemetry::writer::LogCounts;
 
 pub(super) struct Observed {
@@ -23,6 +26,7 @@ pub(super) struct Observed {
     pub(super) n8n: Arc<Asked>,
     pub(super) certificate: Option<Arc<ServerCertificate>>,
     pub(super) notices: Arc<Notices>,
+    pub(super) keys: Arc<Reloader>,
 }
 
 impl Observed {
@@ -41,12 +45,30 @@ impl Observed {
             ending.map(|what| (Box::default(), what)).into_iter().collect(),
             now,
         );
+        problems.set(ProblemKind::KeyExpires, self.expiring(now), now);
         let failing = self.notices.snapshot().receivers.iter().filter_map(of_receiver).collect();
         problems.set(ProblemKind::NoticesFailing, failing, now);
         let n8n = self.n8n.now();
         for kind in [ProblemKind::N8nUnreachable, ProblemKind::N8nKeyUnusable] {
             problems.set(kind, n8n.statuses.iter().filter_map(|n8n| of_n8n(n8n, kind)).collect(), now);
         }
+    }
+}
+
+impl Observed {
+    /// The current keys that expire soon, as OpenAI said when a command asked it last. A file that cannot be read tells nothing.
+    fn expiring(&self, now: Timestamp) -> Vec<(Box<str>, String)> {
+        let Some(folder) = self.keys.folder() else { return Vec::new() };
+        let known: Expiries = folder.read(expiry::FILE).unwrap_or_default();
+        let ring = self.keys.ring();
+        let entries = self.keys.entries();
+        let current = entries.iter().filter(|entry| entry.role == Role::Current);
+        let told = current.filter_map(|entry| {
+            let words = warning(known.of(entry.names.fingerprint)?.at()?, now)?;
+            let set = &ring.set(entry.set).name;
+            Some((set.as_ref().into(), format!("The current key {} of set `{set}` {words}", entry.names)))
+        });
+        told.collect()
     }
 }
 

@@ -265,6 +265,7 @@ fn of_problem(problem: &Problem) -> Subject {
         ProblemKind::CurrentKeyRefused
         | ProblemKind::QuotaUsedUp
         | ProblemKind::KeyUnreadable
+        | ProblemKind::KeyExpires
         | ProblemKind::TokensUnreadable
         | ProblemKind::FingerprintKeyLost => Topic::Key,
         ProblemKind::UpstreamUnreachable

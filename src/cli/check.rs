@@ -133,6 +133,7 @@ fn covers(problem: &OpenProblem, finding: &Finding) -> bool {
         | ProblemKind::StoreFailing
         | ProblemKind::CertificateUnreadable
         | ProblemKind::CertificateEnds
+        | ProblemKind::KeyExpires
         | ProblemKind::AdminTokenUnreadable
         | ProblemKind::LogFailing
         | ProblemKind::BindingsFull

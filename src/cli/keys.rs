@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::expiring::ExpiringArguments;
 use super::output::{Table, moment, print, print_json, remark};
 use super::setup::{ConfigArgument, Setup};
 use crate::answers::key::KeyOfSet;
@@ -19,7 +20,7 @@ use crate::keys::set::{Names, Role};
 
 /// What `keyward keys` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
-#[command(about = "See which keys keyward knows, and revoke one", arg_required_else_help = true)]
+#[command(about = "See which keys keyward knows, when they expire, and revoke one", arg_required_else_help = true)]
 #[command(after_help = "Example: keyward keys revoke 1bf3ef9e")]
 pub(super) struct KeysArguments {
     #[command(subcommand)]
@@ -35,6 +36,7 @@ enum KeysCommand {
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
+    Expiring(ExpiringArguments),
     #[command(about = "Read a key from standard input and print its fingerprint and hint", after_help = FINGERPRINT_HELP)]
     Fingerprint {
         #[command(flatten)]
@@ -50,12 +52,15 @@ enum KeysCommand {
 }
 
 impl KeysArguments {
-    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
+    /// Says whether all is well.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         match self.command {
+            KeysCommand::Expiring(arguments) => return arguments.run(environment),
             KeysCommand::List { config, json } => list(&Setup::open(&config, environment)?, json),
             KeysCommand::Fingerprint { config } => print_fingerprint(&Setup::open(&config, environment)?),
             KeysCommand::Revoke { config, fingerprint } => revoke(&Setup::open(&config, environment)?, &fingerprint),
-        }
+        }?;
+        Ok(true)
     }
 }
 

@@ -8,6 +8,7 @@ use super::rotate::{Done, Rotation, read_key};
 use crate::keys::secret::Secret;
 use crate::keys::state::StateError;
 use crate::rotate::admin_api::{Deletion, ProjectKey};
+use crate::rotate::expiry::{Expiries, Expiry, FILE};
 use crate::rotate::journal::{Order, PublicKey};
 use crate::rotate::key_file;
 use crate::rotate::redacted;
@@ -80,10 +81,20 @@ impl Rotation {
                 new.expires = only.expires().map(crate::clock::Timestamp::as_millis);
             }
         }
+        self.note_expiry(&new)?;
         self.run.order = None;
         let told = format!("{new} stands in {}", self.next.display());
         self.run.new = Some(new);
         Ok(Done::Yes(told))
+    }
+
+    /// So that a keyward that runs warns of the new key's end.
+    fn note_expiry(&self, new: &PublicKey) -> anyhow::Result<()> {
+        let Some(id) = new.id.clone() else { return Ok(()) };
+        let (fingerprint, expires, read) = (new.fingerprint.clone(), new.expires, self.setup.now().as_millis());
+        let expiry = Expiry { fingerprint, id, expires, last_used: None, read };
+        self.folder.change(FILE, |expiries: &mut Expiries| expiries.note(expiry))?;
+        Ok(())
     }
 
     /// Has OpenAI make a key; nothing where it did not say what became of it.
@@ -120,6 +131,7 @@ impl Rotation {
         let mut new = PublicKey::from(self.folder.names(&minted.value)?);
         new.id = Some(minted.id.into());
         new.expires = minted.expires_at.map(|at| at.saturating_mul(1000));
+        self.note_expiry(&new)?;
         self.run.order = None;
         let told = format!("OpenAI made {new}, called {name}; it stands in {}", self.next.display());
         self.run.new = Some(new);

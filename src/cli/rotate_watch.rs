@@ -63,7 +63,7 @@ impl Rotation {
             let reasons = can_go.all_reasons().filter_map(|reason| Some((reason, reason.accepted.as_ref()?)));
             let accepted = reasons.map(|(reason, accepted)| Accepted {
                 what: reason.code.clone().into_owned(),
-                text: reason.text.clone().into(),
+                text: reason.text.clone(),
                 reason: accepted.reason.clone(),
                 at: accepted.at.as_millis(),
             });

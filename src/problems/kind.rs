@@ -36,6 +36,8 @@ codes! {
         CertificateEnds => "certificate_ends",
         /// A file with tokens of the admin listener cannot be read.
         AdminTokenUnreadable => "admin_token_unreadable",
+        /// A set's current key expires within a month, or has.
+        KeyExpires => "key_expires",
         /// Log lines are dropped.
         LogFailing => "log_failing",
         /// Notices do not reach one of their receivers.
@@ -66,6 +68,7 @@ impl ProblemKind {
             | Self::CertificateUnreadable
             | Self::CertificateEnds
             | Self::AdminTokenUnreadable
+            | Self::KeyExpires
             | Self::LogFailing
             | Self::NoticesFailing
             | Self::BindingsFull
@@ -91,6 +94,7 @@ impl ProblemKind {
             Self::CertificateUnreadable => "the certificate cannot be read",
             Self::CertificateEnds => "the certificate is near its end",
             Self::AdminTokenUnreadable => "the admin tokens cannot be read",
+            Self::KeyExpires => "the current key is near its end",
             Self::LogFailing => "log lines are dropped",
             Self::NoticesFailing => "notices do not arrive",
             Self::BindingsFull => "there is no room for more bindings",
@@ -146,6 +150,10 @@ impl ProblemKind {
             ),
             Self::AdminTokenUnreadable => alone(
                 "Put a token into the file that `admin.token_file` points to. No token from it is accepted until then.",
+            ),
+            Self::KeyExpires => alone(
+                "Replace it before its end: `keyward rotate` does, with --plan it shows how. From its end on OpenAI refuses \
+                 it. `keyward keys expiring` asks OpenAI again.",
             ),
             Self::LogFailing => alone(
                 "See that the log's disk has room, or that the program that reads keyward's standard output keeps up.",

@@ -220,6 +220,34 @@ fn a_plan_changes_nothing_and_says_what_stands_against_it() {
     }
 }
 
+#[test]
+fn a_key_that_expires_is_told_of_before_it_does() {
+    let scene = Scene::start(Trouble::None);
+    let expiring = || scene.launch(&["keys", "expiring"]).run();
+    let done = expiring();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("key_old") && done.stdout.contains("current"), "{}", done.stdout);
+    scene.openai.expires("key_old", jiff::Timestamp::now().as_second() + 3 * 86_400);
+    let done = expiring();
+    assert_eq!(done.code(), Some(1));
+    assert!(
+        done.stdout.contains("The current key sk-svcacct-…OLDk") && done.stdout.contains("within 7 days"),
+        "{}",
+        done.stdout
+    );
+    let told = eventually("the problem", || {
+        let told: Value = serde_json::from_str(&scene.keyward.admin("/api/v1/problems").text()).ok()?;
+        told["problems"].as_array()?.iter().find(|problem| problem["code"] == "key_expires").cloned()
+    });
+    assert_eq!(told["about"], "default");
+    assert!(told["text"].as_str().unwrap().contains("expires within 7 days, at "), "{told}");
+    scene.openai.set(Trouble::PartialList);
+    let refused = expiring();
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stderr.contains("is not whole"), "{}", refused.stderr);
+    scene.assert_no_secret(&done);
+}
+
 /// A keyward, an n8n and an OpenAI.
 struct Scene {
     home: Home,
@@ -250,7 +278,11 @@ impl Scene {
     }
 
     fn rotate(&self, arguments: &[&str]) -> Launch {
-        let launch = self.home.keyward(&[&["rotate"], arguments].concat());
+        self.launch(&[&["rotate"], arguments].concat())
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Launch {
+        let launch = self.home.keyward(arguments);
         let launch = launch.env("KEYWARD_ADMIN_LISTEN", &self.keyward.admin.to_string());
         launch.config(&config(&self.openai, &self.n8n, self.keyward.listen, self.has_account))
     }
@@ -339,6 +371,7 @@ struct Key {
     value: String,
     created: i64,
     used: Option<i64>,
+    expires: Option<i64>,
 }
 
 impl FakeOpenAi {
@@ -367,7 +400,7 @@ impl FakeOpenAi {
 
     fn make(&self, id: &str, value: &str, name: &str) {
         let created = jiff::Timestamp::now().as_second() - 86_400;
-        let key = Key { name: name.to_owned(), value: value.to_owned(), created, used: None };
+        let key = Key { name: name.to_owned(), value: value.to_owned(), created, used: None, expires: None };
         self.state.lock().unwrap().keys.insert(id.to_owned(), key);
     }
 
@@ -385,6 +418,10 @@ impl FakeOpenAi {
 
     fn used(&self, id: &str, at: i64) {
         self.state.lock().unwrap().keys.get_mut(id).unwrap().used = Some(at);
+    }
+
+    fn expires(&self, id: &str, at: i64) {
+        self.state.lock().unwrap().keys.get_mut(id).unwrap().expires = Some(at);
     }
 
     fn delete(&self, id: &str) {
@@ -473,7 +510,8 @@ impl OpenAi {
         let (id, value) =
             (format!("key_{}", self.made), format!("sk-svcacct-canary-new-{}-0123456789abcdef", self.made));
         let (name, created) = (order["name"].as_str().unwrap().to_owned(), jiff::Timestamp::now().as_second());
-        self.keys.insert(id.clone(), Key { name: name.clone(), value: value.clone(), created, used: None });
+        self.keys
+            .insert(id.clone(), Key { name: name.clone(), value: value.clone(), created, used: None, expires: None });
         let error = |status| Some((status, json!({ "error": { "message": "The server had an error." } })));
         match std::mem::replace(&mut self.trouble, Trouble::None) {
             Trouble::CutOffAfterMint => None,
@@ -495,7 +533,7 @@ impl Key {
         let (begin, end) = (&self.value[..11], &self.value[self.value.len() - 4..]);
         json!({
             "object": "organization.project.api_key", "id": id, "name": self.name, "redacted_value": format!("{begin}...{end}"),
-            "created_at": self.created, "last_used_at": self.used, "expires_at": null, "owner_project_access": "active",
+            "created_at": self.created, "last_used_at": self.used, "expires_at": self.expires, "owner_project_access": "active",
             "owner": { "type": "service_account", "service_account": { "id": "svc_acct_1", "name": "n8n", "role": "member" } },
         })
     }
