@@ -25,6 +25,8 @@ mod open;
 mod output;
 mod pages;
 mod prompt;
+mod reconnect;
+mod reconnected;
 mod records;
 mod reload;
 mod report;
@@ -45,6 +47,7 @@ mod start;
 mod status;
 mod telling;
 mod token;
+mod undo;
 mod wait;
 
 use std::ffi::OsString;

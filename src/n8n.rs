@@ -14,13 +14,17 @@ pub mod executions;
 pub mod finding;
 pub mod finding_kind;
 pub mod inventory;
+pub mod journal;
 pub mod lent;
 pub mod look;
 pub mod poller;
 pub mod pressed;
 pub mod presser;
+pub mod reconnect;
+pub mod rewrite;
 pub mod row;
 pub mod status;
+pub mod writer;
 
 use crate::n8n::address::Address;
 use std::path::Path;

@@ -7,6 +7,8 @@ use super::blame::BlameArguments;
 use super::connect::ConnectArguments;
 use super::disconnect::DisconnectArguments;
 use super::exit::CannotTell;
+use super::reconnect::ReconnectArguments;
+use super::undo::UndoArguments;
 use crate::config::Environment;
 
 /// What `keyward n8n` takes. The texts for users stand in attributes: they are no Markdown.
@@ -23,6 +25,8 @@ enum N8nCommand {
     Audit(AuditArguments),
     Connect(ConnectArguments),
     Disconnect(DisconnectArguments),
+    Reconnect(ReconnectArguments),
+    Undo(UndoArguments),
     Blame(BlameArguments),
 }
 
@@ -33,6 +37,8 @@ impl N8nArguments {
             N8nCommand::Audit(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
             N8nCommand::Connect(arguments) => arguments.run(environment),
             N8nCommand::Disconnect(arguments) => arguments.run(environment),
+            N8nCommand::Reconnect(arguments) => arguments.run(environment),
+            N8nCommand::Undo(arguments) => arguments.run(environment),
             N8nCommand::Blame(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
         }
     }

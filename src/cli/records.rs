@@ -1,9 +1,11 @@
 //! The credential records of one n8n, as its API tells of them, and who uses each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -41,8 +43,12 @@ pub(super) struct Side {
 
 /// All records of an n8n.
 pub(super) struct Records {
-    records: Vec<CredentialRecord>,
+    all: Vec<CredentialRecord>,
     users: BTreeMap<String, Vec<User>>,
+    /// What the nodes call those that they name, by id, with those that are gone.
+    named: BTreeMap<String, String>,
+    /// Whether n8n lists them: 1.x does not.
+    is_listed: bool,
 }
 
 // === impl Chosen ===
@@ -54,11 +60,16 @@ impl Chosen {
             return Ok(());
         }
         what.iter().for_each(remark);
-        if !can_ask() {
-            bail!("nothing was changed: standard input is no terminal, so --yes has to say that it may be");
-        }
-        if says_yes("Change that?")? { Ok(()) } else { bail!("nothing was changed") }
+        ask("Change that?")
     }
+}
+
+/// Lets a person agree to what was told.
+pub(super) fn ask(question: &str) -> anyhow::Result<()> {
+    if !can_ask() {
+        bail!("nothing was changed: standard input is no terminal, so --yes has to say that it may be");
+    }
+    if says_yes(question)? { Ok(()) } else { bail!("nothing was changed") }
 }
 
 // === impl Side ===
@@ -79,9 +90,16 @@ impl Side {
 
     /// Its records and who uses them.
     pub(super) fn records(&self) -> Result<Records, ClientError> {
+        self.records_and(drop)
+    }
+
+    /// The same, with each workflow that was read for it.
+    pub(super) fn records_and(&self, mut keep: impl FnMut(Value)) -> Result<Records, ClientError> {
         self.runtime.block_on(async {
             let (mut users, mut named) = (BTreeMap::<String, Vec<User>>::new(), BTreeMap::new());
-            let take = |workflow: Workflow| {
+            let take = |document: Value| {
+                let workflow = Workflow::deserialize(&document).unwrap_or_default();
+                keep(document);
                 for (record, user) in connect::users(&workflow) {
                     let id = record.id.unwrap_or_default();
                     named.entry(id.clone()).or_insert(record.name);
@@ -89,13 +107,16 @@ impl Side {
                 }
             };
             self.client.workflows(take).await?;
-            let mut records = Vec::new();
+            let (mut records, mut is_listed) = (Vec::new(), true);
             match self.client.credentials(|record: CredentialRecord| records.push(record)).await {
                 // Older releases list none, but their workflows name those that are used.
-                Err(ClientError::NotInThisVersion { .. }) => records = named.into_iter().map(used).collect(),
+                Err(ClientError::NotInThisVersion { .. }) => {
+                    records = named.clone().into_iter().map(used).collect();
+                    is_listed = false;
+                }
                 listed => listed?,
             }
-            Ok(Records { records, users })
+            Ok(Records { all: records, users, named, is_listed })
         })
     }
 
@@ -123,6 +144,11 @@ impl Side {
         }
     }
 
+    /// Waits for what n8n is asked.
+    pub(super) fn block_on<T>(&self, asking: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asking)
+    }
+
     /// As [`Side::tested`], and nothing else meanwhile.
     pub(super) fn test(&self, record: &str) -> Result<Option<Tested>, ClientError> {
         self.runtime.block_on(self.tested(record))
@@ -144,7 +170,7 @@ fn path_of(record: &str) -> String {
 }
 
 fn used((id, name): (String, String)) -> CredentialRecord {
-    CredentialRecord { id, name, kind: CREDENTIAL_TYPE.to_owned(), updated_at: None }
+    CredentialRecord { id, name, kind: CREDENTIAL_TYPE.to_owned(), ..CredentialRecord::default() }
 }
 
 // === impl Records ===
@@ -163,14 +189,45 @@ impl Records {
         if wrong.is_empty() { Ok(chosen) } else { bail!("nothing was changed: {}", wrong.join("; ")) }
     }
 
+    /// The record of that id or exact name.
+    pub(super) fn select_one(&self, asked: &str) -> anyhow::Result<&CredentialRecord> {
+        self.find(asked).map_err(|why| anyhow!("nothing was changed: {why}"))
+    }
+
+    /// Those that n8n lists; none where it lists none.
+    pub(super) fn listed(&self) -> &[CredentialRecord] {
+        if self.is_listed { &self.all } else { &[] }
+    }
+
+    /// The ids of what nodes use: of records, and of those that are gone and that nodes name all the same.
+    pub(super) fn select_used(&self, asked: &[String]) -> anyhow::Result<BTreeSet<String>> {
+        let mut ids = BTreeSet::new();
+        for asked in asked {
+            let gone = |(id, name): &(&String, &String)| {
+                (*id == asked || *name == asked) && self.all.iter().all(|record| record.id != **id)
+            };
+            let gone: Vec<_> = self.named.iter().filter(gone).map(|(id, _)| id.clone()).collect();
+            match (self.find(asked), gone.is_empty()) {
+                (Ok(record), true) => drop(ids.insert(record.id.clone())),
+                (Err(why), true) => bail!("nothing was changed: {why}"),
+                (found, false) => {
+                    ids.extend(gone);
+                    ids.extend(found.ok().map(|record| record.id.clone()));
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Who uses a record.
     pub(super) fn users(&self, record: &CredentialRecord) -> &[User] {
         self.users.get(&record.id).map_or(&[], Vec::as_slice)
     }
 
     fn find(&self, asked: &str) -> Result<&CredentialRecord, String> {
         let of_type = |record: &&CredentialRecord| record.kind == CREDENTIAL_TYPE;
-        let by_id = self.records.iter().find(|record| record.id == asked);
-        let by_name: Vec<_> = self.records.iter().filter(|record| record.name == asked).collect();
+        let by_id = self.all.iter().find(|record| record.id == asked);
+        let by_name: Vec<_> = self.all.iter().filter(|record| record.name == asked).collect();
         let shown = harmless(asked, LONGEST_SHOWN);
         if let Some(record) = by_id.or_else(|| by_name.first().copied().filter(|_| by_name.len() == 1)) {
             let other = || {
@@ -186,7 +243,7 @@ impl Records {
         if !ids.is_empty() {
             return Err(format!("several credentials are called `{shown}`: choose by id, {}", ids.join(" or ")));
         }
-        let names: Vec<_> = self.records.iter().filter(of_type).map(in_words).take(MOST_SHOWN).collect();
+        let names: Vec<_> = self.all.iter().filter(of_type).map(in_words).take(MOST_SHOWN).collect();
         let known =
             if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
         Err(format!("there is no OpenAI credential with the id or the name `{shown}`; {known}"))

@@ -2,7 +2,7 @@
 //! the command line. Holds no secret of OpenAI's, and no token.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -148,6 +148,50 @@ impl StateFolder {
         Ok(done)
     }
 
+    /// Writes a line of JSON at the end of `<name>.jsonl`, down to the disk. A line that was cut off there goes first.
+    pub fn append(&self, name: &str, line: &impl Serialize) -> Result<(), StateError> {
+        let path = self.lines_path(name);
+        let mut text = serde_json::to_vec(line).map_err(|source| StateError::Damaged { path: path.clone(), source })?;
+        text.push(b'\n');
+        let is_new = !path.try_exists().map_err(io_error(&path, "read"))?;
+        let write = || {
+            let whole = whole_lines(&read_if_there(&path)?).len();
+            let mut file = open_private(&path, OpenOptions::new().write(true))?;
+            file.set_len(whole as u64)?;
+            file.seek(SeekFrom::End(0))?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            // A new file's name is on the disk only with its folder.
+            if is_new { fs::File::open(&self.dir)?.sync_all() } else { Ok(()) }
+        };
+        write().map_err(io_error(&path, "written"))
+    }
+
+    /// The lines of `<name>.jsonl`, but for one that was cut off; none where there is no such file.
+    pub fn lines<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, StateError> {
+        let path = self.lines_path(name);
+        let text = read_if_there(&path).map_err(io_error(&path, "read"))?;
+        let lines = whole_lines(&text).split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let damaged = |source| StateError::Damaged { path: path.clone(), source };
+        lines.map(|line| serde_json::from_slice(line).map_err(damaged)).collect()
+    }
+
+    /// The names of all files of lines that begin like that, in the order of the alphabet.
+    pub fn names_of_lines(&self, beginning: &str) -> Result<Vec<String>, StateError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(io_error(&self.dir, "read"))? {
+            let name = entry.map_err(io_error(&self.dir, "read"))?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+            names.extend(name.filter(|name| name.starts_with(beginning)).map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn lines_path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.jsonl"))
+    }
+
     /// Where tokens and revoked keys are kept.
     #[must_use]
     pub fn access_path(&self) -> PathBuf {
@@ -183,7 +227,7 @@ impl StateFolder {
     }
 
     /// Waits until no other process has it, and keeps it until the file is dropped.
-    fn lock(&self, name: &str) -> Result<fs::File, StateError> {
+    pub fn lock(&self, name: &str) -> Result<fs::File, StateError> {
         let path = self.dir.join(name);
         let lock = open_private(&path, OpenOptions::new().write(true)).map_err(io_error(&path, "made"))?;
         lock.lock().map_err(io_error(&path, "locked"))?;
@@ -229,6 +273,18 @@ fn key_path(dir: &Path) -> PathBuf {
 
 fn access_path(dir: &Path) -> PathBuf {
     dir.join("access.json")
+}
+
+fn read_if_there(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// Up to the end of the last line.
+fn whole_lines(text: &[u8]) -> &[u8] {
+    &text[..memchr::memrchr(b'\n', text).map_or(0, |at| at + 1)]
 }
 
 /// Nothing where there is no such file.

@@ -43,6 +43,10 @@ pub mod scope {
     pub const WORKFLOW_LIST: &str = "workflow:list";
     /// One workflow, with its nodes.
     pub const WORKFLOW_READ: &str = "workflow:read";
+    /// Changes of a workflow.
+    pub const WORKFLOW_UPDATE: &str = "workflow:update";
+    /// What of a workflow runs: n8n 2.x publishes a version by it, also where a change is saved.
+    pub const WORKFLOW_ACTIVATE: &str = "workflow:activate";
     /// The list of executions, without what ran through their nodes.
     pub const EXECUTION_LIST: &str = "execution:list";
     /// One execution, with what ran through its nodes.
@@ -54,7 +58,7 @@ pub mod scope {
     /// Changes of a credential record.
     pub const CREDENTIAL_UPDATE: &str = "credential:update";
 
-    /// All that keyward needs for everything but `keyward n8n connect`: none of them changes anything.
+    /// All that keyward needs for everything but `keyward n8n connect`, `reconnect` and `undo`: none of them changes anything.
     pub const LEAST: [&str; 6] =
         [WORKFLOW_LIST, WORKFLOW_READ, EXECUTION_LIST, EXECUTION_READ, CREDENTIAL_LIST, CREDENTIAL_READ];
 }
@@ -218,7 +222,18 @@ struct Ask<'a> {
     /// Below `/api/v1/`, with its query.
     path: &'a str,
     scope: &'static str,
-    body: Option<&'a Value>,
+    body: Option<String>,
+    /// Whether the answer keeps the API key where that stands in it, because what is read is written back.
+    is_whole: bool,
+}
+
+/// Whether a change of a workflow is to run as well, where one of its versions does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// n8n 2.x publishes what is saved; 1.x runs it.
+    WhereActive,
+    /// It is saved as a draft. Only newer releases of 2.x can ([`Client::can_hold_back`]).
+    Never,
 }
 
 // === impl Client ===
@@ -288,9 +303,84 @@ impl Client {
         }
     }
 
+    /// The workflow of that id as n8n wrote it, with whatever is secret in it: to be changed and written back.
+    pub async fn whole_workflow(&self, id: &str) -> Result<Vec<u8>, ClientError> {
+        self.whole(&format!("workflows/{}", encoded(id))).await
+    }
+
+    /// A version of a workflow that n8n 2.x keeps, in the same way. It stands at another path in older releases.
+    pub async fn whole_version(&self, id: &str, version: &str) -> Result<Vec<u8>, ClientError> {
+        let (id, version) = (encoded(id), encoded(version));
+        match self.whole(&format!("workflows/{id}/versions/{version}")).await {
+            Err(ClientError::NotFound { .. }) => self.whole(&format!("workflows/{id}/{version}")).await,
+            read => read,
+        }
+    }
+
+    async fn whole(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        let ask = Ask { method: Method::GET, path, scope: scope::WORKFLOW_READ, body: None, is_whole: true };
+        self.send(&ask, usize::MAX).await
+    }
+
+    /// Saves a workflow: `body` is what n8n's API takes for one.
+    pub async fn put_workflow(&self, id: &str, publish: Publish, body: String) -> Result<Value, ClientError> {
+        let query = match publish {
+            Publish::WhereActive => "",
+            Publish::Never => "?publishIfActive=false",
+        };
+        let path = format!("workflows/{}{query}", encoded(id));
+        let ask =
+            Ask { method: Method::PUT, path: &path, scope: scope::WORKFLOW_UPDATE, body: Some(body), is_whole: false };
+        self.ask(ask).await
+    }
+
+    /// Has a version of a workflow run that n8n 2.x keeps.
+    pub async fn publish(&self, id: &str, version: &str) -> Result<Value, ClientError> {
+        let path = format!("workflows/{}/publish", encoded(id));
+        self.post(&path, scope::WORKFLOW_ACTIVATE, &json!({ "versionId": version })).await
+    }
+
+    /// Switches a workflow on.
+    pub async fn activate(&self, id: &str) -> Result<Value, ClientError> {
+        let path = format!("workflows/{}/activate", encoded(id));
+        self.post(&path, scope::WORKFLOW_ACTIVATE, &json!({})).await
+    }
+
+    /// Which of the two scopes the API key lacks that changes of workflows need. n8n is asked to change a workflow that there is
+    /// not, so nothing changes; 1.x looks at no scope.
+    pub async fn lacks_for_changes(&self) -> Result<Vec<&'static str>, ClientError> {
+        let empty = json!({ "name": "none", "nodes": [], "connections": {}, "settings": {} }).to_string();
+        let put = self.put_workflow(NO_WORKFLOW, Publish::WhereActive, empty).await;
+        let publish = self.activate(NO_WORKFLOW).await;
+        let mut lacks = Vec::new();
+        for asked in [put, publish] {
+            match asked {
+                Err(error @ ClientError::ScopeLacks { .. }) => lacks.extend(error.scope()),
+                Ok(_) | Err(ClientError::NotFound { .. } | ClientError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// Whether this release saves a draft without publishing it ([`Publish::Never`]): by what it says of a value that this
+    /// setting cannot have, for a workflow that there is not (seen in 2.41.1 and 1.100.1).
+    pub async fn can_hold_back(&self) -> Result<bool, ClientError> {
+        let path = format!("workflows/{NO_WORKFLOW}?publishIfActive=perhaps");
+        let body = Some(json!({ "name": "none", "nodes": [], "connections": {}, "settings": {} }).to_string());
+        let ask = Ask { method: Method::PUT, path: &path, scope: scope::WORKFLOW_UPDATE, body, is_whole: false };
+        match self.ask::<Value>(ask).await {
+            Err(ClientError::Refused { status: StatusCode::BAD_REQUEST, said, .. }) => {
+                Ok(said.contains("publishIfActive") && !said.contains("Unknown query parameter"))
+            }
+            Ok(_) | Err(ClientError::NotFound { .. } | ClientError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What stands at `path`, which is below `/api/v1/` and encoded. `scope` is what the key needs for it.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, scope: &'static str) -> Result<T, ClientError> {
-        self.ask(Ask { method: Method::GET, path, scope, body: None }).await
+        self.ask(Ask { method: Method::GET, path, scope, body: None, is_whole: false }).await
     }
 
     /// Sends a document, and reads what n8n answers.
@@ -300,7 +390,7 @@ impl Client {
         scope: &'static str,
         body: &Value,
     ) -> Result<T, ClientError> {
-        self.ask(Ask { method: Method::POST, path, scope, body: Some(body) }).await
+        self.ask(Ask { method: Method::POST, path, scope, body: Some(body.to_string()), is_whole: false }).await
     }
 
     /// Changes a part of something.
@@ -310,7 +400,7 @@ impl Client {
         scope: &'static str,
         body: &Value,
     ) -> Result<T, ClientError> {
-        self.ask(Ask { method: Method::PATCH, path, scope, body: Some(body) }).await
+        self.ask(Ask { method: Method::PATCH, path, scope, body: Some(body.to_string()), is_whole: false }).await
     }
 
     /// Gives each entry of a list to `take`. `path` has a query already, if only an empty one.
@@ -356,7 +446,8 @@ impl Client {
             let at = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", encoded(cursor)));
             let here = format!("{path}&limit={LARGEST_PAGE}{at}").replace("?&", "?");
             let left = self.bounds.list_size.saturating_sub(read);
-            let sent = self.send(&Ask { method: Method::GET, path: &here, scope, body: None }, left).await;
+            let sent =
+                self.send(&Ask { method: Method::GET, path: &here, scope, body: None, is_whole: false }, left).await;
             let bytes = sent.map_err(|error| self.of_the_list(error, path, left))?;
             read += bytes.len();
             let page: Page<T> = self.parse(&bytes, path)?;
@@ -421,7 +512,7 @@ impl Client {
     }
 
     fn request(&self, ask: &Ask<'_>, key: &Secret) -> Request<String> {
-        let body = ask.body.map_or_else(String::new, Value::to_string);
+        let body = ask.body.clone().unwrap_or_default();
         let mut request = Request::new(body);
         *request.method_mut() = ask.method.clone();
         // Every part of it is encoded, so it is a URI; if it were none, n8n would say that there is nothing.
@@ -463,7 +554,9 @@ impl Client {
         }
         let head = answer.head;
         let is_json = head.headers.get(header::CONTENT_TYPE).is_none_or(|kind| is_json(kind.as_bytes()));
-        strike_out(&mut bytes, key);
+        if !(ask.is_whole && head.status.is_success()) {
+            strike_out(&mut bytes, key);
+        }
         match head.status {
             status if status.is_success() && is_json => Ok(bytes),
             status if status.is_success() => Err(self.no_api(status, is_json)),
@@ -537,6 +630,29 @@ impl Default for Bounds {
 // === impl ClientError, JsonFault ===
 
 impl ClientError {
+    /// Whether n8n has refused it, so that it does not come later: what broke off or took too long may have been done, and so may
+    /// what a server in front of n8n answered for it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Key { .. }
+            | Self::Tls { .. }
+            | Self::Unreachable { .. }
+            | Self::KeyRefused { .. }
+            | Self::ScopeLacks { .. }
+            | Self::NoApi { .. }
+            | Self::NotFound { .. }
+            | Self::NotInThisVersion { .. }
+            | Self::Redirect { .. } => true,
+            Self::Refused { status, .. } => status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT,
+            Self::CutOff { .. }
+            | Self::TooSlow { .. }
+            | Self::TooBig { .. }
+            | Self::Endless { .. }
+            | Self::Json { .. } => false,
+        }
+    }
+
     /// The scope that the API key lacks, where that is why there is no answer.
     #[must_use]
     pub fn scope(&self) -> Option<&'static str> {
@@ -620,6 +736,9 @@ fn no_tls(url: &impl ToString, source: TlsError) -> ClientError {
 const API_KEY: header::HeaderName = header::HeaderName::from_static("x-n8n-api-key");
 
 const JSON: &[u8] = b"application/json";
+
+/// The id of a workflow that there is not: n8n makes ids of 16 letters and digits, and older releases numbers.
+const NO_WORKFLOW: &str = "keyward-asks-what-it-may-do";
 
 /// n8n 1.x refuses a larger one.
 const LARGEST_PAGE: usize = 250;

@@ -67,6 +67,9 @@ pub struct Workflow {
     /// How many of its triggers n8n counts; a sub-workflow has none.
     #[serde(deserialize_with = "number")]
     pub trigger_count: Option<f64>,
+    /// The projects that it lies in or is shared with.
+    #[serde(deserialize_with = "list")]
+    pub shared: Vec<Shared>,
 }
 
 impl Workflow {
@@ -200,6 +203,21 @@ pub struct CredentialRecord {
     /// When it was last changed.
     #[serde(deserialize_with = "moment")]
     pub updated_at: Option<Timestamp>,
+    /// The projects whose workflows may use it; none where n8n does not say.
+    #[serde(deserialize_with = "list")]
+    pub shared: Vec<Shared>,
+}
+
+/// A project that something is shared with: of a workflow it is the one that it lies in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Shared {
+    /// The project, as a credential record tells it.
+    #[serde(deserialize_with = "id")]
+    pub id: String,
+    /// The project, as a workflow tells it.
+    #[serde(deserialize_with = "id")]
+    pub project_id: String,
 }
 
 /// An execution, as n8n's API lists it.

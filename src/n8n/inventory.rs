@@ -343,6 +343,11 @@ impl<'k> Builder<'k> {
         nodes.iter().flat_map(|node| self.node(node).into_iter().chain(self.agents(node))).collect()
     }
 
+    /// What one node is to `OpenAI`, if anything: an agent that stands in it comes once for each of its records.
+    pub(super) fn classify(&self, node: &documents::Node) -> Vec<Node> {
+        self.nodes(std::slice::from_ref(node))
+    }
+
     /// The node by which an agent is asked: once for each record that the agent has there, or once without any.
     fn agents(&self, node: &documents::Node) -> Vec<Node> {
         if Type::of(&node.kind) != Type::Agent {
@@ -775,7 +780,7 @@ fn without_embedded(parameters: &Value) -> Value {
 }
 
 /// Those nodes, and with them the nodes of the workflows that stand in them, and in those. Most workflows have none.
-fn with_embedded(nodes: &[documents::Node]) -> Cow<'_, [documents::Node]> {
+pub(super) fn with_embedded(nodes: &[documents::Node]) -> Cow<'_, [documents::Node]> {
     let mut all = Cow::Borrowed(nodes);
     let mut at = 0;
     while at < all.len() {

@@ -142,6 +142,10 @@ mod commands;
 /// n8n's credentials lead to keyward, or back: what is changed, what is left, and that no key is printed or kept.
 mod connect;
 
+/// n8n's nodes use another credential, or their own again: what is changed, what is left, what is put back, and what a command
+/// that was killed leaves.
+mod reconnect;
+
 /// Asking n8n's API: what is sent, what each failure says, and that a hostile n8n neither holds keyward up nor gets more
 /// than it may have.
 mod n8n_client;
