@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::output::{Line, Tone, print_json, print_wrapped};
 use crate::n8n::journal::{Run, State};
 use crate::n8n::reconnect::{Left, LeftReason, Plan, Shape, Target, Task};
-use crate::n8n::rewrite::{Edit, Typed};
+use crate::n8n::rewrite::{Edit, Reference, Typed};
 use crate::n8n::writer::End;
 
 /// Whom something is told of.
@@ -54,8 +54,8 @@ fn edit_in_words(place: &str, edit: &Edit) -> Line {
     let place = if place.is_empty() { String::new() } else { format!(" ({place})") };
     let before = match (edit.typed, edit.record_before()) {
         (Typed::TakenOut | Typed::PutBack, _) => "a key that is typed into it, which is taken out".to_owned(),
-        (Typed::None, Some(("", name))) => format!("{name}, which was never connected"),
-        (Typed::None, Some((id, name))) => format!("{name} ({id})"),
+        (Typed::None, Some(Reference { id: Some(id), name })) => format!("{name} ({id})"),
+        (Typed::None, Some(Reference { id: None, name })) => format!("{name}, which was never connected"),
         (Typed::None, None) => "no credential".to_owned(),
     };
     Line::from(format!("{}{place}: now {before}", edit.name))
@@ -239,7 +239,7 @@ fn task_in_json(task: &Task) -> Value {
             "name": edit.name,
             "place": if place.is_empty() { Value::Null } else { place.into() },
             "typed_key": edit.typed != Typed::None,
-            "before": edit.record_before().map(|(id, name)| json!({ "id": id, "name": name })),
+            "before": edit.record_before(),
         })
     };
     json!({

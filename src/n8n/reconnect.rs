@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::documents::{self, CredentialRecord, Published};
 use super::inventory::{self, Address, Builder, Kind, OPEN_AI_API, with_embedded};
-use super::rewrite::{At, Edit, Typed};
+use super::rewrite::{At, Edit, Reference, Typed};
 use crate::codes::codes;
 use crate::keys::set::Names;
+use crate::telemetry::masked::holds_key;
 
 /// The record that the nodes are to use.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -185,11 +186,10 @@ impl Edit {
         Some(Self { before: self.after.clone(), after: self.before.clone(), typed, ..self.clone() })
     }
 
-    /// The record that stood there, as id and name; nothing where none did.
+    /// The record that stood there, where the node was let in by one.
     #[must_use]
-    pub fn record_before(&self) -> Option<(&str, &str)> {
-        let own = self.before.as_ref().filter(|_| self.typed == Typed::None)?.get(OPEN_AI_API)?;
-        Some((own["id"].as_str().unwrap_or_default(), own["name"].as_str().unwrap_or_default()))
+    pub fn record_before(&self) -> Option<&Reference> {
+        self.before.as_ref().filter(|_| self.typed == Typed::None)
     }
 }
 
@@ -297,14 +297,18 @@ impl Draft<'_> {
         let is_elsewhere =
             |record: &CredentialRecord| !record.shared.is_empty() && !document.shared.is_empty() && !shares(record);
         let running = document.running_nodes().iter().filter(|_| shape == Shape::Parted);
-        let mut nodes = document.nodes.iter().chain(running).filter(|node| !node.disabled);
-        let mut is_lost = || {
-            nodes.any(|node| {
+        let nodes = document.nodes.iter().chain(running);
+        let is_lost = || {
+            nodes.clone().filter(|node| !node.disabled).any(|node| {
                 let is_ours = |kind: &str| kind == OPEN_AI_API && self.is_to_change(node);
                 node.credentials.iter().any(|(kind, held)| !is_ours(kind) && self.choice.is_lost(kind, held))
             })
         };
-        if document.is_archived {
+        let mut ids = nodes.clone().map(|node| &node.id).chain([&document.id]);
+        if ids.any(|id| holds_key(id)) {
+            // An id is kept and shown.
+            Some(LeftReason::Unreadable)
+        } else if document.is_archived {
             Some(LeftReason::Archived)
         } else if shape == Shape::Parted && !self.choice.drafts {
             Some(LeftReason::DraftDiffers)
@@ -328,7 +332,7 @@ impl Draft<'_> {
             match self.judge(&node) {
                 None => {}
                 Some(Err(reason)) => self.left.push(self.left_alone(Some(own), reason)),
-                Some(Ok(typed)) => edits.push(self.edit(raw, typed)),
+                Some(Ok(typed)) => edits.push(self.edit(&node, typed)),
             }
         }
         edits
@@ -338,13 +342,16 @@ impl Draft<'_> {
         Left { workflow: self.document.id.clone(), name: self.document.name.clone(), node, reason }
     }
 
-    fn edit(&self, raw: &Value, typed: Typed) -> Edit {
-        let text = |name: &str| raw[name].as_str().unwrap_or_default().to_owned();
+    fn edit(&self, node: &documents::Node, typed: Typed) -> Edit {
         let to = self.choice.to;
-        let before = raw.get("credentials").cloned();
-        let mut after = before.as_ref().and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
-        after.insert(OPEN_AI_API.to_owned(), json!({ "id": to.id, "name": to.name }));
-        Edit { node: text("id"), name: text("name"), before, after: Some(Value::Object(after)), typed }
+        let reference = |own: &documents::CredentialReference| Reference { id: own.id.clone(), name: own.name.clone() };
+        Edit {
+            node: node.id.clone(),
+            name: node.name.clone(),
+            before: node.credentials.get(OPEN_AI_API).map(reference),
+            after: Some(Reference { id: Some(to.id.clone()), name: to.name.clone() }),
+            typed,
+        }
     }
 
     /// Whether a node is to be changed, or why it is left alone; nothing where it has nothing to do with what is asked for.

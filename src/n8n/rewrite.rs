@@ -13,7 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::documents::LONGEST_NAME;
 use super::inventory::OPEN_AI_API;
+use crate::telemetry::masked::mask_and_cap;
 
 /// A JSON object whose fields have kept their order and their text.
 #[derive(Clone, Debug, Default)]
@@ -64,13 +66,22 @@ pub struct Edit {
     pub node: String,
     /// Its name.
     pub name: String,
-    /// The `credentials` that stood there: ids and names, no secret; nothing where there were none.
-    pub before: Option<Value>,
-    /// The `credentials` that are to stand there.
-    pub after: Option<Value>,
+    /// Its `OpenAI` record before; nothing where it had none.
+    pub before: Option<Reference>,
+    /// The one that it is to use.
+    pub after: Option<Reference>,
     /// What becomes of a key that was typed into it.
     #[serde(default, skip_serializing_if = "stays")]
     pub typed: Typed,
+}
+
+/// A credential record as a node names it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Reference {
+    /// Nothing where the node was imported and never connected.
+    pub id: Option<String>,
+    /// What the record was called when the node was saved. n8n puts in what it is called now.
+    pub name: String,
 }
 
 /// What becomes of a key that was typed into a node.
@@ -340,7 +351,8 @@ impl Version {
         for edit in edits {
             let at = version.position(edit)?;
             let node = &mut version.nodes[at];
-            if credentials(node) != edit.before {
+            let mut credentials: Fields = node.get("credentials").map(parse).transpose()?.unwrap_or_default();
+            if !is_reference(credentials.get(OPEN_AI_API), edit.before.as_ref()) {
                 return Err(RewriteError::OtherCredential(edit.name.clone()));
             }
             match edit.typed {
@@ -354,8 +366,13 @@ impl Version {
                 }
             }
             match &edit.after {
-                None => node.remove("credentials"),
-                Some(after) => node.set("credentials", raw(after)?),
+                None => credentials.remove(OPEN_AI_API),
+                Some(after) => credentials.set(OPEN_AI_API, raw(after)?),
+            }
+            if credentials.0.is_empty() {
+                node.remove("credentials");
+            } else {
+                node.set("credentials", raw(&credentials)?);
             }
         }
         Ok(version)
@@ -378,11 +395,13 @@ impl Version {
     #[must_use]
     pub fn marks(&self, name_of: &NameOf<'_>) -> VersionMarks {
         let connections = value_of(&self.connections);
-        let mark = |node: &Fields| (node.text("name"), name_of(in_effect(node).to_string().as_bytes()));
-        VersionMarks {
-            nodes: self.nodes.iter().map(mark).collect(),
-            connections: name_of(connections.to_string().as_bytes()),
+        let mut nodes = BTreeMap::<String, String>::new();
+        for node in &self.nodes {
+            // A name is anybody's text; two that look alike without their keys share a mark.
+            let name = mask_and_cap(&node.text("name"), LONGEST_NAME).into_owned();
+            nodes.entry(name).or_default().push_str(&name_of(in_effect(node).to_string().as_bytes()));
         }
+        VersionMarks { nodes, connections: name_of(connections.to_string().as_bytes()) }
     }
 }
 
@@ -397,6 +416,9 @@ fn in_effect(node: &Fields) -> Value {
         node.0.iter().map(|(name, raw)| (name.clone(), value_of(raw))).collect();
     value.remove("id");
     value.remove("webhookId");
+    if value.get("credentials").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+        value.remove("credentials");
+    }
     let references = value.get_mut("credentials").and_then(Value::as_object_mut);
     for reference in references.into_iter().flat_map(serde_json::Map::values_mut) {
         if let Some(fields) = reference.as_object_mut().filter(|fields| fields.get("id").is_some_and(Value::is_string))
@@ -407,9 +429,17 @@ fn in_effect(node: &Fields) -> Value {
     Value::Object(value)
 }
 
-/// What a node says of its credential records.
-fn credentials(node: &Fields) -> Option<Value> {
-    node.get("credentials").map(|_| node.value("credentials"))
+/// Whether a node names that record, whatever the record is called.
+fn is_reference(own: Option<&RawValue>, known: Option<&Reference>) -> bool {
+    let id = |value: &Value| match value {
+        Value::String(id) => Some(id.clone()).filter(|id| !id.is_empty()),
+        Value::Number(id) => Some(id.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    match (own.map(value_of), known) {
+        (Some(own), Some(known)) => id(&own["id"]) == known.id,
+        (own, known) => own.is_none() && known.is_none(),
+    }
 }
 
 /// Takes the header with the key out of an HTTP Request, and has it let in by its `OpenAI` credential. Its other headers stay.

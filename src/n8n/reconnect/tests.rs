@@ -1,5 +1,7 @@
 //! Which nodes are changed and which are left alone, over many shapes of workflows.
 
+use serde_json::json;
+
 use super::*;
 use crate::n8n::inventory::tests::names;
 
@@ -92,16 +94,14 @@ fn nodes_of_every_record_but_the_target_are_changed_or_those_of_the_named_ones()
 }
 
 #[test]
-fn an_edit_names_what_stood_there_and_keeps_what_else_a_node_uses() {
-    let mut own = node("a", "old");
-    own["credentials"]["httpQueryAuth"] = json!({ "id": "q", "name": "Query" });
-    let plan = asked().plan(&[published("w", &json!([own.clone()]))]);
+fn an_edit_names_what_stood_there_and_can_be_reversed() {
+    let plan = asked().plan(&[published("w", &json!([node("a", "old")]))]);
     let task = &plan.tasks[0];
     assert_eq!((task.shape, &*task.at.draft, task.at.live.as_deref()), (Shape::Published, "v1", Some("v1")));
     let edit = &task.draft[0];
-    assert_eq!((edit.before.as_ref(), edit.record_before()), (Some(&own["credentials"]), Some(("old", "old"))));
-    let after = json!({ "openAiApi": { "id": "new", "name": "New" }, "httpQueryAuth": { "id": "q", "name": "Query" } });
-    assert_eq!(edit.after, Some(after));
+    let reference = |id: &str, name: &str| Reference { id: Some(id.to_owned()), name: name.to_owned() };
+    assert_eq!(edit.record_before(), Some(&reference("old", "old")));
+    assert_eq!(edit.after, Some(reference("new", "New")));
     let back = task.reversed();
     assert_eq!((&back.draft[0].before, &back.draft[0].after), (&edit.after, &edit.before));
 }
@@ -153,6 +153,8 @@ fn a_workflow_that_may_not_be_changed_is_left_alone_with_its_reason() {
         ..record("t", "p")
     });
     twin.check(workflow, &[], &[("", LeftReason::LostRecord)]);
+    let keyed = published("w", &json!([node(KEY, "old")]));
+    asked().check(keyed, &[], &[("", LeftReason::Unreadable)]);
     // Nothing is to be done there, so nothing stands in the way.
     let mut done = published("w", &json!([node("a", "new")]));
     done["isArchived"] = true.into();
@@ -255,4 +257,16 @@ fn every_reason_has_words_and_says_whether_something_is_left_to_do() {
     }
     let open: Vec<_> = LeftReason::ALL.into_iter().filter(|reason| !reason.is_open()).map(LeftReason::code).collect();
     assert_eq!(open, ["already_there", "archived", "gateway"]);
+}
+
+#[test]
+fn a_key_in_a_name_is_neither_shown_nor_kept() {
+    let mut own = node("a", "old");
+    own["name"] = format!("Ask with {KEY}").into();
+    own["credentials"]["openAiApi"]["name"] = format!("Record of {KEY}").into();
+    let mut workflow = published("w", &json!([own]));
+    workflow["name"] = format!("Workflow of {KEY}").into();
+    let plan = asked().plan(&[workflow]);
+    assert_eq!(plan.tasks.len(), 1);
+    assert!(!serde_json::to_string(&plan.tasks).expect("JSON").contains("0123456789"), "{plan:?}");
 }

@@ -23,7 +23,8 @@ fn content(text: &str) -> Content {
 }
 
 fn edit(node: &str, name: &str, before: &str, after: &str) -> Edit {
-    let record = |id: &str| json!({ "openAiApi": { "id": id, "name": if id == "c1" { "Old" } else { "New" } } });
+    let record =
+        |id: &str| Reference { id: Some(id.to_owned()), name: (if id == "c1" { "Old" } else { "New" }).to_owned() };
     Edit {
         node: node.to_owned(),
         name: name.to_owned(),
@@ -101,7 +102,7 @@ fn a_typed_key_gives_way_and_the_other_headers_stay() {
             r#"{{"name":"W","nodes":[{{"id":"n","name":"N","parameters":{{"url":"u","sendHeaders":true,"headerParameters":{{"parameters":[{headers}]}},"x":1}}}}],"connections":{{}}}}"#
         )
     };
-    let after = Some(json!({ "openAiApi": { "id": "c2", "name": "New" } }));
+    let after = Some(Reference { id: Some("c2".into()), name: "New".into() });
     let taken = Edit { node: "n".into(), name: "N".into(), before: None, after, typed: Typed::TakenOut };
     let key = r#"{"name":"AUTHORIZATION","value":"Bearer sk-canary"}"#;
     let parameters = |text: &str| {
@@ -146,4 +147,18 @@ fn what_n8n_fills_in_when_it_saves_is_no_difference_and_all_else_is() {
     ] {
         assert_eq!(own.differences(&marks(&WORKFLOW.replace(from, to))), [what]);
     }
+}
+
+#[test]
+fn what_else_a_node_uses_keeps_its_text_and_a_name_with_a_key_is_masked_in_marks() {
+    const KEY: &str = "sk-proj-0123456789abcdefghijAbCd";
+    let text = format!(
+        r#"{{"name":"W","nodes":[{{"id":"n","name":"N {KEY}","credentials":{{"httpQueryAuth":{{"id":"q","name":"Q"}},"openAiApi":{{"id":5,"name":"Old"}}}}}}],"connections":{{}}}}"#
+    );
+    let content = content(&text);
+    let changed = content.draft.with(&[edit("n", "N", "5", "c2")], None).expect("a version");
+    let credentials = changed.nodes[0].get("credentials").expect("credentials").get().to_owned();
+    assert_eq!(credentials, r#"{"httpQueryAuth":{"id":"q","name":"Q"},"openAiApi":{"id":"c2","name":"New"}}"#);
+    let names: Vec<_> = changed.marks(&name_of).nodes.into_keys().collect();
+    assert_eq!(names, ["N …[redacted]"]);
 }
