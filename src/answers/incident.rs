@@ -55,6 +55,9 @@ pub struct Incident {
     /// The execution of the last bad sighting.
     #[serde(deserialize_with = "nullable")]
     pub execution_id: Option<String>,
+    /// The path of the last bad sighting, where it is the path that is wrong: without the query, at most 120 bytes.
+    #[serde(deserialize_with = "nullable")]
+    pub path: Option<String>,
     /// What closed it; nothing while it is open.
     #[serde(deserialize_with = "nullable")]
     pub closed: Option<Closed>,
@@ -84,6 +87,7 @@ impl From<&incident::Incident> for Incident {
             last: incident.last,
             sightings: incident.sightings,
             execution_id: incident.execution.as_deref().map(str::to_owned),
+            path: incident.path.as_deref().map(str::to_owned),
             closed: incident.closed.as_ref().map(Closed::from),
         }
     }

@@ -192,11 +192,8 @@ fn of_group(same: &[&ListedIncident], around: &Around<'_>) -> Vec<Line> {
     let last = incidents.clone().map(|incident| incident.last).max().unwrap_or(now);
     let is_mixed = first.incident.diagnosis == MIXED;
     let mut facts = vec![format!("first {}", short_ago(opened, now))];
-    // What a sender of a mixed binding sent before the rotation was no fault.
-    if !is_mixed {
-        let requests: u64 = incidents.clone().map(|incident| incident.sightings).sum();
-        facts.push(counted(usize::try_from(requests).unwrap_or(usize::MAX), "request"));
-    }
+    let requests: u64 = incidents.clone().map(|incident| incident.sightings).sum();
+    facts.push(counted(usize::try_from(requests).unwrap_or(usize::MAX), "request"));
     if last > opened {
         facts.push(format!("the last {}", short_ago(last, now)));
     }
@@ -210,6 +207,7 @@ fn of_group(same: &[&ListedIncident], around: &Around<'_>) -> Vec<Line> {
         None if first.incident.diagnosis.starts_with("malformed") => "a key that cannot be read".to_owned(),
         None => "no key".to_owned(),
     });
+    facts.extend(first.incident.path.as_ref().map(|path| format!("for {path}")));
     facts.extend((first.who.set != DEFAULT).then(|| format!("set {}", first.who.set)));
     let mut lines = vec![
         Line::toned(Tone::Title, nodes_in_words(&whos)).within(2).hanging(2),
@@ -287,7 +285,8 @@ fn is_alike(one: &ListedIncident, other: &ListedIncident) -> bool {
         (who.workflow_id.clone(), who.instance.clone(), who.set.clone(), who.credential.clone(), from)
     };
     let is_of_workflow = one.who.workflow_id.is_some();
-    is_of_workflow && about(one) == about(other) && one.incident.key == other.incident.key
+    let of_path = |listed: &ListedIncident| (listed.incident.key.clone(), listed.incident.path.clone());
+    is_of_workflow && about(one) == about(other) && of_path(one) == of_path(other)
 }
 
 fn of_sender(sender: &Sender, now: Timestamp) -> Line {

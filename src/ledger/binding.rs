@@ -514,6 +514,9 @@ impl Memory {
         if is_of_no_set || !seen.destination.counts(Bearing::Bad) {
             return;
         }
+        let is_previous = matches!(seen.verdict, Verdict::Outdated(_));
+        // What its binding was told of is counted.
+        let outdated = u32::from(is_previous && seen.told.is_none());
         let sent = &mut self.unsaved.gathered().sent;
         let execution = seen.execution.map(Execution::of);
         let is_full = sent.len() >= SENT;
@@ -525,12 +528,12 @@ impl Memory {
         if let Some(known) = sent.iter_mut().rev().take(looked_at).find(is_same) {
             (known.first, known.last) = (known.first.min(seen.at), known.last.max(seen.at));
             known.accepted |= accepted && known.execution == execution;
+            known.outdated = known.outdated.saturating_add(outdated);
             return;
         }
-        let is_previous = matches!(seen.verdict, Verdict::Outdated(_));
         let endpoint = if binding.is_untagged() { sent::endpoint(seen.path) } else { "other" };
         let (key, peer, at) = (names.fingerprint, seen.peer, seen.at);
-        sent.push(Sent { key, peer, execution, first: at, last: at, accepted, is_previous, endpoint });
+        sent.push(Sent { key, peer, execution, first: at, last: at, accepted, is_previous, outdated, endpoint });
     }
 
     /// What it means for the incident: see [`super::incident`]. Says whether it tells how the binding is now: a retry that

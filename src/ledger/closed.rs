@@ -120,6 +120,7 @@ mod tests {
             severity: Severity::Error,
             key: None,
             execution: None,
+            path: None,
             closed: Some(Closed { at, by: Closing::GoodSighting.into(), execution: None }),
         };
         ClosedIncident { binding: Arc::clone(binding), incident }

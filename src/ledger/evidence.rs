@@ -39,6 +39,8 @@ struct StoredSent {
     last: Timestamp,
     accepted: bool,
     is_previous: bool,
+    #[serde(default)]
+    outdated: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<Timestamp>,
 }
@@ -159,15 +161,15 @@ impl Senders {
 
 impl StoredSent {
     fn of(waiting: &Waiting) -> Self {
-        let Sent { key, peer, execution, first, last, accepted, is_previous, endpoint: _ } = waiting.sent;
-        Self { key, peer, execution, first, last, accepted, is_previous, before: waiting.before }
+        let Sent { key, peer, execution, first, last, accepted, is_previous, outdated, endpoint: _ } = waiting.sent;
+        Self { key, peer, execution, first, last, accepted, is_previous, outdated, before: waiting.before }
     }
 }
 
 impl From<StoredSent> for Sent {
     fn from(stored: StoredSent) -> Self {
-        let StoredSent { key, peer, execution, first, last, accepted, is_previous, before: _ } = stored;
-        Self { key, peer, execution, first, last, accepted, is_previous, endpoint: "other" }
+        let StoredSent { key, peer, execution, first, last, accepted, is_previous, outdated, before: _ } = stored;
+        Self { key, peer, execution, first, last, accepted, is_previous, outdated, endpoint: "other" }
     }
 }
 

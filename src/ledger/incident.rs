@@ -30,7 +30,7 @@ use crate::clock::Timestamp;
 use crate::codes::{Coded, codes};
 use crate::keys::set::Names;
 use crate::splitmix;
-use crate::verdict::explain::Severity;
+use crate::verdict::explain::{DiagnosisKind, Severity};
 
 /// A time in which a binding is or was not well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Incident {
     pub key: Option<Names>,
     /// The execution of the last bad sighting.
     pub execution: Option<Box<str>>,
+    /// The path of the last bad sighting, where it is the path that is wrong: without the query, and bounded.
+    pub path: Option<Box<str>>,
     /// What closed it, if anything did.
     pub closed: Option<Closed>,
 }
@@ -180,6 +182,7 @@ impl Incident {
             severity: finding.severity,
             key: seen.key,
             execution: seen.execution.map(Box::from),
+            path: wrong_path(seen, finding),
             closed: None,
         }
     }
@@ -194,6 +197,7 @@ impl Incident {
         self.last = seen.at;
         self.key = seen.key;
         self.revise(finding);
+        self.path = wrong_path(seen, finding);
         if self.execution.as_deref() != seen.execution {
             self.execution = seen.execution.map(Box::from);
         }
@@ -228,6 +232,31 @@ impl IncidentId {
     }
 }
 
+/// The path that came, where it is what is wrong. Keys in it were masked when the exchange began; what its end would be cut
+/// in the middle of is left out.
+fn wrong_path(seen: &Seen<'_>, finding: Finding) -> Option<Box<str>> {
+    let is_wrong = finding.diagnosis() == DiagnosisKind::WrongPath.code();
+    is_wrong.then(|| bounded(seen.path))
+}
+
+fn bounded(path: &str) -> Box<str> {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    if path.len() <= LONGEST_PATH {
+        return path.into();
+    }
+    let mut end = path.floor_char_boundary(LONGEST_PATH - ELLIPSIS.len());
+    // `%2F` is one character.
+    if let Some(percent) = path[..end].rfind('%').filter(|percent| end - percent < 3) {
+        end = percent;
+    }
+    [&path[..end], ELLIPSIS].concat().into()
+}
+
+/// How long a path may be, in bytes.
+const LONGEST_PATH: usize = 120;
+
+const ELLIPSIS: &str = "…";
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -240,6 +269,18 @@ mod tests {
             retrying.add(&execution.to_string());
         }
         retrying
+    }
+
+    #[test]
+    fn a_path_is_bounded_and_has_no_query() {
+        assert_eq!(&*bounded("/chat/completions?key=sk-a#b"), "/chat/completions");
+        let long = bounded(&"/é%C3%A9".repeat(40));
+        assert!(long.len() <= LONGEST_PATH && long.ends_with('…'), "{long}");
+        for length in 100..130 {
+            let path = format!("/{}%2F{}", "a".repeat(length), "b".repeat(40));
+            let cut = bounded(&path).replace("%2F", "");
+            assert!(!cut.contains('%') && cut.len() <= LONGEST_PATH, "{cut}");
+        }
     }
 
     proptest! {

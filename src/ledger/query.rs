@@ -556,9 +556,8 @@ impl Mixed {
         let old = view.old_keys.iter().find(is_about)?;
         let (of_old, of_others): (Vec<&SentFrom>, Vec<&SentFrom>) =
             sent_from.iter().partition(|sent| sent.key == old.names.fingerprint);
-        let memory = row.binding.lock();
-        let sightings = memory.of_key(Some(old.names.fingerprint)).map_or(0, |used| used.sightings);
-        drop(memory);
+        // Requests before the rotation were no fault. A store of before they were counted knows of one.
+        let sightings = of_old.iter().map(|sent| u64::from(sent.outdated)).sum::<u64>().max(1);
         let last = of_old.iter().map(|sent| sent.last).max()?;
         // Both came from the first use of the one that came second.
         let began = |sent: &[&SentFrom]| sent.iter().map(|sent| sent.first).min();
@@ -572,6 +571,7 @@ impl Mixed {
             severity: row.severity.unwrap_or(Severity::Error),
             key: Some(old.names),
             execution: None,
+            path: None,
             closed: None,
         };
         Some(Self { binding: Arc::clone(&row.binding), incident, sent_from })

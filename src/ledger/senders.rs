@@ -111,6 +111,9 @@ pub struct SenderUse {
     /// The longest time between two requests of one execution with it.
     #[serde(default)]
     pub pause: Duration,
+    /// How many requests came with it as a previous key; those of before this was counted are left out.
+    #[serde(default)]
+    pub outdated: u32,
 }
 
 /// A credential record, by its n8n and id.
@@ -273,6 +276,8 @@ pub struct SentFrom {
     pub key: Fingerprint,
     pub first: Timestamp,
     pub last: Timestamp,
+    /// How many requests came with it as a previous key; of what has no workflow it is not counted.
+    pub outdated: u32,
 }
 
 /// An n8n that is configured, as far as the evidence of one set is concerned.
@@ -349,7 +354,9 @@ impl Senders {
             let may_prove = waiting.sent.accepted && !dated.sent.accepted;
             self.note(waiting.binding.id(), &dated, belongs);
             if may_prove && self.unlisted.len() < MOST_UNLISTED {
-                self.unlisted.push_back(waiting);
+                // It is counted.
+                let sent = Sent { outdated: 0, ..waiting.sent };
+                self.unlisted.push_back(Waiting { sent, ..waiting });
             }
         }
         self.waiting = left;
@@ -411,24 +418,30 @@ impl Senders {
         let sent_from = |used: &SenderUse| {
             let address = &self.addresses[usize::from(used.address)];
             let is_another_n8n = address.n8n == N8n::Another;
-            SentFrom { address: address.peer, is_another_n8n, key: used.key, first: used.first, last: used.last }
+            let SenderUse { key, first, last, outdated, .. } = *used;
+            SentFrom { address: address.peer, is_another_n8n, key, first, last, outdated }
         };
         let of_binding = |id: &BindingId| Some((*id, self.uses.get(id)?.iter().map(sent_from).collect()));
         let mut found: HashMap<BindingId, Vec<SentFrom>> = bindings.iter().filter_map(of_binding).collect();
         for client in self.clients.values() {
             for used in client.uses.iter().filter(|used| bindings.contains(&used.binding)) {
                 let (address, key, last) = (client.peer, used.key, used.last);
-                let sent = SentFrom { address, is_another_n8n: false, key, first: last, last };
+                let sent = SentFrom { address, is_another_n8n: false, key, first: last, last, outdated: 0 };
                 found.entry(used.binding).or_default().push(sent);
             }
         }
         // To which n8n those belong that wait for a look is not known yet.
         for waiting in self.waiting.values().filter(|waiting| bindings.contains(&waiting.binding.id())) {
-            let Sent { key, peer, first, last, .. } = waiting.sent;
+            let Sent { key, peer, first, last, outdated, .. } = waiting.sent;
             let all = found.entry(waiting.binding.id()).or_default();
             match all.iter_mut().find(|known| known.key == key && known.address == Some(peer)) {
-                Some(known) => (known.first, known.last) = (known.first.min(first), known.last.max(last)),
-                None => all.push(SentFrom { address: Some(peer), is_another_n8n: false, key, first, last }),
+                Some(known) => {
+                    (known.first, known.last) = (known.first.min(first), known.last.max(last));
+                    known.outdated = known.outdated.saturating_add(outdated);
+                }
+                None => {
+                    all.push(SentFrom { address: Some(peer), is_another_n8n: false, key, first, last, outdated });
+                }
             }
         }
         for all in found.values_mut() {
@@ -523,6 +536,7 @@ impl Senders {
                 last: *last,
                 accepted: false,
                 is_previous: false,
+                outdated: 0,
                 endpoint,
             };
             if is_of_workflow(binding) {
@@ -820,7 +834,8 @@ impl Senders {
                 all.swap_remove(oldest);
             }
             all.reserve_exact(1);
-            all.push(SenderUse { key: sent.key, first: sent.first, last: sent.last, begun: accepted, address, pause });
+            let Sent { key, first, last, outdated, .. } = *sent;
+            all.push(SenderUse { key, first, last, begun: accepted, address, pause, outdated });
             *uses = all.into_boxed_slice();
             return;
         };
@@ -829,6 +844,7 @@ impl Senders {
         known.first = if begun.is_sure() { known.first.min(sent.first) } else { known.first };
         known.begun = known.begun.max(accepted);
         known.pause = known.pause.max(pause);
+        known.outdated = known.outdated.saturating_add(sent.outdated);
         let first = known.first;
         if sent.is_previous {
             // A newer key came in between: its first use lies behind that of the old one, and before this execution.

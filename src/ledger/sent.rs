@@ -26,6 +26,8 @@ pub struct Sent {
     pub accepted: bool,
     /// Whether the key was a previous one of its set then.
     pub is_previous: bool,
+    /// In how many of its requests it was.
+    pub outdated: u32,
     /// What it asked for: the part of the API, which tells programs without a tag apart.
     pub endpoint: &'static str,
 }

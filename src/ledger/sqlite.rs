@@ -231,13 +231,14 @@ const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
     include_str!("migrations/6.sql"),
+    include_str!("migrations/7.sql"),
 ];
 
 /// Tells keyward's files from those of other programs: `kwrd`.
@@ -495,6 +496,7 @@ fn write_incident(
         ":closed": closed.map(|closed| closed.at.as_millis()),
         ":closed_by": closed.map(|closed| closed.by.code()),
         ":closed_execution": closed.and_then(|closed| closed.execution.as_deref()),
+        ":path": incident.path,
     })?;
     if closed.is_some() {
         let kept = i64::try_from(ClosedIncidents::PER_BINDING).unwrap_or(i64::MAX);
@@ -510,13 +512,14 @@ const TRIM_INCIDENTS_OF_BINDING: &str = "DELETE FROM incidents WHERE id IN \
 /// A binding that was forgotten meanwhile has no incidents. What is closed stays closed.
 const WRITE_INCIDENT: &str = "\
 INSERT INTO incidents SELECT :id, :binding, :opened, :last, :sightings, :diagnosis, :severity, :key, :hint_kind, :hint_last,
-  :execution, :closed, :closed_by, :closed_execution
+  :execution, :closed, :closed_by, :closed_execution, :path
 WHERE EXISTS (SELECT 1 FROM bindings WHERE id = :binding)
 ON CONFLICT (id) DO UPDATE SET
   opened = min(opened, :opened),
   sightings = sightings + :sightings,
   diagnosis = CASE WHEN :last >= last THEN :diagnosis ELSE diagnosis END,
   severity = CASE WHEN :last >= last THEN :severity ELSE severity END,
+  path = CASE WHEN :last >= last THEN :path ELSE path END,
   key = CASE WHEN :last >= last THEN :key ELSE key END,
   hint_kind = CASE WHEN :last >= last THEN :hint_kind ELSE hint_kind END,
   hint_last = CASE WHEN :last >= last THEN :hint_last ELSE hint_last END,
@@ -689,6 +692,7 @@ fn read_incident(id: i64, columns: &mut Columns<'_>) -> rusqlite::Result<Option<
     let severity = columns.severity()?.unwrap_or(Severity::Error);
     let (key, execution, closed) = (columns.names()?, columns.next()?, columns.moment()?);
     let (by, end) = (columns.coded::<Closing>("end of an incident")?, columns.next()?);
+    let path = columns.next()?;
     Ok(Some(Incident {
         id: IncidentId(id.cast_unsigned()),
         opened,
@@ -698,6 +702,7 @@ fn read_incident(id: i64, columns: &mut Columns<'_>) -> rusqlite::Result<Option<
         severity,
         key,
         execution,
+        path,
         closed: closed.zip(by).map(|(at, by)| Closed { at, by, execution: end }),
     }))
 }

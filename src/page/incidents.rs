@@ -9,6 +9,7 @@ use crate::answers::incident::{Incident, Incidents, ListedIncident};
 use crate::answers::words::{capitalised, counted, incident_from};
 use crate::clock::Timestamp;
 use crate::telemetry::palette::Tone;
+use crate::telemetry::rows::shown;
 
 /// The page. `state` is the one that was chosen, `path` gives the address of the next page for a cursor.
 #[must_use]
@@ -73,6 +74,7 @@ fn piece(listed: &ListedIncident, now: Timestamp) -> Piece {
             td {
                 (parts::code_in(tone, &incident.diagnosis))
                 @if !from.is_empty() { " " span.note { "from " (from) } }
+                @if let Some(path) = &incident.path { " " span.note { "for " code { (shown(path)) } } }
             }
             td.wide { (parts::key(&incident.key)) }
             td { (ago(incident.opened, now)) }
@@ -100,6 +102,7 @@ pub fn in_a_line(incident: &Incident, now: Timestamp) -> Markup {
     let requests = counted(usize::try_from(incident.sightings).unwrap_or(usize::MAX), "request");
     html! {
         (parts::diagnosis(&incident.diagnosis)) " since " (ago(incident.opened, now)) ", " (requests) " with " (parts::key(&incident.key))
+        @if let Some(path) = &incident.path { " for " code { (shown(path)) } }
         @if let Some(id) = &incident.execution_id { ", the last in " (parts::execution(id)) }
         ". " (end(incident, now))
     }

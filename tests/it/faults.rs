@@ -470,6 +470,27 @@ fn a_path_that_upstream_does_not_have_is_a_fault_of_the_base_url() {
 }
 
 #[test]
+fn an_incident_of_a_wrong_path_keeps_the_path_without_what_may_be_secret() {
+    let unknown = r#"{"error":{"message":"Unknown request URL","type":"invalid_request_error","code":"unknown_url"}}"#;
+    let upstream = FakeUpstream::answering(Answering::with(404, "Content-Type: application/json\r\n", unknown));
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    let long = format!("/v1/responses/responses/{CURRENT}/{}?q=secret", "a".repeat(300));
+    for (path, expected) in
+        [("/v1/v1/models?q=secret", "/v1/v1/models"), (&*long, "/v1/responses/responses/sk-…[redacted]/a")]
+    {
+        proxy.post(path).key(CURRENT).header("X-N8N-Tag", "wf=w;ex=1;node=n").body("{}").send();
+        let path = eventually("the path", || {
+            let listed: Value = serde_json::from_str(&proxy.admin("/api/v1/incidents?state=open").text()).unwrap();
+            let path = listed["incidents"][0]["path"].as_str()?.to_owned();
+            path.starts_with(expected).then_some(path)
+        });
+        assert!(path.len() <= 120 && !path.contains("secret"), "{path}");
+        let page = proxy.admin("/incidents").text();
+        assert!(page.contains(&format!("<code>{path}</code>")), "{page}");
+    }
+}
+
+#[test]
 fn a_slash_is_told_where_upstream_has_its_api_elsewhere() {
     for location in ["/openai/v1/embeddings", "http://HOST/openai/v1/embeddings"] {
         let upstream = FakeUpstream::scripted(move |visit| {

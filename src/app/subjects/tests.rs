@@ -38,6 +38,7 @@ fn incident(node: u64, set: &str, key: Option<u8>, diagnosis: &str) -> ListedInc
             last: Timestamp::from_millis(2_000),
             sightings: 1,
             execution_id: None,
+            path: None,
             closed: None,
         },
         senders: Vec::new(),

@@ -780,7 +780,11 @@ fn several_are_said_to_send_it_and_the_remedy_for_two_senders_of_one_binding_nam
     let (query, open) = (story.bench.query(), Filter { open: Some(true), ..Filter::default() });
     let incidents = query.incidents(&open);
     let [mixed] = &incidents[..] else { panic!("{incidents:#?}") };
-    assert_eq!((mixed.incident.diagnosis, mixed.incident.sightings), ("mixed", 2));
+    assert_eq!(
+        (mixed.incident.diagnosis, mixed.incident.sightings),
+        ("mixed", 1),
+        "what came before the rotation is none"
+    );
     let addresses: Vec<_> = mixed.sent_from.iter().filter_map(|sent| sent.address).collect();
     assert_eq!(addresses, [2, 3, 2].map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))));
     assert!(mixed.sent_from.is_sorted_by_key(|sent| -sent.last.as_millis()));
@@ -788,7 +792,13 @@ fn several_are_said_to_send_it_and_the_remedy_for_two_senders_of_one_binding_nam
     let listed = query.bindings(&Filter { standing: Some("mixed".into()), ..Filter::default() });
     assert_eq!(listed.len(), 1, "bindings, incidents and rotation agree");
     assert_eq!((story.bench.view().progress.mixed, story.bench.view().is_done()), (1, false));
-    story.ask("n", 8, NEW, 3);
+    story.ask("n", 8, OLD, 3);
+    story.ask("n", 9, NEW, 2);
+    let sightings =
+        |story: &Story| story.bench.query().incidents(&open).iter().map(|row| row.incident.sightings).sum::<u64>();
+    story.look();
+    assert_eq!(sightings(&story), 2);
+    story.ask("n", 10, NEW, 3);
     story.look();
     assert_eq!(story.bench.query().incidents(&open).len(), 0, "it is done");
 }
@@ -1181,7 +1191,17 @@ fn more_addresses_than_there_is_room_for_are_a_doubt() {
 
 fn sent(story: &Story, key: &str, peer: IpAddr) -> Sent {
     let (key, now) = (story.bench.reloader.ring().names(key.as_bytes()).fingerprint, story.bench.now());
-    Sent { key, peer, execution: None, first: now, last: now, accepted: true, is_previous: false, endpoint: "other" }
+    Sent {
+        key,
+        peer,
+        execution: None,
+        first: now,
+        last: now,
+        accepted: true,
+        is_previous: false,
+        outdated: 0,
+        endpoint: "other",
+    }
 }
 
 #[test]
