@@ -7,6 +7,7 @@ use super::parameters::{Page, Parameters, quote};
 use super::problem::{Kind, Problem};
 use crate::answers::binding::{self as answers, Bindings, KeyUse, WholeBinding};
 use crate::answers::execution::{Execution, PastExchange, RememberedUse};
+use crate::answers::headline::Holds;
 use crate::answers::incident::{Incidents, ListedIncident};
 use crate::answers::key::{Key, KeyNames};
 use crate::answers::old_key::{
@@ -38,7 +39,7 @@ use crate::telemetry::masked::mask_keys;
 /// How far the rotation of a set is and how it went, with those of its bindings that are worth a look: those that are not well first,
 /// and those that were confirmed last.
 #[must_use]
-pub fn course(look: &Query<'_>, set: SetIndex) -> OfSet {
+pub fn course(look: &Query<'_>, set: SetIndex, holds: Holds) -> OfSet {
     let view = look.rotation(set);
     let (well, open): (Vec<_>, Vec<_>) = view.rows.iter().partition(|row| row.standing == Standing::Confirmed);
     let room = ROOM.saturating_sub(open.len()).max(LEAST_WELL);
@@ -57,6 +58,7 @@ pub fn course(look: &Query<'_>, set: SetIndex) -> OfSet {
         due: view.rows.iter().filter_map(due).min(),
         incidents: look.open_incidents(set),
         rotation: rotation_of(look, &view, &shown, None),
+        holds,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::ledger::answer::AnswerKind;
 use crate::ledger::bar_kind::BarKind;
+use crate::policy::rules::Policy;
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
 
@@ -100,17 +101,51 @@ pub fn most_pressing<'o>(old_keys: impl Iterator<Item = &'o OldKeySummary>) -> O
     old_keys.max_by_key(|old| (old.is_kept(), old.can_go.answer != AnswerKind::Yes))
 }
 
-/// What is to be done next about an old key, in a sentence.
+/// What n8n's credentials of a set hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The set's key itself.
+    Key,
+    /// A token of keyward's, which puts the key in: another key takes no change in n8n.
+    Token,
+}
+
+impl From<Policy> for Holds {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Inject => Self::Token,
+            Policy::Observe | Policy::Enforce => Self::Key,
+        }
+    }
+}
+
+/// How a rotation begins in a set whose key is read from there; nothing where it learns its key.
 #[must_use]
-pub fn next_step(old: &OldKeySummary, now: Timestamp) -> String {
+pub fn to_rotate(source: Option<&str>, holds: Holds) -> String {
+    match (source, holds) {
+        (Some(source), Holds::Token) => {
+            format!("to rotate, put the new key into {source}; n8n's credentials hold tokens and stay as they are")
+        }
+        (Some(source), Holds::Key) => format!("to rotate, put the new key into {source} and into n8n's credential"),
+        (None, _) => "to rotate, put the new key into n8n's credential".to_owned(),
+    }
+}
+
+/// What is to be done next about an old key, in a sentence, where n8n's credentials hold that.
+#[must_use]
+pub fn next_step(old: &OldKeySummary, holds: Holds, now: Timestamp) -> String {
     let can_go = &old.can_go;
     if can_go.answer == AnswerKind::Yes {
         return format!("revoke {} in OpenAI's dashboard", old.key);
     }
     if can_go.all_reasons().any(|reason| reason.code == BarKind::NoGoodUse.code() && reason.accepted.is_none()) {
-        return "try the current key first, which was never seen to work: `keyward check --online`; then put it into \
-                n8n's credential, and run a node"
-            .to_owned();
+        let then = match holds {
+            Holds::Key => "put it into n8n's credential, and run a node",
+            Holds::Token => "run a node, whose credential holds a token",
+        };
+        return format!(
+            "try the current key first, which was never seen to work: `keyward check --online`; then {then}"
+        );
     }
     // Behind a binding that sends good keys as well, the credential is not at fault.
     let mixed = can_go.reasons.iter().find(|reason| reason.end.starts_with("look for"));
@@ -119,10 +154,12 @@ pub fn next_step(old: &OldKeySummary, now: Timestamp) -> String {
     }
     if let Some(record) = can_go.by_credential.first().filter(|_| mixed.is_none()) {
         let again = if can_go.by_credential.len() > 1 { ", and likewise the others below" } else { "" };
-        return format!(
-            "put the current key into n8n's credential {}, and run one of its nodes{again}",
-            record.credential
-        );
+        let what = match holds {
+            Holds::Key => "the current key",
+            Holds::Token => "a token (`keyward token new`)",
+        };
+        let credential = &record.credential;
+        return format!("put {what} into n8n's credential {credential}, and run one of its nodes{again}");
     }
     let is_time = |reason: &&Reason| reason.code == "quiet" || reason.code == "unsettled";
     let first = mixed.or_else(|| can_go.reasons.iter().find(|reason| !is_time(reason))).or(can_go.reasons.first());
@@ -166,3 +203,39 @@ pub const WHY_NOT: &str = "Why it cannot go, and what ends that:";
 const WHAT_REMAINS: &str = "What would prove it:";
 
 const ACCEPTED: &str = "What that rests on:";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn where_n8n_holds_tokens_nothing_is_changed_in_n8n() {
+        let source = Some("file /run/key");
+        assert_eq!(
+            to_rotate(source, Holds::Key),
+            "to rotate, put the new key into file /run/key and into n8n's credential"
+        );
+        let injects = to_rotate(source, Policy::Inject.into());
+        assert_eq!(
+            injects,
+            "to rotate, put the new key into file /run/key; n8n's credentials hold tokens and stay as they are"
+        );
+        let reason = json!({
+            "code": "no_good_use", "text": "", "binding": null, "address": null, "credential": null, "credential_id": null,
+            "workflow_name": null, "end": "", "doubt": null, "accepted": null,
+        });
+        let can_go = json!({
+            "answer": "not_seen", "text": "", "reasons": [reason], "doubts": [], "by_credential": [], "basis": null,
+        });
+        let old = json!({
+            "fingerprint": "0".repeat(32), "hint": null, "retired_by": "2026-01-01T00:00:00Z", "last_use": null,
+            "can_go": can_go,
+        });
+        let old: OldKeySummary = serde_json::from_value(old).expect("an old key");
+        let now = Timestamp::from_millis(0);
+        assert!(next_step(&old, Holds::Key, now).ends_with("then put it into n8n's credential, and run a node"));
+        assert!(next_step(&old, Holds::Token, now).ends_with("then run a node, whose credential holds a token"));
+    }
+}

@@ -158,8 +158,11 @@ impl View<'_> {
     fn next_step(&self) -> String {
         let of_problems = faults::next_of_problems(self.problems);
         let of_old_keys = || {
-            let pressing = headline::most_pressing(self.sets.iter().flat_map(|set| old_keys(set)));
-            pressing.map(|old| headline::next_step(old, self.now))
+            let old = headline::most_pressing(self.sets.iter().flat_map(|set| old_keys(set)))?;
+            let mut sets = self.sets.iter();
+            let own = sets.find(|set| old_keys(set).any(|known| std::ptr::eq(known, old)));
+            let set = own.map_or("", |set| &*set.set);
+            Some(headline::next_step(old, self.start.holds(set), self.now))
         };
         let of_start = || {
             let seen = self.sets.iter().map(|set| set.total).sum();

@@ -1,23 +1,36 @@
 //! What those do who begin: where they point n8n to, and where a new key goes.
 
 use super::setup::Setup;
+use crate::answers::headline::{Holds, to_rotate};
 use crate::keys::SetSettings;
+use crate::policy::rules::SetRules;
 use crate::welcome::{base_url, origin};
 
 /// What those do who begin: where they point n8n to, and where a new key goes.
 pub(super) struct Start {
     base_url: String,
-    /// Where each set reads its current key from; nothing where it learns.
-    sources: Vec<(String, Option<String>)>,
+    sets: Vec<Way>,
+}
+
+/// How a set gets another key.
+struct Way {
+    set: String,
+    /// Where it reads its current key from; nothing where it learns.
+    source: Option<String>,
+    holds: Holds,
 }
 
 impl Start {
     pub(super) fn new(setup: &Setup) -> Self {
         let proxy = &setup.config().proxy;
         let scheme = if proxy.tls.files().is_some() { "https" } else { "http" };
-        let sources = setup.config().keys.sets.iter();
-        let source = |set: &SetSettings| (set.name.to_string(), set.current.as_ref().map(ToString::to_string));
-        Self { base_url: base_url(&origin(scheme, proxy.listen)), sources: sources.map(source).collect() }
+        let way = |(set, rules): (&SetSettings, &SetRules)| Way {
+            set: set.name.to_string(),
+            source: set.current.as_ref().map(ToString::to_string),
+            holds: rules.policy.into(),
+        };
+        let sets = setup.config().keys.sets.iter().zip(&setup.config().rules.sets);
+        Self { base_url: base_url(&origin(scheme, proxy.listen)), sets: sets.map(way).collect() }
     }
 
     /// What n8n's Base URL should be.
@@ -35,10 +48,13 @@ impl Start {
 
     /// How a rotation begins.
     fn rotate(&self, set: &str) -> String {
-        match self.sources.iter().find(|(name, _)| name == set).and_then(|(_, source)| source.as_ref()) {
-            Some(source) => format!("to rotate, put the new key into {source} and into n8n's credential"),
-            None => "to rotate, put the new key into n8n's credential".to_owned(),
-        }
+        let way = self.sets.iter().find(|way| way.set == set);
+        to_rotate(way.and_then(|way| way.source.as_deref()), self.holds(set))
+    }
+
+    /// What n8n's credentials of a set hold.
+    pub(super) fn holds(&self, set: &str) -> Holds {
+        self.sets.iter().find(|way| way.set == set).map_or(Holds::Key, |way| way.holds)
     }
 
     /// What to do where no old key is known.

@@ -12,7 +12,7 @@ use super::rotation_view::{bar, current, next, of_old};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{AnyStatus, Received, Runs, Source};
 use super::start::Start;
-use crate::answers::headline::{self, NOT_SEEN, WELL, WHY_NOT, problems_in_short};
+use crate::answers::headline::{self, Holds, NOT_SEEN, WELL, WHY_NOT, problems_in_short};
 use crate::answers::incident::ListedIncident;
 use crate::answers::key::Key;
 use crate::answers::old_key::{OldKeySummary, Reason};
@@ -213,7 +213,10 @@ impl Seen<'_> {
         let pressing = headline::most_pressing(status.sets().iter().flat_map(|set| &set.old_keys));
         match (incidents, pressing) {
             (_, Some(old)) if old.is_kept() || (incidents.is_empty() && self.failing_without_incident() == 0) => {
-                format!("{}; `keyward rotation` shows who has changed", headline::next_step(old, now))
+                let is_its = |set: &&Set| set.old_keys.iter().any(|known| std::ptr::eq(known, old));
+                let set = status.sets().iter().find(is_its);
+                let holds = set.map_or(Holds::Key, |set| set.policy.into());
+                format!("{}; `keyward rotation` shows who has changed", headline::next_step(old, holds, now))
             }
             ([], _) if self.failing_without_incident() > 0 => {
                 "run what fails once more: its account was out of credit when it ran last; `keyward rotation` names it"

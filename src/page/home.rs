@@ -7,7 +7,9 @@ use super::parts::{self, Count, Sign, ago, badge, class, counts, icon, perhaps_a
 use super::reasons;
 use super::timeline::{Mark, Timeline};
 use super::view::{Piece, Section, Tab, View};
-use crate::answers::headline::{NOT_SEEN, WELL, because, most_pressing, next_step, problems_in_short, word};
+use crate::answers::headline::{
+    Holds, NOT_SEEN, WELL, because, most_pressing, next_step, problems_in_short, to_rotate, word,
+};
 use crate::answers::old_key::{OldKey, OldKeySummary, Traffic};
 use crate::answers::rotation::{RotatingBinding, Rotation};
 use crate::answers::status::OpenProblem;
@@ -37,6 +39,8 @@ pub struct Home<'h> {
 pub struct OfSet {
     /// Its bindings are those that are shown.
     pub rotation: Rotation,
+    /// What n8n's credentials of the set hold.
+    pub holds: Holds,
     /// Exchanges with the keys that are good now, hour by hour.
     pub new_traffic: Vec<Traffic>,
     /// When the first request with one of those started.
@@ -339,12 +343,12 @@ fn step(home: &Home<'_>, set: &OfSet) -> (String, Option<String>) {
         return ("do what stands above; the status says when it is over".to_owned(), Some("keyward status".to_owned()));
     }
     if let Some(old) = pressing(&set.rotation) {
-        return (next_step(old, home.now), Some(command_for(old, &set.rotation, home.start)));
+        return (next_step(old, set.holds, home.now), Some(command_for(old, &set.rotation, home.start)));
     }
     if set.incidents > 0 || set.rotation.progress.failing > 0 {
         return ("mend what fails: the incidents say how".to_owned(), Some("keyward incidents".to_owned()));
     }
-    without_old_key(&set.rotation, home.start)
+    without_old_key(set, home.start)
 }
 
 /// Puts the current key into the credential that holds the old one, where keyward can do it; else waits until you have done it.
@@ -360,10 +364,10 @@ fn command_for(old: &OldKeySummary, rotation: &Rotation, start: Start<'_>) -> St
     }
 }
 
-fn without_old_key(rotation: &Rotation, start: Start<'_>) -> (String, Option<String>) {
-    if rotation.total > 0 {
-        let step = "to rotate, put the new key where keyward reads it and into n8n's credential";
-        return (step.to_owned(), Some("keyward rotation --watch".to_owned()));
+fn without_old_key(set: &OfSet, start: Start<'_>) -> (String, Option<String>) {
+    if set.rotation.total > 0 {
+        let source = (!set.rotation.learned).then_some("the place where keyward reads it");
+        return (to_rotate(source, set.holds), Some("keyward rotation --watch".to_owned()));
     }
     let step = "set the Base URL of n8n's OpenAI credential to this address, and run a workflow";
     let command = if start.asks_n8n { "keyward n8n connect --help" } else { start.base_url };
