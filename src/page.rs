@@ -28,6 +28,7 @@ pub mod layout;
 pub mod live;
 pub mod node;
 pub mod nodes;
+pub mod notices;
 pub mod parts;
 pub mod reasons;
 pub mod timeline;

@@ -14,11 +14,14 @@ use super::problem::{Kind, Problem, failed};
 use super::response::{Drawn, HTML, Response, text};
 use super::state::AdminState;
 use super::{api, views};
+use crate::answers::notice::Notices;
 use crate::ledger::query::Query;
 use crate::page::home::Start;
 use crate::page::nodes::Asked;
 use crate::page::view::View;
-use crate::page::{assets, audit, execution, home, incidents, keys, layout, live, node, nodes, parts, watcher};
+use crate::page::{
+    assets, audit, execution, home, incidents, keys, layout, live, node, nodes, notices, parts, watcher,
+};
 
 /// The parameters of the list of nodes.
 pub const NODES: [&str; 6] = ["q", "state", "set", "workflow", "limit", "cursor"];
@@ -53,7 +56,7 @@ pub fn watched(parameters: &Parameters) -> Result<(&str, Parameters), Problem> {
 /// The parameters of the page at that path; nothing where there is none.
 fn known(path: &str) -> Option<&'static [&'static str]> {
     match path {
-        "/" | "/audit" | "/live" | "/keys" => Some(&[]),
+        "/" | "/audit" | "/live" | "/keys" | "/notices" => Some(&[]),
         "/nodes" => Some(&NODES),
         "/incidents" => Some(&INCIDENTS),
         "/execution" => Some(&EXECUTION),
@@ -82,6 +85,7 @@ fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) ->
         "/audit" => Ok(audit::audit(&api::instances(admin, look).instances, asks_n8n(admin), now)),
         "/live" => Ok(live::live(&names_of_sets(look))),
         "/keys" => Ok(keys::keys(&admin.sets(look), &admin.shared.reloader.tokens(), now)),
+        "/notices" => Ok(notices::notices(&Notices::from(admin.notices.snapshot()), now)),
         _ => {
             let id = path.strip_prefix("/nodes/").ok_or_else(|| nothing(path))?;
             let (whole, incidents) = (views::binding(look, id)?, views::incidents_of(look, id)?);
@@ -91,7 +95,9 @@ fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) ->
 }
 
 fn rotation(admin: &AdminState, look: &Query<'_>) -> View {
-    let sets: Vec<_> = look.sets().map(|(set, _)| views::course(look, set)).collect();
+    let ring = admin.shared.reloader.ring();
+    let holds = |set| ring.rules().of_set(set).policy.into();
+    let sets: Vec<_> = look.sets().map(|(set, _)| views::course(look, set, holds(set))).collect();
     let start = Start { base_url: &admin.base_url, asks_n8n: asks_n8n(admin) };
     home::home(&home::Home { problems: &admin.problems(), sets: &sets, start, now: look.now() })
 }

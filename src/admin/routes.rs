@@ -13,6 +13,7 @@
 //! | `GET /audit` | the same | what an audit of n8n says, for people |
 //! | `GET /live` | the same | exchanges as they end, for people |
 //! | `GET /keys` | the same | keys and tokens by their public names, for people |
+//! | `GET /notices` | the same | who is told by itself, what waits and what did not arrive, for people |
 //! | `GET /watch` | the same | what changes on one of those pages, as server-sent events ([`super::watch`]) |
 //! | `GET /assets/{asset}` | nothing | the style sheet, the script and the icon of the pages, which are the same everywhere |
 //! | `GET /open/{link}` | nothing but the link | begins a session in the browser that opens it |
@@ -105,7 +106,7 @@ enum Answer {
 }
 
 /// Every route of the admin listener: the token that it needs, the parameters that it knows, and what answers it.
-pub static ROUTES: [Route; 34] = [
+pub static ROUTES: [Route; 35] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {
         method: "GET",
@@ -129,6 +130,7 @@ pub static ROUTES: [Route; 34] = [
     page("/audit", &[]),
     page("/live", &[]),
     page("/keys", &[]),
+    page("/notices", &[]),
     Route {
         method: "GET",
         path: "/watch",

@@ -24,6 +24,7 @@ pub enum Tab {
     Audit,
     Live,
     Keys,
+    Notices,
 }
 
 /// An element with an id, and within it perhaps pieces that can change alone.
@@ -50,8 +51,16 @@ pub struct Piece {
 
 impl Tab {
     /// All of them, in the order of the navigation.
-    pub const ALL: [Self; 7] =
-        [Self::Rotation, Self::Nodes, Self::Incidents, Self::Execution, Self::Audit, Self::Live, Self::Keys];
+    pub const ALL: [Self; 8] = [
+        Self::Rotation,
+        Self::Nodes,
+        Self::Incidents,
+        Self::Execution,
+        Self::Audit,
+        Self::Live,
+        Self::Keys,
+        Self::Notices,
+    ];
 
     /// What the navigation calls it.
     #[must_use]
@@ -64,6 +73,7 @@ impl Tab {
             Self::Audit => "Audit",
             Self::Live => "Live",
             Self::Keys => "Keys",
+            Self::Notices => "Notices",
         }
     }
 
@@ -78,6 +88,7 @@ impl Tab {
             Self::Audit => "/audit",
             Self::Live => "/live",
             Self::Keys => "/keys",
+            Self::Notices => "/notices",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::support::{Client, FakeUpstream, Framing, OUTDATED, TestProxy, UNLISTE
 const NEW: &str = crate::support::CURRENT;
 
 /// The pages that take nothing in their address.
-const PAGES: [&str; 7] = ["/", "/nodes", "/incidents", "/execution", "/audit", "/live", "/keys"];
+const PAGES: [&str; 8] = ["/", "/nodes", "/incidents", "/execution", "/audit", "/live", "/keys", "/notices"];
 
 fn start(upstream: &FakeUpstream) -> TestProxy {
     TestProxy::with(upstream).current_key(NEW).previous_key(OUTDATED).start()

@@ -9,7 +9,7 @@ import { CANARY, Keyward, N8n, NEW, OLD, STRANGE, Upstream, end, endAll, start, 
 const MARKUP = `<img src=x onerror=alert(1)> "Q&A" 'x' </tbody><script>alert(2)</script>`;
 const RTL = "تقرير أسبوعي";
 const LONG = "Long ".repeat(20_000);
-const PAGES = ["/", "/nodes", "/incidents", "/execution", "/audit", "/live", "/keys"];
+const PAGES = ["/", "/nodes", "/incidents", "/execution", "/audit", "/live", "/keys", "/notices"];
 
 const { browser, close } = await launch();
 const upstream = await new Upstream().open();
