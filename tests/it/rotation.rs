@@ -391,9 +391,9 @@ fn an_answer_of_another_version_is_told_as_that_and_nothing_is_read_into_it() {
         (&["status"][..], 3, "address"),
         (&["status", "--json"], 3, "address"),
         (&["rotation"], 3, "address"),
-        (&["rotation", "default"], 3, "senders"),
-        (&["rotation", "default", "--can-go"], 3, "senders"),
-        (&["bindings"], 3, "senders"),
+        (&["rotation", "default"], 3, "path"),
+        (&["rotation", "default", "--can-go"], 3, "path"),
+        (&["bindings"], 3, "path"),
         (&["incidents"], 3, "senders"),
         (&["events", "--follow"], 1, "timestamp"),
     ] {
