@@ -9,7 +9,7 @@
 //! | less than a second before | nothing was recorded since, or the question is for a later page of a list; and it says of no old key that it can go |
 //!
 //! A *yes* is never older than its question. Between two looks there is a pause, so that drawing takes a tenth of one
-//! processor, but no longer than a second: those who ask during it share the next look.
+//! processor over time, but no longer than a second: those who ask during it share the next look.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -209,31 +209,50 @@ fn despite_panics<T>(draw: impl FnOnce() -> T) -> Result<T, Problem> {
 
 // === Pauses ===
 
-/// The pause between two looks.
+/// The pause between two looks: drawing takes a tenth of one processor over time, and may run ahead of that by a little, so
+/// that who has just opened a page sees at once what changes on it.
 struct Pause {
-    /// How long drawing has taken since the last pause.
-    busy: Duration,
-    ended: Instant,
+    /// For how long nothing would have to be drawn until the share is kept.
+    owed: Duration,
+    /// As of then.
+    at: Instant,
 }
 
 impl Pause {
     fn none() -> Self {
-        Self { busy: Duration::ZERO, ended: Instant::now() }
+        Self { owed: Duration::ZERO, at: Instant::now() }
     }
 
     fn measure<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let done = work();
-        self.ended = Instant::now();
-        self.busy += self.ended - began;
+        self.owe(began.elapsed(), Instant::now());
         done
+    }
+
+    /// Takes down that drawing took so long and ended then.
+    fn owe(&mut self, took: Duration, ended: Instant) {
+        self.pass(ended);
+        self.owed = (self.owed + took * 10).min(AHEAD + LASTS);
+    }
+
+    /// What is still owed at that time.
+    fn pass(&mut self, now: Instant) {
+        self.owed = self.owed.saturating_sub(now.saturating_duration_since(self.at));
+        self.at = now;
+    }
+
+    /// How long to wait before the next look, from now on.
+    fn left(&mut self, now: Instant) -> Duration {
+        self.pass(now);
+        self.owed.saturating_sub(AHEAD)
     }
 
     /// Waits before the next look.
     async fn wait(&mut self) {
-        let busy = std::mem::take(&mut self.busy);
-        if busy >= SHORT {
-            tokio::time::sleep_until((self.ended + (busy * 9).min(LASTS)).into()).await;
+        let left = self.left(Instant::now());
+        if !left.is_zero() {
+            tokio::time::sleep(left).await;
         }
     }
 }
@@ -241,11 +260,44 @@ impl Pause {
 /// How long a look serves those who ask after it was taken.
 const LASTS: Duration = Duration::from_secs(1);
 
-/// Drawing that takes no longer needs no pause.
-const SHORT: Duration = Duration::from_millis(5);
+/// How far drawing may be ahead of its share: by a tenth of that in drawing.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// How many questions wait at a time: each connection to the listener has one.
 const MOST_WAITING: usize = 256;
 
 /// How many bytes of answers are kept with a look.
 const MOST_KEPT: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawing_takes_a_tenth_over_time_and_what_was_quiet_is_drawn_at_once() {
+        let (mut pause, mut now) = (Pause::none(), Instant::now());
+        let took = Duration::from_millis(80);
+        let mut draw = |now: &mut Instant| {
+            let left = pause.left(*now);
+            *now += left + took;
+            pause.owe(took, *now);
+            left
+        };
+        assert_eq!(draw(&mut now), Duration::ZERO);
+        assert_eq!(draw(&mut now), Duration::ZERO, "a page, and what changes on it at once");
+        let began = now;
+        let waits: Vec<_> = (0..20).map(|_| draw(&mut now)).collect();
+        assert!(waits.iter().all(|wait| *wait <= LASTS), "{waits:?}");
+        let share = (took * 20).as_secs_f64() / (now - began).as_secs_f64();
+        assert!((0.09..0.11).contains(&share), "{share}");
+        now += Duration::from_secs(5);
+        assert_eq!(draw(&mut now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_look_that_takes_long_is_followed_by_a_second() {
+        let (mut pause, now) = (Pause::none(), Instant::now());
+        pause.owe(Duration::from_secs(9), now);
+        assert_eq!(pause.left(now), LASTS);
+    }
+}
