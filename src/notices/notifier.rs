@@ -215,11 +215,11 @@ impl Notifier {
 
     // === Looking ===
 
-    /// A look takes a twentieth of one processor at most.
+    /// Looks take a fiftieth of one processor at most: 5 ms of each quarter of a second.
     fn is_look_due(&mut self) -> bool {
         let Some(Looked { at, took }) = self.looked else { return true };
         let since = at.elapsed();
-        since >= (took * 19).min(LONGEST_PAUSE) && (since >= LOOK_ANYHOW || self.observer.has_news())
+        since >= (took * 49).min(LONGEST_PAUSE) && (since >= LOOK_ANYHOW || self.observer.has_news())
     }
 
     fn look(&mut self, now: Timestamp) {
