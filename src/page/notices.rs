@@ -96,7 +96,7 @@ fn told(open: &[String], now: Timestamp) -> Markup {
     html! {
         @if !open.is_empty() {
             h3 { "Told, and not over" }
-            ul { @for one in open { li { (parts::name(&in_local_time(one, now))) } } }
+            ul.told { @for one in open { li { (parts::name(&in_local_time(one, now))) } } }
         }
     }
 }
@@ -107,14 +107,14 @@ fn messages(title: &str, messages: &[Message], now: Timestamp) -> Markup {
             h3 { (title) }
             table {
                 thead {
-                    tr { th scope="col" { "Message" } th scope="col" { "Made" } th scope="col" { "Tried" } th.wide scope="col" { "Fault" } }
+                    tr { th scope="col" { "Message" } th scope="col" { "Made" } th scope="col" { "Attempts" } th.wide scope="col" { "Fault" } }
                 }
                 tbody {
                     @for message in messages {
                         tr {
                             th scope="row" { (parts::name(&message.title)) }
                             td { (ago(message.made, now)) }
-                            td { (count(u64::from(message.attempts), "time")) }
+                            td { (message.attempts) }
                             td.wide { @match &message.fault { Some(fault) => (parts::name(fault)), None => (parts::nothing()) } }
                         }
                     }
@@ -170,7 +170,7 @@ mod tests {
             "it answered 503",
             "a rotation began",
             "an incident",
-            "3 times",
+            "<td>3</td>",
             "heartbeat not taken",
             "1 notice had no room",
             "2 nodes &lt;b&gt;stale&lt;/b&gt;",

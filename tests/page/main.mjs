@@ -1,6 +1,8 @@
 // The checks. Each starts what it needs and says what it measured; the last line says how many passed.
 
-import { mkdirSync, statSync } from "node:fs";
+import { once } from "node:events";
+import { mkdirSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
 
 import { accessibility, examine, launch, visit } from "./browser.mjs";
@@ -23,6 +25,7 @@ const checks = {
   pages_are_whole_without_a_script,
   pages_keep_their_promises_in_every_size_and_scheme,
   a_problem_stands_above_all,
+  notices_that_arrive_wait_and_fail_are_told,
   the_keyboard_reaches_everything,
   odd_names_are_shown_as_they_are,
   requests_are_followed_filtered_and_paused,
@@ -153,7 +156,7 @@ async function pages_are_whole_without_a_script() {
 
 async function pages_keep_their_promises_in_every_size_and_scheme() {
   const empty = await new Keyward(folder(), upstream).start();
-  const full = await rotating({ more: 60 });
+  const full = await rotating({ more: 60, settings: (place) => receivers(place, upstream.url) });
   const n8n = await new N8n([workflow("w1", "Weekly report", [["n1", "Summary"], ["n2", "Draft"]]), workflow("w7", "Never ran", [["n1", "Ask"]])]).open();
   const small = await rotating({ n8n });
   await until("n8n's names", async () => (await small.run("rotation")).includes("Summary"));
@@ -180,6 +183,34 @@ async function pages_keep_their_promises_in_every_size_and_scheme() {
   }
   n8n.close();
   return `${looked} looks`;
+}
+
+async function notices_that_arrive_wait_and_fail_are_told() {
+  const taken = [];
+  const taker = createServer((request, answer) => {
+    request.resume().on("end", () => {
+      taken.push(request.headers["webhook-id"]);
+      answer.statusCode = 204;
+      answer.end();
+    });
+  }).listen(0, "127.0.0.1");
+  await once(taker, "listening");
+  const keyward = await rotating({ settings: (place) => receivers(place, `http://127.0.0.1:${taker.address().port}/`) });
+  const visitor = await visit(browser, await keyward.link());
+  const { page } = visitor;
+  await page.getByRole("link", { name: "Notices" }).click();
+  await live(page);
+  const of = (name) => page.locator("#receivers section", { has: page.getByRole("heading", { name, exact: true }) });
+  await until("a notice that arrived", async () => taken.length > 0 && /sent since the start, the last/.test(await of("taker").innerText()));
+  await until("one that waits", async () => /does not take notices/.test(await of("gone").innerText()));
+  const [told, waits] = [await of("taker").innerText(), await of("gone").innerText()];
+  expect(/ok/.test(told) && /Told, and not over/.test(told) && !/Waits/.test(told), told);
+  expect(/Last fault/.test(waits) && /Waits/.test(waits) && /Nothing sent since the start/.test(waits), waits);
+  expectNothing(await examine(visitor));
+  expectNothing(await accessibility(page));
+  await keep(page, "notices");
+  taker.closeAllConnections();
+  taker.close();
 }
 
 async function a_problem_stands_above_all() {
@@ -374,8 +405,16 @@ async function the_demo_shows_its_rotation() {
 // === Helpers ===
 
 /** A keyward in the middle of a rotation: one node still sends the old key, one has changed, one has no key, others are silent. */
-async function rotating({ n8n, more = 0, upstream: own = upstream } = {}) {
-  const keyward = await new Keyward(folder(), own, { n8n }).start();
+/** Two receivers of notices: one at that URL, and one that is not there. */
+function receivers(place, url) {
+  mkdirSync(place, { recursive: true });
+  for (const [name, text] of [["taker", url], ["gone", "http://127.0.0.1:1/"]]) writeFileSync(join(place, name), text, { mode: 0o600 });
+  return ["taker", "gone"].map((name) => `[notices.${name}]\nto = { file = "${join(place, name)}" }\nquiet = "0s"\n`).join("");
+}
+
+async function rotating({ n8n, more = 0, upstream: own = upstream, settings = () => "" } = {}) {
+  const place = folder();
+  const keyward = await new Keyward(place, own, { n8n, settings: settings(place) }).start();
   const nodes = [["w1", "n1", "Weekly report"], ["w1", "n2", "Weekly report"], ["w2", "n1", "Inbox triage"], ["w3", "n1", "Third"], ["w3", "n2", "Third"]];
   for (let number = 0; number < more; number += 1) nodes.push([`m${number >> 1}`, `n${number & 1}`, `Workflow ${number >> 1}`]);
   let execution = 100;
