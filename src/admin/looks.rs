@@ -224,9 +224,9 @@ impl Pause {
     }
 
     fn measure<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let began = Instant::now();
+        let before = processor_time();
         let done = work();
-        self.owe(began.elapsed(), Instant::now());
+        self.owe(processor_time().saturating_sub(before), Instant::now());
         done
     }
 
@@ -255,6 +255,12 @@ impl Pause {
             tokio::time::sleep(left).await;
         }
     }
+}
+
+/// The processor time of this thread so far: what a busy machine lets it wait is no drawing.
+fn processor_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec.unsigned_abs(), u32::try_from(spent.tv_nsec).unwrap_or_default())
 }
 
 /// How long a look serves those who ask after it was taken.

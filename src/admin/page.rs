@@ -15,6 +15,7 @@ use super::response::{Drawn, HTML, Response, text};
 use super::state::AdminState;
 use super::{api, views};
 use crate::answers::notice::Notices;
+use crate::keys::set::SetIndex;
 use crate::ledger::query::Query;
 use crate::page::home::Start;
 use crate::page::nodes::Asked;
@@ -96,7 +97,7 @@ fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) ->
 
 fn rotation(admin: &AdminState, look: &Query<'_>) -> View {
     let ring = admin.shared.reloader.ring();
-    let holds = |set| ring.rules().of_set(set).policy.into();
+    let holds = |set: SetIndex| ring.rules().of_set(set.position()).policy.into();
     let sets: Vec<_> = look.sets().map(|(set, _)| views::course(look, set, holds(set))).collect();
     let start = Start { base_url: &admin.base_url, asks_n8n: asks_n8n(admin) };
     home::home(&home::Home { problems: &admin.problems(), sets: &sets, start, now: look.now() })

@@ -7,9 +7,9 @@ use super::status::OpenProblem;
 use super::words::{ago, counted};
 use crate::clock::Timestamp;
 use crate::codes::Coded;
+use crate::keys::rules::Policy;
 use crate::ledger::answer::AnswerKind;
 use crate::ledger::bar_kind::BarKind;
-use crate::policy::rules::Policy;
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
 

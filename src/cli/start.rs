@@ -3,7 +3,7 @@
 use super::setup::Setup;
 use crate::answers::headline::{Holds, to_rotate};
 use crate::keys::SetSettings;
-use crate::policy::rules::SetRules;
+use crate::keys::rules::SetRules;
 use crate::welcome::{base_url, origin};
 
 /// What those do who begin: where they point n8n to, and where a new key goes.
