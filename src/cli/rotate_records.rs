@@ -29,24 +29,29 @@ impl Rotation {
         // What will be changed is known before it is.
         self.keep()?;
         let (new, old) = (read_key(&self.next)?, read_key(&self.current)?);
+        let mut by_hand = Vec::new();
         for at in 0..self.run.records.len() {
             if self.run.records[at].changed.is_some() {
                 continue;
             }
             let record = self.run.records[at].clone();
-            if !self.put(&record, &new, Some(&old))? {
-                return Ok(Done::NotYet(format!(
-                    "put the new key into credential {} ({}) of n8n {}: this n8n's API cannot change it. The key stands in {}. \
-                     Then: keyward rotate {} --resume",
-                    record.name,
-                    record.id,
-                    record.n8n,
-                    self.next.display(),
-                    self.run.set
-                )));
+            let now = Some(self.setup.now().as_millis());
+            if self.put(&record, &new, Some(&old))? {
+                self.run.records[at].changed = now;
+            } else {
+                self.run.records[at].told = now;
+                by_hand.push(format!("{} ({}) of n8n {}", record.name, record.id, record.n8n));
             }
-            self.run.records[at].changed = Some(self.setup.now().as_millis());
             self.keep()?;
+        }
+        if !by_hand.is_empty() {
+            return Ok(Done::NotYet(format!(
+                "this n8n's API cannot change credentials. Put the new key, which stands in {}, into {}. Then: keyward rotate {} \
+                 --resume, with --yes to say that it is there",
+                self.next.display(),
+                by_hand.join(", "),
+                self.run.set
+            )));
         }
         Ok(Done::Yes(match &self.run.records[..] {
             [] => "no credential of n8n's is known to hold the old key".to_owned(),
@@ -83,6 +88,7 @@ impl Rotation {
             id: id.to_owned(),
             name: name.to_owned(),
             changed: None,
+            told: None,
         };
         let mut records: Vec<_> = by_press
             .map(|record| change(&record.id, &record.name))
@@ -144,6 +150,9 @@ impl Rotation {
 
     /// n8n 1.x: a person puts it there.
     fn put_by_hand(&self, record: &RecordChange) -> anyhow::Result<bool> {
+        if self.arguments.yes && record.told.is_some() {
+            return Ok(true);
+        }
         if !can_ask() {
             return Ok(false);
         }

@@ -111,6 +111,9 @@ pub struct RecordChange {
     /// When the new key was put there; nothing where that is still to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<i64>,
+    /// When you were told to put it there, where n8n's API cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<i64>,
 }
 
 /// Something that stood against the rotation, and that you accepted.

@@ -20,6 +20,8 @@ class Received:
     path: str
     headers: list
     body: bytes
+    # In seconds since the Unix epoch.
+    at: float = 0.0
 
     def values(self, name):
         """Every value of a header."""
@@ -50,7 +52,7 @@ def _handler_for(openai):
 
         def _answer(self):
             body = b"".join(self.pieces())
-            received = Received(self.command, self.path, list(self.headers.items()), body)
+            received = Received(self.command, self.path, list(self.headers.items()), body, time.time())
             openai.journal.append(received)
             if instead := openai.interfere and openai.interfere(received):
                 return self._json(*instead)
@@ -61,6 +63,8 @@ def _handler_for(openai):
 
         def _route(self, body):
             request = json.loads(body) if body.startswith(b"{") else {}
+            if body == b"{}":
+                return self._json(400, answers.error("you must provide a model parameter", None))
             match answers.of(self.command, self.path.partition("?")[0], request):
                 case None:
                     self._json(404, answers.error(f"Invalid URL ({self.command} {self.path})", None))
