@@ -203,6 +203,7 @@ struct Draft<'a> {
 
 /// All that it is told from what ends a bar of a sender of a workflow.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "it is compared as a whole, and nothing else is done with it")]
 struct EndGrounds {
     address: Option<IpAddr>,
     is_another_n8n: bool,

@@ -152,8 +152,8 @@ impl BindingId {
     #[must_use]
     pub fn to_hex(self) -> String {
         // A view has many, and the formatter takes a lot longer.
-        let digit = |place: u32| char::from_digit((self.0 >> (4 * place)) as u32 & 0xf, 16).unwrap_or_default();
-        (0..16).rev().map(digit).collect()
+        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+        self.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(digit).collect()
     }
 }
 
