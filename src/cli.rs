@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod connect;
 mod connected;
+mod connecting;
 mod demo;
 mod disconnect;
 mod events;

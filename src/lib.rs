@@ -93,7 +93,7 @@
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `observed` `pollers` `reload` `standing` `subjects` `systemd` `upkeep` |
 //! | [`demo`] | a simulated day | `n8n` `story` `upstream` `view` |
-//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `demo` `disconnect` `events` `exit` `expiring` `explain` `faults` `format` `health` `keys` `n8n` `notices` `open` `output` `pages` `prompt` `reconnect` `reconnected` `records` `reload` `report` `rotate` `rotate_abort` `rotate_new_key` `rotate_ready` `rotate_records` `rotate_report` `rotate_revoke` `rotate_watch` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `undo` `wait` |
+//! | [`cli`] | the commands | `accept` `answer` `audit` `bindings` `blame` `check` `client` `connect` `connected` `connecting` `demo` `disconnect` `events` `exit` `expiring` `explain` `faults` `format` `health` `keys` `n8n` `notices` `open` `output` `pages` `prompt` `reconnect` `reconnected` `records` `reload` `report` `rotate` `rotate_abort` `rotate_new_key` `rotate_ready` `rotate_records` `rotate_report` `rotate_revoke` `rotate_watch` `rotation` `rotation_view` `serve` `setup` `source` `start` `status` `telling` `token` `undo` `wait` |
 
 pub mod allocator;
 

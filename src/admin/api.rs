@@ -140,8 +140,10 @@ pub fn press(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> 
             in_json(StatusCode::OK, &PressBegun { begun })
         }
         Some(said) => {
-            let key = status.lent.end(ledger, credential, said == "ok");
-            in_json(StatusCode::OK, &PressEnded { key: key.map(|names| names.fingerprint) })
+            let came = status.lent.end(ledger, credential, said == "ok");
+            let key = came.key.map(|names| names.fingerprint);
+            let verdict = came.verdict.map(|verdict| verdict.code().to_owned());
+            in_json(StatusCode::OK, &PressEnded { key, verdict })
         }
     }
 }

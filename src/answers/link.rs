@@ -29,4 +29,7 @@ pub struct PressEnded {
     /// The key that came; nothing where none did, or it cannot be told which one did.
     #[serde(deserialize_with = "nullable")]
     pub key: Option<Fingerprint>,
+    /// The verdict on the first request that can be the test's, by its code; nothing where none came.
+    #[serde(deserialize_with = "nullable")]
+    pub verdict: Option<String>,
 }

@@ -6,17 +6,18 @@ use serde_json::json;
 
 use super::connect::{current_source, is_base_url};
 use super::connected::{End, Outcome};
-use super::output::{print_json, print_wrapped};
+use super::output::print_json;
 use super::prompt::{KeyFrom, can_ask};
 use super::records::{Chosen, Side, in_words};
 use super::setup::Setup;
+use super::telling::{Test, Told};
 use super::token;
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::secret::Secret;
 use crate::keys::state::StateFolder;
-use crate::n8n::connect;
-use crate::n8n::connections::{self, Connection};
+use crate::n8n::connect::{self, User};
+use crate::n8n::connections::{self, Connection, Left};
 use crate::n8n::documents::CredentialRecord;
 
 /// What `keyward n8n disconnect` takes. The texts for users stand in attributes: they are no Markdown.
@@ -47,8 +48,11 @@ struct Planned<'r> {
 struct Plan<'a> {
     setup: &'a Setup,
     side: Side,
+    told: Told,
     folder: StateFolder,
     key: Option<Secret>,
+    /// Whether you said which Base URL is to stand there.
+    is_said: bool,
 }
 
 // === impl DisconnectArguments ===
@@ -58,36 +62,59 @@ impl DisconnectArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.chosen.config, environment)?;
         let side = Side::open(&setup, self.chosen.n8n.as_deref())?;
-        let folder = setup.folder()?;
+        if let Some(url) = self.base_url.as_ref().filter(|url| !is_base_url(url)) {
+            bail!("--base-url begins with http:// or https://, not {url:?}");
+        }
+        let has_header = side.has_header()?;
+        let can_change = has_header && side.can_change()?;
         let records = side.records()?;
-        let chosen = records.select(&self.chosen.credentials)?.into_iter();
-        let planned: Vec<_> = chosen.map(|record| self.plan(&folder, &side, record)).collect::<Result<_, _>>()?;
-        let announced: Vec<_> = planned.iter().map(Planned::announce).collect();
-        self.chosen.ask(&announced)?;
-        let key = self.key(&setup, &side, planned.iter().any(Planned::holds_token))?;
-        let plan = Plan { setup: &setup, side, folder, key };
+        let chosen = records.select(&self.chosen.credentials)?;
         let mut outcomes = Vec::new();
-        for planned in planned {
-            let end = plan.put_back(&planned).unwrap_or_else(|error| End::Failed(format!("{error:#}")));
-            let (record, users) = (planned.record, records.users(planned.record));
-            let outcome = Outcome { record, users, end, seen: None };
-            if !self.chosen.json {
-                print_wrapped(&outcome.in_words());
+        if can_change {
+            let plan = Plan {
+                setup: &setup,
+                told: Told::new(&setup),
+                folder: setup.folder()?,
+                key: None,
+                is_said: self.base_url.is_some(),
+                side,
+            };
+            let planned = chosen.iter().map(|record| self.plan(&plan, record)).collect::<anyhow::Result<Vec<_>>>()?;
+            let plan = self.agree(plan, &planned)?;
+            for planned in planned {
+                let end = plan.put_back(&planned).unwrap_or_else(|error| End::Failed(format!("{error:#}")));
+                outcomes.push(self.told(planned.record, records.users(planned.record), end));
             }
-            outcomes.push(outcome);
+        } else {
+            self.refuse_key(&side)?;
+            for record in chosen {
+                let end = End::ByHand(connect::back_by_hand(self.base_url.as_deref(), has_header));
+                outcomes.push(self.told(record, records.users(record), end));
+            }
         }
         if self.chosen.json {
             let credentials: Vec<_> = outcomes.iter().map(Outcome::in_json).collect();
-            print_json(&json!({ "n8n": &*plan.side.instance.name, "credentials": credentials }));
+            print_json(&json!({ "n8n": self.n8n_name(&setup)?, "credentials": credentials }));
         }
         Ok(outcomes.iter().all(|outcome| outcome.is_well(false)))
     }
 
-    fn plan<'r>(&self, folder: &StateFolder, side: &Side, record: &'r CredentialRecord) -> anyhow::Result<Planned<'r>> {
-        let kept = connections::find(folder, &side.address(), &record.id)?;
+    fn told<'r>(&self, record: &'r CredentialRecord, users: &'r [User], end: End) -> Outcome<'r> {
+        let outcome = Outcome { record, users, end, seen: None };
+        if !self.chosen.json {
+            outcome.print();
+        }
+        outcome
+    }
+
+    fn n8n_name(&self, setup: &Setup) -> anyhow::Result<String> {
+        Ok(setup.only_n8n(self.chosen.n8n.as_deref())?.map_or_else(String::new, |instance| instance.name.to_string()))
+    }
+
+    fn plan<'r>(&self, plan: &Plan<'_>, record: &'r CredentialRecord) -> anyhow::Result<Planned<'r>> {
+        let kept = connections::find(&plan.folder, &plan.side.address(), &record.id)?;
         let base_url = match (&self.base_url, &kept) {
-            (Some(url), _) if is_base_url(url) => url.clone(),
-            (Some(url), _) => bail!("--base-url begins with http:// or https://, not {url:?}"),
+            (Some(url), _) => url.clone(),
             (None, Some(kept)) => kept.was.clone(),
             (None, None) => bail!(
                 "{} was not connected with this state folder, so nothing is known of what stood there: --base-url says what \
@@ -98,19 +125,45 @@ impl DisconnectArguments {
         Ok(Planned { record, base_url, kept })
     }
 
-    /// Where a record holds a token, which keyward alone takes, a key has to take its place.
-    fn key(&self, setup: &Setup, side: &Side, is_needed: bool) -> anyhow::Result<Option<Secret>> {
-        let from = match &self.key_from {
-            None if !is_needed => return Ok(None),
-            None if can_ask() => &KeyFrom::Prompt,
-            None => bail!(
-                "nothing was changed: a token stands there, which keyward alone takes. --key-from says which key to put in \
-                 its place (prompt, stdin, file:<path>, env:<name>, or current, the set's own)"
+    /// Has you agree, and asks for the key that takes a token's place: only keyward takes a token.
+    fn agree<'a>(&self, plan: Plan<'a>, planned: &[Planned<'_>]) -> anyhow::Result<Plan<'a>> {
+        let of_token = planned.iter().find(|planned| planned.holds_token());
+        let from = match (&self.key_from, of_token) {
+            (Some(from), _) => Some(from),
+            (None, None) => None,
+            (None, Some(_)) if can_ask() => Some(&KeyFrom::Prompt),
+            (None, Some(planned)) => bail!(
+                "nothing was changed: a token stands in {}, which keyward alone takes. --key-from says which key takes its \
+                 place: --key-from current is the set's own (or prompt, stdin, file:<path>, env:<name>)",
+                in_words(planned.record)
             ),
-            Some(from) => from,
         };
-        let set = side.instance.set.as_deref().unwrap_or("default");
-        from.read(current_source(setup, set)).map(Some)
+        let announced: Vec<_> = planned.iter().map(|planned| planned.announce(from)).collect();
+        self.chosen.ask(&announced)?;
+        let kept = of_token.or(planned.first()).and_then(|planned| planned.kept.as_ref());
+        let set = self.set(&plan, kept);
+        let key = from.map(|from| from.read(current_source(plan.setup, &set))).transpose()?;
+        Ok(Plan { key, ..plan })
+    }
+
+    /// The set whose own key is meant: the one that it was connected for.
+    fn set(&self, plan: &Plan<'_>, kept: Option<&Connection>) -> String {
+        let names = plan.setup.set_names();
+        let only = if let [only] = names[..] { only } else { "default" };
+        let set = kept.and_then(|kept| kept.set.as_deref()).or(plan.side.instance.set.as_deref());
+        set.unwrap_or(only).to_owned()
+    }
+
+    /// What n8n's API cannot put there is not asked for.
+    fn refuse_key(&self, side: &Side) -> anyhow::Result<()> {
+        if self.key_from.is_none() {
+            return Ok(());
+        }
+        bail!(
+            "this n8n's API cannot change credentials ({}), so that keyward can put no key into one: leave --key-from out, and \
+             put it into the credential's API Key yourself",
+            side.address()
+        )
     }
 }
 
@@ -121,13 +174,24 @@ impl Planned<'_> {
         self.kept.as_ref().is_some_and(|kept| kept.token.is_some())
     }
 
-    fn announce(&self) -> String {
+    fn announce(&self, from: Option<&KeyFrom>) -> String {
         let since = self.kept.as_ref().map_or_else(String::new, |kept| format!(" It was connected {}.", kept.since()));
         let changed = self.kept.as_ref().and_then(|kept| kept.changed).map(Timestamp::from_millis);
         let later = self.record.updated_at.filter(|at| changed.is_some_and(|changed| *at != changed));
         let later = later.map_or_else(String::new, |at| format!(" It was changed in n8n since, {at}."));
+        let key = match (from, self.holds_token()) {
+            (None, _) => "Its key stays.",
+            (Some(KeyFrom::Current), true) => {
+                "The set's own current key takes the place of its token, which is revoked."
+            }
+            (Some(_), true) => {
+                "The key that you give takes the place of its token, which is revoked (--key-from current is the set's own)."
+            }
+            (Some(KeyFrom::Current), false) => "The set's own current key takes the place of its key.",
+            (Some(_), false) => "The key that you give takes the place of its key.",
+        };
         format!(
-            "{}: its Base URL becomes {}, and its custom header is switched off.{since}{later}",
+            "{}: its Base URL becomes {}, and its custom header is switched off. {key}{since}{later}",
             in_words(self.record),
             self.base_url
         )
@@ -139,26 +203,63 @@ impl Planned<'_> {
 impl Plan<'_> {
     fn put_back(&self, planned: &Planned<'_>) -> anyhow::Result<End> {
         let id = &planned.record.id;
+        let before = self.side.test_and_tell(id, &self.told)?;
         let mut data = connect::disconnected(&planned.base_url);
         if let Some(key) = &self.key {
             data = connect::with_key(data, key)?;
         }
-        if self.side.change(id, &data)?.is_none() {
-            let has_header = self.side.has_header()?;
-            return Ok(End::ByHand(connect::back_by_hand(&planned.base_url, has_header)));
+        let changed = self.side.change(id, &data)?.context("this n8n's API cannot change credentials")?;
+        let test = self.side.test_and_tell(id, &self.told)?;
+        if let Some(end) = self.keep_connected(planned, &before, &test)? {
+            return Ok(end);
         }
-        connections::forget(&self.folder, &self.side.address(), id)?;
+        connections::leave(
+            &self.folder,
+            Left {
+                n8n: self.side.address(),
+                credential: id.clone(),
+                url: planned.base_url.clone(),
+                at: self.setup.now().as_millis(),
+                changed: changed.updated_at.map(Timestamp::as_millis),
+            },
+        )?;
+        let mut key = if self.key.is_some() { "is the given one" } else { "stays as it was" };
         if let Some(token) = planned.kept.as_ref().and_then(|kept| kept.token.as_deref()) {
             let fingerprint = token.parse().context("connections.json is damaged: a token has no fingerprint there")?;
             token::end(self.setup, fingerprint)?;
+            key = "is the given one; the token that stood there is revoked";
         }
-        Ok(End::Disconnected { base_url: planned.base_url.clone(), tested: self.side.test(id)? })
+        Ok(End::Disconnected { base_url: planned.base_url.clone(), key: key.to_owned(), test })
+    }
+
+    /// Puts keyward's address back where n8n's test passed with it and fails with another that you did not name now: that one
+    /// may be a guess.
+    fn keep_connected(&self, planned: &Planned<'_>, before: &Test, test: &Test) -> anyhow::Result<Option<End>> {
+        let Some(kept) = planned.kept.as_ref().filter(|_| !self.is_said && self.key.is_none()) else { return Ok(None) };
+        let (Some(true), Some(said)) = (before.is_good(), test.said.as_ref().filter(|said| !said.is_good())) else {
+            return Ok(None);
+        };
+        let Some(tag) = kept.tag.as_deref() else { return Ok(None) };
+        let why = format!(
+            "n8n's test at {} said: {}. --base-url says what to put there, whatever comes of its test",
+            planned.base_url,
+            said.shown()
+        );
+        let data = connect::connected_with(&kept.url, tag);
+        let changed = self.side.change(&planned.record.id, &data)?.context("it cannot be put back")?;
+        let changed = changed.updated_at.map(Timestamp::as_millis);
+        connections::keep(&self.folder, Connection { changed, ..kept.clone() })?;
+        Ok(Some(End::Kept { tried: planned.base_url.clone(), base_url: kept.url.clone(), why }))
     }
 }
 
 const AFTER_HELP: &str = "\
-Puts the Base URL back that stood in the credential before `connect`, as it was told then, and
-switches the custom header off. Key, organization and domains stay what they are; where `connect`
-put a token in, --key-from says which key takes its place, and the token is revoked.
+Puts the Base URL back that stood in the credential before `connect`, as it was told then, and switches
+the custom header off. Key, organization and domains stay what they are; where `connect` put a token in,
+--key-from says which key takes its place (--key-from current: the set's own), and the token is revoked.
+Where n8n's test passed with keyward and fails with what is put back, keyward's address stays there,
+unless --base-url named the other one.
 
-Example: keyward n8n disconnect OpenAI";
+Examples:
+  keyward n8n disconnect OpenAI
+  keyward n8n disconnect OpenAI --key-from current";

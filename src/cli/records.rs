@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::output::remark;
 use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
-use super::telling::Told;
+use super::telling::{Test, Told};
 use crate::caller::names::harmless;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
@@ -54,6 +54,11 @@ pub(super) struct Records {
 // === impl Chosen ===
 
 impl Chosen {
+    /// Whether it was said already that what will be done may be.
+    pub(super) fn is_agreed(&self) -> bool {
+        self.yes
+    }
+
     /// Lets a person agree to what will be done, unless that was said already.
     pub(super) fn ask(&self, what: &[String]) -> anyhow::Result<()> {
         if self.yes {
@@ -149,14 +154,19 @@ impl Side {
         self.runtime.block_on(asking)
     }
 
-    /// As [`Side::tested`], and nothing else meanwhile.
-    pub(super) fn test(&self, record: &str) -> Result<Option<Tested>, ClientError> {
-        self.runtime.block_on(self.tested(record))
+    /// Whether its API changes records at all, with this API key: asked of one that there is not.
+    pub(super) fn can_change(&self) -> Result<bool, ClientError> {
+        match self.change("0", &json!({})) {
+            Ok(changed) => Ok(changed.is_some()),
+            // There is no such record, or it takes more than nothing.
+            Err(ClientError::NotFound { .. } | ClientError::Refused { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
-    /// The same, with a running keyward told of it.
-    pub(super) fn test_and_tell(&self, record: &str, told: &Told) -> Result<Option<Tested>, ClientError> {
-        self.runtime.block_on(told.of_test(&self.instance.name, record, self.tested(record)))
+    /// As [`Side::tested`], with a running keyward told of it, and nothing else meanwhile.
+    pub(super) fn test_and_tell(&self, record: &str, told: &Told) -> Result<Test, ClientError> {
+        self.runtime.block_on(told.of_test(&self.instance.name, record, async || self.tested(record).await))
     }
 
     /// Has n8n test a record, as its own button does; nothing where the release cannot.

@@ -133,7 +133,7 @@ impl Rotation {
                 Written { n8n: address, credential: record.id.clone(), changed: at },
             )?;
         }
-        match side.test_and_tell(&record.id, &Told::new(&self.setup)).with_context(what)? {
+        match side.test_and_tell(&record.id, &Told::new(&self.setup)).with_context(what)?.said {
             Some(tested) if !tested.is_good() => {
                 if let Some(before) = before {
                     side.change(&record.id, &connect::key(before)?).with_context(what)?;

@@ -27,17 +27,30 @@ pub(super) struct Seen {
     pub(super) run: Option<Received<Line>>,
 }
 
+/// What is waited for.
+pub(super) struct Awaited<'u> {
+    /// The nodes that use the record.
+    pub(super) users: &'u [User],
+    /// Whether a run of one of them is waited for, beside n8n's test.
+    pub(super) wants_run: bool,
+}
+
 impl Seen {
-    /// Whether both were seen, and their keys were good.
-    pub(super) fn is_well(&self) -> bool {
-        let is_good = |line: &Option<Received<Line>>| line.as_ref().is_some_and(|line| line.answer.is_good());
-        is_good(&self.test) && is_good(&self.run)
+    /// Whether its test was seen, with a good key.
+    pub(super) fn is_tested(&self) -> bool {
+        self.test.as_ref().is_some_and(|line| line.answer.is_good())
+    }
+
+    /// The same of a run of a node that uses it.
+    pub(super) fn is_run(&self) -> bool {
+        self.run.as_ref().is_some_and(|line| line.answer.is_good())
     }
 
     /// What was waited for in vain.
-    pub(super) fn missing(&self) -> Vec<&'static str> {
-        let places = [(&self.test, "n8n's test"), (&self.run, "a run of a node that uses it")];
-        places.into_iter().filter(|(place, _)| place.is_none()).map(|(_, what)| what).collect()
+    pub(super) fn missing(&self, awaited: &Awaited<'_>) -> Vec<&'static str> {
+        let test = self.test.is_none().then_some("n8n's test");
+        let run = (awaited.wants_run && self.run.is_none()).then_some("a run of a node that uses it");
+        test.into_iter().chain(run).collect()
     }
 
     pub(super) fn in_json(&self) -> Value {
@@ -46,23 +59,23 @@ impl Seen {
     }
 
     /// Where a line belongs, and what it shows.
-    fn place_of(&mut self, users: &[User], line: &Line) -> Option<(&'static str, &mut Option<Received<Line>>)> {
+    fn place_of(&mut self, awaited: &Awaited<'_>, line: &Line) -> Option<(&'static str, &mut Option<Received<Line>>)> {
         if is_of_editor(line) {
             return Some(("test", &mut self.test));
         }
-        is_of(users, line).then_some(("run", &mut self.run))
+        is_of(awaited.users, line).then_some(("run", &mut self.run))
     }
 
-    fn is_whole(&self) -> bool {
-        self.test.is_some() && self.run.is_some()
+    fn is_whole(&self, awaited: &Awaited<'_>) -> bool {
+        self.test.is_some() && (self.run.is_some() || !awaited.wants_run)
     }
 }
 
-/// Waits for both, no longer than `patience`. `press` is begun once nothing is missed any more: it has n8n test the record, or
+/// Waits for what is awaited, no longer than `patience`. `press` is begun once nothing is missed any more: it has n8n test the record, or
 /// a person. `tell` hears of each as it comes.
 pub(super) fn watch(
     client: &Client,
-    users: &[User],
+    awaited: &Awaited<'_>,
     patience: Duration,
     press: impl Future<Output = ()>,
     tell: impl Fn(&str, &Line),
@@ -85,11 +98,11 @@ pub(super) fn watch(
                 }
             };
             let mut seen = seen.borrow_mut();
-            if let Some((what, place)) = seen.place_of(users, &line.answer).filter(|(_, place)| place.is_none()) {
+            if let Some((what, place)) = seen.place_of(awaited, &line.answer).filter(|(_, place)| place.is_none()) {
                 tell(what, &line.answer);
                 *place = Some(line);
             }
-            if seen.is_whole() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if seen.is_whole(awaited) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
     );
     let pressing = async {

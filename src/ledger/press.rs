@@ -25,6 +25,7 @@ use crate::caller::Family;
 use crate::caller::declared::Origin;
 use crate::keys::set::Names;
 use crate::locks::lock;
+use crate::verdict::VerdictKind;
 
 /// Whether keyward presses a test now, and what has come meanwhile.
 #[derive(Default)]
@@ -170,6 +171,14 @@ impl Press {
     #[must_use]
     pub fn key_between(&self, began: Instant, answered: Instant, was_good: bool) -> Option<Names> {
         self.presses.lock().as_ref()?.key_between(began, answered, was_good)
+    }
+
+    /// What was judged of the first request since then that can be the test's; nothing where none came.
+    #[must_use]
+    pub fn verdict_since(&self, began: Instant) -> Option<VerdictKind> {
+        let under_way = self.presses.lock();
+        let first = under_way.as_ref()?.held.iter().find(|held| held.exchange.started >= began)?;
+        Some(first.exchange.judgement.verdict.kind())
     }
 
     /// Says that what came with this key was the tests' and no use of it. All else that was held back counts. Gives the

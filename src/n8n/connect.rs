@@ -124,12 +124,18 @@ impl Marks {
 /// What is written into a record, and merged with what stands there.
 #[must_use]
 pub fn connected(entrance: &Entrance, marks: &Marks) -> Value {
+    connected_with(&entrance.base_url(), &marks.tag())
+}
+
+/// The same with a Base URL and a tag that were written before.
+#[must_use]
+pub fn connected_with(base_url: &str, tag: &str) -> Value {
     json!({
-        "url": entrance.base_url(),
+        "url": base_url,
         "header": true,
         "headerName": welcome::TAG_HEADER,
         // What begins with `=` is an expression.
-        "headerValue": format!("={}", marks.tag()),
+        "headerValue": format!("={tag}"),
     })
 }
 
@@ -176,12 +182,17 @@ pub fn by_hand(entrance: &Entrance, marks: &Marks, has_header: bool) -> Vec<Fiel
     ]
 }
 
-/// The same, to have it lead elsewhere again.
+/// The same, to have it lead elsewhere again: to that Base URL, where it is known.
 #[must_use]
-pub fn back_by_hand(base_url: &str, has_header: bool) -> Vec<Field> {
+pub fn back_by_hand(base_url: Option<&str>, has_header: bool) -> Vec<Field> {
     let field = |name, value: &str| Field { name, value: value.to_owned(), is_expression: false };
-    let rest = if has_header { field("Add Custom Header", "off") } else { field("Organization ID", "") };
-    vec![field("Base URL", base_url), rest]
+    let base_url = base_url.map_or_else(|| format!("what stood there before; OpenAI's own is {OPENAI}"), str::to_owned);
+    let rest = if has_header {
+        field("Add Custom Header", "off")
+    } else {
+        field("Organization ID", "what stood there before, or nothing")
+    };
+    vec![field("Base URL", &base_url), rest]
 }
 
 /// The nodes of a workflow that use a record, in what runs or in the draft, each with its record.

@@ -1,5 +1,6 @@
-//! Which credential records were connected, and what is to be put back when one no longer shall be; and into which keyward
-//! put a key: `connections.json` in the state folder. No key and no token is in it.
+//! Which credential records were connected, and what is to be put back when one no longer shall be; which Base URL keyward put
+//! into one that is connected no more; and into which records keyward put a key: `connections.json` in the state folder. No key and
+//! no token is in it.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,37 @@ pub struct Connection {
     /// The fingerprint of the token that was put into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The tag that was put into its header, an expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The key set that was meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+}
+
+/// A record that leads past keyward since keyward put that Base URL there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Left {
+    /// The n8n that it is of: the address of its editor.
+    pub n8n: String,
+    /// The record's id in n8n.
+    pub credential: String,
+    /// The Base URL that keyward put there.
+    pub url: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at: i64,
+    /// When n8n says that it changed by that, in milliseconds since the Unix epoch. Where that is another moment now, it was
+    /// changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<i64>,
+}
+
+impl Left {
+    /// Whether it stands as keyward left it, where n8n says that it changed last then.
+    #[must_use]
+    pub fn stands(&self, changed: Option<Timestamp>) -> bool {
+        self.changed == changed.map(Timestamp::as_millis)
+    }
 }
 
 impl Connection {
@@ -50,8 +82,22 @@ pub fn find(folder: &StateFolder, n8n: &str, credential: &str) -> Result<Option<
 /// Keeps a connection, in place of what was kept of its record.
 pub fn keep(folder: &StateFolder, connection: Connection) -> Result<(), StateError> {
     folder.change(FILE, |kept: &mut Kept| {
-        kept.connected.retain(|one| !one.is_of(&connection.n8n, &connection.credential));
+        kept.forget(&connection.n8n, &connection.credential);
         kept.connected.push(connection);
+    })
+}
+
+/// The records that lead past keyward since it put their Base URL back.
+pub fn left(folder: &StateFolder) -> Result<Vec<Left>, StateError> {
+    let kept: Kept = folder.read(FILE)?;
+    Ok(kept.left)
+}
+
+/// Keeps what keyward put back into a record, in place of what was kept of it.
+pub fn leave(folder: &StateFolder, left: Left) -> Result<(), StateError> {
+    folder.change(FILE, |kept: &mut Kept| {
+        kept.forget(&left.n8n, &left.credential);
+        kept.left.push(left);
     })
 }
 
@@ -83,7 +129,7 @@ pub fn note_written(folder: &StateFolder, written: Written) -> Result<(), StateE
 
 /// Forgets what was kept of a connection; one that was never kept is no error.
 pub fn forget(folder: &StateFolder, n8n: &str, credential: &str) -> Result<(), StateError> {
-    folder.change(FILE, |kept: &mut Kept| kept.connected.retain(|one| !one.is_of(n8n, credential)))
+    folder.change(FILE, |kept: &mut Kept| kept.forget(n8n, credential))
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -92,6 +138,15 @@ struct Kept {
     connected: Vec<Connection>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     written: Vec<Written>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left: Vec<Left>,
+}
+
+impl Kept {
+    fn forget(&mut self, n8n: &str, credential: &str) {
+        self.connected.retain(|one| !one.is_of(n8n, credential));
+        self.left.retain(|one| one.n8n != n8n || one.credential != credential);
+    }
 }
 
 /// The shape's version. A file of a later one is not read.
@@ -122,12 +177,30 @@ mod tests {
             at: 1,
             changed: None,
             token: None,
+            tag: None,
+            set: None,
         };
         for (n8n, was) in [("http://a", "http://1"), ("http://b", "http://2"), ("http://a", "http://3")] {
             keep(&folder, connection(n8n, was)).expect("kept");
         }
         let was = |n8n| find(&folder, n8n, "c").expect("read").map(|found| found.was);
         assert_eq!((was("http://a").as_deref(), was("http://b").as_deref()), (Some("http://3"), Some("http://2")));
+        let put_back = |url: &str, changed| Left {
+            n8n: "http://a".to_owned(),
+            credential: "c".to_owned(),
+            url: url.to_owned(),
+            at: 5,
+            changed,
+        };
+        leave(&folder, put_back("http://4", Some(7))).expect("left");
+        assert_eq!(was("http://a"), None);
+        leave(&folder, put_back("http://5", None)).expect("left");
+        assert_eq!(left(&folder).expect("read"), [put_back("http://5", None)]);
+        keep(&folder, connection("http://a", "http://3")).expect("kept");
+        assert_eq!((left(&folder).expect("read"), was("http://a").as_deref()), (vec![], Some("http://3")));
+        let moment = |millis| Some(Timestamp::from_millis(millis));
+        assert!(put_back("u", Some(7)).stands(moment(7)) && put_back("u", None).stands(None));
+        assert!(!put_back("u", Some(7)).stands(moment(8)), "it was changed since");
         forget(&folder, "http://a", "c").expect("forgotten");
         assert_eq!((was("http://a"), was("http://b").is_some()), (None, true));
         for (n8n, changed) in [("http://a", 1), ("http://b", 2), ("http://a", 3)] {

@@ -8,10 +8,20 @@ use crate::keys::set::Names;
 use crate::ledger::Ledger;
 use crate::ledger::press::Press;
 use crate::locks::lock;
+use crate::verdict::VerdictKind;
 
 /// The press that is lent out, if one is.
 #[derive(Default)]
 pub struct Lent(Mutex<Option<Open>>);
+
+/// What came of a test that was lent out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Came {
+    /// The key of the test; nothing where none came, or it cannot be told which one did.
+    pub key: Option<Names>,
+    /// What was judged of the first request that can be the test's; nothing where none came.
+    pub verdict: Option<VerdictKind>,
+}
 
 struct Open {
     press: Press,
@@ -30,15 +40,15 @@ impl Lent {
         Some(())
     }
 
-    /// Says that n8n has answered the test, and how; gives the key that came. Nothing where it cannot be told, and then what
-    /// came counts as any exchange does.
-    pub fn end(&self, ledger: &Ledger, record: &str, was_good: bool) -> Option<Names> {
-        let open = self.lock().take_if(|open| &*open.record == record)?;
-        let key = open.press.key_between(open.since, Instant::now(), was_good)?;
-        for binding in open.press.own(key) {
-            ledger.forget_unused(&binding);
-        }
-        Some(key)
+    /// Says that n8n has answered the test, and how; gives what came. Where the key cannot be told, what came counts as any
+    /// exchange does.
+    pub fn end(&self, ledger: &Ledger, record: &str, was_good: bool) -> Came {
+        let Some(open) = self.lock().take_if(|open| &*open.record == record) else { return Came::default() };
+        let verdict = open.press.verdict_since(open.since);
+        let key = open.press.key_between(open.since, Instant::now(), was_good);
+        let own = key.map(|key| open.press.own(key)).unwrap_or_default();
+        own.iter().for_each(|binding| ledger.forget_unused(binding));
+        Came { key, verdict }
     }
 
     /// Lets what is held back count, where no end was told in time.

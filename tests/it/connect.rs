@@ -19,7 +19,7 @@ const NODE: &str = "11111111-2222-3333-4444-555555555555";
 #[test]
 fn a_credential_leads_to_keyward_with_its_tag_and_keeps_all_else() {
     let scene = Scene::start("observe");
-    let done = scene.connect(&["OpenAI", "--yes"]);
+    let done = scene.connect_knowing(&["OpenAI"]);
     assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
     let data = scene.n8n.data("c1");
     assert_eq!(data["url"], format!("http://{}/v1", scene.keyward.listen));
@@ -31,10 +31,12 @@ fn a_credential_leads_to_keyward_with_its_tag_and_keeps_all_else() {
     assert_eq!((&data["apiKey"], &data["organizationId"]), (&CURRENT.into(), &"org-own".into()));
     for said in [
         "OpenAI (c1): leads to keyward",
-        "(to be put back: https://api.openai.com/v1)",
+        "leads to keyward, which saw n8n's test of it",
+        &format!("(to be put back: {})", scene.was()),
+        "to undo            keyward n8n disconnect c1\n",
         "stays as it was",
         "n8n's test         Connection successful!",
-        "used by            3 nodes of 1 workflows",
+        "used by            3 nodes of 1 workflow\n",
         "Agents             save or publish those of n8n's Agents that use it",
         "Report, node Ask a model: goes to api.openai.com past keyward: give it the Base URL among its own options",
     ] {
@@ -42,18 +44,22 @@ fn a_credential_leads_to_keyward_with_its_tag_and_keeps_all_else() {
     }
     let line = scene.keyward.exchanges(1).pop().unwrap();
     assert_eq!((&line["path"], &line["attribution"]), (&"/v1/models".into(), &"tag".into()), "n8n's test came here");
+    assert_eq!(line["pressed"], "c1");
     scene.assert_no_secret(&done);
 }
 
 #[test]
 fn to_connect_again_changes_nothing_and_forgets_nothing() {
     let scene = Scene::start("observe");
-    scene.connect(&["c1", "--yes", "--was", "https://gateway.example/v1"]);
+    assert_eq!(scene.connect_knowing(&["c1"]).code(), Some(0));
     let before = scene.n8n.data("c1");
-    assert_eq!(scene.connect(&["OpenAI", "--yes"]).code(), Some(0));
+    let again = scene.connect(&["OpenAI", "--yes"]);
+    assert_eq!(again.code(), Some(0), "{}{}", again.stdout, again.stderr);
+    assert!(again.stdout.contains("OpenAI (c1): leads to keyward, as it did since 20"), "{}", again.stdout);
     assert_eq!(scene.n8n.data("c1"), before);
-    let done = scene.disconnect(&["OpenAI", "--yes"]);
-    assert!(done.stdout.contains("https://gateway.example/v1"), "what stood there first: {}", done.stdout);
+    let gateway = "https://gateway.example/v1";
+    let done = scene.disconnect(&["OpenAI", "--yes", "--base-url", gateway]);
+    assert!(done.stdout.contains(gateway), "what stood there first: {}", done.stdout);
     assert_eq!(scene.n8n.data("c1")["url"], "https://gateway.example/v1");
 }
 
@@ -81,8 +87,9 @@ fn a_credential_that_is_disconnected_is_what_it_was() {
 #[test]
 fn a_token_takes_the_place_of_the_key_and_a_key_that_of_the_token() {
     let scene = Scene::start("inject");
-    let done = scene.connect(&["OpenAI", "--yes", "--token"]);
+    let done = scene.connect_knowing(&["OpenAI", "--token"]);
     assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("keyward n8n disconnect c1 --key-from current"), "{}", done.stdout);
     let token = scene.n8n.data("c1")["apiKey"].as_str().unwrap().to_owned();
     assert!(token.starts_with("kw_") && !done.stdout.contains(&token) && !done.stderr.contains(&token));
     assert_eq!(scene.verdict_of(&token), "token");
@@ -92,10 +99,12 @@ fn a_token_takes_the_place_of_the_key_and_a_key_that_of_the_token() {
 
     let refused = scene.disconnect(&["OpenAI", "--yes"]);
     assert_eq!(refused.code(), Some(1));
-    assert!(refused.stderr.contains("--key-from says which key to put in"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--key-from current is the set's own"), "{}", refused.stderr);
     assert_eq!(scene.n8n.data("c1")["apiKey"], token, "nothing was changed");
-    let done = scene.disconnect(&["OpenAI", "--yes", "--key-from", "current", "--base-url", &scene.n8n.gateway.url()]);
+    let done = scene.disconnect(&["OpenAI", "--yes", "--key-from", "current"]);
     assert_eq!(scene.n8n.data("c1")["apiKey"], CURRENT, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("the token that stood there is revoked"), "{}", done.stdout);
+    assert_eq!(scene.n8n.data("c1")["url"], scene.was());
     eventually("the end of the token", || (scene.verdict_of(&token) != "token").then_some(()));
     scene.assert_no_secret(&done);
 }
@@ -111,7 +120,7 @@ fn record_of(home: &Home) -> Option<Value> {
 #[test]
 fn a_running_keyward_knows_which_credential_has_a_key_that_keyward_put_in() {
     let scene = Scene::start("inject");
-    assert_eq!(scene.connect(&["OpenAI", "--yes"]).code(), Some(0));
+    assert_eq!(scene.connect_knowing(&["OpenAI"]).code(), Some(0));
     let kept = || std::fs::read_to_string(scene.home.state().join("connections.json")).unwrap();
     assert!(!kept().contains("written"), "its key is what it was: {}", kept());
     assert_eq!(scene.connect(&["OpenAI", "--yes", "--token"]).code(), Some(0));
@@ -130,12 +139,20 @@ fn a_running_keyward_knows_which_credential_has_a_key_that_keyward_put_in() {
 
 #[test]
 fn a_token_that_n8n_took_without_a_word_is_known_all_the_same() {
-    let scene = Scene::with("inject", Behaviour { loses_word: true, ..Behaviour::default() });
-    let done = scene.connect(&["OpenAI", "--yes", "--token"]);
-    assert_ne!(done.code(), Some(0));
-    assert!(scene.n8n.data("c1")["apiKey"].as_str().unwrap().starts_with("kw_"));
+    let scene = Scene::with("inject", Behaviour { loses_word: Some("kw_"), ..Behaviour::default() });
+    let before = scene.n8n.data("c1");
+    let done = scene.connect_knowing(&["OpenAI", "--token"]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stdout.contains("the one that stood there stands there again"), "{}{}", done.stdout, done.stderr);
+    assert_eq!(scene.n8n.data("c1"), before);
+    scene.assert_no_secret(&done);
+    // Where the word of what puts it back is lost as well, it is not known what stands there: perhaps the token.
+    let scene = Scene::with("inject", Behaviour { loses_word: Some("apiKey"), ..Behaviour::default() });
+    let done = scene.connect_knowing(&["OpenAI", "--token"]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stdout.contains("and it cannot be put back"), "{}{}", done.stdout, done.stderr);
     let refused = scene.disconnect(&["OpenAI", "--yes"]);
-    assert!(refused.stderr.contains("--key-from says which key to put in"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--key-from current is the set's own"), "{}", refused.stderr);
     scene.assert_no_secret(&done);
 }
 
@@ -144,7 +161,7 @@ fn a_key_comes_from_a_place_and_never_from_the_command_line() {
     let scene = Scene::start("observe");
     scene.home.write("new", format!("{OLD}\n"));
     let path = format!("file:{}", scene.home.path("new").display());
-    assert_eq!(scene.connect(&["OpenAI", "--yes", "--key-from", &path]).code(), Some(0));
+    assert_eq!(scene.connect_knowing(&["OpenAI", "--key-from", &path]).code(), Some(0));
     assert_eq!(scene.n8n.data("c1")["apiKey"], OLD);
     let from_stdin = scene.launch(&["n8n", "connect", "OpenAI", "--yes", "--key-from", "stdin"]);
     assert_eq!(from_stdin.input(&format!("{CURRENT}\n")).run().code(), Some(0));
@@ -169,7 +186,7 @@ fn where_n8n_does_not_get_through_everything_is_put_back() {
     let done = scene.connect(&["OpenAI", "--yes", "--was", &was, "--url", "http://127.0.0.1:9"]);
     assert_eq!(done.code(), Some(1));
     for said in [
-        "was put back",
+        "does not lead to keyward, and what stood there stands there again",
         "said: ECONNREFUSED",
         "n8n's test         Connection successful!",
         "does not reach keyward there",
@@ -178,6 +195,110 @@ fn where_n8n_does_not_get_through_everything_is_put_back() {
     }
     assert_eq!(scene.n8n.data("c1"), before);
     assert!(scene.disconnect(&["OpenAI", "--yes"]).stderr.contains("was not connected"), "nothing is left of it");
+}
+
+#[test]
+fn another_server_that_answers_there_is_not_keyward() {
+    let scene = Scene::start("observe");
+    let (before, other) = (scene.n8n.data("c1"), FakeUpstream::accepting());
+    let done = scene.connect_knowing(&["OpenAI", "--url", &other.url()]);
+    assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("passes, but no request of it came to the keyward that runs here"), "{}", done.stdout);
+    assert_eq!(scene.n8n.data("c1"), before);
+    // The same once it is connected: then that stands there again.
+    assert_eq!(scene.connect_knowing(&["OpenAI"]).code(), Some(0));
+    let connected = scene.n8n.data("c1");
+    let done = scene.connect(&["OpenAI", "--yes", "--set", "default", "--url", &other.url()]);
+    assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+    assert_eq!(scene.n8n.data("c1"), connected);
+}
+
+#[test]
+fn a_key_that_keyward_refuses_is_put_back_with_all_else() {
+    let scene = Scene::start("inject");
+    scene.n8n.holds("c1", OLD);
+    let before = scene.n8n.data("c1");
+    let done = scene.connect_knowing(&["OpenAI"]);
+    assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+    for said in ["came to keyward with a key that is `unknown`", "n8n says: Unauthorized", "--token or --key-from"] {
+        assert!(done.stdout.contains(said), "{said} is not in\n{}", done.stdout);
+    }
+    assert_eq!(scene.n8n.data("c1"), before);
+    // One that is given is known to be refused before anything is changed.
+    scene.home.write("old", format!("{OLD}\n"));
+    let path = format!("file:{}", scene.home.path("old").display());
+    let refused = scene.connect_knowing(&["OpenAI", "--key-from", &path]);
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stderr.contains("nothing was changed: keyward would refuse the given key"), "{}", refused.stderr);
+    assert_eq!(scene.n8n.data("c1"), before);
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn a_key_that_was_replaced_in_vain_stands_there_again() {
+    let scene = Scene::start("observe");
+    let before = scene.n8n.data("c1");
+    scene.home.write("dead", "sk-proj-canary-dead-0123456789abcdefgDeAd\n");
+    let path = format!("file:{}", scene.home.path("dead").display());
+    let done = scene.connect_knowing(&["OpenAI", "--key-from", &path]);
+    assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("the one that stood there stands there again"), "{}", done.stdout);
+    assert_eq!(scene.n8n.data("c1"), before);
+    // One that keyward does not know cannot be: that is said.
+    scene.n8n.holds("c1", OLD);
+    let done = scene.connect_knowing(&["OpenAI", "--key-from", &path]);
+    assert!(done.stdout.contains("put it into the credential yourself"), "{}", done.stdout);
+    assert_eq!(scene.n8n.data("c1")["url"], scene.was());
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn a_guess_replaces_no_base_url() {
+    let scene = Scene::start("observe");
+    let before = scene.n8n.data("c1");
+    let refused = scene.connect(&["OpenAI", "--yes"]);
+    assert_eq!(refused.code(), Some(1));
+    let said = "nothing was changed: n8n does not tell what Base URL stands in OpenAI (c1) now. What stands there could not be \
+                put back: say it with --was";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    assert_eq!(scene.n8n.data("c1"), before);
+    // What keyward put there is known, until it is changed in n8n.
+    assert_eq!(scene.connect_knowing(&["OpenAI"]).code(), Some(0));
+    assert_eq!(scene.disconnect(&["OpenAI", "--yes"]).code(), Some(0));
+    assert_eq!(scene.n8n.data("c1"), before);
+    let again = scene.connect(&["OpenAI", "--yes"]);
+    assert_eq!(again.code(), Some(0), "{}{}", again.stdout, again.stderr);
+    assert!(again.stdout.contains(&format!("(to be put back: {})", scene.was())), "{}", again.stdout);
+    assert_eq!(scene.disconnect(&["OpenAI", "--yes"]).code(), Some(0));
+    scene.n8n.is_edited("c1", &scene.was());
+    let refused = scene.connect(&["OpenAI", "--yes"]);
+    assert!(refused.stderr.contains("but the credential was changed in n8n since"), "{}", refused.stderr);
+    // So is what was connected, until it leads elsewhere.
+    assert_eq!(scene.connect_knowing(&["OpenAI"]).code(), Some(0));
+    scene.n8n.is_edited("c1", &scene.was());
+    let refused = scene.connect(&["OpenAI", "--yes"]);
+    assert!(refused.stderr.contains("and leads elsewhere now"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_fails_without_keyward_is_not_disconnected_by_a_guess() {
+    let scene = Scene::start("observe");
+    assert_eq!(scene.connect(&["OpenAI", "--yes", "--was", "http://127.0.0.1:9/v1"]).code(), Some(0));
+    let connected = scene.n8n.data("c1");
+    let done = scene.disconnect(&["OpenAI", "--yes"]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stdout.contains("was left as it was, and leads to keyward"), "{}", done.stdout);
+    assert_eq!(scene.n8n.data("c1"), connected);
+    // What you name is put there all the same.
+    let done = scene.disconnect(&["OpenAI", "--yes", "--base-url", "http://127.0.0.1:9/v1"]);
+    assert_eq!(done.code(), Some(1), "its test fails");
+    assert_eq!(scene.n8n.data("c1")["url"], "http://127.0.0.1:9/v1");
+    // What leads to keyward still is not disconnected.
+    assert_eq!(scene.connect_knowing(&["OpenAI"]).code(), Some(0));
+    let own = format!("http://{}/v1", scene.keyward.listen);
+    let done = scene.disconnect(&["OpenAI", "--yes", "--base-url", &own]);
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stdout.contains("OpenAI (c1): still leads to keyward"), "{}", done.stdout);
 }
 
 #[test]
@@ -211,33 +332,88 @@ fn a_scope_that_the_api_key_lacks_is_named_and_nothing_is_kept() {
     for (lacks, scope) in [("PATCH", "credential:update"), ("POST", "credential:read")] {
         let scene = Scene::with("observe", Behaviour { refuses: Some(lacks), ..Behaviour::default() });
         let before = scene.n8n.data("c1");
-        let refused = scene.connect(&["OpenAI", "--yes"]);
+        let refused = scene.connect_knowing(&["OpenAI"]);
         assert_eq!(refused.code(), Some(1));
-        assert!(refused.stdout.contains(&format!("it needs the scope {scope}")), "{}", refused.stdout);
+        assert!(refused.stderr.contains(&format!("it needs the scope {scope}")), "{}", refused.stderr);
         assert_eq!(scene.n8n.data("c1"), before);
-        assert!(scene.disconnect(&["OpenAI", "--yes"]).stderr.contains("was not connected"), "nothing is left of it");
+        assert!(!scene.home.state().join("connections.json").exists(), "nothing is left of it");
     }
 }
 
 #[test]
 fn an_n8n_that_cannot_change_credentials_leaves_it_to_people() {
-    let scene = Scene::with("observe", Behaviour { is_first: true, ..Behaviour::default() });
+    let scene = Scene::with("inject", Behaviour { is_first: true, ..Behaviour::default() });
     let done = scene.connect(&["OpenAI"]);
     assert_eq!(done.code(), Some(1), "it is not connected yet: {}{}", done.stdout, done.stderr);
     let origin = format!("http://{}", scene.keyward.listen);
-    let url = format!(
-        "  Base URL           {origin}/n8n/{{{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}}}/{{{{ $execution.id \
-         }}}}/{{{{ $nodeId || 'none' }}}}/v1 (switch the field to Expression)"
+    let values = [
+        format!(
+            "{origin}/n8n/{{{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}}}/{{{{ $execution.id \
+             }}}}/{{{{ $nodeId || 'none' }}}}/v1"
+        ),
+        "n8n-{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}-{{ $execution.id }}".to_owned(),
+    ];
+    let lines: Vec<_> = done.stdout.lines().collect();
+    for (name, value) in
+        ["  Base URL, as an expression:", "  Organization ID, as an expression:"].into_iter().zip(values)
+    {
+        let at = lines.iter().position(|line| *line == name).unwrap_or_else(|| panic!("{name} in {}", done.stdout));
+        assert_eq!(lines[at + 1], value, "it can be pasted as it stands");
+    }
+    // What it cannot do is refused, and nothing is asked for in vain.
+    for (what, said) in
+        [("--token", "`keyward token new SET --name n8n`"), ("--key-from=prompt", "leave --key-from out")]
+    {
+        let refused = scene.connect(&["OpenAI", "--yes", what]);
+        assert_eq!(refused.code(), Some(1));
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    let back = scene.disconnect(&["OpenAI", "--yes"]);
+    assert_eq!(back.code(), Some(1));
+    assert!(
+        back.stdout.contains("what stood there before; OpenAI's own is https://api.openai.com/v1"),
+        "{}",
+        back.stdout
     );
-    assert!(done.stdout.contains(&url), "{}{}", done.stdout, done.stderr);
-    assert!(done.stdout.contains("Organization ID    n8n-{{ $execution.id =="), "{}", done.stdout);
-    assert!(scene.n8n.changes().is_empty());
+    let refused = scene.disconnect(&["OpenAI", "--yes", "--key-from", "prompt"]);
+    assert!(refused.stderr.contains("leave --key-from out"), "{}", refused.stderr);
+    assert!(scene.n8n.changes().iter().all(|change| change.head.line.contains("/credentials/0 ")));
+}
+
+#[test]
+fn a_credential_that_you_change_by_hand_is_waited_for() {
+    let scene = Scene::with("observe", Behaviour { is_first: true, ..Behaviour::default() });
+    let waiting = scene.launch(&["n8n", "connect", "OpenAI", "c2", "--verify", "--within", "20"]).run_meanwhile();
+    let bearer = format!("Bearer {CURRENT}");
+    let run = |workflow: &str, node: &str| {
+        let path = format!("/n8n/{workflow}/12/{node}/v1/chat/completions");
+        assert_eq!(ask(scene.keyward.listen, &path, &[("Authorization", &bearer)]).status, 200);
+    };
+    let press = || {
+        assert_eq!(
+            ask(scene.keyward.listen, "/n8n/editor/__UNKNOWN__/none/v1/models", &[("Authorization", &bearer)]).status,
+            200
+        )
+    };
+    eventually("the wait", || waiting.stderr().contains("a press of the test button of OpenAI (c1)").then_some(()));
+    press();
+    eventually("the test", || waiting.stderr().contains("seen: test").then_some(()));
+    run(WORKFLOW, NODE);
+    eventually("its end", || waiting.stderr().contains("OpenAI (c1): leads to keyward").then_some(()));
+    eventually("the next one", || waiting.stderr().contains("a press of the test button of Twin (c2)").then_some(()));
+    press();
+    run(WORKFLOW, "n4");
+    let done = waiting.wait();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stderr.contains("Twin (c2): leads to keyward"), "{}", done.stderr);
 }
 
 #[test]
 fn verifying_waits_for_the_test_and_a_run_and_says_who_it_was() {
     let scene = Scene::start("observe");
-    let waiting = scene.launch(&["n8n", "connect", "OpenAI", "--yes", "--verify", "--json"]).run_meanwhile();
+    let was = scene.was();
+    let arguments = ["n8n", "connect", "OpenAI", "--yes", "--was", &was, "--verify", "--json"];
+    let waiting = scene.launch(&arguments).run_meanwhile();
     eventually("n8n's test", || waiting.stderr().contains("seen: test: current").then_some(()));
     let tag = format!("wf={WORKFLOW};ex=12;node={NODE}");
     let bearer = format!("Bearer {CURRENT}");
@@ -257,7 +433,7 @@ fn verifying_waits_for_the_test_and_a_run_and_says_who_it_was() {
 #[test]
 fn verifying_does_not_wait_for_ever_and_a_wrong_key_is_not_well() {
     let scene = Scene::start("observe");
-    let done = scene.connect(&["OpenAI", "--yes", "--verify", "--within", "1"]);
+    let done = scene.connect_knowing(&["OpenAI", "--verify", "--within", "1"]);
     assert_eq!(done.code(), Some(1));
     assert!(done.stderr.contains("not seen: a run of a node that uses it"), "{}", done.stderr);
     assert!(done.stdout.contains("leads to keyward"), "it does all the same: {}", done.stdout);
@@ -265,7 +441,8 @@ fn verifying_does_not_wait_for_ever_and_a_wrong_key_is_not_well() {
     let config = config(&n8n, keyward.listen, keyward.admin, "http://127.0.0.1:9", "observe");
     keyward.stop();
     let unanswered = home.keyward(&["n8n", "connect", "OpenAI", "--yes", "--verify"]).config(&config).run();
-    assert!(unanswered.stderr.contains("no keyward runs here"), "{}", unanswered.stderr);
+    assert!(unanswered.stderr.contains("nothing was changed: that a credential leads"), "{}", unanswered.stderr);
+    assert!(unanswered.stderr.contains("no keyward runs at 127.0.0.1:"), "{}", unanswered.stderr);
 }
 
 #[test]
@@ -276,7 +453,7 @@ fn the_tests_of_a_forgotten_copy_are_no_use_of_its_old_key() {
         let told = scene.launch(&["bindings", "--json"]).run();
         serde_json::from_str::<Value>(&told.stdout).unwrap()["bindings"].as_array().unwrap().len()
     };
-    let done = scene.connect(&["OpenAI", "--yes"]);
+    let done = scene.connect_knowing(&["OpenAI"]);
     assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
     let line = scene.keyward.exchanges(1).pop().unwrap();
     assert_eq!((&line["pressed"], &line["path"]), (&"c1".into(), &"/v1/models".into()));
@@ -323,6 +500,17 @@ impl Scene {
         self.launch(&[&["n8n", "connect"], arguments].concat()).run()
     }
 
+    /// With what is needed for it to be done without a question.
+    fn connect_knowing(&self, arguments: &[&str]) -> Finished {
+        let was = self.was();
+        self.connect(&[arguments, &["--yes", "--was", &was]].concat())
+    }
+
+    /// The Base URL that stands in each record at first.
+    fn was(&self) -> String {
+        format!("{}/v1", self.n8n.gateway.url())
+    }
+
     fn disconnect(&self, arguments: &[&str]) -> Finished {
         self.launch(&[&["n8n", "disconnect"], arguments].concat()).run()
     }
@@ -366,14 +554,14 @@ struct Behaviour {
     is_first: bool,
     /// It answers such requests for a credential with 403.
     refuses: Option<&'static str>,
-    /// It takes a key, and the answer to that gets lost.
-    loses_word: bool,
+    /// It takes what has that in it, and the answer to that gets lost.
+    loses_word: Option<&'static str>,
 }
 
 impl FakeN8n {
     fn start(behaviour: Behaviour) -> Self {
         let gateway = FakeUpstream::accepting();
-        let record = |id: &str, name: &str, kind: &str, data: Value| json!({ "id": id, "name": name, "type": kind, "data": data });
+        let record = |id: &str, name: &str, kind: &str, data: Value| json!({ "id": id, "name": name, "type": kind, "data": data, "updatedAt": "2026-11-25T21:21:19.967Z" });
         let url = format!("{}/v1", gateway.url());
         let data = json!({
             "apiKey": CURRENT, "organizationId": "org-own", "url": url, "header": false, "headerName": "", "headerValue": "",
@@ -388,7 +576,8 @@ impl FakeN8n {
         let server = FakeUpstream::scripted(move |visit| {
             let Ok(request) = visit.request() else { return };
             let (status, body) = respond(behaviour, &mut kept.lock().unwrap(), &request);
-            if behaviour.loses_word && String::from_utf8_lossy(&request.body).contains("apiKey") {
+            let text = String::from_utf8_lossy(&request.body);
+            if behaviour.loses_word.is_some_and(|lost| text.contains(lost)) {
                 return visit.close();
             }
             visit.send(Answering::json(status, body.to_string()));
@@ -406,6 +595,15 @@ impl FakeN8n {
     fn holds(&self, id: &str, key: &str) {
         let mut records = self.records.lock().unwrap();
         records.iter_mut().find(|record| record["id"] == id).unwrap()["data"]["apiKey"] = key.into();
+    }
+
+    /// Has a person change where a record leads, in n8n.
+    fn is_edited(&self, id: &str, url: &str) {
+        let mut records = self.records.lock().unwrap();
+        let record = records.iter_mut().find(|record| record["id"] == id).unwrap();
+        record["data"]["url"] = url.into();
+        record["data"]["header"] = false.into();
+        record["updatedAt"] = "2026-11-26T09:00:00.000Z".into();
     }
 
     /// The requests that would change something.
@@ -446,7 +644,7 @@ fn respond(behaviour: Behaviour, records: &mut [Value], request: &Received) -> (
 
 /// Never the data.
 fn public(record: &Value) -> Value {
-    json!({ "id": record["id"], "name": record["name"], "type": record["type"], "updatedAt": "2026-11-25T21:21:19.967Z" })
+    json!({ "id": record["id"], "name": record["name"], "type": record["type"], "updatedAt": record["updatedAt"] })
 }
 
 /// Merged only where that is asked for; complete data in any other case.
@@ -463,6 +661,7 @@ fn change(records: &mut [Value], id: &str, body: &Value) -> (u16, Value) {
     } else {
         record["data"] = body["data"].clone();
     }
+    record["updatedAt"] = "2026-11-25T21:21:19.967Z".into();
     (200, public(record))
 }
 

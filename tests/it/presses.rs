@@ -252,15 +252,21 @@ fn a_test_that_a_program_tells_of_is_no_use_of_a_key_and_any_other_is() {
     assert_eq!(tell(&proxy, "other", "")["begun"], false, "one at a time");
     test_by_hand(proxy.address(), OUTDATED);
     assert_eq!(tell(&proxy, "other", "?said=ok")["key"], Value::Null, "it is not that one");
-    let key = tell(&proxy, "r", "?said=ok")["key"].clone();
+    let ended = tell(&proxy, "r", "?said=ok");
+    assert_eq!(ended["verdict"], "outdated");
+    let key = ended["key"].clone();
     assert_eq!(proxy.lines_of(1)[0]["pressed"], "r");
     assert!(key.as_str().unwrap().starts_with(proxy.lines()[0]["fingerprint"].as_str().unwrap()));
     assert_eq!(used(&proxy), Vec::<String>::new());
     // What n8n says of it is not what came here: it was another's.
     assert_eq!(tell(&proxy, "r", "")["begun"], true);
     test_by_hand(proxy.address(), OUTDATED);
-    assert_eq!(tell(&proxy, "r", "?said=error")["key"], Value::Null);
+    let ended = tell(&proxy, "r", "?said=error");
+    assert_eq!((&ended["key"], &ended["verdict"]), (&Value::Null, &"outdated".into()));
     assert_eq!(used(&proxy).len(), 1);
+    // The test went elsewhere.
+    assert_eq!(tell(&proxy, "r", "")["begun"], true);
+    assert_eq!(tell(&proxy, "r", "?said=ok")["verdict"], Value::Null);
     assert_eq!(tell(&proxy, "no%20id", "")["status"], 404);
 }
 
