@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, header};
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::Finding;
 use crate::caller::names::harmless;
@@ -144,40 +145,90 @@ fn request(
     request
 }
 
-/// Asks an n8n for one thing of each kind, and says which scopes its key lacks.
+/// Asks an n8n for one thing of each kind, and says which scopes its key lacks, with what that costs; and which scopes its release
+/// knows at all.
 pub async fn examine_n8n(instance: &Instance) -> Vec<Finding> {
     let about = format!("n8n.{}.api_key", instance.name);
-    let asked = async {
-        let client = Client::new(instance, Bounds::default())?;
-        let mut lacks = Vec::new();
-        let is_needed = |(_, scope): &(&str, &str)| needed(instance).any(|needed| needed == *scope);
-        for (path, scope) in QUESTIONS.into_iter().filter(is_needed) {
-            match client.get::<IgnoredAny>(path, scope).await {
-                Ok(_) | Err(ClientError::NotFound { .. } | ClientError::NotInThisVersion { .. }) => {}
-                Err(ClientError::ScopeLacks { scope, .. }) => lacks.push(scope),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(lacks)
-    };
-    vec![match asked.await {
-        Ok(lacks) if lacks.is_empty() => Finding::sound(about, format!("n8n at {} takes it", instance.url)),
-        Ok(lacks) => {
-            let text = format!(
-                "n8n at {} takes it, but it lacks {}: make one with the scopes {}; none of them changes anything.",
-                instance.url,
-                lacks.join(", "),
-                needed(instance).collect::<Vec<_>>().join(", ")
-            );
+    vec![match ask_n8n(instance).await {
+        Ok(asked) => {
+            let text = asked.in_words(instance);
             // Without the list there are no names at all.
-            if lacks.contains(&scope::WORKFLOW_LIST) {
+            if asked.lacks.contains(&scope::WORKFLOW_LIST) {
                 Finding::problem(about, text)
+            } else if asked.lacks.is_empty() {
+                Finding::sound(about, text)
             } else {
                 Finding::warning(about, text)
             }
         }
         Err(error) => Finding::problem(about, with_causes(&error)),
     }]
+}
+
+/// What an n8n says to a question for each scope.
+struct Asked {
+    /// The scopes that the key lacks.
+    lacks: Vec<&'static str>,
+    /// Whether its API does not know credential records (1.x).
+    is_first: bool,
+    /// Whether the key may change credentials; nothing where its API cannot.
+    may_change: Option<bool>,
+}
+
+impl Asked {
+    fn in_words(&self, instance: &Instance) -> String {
+        let costs: Vec<_> =
+            self.lacks.iter().map(|scope| format!("it lacks {scope}: {}", scope::without(scope))).collect();
+        let costs = costs.join("; ");
+        let takes = format!("n8n at {} takes it", instance.url);
+        let list = |scopes: &[&str]| scopes.join(", ");
+        if self.is_first {
+            return format!(
+                "{takes}{}. It is n8n 1.x, or 2.x before 2.3: its API changes no credential. 1.x does not look at scopes, takes a \
+                 new key with {} alone, and answers `Invalid scopes for user role` to any other that keyward names",
+                if costs.is_empty() { costs } else { format!(", but {costs}") },
+                list(&scope::OF_FIRST)
+            );
+        }
+        let change = match self.may_change {
+            Some(false) => {
+                format!(". Without {}, {}", scope::CREDENTIAL_UPDATE, scope::without(scope::CREDENTIAL_UPDATE))
+            }
+            Some(true) | None => String::new(),
+        };
+        if costs.is_empty() {
+            return format!("{takes}{change}");
+        }
+        let needed: Vec<_> = needed(instance).collect();
+        format!(
+            "{takes}, but {}. Make one as n8n's owner or an admin, with the scopes {}; none of them changes anything{change}",
+            costs,
+            list(&needed)
+        )
+    }
+}
+
+async fn ask_n8n(instance: &Instance) -> Result<Asked, ClientError> {
+    let client = Client::new(instance, Bounds::default())?;
+    let mut asked = Asked { lacks: Vec::new(), is_first: false, may_change: None };
+    let is_needed = |(_, scope): &(&str, &str)| needed(instance).any(|needed| needed == *scope);
+    for (path, scope) in QUESTIONS.into_iter().filter(is_needed) {
+        match client.get::<IgnoredAny>(path, scope).await {
+            Ok(_) | Err(ClientError::NotFound { .. }) => {}
+            Err(ClientError::NotInThisVersion { .. }) => asked.is_first = true,
+            Err(ClientError::ScopeLacks { scope, .. }) => asked.lacks.push(scope),
+            Err(error) => return Err(error),
+        }
+    }
+    if !asked.is_first {
+        let change = client.patch::<IgnoredAny>(NO_CREDENTIAL, scope::CREDENTIAL_UPDATE, &json!({ "data": {} })).await;
+        asked.may_change = match change {
+            Ok(_) | Err(ClientError::NotFound { .. } | ClientError::Refused { .. }) => Some(true),
+            Err(ClientError::ScopeLacks { .. }) => Some(false),
+            Err(_) => None,
+        };
+    }
+    Ok(asked)
 }
 
 /// The scopes that keyward needs: one of them for n8n's test of a credential alone.
@@ -192,8 +243,10 @@ const QUESTIONS: [(&str, &str); 6] = [
     ("executions?limit=1", scope::EXECUTION_LIST),
     ("executions/999999999", scope::EXECUTION_READ),
     ("credentials?limit=1", scope::CREDENTIAL_LIST),
-    ("credentials/0", scope::CREDENTIAL_READ),
+    (NO_CREDENTIAL, scope::CREDENTIAL_READ),
 ];
+
+const NO_CREDENTIAL: &str = "credentials/0";
 
 fn encoding(headers: &HeaderMap) -> Encoding {
     Encoding::read(headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes))

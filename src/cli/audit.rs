@@ -28,6 +28,7 @@ use crate::n8n::Instance;
 use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, audit, suspects};
 use crate::n8n::clearance::{hosts_in_settings, hosts_of};
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
+use crate::n8n::connections::{self, Left};
 use crate::n8n::documents::{CredentialRecord, Execution, Workflow};
 use crate::n8n::inventory::{Builder, Inventory};
 use crate::n8n::row::Standing;
@@ -55,7 +56,8 @@ impl AuditArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let instances = self.choose(&setup)?;
-        let key = setup.folder()?.fingerprint_key()?;
+        let folder = setup.folder()?;
+        let (key, left) = (folder.fingerprint_key()?, connections::left(&folder)?);
         let seen = WhatWasSeen::ask(&setup, &Source::open(Setup::open(&self.config, environment)?)?)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let inventories: Vec<_> = instances
@@ -66,7 +68,7 @@ impl AuditArguments {
         for found in &inventories {
             audits.push(Told {
                 instance: found.instance,
-                audit: runtime.block_on(found.judge(&inventories, &seen)),
+                audit: runtime.block_on(found.judge(&inventories, &seen, &left)),
                 old_keys: seen.old_keys_of(found.instance),
             });
         }
@@ -267,7 +269,7 @@ impl<'a> Found<'a> {
         Ok(Self { instance, client, at, inventory, lacks })
     }
 
-    async fn judge(&self, all: &[Self], seen: &WhatWasSeen) -> Audit {
+    async fn judge(&self, all: &[Self], seen: &WhatWasSeen, left: &[Left]) -> Audit {
         let (name, set) = (&*self.instance.name, self.instance.set.as_deref());
         let sightings = seen.sightings(name);
         let modes = modes_of(&self.client, suspects(&self.inventory, &sightings)).await;
@@ -277,7 +279,17 @@ impl<'a> Found<'a> {
         };
         let others: Vec<_> =
             all.iter().filter(is_other).map(|other| (&*other.instance.name, &other.inventory)).collect();
-        let around = Around { instance: name, set, lacks: &self.lacks, others: &others, look: seen.looks.get(name) };
+        let url = self.client.address().to_string();
+        let left: Vec<_> = left.iter().filter(|left| left.n8n == url).cloned().collect();
+        let around = Around {
+            instance: name,
+            set,
+            lacks: &self.lacks,
+            others: &others,
+            look: seen.looks.get(name),
+            left: &left,
+            entrance: self.instance.keyward.as_ref(),
+        };
         let (inventory, sightings, hosts, keys) = (&self.inventory, &sightings, &seen.hosts, &seen.keys);
         audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: self.at, around })
     }

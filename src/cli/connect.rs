@@ -65,7 +65,7 @@ impl ConnectArguments {
         let form = self.form(&plan.side)?;
         // What cannot be had is told before anything is changed.
         if form.is_none() {
-            self.refuse_unseen(&plan.told)?;
+            refuse_unseen(&plan.told)?;
         }
         let watcher = self.watcher(&setup, form)?;
         let plan = self.with_key(plan)?;
@@ -139,22 +139,14 @@ impl ConnectArguments {
         }
         if self.token || self.key_from.is_some() {
             bail!(
-                "this n8n's API cannot change credentials, so that keyward can put neither a token nor a key into one ({}):                  leave {} out, and put it into the credential's API Key yourself{}",
+                "this n8n's API cannot change credentials, so that keyward can put neither a token nor a key into one ({}): \
+                 leave {} out, and put it into the credential's API Key yourself{}",
                 side.address(),
                 if self.token { "--token" } else { "--key-from" },
                 if self.token { ". `keyward token new SET --name n8n` makes one and shows it once" } else { "" }
             );
         }
         Ok(Some(has_header))
-    }
-
-    /// That a record leads to keyward is said of what the running keyward saw alone.
-    fn refuse_unseen(&self, told: &Told) -> anyhow::Result<()> {
-        told.why_not().map_or(Ok(()), |why| {
-            bail!(
-                "nothing was changed: that a credential leads to keyward is said only once the keyward that runs has seen n8n's                  test of it, and it cannot be asked: {why}"
-            )
-        })
     }
 
     /// Who waits for what keyward sees. Where you have to put something into a form, you are waited for.
@@ -172,7 +164,8 @@ impl ConnectArguments {
         let unknown: Vec<_> = planned.iter().filter_map(Planned::unknown).collect();
         if self.chosen.is_agreed() && !unknown.is_empty() {
             bail!(
-                "nothing was changed: {}. What stands there could not be put back: say it with --was, as n8n shows it in the                  credential ({OPENAI} is OpenAI's own)",
+                "nothing was changed: {}. What stands there could not be put back: say it with --was, as n8n shows it in the \
+                 credential ({OPENAI} is OpenAI's own)",
                 unknown.join("; ")
             );
         }
@@ -250,6 +243,16 @@ impl ConnectArguments {
         }
         Ok(seen)
     }
+}
+
+/// That a record leads to keyward is said of what the running keyward saw alone.
+fn refuse_unseen(told: &Told) -> anyhow::Result<()> {
+    told.why_not().map_or(Ok(()), |why| {
+        bail!(
+            "nothing was changed: that a credential leads to keyward is said only once the keyward that runs has seen n8n's \
+             test of it, and it cannot be asked: {why}"
+        )
+    })
 }
 
 fn running(setup: &Setup) -> anyhow::Result<Client> {

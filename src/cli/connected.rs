@@ -1,5 +1,8 @@
 //! What came of a credential record that was to lead to keyward, or back: in words and as JSON.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::output::{print, print_wrapped, remark};
@@ -7,7 +10,7 @@ use super::records::in_words;
 use super::telling::Test;
 use super::wait::Seen;
 use crate::clock::Timestamp;
-use crate::n8n::connect::{Field, User, Way};
+use crate::n8n::connect::{Field, Place, User, Way};
 use crate::n8n::documents::{CredentialRecord, Tested};
 use crate::telemetry::rows::shown;
 
@@ -81,9 +84,8 @@ impl Outcome<'_> {
     pub(super) fn is_well(&self, verified: bool) -> bool {
         let is_run = self.users.is_empty() || self.seen.as_ref().is_some_and(Seen::is_run);
         match &self.end {
-            End::Connected { .. } => self.leads_here() && (!verified || is_run),
             End::Disconnected { test, .. } => !test.came_here() && test.is_good() != Some(false),
-            End::ByHand(_) => self.leads_here() && (!verified || is_run),
+            End::Connected { .. } | End::ByHand(_) => self.leads_here() && (!verified || is_run),
             End::PutBack { .. } | End::Kept { .. } | End::Failed(_) => false,
         }
     }
@@ -200,11 +202,19 @@ impl Outcome<'_> {
     }
 }
 
-/// How many nodes are meant, and of how many workflows.
+/// How many nodes run with it, and of how many workflows, as an audit counts them; and how many more there are.
 fn count(users: &[User]) -> String {
-    let workflows: std::collections::BTreeSet<_> = users.iter().map(|user| &user.workflow_id).collect();
     let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    format!("{} of {}", counted(users.len(), "node"), counted(workflows.len(), "workflow"))
+    let at = |place| users.iter().filter(move |user| user.place == place);
+    let workflows: BTreeSet<_> = at(Place::Runs).map(|user| &user.workflow_id).collect();
+    let mut text = format!("{} of {}", counted(at(Place::Runs).count(), "node"), counted(workflows.len(), "workflow"));
+    for (place, what) in [(Place::Draft, "in drafts that are not published"), (Place::Off, "switched off")] {
+        let more = at(place).count();
+        if more > 0 {
+            let _ = write!(text, "; {more} more {what}");
+        }
+    }
+    text
 }
 
 /// An agent goes by the credential that it has read, for half an hour after each of its runs.
@@ -215,7 +225,8 @@ impl End {
     fn headline(&self) -> String {
         match self {
             Self::Connected { test, .. } if !test.leads_here() => {
-                "has keyward's address, and keyward has not seen n8n's test of it yet: this n8n's API cannot test, so press                  the test button in the credential (--verify waits for it)"
+                "has keyward's address, and keyward has not seen n8n's test of it yet: this n8n's API cannot test, so press \
+                 the test button in the credential (--verify waits for it)"
                     .to_owned()
             }
             Self::Connected { since: Some(since), .. } => {
@@ -224,7 +235,8 @@ impl End {
             Self::Connected { .. } => "leads to keyward, which saw n8n's test of it".to_owned(),
             Self::Disconnected { test, .. } if test.came_here() => "still leads to keyward".to_owned(),
             Self::Disconnected { .. } => "no longer leads to keyward".to_owned(),
-            Self::ByHand(_) => "this n8n's API cannot change credentials, so nothing was changed. Note what stands in its                                 form now, put this there, and save it"
+            Self::ByHand(_) => "this n8n's API cannot change credentials, so nothing was changed. Note what stands in its \
+                 form now, put this there, and save it"
                 .to_owned(),
             Self::PutBack { .. } => "does not lead to keyward, and what stood there stands there again".to_owned(),
             Self::Kept { .. } => "was left as it was, and leads to keyward: n8n's test fails without it".to_owned(),
@@ -283,5 +295,10 @@ fn user_in_json(user: &User) -> Value {
         "node_id": user.node_id,
         "node": user.node,
         "goes_by": way,
+        "place": match user.place {
+            Place::Runs => "runs",
+            Place::Draft => "draft",
+            Place::Off => "off",
+        },
     })
 }

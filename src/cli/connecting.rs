@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::connected::{End, Key};
 use super::records::{Side, in_words};
@@ -11,6 +11,7 @@ use super::setup::Setup;
 use super::telling::{Came, Test, Told};
 use super::token;
 use crate::clock::Timestamp;
+use crate::keys::SetSettings;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::secret::Secret;
 use crate::keys::set::Names;
@@ -78,6 +79,14 @@ struct Stood {
     data: Value,
     /// Whether it leads to keyward.
     leads_here: bool,
+}
+
+/// Whether another key took the place of the one that stood in a record.
+#[derive(Clone, Copy)]
+enum Replaced {
+    Nothing,
+    /// Perhaps that one, as far as it is known.
+    Key(Option<Fingerprint>),
 }
 
 // === impl Was ===
@@ -196,23 +205,24 @@ impl Plan<'_> {
         let Some(mut changed) = changed? else { return Ok(self.by_hand(true)) };
         let mut tested = match self.test(record) {
             Ok(tested) => tested,
-            Err(error) => return self.put_back(planned, &error.to_string(), None),
+            Err(error) => return self.put_back(planned, &error.to_string(), Replaced::Nothing),
         };
         // A key that is about to be replaced may be refused.
         let may_be_refused = !matches!(self.key, NewKey::Kept);
         if let Some(why) = self.why_lost(&tested).filter(|_| !(may_be_refused && tested.came_here())) {
-            return self.put_back(planned, &why, None);
+            return self.put_back(planned, &why, Replaced::Nothing);
         }
         let stood = tested.key().or_else(|| planned.before.key());
         let (key, was_put) = match self.change_key(record, &mut changed, &mut connection) {
             Ok(done) => done,
-            Err(error) => return self.put_back(planned, &format!("{error:#}"), Some(stood)),
+            Err(error) => return self.put_back(planned, &format!("{error:#}"), Replaced::Key(stood)),
         };
         if may_be_refused {
             tested = self.test_until_known(record)?;
             if let Some(why) = self.why_lost(&tested) {
                 self.end_token(&connection, planned)?;
-                return self.put_back(planned, &why, was_put.then_some(stood));
+                let replaced = if was_put { Replaced::Key(stood) } else { Replaced::Nothing };
+                return self.put_back(planned, &why, replaced);
             }
         }
         connection.changed = changed.updated_at.map(Timestamp::as_millis);
@@ -328,28 +338,24 @@ impl Plan<'_> {
             planned.known.as_ref().filter(|_| !matches!(planned.was, Was::Said(_)) || planned.before.came_here());
         let own = || self.side.instance.keyward.as_ref().filter(|_| planned.before.came_here()).map(Entrance::base_url);
         let base_url = known.map(|known| known.url.clone()).or_else(own);
-        match base_url {
-            Some(base_url) => {
-                let mut data = serde_json::json!({ "url": base_url });
-                if let Some(tag) = known.and_then(|known| known.tag.as_deref()) {
-                    data["headerValue"] = format!("={tag}").into();
-                }
-                Stood { base_url, data, leads_here: true }
-            }
-            None => {
-                let base_url = planned.was.url().to_owned();
-                Stood { data: connect::disconnected(&base_url), base_url, leads_here: false }
-            }
+        let Some(base_url) = base_url else {
+            let base_url = planned.was.url().to_owned();
+            return Stood { data: connect::disconnected(&base_url), base_url, leads_here: false };
+        };
+        let mut data = json!({ "url": base_url });
+        if let Some(tag) = known.and_then(|known| known.tag.as_deref()) {
+            data["headerValue"] = format!("={tag}").into();
         }
+        Stood { base_url, data, leads_here: true }
     }
 
     /// Puts back what stood there. `replaced` is the key that another one took the place of, as far as it is known: it is put
     /// back where the configuration has it.
-    fn put_back(&self, planned: &Planned<'_>, why: &str, replaced: Option<Option<Fingerprint>>) -> anyhow::Result<End> {
+    fn put_back(&self, planned: &Planned<'_>, why: &str, replaced: Replaced) -> anyhow::Result<End> {
         let record = planned.record;
         let Stood { base_url, mut data, leads_here } = self.stood(planned);
         let (mut key, mut secret) = (Key::Stayed, None);
-        if let Some(fingerprint) = replaced {
+        if let Replaced::Key(fingerprint) = replaced {
             secret = fingerprint.map(|fingerprint| self.key_of(fingerprint)).transpose()?.flatten();
             key = if secret.is_some() { Key::PutBack } else { Key::Lost };
         }
@@ -361,7 +367,7 @@ impl Plan<'_> {
         let changed = changed.and_then(|changed| changed.updated_at).map(Timestamp::as_millis);
         match &planned.known {
             Some(known) if leads_here => {
-                let token = known.token.clone().filter(|_| replaced.is_none());
+                let token = known.token.clone().filter(|_| matches!(replaced, Replaced::Nothing));
                 connections::keep(&self.folder, Connection { changed, token, ..known.clone() })?;
             }
             None if leads_here => self.keep_as_before(planned)?,
@@ -392,7 +398,7 @@ impl Plan<'_> {
 
     /// The key of that fingerprint, where a set has it.
     fn key_of(&self, fingerprint: Fingerprint) -> anyhow::Result<Option<Secret>> {
-        let sources = self.setup.config().keys.sets.iter().flat_map(|set| set.sources());
+        let sources = self.setup.config().keys.sets.iter().flat_map(SetSettings::sources);
         for secret in sources.filter_map(|source| source.read().ok()) {
             if self.folder.names(&secret)?.fingerprint == fingerprint {
                 return Ok(Some(secret));

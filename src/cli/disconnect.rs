@@ -141,17 +141,9 @@ impl DisconnectArguments {
         let announced: Vec<_> = planned.iter().map(|planned| planned.announce(from)).collect();
         self.chosen.ask(&announced)?;
         let kept = of_token.or(planned.first()).and_then(|planned| planned.kept.as_ref());
-        let set = self.set(&plan, kept);
+        let set = set_of(&plan, kept);
         let key = from.map(|from| from.read(current_source(plan.setup, &set))).transpose()?;
         Ok(Plan { key, ..plan })
-    }
-
-    /// The set whose own key is meant: the one that it was connected for.
-    fn set(&self, plan: &Plan<'_>, kept: Option<&Connection>) -> String {
-        let names = plan.setup.set_names();
-        let only = if let [only] = names[..] { only } else { "default" };
-        let set = kept.and_then(|kept| kept.set.as_deref()).or(plan.side.instance.set.as_deref());
-        set.unwrap_or(only).to_owned()
     }
 
     /// What n8n's API cannot put there is not asked for.
@@ -165,6 +157,14 @@ impl DisconnectArguments {
             side.address()
         )
     }
+}
+
+/// The set whose own key is meant: the one that it was connected for.
+fn set_of(plan: &Plan<'_>, kept: Option<&Connection>) -> String {
+    let names = plan.setup.set_names();
+    let only = if let [only] = names[..] { only } else { "default" };
+    let set = kept.and_then(|kept| kept.set.as_deref()).or(plan.side.instance.set.as_deref());
+    set.unwrap_or(only).to_owned()
 }
 
 // === impl Planned ===
@@ -260,6 +260,4 @@ the custom header off. Key, organization and domains stay what they are; where `
 Where n8n's test passed with keyward and fails with what is put back, keyward's address stays there,
 unless --base-url named the other one.
 
-Examples:
-  keyward n8n disconnect OpenAI
-  keyward n8n disconnect OpenAI --key-from current";
+Example: keyward n8n disconnect OpenAI --key-from current";

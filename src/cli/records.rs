@@ -14,10 +14,13 @@ use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, NO_N8N, Setup};
 use super::telling::{Test, Told};
 use crate::caller::names::harmless;
+use crate::keys::fingerprint::FingerprintKey;
+use crate::keys::set::Names;
 use crate::n8n::Instance;
 use crate::n8n::client::{Bounds, Client, ClientError, encoded, scope};
 use crate::n8n::connect::{self, CREDENTIAL_TYPE, User};
 use crate::n8n::documents::{CredentialRecord, Tested, Workflow};
+use crate::n8n::inventory::Builder;
 
 /// Which credentials, and in which n8n. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
@@ -101,17 +104,21 @@ impl Side {
     /// The same, with each workflow that was read for it.
     pub(super) fn records_and(&self, mut keep: impl FnMut(Value)) -> Result<Records, ClientError> {
         self.runtime.block_on(async {
-            let (mut users, mut named) = (BTreeMap::<String, Vec<User>>::new(), BTreeMap::new());
+            // Which keys stand in nodes matters nothing here.
+            let nameless = FingerprintKey::new(&[0; 32]);
+            let names_of = |value: &[u8]| Names { fingerprint: nameless.fingerprint(value), hint: None };
+            let mut builder = Builder::new(&names_of);
             let take = |document: Value| {
-                let workflow = Workflow::deserialize(&document).unwrap_or_default();
+                builder.add(&Workflow::deserialize(&document).unwrap_or_default());
                 keep(document);
-                for (record, user) in connect::users(&workflow) {
-                    let id = record.id.unwrap_or_default();
-                    named.entry(id.clone()).or_insert(record.name);
-                    users.entry(id).or_default().push(user);
-                }
             };
             self.client.workflows(take).await?;
+            let (mut users, mut named) = (BTreeMap::<String, Vec<User>>::new(), BTreeMap::new());
+            for (record, user) in connect::users(&builder.finish()) {
+                let id = record.id.to_string();
+                named.entry(id.clone()).or_insert(record.name.to_string());
+                users.entry(id).or_default().push(user);
+            }
             let (mut records, mut is_listed) = (Vec::new(), true);
             match self.client.credentials(|record: CredentialRecord| records.push(record)).await {
                 // Older releases list none, but their workflows name those that are used.

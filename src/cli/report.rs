@@ -74,7 +74,7 @@ pub(super) fn in_markdown(audit: &Audit, instance: &str, url: &dyn fmt::Display,
         }
         let _ = writeln!(text, "\n## {} ({})", heading(urgency), findings.len());
         for (step, findings) in by_step(&findings) {
-            let _ = writeln!(text, "\n{}:\n", capitalised(&step));
+            let _ = writeln!(text, "\n{}:\n", plain(&capitalised(&step)));
             for finding in findings {
                 let _ = writeln!(text, "- [ ] {}", plain(&finding.to_string()));
                 for Place { label, link } in places(finding, url) {
@@ -96,9 +96,12 @@ pub(super) fn in_markdown(audit: &Audit, instance: &str, url: &dyn fmt::Display,
 }
 
 pub(super) fn headline(audit: &Audit, instance: &str, url: &dyn fmt::Display) -> String {
+    let drafts = audit.rows.iter().filter(|row| row.is_draft).count();
     let [workflows, nodes, records] =
-        [(audit.workflows, "workflow"), (audit.rows.len(), "node"), (audit.records, "credential")].map(counted);
-    format!("n8n {instance} at {url}, {}: {workflows}, {nodes} that can speak to OpenAI, {records}", audit.at)
+        [(audit.workflows, "workflow"), (audit.rows.len() - drafts, "node"), (audit.records, "credential")]
+            .map(counted);
+    let drafts = if drafts == 0 { String::new() } else { format!(" ({drafts} more in drafts)") };
+    format!("n8n {instance} at {url}, {}: {workflows}, {nodes} that can speak to OpenAI{drafts}, {records}", audit.at)
 }
 
 fn counted((count, what): (usize, &str)) -> String {
@@ -162,9 +165,11 @@ fn summary(rows: &[Row]) -> String {
         (Passage::Bypasses, "past keyward"),
         (Passage::Off, "not running"),
     ];
-    let count = |passage| rows.iter().filter(|row| row.passage == passage).count();
-    let parts = all.into_iter().map(|(passage, words)| (count(passage), words)).filter(|(count, _)| *count > 0);
-    let parts: Vec<_> = parts.map(|(count, words)| format!("{count} {words}")).collect();
+    let count = |passage| rows.iter().filter(|row| row.passage == passage && !row.is_draft).count();
+    let drafts = rows.iter().filter(|row| row.is_draft).count();
+    let parts = all.into_iter().map(|(passage, words)| (count(passage), words)).chain([(drafts, "in drafts alone")]);
+    let parts: Vec<_> =
+        parts.filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
     if parts.is_empty() { "No node can speak to OpenAI.".to_owned() } else { format!("Nodes: {}.", parts.join(", ")) }
 }
 

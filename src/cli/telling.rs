@@ -160,8 +160,7 @@ const OF_ANOTHER_VERSION: &str = "the keyward that runs gives another answer tha
                                   upgraded";
 
 /// How long after n8n's answer the test's exchange may still be on its way to where it is taken down, at each try.
-const UNTIL_TAKEN_DOWN: [Duration; 3] =
-    [Duration::from_millis(50), Duration::from_millis(300), Duration::from_millis(1000)];
+const UNTIL_TAKEN_DOWN: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(300), Duration::from_secs(1)];
 
 const BETWEEN: Duration = Duration::from_millis(50);
 

@@ -24,8 +24,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::connect::{Entrance, Marks};
+use super::connections::Left;
 use super::doubt;
-use super::finding::{Finding, NodeName, Way, WorkflowName};
+use super::finding::{Finding, NodeName, Put, Way, WorkflowName};
 use super::inventory::{Address, Inventory, Kind, Life, Node, OPEN_AI_API, Record, Workflow};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -64,6 +66,10 @@ pub struct Around<'a> {
     pub others: &'a [(&'a str, &'a Inventory)],
     /// What the ledger was told of it last: of its records, what came of n8n's test of them.
     pub look: Option<&'a Look>,
+    /// The records that lead past keyward since keyward put another Base URL there.
+    pub left: &'a [Left],
+    /// Where it reaches keyward, where that is said.
+    pub entrance: Option<&'a Entrance>,
 }
 
 /// A binding, as far as an audit looks at it.
@@ -331,6 +337,9 @@ impl<'a> Survey<'a> {
     /// may give a node an address, and a name may lead anywhere.
     fn bypass(&self, workflow: &Workflow, node: &Node) -> Option<Way> {
         let seen = self.seen.of_node(workflow, node);
+        if let Some(left) = self.left_by(node) {
+            return Some(Way::Disconnected { base_url: left.url.as_str().into(), at: Timestamp::from_millis(left.at) });
+        }
         match &node.address {
             _ if seen.is_some_and(|seen| is_since(workflow.changed, seen)) => None,
             Address::NoBaseUrl => Some(Way::NoBaseUrl),
@@ -342,8 +351,34 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// How a node goes by a record that keyward led away from here, if none was seen here since.
+    fn left_by(&self, node: &Node) -> Option<&'a Left> {
+        let record = node.chosen().filter(|_| node.address == Address::OfRecord)?;
+        self.left(&record.id, self.records.get(&*record.id)?)
+    }
+
+    fn left(&self, record: &str, state: &RecordState<'_>) -> Option<&'a Left> {
+        let left = self.grounds.around.left.iter().find(|left| left.credential == record)?;
+        let is_proven = state.leads_here || state.tested.is_some();
+        (!is_proven && state.changed.is_some() && left.stands(state.changed)).then_some(left)
+    }
+
+    /// What to put into a node whose address is its own, so that it leads here.
+    fn address_to_put(&self, node: &Node) -> Option<Put> {
+        let entrance = self.grounds.around.entrance?;
+        let path = node.request.path.as_deref().unwrap_or_default();
+        // n8n 1.x has no header that names the node, and without the record there is none at all.
+        let is_tagged =
+            self.grounds.inventory.lists_records && node.record.as_ref().is_some_and(|record| record.is_open_ai);
+        Some(if is_tagged {
+            Put { url: format!("{}{path}", entrance.base_url()).into(), is_expression: false }
+        } else {
+            Put { url: format!("{}{path}", entrance.tagging_base_url(&Marks::default())).into(), is_expression: true }
+        })
+    }
+
     fn passage(&self, workflow: &Workflow, node: &Node) -> Passage {
-        if !runs(workflow, node) {
+        if !workflow.runs(node) {
             return Passage::Off;
         }
         if self.bypass(workflow, node).is_some() {
@@ -463,9 +498,10 @@ impl Draft {
         let passage = survey.passage(workflow, node);
         let seen = survey.seen.of_node(workflow, node);
         match passage {
-            Passage::Bypasses => self
-                .findings
-                .extend(survey.bypass(workflow, node).map(|way| Finding::Bypass { node: name.clone(), way })),
+            Passage::Bypasses => self.findings.extend(survey.bypass(workflow, node).map(|way| {
+                let put = if matches!(way, Way::Disconnected { .. }) { None } else { survey.address_to_put(node) };
+                Finding::Bypass { node: name.clone(), way, put }
+            })),
             Passage::Unclear if !survey.is_blind(node) => {
                 self.findings.push(Finding::UnclearAddress { node: name.clone() });
             }
@@ -488,7 +524,7 @@ impl Draft {
             let client = [node.type_name.clone(), seen.client.clone()];
             self.clients.entry(client).or_default().push((version.clone(), name.clone()));
         }
-        if let (Some(record), true) = (node.chosen(), runs(workflow, node)) {
+        if let (Some(record), true) = (node.chosen(), workflow.runs(node)) {
             let entry =
                 self.by_record.entry(record.id.clone()).or_insert_with(|| (survey.named(record), Vec::new(), false));
             entry.1.push(name.clone());
@@ -500,6 +536,7 @@ impl Draft {
             version: node.version,
             record: node.record.as_ref().map(|record| survey.named(record)),
             life: workflow.life,
+            is_draft: node.is_draft,
             called_by,
             passage,
             seen: seen.map(|sighting| sighting.at),
@@ -520,7 +557,9 @@ impl Draft {
         for key in &keys {
             let known = survey.grounds.keys.get(&key.names.fingerprint);
             let known = known.map(|known| format!("the {} key of set {}", known.role, known.set));
-            self.findings.push(Finding::TypedKey { node: name.clone(), key: key.names, known });
+            let change = workflow.changes.iter().find(|change| change.node == node.id);
+            let draft = change.map(|change| change.what);
+            self.findings.push(Finding::TypedKey { node: name.clone(), key: key.names, known, draft });
         }
         if node.kind == Kind::Text && keys.is_empty() && node.keys.is_empty() && workflow.may_run(node) {
             self.findings.push(Finding::Mentions { node: name.clone() });
@@ -570,7 +609,13 @@ impl Draft {
             return;
         }
         if !workflow.changes.is_empty() {
-            self.findings.push(Finding::DraftDiffers { workflow: name.clone(), changes: workflow.changes.clone() });
+            let is_told = |node: &str| {
+                let typed = |finding: &Finding| matches!(finding, Finding::TypedKey { node: typed, .. } if *typed.id == *node && typed.workflow.id == name.id);
+                self.findings.iter().any(typed)
+            };
+            let told = workflow.changes.iter().filter(|change| is_told(&change.node)).map(|change| change.node.clone());
+            let (told, changes) = (told.collect(), workflow.changes.clone());
+            self.findings.push(Finding::DraftDiffers { workflow: name.clone(), changes, told });
         }
         if may_be_deactivated(workflow) {
             self.findings.extend(deactivation(survey, workflow, &name));
@@ -649,6 +694,10 @@ impl Survey<'_> {
         nodes: Vec<NodeName>,
         takes_address: bool,
     ) -> Option<Finding> {
+        // Each of its nodes is told of by itself.
+        if takes_address && self.left(&record.id, state).is_some() {
+            return None;
+        }
         if let Some(tested) = state.last_test() {
             let (key, diagnosis) = (Some(tested.key), "stale_binding".into());
             return (!tested.is_right).then_some(Finding::StaleRecord {
@@ -813,12 +862,6 @@ fn is_private(host: &str) -> bool {
 fn is_shared(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     first == 100 && (64..128).contains(&second)
-}
-
-/// Whether it runs when its workflow does, and that may run. Without a credential, OpenAI's own nodes send nothing.
-fn runs(workflow: &Workflow, node: &Node) -> bool {
-    let can_send = !matches!(node.kind, Kind::OpenAi | Kind::Agent) || node.chosen().is_some();
-    workflow.life.is_live() && !node.disabled && !node.is_draft && can_send
 }
 
 /// Whether nothing starts it but a person. What is new in the draft of a workflow that runs is told with that draft.

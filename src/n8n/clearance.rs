@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::Instance;
 use super::audit::{self, Around, Audit, Grounds, KnownKey, Sighting};
+use super::connect::Entrance;
+use super::connections::Left;
 use super::inventory::Inventory;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -36,6 +38,10 @@ pub struct Looked {
     pub untold: Option<String>,
     /// What the ledger was told of it last.
     pub look: Option<Arc<Look>>,
+    /// Its records that lead past keyward since keyward put another Base URL there.
+    pub left: Vec<Left>,
+    /// Where it reaches keyward, where that is said.
+    pub entrance: Option<Entrance>,
     /// When it was, and what was there.
     pub found: Option<(Timestamp, Arc<Inventory>)>,
 }
@@ -70,6 +76,8 @@ pub fn audits<'i>(look: &Query<'_>, instances: &'i [Looked], hosts: &[String]) -
             lacks: &looked.lacks,
             others: &others,
             look: looked.look.as_deref(),
+            left: &looked.left,
+            entrance: looked.entrance.as_ref(),
         };
         Some(audit::audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: *at, around }))
     };
@@ -295,6 +303,8 @@ mod tests {
             lacks: Vec::new(),
             untold: None,
             look: None,
+            left: Vec::new(),
+            entrance: None,
             found: None,
         };
         (looked, minute.map(|minute| audit(at(minute))))
@@ -330,7 +340,7 @@ mod tests {
             set: None,
             press: true,
             refresh: Instance::REFRESH,
-            keyward: keyward.map(|address| crate::n8n::connect::Entrance::new(address).expect("an entrance")),
+            keyward: keyward.map(|address| Entrance::new(address).expect("an entrance")),
             via: None,
         };
         let hosts: Vec<_> = hosts_in_settings(&[

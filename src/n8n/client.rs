@@ -58,6 +58,25 @@ pub mod scope {
     /// Changes of a credential record.
     pub const CREDENTIAL_UPDATE: &str = "credential:update";
 
+    /// What is not had without a scope, as it follows its name.
+    #[must_use]
+    pub fn without(scope: &str) -> &'static str {
+        match scope {
+            WORKFLOW_LIST => "no names are known, and nothing of what an audit looks at",
+            WORKFLOW_READ => "workflows that are new are known with the next list alone",
+            EXECUTION_LIST => "which executions wait or run with what they began with is not known",
+            EXECUTION_READ => "what executions that wait have begun with is not known",
+            CREDENTIAL_LIST => "which credentials there are, and when they were changed, is not known",
+            CREDENTIAL_READ => "which key a credential holds is known by requests of its nodes alone",
+            CREDENTIAL_UPDATE => "keyward n8n connect, disconnect and rotate change no credential",
+            _ => "a part of what an audit looks at is not known",
+        }
+    }
+
+    /// What n8n 1.x knows of those: it takes no key with another one (400, `Invalid scopes for user role`), and looks at none
+    /// (seen in 1.100.1).
+    pub const OF_FIRST: [&str; 4] = [WORKFLOW_LIST, WORKFLOW_READ, EXECUTION_LIST, EXECUTION_READ];
+
     /// All that keyward needs for everything but `keyward n8n connect`, `reconnect` and `undo`: none of them changes anything.
     pub const LEAST: [&str; 6] =
         [WORKFLOW_LIST, WORKFLOW_READ, EXECUTION_LIST, EXECUTION_READ, CREDENTIAL_LIST, CREDENTIAL_READ];

@@ -4,13 +4,12 @@
 //! (`isPartialData`, seen in n8n 2.41.1; there since 2.3): so the key, the organization and the allowed domains of a
 //! record stay what they are, and only what is written here is replaced.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::Utf8Error;
 
 use serde_json::{Value, json};
 
-use super::documents::{CredentialReference, Node, Workflow};
+use super::inventory::{Address as Goes, Inventory, Node, Record, Workflow};
 use crate::keys::secret::Secret;
 use crate::n8n::address::Address;
 use crate::welcome;
@@ -55,6 +54,18 @@ pub struct User {
     /// The node's name.
     pub node: String,
     pub way: Way,
+    pub place: Place,
+}
+
+/// Whether a node runs, as an audit counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It may run by itself.
+    Runs,
+    /// It stands in a draft that is not published.
+    Draft,
+    /// It is switched off, or its workflow is off or put away.
+    Off,
 }
 
 /// Where a node's requests go.
@@ -95,6 +106,12 @@ impl Entrance {
     #[must_use]
     pub fn base_url(&self) -> String {
         welcome::base_url(&self.0.to_string())
+    }
+
+    /// The Base URL that tags by itself, an expression.
+    #[must_use]
+    pub fn tagging_base_url(&self, marks: &Marks) -> String {
+        welcome::tagging_base_url(&format!("{}{}", self.0, marks.prefix()))
     }
 }
 
@@ -175,9 +192,8 @@ pub fn by_hand(entrance: &Entrance, marks: &Marks, has_header: bool) -> Vec<Fiel
             expression("Header Value", marks.tag()),
         ];
     }
-    let origin = format!("{}{}", entrance.0, marks.prefix());
     vec![
-        expression("Base URL", welcome::tagging_base_url(&origin)),
+        expression("Base URL", entrance.tagging_base_url(marks)),
         expression("Organization ID", welcome::organization()),
     ]
 }
@@ -195,41 +211,43 @@ pub fn back_by_hand(base_url: Option<&str>, has_header: bool) -> Vec<Field> {
     vec![field("Base URL", &base_url), rest]
 }
 
-/// The nodes of a workflow that use a record, in what runs or in the draft, each with its record.
+/// The nodes that use a record for `OpenAI`, published or in a draft, each with its record. A node whose draft has another record
+/// uses both.
 #[must_use]
-pub fn users(workflow: &Workflow) -> Vec<(CredentialReference, User)> {
-    let nodes = workflow.running_nodes().iter().chain(workflow.draft_nodes().unwrap_or_default());
-    let mut found = BTreeMap::new();
-    for node in nodes {
-        let Some(record) = node.credentials.get(CREDENTIAL_TYPE).filter(|record| record.id.is_some()) else { continue };
-        found.entry((&node.id, &record.id)).or_insert_with(|| (record.clone(), user(workflow, node)));
+pub fn users(inventory: &Inventory) -> Vec<(Record, User)> {
+    let mut found = Vec::new();
+    for workflow in &inventory.workflows {
+        for node in workflow.nodes.iter().chain(&workflow.redrafted) {
+            let Some(record) = node.chosen().filter(|record| record.is_open_ai) else { continue };
+            found.push((record.clone(), user(workflow, node)));
+        }
     }
-    found.into_values().collect()
+    found
 }
 
 fn user(workflow: &Workflow, node: &Node) -> User {
     User {
-        workflow_id: workflow.id.clone(),
-        workflow: workflow.name.clone(),
-        node_id: node.id.clone(),
-        node: node.name.clone(),
-        way: way(node),
-    }
-}
-
-/// By what each kind of node was seen to do, in n8n 1.100.1 and 2.41.1.
-fn way(node: &Node) -> Way {
-    let has_address = || node.parameters["options"]["baseURL"].as_str().is_some_and(|url| !url.is_empty());
-    match node.kind.rsplit('.').next() {
-        Some("lmOpenAi") if !has_address() => Way::OpenAi,
-        Some("lmOpenAi" | "httpRequest") => Way::Own,
-        _ => Way::BaseUrl,
+        workflow_id: workflow.named_by(node).to_owned(),
+        workflow: workflow.name.to_string(),
+        node_id: node.id.to_string(),
+        node: node.name.to_string(),
+        way: match node.address {
+            Goes::OfRecord => Way::BaseUrl,
+            Goes::NoBaseUrl => Way::OpenAi,
+            Goes::OpenAi | Goes::Host(_) | Goes::Unclear => Way::Own,
+        },
+        place: match node {
+            node if workflow.runs(node) => Place::Runs,
+            node if node.is_draft => Place::Draft,
+            _ => Place::Off,
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::n8n::inventory::tests::inventory;
     use crate::net::origin::{Scheme, Upstream};
 
     fn entrance(path: &str) -> Result<Entrance, &'static str> {
@@ -280,18 +298,32 @@ mod tests {
 
     #[test]
     fn the_nodes_that_use_a_record_are_found_in_what_runs_and_in_the_draft() {
-        let node = |id: &str, kind: &str, credential: &str| json!({ "id": id, "name": id, "type": kind, "parameters": {}, "credentials": { CREDENTIAL_TYPE: { "id": credential } } });
-        let own = json!({ "id": "m", "type": "x.lmOpenAi", "parameters": { "options": { "baseURL": "http://a" } },
-                          "credentials": { CREDENTIAL_TYPE: { "id": "c" } } });
+        let node = |id: &str, kind: &str, credential: &str| {
+            json!({ "id": id, "name": id, "type": format!("@n8n/n8n-nodes-langchain.{kind}"), "typeVersion": 2, "parameters": {},
+                    "credentials": { CREDENTIAL_TYPE: { "id": credential } } })
+        };
+        let mut own = node("m", "lmOpenAi", "c");
+        own["parameters"] = json!({ "options": { "baseURL": "http://a" } });
+        let mut off = node("f", "openAi", "c");
+        off["disabled"] = true.into();
         let workflow = json!({
-            "id": "w", "versionId": "2", "activeVersionId": "1",
-            "nodes": [node("a", "x.openAi", "c"), node("b", "x.openAi", "c"), own],
-            "activeVersion": { "nodes": [node("a", "x.openAi", "c"), node("d", "x.lmOpenAi", "c"), node("e", "x.openAi", "other")] },
+            "id": "w", "active": true, "versionId": "2", "activeVersionId": "1",
+            "nodes": [node("a", "openAi", "c"), node("b", "openAi", "c"), own, off, node("e", "openAi", "c")],
+            "activeVersion": { "nodes": [node("a", "openAi", "c"), node("d", "lmOpenAi", "c"), off, node("e", "openAi", "other")] },
         });
-        let workflow: Workflow = serde_json::from_value(workflow).expect("a workflow");
-        let of_record = users(&workflow).into_iter().filter(|(record, _)| record.id.as_deref() == Some("c"));
-        let found: Vec<_> = of_record.map(|(_, user)| (user.node_id, user.way)).collect();
-        let expected = [("a", Way::BaseUrl), ("b", Way::BaseUrl), ("d", Way::OpenAi), ("m", Way::Own)];
-        assert_eq!(found, expected.map(|(id, way)| (id.to_owned(), way)));
+        let found: Vec<_> = users(&inventory(&[workflow]))
+            .into_iter()
+            .filter(|(record, _)| &*record.id == "c")
+            .map(|(_, user)| (user.node_id, user.way, user.place))
+            .collect();
+        let expected = [
+            ("a", Way::BaseUrl, Place::Runs),
+            ("d", Way::OpenAi, Place::Runs),
+            ("f", Way::BaseUrl, Place::Off),
+            ("b", Way::BaseUrl, Place::Draft),
+            ("m", Way::Own, Place::Draft),
+            ("e", Way::BaseUrl, Place::Draft),
+        ];
+        assert_eq!(found, expected.map(|(id, way, place)| (id.to_owned(), way, place)));
     }
 }

@@ -15,7 +15,12 @@ use crate::verdict::explain::DiagnosisKind;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     /// A node that sends past keyward.
-    Bypass { node: NodeName, way: Way },
+    Bypass {
+        node: NodeName,
+        way: Way,
+        /// What to put there, where it is known.
+        put: Option<Put>,
+    },
     /// A record whose nodes were never seen here.
     NeverSeen {
         record: Record,
@@ -30,6 +35,8 @@ pub enum Finding {
         key: Names,
         /// What keyward knows of it: `the previous key of set default`.
         known: Option<String>,
+        /// How the node differs in a draft that is not published.
+        draft: Option<Difference>,
     },
     /// A record whose nodes were seen with a wrong key last.
     StaleRecord {
@@ -53,7 +60,12 @@ pub enum Finding {
     /// A node that sent the right key last, and behind which another sender still sends an old one.
     Mixed { node: NodeName },
     /// A draft that is not published, and would send otherwise than what runs.
-    DraftDiffers { workflow: WorkflowName, changes: Vec<Change> },
+    DraftDiffers {
+        workflow: WorkflowName,
+        changes: Vec<Change>,
+        /// The nodes of those that another finding names, with that they differ.
+        told: Vec<Box<str>>,
+    },
     /// A workflow that ran by itself here and is off now.
     Deactivated {
         workflow: WorkflowName,
@@ -161,6 +173,20 @@ pub enum Way {
     Straight,
     /// Its own address is one under which keyward was never seen.
     Elsewhere(Box<str>),
+    /// Its record was disconnected.
+    Disconnected {
+        /// What keyward put there.
+        base_url: Box<str>,
+        at: Timestamp,
+    },
+}
+
+/// An address that is to be put into a field of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    pub url: Box<str>,
+    /// Whether the field has to be switched to Expression for it.
+    pub is_expression: bool,
 }
 
 /// How a node is named, and found in n8n's editor.
@@ -193,13 +219,13 @@ pub fn examples() -> Vec<Finding> {
     let change = Change { node: "n1".into(), name: "Summary".into(), what: Difference::Record };
     let diagnosis = || DiagnosisKind::StaleBinding.code().into();
     vec![
-        Finding::Bypass { node: node(), way: Way::Straight },
+        Finding::Bypass { node: node(), way: Way::Straight, put: None },
         Finding::NeverSeen { record: record(), nodes: nodes(), untagged: 0 },
-        Finding::TypedKey { node: node(), key, known: None },
+        Finding::TypedKey { node: node(), key, known: None, draft: None },
         Finding::StaleRecord { record: record(), key: None, diagnosis: diagnosis(), seen, nodes: nodes() },
         Finding::StaleNode { node: node(), key: None, diagnosis: diagnosis() },
         Finding::Mixed { node: node() },
-        Finding::DraftDiffers { workflow: workflow(), changes: vec![change] },
+        Finding::DraftDiffers { workflow: workflow(), changes: vec![change], told: Vec::new() },
         Finding::Deactivated { workflow: workflow(), seen, mode: "trigger".into() },
         Finding::PerhapsDeactivated { workflow: workflow(), seen },
         Finding::ChangedSince { record: record(), changed: seen, nodes: nodes() },
@@ -294,6 +320,9 @@ impl Finding {
         if let Self::ScopeLacks { scope } = self {
             return format!("give n8n's API key the scope {scope}").into();
         }
+        if let Self::Bypass { put: Some(put), way, .. } = self {
+            return put.step(way).into();
+        }
         self.fixed_step().into()
     }
 
@@ -304,6 +333,9 @@ impl Finding {
                 "give the node keyward's address as its own Base URL, or use the OpenAI Chat Model node in its place"
             }
             Self::Bypass { way: Way::Straight | Way::Elsewhere(_), .. } => "put keyward's address into the node's URL",
+            Self::Bypass { way: Way::Disconnected { .. }, .. } => {
+                "connect the credential again (keyward n8n connect), if its nodes are to pass keyward"
+            }
             Self::NeverSeen { untagged: 0, .. } => {
                 "put keyward's address into the credential (keyward n8n connect); if it stands there, run one of the nodes"
             }
@@ -458,7 +490,7 @@ impl fmt::Display for Finding {
     #[expect(clippy::too_many_lines, reason = "one sentence for each finding")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bypass { node, way } => write!(f, "{node} sends past keyward: {way}"),
+            Self::Bypass { node, way, .. } => write!(f, "{node} sends past keyward: {way}"),
             Self::NeverSeen { record, nodes, untagged } => {
                 write!(f, "credential {record} was never seen here, and {} it", use_it(nodes))?;
                 match untagged {
@@ -466,9 +498,14 @@ impl fmt::Display for Finding {
                     _ => write!(f, "; {} here without a tag, and may be some of them", callers(*untagged)),
                 }
             }
-            Self::TypedKey { node, key, known } => {
+            Self::TypedKey { node, key, known, draft } => {
                 write!(f, "{node} has key {key} typed into it")?;
-                known.as_ref().map_or(Ok(()), |known| write!(f, ", {known}"))
+                known.as_ref().map_or(Ok(()), |known| write!(f, ", {known}"))?;
+                match draft {
+                    None => Ok(()),
+                    Some(Difference::Added) => f.write_str("; it stands in the draft alone, which is not published"),
+                    Some(what) => write!(f, "; in the draft, which is not published, it {}", what.words()),
+                }
             }
             Self::StaleRecord { record, key, diagnosis, seen, nodes } => {
                 write!(
@@ -482,11 +519,11 @@ impl fmt::Display for Finding {
             Self::Mixed { node } => {
                 write!(f, "{node} sent the right key last, but another sender behind it still sends an old one")
             }
-            Self::DraftDiffers { workflow, changes } => {
-                write!(f, "the draft of {workflow} is not published: ")?;
-                let words: Vec<_> =
-                    changes.iter().map(|change| format!("{} {}", change.name, change.what.words())).collect();
-                f.write_str(&words.join(", "))
+            Self::DraftDiffers { workflow, changes, told } => {
+                write!(f, "the draft of {workflow} is not published")?;
+                let others = changes.iter().filter(|change| !told.contains(&change.node));
+                let words: Vec<_> = others.map(|change| format!("{} {}", change.name, change.what.words())).collect();
+                if words.is_empty() { Ok(()) } else { write!(f, ": {}", words.join(", ")) }
             }
             Self::Deactivated { workflow, seen, mode } => {
                 write!(
@@ -548,7 +585,7 @@ impl fmt::Display for Finding {
                 f.write_str("Chat Hub may")?;
                 key.map_or(Ok(()), |key| write!(f, ", and its test showed key {key}"))
             }
-            Self::ScopeLacks { scope } => write!(f, "n8n's API key lacks the scope {scope}: {}", without(scope)),
+            Self::ScopeLacks { scope } => write!(f, "n8n's API key lacks the scope {scope}: {}", scope::without(scope)),
             Self::UnlistedWorkflows { workflows } => {
                 write!(f, "requests come from {}, which n8n's API does not list to this API key", ids_of(workflows))
             }
@@ -583,6 +620,24 @@ impl fmt::Display for Way {
             }
             Self::Straight => f.write_str("its URL is OpenAI's own"),
             Self::Elsewhere(host) => write!(f, "its URL is {host}, where keyward was never seen"),
+            Self::Disconnected { base_url, at } => {
+                write!(f, "its credential was disconnected at {at}, and leads to {base_url}")
+            }
+        }
+    }
+}
+
+impl Put {
+    /// What you do with it, by what is wrong with the node.
+    fn step(&self, way: &Way) -> String {
+        let (url, how) = (&self.url, if self.is_expression { ", as an expression" } else { "" });
+        match way {
+            Way::NoBaseUrl => {
+                format!("give the node {url} as its own Base URL{how}, or use the OpenAI Chat Model node in its place")
+            }
+            Way::Straight | Way::Elsewhere(_) | Way::Disconnected { .. } => {
+                format!("put {url} into the node's URL{how}")
+            }
         }
     }
 }
@@ -605,17 +660,6 @@ impl fmt::Display for Record {
             ("", "") => f.write_str("that was never chosen"),
             (name, id) => f.write_str(either(name, id)),
         }
-    }
-}
-
-/// What is not known without a scope.
-fn without(scope: &str) -> &'static str {
-    match scope {
-        scope::CREDENTIAL_LIST => "which credentials there are, and when they were changed, is not known",
-        scope::EXECUTION_LIST => "which executions wait or run with what they began with is not known",
-        scope::EXECUTION_READ => "what executions that wait have begun with is not known",
-        scope::WORKFLOW_READ => "workflows that are new are known with the next list alone",
-        _ => "a part of what an audit looks at is not known",
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Workflow {
     pub nodes: Vec<Node>,
     /// How the nodes of its draft differ from those that run.
     pub changes: Vec<Change>,
+    /// Of those, the nodes of the draft that have another credential record there.
+    pub redrafted: Vec<Node>,
 }
 
 codes! {
@@ -123,6 +125,8 @@ pub struct Request {
     pub has_unclear_key: bool,
     /// Whether the path of its URL may be one of OpenAI's API.
     pub may_ask_api: bool,
+    /// The path of its URL below `/v1`, where that is plain: `/chat/completions`.
+    pub path: Option<Box<str>>,
 }
 
 /// What makes a node one that can speak to OpenAI.
@@ -261,7 +265,7 @@ impl<'k> Builder<'k> {
             }
         }
         let mut nodes = self.nodes(&running);
-        let changes = draft.map(|draft| self.compare(&mut nodes, &draft)).unwrap_or_default();
+        let (changes, redrafted) = draft.map(|draft| self.compare(&mut nodes, &draft)).unwrap_or_default();
         let id: Box<str> = mask_id(&workflow.id).into();
         self.by_id.entry(id.clone()).or_insert(position);
         self.runs_archived.push(workflow.published == Published::Unversioned);
@@ -277,6 +281,7 @@ impl<'k> Builder<'k> {
             nodes,
             // What was never published has nothing that it could differ from.
             changes: if running.is_empty() { Vec::new() } else { changes },
+            redrafted,
         });
     }
 
@@ -364,16 +369,21 @@ impl<'k> Builder<'k> {
         agents
     }
 
-    /// Adds what stands in the draft alone, and tells in what it differs from what runs.
-    fn compare(&self, running: &mut Vec<Node>, draft: &[documents::Node]) -> Vec<Change> {
+    /// Adds what stands in the draft alone, and tells in what it differs from what runs; and which of its nodes have another record.
+    fn compare(&self, running: &mut Vec<Node>, draft: &[documents::Node]) -> (Vec<Change>, Vec<Node>) {
         let draft = self.nodes(draft);
         let by_id: HashMap<_, _> = draft.iter().map(|node| (node.key(), node)).collect();
         let change = |node: &Node, what| Change { node: node.id.clone(), name: node.name.clone(), what };
-        let mut changes = Vec::new();
+        let (mut changes, mut redrafted) = (Vec::new(), Vec::new());
         for node in running.iter() {
-            match by_id.get(&node.key()) {
-                None => changes.push(change(node, Difference::Removed)),
-                Some(other) => changes.extend(node.difference(other).map(|what| change(node, what))),
+            let Some(other) = by_id.get(&node.key()) else {
+                changes.push(change(node, Difference::Removed));
+                continue;
+            };
+            let difference = node.difference(other);
+            changes.extend(difference.map(|what| change(node, what)));
+            if difference == Some(Difference::Record) {
+                redrafted.push(Node { is_draft: true, ..(*other).clone() });
             }
         }
         let known: HashSet<_> = running.iter().map(Node::key).collect();
@@ -382,7 +392,7 @@ impl<'k> Builder<'k> {
             changes.push(change(&node, Difference::Added));
             running.push(Node { is_draft: true, ..node });
         }
-        changes
+        (changes, redrafted)
     }
 
     /// The node, if it has to do with OpenAI.
@@ -487,6 +497,14 @@ impl Workflow {
         !node.disabled && (self.life != Life::Archived || self.is_called)
     }
 
+    /// Whether that node runs when its workflow does, and that may run by itself. Without a credential, OpenAI's own nodes send
+    /// nothing.
+    #[must_use]
+    pub fn runs(&self, node: &Node) -> bool {
+        let can_send = !matches!(node.kind, Kind::OpenAi | Kind::Agent) || node.chosen().is_some();
+        self.life.is_live() && !node.disabled && !node.is_draft && can_send
+    }
+
     /// The id that requests of that node name as their workflow.
     #[must_use]
     pub fn named_by<'a>(&'a self, node: &'a Node) -> &'a str {
@@ -547,6 +565,7 @@ impl Request {
             generic_auth: generic_auth(parameters).map(Box::from),
             has_unclear_key: has_unclear_key(parameters),
             may_ask_api: may_ask_api(parameters["url"].as_str().unwrap_or_default()),
+            path: path_of_api(parameters["url"].as_str().unwrap_or_default()).map(Box::from),
         }
     }
 }
@@ -658,6 +677,14 @@ fn may_ask_api(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = rest.find('/').map_or("", |at| &rest[at..]);
     url.contains("{{") || ["/v1", "/n8n/", "/set/"].into_iter().any(|part| path.contains(part))
+}
+
+/// What of a URL follows OpenAI's `/v1`, if it is plain words alone, which can hold no secret.
+fn path_of_api(url: &str) -> Option<&str> {
+    let (_, rest) = url.strip_prefix('=').unwrap_or(url).trim().split_once("://")?;
+    let path = rest[rest.find('/')?..].strip_prefix("/v1")?;
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'_' | b'-'));
+    (is_plain && path.starts_with('/') && path.len() <= LONGEST_PATH).then_some(path)
 }
 
 /// The records that an agent has which stands in a node: its own, and those of its memory and its tools. None where the node
@@ -902,6 +929,9 @@ const RECORDS_PER_AGENT: usize = 16;
 const MANAGED: &str = "managed";
 
 const LONGEST_HOST: usize = 255;
+
+/// In bytes; those of OpenAI's API are shorter.
+const LONGEST_PATH: usize = 100;
 
 const LONGEST_TYPE: usize = 128;
 

@@ -47,7 +47,9 @@ impl Lent {
         let verdict = open.press.verdict_since(open.since);
         let key = open.press.key_between(open.since, Instant::now(), was_good);
         let own = key.map(|key| open.press.own(key)).unwrap_or_default();
-        own.iter().for_each(|binding| ledger.forget_unused(binding));
+        for binding in &own {
+            ledger.forget_unused(binding);
+        }
         Came { key, verdict }
     }
 

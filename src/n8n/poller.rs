@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Instance;
 use super::client::{Bounds, Client, ClientError};
 use super::connect::CREDENTIAL_TYPE;
-use super::connections;
+use super::connections::{self, Left};
 use super::documents::{self, CredentialRecord};
 use super::executions::{Executions, Gaps};
 use super::inventory::{Builder, Inventory};
@@ -92,9 +92,7 @@ impl Poller {
             .find(|known| known.name == instance.name)
             .map(|known| known.workflows.clone())
             .unwrap_or_default();
-        let (name, url) = (instance.name.clone(), instance.url.to_string().into());
-        let (set, refresh) = (instance.set.clone(), instance.refresh);
-        let status = Arc::new(Status::new(name, url, set, refresh));
+        let status = Arc::new(Status::new(instance));
         status.count(&stored, 0);
         let presser = |client| Presser::new(client, &ledger, &keys, &status, &clock);
         let presser = instance.press.then(|| Client::new(instance, ASIDE).map(presser)).transpose()?;
@@ -234,10 +232,12 @@ impl Poller {
         let look = self.look(&inventory, now, apart);
         self.ledger.look_came(&look);
         self.tell_written();
+        let left = self.left();
         let mut seen = self.status.lock();
         // What the presses lack is told by themselves.
         gaps.extend(seen.gaps.drain(..).filter(|gap| gap.what == Untold::Keys));
         (seen.gaps, seen.read, seen.inventory, seen.look) = (gaps, Some(now), Some(inventory), Some(look));
+        seen.left = left;
         Ok(())
     }
 
@@ -272,6 +272,12 @@ impl Poller {
         for one in written.iter().filter(|one| *one.n8n == *self.status.url) {
             self.ledger.key_was_written(&self.status.name, &one.credential, Timestamp::from_millis(one.changed));
         }
+    }
+
+    /// Which records `keyward n8n disconnect` had lead past keyward. Where that cannot be read, requests show it.
+    fn left(&self) -> Vec<Left> {
+        let left = self.keys.folder().and_then(|folder| connections::left(folder).ok()).unwrap_or_default();
+        left.into_iter().filter(|one| *one.n8n == *self.status.url).collect()
     }
 
     /// What of all that matters to the ledger.
@@ -449,10 +455,23 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::source::Source;
+    use crate::n8n::address::Address;
     use crate::n8n::status::Seen;
+    use crate::net::origin::{Scheme, Upstream};
 
     fn status() -> Status {
-        Status::new("main".into(), "http://n8n".into(), None, Duration::from_mins(5))
+        let origin = Upstream { scheme: Scheme::Http, host: "n8n".into(), port: 80 };
+        Status::new(&Instance {
+            name: "main".into(),
+            url: Address { origin, path: "".into() },
+            api_key: Source::Env("N8N_API_KEY".into()),
+            set: None,
+            refresh: Duration::from_mins(5),
+            keyward: None,
+            press: true,
+            via: None,
+        })
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Row {
     pub version: f64,
     pub record: Option<Record>,
     pub life: Life,
+    /// Whether it stands in the draft alone.
+    pub is_draft: bool,
     pub called_by: Arc<[WorkflowName]>,
     pub passage: Passage,
     /// When it was seen last.

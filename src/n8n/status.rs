@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::Instance;
 use super::clearance::Looked;
 use super::client::scope;
+use super::connect::Entrance;
+use super::connections::Left;
 use super::executions::OLD_RELEASE;
 use super::inventory::Inventory;
 use super::lent::Lent;
@@ -27,6 +30,8 @@ pub struct Status {
     pub set: Option<Box<str>>,
     /// How often it is asked.
     pub refresh: Duration,
+    /// Where it reaches keyward, where that is said.
+    pub entrance: Option<Entrance>,
     /// The press of a test that another program makes.
     pub lent: Lent,
     pub(super) seen: Mutex<Seen>,
@@ -62,6 +67,8 @@ pub struct Seen {
     pub inventory: Option<Arc<Inventory>>,
     /// What of it matters to the ledger, as of then.
     pub look: Option<Arc<Look>>,
+    /// Its records that lead past keyward since keyward put another Base URL there, as of then.
+    pub left: Vec<Left>,
 }
 
 /// Something that keyward is not told by an n8n.
@@ -86,12 +93,13 @@ pub enum Untold {
 // === impl Status ===
 
 impl Status {
-    pub(super) fn new(name: Box<str>, url: Box<str>, set: Option<Box<str>>, refresh: Duration) -> Self {
+    pub(super) fn new(instance: &Instance) -> Self {
         Self {
-            name,
-            url,
-            set,
-            refresh,
+            name: instance.name.clone(),
+            url: instance.url.to_string().into(),
+            set: instance.set.clone(),
+            refresh: instance.refresh,
+            entrance: instance.keyward.clone(),
             lent: Lent::default(),
             seen: Mutex::default(),
             presses: Mutex::default(),
@@ -168,7 +176,7 @@ impl Status {
     /// What was found when it was looked through last.
     #[must_use]
     pub fn looked(&self) -> Looked {
-        let Seen { trouble, gaps, read, inventory, look, .. } = self.seen();
+        let Seen { trouble, gaps, read, inventory, look, left, .. } = self.seen();
         let (name, set, lacks) = (self.name.clone(), self.set.clone(), scopes_of(&gaps));
         let is_untold = |gap: &&Gap| {
             matches!(gap.what, Untold::Executions | Untold::Unfinished)
@@ -176,7 +184,8 @@ impl Status {
                 && !scope::LEAST.iter().any(|scope| gap.why.contains(scope))
         };
         let untold = gaps.iter().find(is_untold).map(|gap| gap.why.clone());
-        Looked { name, set, refresh: self.refresh, trouble, lacks, untold, look, found: read.zip(inventory) }
+        let (refresh, entrance, found) = (self.refresh, self.entrance.clone(), read.zip(inventory));
+        Looked { name, set, refresh, trouble, lacks, untold, look, left, entrance, found }
     }
 
     pub(super) fn count(&self, workflows: &HashMap<Box<str>, Arc<Workflow>>, left_out: usize) {

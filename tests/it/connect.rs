@@ -281,6 +281,25 @@ fn a_guess_replaces_no_base_url() {
 }
 
 #[test]
+fn the_audit_names_the_nodes_of_what_was_disconnected() {
+    let scene = Scene::start("observe");
+    assert_eq!(scene.connect_knowing(&["OpenAI"]).code(), Some(0));
+    let audit = || scene.launch(&["n8n", "audit"]).run().stdout;
+    let says = |audit: &str| audit.contains("sends past keyward: its credential was disconnected at");
+    assert!(!says(&audit()), "{}", audit());
+    assert_eq!(scene.disconnect(&["OpenAI", "--yes"]).code(), Some(0));
+    let told = audit();
+    assert!(says(&told), "{told}");
+    for node in ["Write it", "Read it"] {
+        let said = format!("node {node} of workflow Report sends past keyward: its credential was disconnected");
+        assert!(told.contains(&said), "{told}");
+    }
+    assert_eq!(told.matches("its credential was disconnected").count(), 2, "the others have another: {told}");
+    assert_eq!(scene.connect(&["OpenAI", "--yes"]).code(), Some(0));
+    assert!(!says(&audit()), "{}", audit());
+}
+
+#[test]
 fn what_fails_without_keyward_is_not_disconnected_by_a_guess() {
     let scene = Scene::start("observe");
     assert_eq!(scene.connect(&["OpenAI", "--yes", "--was", "http://127.0.0.1:9/v1"]).code(), Some(0));
@@ -390,10 +409,8 @@ fn a_credential_that_you_change_by_hand_is_waited_for() {
         assert_eq!(ask(scene.keyward.listen, &path, &[("Authorization", &bearer)]).status, 200);
     };
     let press = || {
-        assert_eq!(
-            ask(scene.keyward.listen, "/n8n/editor/__UNKNOWN__/none/v1/models", &[("Authorization", &bearer)]).status,
-            200
-        )
+        let path = "/n8n/editor/__UNKNOWN__/none/v1/models";
+        assert_eq!(ask(scene.keyward.listen, path, &[("Authorization", &bearer)]).status, 200);
     };
     eventually("the wait", || waiting.stderr().contains("a press of the test button of OpenAI (c1)").then_some(()));
     press();

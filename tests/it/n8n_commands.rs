@@ -215,15 +215,44 @@ fn the_check_says_which_scopes_the_key_lacks() {
             .run()
     };
     let checked = check(&config);
-    let said = "takes it, but it lacks workflow:read, execution:list, credential:list, credential:read: make one with the \
-                scopes workflow:list, workflow:read, execution:list, execution:read, credential:list, credential:read";
-    assert_says(&checked, 0, &["warning  n8n.main.api_key: n8n at http://127.0.0.1:", said]);
+    let said = [
+        "warning  n8n.main.api_key: n8n at http://127.0.0.1:",
+        "takes it, but it lacks workflow:read: workflows that are new are known with the next list alone; it lacks \
+         execution:list: which executions wait or run with what they began with is not known; it lacks credential:list: which \
+         credentials there are, and when they were changed, is not known; it lacks credential:read: which key a credential \
+         holds is known by requests of its nodes alone. Make one as n8n's owner or an admin, with the scopes workflow:list, \
+         workflow:read, execution:list, execution:read, credential:list, credential:read; none of them changes anything. \
+         Without credential:update, keyward n8n connect, disconnect and rotate change no credential",
+    ];
+    assert_says(&checked, 0, &said);
     let without_presses = format!("{config}press = false\n");
     let checked = check(&without_presses);
-    let said = "takes it, but it lacks workflow:read, execution:list, credential:list: make one with the scopes \
-                workflow:list, workflow:read, execution:list, execution:read, credential:list; none of them";
+    assert!(!checked.stdout.contains("credential:read"), "{}", checked.stdout);
+    let said =
+        "with the scopes workflow:list, workflow:read, execution:list, execution:read, credential:list; none of them";
     assert_says(&checked, 0, &["warning  n8n.main.api_key: n8n at http://127.0.0.1:", said]);
     home.write("api", CURRENT);
     let checked = home.keyward(&["check"]).config(&config).run();
     assert_says(&checked, 1, &["problem  n8n.main.api_key: n8n cannot be asked: of file api, it holds an OpenAI key"]);
+}
+
+#[test]
+fn the_check_says_which_scopes_an_old_release_takes() {
+    let n8n = FakeUpstream::scripted(|visit| {
+        let line = &visit.head.line;
+        visit.answer(&match () {
+            () if line.contains("/credentials") => Answering::json(405, r#"{"message":"GET method not allowed"}"#),
+            () if line.contains('?') => Answering::json(200, r#"{"data":[]}"#),
+            () => Answering::json(404, r#"{"message":"Not Found"}"#),
+        });
+    });
+    let home = Home::new();
+    home.write("api", API_KEY);
+    let config = format!("[n8n.main]\nurl = \"{}\"\napi_key = {{ file = \"api\" }}\n", n8n.origin());
+    let origin = n8n.origin().to_string();
+    let checked = home.keyward(&["check", "--online"]).config(&config).env("KEYWARD_PROXY_UPSTREAM", &origin).run();
+    let said = "takes it. It is n8n 1.x, or 2.x before 2.3: its API changes no credential. 1.x does not look at scopes, takes a new \
+                key with workflow:list, workflow:read, execution:list, execution:read alone, and answers `Invalid scopes for \
+                user role` to any other";
+    assert_says(&checked, 0, &["ok       n8n.main.api_key: n8n at http://127.0.0.1:", said]);
 }

@@ -91,6 +91,8 @@ struct Story {
     /// Another n8n.
     other: Option<Inventory>,
     look: Option<Look>,
+    left: Vec<Left>,
+    entrance: Option<Entrance>,
 }
 
 impl Story {
@@ -104,6 +106,8 @@ impl Story {
             set: None,
             other: None,
             look: None,
+            left: Vec::new(),
+            entrance: None,
         }
     }
 
@@ -130,9 +134,17 @@ impl Story {
         let known = |role: &str| KnownKey { set: "default".into(), role: role.into() };
         let key = |key: &str| names(key.as_bytes()).fingerprint;
         let keys = HashMap::from([(key(OLD), known("previous")), (key(NEW), known("current"))]);
-        let Self { inventory, sightings, hosts, modes, lacks, set, other, look } = self;
+        let Self { inventory, sightings, hosts, modes, lacks, set, other, look, left, entrance } = self;
         let others: Vec<_> = other.iter().map(|other| ("staging", other)).collect();
-        let around = Around { instance: "main", set: *set, lacks, others: &others, look: look.as_ref() };
+        let around = Around {
+            instance: "main",
+            set: *set,
+            lacks,
+            others: &others,
+            look: look.as_ref(),
+            left,
+            entrance: entrance.as_ref(),
+        };
         audit(&Grounds { inventory, sightings, hosts, keys: &keys, modes, at: at(100), around })
     }
 
@@ -899,4 +911,88 @@ proptest! {
         prop_assert!(audit.findings.is_sorted_by_key(Finding::urgency));
         prop_assert!(audit.findings.iter().all(|finding| !finding.to_string().contains("0123456789")));
     }
+}
+
+fn entrance() -> Entrance {
+    let origin =
+        crate::net::origin::Upstream { scheme: crate::net::origin::Scheme::Http, host: "keyward".into(), port: 8080 };
+    Entrance::new(crate::n8n::address::Address { origin, path: "".into() }).expect("an entrance")
+}
+
+#[test]
+fn the_nodes_of_a_record_that_was_disconnected_are_off_keyward_until_it_is_changed_or_seen() {
+    let left = |changed: i64| Left {
+        n8n: "http://n8n".to_owned(),
+        credential: "r".to_owned(),
+        url: "https://api.openai.com/v1".to_owned(),
+        at: at(20).as_millis(),
+        changed: Some(at(changed).as_millis()),
+    };
+    let nodes = [model("a", "r"), model("b", "r"), model("c", "other")];
+    let story = |left: Left, sightings: &[Sighting]| Story {
+        left: vec![left],
+        ..Story::of(&[workflow("w", &nodes)], sightings).with_record("r", 20)
+    };
+    let texts = |story: &Story| -> Vec<_> { story.audit().faults().map(ToString::to_string).collect() };
+    let said = |node: &str| {
+        format!(
+            "node {node} of workflow w sends past keyward: its credential was disconnected at {}, and leads to \
+             https://api.openai.com/v1",
+            text(20)
+        )
+    };
+    let before = [seen("w", "a", 10, NEW)];
+    let told = texts(&story(left(20), &before));
+    assert_eq!(told.iter().filter(|text| text.contains("disconnected")).collect::<Vec<_>>(), [&said("a"), &said("b")]);
+    let doubts = story(left(20), &before).doubts();
+    assert!(doubts.contains(&("bypass", "w/a".to_owned())), "{doubts:?}");
+    assert!(doubts.iter().all(|(code, _)| *code != "changed_since"), "each is named once: {doubts:?}");
+    let is_told = |story: &Story| texts(story).iter().any(|text| text.contains("disconnected"));
+    // Changed in n8n since; and seen here since.
+    assert!(!is_told(&story(left(19), &before)));
+    assert!(!is_told(&story(left(20), &[seen("w", "a", 30, NEW)])));
+}
+
+#[test]
+fn what_to_put_into_a_node_stands_in_its_remedy() {
+    let openai = "https://api.openai.com/v1/chat/completions";
+    let steps = |story: Story| -> Vec<_> {
+        let story = Story { entrance: Some(entrance()), ..story };
+        story.audit().faults().filter(|fault| fault.code() == "bypass").map(|fault| fault.step().into_owned()).collect()
+    };
+    let of = |node: Value| Story::of(&[workflow("w", &[node])], &[]);
+    let tagging = "http://keyward:8080/n8n/{{ $execution.id == '__UNKNOWN__' ? 'editor' : $workflow.id }}/{{ $execution.id \
+                   }}/{{ $nodeId || 'none' }}/v1/chat/completions";
+    assert_eq!(
+        steps(of(request("a", openai, typed(OLD)))),
+        [format!("put {tagging} into the node's URL, as an expression")]
+    );
+    // On n8n 2.x its credential tags it.
+    let mut story = of(with_record(request("a", openai, predefined()), "r"));
+    story.inventory.lists_records = true;
+    let plain = "put http://keyward:8080/v1/chat/completions into the node's URL";
+    assert_eq!(steps(story), [plain]);
+    // What may hold a secret is not repeated.
+    let steps_of_secret = steps(of(request("a", "https://api.openai.com/v1/files/SECRET", typed(OLD))));
+    assert!(steps_of_secret[0].ends_with("/v1 into the node's URL, as an expression"), "{steps_of_secret:?}");
+    // A model with an address of its own has it among its options.
+    let model = json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "parameters": {} });
+    let mut story = of(with_record(model, "r"));
+    story.inventory.lists_records = true;
+    assert!(steps(story)[0].starts_with("give the node http://keyward:8080/v1 as its own Base URL, or use the OpenAI"));
+}
+
+#[test]
+fn a_node_that_is_both_typed_and_unpublished_is_named_once() {
+    let there = "https://api.openai.com/v1/chat/completions";
+    let published = json!({
+        "id": "w", "name": "w", "active": true, "versionId": "2", "activeVersionId": "1", "updatedAt": text(0),
+        "nodes": [model("a", "r"), request("t", there, typed(OLD))],
+        "activeVersion": { "nodes": [model("a", "r")] },
+    });
+    let texts: Vec<_> = Story::of(&[published], &[]).audit().findings.iter().map(ToString::to_string).collect();
+    let named: Vec<_> = texts.iter().filter(|text| text.contains("node t ") || text.contains("t is new")).collect();
+    assert_eq!(named.len(), 1, "{texts:?}");
+    assert!(named[0].ends_with("it stands in the draft alone, which is not published"), "{named:?}");
+    assert!(texts.contains(&"the draft of workflow w is not published".to_owned()), "{texts:?}");
 }
