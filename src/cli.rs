@@ -41,6 +41,7 @@ mod rotate_revoke;
 mod rotate_watch;
 mod rotation;
 mod rotation_view;
+mod segment;
 mod serve;
 mod setup;
 mod source;

@@ -23,6 +23,7 @@ pub mod presser;
 pub mod reconnect;
 pub mod rewrite;
 pub mod row;
+pub mod segment;
 pub mod status;
 pub mod writer;
 

@@ -8,6 +8,7 @@ use super::connect::ConnectArguments;
 use super::disconnect::DisconnectArguments;
 use super::exit::CannotTell;
 use super::reconnect::ReconnectArguments;
+use super::segment::SegmentArguments;
 use super::undo::UndoArguments;
 use crate::config::Environment;
 
@@ -27,6 +28,7 @@ enum N8nCommand {
     Disconnect(DisconnectArguments),
     Reconnect(ReconnectArguments),
     Undo(UndoArguments),
+    Segment(SegmentArguments),
     Blame(BlameArguments),
 }
 
@@ -39,6 +41,7 @@ impl N8nArguments {
             N8nCommand::Disconnect(arguments) => arguments.run(environment),
             N8nCommand::Reconnect(arguments) => arguments.run(environment),
             N8nCommand::Undo(arguments) => arguments.run(environment),
+            N8nCommand::Segment(arguments) => arguments.run(environment).map(|()| true),
             N8nCommand::Blame(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
         }
     }

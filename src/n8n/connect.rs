@@ -9,8 +9,11 @@ use std::str::Utf8Error;
 
 use serde_json::{Value, json};
 
-use super::inventory::{Address as Goes, Inventory, Node, Record, Workflow};
+use super::documents;
+use super::inventory::{Address as Goes, Builder, Inventory, Node, Record, Workflow};
+use crate::keys::fingerprint::FingerprintKey;
 use crate::keys::secret::Secret;
+use crate::keys::set::Names;
 use crate::n8n::address::Address;
 use crate::welcome;
 
@@ -223,6 +226,17 @@ pub fn users(inventory: &Inventory) -> Vec<(Record, User)> {
         }
     }
     found
+}
+
+/// The same of one workflow by itself.
+#[must_use]
+pub fn users_of(workflow: &documents::Workflow) -> Vec<(Record, User)> {
+    // Which keys stand in nodes matters nothing here.
+    let nameless = FingerprintKey::new(&[0; 32]);
+    let names_of = |value: &[u8]| Names { fingerprint: nameless.fingerprint(value), hint: None };
+    let mut builder = Builder::new(&names_of);
+    builder.add(workflow);
+    users(&builder.finish())
 }
 
 fn user(workflow: &Workflow, node: &Node) -> User {

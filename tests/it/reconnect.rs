@@ -444,6 +444,27 @@ fn no_line_of_a_plan_is_wider_than_the_terminal_and_none_is_cut() {
     );
 }
 
+#[test]
+fn groups_are_proposed_with_what_each_would_have_and_nothing_is_changed() {
+    let scene = Scene::start(Release::second());
+    scene.n8n.has(published("w1", "Report", &[node("Write", "old"), node("Read", "old")]));
+    scene.n8n.has(published("w2", "Weekly", &[node("Write", "other")]));
+    let segment = |arguments: &[&str]| scene.launch(&[&["n8n", "segment", "--by"], arguments].concat()).run();
+    let done = segment(&["workflow", "--dry-run"]);
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    for said in [
+        "Now a rotation of Old (old) concerns 2 nodes.",
+        "Report: 2 nodes of 1 workflow\n  key set report, token n8n-report, credential OpenAI, report\n  Report (w1): Read, Write\n",
+    ] {
+        assert!(done.stdout.contains(said), "{said} is not in\n{}", done.stdout);
+    }
+    let told: Value = serde_json::from_str(&segment(&["tag", "--dry-run", "--json"]).stdout).unwrap();
+    assert_eq!((&told["groups"], &told["left"][1]["why"]), (&json!([]), &"it has no tag".into()));
+    assert_eq!(segment(&["workflow"]).code(), Some(2), "it makes nothing yet, so that has to be said");
+    assert!(segment(&["folder", "--dry-run"]).stderr.contains("[possible values: project, tag, workflow]"));
+    assert!(scene.n8n.changes().is_empty());
+}
+
 /// A home with the configuration of an n8n.
 struct Scene {
     home: Home,
