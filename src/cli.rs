@@ -320,7 +320,7 @@ mod tests {
 
         Keys, tokens and n8n:
           keys         See which keys keyward knows, and revoke one
-          token        Make, list and revoke tokens, which n8n holds in place of a key
+          token        Make, list, rotate and revoke tokens that n8n holds for a key
           n8n          Ask n8n what is configured, and lead its credentials to keyward
 
         For programs:

@@ -83,7 +83,8 @@ pub enum Barred {
 #[must_use]
 pub fn judge(credential: &Credential<'_>, declared: Option<SetIndex>, ring: &KeyRing, now: Timestamp) -> Judgement {
     let set = declared.unwrap_or(SetIndex::DEFAULT);
-    let without_key = |verdict| Judgement { verdict, set, key: None, place: None, learned: false, revoked: None };
+    let without_key =
+        |verdict| Judgement { verdict, set, key: None, place: None, learned: false, revoked: None, ends: None };
     let presented = match credential {
         Credential::Missing => return without_key(Verdict::Missing),
         Credential::Malformed(kind) => return without_key(Verdict::Malformed(*kind)),
@@ -99,11 +100,11 @@ pub fn judge(credential: &Credential<'_>, declared: Option<SetIndex>, ring: &Key
     };
     let learned = recognised.owner.is_some_and(|owner| owner.learned);
     let (key, place) = (Some(recognised.names), Some(presented.place));
-    Judgement { verdict, set, key, place, learned, revoked: recognised.revoked }
+    Judgement { verdict, set, key, place, learned, revoked: recognised.revoked, ends: recognised.ends }
 }
 
 impl Judgement {
-    /// The same judgement at a later time: only the end of a grace changes with time.
+    /// The same judgement at a later time: only the end of a grace, and that of a replaced token, change with time.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         match self.verdict {
@@ -111,13 +112,27 @@ impl Judgement {
                 let in_grace = now < outdated.grace_until;
                 Self { verdict: Verdict::Outdated(Outdated { in_grace, ..outdated }), ..self }
             }
+            Verdict::Token => Self { verdict: self.ends.map_or(Verdict::Token, |end| of_token(end, now)), ..self },
             Verdict::Current
             | Verdict::Next
-            | Verdict::Token
             | Verdict::Foreign { .. }
             | Verdict::Unknown(_)
             | Verdict::Missing
             | Verdict::Malformed(_) => self,
+        }
+    }
+
+    /// Whether another token took the place of the one that came, whose grace may be over.
+    #[must_use]
+    pub fn is_replaced_token(&self) -> bool {
+        match self.verdict {
+            Verdict::Token | Verdict::Outdated(_) => self.ends.is_some() && self.revoked.is_none(),
+            Verdict::Current
+            | Verdict::Next
+            | Verdict::Foreign { .. }
+            | Verdict::Unknown(_)
+            | Verdict::Missing
+            | Verdict::Malformed(_) => false,
         }
     }
 }
@@ -153,7 +168,7 @@ impl Verdict {
             (Role::Previous { retired, grace_until }, None) => outdated(retired, grace_until, bar_of(recognised)),
             (Role::Current, None) => Self::Current,
             (Role::Next, None) => Self::Next,
-            (Role::Token, None) => Self::Token,
+            (Role::Token, None) => recognised.ends.map_or(Self::Token, |end| of_token(end, now)),
         }
     }
 
@@ -162,6 +177,15 @@ impl Verdict {
     pub fn code(self) -> &'static str {
         self.kind().code()
     }
+}
+
+/// What a token is that ends then, since another one replaced it.
+fn of_token(end: Timestamp, now: Timestamp) -> Verdict {
+    if now < end {
+        return Verdict::Token;
+    }
+    let retired = Retired { after: Some(end), by: end };
+    Verdict::Outdated(Outdated { retired, grace_until: end, in_grace: false, barred: Some(Barred::Revoked) })
 }
 
 /// Why a previous key that is not revoked admits no request.
@@ -193,4 +217,6 @@ pub struct Judgement {
     pub learned: bool,
     /// When the key or token that came was revoked, if it was.
     pub revoked: Option<Timestamp>,
+    /// When the token that came ends, where another one replaced it.
+    pub ends: Option<Timestamp>,
 }

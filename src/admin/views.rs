@@ -111,7 +111,7 @@ pub fn sets(look: &Query<'_>, rules: &Rules, tokens: &[Token]) -> Vec<Set> {
     let describe = |(index, name): (SetIndex, &std::sync::Arc<str>)| {
         let view = look.rotation(index);
         let keys = look.keys().iter().filter(|entry| entry.set == index);
-        let is_valid = |token: &&Token| *token.set == **name && token.revoked.is_none();
+        let is_valid = |token: &&Token| *token.set == **name && token.is_valid(look.now());
         Set {
             set: name.to_string(),
             policy: rules.of_set(index.position()).policy,

@@ -418,7 +418,7 @@ impl Plan<'_> {
             return Ok(None);
         };
         let tokens = self.folder.access()?.tokens;
-        let standing = tokens.iter().find(|token| token.fingerprint == fingerprint && token.revoked.is_none());
+        let standing = tokens.iter().find(|token| token.fingerprint == fingerprint && token.is_current());
         Ok(standing.map(|token| Names { fingerprint, hint: token.hint }))
     }
 

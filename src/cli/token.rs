@@ -1,22 +1,30 @@
 //! `keyward token`: tokens that n8n holds in place of a key.
 
-use anyhow::bail;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::output::{Table, moment, print, print_json, remark};
+use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, Setup};
-use crate::config::Environment;
-use crate::keys::access::{Access, Token};
+use super::source::Source;
+use crate::answers::binding::Binding;
+use crate::answers::words::ago;
+use crate::clock::Timestamp;
+use crate::config::{self, Environment};
+use crate::keys::access::{Access, Replaced, Token};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::rules::Policy;
 use crate::keys::secret::Secret;
 use crate::keys::set::Names;
+use crate::keys::state::StateFolder;
 use crate::keys::token;
 
 /// What `keyward token` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
-#[command(about = "Make, list and revoke tokens, which n8n holds in place of a key", arg_required_else_help = true)]
+#[command(about = "Make, list, rotate and revoke tokens that n8n holds for a key", arg_required_else_help = true)]
 #[command(after_help = "Example: keyward token new default --name n8n")]
 pub(super) struct TokenArguments {
     #[command(subcommand)]
@@ -41,6 +49,21 @@ enum TokenCommand {
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
+    #[command(about = "Put a new token in a token's place, and print it, this once", after_help = ROTATE_HELP)]
+    Rotate {
+        #[command(flatten)]
+        config: ConfigArgument,
+        #[arg(value_name = "TOKEN", help = "Its name, at least 8 hex digits of its fingerprint, or the token itself")]
+        token: String,
+        #[arg(
+            long,
+            value_name = "SPAN",
+            help = "How long the old one is still admitted, such as 1d [default: not at all]"
+        )]
+        grace: Option<String>,
+        #[arg(long, help = "Ask nothing")]
+        yes: bool,
+    },
     #[command(about = "Revoke a token: it admits no request any more, at once", after_help = REVOKE_HELP)]
     Revoke {
         #[command(flatten)]
@@ -54,7 +77,13 @@ impl TokenArguments {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
         match self.command {
             TokenCommand::New { config, set, name } => make(&Setup::open(&config, environment)?, &set, name),
-            TokenCommand::List { config, json } => list(&Setup::open(&config, environment)?, json),
+            TokenCommand::List { config, json } => {
+                let open = || Setup::open(&config, environment);
+                list(&open()?, open, json)
+            }
+            TokenCommand::Rotate { config, token, grace, yes } => {
+                rotate(&Setup::open(&config, environment)?, &token, grace.as_deref(), yes)
+            }
             TokenCommand::Revoke { config, token } => revoke(&Setup::open(&config, environment)?, &token),
         }
     }
@@ -69,11 +98,16 @@ fn make(setup: &Setup, set: &str, name: Option<String>) -> anyhow::Result<()> {
              \"inject\" or \"enforce\" before you paste it."
         ));
     }
-    print(String::from_utf8_lossy(secret.expose()));
+    print_once(&secret);
     remark(format_args!(
         "Token {names} of set `{set}`. It is shown this once: paste it into n8n's OpenAI credential as the API Key."
     ));
     Ok(())
+}
+
+/// The one place that shows a token.
+fn print_once(secret: &Secret) {
+    print(String::from_utf8_lossy(secret.expose()));
 }
 
 /// A new token of that set, which is kept by its fingerprint alone; and what the set's policy is.
@@ -88,7 +122,7 @@ pub(super) fn issue(setup: &Setup, set: &str, name: Option<&str>) -> anyhow::Res
     let folder = setup.folder()?;
     let names = folder.names(&secret)?;
     let is_taken = |access: &Access| {
-        name.is_some() && access.tokens.iter().any(|token| token.name.as_deref() == name && token.revoked.is_none())
+        name.is_some() && access.tokens.iter().any(|token| token.name.as_deref() == name && token.is_current())
     };
     let made = folder.change_access(|access| {
         if is_taken(access) {
@@ -101,6 +135,7 @@ pub(super) fn issue(setup: &Setup, set: &str, name: Option<&str>) -> anyhow::Res
             name: name.map(Box::from),
             made: setup.now(),
             revoked: None,
+            replaced: None,
         });
         true
     })?;
@@ -131,16 +166,89 @@ pub(super) fn sound_name(name: &str) -> anyhow::Result<Box<str>> {
     Ok(name.into())
 }
 
-fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
+/// Puts a new token in the place of that one, under the same name.
+fn rotate(setup: &Setup, asked: &str, grace: Option<&str>, yes: bool) -> anyhow::Result<()> {
+    let grace = grace.map_or(Ok(Duration::ZERO), |text| {
+        config::span(text).with_context(|| format!("`{text}` is no span of grace: allowed is one such as 30m or 1d"))
+    })?;
+    let folder = setup.folder()?;
+    let old = find_current(&folder, asked)?;
+    let old_names = Names { fingerprint: old.fingerprint, hint: old.hint };
+    ensure!(setup.policy(&old.set).is_some(), "its set `{}` is not configured", old.set);
+    if grace.is_zero() && !yes {
+        ensure!(can_ask(), "the old token would be refused at once: --grace 1d leaves it time, --yes means it");
+        let question = format!(
+            "Token {old_names} of set `{}` is refused at once: the nodes that hold it fail until the new one is in their \
+             credential. Go on?",
+            old.set
+        );
+        ensure!(says_yes(&question)?, "nothing was changed");
+    }
+    let secret = token::make()?;
+    let (names, now) = (folder.names(&secret)?, setup.now());
+    let replaced = Replaced { at: now, until: now.after(grace) };
+    let is_done = folder.change_access(|access| {
+        let is_old = |token: &&mut Token| token.fingerprint == old.fingerprint && token.is_current();
+        let Some(meant) = access.tokens.iter_mut().find(is_old) else { return false };
+        meant.replaced = Some(replaced);
+        let Names { fingerprint, hint } = names;
+        access.tokens.push(Token { fingerprint, hint, made: now, replaced: None, ..old.clone() });
+        true
+    })?;
+    ensure!(is_done, "the token was replaced or revoked meanwhile: see `keyward token list`");
+    print_once(&secret);
+    remark(format_args!(
+        "Token {names} of set `{}` takes the place of {old_names}. It is shown this once: paste it into n8n's OpenAI credential \
+         as the API Key.",
+        old.set
+    ));
+    if grace.is_zero() {
+        remark("The old one is refused from now on.");
+    } else {
+        remark(format_args!(
+            "The old one is admitted until {}. `keyward token list` shows who still sends it.",
+            replaced.until
+        ));
+    }
+    Ok(())
+}
+
+/// The one token that is meant, of those that are neither revoked nor replaced.
+fn find_current(folder: &StateFolder, asked: &str) -> anyhow::Result<Token> {
+    let whole = whole_token(folder, asked)?;
+    let tokens = folder.access()?.tokens;
+    let meant: Vec<_> = tokens.iter().filter(|token| is_meant(token, asked, whole)).collect();
+    let current: Vec<_> = meant.iter().filter(|token| token.is_current()).collect();
+    match (&current[..], meant.last()) {
+        ([token], _) => Ok((**token).clone()),
+        ([_, _, ..], _) => bail!("more than one token is meant: give more digits of its fingerprint"),
+        ([], None) => bail!("there is no such token: see `keyward token list`"),
+        ([], Some(Token { revoked: Some(at), .. })) => {
+            bail!("that token was revoked at {at}: `keyward token new` makes another")
+        }
+        ([], Some(_)) => bail!("another token has taken its place already: see `keyward token list`"),
+    }
+}
+
+fn list(setup: &Setup, open: impl Fn() -> anyhow::Result<Setup>, as_json: bool) -> anyhow::Result<()> {
     let tokens = setup.folder()?.access()?.tokens;
-    let state = |token: &Token| match (token.revoked, setup.policy(&token.set)) {
-        (Some(at), _) => format!("revoked {at}"),
-        (None, None) => "its set is not configured".to_owned(),
-        (None, Some(Policy::Observe)) => "its set only observes".to_owned(),
-        (None, Some(Policy::Enforce | Policy::Inject)) => "valid".to_owned(),
+    let any_is_old = tokens.iter().any(|token| token.replaced.is_some() && token.revoked.is_none());
+    // Without a keyward that runs or a store, it is not known who sends one.
+    let bindings = if any_is_old { senders(open()?) } else { Vec::new() };
+    let senders_of = |token: &Token| -> Vec<&Binding> {
+        let is_sender = |binding: &&Binding| binding.row.key.fingerprint == Some(token.fingerprint);
+        if token.replaced.is_some() { bindings.iter().filter(is_sender).collect() } else { Vec::new() }
+    };
+    let state = |token: &Token| match (token.revoked, token.replaced, setup.policy(&token.set)) {
+        (Some(at), ..) => format!("revoked {at}"),
+        (None, Some(replaced), _) if setup.now() < replaced.until => format!("old, admitted until {}", replaced.until),
+        (None, Some(replaced), _) => format!("old, ended {}", replaced.until),
+        (None, None, None) => "its set is not configured".to_owned(),
+        (None, None, Some(Policy::Observe)) => "its set only observes".to_owned(),
+        (None, None, Some(Policy::Enforce | Policy::Inject)) => "valid".to_owned(),
     };
     if as_json {
-        let tokens: Vec<_> = tokens.iter().map(in_json).collect();
+        let tokens: Vec<_> = tokens.iter().map(|token| in_json(token, &senders_of(token))).collect();
         print_json(&json!({ "tokens": tokens }));
         return Ok(());
     }
@@ -156,10 +264,46 @@ fn list(setup: &Setup, as_json: bool) -> anyhow::Result<()> {
     } else {
         print(&table);
     }
+    for token in tokens.iter().filter(|token| token.replaced.is_some() && token.revoked.is_none()) {
+        tell_senders(token, &senders_of(token), setup.now());
+    }
     Ok(())
 }
 
-fn in_json(token: &Token) -> serde_json::Value {
+/// Every binding, as a running keyward knows them, or else its store.
+fn senders(setup: Setup) -> Vec<Binding> {
+    let asked = Source::open_for(setup, false).and_then(|source| source.bindings(&[]));
+    asked.map(|received| received.answer.bindings).unwrap_or_default()
+}
+
+/// Who sent a replaced token last.
+fn tell_senders(token: &Token, senders: &[&Binding], now: Timestamp) {
+    let names = Names { fingerprint: token.fingerprint, hint: token.hint };
+    if senders.is_empty() {
+        print(format_args!("\nOld token {names}: keyward knows of no node that sent it last."));
+        return;
+    }
+    print(format_args!("\nOld token {names} is still sent by:"));
+    for binding in senders.iter().take(SENDERS) {
+        let last = binding.last.map_or_else(|| "at an unknown time".to_owned(), |last| ago(last, now));
+        print(format_args!("  {}, last {last}", binding.row.who.in_words()));
+    }
+    if senders.len() > SENDERS {
+        print(format_args!("  and {} more: keyward token list --json", senders.len() - SENDERS));
+    }
+}
+
+/// How many senders of an old token are listed.
+const SENDERS: usize = 20;
+
+fn in_json(token: &Token, senders: &[&Binding]) -> serde_json::Value {
+    let of_sender = |binding: &&Binding| {
+        json!({
+            "binding": binding.row.who.binding,
+            "who": binding.row.who.in_words(),
+            "last": binding.last.map(|at| at.to_string()),
+        })
+    };
     json!({
         "fingerprint": token.fingerprint.to_hex(),
         "hint": token.hint.map(|hint| hint.to_string()),
@@ -167,13 +311,15 @@ fn in_json(token: &Token) -> serde_json::Value {
         "name": token.name,
         "made": token.made.to_string(),
         "revoked": token.revoked.map(|at| at.to_string()),
+        "replaced": token.replaced.map(|replaced| replaced.at.to_string()),
+        "admitted_until": token.replaced.map(|replaced| replaced.until.to_string()),
+        "senders": senders.iter().map(of_sender).collect::<Vec<_>>(),
     })
 }
 
 fn revoke(setup: &Setup, asked: &str) -> anyhow::Result<()> {
     let folder = setup.folder()?;
-    // Who finds a token has nothing else of it.
-    let whole = if asked.starts_with("kw_") { Some(folder.names(&asked.parse()?)?.fingerprint) } else { None };
+    let whole = whole_token(&folder, asked)?;
     let (now, matches) = (setup.now(), |token: &Token| is_meant(token, asked, whole));
     let done = folder.change_access(|access| {
         let mut meant: Vec<&mut Token> = access.tokens.iter_mut().filter(|token| matches(token)).collect();
@@ -199,6 +345,11 @@ fn revoke(setup: &Setup, asked: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The fingerprint, where the token itself is given: a person who finds one has nothing else of it.
+fn whole_token(folder: &StateFolder, asked: &str) -> anyhow::Result<Option<Fingerprint>> {
+    Ok(if asked.starts_with("kw_") { Some(folder.names(&asked.parse()?)?.fingerprint) } else { None })
+}
+
 fn is_meant(token: &Token, asked: &str, whole: Option<Fingerprint>) -> bool {
     let by_digits = asked.len() >= 8 && token.fingerprint.begins_with(asked);
     whole.map_or(by_digits || token.name.as_deref() == Some(asked), |whole| token.fingerprint == whole)
@@ -210,6 +361,13 @@ enforce, keyward puts the set's current key in its place, so n8n never holds Ope
 rotation does not touch it. keyward keeps only the token's hash.
 
 Example: keyward token new default --name n8n";
+
+const ROTATE_HELP: &str = "\
+The new token has the set and the name of the old one. A running keyward with this state folder knows both within seconds. With
+--grace the old one is admitted until that is over, and `keyward token list` shows which nodes still send it; without, it is
+refused at once.
+
+Example: keyward token rotate n8n --grace 1d";
 
 const REVOKE_HELP: &str = "Example: keyward token revoke n8n";
 

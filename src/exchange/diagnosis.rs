@@ -39,12 +39,25 @@ pub fn diagnose(exchange: &Exchange, outcome: Outcome, ring: &KeyRing) -> Diagno
                 Diagnosis::WrongPath
             } else if diagnosis == Diagnosis::RequestError && is_of_other_project(exchange) {
                 Diagnosis::OtherProject
+            } else if exchange.judgement.is_replaced_token() {
+                of_replaced_token(diagnosis)
             } else if exchange.has_gateway_key && exchange.action == ActionKind::Forward && outcome.is_accepted() {
                 Diagnosis::GatewayKey
             } else {
                 diagnosis
             }
         }
+    }
+}
+
+/// A request that the old token brought through may have failed for another reason, which then matters more.
+fn of_replaced_token(found: Diagnosis) -> Diagnosis {
+    if found == Diagnosis::Ok {
+        Diagnosis::ReplacedToken { admitted: true }
+    } else if matches!(found, Diagnosis::StaleBinding { .. }) {
+        Diagnosis::ReplacedToken { admitted: false }
+    } else {
+        found
     }
 }
 

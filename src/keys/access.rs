@@ -26,6 +26,30 @@ pub struct Token {
     pub made: Timestamp,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
+    /// When another one took its place, if one did.
+    pub replaced: Option<Replaced>,
+}
+
+/// That another token took the place of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    pub at: Timestamp,
+    /// Until when the one of before is still admitted.
+    pub until: Timestamp,
+}
+
+impl Token {
+    /// Whether it admits at that moment, where its set lends its key.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.replaced.is_none_or(|replaced| now < replaced.until)
+    }
+
+    /// Whether it is the one to hold: neither revoked nor replaced.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.revoked.is_none() && self.replaced.is_none()
+    }
 }
 
 /// A key that you called compromised.
@@ -51,6 +75,8 @@ impl Access {
             ring = match (token.revoked, ring.find_set(&token.set)) {
                 (Some(at), _) => ring.with_revoked(token.fingerprint, at),
                 (None, Some(set)) => {
+                    let ends = token.replaced.iter();
+                    let ring = ends.fold(ring, |ring, replaced| ring.with_end(token.fingerprint, replaced.until));
                     ring.with_remembered(token.fingerprint, Owner { set, role: Role::Token, learned: false })
                 }
                 (None, None) => ring,
@@ -80,6 +106,7 @@ mod tests {
             name: None,
             made: Timestamp::from_millis(1),
             revoked,
+            replaced: None,
         };
         let at = Timestamp::from_millis(5);
         let mut access = Access {
@@ -87,6 +114,10 @@ mod tests {
                 token("kw_a", "default", None),
                 token("kw_b", "default", Some(at)),
                 token("kw_c", "gone", None),
+                Token {
+                    replaced: Some(Replaced { at, until: Timestamp::from_millis(9) }),
+                    ..token("kw_d", "default", None)
+                },
             ],
             revoked_keys: Vec::new(),
         };
@@ -98,6 +129,8 @@ mod tests {
         assert_eq!((role(b"kw_a"), revoked(b"kw_a")), (Some(Role::Token), None));
         assert_eq!((role(b"kw_b"), revoked(b"kw_b")), (None, Some(at)));
         assert_eq!((role(b"kw_c"), revoked(b"kw_c")), (None, None));
+        assert_eq!((role(b"kw_d"), revoked(b"kw_d")), (Some(Role::Token), None));
+        assert_eq!(ring.recognise(b"kw_d", None).ends, Some(Timestamp::from_millis(9)));
         assert_eq!((role(b"sk-a"), revoked(b"sk-a")), (None, Some(at)));
     }
 }

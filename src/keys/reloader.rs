@@ -424,11 +424,15 @@ fn describe_changes(settings: &Settings, before: &[Declared], now: &[Declared]) 
         .collect()
 }
 
-/// A line for each token and key that was made or revoked.
+/// A line for each token and key that was made, replaced or revoked.
 fn describe_access(before: &Access, now: &Access) -> Vec<String> {
     let is_news = |token: &&Token| !before.tokens.contains(token);
     let tokens = now.tokens.iter().filter(is_news).map(|token| {
-        let done = if token.revoked.is_some() { "was revoked" } else { "was made" };
+        let done = match (token.revoked, token.replaced) {
+            (Some(_), _) => "was revoked".to_owned(),
+            (None, Some(replaced)) => format!("was replaced, and is admitted until {}", replaced.until),
+            (None, None) => "was made".to_owned(),
+        };
         format!("token {} of set `{}` {done}", Names { fingerprint: token.fingerprint, hint: token.hint }, token.set)
     });
     let keys = now.revoked_keys.iter().filter(|key| !before.revoked_keys.contains(key));

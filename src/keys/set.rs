@@ -231,6 +231,8 @@ pub struct KeyRing {
     bearers: Vec<Option<Bearer>>,
     /// Keys and tokens that were revoked, and when: none of them is good for anything.
     revoked: HashMap<Fingerprint, Timestamp>,
+    /// When the tokens end that others replaced.
+    ends: HashMap<Fingerprint, Timestamp>,
     /// What upstream said last of the sets' own keys, the latest news at the end.
     heard: Vec<(Fingerprint, Word)>,
     fast_hash: RandomState,
@@ -246,6 +248,8 @@ pub struct Recognised {
     pub owner: Option<Owner>,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
+    /// When it ends, where it is a token that another one replaced.
+    pub ends: Option<Timestamp>,
     /// What upstream said of it when it saw it last.
     pub word: Option<Word>,
     /// Whether it was declared, so that its value is known.
@@ -265,6 +269,7 @@ impl KeyRing {
             known: Vec::new(),
             remembered: HashMap::new(),
             revoked: HashMap::new(),
+            ends: HashMap::new(),
             heard: Vec::new(),
             fast_hash: RandomState::new(),
             fingerprint_key,
@@ -296,6 +301,13 @@ impl KeyRing {
     #[must_use]
     pub fn with_remembered(mut self, fingerprint: Fingerprint, owner: Owner) -> Self {
         self.remembered.entry(fingerprint).or_default().push(owner);
+        self
+    }
+
+    /// With a token that another one replaced, which admits until then.
+    #[must_use]
+    pub fn with_end(mut self, token: Fingerprint, end: Timestamp) -> Self {
+        self.ends.insert(token, end);
         self
     }
 
@@ -364,6 +376,7 @@ impl KeyRing {
             remembered: self.remembered.clone(),
             bearers: self.bearers.clone(),
             revoked: self.revoked.clone(),
+            ends: self.ends.clone(),
             heard: self.heard.clone(),
             fast_hash: self.fast_hash.clone(),
             fingerprint_key: Arc::clone(&self.fingerprint_key),
@@ -442,6 +455,12 @@ impl KeyRing {
         known.chain(remembered)
     }
 
+    /// When that token ends, if another one replaced it.
+    #[must_use]
+    pub fn end(&self, token: Fingerprint) -> Option<Timestamp> {
+        self.ends.get(&token).copied()
+    }
+
     /// When that key or token was revoked, if it was.
     #[must_use]
     pub fn revoked(&self, fingerprint: Fingerprint) -> Option<Timestamp> {
@@ -516,7 +535,8 @@ impl KeyRing {
 
     fn recognised(&self, names: Names, owner: Option<Owner>, is_declared: bool) -> Recognised {
         let revoked = if self.revoked.is_empty() { None } else { self.revoked.get(&names.fingerprint).copied() };
-        Recognised { names, owner, revoked, word: self.word(names.fingerprint), is_declared }
+        let ends = if self.ends.is_empty() { None } else { self.end(names.fingerprint) };
+        Recognised { names, owner, revoked, ends, word: self.word(names.fingerprint), is_declared }
     }
 
     fn known_as<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a KnownKey> {

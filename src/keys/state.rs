@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::access::{Access, RevokedKey, Token};
+use super::access::{Access, Replaced, RevokedKey, Token};
 use super::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use super::history::{Heard, History, LastCurrent, Previous, SetHistory};
 use super::learned::{Learned, LearnedKey, Standing};
@@ -439,6 +439,14 @@ struct StoredToken {
     made: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaced: Option<StoredReplaced>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredReplaced {
+    at: i64,
+    until: i64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -577,6 +585,9 @@ impl From<&Access> for StoredAccess {
             name: token.name.clone(),
             made: token.made.as_millis(),
             revoked: token.revoked.map(Timestamp::as_millis),
+            replaced: token
+                .replaced
+                .map(|replaced| StoredReplaced { at: replaced.at.as_millis(), until: replaced.until.as_millis() }),
         });
         let revoked_keys = access.revoked_keys.iter().map(|key| StoredRevoked::new(key.fingerprint, key.at)).collect();
         Self { version: Version::One, tokens: tokens.collect(), revoked_keys }
@@ -594,6 +605,7 @@ impl From<StoredAccess> for Access {
             name: token.name,
             made: at(token.made),
             revoked: token.revoked.map(at),
+            replaced: token.replaced.map(|replaced| Replaced { at: at(replaced.at), until: at(replaced.until) }),
         });
         let revoked = stored.revoked_keys.into_iter();
         let revoked_keys = revoked.map(|key| RevokedKey { fingerprint: key.key.0, at: at(key.at) }).collect();

@@ -21,10 +21,10 @@ listed! {
 ///
 /// - **Bad**: every fault of the credential (stale, of another set, unlisted, unknown and rejected, dropped, missing,
 ///   malformed), and a right key that upstream refuses, whether as invalid, for what it may do or for an unknown reason.
-///   A token that went upstream as it came, an unclear set, a path that upstream does not have, and something of another
+///   A token that went upstream as it came, one whose time is over, an unclear set, a path that upstream does not have, and something of another
 ///   project than the key's are faults of what the binding sends as well.
 /// - **Good**: upstream took the key ([`Outcome::took_key`]): a success, a WebSocket that has said something, or a
-///   complaint about the request itself that comes after the look at the key.
+///   complaint about the request itself that comes after the look at the key; also where a replaced token brought it through.
 /// - **Neither**: whatever says nothing of the key. There is no money, or too much was asked at once, which may be said in
 ///   front of the API; there is no such thing (404), which is found out before; upstream failed, or the client left before
 ///   an answer; a page, host or method was refused, which strangers can bring about; or a key that comes and goes by
@@ -44,10 +44,12 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
         | Diagnosis::MissingHeader
         | Diagnosis::Malformed(_)
         | Diagnosis::TokenNotReplaced
+        | Diagnosis::ReplacedToken { admitted: false }
         | Diagnosis::UnclearSet
         | Diagnosis::WrongPath
         | Diagnosis::OtherProject => Bearing::Bad,
         Diagnosis::Ok
+        | Diagnosis::ReplacedToken { admitted: true }
         | Diagnosis::RequestError
         | Diagnosis::ClientGone
         | Diagnosis::Idle

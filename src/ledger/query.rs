@@ -540,10 +540,13 @@ impl<'a> Query<'a> {
         self.ring.indexes().map(|set| RotationKeys::new(set, &self.keys, &self.tokens(set))).collect()
     }
 
-    /// The set's tokens that are not revoked.
+    /// The set's tokens that admit: neither revoked nor at their end.
     fn tokens(&self, set: SetIndex) -> Vec<Fingerprint> {
         let owned = self.ring.owners().filter(|(_, owner)| owner.set == set && owner.role == Role::Token);
-        owned.map(|(names, _)| names.fingerprint).filter(|key| self.ring.revoked(*key).is_none()).collect()
+        let is_valid = |token: &Fingerprint| {
+            self.ring.revoked(*token).is_none() && self.ring.end(*token).is_none_or(|end| self.now < end)
+        };
+        owned.map(|(names, _)| names.fingerprint).filter(is_valid).collect()
     }
 }
 

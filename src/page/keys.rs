@@ -103,9 +103,13 @@ fn of_token(token: &Token, now: Timestamp) -> Markup {
             td { @match &token.name { Some(name) => (parts::name(name)), None => (parts::nothing()) } }
             td { (ago(token.made, now)) }
             td {
-                @match token.revoked {
-                    Some(at) => { (badge(Tone::Bad, Sign::Dash, "revoked")) " " (ago(at, now)) },
-                    None => (badge(Tone::Good, Sign::Tick, "valid")),
+                @match (token.revoked, token.replaced) {
+                    (Some(at), _) => { (badge(Tone::Bad, Sign::Dash, "revoked")) " " (ago(at, now)) },
+                    (None, Some(replaced)) if now < replaced.until => {
+                        (badge(Tone::Doubtful, Sign::Dash, "replaced")) " " (ago(replaced.at, now))
+                    },
+                    (None, Some(replaced)) => { (badge(Tone::Bad, Sign::Dash, "ended")) " " (ago(replaced.until, now)) },
+                    (None, None) => (badge(Tone::Good, Sign::Tick, "valid")),
                 }
             }
         }

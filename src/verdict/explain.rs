@@ -72,6 +72,11 @@ pub enum Diagnosis {
     KeywardFailed,
     /// A token went upstream as it came, for its set only observes.
     TokenNotReplaced,
+    /// A token that another one has replaced.
+    ReplacedToken {
+        /// Whether its grace ran, so that it was admitted.
+        admitted: bool,
+    },
     /// The set's key would have been put in, if it were clear which set that is.
     UnclearSet,
     /// A page sent a browser here that has no business here.
@@ -142,6 +147,7 @@ codes! {
         ShutDown => "shut_down",
         KeywardFailed => "keyward_failed",
         TokenNotReplaced => "token_not_replaced",
+        ReplacedToken => "replaced_token",
         UnclearSet => "unclear_set",
         OriginNotAllowed => "origin_not_allowed",
         HostNotAllowed => "host_not_allowed",
@@ -266,6 +272,7 @@ impl Diagnosis {
             Self::ShutDown => DiagnosisKind::ShutDown,
             Self::KeywardFailed => DiagnosisKind::KeywardFailed,
             Self::TokenNotReplaced => DiagnosisKind::TokenNotReplaced,
+            Self::ReplacedToken { .. } => DiagnosisKind::ReplacedToken,
             Self::UnclearSet => DiagnosisKind::UnclearSet,
             Self::OriginNotAllowed => DiagnosisKind::OriginNotAllowed,
             Self::HostNotAllowed => DiagnosisKind::HostNotAllowed,
@@ -284,6 +291,7 @@ impl Diagnosis {
         matches!(
             self,
             Self::StaleBinding { .. }
+                | Self::ReplacedToken { .. }
                 | Self::WrongSet
                 | Self::UnlistedKey(_)
                 | Self::UnknownKeyRejected
@@ -307,6 +315,7 @@ impl Diagnosis {
             | Self::UnlistedKey(KeyKind::Ephemeral | KeyKind::AccessToken | KeyKind::Admin) => Severity::Fine,
             Self::UnlistedKey(_)
             | Self::StaleBinding { tolerated: true }
+            | Self::ReplacedToken { admitted: true }
             | Self::RateLimited
             | Self::UpstreamError
             | Self::ShutDown => Severity::Warning,
@@ -326,6 +335,7 @@ impl Diagnosis {
             | Self::OtherProject
             | Self::KeywardFailed
             | Self::TokenNotReplaced
+            | Self::ReplacedToken { admitted: false }
             | Self::UnclearSet
             | Self::OriginNotAllowed
             | Self::HostNotAllowed
@@ -570,6 +580,12 @@ impl Context<'_> {
             }
             Diagnosis::ShutDown => format!("{who} was still being answered when keyward was stopped."),
             Diagnosis::KeywardFailed => format!("{who} got no answer, for keyward itself failed."),
+            Diagnosis::ReplacedToken { admitted } => {
+                let (from, end) = (self.from(), self.judgement.ends);
+                let state = if admitted { "it is admitted until" } else { "it was admitted until" };
+                let end = end.map(|end| format!(": {state} {end}")).unwrap_or_default();
+                format!("{who}{from} still sends {key}, a token of set `{set}` that another one has replaced{end}.")
+            }
             Diagnosis::TokenNotReplaced => {
                 format!(
                     "{who} sends {key}, but set `{set}` only observes: the token went upstream, which does not know it."
@@ -704,6 +720,10 @@ fn family_phrase(family: Family) -> &'static str {
 #[expect(clippy::too_many_lines, reason = "a table of texts")]
 pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
     match diagnosis {
+        Diagnosis::ReplacedToken { .. } => &[
+            "Open the credential that this node uses: it holds the old token (a copy, another record, or a token typed into the node).",
+            "Put the new one in, which `keyward token rotate` printed; `keyward token new [set]` makes another one.",
+        ],
         Diagnosis::TokenNotReplaced => &[
             "Set `keys.[set].policy` to \"enforce\" or \"inject\" in keyward's configuration, so that the token is replaced by the current key.",
         ],

@@ -72,6 +72,9 @@ pub fn meaning(kind: DiagnosisKind) -> &'static str {
         DiagnosisKind::ShutDown => "keyward stopped before the answer was whole",
         DiagnosisKind::KeywardFailed => "keyward itself failed: report the panic message in the log",
         DiagnosisKind::TokenNotReplaced => "a token went to OpenAI as it came, because its set only observes",
+        DiagnosisKind::ReplacedToken => {
+            "the node sends a token that another one has replaced. It is a warning until the old one ends, and refused from then on"
+        }
         DiagnosisKind::UnclearSet => "what the request declares leaves open which set it belongs to",
         DiagnosisKind::OriginNotAllowed => "a browser sends it, for a page that is not in `allow_origin`",
         DiagnosisKind::HostNotAllowed => "it calls keyward by a name that is not in `allow_host`",
@@ -131,6 +134,7 @@ fn plain(kind: DiagnosisKind) -> Diagnosis {
         DiagnosisKind::ShutDown => Diagnosis::ShutDown,
         DiagnosisKind::KeywardFailed => Diagnosis::KeywardFailed,
         DiagnosisKind::TokenNotReplaced => Diagnosis::TokenNotReplaced,
+        DiagnosisKind::ReplacedToken => Diagnosis::ReplacedToken { admitted: false },
         DiagnosisKind::UnclearSet => Diagnosis::UnclearSet,
         DiagnosisKind::OriginNotAllowed => Diagnosis::OriginNotAllowed,
         DiagnosisKind::HostNotAllowed => Diagnosis::HostNotAllowed,

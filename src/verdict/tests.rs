@@ -56,6 +56,28 @@ fn every_verdict() {
 }
 
 #[test]
+fn a_replaced_token_ends_at_its_moment_also_for_a_judgement_that_was_remembered() {
+    let ring = ring();
+    let token = ring.names(b"kw_replaced-token-of-default").fingerprint;
+    let owner = Owner { set: SetIndex::DEFAULT, role: Role::Token, learned: false };
+    let ring = ring.with_remembered(token, owner).with_end(token, NOW);
+    let before = Timestamp::from_millis(NOW.as_millis() - 1);
+    let judged = judge(&key("kw_replaced-token-of-default"), None, &ring, before);
+    assert_eq!((judged.verdict.code(), judged.is_replaced_token()), ("token", true));
+    for ended in [judged.at(NOW), judge(&key("kw_replaced-token-of-default"), None, &ring, NOW)] {
+        assert_eq!((ended.verdict.code(), ended.is_replaced_token()), ("outdated", true));
+        let Verdict::Outdated(outdated) = ended.verdict else { panic!("it has ended") };
+        assert_eq!((outdated.in_grace, outdated.barred), (false, Some(Barred::Revoked)));
+    }
+    assert!(!judge(&key("kw_token"), None, &ring, NOW).is_replaced_token());
+    // A revocation holds at once, whatever the clock says later.
+    let revoked = ring.ruled_by(Arc::default()).with_revoked(token, Timestamp::from_millis(NOW.as_millis() + 1));
+    let judged = judge(&key("kw_replaced-token-of-default"), None, &revoked, before);
+    assert_eq!((judged.verdict.code(), judged.is_replaced_token()), ("outdated", false));
+    assert!(!judge(&key("sk-too-old"), None, &ring, NOW).is_replaced_token());
+}
+
+#[test]
 fn grace_ends_at_its_moment_also_for_a_judgement_that_was_remembered() {
     let outdated = |judgement: Judgement| {
         let Verdict::Outdated(outdated) = judgement.verdict else { panic!("{}", judgement.verdict) };

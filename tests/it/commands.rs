@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::client::{ask_with, request};
+use crate::process::client::{ask, ask_with, request};
 use crate::process::{Finished, Home, Keyward, events, files_below};
 use crate::support::{Answer, Answering, Client, FakeUpstream, Gate, eventually};
 
@@ -40,6 +40,69 @@ fn a_token_works_in_a_running_keyward_until_it_is_revoked() {
     eventually("the change in the log", || is_told().then_some(()));
     let again = run(&home, &["token", "revoke", &token]);
     assert!(again.stdout.contains("was revoked before"), "by the token itself: {}", again.stdout);
+}
+
+#[test]
+fn a_rotated_token_is_admitted_until_its_grace_ends_and_told_of_all_the_while() {
+    let (home, upstream) = (home(), FakeUpstream::taking(&[CURRENT]));
+    let keyward = home.serve_for(&upstream).config(INJECT).start();
+    let old = make_token(&home, &["default", "--name", "n8n"]);
+    let ask = |token: &str, node: &str| {
+        let (authorization, tag) = (format!("Bearer {token}"), format!("wf=w1;node={node}"));
+        ask(keyward.listen, "/v1/models", &[("Authorization", &authorization), ("X-N8N-Tag", &tag)])
+    };
+    eventually("the token's welcome", || (ask(&old, "n1").status == 200).then_some(()));
+    let rotated = run(&home, &["token", "rotate", "n8n", "--grace", "1h"]);
+    let new = rotated.stdout.trim_end().to_owned();
+    assert!(new.starts_with("kw_") && new != old && !rotated.stderr.contains(&new[3..20]), "{}", rotated.stderr);
+    eventually("the new token's welcome", || (ask(&new, "n2").status == 200).then_some(()));
+    let told = eventually("the old token's mark", || {
+        assert_eq!(ask(&old, "n1").status, 200, "its grace runs");
+        events(&keyward.log(), "exchange").into_iter().find(|line| line["diagnosis"] == "replaced_token")
+    });
+    assert_eq!((&told["level"], &told["verdict"], &told["node_id"]), (&"warn".into(), &"token".into(), &"n1".into()));
+    assert!(told["message"].as_str().unwrap().contains("it is admitted until"), "{told}");
+    let list = |arguments: &[&str]| {
+        let launch = home.keyward(&[&["token", "list"], arguments].concat()).config(INJECT);
+        launch.env("KEYWARD_ADMIN_LISTEN", &keyward.admin.to_string()).run().stdout
+    };
+    let listed = eventually("who sends it", || Some(list(&[])).filter(|listed| listed.contains("is still sent by")));
+    assert!(listed.contains("old, admitted until ") && listed.contains("  w1, node n1, last "), "{listed}");
+    assert!(!listed.contains("node n2"), "{listed}");
+    let json: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+    let [was, is] = [&json["tokens"][0], &json["tokens"][1]];
+    assert_eq!((&was["name"], &is["name"], &is["replaced"]), (&"n8n".into(), &"n8n".into(), &Value::Null));
+    assert_eq!(was["senders"][0]["who"], "w1, node n1", "{json}");
+    // The name means the new one now, and once more has to be clear which one is meant.
+    let again = run(&home, &["token", "rotate", "n8n", "--yes"]);
+    let refused = eventually("the refusal", || Some(ask(&new, "n2")).filter(|it| it.status == 401));
+    assert_eq!((refused.verdict(), &*code(&refused)), ("outdated", "replaced_token"));
+    let names = format!("kw_…{}", &new[42..]);
+    assert!(refused.text().contains(&names) && refused.text().contains("it was admitted until"), "{}", refused.text());
+    assert_eq!(ask(&old, "n1").status, 200, "the first one's grace still runs");
+    assert_eq!(ask(again.stdout.trim_end(), "n3").status, 200);
+    let sent: Vec<_> =
+        upstream.received().iter().filter_map(|it| it.head.header("authorization").map(str::to_owned)).collect();
+    assert!(sent.iter().all(|sent| *sent == format!("Bearer {CURRENT}")), "no token goes upstream");
+    keyward.stop();
+}
+
+#[test]
+fn what_rotates_no_token_is_told_and_changes_nothing() {
+    let home = home();
+    make_token(&home, &["default", "--name", "n8n"]);
+    let check = |arguments: &[&str], said: &str| {
+        let finished = home.keyward(&[&["token", "rotate"], arguments].concat()).config(INJECT).run();
+        assert_eq!((finished.code(), &*finished.stdout), (Some(1), ""), "{}", finished.stderr);
+        assert!(finished.stderr.contains(said), "{}", finished.stderr);
+    };
+    check(&["nope", "--yes"], "there is no such token");
+    check(&["n8n", "--grace", "soon"], "`soon` is no span of grace");
+    check(&["n8n"], "--grace 1d leaves it time");
+    run(&home, &["token", "revoke", "n8n"]);
+    check(&["n8n", "--yes"], "that token was revoked");
+    let json: Value = serde_json::from_str(&run(&home, &["token", "list", "--json"]).stdout).unwrap();
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 1, "{json}");
 }
 
 #[test]

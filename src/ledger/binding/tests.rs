@@ -368,6 +368,7 @@ fn bound(path: &str, tag: Option<&'static str>, agent: &'static str) -> Binding 
         place: None,
         learned: false,
         revoked: None,
+        ends: None,
     };
     Binding::new(&Identity::of(&caller, &judgement, HOME), "default")
 }

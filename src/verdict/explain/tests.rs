@@ -186,6 +186,8 @@ fn every_diagnosis() -> Vec<Diagnosis> {
         Diagnosis::Preflight,
         Diagnosis::GatewayKey,
         Diagnosis::TokenNotReplaced,
+        Diagnosis::ReplacedToken { admitted: true },
+        Diagnosis::ReplacedToken { admitted: false },
         Diagnosis::UnclearSet,
         Diagnosis::OriginNotAllowed,
         Diagnosis::HostNotAllowed,
@@ -204,7 +206,7 @@ fn judgement(diagnosis: Diagnosis) -> Judgement {
     };
     let fingerprint = FingerprintKey::new(&[7; 32]).fingerprint(KEY);
     let key = Some(Names { fingerprint, hint: Hint::of(KEY) });
-    Judgement { verdict, set: SetIndex::DEFAULT, key, place: None, learned: false, revoked: None }
+    Judgement { verdict, set: SetIndex::DEFAULT, key, place: None, learned: false, revoked: None, ends: None }
 }
 
 const KEY: &[u8] = b"sk-proj-aaaaaaaaaaaaaaaaaaaaaaaaAbCd";
@@ -292,7 +294,12 @@ fn only_a_malformed_credential_or_one_of_two_graces_shares_a_code() {
     let all = every_diagnosis();
     let codes: BTreeSet<&str> = all.iter().map(|diagnosis| diagnosis.code()).collect();
     let same = |diagnosis: &&Diagnosis| {
-        matches!(diagnosis, Diagnosis::UnlistedKey(_) | Diagnosis::StaleBinding { tolerated: true })
+        matches!(
+            diagnosis,
+            Diagnosis::UnlistedKey(_)
+                | Diagnosis::StaleBinding { tolerated: true }
+                | Diagnosis::ReplacedToken { admitted: true }
+        )
     };
     assert_eq!(codes.len(), all.iter().filter(|diagnosis| !same(diagnosis)).count() + 1);
 }

@@ -501,8 +501,8 @@ impl Builder {
 
     fn make_token(self, set: &str, text: &str, revoked: Option<Timestamp>) -> Self {
         let (fingerprint, hint, set) = (self.fingerprint(text), Hint::of(text.as_bytes()), set.into());
-        let token =
-            Token { fingerprint, hint, set, name: None, made: Timestamp::from_millis(TestProxy::START), revoked };
+        let made = Timestamp::from_millis(TestProxy::START);
+        let token = Token { fingerprint, hint, set, name: None, made, revoked, replaced: None };
         self.state().change_access(|access| access.tokens.push(token)).unwrap();
         self
     }
