@@ -319,7 +319,7 @@ mod tests {
           accept       Accept what keyward cannot prove before an old key goes
 
         Keys, tokens and n8n:
-          keys         See which keys keyward knows, and revoke one
+          keys         See which keys keyward knows, when they expire, and revoke one
           token        Make, list, rotate and revoke tokens that n8n holds for a key
           n8n          Ask n8n what is configured, and lead its credentials to keyward
 

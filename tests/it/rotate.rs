@@ -126,6 +126,44 @@ fn killed_at_any_moment_no_live_key_is_missing_from_the_journal() {
 }
 
 #[test]
+fn killed_while_the_old_key_is_deleted_it_comes_to_its_end() {
+    let scene = Scene::start(Trouble::None);
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    assert_eq!(scene.rotate(&["--yes", "--all-scopes", "--until", "current"]).run().code(), Some(0));
+    scene.uses(scene.read("current").trim(), 2);
+    let watched = scene.rotate(&["--yes", "--resume", "--until", "watch"]).run();
+    assert_eq!(watched.code(), Some(0), "{}{}", watched.stdout, watched.stderr);
+    for delay in (0..).map(|tens| Duration::from_millis(10 * tens)) {
+        let rotating = scene.rotate(&["--yes", "--resume"]).run_meanwhile();
+        std::thread::sleep(delay);
+        rotating.signal(rustix::process::Signal::KILL);
+        let done = rotating.wait();
+        assert!(scene.openai.is_alive(scene.read("current").trim()), "the last good key lives");
+        assert!(scene.openai.keys().contains_key("key_1"), "{:?}", scene.openai.keys());
+        if done.code() == Some(0) || done.stderr.contains("has no rotation that goes on") {
+            break;
+        }
+        assert!(delay < Duration::from_secs(10), "it never comes to its end: {}{}", done.stdout, done.stderr);
+    }
+    assert!(!scene.openai.is_alive(OLD) && !scene.home.path("current.previous").exists());
+    let journal: Value = serde_json::from_str(&scene.read(".local/state/keyward/rotations.json")).unwrap();
+    assert_eq!(journal["runs"][0]["ended"]["how"], "done");
+}
+
+#[test]
+fn an_api_key_of_n8n_that_may_not_change_records_is_told_before_anything_changes() {
+    let scene = Scene::start(Trouble::None);
+    scene.n8n.forbids("PATCH credentials/");
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    let refused = scene.rotate(&["--yes", "--all-scopes"]).run();
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stdout.contains("n8n_scope") && refused.stdout.contains("credential:update"), "{}", refused.stdout);
+    assert_eq!(scene.openai.keys().len(), 1);
+}
+
+#[test]
 fn it_can_be_taken_back_until_the_old_key_is_deleted() {
     for step in ["new_key", "n8n", "current"] {
         let scene = Scene::start(Trouble::None);
