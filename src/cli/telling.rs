@@ -164,5 +164,5 @@ const UNTIL_TAKEN_DOWN: [Duration; 3] = [Duration::from_millis(50), Duration::fr
 
 const BETWEEN: Duration = Duration::from_millis(50);
 
-/// For as long as keyward's own presses of several records may take.
-const TRIES: usize = 400;
+/// For as long as keyward waits for the end of a test that another command told of and left ([`crate::n8n::lent::PATIENCE`]), and a little longer.
+const TRIES: usize = 640;

@@ -81,9 +81,13 @@ pub(super) fn watch(
     tell: impl Fn(&str, &Line),
 ) -> anyhow::Result<Seen> {
     let (seen, begun, end) = (RefCell::new(Seen::default()), Notify::new(), Cell::new(None));
+    let has_begun = Cell::new(false);
     let following = client.following(
         "/api/v1/events",
-        || begun.notify_one(),
+        || {
+            has_begun.set(true);
+            begun.notify_one();
+        },
         |event, data| {
             let line = match (event, read(data)) {
                 ("end", _) => {
@@ -105,18 +109,29 @@ pub(super) fn watch(
             if seen.is_whole(awaited) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
     );
+    let is_told = Cell::new(false);
     let pressing = async {
         begun.notified().await;
         press.await;
-        std::future::pending::<()>().await;
+        is_told.set(true);
     };
     client.block_on(async {
-        tokio::select! {
-            followed = tokio::time::timeout(patience, following) => match followed {
-                Ok(followed) => followed.map(|_| ()).context("the running keyward cannot be followed"),
-                Err(_elapsed) => Ok(()),
-            },
-            () = pressing => Ok(()),
+        let mut pressing = std::pin::pin!(pressing);
+        let waiting = async {
+            pressing.as_mut().await;
+            std::future::pending::<()>().await;
+        };
+        let followed = tokio::select! {
+            followed = tokio::time::timeout(patience, following) => followed,
+            () = waiting => return Ok(()),
+        };
+        // keyward was told of the test's beginning, and holds back what comes until it is told of its end.
+        if has_begun.get() && !is_told.get() {
+            pressing.await;
+        }
+        match followed {
+            Ok(followed) => followed.map(|_| ()).context("the running keyward cannot be followed"),
+            Err(_elapsed) => Ok(()),
         }
     })?;
     match end.into_inner() {
