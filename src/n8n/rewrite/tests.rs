@@ -160,5 +160,5 @@ fn what_else_a_node_uses_keeps_its_text_and_a_name_with_a_key_is_masked_in_marks
     let credentials = changed.nodes[0].get("credentials").expect("credentials").get().to_owned();
     assert_eq!(credentials, r#"{"httpQueryAuth":{"id":"q","name":"Q"},"openAiApi":{"id":"c2","name":"New"}}"#);
     let names: Vec<_> = changed.marks(&name_of).nodes.into_keys().collect();
-    assert_eq!(names, ["N …[redacted]"]);
+    assert_eq!(names, ["N sk-…[redacted]"]);
 }
