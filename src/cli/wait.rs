@@ -80,14 +80,10 @@ pub(super) fn watch(
     press: impl Future<Output = ()>,
     tell: impl Fn(&str, &Line),
 ) -> anyhow::Result<Seen> {
-    let (seen, begun, end) = (RefCell::new(Seen::default()), Notify::new(), Cell::new(None));
-    let has_begun = Cell::new(false);
+    let (seen, has_begun, end) = (RefCell::new(Seen::default()), Begun::default(), Cell::new(None));
     let following = client.following(
         "/api/v1/events",
-        || {
-            has_begun.set(true);
-            begun.notify_one();
-        },
+        || has_begun.tell(),
         |event, data| {
             let line = match (event, read(data)) {
                 ("end", _) => {
@@ -109,36 +105,54 @@ pub(super) fn watch(
             if seen.is_whole(awaited) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
     );
-    let is_told = Cell::new(false);
-    let pressing = async {
-        begun.notified().await;
-        press.await;
-        is_told.set(true);
-    };
-    client.block_on(async {
-        let mut pressing = std::pin::pin!(pressing);
-        let waiting = async {
-            pressing.as_mut().await;
-            std::future::pending::<()>().await;
-        };
-        let followed = tokio::select! {
-            followed = tokio::time::timeout(patience, following) => followed,
-            () = waiting => return Ok(()),
-        };
-        // keyward was told of the test's beginning, and holds back what comes until it is told of its end.
-        if has_begun.get() && !is_told.get() {
-            pressing.await;
-        }
-        match followed {
-            Ok(followed) => followed.map(|_| ()).context("the running keyward cannot be followed"),
-            Err(_elapsed) => Ok(()),
-        }
-    })?;
+    client.block_on(follow(following, press, patience, &has_begun))?;
     match end.into_inner() {
         Some(End::Token) => bail!("the stream of events has ended: the admin token is good no longer"),
         Some(End::Unreadable(error)) => Err(client.unreadable(&error)),
         None => Ok(seen.into_inner()),
     }
+}
+
+/// That nothing is missed any more.
+#[derive(Default)]
+struct Begun {
+    is_so: Cell<bool>,
+    wakes: Notify,
+}
+
+impl Begun {
+    fn tell(&self) {
+        self.is_so.set(true);
+        self.wakes.notify_one();
+    }
+}
+
+/// Follows, no longer than `patience`, and presses once nothing is missed. A keyward that was told of the test's beginning holds
+/// back what comes until it is told of its end, so that is waited for.
+async fn follow<T>(
+    following: impl Future<Output = anyhow::Result<Option<T>>>,
+    press: impl Future<Output = ()>,
+    patience: Duration,
+    begun: &Begun,
+) -> anyhow::Result<()> {
+    let is_pressed = Cell::new(false);
+    let mut pressing = std::pin::pin!(async {
+        begun.wakes.notified().await;
+        press.await;
+        is_pressed.set(true);
+    });
+    let waiting = async {
+        pressing.as_mut().await;
+        std::future::pending::<()>().await;
+    };
+    let followed = tokio::select! {
+        followed = tokio::time::timeout(patience, following) => followed,
+        () = waiting => return Ok(()),
+    };
+    if begun.is_so.get() && !is_pressed.get() {
+        pressing.await;
+    }
+    followed.map_or(Ok(()), |followed| followed.map(|_| ()).context("the running keyward cannot be followed"))
 }
 
 /// Why nothing more can be seen.
