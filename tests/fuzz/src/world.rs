@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use keyward::clock::Timestamp;
 use keyward::keys::fingerprint::FingerprintKey;
-use keyward::keys::set::{KeyRing, KeySet, Owner, Retired, Role, SetIndex};
 use keyward::keys::rules::Policy;
 use keyward::keys::rules::{Rules, SetRules, Unknown};
+use keyward::keys::set::{KeyRing, KeySet, Owner, Retired, Role, SetIndex};
 
 /// The current keys of `default` and `staging`: a client that was not admitted gets neither.
 pub const CURRENT: [&str; 2] = ["sk-proj-c4nary-of-default-Zq81", "sk-proj-c4nary-of-staging-Yw92"];
