@@ -59,7 +59,7 @@ pub struct Run {
     /// An order for a key, from just before it went out until its key stands in its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
-    /// When keyward itself asked upstream with the old key last.
+    /// Until when keyward itself may have sent the old key: by a probe, or by having n8n test a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probed_old: Option<i64>,
     /// The credential records that got the new key, or will.
