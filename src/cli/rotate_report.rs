@@ -31,7 +31,7 @@ fn in_json(run: &Run) -> serde_json::Value {
             "n8n": record.n8n, "id": record.id, "name": record.name, "changed": record.changed.map(at),
         })).collect::<Vec<_>>(),
         "consumers": run.consumers.iter().map(|consumer| serde_json::json!({
-            "who": consumer.who, "state": consumer.state, "last": consumer.confirmed.map(at),
+            "who": consumer.who, "state": consumer.state, "confirmed": consumer.confirmed.map(at), "last": at(consumer.last),
         })).collect::<Vec<_>>(),
         "accepted": run.accepted.iter().map(|one| serde_json::json!({
             "code": one.what, "text": one.text, "reason": one.reason, "at": at(one.at),
@@ -76,9 +76,10 @@ fn in_markdown(run: &Run) -> String {
     table(
         &mut text,
         "Consumers",
-        ["who", "state", "seen last"],
+        ["who", "state", "sent the new key first", "seen last"],
         run.consumers.iter().map(|consumer| {
-            [consumer.who.clone(), consumer.state.clone(), consumer.confirmed.map_or_else(String::new, at)]
+            let first = consumer.confirmed.map_or_else(|| "-".to_owned(), at);
+            [consumer.who.clone(), consumer.state.clone(), first, at(consumer.last)]
         }),
     );
     table(
@@ -103,12 +104,17 @@ fn named(key: &str, id: Option<&str>) -> String {
 }
 
 /// A table under a title; nothing without rows.
-fn table(text: &mut String, title: &str, head: [&str; 3], rows: impl Iterator<Item = [String; 3]>) {
+fn table<const COLUMNS: usize>(
+    text: &mut String,
+    title: &str,
+    head: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) {
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
         return;
     }
-    let _ = writeln!(text, "## {title}\n\n| {} |\n|---|---|---|", head.join(" | "));
+    let _ = writeln!(text, "## {title}\n\n| {} |\n|{}", head.join(" | "), "---|".repeat(COLUMNS));
     for row in rows {
         let _ = writeln!(text, "| {} |", row.map(|cell| cell.replace('|', "\\|").replace('\n', " ")).join(" | "));
     }

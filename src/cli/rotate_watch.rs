@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::answer::{headlines, reasons};
+use super::client::Said;
 use super::output::print_wrapped;
 use super::rotate::{Done, Rotation};
+use super::source::Source;
+use crate::answers::binding::{KeyUse, WholeBinding};
 use crate::answers::old_key::{CanGo, OldKeySummary};
-use crate::answers::rotation::Rotation as RotationAnswer;
+use crate::answers::rotation::{RotatingBinding, Rotation as RotationAnswer};
+use crate::answers::words::state;
 use crate::clock::Timestamp;
 use crate::ledger::answer::AnswerKind;
 use crate::rotate::journal::{Accepted, Consumer};
@@ -51,14 +55,24 @@ impl Rotation {
         view.old_keys.iter().map(|old| &old.summary).find(is_old)
     }
 
+    /// When a binding sent the new key first, in milliseconds since the Unix epoch.
+    fn confirmed(&self, binding: &str) -> Option<i64> {
+        let (Source::Running(keyward), Some(new)) = (&self.keyward, &self.run.new) else { return None };
+        let Ok(Said::Answer(answer)) = keyward.get(&format!("/api/v1/bindings/{binding}")) else { return None };
+        let whole: WholeBinding = keyward.read(&answer).ok()?;
+        let is_new = |used: &&KeyUse| used.key.fingerprint.is_some_and(|key| key.to_hex() == new.fingerprint);
+        whole.uses.iter().find(is_new).map(|used| used.first.as_millis())
+    }
+
     /// What the report says of this rotation's end: who used the key, and what you accepted.
     fn remember(&mut self, view: &RotationAnswer, old: &OldKeySummary) {
-        let consumer = |binding: &crate::answers::rotation::RotatingBinding| Consumer {
+        let consumer = |(number, binding): (usize, &RotatingBinding)| Consumer {
             who: binding.row.who.in_words(),
-            state: crate::answers::words::state(&binding.row.standing).to_owned(),
-            confirmed: Some(binding.last.as_millis()),
+            state: state(&binding.row.standing).to_owned(),
+            confirmed: (number < MOST_LOOKED_AT).then(|| self.confirmed(&binding.row.who.binding)).flatten(),
+            last: binding.last.as_millis(),
         };
-        self.run.consumers = view.bindings.iter().map(consumer).collect();
+        self.run.consumers = view.bindings.iter().enumerate().map(consumer).collect();
         let accepted = |can_go: &CanGo| {
             let reasons = can_go.all_reasons().filter_map(|reason| Some((reason, reason.accepted.as_ref()?)));
             let accepted = reasons.map(|(reason, accepted)| Accepted {
@@ -82,6 +96,9 @@ fn tell(old: &OldKeySummary, now: Timestamp) {
 
 /// As many bindings as the admin API gives at once: they stand in the report.
 const MOST_ROWS: usize = 10_000;
+
+/// Of how many bindings the report says when they were confirmed: each is asked for by itself.
+const MOST_LOOKED_AT: usize = 2_000;
 
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 

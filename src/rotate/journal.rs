@@ -132,9 +132,11 @@ pub struct Consumer {
     pub who: String,
     /// How it stands, by its code.
     pub state: String,
-    /// When it was seen last with a good key.
+    /// When it sent the new key first; nothing where it did not, or sends a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<i64>,
+    /// When its last request began.
+    pub last: i64,
 }
 
 /// Something that happened in a rotation.

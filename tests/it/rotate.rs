@@ -51,6 +51,8 @@ fn one_command_replaces_a_key_and_ends_the_old_one() {
     assert_eq!(scene.rotate(&["--last", "--report", "last.json"]).run().code(), Some(0));
     let last: Value = serde_json::from_str(&scene.read("last.json")).unwrap();
     assert_eq!((&last["result"], &last["new_key"]["id"]), (&"done".into(), &"key_1".into()));
+    let confirmed = last["consumers"][0]["confirmed"].as_str().expect("a moment");
+    assert!(last["began"].as_str().unwrap() <= confirmed, "{last}");
     let again = scene.rotate(&["--yes", "--all-scopes", "--until", "new_key", "--report", "second.json"]).run();
     assert_eq!(again.code(), Some(0), "{}{}", again.stdout, again.stderr);
     assert_eq!(scene.openai.keys().len(), 2, "another rotation begins: {}", scene.read("second.json"));

@@ -221,6 +221,7 @@ def tells_what_was_done(scene, expect):
     for workflow, node in nodes:
         found = [state for who, state in told.items() if who.startswith(f"{workflow} (") and f"node {node} (" in who]
         expect.equal(f"the state of {node} in {workflow}", found, ["confirmed"])
+    expect.true("each has a moment at which it was confirmed", all(consumer["confirmed"] for consumer in scene.report["consumers"]))
     expect.equal("the old key", scene.report["old_key"]["id"], "key_old")
     expect.equal("the new key", scene.report["new_key"]["id"], next(iter(scene.admin.keys)))
 
