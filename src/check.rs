@@ -203,6 +203,10 @@ fn read_keys(set: &SetSettings, takes_vendors: bool, findings: &mut Vec<Finding>
     let mut keys = Vec::new();
     for (role, source) in current.chain(next).chain(previous) {
         let about = format!("keys.{}.{role}", set.name);
+        if role == "next" && source.is_absent() {
+            findings.push(Finding::sound(&about, format!("{source} is not there, so that no next key is announced.")));
+            continue;
+        }
         match source.read_upstream_key(fault_of_key, takes_vendors) {
             // It was pasted wrongly.
             Err(SourceError::NoKey { what }) => {

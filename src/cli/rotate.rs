@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use tokio::runtime::Runtime;
 
+use super::client::Client;
 use super::output::{Line, Tone, print_wrapped, remark};
 use super::prompt::{KeyFrom, can_ask, says_yes};
 use super::rotate_report;
@@ -15,6 +16,7 @@ use super::setup::{ConfigArgument, Setup};
 use super::source::{AnyStatus, Source};
 use crate::answers::status::{Set, Status};
 use crate::app;
+use crate::caller::names::harmless;
 use crate::check::fault_of_key;
 use crate::check::online::{ProbeError, Rights, rights};
 use crate::clock::Timestamp;
@@ -23,7 +25,9 @@ use crate::keys::secret::Secret;
 use crate::keys::set::{Bearer, Names, RoleKind};
 use crate::keys::source;
 use crate::keys::state::{Hold, StateFolder};
+use crate::n8n::finding_kind::FindingKind;
 use crate::net::connect::Connector;
+use crate::problems::kind::ProblemKind;
 use crate::rotate::account::Account;
 use crate::rotate::admin_api::{AdminApi, AdminError};
 use crate::rotate::journal::{Accepted, Event, Journal, Run, Step};
@@ -122,6 +126,10 @@ impl RotateArguments {
     /// Says whether what was asked for is done.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
+        if !setup.set_names().contains(&&*self.set) {
+            bail!("there is no key set `{}`; the configuration has: {}", self.set, setup.set_names().join(", "));
+        }
+        check_codes(&self.despite)?;
         let folder = setup.folder()?;
         let Some(hold) = folder.hold_rotation(&self.set)? else {
             bail!("another `keyward rotate` is at work on set `{}`", self.set);
@@ -174,7 +182,14 @@ impl Rotation {
         let account = setup.config().accounts.of(set).cloned();
         let account = account.map(|account| AdminApi::new(&account).map(|api| (api, account))).transpose()?;
         let upstream = app::connector(&setup.config().proxy)?;
-        let keyward = Source::Running(Source::running(&setup)?);
+        let keyward = Client::new(&setup)?;
+        if !keyward.is_answered() {
+            bail!(
+                "a rotation is done with the keyward that serves, and none answers at {} (admin.listen): keyward serve",
+                keyward.address()
+            );
+        }
+        let keyward = Source::Running(keyward);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let run = if let Some(run) = run {
             run
@@ -188,7 +203,9 @@ impl Rotation {
 
     /// Does step after step. What is done is not done again.
     fn go_on(&mut self, begun: bool) -> anyhow::Result<bool> {
-        if !begun {
+        if begun {
+            self.check_resumed()?;
+        } else {
             self.begin()?;
         }
         loop {
@@ -235,12 +252,27 @@ impl Rotation {
         }
     }
 
+    /// A new key that is given too late would be passed over.
+    fn check_resumed(&self) -> anyhow::Result<()> {
+        if self.arguments.new_key.is_some() && self.run.step > Step::NewKey {
+            bail!(
+                "--new-key comes too late: the rotation is at step {}. Up to step probe, put another key into {} and --resume; from \
+                 then on, --abort and begin again",
+                self.run.step.code(),
+                self.next.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Asks once for all that follows, up to the deletion of the old key, which is asked for by itself.
-    fn begin(&self) -> anyhow::Result<()> {
+    fn begin(&mut self) -> anyhow::Result<()> {
         if self.arguments.yes {
             return Ok(());
         }
         self.print_plan();
+        let obstacles = self.obstacles()?;
+        self.overcome(&obstacles)?;
         if !can_ask() {
             bail!("nothing was begun: standard input is no terminal, so --yes has to say that it may be");
         }
@@ -254,6 +286,7 @@ impl Rotation {
     /// The running keyward takes the new key as good: it reads the file of the next one by itself.
     fn next(&mut self) -> anyhow::Result<Done> {
         let new = self.new_names()?;
+        self.announced_new()?;
         self.wait_for_role(new, &[RoleKind::Next, RoleKind::Current])?;
         Ok(Done::Yes(format!("keyward takes {new} as well as the current key")))
     }
@@ -263,10 +296,7 @@ impl Rotation {
         let new = self.new_names()?;
         let there = self.folder.names(&read_key(&self.current)?)?;
         if there.fingerprint.to_hex() == self.run.old.fingerprint {
-            let key = read_key(&self.next)?;
-            if self.folder.names(&key)?.fingerprint != new.fingerprint {
-                bail!("{} no longer holds {new}", self.next.display());
-            }
+            let key = self.announced_new()?;
             crate::rotate::key_file::switch(&self.current, &key)?;
             // Up to now a press of n8n's test may have sent it as well.
             self.run.probed_old = Some(self.setup.now().as_millis());
@@ -286,6 +316,11 @@ impl Rotation {
     fn probe(&mut self) -> anyhow::Result<Done> {
         let new = read_key(&self.next)?;
         let names = self.folder.names(&new)?;
+        // Another key was put there, for one that was mistyped, say: nothing has it yet.
+        if names.fingerprint != self.new_names()?.fingerprint {
+            self.adopt(&new)?;
+            self.keep()?;
+        }
         let rights = self.wait_until_taken(&new, names)?;
         // From here on OpenAI's last use of the old key may be ours.
         self.run.probed_old = Some(self.setup.now().as_millis());
@@ -319,6 +354,7 @@ impl Rotation {
 
     fn wait_until_taken(&self, key: &Secret, names: Names) -> anyhow::Result<Rights> {
         let begun = std::time::Instant::now();
+        let mut told = String::new();
         loop {
             let asked = self.rights(key, names);
             let why = match &asked {
@@ -329,11 +365,14 @@ impl Rotation {
             if begun.elapsed() >= UNTIL_TAKEN {
                 bail!("{why}, and that for {} minutes", UNTIL_TAKEN.as_secs() / 60);
             }
-            if begun.elapsed() < BETWEEN_PROBES {
+            if told != why {
                 remark(format_args!(
-                    "Waiting, {} minutes at most, until OpenAI takes the new key: {why}",
-                    UNTIL_TAKEN.as_secs() / 60
+                    "Waiting, {} minutes at most, until OpenAI takes the new key: {why}. If it is mistyped, stop this (Ctrl-C), put the \
+                     right one into {} and --resume.",
+                    UNTIL_TAKEN.as_secs() / 60,
+                    self.next.display()
                 ));
+                told = why;
             }
             std::thread::sleep(BETWEEN_PROBES);
         }
@@ -376,8 +415,11 @@ impl Rotation {
     pub(super) fn overcome(&mut self, obstacles: &[Obstacle]) -> anyhow::Result<()> {
         let mut left = Vec::new();
         for obstacle in obstacles {
-            let reason = self.arguments.because.clone();
-            match reason.filter(|_| self.arguments.despite.contains(&obstacle.code)) {
+            if self.run.accepted.iter().any(|known| known.what == obstacle.code && known.text == obstacle.text) {
+                continue;
+            }
+            let may_be = !NOT_TO_ACCEPT.contains(&&*obstacle.code) && self.arguments.despite.contains(&obstacle.code);
+            match self.arguments.because.clone().filter(|_| may_be) {
                 Some(reason) => self.run.accepted.push(Accepted {
                     what: obstacle.code.clone(),
                     text: obstacle.text.clone(),
@@ -411,6 +453,19 @@ impl Rotation {
         let hint = new.hint.as_deref().and_then(|hint| hint.split_once('…'));
         let hint = hint.and_then(|(prefix, last)| crate::keys::fingerprint::Hint::from_parts(prefix, last));
         Ok(Names { fingerprint, hint })
+    }
+
+    /// The new key, which stands in the file of the next one until it is current. An error where another one stands there.
+    pub(super) fn announced_new(&self) -> anyhow::Result<Secret> {
+        let (key, new) = (read_key(&self.next)?, self.new_names()?);
+        let there = self.folder.names(&key)?;
+        if there.fingerprint != new.fingerprint {
+            bail!(
+                "{} holds {there}, and this rotation goes on with {new}: put that one back, or --abort and begin again",
+                self.next.display()
+            );
+        }
+        Ok(key)
     }
 
     /// Where the old key's value is kept until the end.
@@ -455,6 +510,29 @@ impl Obstacle {
         [first, Line::from(format!("  {}", self.remedy)).hanging(2)]
     }
 }
+
+/// Refuses what is no code of anything that can stand against a rotation.
+fn check_codes(codes: &[String]) -> anyhow::Result<()> {
+    let own = NOT_TO_ACCEPT.iter().chain(&TO_ACCEPT);
+    let known: Vec<_> = own.copied().chain(ProblemKind::CODES).chain(FindingKind::CODES).collect();
+    if let Some(code) = codes.iter().find(|code| NOT_TO_ACCEPT.contains(&&***code)) {
+        bail!("--despite {code}: nothing can be done despite that");
+    }
+    match codes.iter().find(|code| !known.contains(&&***code)) {
+        Some(code) => bail!(
+            "--despite {}: nothing of that code stands against a rotation; --plan shows what does",
+            harmless(code, 40)
+        ),
+        None => Ok(()),
+    }
+}
+
+/// What has to be mended before a rotation goes on.
+const NOT_TO_ACCEPT: [&str; 5] =
+    ["not_writable", "no_new_key", "no_service_account", "no_scopes", "unreadable_new_key"];
+
+/// What stands against a rotation beside problems and an audit's findings.
+const TO_ACCEPT: [&str; 5] = ["admin_api", "old_key_id", "n8n_scope", "other_project", "fewer_rights"];
 
 /// A line for a step: `3 probe    done     OpenAI takes sk-proj-…WXYZ`.
 pub(super) fn tell(step: Step, tone: Tone, state: &str, text: &str) {

@@ -106,7 +106,11 @@ impl Rotation {
 
     /// The new key, where it was made for this rotation alone.
     fn drop_new(&mut self) -> anyhow::Result<()> {
-        let Some((key, id)) = self.run.new.as_ref().and_then(|new| Some((new.clone(), new.id.clone()?))) else {
+        let Some(key) = self.run.new.clone() else { return Ok(()) };
+        let Some(id) = key.id.clone().filter(|_| self.account.is_some()) else {
+            remark(format_args!(
+                "Key {key}, which was to be the new one, is left at OpenAI: delete it there if nothing needs it."
+            ));
             return Ok(());
         };
         let name = format!("keyward-{}-{}-", self.run.set, self.run.id);

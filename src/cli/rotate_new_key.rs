@@ -64,7 +64,7 @@ impl Rotation {
     }
 
     /// Takes in a key whose value stands in its file; where one was ordered, it is that one.
-    fn adopt(&mut self, key: &Secret) -> anyhow::Result<Done> {
+    pub(super) fn adopt(&mut self, key: &Secret) -> anyhow::Result<Done> {
         let mut new = PublicKey::from(self.folder.names(key)?);
         if let Some(keys) = self.ask(async |api, _| api.keys().await) {
             // An id that cannot be had is no reason to stop: this key is not deleted by this rotation.

@@ -1,9 +1,11 @@
 //! The first step: what stands against a rotation is told before anything is changed, and with `--plan` all that would be done.
 
 use super::output::{Line, print, print_wrapped};
+use super::prompt::KeyFrom;
 use super::rotate::{Done, Obstacle, Rotation, read_key};
 use crate::answers::audit::Instance;
 use crate::answers::status::OpenProblem;
+use crate::check::fault_of_key;
 use crate::keys::rules::Policy;
 use crate::rotate::admin_api::ProjectKey;
 use crate::rotate::journal::Step;
@@ -98,6 +100,7 @@ impl Rotation {
                 "ask OpenAI until it takes the new key, and whether it may do what the old one may".to_owned()
             }
             Step::Next => "see that keyward takes the new key as well".to_owned(),
+            Step::N8n if !self.asks_n8n() => BY_HAND.to_owned(),
             Step::N8n => "put the new key into the credentials of n8n's that hold the old one".to_owned(),
             Step::Current => format!(
                 "put the new key into {}; the old one stays in {} until the end",
@@ -113,7 +116,7 @@ impl Rotation {
     }
 
     /// Everything that stands against beginning.
-    fn obstacles(&self) -> anyhow::Result<Vec<Obstacle>> {
+    pub(super) fn obstacles(&self) -> anyhow::Result<Vec<Obstacle>> {
         let mut found: Vec<_> = self.problems()?.iter().map(Obstacle::of_problem).collect();
         for instance in self.audits()? {
             found.extend(instance.audit.faults.iter().map(|fault| Obstacle {
@@ -155,6 +158,15 @@ impl Rotation {
     }
 
     fn lacks_for_new_key(&self) -> Option<Obstacle> {
+        if let Some(KeyFrom::Place(place)) = &self.arguments.new_key
+            && let Err(error) = place.read_key(fault_of_key)
+        {
+            return Some(Obstacle {
+                code: "unreadable_new_key".to_owned(),
+                text: format!("No key can be read from {place}: {}.", with_causes(&error)),
+                remedy: "Put the new key there, alone and in one line.".to_owned(),
+            });
+        }
         if self.arguments.new_key.is_some() || self.next.exists() {
             return None;
         }
@@ -256,12 +268,20 @@ impl Rotation {
         Ok(())
     }
 
+    /// Whether there is an n8n whose credentials can be changed.
+    pub(super) fn asks_n8n(&self) -> bool {
+        !self.setup.config().n8n.instances.is_empty()
+    }
+
     /// Where the old key's value stands now.
     pub(super) fn old_place(&self) -> std::path::PathBuf {
         let kept = self.kept();
         if kept.exists() { kept } else { self.current.clone() }
     }
 }
+
+/// What there is to do where no n8n is configured.
+pub(super) const BY_HAND: &str = "no n8n is configured, so that you put the new key into its credentials yourself";
 
 impl Obstacle {
     fn of_problem(problem: &OpenProblem) -> Self {

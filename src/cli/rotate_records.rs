@@ -9,6 +9,7 @@ use super::output::remark;
 use super::prompt::{can_ask, says_yes};
 use super::records::Side;
 use super::rotate::{Done, Obstacle, Rotation, read_key};
+use super::rotate_ready::BY_HAND;
 use super::telling::Told;
 use crate::answers::audit::Instance;
 use crate::clock::Timestamp;
@@ -28,7 +29,7 @@ impl Rotation {
         }
         // What will be changed is known before it is.
         self.keep()?;
-        let (new, old) = (read_key(&self.next)?, read_key(&self.current)?);
+        let (new, old) = (self.announced_new()?, read_key(&self.current)?);
         let mut by_hand = Vec::new();
         for at in 0..self.run.records.len() {
             if self.run.records[at].changed.is_some() {
@@ -54,6 +55,9 @@ impl Rotation {
             )));
         }
         Ok(Done::Yes(match &self.run.records[..] {
+            [] if !self.asks_n8n() => {
+                format!("{BY_HAND}, now: it stands in {}, and both keys are good", self.next.display())
+            }
             [] => "no credential of n8n's is known to hold the old key".to_owned(),
             records => {
                 let names: Vec<_> = records.iter().map(|record| &*record.name).collect();

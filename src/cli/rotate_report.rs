@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::output::remark;
 use crate::clock::Timestamp;
 use crate::rotate::journal::{End, Run};
 
@@ -13,7 +14,9 @@ pub(super) fn write(run: &Run, path: Option<&Path>) -> anyhow::Result<()> {
     let Some(path) = path else { return Ok(()) };
     let is_json = path.extension().is_some_and(|ending| ending == "json");
     let text = if is_json { serde_json::to_string_pretty(&in_json(run))? + "\n" } else { in_markdown(run) };
-    std::fs::write(path, text).with_context(|| format!("the report cannot be written to {}", path.display()))
+    std::fs::write(path, text).with_context(|| format!("the report cannot be written to {}", path.display()))?;
+    remark(format_args!("The report stands in {}.", path.display()));
+    Ok(())
 }
 
 fn in_json(run: &Run) -> serde_json::Value {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{headlines, reasons};
 use super::client::Said;
-use super::output::print_wrapped;
+use super::output::{print_wrapped, remark};
 use super::rotate::{Done, Rotation};
 use super::source::Source;
 use crate::answers::binding::{KeyUse, WholeBinding};
@@ -18,6 +18,10 @@ use crate::rotate::journal::{Accepted, Consumer};
 
 impl Rotation {
     pub(super) fn watch(&mut self) -> anyhow::Result<Done> {
+        remark(format_args!(
+            "Waiting until the old key can go. Ctrl-C stops that and nothing else: keyward rotate {} --resume waits again.",
+            self.run.set
+        ));
         let mut told = None;
         let begun = Instant::now();
         loop {

@@ -77,6 +77,7 @@ fn of_status(seen: &Seen<'_>) -> Vec<Line> {
     if has_old_keys && !seen.comes_first() {
         lines.extend(seen.beside_old_keys().map(|text| Line::toned(Tone::Bad, text).hanging(2)));
     }
+    lines.extend(start.rotations(now).map(|text| Line::toned(Tone::Doubtful, text).hanging(2)));
     lines.push(next(&seen.next_step()));
     if !incidents.is_empty() {
         lines.push(Line::default());

@@ -51,7 +51,8 @@ impl Source {
     }
 
     /// Whether it is a file that is certainly not there.
-    pub(super) fn is_absent(&self) -> bool {
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
         matches!(self, Self::File(path) if path.try_exists().is_ok_and(|exists| !exists))
     }
 

@@ -245,6 +245,62 @@ fn a_key_of_another_project_or_with_fewer_rights_is_told_before_anything_changes
 }
 
 #[test]
+fn a_mistyped_new_key_can_be_put_right_and_status_knows_of_the_rotation() {
+    const NEW: &str = "sk-proj-canary-new-0123456789abcdeNEWk";
+    const MISTYPED: &str = "sk-proj-canary-new-0123456789abcdeXXXX";
+    let scene = Scene::with(Trouble::None, false);
+    scene.openai.make("key_mine", NEW, "mine");
+    scene.home.write("mine", format!("{MISTYPED}\n"));
+    let done = scene.rotate(&["--yes", "--new-key", "file:mine", "--until", "new_key"]).run();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    let status = scene.launch(&["status"]).run();
+    assert!(
+        status.stdout.contains("stands at step probe: keyward rotate default --resume goes on"),
+        "{}",
+        status.stdout
+    );
+    let late = scene.rotate(&["--yes", "--resume", "--new-key", "file:mine"]).run();
+    assert!(late.stderr.contains("--new-key comes too late"), "{}", late.stderr);
+    let waiting = scene.rotate(&["--yes", "--resume", "--until", "next"]).run_meanwhile();
+    eventually("a word on the key", || waiting.stderr().contains("mistyped").then_some(()));
+    waiting.signal(rustix::process::Signal::KILL);
+    waiting.wait();
+    scene.home.write("next", format!("{NEW}\n"));
+    let done = scene.rotate(&["--yes", "--resume", "--until", "next"]).run();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("keyward takes sk-proj-…NEWk"), "{}", done.stdout);
+    scene.home.write("next", format!("{MISTYPED}\n"));
+    let other = scene.rotate(&["--yes", "--resume", "--until", "current"]).run();
+    assert_eq!(other.code(), Some(1), "{}{}", other.stdout, other.stderr);
+    assert_eq!(scene.read("current"), format!("{OLD}\n"));
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn what_cannot_be_accepted_or_is_no_code_is_refused() {
+    let scene = Scene::start(Trouble::None);
+    for (code, said) in [
+        ("bogus", "nothing of that code stands against a rotation"),
+        ("no_new_key", "nothing can be done despite that"),
+    ] {
+        let refused = scene.rotate(&["--plan", "--despite", code, "--because", "x"]).run();
+        assert_eq!(refused.code(), Some(1));
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    let unreadable = scene.rotate(&["--plan", "--new-key", "file:none"]).run();
+    assert!(unreadable.stdout.contains("unreadable_new_key"), "{}", unreadable.stdout);
+    assert_eq!(
+        scene.rotate(&["--plan", "--all-scopes", "--despite", "stale_record", "--because", "x"]).run().code(),
+        Some(0)
+    );
+    let checked = scene.launch(&["check"]).run();
+    assert_eq!(checked.code(), Some(0), "a next key that is not there is not announced: {}", checked.stdout);
+    let none = scene.rotate(&["defalt", "--plan"]).run();
+    assert!(none.stderr.contains("there is no key set `defalt`"), "{}", none.stderr);
+    assert!(!scene.home.state().join("rotation-defalt.lock").exists());
+}
+
+#[test]
 fn a_plan_changes_nothing_and_says_what_stands_against_it() {
     let scene = Scene::start(Trouble::None);
     let plan = scene.rotate(&["--plan"]).run();
