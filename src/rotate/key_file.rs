@@ -43,12 +43,15 @@ pub fn switch_back(path: &Path) -> Result<(), KeyFileError> {
     remove(&previous)
 }
 
-/// Removes a file. That there is none is as good.
+/// Removes a file, and what a kill left of one that was to take its place. That there is none is as good.
 pub fn remove(path: &Path) -> Result<(), KeyFileError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, "removed")(error)),
-        Ok(()) | Err(_) => Ok(()),
+    for path in [path, &draft(path)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(path, "removed")(error)),
+            Ok(()) | Err(_) => {}
+        }
     }
+    Ok(())
 }
 
 /// Where the value of a replaced key is kept until the end of its rotation: `FILE.previous`, for the owner alone.
@@ -102,8 +105,10 @@ fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Always the same one, so that what a kill leaves of it is written over or removed, and no key lies about: one command at a time
+/// writes the files of a set.
 fn draft(path: &Path) -> PathBuf {
-    path.with_added_extension(format!("{}.new", std::process::id()))
+    path.with_added_extension("new")
 }
 
 fn line(key: &Secret) -> Zeroizing<Vec<u8>> {
@@ -166,7 +171,9 @@ mod tests {
         let path = folder.path().join("key");
         write(&path, &secret("sk-next")).expect("written");
         assert_eq!(mode(&path), 0o600);
+        fs::write(draft(&path), "sk-half").expect("what a kill left");
         remove(&path).expect("removed");
+        assert!(!draft(&path).exists(), "no key lies about");
         remove(&path).expect("as good");
     }
 }

@@ -68,7 +68,7 @@ class Scene:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def until(self, is_it, what, after=0):
-        """The first picture after a moment of which a row is as it should be, and that row."""
+        """Waits for a picture that was drawn later than that and shows the row as it should be; gives both."""
 
         def found():
             for picture in self.pictures():
