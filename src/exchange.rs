@@ -34,9 +34,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
 
 use self::ambiguity::Ambiguity;
 use self::error_body::refusal_body;
@@ -51,6 +48,7 @@ use self::upgrade::Upgraded;
 use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
 use crate::head::{self, Head};
+use crate::http1::head_reader::Reason;
 use crate::keys::set::{Bearer, KeyRing, Owner, RoleKind, SetIndex, Word};
 use crate::ledger::identity::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
@@ -60,12 +58,15 @@ use crate::openai::websocket::{Extension, FrameReader};
 use crate::outcome::{Ending, Redirect};
 use crate::policy::{self, Action, Asked, Permit, Refusal};
 use crate::request_path::{Repair, RequestPath};
-use crate::upstream::connection::Connection;
-use crate::upstream::request_body::RequestBody;
+use crate::upstream::connection::AnswerBody;
+use crate::upstream::request_body::{ClientBody, RequestBody};
 use crate::verdict::Verdict;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
-pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
+pub async fn exchange(
+    session: Arc<Session>,
+    request: Request<ClientBody>,
+) -> Result<Response<ResponseBody>, Infallible> {
     let Departure { permit, request, asked, sighting } = match prepare(&session, request) {
         ControlFlow::Continue(departure) => departure,
         ControlFlow::Break(answer) => return Ok(answer),
@@ -76,14 +77,14 @@ pub async fn exchange(session: Arc<Session>, request: Request<Incoming>) -> Resu
     let lent = permit.injected();
     Ok(match forward(&permit, request, protocol, &sighting, worker).await {
         // In a box each, since few exchanges need the room for these.
-        Ok((answer, connection)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Box::pin(switch_protocols(answer, connection, asked.as_ref(), sighting, lent, &session)).await
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            switch_protocols(answer, asked.as_ref(), sighting, lent, &session)
         }
-        Ok((answer, connection)) if lent.is_some() && answer.status() == StatusCode::UNAUTHORIZED => {
-            Box::pin(answer_for_our_key(answer, connection, sighting, lent, &session)).await
+        Ok(answer) if lent.is_some() && answer.status() == StatusCode::UNAUTHORIZED => {
+            Box::pin(answer_for_our_key(answer, sighting, lent, &session)).await
         }
-        Ok((answer, connection)) => {
-            let answer = pass_on(answer, connection, sighting, &session);
+        Ok(answer) => {
+            let answer = pass_on(answer, sighting, &session);
             match lent {
                 None => answer,
                 Some(key) => Box::pin(look_at(answer, key, &session)).await,
@@ -104,8 +105,7 @@ struct Departure {
 
 /// All that is done before a request goes upstream, or the answer of ours that it gets. None of it waits, so that the future of
 /// its exchange, which is moved as a whole, has no room for it.
-fn prepare(session: &Arc<Session>, request: Request<Incoming>) -> ControlFlow<Response<ResponseBody>, Departure> {
-    session.unread.clear();
+fn prepare(session: &Arc<Session>, request: Request<ClientBody>) -> ControlFlow<Response<ResponseBody>, Departure> {
     if let Some(answer) = answer_outside_the_api(session, &request) {
         return ControlFlow::Break(answer);
     }
@@ -133,7 +133,7 @@ enum Way {
 }
 
 /// Everything that needs the head happens here, in one look.
-fn judge(session: &Session, request: &Request<Incoming>) -> Judged {
+fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let worker = &session.worker;
     let shared = &worker.shared;
     let (started, now) = (Instant::now(), shared.clock.now());
@@ -195,12 +195,7 @@ fn declared_set(caller: &mut Caller<'_>, ring: &KeyRing) -> Option<SetIndex> {
 }
 
 /// The answer goes to the client as it is, but for the head's edits. A redirect is never passed on.
-fn pass_on(
-    mut answer: Response<Incoming>,
-    connection: Connection,
-    sighting: Sighting,
-    session: &Arc<Session>,
-) -> Response<ResponseBody> {
+fn pass_on(mut answer: Response<AnswerBody>, sighting: Sighting, session: &Arc<Session>) -> Response<ResponseBody> {
     let worker = &session.worker;
     let status = answer.status();
     sighting.answer_came(status);
@@ -211,18 +206,16 @@ fn pass_on(
         let (host, base_path) = (worker.shared.host.to_str().unwrap_or_default(), worker.shared.base_path.as_ref());
         let redirect = Redirect::read(location, host, sighting.path(), base_path);
         sighting.redirected(redirect);
-        // With what it still had to take of the request.
-        drop(connection);
-        return marked(refusal::redirected(status, redirect, &worker.shared.upstream), &sighting, session);
+        // The answer's body is dropped, and its connection with what that still had to take of the request.
+        return marked(refusal::redirected(status, redirect, &worker.shared.upstream), &sighting);
     }
     note_project(&answer, &sighting, session);
     // Where upstream sends that content all the same, it would be taken for the next answer.
     let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
-    let connection = may_be_kept.then_some(connection);
     let carried = headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
     let reader = AnswerReader::new(status, carried.content, carried.encoding);
     answer.map(|body| {
-        let body = UpstreamBody::new(body, connection, Arc::clone(session), sighting, reader);
+        let body = UpstreamBody::new(body, may_be_kept, Arc::clone(session), sighting, reader);
         ResponseBody::Upstream(Box::new(body))
     })
 }
@@ -269,7 +262,7 @@ fn replace(answer: &mut Response<ResponseBody>, why: KeptBack, code: Option<&str
 
 /// Notes which project the key belongs to; and where something is not found, whether that is another one than the key had
 /// by which this caller found it before.
-fn note_project(answer: &Response<Incoming>, sighting: &Sighting, session: &Session) {
+fn note_project(answer: &Response<AnswerBody>, sighting: &Sighting, session: &Session) {
     let status = answer.status();
     if status == StatusCode::NOT_FOUND {
         compare_projects(answer.headers(), sighting, session);
@@ -303,10 +296,10 @@ fn compare_projects(headers: &HeaderMap, sighting: &Sighting, session: &Session)
 
 /// Replaces what shows the key in the head of an answer.
 fn redact_head(answer: &mut Response<ResponseBody>, key: &Bearer, exchange: &Exchange) {
-    let phrase = answer.extensions().get::<ReasonPhrase>();
-    let is_phrase = phrase.is_some_and(|phrase| key.is_shown_in(phrase.as_bytes()));
+    let phrase = answer.extensions().get::<Reason>();
+    let is_phrase = phrase.is_some_and(|phrase| key.is_shown_in(&phrase.0));
     if is_phrase {
-        answer.extensions_mut().remove::<ReasonPhrase>();
+        answer.extensions_mut().remove::<Reason>();
     }
     if lent_key::redact(answer.headers_mut(), key) || is_phrase {
         exchange.failed_because(&KeptBack::Header);
@@ -315,9 +308,8 @@ fn redact_head(answer: &mut Response<ResponseBody>, key: &Bearer, exchange: &Exc
 
 /// Upstream speaks another protocol from here on. If it was asked to, the client is told, and both connections
 /// become one behind that answer; not a byte passes before.
-async fn switch_protocols(
-    answer: Response<Incoming>,
-    connection: Connection,
+fn switch_protocols(
+    answer: Response<AnswerBody>,
     asked: Option<&HeaderValue>,
     sighting: Sighting,
     lent: Option<&Bearer>,
@@ -326,12 +318,13 @@ async fn switch_protocols(
     let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(answer.headers(), asked)) else {
         return answer_failure(&ForwardError::Upgraded, &sighting, session);
     };
-    let Some(switched) = connection.switch().await else {
+    let (head, body) = answer.into_parts();
+    let Some(switched) = body.switch() else {
         return answer_failure(&ForwardError::Upgraded, &sighting, session);
     };
     let worker = &session.worker;
-    sighting.answer_came(answer.status());
-    let mut answer = answer.map(|_empty| ResponseBody::Ours(None));
+    sighting.answer_came(head.status);
+    let mut answer = Response::from_parts(head, ResponseBody::Ours(None));
     let frames = frame_reader(&agreed, answer.headers());
     headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
     if let Some(key) = lent {
@@ -343,8 +336,7 @@ async fn switch_protocols(
 
 /// Upstream refused the key that keyward put in. Its answer quotes a part of that key, so the client gets ours.
 async fn answer_for_our_key(
-    mut answer: Response<Incoming>,
-    connection: Connection,
+    mut answer: Response<AnswerBody>,
     sighting: Sighting,
     lent: Option<&Bearer>,
     session: &Arc<Session>,
@@ -357,7 +349,7 @@ async fn answer_for_our_key(
     let exchange = sighting.share();
     let carried = headers::strip_answer(answer.headers_mut(), true);
     let reader = AnswerReader::new(answer.status(), carried.content, carried.encoding);
-    let mut body = UpstreamBody::new(answer.into_body(), Some(connection), Arc::clone(session), sighting, reader);
+    let mut body = UpstreamBody::new(answer.into_body(), true, Arc::clone(session), sighting, reader);
     if let Some(key) = lent {
         body.lend(key);
     }
@@ -368,19 +360,18 @@ async fn answer_for_our_key(
     let named = directory.as_deref().and_then(|directory| diagnosis::look_up(&exchange, directory));
     let explanation = diagnosis::explain(diagnosis, &exchange, &ring, named);
     let body = refusal_body(diagnosis, &explanation);
-    marked(refusal::unauthorized(body, HeaderMap::new()), &exchange, session)
+    marked(refusal::unauthorized(body, HeaderMap::new()), &exchange)
 }
 
 /// keyward answers itself: why, and what to do about it, for the person who reads n8n's execution.
 fn refuse(
     refusal: Refusal,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     sighting: &Sighting,
     session: &Session,
 ) -> Response<ResponseBody> {
     sighting.end(Ending::Refused);
-    let (head, body) = request.into_parts();
-    leave_unread(&body, session);
+    let head = request.into_parts().0;
     let ring = session.worker.shared.reloader.ring();
     let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
     let registry = &session.worker.shared.names;
@@ -392,7 +383,7 @@ fn refuse(
     let generations = [ring.generation(), registry.generation()];
     let told = session.last_refusal.tell(diagnosis, sighting, generations, explain);
     sighting.explained(told.explanation);
-    marked(refusal::refused(refusal, told.body, head.headers), sighting, session)
+    marked(refusal::refused(refusal, told.body, head.headers), sighting)
 }
 
 /// Follows what upstream says in a WebSocket. Of any other protocol nothing is known.
@@ -405,53 +396,35 @@ fn frame_reader(agreed: &HeaderValue, answer: &HeaderMap) -> Option<FrameReader>
 fn answer_failure(error: &ForwardError, sighting: &Sighting, session: &Session) -> Response<ResponseBody> {
     sighting.end(error.ending());
     sighting.failed_because(error);
-    marked(refusal::upstream_failed(error, &session.worker.shared.upstream), sighting, session)
+    marked(refusal::upstream_failed(error, &session.worker.shared.upstream), sighting)
 }
 
 /// Marks an answer of ours as the answer to that exchange.
-fn marked(mut answer: Response<ResponseBody>, exchange: &Exchange, session: &Session) -> Response<ResponseBody> {
+fn marked(mut answer: Response<ResponseBody>, exchange: &Exchange) -> Response<ResponseBody> {
     exchange.answered_by_us(answer.status());
     headers::mark(answer.headers_mut(), &Marks::from(exchange));
-    announce_close_if_last(&mut answer, session);
     answer
 }
 
-/// That body is not read any further.
-fn leave_unread(body: &Incoming, session: &Session) {
-    if !body.is_end_stream() {
-        session.unread.note(body.size_hint().exact());
-    }
-}
-
-/// After a large body that is not read the connection ends. A client that is told does not send its next request over it.
-fn announce_close_if_last(answer: &mut Response<ResponseBody>, session: &Session) {
-    if session.unread.is_too_much() {
+/// After such a request it is not known where the next one begins.
+fn refuse_early(why: EarlyRefusal, mut answer: Response<ResponseBody>, session: &Session) -> Response<ResponseBody> {
+    if session.protocol == Protocol::Http1 {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-/// After such a request it is not known where the next one begins.
-fn refuse_early(why: EarlyRefusal, answer: Response<ResponseBody>, session: &Session) -> Response<ResponseBody> {
-    session.unread.note(None);
     session.worker.rejections.refuse(why, answer.status(), session.peer);
     answer
 }
 
 /// Requests that are not for the API: the page for people, clients that take keyward for an HTTP proxy, and requests that
 /// others may read otherwise.
-fn answer_outside_the_api(session: &Session, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
+fn answer_outside_the_api(session: &Session, request: &Request<ClientBody>) -> Option<Response<ResponseBody>> {
     let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut answer = if *request.method() == Method::CONNECT {
+    if *request.method() == Method::CONNECT {
         // What a client sends behind it may be meant for a tunnel.
-        refuse_early(EarlyRefusal::NotAProxy, refusal::not_a_proxy(), session)
+        Some(refuse_early(EarlyRefusal::NotAProxy, refusal::not_a_proxy(), session))
     } else if let Some(ambiguity) = Ambiguity::find(request) {
-        refuse_early(ambiguity.into(), refusal::ambiguous(ambiguity), session)
-    } else if is_page {
-        leave_unread(request.body(), session);
-        refusal::page(Bytes::clone(&session.worker.shared.page.load()))
+        Some(refuse_early(ambiguity.into(), refusal::ambiguous(ambiguity), session))
     } else {
-        return None;
-    };
-    announce_close_if_last(&mut answer, session);
-    Some(answer)
+        is_page.then(|| refusal::page(Bytes::clone(&session.worker.shared.page.load())))
+    }
 }

@@ -9,6 +9,7 @@
 //!
 //! | step | where | |
 //! |---|---|---|
+//! | its head is read, and where its body ends is decided | [`server::http1`], [`http1`]; in HTTP/2 [`server::http2`] |
 //! | what others could read otherwise is refused | [`exchange::ambiguity`], [`early_refusal`], [`exchange::rejections`] | |
 //! | what of the request may be looked at, found in one walk | [`head`], [`request_path`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
@@ -77,12 +78,13 @@
 //! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bar_kind` `bearing` `binding` `closed` `destination` `doubt_kind` `evidence` `hours` `identity` `in_flight` `incident` `kept_notices` `look` `names` `offline` `old_key` `press` `progress` `projects` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
 //! | [`problems`] | what is wrong with upstream, a key, or keyward itself | `faults` `kind` `recalled` `tags` `traffic` |
 //! | [`welcome`] | what a newcomer is told |  |
-//! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `deferred_waker` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
-//! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `unread` `upstream_io` |
+//! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
+//! | [`http1`] | HTTP/1.1 on the data path: heads, framing, buffers | `body_reader` `body_writer` `client_io` `framing` `head_reader` `head_writer` `input` `output` |
+//! | [`upstream`] | connections to upstream | `cancellation` `connection` `dead_peer` `dialer` `frames` `http1` `http2` `http2_pool` `open_connections` `pool` `request_body` `upstream_io` |
 //! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `lent_key` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` `repeats` |
 //! | [`recorder`] | what happens when an exchange ends |  |
-//! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http2_preface` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `worker` |
+//! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http1` `http2` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `service` `worker` |
 //! | [`n8n`] | what n8n says is configured | `address` `asked` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `journal` `lent` `look` `poller` `pressed` `presser` `reconnect` `rewrite` `row` `segment` `status` `writer` |
 //! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `codebook` `event` `execution` `headline` `incident` `key` `link` `moment` `notice` `old_key` `problem` `reload` `rotation` `sender` `status` `who` `words` |
 //! | [`notices`] | what keyward tells by itself, and to which receivers | `delivery` `destination` `message` `notifier` `outbox` `status` `subject` `thread` |
@@ -138,6 +140,8 @@ pub mod problems;
 pub mod welcome;
 
 pub mod net;
+
+pub mod http1;
 
 pub mod upstream;
 

@@ -9,14 +9,12 @@
 //! | time without timers, and the other side that takes nothing | [`coarse_clock`], [`write_stall`] |
 //! | the end of a connection whose client is still sending | [`lingering_close`] |
 //! | one request of keyward's own, and its answer | [`one_shot`] |
-//! | one wake-up less for each piece of a body | [`deferred_waker`] |
 //! | how many connections an address may have | [`peer_limit`] |
 
 pub mod certificate_error;
 pub mod client_tls;
 pub mod coarse_clock;
 pub mod connect;
-pub mod deferred_waker;
 pub mod egress_proxy;
 pub mod happy_eyeballs;
 pub mod limits;

@@ -5,20 +5,23 @@
 //! | a worker, and its life from start to end | [`worker`], [`lifecycle`] |
 //! | clients are accepted, admitted and counted | [`listener`], [`admission`], [`connections`] |
 //! | one connection, from its first byte to its last | [`connection`] |
-//! | what comes before the first request | [`handshake`], [`proxy_protocol`], [`http2_preface`] |
-//! | the streams of a client that speaks HTTP/2 | [`http2_streams`] |
-//! | a panic costs one exchange | [`panic`](mod@panic) |
+//! | what comes before the first request | [`handshake`], [`proxy_protocol`] |
+//! | the requests of a client that speaks HTTP/1.1, one after the other | [`http1`] |
+//! | a client that speaks HTTP/2, and its streams | [`http2`], [`http2_streams`] |
+//! | what every request gets around its exchange: a panic costs it alone | [`service`], [`panic`](mod@panic) |
 
 pub mod admission;
 pub mod connection;
 pub mod connections;
 pub mod handshake;
-pub mod http2_preface;
+pub mod http1;
+pub mod http2;
 pub mod http2_streams;
 pub mod lifecycle;
 pub mod listener;
 pub mod panic;
 pub mod proxy_protocol;
+pub mod service;
 pub mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! What hyper lets pass although another reader may read it otherwise. Such a request is refused before it is judged.
+//! What the readers of heads let pass although another reader may read it otherwise. Such a request is refused before it is judged.
 
 use http::{HeaderMap, Method, Request, Uri, Version, header};
 use http_body::Body;
@@ -13,7 +13,7 @@ pub enum Ambiguity {
     Target,
     /// It names no host, or several (RFC 9112, 3.2). A proxy in front of keyward may have gone by another one.
     Host,
-    /// Its body is in more than chunks. hyper takes the chunks off and nothing else, so upstream would take what is left,
+    /// Its body is in more than chunks. keyward takes the chunks off and nothing else, so upstream would take what is left,
     /// which is still encoded, for the content.
     TransferCoding,
 }

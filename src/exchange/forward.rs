@@ -2,14 +2,12 @@
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Request, Response, header};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use tokio::task::coop::unconstrained;
 
 use super::context::WorkerContext;
@@ -18,29 +16,30 @@ use crate::ledger::sighting::Exchange;
 use crate::net::limits::Limits;
 use crate::net::protocol::Protocol;
 use crate::policy::Permit;
-use crate::upstream::connection::Connection;
+use crate::upstream::connection::{AnswerBody, AnswerError, Connection};
+use crate::upstream::http1::{Http1Connection, Http1Error};
+use crate::upstream::http2::StreamSlot;
 use crate::upstream::request_body::{BodyCopy, RequestBody};
 
 /// Sends the request over a connection that is there, or a new one where there is none. `protocol` is the
 /// protocol to use: a request that asks to switch to another one goes in HTTP/1.1.
 ///
-/// A connection that turns out closed before it took a byte of the request gives the request back, and the next one is
-/// tried: nothing was sent, so nothing can happen twice. The same where upstream says that it has not looked at the
-/// request, and where a kept connection ends without a byte of an answer under a request that may be sent twice, as far
-/// as its body is still there.
+/// Where upstream says that it has not looked at the request, it is sent again, over the next connection: nothing can happen
+/// twice. The same where a kept connection ends without a byte of an answer under a request that may be sent twice, as far as
+/// its body is still there.
 pub async fn forward(
     _permit: &Permit,
     mut request: Box<Request<RequestBody>>,
     protocol: Protocol,
     exchange: &Exchange,
     worker: &WorkerContext,
-) -> Result<(Response<Incoming>, Connection), ForwardError> {
+) -> Result<Response<AnswerBody>, ForwardError> {
     let mut spare: Option<Box<Spare>> = None;
     let (mut is_again, mut must_be_new) = (false, false);
     loop {
         let kept = if must_be_new { None } else { worker.pool.take(protocol).await };
         let is_new = kept.is_none();
-        let mut connection = match kept {
+        let connection = match kept {
             Some(connection) => connection,
             // In a box: few exchanges need the room for all that about, and it would be moved along with each.
             None => Box::pin(worker.pool.connect(protocol)).await?,
@@ -51,27 +50,26 @@ pub async fn forward(
         exchange.touch(worker.coarse_clock.millis());
         exchange.goes_upstream();
         connection.address(&mut request, &worker.shared.host);
-        // Sent from here rather than by a function that waits: a request has its room in every future that it is handed to.
-        let answered = match &mut connection {
-            Connection::Http1(owned) => {
-                let answer = pin!(unconstrained(owned.sender.try_send_request(*request)));
-                wait_for(answer, &mut connection, exchange, worker).await
-            }
-            Connection::Http2(slot) => {
-                let mut answer = Box::pin(slot.sender.try_send_request(*request));
-                wait_for(answer.as_mut(), &mut connection, exchange, worker).await
-            }
+        let is_http1 = matches!(connection, Connection::Http1(_));
+        let answered = match connection {
+            Connection::Http1(connection) => over_http1(connection, request, exchange, worker).await,
+            Connection::Http2(slot) => Box::pin(over_http2(slot, request, exchange, worker)).await,
         };
         match answered {
-            Ok(answer) => return Ok((answer, connection)),
+            Ok(answer) => return Ok(answer),
             Err(Failure::NotSent(unsent, _)) if !is_new => request = unsent,
-            Err(Failure::NotSent(_, error)) => return Err(ForwardError::CutOff(error)),
+            Err(Failure::NotSent(_, error)) => return Err(ForwardError::CutOff(AnswerError::Http2(error))),
+            Err(Failure::Unanswered(error)) => {
+                request = spare.take().and_then(|spare| spare.into_request()).ok_or(error)?;
+                must_be_new = true;
+                is_again = true;
+            }
             Err(Failure::Failed(error)) => {
                 let must_leave = is_going(&error);
-                let again = spare.take().filter(|spare| spare.is_called_for(&error, &connection));
+                let again = spare.take().filter(|_| !is_http1 && was_not_looked_at(&error));
                 request = again.and_then(|spare| spare.into_request()).ok_or(error)?;
                 // Where a stream was refused, there is a place for another; and a new connection would not help.
-                must_be_new = !matches!(connection, Connection::Http2(_)) || must_leave;
+                must_be_new = must_leave;
                 is_again = true;
             }
         }
@@ -82,7 +80,6 @@ pub async fn forward(
 struct Spare {
     head: Parts,
     body: BodyCopy,
-    read_before: u64,
 }
 
 impl Spare {
@@ -103,15 +100,7 @@ impl Spare {
         head.uri.clone_from(request.uri());
         head.version = request.version();
         head.headers.clone_from(request.headers());
-        Some(Self { head, body, read_before: connection.bytes_read() })
-    }
-
-    fn is_called_for(&self, error: &ForwardError, connection: &Connection) -> bool {
-        let ForwardError::CutOff(error) = error else { return false };
-        match connection {
-            Connection::Http1(_) => connection.bytes_read() == self.read_before,
-            Connection::Http2(_) => was_not_looked_at(error),
-        }
+        Some(Self { head, body })
     }
 
     /// Nothing where the body was not kept whole.
@@ -122,53 +111,81 @@ impl Spare {
 
 /// Whether upstream takes no more requests on that connection.
 fn is_going(error: &ForwardError) -> bool {
-    let ForwardError::CutOff(error) = error else { return false };
     of_http2(error).is_some_and(h2::Error::is_go_away)
 }
 
 /// Upstream refused the stream, or closed the connection and named an earlier one as the last that it has looked at (RFC
 /// 9113, 8.7).
-fn was_not_looked_at(error: &hyper::Error) -> bool {
+fn was_not_looked_at(error: &ForwardError) -> bool {
     of_http2(error).is_some_and(|error| {
         error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
     })
 }
 
 enum Failure {
+    /// The connection ended before it took anything of the request.
     NotSent(Box<Request<RequestBody>>, hyper::Error),
+    /// The connection ended without a byte of an answer.
+    Unanswered(ForwardError),
     Failed(ForwardError),
 }
 
-async fn wait_for(
-    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>,
-    connection: &mut Connection,
+async fn over_http1(
+    mut connection: Box<Http1Connection>,
+    request: Box<Request<RequestBody>>,
     exchange: &Exchange,
     worker: &WorkerContext,
-) -> Result<Response<Incoming>, Failure> {
-    connection.await_head();
-    // Where the connection is driven right here, no other task brings the answer, and none has to be woken for it.
-    let brings_it_here = matches!(connection, Connection::Http1(_));
-    poll_fn(|context| {
-        connection.drive(context);
-        let context = if brings_it_here { &mut Context::from_waker(Waker::noop()) } else { context };
-        match answer.as_mut().poll(context) {
-            Poll::Ready(Ok(answer)) => {
-                connection.has_head();
-                Poll::Ready(Ok(answer))
-            }
-            Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
-                None if connection.is_flooded() => Failure::Failed(ForwardError::Chatter),
-                None => Failure::Failed(blame(error.into_error())),
-            })),
-            Poll::Pending => check_for_standstill(exchange, worker),
+) -> Result<Response<AnswerBody>, Failure> {
+    connection.send(request);
+    let answered = poll_fn(|context| match connection.poll_head(context) {
+        Poll::Pending => check_for_standstill(exchange, worker).map(Err),
+        Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+    });
+    match answered.await {
+        Ok(Ok(answer)) => Ok(answer.map(|()| AnswerBody::Http1(connection))),
+        Ok(Err(error)) => Err(blame_http1(error, connection.is_unanswered())),
+        Err(error) => Err(Failure::Failed(error)),
+    }
+}
+
+fn blame_http1(error: Http1Error, is_unanswered: bool) -> Failure {
+    match error {
+        Http1Error::Request(error) => Failure::Failed(ForwardError::RequestBody(error.into())),
+        Http1Error::TooShort(error) => Failure::Failed(ForwardError::RequestBody(error.into())),
+        Http1Error::Flooded => Failure::Failed(ForwardError::Chatter),
+        error @ (Http1Error::Closed | Http1Error::Io(_)) if is_unanswered => {
+            Failure::Unanswered(ForwardError::CutOff(error.into()))
         }
-    })
-    .await
+        error @ (Http1Error::Closed | Http1Error::Io(_) | Http1Error::Head(_) | Http1Error::Body(_)) => {
+            Failure::Failed(ForwardError::CutOff(error.into()))
+        }
+    }
+}
+
+async fn over_http2(
+    mut slot: Box<StreamSlot>,
+    request: Box<Request<RequestBody>>,
+    exchange: &Exchange,
+    worker: &WorkerContext,
+) -> Result<Response<AnswerBody>, Failure> {
+    let mut answer = pin!(unconstrained(slot.sender.try_send_request(*request)));
+    let answered = poll_fn(|context: &mut Context<'_>| match answer.as_mut().poll(context) {
+        Poll::Pending => check_for_standstill(exchange, worker).map(Err),
+        Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+    });
+    match answered.await {
+        Ok(Ok(answer)) => Ok(answer.map(|incoming| AnswerBody::Http2(incoming, slot))),
+        Ok(Err(mut error)) => Err(match error.take_message() {
+            Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
+            None if slot.is_flooded() => Failure::Failed(ForwardError::Chatter),
+            None => Failure::Failed(blame_http2(error.into_error())),
+        }),
+        Err(error) => Err(Failure::Failed(error)),
+    }
 }
 
 /// As long as the request is on its way, it is the body that must not stand still; then it is upstream's turn.
-fn check_for_standstill<T>(exchange: &Exchange, worker: &WorkerContext) -> Poll<Result<T, Failure>> {
+fn check_for_standstill(exchange: &Exchange, worker: &WorkerContext) -> Poll<ForwardError> {
     let Limits { answer_timeout, idle_timeout, .. } = *worker.limits();
     let (limit, error) = if exchange.has_taken_all() {
         (answer_timeout, ForwardError::TimedOut)
@@ -179,14 +196,13 @@ fn check_for_standstill<T>(exchange: &Exchange, worker: &WorkerContext) -> Poll<
         (idle_timeout, ForwardError::NotTaken { limit: idle_timeout })
     };
     let is_over = worker.coarse_clock.is_past(exchange.moved_at(), limit);
-    if is_over { Poll::Ready(Err(Failure::Failed(error))) } else { Poll::Pending }
+    if is_over { Poll::Ready(error) } else { Poll::Pending }
 }
 
-/// hyper calls a failure of the request's body the user's. In HTTP/2 it takes the request back by it, which is what is heard
-/// of it then.
-fn blame(error: hyper::Error) -> ForwardError {
-    let is_body = error.is_user() || of_http2(&error).is_some_and(is_taken_back);
-    if is_body { ForwardError::RequestBody(error) } else { ForwardError::CutOff(error) }
+/// hyper calls a failure of the request's body the user's, and takes the request back by it, which is what is heard of it then.
+fn blame_http2(error: hyper::Error) -> ForwardError {
+    let is_body = error.is_user() || h2_error(&error).is_some_and(is_taken_back);
+    if is_body { ForwardError::RequestBody(error.into()) } else { ForwardError::CutOff(AnswerError::Http2(error)) }
 }
 
 /// Whether the stream was reset from here, and not because upstream broke the protocol.
@@ -194,6 +210,11 @@ fn is_taken_back(error: &h2::Error) -> bool {
     error.is_reset() && !error.is_remote() && !error.is_library()
 }
 
-fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
+fn of_http2(error: &ForwardError) -> Option<&h2::Error> {
+    let ForwardError::CutOff(AnswerError::Http2(error)) = error else { return None };
+    h2_error(error)
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
     error.source().and_then(|source| source.downcast_ref())
 }

@@ -1,10 +1,12 @@
 //! Why upstream gave no answer, and who is at fault.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::connect::ConnectError;
 use crate::outcome::Ending;
+use crate::upstream::connection::AnswerError;
 use crate::upstream::frames::MOST_BEFORE_ANSWER;
 
 /// Why no answer came. Each names who is at fault.
@@ -15,7 +17,7 @@ pub enum ForwardError {
     Connect(#[from] Arc<ConnectError>),
     /// Upstream, which closed the connection or broke the protocol before its head was whole.
     #[error("upstream broke off before its answer")]
-    CutOff(#[source] hyper::Error),
+    CutOff(#[source] AnswerError),
     /// Upstream, which began to speak another protocol.
     #[error("upstream switched to another protocol, although the request did not ask for it")]
     Upgraded,
@@ -33,7 +35,7 @@ pub enum ForwardError {
     NotTaken { limit: Duration },
     /// The client, whose body ended before it was whole.
     #[error("the request's body broke off")]
-    RequestBody(#[source] hyper::Error),
+    RequestBody(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl ForwardError {

@@ -15,8 +15,8 @@ use crate::policy::Refusal;
 use crate::telemetry::event::with_causes;
 use crate::verdict::explain::redirect_steps;
 
-/// The answer to a request that the policy refuses. Its head takes the place of the request's headers, which hyper takes
-/// back for the connection's next request, so that neither has to make room.
+/// The answer to a request that the policy refuses. Its head takes the place of the request's headers, so that no map has to be
+/// made.
 #[must_use]
 pub fn refused(refusal: Refusal, body: Bytes, mut headers: HeaderMap) -> Response<ResponseBody> {
     headers.clear();

@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::context::WorkerContext;
 use super::headers;
@@ -19,12 +18,11 @@ use super::lent_key::{EncodedGuard, EventGuard, KeptBack, judge_error, redact};
 use super::session::Session;
 use crate::keys::set::Bearer;
 use crate::ledger::sighting::{Exchange, Sighting};
-use crate::net::deferred_waker;
 use crate::openai::answer::AnswerReader;
 use crate::openai::encoding::Encoding;
 use crate::openai::error::ErrorReading;
 use crate::outcome::Ending;
-use crate::upstream::connection::Connection;
+use crate::upstream::connection::{AnswerBody, AnswerError};
 
 /// The answer's body on its way to the client.
 pub enum ResponseBody {
@@ -44,8 +42,10 @@ pub struct Held {
 
 /// Upstream's body, with all that must last as long as it does.
 pub struct UpstreamBody {
-    incoming: Incoming,
-    connection: Option<Connection>,
+    /// Until the answer is over.
+    body: Option<AnswerBody>,
+    /// Whether what it comes over may serve another exchange.
+    may_be_kept: bool,
     session: Arc<Session>,
     sighting: Sighting,
     reader: Option<AnswerReader>,
@@ -64,12 +64,12 @@ enum Guard {
     Encoded(EncodedGuard),
 }
 
-/// Why the answer broke off. hyper ends the client's connection on it, so that the client does not take the answer for whole.
+/// Why the answer broke off. The client's connection ends on it, so that the client does not take the answer for whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseBodyError {
     /// The connection to upstream ended, or broke the protocol.
     #[error("upstream's answer was cut off")]
-    CutOff(#[source] hyper::Error),
+    CutOff(#[source] AnswerError),
     /// Upstream stood still for too long.
     #[error("upstream's answer stood still for too long")]
     TimedOut,
@@ -82,19 +82,19 @@ pub enum ResponseBodyError {
 }
 
 impl UpstreamBody {
-    /// The body of an answer that came over `connection`, unless all of it has come and nothing is to follow on that.
-    /// `reader` reads along, where there is anything to be read.
+    /// The body of an answer, with what it comes over, which may serve another exchange only where `may_be_kept`. `reader` reads
+    /// along, where there is anything to be read.
     #[must_use]
     pub fn new(
-        incoming: Incoming,
-        connection: Option<Connection>,
+        body: AnswerBody,
+        may_be_kept: bool,
         session: Arc<Session>,
         sighting: Sighting,
         reader: Option<AnswerReader>,
     ) -> Self {
         Self {
-            incoming,
-            connection,
+            body: Some(body),
+            may_be_kept,
             session,
             sighting,
             reader,
@@ -174,20 +174,13 @@ impl UpstreamBody {
         }
     }
 
-    /// What came already is handed on first; only when there is nothing is the connection polled.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        // hyper asks for more as soon as the client has room for it.
+        // More is asked for as soon as the client has room for it.
         self.waits_for_client = false;
-        let mut frame = self.take(cx);
-        if frame.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            connection.drive(cx);
-            frame = self.take(cx);
-        }
+        let frame = self.body.as_mut().map_or(Poll::Ready(None), |body| body.poll_frame(cx));
         match frame {
             Poll::Pending => self.check_for_standstill(),
             Poll::Ready(Some(Ok(mut frame))) => {
@@ -248,20 +241,8 @@ impl UpstreamBody {
         self.waits_for_client = true;
     }
 
-    /// What came. A connection in HTTP/1.1 is driven right here, so that no other task brings the next piece, and none has to
-    /// be woken for it; and the task that takes a piece asks for more, so that it need not be woken because there is room.
-    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut incoming = Pin::new(&mut self.incoming);
-        if !matches!(self.connection, Some(Connection::Http1(_))) {
-            return incoming.poll_frame(cx);
-        }
-        let unwoken = &mut Context::from_waker(Waker::noop());
-        let (frame, _) = deferred_waker::defer(|| incoming.as_mut().poll_frame(unwoken));
-        frame
-    }
-
-    /// hyper throws away what it has not yet written when a body breaks off. What came before belongs to the client, so
-    /// hyper writes it first.
+    /// In HTTP/2, what is not yet written is thrown away when a body breaks off. What came before belongs to the client, so it
+    /// is written first.
     fn break_off<T>(&mut self, error: ResponseBodyError, cx: &Context<'_>) -> Poll<T> {
         self.broken = Some(self.fail(Ending::CutOff, error));
         cx.waker().wake_by_ref();
@@ -299,7 +280,8 @@ impl UpstreamBody {
             self.waits_for_client = true;
         }
         if let Some(reader) = &mut self.reader {
-            reader.push(data, self.incoming.is_end_stream());
+            let is_last = self.body.as_ref().is_none_or(AnswerBody::is_end_stream);
+            reader.push(data, is_last);
         }
     }
 
@@ -320,14 +302,16 @@ impl UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream() && self.guard.as_deref().is_none_or(Guard::is_empty)
+        self.has_come() && self.guard.as_deref().is_none_or(Guard::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.guard.as_deref() {
             // What is replaced may be shorter or longer.
             Some(Guard::Plain(_)) => SizeHint::default(),
-            Some(Guard::Encoded(_)) | None => self.incoming.size_hint(),
+            Some(Guard::Encoded(_)) | None => {
+                self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), AnswerBody::size_hint)
+            }
         }
     }
 
@@ -335,19 +319,24 @@ impl UpstreamBody {
     /// the rest of it is not waited for, and the connection ends here.
     fn finish(&mut self) {
         self.sighting.end(Ending::Completed);
-        if let Some(connection) = self.connection.take()
+        if let Some(body) = self.body.take()
+            && self.may_be_kept
             && self.sighting.has_taken_all()
         {
-            self.worker().pool.put(connection);
+            self.worker().pool.put(body.into_connection());
         }
+    }
+
+    fn has_come(&self) -> bool {
+        self.body.as_ref().is_none_or(AnswerBody::is_end_stream)
     }
 }
 
 impl Drop for UpstreamBody {
-    /// hyper does not poll a body to its end when it knows the length: such a body is whole too. Any other that is
+    /// A body is not polled to its end where its length is known: such a body is whole too. Any other that is
     /// dropped was abandoned, and its connection with it, which is what tells upstream to stop.
     fn drop(&mut self) {
-        if self.incoming.is_end_stream() {
+        if self.has_come() {
             self.finish();
         } else {
             self.note_stall();

@@ -1,12 +1,8 @@
 //! Rewrites a request for upstream: its target, its head, and how its body is sent.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Request, Uri, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::headers::{self, RequestEdit};
 use super::session::Session;
@@ -15,7 +11,7 @@ use crate::head::Fields;
 use crate::ledger::sighting::Sighting;
 use crate::policy::Permit;
 use crate::request_path::Target;
-use crate::upstream::request_body::RequestBody;
+use crate::upstream::request_body::{ClientBody, RequestBody};
 
 /// What has to change in a request before it goes upstream.
 pub struct Rewrite {
@@ -40,15 +36,15 @@ impl Rewrite {
     /// Edits the head in place and puts the counting body in. Gives the protocols that upstream is asked to switch to.
     pub fn apply(
         self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         permit: &Permit,
         sighting: &Sighting,
-        session: &Arc<Session>,
+        session: &Session,
     ) -> (Box<Request<RequestBody>>, Option<HeaderValue>) {
         let Self { target, edit, waits_for_continue } = self;
         // In a box, since every future that a request is passed to has room for it.
-        let mut request =
-            Box::new(request.map(|body| RequestBody::new(body, sighting.share(), Arc::clone(&session.unread))));
+        let clock = session.worker.coarse_clock.clone();
+        let mut request = Box::new(request.map(|body| RequestBody::new(body, sighting.share(), clock)));
         if let Some(target) = target {
             *request.uri_mut() = target;
         }
@@ -62,10 +58,6 @@ impl Rewrite {
         let asked = edit.apply(request.headers_mut(), &session.worker.shared.host, can_switch);
         if let Some(bearer) = permit.injected() {
             headers::replace_credential(request.headers_mut(), bearer);
-        }
-        // hyper sends no body of unknown length with these unless the head says that there is one.
-        if matches!(*request.method(), Method::GET | Method::HEAD) && request.body().size_hint().exact().is_none() {
-            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         if waits_for_continue && is_http2 {
             // hyper passes no informational answer on to such a client. The client sends its body before long, told or not, and
@@ -110,8 +102,5 @@ fn hold_body_until_continue(request: &mut Request<RequestBody>) {
         request.headers_mut().remove(header::EXPECT);
         return;
     }
-    let is_wanted = request.body_mut().hold();
-    hyper::ext::on_informational(request, move |answer| {
-        is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
-    });
+    request.body_mut().hold();
 }

@@ -18,7 +18,6 @@ use crate::ledger::binding::Binding;
 use crate::ledger::identity::Identity;
 use crate::locks::lock;
 use crate::net::protocol::Protocol;
-use crate::upstream::unread::Unread;
 use crate::verdict::credential::Credential;
 use crate::verdict::{self, Judgement};
 
@@ -28,8 +27,8 @@ pub struct Session {
     pub worker: Arc<WorkerContext>,
     /// The client's address; behind a load balancer that says so, the one that it names.
     pub peer: IpAddr,
-    /// What of its requests is left unread.
-    pub unread: Arc<Unread>,
+    /// What the client speaks.
+    pub protocol: Protocol,
     /// What it was told when it was refused last.
     pub last_refusal: LastRefusal,
     last_binding: Mutex<Option<Arc<Binding>>>,
@@ -59,9 +58,9 @@ impl Session {
     #[must_use]
     pub fn new(worker: Arc<WorkerContext>, peer: IpAddr, protocol: Protocol) -> Self {
         Self {
-            unread: Arc::new(Unread::new(protocol, worker.coarse_clock.clone())),
             worker,
             peer,
+            protocol,
             last_refusal: LastRefusal::default(),
             last_binding: Mutex::default(),
             memo: Mutex::default(),

@@ -3,14 +3,9 @@
 //! A timer for each request costs some four percent of the request's CPU time. The limits here are long and need no
 //! precision: a worker ticks now and then and wakes its open connections, and each compares its limit with this clock.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-use hyper::rt::{Sleep, Timer};
 
 /// The clock of one worker, in milliseconds since it began.
 #[derive(Clone, Debug)]
@@ -56,41 +51,6 @@ impl Default for CoarseClock {
 pub fn interval(shortest: Duration) -> Duration {
     (shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(5))
 }
-
-/// Has hyper check its own limit, the one for a request's head, by this clock as well.
-impl Timer for CoarseClock {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        self.sleep_until(self.now() + duration)
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(CoarseSleep { clock: self.clone(), deadline })
-    }
-
-    fn now(&self) -> Instant {
-        self.begin + Duration::from_millis(self.millis())
-    }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
-        *sleep = self.sleep_until(deadline);
-    }
-}
-
-/// Wakes no task by itself: every tick has the open connections polled.
-struct CoarseSleep {
-    clock: CoarseClock,
-    deadline: Instant,
-}
-
-impl Future for CoarseSleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
-        if self.clock.now() >= self.deadline { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl Sleep for CoarseSleep {}
 
 #[cfg(test)]
 mod tests {

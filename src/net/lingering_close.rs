@@ -18,7 +18,6 @@ use super::stream::ClientStream;
 /// after its last answer: nothing that comes is looked at, so nothing of it can become a request.
 pub async fn linger(mut stream: ClientStream) {
     let until_it_stops = async {
-        // hyper has done so already, but not where the request was a CONNECT.
         stream.shutdown().await?;
         let mut stream = stream.into_tcp();
         let mut left = MOST;

@@ -1,4 +1,4 @@
-//! Detects a peer that does not take what is written to it, although hyper does the writing.
+//! Detects a peer that does not take what is written to it.
 
 use std::io;
 use std::pin::Pin;
@@ -54,7 +54,8 @@ impl WriteStall {
         self.since.load(Ordering::Relaxed) != NONE
     }
 
-    fn note<T>(&self, write: &Poll<T>) {
+    /// Notes how a write went.
+    pub fn note<T>(&self, write: &Poll<T>) {
         if self.is_on() != write.is_pending() {
             if write.is_pending() { self.begin() } else { self.end() }
         }

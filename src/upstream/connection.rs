@@ -1,11 +1,15 @@
 //! What carries one exchange to upstream: a connection in HTTP/1.1, or the slot for a stream on one in HTTP/2.
 
-use std::task::Context;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use http::{HeaderValue, Request, Uri, Version, header};
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 
-use super::frames::MOST_BEFORE_ANSWER;
-use super::http1::{Http1Connection, SwitchedConnection};
+use super::http1::{Http1Connection, Http1Error, SwitchedConnection};
 use super::http2::StreamSlot;
 use super::request_body::RequestBody;
 
@@ -17,47 +21,16 @@ pub enum Connection {
     Http2(Box<StreamSlot>),
 }
 
+/// Why upstream's answer did not come, or not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    #[error(transparent)]
+    Http1(#[from] Http1Error),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
 impl Connection {
-    /// Moves bytes in both directions, where no other task does.
-    pub fn drive(&mut self, context: &mut Context<'_>) {
-        match self {
-            Self::Http1(connection) => connection.drive(context),
-            Self::Http2(_) => {}
-        }
-    }
-
-    /// How much was read of it, in bytes; 0 where it carries other exchanges as well.
-    #[must_use]
-    pub fn bytes_read(&self) -> u64 {
-        match self {
-            Self::Http1(connection) => connection.state().read(),
-            Self::Http2(_) => 0,
-        }
-    }
-
-    /// Has it end where upstream sends too much before the head of its answer is whole.
-    pub fn await_head(&self) {
-        if let Self::Http1(connection) = self {
-            connection.state().allow(Some(MOST_BEFORE_ANSWER));
-        }
-    }
-
-    /// Takes [`Connection::await_head`] back: what comes from here on is a body.
-    pub fn has_head(&self) {
-        if let Self::Http1(connection) = self {
-            connection.state().allow(None);
-        }
-    }
-
-    /// Whether it ended because upstream sent so much without an answer.
-    #[must_use]
-    pub fn is_flooded(&self) -> bool {
-        match self {
-            Self::Http1(connection) => connection.state().is_over(),
-            Self::Http2(slot) => slot.is_flooded(),
-        }
-    }
-
     /// Writes the target of the request as that connection's protocol wants it. It may have been written for another before.
     pub fn address(&self, request: &mut Request<RequestBody>, host: &HeaderValue) {
         match self {
@@ -74,14 +47,69 @@ impl Connection {
                 *request.version_mut() = Version::HTTP_2;
                 request.headers_mut().remove(header::HOST);
                 request.body_mut().cancel_with(Some(slot.cancellation()));
+                if let Some(is_wanted) = request.body().held_back() {
+                    hyper::ext::on_informational(request, move |answer| {
+                        is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
+                    });
+                }
             }
+        }
+    }
+}
+
+/// The body of upstream's answer, with what it comes over.
+pub enum AnswerBody {
+    Http1(Box<Http1Connection>),
+    Http2(Incoming, Box<StreamSlot>),
+}
+
+impl AnswerBody {
+    /// The next piece, or nothing at the end.
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self {
+            Self::Http1(connection) => {
+                connection.poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(AnswerError::Http1)))
+            }
+            Self::Http2(incoming, _) => {
+                Pin::new(incoming).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(AnswerError::Http2)))
+            }
+        }
+    }
+
+    /// Whether all of it was handed on.
+    #[must_use]
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_end_stream(),
+            Self::Http2(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    /// How much of it is to come, in bytes.
+    #[must_use]
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(connection) => connection.size_hint(),
+            Self::Http2(incoming, _) => incoming.size_hint(),
+        }
+    }
+
+    /// What it came over, once it is over.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        match self {
+            Self::Http1(connection) => Connection::Http1(connection),
+            Self::Http2(_, slot) => Connection::Http2(slot),
         }
     }
 
     /// What is left where upstream has switched to another protocol: nothing of a connection in HTTP/2, which knows no such
     /// switch (RFC 9113, 8.6).
-    pub async fn switch(self) -> Option<SwitchedConnection> {
-        let Self::Http1(connection) = self else { return None };
-        Some(connection.switch().await)
+    #[must_use]
+    pub fn switch(self) -> Option<SwitchedConnection> {
+        match self {
+            Self::Http1(connection) => Some(connection.switch()),
+            Self::Http2(..) => None,
+        }
     }
 }

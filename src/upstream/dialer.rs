@@ -36,7 +36,7 @@ impl Dialer {
     pub async fn dial_alone(&self) -> Result<Box<Http1Connection>, ConnectError> {
         let dialing = async {
             let deadline = Deadline::after(self.limits.connect_timeout);
-            self.open_alone(self.connector.connect(deadline, Protocol::Http1).await?).await
+            Ok(self.alone(self.connector.connect(deadline, Protocol::Http1).await?))
         };
         self.count(dialing.await)
     }
@@ -47,7 +47,7 @@ impl Dialer {
             let deadline = Deadline::after(self.limits.connect_timeout);
             let stream = self.connector.connect(deadline, Protocol::Http2).await?;
             match stream.protocol(Protocol::Http2) {
-                Protocol::Http1 => self.open_alone(stream).await.map(NewConnection::Http1),
+                Protocol::Http1 => Ok(NewConnection::Http1(self.alone(stream))),
                 Protocol::Http2 => {
                     let opening = Http2Connection::open(stream, &self.connector, deadline, &self.limits, &self.open);
                     opening.await.map(NewConnection::Http2)
@@ -63,8 +63,8 @@ impl Dialer {
         &self.connector.origin.host
     }
 
-    async fn open_alone(&self, stream: UpstreamStream) -> Result<Box<Http1Connection>, ConnectError> {
-        Http1Connection::open(stream, self.limits.max_head, &self.coarse_clock, &self.open).await
+    fn alone(&self, stream: UpstreamStream) -> Box<Http1Connection> {
+        Http1Connection::new(stream, self.limits.max_head, &self.coarse_clock, &self.open)
     }
 
     fn count<T>(&self, dialed: Result<T, ConnectError>) -> Result<T, ConnectError> {

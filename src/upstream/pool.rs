@@ -54,7 +54,7 @@ impl Pool {
     ///
     /// Before one that has been idle for a while is used, the runtime looks at its sockets: upstream may have closed it, and
     /// the runtime may not have been told yet. The same for a task that has used up its budget: it could not read from the
-    /// connection any more, and if the connection ended meanwhile, it would keep a request that it never sent.
+    /// connection any more, and would not see that it has ended.
     pub async fn take(&self, protocol: Protocol) -> Option<Connection> {
         if protocol == Protocol::Http2
             && let Some(slot) = self.http2.free()
@@ -72,9 +72,10 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection whose exchange is over.
+    /// Keeps a connection whose exchange is over, if it may carry another.
     pub fn put(&self, connection: Connection) {
         match connection {
+            Connection::Http1(connection) if !connection.may_be_kept() => {}
             Connection::Http1(mut connection) => {
                 connection.idle_since = self.dialer.coarse_clock.millis();
                 self.idle().push(connection);

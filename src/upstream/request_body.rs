@@ -16,11 +16,11 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::cancellation::Cancellation;
-use super::unread::Unread;
 use crate::head::{API_KEY, ORGANIZATION, UNFORWARDED};
+use crate::http1::client_io::{IncomingBody, IncomingError};
 use crate::ledger::sighting::Exchange;
 use crate::locks::lock;
-use crate::net::deferred_waker;
+use crate::net::coarse_clock::CoarseClock;
 
 /// The request's body on its way upstream. In a box, since a request is moved a dozen times before it is sent, and its body
 /// with it.
@@ -29,17 +29,57 @@ pub struct RequestBody(Box<Inner>);
 struct Inner {
     source: Source,
     exchange: Arc<Exchange>,
-    unread: Arc<Unread>,
+    coarse_clock: CoarseClock,
     hold: Option<Hold>,
     kept: Option<Arc<Mutex<CopiedPieces>>>,
-    broken: Option<hyper::Error>,
+    broken: Option<RequestBodyError>,
     cancellation: Option<Arc<Cancellation>>,
-    is_read: bool,
+}
+
+/// The body of a request as it comes from its client, in the protocol that the client speaks.
+pub enum ClientBody {
+    Http1(IncomingBody),
+    Http2(Incoming),
+}
+
+/// Why the body of a request did not come whole.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    #[error(transparent)]
+    Http1(#[from] IncomingError),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| Ok(frame?))),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| Ok(frame?))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 enum Source {
     /// As it comes from the client.
-    Client(Incoming),
+    Client(ClientBody),
     /// As it came before.
     Again(VecDeque<Bytes>),
 }
@@ -56,7 +96,7 @@ struct CopiedPieces {
 pub struct BodyCopy {
     kept: Arc<Mutex<CopiedPieces>>,
     exchange: Arc<Exchange>,
-    unread: Arc<Unread>,
+    coarse_clock: CoarseClock,
 }
 
 impl BodyCopy {
@@ -65,27 +105,27 @@ impl BodyCopy {
     pub fn into_body(self) -> Option<RequestBody> {
         let kept = std::mem::take(&mut *lock(&self.kept));
         let is_all = kept.is_whole && kept.size <= MOST_KEPT;
-        is_all.then(|| RequestBody::of(Source::Again(kept.pieces), self.exchange, self.unread))
+        is_all.then(|| RequestBody::of(Source::Again(kept.pieces), self.exchange, self.coarse_clock))
     }
 }
 
-/// A body that is not asked for before upstream wants it (RFC 9110, 10.1.1): its client waits to be told, and hyper tells
-/// it when the body is read.
+/// A body that is not asked for before upstream wants it (RFC 9110, 10.1.1): its client waits to be told, and is when
+/// the body is asked for.
 struct Hold {
     is_wanted: Arc<AtomicBool>,
     patience: Pin<Box<Sleep>>,
 }
 
 impl RequestBody {
-    /// The body as it comes from the client. Its bytes count for `exchange`; what is left of it is noted in `unread`.
+    /// The body as it comes from the client. Its bytes count for `exchange`, by that clock.
     #[must_use]
-    pub fn new(incoming: Incoming, exchange: Arc<Exchange>, unread: Arc<Unread>) -> Self {
-        Self::of(Source::Client(incoming), exchange, unread)
+    pub fn new(body: ClientBody, exchange: Arc<Exchange>, coarse_clock: CoarseClock) -> Self {
+        Self::of(Source::Client(body), exchange, coarse_clock)
     }
 
-    fn of(source: Source, exchange: Arc<Exchange>, unread: Arc<Unread>) -> Self {
+    fn of(source: Source, exchange: Arc<Exchange>, coarse_clock: CoarseClock) -> Self {
         let (hold, kept, broken, cancellation) = (None, None, None, None);
-        Self(Box::new(Inner { source, exchange, unread, hold, kept, broken, cancellation, is_read: false }))
+        Self(Box::new(Inner { source, exchange, coarse_clock, hold, kept, broken, cancellation }))
     }
 
     /// Cancels it with that, where it goes upstream in HTTP/2.
@@ -99,23 +139,33 @@ impl RequestBody {
         let this = &mut *self.0;
         let kept = Arc::new(Mutex::new(CopiedPieces { is_whole: this.source.is_at_end(), ..CopiedPieces::default() }));
         this.kept = Some(Arc::clone(&kept));
-        BodyCopy { kept, exchange: Arc::clone(&this.exchange), unread: Arc::clone(&this.unread) }
+        BodyCopy { kept, exchange: Arc::clone(&this.exchange), coarse_clock: this.coarse_clock.clone() }
     }
 
-    /// Holds the body back until the flag that this returns is set, but not for long: upstream may never set it.
-    #[must_use]
-    pub fn hold(&mut self) -> Arc<AtomicBool> {
-        let is_wanted = Arc::new(AtomicBool::new(false));
+    /// Holds the body back until [`RequestBody::release`], but not for long: upstream may never want it.
+    pub fn hold(&mut self) {
         let patience = Box::pin(sleep(WORTH_THE_WAIT));
-        self.0.hold = Some(Hold { is_wanted: Arc::clone(&is_wanted), patience });
-        is_wanted
+        self.0.hold = Some(Hold { is_wanted: Arc::default(), patience });
+    }
+
+    /// Upstream wants the body.
+    pub fn release(&self) {
+        if let Some(hold) = &self.0.hold {
+            hold.is_wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What has to be set when upstream wants the body, where it is held back.
+    #[must_use]
+    pub fn held_back(&self) -> Option<Arc<AtomicBool>> {
+        self.0.hold.as_ref().map(|hold| Arc::clone(&hold.is_wanted))
     }
 }
 
 impl Source {
     fn is_at_end(&self) -> bool {
         match self {
-            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Client(body) => body.is_end_stream(),
             Self::Again(pieces) => pieces.is_empty(),
         }
     }
@@ -150,13 +200,13 @@ impl Inner {
     }
 
     /// If upstream has answered already, or answers just now, its answer decides, and not that the rest of the request is
-    /// missing: with that error hyper would end the connection, and the answer with it.
-    fn break_off(&mut self, error: hyper::Error, context: &Context<'_>) {
+    /// missing: with that error the connection would end, and the answer with it.
+    fn break_off(&mut self, error: RequestBodyError, context: &Context<'_>) {
         self.broken = Some(error);
         context.waker().wake_by_ref();
     }
 
-    fn poll_broken<T>(&mut self) -> Poll<Option<Result<T, hyper::Error>>> {
+    fn poll_broken<T>(&mut self) -> Poll<Option<Result<T, RequestBodyError>>> {
         match self.broken.take_if(|_| self.exchange.answered().is_none()) {
             Some(error) => Poll::Ready(Some(Err(error))),
             None => Poll::Pending,
@@ -165,20 +215,18 @@ impl Inner {
 
     fn pass(&mut self, frame: &mut Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            self.exchange.took(data.len(), self.unread.coarse_clock.millis());
+            self.exchange.took(data.len(), self.coarse_clock.millis());
         } else if let Some(trailers) = frame.trailers_mut() {
             edit_trailers(trailers);
-            // Behind them comes nothing.
-            self.is_read = true;
         }
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestBodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = &mut *self.get_mut().0;
         if let Some(cancellation) = this.cancellation.take() {
             cancellation.begin();
@@ -189,15 +237,11 @@ impl Body for RequestBody {
         if this.broken.is_some() {
             return this.poll_broken();
         }
-        let incoming = match &mut this.source {
-            Source::Client(incoming) => incoming,
+        let body = match &mut this.source {
+            Source::Client(body) => body,
             Source::Again(pieces) => return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
         };
-        let (frame, deferred) = deferred_waker::defer(|| Pin::new(&mut *incoming).poll_frame(cx));
-        // The client's connection reads on where there is room for more; behind the end, it has nothing to read.
-        if !incoming.is_end_stream() {
-            deferred.wake();
-        }
+        let frame = Pin::new(body).poll_frame(cx);
         this.exchange.waits_for_client(frame.is_pending());
         let mut frame = match ready!(frame).transpose() {
             Ok(frame) => frame,
@@ -206,9 +250,8 @@ impl Body for RequestBody {
                 return Poll::Pending;
             }
         };
-        match &mut frame {
-            None => this.is_read = true,
-            Some(frame) => this.pass(frame),
+        if let Some(frame) = &mut frame {
+            this.pass(frame);
         }
         if this.kept.is_some() {
             this.keep_frame(frame.as_ref());
@@ -222,26 +265,20 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0.source {
-            Source::Client(incoming) => incoming.size_hint(),
+            Source::Client(body) => body.size_hint(),
             Source::Again(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
         }
     }
 }
 
 impl Drop for Inner {
-    /// hyper drops a body as soon as it has sent its end. One that is dropped before is not read any further.
+    /// A body is dropped as soon as its end was handed on, or when it is not read any further.
     fn drop(&mut self) {
         self.exchange.took_all();
-        if !self.is_read
-            && let Source::Client(incoming) = &self.source
-            && !incoming.is_end_stream()
-        {
-            self.unread.note(incoming.size_hint().exact());
-        }
     }
 }
 
-/// Removes from trailers what must not come in by them: credentials, and what ends at this proxy. hyper sends no others
+/// Removes from trailers what must not come in by them: credentials, and what ends at this proxy. No others go out
 /// than the head has announced, and none that would change how the message is read (RFC 9110, 6.5.1).
 pub fn edit_trailers(trailers: &mut HeaderMap) {
     for name in

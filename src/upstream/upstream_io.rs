@@ -1,10 +1,8 @@
-//! The stream of a connection to upstream in HTTP/1.1, under hyper: it counts what is read, limits what may come before an
-//! answer, and still reads an answer after upstream has stopped reading.
+//! The stream of a connection to upstream in HTTP/1.1: it counts what is read, and still reads an answer after upstream has
+//! stopped reading.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,60 +11,38 @@ use super::dead_peer::DeadPeerCheck;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::UpstreamStream;
 
-/// A stream that counts what is read of it, and ends with an error where that is too much.
+/// A stream that counts what is read of it.
 ///
 /// What upstream no longer takes is thrown away, and the write succeeds: an upstream that does not want the rest of an upload
 /// answers and closes, and its answer can still be read. Where there is no answer, reading fails.
 pub struct UpstreamIo {
     stream: UpstreamStream,
-    state: Arc<IoState>,
+    read: u64,
+    is_closed_for_writing: bool,
     dead_peer: DeadPeerCheck,
 }
 
-/// How much was read of a stream, in bytes, and whether it can still be written to.
-pub struct IoState {
-    read: AtomicU64,
-    most: AtomicU64,
-    is_closed_for_writing: AtomicBool,
-}
-
-impl IoState {
-    /// How many bytes were read from the stream so far.
+impl UpstreamIo {
+    /// Nothing was read yet.
     #[must_use]
-    pub fn read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
+    pub fn new(stream: UpstreamStream, coarse_clock: CoarseClock) -> Self {
+        Self { stream, read: 0, is_closed_for_writing: false, dead_peer: DeadPeerCheck::new(coarse_clock) }
     }
 
-    /// Lets so much more be read from now on, give or take one read; without a limit, any amount.
-    pub fn allow(&self, more: Option<u64>) {
-        self.most.store(more.map_or(u64::MAX, |more| self.read() + more), Ordering::Relaxed);
+    /// How many bytes were read so far.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.read
     }
 
     /// Whether upstream takes nothing more. Its answer still counts, but it gets no further request.
     #[must_use]
     pub fn is_closed_for_writing(&self) -> bool {
-        self.is_closed_for_writing.load(Ordering::Relaxed)
-    }
-
-    /// Whether more was read than may be.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.read() > self.most.load(Ordering::Relaxed)
-    }
-}
-
-impl UpstreamIo {
-    /// Returns its state as well.
-    pub fn new(stream: UpstreamStream, coarse_clock: CoarseClock) -> (Self, Arc<IoState>) {
-        let state = Arc::new(IoState {
-            read: AtomicU64::new(0),
-            most: AtomicU64::new(u64::MAX),
-            is_closed_for_writing: AtomicBool::new(false),
-        });
-        (Self { stream, state: Arc::clone(&state), dead_peer: DeadPeerCheck::new(coarse_clock) }, state)
+        self.is_closed_for_writing
     }
 
     /// The stream, without what was known of it.
+    #[must_use]
     pub fn into_inner(self) -> UpstreamStream {
         self.stream
     }
@@ -75,18 +51,15 @@ impl UpstreamIo {
     fn settle<T>(&mut self, write: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
         let Poll::Ready(Err(error)) = &write else { return write };
         if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
-            self.state.is_closed_for_writing.store(true, Ordering::Relaxed);
+            self.is_closed_for_writing = true;
         }
-        if self.state.is_closed_for_writing() { Poll::Ready(Ok(all)) } else { write }
+        if self.is_closed_for_writing { Poll::Ready(Ok(all)) } else { write }
     }
 }
 
 impl AsyncRead for UpstreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.state.is_over() {
-            return Poll::Ready(Err(io::Error::other("too much was read")));
-        }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if poll.is_pending() {
@@ -95,16 +68,14 @@ impl AsyncRead for UpstreamIo {
                 .check(this.stream.below().tcp())
                 .map_or(Poll::Pending, |loss| Poll::Ready(Err(loss)));
         }
-        let read = (buffer.filled().len() - before) as u64;
-        // One task at a time reads, so that a load and a store will do.
-        this.state.read.store(this.state.read() + read, Ordering::Relaxed);
+        this.read += (buffer.filled().len() - before) as u64;
         poll
     }
 }
 
 impl AsyncWrite for UpstreamIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.state.is_closed_for_writing() {
+        if self.is_closed_for_writing {
             return Poll::Ready(Ok(bytes.len()));
         }
         let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -117,7 +88,7 @@ impl AsyncWrite for UpstreamIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let all = || slices.iter().map(|slice| slice.len()).sum();
-        if self.state.is_closed_for_writing() {
+        if self.is_closed_for_writing {
             return Poll::Ready(Ok(all()));
         }
         let write = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
@@ -129,7 +100,7 @@ impl AsyncWrite for UpstreamIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.state.is_closed_for_writing() {
+        if self.is_closed_for_writing {
             return Poll::Ready(Ok(()));
         }
         let flush = Pin::new(&mut self.stream).poll_flush(cx);
@@ -154,13 +125,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (mut peer, _) = listener.accept().await.expect("a connection");
-        let (mut stream, count) = UpstreamIo::new(Stream::Plain(Stream::Plain(stream)), CoarseClock::new());
+        let mut stream = UpstreamIo::new(Stream::Plain(Stream::Plain(stream)), CoarseClock::new());
         stream.write_all(b"unread").await.expect("it is there");
-        assert!(!count.is_closed_for_writing());
+        assert!(!stream.is_closed_for_writing());
         peer.write_all(b"enough").await.expect("it is there");
         // With something unread, which resets the connection.
         drop(peer);
-        while !count.is_closed_for_writing() {
+        while !stream.is_closed_for_writing() {
             stream.write_all(b"more").await.expect("it is thrown away");
         }
         let mut answer = [0; 6];

@@ -1,0 +1,211 @@
+//! Writes heads (RFC 9112, 3 to 6), with the framing that fits the body and the other side.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+
+use super::body_writer::BodyWriter;
+use super::framing::{has_token, read_length};
+use super::head_reader::Reason;
+
+/// How long a body is, as far as that is known before it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none.
+    None,
+    /// In bytes.
+    Known(u64),
+    Unknown,
+}
+
+/// Writes the head of a request in origin form (RFC 9112, 3.2.1), and gives what its body is to be written by.
+pub fn write_request<B>(request: &Request<B>, length: BodyLength, out: &mut Vec<u8>) -> BodyWriter {
+    let headers = request.headers();
+    out.reserve(ROOM + headers.len() * ROOM_FOR_FIELD);
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    for part in [request.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| read_length(length.as_bytes()));
+    for (name, value) in headers {
+        // This side decides on chunks itself.
+        if name != header::TRANSFER_ENCODING && (announced.is_some() || name != header::CONTENT_LENGTH) {
+            write_field(name.as_str(), value.as_bytes(), out);
+        }
+    }
+    let writer = match (length, announced) {
+        (BodyLength::None, _) => BodyWriter::Length(0),
+        (_, Some(length)) => BodyWriter::Length(length),
+        (BodyLength::Known(length), None) => {
+            write_length(length, out);
+            BodyWriter::Length(length)
+        }
+        (BodyLength::Unknown, None) => {
+            out.extend_from_slice(CHUNKED);
+            BodyWriter::chunked(headers)
+        }
+    };
+    out.extend_from_slice(b"\r\n");
+    writer
+}
+
+/// What of a request its answer depends on.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: Method,
+    pub version: Version,
+    /// Whether the client takes trailers.
+    pub takes_trailers: bool,
+}
+
+/// Writes the head of an answer, and gives what its body is to be written by. `persists` says whether another request may
+/// follow.
+pub fn write_answer<B>(
+    answer: &Response<B>,
+    asked: &Asked,
+    length: BodyLength,
+    persists: bool,
+    out: &mut Vec<u8>,
+) -> BodyWriter {
+    let (status, headers) = (answer.status(), answer.headers());
+    out.reserve(ROOM + headers.len() * ROOM_FOR_FIELD);
+    let is_http_11 = asked.version == Version::HTTP_11;
+    write_status(answer, is_http_11, out);
+    let is_bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_head = asked.method == Method::HEAD;
+    let announced = headers.get(header::CONTENT_LENGTH);
+    for (name, value) in headers {
+        let is_left_out = *name == header::TRANSFER_ENCODING
+            || *name == header::CONTENT_LENGTH
+            || (*name == header::TRAILER && (!is_http_11 || is_bodiless || is_head));
+        if !is_left_out {
+            write_field(name.as_str(), value.as_bytes(), out);
+        }
+    }
+    let writer = write_framing(announced, length, is_bodiless, is_head, is_http_11, out).unwrap_or_else(|| {
+        out.extend_from_slice(CHUNKED);
+        if asked.takes_trailers { BodyWriter::chunked(headers) } else { BodyWriter::Chunked(Box::default()) }
+    });
+    if !headers.contains_key(header::DATE) {
+        DATE.with_borrow_mut(|date| out.extend_from_slice(date.line()));
+    }
+    write_persistence(headers, persists && writer != BodyWriter::UntilClose, is_http_11, out);
+    out.extend_from_slice(b"\r\n");
+    writer
+}
+
+fn write_status<B>(answer: &Response<B>, is_http_11: bool, out: &mut Vec<u8>) {
+    let status = answer.status();
+    out.extend_from_slice(if is_http_11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    let own = answer.extensions().get::<Reason>();
+    let usual = status.canonical_reason().unwrap_or("<none>");
+    out.extend_from_slice(own.map_or(usual.as_bytes(), |reason| &reason.0));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes how the body is framed; nothing where it has to go in chunks.
+fn write_framing(
+    announced: Option<&HeaderValue>,
+    length: BodyLength,
+    is_bodiless: bool,
+    is_head: bool,
+    is_http_11: bool,
+    out: &mut Vec<u8>,
+) -> Option<BodyWriter> {
+    if is_bodiless {
+        return Some(BodyWriter::Length(0));
+    }
+    if is_head {
+        // What a GET would have (RFC 9110, 9.3.2).
+        if let Some(announced) = announced {
+            write_field("content-length", announced.as_bytes(), out);
+        } else if let BodyLength::Known(length) = length {
+            write_length(length, out);
+        }
+        return Some(BodyWriter::Length(0));
+    }
+    let length = match length {
+        BodyLength::None => Some(0),
+        BodyLength::Known(length) => Some(length),
+        BodyLength::Unknown => announced.and_then(|announced| read_length(announced.as_bytes())),
+    };
+    match length {
+        Some(length) => {
+            write_length(length, out);
+            Some(BodyWriter::Length(length))
+        }
+        None => (!is_http_11).then_some(BodyWriter::UntilClose),
+    }
+}
+
+/// HTTP/1.1 goes on unless it is told otherwise, HTTP/1.0 only where it is told to (RFC 9112, 9.3).
+fn write_persistence(headers: &HeaderMap, persists: bool, is_http_11: bool, out: &mut Vec<u8>) {
+    let word = match (persists, is_http_11) {
+        (true, true) => return,
+        (true, false) => "keep-alive",
+        (false, _) => "close",
+    };
+    if !headers.get_all(header::CONNECTION).iter().any(|options| has_token(options, word)) {
+        write_field("connection", word.as_bytes(), out);
+    }
+}
+
+/// The answer to a head that cannot be read, with which the connection ends.
+#[must_use]
+pub fn answer_to_unread(status: StatusCode) -> Bytes {
+    let (mut out, mut answer) = (Vec::new(), Response::new(()));
+    *answer.status_mut() = status;
+    let asked = Asked { method: Method::GET, version: Version::HTTP_11, takes_trailers: false };
+    write_answer(&answer, &asked, BodyLength::None, false, &mut out);
+    out.into()
+}
+
+/// The answer that has a client send its body (RFC 9110, 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+fn write_length(length: u64, out: &mut Vec<u8>) {
+    // Writing into memory cannot fail.
+    let _ = write!(out, "content-length: {length}\r\n");
+}
+
+const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
+
+thread_local! {
+    static DATE: RefCell<DateLine> = const { RefCell::new(DateLine { second: 0, text: Vec::new() }) };
+}
+
+/// The `Date` of answers that have none (RFC 9110, 6.6.1), made once a second.
+struct DateLine {
+    second: u64,
+    text: Vec<u8>,
+}
+
+impl DateLine {
+    fn line(&mut self) -> &[u8] {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.second != second || self.text.is_empty() {
+            self.second = second;
+            self.text = format!("date: {}\r\n", httpdate::fmt_http_date(now)).into();
+        }
+        &self.text
+    }
+}
+
+/// How much room the lines take that every head has, in bytes.
+const ROOM: usize = 160;
+
+/// How much room a field takes, in bytes: most take less.
+const ROOM_FOR_FIELD: usize = 48;

@@ -1,0 +1,92 @@
+//! What was read from a stream and not used yet. It holds a buffer only where there is something in it.
+
+use std::future::Future;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+/// What was read and not used yet.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// What comes next.
+    pub bytes: Bytes,
+    /// Whether the last read had more than one piece's room of bytes to give.
+    is_bulk: bool,
+    has_ended: bool,
+}
+
+impl Input {
+    /// Reads once, and gives the number of bytes that came: none at the end of the stream.
+    ///
+    /// What comes is read to the stack and copied to where it has just the room that it needs, since most pieces are small and
+    /// wait for nothing. Where a lot comes, it is read to where it stays.
+    pub fn poll_fill(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.has_ended {
+            return Poll::Ready(Ok(0));
+        }
+        let read = if self.is_bulk { self.poll_bulk(stream, context) } else { self.poll_piece(stream, context) };
+        if let Poll::Ready(Ok(0)) = read {
+            self.has_ended = true;
+        }
+        read
+    }
+
+    fn poll_piece(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut room = [MaybeUninit::uninit(); PIECE];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+        let read = buffer.filled();
+        self.is_bulk = read.len() == PIECE;
+        self.append(read);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    fn poll_bulk(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut room = BytesMut::with_capacity(BULK);
+        let read = ready!(pin!(stream.read_buf(&mut room)).poll(context))?;
+        self.is_bulk = read >= PIECE;
+        // A large buffer is not kept for a few bytes.
+        if self.is_bulk && self.bytes.is_empty() {
+            self.bytes = room.freeze();
+        } else {
+            self.append(&room);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    fn append(&mut self, read: &[u8]) {
+        if self.bytes.is_empty() {
+            self.bytes = Bytes::copy_from_slice(read);
+        } else {
+            self.bytes = [&self.bytes, read].concat().into();
+        }
+    }
+
+    /// Whether the stream is at its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+}
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 16 * 1024;
+
+/// How much where a lot comes, in bytes.
+const BULK: usize = 64 * 1024;
