@@ -34,6 +34,7 @@ pub fn bearing(diagnosis: Diagnosis, outcome: Outcome) -> Bearing {
     match diagnosis {
         Diagnosis::UnlistedKey(_) if diagnosis.severity() == Severity::Fine => Bearing::None,
         Diagnosis::CurrentKeyRejected
+        | Diagnosis::NextKeyRejected
         | Diagnosis::KeyScope
         | Diagnosis::KeyRefused
         | Diagnosis::StaleBinding { .. }

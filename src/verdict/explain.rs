@@ -24,6 +24,8 @@ pub enum Diagnosis {
     Ok,
     /// The right key, refused by upstream as invalid: revoked or wrong there; n8n is not at fault.
     CurrentKeyRejected,
+    /// The announced next key, refused by upstream as invalid: it is wrong, and not the node.
+    NextKeyRejected,
     /// The right key, without leave for this: permissions, not the binding.
     KeyScope,
     /// The right key, refused for a reason that keyward has no name for.
@@ -106,6 +108,7 @@ codes! {
     pub enum DiagnosisKind {
         Ok => "ok",
         CurrentKeyRejected => "current_key_rejected",
+        NextKeyRejected => "next_key_rejected",
         KeyScope => "key_scope",
         KeyRefused => "key_refused",
         Quota => "quota",
@@ -169,6 +172,7 @@ pub struct Sender {
 #[must_use]
 pub fn diagnose(verdict: Verdict, outcome: Outcome, sender: Sender) -> Diagnosis {
     match verdict {
+        Verdict::Next if diagnose_good_key(outcome) == Diagnosis::CurrentKeyRejected => Diagnosis::NextKeyRejected,
         Verdict::Current | Verdict::Next | Verdict::Token => diagnose_good_key(outcome),
         Verdict::Outdated(Outdated { in_grace, .. }) => {
             // Behind a switch of protocols the answer is still to come.
@@ -227,10 +231,12 @@ fn diagnose_answer(outcome: Outcome) -> Diagnosis {
 impl Diagnosis {
     /// The kind alone, without what its variant carries: it has the code.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a table of kinds")]
     pub fn kind(self) -> DiagnosisKind {
         match self {
             Self::Ok => DiagnosisKind::Ok,
             Self::CurrentKeyRejected => DiagnosisKind::CurrentKeyRejected,
+            Self::NextKeyRejected => DiagnosisKind::NextKeyRejected,
             Self::KeyScope => DiagnosisKind::KeyScope,
             Self::KeyRefused => DiagnosisKind::KeyRefused,
             Self::Quota => DiagnosisKind::Quota,
@@ -320,6 +326,7 @@ impl Diagnosis {
             | Self::UpstreamError
             | Self::ShutDown => Severity::Warning,
             Self::CurrentKeyRejected
+            | Self::NextKeyRejected
             | Self::KeyScope
             | Self::KeyRefused
             | Self::Quota
@@ -509,6 +516,9 @@ impl Context<'_> {
             Diagnosis::RateLimited => format!("{who} {right_key}, but asks for too much at once{}.", self.said()),
             Diagnosis::StaleBinding { tolerated } => {
                 let state = match self.status {
+            Diagnosis::NextKeyRejected => {
+                format!("{who} sends {key}, the next key of set `{set}`, but upstream says that the key is invalid.")
+            }
                     _ if self.judgement.revoked.is_some() => "it was marked as compromised",
                     _ if self.is_barred(Barred::Refused) => "upstream has refused it, so it admits no request",
                     _ if self.is_barred(Barred::Unproven) => "upstream never took it, so it admits no request",
@@ -752,6 +762,10 @@ pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         }
         Diagnosis::RateLimited => &["Spread the load, or ask OpenAI for a higher rate limit. Retries make it worse."],
         Diagnosis::StaleBinding { .. } => &[
+        Diagnosis::NextKeyRejected => &[
+            "Put the set's current key back into that credential: it is the next key that does not work, not the node.",
+            "Look in OpenAI's dashboard whether the next key of set `[set]` is whole, was revoked, has expired or belongs to a deleted project. Put the right one where keyward reads `keys.[set].next`, and then into n8n's credential.",
+        ],
             "Open the node in n8n and see which credential it uses: it is one with the old key (a copy, another record, or a key typed into the node).",
             "Put [key] into that credential, or choose the credential that has it.",
             "Publish the workflow (n8n 2.x). An execution that waits or is retried with its original workflow keeps the old credential.",

@@ -13,6 +13,9 @@ pub fn meaning(kind: DiagnosisKind) -> &'static str {
         DiagnosisKind::CurrentKeyRejected => {
             "the right key, and OpenAI says that it is invalid: revoked or wrong there. n8n is not at fault"
         }
+        DiagnosisKind::NextKeyRejected => {
+            "the announced next key (`keys.<set>.next`), and OpenAI says that it is invalid: the node sends what was announced"
+        }
         DiagnosisKind::KeyScope => "the right key, without the permission for this",
         DiagnosisKind::KeyRefused => "the right key, refused for a reason that keyward has no name for",
         DiagnosisKind::Quota => "the right key; its account is out of credit or limit",
@@ -89,10 +92,12 @@ pub fn remedy(kind: DiagnosisKind, set: &str) -> Vec<String> {
 }
 
 /// The diagnosis with that code, where its remedy hangs on nothing else.
+#[expect(clippy::too_many_lines, reason = "a table of kinds")]
 fn plain(kind: DiagnosisKind) -> Diagnosis {
     match kind {
         DiagnosisKind::Ok => Diagnosis::Ok,
         DiagnosisKind::CurrentKeyRejected => Diagnosis::CurrentKeyRejected,
+        DiagnosisKind::NextKeyRejected => Diagnosis::NextKeyRejected,
         DiagnosisKind::KeyScope => Diagnosis::KeyScope,
         DiagnosisKind::KeyRefused => Diagnosis::KeyRefused,
         DiagnosisKind::Quota => Diagnosis::Quota,

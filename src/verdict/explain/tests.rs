@@ -45,7 +45,8 @@ fn a_good_key_is_as_good_as_the_answer() {
     for verdict in [Verdict::Current, Verdict::Next, Verdict::Token] {
         check(verdict, answered(200, Nothing), SDK, "ok", Fine);
         check(verdict, answered(101, Nothing), SDK, "ok", Fine);
-        check(verdict, answered(401, InvalidApiKey), SDK, "current_key_rejected", Error);
+        let refused = if verdict == Verdict::Next { "next_key_rejected" } else { "current_key_rejected" };
+        check(verdict, answered(401, InvalidApiKey), SDK, refused, Error);
         check(verdict, answered(401, Scope), SDK, "key_scope", Error);
         check(verdict, answered(403, Scope), SDK, "key_scope", Error);
         check(verdict, answered(401, Other), SDK, "key_refused", Error);
