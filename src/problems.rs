@@ -23,7 +23,7 @@ use crate::caller::declared::{Attribution, Origin};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::listing::Entry;
-use crate::keys::set::{Names, Role, SetIndex};
+use crate::keys::set::{Names, Role, SetIndex, Word};
 use crate::ledger::sighting::Exchange;
 use crate::locks::lock;
 use crate::outcome::{Ending, Outcome, UpstreamError};
@@ -105,6 +105,14 @@ impl Problems {
     /// Remembers from before the start that upstream refuses a set's current key.
     pub fn recall_refused(&self, set: SetIndex, key: Names, since: Timestamp) {
         self.recall(|traffic| traffic.recall_refused(set, key, since));
+    }
+
+    /// Takes in that upstream refuses a set's current key, or does no longer, as a check of that key found.
+    pub fn note_check(&self, set: SetIndex, key: Names, word: Word, now: Timestamp) {
+        self.recall(|traffic| match word {
+            Word::Refused => traffic.note_refusal(set, key, now),
+            Word::Accepted => traffic.forget_refusal(set, key),
+        });
     }
 
     /// Remembers from before the start what the last sightings of all bindings show: see [`mod@recalled`]. `keys` are those of
@@ -261,9 +269,12 @@ fn of_episode(kind: ProblemKind, set: Option<SetIndex>, episode: &Episode, about
     Problem {
         kind,
         about: name.into(),
-        what: what_happens(kind, name, episode, about),
+        what: what_happens(kind, set, episode, about),
         remedy: match facts.filter(|_| kind == ProblemKind::CurrentKeyRefused) {
-            Some(facts) => another_key(facts),
+            Some(facts) => match before_wrong_key(set, episode, about) {
+                Some(before) => right_key(facts, before),
+                None => another_key(facts),
+            },
             None => kind.remedy(name),
         },
         since: episode.since,
@@ -307,6 +318,26 @@ fn another_key(set: &SetFacts) -> String {
     format!("{WHY_REFUSED} Make a new key and put it {place}.")
 }
 
+/// The key that a set had before, where upstream never accepted the one that it has now, but accepted that one when it saw it
+/// last: then the new key is the wrong one, and not one that was revoked.
+fn before_wrong_key(set: Option<SetIndex>, episode: &Episode, about: &About<'_>) -> Option<Names> {
+    let mut own = about.keys.iter().filter(|entry| Some(entry.set) == set);
+    let refused = episode.key?.fingerprint;
+    let is_wrong = |entry: &Entry| entry.names.fingerprint == refused && entry.never_accepted;
+    own.clone().find(|entry| is_wrong(entry))?;
+    let before = own.find(|entry| matches!(entry.role, Role::Previous { .. }))?;
+    (before.word == Some(Word::Accepted) && before.revoked.is_none()).then_some(before.names)
+}
+
+/// What is done about a key that was never right.
+fn right_key(set: &SetFacts, before: Names) -> String {
+    let place = set.source.as_deref().unwrap_or("the set");
+    format!(
+        "See whether the key in {place} is whole and the right one. Put the right one there, or put {before} back. Until then \
+         leave n8n's credentials as they are: they work with that."
+    )
+}
+
 const WHY_REFUSED: &str =
     "Look in OpenAI's dashboard whether the key was revoked, has expired or belongs to a deleted project.";
 
@@ -314,13 +345,17 @@ const WHY_REFUSED: &str =
 const NO_KEY_AT_ALL: &str = "Put the key there, alone and in one line. Until then keyward knows no current key, and cannot tell \
                              which keys are right: leave n8n's credentials as they are.";
 
-fn what_happens(kind: ProblemKind, set: &str, episode: &Episode, about: &About<'_>) -> String {
+fn what_happens(kind: ProblemKind, of: Option<SetIndex>, episode: &Episode, about: &About<'_>) -> String {
+    let set = of.and_then(|set| about.sets.get(set.position())).map_or("", |facts| &facts.name);
     let known =
         |key: Names| about.keys.iter().map(|entry| entry.names).find(|names| names.fingerprint == key.fingerprint);
     let key = episode.key.map(|key| format!(" {}", known(key).unwrap_or(key))).unwrap_or_default();
     let upstream = about.upstream;
     if kind == ProblemKind::CurrentKeyRefused {
-        return format!("{upstream} refuses the current key{key} of set `{set}` as invalid.");
+        let before = before_wrong_key(of, episode, about).map_or_else(String::new, |before| {
+            format!(", and never accepted it. The key before it, {before}, was accepted when it was sent last")
+        });
+        return format!("{upstream} refuses the current key{key} of set `{set}` as invalid{before}.");
     }
     if kind == ProblemKind::QuotaUsedUp {
         return format!("The account of the current key{key} of set `{set}` is out of credit, or at its limit.");

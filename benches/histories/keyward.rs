@@ -171,7 +171,8 @@ impl Keyward {
             since: None,
             learned: false,
             revoked: None,
-            is_refused: false,
+            word: None,
+            never_accepted: false,
         };
         let mut entries = Vec::new();
         for (place, own) in self.sets.iter().enumerate() {

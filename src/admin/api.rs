@@ -15,6 +15,8 @@ use crate::answers::link::{Link, PressBegun, PressEnded};
 use crate::answers::notice::{Muted, Notices, Tests};
 use crate::answers::rotation::Rotation;
 use crate::answers::status::{OpenProblems, Sets};
+use crate::keys::fingerprint::Fingerprint;
+use crate::keys::set::Word;
 use crate::ledger::query::{Query, find};
 use crate::n8n::audit;
 use crate::n8n::clearance;
@@ -56,6 +58,34 @@ pub fn status(admin: &AdminState, look: &Query<'_>, _: &Call) -> Result<Drawn, P
 
 /// What is wrong now beside single callers.
 pub fn problems(admin: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
+    in_json(StatusCode::OK, &OpenProblems { problems: admin.problems() })
+}
+
+/// The parameters of [`checked`].
+pub const CHECKED: [&str; 2] = ["key", "word"];
+
+/// Takes in what a check of a set's current key found, and says what is wrong then. A refusal counts, so that keyward knows of a
+/// key that was never right before a node sends it. That a key is accepted takes back such a refusal and proves nothing else:
+/// only a request that passes here does. Of a key that was accepted before, only requests tell.
+pub fn checked(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
+    let word = call.parameters.word("word", &[Word::Accepted.code(), Word::Refused.code()])?.and_then(Word::from_code);
+    let key = call.parameters.value("key").and_then(|key| key.parse::<Fingerprint>().ok());
+    let (Some(word), Some(key)) = (word, key) else {
+        let text = "It takes `key`, the 32 hex digits of a current key's fingerprint, and `word`: accepted, refused.";
+        return Err(Problem::new(Kind::BadQuery, text));
+    };
+    let shared = &admin.shared;
+    let nothing = || Problem::new(Kind::NotFound, "There is no key set of that name, or it has another current key.");
+    let ring = shared.reloader.ring();
+    let set = ring.indexes().find(|set| &*ring.set(*set).name == call.text()).ok_or_else(nothing)?;
+    let names = ring.current(set).filter(|current| current.fingerprint == key).ok_or_else(nothing)?;
+    if shared.reloader.was_never_accepted(set, key) {
+        match word {
+            Word::Refused => shared.reloader.hear(set, key, Word::Refused),
+            Word::Accepted => shared.reloader.forget_refusal(set, key),
+        }
+        shared.problems.note_check(set, names, word, shared.clock.now());
+    }
     in_json(StatusCode::OK, &OpenProblems { problems: admin.problems() })
 }
 

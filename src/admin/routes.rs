@@ -22,6 +22,7 @@
 //! | `GET /api/v1/problems` | a token | what is wrong now with upstream, a key, or keyward itself |
 //! | `GET /api/v1/sets` | a token | the key sets and their keys, by their public names |
 //! | `GET /api/v1/sets/{set}/rotation` | a token | who has changed to the current key, and whether the old one can go |
+//! | `POST /api/v1/sets/{set}/checked` | a token that may write | says what a check of the current key found |
 //! | `GET /api/v1/bindings` | a token | the bindings, a page at a time |
 //! | `GET /api/v1/bindings/{binding}` | a token | one of them, with each key that it sent |
 //! | `POST /api/v1/bindings/{binding}/ack` | a token that may write | says that it is dead, or its incident dealt with |
@@ -106,7 +107,7 @@ enum Answer {
 }
 
 /// Every route of the admin listener: the token that it needs, the parameters that it knows, and what answers it.
-pub static ROUTES: [Route; 35] = [
+pub static ROUTES: [Route; 36] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {
         method: "GET",
@@ -174,6 +175,13 @@ pub static ROUTES: [Route; 35] = [
         needs: READ,
         parameters: &views::ROTATION,
         answer: Answer::Drawn(api::rotation, Sharing::Answer),
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/sets/{set}/checked",
+        needs: WRITE,
+        parameters: &api::CHECKED,
+        answer: Answer::Now(api::checked),
     },
     Route {
         method: "GET",

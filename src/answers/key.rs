@@ -143,7 +143,7 @@ impl From<&Entry> for Key {
             grace_until,
             learned: entry.learned,
             revoked: entry.revoked,
-            refused_by_upstream: entry.is_refused,
+            refused_by_upstream: entry.is_refused(),
         }
     }
 }

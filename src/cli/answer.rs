@@ -122,7 +122,8 @@ fn items_of(can_go: &CanGo, shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Item>
     let (by_record, rest) = can_go.by_record();
     let mut items = Vec::new();
     for (record, reasons) in by_record {
-        let ends = vec![BarKind::RecordHoldsIt.end().to_owned()];
+        let own = reasons.iter().find(|reason| reason.code == BarKind::RecordHoldsIt.code());
+        let ends = vec![own.map_or(BarKind::RecordHoldsIt.end(), |reason| &*reason.end).to_owned()];
         let mut item = Item { what: vec![record.text.clone()], ends, ..Item::default() };
         for reason in reasons {
             item.add_number(reason);

@@ -14,11 +14,14 @@ use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
 use crate::codes::Coded;
 use crate::config::{Config, Environment};
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
-use crate::keys::set::{Bearer, KeyRing, SetIndex};
+use crate::keys::set::{Bearer, KeyRing, SetIndex, Word};
 use crate::ledger::offline;
+use crate::n8n::client::encoded;
 use crate::net::connect::Connector;
+use crate::openai::probe::Standing;
 use crate::problems::kind::ProblemKind;
 use crate::telemetry::event::with_causes;
 use crate::verdict::explain::Severity;
@@ -42,10 +45,11 @@ impl CheckArguments {
     /// Says whether all is sound.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
-        let told = if self.online { told_by_running(&setup).unwrap_or_default() } else { Vec::new() };
-        let own = examine(setup.config(), self.online)?;
+        let Examined { findings: own, checked } = examine(setup.config(), self.online)?;
+        let told = if self.online { told_by_running(&setup, &checked).unwrap_or_default() } else { Vec::new() };
         let is_told = |finding: &Finding| told.iter().any(|problem| covers(problem, finding));
-        let mut findings: Vec<_> = told.iter().map(of_problem).collect();
+        let is_reached = !checked.is_empty() || own.iter().any(is_of_upstream);
+        let mut findings: Vec<_> = told.iter().map(|problem| of_problem(problem, is_reached)).collect();
         findings.extend(own.into_iter().filter(|finding| !is_told(finding)));
         findings.sort_by_key(|finding| finding.gravity);
         if self.json {
@@ -57,8 +61,28 @@ impl CheckArguments {
     }
 }
 
-fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
+/// Whether it says that upstream answers.
+fn is_of_upstream(finding: &Finding) -> bool {
+    finding.gravity == Gravity::Sound && finding.about == "proxy.upstream"
+}
+
+/// What was found, and what upstream said of current keys.
+struct Examined {
+    findings: Vec<Finding>,
+    checked: Vec<Checked>,
+}
+
+/// What upstream said of a set's current key.
+struct Checked {
+    set: Box<str>,
+    key: Fingerprint,
+    /// Nothing where it answers something else: then the key is neither taken nor refused.
+    word: Option<Word>,
+}
+
+fn examine(config: &Config, online: bool) -> anyhow::Result<Examined> {
     let clock = Clock::System;
+    let mut checked = Vec::new();
     let mut findings = check::examine(config, &check::gateways::gateways(), clock.now());
     findings.extend(check::few_descriptors(&config.proxy.limits, getrlimit(Resource::Nofile).current));
     let kept = offline::history(&config.store, &config.state.dir).unwrap_or_else(|error| {
@@ -79,7 +103,7 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
     if online {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         if let Ok(connector) = connector {
-            let probed = runtime.block_on(probe_all(config, &reloader.ring(), &connector));
+            let probed = runtime.block_on(probe_all(config, &reloader.ring(), &connector, &mut checked));
             if probed.is_empty() {
                 findings.push(runtime.block_on(reach_upstream(config, &connector)));
             }
@@ -89,18 +113,28 @@ fn examine(config: &Config, online: bool) -> anyhow::Result<Vec<Finding>> {
             findings.extend(runtime.block_on(examine_n8n(instance)));
         }
     }
-    Ok(findings)
+    Ok(Examined { findings, checked })
 }
 
-/// What the keyward that runs with this configuration says is wrong now; nothing where none can be asked.
-fn told_by_running(setup: &Setup) -> Option<Vec<OpenProblem>> {
+/// What the keyward that runs with this configuration says is wrong now, once it knows what upstream said of current keys; nothing
+/// where none can be asked.
+fn told_by_running(setup: &Setup, checked: &[Checked]) -> Option<Vec<OpenProblem>> {
     let client = Client::new(setup).ok()?;
+    for Checked { set, key, word } in checked {
+        let Some(word) = word else { continue };
+        // One that has another key by now, or of another version, says so; its own problems are told all the same.
+        let _ =
+            client.post(&format!("/api/v1/sets/{}/checked?key={}&word={}", encoded(set), key.to_hex(), word.code()));
+    }
     let Said::Answer(answer) = client.get("/api/v1/problems").ok()? else { return None };
     let told: OpenProblems = client.read(&answer).ok()?;
     Some(told.problems)
 }
 
-fn of_problem(problem: &OpenProblem) -> Finding {
+fn of_problem(problem: &OpenProblem, is_reached: bool) -> Finding {
+    if is_reached && problem.code == Coded::Known(ProblemKind::UpstreamUnreachable) {
+        return reached_by_now(problem);
+    }
     // That is what is being done.
     let remedy = THIS_COMMAND.iter().fold(problem.remedy.clone(), |remedy, named| remedy.replace(named, ""));
     let text = format!("{} Since {}. {remedy}", problem.text, problem.since);
@@ -108,6 +142,16 @@ fn of_problem(problem: &OpenProblem) -> Finding {
         Severity::Error => Finding::problem(RUNNING, text),
         Severity::Warning | Severity::Fine => Finding::warning(RUNNING, text),
     }
+}
+
+/// An upstream that the last request did not reach and this command does.
+fn reached_by_now(problem: &OpenProblem) -> Finding {
+    let last = problem.last.unwrap_or(problem.since);
+    let text = format!(
+        "Its last request, at {last}, did not reach upstream; this command reaches it now. The problem upstream_unreachable is \
+         over with the next request that is answered: run a node."
+    );
+    Finding::warning(RUNNING, text)
 }
 
 /// Whether a finding is the same fault as a problem that was told.
@@ -167,24 +211,34 @@ async fn reach_upstream(config: &Config, connector: &Connector) -> Finding {
 }
 
 /// Each set's current and next key, one after the other.
-async fn probe_all(config: &Config, ring: &KeyRing, connector: &Connector) -> Vec<Finding> {
+async fn probe_all(config: &Config, ring: &KeyRing, connector: &Connector, checked: &mut Vec<Checked>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (set, index) in config.keys.sets.iter().zip(ring.indexes()) {
         for (role, bearer) in keys_to_probe(set, ring, index) {
             let about = format!("keys.{}.{role}", set.name);
             let names = bearer.names;
-            findings.push(
-                match probe(connector, config.proxy.base_path.as_ref(), &bearer, config.proxy.limits.connect_timeout)
-                    .await
-                {
-                    Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
-                    Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
-                    Err(error) => Finding::problem(about, format!("key {names} {NOT_ASKED}: {}", with_causes(&error))),
-                },
-            );
+            let (base_path, patience) = (config.proxy.base_path.as_ref(), config.proxy.limits.connect_timeout);
+            let answer = probe(connector, base_path, &bearer, patience).await;
+            if let (Ok(standing), "current") = (&answer, role) {
+                checked.push(Checked { set: set.name.clone(), key: names.fingerprint, word: word(standing) });
+            }
+            findings.push(match answer {
+                Ok(standing) if standing.is_sound() => Finding::sound(about, format!("key {names} {standing}")),
+                Ok(standing) => Finding::problem(about, format!("key {names} {standing}")),
+                Err(error) => Finding::problem(about, format!("key {names} {NOT_ASKED}: {}", with_causes(&error))),
+            });
         }
     }
     findings
+}
+
+/// What an answer says of a key; nothing where it says nothing.
+fn word(standing: &Standing) -> Option<Word> {
+    match standing {
+        Standing::Alive | Standing::Restricted { .. } => Some(Word::Accepted),
+        Standing::Dead => Some(Word::Refused),
+        Standing::Unclear { .. } => None,
+    }
 }
 
 fn keys_to_probe(set: &crate::keys::SetSettings, ring: &KeyRing, index: SetIndex) -> Vec<(&'static str, Bearer)> {

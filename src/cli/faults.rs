@@ -15,6 +15,7 @@ use crate::answers::words::{ago, counted, incident_from, nodes_in_words, short_a
 use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::keys::set::RoleKind;
+use crate::ledger::bar_kind::BarKind;
 use crate::problems::kind::ProblemKind;
 use crate::telemetry::local_clock::in_local_time;
 use crate::verdict::explain::{DiagnosisKind, Severity};
@@ -107,6 +108,12 @@ impl Around<'_> {
         if is(listed, DiagnosisKind::CurrentKeyRejected) && !self.is_of_old_key(listed) && is_open(refused) {
             return Some(format!("see {} above", refused.code()));
         }
+        if (is(listed, DiagnosisKind::StaleBinding) || listed.incident.diagnosis == MIXED) && is_open(refused) {
+            return Some(format!(
+                "do what {} says above first, and leave what sends the old key as it is until then: the current key does not work",
+                refused.code()
+            ));
+        }
         (is_strange && !self.has_current_key(listed) && is_open(unreadable)).then(|| {
             format!(
                 "do what {} says above first: keyward knows no current key, so that this key may well be the right one",
@@ -121,6 +128,9 @@ impl Around<'_> {
             return vec![MEND_OLD_KEY.to_owned()];
         }
         let mut steps = steps_of(&listed.incident.diagnosis, &listed.who.set);
+        if is(listed, DiagnosisKind::StaleBinding) && self.is_current_key_untried(listed) {
+            steps.insert(0, TRY_FIRST.to_owned());
+        }
         if is(listed, DiagnosisKind::WrongPath) {
             steps.push(format!(
                 "The Base URL of this keyward is {} (from another machine, with its own name).",
@@ -146,6 +156,13 @@ impl Around<'_> {
         let key = listed.incident.key.fingerprint;
         let mut old = self.set_of(listed).flat_map(|set| &set.old_keys);
         old.find(|old| Some(old.key.fingerprint) == key).map(|old| old.retired_by)
+    }
+
+    /// Whether nothing shows yet that upstream takes the current key.
+    fn is_current_key_untried(&self, listed: &ListedIncident) -> bool {
+        let reasons = self.set_of(listed).flat_map(|set| &set.old_keys).flat_map(|old| old.can_go.all_reasons());
+        let mut untried = reasons.filter(|reason| reason.code == BarKind::NoGoodUse.code());
+        untried.any(|reason| reason.accepted.is_none())
     }
 
     fn set_of(&self, listed: &ListedIncident) -> impl Iterator<Item = &Set> {
@@ -357,6 +374,8 @@ const MIXED: &str = crate::ledger::standing::StandingKind::Mixed.code();
 const OLD_KEY_REFUSED: &str = "the old key, which OpenAI refuses";
 
 const MEND_OLD_KEY: &str = "Put the new key into n8n's credential, and run a node that uses it.";
+
+const TRY_FIRST: &str = "Try the current key first, which was never seen to work: `keyward check --online`.";
 
 const STALE_AND_TAKEN: &str = "the node sends a previous key, which OpenAI still takes";
 

@@ -96,7 +96,7 @@ fn note(entry: &Entry) -> String {
         Role::Previous { .. } | Role::Current | Role::Next | Role::Token => None,
     };
     let revoked = entry.revoked.map(|at| format!("revoked {at}"));
-    let refused = entry.is_refused.then(|| "upstream refuses it".to_owned());
+    let refused = entry.is_refused().then(|| "upstream refuses it".to_owned());
     let learned = entry.learned.then(|| "learned".to_owned());
     [revoked, refused, learned, grace].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -211,7 +211,8 @@ mod tests {
             since: None,
             learned: false,
             revoked: None,
-            is_refused: false,
+            word: None,
+            never_accepted: false,
         };
         let (a, b) = (names(b"sk-a"), names(b"sk-b"));
         let entries = [entry(a), entry(b), entry(a)];

@@ -4,13 +4,13 @@ use http::StatusCode;
 
 use crate::caller::names::{Directory, Named};
 use crate::keys::fingerprint::KeyKind;
-use crate::keys::set::{KeyRing, SetIndex};
+use crate::keys::set::{KeyRing, SetIndex, Word};
 use crate::ledger::projects;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::{Ending, Outcome};
 use crate::policy::{ActionKind, Refusal};
 use crate::verdict::Verdict;
-use crate::verdict::explain::{self, Context, Diagnosis, Explanation, Handling, Sender};
+use crate::verdict::explain::{self, Context, CurrentKey, Diagnosis, Explanation, Handling, Sender};
 
 /// The diagnosis. Where keyward put its own key in and upstream refused that, the key of ours is at fault, whatever came.
 #[must_use]
@@ -98,7 +98,7 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing, named:
         &Context {
             set: name(judgement.set),
             owner,
-            is_current_known: ring.set(judgement.set).learning || ring.current(judgement.set).is_some(),
+            current: current_key(judgement.set, ring),
             is_token_held: acts && (shows_token || ring.has_token(judgement.set)),
             judgement,
             handling,
@@ -117,6 +117,14 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing, named:
             projects: exchange.projects(),
         },
     )
+}
+
+fn current_key(set: SetIndex, ring: &KeyRing) -> CurrentKey {
+    match ring.current(set) {
+        Some(key) if ring.word(key.fingerprint) == Some(Word::Refused) => CurrentKey::Refused,
+        None if !ring.set(set).learning => CurrentKey::Unknown,
+        Some(_) | None => CurrentKey::Known,
+    }
 }
 
 /// What n8n calls who sent it.

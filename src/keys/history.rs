@@ -38,6 +38,8 @@ pub struct Heard {
     pub word: Word,
     /// Since when it says so.
     pub at: Timestamp,
+    /// Whether it refuses the key, and was never seen to accept it.
+    pub never_accepted: bool,
 }
 
 /// A key that was current when keyward looked last.
@@ -106,7 +108,8 @@ impl SetHistory {
         self.previous.retain(|previous| Some(previous.key) != current);
         self.learned.recall(&live.learned);
         self.hints.extend(live.hints);
-        for heard in live.heard {
+        for mut heard in live.heard {
+            heard.never_accepted &= self.was_never_accepted(heard.key);
             self.heard.retain(|known| known.key != heard.key);
             self.heard.push(heard);
         }
@@ -124,10 +127,25 @@ impl SetHistory {
         if self.heard.iter().any(|heard| heard.key == key && heard.word == word) {
             return false;
         }
+        let never_accepted = word == Word::Refused && self.was_never_accepted(key);
         self.heard.retain(|heard| heard.key != key);
-        self.heard.push(Heard { key, word, at: now });
+        self.heard.push(Heard { key, word, at: now, never_accepted });
         self.bound();
         true
+    }
+
+    /// Forgets that upstream refuses a key, where that is all that it ever said of it. Says whether that is news.
+    pub fn forget_refusal(&mut self, key: Fingerprint) -> bool {
+        let before = self.heard.len();
+        self.heard.retain(|heard| heard.key != key || !heard.never_accepted);
+        self.heard.len() != before
+    }
+
+    /// Whether nothing that is remembered shows that upstream ever accepted a key.
+    #[must_use]
+    pub fn was_never_accepted(&self, key: Fingerprint) -> bool {
+        let was_learned = self.learned.keys().iter().any(|learned| learned.key == key);
+        !was_learned && self.heard.iter().all(|heard| heard.key != key || heard.never_accepted)
     }
 
     /// Notes what people recognise one of the set's keys by. Says whether that is news.

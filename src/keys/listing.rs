@@ -19,11 +19,19 @@ pub struct Entry {
     pub learned: bool,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
-    /// Whether upstream refused it when it saw it last.
-    pub is_refused: bool,
+    /// What upstream said of it when it saw it last.
+    pub word: Option<Word>,
+    /// Whether upstream refuses it, and was never seen to accept it.
+    pub never_accepted: bool,
 }
 
 impl Entry {
+    /// Whether upstream refused it when it saw it last.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.word == Some(Word::Refused)
+    }
+
     /// Since when the key is what it is.
     #[must_use]
     pub fn begin(&self) -> Option<Timestamp> {
@@ -51,7 +59,8 @@ pub fn entries(ring: &KeyRing, history: &History) -> Vec<Entry> {
             since: set.and_then(|set| since(set, names.fingerprint)),
             learned: owner.learned,
             revoked: ring.revoked(names.fingerprint),
-            is_refused: ring.word(names.fingerprint) == Some(Word::Refused),
+            word: ring.word(names.fingerprint),
+            never_accepted: set.is_some_and(|set| never_accepted(set, names.fingerprint)),
         });
     }
     entries.sort_by_key(|entry| (entry.set, rank(entry.role), entry.names.fingerprint));
@@ -62,6 +71,10 @@ fn since(history: &SetHistory, key: Fingerprint) -> Option<Timestamp> {
     let declared = history.current.filter(|current| current.key == key).map(|current| current.since);
     let learned = || history.learned.keys().iter().find(|learned| learned.key == key).map(|learned| learned.since);
     declared.or_else(learned)
+}
+
+fn never_accepted(history: &SetHistory, key: Fingerprint) -> bool {
+    history.heard.iter().any(|heard| heard.key == key && heard.never_accepted)
 }
 
 fn rank(role: Role) -> (u8, i64) {

@@ -283,6 +283,26 @@ impl Reloader {
         }
     }
 
+    /// Whether nothing that is remembered shows that upstream ever accepted one of the set's own keys.
+    #[must_use]
+    pub fn was_never_accepted(&self, set: SetIndex, key: Fingerprint) -> bool {
+        let memory = self.memory();
+        let history = memory.history.sets.get(&*self.ring().set(set).name);
+        history.is_none_or(|history| history.was_never_accepted(key))
+    }
+
+    /// Forgets that upstream refuses one of the set's own keys, where it was never seen to accept it: nothing is known of it then.
+    pub fn forget_refusal(&self, set: SetIndex, key: Fingerprint) {
+        let mut memory = self.memory();
+        let ring = self.ring.load_full();
+        let history = memory.history.sets.entry(ring.set(set).name.to_string()).or_default();
+        if history.forget_refusal(key) {
+            // Under the lock, as in `reload`.
+            self.ring.store(Arc::new(ring.without_word(key)));
+            self.changed.store(true, Ordering::Release);
+        }
+    }
+
     /// Every key of every set, as people are shown them.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {

@@ -366,6 +366,14 @@ impl KeyRing {
         self.next_generation().with_word(fingerprint, word)
     }
 
+    /// The next generation, where upstream has said nothing of that key.
+    #[must_use]
+    pub fn without_word(&self, fingerprint: Fingerprint) -> Self {
+        let mut next = self.next_generation();
+        next.heard.retain(|(key, _)| *key != fingerprint);
+        next
+    }
+
     fn next_generation(&self) -> Self {
         Self {
             generation: self.generation + 1,

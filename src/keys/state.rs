@@ -412,6 +412,8 @@ struct StoredHeard {
     key: Hex,
     accepted: bool,
     at: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    never_accepted: bool,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -559,14 +561,16 @@ impl StoredHint {
 
 impl From<&Heard> for StoredHeard {
     fn from(heard: &Heard) -> Self {
-        Self { key: Hex(heard.key), accepted: heard.word == Word::Accepted, at: heard.at.as_millis() }
+        let Heard { key, word, at, never_accepted } = *heard;
+        Self { key: Hex(key), accepted: word == Word::Accepted, at: at.as_millis(), never_accepted }
     }
 }
 
 impl From<StoredHeard> for Heard {
     fn from(stored: StoredHeard) -> Self {
         let word = if stored.accepted { Word::Accepted } else { Word::Refused };
-        Self { key: stored.key.0, word, at: Timestamp::from_millis(stored.at) }
+        let never_accepted = stored.never_accepted && !stored.accepted;
+        Self { key: stored.key.0, word, at: Timestamp::from_millis(stored.at), never_accepted }
     }
 }
 

@@ -549,6 +549,10 @@ impl Draft<'_> {
                 bar.accepted = own.senders.acceptance(bar.number, bar.state).cloned().map(Box::new);
             }
         }
+        if self.bars.iter().any(|bar| bar.kind == BarKind::CurrentKeyRefused) {
+            let needs_key = |bar: &&mut Bar| bar.kind.ends_by_current_key();
+            self.bars.iter_mut().filter(needs_key).for_each(|bar| bar.end = End::OfKind(AFTER_ANOTHER_KEY));
+        }
         let last = self.last_use();
         let mut but = self.bars;
         let accepted: Vec<_> = but.extract_if(.., |bar| bar.accepted.is_some()).collect();
@@ -963,6 +967,9 @@ impl Hash {
         Self(part.iter().fold(length, add))
     }
 }
+
+/// What ends a bar that the current key would end, while upstream refuses that key: no node is to be given it.
+const AFTER_ANOTHER_KEY: &str = "leave it as it is until the set has a key that OpenAI takes";
 
 /// How many ways to end are told from one another; what is told of others is put together each time.
 const MOST_ENDS: usize = 64;

@@ -89,6 +89,35 @@ impl BarKind {
         }
     }
 
+    /// Whether it ends by the current key, put into n8n or sent once more.
+    #[must_use]
+    pub fn ends_by_current_key(self) -> bool {
+        match self {
+            Self::StillSent
+            | Self::RecordHoldsIt
+            | Self::Silent
+            | Self::Edited
+            | Self::Record
+            | Self::RecordWithoutNode => true,
+            Self::Typed
+            | Self::InUse
+            | Self::NoCurrentKey
+            | Self::CurrentKeyRefused
+            | Self::NotAudited
+            | Self::Audit
+            | Self::Unattributed
+            | Self::Quiet
+            | Self::Unsettled
+            | Self::Waiting
+            | Self::Running
+            | Self::InFlight
+            | Self::NoGoodUse
+            | Self::Room
+            | Self::Clock
+            | Self::Learning => false,
+        }
+    }
+
     /// What ends it, where that depends on nothing else.
     #[must_use]
     pub fn end(self) -> &'static str {

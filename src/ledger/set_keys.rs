@@ -35,7 +35,7 @@ pub(super) struct GoodKeys {
 
 impl CurrentKey {
     pub(super) fn of(entry: &Entry) -> Self {
-        Self { names: entry.names, since: entry.since, is_refused: entry.is_refused || entry.revoked.is_some() }
+        Self { names: entry.names, since: entry.since, is_refused: entry.is_refused() || entry.revoked.is_some() }
     }
 }
 

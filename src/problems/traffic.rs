@@ -144,6 +144,22 @@ impl Traffic {
         }
     }
 
+    /// Takes in that upstream refuses a set's current key, which no exchange showed.
+    pub fn note_refusal(&mut self, set: SetIndex, key: Names, now: Timestamp) {
+        let known = self.sets.get(set.position()).and_then(|of_set| of_set.refused.open()?.key);
+        if known.is_none_or(|known| known.fingerprint != key.fingerprint) {
+            self.recall_refused(set, key, now);
+        }
+    }
+
+    /// Takes in that upstream does not refuse that key.
+    pub fn forget_refusal(&mut self, set: SetIndex, key: Names) {
+        if let Some(of_set) = self.sets.get_mut(set.position()) {
+            let is_its = |episode: &mut Episode| episode.key.is_some_and(|known| known.fingerprint == key.fingerprint);
+            of_set.refused.episode.take_if(is_its);
+        }
+    }
+
     /// Remembers from before the start what else was wrong.
     pub fn recall(&mut self, recalled: Recalled) {
         let Recalled { unreachable, failing, sets } = recalled;

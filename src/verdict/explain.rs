@@ -358,8 +358,8 @@ pub struct Context<'a> {
     pub set: &'a str,
     /// The name of the set that the key belongs to, where it is another one.
     pub owner: Option<&'a str>,
-    /// Whether keyward knows the set's current key, or learns it.
-    pub is_current_known: bool,
+    /// What keyward knows of the set's current key.
+    pub current: CurrentKey,
     /// Whether n8n holds tokens of the set rather than its key.
     pub is_token_held: bool,
     /// The verdict and what it rests on.
@@ -390,6 +390,16 @@ pub struct Context<'a> {
     pub has_failed: bool,
     /// The project of the key that upstream saw, and that of the one before it, where these differ and something was not found.
     pub projects: Option<[&'a str; 2]>,
+}
+
+/// What keyward knows of a set's current key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CurrentKey {
+    /// Its value, or it learns that key.
+    Known,
+    Unknown,
+    /// That upstream refused it when it saw it last.
+    Refused,
 }
 
 /// What keyward did about a request.
@@ -506,6 +516,9 @@ impl Context<'_> {
             Diagnosis::CurrentKeyRejected => {
                 format!("{who} sends {key}, which is right for set `{set}`, but upstream says that the key is invalid.")
             }
+            Diagnosis::NextKeyRejected => {
+                format!("{who} sends {key}, the next key of set `{set}`, but upstream says that the key is invalid.")
+            }
             Diagnosis::KeyScope => {
                 format!("{who} {right_key}, but it has no permission for this{}.", self.said())
             }
@@ -516,9 +529,6 @@ impl Context<'_> {
             Diagnosis::RateLimited => format!("{who} {right_key}, but asks for too much at once{}.", self.said()),
             Diagnosis::StaleBinding { tolerated } => {
                 let state = match self.status {
-            Diagnosis::NextKeyRejected => {
-                format!("{who} sends {key}, the next key of set `{set}`, but upstream says that the key is invalid.")
-            }
                     _ if self.judgement.revoked.is_some() => "it was marked as compromised",
                     _ if self.is_barred(Barred::Refused) => "upstream has refused it, so it admits no request",
                     _ if self.is_barred(Barred::Unproven) => "upstream never took it, so it admits no request",
@@ -636,9 +646,12 @@ impl Context<'_> {
             (Diagnosis::UnlistedKey(KeyKind::Ephemeral), Handling::Refused) => (None, &SHORT_LIVED[..]),
             _ if is_unlisted && self.is_of_vendor() && !self.is_taken() => (None, &OF_VENDOR[..]),
             (Diagnosis::CurrentKeyRejected, Handling::Injected) => (None, &LENT_KEY_REJECTED[..]),
+            (Diagnosis::StaleBinding { .. }, _) if self.current == CurrentKey::Refused => {
+                (None, &STALE_BESIDE_REFUSED[..])
+            }
             (Diagnosis::StaleBinding { .. }, _) if self.origin == Origin::InstanceAi => (None, &STALE_INSTANCE_AI[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.is_agent() => (None, &STALE_AGENT[..]),
-            _ if is_unlisted && !self.is_current_known => (Some(KEY_NOT_KNOWN), steps(diagnosis)),
+            _ if is_unlisted && self.current == CurrentKey::Unknown => (Some(KEY_NOT_KNOWN), steps(diagnosis)),
             _ => (None, steps(diagnosis)),
         };
         let tag = (self.origin == Origin::InstanceAi).then_some(STATIC_TAG);
@@ -749,6 +762,10 @@ pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
             "Look in OpenAI's dashboard whether the current key of set `[set]` was revoked, has expired or belongs to a deleted project.",
             "Make a new key, put it where keyward reads the set's current key, and into n8n's credential.",
         ],
+        Diagnosis::NextKeyRejected => &[
+            "Put the set's current key back into that credential: it is the next key that does not work, not the node.",
+            "Look in OpenAI's dashboard whether the next key of set `[set]` is whole, was revoked, has expired or belongs to a deleted project. Put the right one where keyward reads `keys.[set].next`, and then into n8n's credential.",
+        ],
         Diagnosis::KeyScope => &[
             "Give the key the permission that the code names: scope, model, project, IP address or country.",
             "Leave n8n's credential as it is: it sends the right key.",
@@ -762,10 +779,6 @@ pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         }
         Diagnosis::RateLimited => &["Spread the load, or ask OpenAI for a higher rate limit. Retries make it worse."],
         Diagnosis::StaleBinding { .. } => &[
-        Diagnosis::NextKeyRejected => &[
-            "Put the set's current key back into that credential: it is the next key that does not work, not the node.",
-            "Look in OpenAI's dashboard whether the next key of set `[set]` is whole, was revoked, has expired or belongs to a deleted project. Put the right one where keyward reads `keys.[set].next`, and then into n8n's credential.",
-        ],
             "Open the node in n8n and see which credential it uses: it is one with the old key (a copy, another record, or a key typed into the node).",
             "Put [key] into that credential, or choose the credential that has it.",
             "Publish the workflow (n8n 2.x). An execution that waits or is retried with its original workflow keeps the old credential.",
@@ -867,6 +880,11 @@ const KEY_NOT_KNOWN: &str = "keyward could not read the current key of set `[set
 /// What n8n's credential should hold. A token is shown once, so that another node needs another one.
 const THE_KEY: &str = "the current key of set `[set]`";
 const A_TOKEN: &str = "a token of set `[set]` (`keyward token new [set]` makes one)";
+
+/// A node that works is not to be given a key that does not.
+const STALE_BESIDE_REFUSED: [&str; 1] = [
+    "Leave n8n's credential as it is until the set has a key that OpenAI takes: it refuses the current key of set `[set]`. `keyward status` says what to do about that.",
+];
 
 /// An agent keeps the credential that it read for as long as it is used, half an hour after its last run.
 const STALE_AGENT: [&str; 2] = [

@@ -157,6 +157,22 @@ fn the_check_tells_one_fault_once_and_does_not_advise_itself() {
 }
 
 #[test]
+fn the_check_that_reaches_upstream_again_says_so_together_with_the_problem() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let scene = Scene::at(&format!("http://{closed}"), None);
+    ask_with(scene.keyward.listen, "sk-current");
+    scene.says(&["cannot be reached"]);
+    let upstream = FakeUpstream::taking(&["sk-current"]);
+    let config = scene.config.replace(&closed.to_string(), upstream.url().trim_start_matches("http://"));
+    let admin = scene.keyward.admin.to_string();
+    let check = scene.home.keyward(&["check", "--online"]).config(&config).env("KEYWARD_ADMIN_LISTEN", &admin).run();
+    let said = words(&check.stdout);
+    assert_eq!((check.code(), said.matches("problem ").count()), (Some(0), 1), "{said}");
+    assert!(said.contains("did not reach upstream; this command reaches it now"), "{said}");
+    assert!(said.contains("is over with the next request that is answered"), "{said}");
+}
+
+#[test]
 fn upstream_is_down() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let scene = Scene::at(&format!("http://{closed}"), None);
@@ -340,6 +356,109 @@ fn a_key_that_never_worked_is_tried_before_it_goes_into_n8n() {
     }
     scene.post("n2", "sk-dead");
     scene.tells("rotation", &["current_key_refused", "Next: do what current_key_refused says above"]);
+}
+
+/// A key file with a wrong key, well-formed, while nodes work with the key before it.
+fn wrongly_rotated() -> Scene {
+    let scene = Scene::sole(FakeUpstream::taking(&["sk-current"]));
+    scene.post("n1", "sk-current");
+    scene.home.write("key", "sk-wrong");
+    eventually("the wrong key is current", || {
+        scene.post("n1", "sk-current");
+        words(&scene.run(&["status"]).stdout).contains("1 node still sends it").then_some(())
+    });
+    scene
+}
+
+#[track_caller]
+fn says_that_the_key_in_the_file_is_wrong(scene: &Scene) {
+    for command in ["status", "rotation"] {
+        let said = scene.tells(
+            command,
+            &[
+                "refuses the current key",
+                "and never accepted it. The key before it,",
+                "was accepted when it was sent last.",
+                "See whether the key in file key is whole and the right one. Put the right one there, or put",
+                "Next: do what current_key_refused says above",
+            ],
+        );
+        for advice in ["Put the current key of set", "ut the current key into its credential", "n8n's credential c"] {
+            assert!(!said.contains(advice), "{advice}: {said}");
+        }
+    }
+    let said = scene.says(&["stale_binding (1)"]);
+    assert!(said.contains("o what current_key_refused says above first, and leave what sends the old key"), "{said}");
+    assert_eq!(scene.run(&["rotation", "--can-go"]).code(), Some(1));
+}
+
+#[test]
+fn a_wrong_key_in_the_file_that_a_request_shows_is_told_with_the_one_before_that_works() {
+    let scene = wrongly_rotated();
+    let said = scene.says(&["stale_binding (1)"]);
+    assert!(said.contains("1. Try the current key first, which was never seen to work"), "{said}");
+    scene.post("n2", "sk-wrong");
+    says_that_the_key_in_the_file_is_wrong(&scene);
+    scene.post("n1", "sk-current");
+    let line = eventually("the line of the stale node", || {
+        let log = scene.keyward.log();
+        let line = log.lines().rfind(|line| line.contains("\"stale_binding\""))?;
+        line.contains("\"remedy\":\"1. Leave n8n's credential as it is until").then(|| line.to_owned())
+    });
+    assert!(!line.contains("sk-current"), "{line}");
+}
+
+#[test]
+fn a_wrong_key_in_the_file_that_the_check_shows_is_told_by_status_and_beyond_a_restart() {
+    let scene = wrongly_rotated();
+    assert!(!words(&scene.run(&["status"]).stdout).contains("current_key_refused"));
+    let told = scene.run(&["check", "--online"]);
+    assert_eq!((told.code(), told.stdout.matches("problem  ").count()), (Some(1), 1), "{}", told.stdout);
+    assert!(words(&told.stdout).contains("never accepted it. The key before it,"), "{}", told.stdout);
+    says_that_the_key_in_the_file_is_wrong(&scene);
+    let Scene { home, keyward, config, _upstream: upstream } = scene;
+    keyward.stop();
+    let keyward = home.serve().config(&config).start();
+    let scene = Scene { home, keyward, config, _upstream: upstream };
+    says_that_the_key_in_the_file_is_wrong(&scene);
+    scene.home.write("key", "sk-current");
+    eventually("the key before is back", || {
+        (!words(&scene.run(&["status"]).stdout).contains("current_key_refused")).then_some(())
+    });
+}
+
+#[test]
+fn what_the_check_says_of_a_key_counts_only_against_one_that_was_never_accepted() {
+    let scene = Scene::sole(FakeUpstream::taking(&["sk-current"]));
+    let sets: serde_json::Value = serde_json::from_slice(&scene.keyward.admin("/api/v1/sets").body).unwrap();
+    let key = sets["sets"][0]["keys"][0]["fingerprint"].as_str().unwrap().to_owned();
+    let say = |key: &str, word: &str| {
+        let path = format!("/api/v1/sets/default/checked?key={key}&word={word}");
+        let answer = scene.keyward.ask_admin("POST", &path);
+        (answer.status, answer.text().contains("current_key_refused"))
+    };
+    assert_eq!(say(&key, "refused"), (200, true));
+    assert_eq!(say(&key, "accepted"), (200, false), "it takes the refusal back");
+    scene.post("n1", "sk-current");
+    eventually("the key is known to work", || (say(&key, "refused") == (200, false)).then_some(()));
+    assert_eq!(say(&"0".repeat(32), "refused").0, 404);
+    assert_eq!((say("1bf3ef9e", "refused").0, say(&key, "fine").0), (400, 400));
+}
+
+#[test]
+fn a_next_key_that_upstream_refuses_is_told_as_the_next_key() {
+    let keys = format!("{SOLE}next = {{ file = \"next\" }}\n");
+    let upstream = FakeUpstream::taking(&["sk-current"]);
+    let url = upstream.url();
+    let home = Home::new();
+    home.write("key", "sk-current");
+    home.write("next", "sk-next");
+    let config = format!("{keys}[proxy]\nupstream = \"{url}\"\n");
+    let keyward = home.serve().config(&config).start();
+    let scene = Scene { home, keyward, config, _upstream: Some(upstream) };
+    scene.post("n1", "sk-next");
+    let said = scene.says(&["next_key_rejected (1): the announced next key", "Put the set's current key back"]);
+    assert!(!said.contains("current_key"), "{said}");
 }
 
 #[test]

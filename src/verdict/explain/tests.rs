@@ -216,7 +216,7 @@ fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
     Context {
         set: "production",
         owner: Some("staging"),
-        is_current_known: true,
+        current: CurrentKey::Known,
         is_token_held: false,
         judgement,
         handling: Handling::Forwarded,

@@ -129,7 +129,7 @@ fn context(judgement: &Judgement, handling: Handling, status: Option<StatusCode>
     Context {
         set: &RING.set(judgement.set).name,
         owner: if let Verdict::Foreign { owner } = judgement.verdict { Some(&RING.set(owner).name) } else { None },
-        is_current_known: true,
+        current: CurrentKey::Known,
         is_token_held: handling != Handling::Forwarded,
         judgement,
         handling,
