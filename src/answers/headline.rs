@@ -8,7 +8,7 @@ use super::words::{ago, counted};
 use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::keys::rules::Policy;
-use crate::ledger::answer::AnswerKind;
+use crate::ledger::answer::{AnswerKind, REFUSED};
 use crate::ledger::bar_kind::BarKind;
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
@@ -56,6 +56,8 @@ fn in_a_breath(reasons: &[Reason], old: &OldKeySummary, now: Timestamp) -> Strin
             codes.push(&reason.code);
         }
     }
+    // "since" is since that use.
+    codes.sort_by_key(|code| *code != "quiet" || !reasons.iter().any(|reason| reason.code == "not_audited"));
     let parts: Vec<_> = codes
         .iter()
         .map(|code| of_kind(code, &reasons.iter().filter(|reason| reason.code == **code).collect::<Vec<_>>(), old, now))
@@ -71,6 +73,9 @@ fn of_kind(code: &str, reasons: &[&Reason], old: &OldKeySummary, now: Timestamp)
     let (count, is_one) = (reasons.len(), reasons.len() == 1);
     let are = if is_one { "is" } else { "are" };
     match code {
+        "still_sent" if reasons.iter().all(|reason| reason.text.ends_with(REFUSED)) => {
+            format!("{} {} a key that OpenAI refuses", senders(reasons), if is_one { "sends" } else { "send" })
+        }
         "still_sent" => format!("{} still {} it", senders(reasons), if is_one { "sends" } else { "send" }),
         "record_holds_it" => {
             format!("{} {} it", counted(count, "credential"), if is_one { "holds" } else { "hold" })

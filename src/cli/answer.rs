@@ -7,6 +7,7 @@ use crate::answers::headline::{because, who, word};
 use crate::answers::old_key::{CanGo, OldKeySummary, Reason};
 use crate::answers::words::{ago, capitalised};
 use crate::clock::Timestamp;
+use crate::ledger::answer::{IF_GONE, OR_ACCEPT};
 use crate::ledger::bar_kind::BarKind;
 use crate::telemetry::local_clock::in_local_time;
 
@@ -38,6 +39,7 @@ pub(super) fn reasons(old_keys: &[&OldKeySummary], shown: &BTreeSet<&str>, now: 
             }
         }
     }
+    tell_once(&mut items);
     let mut lines: Vec<_> = items.iter().flat_map(Item::lines).collect();
     if items.iter().any(|item| !item.numbers.is_empty()) {
         lines.push(Line::toned(Tone::Aside, ACCEPTING).hanging(2));
@@ -45,6 +47,20 @@ pub(super) fn reasons(old_keys: &[&OldKeySummary], shown: &BTreeSet<&str>, now: 
     let assumes: BTreeSet<_> = old_keys.iter().flat_map(|old| old.can_go.assumes()).collect();
     lines.extend(assumes.into_iter().map(|what| Line::toned(Tone::Aside, format!("Assumes: {what}")).hanging(2)));
     lines
+}
+
+/// Tells once of each address what is to be done where it is gone.
+fn tell_once(items: &mut [Item]) {
+    let mut told: Vec<String> = Vec::new();
+    for end in items.iter_mut().flat_map(|item| &mut item.ends) {
+        let Some(begin) = end.find(IF_GONE) else { continue };
+        let remark = end[begin..].trim_end_matches(OR_ACCEPT).to_owned();
+        if told.contains(&remark) {
+            *end = end.replace(&remark, "");
+        } else {
+            told.push(remark);
+        }
+    }
 }
 
 /// The same of keys that stay, without what is not proven beside that.
@@ -102,7 +118,14 @@ impl Item {
             lines.push(if is_first { Line::from(format!("- {what}")) } else { Line::from(what.clone()).within(4) });
         }
         let last = lines.last_mut().map(std::mem::take).unwrap_or_default();
-        let numbers = if self.numbers.is_empty() { String::new() } else { format!("  [{}]", self.numbers.join(" ")) };
+        let numbers = match (self.numbers.len(), self.numbers.len().saturating_sub(MOST_NUMBERS)) {
+            (0, _) => String::new(),
+            (_, 0) => format!("  [{}]", self.numbers.join(" ")),
+            (_, more) => {
+                let first = self.numbers[..MOST_NUMBERS].join(" ");
+                format!("  [{first} and {more} more: `keyward rotation --json`]")
+            }
+        };
         let count = lines.len();
         lines.truncate(count.saturating_sub(1));
         lines.push(last.and_toned(Tone::Aside, numbers));
@@ -177,10 +200,63 @@ fn of_those_above(reasons: &[&Reason], now: Timestamp) -> Vec<Item> {
             "edited" => "the old key was tried out by",
             _ => "the old key was sent by",
         };
-        Item { what: vec![format!("{what} {}", names.join("; "))], ..item }
+        let more = match names.len().saturating_sub(MOST_NAMES) {
+            0 => String::new(),
+            more => format!(" and {more} more (`keyward rotation` lists them)"),
+        };
+        names.truncate(MOST_NAMES);
+        Item { what: vec![format!("{what} {}{more}", names.join("; "))], ..item }
     };
     alike.into_iter().map(finish).collect()
 }
 
+/// How many of those that are alike are named.
+const MOST_NAMES: usize = 6;
+
+/// How many numbers stand in brackets.
+const MOST_NUMBERS: usize = 8;
+
 const ACCEPTING: &str =
     "Where you know more than keyward does: keyward accept NUMBER --reason TEXT, with a number in brackets.";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::output::Palette;
+
+    /// A node of a workflow that still sends an old key.
+    fn reason(number: usize, end: &str) -> Reason {
+        let reason = json!({
+            "code": "still_sent", "text": format!("workflow w{number}, node n1 still sends it, last at 2026-01-01T00:00:00Z"),
+            "binding": format!("{number:016x}"), "address": "127.0.0.1", "credential": null, "credential_id": null,
+            "workflow_name": format!("Report {number}"), "end": end, "doubt": format!("{number:08x}"), "accepted": null,
+        });
+        serde_json::from_value(reason).expect("a reason")
+    }
+
+    #[test]
+    fn of_many_that_are_alike_a_handful_is_named_and_the_others_are_counted() {
+        let reasons: Vec<_> = (0..46).map(|number| reason(number, "run it; or accept it")).collect();
+        let items = of_those_above(&reasons.iter().collect::<Vec<_>>(), Timestamp::from_millis(0));
+        let lines: Vec<_> =
+            items.iter().flat_map(Item::lines).flat_map(|line| line.rows(200, Palette::Plain)).collect();
+        let names =
+            "Report 0; Report 1; Report 2; Report 3; Report 4; Report 5 and 40 more (`keyward rotation` lists them)";
+        assert!(lines[0].starts_with(&format!("- the old key is still sent by {names}")), "{lines:?}");
+        assert!(lines.join(" ").contains("00000007 and 38 more: `keyward rotation --json`]"), "{lines:?}");
+        assert!(lines.len() <= 5, "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_done_where_a_sender_is_gone_is_told_once() {
+        let gone = "run it. If 10.0.0.1 is silent for good, remove it";
+        let ends = [gone, &format!("{gone}; or accept it"), "run it. If 10.0.0.2 is silent for good, remove it"];
+        let item = |end: &str| Item { ends: vec![end.to_owned()], ..Item::default() };
+        let mut items: Vec<_> = ends.into_iter().map(item).collect();
+        tell_once(&mut items);
+        let ends: Vec<_> = items.iter().map(|item| &*item.ends[0]).collect();
+        assert_eq!(ends, [gone, "run it; or accept it", "run it. If 10.0.0.2 is silent for good, remove it"]);
+    }
+}

@@ -144,6 +144,8 @@ pub struct Grounds<'a> {
     pub settings: &'a Settings,
     /// Whether the set learns which key is current.
     pub learning: bool,
+    /// Whether upstream refused the key when it saw it last.
+    pub is_refused: bool,
     pub now: Timestamp,
 }
 
@@ -324,6 +326,12 @@ impl Draft<'_> {
     }
 
     fn add_sender(&mut self, undone: &Undone, binding: Option<&Binding>, who: String) {
+        let old = self.grounds.old.fingerprint;
+        let is_last = |binding: &Binding| binding.lock().latest.is_some_and(|latest| latest.key == Some(old));
+        // A node that sent nothing since it was refused sends that key again when it runs next.
+        let fails = self.grounds.is_refused && undone.kind.is_none() && binding.is_some_and(is_last);
+        let undone = &Undone { later: undone.later || fails, ..undone.clone() };
+        let refused = if fails { REFUSED } else { "" };
         let from = from(undone);
         let mut subject = std::mem::take(&mut self.subject);
         subject.write(undone);
@@ -335,7 +343,8 @@ impl Draft<'_> {
             (_, true) => {
                 let sends = binding.map_or("sends it", |binding| binding.says("sends it", "send it"));
                 let turns = by_turns(undone.mixed);
-                (BarKind::StillSent, true, text(format_args!("still {sends}, last at {}{from}{turns}", undone.last)))
+                let what = format_args!("still {sends}, last at {}{from}{turns}{refused}", undone.last);
+                (BarKind::StillSent, true, text(what))
             }
             (_, false) => (
                 BarKind::Silent,
@@ -864,6 +873,9 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
     if mixed.is_some() { ", by turns with a newer key" } else { "" }
 }
 
+/// How the bar of a node ends whose key upstream refused when it ran last.
+pub const REFUSED: &str = ", and OpenAI refuses it";
+
 const RUN_IT: &str = "run it with the current key";
 
 /// What ends it. That you accept it is offered only where it may be done: right after a use it would be another guess.
@@ -889,8 +901,7 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> End 
                     (true, false) => "put the current key into its credential, and run it",
                     (false, false) => RUN_IT,
                 };
-                let then = "is silent for good, remove that container: started again, it sends the old key";
-                End::Told(format!("{first}. If {address} {then}").into())
+                End::Told(format!("{first}{}", if_it_is_gone(address)).into())
             }
             Some(_) | None => End::OfKind(RUN_IT),
         },
@@ -910,9 +921,27 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> End 
         Lack::GoodTest => End::OfKind("use the current key there once"),
         Lack::Nothing => End::OfKind(BarKind::Unattributed.end()),
     };
-    let accept = if may_be_done && undone.lacks != Lack::Nothing { "; or accept it" } else { "" };
+    let accept = if may_be_done && undone.lacks != Lack::Nothing { OR_ACCEPT } else { "" };
     if remedy.is_empty() && accept.is_empty() { end } else { End::Told([remedy, &*end, accept].concat().into()) }
 }
+
+/// What is done where nothing at an address will send a good key: it ends the bar no sooner, but keeps the old key from coming back.
+fn if_it_is_gone(address: IpAddr) -> String {
+    let what = if address.is_loopback() {
+        format!(
+            "{IF_GONE}what sent it on keyward's own machine ({address}) is gone for good, see that nothing starts it again"
+        )
+    } else {
+        format!("{IF_GONE}{address} is silent for good, remove the container or machine that had it")
+    };
+    what + ": started again, it sends the old key"
+}
+
+/// How an end goes on that you can also accept.
+pub const OR_ACCEPT: &str = "; or accept it";
+
+/// How a remark begins on a sender that is gone: one of each address is enough.
+pub const IF_GONE: &str = ". If ";
 
 /// Why a single good execution does not show it.
 fn why_so_many(undone: &Undone) -> &'static str {

@@ -89,6 +89,7 @@ impl OldDraft {
             in_flight: grounds.in_flight.open(self.key),
             settings: grounds.settings,
             learning: grounds.facts.learning,
+            is_refused: grounds.keys.iter().any(|entry| entry.names.fingerprint == self.key && entry.is_refused()),
             now: grounds.now,
         })
     }

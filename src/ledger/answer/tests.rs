@@ -740,6 +740,7 @@ fn a_learning_set_never_says_yes_whatever_is_accepted() {
         last_use: None,
         uses: &[],
         is_taken: &|_| true,
+        is_refused: false,
         in_flight: None,
         settings: &settings,
         learning: true,
