@@ -17,13 +17,13 @@ use crate::verdict::explain::DiagnosisKind;
 /// How long ago a moment was: `3 hours ago`.
 #[must_use]
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", span(at, now))
+    if is_now(at, now) { JUST_NOW.to_owned() } else { format!("{} ago", span(at, now)) }
 }
 
 /// The same in a column: `3h ago`.
 #[must_use]
 pub fn short_ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", short(now.since(at)))
+    if is_now(at, now) { JUST_NOW.to_owned() } else { format!("{} ago", short(now.since(at))) }
 }
 
 /// How long it is since a moment: `3 hours`.
@@ -154,6 +154,12 @@ pub fn capitalised(text: &str) -> String {
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
+fn is_now(at: Timestamp, now: Timestamp) -> bool {
+    now.since(at) < Duration::from_secs(1)
+}
+
+const JUST_NOW: &str = "just now";
+
 /// A span by its largest unit, in as few characters as there may be.
 fn short(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -215,6 +221,7 @@ mod tests {
     fn a_row_as_people_read_it() {
         let row = row();
         assert_eq!(ago(before(Duration::from_hours(3)), NOW), "3 hours ago");
+        assert_eq!((ago(NOW, NOW), short_ago(NOW, NOW)), ("just now".to_owned(), "just now".to_owned()));
         assert_eq!((rhythm(row.rhythm.as_ref()).as_str(), rhythm(None).as_str()), ("every 5m", "-"));
         assert_eq!(row.who.short_id(), "1bf3ef9e07");
         assert_eq!(

@@ -52,7 +52,7 @@ fn of_problem(problem: &OpenProblem, now: Timestamp) -> Vec<Line> {
     let code = problem.code.code();
     let about = problem.about.as_ref().map_or_else(String::new, |about| format!(" ({about})"));
     let what = in_local_time(&problem.text, now).into_owned();
-    let mut facts = vec![format!("since {}", short_ago(problem.since, now))];
+    let mut facts = vec![format!("began {}", short_ago(problem.since, now))];
     let callers = problem.bindings.map(|count| counted(count, "caller"));
     match (problem.requests, callers) {
         (Some(requests), callers) => {

@@ -171,7 +171,8 @@ function hear(said) {
 function tellTimes() {
   const now = clock.said + (performance.now() - clock.heard);
   for (const time of document.querySelectorAll("time")) {
-    const text = `${short(now - Date.parse(time.dateTime))} ago`;
+    const span = now - Date.parse(time.dateTime);
+    const text = span < 1000 ? "just now" : `${short(span)} ago`;
     if (time.textContent !== text) time.textContent = text;
   }
   mark.tell();

@@ -814,7 +814,7 @@ pub(super) fn steps(diagnosis: Diagnosis) -> &'static [&'static str] {
         ],
         Diagnosis::UpstreamRedirect => redirect_steps(Redirect::Elsewhere),
         Diagnosis::WrongPath => &[
-            "Look at the Base URL of the credential or node: it ends with `/v1`, and names no endpoint behind that, which the node adds by itself. The `path` of the log line shows what came.",
+            "Look at the Base URL of the credential or node: it ends with `/v1`, and names no endpoint behind that, which the node adds by itself. The path that came is told beside this (`path` in the log).",
         ],
         Diagnosis::OtherProject => &[
             "Make the new key in the project of the old one: assistants, threads, files, vector stores, batches and fine-tuned models belong to a project, and a key reaches those of its own alone.",
