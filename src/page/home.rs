@@ -118,7 +118,7 @@ fn of_problem(problem: &OpenProblem, now: Timestamp) -> Markup {
         article.problem.(class(tone)) {
             h2 { (icon(sign)) (in_local_time(&problem.text, now)) }
             p.facts {
-                "Since " (ago(problem.since, now))
+                "Began " (ago(problem.since, now))
                 @if let Some(requests) = problem.requests {
                     ": " (counted(usize::try_from(requests).unwrap_or(usize::MAX), "request"))
                     @if let Some(callers) = problem.bindings { " of " (counted(callers, "caller")) }
@@ -351,7 +351,7 @@ fn step(home: &Home<'_>, set: &OfSet) -> (String, Option<String>) {
     without_old_key(set, home.start)
 }
 
-/// Puts the current key into the credential that holds the old one, where keyward can do it; else waits until you have done it.
+/// Puts the current key into the credential that holds the old one, where keyward can do it; else says where you have to.
 fn command_for(old: &OldKeySummary, rotation: &Rotation, start: Start<'_>) -> String {
     let is_no = old.can_go.answer == AnswerKind::No;
     // Another set's key would be put in where the record does not say which set it belongs to.
@@ -360,7 +360,10 @@ fn command_for(old: &OldKeySummary, rotation: &Rotation, start: Start<'_>) -> St
     match (record, old.can_go.answer) {
         (Some(record), _) => format!("keyward n8n connect {} --key-from current --verify", record.credential_id),
         (None, AnswerKind::Yes) => format!("keyward rotation {} --can-go", rotation.set),
-        (None, AnswerKind::No | AnswerKind::NotProven) => format!("keyward rotation {} --watch", rotation.set),
+        // It names each credential and node that is not as it should be.
+        (None, AnswerKind::No) if start.asks_n8n => "keyward n8n audit".to_owned(),
+        (None, AnswerKind::No) => "keyward incidents".to_owned(),
+        (None, AnswerKind::NotProven) => format!("keyward rotation {} --watch", rotation.set),
     }
 }
 
@@ -369,9 +372,9 @@ fn without_old_key(set: &OfSet, start: Start<'_>) -> (String, Option<String>) {
         let source = (!set.rotation.learned).then_some("the place where keyward reads it");
         return (to_rotate(source, set.holds), Some("keyward rotation --watch".to_owned()));
     }
-    let step = "set the Base URL of n8n's OpenAI credential to this address, and run a workflow";
+    let step = format!("set the Base URL of n8n's OpenAI credential to {}, and run a workflow", start.base_url);
     let command = if start.asks_n8n { "keyward n8n connect --help" } else { start.base_url };
-    (step.to_owned(), Some(command.to_owned()))
+    (step, Some(command.to_owned()))
 }
 
 // === How it went ===
@@ -396,7 +399,8 @@ fn timeline<'t>(set: &'t OfSet, old: &'t OldKey) -> Timeline<'t> {
     let last = old.summary.last_use.filter(|at| *at > old.summary.retired_by);
     marks.extend(last.map(|at| Mark { at, what: "last stale" }));
     marks.sort_by_key(|mark| mark.at);
-    Timeline { new: &set.new_traffic, old: &old.traffic, marks, now: set.rotation.at }
+    let replaced = old.summary.retired_by;
+    Timeline { new: &set.new_traffic, old: &old.traffic, replaced, marks, now: set.rotation.at }
 }
 
 // === Who stands how ===

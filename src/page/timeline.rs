@@ -17,6 +17,8 @@ pub struct Timeline<'t> {
     pub new: &'t [Traffic],
     /// Exchanges with the old key.
     pub old: &'t [Traffic],
+    /// When the old key was replaced: it was no fault to send it in the hours before.
+    pub replaced: Timestamp,
     /// What happened when.
     pub marks: Vec<Mark>,
     pub now: Timestamp,
@@ -44,14 +46,21 @@ impl Timeline<'_> {
     #[must_use]
     pub fn draw(&self) -> Option<Markup> {
         let scale = self.scale()?;
-        let (new, old) = (scale.sums(self.new), scale.sums(self.old));
-        let most = new.iter().chain(&old).copied().max().filter(|most| *most > 0)?;
+        let (before, since) = self.old_in_two();
+        let (new, before, old) = (scale.sums(self.new), scale.sums(before), scale.sums(since));
+        let most = new.iter().chain(&before).chain(&old).copied().max().filter(|most| *most > 0)?;
         let total = |sums: &[u64]| thousands(usize::try_from(sums.iter().sum::<u64>()).unwrap_or(usize::MAX));
-        let label =
-            format!("Requests {}: {} with the new key, {} with the old one.", scale.each(), total(&new), total(&old));
+        let label = format!(
+            "Requests {}: {} with the new key, {} with the old one, and {} before it was replaced.",
+            scale.each(),
+            total(&new),
+            total(&old),
+            total(&before)
+        );
         Some(html! {
             svg.timeline width="100%" height=(HEIGHT) role="img" aria-label=(label) {
                 (bars(&new, most, scale, Way::Up))
+                (bars(&before, most, scale, Way::Before))
                 (bars(&old, most, scale, Way::Down))
                 line.axis x1="0" x2="100%" y1=(MIDDLE) y2=(MIDDLE) {}
                 @for (place, numbers) in self.signs(scale) {
@@ -70,6 +79,12 @@ impl Timeline<'_> {
         })
     }
 
+    /// The exchanges with the old key from before the hour in which it was replaced, and those since.
+    fn old_in_two(&self) -> (&[Traffic], &[Traffic]) {
+        let hour = self.replaced.as_millis().div_euclid(HOUR) * HOUR;
+        self.old.split_at(self.old.partition_point(|traffic| traffic.hour.as_millis() < hour))
+    }
+
     /// The numbers of the marks, each where it is; those that would stand on one another share a place.
     fn signs(&self, scale: Scale) -> Vec<(f64, String)> {
         let mut signs: Vec<(f64, String)> = Vec::new();
@@ -86,7 +101,7 @@ impl Timeline<'_> {
     fn legend(&self, scale: Scale, most: u64) -> Markup {
         html! {
             div.legend {
-                p { span.swatch.new {} " new key, above" span.swatch.old {} " old key, below; " (scale.each()) ", at most " (thousands(usize::try_from(most).unwrap_or(usize::MAX))) }
+                p { span.swatch.new {} " new key, above" span.swatch.old {} " old key, below " span.swatch.before {} " before it was replaced; " (scale.each()) ", at most " (thousands(usize::try_from(most).unwrap_or(usize::MAX))) }
                 ol.marks {
                     @for mark in &self.marks { li { b { (mark.what) } " " (self.at_local(mark.at)) } }
                 }
@@ -141,13 +156,19 @@ impl Scale {
 enum Way {
     Up,
     Down,
+    /// Downwards, in no colour: from before the rotation.
+    Before,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "places in a drawing")]
 fn bars(sums: &[u64], most: u64, scale: Scale, way: Way) -> Markup {
     let wide = 1.0 / scale.bars as f64;
     let tall = |sum: u64| (sum as f64 / most as f64 * f64::from(TALLEST)).max(2.0);
-    let class = if way == Way::Up { "new" } else { "old" };
+    let class = match way {
+        Way::Up => "new",
+        Way::Down => "old",
+        Way::Before => "before",
+    };
     html! {
         g.(class) {
             @for (place, sum) in sums.iter().enumerate().filter(|(_, sum)| **sum > 0) {
@@ -199,7 +220,8 @@ mod tests {
 
     fn timeline<'t>(new: &'t [Traffic], old: &'t [Traffic], mark: i64, now: i64) -> Timeline<'t> {
         let marks = vec![Mark { at: Timestamp::from_millis(mark * HOUR), what: "new key seen" }];
-        Timeline { new, old, marks, now: Timestamp::from_millis(now * HOUR + HOUR / 2) }
+        let replaced = Timestamp::from_millis(mark * HOUR);
+        Timeline { new, old, replaced, marks, now: Timestamp::from_millis(now * HOUR + HOUR / 2) }
     }
 
     #[test]
@@ -217,6 +239,18 @@ mod tests {
         let scale = timeline(&new, &old, 9_024, 10_000).scale().expect("a scale");
         assert_eq!((scale.step, scale.bars), (DAY, 42));
         assert_eq!(scale.sums(&old)[0], 11);
+    }
+
+    #[test]
+    fn what_carried_the_old_key_before_it_was_replaced_is_no_fault() {
+        let (new, old) = (hours(&[(1011, 2)]), hours(&[(1000, 4), (1004, 5), (1005, 6), (1010, 7)]));
+        let drawn = timeline(&new, &old, 1005, 1012).draw().expect("a drawing").into_string();
+        assert!(drawn.contains("2 with the new key, 13 with the old one, and 9 before it was replaced."), "{drawn}");
+        let of = |class: &str| {
+            drawn.split(&format!("<g class=\"{class}\">")).nth(1).and_then(|rest| rest.split("</g>").next())
+        };
+        let bars = |class| of(class).map(|group| group.matches("<rect").count());
+        assert_eq!((bars("before"), bars("old"), bars("new")), (Some(2), Some(2), Some(1)));
     }
 
     #[test]
@@ -239,7 +273,7 @@ mod tests {
 
     #[test]
     fn each_key_has_its_side() {
-        let (new, old) = (hours(&[(11, 3)]), hours(&[(10, 6)]));
+        let (new, old) = (hours(&[(11, 3)]), hours(&[(11, 6)]));
         let drawn = timeline(&new, &old, 11, 11).draw().expect("a drawing").into_string();
         assert!(drawn.contains("3 with the new key, 6 with the old one"), "{drawn}");
         assert_eq!(drawn.matches("<rect").count(), 3, "a bar of each, and the sign of a mark");

@@ -46,7 +46,7 @@ fn the_answer_and_its_reason_stand_first_and_nodes_below_their_workflow() {
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in {page}"));
     assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\""), "{page}");
     assert!(place("Can the old key ") < place("<b>No</b>: 1 node still sends it"));
-    assert!(place("<b>No</b>") < place("Next") && place("Next") < place("keyward rotation default --watch"));
+    assert!(place("<b>No</b>") < place("Next") && place("Next") < place("keyward incidents"));
     assert!(place("scope=\"rowgroup\"") < place("data-state=\"stale\""));
     assert!(place("<bdi>Inbox</bdi>") < place("data-state=\"confirmed\""), "{page}");
     for said in ["new key seen", "th scope=\"col\"", "scope=\"row\"", "1 confirmed", "1 stale"] {
