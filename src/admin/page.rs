@@ -15,6 +15,8 @@ use super::response::{Drawn, HTML, Response, text};
 use super::state::AdminState;
 use super::{api, views};
 use crate::answers::notice::Notices;
+use crate::answers::status::OpenProblem;
+use crate::codes::Coded;
 use crate::keys::set::SetIndex;
 use crate::ledger::query::Query;
 use crate::page::home::Start;
@@ -23,6 +25,7 @@ use crate::page::view::View;
 use crate::page::{
     assets, audit, execution, home, incidents, keys, layout, live, node, nodes, notices, parts, watcher,
 };
+use crate::problems::kind::ProblemKind;
 
 /// The parameters of the list of nodes.
 pub const NODES: [&str; 6] = ["q", "state", "set", "workflow", "limit", "cursor"];
@@ -77,7 +80,7 @@ fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) ->
         "/incidents" => {
             let (list, state) = (views::incidents(look, asked)?, asked.value("state"));
             let path = |cursor: &str| next_page("/incidents", asked, &INCIDENTS, cursor);
-            Ok(incidents::incidents(&list, state, path, now))
+            Ok(incidents::incidents(&list, state, &refused_sets(admin), path, now))
         }
         "/execution" => {
             let told = asked.value("id").map(|id| views::execution(look, id));
@@ -90,9 +93,15 @@ fn view(admin: &AdminState, look: &Query<'_>, path: &str, asked: &Parameters) ->
         _ => {
             let id = path.strip_prefix("/nodes/").ok_or_else(|| nothing(path))?;
             let (whole, incidents) = (views::binding(look, id)?, views::incidents_of(look, id)?);
-            Ok(node::node(&whole, &incidents, now))
+            Ok(node::node(&whole, &incidents, &refused_sets(admin), now))
         }
     }
+}
+
+/// The sets whose current key upstream refuses.
+fn refused_sets(admin: &AdminState) -> Vec<String> {
+    let is_refused = |problem: &OpenProblem| problem.code == Coded::Known(ProblemKind::CurrentKeyRefused);
+    admin.problems().into_iter().filter(is_refused).filter_map(|problem| problem.about).collect()
 }
 
 fn rotation(admin: &AdminState, look: &Query<'_>) -> View {

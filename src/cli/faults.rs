@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::explain::numbered;
 use super::output::{Line, Tone};
-use crate::answers::codebook::{meaning_of, steps_of};
+use crate::answers::codebook::{meaning_of, steps_beside};
 use crate::answers::incident::ListedIncident;
 use crate::answers::key::PerhapsKey;
 use crate::answers::sender::Sender;
@@ -127,7 +127,7 @@ impl Around<'_> {
         if self.is_of_old_key(listed) && is(listed, DiagnosisKind::CurrentKeyRejected) {
             return vec![MEND_OLD_KEY.to_owned()];
         }
-        let mut steps = steps_of(&listed.incident.diagnosis, &listed.who.set);
+        let mut steps = steps_beside(&listed.incident.diagnosis, &listed.who.set, &listed.senders, &[]);
         if is(listed, DiagnosisKind::StaleBinding) && self.is_current_key_untried(listed) {
             steps.insert(0, TRY_FIRST.to_owned());
         }

@@ -9,8 +9,8 @@ use crate::ledger::projects;
 use crate::ledger::sighting::Exchange;
 use crate::outcome::{Ending, Outcome};
 use crate::policy::{ActionKind, Refusal};
-use crate::verdict::Verdict;
 use crate::verdict::explain::{self, Context, CurrentKey, Diagnosis, Explanation, Handling, Sender};
+use crate::verdict::{Outdated, Verdict};
 
 /// The diagnosis. Where keyward put its own key in and upstream refused that, the key of ours is at fault, whatever came.
 #[must_use]
@@ -99,6 +99,7 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing, named:
             set: name(judgement.set),
             owner,
             current: current_key(judgement.set, ring),
+            is_beside_good: is_beside_good(exchange),
             is_token_held: acts && (shows_token || ring.has_token(judgement.set)),
             judgement,
             handling,
@@ -117,6 +118,13 @@ pub fn explain(diagnosis: Diagnosis, exchange: &Exchange, ring: &KeyRing, named:
             projects: exchange.projects(),
         },
     )
+}
+
+/// Whether the binding of a stale exchange sent another key as well after its own was replaced.
+fn is_beside_good(exchange: &Exchange) -> bool {
+    let Verdict::Outdated(Outdated { retired, .. }) = exchange.judgement.verdict else { return false };
+    let key = exchange.judgement.key.map(|names| names.fingerprint);
+    key.is_some_and(|key| exchange.binding.has_sent_another_since(key, retired.by))
 }
 
 fn current_key(set: SetIndex, ring: &KeyRing) -> CurrentKey {

@@ -265,6 +265,14 @@ impl Binding {
         self.holder == Holder::Caller && self.lock().uses.iter().any(|used| used.key.is_some())
     }
 
+    /// Whether upstream took another key of it after that moment.
+    #[must_use]
+    pub fn has_sent_another_since(&self, key: Fingerprint, at: Timestamp) -> bool {
+        let is_other = |used: &KeyUse| used.key.is_some_and(|names| names.fingerprint != key);
+        let is_taken = |used: &KeyUse| used.word == Some(Word::Accepted) && used.last > at;
+        self.lock().uses.iter().any(|used| is_other(used) && is_taken(used))
+    }
+
     /// Notes that you said that it is dead, or that its incident is dealt with.
     pub(super) fn acknowledge(&self, now: Timestamp) {
         let mut memory = self.lock();

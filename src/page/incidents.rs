@@ -4,23 +4,29 @@ use maud::{Markup, html};
 
 use super::parts::{self, Sign, ago, badge};
 use super::view::{Piece, Section, Tab, View};
-use crate::answers::codebook::{meaning_of, steps_of};
+use crate::answers::codebook::{meaning_of, steps_beside};
 use crate::answers::incident::{Incident, Incidents, ListedIncident};
 use crate::answers::words::{capitalised, counted, incident_from};
 use crate::clock::Timestamp;
 use crate::telemetry::palette::Tone;
 use crate::telemetry::rows::shown;
 
-/// The page. `state` is the one that was chosen, `path` gives the address of the next page for a cursor.
+/// The page. `state` is the one that was chosen, `refused` are the sets whose current key upstream refuses, `path` gives the address of the next page for a cursor.
 #[must_use]
-pub fn incidents(list: &Incidents, state: Option<&str>, path: impl Fn(&str) -> String, now: Timestamp) -> View {
+pub fn incidents(
+    list: &Incidents,
+    state: Option<&str>,
+    refused: &[String],
+    path: impl Fn(&str) -> String,
+    now: Timestamp,
+) -> View {
     let pieces = list.incidents.iter().map(|listed| piece(listed, now)).collect();
     let next = list.next.as_deref().map(path);
     let shown = list.incidents.len();
     let sections = vec![
         Section::whole("choice", choice(list, state)),
         Section::around("list", pieces, |rows| table(&rows, shown)),
-        Section::whole("remedies", remedies(&list.incidents)),
+        Section::whole("remedies", remedies(&list.incidents, refused)),
         Section::whole("pages", html! { div #pages { (parts::pager(shown, list.total, next.as_deref())) } }),
     ];
     View { title: "Incidents".to_owned(), tab: Tab::Incidents, sections }
@@ -109,7 +115,7 @@ pub fn in_a_line(incident: &Incident, now: Timestamp) -> Markup {
 }
 
 /// What each kind means and what to do about it: what matters most first.
-fn remedies(listed: &[ListedIncident]) -> Markup {
+fn remedies(listed: &[ListedIncident], refused: &[String]) -> Markup {
     let mut kinds: Vec<(&Incident, &str)> = Vec::new();
     for one in listed.iter().filter(|one| one.incident.closed.is_none()) {
         if !kinds.iter().any(|(known, _)| known.diagnosis == one.incident.diagnosis) {
@@ -123,7 +129,7 @@ fn remedies(listed: &[ListedIncident]) -> Markup {
                 article.card {
                     h2 { (parts::severity(incident.severity)) " " code { (incident.diagnosis) } }
                     p { (capitalised(meaning_of(&incident.diagnosis))) "." }
-                    (parts::steps(&steps_of(&incident.diagnosis, set)))
+                    (parts::steps(&steps_beside(&incident.diagnosis, set, &[], refused)))
                 }
             }
         }

@@ -6,20 +6,20 @@ use super::incidents;
 use super::parts::{self, ago, perhaps_ago};
 use super::view::{Section, Tab, View};
 use crate::answers::binding::{KeyUse, WholeBinding};
-use crate::answers::codebook::{meaning_of, steps_of};
+use crate::answers::codebook::{meaning_of, steps_beside};
 use crate::answers::incident::ListedIncident;
 use crate::answers::sender::Sender;
 use crate::answers::words::{capitalised, note, rhythm, state};
 use crate::clock::Timestamp;
 use crate::ledger::standing::StandingKind;
 
-/// The page. `incidents` are its own, the one that opened last first.
+/// The page. `incidents` are its own, the one that opened last first; `refused` are the sets whose current key upstream refuses.
 #[must_use]
-pub fn node(whole: &WholeBinding, incidents: &[ListedIncident], now: Timestamp) -> View {
+pub fn node(whole: &WholeBinding, incidents: &[ListedIncident], refused: &[String], now: Timestamp) -> View {
     let row = &whole.binding.row;
     let sections = vec![
         Section::whole("node", head(whole, now)),
-        Section::whole("todo", todo(whole)),
+        Section::whole("todo", todo(whole, refused)),
         Section::whole("keys", keys(&whole.uses, whole.other_keys, now)),
         Section::whole("senders", senders(&row.senders, now)),
         Section::whole("incidents", past(incidents, now)),
@@ -69,7 +69,7 @@ fn fact(what: &str, value: &Markup) -> Markup {
 }
 
 /// What is wrong now and what to do, and by which command you say that it is dealt with.
-fn todo(whole: &WholeBinding) -> Markup {
+fn todo(whole: &WholeBinding, refused: &[String]) -> Markup {
     let row = &whole.binding.row;
     let mixed = row.standing.state == Some(StandingKind::Mixed);
     let code = row.incident.as_ref().map(|incident| incident.diagnosis.as_str());
@@ -80,7 +80,7 @@ fn todo(whole: &WholeBinding) -> Markup {
             @if let Some(code) = code {
                 h2 { "What is wrong, and what to do" }
                 p { b { (capitalised(meaning_of(code))) } " " code { (code) } }
-                (parts::steps(&steps_of(code, &row.who.set)))
+                (parts::steps(&steps_beside(code, &row.who.set, &row.senders, refused)))
                 p { "Dealt with elsewhere, or the workflow is gone: " (parts::command(&ack(whole))) }
             } @else if is_silent {
                 h2 { "What to do" }

@@ -375,6 +375,8 @@ pub struct Context<'a> {
     /// The node's name, as n8n gives it.
     pub node_name: Option<&'a str>,
     pub family: Family,
+    /// Whether the same binding sent a good key since its own was replaced.
+    pub is_beside_good: bool,
     /// What in n8n made the request.
     pub origin: Origin,
     /// Who is at the other end of the connection.
@@ -651,6 +653,10 @@ impl Context<'_> {
             }
             (Diagnosis::StaleBinding { .. }, _) if self.origin == Origin::InstanceAi => (None, &STALE_INSTANCE_AI[..]),
             (Diagnosis::StaleBinding { .. }, _) if self.is_agent() => (None, &STALE_AGENT[..]),
+            (Diagnosis::StaleBinding { .. }, _) if self.is_beside_good => {
+                let rest = steps(diagnosis);
+                (Some(MEND_WORKER), &rest[..rest.len() - 1])
+            }
             _ if is_unlisted && self.current == CurrentKey::Unknown => (Some(KEY_NOT_KNOWN), steps(diagnosis)),
             _ => (None, steps(diagnosis)),
         };
@@ -880,6 +886,10 @@ const KEY_NOT_KNOWN: &str = "keyward could not read the current key of set `[set
 /// What n8n's credential should hold. A token is shown once, so that another node needs another one.
 const THE_KEY: &str = "the current key of set `[set]`";
 const A_TOKEN: &str = "a token of set `[set]` (`keyward token new [set]` makes one)";
+
+/// What comes first where a node sends good keys as well.
+pub const MEND_WORKER: &str = "Good keys come from it as well, so look for a worker of n8n with an older environment, or a clone of this n8n, and restart it \
+                               with the new one.";
 
 /// A node that works is not to be given a key that does not.
 const STALE_BESIDE_REFUSED: [&str; 1] = [

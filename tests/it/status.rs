@@ -358,6 +358,41 @@ fn a_key_that_never_worked_is_tried_before_it_goes_into_n8n() {
     scene.tells("rotation", &["current_key_refused", "Next: do what current_key_refused says above"]);
 }
 
+#[test]
+fn nodes_that_sent_nothing_since_their_key_was_refused_are_a_no() {
+    let scene = Scene::sole(FakeUpstream::taking(&["sk-new"]));
+    for node in ["n1", "n2", "n3", "n4", "n5"] {
+        scene.post(node, "sk-current");
+    }
+    scene.says(&["current_key_refused", "5 callers"]);
+    scene.home.write("key", "sk-new");
+    eventually("the new key is current", || {
+        scene.post("n5", "sk-new");
+        (!words(&scene.run(&["status"]).stdout).contains("current_key_refused")).then_some(())
+    });
+    for command in ["status", "rotation"] {
+        let said = scene.tells(command, &["NO: 4 nodes send a key that OpenAI refuses"]);
+        assert!(!said.contains("NOT PROVEN"), "{said}");
+    }
+    assert_eq!(scene.run(&["rotation", "--can-go"]).code(), Some(1));
+    scene.post("n1", "sk-new");
+    scene.says(&["NO: 3 nodes send a key that OpenAI refuses"]);
+}
+
+#[test]
+fn a_worker_that_sent_the_old_key_last_is_restarted_first() {
+    let scene = Scene::new(FakeUpstream::taking(&["sk-current", "sk-old"]));
+    for key in ["sk-old", "sk-current", "sk-old"] {
+        scene.post("n1", key);
+        // What began in the same millisecond has no order.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.says(&["stale_binding (1)", "1. Good keys come from it as well, so look for a worker of n8n"]);
+    let log = scene.keyward.log();
+    assert!(log.contains("\"remedy\":\"1. Open the node in n8n and see which credential"), "the first one: {log}");
+    assert!(log.contains("\"remedy\":\"1. Good keys come from it as well"), "{log}");
+}
+
 /// A key file with a wrong key, well-formed, while nodes work with the key before it.
 fn wrongly_rotated() -> Scene {
     let scene = Scene::sole(FakeUpstream::taking(&["sk-current"]));
@@ -372,6 +407,10 @@ fn wrongly_rotated() -> Scene {
 
 #[track_caller]
 fn says_that_the_key_in_the_file_is_wrong(scene: &Scene) {
+    for page in ["/", "/incidents?state=open"] {
+        let page = scene.keyward.admin(page).text();
+        assert!(!page.contains("Put the current key of set"), "{page}");
+    }
     for command in ["status", "rotation"] {
         let said = scene.tells(
             command,

@@ -217,6 +217,7 @@ fn context<'a>(judgement: &'a Judgement, text: Option<&'a str>) -> Context<'a> {
         set: "production",
         owner: Some("staging"),
         current: CurrentKey::Known,
+        is_beside_good: false,
         is_token_held: false,
         judgement,
         handling: Handling::Forwarded,

@@ -10,7 +10,7 @@ use keyward::head::Head;
 use keyward::outcome::{Ending, Outcome, Proof, UpstreamError};
 use keyward::request_path::RequestPath;
 use keyward::verdict::credential::{Credential, Malformed, find_fault};
-use keyward::verdict::explain::{self, Context, Handling, Sender};
+use keyward::verdict::explain::{self, Context, CurrentKey, Handling, Sender};
 use keyward::verdict::{Judgement, Verdict, judge};
 
 use crate::fields;
@@ -130,6 +130,7 @@ fn context(judgement: &Judgement, handling: Handling, status: Option<StatusCode>
         set: &RING.set(judgement.set).name,
         owner: if let Verdict::Foreign { owner } = judgement.verdict { Some(&RING.set(owner).name) } else { None },
         current: CurrentKey::Known,
+        is_beside_good: false,
         is_token_held: handling != Handling::Forwarded,
         judgement,
         handling,
