@@ -8,7 +8,7 @@ use super::words::{ago, counted};
 use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::keys::rules::Policy;
-use crate::ledger::answer::{AnswerKind, REFUSED};
+use crate::ledger::answer::{AnswerKind, IF_GONE, REFUSED};
 use crate::ledger::bar_kind::BarKind;
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
@@ -170,7 +170,8 @@ pub fn next_step(old: &OldKeySummary, holds: Holds, now: Timestamp) -> String {
     let first = mixed.or_else(|| can_go.reasons.iter().find(|reason| !is_time(reason))).or(can_go.reasons.first());
     first.map_or_else(String::new, |reason| {
         let about = if reason.binding.is_some() { format!("{}: ", who(reason)) } else { String::new() };
-        format!("{about}{}", in_local_time(&reason.end, now))
+        let end = reason.end.split(IF_GONE).next().unwrap_or_default();
+        format!("{about}{}", in_local_time(end, now))
     })
 }
 

@@ -70,6 +70,31 @@ fn of_problem(problem: &OpenProblem, now: Timestamp) -> Vec<Line> {
     ]
 }
 
+/// The same in a row for each problem, and for each kind of incident with some of those that it hits: where there is little room.
+pub(super) fn in_brief(problems: &[OpenProblem], incidents: &[ListedIncident], around: &Around<'_>) -> Vec<Line> {
+    let mut lines: Vec<_> = problems.iter().map(problem_in_brief).collect();
+    let kind = |group: &Vec<&ListedIncident>| {
+        let incident = &group.first()?.incident;
+        let mut whos: Vec<_> = group.iter().map(|listed| listed.who.in_few_words()).collect();
+        let more = whos.len().saturating_sub(MOST_IN_BRIEF);
+        whos.truncate(MOST_IN_BRIEF);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let line = Line::toned(tone(incident.severity), incident.diagnosis.clone()).hanging(2);
+        Some(line.and(format!(" ({}): {}{more}", group.len(), whos.join("; "))))
+    };
+    lines.extend(by_kind(incidents, around).iter().filter_map(kind));
+    lines
+}
+
+/// A problem in a row: what it is called, and what is wrong.
+pub(super) fn problem_in_brief(problem: &OpenProblem) -> Line {
+    let title = match &problem.code {
+        Coded::Known(kind) => format!(": {}", kind.title()),
+        Coded::Unknown(_) => String::new(),
+    };
+    Line::toned(tone(problem.severity), problem.code.code()).and(title).hanging(2)
+}
+
 /// Every open incident: those of one kind together, and of those, the nodes of a workflow that have all else in common.
 pub(super) fn in_words(incidents: &[ListedIncident], around: &Around<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -361,6 +386,9 @@ pub(super) fn grouped<'l, T>(listed: &[&'l T], is_alike: impl Fn(&T, &T) -> bool
     }
     groups
 }
+
+/// How many callers of a kind are named in a row.
+const MOST_IN_BRIEF: usize = 3;
 
 /// How many nodes of a row are linked to.
 const MOST_LINKS: usize = 8;

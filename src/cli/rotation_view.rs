@@ -80,6 +80,10 @@ impl View<'_> {
     /// The rows of that depth: with places, all of them; without, as many as there is room for.
     fn up_to(&self, most: usize, depth: Depth) -> Vec<String> {
         let mut rows = self.in_rows(&self.head());
+        // The rows of nodes matter more than all that there is to say of problems.
+        if depth == Depth::RowsAlone && rows.len() > most / 3 {
+            rows = self.in_rows(&self.head_in_brief());
+        }
         let measures: Vec<_> = self.sets.iter().map(|set| self.in_rows(&self.measure(set))).collect();
         // A blank row before and in each set, and one that says how much is left out.
         let taken = rows.len() + measures.iter().map(|measure| measure.len() + 3).sum::<usize>();
@@ -137,6 +141,15 @@ impl View<'_> {
         let mut lines = self.answers();
         lines.extend(faults::of_problems(self.problems, self.now));
         lines.push(next(&self.next_step()));
+        lines
+    }
+
+    /// The same with a row for each problem.
+    fn head_in_brief(&self) -> Vec<Line> {
+        let mut lines = self.answers();
+        lines.extend(self.problems.iter().map(faults::problem_in_brief));
+        let wrong = if self.problems.is_empty() { "" } else { "; `keyward status` says all of it" };
+        lines.push(next(&format!("{}{wrong}", self.next_step())));
         lines
     }
 

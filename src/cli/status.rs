@@ -81,8 +81,7 @@ fn of_status(seen: &Seen<'_>) -> Vec<Line> {
     lines.push(next(&seen.next_step()));
     if !incidents.is_empty() {
         lines.push(Line::default());
-        let (problems, sets, base_url) = (status.problems(), status.sets(), start.base_url());
-        lines.extend(faults::in_words(incidents, &Around { problems, sets, base_url, most: MOST_CALLERS, now }));
+        lines.extend(faults::in_words(incidents, &seen.around()));
     }
     let kept: Vec<_> = status.sets().iter().flat_map(|set| &set.old_keys).filter(|old| old.is_kept()).collect();
     let shown: BTreeSet<_> = incidents.iter().map(|listed| &*listed.who.binding).collect();
@@ -104,14 +103,21 @@ fn of_status(seen: &Seen<'_>) -> Vec<Line> {
     lines
 }
 
-/// The answers and what to do next, which are all where there is little room.
+/// The answers, what is wrong in a row each, and what to do next, which are all where there is little room.
 fn gist(seen: &Seen<'_>) -> Vec<Line> {
     let mut lines = seen.answers();
+    lines.extend(faults::in_brief(seen.status.problems(), seen.incidents, &seen.around()));
     lines.push(next(&seen.next_step()));
     lines
 }
 
 impl Seen<'_> {
+    fn around(&self) -> Around<'_> {
+        let &Self { status, start, now, .. } = self;
+        let (problems, sets, base_url) = (status.problems(), status.sets(), start.base_url());
+        Around { problems, sets, base_url, most: MOST_CALLERS, now }
+    }
+
     fn answers(&self) -> Vec<Line> {
         let several = self.status.sets().len() > 1;
         let mut lines: Vec<Line> = Vec::new();

@@ -927,14 +927,16 @@ fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> End 
 
 /// What is done where nothing at an address will send a good key: it ends the bar no sooner, but keeps the old key from coming back.
 fn if_it_is_gone(address: IpAddr) -> String {
-    let what = if address.is_loopback() {
+    if address.is_loopback() {
         format!(
-            "{IF_GONE}what sent it on keyward's own machine ({address}) is gone for good, see that nothing starts it again"
+            "{IF_GONE}what sent it on keyward's own machine ({address}) is gone for good, see that nothing starts it again: it would \
+             send the old key"
         )
     } else {
-        format!("{IF_GONE}{address} is silent for good, remove the container or machine that had it")
-    };
-    what + ": started again, it sends the old key"
+        format!(
+            "{IF_GONE}{address} is silent for good, remove the container or machine that had it: started again, it sends the old key"
+        )
+    }
 }
 
 /// How an end goes on that you can also accept.

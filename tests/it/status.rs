@@ -393,6 +393,31 @@ fn a_worker_that_sent_the_old_key_last_is_restarted_first() {
     assert!(log.contains("\"remedy\":\"1. Good keys come from it as well"), "{log}");
 }
 
+#[test]
+fn on_a_terminal_of_24_rows_the_answer_and_every_kind_of_fault_are_in_sight() {
+    let scene = Scene::new(FakeUpstream::taking(&["sk-current", "sk-old"]));
+    scene.post("n1", "sk-old");
+    for (node, key) in [("n2", "sk-stranger"), ("n3", "undefined"), ("n4", "\"sk-current\"")] {
+        scene.post(node, key);
+    }
+    scene.says(&["4 incidents are open"]);
+    let admin = scene.keyward.admin.to_string();
+    let status = scene.home.keyward(&["status"]).config(&scene.config).env("KEYWARD_ADMIN_LISTEN", &admin);
+    let told = status.on_a_terminal_of(100).run().stdout;
+    let rows: Vec<_> = told.lines().collect();
+    let sight = words(&rows[rows.len().saturating_sub(23)..].join(" "));
+    for part in [
+        "Can the old key go?",
+        "stale_binding",
+        "unknown_key_rejected",
+        "malformed_undefined",
+        "malformed_quoted",
+        "Next:",
+    ] {
+        assert!(sight.contains(part), "{part}: {told}");
+    }
+}
+
 /// A key file with a wrong key, well-formed, while nodes work with the key before it.
 fn wrongly_rotated() -> Scene {
     let scene = Scene::sole(FakeUpstream::taking(&["sk-current"]));
