@@ -148,8 +148,9 @@ impl View<'_> {
     fn head_in_brief(&self) -> Vec<Line> {
         let mut lines = self.answers();
         lines.extend(self.problems.iter().map(faults::problem_in_brief));
-        let wrong = if self.problems.is_empty() { "" } else { "; `keyward status` says all of it" };
-        lines.push(next(&format!("{}{wrong}", self.next_step())));
+        let of_problems =
+            faults::next_of_problems(self.problems).map(|_| "do what `keyward status` says of that".to_owned());
+        lines.push(next(&of_problems.unwrap_or_else(|| self.next_step())));
         lines
     }
 

@@ -129,8 +129,9 @@ fn a_token_that_may_only_read_changes_nothing() {
         }
         // There is no doubt with that number, but the token may ask for it.
         let target = target.replace("/accept", "/accept?reason=it").replace("/mute", "/mute?seconds=0");
-        // Nor is any receiver of notices configured.
-        let is_missing = target.contains("/doubts/") || target.contains("/notices/test");
+        // Nor is any receiver of notices configured, nor a current key with that fingerprint.
+        let target = target.replace("/checked", "/checked?word=refused&key=00000000000000000000000000000000");
+        let is_missing = ["/doubts/", "/notices/test", "/checked"].iter().any(|part| target.contains(part));
         // And nothing here reads a configuration again.
         let expected = match (is_missing, target.ends_with("/reload")) {
             (true, _) => 404..405,
