@@ -42,6 +42,7 @@ mod rotate_watch;
 mod rotation;
 mod rotation_view;
 mod segment;
+mod segmenting;
 mod serve;
 mod setup;
 mod source;

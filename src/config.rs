@@ -254,6 +254,12 @@ impl Overrides {
     }
 }
 
+/// The file that settings are read from, where one is named.
+#[must_use]
+pub fn file(argument: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+    config_file(argument, environment).map(|(path, _)| path)
+}
+
 fn config_file(file: Option<&Path>, environment: &Environment) -> Option<(PathBuf, Place)> {
     let named = file.map(|path| (path.to_owned(), Place::CommandLine("--config")));
     named.or_else(|| {

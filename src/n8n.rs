@@ -24,6 +24,7 @@ pub mod reconnect;
 pub mod rewrite;
 pub mod row;
 pub mod segment;
+pub mod segment_journal;
 pub mod status;
 pub mod writer;
 

@@ -97,7 +97,7 @@ impl ConnectArguments {
 
     fn plan<'a>(&self, setup: &'a Setup) -> anyhow::Result<Plan<'a>> {
         let side = Side::open(setup, self.chosen.n8n.as_deref())?;
-        let entrance = self.entrance(setup, &side)?;
+        let entrance = entrance(setup, &side, self.url.as_deref())?;
         let set = self.set(setup, &side)?;
         let several = setup.config().n8n.instances.len() > 1;
         let instance = several.then(|| side.instance.name.clone());
@@ -173,23 +173,6 @@ impl ConnectArguments {
         Ok(planned)
     }
 
-    fn entrance(&self, setup: &Setup, side: &Side) -> anyhow::Result<Entrance> {
-        let entrance = match &self.url {
-            Some(url) => keyward_entrance(url).map_err(|why| anyhow!("--url cannot be used: {why}"))?,
-            None => side.instance.keyward.clone().with_context(|| {
-                format!(
-                    "where does n8n reach keyward? Say it once, n8n.{}.keyward = \"http://keyward:8080\", or with --url. It is \
-                     not guessed, since it depends on where n8n runs",
-                    side.instance.name
-                )
-            })?,
-        };
-        if entrance.address().origin == setup.config().proxy.upstream {
-            bail!("{entrance} is where keyward itself sends requests (proxy.upstream), and not keyward");
-        }
-        Ok(entrance)
-    }
-
     /// The set whose key or token is put in: the declared one, or else the only one.
     fn set(&self, setup: &Setup, side: &Side) -> anyhow::Result<String> {
         let names = setup.set_names();
@@ -243,6 +226,24 @@ impl ConnectArguments {
         }
         Ok(seen)
     }
+}
+
+/// Where n8n reaches keyward: at `url`, or where the configuration says.
+pub(super) fn entrance(setup: &Setup, side: &Side, url: Option<&str>) -> anyhow::Result<Entrance> {
+    let entrance = match url {
+        Some(url) => keyward_entrance(url).map_err(|why| anyhow!("--url cannot be used: {why}"))?,
+        None => side.instance.keyward.clone().with_context(|| {
+            format!(
+                "where does n8n reach keyward? Say it once, n8n.{}.keyward = \"http://keyward:8080\", or with --url. It is \
+                 not guessed, since it depends on where n8n runs",
+                side.instance.name
+            )
+        })?,
+    };
+    if entrance.address().origin == setup.config().proxy.upstream {
+        bail!("{entrance} is where keyward itself sends requests (proxy.upstream), and not keyward");
+    }
+    Ok(entrance)
 }
 
 /// That a record leads to keyward is said of what the running keyward saw alone.

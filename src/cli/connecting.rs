@@ -218,7 +218,7 @@ impl Plan<'_> {
             Err(error) => return self.put_back(planned, &format!("{error:#}"), Replaced::Key(stood)),
         };
         if may_be_refused {
-            tested = self.test_until_known(record)?;
+            tested = until_known(|| self.test(record))?;
             if let Some(why) = self.why_lost(&tested) {
                 self.end_token(&connection, planned)?;
                 let replaced = if was_put { Replaced::Key(stood) } else { Replaced::Nothing };
@@ -306,30 +306,7 @@ impl Plan<'_> {
 
     /// Why a record does not lead to keyward by its test, if it does not. Where n8n's API cannot test, nothing says so.
     fn why_lost(&self, test: &Test) -> Option<String> {
-        let said = test.said.as_ref()?;
-        let is_seen = test.leads_here();
-        (!is_seen).then(|| match &test.came {
-            Came::Untold(why) => format!("whether it leads to keyward cannot be told: {why}"),
-            Came::Nothing if said.is_good() => format!(
-                "n8n's test at {} passes, but no request of it came to the keyward that runs here: another server answers \
-                 there",
-                self.entrance
-            ),
-            Came::Nothing => format!(
-                "n8n's test at {} said: {}. n8n does not reach keyward there: the address has to be right where n8n runs, \
-                 which may be in a container",
-                self.entrance,
-                said.shown()
-            ),
-            Came::Request { .. } if said.is_good() => "other tests came to keyward at the same time, so that it cannot be told \
-                                                       which one was this credential's: try again"
-                .to_owned(),
-            Came::Request { verdict, .. } => format!(
-                "n8n's test came to keyward with a key that is `{verdict}`, and n8n says: {}. `keyward explain {verdict}` \
-                 says what that means; --token or --key-from puts another key in",
-                said.shown()
-            ),
-        })
+        why_lost(test, &self.entrance)
     }
 
     /// What stands there now. Where it leads to keyward, or is known to have been put there, that is no guess.
@@ -449,19 +426,6 @@ impl Plan<'_> {
         }
     }
 
-    /// A running keyward hears of a token within seconds.
-    fn test_until_known(&self, record: &CredentialRecord) -> anyhow::Result<Test> {
-        let deadline = Instant::now() + UNTIL_KNOWN;
-        loop {
-            let tested = self.test(record)?;
-            let is_refused = tested.said.as_ref().is_some_and(Tested::is_refusal);
-            if Instant::now() > deadline || !is_refused {
-                return Ok(tested);
-            }
-            std::thread::sleep(BETWEEN_TESTS);
-        }
-    }
-
     /// Whether a set that does not only observe would refuse the given key: known before anything is changed.
     pub(super) fn refuse_given(&self, is_observed: bool) -> anyhow::Result<()> {
         let NewKey::Given(given) = &self.key else { return Ok(()) };
@@ -483,6 +447,48 @@ impl Plan<'_> {
             self.set,
             self.set
         )
+    }
+}
+
+/// Why a record does not lead to keyward by its test, if it does not. Where n8n's API cannot test, nothing says so.
+pub(super) fn why_lost(test: &Test, entrance: &Entrance) -> Option<String> {
+    let said = test.said.as_ref()?;
+    let is_seen = test.leads_here();
+    (!is_seen).then(|| match &test.came {
+        Came::Untold(why) => format!("whether it leads to keyward cannot be told: {why}"),
+        Came::Nothing if said.is_good() => format!(
+            "n8n's test at {entrance} passes, but no request of it came to the keyward that runs here: another server answers \
+             there"
+        ),
+        Came::Nothing => format!(
+            "n8n's test at {} said: {}. n8n does not reach keyward there: the address has to be right where n8n runs, \
+             which may be in a container",
+            entrance,
+            said.shown()
+        ),
+        Came::Request { .. } if said.is_good() => {
+            "other tests came to keyward at the same time, so that it cannot be told \
+                                                   which one was this credential's: try again"
+                .to_owned()
+        }
+        Came::Request { verdict, .. } => format!(
+            "n8n's test came to keyward with a key that is `{verdict}`, and n8n says: {}. `keyward explain {verdict}` \
+             says what that means; --token or --key-from puts another key in",
+            said.shown()
+        ),
+    })
+}
+
+/// A running keyward hears of a token within seconds.
+pub(super) fn until_known(test: impl Fn() -> Result<Test, ClientError>) -> Result<Test, ClientError> {
+    let deadline = Instant::now() + UNTIL_KNOWN;
+    loop {
+        let tested = test()?;
+        let is_refused = tested.said.as_ref().is_some_and(Tested::is_refusal);
+        if Instant::now() > deadline || !is_refused {
+            return Ok(tested);
+        }
+        std::thread::sleep(BETWEEN_TESTS);
     }
 }
 

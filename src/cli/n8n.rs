@@ -41,7 +41,7 @@ impl N8nArguments {
             N8nCommand::Disconnect(arguments) => arguments.run(environment),
             N8nCommand::Reconnect(arguments) => arguments.run(environment),
             N8nCommand::Undo(arguments) => arguments.run(environment),
-            N8nCommand::Segment(arguments) => arguments.run(environment).map(|()| true),
+            N8nCommand::Segment(arguments) => arguments.run(environment),
             N8nCommand::Blame(arguments) => arguments.run(environment).map_err(CannotTell::from_error),
         }
     }

@@ -163,7 +163,7 @@ impl ReconnectArguments {
 }
 
 /// Why n8n would not let it be done.
-fn fault(side: &Side, plan: &Plan) -> anyhow::Result<Option<String>> {
+pub(super) fn fault(side: &Side, plan: &Plan) -> anyhow::Result<Option<String>> {
     if plan.tasks.is_empty() {
         return Ok(None);
     }
@@ -195,7 +195,7 @@ fn fault(side: &Side, plan: &Plan) -> anyhow::Result<Option<String>> {
 }
 
 /// Does what a run has not done yet, and says whether all of it is done.
-fn carry_out(
+pub(super) fn carry_out(
     side: &Side,
     folder: &StateFolder,
     journal: &Journal<'_>,
@@ -230,7 +230,7 @@ pub(super) fn namer(key: FingerprintKey) -> impl Fn(&[u8]) -> String {
 }
 
 /// A run that was broken off may have left a workflow half done.
-fn refuse_beside_unfinished(folder: &StateFolder) -> anyhow::Result<()> {
+pub(super) fn refuse_beside_unfinished(folder: &StateFolder) -> anyhow::Result<()> {
     match journal::runs(folder)?.iter().rfind(|run| !run.is_ended) {
         Some(run) => bail!(
             "nothing was changed: run {} was broken off. `keyward n8n reconnect --resume` goes on with it, and \

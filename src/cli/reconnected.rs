@@ -81,7 +81,7 @@ fn key_remarks(plan: &Plan) -> Vec<String> {
     lines
 }
 
-fn left_in_words(left: &[Left]) -> Vec<Line> {
+pub(super) fn left_in_words(left: &[Left]) -> Vec<Line> {
     let is_there = |left: &&Left| left.reason == LeftReason::AlreadyThere;
     let there = left.iter().filter(is_there).count();
     let others: Vec<_> = left.iter().filter(|left| left.reason != LeftReason::AlreadyThere).collect();

@@ -134,9 +134,29 @@ impl Side {
 
     /// Whether its records can have a custom header.
     pub(super) fn has_header(&self) -> Result<bool, ClientError> {
+        Ok(self.fields()?["header"].is_object())
+    }
+
+    /// The fields of its records.
+    fn fields(&self) -> Result<Value, ClientError> {
         let path = format!("credentials/schema/{CREDENTIAL_TYPE}");
-        let schema: Value = self.runtime.block_on(self.client.get(&path, scope::CREDENTIAL_LIST))?;
-        Ok(schema["properties"]["header"].is_object())
+        let mut schema: Value = self.runtime.block_on(self.client.get(&path, scope::CREDENTIAL_LIST))?;
+        Ok(schema["properties"].take())
+    }
+
+    /// Makes a record of that name, in that project or else in the one of the API key's owner.
+    pub(super) fn make(
+        &self,
+        name: &str,
+        mut data: Value,
+        project: Option<&str>,
+    ) -> Result<CredentialRecord, ClientError> {
+        // What is left out has no default here, and another field depends on it.
+        if self.fields()?["allowedHttpRequestDomains"].is_object() {
+            data["allowedHttpRequestDomains"] = "all".into();
+        }
+        let body = connect::new_record(name, &data, project);
+        self.runtime.block_on(self.client.post("credentials", scope::CREDENTIAL_CREATE, &body))
     }
 
     /// Changes what is named of a record; nothing where the release cannot.

@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use clap::Args;
+use serde_json::Value;
 
 use super::client::{Client, Said};
 use super::output::{Line, Tone, print_json, print_wrapped};
@@ -25,14 +26,7 @@ impl ReloadArguments {
     /// Says whether nothing spoke against it.
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let client = Client::new(&Setup::open(&self.config, environment)?)?;
-        let path = if self.dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
-        let Said::Answer(answer) = client.post(path)? else {
-            let address = client.address();
-            return Err(anyhow!(
-                "no keyward runs at {address} (admin.listen). One that listens elsewhere takes another address when it \
-                 is restarted"
-            ));
-        };
+        let answer = asked(&client, self.dry_run)?;
         let reload: Reload = client.read(&answer)?;
         if self.json {
             print_json(&answer);
@@ -43,7 +37,20 @@ impl ReloadArguments {
     }
 }
 
-fn lines(reload: &Reload) -> Vec<Line> {
+/// Has the keyward that runs take its configuration, or only say what would come of it.
+pub(super) fn asked(client: &Client, dry_run: bool) -> anyhow::Result<Value> {
+    let path = if dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
+    let Said::Answer(answer) = client.post(path)? else {
+        let address = client.address();
+        return Err(anyhow!(
+            "no keyward runs at {address} (admin.listen). One that listens elsewhere takes another address when it is \
+             restarted"
+        ));
+    };
+    Ok(answer)
+}
+
+pub(super) fn lines(reload: &Reload) -> Vec<Line> {
     let (tone, said) = match (reload.result, reload.dry_run) {
         (ReloadResult::Taken, false) => (Tone::Good, "The configuration was taken. Changed:"),
         (ReloadResult::Taken, true) => (Tone::Good, "The configuration would be taken. It would change:"),

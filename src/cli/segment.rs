@@ -1,5 +1,8 @@
 //! `keyward n8n segment`: into which groups the nodes could be parted, each with a credential record of its own.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::bail;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
@@ -7,13 +10,15 @@ use serde_json::{Value, json};
 use super::output::{Line, print_json, print_wrapped};
 use super::reconnected::counted;
 use super::records::Side;
+use super::segmenting::{Making, Segmenting};
 use super::setup::{ConfigArgument, Setup};
 use crate::config::Environment;
-use crate::n8n::segment::{By, Group, Member, Segments};
+use crate::n8n::segment::{Asked, By, Group, Known, Member, Segments};
+use crate::n8n::segment_journal::{self, Begun};
 
 /// What `keyward n8n segment` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
-#[command(about = "Propose groups of nodes, each with a credential of its own", after_help = AFTER_HELP)]
+#[command(about = "Give groups of nodes a key set and a credential of their own", after_help = AFTER_HELP)]
 pub(super) struct SegmentArguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -24,30 +29,78 @@ pub(super) struct SegmentArguments {
         value_parser = PossibleValuesParser::new(By::CODES)
     )]
     by: String,
-    #[arg(long, required = true, help = "Only say what would be made: this release makes nothing of it")]
+    #[arg(long, value_name = "GROUP", help = "Only this group, by its name; may be said several times [default: all]")]
+    group: Vec<String>,
+    #[arg(
+        long,
+        value_name = "CREDENTIAL",
+        help = "Only nodes that use this one, by its id or its exact name; may be said several times \
+        [default: any OpenAI credential]"
+    )]
+    from: Vec<String>,
+    #[command(flatten)]
+    making: Making,
+    #[arg(
+        long,
+        conflicts_with_all = ["tables", "write_config", "yes"],
+        help = "Only say which groups there are, and change nothing"
+    )]
     dry_run: bool,
     #[arg(long, value_name = "NAME", help = "Of this n8n [default: the only one that is configured]")]
     n8n: Option<String>,
-    #[arg(long, help = "Print JSON")]
+    #[arg(long, requires = "dry_run", help = "Print JSON")]
     json: bool,
 }
 
 impl SegmentArguments {
-    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
+    /// Says whether every group has what it should have.
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<bool> {
         let setup = Setup::open(&self.config, environment)?;
         let side = Side::open(&setup, self.n8n.as_deref())?;
-        let mut workflows = Vec::new();
-        side.block_on(side.client.workflows(|workflow: Value| workflows.push(workflow)))?;
+        let folder = setup.folder()?;
         // The parser takes no other value.
         let by = By::from_code(&self.by).unwrap_or(By::Workflow);
-        let segments = Segments::new(&workflows, by);
+        let begun = segment_journal::begun(&folder, &side.address(), by)?;
+        let mut workflows = Vec::new();
+        let from = if self.from.is_empty() && self.dry_run {
+            side.block_on(side.client.workflows(|workflow: Value| workflows.push(workflow)))?;
+            None
+        } else {
+            let records = side.records_and(|workflow| workflows.push(workflow))?;
+            (!self.from.is_empty()).then(|| records.select_used(&self.from)).transpose()?
+        };
+        let asked = Asked { by, from: from.as_ref(), known: &known(&setup, &begun) };
+        let segments = self.chosen(Segments::new(&workflows, &asked))?;
         if self.json {
             print_json(&in_json(&segments, &side.instance.name));
         } else {
             print_wrapped(&in_words(&segments));
         }
-        Ok(())
+        if self.dry_run || segments.groups.is_empty() {
+            return Ok(true);
+        }
+        let mut doing = Segmenting::new(&self.making, setup, side, folder, from)?;
+        doing.begin(&segments.groups, by, &begun)?;
+        doing.carry_out(&self.config, environment, &workflows)
     }
+
+    /// Without the groups that are not meant.
+    fn chosen(&self, mut segments: Segments) -> anyhow::Result<Segments> {
+        let names: Vec<_> = segments.groups.iter().map(|group| group.name.clone()).collect();
+        if let Some(unknown) = self.group.iter().find(|name| !names.contains(name)) {
+            bail!("nothing was changed: there is no group {unknown:?}; there are: {}", names.join(", "));
+        }
+        segments.groups.retain(|group| self.group.is_empty() || self.group.contains(&group.name));
+        Ok(segments)
+    }
+}
+
+/// The sets of groups that were begun, and those that are something else.
+fn known(setup: &Setup, begun: &[Begun]) -> Known {
+    let groups: BTreeMap<_, _> = begun.iter().map(|begun| (begun.group.clone(), begun.set.clone())).collect();
+    let is_other = |set: &&str| !groups.values().any(|own| own == set);
+    let sets: BTreeSet<_> = setup.set_names().into_iter().filter(is_other).map(str::to_owned).collect();
+    Known { groups, sets }
 }
 
 fn in_words(segments: &Segments) -> Vec<Line> {
@@ -56,12 +109,11 @@ fn in_words(segments: &Segments) -> Vec<Line> {
         lines.push(Line::from(format!("Now a rotation of {name} ({id}) concerns {}.", counted(*nodes, "node"))));
     }
     for group in &segments.groups {
-        let nodes = group.members.iter().map(|member| member.nodes.len()).sum();
         lines.push(Line::default());
         lines.push(Line::from(format!(
             "{}: {} of {}",
             group.name,
-            counted(nodes, "node"),
+            counted(group.nodes(), "node"),
             counted(group.members.len(), "workflow")
         )));
         let own = format!("key set {}, token {}, credential {}", group.set, group.token, group.record);
@@ -114,10 +166,23 @@ fn in_json(segments: &Segments, instance: &str) -> Value {
 }
 
 const AFTER_HELP: &str = "\
-Says how many nodes a rotation of each credential concerns now, and which groups there could be instead:
-for each a key set, a token and a credential, named alike, and the nodes that would be reconnected to
-it. A workflow with no tag, or with several, is in no group. n8n's API does not tell folders. This release
-makes none of it: make sets and credentials by hand, and have their nodes use them with `keyward n8n
-reconnect --workflow`.
+A rotation of a credential concerns all nodes that use it. This says how many they are now, and into
+which groups their workflows can be parted. A workflow with no tag, or with several, is in no group;
+n8n's API does not tell folders. --dry-run stops there. Otherwise it does the following, in this order:
+
+1 The tables of the groups' key sets are printed, for you to put into the configuration, with a file
+  for an OpenAI key each. Add the tables, put the keys there, and run the same command again.
+  --write-config adds the tables itself once the keys are there.
+2 It asks you; --yes says so beforehand.
+3 `keyward reload`.
+4 Each group gets a token, and a credential in n8n that holds it and leads to keyward. The keyward that
+  runs has to see n8n's test of it.
+5 The group's nodes are reconnected to that credential: see `keyward n8n reconnect --help`. `keyward
+  n8n undo` takes that back, one group at a time.
+
+What was done is kept in the state folder: if it is stopped, the same command goes on, and makes nothing
+twice. The credentials that the nodes used before stay. A credential that leads to another vendor is to
+be left out: name those that are meant with --from. It needs n8n 2.x, and an API key with the scopes of
+`reconnect` and credential:read and credential:create. Ends with 1 if a group is not done.
 
 Example: keyward n8n segment --by tag --dry-run";

@@ -57,6 +57,8 @@ pub mod scope {
     pub const CREDENTIAL_READ: &str = "credential:read";
     /// Changes of a credential record.
     pub const CREDENTIAL_UPDATE: &str = "credential:update";
+    /// New credential records.
+    pub const CREDENTIAL_CREATE: &str = "credential:create";
 
     /// What is not had without a scope, as it follows its name.
     #[must_use]

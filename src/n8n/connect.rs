@@ -182,6 +182,16 @@ pub fn change(data: &Value) -> Value {
     json!({ "data": data, "isPartialData": true })
 }
 
+/// The body that makes a record of that name, in that project or else in the one of the API key's owner.
+#[must_use]
+pub fn new_record(name: &str, data: &Value, project: Option<&str>) -> Value {
+    let mut body = json!({ "name": name, "type": CREDENTIAL_TYPE, "data": data });
+    if let Some(project) = project {
+        body["projectId"] = project.into();
+    }
+    body
+}
+
 /// What you have to put into the form of a record where n8n's API cannot change one. Only newer releases have a custom
 /// header.
 #[must_use]

@@ -2,12 +2,14 @@
 //! own: then a rotation, or a key in the wrong hands, concerns one group alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::connect::users_of;
 use super::documents;
+use crate::caller::names::harmless;
 use crate::codes::codes;
 use crate::telemetry::masked::mask_and_cap;
 
@@ -19,6 +21,23 @@ codes! {
         Tag => "tag",
         Workflow => "workflow",
     }
+}
+
+/// What is asked for.
+pub struct Asked<'a> {
+    pub by: By,
+    /// Only nodes with one of these records, by their ids.
+    pub from: Option<&'a BTreeSet<String>>,
+    pub known: &'a Known,
+}
+
+/// The key sets that are there already, so that a group gets the same one each time and never that of something else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The set of each group that was begun, by the group's name.
+    pub groups: BTreeMap<String, String>,
+    /// Sets that are no group's.
+    pub sets: BTreeSet<String>,
 }
 
 /// A group of workflows, and what it would have of its own. All of its names are made from one.
@@ -40,6 +59,8 @@ pub struct Group {
 pub struct Member {
     pub id: String,
     pub name: String,
+    /// The project that it lies in, by its id, where n8n says so.
+    pub project: Option<String>,
     /// The nodes, by id and name.
     pub nodes: Vec<(String, String)>,
 }
@@ -59,12 +80,13 @@ pub struct Segments {
 impl Segments {
     /// Of those workflows, which are n8n's documents. An archived one runs no more, and has no part in it.
     #[must_use]
-    pub fn new(workflows: &[Value], by: By) -> Self {
+    pub fn new(workflows: &[Value], asked: &Asked<'_>) -> Self {
         let mut segments = Self::default();
         let mut groups = BTreeMap::<String, Vec<Member>>::new();
         for document in workflows {
             let workflow = documents::Workflow::deserialize(document).unwrap_or_default();
-            let users = users_of(&workflow);
+            let mut users = users_of(&workflow);
+            users.retain(|(record, _)| asked.from.is_none_or(|from| from.contains(&*record.id)));
             if users.is_empty() || workflow.is_archived {
                 continue;
             }
@@ -73,15 +95,59 @@ impl Segments {
                 *segments.records.entry((record.id.to_string(), record.name.to_string())).or_default() += 1;
                 nodes.insert((user.node_id, user.node));
             }
-            let member = Member { id: workflow.id, name: workflow.name, nodes: nodes.into_iter().collect() };
-            match group_of(document, &member, by) {
+            let project = owner_of(document).and_then(|own| own["projectId"].as_str()).map(str::to_owned);
+            let member = Member { id: workflow.id, name: workflow.name, project, nodes: nodes.into_iter().collect() };
+            match group_of(document, &member, asked.by) {
                 Ok(group) => groups.entry(group).or_default().push(member),
                 Err(why) => segments.left.push((member, why)),
             }
         }
-        segments.groups = named(groups);
+        segments.groups = named(groups, asked.known);
         segments
     }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// How many nodes it has.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.members.iter().map(|member| member.nodes.len()).sum()
+    }
+
+    /// The project that all of its workflows lie in, by its id; nothing where they lie in several.
+    #[must_use]
+    pub fn project(&self) -> Option<&str> {
+        let own = self.members.first()?.project.as_deref()?;
+        self.members.iter().all(|member| member.project.as_deref() == Some(own)).then_some(own)
+    }
+
+    /// The file of its set's current key, in that folder.
+    #[must_use]
+    pub fn key_file(&self, folder: &Path) -> PathBuf {
+        folder.join(&self.set)
+    }
+
+    /// The table of its set for the configuration, with its key files in that folder.
+    #[must_use]
+    pub fn table(&self, folder: &Path) -> String {
+        // What JSON quotes, TOML reads alike.
+        let quoted = |path: PathBuf| json!(path.to_string_lossy());
+        let (current, next) = (self.key_file(folder), folder.join(format!("{}.next", self.set)));
+        format!(
+            "# {}\n[keys.{}]\npolicy = \"inject\"\ngrace = \"24h\"\ncurrent = {{ file = {} }}\nnext = {{ file = {} }}\n",
+            harmless(&self.name, documents::LONGEST_NAME),
+            self.set,
+            quoted(current),
+            quoted(next)
+        )
+    }
+}
+
+/// The project that a workflow lies in. Others are those that it is shared with.
+fn owner_of(document: &Value) -> Option<&Value> {
+    document["shared"].as_array().into_iter().flatten().find(|shared| shared["role"] == "workflow:owner")
 }
 
 /// What the group of a workflow is called, or why it has none.
@@ -101,10 +167,7 @@ fn group_of(document: &Value, member: &Member, by: By) -> Result<String, &'stati
             }
         }
         By::Project => {
-            // Others are those that it is shared with.
-            let mut shared = document["shared"].as_array().into_iter().flatten();
-            let own = shared.find(|shared| shared["role"] == "workflow:owner");
-            let own = own.ok_or("n8n does not say in which project it lies")?;
+            let own = owner_of(document).ok_or("n8n does not say in which project it lies")?;
             name(&own["project"])
                 .or_else(|| own["projectId"].as_str().map(str::to_owned))
                 .ok_or("its project has no name")
@@ -113,8 +176,8 @@ fn group_of(document: &Value, member: &Member, by: By) -> Result<String, &'stati
 }
 
 /// Each group with names that no other has.
-fn named(groups: BTreeMap<String, Vec<Member>>) -> Vec<Group> {
-    let mut taken = BTreeSet::new();
+fn named(groups: BTreeMap<String, Vec<Member>>, known: &Known) -> Vec<Group> {
+    let mut taken: BTreeSet<String> = known.sets.iter().chain(known.groups.values()).cloned().collect();
     let mut free = |name: &str| {
         let plain = plain(name);
         let numbered = (2..).map(|number| format!("{plain}-{number}"));
@@ -124,7 +187,7 @@ fn named(groups: BTreeMap<String, Vec<Member>>) -> Vec<Group> {
         free
     };
     let group = |(name, members): (String, Vec<Member>)| {
-        let set = free(&name);
+        let set = known.groups.get(&name).cloned().unwrap_or_else(|| free(&name));
         Group { token: format!("n8n-{set}"), record: format!("OpenAI, {set}"), name, set, members }
     };
     groups.into_iter().map(group).collect()
@@ -163,6 +226,10 @@ mod tests {
         workflow
     }
 
+    fn grouped(workflows: &[Value], by: By) -> Segments {
+        Segments::new(workflows, &Asked { by, from: None, known: &Known::default() })
+    }
+
     fn project(name: &str) -> Value {
         json!({ "shared": [{ "role": "workflow:editor", "project": { "name": "Guests" } }, { "role": "workflow:owner", "projectId": "p1", "project": { "name": name } }] })
     }
@@ -176,7 +243,7 @@ mod tests {
             workflow("4", &json!({})),
             workflow("5", &json!({ "isArchived": true, "nodes": [] })),
         ];
-        let segments = Segments::new(&all, By::Project);
+        let segments = grouped(&all, By::Project);
         let told: Vec<_> =
             segments.groups.iter().map(|group| (&*group.name, &*group.set, group.members.len())).collect();
         assert_eq!(told, [("Sales & Marketing", "sales-marketing", 2), ("sales-marketing", "sales-marketing-2", 1)]);
@@ -191,6 +258,30 @@ mod tests {
     }
 
     #[test]
+    fn a_group_keeps_the_set_that_it_was_begun_with_and_takes_none_that_is_there() {
+        let all = [workflow("1", &project("Sales")), workflow("2", &project("Support"))];
+        let known = Known {
+            groups: BTreeMap::from([("Support".to_owned(), "helpdesk".to_owned())]),
+            sets: BTreeSet::from(["sales".to_owned()]),
+        };
+        let from = BTreeSet::from(["s".to_owned()]);
+        let segments = Segments::new(&all, &Asked { by: By::Project, from: Some(&from), known: &known });
+        let told: Vec<_> = segments.groups.iter().map(|group| (&*group.set, group.nodes(), group.project())).collect();
+        assert_eq!(told, [("sales-2", 1, Some("p1")), ("helpdesk", 1, Some("p1"))]);
+    }
+
+    #[test]
+    fn the_table_of_a_group_reads_as_configuration_whatever_it_is_called() {
+        let group = &grouped(&[workflow("1", &project("A \"b\"\nc\u{1b}[31m"))], By::Project).groups[0];
+        let table = group.table(Path::new("/keys/of \"us\""));
+        let expected = "# A \"b\"�c�[31m\n[keys.a-b-c-31m]\npolicy = \"inject\"\ngrace = \"24h\"\n\
+                        current = { file = \"/keys/of \\\"us\\\"/a-b-c-31m\" }\n\
+                        next = { file = \"/keys/of \\\"us\\\"/a-b-c-31m.next\" }\n";
+        assert_eq!(table, expected);
+        assert!(toml::de::DeTable::parse(&table).is_ok());
+    }
+
+    #[test]
     fn a_workflow_with_no_tag_or_several_is_in_no_group() {
         let tags =
             |names: &[&str]| json!({ "tags": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() });
@@ -200,11 +291,11 @@ mod tests {
             workflow("3", &tags(&["a", "b"])),
             workflow("4", &json!({ "tags": 3 })),
         ];
-        let segments = Segments::new(&all, By::Tag);
+        let segments = grouped(&all, By::Tag);
         assert_eq!(segments.groups.iter().map(|group| &*group.set).collect::<Vec<_>>(), ["group"]);
         let why: Vec<_> = segments.left.iter().map(|(_, why)| *why).collect();
         assert_eq!(why, ["it has no tag", "it has several tags", "it has no tag"]);
-        assert_eq!(Segments::new(&all, By::Workflow).groups.len(), 4);
-        assert_eq!(Segments::new(&[Value::Null, json!([1])], By::Workflow), Segments::default());
+        assert_eq!(grouped(&all, By::Workflow).groups.len(), 4);
+        assert_eq!(grouped(&[Value::Null, json!([1])], By::Workflow), Segments::default());
     }
 }

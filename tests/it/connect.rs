@@ -653,7 +653,7 @@ fn respond(behaviour: Behaviour, records: &mut [Value], request: &Received) -> (
         ("PATCH", ["credentials", id]) => change(records, id, &serde_json::from_slice(&request.body).unwrap()),
         ("POST", ["credentials", id, "test"]) => {
             let record = records.iter().find(|record| record["id"] == *id).unwrap();
-            (200, test(&record["data"]))
+            (200, press(&record["data"]))
         }
         _ => (404, json!({ "message": "not found" })),
     }
@@ -683,7 +683,7 @@ fn change(records: &mut [Value], id: &str, body: &Value) -> (u16, Value) {
 }
 
 /// As n8n's test button: with the key and the header, whose expressions find no workflow.
-fn test(data: &Value) -> Value {
+pub(crate) fn press(data: &Value) -> Value {
     let failed = |message: &str| json!({ "status": "Error", "message": message });
     let url = data["url"].as_str().unwrap();
     let Some(address) = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/v1")) else {

@@ -114,6 +114,9 @@ mod ledger;
 /// Canary keys in every place, and none of them in anything that keyward prints, serves of its own or keeps.
 mod secrets;
 
+/// Groups of nodes get a key set, a token and a credential of their own, once, and go on where they were stopped.
+mod segment;
+
 /// Rules of the tree, held by reading its sources.
 mod tidy;
 

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::connect::press;
 use crate::process::{Finished, Home, Launch, files_below};
 use crate::support::{Answering, FakeUpstream, Received, Visit, eventually};
 
-const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
+pub(crate) const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
 const TYPED: &str = "sk-proj-canary0123456789abcdefghTyPd";
 
 #[test]
@@ -444,27 +445,6 @@ fn no_line_of_a_plan_is_wider_than_the_terminal_and_none_is_cut() {
     );
 }
 
-#[test]
-fn groups_are_proposed_with_what_each_would_have_and_nothing_is_changed() {
-    let scene = Scene::start(Release::second());
-    scene.n8n.has(published("w1", "Report", &[node("Write", "old"), node("Read", "old")]));
-    scene.n8n.has(published("w2", "Weekly", &[node("Write", "other")]));
-    let segment = |arguments: &[&str]| scene.launch(&[&["n8n", "segment", "--by"], arguments].concat()).run();
-    let done = segment(&["workflow", "--dry-run"]);
-    assert_eq!(done.code(), Some(0), "{}", done.stderr);
-    for said in [
-        "Now a rotation of Old (old) concerns 2 nodes.",
-        "Report: 2 nodes of 1 workflow\n  key set report, token n8n-report, credential OpenAI, report\n  Report (w1): Read, Write\n",
-    ] {
-        assert!(done.stdout.contains(said), "{said} is not in\n{}", done.stdout);
-    }
-    let told: Value = serde_json::from_str(&segment(&["tag", "--dry-run", "--json"]).stdout).unwrap();
-    assert_eq!((&told["groups"], &told["left"][1]["why"]), (&json!([]), &"it has no tag".into()));
-    assert_eq!(segment(&["workflow"]).code(), Some(2), "it makes nothing yet, so that has to be said");
-    assert!(segment(&["folder", "--dry-run"]).stderr.contains("[possible values: project, tag, workflow]"));
-    assert!(scene.n8n.changes().is_empty());
-}
-
 /// A home with the configuration of an n8n.
 struct Scene {
     home: Home,
@@ -512,13 +492,13 @@ impl Scene {
     }
 }
 
-fn node(name: &str, record: &str) -> Value {
+pub(crate) fn node(name: &str, record: &str) -> Value {
     let shown = record[..1].to_uppercase() + &record[1..];
     json!({ "id": name, "name": name, "type": "@n8n/n8n-nodes-langchain.openAi", "typeVersion": 1.8, "parameters": { "b": 1.5, "a": {} },
         "position": [0, 0], "credentials": { "openAiApi": { "id": record, "name": shown } } })
 }
 
-fn published(id: &str, name: &str, nodes: &[Value]) -> Workflow {
+pub(crate) fn published(id: &str, name: &str, nodes: &[Value]) -> Workflow {
     let version =
         Version { id: format!("{id}-1"), nodes: nodes.to_vec(), connections: json!({ "Start": { "main": [] } }) };
     Workflow {
@@ -532,6 +512,7 @@ fn published(id: &str, name: &str, nodes: &[Value]) -> Workflow {
         triggers: 1,
         saves: 1,
         hidden: json!({ "staticData": { "lastId": 7 }, "pinData": { "Write": [1] } }),
+        project: None,
     }
 }
 
@@ -545,7 +526,7 @@ fn parted(id: &str) -> Workflow {
 
 /// What a release of n8n does, and what its API key may do.
 #[derive(Clone, Copy)]
-struct Release {
+pub(crate) struct Release {
     is_first: bool,
     /// Whether it saves a draft without publishing it.
     holds_back: bool,
@@ -553,11 +534,19 @@ struct Release {
 }
 
 impl Release {
-    fn second() -> Self {
-        Self { is_first: false, holds_back: true, scopes: &["workflow:update", "workflow:activate"] }
+    pub(crate) fn second() -> Self {
+        Self {
+            is_first: false,
+            holds_back: true,
+            scopes: &["workflow:update", "workflow:activate", "credential:create"],
+        }
     }
 
-    fn first() -> Self {
+    pub(crate) fn with_scopes(scopes: &'static [&'static str]) -> Self {
+        Self { scopes, ..Self::second() }
+    }
+
+    pub(crate) fn first() -> Self {
         Self { is_first: true, holds_back: false, ..Self::second() }
     }
 }
@@ -586,7 +575,7 @@ enum Trap {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Version {
+pub(crate) struct Version {
     id: String,
     nodes: Vec<Value>,
     connections: Value,
@@ -607,19 +596,21 @@ fn text(value: &Value) -> &str {
 }
 
 #[derive(Clone)]
-struct Workflow {
+pub(crate) struct Workflow {
     id: String,
     name: String,
     settings: Value,
     draft: Version,
-    live: Option<Version>,
+    pub(crate) live: Option<Version>,
     history: Vec<Version>,
-    active: bool,
+    pub(crate) active: bool,
     triggers: u64,
     /// How many versions there were.
     saves: usize,
     /// What is never sent.
     hidden: Value,
+    /// The project that it lies in, by its id and name.
+    pub(crate) project: Option<(&'static str, &'static str)>,
 }
 
 impl Workflow {
@@ -627,7 +618,7 @@ impl Workflow {
         self.draft.records()
     }
 
-    fn live_records(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn live_records(&self) -> Vec<(&str, &str)> {
         self.live.as_ref().map(Version::records).unwrap_or_default()
     }
 
@@ -653,6 +644,10 @@ impl Workflow {
             "triggerCount": self.triggers, "updatedAt": "2026-11-30T19:26:09.371Z",
             "staticData": self.hidden["staticData"], "pinData": self.hidden["pinData"],
         });
+        if let Some((id, name)) = self.project {
+            let own = json!({ "role": "workflow:owner", "projectId": id, "project": { "id": id, "name": name } });
+            document["shared"] = json!([own]);
+        }
         if !release.is_first {
             document["activeVersionId"] = self.live.as_ref().map(|live| live.id.clone()).into();
             document["activeVersion"] = self.live.as_ref().map_or(
@@ -675,18 +670,22 @@ struct State {
     traps: BTreeMap<usize, Trap>,
     meanwhile: Option<Meanwhile>,
     is_down: bool,
+    /// The records that it was asked to make, with what stands in them.
+    records: Vec<Value>,
+    /// Whether a record is made and the answer gets lost.
+    loses_record: bool,
     /// At which change, and whether after it, the answer never comes; and who is told.
     stop: Option<(usize, bool, Sender<()>)>,
 }
 
 /// An n8n's public API.
-struct FakeN8n {
-    server: FakeUpstream,
+pub(crate) struct FakeN8n {
+    pub(crate) server: FakeUpstream,
     state: Arc<Mutex<State>>,
 }
 
 impl FakeN8n {
-    fn start(release: Release) -> Self {
+    pub(crate) fn start(release: Release) -> Self {
         let state = State {
             release,
             workflows: BTreeMap::new(),
@@ -694,6 +693,8 @@ impl FakeN8n {
             traps: BTreeMap::new(),
             meanwhile: None,
             is_down: false,
+            records: Vec::new(),
+            loses_record: false,
             stop: None,
         };
         let state = Arc::new(Mutex::new(state));
@@ -706,15 +707,15 @@ impl FakeN8n {
         self.state.lock().unwrap()
     }
 
-    fn has(&self, workflow: Workflow) {
+    pub(crate) fn has(&self, workflow: Workflow) {
         self.lock().workflows.insert(workflow.id.clone(), workflow);
     }
 
-    fn workflow(&self, id: &str) -> Workflow {
+    pub(crate) fn workflow(&self, id: &str) -> Workflow {
         self.lock().workflows[id].clone()
     }
 
-    fn change(&self, id: &str, change: impl FnOnce(&mut Workflow)) {
+    pub(crate) fn change(&self, id: &str, change: impl FnOnce(&mut Workflow)) {
         change(self.lock().workflows.get_mut(id).unwrap());
     }
 
@@ -724,6 +725,21 @@ impl FakeN8n {
 
     fn meanwhile(&self, happens: impl FnOnce(&mut BTreeMap<String, Workflow>) + Send + 'static) {
         self.lock().meanwhile = Some(Box::new(happens));
+    }
+
+    /// The records that it was asked to make, with what stands in them.
+    pub(crate) fn made(&self) -> Vec<Value> {
+        self.lock().records.clone()
+    }
+
+    /// Has something else delete those records.
+    pub(crate) fn deletes_made(&self) {
+        self.lock().records.clear();
+    }
+
+    /// Whether it makes records, and its answers to that get lost.
+    pub(crate) fn loses_records(&self, loses: bool) {
+        self.lock().loses_record = loses;
     }
 
     fn comes_back(&self) {
@@ -741,10 +757,12 @@ impl FakeN8n {
     }
 
     /// The requests that changed something, or would have.
-    fn changes(&self) -> Vec<Received> {
+    pub(crate) fn changes(&self) -> Vec<Received> {
         let is_change = |request: &Received| {
             let line = &request.head.line;
-            (line.starts_with("PUT") || line.starts_with("POST")) && !line.contains("keyward-asks")
+            (line.starts_with("PUT") || line.starts_with("POST"))
+                && !line.contains("keyward-asks")
+                && !line.contains("/credentials")
         };
         self.server.received().into_iter().filter(is_change).collect()
     }
@@ -764,6 +782,17 @@ fn answer(state: &Mutex<State>, visit: &mut Visit<'_>) {
         (401, json!({ "message": "unauthorized" }))
     } else if method == "GET" {
         state.read(&parts)
+    } else if let ["credentials", id, "test"] = parts[..] {
+        let made = state.records.iter().find(|record| record["id"] == id).cloned();
+        return test(state, made.as_ref(), visit);
+    } else if parts == ["credentials"] {
+        let made = state.make_record(&serde_json::from_slice(&request.body).unwrap());
+        if state.loses_record {
+            return visit.close();
+        }
+        made
+    } else if parts[0] == "credentials" {
+        (404, json!({ "message": "Credential not found" }))
     } else {
         let body = serde_json::from_slice(&request.body).unwrap();
         let is_real = state.workflows.contains_key(parts[1]);
@@ -789,6 +818,14 @@ fn answer(state: &Mutex<State>, visit: &mut Visit<'_>) {
         }
     };
     drop(state);
+    visit.send(Answering::json(status, body.to_string()));
+}
+
+/// Not with the lock held: what the test meets may ask this n8n for something.
+fn test(state: std::sync::MutexGuard<'_, State>, record: Option<&Value>, visit: &mut Visit<'_>) {
+    drop(state);
+    let not_found = (404, json!({ "message": "Not Found" }));
+    let (status, body) = record.map_or(not_found, |record| (200, press(&record["data"])));
     visit.send(Answering::json(status, body.to_string()));
 }
 
@@ -822,11 +859,36 @@ impl State {
             ["credentials"] if self.release.is_first => (405, json!({ "message": "GET method not allowed" })),
             ["credentials"] => {
                 let record = |id: &str, name: &str| json!({ "id": id, "name": name, "type": "openAiApi" });
-                let all = [record("old", "Old"), record("new", "New"), record("other", "Other")];
+                let mut all = vec![record("old", "Old"), record("new", "New"), record("other", "Other")];
+                for made in &self.records {
+                    all.push(record(text(&made["id"]), text(&made["name"])));
+                }
                 (200, json!({ "data": all, "nextCursor": null }))
+            }
+            ["credentials", "schema", "openAiApi"] if self.release.is_first => (200, json!({ "properties": {} })),
+            ["credentials", "schema", "openAiApi"] => {
+                let fields =
+                    json!({ "header": { "type": "boolean" }, "allowedHttpRequestDomains": { "type": "string" } });
+                (200, json!({ "properties": fields }))
             }
             _ => not_found,
         }
+    }
+
+    /// As 2.41.1 does: a field that others depend on has no default.
+    fn make_record(&mut self, body: &Value) -> (u16, Value) {
+        if !self.release.scopes.contains(&"credential:create") {
+            return (403, json!({ "message": "Forbidden" }));
+        }
+        if body["data"]["allowedHttpRequestDomains"].is_null() {
+            return (400, json!({ "message": "request.body.data requires property \"allowedDomains\"" }));
+        }
+        let mut record = body.clone();
+        record["id"] = format!("made{}", self.records.len() + 1).into();
+        record["updatedAt"] = "2026-11-30T19:26:09.371Z".into();
+        self.records.push(record.clone());
+        record.as_object_mut().unwrap().remove("data");
+        (200, record)
     }
 
     fn write(&mut self, method: &str, parts: &[&str], query: &str, body: &Value) -> (u16, Value) {
