@@ -38,7 +38,7 @@ pub enum StateError {
     #[error("{} cannot be {action}{}", path.display(), by_whom(source))]
     Io {
         path: PathBuf,
-        /// `read`, `made`, `written`, `moved`.
+        /// `read`, `made`, `written`, `moved`, `removed`.
         action: &'static str,
         source: io::Error,
     },
@@ -186,6 +186,15 @@ impl StateFolder {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// Removes `<name>.jsonl`; that there is none is as good.
+    pub fn remove_lines(&self, name: &str) -> Result<(), StateError> {
+        let path = self.lines_path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&path, "removed")(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn lines_path(&self, name: &str) -> PathBuf {

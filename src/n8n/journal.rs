@@ -2,6 +2,8 @@
 //! line is on the disk before n8n is asked for what it says, so that a run that was ended at any point can go on or be taken
 //! back. No key and no token is in it: what stands in a workflow is known by the names that the fingerprint key gives it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::reconnect::{Target, Task};
@@ -120,13 +122,14 @@ pub struct Journal<'f> {
 // === impl Journal ===
 
 impl<'f> Journal<'f> {
-    /// Begins a run.
+    /// Begins a run. Those of long ago are removed.
     pub fn begin(
         folder: &'f StateFolder,
         (n8n, to): (String, Target),
         at: Timestamp,
         tasks: Vec<Task>,
     ) -> Result<(Self, Run), StateError> {
+        remove_old(folder, at)?;
         let taken = folder.names_of_lines(BEGINNING)?;
         let moment: String =
             at.to_string().chars().filter(char::is_ascii_alphanumeric).take("20261130T190000".len()).collect();
@@ -195,6 +198,15 @@ pub fn runs(folder: &StateFolder) -> Result<Vec<Run>, StateError> {
     }
     runs.sort_by(|a: &Run, b| (a.beginning.at, &a.beginning.run).cmp(&(b.beginning.at, &b.beginning.run)));
     Ok(runs)
+}
+
+/// Removes the runs of which all is known and that are neither among the last
+/// [`KEPT`] nor younger than [`KEPT_FOR`].
+fn remove_old(folder: &StateFolder, now: Timestamp) -> Result<(), StateError> {
+    let runs = runs(folder)?;
+    let old = runs.len().saturating_sub(KEPT);
+    let is_old = |run: &&Run| run.is_ended && now.since(Timestamp::from_millis(run.beginning.at)) > KEPT_FOR;
+    runs[..old].iter().filter(is_old).try_for_each(|run| folder.remove_lines(&file_of(&run.beginning.run)))
 }
 
 /// A run by its lines. One whose first line was cut off never asked n8n for anything.
@@ -282,6 +294,12 @@ enum FormatVersion {
 }
 
 const BEGINNING: &str = "reconnect-";
+
+/// How many runs are kept whatever their age.
+const KEPT: usize = 20;
+
+/// How long a run is kept at least.
+const KEPT_FOR: Duration = Duration::from_hours(90 * 24);
 
 #[cfg(test)]
 mod tests;

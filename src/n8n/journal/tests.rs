@@ -103,3 +103,24 @@ fn runs_of_one_second_have_two_names_and_their_own_modes() {
     let file = parent.path().join("state/reconnect-20261130T192213.jsonl");
     assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn runs_of_long_ago_are_removed_but_for_the_last_ones_and_those_that_were_broken_off() {
+    const DAY: i64 = 86_400_000;
+    let (_parent, folder) = folder();
+    let begin_at = |day: i64| {
+        let to = Target { id: "c".into(), name: "C".into() };
+        Journal::begin(&folder, ("http://n8n".into(), to), Timestamp::from_millis(day * DAY), vec![task("a")])
+            .expect("a run")
+            .0
+    };
+    let days = || -> Vec<i64> { runs(&folder).expect("runs").iter().map(|run| run.beginning.at / DAY).collect() };
+    let _broken_off = begin_at(0);
+    for day in 1..=24 {
+        begin_at(day).note_end().expect("a line");
+    }
+    begin_at(92).note_end().expect("a line");
+    // 26 are there. On day 96, those of the first five days are older than 90 days, and those of the first six not among the last 20.
+    begin_at(96).note_end().expect("a line");
+    assert_eq!(days(), [&[0][..], &(6..=24).collect::<Vec<_>>(), &[92, 96]].concat());
+}
