@@ -30,7 +30,6 @@ impl Rotation {
     pub(super) fn ready(&mut self) -> anyhow::Result<Done> {
         let obstacles = self.obstacles()?;
         self.overcome(&obstacles)?;
-        self.find_old_id()?;
         let records = self.records_with_old()?.len();
         let what = if records == 1 {
             "1 credential of n8n's holds".to_owned()
@@ -115,8 +114,8 @@ impl Rotation {
         }
     }
 
-    /// Everything that stands against beginning.
-    pub(super) fn obstacles(&self) -> anyhow::Result<Vec<Obstacle>> {
+    /// Everything that stands against beginning. What OpenAI says of the old key is noted.
+    pub(super) fn obstacles(&mut self) -> anyhow::Result<Vec<Obstacle>> {
         let mut found: Vec<_> = self.problems()?.iter().map(Obstacle::of_problem).collect();
         for instance in self.audits()? {
             found.extend(instance.audit.faults.iter().map(|fault| Obstacle {
@@ -205,8 +204,9 @@ impl Rotation {
         })
     }
 
-    /// Whether the admin key can be used, and the old key be found there.
-    fn lacks_at_openai(&self) -> Option<Obstacle> {
+    /// Whether the admin key can be used, and the old key be found there. Its id is noted, so that it is deleted by that and nothing
+    /// else.
+    fn lacks_at_openai(&mut self) -> Option<Obstacle> {
         let keys = match self.ask(async |api, _| api.keys().await)? {
             Ok(keys) => keys,
             Err(error) => {
@@ -221,14 +221,13 @@ impl Rotation {
                 });
             }
         };
-        match self.match_old(&keys) {
-            Ok(_) => None,
-            Err(text) => Some(Obstacle {
-                code: "old_key_id".to_owned(),
-                text,
-                remedy: "Say which one it is: --old-key-id key_… (its page in OpenAI's dashboard shows it).".to_owned(),
-            }),
-        }
+        let found = self.match_old(&keys).map(|key| key.id.to_string());
+        self.run.old.id = found.as_ref().ok().cloned();
+        found.err().map(|text| Obstacle {
+            code: "old_key_id".to_owned(),
+            text,
+            remedy: "Say which one it is: --old-key-id key_… (its page in OpenAI's dashboard shows it).".to_owned(),
+        })
     }
 
     /// The one key that has the old one's beginning and end, or the id that you named.
@@ -258,14 +257,6 @@ impl Rotation {
                 several.iter().map(|key| &*key.id).collect::<Vec<_>>().join(", ")
             )),
         }
-    }
-
-    /// Notes the old key's id, so that it is deleted by that and nothing else.
-    fn find_old_id(&mut self) -> anyhow::Result<()> {
-        let Some(keys) = self.ask(async |api, _| api.keys().await) else { return Ok(()) };
-        let id = self.match_old(&keys?).ok().map(|key| key.id.to_string());
-        self.run.old.id = id;
-        Ok(())
     }
 
     /// Whether there is an n8n whose credentials can be changed.

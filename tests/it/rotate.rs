@@ -100,6 +100,15 @@ fn stopped_at_any_step_it_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_look_at_what_stands_against_it_lists_the_keys_once() {
+    let scene = Scene::start(Trouble::None);
+    assert_eq!(scene.rotate(&["--yes", "--all-scopes", "--until", "ready"]).run().code(), Some(0));
+    let lists = scene.openai.admin.received().iter().filter(|asked| asked.head.line.contains("/api_keys?")).count();
+    assert_eq!(lists, 1);
+    assert!(scene.read(".local/state/keyward/rotations.json").contains("key_old"), "its id is noted");
+}
+
+#[test]
 fn killed_at_any_moment_no_live_key_is_missing_from_the_journal() {
     let scene = Scene::start(Trouble::None);
     scene.uses(OLD, 1);
