@@ -227,29 +227,37 @@ impl Rotation {
                     self.write_report()?;
                     return Ok(false);
                 }
-                Err(error) => {
-                    tell(step, Tone::Bad, "stopped", &format!("{error:#}"));
-                    if step != Step::Ready {
-                        remark(format_args!(
-                            "What is done stays done. keyward rotate {} --resume goes on here, --abort takes it back.",
-                            self.run.set
-                        ));
-                    }
-                    return Ok(false);
-                }
+                Err(error) => return Ok(self.stopped(step, &error)),
             };
-            tell(step, Tone::Good, "done", &text);
             self.note(step, &text);
             match step.next() {
                 Some(next) => self.run.step = next,
                 None => self.end(),
             }
-            self.keep()?;
+            // A step that is not written down is not done: nothing may rest on it.
+            if let Err(error) = self.keep() {
+                return Ok(self.stopped(step, &error));
+            }
+            tell(step, Tone::Good, "done", &text);
             if self.run.ended.is_some() || self.arguments.until == Some(step) {
                 self.write_report()?;
                 return Ok(true);
             }
         }
+    }
+
+    /// Tells why a step is not done, and how to go on. Says that it is not.
+    fn stopped(&self, step: Step, error: &anyhow::Error) -> bool {
+        tell(step, Tone::Bad, "stopped", &format!("{error:#}"));
+        if step == Step::Ready {
+            remark("Nothing is changed yet. Once that is mended, give the same command again.");
+        } else {
+            remark(format_args!(
+                "What is done stays done. keyward rotate {} --resume goes on here, --abort takes it back.",
+                self.run.set
+            ));
+        }
+        false
     }
 
     /// A new key that is given too late would be passed over.
@@ -478,7 +486,13 @@ impl Rotation {
     }
 
     pub(super) fn keep(&self) -> anyhow::Result<()> {
-        self.run.keep(&self.folder).context("the journal cannot be written")
+        self.run.keep(&self.folder).with_context(|| {
+            format!(
+                "the journal cannot be written, and without it nothing more is done. Make room on the disk of {}, and let this user \
+                 write there",
+                self.setup.config().state.dir.display()
+            )
+        })
     }
 
     fn end(&mut self) {

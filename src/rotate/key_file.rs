@@ -61,10 +61,13 @@ pub fn previous(path: &Path) -> PathBuf {
     path.with_added_extension("previous")
 }
 
-/// Whether a file can be put where that one is, or would be, without touching it: in its folder one is made and removed.
+/// Whether a file can be put where that one is, or would be, without touching it: in its folder one as long as a key is made and
+/// removed.
 pub fn try_folder(path: &Path) -> Result<(), KeyFileError> {
     let draft = draft(path);
-    open_private(&draft).and_then(|_file| fs::remove_file(&draft)).map_err(failed(path, "written"))
+    let written =
+        open_private(&draft).and_then(|mut file| file.write_all(&[b'\n'; ROOM]).and_then(|()| file.sync_all()));
+    written.and(fs::remove_file(&draft)).map_err(failed(path, "written"))
 }
 
 /// What a link leads to: a rename would take the link's place.
@@ -118,6 +121,9 @@ fn line(key: &Secret) -> Zeroizing<Vec<u8>> {
 fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> KeyFileError {
     move |source| KeyFileError { path: path.into(), action, source }
 }
+
+/// More than a key is long, in bytes.
+const ROOM: usize = 1024;
 
 const ROOT: u32 = 0;
 

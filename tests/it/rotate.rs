@@ -100,6 +100,44 @@ fn stopped_at_any_step_it_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_written_costs_no_key_and_it_goes_on_once_it_can() {
+    let scene = Scene::start(Trouble::None);
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    // Where the journal is written before it takes the place of the one of before.
+    let draft = scene.home.state().join("rotations.json.new");
+    let until = |step: &str, resumes: &[&str]| {
+        let done = scene.rotate(&[&["--yes", "--all-scopes", "--until", step], resumes].concat()).run();
+        scene.assert_no_secret(&done);
+        done
+    };
+    let stopped = |step: &str, resumes: &[&str], head: &str| {
+        std::fs::create_dir(&draft).unwrap();
+        let done = until(step, resumes);
+        assert_eq!(done.code(), Some(1), "{step}: {}{}", done.stdout, done.stderr);
+        let told = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said =
+            format!("{head} stopped the journal cannot be written, and without it nothing more is done. Make room");
+        assert!(told.contains(&said), "{said} is not in {told}");
+        std::fs::remove_dir(&draft).unwrap();
+        done
+    };
+    let done = stopped("new_key", &[], "1 ready");
+    assert!(done.stderr.contains("Nothing is changed yet"), "{}", done.stderr);
+    assert_eq!(until("ready", &[]).code(), Some(0));
+    let done = stopped("new_key", &["--resume"], "2 new_key");
+    assert!(done.stderr.contains("keyward rotate default --resume goes on here"), "{}", done.stderr);
+    assert!(scene.openai.keys().len() == 1 && !scene.home.path("next").exists(), "no key was made");
+    assert_eq!(until("next", &["--resume"]).code(), Some(0));
+    stopped("n8n", &["--resume"], "5 n8n");
+    assert_eq!(scene.n8n.key_of("c1"), OLD, "no credential was changed");
+    let done = until("current", &["--resume"]);
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    assert_eq!(scene.openai.keys().len(), 2, "one key was made");
+    assert_eq!(scene.read("current").trim(), scene.n8n.key_of("c1"));
+}
+
+#[test]
 fn a_look_at_what_stands_against_it_lists_the_keys_once() {
     let scene = Scene::start(Trouble::None);
     assert_eq!(scene.rotate(&["--yes", "--all-scopes", "--until", "ready"]).run().code(), Some(0));
