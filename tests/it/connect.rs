@@ -7,14 +7,11 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::process::client::{ask, request};
-use crate::process::{Finished, Home, Keyward, Launch, files_below};
-use crate::support::{Answering, Client, FakeUpstream, Received, eventually};
+use crate::process::{Finished, Home, Keyward, Launch};
+use crate::support::{API_KEY, Answering, Client, FakeUpstream, NODE, Received, WORKFLOW, eventually};
 
-const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
 const CURRENT: &str = "sk-proj-canary-current-0123456789abCuRr";
 const OLD: &str = "sk-proj-canary-old-0123456789abcdefgOlD";
-const WORKFLOW: &str = "wf1";
-const NODE: &str = "11111111-2222-3333-4444-555555555555";
 
 #[test]
 fn a_credential_leads_to_keyward_with_its_tag_and_keeps_all_else() {
@@ -539,11 +536,7 @@ impl Scene {
     /// Neither in what was printed, nor in the log, nor in the state folder.
     #[track_caller]
     fn assert_no_secret(&self, done: &Finished) {
-        let kept =
-            files_below(&self.home.state()).into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned());
-        for text in [done.stdout.clone(), done.stderr.clone(), self.keyward.log()].into_iter().chain(kept) {
-            assert!(!text.contains("canary"), "{text}");
-        }
+        self.home.assert_no_canary(&[&done.stdout, &done.stderr, &self.keyward.log()]);
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::process::client::{ask_with, request};
 use crate::process::{Finished, Home, Keyward, events};
-use crate::support::{API_KEY, Answering, Client, FakeN8n, FakeUpstream, Head, eventually};
+use crate::support::{API_KEY, Answering, Client, FakeN8n, FakeUpstream, Head, Over, eventually};
 
 const FIRST: &str = "[keys.default]\npolicy = \"inject\"\ncurrent = { file = \"key\" }\n";
 
@@ -18,7 +18,10 @@ const BILLING: &str = "[keys.billing]\npolicy = \"inject\"\ncurrent = { file = \
 
 #[test]
 fn a_new_set_admits_its_token_as_soon_as_it_is_taken() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-billing"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-billing"]),
+    );
     let keyward = home.serve_for(&upstream).config(FIRST).start();
     let token = token(&home, &[FIRST, BILLING].concat(), "billing");
     assert_eq!(ask_with(keyward.listen, &token).status, 401, "there is no such set yet");
@@ -54,7 +57,10 @@ fn a_new_set_admits_its_token_as_soon_as_it_is_taken() {
 
 #[test]
 fn a_set_that_goes_admits_no_token_any_more_and_comes_back_as_it_was() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-billing"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-billing"]),
+    );
     let both = [FIRST, BILLING].concat();
     let token = token(&home, &both, "billing");
     let keyward = home.serve_for(&upstream).config(&both).start();
@@ -79,7 +85,10 @@ fn a_set_that_goes_admits_no_token_any_more_and_comes_back_as_it_was() {
 
 #[test]
 fn policies_workflows_and_hosts_hold_from_the_next_request_on() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-stray"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-stray"]),
+    );
     let config = |policy: &str, rest: &str| {
         format!("[keys.default]\ncurrent = {{ file = \"key\" }}\npolicy = \"{policy}\"\n{rest}")
     };
@@ -102,7 +111,10 @@ fn policies_workflows_and_hosts_hold_from_the_next_request_on() {
 
 #[test]
 fn a_broken_file_changes_nothing_and_the_answer_says_where() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-billing"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-billing"]),
+    );
     let keyward = home.serve_for(&upstream).config(FIRST).start();
     let page = ask_page(&keyward);
     for (broken, said) in [
@@ -138,7 +150,10 @@ fn a_broken_file_changes_nothing_and_the_answer_says_where() {
 
 #[test]
 fn what_takes_a_restart_is_named_and_then_nothing_is_taken() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-billing"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-billing"]),
+    );
     let keyward = home.serve_for(&upstream).config(FIRST).start();
     let token = token(&home, &[FIRST, BILLING].concat(), "billing");
     let other = "[proxy]\nworkers = 7\nmax_head = 32768\n[log]\nlevel = \"debug\"\n[store]\nretention = \"1d\"\n";
@@ -159,7 +174,10 @@ fn what_takes_a_restart_is_named_and_then_nothing_is_taken() {
 
 #[test]
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-billing"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-billing"]),
+    );
     let keyward = home.serve_for(&upstream).config(FIRST).start();
     let token = token(&home, &[FIRST, BILLING].concat(), "billing");
     let finished = reload_by_command(&home, &keyward, &["--dry-run"]);
@@ -179,7 +197,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 
 #[test]
 fn it_takes_a_token_that_may_write() {
-    let (home, upstream) = (home(), FakeUpstream::accepting());
+    let (home, upstream) = (Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]), FakeUpstream::accepting());
     let config = [FIRST, "[admin]\nread_token_file = \"read\"\n"].concat();
     home.write("read", "a-token-that-may-only-read-0123456789abcdef");
     let keyward = home.serve_for(&upstream).config(&config).start();
@@ -193,7 +211,8 @@ fn it_takes_a_token_that_may_write() {
 
 #[test]
 fn an_n8n_is_asked_from_then_on_and_asked_no_more_when_it_goes() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first"]));
+    let (home, upstream) =
+        (Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]), FakeUpstream::taking(&["sk-first"]));
     let n8n = FakeN8n::start();
     n8n.has("w1", "Weather", &[("n1", "Ask")]);
     home.write("api", API_KEY);
@@ -218,7 +237,8 @@ fn an_n8n_is_asked_from_then_on_and_asked_no_more_when_it_goes() {
 
 #[test]
 fn receivers_of_notices_are_taken_with_the_rest() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first"]));
+    let (home, upstream) =
+        (Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]), FakeUpstream::taking(&["sk-first"]));
     let keyward = home.serve_for(&upstream).config(FIRST).start();
     home.write("url", upstream.url());
     take(&home, &keyward, &[FIRST, "[notices.team]\nto = { file = \"url\" }\n"].concat());
@@ -231,7 +251,10 @@ fn receivers_of_notices_are_taken_with_the_rest() {
 
 #[test]
 fn sighup_still_takes_no_sets() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-billing"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-billing"]),
+    );
     let keyward = home.serve_for(&upstream).config(FIRST).start();
     let token = token(&home, &[FIRST, BILLING].concat(), "billing");
     keyward.signal(rustix::process::Signal::HUP);
@@ -245,7 +268,10 @@ fn sighup_still_takes_no_sets() {
 
 #[test]
 fn two_reloads_at_once_are_done_one_after_the_other() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-first", "sk-billing"]));
+    let (home, upstream) = (
+        Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
+        FakeUpstream::taking(&["sk-first", "sk-billing"]),
+    );
     let keyward = home.serve_for(&upstream).config(FIRST).start();
     let token = token(&home, &[FIRST, BILLING].concat(), "billing");
     let results = thread::scope(|scope| {
@@ -261,7 +287,8 @@ fn two_reloads_at_once_are_done_one_after_the_other() {
 /// Kept-alive and new connections, and answers that go on all the while.
 #[test]
 fn no_request_fails_in_a_thousand_reloads_and_memory_stays_flat() {
-    let (home, are_streams_over) = (home(), Arc::new(AtomicBool::new(false)));
+    let (home, are_streams_over) =
+        (Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]), Arc::new(AtomicBool::new(false)));
     let upstream = streaming(&are_streams_over);
     let both = [FIRST, BILLING].concat();
     let (token, own) = (token(&home, &both, "billing"), token(&home, FIRST, "default"));
@@ -337,22 +364,6 @@ fn streaming(is_over: &Arc<AtomicBool>) -> FakeUpstream {
         visit.chunk("data: the end\n\n");
         visit.chunk("");
     })
-}
-
-/// Ends those who ask, also where the test has failed meanwhile.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn home() -> Home {
-    let home = Home::new();
-    home.write("key", "sk-first");
-    home.write("billing", "sk-billing");
-    home
 }
 
 /// Makes that the configuration, at once as an editor does.

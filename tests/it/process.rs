@@ -28,8 +28,27 @@ impl Home {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// One with those files, each with its text.
+    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
+        let home = Self::new();
+        for (name, text) in files {
+            home.write(name, text);
+        }
+        home
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// No canary key is in what was told, nor in the state folder.
+    #[track_caller]
+    pub(crate) fn assert_no_canary(&self, told: &[&str]) {
+        let kept =
+            files_below(&self.state()).into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned());
+        for text in told.iter().map(|text| (*text).to_owned()).chain(kept) {
+            assert!(!text.contains("canary"), "{text}");
+        }
     }
 
     /// A file of that name with that text.

@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 
 use crate::connect::press;
 use crate::process::{Finished, Home, Launch, files_below};
-use crate::support::{Answering, FakeUpstream, Received, Visit, eventually};
+use crate::support::{API_KEY, Answering, FakeUpstream, Received, Visit, eventually};
 
-pub(crate) const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key";
 const TYPED: &str = "sk-proj-canary0123456789abcdefghTyPd";
 
 #[test]
@@ -484,11 +483,7 @@ impl Scene {
     /// Neither in what was printed, nor in the state folder.
     #[track_caller]
     fn assert_no_secret(&self, done: &Finished) {
-        let kept =
-            files_below(&self.home.state()).into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned());
-        for text in [done.stdout.clone(), done.stderr.clone()].into_iter().chain(kept) {
-            assert!(!text.contains("canary"), "{text}");
-        }
+        self.home.assert_no_canary(&[&done.stdout, &done.stderr]);
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::process::client::ask_with;
 use crate::process::{Home, Keyward, events};
-use crate::support::{Client, FakeUpstream, eventually};
+use crate::support::{Client, FakeUpstream, Over, eventually};
 
 const UNREADABLE_SINCE: &str = "keyward_keys_unreadable_since_timestamp_seconds";
 
@@ -18,7 +18,7 @@ const FILE: &str = "[keys.default]\ncurrent = { file = \"key\" }\nprevious = [{ 
 
 #[test]
 fn a_new_key_in_the_file_is_current_and_the_old_one_outdated_since_then() {
-    let (home, upstream) = (home(), FakeUpstream::accepting());
+    let (home, upstream) = (Home::with(&[("key", "sk-first"), ("old", "sk-old")]), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config(FILE).start();
     // A connection that is kept remembers what its key was judged to be, and must look again.
     let mut kept = Client::connect(keyward.listen);
@@ -34,7 +34,7 @@ fn a_new_key_in_the_file_is_current_and_the_old_one_outdated_since_then() {
 
 #[test]
 fn a_file_that_is_swapped_by_a_link_is_read_anew() {
-    let (home, upstream) = (home(), FakeUpstream::accepting());
+    let (home, upstream) = (Home::with(&[("key", "sk-first"), ("old", "sk-old")]), FakeUpstream::accepting());
     // As Kubernetes and Docker change a secret: a link to a folder is replaced by another.
     for (version, key) in [("v1", "sk-first"), ("v2", "sk-second")] {
         fs::create_dir(home.path(version)).unwrap();
@@ -52,7 +52,7 @@ fn a_file_that_is_swapped_by_a_link_is_read_anew() {
 
 #[test]
 fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
-    let (home, upstream) = (home(), FakeUpstream::accepting());
+    let (home, upstream) = (Home::with(&[("key", "sk-first"), ("old", "sk-old")]), FakeUpstream::accepting());
     let keyward = home.serve_for(&upstream).config(FILE).start();
     fs::remove_file(home.path("old")).unwrap();
     // At one go: a look at half a file would be another complaint.
@@ -83,7 +83,8 @@ fn a_reload_that_fails_keeps_all_keys_and_says_why_once() {
 
 #[test]
 fn no_request_fails_in_a_thousand_reloads_and_each_is_judged_by_one_ring() {
-    let (home, upstream) = (home(), FakeUpstream::taking(&["sk-even", "sk-uneven"]));
+    let (home, upstream) =
+        (Home::with(&[("key", "sk-first"), ("old", "sk-old")]), FakeUpstream::taking(&["sk-even", "sk-uneven"]));
     let config = "[keys.default]\npolicy = \"inject\"\ngrace = \"1h\"\ncurrent = { file = \"key\" }\n";
     home.write("key", "sk-uneven");
     let token = home.keyward(&["token", "new", "default"]).config(config).run().stdout.trim_end().to_owned();
@@ -173,7 +174,7 @@ fn what_stood_in_the_key_file_by_mistake_admits_no_client() {
 
 #[test]
 fn what_can_be_no_key_takes_no_good_keys_place() {
-    let (home, upstream) = (home(), FakeUpstream::accepting());
+    let (home, upstream) = (Home::with(&[("key", "sk-first"), ("old", "sk-old")]), FakeUpstream::accepting());
     let config = "[keys.default]\npolicy = \"enforce\"\ncurrent = { file = \"key\" }\n";
     let keyward = home.serve_for(&upstream).config(config).start();
     home.write("key", "undefined");
@@ -196,22 +197,6 @@ fn prove(keyward: &Keyward, key: &str) {
     for _ in 0..2 {
         assert_eq!(client.ask("/v1/models", &[("Authorization", &format!("Bearer {key}"))]).status, 200);
     }
-}
-
-/// Ends those who ask, also where the test has failed meanwhile.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn home() -> Home {
-    let home = Home::new();
-    home.write("key", "sk-first");
-    home.write("old", "sk-old");
-    home
 }
 
 fn wait_for_change(keyward: &Keyward, count: usize) {

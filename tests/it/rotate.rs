@@ -9,13 +9,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::process::client::ask;
-use crate::process::{Finished, Home, Keyward, Launch, files_below};
-use crate::support::{API_KEY, Answering, FakeN8n, FakeUpstream, Visit, eventually};
+use crate::process::{Finished, Home, Keyward, Launch};
+use crate::support::{API_KEY, Answering, FakeN8n, FakeUpstream, NODE, Visit, WORKFLOW, eventually};
 
 const ADMIN: &str = "sk-admin-canary-0123456789abcdef";
 const OLD: &str = "sk-svcacct-canary-old-0123456789abcdOLDk";
-const WORKFLOW: &str = "wf1";
-const NODE: &str = "11111111-2222-3333-4444-555555555555";
 
 #[test]
 fn one_command_replaces_a_key_and_ends_the_old_one() {
@@ -464,11 +462,7 @@ impl Scene {
     /// Neither in what was printed, nor in the log, nor in the state folder.
     #[track_caller]
     fn assert_no_secret(&self, done: &Finished) {
-        let kept =
-            files_below(&self.home.state()).into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned());
-        for text in [done.stdout.clone(), done.stderr.clone(), self.keyward.log()].into_iter().chain(kept) {
-            assert!(!text.contains("canary"), "{text}");
-        }
+        self.home.assert_no_canary(&[&done.stdout, &done.stderr, &self.keyward.log()]);
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::process::client::ask_with;
 use crate::process::{Finished, Home, Keyward, Launch, files_below};
-use crate::reconnect::{API_KEY, FakeN8n, Release, node, published};
-use crate::support::FakeUpstream;
+use crate::reconnect::{FakeN8n, Release, node, published};
+use crate::support::{API_KEY, FakeUpstream};
 
 const CURRENT: &str = "sk-proj-canary-current-0123456789abCuRr";
 const SALES: &str = "sk-proj-canary-sales-0123456789abcSaLe";
@@ -235,12 +235,14 @@ impl Scene {
     /// Neither in what was printed, nor in the log, nor in the state folder.
     #[track_caller]
     fn assert_no_secret(&self, done: &Finished) {
-        let kept =
-            files_below(&self.home.state()).into_iter().map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned());
-        let tokens: Vec<_> = self.n8n.made().iter().map(|made| made["data"]["apiKey"].clone()).collect();
-        for text in [done.stdout.clone(), done.stderr.clone(), self.keyward.log()].into_iter().chain(kept) {
-            assert!(!text.contains("canary"), "{text}");
-            assert!(!tokens.iter().any(|token| text.contains(token.as_str().unwrap())), "{text}");
+        self.home.assert_no_canary(&[&done.stdout, &done.stderr, &self.keyward.log()]);
+        for made in self.n8n.made() {
+            let token = made["data"]["apiKey"].as_str().unwrap().to_owned();
+            for text in [&done.stdout, &done.stderr, &self.keyward.log()] {
+                assert!(!text.contains(&token), "{text}");
+            }
+            let kept = files_below(&self.home.state());
+            assert!(!kept.iter().any(|(_, bytes)| String::from_utf8_lossy(bytes).contains(&token)), "it is kept");
         }
     }
 }

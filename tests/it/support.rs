@@ -16,13 +16,14 @@ mod upstream;
 pub mod upstream2;
 mod wire;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 pub use self::certificate::Certificate;
 pub use self::client::{Answer, Client};
 pub use self::corpus::{Case, corpus};
-pub use self::n8n::{API_KEY, FakeN8n};
+pub use self::n8n::{API_KEY, FakeN8n, NODE, WORKFLOW};
 pub use self::proxy::{Builder, CURRENT, NEXT, OUTDATED, TOKEN, TestProxy, UNLISTED, head_of};
 pub use self::recording::{Recording, recording, recordings, recordings_beyond_nodes};
 pub use self::request::Request;
@@ -44,6 +45,15 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         }
         assert!(Instant::now() < deadline, "it never came to this: {what}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Ends those who ask until this is set, also where the test has failed meanwhile.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

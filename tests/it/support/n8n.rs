@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::upstream::{Answering, FakeUpstream, Visit};
 
+/// A workflow's id, and the id of a node of it.
+pub const WORKFLOW: &str = "wf1";
+pub const NODE: &str = "11111111-2222-3333-4444-555555555555";
+
 pub const API_KEY: &str = "eyJhbGciOiJIUzI1NiJ9.canary-n8n-api-key-0123456789";
 
 /// A listening n8n.
