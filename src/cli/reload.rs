@@ -66,12 +66,18 @@ pub(super) fn lines(reload: &Reload) -> Vec<Line> {
     if !is_refused {
         lines.extend(reload.changed.iter().map(|setting| item(setting)));
     }
-    lines.extend(reload.needs_restart.iter().map(|setting| item(&format!("{setting} takes a restart"))));
+    lines.extend(
+        reload
+            .needs_restart
+            .iter()
+            .map(|setting| item(&format!("{setting} takes a restart: keyward keeps what it started with"))),
+    );
     for problem in &reload.problems {
         lines.extend(problem.lines().enumerate().map(|(at, line)| if at == 0 { item(line) } else { below(line) }));
     }
     if is_refused && !reload.needs_restart.is_empty() {
-        lines.push(Line::from("Put back what takes a restart, or restart keyward."));
+        let text = "Nothing of the file holds, not even what needs no restart: put back what takes one and reload again, or restart keyward.";
+        lines.push(Line::from(text));
     }
     lines
 }
@@ -86,8 +92,8 @@ fn below(text: &str) -> Line {
 
 const HELP: &str = "\
 The keyward that runs reads its own configuration file anew, checks it as a start would, and takes all of it or nothing. Sets,
-policies, n8n, notices and [rotation] change while it runs, and no request fails. A setting that takes a restart is named, and
-then nothing is taken.
+policies, n8n, notices and [rotation] change while it runs, and no request fails. If another setting has changed, such as
+[log] or a limit in [proxy], it is named, and nothing is taken: all stays as it was until you put it back or restart keyward.
 Ends with 0 if the configuration was taken or is as it was, and with 1 if it was refused.
 
 Example: keyward reload --dry-run";
