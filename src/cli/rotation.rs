@@ -222,11 +222,12 @@ fn is_fresh(view: &Rotation) -> bool {
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const ROTATION_HELP: &str = "\
-A binding is confirmed when it has sent the current key, mixed when another sender behind it still
-sends an old one, stale when its last word was bad, and silent when it was not seen since its key was
-replaced: due later, overdue by its usual rhythm, or acknowledged by you.
+Counts the nodes that sent a key of the set, and each client without a tag at one address. A node is
+confirmed when it has sent the current key, mixed when another sender behind it still sends an old one,
+stale when it sent the old one last, failing when it fails for another reason, and silent when it was
+not seen since its key was replaced: due later, overdue by its usual rhythm, or acknowledged by you.
 Where no keyward runs, its store answers, and the codes below are about what that remembers.
-Ends with 0 if no binding is stale or mixed and no old key is still sent or held, with 1 otherwise, and
+Ends with 0 if no node is stale or mixed and no old key is still sent or held, with 1 otherwise, and
 with 3 if that cannot be told. With --watch it ends when that is so and none is silent any more. With
 --can-go it ends with 0 if the old keys can go, with 1 if one cannot, and with 3 if that is not proven
 or cannot be told, so that a script can wait: until keyward rotation default --can-go; do sleep 60; done
