@@ -24,7 +24,7 @@ use crate::n8n::writer::{Basis, Writer};
 /// What `keyward n8n reconnect` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-#[command(about = "Have nodes use one credential, and keep what takes it back", after_help = AFTER_HELP)]
+#[command(about = "Have nodes use another credential; `undo` takes it back", after_help = AFTER_HELP)]
 pub(super) struct ReconnectArguments {
     #[command(flatten)]
     config: ConfigArgument,

@@ -35,7 +35,7 @@ use crate::rotate::journal::{Accepted, Event, Journal, Run, Step};
 /// What `keyward rotate` takes. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
-#[command(about = "Replace a set's key, from the new one to the end of the old one", after_help = HELP)]
+#[command(about = "Replace a set's OpenAI key, until the old one is deleted", after_help = HELP)]
 pub(super) struct RotateArguments {
     #[command(flatten)]
     config: ConfigArgument,
@@ -47,7 +47,7 @@ pub(super) struct RotateArguments {
     pub(super) until: Option<Step>,
     #[arg(long, help = "Go on with the rotation that was begun", conflicts_with = "plan")]
     pub(super) resume: bool,
-    #[arg(long, help = "Put back what can be, until the old key is deleted", conflicts_with_all = ["plan", "until", "resume"])]
+    #[arg(long, help = "Take it back: the old key goes back everywhere, as long as it is not deleted", conflicts_with_all = ["plan", "until", "resume"])]
     pub(super) abort: bool,
     #[arg(
         long,
@@ -62,11 +62,11 @@ pub(super) struct RotateArguments {
     #[arg(
         long,
         value_name = "CODE",
-        help = "Go on although this stands against it, by its code",
+        help = "Go on although this stands against it; --plan shows each with its code",
         requires = "because"
     )]
     pub(super) despite: Vec<String>,
-    #[arg(long, value_name = "TEXT", help = "Why, in your words: it stands in the report")]
+    #[arg(long, value_name = "TEXT", help = "Why you go on despite that, in your words: the report keeps it")]
     pub(super) because: Option<String>,
     #[arg(long, value_name = "FILE", help = "Write what was done into this file: Markdown, or JSON by its ending")]
     pub(super) report: Option<PathBuf>,
@@ -74,10 +74,10 @@ pub(super) struct RotateArguments {
         long,
         requires = "report",
         conflicts_with_all = ["plan", "until", "resume", "abort"],
-        help = "Do nothing but write the report of the last rotation"
+        help = "Do nothing but write the report of the last rotation, with --report"
     )]
     last: bool,
-    #[arg(long, help = "Ask nothing")]
+    #[arg(long, help = "Ask nothing, not even before the old key is deleted")]
     pub(super) yes: bool,
 }
 
@@ -590,9 +590,13 @@ const UNTIL_READ: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 const HELP: &str = "\
-Eight steps: ready, new_key, probe, next, n8n, current, watch, revoke. Each is written into the state
-folder before the next one begins, so that it can be stopped at any point: --resume goes on, --abort
-takes it back. The old key is deleted once keyward knows that it can go, and you say so.
+Eight steps: ready looks whether anything stands against it, new_key puts the new key into its file,
+probe asks OpenAI until it takes that key, next has keyward take both keys, n8n puts the new one into
+n8n's credentials, current makes it the current key, watch waits until the old key can go, and revoke
+asks you, deletes it at OpenAI and sees that it is dead.
+
+Each step is written into the state folder before the next one begins. So it can be stopped at any
+point: --resume goes on, --abort takes it back.
 
 keys.<set>.current and keys.<set>.next have to be files that this user may write. OpenAI makes and
 deletes keys where keys.<set>.admin names the account; without it, --new-key takes the one that you

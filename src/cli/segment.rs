@@ -168,21 +168,20 @@ fn in_json(segments: &Segments, instance: &str) -> Value {
 const AFTER_HELP: &str = "\
 A rotation of a credential concerns all nodes that use it. This says how many they are now, and into
 which groups their workflows can be parted. A workflow with no tag, or with several, is in no group;
-n8n's API does not tell folders. --dry-run stops there. Otherwise it does the following, in this order:
+n8n's API does not tell folders. --dry-run stops there.
 
-1 The tables of the groups' key sets are printed, for you to put into the configuration, with a file
-  for an OpenAI key each. Add the tables, put the keys there, and run the same command again.
-  --write-config adds the tables itself once the keys are there.
-2 It asks you; --yes says so beforehand.
-3 `keyward reload`.
-4 Each group gets a token, and a credential in n8n that holds it and leads to keyward. The keyward that
-  runs has to see n8n's test of it.
-5 The group's nodes are reconnected to that credential: see `keyward n8n reconnect --help`. `keyward
-  n8n undo` takes that back, one group at a time.
+First it prints the tables of the groups' key sets and stops. Add them to the configuration, put an
+OpenAI key into each file that they name, and run the same command again. With --write-config it adds
+them itself, once the keys are there.
+
+Then it asks you, and has the running keyward take the configuration (`keyward reload`). Each group gets
+a token, and a credential in n8n that holds it and leads to keyward; keyward has to see n8n's test of
+it. Last, the group's nodes are reconnected to it, as `keyward n8n reconnect` does, and `keyward n8n
+undo` takes that back, one group at a time. The credentials that they used before stay.
 
 What was done is kept in the state folder: if it is stopped, the same command goes on, and makes nothing
-twice. The credentials that the nodes used before stay. A credential that leads to another vendor is to
-be left out: name those that are meant with --from. It needs n8n 2.x, and an API key with the scopes of
-`reconnect` and credential:read and credential:create. Ends with 1 if a group is not done.
+twice. A credential that leads to another vendor is to be left out: name those that are meant with
+--from. It needs n8n 2.x, and an API key with the scopes of `reconnect`, credential:read and
+credential:create. Ends with 1 if a group is not done.
 
 Example: keyward n8n segment --by tag --dry-run";

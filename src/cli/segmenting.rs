@@ -44,7 +44,11 @@ use crate::n8n::segment_journal::{self, Begun};
 /// How groups are made, as arguments. The texts for users stand in attributes: they are no Markdown.
 #[derive(Args, Debug)]
 pub(super) struct Making {
-    #[arg(long, value_name = "FOLDER", help = "Where each group's OpenAI key is [default: beside the keys of now]")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        help = "The folder of the groups' OpenAI keys [default: that of the first key that is configured]"
+    )]
     keys_in: Option<PathBuf>,
     #[arg(
         long,

@@ -49,7 +49,7 @@ enum TokenCommand {
         #[arg(long, help = "Print JSON")]
         json: bool,
     },
-    #[command(about = "Put a new token in a token's place, and print it, this once", after_help = ROTATE_HELP)]
+    #[command(about = "Replace a token by a new one, which is printed once", after_help = ROTATE_HELP)]
     Rotate {
         #[command(flatten)]
         config: ConfigArgument,
@@ -61,7 +61,7 @@ enum TokenCommand {
             help = "How long the old one is still admitted, such as 1d [default: not at all]"
         )]
         grace: Option<String>,
-        #[arg(long, help = "Ask nothing")]
+        #[arg(long, help = "Do not ask before the old one is refused at once")]
         yes: bool,
     },
     #[command(about = "Revoke a token: it admits no request any more, at once", after_help = REVOKE_HELP)]
@@ -363,7 +363,8 @@ rotation does not touch it. keyward keeps only the token's hash.
 Example: keyward token new default --name n8n";
 
 const ROTATE_HELP: &str = "\
-The new token has the set and the name of the old one. A running keyward with this state folder knows both within seconds. With
+Paste the new token into n8n's OpenAI credential as the API Key. It has the set and the name of the old one; OpenAI's keys stay
+as they are (`keyward rotate` replaces those). A running keyward with this state folder knows both within seconds. With
 --grace the old one is admitted until that is over, and `keyward token list` shows which nodes still send it; without, it is
 refused at once.
 
