@@ -44,7 +44,7 @@ pub mod store;
 pub mod writer;
 
 use self::store::Bounds;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +67,7 @@ use self::recent::Recent;
 use self::seen::Seen;
 use self::senders::{Acceptance, Candidate, RecordName, Senders};
 use self::sent::Sent;
-use self::store::{Limits, Remembered, UnknownInStore};
+use self::store::{Limits, Remembered, RememberedBinding, StoredHour, UnknownInStore};
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
@@ -557,8 +557,35 @@ impl Ledger {
                  {instead}"
             );
         }
+        self.absorb_bindings(remembered.bindings, remembered.closed, remembered.hours);
+        self.absorb_evidence(remembered.evidence);
+        self.projects.recall(remembered.projects);
+        self.note_change();
+        remembered.history
+    }
+
+    /// Takes in what a store remembers of those sets alone. Nothing was recorded of them here.
+    fn absorb_sets(&self, mut remembered: Remembered, sets: &[Arc<str>]) {
+        let is_meant = |name: &str| sets.iter().any(|set| **set == *name);
+        remembered.bindings.retain(|binding| is_meant(&binding.set));
+        remembered.hours.retain(|(set, _)| is_meant(set));
+        remembered.evidence.retain(|(set, _)| is_meant(set));
+        let bindings = self.absorb_bindings(remembered.bindings, remembered.closed, remembered.hours);
+        let with_rows = self.absorb_rows(remembered.evidence, &bindings);
+        for binding in bindings.values().filter(|binding| !with_rows.contains(&binding.set().position())) {
+            self.seed_evidence(binding);
+        }
+        self.note_change();
+    }
+
+    fn absorb_bindings(
+        &self,
+        bindings: Vec<RememberedBinding>,
+        closed: Vec<(BindingId, Incident)>,
+        hours: Vec<(Box<str>, StoredHour)>,
+    ) -> HashMap<BindingId, Arc<Binding>> {
         let mut by_id = HashMap::new();
-        for stored in remembered.bindings {
+        for stored in bindings {
             let Some(set) = self.find_set(&stored.set) else { continue };
             let (id, binding) = (stored.id, self.binding(&stored.identity(set)));
             // Where there was no room, the set's binding `other` must not take over what is a caller's own.
@@ -568,44 +595,52 @@ impl Ledger {
             }
         }
         let mut past = self.past();
-        for (id, incident) in remembered.closed {
+        for (id, incident) in closed {
             if let Some(binding) = by_id.get(&id) {
                 past.closed.add(ClosedIncident { binding: Arc::clone(binding), incident });
             }
         }
-        for (set, stored) in remembered.hours {
+        for (set, stored) in hours {
             if let Some(set) = self.find_set(&set) {
                 past.hours.add(stored.hour(set), stored.exchanges);
             }
         }
-        drop(past);
-        self.absorb_evidence(remembered.evidence);
-        self.projects.recall(remembered.projects);
-        self.note_change();
-        remembered.history
+        by_id
     }
 
-    /// Takes in the evidence that a store remembers. A row that cannot be read is told, since it may be the one that matters.
+    /// Takes in the evidence that a store remembers.
     fn absorb_evidence(&self, rows: Vec<(Box<str>, evidence::Stored)>) {
         let bindings: HashMap<_, _> = self.bindings().into_iter().map(|binding| (binding.id(), binding)).collect();
         let is_of_before = rows.is_empty();
+        self.absorb_rows(rows, &bindings);
+        if is_of_before {
+            for binding in bindings.values() {
+                self.seed_evidence(binding);
+            }
+        }
+    }
+
+    /// Takes in rows of evidence, and gives the positions of their sets. A row that cannot be read is told, since it may be the
+    /// one that matters.
+    fn absorb_rows(
+        &self,
+        rows: Vec<(Box<str>, evidence::Stored)>,
+        bindings: &HashMap<BindingId, Arc<Binding>>,
+    ) -> BTreeSet<usize> {
         let mut by_set: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for (set, row) in rows {
             if let Some(set) = self.find_set(&set) {
                 by_set.entry(set.position()).or_default().push(row);
             }
         }
+        let positions = by_set.keys().copied().collect();
         for (position, rows) in by_set {
-            let unread = self.senders().get_mut(position).map(|senders| senders.absorb(rows, &bindings));
+            let unread = self.senders().get_mut(position).map(|senders| senders.absorb(rows, bindings));
             for row in unread.into_iter().flatten() {
                 tracing::warn!(event = "store", "evidence of the store cannot be read, and is left out: {row}");
             }
         }
-        if is_of_before {
-            for binding in bindings.values() {
-                self.seed_evidence(binding);
-            }
-        }
+        positions
     }
 
     /// What a binding of an earlier keyward's store remembers becomes evidence.

@@ -13,6 +13,7 @@ use crate::check::{self, Gravity};
 use crate::config::{Change, Config, Problems, Taken};
 use crate::exchange::context::Shared;
 use crate::keys::reloader::Trouble;
+use crate::ledger::offline;
 use crate::metrics::LATER_SETS;
 use crate::n8n;
 use crate::n8n::client::{Bounds, Client};
@@ -123,7 +124,7 @@ impl<'r> Reloading<'r> {
     /// Nothing is wrong with it but what came to be since it was judged, and then nothing is taken.
     fn take(&mut self, config: Config, changed: &[String], changeable: &mut Changeable<'_>) -> Result<(), Vec<String>> {
         if !changed.is_empty() {
-            take_sets(&config, changeable).map_err(|troubles| told(&troubles))?;
+            take_sets(&config, changeable)?;
             if config.n8n != self.config.n8n {
                 take_n8n(&config, changeable);
             }
@@ -164,12 +165,15 @@ fn told(troubles: &[Trouble]) -> Vec<String> {
 }
 
 /// First the room for the sets, for a request may be of one as soon as the ring has it.
-fn take_sets(config: &Config, changeable: &Changeable<'_>) -> Result<(), Vec<Trouble>> {
+fn take_sets(config: &Config, changeable: &Changeable<'_>) -> Result<(), Vec<String>> {
     let shared = changeable.shared;
     let sets = shared.reloader.positions(&config.keys);
     shared.problems.make_room(sets.len());
-    shared.ledger.make_room(sets);
-    shared.reloader.adopt(&config.keys, &config.rules)?;
+    let made = offline::make_room(&shared.ledger, &config.store, &config.state.dir, sets);
+    made.map_err(|error| {
+        vec![format!("what the store remembers of new sets cannot be read: {}", with_causes(&error))]
+    })?;
+    shared.reloader.adopt(&config.keys, &config.rules).map_err(|troubles| told(&troubles))?;
     let (rotation, n8n) = config.rotation();
     shared.ledger.configure(rotation, n8n);
     shared.page.store(Arc::new(changeable.standing.page(config, &shared.reloader)));

@@ -43,6 +43,25 @@ impl Offline {
     }
 }
 
+/// Makes room for those sets in a ledger that is in use, by position. What the store remembers of sets that were unknown until now
+/// is taken in: without it, an old key might seem to be sent by nothing. Where it cannot be read, nothing is changed.
+pub fn make_room(ledger: &Ledger, settings: &Settings, state: &Path, sets: Vec<Arc<str>>) -> Result<(), StoreError> {
+    let new: Vec<_> = sets.iter().filter(|set| ledger.find_set(set).is_none()).cloned().collect();
+    let path = settings.file(state).filter(|_| !new.is_empty());
+    let store = path.map(|path| Sqlite::open_to_read(&path)).transpose()?.flatten();
+    let mut remembered = None;
+    if let Some(mut store) = store
+        && store.is_named_by(state::fingerprint_key_name(state))?
+    {
+        remembered = Some(store.load(ledger.bounds.total)?);
+    }
+    ledger.make_room(sets);
+    if let Some(remembered) = remembered {
+        ledger.absorb_sets(remembered, &new);
+    }
+    Ok(())
+}
+
 /// What the store of those settings remembers of the sets' keys. Changes nothing, and makes no file.
 pub fn history(settings: &Settings, state: &Path) -> Result<Kept, StoreError> {
     let Some(path) = settings.file(state) else { return Ok(Kept::InFile) };

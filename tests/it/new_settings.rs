@@ -149,6 +149,40 @@ fn a_broken_file_changes_nothing_and_the_answer_says_where() {
 }
 
 #[test]
+fn what_the_store_remembers_of_a_set_that_comes_back_holds_from_the_reload_on() {
+    let billing = BILLING.replace("inject", "observe");
+    let (home, upstream) = (Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]), FakeUpstream::accepting());
+    let both = [FIRST, &billing].concat();
+    let keyward = home.serve_for(&upstream).config(&both).start();
+    let tag = [("Authorization", "Bearer sk-billing"), ("X-N8N-Tag", "wf=w1;ex=1;node=n1")];
+    assert_eq!(crate::process::client::ask(keyward.listen, "/v1/models", &tag).verdict(), "current");
+    home.write("billing", "sk-other");
+    eventually("the new key", || (ask_with(keyward.listen, "sk-other").verdict() == "current").then_some(()));
+    keyward.stop();
+    let keyward = home.serve_for(&upstream).config(FIRST).start();
+    let rows = || -> Vec<Value> {
+        let told = keyward.admin("/api/v1/bindings").json();
+        told["bindings"].as_array().unwrap().iter().filter(|row| row["set"] == "billing").cloned().collect()
+    };
+    assert!(rows().is_empty());
+    home.write("keyward.toml", &both);
+    assert_eq!(reload(&keyward)["result"], "taken");
+    let of_node = |row: &Value| row["node_id"] == "n1";
+    let known = rows();
+    assert_eq!(known.iter().filter(|row| of_node(row)).count(), 1, "{known:?}");
+    assert_eq!(known.iter().find(|row| of_node(row)).unwrap()["state"], "silent", "{known:?}");
+    let rotation = keyward.admin("/api/v1/sets/billing/rotation").text();
+    assert!(rotation.contains("\"n1\"") && !rotation.contains("\"answer\":\"yes\""), "{rotation}");
+    // Once more changes nothing of it.
+    home.write("keyward.toml", FIRST);
+    assert_eq!(reload(&keyward)["result"], "taken");
+    home.write("keyward.toml", &both);
+    assert_eq!(reload(&keyward)["result"], "taken");
+    assert_eq!(rows(), known);
+    keyward.stop();
+}
+
+#[test]
 fn what_takes_a_restart_is_named_and_then_nothing_is_taken() {
     let (home, upstream) = (
         Home::with(&[("key", "sk-first"), ("billing", "sk-billing")]),
