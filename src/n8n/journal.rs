@@ -200,7 +200,7 @@ pub fn runs(folder: &StateFolder) -> Result<Vec<Run>, StateError> {
     Ok(runs)
 }
 
-/// Removes the runs of which all is known and that are neither among the last
+/// Removes the runs whose outcome is known and that are neither among the last
 /// [`KEPT`] nor younger than [`KEPT_FOR`].
 fn remove_old(folder: &StateFolder, now: Timestamp) -> Result<(), StateError> {
     let runs = runs(folder)?;

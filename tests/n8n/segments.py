@@ -1,5 +1,5 @@
-"""Groups of nodes get a key set, a token and a credential of their own, in a real n8n: twenty workflows of three nodes, two of which
-are parted from the rest.
+"""Groups of nodes get a key set, a token and a credential of their own, in a real n8n: two of twenty
+workflows are parted from the rest.
 
 Each step is a function of the scene and of `expect`; its docstring is the name of its check.  They rest on one another.
 """
