@@ -313,7 +313,7 @@ mod tests {
           notices      Show who is told by itself, try it, or mute it
 
         Rotate a key:
-          rotate       Replace a set's key, from the new one to the end of the old one
+          rotate       Replace a set's OpenAI key, until the old one is deleted
           rotation     Show who has changed to the new key, and if the old one can go
           bindings     List who sends what: workflows, nodes and other clients
           ack          Acknowledge a binding that is gone, or a fault that is dealt with

@@ -310,9 +310,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, S
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
     let draft = path.with_extension("json.new");
     let text = serde_json::to_vec_pretty(value).map_err(|source| StateError::Damaged { path: path.into(), source })?;
-    let written = write_private(&draft, &text).and_then(|()| fs::rename(&draft, path));
-    // Half a file takes room on a disk that has none.
-    written.inspect_err(|_error| drop(fs::remove_file(&draft))).map_err(io_error(path, "written"))
+    write_private(&draft, &text).and_then(|()| fs::rename(&draft, path)).map_err(io_error(path, "written"))
 }
 
 /// A fingerprint key that lives as long as the process: for when the folder cannot be used.
