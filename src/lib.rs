@@ -84,8 +84,8 @@
 //! | [`exchange`] | one request, up to the end of its answer | `ambiguity` `context` `diagnosis` `error_body` `forward` `forward_error` `headers` `last_refusal` `lent_key` `refusal` `rejections` `response_body` `rewrite` `session` `upgrade` |
 //! | [`access_log`] | the log line of an exchange, in either format | `human` `json` `line` `repeats` |
 //! | [`recorder`] | what happens when an exchange ends |  |
-//! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http1` `http2_preface` `http2_streams` `http2` `lifecycle` `listener` `panic` `proxy_protocol` `service` `worker` |
-//! | [`n8n`] | what n8n says is configured | `address` `asked` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding_kind` `finding` `inventory` `journal` `lent` `look` `poller` `pressed` `presser` `reconnect` `rewrite` `row` `segment_journal` `segment` `status` `writer` |
+//! | [`server`] | client connections, and the workers that carry them | `admission` `connection` `connections` `handshake` `http1` `http2` `http2_streams` `lifecycle` `listener` `panic` `proxy_protocol` `service` `worker` |
+//! | [`n8n`] | what n8n says is configured | `address` `asked` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `journal` `lent` `look` `poller` `pressed` `presser` `reconnect` `rewrite` `row` `segment` `segment_journal` `status` `writer` |
 //! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `codebook` `event` `execution` `headline` `incident` `key` `link` `moment` `notice` `old_key` `problem` `reload` `rotation` `sender` `status` `who` `words` |
 //! | [`notices`] | what keyward tells by itself, and to which receivers | `delivery` `destination` `message` `notifier` `outbox` `status` `subject` `thread` |
 //! | [`rotate`] | what `keyward rotate` does beside asking | `account` `admin_api` `expiry` `journal` `key_file` `redacted` |

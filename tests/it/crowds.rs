@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::process::{Home, Keyward};
+use crate::process::Home;
 use crate::support::eventually;
 
 /// More than a worker takes for a crowd, but not so many that a machine has no room for their sockets.
