@@ -16,5 +16,5 @@ pub fn read(data: &[u8], names: &[(u8, HeaderName)]) -> HeaderMap {
     headers
 }
 
-/// As many as hyper takes.
+/// As many as keyward takes.
 const MOST: usize = 100;

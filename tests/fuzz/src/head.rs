@@ -1,24 +1,20 @@
 //! What a client sends, from its first byte on: the first byte of an input chooses the rules, the rest is sent.
 //!
-//! The bytes go through the server that keyward has, then through its own parts as in `exchange`, and, if they may,
-//! through the client that keyward has. What that one wrote is read again here.
-
-use std::cell::RefCell;
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Context, Poll};
+//! The bytes go through the readers of requests and bodies that keyward has, then through its own parts as in `exchange`, and,
+//! if they may, through the writers that keyward has. What those wrote is read again here.
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use keyward::caller::{Agreement, Caller, declared};
 use keyward::exchange::headers::{RequestEdit, replace_credential};
 use keyward::head::{Head, UNFORWARDED};
+use keyward::http1::body_reader::{BodyReader, Piece};
+use keyward::http1::body_writer::BodyWriter;
+use keyward::http1::framing::Framing;
+use keyward::http1::head_reader::{RequestHead, read_request};
+use keyward::http1::head_writer::{BodyLength, write_request};
+use keyward::http1::output::Output;
 use keyward::keys::rules::Policy;
 use keyward::keys::set::SetIndex;
 use keyward::policy::{self, Action, Asked};
@@ -27,41 +23,44 @@ use keyward::upstream::request_body::edit_trailers;
 use keyward::verdict::credential::{Credential, Malformed};
 use keyward::verdict::{Judgement, Outdated, Verdict, judge};
 
-use crate::wire::{Ending, Wire, drive};
+use crate::pieces::{Pieces, flush, read_head};
 use crate::world::{CURRENT, NEXT, NOW, RING, Setting, TOKENS, TOLERATED, sets};
 
 /// Holds the way of a head to its promises.
 pub fn check(data: &[u8]) {
     let Some((number, sent)) = data.split_first() else { return };
-    let trial = Rc::new(Trial { setting: Setting::of(*number), sent: sent.to_vec(), ..Trial::default() });
-    let of_service = Rc::clone(&trial);
-    let service = service_fn(move |request| Rc::clone(&of_service).carry(request));
-    let mut protocol = hyper::server::conn::http1::Builder::new();
-    protocol.max_header_size(MAX_HEAD);
-    drive(protocol.serve_connection(Wire::new(sent, Ending::Close), service));
-    let upstream = trial.upstream.borrow();
-    if let Some(upstream) = &*upstream {
+    check_cuts(sent, *number);
+    let trial = Trial { setting: Setting::of(*number), sent };
+    if let Some(upstream) = trial.carry_first() {
         upstream.check(&trial);
     }
 }
 
-/// One input on its way.
-struct Trial {
-    setting: Setting,
-    sent: Vec<u8>,
-    upstream: RefCell<Option<Upstream>>,
+/// However the first head is cut, it is the same, and so is what is left behind it.
+fn check_cuts(sent: &[u8], number: u8) {
+    if sent.len() >= MAX_HEAD {
+        // Why it is refused then depends on how much of it has come.
+        return;
+    }
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (head, rest) = read_head(pieces, MAX_HEAD, |input| read_request(input, MAX_HEAD));
+        (format!("{head:?}"), rest)
+    };
+    let whole = read(&mut std::iter::once(sent));
+    assert_eq!(read(&mut Pieces::new(sent, number)), whole, "split at {number}");
+    assert_eq!(read(&mut sent.chunks(1)), whole, "byte by byte");
 }
 
-impl Default for Trial {
-    fn default() -> Self {
-        Self { setting: Setting::of(0), sent: Vec::new(), upstream: RefCell::new(None) }
-    }
+/// One input on its way.
+struct Trial<'a> {
+    setting: Setting,
+    sent: &'a [u8],
 }
 
 /// What came to upstream, and what was to come.
 struct Upstream {
-    written: Rc<RefCell<Vec<u8>>>,
-    body: Rc<RefCell<Vec<u8>>>,
+    written: Vec<u8>,
+    body: Vec<u8>,
     lent: Option<SetIndex>,
     end_to_end: HeaderMap,
 }
@@ -78,41 +77,51 @@ struct Judged {
 
 // === impl Trial ===
 
-impl Trial {
-    async fn carry(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+impl Trial<'_> {
+    /// Carries the first request that goes upstream; those before it are answered by keyward itself.
+    fn carry_first(&self) -> Option<Upstream> {
+        let mut input = Bytes::copy_from_slice(self.sent);
+        while let Ok(Some(head)) = read_request(&mut input, MAX_HEAD) {
+            let (framing, persists) = (head.framing, head.persists);
+            if let Some(upstream) = self.carry(head, &mut input) {
+                return Some(upstream);
+            }
+            let mut body = BodyReader::new(framing);
+            while let Ok(Some(_)) = body.read(&mut input) {}
+            if !persists || !body.is_done() {
+                break;
+            }
+        }
+        None
+    }
+
+    fn carry(&self, head: RequestHead, input: &mut Bytes) -> Option<Upstream> {
+        let RequestHead { request, framing, .. } = head;
         // keyward answers these itself, unjudged.
-        if *request.method() == Method::CONNECT || self.upstream.borrow().is_some() {
-            return Ok(Response::new(String::new()));
+        if *request.method() == Method::CONNECT {
+            return None;
         }
         let judged = judge_head(&self.setting, request.method(), request.uri(), request.headers());
         self.check_action(&judged, &request);
         self.check_claims(&judged, &request);
-        if let Action::Forward(permit) = judged.action {
-            let (mut head, body) = request.into_parts();
-            let end_to_end = head.headers.clone();
-            head.uri = judged.target.unwrap_or(head.uri);
-            let can_switch = head.version == Version::HTTP_11 && body.is_end_stream();
-            head.version = Version::HTTP_11;
-            let asked = judged.edit.apply(&mut head.headers, &HeaderValue::from_static(HOST), can_switch);
-            assert!(asked.is_none() || can_switch, "a switch to {asked:?}, where none can be");
-            if let Some(bearer) = permit.injected() {
-                replace_credential(&mut head.headers, bearer);
-            }
-            let body = Kept { incoming: body, kept: Rc::default() };
-            let wire = Wire::new(b"", Ending::Silence);
-            *self.upstream.borrow_mut() = Some(Upstream {
-                written: Rc::clone(&wire.written),
-                body: Rc::clone(&body.kept),
-                lent: permit.injected().map(|_| judged.judgement.set),
-                end_to_end,
-            });
-            send(Request::from_parts(head, body), wire).await;
+        let Action::Forward(permit) = judged.action else { return None };
+        let (mut head, ()) = request.into_parts();
+        let end_to_end = head.headers.clone();
+        head.uri = judged.target.unwrap_or(head.uri);
+        let can_switch = head.version == Version::HTTP_11 && framing == Framing::Length(0);
+        head.version = Version::HTTP_11;
+        let asked = judged.edit.apply(&mut head.headers, &HeaderValue::from_static(HOST), can_switch);
+        assert!(asked.is_none() || can_switch, "a switch to {asked:?}, where none can be");
+        if let Some(bearer) = permit.injected() {
+            replace_credential(&mut head.headers, bearer);
         }
-        Ok(Response::new(String::new()))
+        let lent = permit.injected().map(|_| judged.judgement.set);
+        let (written, body) = send(&Request::from_parts(head, ()), framing, input);
+        Some(Upstream { written, body, lent, end_to_end })
     }
 
     /// A client gets a key of ours only with a key that admits, or from an address that does.
-    fn check_action(&self, judged: &Judged, request: &Request<Incoming>) {
+    fn check_action(&self, judged: &Judged, request: &Request<()>) {
         let Action::Forward(permit) = &judged.action else { return };
         let judgement = &judged.judgement;
         let Some(lent) = permit.injected() else { return };
@@ -125,7 +134,7 @@ impl Trial {
         };
         // In Basic a key is not to be seen as such.
         let may_hide_one = policy != Policy::Observe && find(&self.sent.to_ascii_lowercase(), b"basic");
-        let is_admitted = may_hide_one || admitting.iter().any(|key| find(&self.sent, key.as_bytes()));
+        let is_admitted = may_hide_one || admitting.iter().any(|key| find(self.sent, key.as_bytes()));
         assert!(is_admitted || self.is_admitted_by_address(policy, request), "{judgement:?} by {:?}", self.setting);
         let verdict_admits = match judgement.verdict {
             Verdict::Token => true,
@@ -138,7 +147,7 @@ impl Trial {
         assert!(verdict_admits && *request.method() != Method::TRACE, "{judgement:?}");
     }
 
-    fn is_admitted_by_address(&self, policy: Policy, request: &Request<Incoming>) -> bool {
+    fn is_admitted_by_address(&self, policy: Policy, request: &Request<()>) -> bool {
         let headers = request.headers();
         let is_relayed =
             ["via", "forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
@@ -151,7 +160,7 @@ impl Trial {
     }
 
     /// What a request says of its sender may tighten what is done about it, and never loosen it.
-    fn check_claims(&self, judged: &Judged, request: &Request<Incoming>) {
+    fn check_claims(&self, judged: &Judged, request: &Request<()>) {
         let mut headers = request.headers().clone();
         for name in UNFORWARDED.iter().filter(|name| name.as_str().starts_with("x-n8n-")) {
             headers.remove(name);
@@ -234,75 +243,72 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
     Some([slash, text].concat().parse().expect("a part of a URI that was parsed already always parses"))
 }
 
-/// Sends a request over the wire, and waits for an answer that does not come.
-async fn send(request: Request<Kept>, wire: Wire) {
-    let mut protocol = hyper::client::conn::http1::Builder::new();
-    protocol.max_header_size(MAX_HEAD);
-    let Ok((mut sender, connection)) = protocol.handshake(wire).await else { return };
-    let (mut connection, mut answer) = (pin!(connection), pin!(sender.send_request(request)));
-    poll_fn(|context| {
-        let _ = connection.as_mut().poll(context);
-        answer.as_mut().poll(context).map(drop)
-    })
-    .await;
+/// Sends a request as far as its body comes. Gives what was written, and what was read of the body.
+fn send(request: &Request<()>, framing: Framing, input: &mut Bytes) -> (Vec<u8>, Vec<u8>) {
+    let length = match framing {
+        Framing::Length(0) => BodyLength::None,
+        Framing::Length(length) => BodyLength::Known(length),
+        Framing::Chunked => BodyLength::Unknown,
+        Framing::UntilClose => panic!("a request cannot end with its connection"),
+    };
+    let mut output = Output::default();
+    let mut writer = write_request(request, length, output.front());
+    let (mut written, mut body) = (Vec::new(), Vec::new());
+    flush(&mut output, &mut written);
+    pass_body(&mut writer, BodyReader::new(framing), input, |output, data| {
+        body.extend_from_slice(data);
+        flush(output, &mut written);
+    });
+    (written, body)
 }
 
-/// A body that keeps what went by.
-struct Kept {
-    incoming: Incoming,
-    kept: Rc<RefCell<Vec<u8>>>,
-}
-
-impl Body for Kept {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &mut frame {
-            if let Some(data) = frame.data_ref() {
-                self.kept.borrow_mut().extend_from_slice(data);
-            } else if let Some(trailers) = frame.trailers_mut() {
-                edit_trailers(trailers);
+/// Passes a body on piece by piece, with its trailers as they are edited on the way. What broke off is not ended.
+fn pass_body(
+    writer: &mut BodyWriter,
+    mut reader: BodyReader,
+    input: &mut Bytes,
+    mut pass: impl FnMut(&mut Output, &[u8]),
+) {
+    let mut output = Output::default();
+    while let Ok(Some(piece)) = reader.read(input) {
+        match piece {
+            Piece::Data(data) => {
+                writer.write(Bytes::clone(&data), reader.is_done(), &mut output);
+                pass(&mut output, &data);
+            }
+            Piece::Trailers(mut trailers) => {
+                edit_trailers(&mut trailers);
+                writer.end_with(&trailers, &mut output).expect("a body in chunks has no length");
             }
         }
-        frame
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+    if reader.is_done() {
+        writer.end(&mut output).expect("all of it");
     }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
+    pass(&mut output, b"");
 }
 
 // === impl Upstream ===
 
 impl Upstream {
     /// Reads what upstream got in the plainest way there is.
-    fn check(&self, trial: &Trial) {
-        let written = self.written.borrow();
+    fn check(&self, trial: &Trial<'_>) {
+        let written = &self.written;
         let mut headers = [httparse::EMPTY_HEADER; 128];
         let mut request = httparse::Request::new(&mut headers);
-        let Ok(httparse::Status::Complete(length)) = request.parse(&written) else {
-            assert!(written.is_empty(), "half a head: {:?}", String::from_utf8_lossy(&written));
-            return;
+        let Ok(httparse::Status::Complete(length)) = request.parse(written) else {
+            panic!("half a head: {:?}", String::from_utf8_lossy(written));
         };
         let target = request.path.expect("a target");
         assert!(target.starts_with('/') || target == "*", "{target:?}");
         let head = Written { headers: request.headers };
         head.check_hops(&self.end_to_end);
-        self.check_credential(&head, &written, trial);
-        head.check_body(&written[length..], &self.body.borrow());
+        self.check_credential(&head, written, trial);
+        head.check_body(&written[length..], &self.body);
     }
 
     /// Ours alone where it was lent, and nowhere else.
-    fn check_credential(&self, head: &Written<'_, '_>, written: &[u8], trial: &Trial) {
+    fn check_credential(&self, head: &Written<'_, '_>, written: &[u8], trial: &Trial<'_>) {
         if let Some(set) = self.lent {
             let ours = format!("Bearer {}", CURRENT[set.position()]);
             assert_eq!(head.all("authorization"), [ours.as_bytes()]);
@@ -314,7 +320,7 @@ impl Upstream {
         for (position, key) in CURRENT.iter().enumerate() {
             let is_lent = self.lent.is_some_and(|set| set.position() == position);
             assert!(
-                is_lent || find(&trial.sent, key.as_bytes()) || !find(written, key.as_bytes()),
+                is_lent || find(trial.sent, key.as_bytes()) || !find(written, key.as_bytes()),
                 "no client sent {key}"
             );
         }

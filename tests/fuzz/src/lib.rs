@@ -3,6 +3,8 @@
 //! | target | reads | promises |
 //! |---|---|---|
 //! | [`head`] | a client's bytes | only who is admitted gets a key of ours; upstream sees one request, and nothing of ours |
+//! | [`request_body`] | a body of a request | however its bytes are split, it is the same; written and read again, it is still |
+//! | [`answer_head`] | the head of an answer | however its bytes are split, it is the same; its body ends in one place |
 //! | [`path`] | a path | a prefix with a dot segment declares nothing; what is repaired needs no second repair |
 //! | [`tag`] | tag headers | a tag is read as a whole or not at all; what it declares cannot hide or end anything |
 //! | [`credential`] | headers that carry a key | there is always a verdict, and nothing that is told holds the key |
@@ -15,6 +17,10 @@
 //! `tests/fuzz/run` builds and runs them; the inputs that are kept stand in `corpus`, one folder per target.
 
 pub mod head;
+
+pub mod request_body;
+
+pub mod answer_head;
 
 pub mod path;
 
@@ -35,7 +41,5 @@ pub mod proxy_protocol;
 pub mod pieces;
 
 pub mod fields;
-
-pub mod wire;
 
 pub mod world;
