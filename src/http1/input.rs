@@ -10,13 +10,19 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 /// What was read and not used yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Input {
     /// What comes next.
     pub bytes: Bytes,
-    /// Whether the last read had more than one piece's room of bytes to give.
-    is_bulk: bool,
+    /// How much the next read may take, in bytes: the more, the more the last ones had to give.
+    room: usize,
     has_ended: bool,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self { bytes: Bytes::new(), room: PIECE, has_ended: false }
+    }
 }
 
 impl Input {
@@ -32,11 +38,15 @@ impl Input {
         if self.has_ended {
             return Poll::Ready(Ok(0));
         }
-        let read = if self.is_bulk { self.poll_bulk(stream, context) } else { self.poll_piece(stream, context) };
-        if let Poll::Ready(Ok(0)) = read {
-            self.has_ended = true;
+        let read =
+            ready!(if self.room > PIECE { self.poll_bulk(stream, context) } else { self.poll_piece(stream, context) })?;
+        self.has_ended = read == 0;
+        if read >= self.room {
+            self.room = (self.room * 4).min(BULK);
+        } else if read < PIECE {
+            self.room = PIECE;
         }
-        read
+        Poll::Ready(Ok(read))
     }
 
     fn poll_piece(
@@ -48,7 +58,6 @@ impl Input {
         let mut buffer = ReadBuf::uninit(&mut room);
         ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
         let read = buffer.filled();
-        self.is_bulk = read.len() == PIECE;
         self.append(read);
         Poll::Ready(Ok(read.len()))
     }
@@ -58,11 +67,10 @@ impl Input {
         stream: &mut (impl AsyncRead + Unpin),
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut room = BytesMut::with_capacity(BULK);
+        let mut room = BytesMut::with_capacity(self.room);
         let read = ready!(pin!(stream.read_buf(&mut room)).poll(context))?;
-        self.is_bulk = read >= PIECE;
         // A large buffer is not kept for a few bytes.
-        if self.is_bulk && self.bytes.is_empty() {
+        if read >= PIECE && self.bytes.is_empty() {
             self.bytes = room.freeze();
         } else {
             self.append(&room);
@@ -88,5 +96,5 @@ impl Input {
 /// How much is read at once, in bytes.
 const PIECE: usize = 16 * 1024;
 
-/// How much where a lot comes, in bytes.
-const BULK: usize = 64 * 1024;
+/// How much where a lot comes, in bytes: what a client that takes nothing can have keyward hold of its answer.
+const BULK: usize = 256 * 1024;
