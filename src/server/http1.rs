@@ -194,6 +194,8 @@ impl Http1Client<'_> {
         };
         let writer =
             self.io.write(|output| write_answer(&answer, &asked, length, persists || is_switch, output.front()));
+        // A client of HTTP/1.0 may find the end of an answer by that of the connection alone.
+        let persists = persists && writer != BodyWriter::UntilClose;
         self.pass_on(answer.into_body(), writer).await?;
         if is_switch && let Some(upgraded) = self.session.take_upgraded() {
             return Ok(Some(End::Upgraded(upgraded)));

@@ -300,6 +300,22 @@ fn a_client_of_http_1_0_gets_an_answer_it_can_read() {
     assert_eq!(upstream.only_received().head.line, "GET /v1/models HTTP/1.1");
 }
 
+/// The end of such an answer is that of the connection, whatever the client asked for. What it sent behind is no part of it.
+#[test]
+fn an_answer_that_ends_with_its_connection_ends_it() {
+    let upstream = FakeUpstream::scripted(|visit| {
+        visit.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+    });
+    let proxy = TestProxy::with(&upstream).start();
+    for behind in ["", "GET /v1/files HTTP/1.0\r\n\r\n"] {
+        let mut client = proxy.connect();
+        client.send(format!("GET /v1/models HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{behind}"));
+        let head = client.head();
+        assert_eq!((head.header("connection"), head.header("content-length")), (Some("close"), None));
+        assert_eq!(client.rest(), b"onetwo", "behind it {behind:?}");
+    }
+}
+
 #[test]
 fn requests_in_one_packet_are_answered_in_order() {
     let upstream = FakeUpstream::scripted(|visit| {
