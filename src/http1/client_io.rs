@@ -194,6 +194,12 @@ impl ClientIo {
         }
     }
 
+    /// Whether the client has sent more than was read. Closing its connection would reset it then.
+    pub fn has_more(&self, context: &mut Context<'_>) -> bool {
+        let State { stream, input, .. } = &mut *self.state();
+        !input.bytes.is_empty() || matches!(input.poll_fill(stream, context), Poll::Ready(Ok(1..)))
+    }
+
     /// Adds to what is to be written, which has room for it.
     pub fn write<T>(&self, add: impl FnOnce(&mut Output) -> T) -> T {
         let mut state = self.state();

@@ -204,7 +204,11 @@ impl Http1Client<'_> {
         if is_cut || (has_rest && !poll_fn(|context| Poll::Ready(self.io.skip_rest(context))).await) {
             return Ok(Some(End::StillSending));
         }
-        Ok((!persists).then_some(End::Closed))
+        if persists {
+            return Ok(None);
+        }
+        let has_more = poll_fn(|context| Poll::Ready(self.io.has_more(context))).await;
+        Ok(Some(if has_more { End::StillSending } else { End::Closed }))
     }
 
     async fn unless_gone<T>(

@@ -316,6 +316,22 @@ fn an_answer_that_ends_with_its_connection_ends_it() {
     }
 }
 
+/// A connection that is closed with unread bytes is reset, and its client may lose the answer that it has not read yet.
+#[test]
+fn a_client_that_sends_more_than_it_may_is_not_reset() {
+    let (_upstream, proxy) = running();
+    for (behind, size) in [(2, 2), (60_000, 100)] {
+        let mut client = proxy.connect();
+        client.send("GET /v1/models HTTP/1.1\r\nHost: k\r\nConnection: close\r\nX-Key: 1\r\n\r\n");
+        // Its last part comes on its own.
+        for piece in vec![b'.'; behind].chunks(size.max(behind / 2)) {
+            client.send(piece);
+        }
+        assert_eq!(client.answer().status, 200);
+        assert_eq!(client.piece(&mut Framing::UntilClose).expect("no reset"), None, "{behind} bytes behind it");
+    }
+}
+
 #[test]
 fn requests_in_one_packet_are_answered_in_order() {
     let upstream = FakeUpstream::scripted(|visit| {
