@@ -41,8 +41,8 @@ pub enum BodyError {
     /// A chunk's size does not fit 64 bits.
     #[error("a chunk is larger than any body")]
     ChunkTooLarge,
-    /// A line of the framing, or a chunk, does not end with CR LF.
-    #[error("a chunk, or its size, does not end with CR LF")]
+    /// A line of the framing, a chunk or a trailer does not end with CR LF.
+    #[error("a chunk, its size or a trailer does not end with CR LF")]
     LineEnd,
     /// Chunk extensions, which mean nothing here, are longer than 16 KiB in all.
     #[error("the extensions of its chunks are longer than 16 KiB")]
@@ -202,8 +202,8 @@ impl Chunks {
                 Place::Size
             }
             (Place::SizeBlank, _) => return Err(BodyError::ChunkSize),
-            // Some readers end a line there, and would see other chunks behind it.
-            (Place::Extension, b'\n') => return Err(BodyError::LineEnd),
+            // Some readers end a line there, and would see other chunks, or a request, behind it.
+            (Place::Extension | Place::TrailerStart | Place::Trailer, b'\n') => return Err(BodyError::LineEnd),
             (Place::Extension, _) => {
                 self.extensions += 1;
                 if self.extensions >= MOST_EXTENSIONS {
@@ -360,6 +360,9 @@ mod tests {
         check("10000000000000000\r\n", BodyError::ChunkTooLarge);
         check("0\r\n\rX", BodyError::LineEnd);
         check("0\r\na: b\rX", BodyError::LineEnd);
+        check("0\r\na: b\nc: d\r\n\r\n", BodyError::LineEnd);
+        check("0\r\n\nGET / HTTP/1.1\r\n\r\n", BodyError::LineEnd);
+        check("0\r\na: b\n\r\nGET / HTTP/1.1\r\n\r\n", BodyError::LineEnd);
         check("0\r\nno field\r\n\r\n", BodyError::Trailers);
         check(&format!("1;{}", "a".repeat(MOST_EXTENSIONS)), BodyError::Extensions);
         check(&format!("0\r\na: {}", "a".repeat(MOST_TRAILERS)), BodyError::TrailersTooLong);

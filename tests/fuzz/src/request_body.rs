@@ -97,7 +97,7 @@ fn check_end(framing: Framing, bytes: &[u8], body: &Body) {
     assert_eq!(body.end, if is_whole { Ok(()) } else { Err(BodyError::Incomplete) });
 }
 
-/// Where a body in chunks ends, found by its sizes and line ends alone.
+/// Where a body in chunks ends, found by its sizes and line ends alone; nothing where another reader may end a line elsewhere.
 fn find_end(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -115,6 +115,9 @@ fn find_end(bytes: &[u8]) -> Option<usize> {
         at += line.len() + 2;
         if line.is_empty() {
             return Some(at);
+        }
+        if line.contains(&b'\r') || line.contains(&b'\n') {
+            return None;
         }
     }
 }
