@@ -12,7 +12,7 @@
 //! # A message, state by state
 //!
 //! Both directions go through the same states. Each side of an exchange is polled by the task of the client's connection, so
-//! nothing here wakes another task.
+//! that no task wakes another, but for a body that goes upstream in HTTP/2.
 //!
 //! | state | ends with | RFC 9112 | what breaks it off |
 //! |---|---|---|---|

@@ -137,11 +137,7 @@ async fn over_http1(
     worker: &WorkerContext,
 ) -> Result<Response<AnswerBody>, Failure> {
     connection.send(request);
-    let answered = poll_fn(|context| match connection.poll_head(context) {
-        Poll::Pending => check_for_standstill(exchange, worker).map(Err),
-        Poll::Ready(answered) => Poll::Ready(Ok(answered)),
-    });
-    match answered.await {
+    match in_time(exchange, worker, |context| connection.poll_head(context)).await {
         Ok(Ok(answer)) => Ok(answer.map(|()| AnswerBody::Http1(connection))),
         Ok(Err(error)) => Err(blame_http1(error, connection.is_unanswered())),
         Err(error) => Err(Failure::Failed(error)),
@@ -169,11 +165,7 @@ async fn over_http2(
     worker: &WorkerContext,
 ) -> Result<Response<AnswerBody>, Failure> {
     let mut answer = pin!(unconstrained(slot.sender.try_send_request(*request)));
-    let answered = poll_fn(|context: &mut Context<'_>| match answer.as_mut().poll(context) {
-        Poll::Pending => check_for_standstill(exchange, worker).map(Err),
-        Poll::Ready(answered) => Poll::Ready(Ok(answered)),
-    });
-    match answered.await {
+    match in_time(exchange, worker, |context| answer.as_mut().poll(context)).await {
         Ok(Ok(answer)) => Ok(answer.map(|incoming| AnswerBody::Http2(incoming, slot))),
         Ok(Err(mut error)) => Err(match error.take_message() {
             Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
@@ -182,6 +174,19 @@ async fn over_http2(
         }),
         Err(error) => Err(Failure::Failed(error)),
     }
+}
+
+/// What `poll` comes to, unless the request or its answer stands still before.
+async fn in_time<T>(
+    exchange: &Exchange,
+    worker: &WorkerContext,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<T, ForwardError> {
+    poll_fn(|context| match poll(context) {
+        Poll::Pending => check_for_standstill(exchange, worker).map(Err),
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+    })
+    .await
 }
 
 /// As long as the request is on its way, it is the body that must not stand still; then it is upstream's turn.

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
+use http_body::Frame;
 
 use super::framing::Framing;
 use super::head_reader::{self, HeadError};
@@ -18,6 +19,8 @@ enum State {
     Length(u64),
     UntilClose,
     Chunked(Box<Chunks>),
+    /// Where it ends is not known any more, and nothing behind it is another message.
+    Broken(BodyError),
 }
 
 /// A piece of a body.
@@ -27,6 +30,15 @@ pub enum Piece {
     Data(Bytes),
     /// The fields behind its last chunk.
     Trailers(HeaderMap),
+}
+
+impl From<Piece> for Frame<Bytes> {
+    fn from(piece: Piece) -> Self {
+        match piece {
+            Piece::Data(data) => Self::data(data),
+            Piece::Trailers(trailers) => Self::trailers(trailers),
+        }
+    }
 }
 
 /// Why a body cannot be read to its end.
@@ -124,7 +136,7 @@ impl BodyReader {
         match self.state {
             State::Done => Some(0),
             State::Length(left) => Some(left),
-            State::UntilClose | State::Chunked(_) => None,
+            State::UntilClose | State::Chunked(_) | State::Broken(_) => None,
         }
     }
 
@@ -144,14 +156,19 @@ impl BodyReader {
                 let data = std::mem::take(input);
                 Ok((!data.is_empty()).then_some(Piece::Data(data)))
             }
-            State::Chunked(chunks) => match chunks.read(input)? {
-                Step::Piece(piece) => Ok(Some(piece)),
-                Step::MoreToCome => Ok(None),
-                Step::End(trailers) => {
+            State::Chunked(chunks) => match chunks.read(input) {
+                Ok(Step::Piece(piece)) => Ok(Some(piece)),
+                Ok(Step::MoreToCome) => Ok(None),
+                Ok(Step::End(trailers)) => {
                     self.state = State::Done;
                     Ok(trailers.map(Piece::Trailers))
                 }
+                Err(error) => {
+                    self.state = State::Broken(error);
+                    Err(error)
+                }
             },
+            State::Broken(error) => Err(*error),
         }
     }
 
@@ -163,6 +180,7 @@ impl BodyReader {
                 Ok(())
             }
             State::Length(_) | State::Chunked(_) => Err(BodyError::Incomplete),
+            State::Broken(error) => Err(error),
         }
     }
 }
@@ -336,6 +354,16 @@ mod tests {
             assert_eq!((data, behind, is_done), (b"!".to_vec(), b"GET".to_vec(), true));
             let trailers = trailers.expect("trailers");
             assert_eq!((&trailers["x-sum"], &trailers["x-other"]), (&"1".parse().unwrap(), &"2".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_fault() {
+        let mut reader = BodyReader::new(Framing::Chunked);
+        let mut input = Bytes::from_static(b"1!\r\n!\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n");
+        for _ in 0..3 {
+            assert_eq!(reader.read(&mut input), Err(BodyError::ChunkSize));
+            assert_eq!((reader.is_done(), reader.left(), reader.end()), (false, None, Err(BodyError::ChunkSize)));
         }
     }
 

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::body_reader::{BodyError, BodyReader, Piece};
 use super::framing::Framing;
-use super::head_reader::{self, HeadError, RequestHead};
+use super::head_reader::{HeadError, RequestHead, read_request};
 use super::head_writer::CONTINUE;
 use super::input::Input;
 use super::output::Output;
@@ -26,15 +26,16 @@ use crate::net::write_stall::WriteStall;
 pub struct ClientIo(Mutex<State>);
 
 struct State {
-    stream: ClientStream,
+    /// Until the connection's HTTP/1.1 is over.
+    stream: Option<ClientStream>,
     input: Input,
     output: Output,
     /// Notes whether the client takes what is written.
     stall: WriteStall,
-    /// How much of a head had come when it was found not to be whole.
-    seen: usize,
     body: BodyReader,
     body_use: BodyUse,
+    /// How many requests have come. A body that outlives its request reads nothing of the next one.
+    requests: u64,
     /// Whether the client has yet to be told to send its body.
     owes_continue: bool,
     /// The task of the connection, where it waits for the body's end to read on.
@@ -78,6 +79,9 @@ pub enum IncomingError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// Its request was answered, and the rest of it is not wanted.
+    #[error("the request was over before its body")]
+    Over,
 }
 
 impl ClientIo {
@@ -85,13 +89,13 @@ impl ClientIo {
     #[must_use]
     pub fn new(stream: ClientStream, stall: WriteStall) -> Self {
         Self(Mutex::new(State {
-            stream,
+            stream: Some(stream),
             input: Input::default(),
             output: Output::default(),
             stall,
-            seen: 0,
             body: BodyReader::none(),
             body_use: BodyUse::Dropped,
+            requests: 0,
             owes_continue: false,
             task: None,
         }))
@@ -115,12 +119,11 @@ impl ClientIo {
             if may_be_http2 && state.input.bytes.starts_with(PREFACE) {
                 return Poll::Ready(Ok(Next::Http2));
             }
-            if !is_preface_begun && let Some(head) = state.read_head(most)? {
+            if !is_preface_begun && let Some(head) = state.input.take_head(most, |bytes| read_request(bytes, most))? {
                 return Poll::Ready(Ok(Next::Request(Box::new(head))));
             }
-            let State { stream, input, .. } = state;
-            if ready!(input.poll_fill(stream, context))? == 0 && !is_preface_begun {
-                let is_between = input.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+            if ready!(state.poll_fill(context))? == 0 && !is_preface_begun {
+                let is_between = state.input.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
                 return Poll::Ready(if is_between { Ok(Next::Closed) } else { Err(NextError::Incomplete) });
             }
         }
@@ -138,12 +141,13 @@ impl ClientIo {
         let mut state = self.state();
         state.body = BodyReader::new(head.framing);
         state.owes_continue = head.expects_continue;
+        state.requests += 1;
         if head.framing == Framing::Length(0) {
             state.body_use = BodyUse::Dropped;
             return IncomingBody(None);
         }
         state.body_use = BodyUse::Wanted;
-        IncomingBody(Some(Arc::clone(self)))
+        IncomingBody(Some(Coming { io: Arc::clone(self), request: state.requests }))
     }
 
     /// Waits for the client to leave while its request is under way. To be called by the task of the connection alone.
@@ -164,8 +168,7 @@ impl ClientIo {
         if !state.input.bytes.is_empty() {
             return Poll::Pending;
         }
-        let State { stream, input, .. } = state;
-        match input.poll_fill(stream, context) {
+        match state.poll_fill(context) {
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
             // It has sent another request already.
             Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
@@ -179,15 +182,15 @@ impl ClientIo {
         if state.body_use == BodyUse::Wanted { Some(0) } else { state.body.left() }
     }
 
-    /// Reads over what is left of a body, as far as it has come. Says whether that was all.
+    /// Ends the request's body behind its answer, whether it is still asked for or not: reads over what is left of it, as far as
+    /// that has come. Says whether that was all, so that the next request can be told from it.
     pub fn skip_rest(&self, context: &mut Context<'_>) -> bool {
         let state = &mut *self.state();
         state.body_use = BodyUse::Dropped;
         let mut may_read = true;
         loop {
             while let Ok(Some(_)) = state.body.read(&mut state.input.bytes) {}
-            let State { stream, input, .. } = state;
-            if state.body.is_done() || !may_read || !matches!(input.poll_fill(stream, context), Poll::Ready(Ok(1..))) {
+            if state.body.is_done() || !may_read || !matches!(state.poll_fill(context), Poll::Ready(Ok(1..))) {
                 return state.body.is_done();
             }
             may_read = false;
@@ -196,8 +199,8 @@ impl ClientIo {
 
     /// Whether the client has sent more than was read. Closing its connection would reset it then.
     pub fn has_more(&self, context: &mut Context<'_>) -> bool {
-        let State { stream, input, .. } = &mut *self.state();
-        !input.bytes.is_empty() || matches!(input.poll_fill(stream, context), Poll::Ready(Ok(1..)))
+        let mut state = self.state();
+        !state.input.bytes.is_empty() || matches!(state.poll_fill(context), Poll::Ready(Ok(1..)))
     }
 
     /// Adds to what is to be written, which has room for it.
@@ -217,11 +220,12 @@ impl ClientIo {
         self.state().poll_flush_all(context)
     }
 
-    /// The stream, and what was read from it and not used.
-    #[must_use]
-    pub fn into_parts(self: Arc<Self>) -> Option<(ClientStream, Bytes)> {
-        let state = Arc::into_inner(self)?.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Some((state.stream, state.input.bytes))
+    /// The stream, and what was read from it and not used. Nothing is read or written from here on, though a body that goes
+    /// upstream in HTTP/2 may still be there.
+    pub fn take_parts(&self) -> Option<(ClientStream, Bytes)> {
+        let mut state = self.state();
+        let input = std::mem::take(&mut state.input.bytes);
+        state.stream.take().map(|stream| (stream, input))
     }
 }
 
@@ -231,18 +235,14 @@ impl State {
         !bytes.is_empty() && bytes.len() < PREFACE.len() && PREFACE.starts_with(bytes)
     }
 
-    fn read_head(&mut self, most: usize) -> Result<Option<RequestHead>, HeadError> {
-        let bytes = &mut self.input.bytes;
-        if bytes.is_empty() || (self.seen > 0 && bytes.len() < most && !head_reader::may_be_whole(bytes, self.seen)) {
-            return Ok(None);
-        }
-        let head = head_reader::read_request(bytes, most)?;
-        self.seen = if head.is_some() { 0 } else { self.input.bytes.len() };
-        Ok(head)
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        self.input.poll_fill(stream, context)
     }
 
     fn poll_flush_all(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flush = self.output.poll_flush(&mut self.stream, context);
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let flush = self.output.poll_flush(stream, context);
         self.stall.note(&flush);
         flush
     }
@@ -266,7 +266,7 @@ impl State {
                 self.output.front().extend_from_slice(CONTINUE);
                 self.poll_flush(context)?;
             }
-            if ready!(self.input.poll_fill(&mut self.stream, context))? == 0 {
+            if ready!(self.poll_fill(context))? == 0 {
                 self.body.end()?;
             }
         }
@@ -283,7 +283,21 @@ impl State {
 }
 
 /// The body of a request, which comes from its client as it is asked for. Nothing where there is none.
-pub struct IncomingBody(Option<Arc<ClientIo>>);
+pub struct IncomingBody(Option<Coming>);
+
+struct Coming {
+    io: Arc<ClientIo>,
+    /// The number of its request on that connection.
+    request: u64,
+}
+
+impl Coming {
+    /// What it is read from, as long as its request is under way.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.io.state();
+        (state.requests == self.request && state.body_use == BodyUse::Wanted).then_some(state)
+    }
+}
 
 impl Body for IncomingBody {
     type Data = Bytes;
@@ -293,34 +307,28 @@ impl Body for IncomingBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
-        let Some(io) = &self.0 else { return Poll::Ready(None) };
-        let state = &mut *io.state();
+        let Some(coming) = &self.0 else { return Poll::Ready(None) };
+        let Some(mut state) = coming.state() else { return Poll::Ready(Some(Err(IncomingError::Over))) };
         let read = ready!(state.poll_body(context));
         if state.body.is_done() {
             state.wake_task(Some(context));
         }
-        Poll::Ready(read.transpose().map(|piece| {
-            piece.map(|piece| match piece {
-                Piece::Data(data) => Frame::data(data),
-                Piece::Trailers(trailers) => Frame::trailers(trailers),
-            })
-        }))
+        Poll::Ready(read.transpose().map(|piece| piece.map(Frame::from)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|io| io.state().body.is_done())
+        self.0.as_ref().is_none_or(|coming| coming.state().is_some_and(|state| state.body.is_done()))
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.0.as_ref().map_or(Some(0), |io| io.state().body.left());
+        let left = self.0.as_ref().map_or(Some(0), |coming| coming.state()?.body.left());
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 impl Drop for IncomingBody {
     fn drop(&mut self) {
-        if let Some(io) = &self.0 {
-            let mut state = io.state();
+        if let Some(mut state) = self.0.as_ref().and_then(Coming::state) {
             state.body_use = BodyUse::Dropped;
             state.wake_task(None);
         }

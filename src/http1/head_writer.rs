@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
 
 use super::body_writer::BodyWriter;
 use super::framing::{has_token, read_length};
@@ -20,6 +21,18 @@ pub enum BodyLength {
     /// In bytes.
     Known(u64),
     Unknown,
+}
+
+impl BodyLength {
+    /// That of a body of which nothing was read.
+    #[must_use]
+    pub fn of(body: &impl Body) -> Self {
+        match body.size_hint().exact() {
+            _ if body.is_end_stream() => Self::None,
+            Some(length) => Self::Known(length),
+            None => Self::Unknown,
+        }
+    }
 }
 
 /// Writes the head of a request in origin form (RFC 9112, 3.2.1), and gives what its body is to be written by.

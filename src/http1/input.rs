@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::head_reader::{HeadError, may_be_whole};
+
 /// What was read and not used yet.
 #[derive(Debug)]
 pub struct Input {
@@ -16,12 +18,14 @@ pub struct Input {
     pub bytes: Bytes,
     /// How much the next read may take, in bytes: the more, the more the last ones had to give.
     room: usize,
+    /// How much of a head had come when it was found not to be whole.
+    seen: usize,
     has_ended: bool,
 }
 
 impl Default for Input {
     fn default() -> Self {
-        Self { bytes: Bytes::new(), room: PIECE, has_ended: false }
+        Self { bytes: Bytes::new(), room: PIECE, seen: 0, has_ended: false }
     }
 }
 
@@ -84,6 +88,22 @@ impl Input {
         } else {
             self.bytes = [&self.bytes, read].concat().into();
         }
+    }
+
+    /// Takes a head out by `read`, where it is whole. One that is not is looked at again when its end may have come, or more than
+    /// `most` bytes have: a slow one is not read anew for each of its bytes.
+    pub fn take_head<T>(
+        &mut self,
+        most: usize,
+        read: impl FnOnce(&mut Bytes) -> Result<Option<T>, HeadError>,
+    ) -> Result<Option<T>, HeadError> {
+        let is_worth_it = self.seen == 0 || self.bytes.len() >= most || may_be_whole(&self.bytes, self.seen);
+        if self.bytes.is_empty() || !is_worth_it {
+            return Ok(None);
+        }
+        let head = read(&mut self.bytes)?;
+        self.seen = if head.is_some() { 0 } else { self.bytes.len() };
+        Ok(head)
     }
 
     /// Whether the stream is at its end.

@@ -189,12 +189,10 @@ write_through!(RewoundStream);
 
 /// Slices that are small together, as one: a head and a short body. Sending one costs the kernel less than a list of two.
 fn join<'b>(slices: &[io::IoSlice<'_>], room: &'b mut ReadBuf<'_>) -> Option<&'b [u8]> {
-    for slice in slices {
-        if slice.len() > room.remaining() {
-            return None;
-        }
-        room.put_slice(slice);
+    if slices.iter().map(|slice| slice.len()).sum::<usize>() > room.remaining() {
+        return None;
     }
+    slices.iter().for_each(|slice| room.put_slice(slice));
     Some(room.filled())
 }
 

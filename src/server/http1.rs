@@ -97,7 +97,7 @@ pub async fn serve_http1(
         })
         .await
     };
-    let Some((stream, input)) = client.io.into_parts() else { return };
+    let Some((stream, input)) = client.io.take_parts() else { return };
     // What follows is in a box each, since few clients need the room for it.
     match ended {
         End::Closed => Box::pin(close(stream)).await,
@@ -187,11 +187,7 @@ impl Http1Client<'_> {
         // keyward closes of its own where it is not known where the next request begins.
         let is_cut = is_closed_by(&answer) || self.io.unread().is_none_or(|rest| rest > MOST_SKIPPED);
         let persists = persists && !is_cut && !self.session.worker.is_draining();
-        let length = match answer.body().size_hint().exact() {
-            _ if answer.body().is_end_stream() => BodyLength::None,
-            Some(length) => BodyLength::Known(length),
-            None => BodyLength::Unknown,
-        };
+        let length = BodyLength::of(answer.body());
         let writer =
             self.io.write(|output| write_answer(&answer, &asked, length, persists || is_switch, output.front()));
         // A client of HTTP/1.0 may find the end of an answer by that of the connection alone.
@@ -200,8 +196,7 @@ impl Http1Client<'_> {
         if is_switch && let Some(upgraded) = self.session.take_upgraded() {
             return Ok(Some(End::Upgraded(upgraded)));
         }
-        let has_rest = self.io.unread() != Some(0);
-        if is_cut || (has_rest && !poll_fn(|context| Poll::Ready(self.io.skip_rest(context))).await) {
+        if is_cut || !poll_fn(|context| Poll::Ready(self.io.skip_rest(context))).await {
             return Ok(Some(End::StillSending));
         }
         if persists {

@@ -36,8 +36,6 @@ pub struct Http1Connection {
     method: Method,
     /// The largest head of an answer, in bytes.
     max_head: usize,
-    /// How much of the answer's head had come when it was found not to be whole.
-    seen: usize,
     /// How much had been read when the exchange began.
     read_before: u64,
     reader: BodyReader,
@@ -86,7 +84,6 @@ impl Http1Connection {
             writer: BodyWriter::Length(0),
             method: Method::GET,
             max_head,
-            seen: 0,
             read_before: 0,
             reader: BodyReader::none(),
             persists: true,
@@ -110,15 +107,10 @@ impl Http1Connection {
 
     /// Begins an exchange. Nothing goes out before [`Http1Connection::poll_head`].
     pub fn send(&mut self, request: Box<Request<RequestBody>>) {
-        let body = request.body();
-        let length = match body.size_hint().exact() {
-            _ if body.is_end_stream() => BodyLength::None,
-            Some(length) => BodyLength::Known(length),
-            None => BodyLength::Unknown,
-        };
+        let length = BodyLength::of(request.body());
         self.method.clone_from(request.method());
         self.writer = head_writer::write_request(&request, length, self.output.front());
-        (self.seen, self.read_before) = (0, self.io.read());
+        self.read_before = self.io.read();
         self.sending = (length != BodyLength::None).then_some(request);
     }
 
@@ -159,27 +151,13 @@ impl Http1Connection {
     }
 
     fn read_head(&mut self) -> Result<Option<AnswerHead>, HeadError> {
-        let bytes = &mut self.input.bytes;
-        if bytes.is_empty()
-            || (self.seen > 0 && bytes.len() < self.max_head && !head_reader::may_be_whole(bytes, self.seen))
-        {
-            return Ok(None);
-        }
-        let head = head_reader::read_answer(bytes, self.max_head, &self.method)?;
-        self.seen = if head.is_some() { 0 } else { bytes.len() };
-        Ok(head)
+        let Self { input, max_head, method, .. } = self;
+        input.take_head(*max_head, |bytes| head_reader::read_answer(bytes, *max_head, method))
     }
 
     /// The next piece of the answer's body, or nothing at its end. What is left of the request goes out meanwhile.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
-        self.poll_piece(context).map(|piece| {
-            piece.transpose().map(|piece| {
-                piece.map(|piece| match piece {
-                    Piece::Data(data) => Frame::data(data),
-                    Piece::Trailers(trailers) => Frame::trailers(trailers),
-                })
-            })
-        })
+        self.poll_piece(context).map(|piece| piece.transpose().map(|piece| piece.map(Frame::from)))
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, Http1Error>> {

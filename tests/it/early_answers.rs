@@ -208,7 +208,37 @@ fn an_upload_that_breaks_off_under_an_answer_is_no_fault_of_upstream() {
     eventually("the end of the half-used connection", || (upstream.open_connections() == 0).then_some(()));
 }
 
-/// hyper answers these itself, as soon as it has seen enough of them.
+/// Where its chunks break the protocol, what comes behind them is not known to be a request.
+#[test]
+fn nothing_behind_chunks_that_are_broken_under_an_answer_is_a_request() {
+    let gate = Gate::default();
+    let goes_on = gate.clone();
+    let upstream = FakeUpstream::scripted(move |visit| {
+        let _ = visit.piece();
+        visit.send("HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n");
+        visit.chunk(&TOO_LARGE[..10]);
+        goes_on.pass();
+        visit.chunk(&TOO_LARGE[10..]);
+        visit.send("0\r\n\r\n");
+        visit.wait_until_left();
+    });
+    let proxy = TestProxy::with(&upstream).current_key(CURRENT).start();
+    for round in 1..=5 {
+        let mut client = proxy.post("/v1/files").key(CURRENT).header("Transfer-Encoding", "chunked").begin();
+        client.send("4\r\nhalf\r\n");
+        let mut framing = client.head().framing();
+        assert_eq!(client.piece(&mut framing).unwrap().as_deref(), Some(&TOO_LARGE.as_bytes()[..10]));
+        client.send([&b"5x\r\nhello\r\n0\r\n\r\n"[..], &evil()].concat());
+        gate.open();
+        assert_eq!(client.piece(&mut framing).unwrap().as_deref(), Some(&TOO_LARGE.as_bytes()[10..]));
+        assert_eq!(client.piece(&mut framing).unwrap(), None);
+        client.end_sending();
+        assert_eq!(client.rest(), b"");
+        assert_eq!(proxy.lines_of(round).len(), round);
+    }
+}
+
+/// They are answered as soon as enough of them was seen.
 #[test]
 fn a_client_whose_head_cannot_be_read_is_told_so_while_it_still_sends() {
     let (upstream, proxy) = refusing();

@@ -173,6 +173,19 @@ fn no_more_streams_are_opened_than_upstream_is_about_to_allow() {
     assert_eq!(serving.join().unwrap(), 2);
 }
 
+/// It may be sending still when its connection ends, and must be able to read what it was told.
+#[test]
+fn an_early_answer_arrives_whole_under_a_large_upload() {
+    let upstream = Upstream2::scripted(|_| Reply::Early(b"enough".to_vec()));
+    let proxy = towards(&upstream).current_key(CURRENT).start();
+    let upload = proxy.post("/v1/files").key(CURRENT).body(vec![b'x'; 5 << 20]).bytes();
+    for _ in 0..20 {
+        let mut client = proxy.connect();
+        client.try_send(&upload).expect("that all is taken");
+        assert_eq!((client.answer().text().as_str(), client.rest()), ("enough", Vec::new()));
+    }
+}
+
 /// The answer is whole, so that the rest of the request is not wanted.
 #[test]
 fn an_early_answer_ends_a_request_whose_body_never_does() {
