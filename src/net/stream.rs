@@ -192,7 +192,9 @@ fn join<'b>(slices: &[io::IoSlice<'_>], room: &'b mut ReadBuf<'_>) -> Option<&'b
     if slices.iter().map(|slice| slice.len()).sum::<usize>() > room.remaining() {
         return None;
     }
-    slices.iter().for_each(|slice| room.put_slice(slice));
+    for slice in slices {
+        room.put_slice(slice);
+    }
     Some(room.filled())
 }
 
