@@ -24,7 +24,7 @@ pub enum BodyLength {
 }
 
 impl BodyLength {
-    /// That of a body of which nothing was read.
+    /// That of a body that nothing was read from.
     #[must_use]
     pub fn of(body: &impl Body) -> Self {
         match body.size_hint().exact() {
