@@ -8,7 +8,6 @@ use super::output::remark;
 use super::prompt::{can_ask, says_yes};
 use super::rotate::{Done, Rotation, read_key};
 use crate::clock::Timestamp;
-use crate::ledger::answer::AnswerKind;
 use crate::openai::probe::Standing;
 use crate::rotate::admin_api::Deletion;
 use crate::rotate::key_file;
@@ -16,20 +15,14 @@ use crate::telemetry::event::with_causes;
 
 impl Rotation {
     pub(super) fn revoke(&mut self) -> anyhow::Result<Done> {
-        // The answer of an earlier run says nothing of what was sent since.
-        let view = self.view(1)?;
-        let old = self.old_of(&view).context("keyward no longer knows the old key")?;
-        if old.can_go.answer != AnswerKind::Yes {
-            bail!("the old key cannot go any more: {}", old.can_go.text);
-        }
-        let last_use = old.last_use;
         match self.run.old.id.clone() {
             Some(id) if self.account.is_some() => {
-                if let Some(not_yet) = self.delete(&id, last_use)? {
+                if let Some(not_yet) = self.delete(&id)? {
                     return Ok(not_yet);
                 }
             }
             Some(_) | None => {
+                self.look_again()?;
                 if !self.is_dead()? && !self.wait_for_person()? {
                     return Ok(Done::NotYet(self.by_hand()));
                 }
@@ -41,11 +34,12 @@ impl Rotation {
         Ok(Done::Yes(format!("key {} is dead: OpenAI refuses it", self.run.old)))
     }
 
-    /// Deletes the old key, unless OpenAI knows of a use that keyward does not. Gives what is told where it is not deleted.
-    fn delete(&mut self, id: &str, last_use: Option<Timestamp>) -> anyhow::Result<Option<Done>> {
-        let Some(key) = self.ask(async |api, _| api.key(id).await) else { return Ok(None) };
+    /// Whether the old key is there still, to be deleted. An error where something sends it, through keyward or past it.
+    fn is_left(&mut self, id: &str) -> anyhow::Result<bool> {
+        let last_use = self.look_again()?;
+        let Some(key) = self.ask(async |api, _| api.key(id).await) else { return Ok(false) };
         // Deleted before, by this command or by you.
-        let Some(key) = key.context("whether the old key is used past keyward is not known")? else { return Ok(None) };
+        let Some(key) = key.context("whether the old key is used past keyward is not known")? else { return Ok(false) };
         let own = self.run.probed_old.map(Timestamp::from_millis);
         let seen = last_use.max(own).or(own);
         if let Some(used) = key.last_used()
@@ -57,11 +51,23 @@ impl Rotation {
                  before the key goes; the project's usage page in OpenAI's dashboard shows what was asked for"
             );
         }
+        Ok(true)
+    }
+
+    /// Deletes the old key. Gives what is told where it is not deleted.
+    fn delete(&mut self, id: &str) -> anyhow::Result<Option<Done>> {
+        if !self.is_left(id)? {
+            return Ok(None);
+        }
         if !self.agrees(&format!("Delete key {} ({id}) at OpenAI for good?", self.run.old))? {
             return Ok(Some(Done::NotYet(format!(
                 "key {} ({id}) can go. keyward rotate {} --resume asks again; with --yes it deletes the key",
                 self.run.old, self.run.set
             ))));
+        }
+        // What was true when you were asked may not be when you answer.
+        if !self.is_left(id)? {
+            return Ok(None);
         }
         match self.ask(async |api, _| api.delete(id).await) {
             None | Some(Ok(Deletion::Done | Deletion::NotThere)) => Ok(None),

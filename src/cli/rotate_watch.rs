@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail};
+
 use super::answer::{headlines, reasons};
 use super::client::Said;
 use super::output::{print_wrapped, remark};
@@ -29,7 +31,7 @@ impl Rotation {
             let Some(old) = self.old_of(&view) else {
                 // Until keyward has read that it was replaced.
                 if begun.elapsed() > UNTIL_KNOWN {
-                    anyhow::bail!("keyward does not know {} as an old key of this set", self.run.old);
+                    bail!("keyward does not know {} as an old key of this set", self.run.old);
                 }
                 std::thread::sleep(LOOK_AGAIN);
                 continue;
@@ -48,8 +50,19 @@ impl Rotation {
         }
     }
 
+    /// Looks anew whether the old key can go, and remembers who has which key by now. Gives when the old one was used last.
+    pub(super) fn look_again(&mut self) -> anyhow::Result<Option<Timestamp>> {
+        let view = self.view(MOST_ROWS)?;
+        let old = self.old_of(&view).context("keyward no longer knows the old key")?;
+        if old.can_go.answer != AnswerKind::Yes {
+            bail!("the old key cannot go any more: {}", old.can_go.text);
+        }
+        self.remember(&view, old);
+        Ok(old.last_use)
+    }
+
     /// The set's rotation, with so many of its bindings.
-    pub(super) fn view(&self, rows: usize) -> anyhow::Result<RotationAnswer> {
+    fn view(&self, rows: usize) -> anyhow::Result<RotationAnswer> {
         Ok(self.keyward.beginning_of_rotation(&self.run.set, rows)?.answer)
     }
 
@@ -87,7 +100,11 @@ impl Rotation {
             });
             accepted.collect::<Vec<_>>()
         };
-        self.run.accepted.extend(accepted(&old.can_go));
+        for accepted in accepted(&old.can_go) {
+            if !self.run.accepted.contains(&accepted) {
+                self.run.accepted.push(accepted);
+            }
+        }
     }
 }
 

@@ -251,6 +251,24 @@ fn what_sends_the_old_key_past_keyward_keeps_it_alive() {
 }
 
 #[test]
+fn what_sends_the_old_key_while_you_are_asked_keeps_it_alive() {
+    let scene = Scene::start(Trouble::None);
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    let rotating = scene.rotate(&["--yes", "--all-scopes", "--until", "watch"]).run_meanwhile();
+    let new = eventually("the new key in n8n", || Some(scene.n8n.key_of("c1")).filter(|key| key != OLD));
+    eventually("the switch", || (scene.read("current") == format!("{new}\n")).then_some(()));
+    scene.uses(&new, 2);
+    let done = rotating.wait();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    scene.openai.has_late_sender(scene.keyward.listen);
+    let refused = scene.rotate(&["--yes", "--resume"]).run();
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stdout.contains("the old key cannot go any more"), "{}{}", refused.stdout, refused.stderr);
+    assert!(scene.openai.is_alive(OLD));
+}
+
+#[test]
 fn without_an_account_you_make_and_delete_the_keys() {
     const NEW: &str = "sk-proj-canary-new-0123456789abcdeNEWk";
     let scene = Scene::with(Trouble::None, false);
@@ -506,6 +524,8 @@ struct OpenAi {
     trouble: Trouble,
     new_project: String,
     new_refused: Vec<String>,
+    /// The keyward through which the old key is sent once more, as soon as the key is looked up.
+    late_sender: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -520,12 +540,17 @@ struct Key {
 impl FakeOpenAi {
     fn start(trouble: Trouble) -> Self {
         let new_project = "proj_1".to_owned();
-        let state = OpenAi { keys: BTreeMap::new(), made: 0, trouble, new_project, new_refused: Vec::new() };
+        let state =
+            OpenAi { keys: BTreeMap::new(), made: 0, trouble, new_project, new_refused: Vec::new(), late_sender: None };
         let state = Arc::new(Mutex::new(state));
         let (of_upstream, of_admin) = (Arc::clone(&state), Arc::clone(&state));
         let upstream = FakeUpstream::scripted(move |visit| visit.answer(&of_upstream.lock().unwrap().serve(visit)));
         let admin = FakeUpstream::scripted(move |visit| {
             let Ok(request) = visit.request() else { return };
+            let late_sender = of_admin.lock().unwrap().late_sender.take();
+            if let Some(keyward) = late_sender.filter(|_| request.head.line.contains("/api_keys/key_old")) {
+                ask(keyward, "/v1/models", &[("Authorization", &format!("Bearer {OLD}"))]);
+            }
             let answer = of_admin.lock().unwrap().administer(
                 &request.head.line,
                 request.head.header("authorization"),
@@ -553,6 +578,10 @@ impl FakeOpenAi {
 
     fn is_alive(&self, value: &str) -> bool {
         self.keys().values().any(|key| key.value == value)
+    }
+
+    fn has_late_sender(&self, keyward: SocketAddr) {
+        self.state.lock().unwrap().late_sender = Some(keyward);
     }
 
     fn set(&self, trouble: Trouble) {
