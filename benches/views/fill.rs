@@ -25,10 +25,10 @@ pub fn fill(folder: &Path, count: usize, stale: usize) {
     let (ledger, mut writer) = open(folder, clock.clone(), count);
     let reloader = open_keys(folder, clock, &mut writer);
     let [old, new] = [0, 1].map(|number| reloader.ring().names(key(number).as_bytes()));
-    for visit in 0..4 {
+    for visit in 0..VISITS {
         let at = Timestamp::from_millis(now.load(Ordering::Relaxed));
         for number in 0..count {
-            let names = if visit == 3 {
+            let names = if visit == VISITS - 1 {
                 match number % 1_000 {
                     place if place < stale => (old, outdated(at)),
                     place if place < 2 * stale => continue,
@@ -42,7 +42,7 @@ pub fn fill(folder: &Path, count: usize, stale: usize) {
         writer.turn(&reloader);
         assert_eq!(writer.status().trouble(), None);
         now.fetch_add(HOUR, Ordering::Relaxed);
-        if visit == 2 {
+        if visit == VISITS - 2 {
             fs::write(folder.join("key"), key(1)).expect("a file");
             drop(reloader.reload());
         }
@@ -52,16 +52,31 @@ pub fn fill(folder: &Path, count: usize, stale: usize) {
 }
 
 fn see(ledger: &Ledger, number: usize, visit: usize, at: Timestamp, (key, verdict): (Names, Verdict)) {
-    let (workflow, node) = (format!("wF{:014}", number / 10), format!("9f3cbd3a-1f6b-4d2e-8a57-{number:012}"));
+    let (workflow, node) = (workflow_id(number / 10), node_id(number));
     let untagged = Identity::untagged(SetIndex::DEFAULT, Family::Sdk, PEER, None);
     let binding = ledger.binding(&Identity { workflow: Some(&workflow), node: Some(&node), ..untagged });
-    let execution = (visit * 1_000_000 + number / 10).to_string();
+    let execution = execution_id(visit, number / 10);
     let is_stale = matches!(verdict, Verdict::Outdated(_));
     let diagnosis = if is_stale { Diagnosis::StaleBinding { tolerated: false } } else { Diagnosis::Ok };
     let status = if is_stale { 401 } else { 200 };
     let at = Timestamp::from_millis(at.as_millis() + i64::try_from(number / 100).expect("few"));
     let seen = Seen { verdict, diagnosis, outcome: answered(status), ..good(at, key, &execution, PEER) };
     ledger.sight(&binding, &seen);
+}
+
+/// What n8n calls a workflow.
+pub fn workflow_id(number: usize) -> String {
+    format!("wF{number:014}")
+}
+
+/// What n8n calls a node; ten have a workflow.
+pub fn node_id(number: usize) -> String {
+    format!("9f3cbd3a-1f6b-4d2e-8a57-{number:012}")
+}
+
+/// What n8n calls the execution of a workflow in which its nodes came for that time.
+pub fn execution_id(visit: usize, workflow: usize) -> String {
+    (visit * 1_000_000 + workflow).to_string()
 }
 
 fn outdated(at: Timestamp) -> Verdict {
@@ -72,6 +87,9 @@ fn outdated(at: Timestamp) -> Verdict {
 fn now() -> i64 {
     Clock::System.now().as_millis()
 }
+
+/// How often each node came, an hour apart: the first time five hours ago.
+pub const VISITS: usize = 4;
 
 const HOUR: i64 = 3_600_000;
 

@@ -2,18 +2,21 @@
 //!
 //! `cargo bench --bench views` fills a store with 100,000 bindings (`-- --bindings` says how many), starts the real binary
 //! on it, and asks: first one at a time, then with six watchers that ask again and again. `--stale` says how many of a
-//! thousand bindings still send the old key; as many were not seen since.
+//! thousand bindings still send the old key; as many were not seen since. `--n8n` has an n8n beside it in which all of them
+//! stand, so that each answer has an audit of it; `--records` says how many credential records they use there.
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its figures, or fails")]
 
 mod fill;
 mod listener;
+mod n8n;
 mod opening;
 #[path = "../compare/process.rs"]
 #[expect(dead_code, reason = "another bench needs more of it")]
 mod process;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use self::listener::Listener;
+use self::n8n::N8n;
 use self::process::{Process, free_addresses};
 
 #[derive(Parser)]
@@ -34,6 +38,12 @@ struct Arguments {
     /// How many of a thousand are stale, and how many are silent.
     #[arg(long, default_value_t = 1)]
     stale: usize,
+    /// Whether there is an n8n in which the bindings stand.
+    #[arg(long)]
+    n8n: bool,
+    /// How many credential records there are in it.
+    #[arg(long, default_value_t = 100)]
+    records: usize,
     /// For how long the watchers ask, in seconds.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
@@ -47,7 +57,16 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     fill::fill(folder.path(), arguments.bindings, arguments.stale);
     println!("{} bindings, of a thousand {} stale and as many silent", arguments.bindings, arguments.stale);
-    let keyward = Keyward::start(folder.path());
+    let Arguments { bindings, records, .. } = arguments;
+    let n8n = arguments.n8n.then(|| N8n { bindings, records }.serve());
+    if n8n.is_some() {
+        println!("an n8n with {} workflows and {records} credential records", bindings.div_ceil(10));
+    }
+    let keyward = Keyward::start(folder.path(), n8n);
+    if n8n.is_some() {
+        let looked = millis(keyward.cpu_of(|name| name == N8N_THREAD));
+        println!("{looked:>10.1} ms of processor time to look through n8n, which no view waits for");
+    }
     for (what, target) in VIEWS {
         // What is drawn for all who ask within a second is drawn once here.
         thread::sleep(Duration::from_millis(1_500));
@@ -87,7 +106,7 @@ struct Watched {
 }
 
 impl Keyward {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, n8n: Option<SocketAddr>) -> Self {
         let [address, admin] = free_addresses().expect("addresses");
         let token = folder.join("admin.token");
         fs::write(&token, TOKEN).expect("a file");
@@ -95,11 +114,35 @@ impl Keyward {
             .replace("<dir>", &folder.display().to_string())
             .replace("<listen>", &address.to_string())
             .replace("<admin>", &admin.to_string());
-        fs::write(folder.join("config"), config).expect("a file");
+        let n8n = n8n.map_or_else(String::new, |n8n| {
+            fs::write(folder.join("n8n.key"), "n8n_api_0123456789abcdef0123456789abcdef").expect("a file");
+            let key = folder.join("n8n.key").display().to_string();
+            // Pressed tests would end at the upstream that there is not.
+            format!("\n[n8n.main]\nurl = \"http://{n8n}\"\napi_key = {{ file = \"{key}\" }}\npress = false\n")
+        });
+        fs::write(folder.join("config"), config + &n8n).expect("a file");
         let mut command = Command::new(BINARY);
         command.args(["serve", "--config"]).arg(folder.join("config"));
         let process = Process::start(&mut command, folder.join("output"), admin).expect("a keyward");
-        Self { process, listener: Listener { address: admin, token: TOKEN.to_owned() } }
+        let keyward = Self { process, listener: Listener { address: admin, token: TOKEN.to_owned() } };
+        if !n8n.is_empty() {
+            keyward.wait_until_n8n_is_read();
+        }
+        keyward
+    }
+
+    fn wait_until_n8n_is_read(&self) {
+        let began = Instant::now();
+        loop {
+            let answer = self.listener.get("/api/v1/status");
+            let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            let status: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            if status["n8n"][0]["state"] == "ok" {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_mins(1), "n8n is not read: {}", status["n8n"]);
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// What a command costs the keyward that runs.
@@ -116,12 +159,17 @@ impl Keyward {
         );
     }
 
-    /// The processor time of all its threads so far.
+    /// The processor time of all its threads so far, but for the one that looks through n8n: it does so at times of its own.
     fn cpu(&self) -> Duration {
+        self.cpu_of(|name| name != N8N_THREAD)
+    }
+
+    fn cpu_of(&self, is_one: impl Fn(&str) -> bool) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("Linux").flatten();
         let of_task = |task: fs::DirEntry| -> Option<u64> {
+            let name = fs::read_to_string(task.path().join("comm")).ok()?;
             let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            stat.split(' ').next()?.parse().ok()
+            is_one(name.trim_end()).then(|| stat.split(' ').next()?.parse().ok()).flatten()
         };
         Duration::from_nanos(tasks.filter_map(of_task).sum())
     }
@@ -217,6 +265,9 @@ const WATCHED: [&str; 6] = [
     "/api/v1/incidents?limit=100",
     "/api/v1/sets/default/rotation?limit=100",
 ];
+
+/// What the thread is called that looks through n8n.
+const N8N_THREAD: &str = "n8n";
 
 const TOKEN: &str = "kw-admin-0123456789abcdef0123456789abcdef";
 
