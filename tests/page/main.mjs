@@ -24,6 +24,7 @@ const checks = {
   rows_keep_their_places_and_light_once,
   pages_are_whole_without_a_script,
   pages_keep_their_promises_in_every_size_and_scheme,
+  every_entry_of_the_menu_is_seen_and_reached,
   a_problem_stands_above_all,
   notices_that_arrive_wait_and_fail_are_told,
   the_keyboard_reaches_everything,
@@ -183,6 +184,33 @@ async function pages_keep_their_promises_in_every_size_and_scheme() {
   }
   n8n.close();
   return `${looked} looks`;
+}
+
+async function every_entry_of_the_menu_is_seen_and_reached() {
+  const keyward = await rotating();
+  const menu = PAGES;
+  for (const width of [320, 800, 1440]) {
+    const { page, origin, context } = await visit(browser, await keyward.link(), { viewport: { width, height: 800 } });
+    const entries = page.locator("nav a");
+    const paths = await entries.evaluateAll((links) => links.map((link) => new URL(link.href).pathname));
+    expect(JSON.stringify(paths.toSorted()) === JSON.stringify(menu.toSorted()), `at ${width} the menu has ${paths}`);
+    // What lies in the middle of an entry, as a pointer meets it without any scrolling.
+    const hidden = await entries.evaluateAll((links) =>
+      links.filter((link) => {
+        const { left, right, top, bottom } = link.getBoundingClientRect();
+        const met = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+        return left < 0 || right > innerWidth || !link.contains(met);
+      }).map((link) => link.textContent),
+    );
+    expect(hidden.length === 0, `at ${width} these are not in sight: ${hidden}`);
+    for (const path of menu) {
+      await page.goto(origin);
+      await page.locator(`nav a[href="${path}"]`).click();
+      await page.waitForURL((url) => url.pathname === path, { timeout: 5_000 });
+      expect((await page.locator("nav a[aria-current]").getAttribute("href")) === path, `at ${width}, ${path} is not marked`);
+    }
+    await context.close();
+  }
 }
 
 async function notices_that_arrive_wait_and_fail_are_told() {
