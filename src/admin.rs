@@ -19,6 +19,7 @@ pub mod page;
 pub mod parameters;
 pub mod problem;
 pub mod problem_response;
+pub mod reasons;
 pub mod reload;
 pub mod response;
 pub mod routes;

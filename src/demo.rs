@@ -194,7 +194,7 @@ impl<'f> Stage<'f> {
     fn show(&self) {
         let query = self.server.query(self.now());
         for (set, _) in query.sets().filter(|(_, name)| &***name == SET) {
-            self.narrator.show(&query.rotation(set));
+            self.narrator.show(&query.named_rotation(set));
         }
     }
 

@@ -90,7 +90,7 @@
 //! | [`notices`] | what keyward tells by itself, and to which receivers | `delivery` `destination` `message` `notifier` `outbox` `status` `subject` `thread` |
 //! | [`rotate`] | what `keyward rotate` does beside asking | `account` `admin_api` `expiry` `journal` `key_file` `redacted` |
 //! | [`page`] | what the admin listener shows in a browser | `assets` `audit` `execution` `home` `incidents` `keys` `layout` `live` `node` `nodes` `notices` `parts` `reasons` `timeline` `view` `watcher` |
-//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `listener` `looks` `page` `parameters` `problem` `problem_response` `reload` `response` `routes` `settings` `state` `viewer` `views` `watch` `wrong_tokens` |
+//! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `listener` `looks` `page` `parameters` `problem` `problem_response` `reasons` `reload` `response` `routes` `settings` `state` `viewer` `views` `watch` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `accounts` `change` `env` `instances` `parse` `problem` `proxy_env` `raw` `receivers` `schema` `sets` `units` |
 //! | [`check`] | what would not work or is not safe | `gateways` `online` |
 //! | [`app`] | starts all of it, and ends it in order | `observed` `pollers` `reload` `standing` `subjects` `systemd` `upkeep` |

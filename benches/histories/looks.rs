@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use keyward::clock::Timestamp;
-use keyward::ledger::look::{Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
+use keyward::ledger::look::{Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, Users, node_hash};
 
 use crate::schedule::{BEGINS, DAY, HOUR, MINUTE, Moment, SECOND, Schedule};
 use crate::world::{World, stamp, true_stamp};
@@ -59,6 +59,7 @@ impl<'w> Onlooker<'w> {
             executions: BTreeMap::new(),
             unfinished: Vec::new(),
             clocks_apart: [0, 0],
+            users: Users::default(),
         };
         Some(Self { world, n8n, look, nodes, records, executions, begun: 0, open: Vec::new(), pressed: HashMap::new() })
     }

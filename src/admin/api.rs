@@ -124,7 +124,17 @@ pub fn rotation(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, 
     Drawn::in_long_json(&rotation, expected_bytes(&rotation))
 }
 
-/// About how long a rotation is in JSON, where its reasons are many.
+/// All that bars the old keys of a set, page by page.
+pub fn reasons(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::reasons(look, call.text(), &call.parameters)?)
+}
+
+/// What bars an old key under that number, if it can be accepted.
+pub fn doubt(_: &AdminState, look: &Query<'_>, call: &Call) -> Result<Drawn, Problem> {
+    Drawn::in_json(&views::doubt(look, call.text())?)
+}
+
+/// About how long a rotation is in JSON.
 fn expected_bytes(rotation: &Rotation) -> usize {
     let reasons: usize = rotation.old_keys.iter().map(|old| old.summary.can_go.all_reasons().count()).sum();
     rotation.bindings.len() * ROW_BYTES + reasons * REASON_BYTES

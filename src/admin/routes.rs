@@ -22,10 +22,12 @@
 //! | `GET /api/v1/problems` | a token | what is wrong now with upstream, a key, or keyward itself |
 //! | `GET /api/v1/sets` | a token | the key sets and their keys, by their public names |
 //! | `GET /api/v1/sets/{set}/rotation` | a token | who has changed to the current key, and whether the old one can go |
+//! | `GET /api/v1/sets/{set}/reasons` | a token | all that bars its old keys, page by page |
 //! | `POST /api/v1/sets/{set}/checked` | a token that may write | says what a check of the current key found |
 //! | `GET /api/v1/bindings` | a token | the bindings, a page at a time |
 //! | `GET /api/v1/bindings/{binding}` | a token | one of them, with each key that it sent |
 //! | `POST /api/v1/bindings/{binding}/ack` | a token that may write | says that it is dead, or its incident dealt with |
+//! | `GET /api/v1/doubts/{doubt}` | a token | one of those, which you can accept |
 //! | `POST /api/v1/doubts/{doubt}/accept` | a token that may write | accepts what bars an old key from going |
 //! | `POST /api/v1/doubts/{doubt}/withdraw` | a token that may write | takes that back |
 //! | `GET /api/v1/incidents` | a token | the incidents, a page at a time |
@@ -56,7 +58,7 @@ use super::problem::{Kind, Problem};
 use super::response::{Drawn, Response};
 use super::settings::MetricsFor;
 use super::state::AdminState;
-use super::{api, events, guard, page, problem_response, views, watch};
+use super::{api, events, guard, page, problem_response, reasons, views, watch};
 
 /// Something that can be asked.
 pub struct Route {
@@ -107,7 +109,7 @@ enum Answer {
 }
 
 /// Every route of the admin listener: the token that it needs, the parameters that it knows, and what answers it.
-pub static ROUTES: [Route; 36] = [
+pub static ROUTES: [Route; 38] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {
         method: "GET",
@@ -177,6 +179,13 @@ pub static ROUTES: [Route; 36] = [
         answer: Answer::Drawn(api::rotation, Sharing::Answer),
     },
     Route {
+        method: "GET",
+        path: "/api/v1/sets/{set}/reasons",
+        needs: READ,
+        parameters: &reasons::PARAMETERS,
+        answer: Answer::Drawn(api::reasons, Sharing::Answer),
+    },
+    Route {
         method: "POST",
         path: "/api/v1/sets/{set}/checked",
         needs: WRITE,
@@ -203,6 +212,13 @@ pub static ROUTES: [Route; 36] = [
         needs: WRITE,
         parameters: &[],
         answer: Answer::Drawn(api::acknowledge, Sharing::Nothing),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/doubts/{doubt}",
+        needs: READ,
+        parameters: &[],
+        answer: Answer::Drawn(api::doubt, Sharing::Answer),
     },
     Route {
         method: "POST",

@@ -5,27 +5,24 @@ use std::collections::HashSet;
 
 use super::parameters::{Page, Parameters, quote};
 use super::problem::{Kind, Problem};
+use super::reasons;
 use crate::answers::binding::{self as answers, Bindings, KeyUse, WholeBinding};
 use crate::answers::execution::{Execution, PastExchange, RememberedUse};
 use crate::answers::headline::Holds;
 use crate::answers::incident::{Incidents, ListedIncident};
 use crate::answers::key::{Key, KeyNames};
-use crate::answers::old_key::{
-    Accepted, Basis, CanGo, OfCredential, OldKey, OldKeyOfSet, OldKeySummary, Reason, Traffic,
-};
+use crate::answers::old_key::{ListedReasons, OldKey, OldKeyOfSet, OldKeySummary, Reason, Traffic};
 use crate::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
 use crate::answers::sender::Sender;
 use crate::answers::status::Set;
 use crate::answers::who::Who;
 use crate::clock::Timestamp;
 use crate::keys::access::Token;
-use crate::keys::fingerprint::Fingerprint;
 use crate::keys::rules::Rules;
 use crate::keys::set::{Names, SetIndex};
 use crate::ledger::Ledger;
-use crate::ledger::answer::{self, Answer, Bar, BarRecord};
+use crate::ledger::answer::Bar;
 use crate::ledger::binding::Binding;
-use crate::ledger::identity::BindingId;
 use crate::ledger::old_key;
 use crate::ledger::query::{self, BindingRow, Filter, FindError, ListedBinding, Query};
 use crate::ledger::recent::Past;
@@ -180,6 +177,11 @@ pub fn rotation(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<Rotat
     Ok(rotation_view(look, &look.rotation(set), page))
 }
 
+/// A page of all that bars the old keys of a set.
+pub fn reasons(look: &Query<'_>, set: &str, asked: &Parameters) -> Result<ListedReasons, Problem> {
+    reasons::listed(look, set_named(look, set, Kind::NotFound)?, asked)
+}
+
 /// Why something is accepted, in a person's words: bounded, and in one line.
 pub fn reason(asked: &Parameters) -> Result<Box<str>, Problem> {
     let text = asked.value("reason").map(str::trim).unwrap_or_default();
@@ -195,14 +197,20 @@ pub fn accept(
     number: &str,
     accepted: Option<(Box<str>, Timestamp)>,
 ) -> Result<Reason, Problem> {
-    let unknown = || {
-        let text = "No doubt that can be accepted has this number now: `keyward rotation` shows those that there are.";
-        Problem::new(Kind::NotFound, text)
-    };
-    let (set, bar) = look.bar(number).ok_or_else(unknown)?;
+    let (set, bar) = look.bar(number).ok_or_else(no_such_doubt)?;
     let acceptance = accepted.map(|(reason, at)| Acceptance { state: bar.state(), reason, at });
     ledger.accept_bar(set, bar.number, acceptance.clone());
-    Ok(reason_of(look, &Bar { accepted: acceptance.map(Box::new), ..bar }))
+    Ok(reasons::reason_of(look, &Bar { accepted: acceptance.map(Box::new), ..bar }))
+}
+
+/// What bars an old key under that number, if you can accept it.
+pub fn doubt(look: &Query<'_>, number: &str) -> Result<Reason, Problem> {
+    look.bar(number).map(|(_, bar)| reasons::reason_of(look, &bar)).ok_or_else(no_such_doubt)
+}
+
+fn no_such_doubt() -> Problem {
+    let text = "No doubt that can be accepted has this number now: `keyward rotation` shows those that there are.";
+    Problem::new(Kind::NotFound, text)
 }
 
 /// What is known of an execution: each of its last exchanges, and for earlier ones the last with each key.
@@ -418,30 +426,8 @@ fn summary(look: &Query<'_>, key: &old_key::OldKey) -> OldKeySummary {
         key: key.names.into(),
         retired_by: key.retired.by,
         last_use: key.last_use,
-        can_go: can_go(look, key.names.fingerprint, &key.can_go),
+        can_go: reasons::can_go(look, key.names.fingerprint, &key.can_go),
     }
-}
-
-/// Whether an old key can go, in words, with what bars it.
-fn can_go(look: &Query<'_>, old: Fingerprint, answer: &Answer) -> CanGo {
-    let reasons = |bars: &[Bar]| bars.iter().map(|bar| reason_of(look, bar)).collect::<Vec<_>>();
-    let (doubts, basis) = match answer {
-        Answer::No { but, .. } => (reasons(but), None),
-        Answer::NotProven { .. } => (Vec::new(), None),
-        Answer::Yes(yes) => (Vec::new(), Some(basis_of(yes, reasons(&yes.accepted)))),
-    };
-    CanGo {
-        answer: answer.kind(),
-        text: answer.to_string(),
-        reasons: reasons(answer.bars()),
-        doubts,
-        by_credential: look.by_credential(old, answer.bars()).into_iter().map(of_credential).collect(),
-        basis,
-    }
-}
-
-fn of_credential((record, text): (BarRecord, String)) -> OfCredential {
-    OfCredential { credential: record.title.into(), credential_id: record.name.id.into(), text }
 }
 
 /// The old keys that may stand in an n8n of that set, or of any where none is said, each with the answer.
@@ -452,44 +438,6 @@ pub fn old_keys(look: &Query<'_>, of: Option<&str>) -> Vec<OldKeyOfSet> {
         look.rotation(set).old_keys.iter().map(tell).collect::<Vec<_>>()
     };
     look.sets().filter(|(_, name)| of.is_none_or(|of| of == &***name)).flat_map(of_set).collect()
-}
-
-/// Something that bars an old key from going.
-fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
-    let binding = bar.binding.filter(|_| look.has_names()).and_then(|id| look.binding(id));
-    let node = binding.and_then(|binding| {
-        let named = look.named(binding)?;
-        Some((
-            named.workflow.name.to_string(),
-            named.node.and_then(|node| node.credential.as_deref()).map(str::to_owned),
-        ))
-    });
-    let (workflow_name, credential) = node.map_or((None, None), |(workflow, credential)| (Some(workflow), credential));
-    let record = bar.record.as_ref();
-    let accepted = |one: &Acceptance| Accepted { at: one.at, reason: one.reason.to_string() };
-    Reason {
-        code: bar.kind.code().into(),
-        text: bar.in_one_sentence(),
-        binding: bar.binding.map(BindingId::to_hex),
-        address: bar.address.map(|address| address.to_string()),
-        credential: record.map(|record| record.title.to_string()).or(credential),
-        credential_id: record.map(|record| record.name.id.to_string()),
-        workflow_name,
-        end: bar.end.clone(),
-        doubt: bar.can_accept.then(|| format!("{:08x}", bar.number)),
-        accepted: bar.accepted.as_deref().map(accepted),
-    }
-}
-
-fn basis_of(basis: &answer::Basis, accepted: Vec<Reason>) -> Basis {
-    Basis {
-        nodes: basis.nodes,
-        senders: basis.senders,
-        audited: basis.audited,
-        quiet_since: basis.quiet_since,
-        accepted,
-        assumes: basis.assumes.iter().map(ToString::to_string).collect(),
-    }
 }
 
 // === Places in a list ===

@@ -9,6 +9,7 @@ use super::key::{KeyNames, PerhapsKey};
 use super::old_key::OldKeyOfSet;
 use super::{moment, nullable};
 use crate::clock::Timestamp;
+use crate::ledger::identity::BindingId;
 use crate::ledger::look::{self, Look};
 use crate::n8n::audit;
 use crate::n8n::editor::{link_to_node, link_to_workflow};
@@ -283,7 +284,7 @@ impl AuditedNode {
             last: row.seen,
             key: row.key.map(KeyNames::from),
             set: row.set.as_deref().map(str::to_owned),
-            binding: row.binding.as_deref().map(str::to_owned),
+            binding: row.binding.map(BindingId::to_hex),
         }
     }
 }

@@ -1,14 +1,12 @@
 //! *Can the old key go?* in one line, and what to do next: the same words on the command line and on the page.
 
-use std::collections::HashSet;
-
-use super::old_key::{OldKeySummary, Reason};
+use super::old_key::{OldKeySummary, Reason, ReasonKind, ReasonList};
 use super::status::OpenProblem;
-use super::words::{ago, counted};
+use super::words::{ago, counted, thousands};
 use crate::clock::Timestamp;
 use crate::codes::Coded;
 use crate::keys::rules::Policy;
-use crate::ledger::answer::{AnswerKind, IF_GONE, REFUSED};
+use crate::ledger::answer::{AnswerKind, IF_GONE, LOOK_FOR};
 use crate::ledger::bar_kind::BarKind;
 use crate::telemetry::local_clock::in_local_time;
 use crate::telemetry::palette::Tone;
@@ -28,7 +26,7 @@ pub fn word(answer: AnswerKind) -> (Tone, &'static str) {
 pub fn because(old: &OldKeySummary, now: Timestamp) -> String {
     let can_go = &old.can_go;
     match can_go.answer {
-        AnswerKind::No | AnswerKind::NotProven => format!(": {}", in_a_breath(&can_go.reasons, old, now)),
+        AnswerKind::No | AnswerKind::NotProven => format!(": {}", in_a_breath(old, now)),
         AnswerKind::Yes => {
             let rest = can_go.text.strip_prefix("yes").unwrap_or(&can_go.text);
             in_local_time(rest, now).into_owned()
@@ -49,19 +47,12 @@ pub fn problems_in_short(problems: &[OpenProblem]) -> Option<String> {
 }
 
 /// What bars a key, counted by kind.
-fn in_a_breath(reasons: &[Reason], old: &OldKeySummary, now: Timestamp) -> String {
-    let mut codes: Vec<&str> = Vec::new();
-    for reason in reasons {
-        if !codes.contains(&&*reason.code) {
-            codes.push(&reason.code);
-        }
-    }
+fn in_a_breath(old: &OldKeySummary, now: Timestamp) -> String {
+    let mut kinds: Vec<_> = old.can_go.kinds.iter().filter(|kind| kind.list == ReasonList::Reasons).collect();
     // "since" is since that use.
-    codes.sort_by_key(|code| *code != "quiet" || !reasons.iter().any(|reason| reason.code == "not_audited"));
-    let parts: Vec<_> = codes
-        .iter()
-        .map(|code| of_kind(code, &reasons.iter().filter(|reason| reason.code == **code).collect::<Vec<_>>(), old, now))
-        .collect();
+    let is_audited = !kinds.iter().any(|kind| kind.code == BarKind::NotAudited.code());
+    kinds.sort_by_key(|kind| is_audited || kind.code != BarKind::Quiet.code());
+    let parts: Vec<_> = kinds.iter().map(|kind| of_kind(kind, old, now)).collect();
     let more = match parts.len().saturating_sub(MOST_PARTS) {
         0 => String::new(),
         more => format!(", and {more} more"),
@@ -69,19 +60,19 @@ fn in_a_breath(reasons: &[Reason], old: &OldKeySummary, now: Timestamp) -> Strin
     format!("{}{more}", parts[..parts.len().min(MOST_PARTS)].join(", "))
 }
 
-fn of_kind(code: &str, reasons: &[&Reason], old: &OldKeySummary, now: Timestamp) -> String {
-    let (count, is_one) = (reasons.len(), reasons.len() == 1);
+fn of_kind(kind: &ReasonKind, old: &OldKeySummary, now: Timestamp) -> String {
+    let (count, is_one) = (kind.total, kind.total == 1);
     let are = if is_one { "is" } else { "are" };
-    match code {
-        "still_sent" if reasons.iter().all(|reason| reason.text.ends_with(REFUSED)) => {
-            format!("{} {} a key that OpenAI refuses", senders(reasons), if is_one { "sends" } else { "send" })
+    match &*kind.code {
+        "still_sent" if kind.refused == kind.total => {
+            format!("{} {} a key that OpenAI refuses", senders(kind), if is_one { "sends" } else { "send" })
         }
-        "still_sent" => format!("{} still {} it", senders(reasons), if is_one { "sends" } else { "send" }),
+        "still_sent" => format!("{} still {} it", senders(kind), if is_one { "sends" } else { "send" }),
         "record_holds_it" => {
             format!("{} {} it", counted(count, "credential"), if is_one { "holds" } else { "hold" })
         }
         "typed" => format!("it is typed into {}", counted(count, "node")),
-        "silent" => format!("{} {} not proven to send the new one", senders(reasons), are),
+        "silent" => format!("{} {} not proven to send the new one", senders(kind), are),
         "record" | "record_without_node" => format!("{} {are} not proven", counted(count, "credential")),
         "quiet" => {
             old.last_use.map_or_else(|| "it was used of late".to_owned(), |at| format!("it was used {}", ago(at, now)))
@@ -89,15 +80,33 @@ fn of_kind(code: &str, reasons: &[&Reason], old: &OldKeySummary, now: Timestamp)
         "audit" => format!("{} of n8n's audit {are} open", counted(count, "finding")),
         "not_audited" => "n8n was not looked through since".to_owned(),
         "waiting" | "running" => format!("{} may go on with it", counted(count, "execution")),
-        _ => reasons.first().map_or_else(String::new, |first| in_local_time(&first.text, now).into_owned()),
+        _ => {
+            let first = old.can_go.reasons.iter().find(|reason| reason.code == kind.code);
+            first.map_or_else(String::new, |first| in_local_time(&first.text, now).into_owned())
+        }
     }
 }
 
 /// How many senders, or nodes where that is what they are.
-fn senders(reasons: &[&Reason]) -> String {
-    let bindings: HashSet<_> = reasons.iter().map(|reason| &reason.binding).collect();
-    let are_nodes = reasons.iter().all(|reason| reason.text.starts_with("workflow "));
-    counted(bindings.len(), if are_nodes { "node" } else { "sender" })
+fn senders(kind: &ReasonKind) -> String {
+    counted(kind.senders, if kind.nodes == kind.total { "node" } else { "sender" })
+}
+
+/// What so many of a kind do that an answer does not list, beside those that it lists: `9,900 more still send it`.
+#[must_use]
+pub fn of_left_out(kind: &ReasonKind, count: usize) -> String {
+    let (more, is_one) = (thousands(count), count == 1);
+    let are = if is_one { "is" } else { "are" };
+    match &*kind.code {
+        "still_sent" => format!("{more} more still {} it", if is_one { "sends" } else { "send" }),
+        "record_holds_it" => format!("{more} more {} it", if is_one { "credential holds" } else { "credentials hold" }),
+        "typed" => format!("it is typed into {more} more"),
+        "silent" => format!("{more} more {are} not proven to send the new one"),
+        "record" | "record_without_node" => format!("{more} more {are} not proven"),
+        "audit" => format!("{more} more of n8n's audit {are} open"),
+        "waiting" | "running" => format!("{more} more may go on with it"),
+        code => format!("{more} more of the kind `{code}`"),
+    }
 }
 
 /// The old key that you do something about first: one that stays before one that is not proven, and that before one that can go.
@@ -153,7 +162,7 @@ pub fn next_step(old: &OldKeySummary, holds: Holds, now: Timestamp) -> String {
         );
     }
     // Behind a binding that sends good keys as well, the credential is not at fault.
-    let mixed = can_go.reasons.iter().find(|reason| reason.end.starts_with("look for"));
+    let mixed = can_go.reasons.iter().find(|reason| reason.end.starts_with(LOOK_FOR));
     if let Some(address) = mixed.and_then(|reason| reason.address.as_ref()) {
         return format!("{address} still sends the old key: restart that worker (or clone) with the new environment");
     }
@@ -233,7 +242,7 @@ mod tests {
             "workflow_name": null, "end": "", "doubt": null, "accepted": null,
         });
         let can_go = json!({
-            "answer": "not_seen", "text": "", "reasons": [reason], "doubts": [], "by_credential": [], "basis": null,
+            "answer": "not_seen", "text": "", "reasons": [reason], "doubts": [], "kinds": [], "by_credential": [], "basis": null,
         });
         let old = json!({
             "fingerprint": "0".repeat(32), "hint": null, "retired_by": "2026-01-01T00:00:00Z", "last_use": null,
@@ -243,5 +252,21 @@ mod tests {
         let now = Timestamp::from_millis(0);
         assert!(next_step(&old, Holds::Key, now).ends_with("then put it into n8n's credential, and run a node"));
         assert!(next_step(&old, Holds::Token, now).ends_with("then run a node, whose credential holds a token"));
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted_in_the_words_of_its_kind() {
+        #[track_caller]
+        fn check(code: &'static str, count: usize, expected: &str) {
+            let kind =
+                json!({ "code": code, "list": "reasons", "total": 20_000, "senders": 0, "nodes": 0, "refused": 0 });
+            let kind: ReasonKind = serde_json::from_value(kind).expect("a kind");
+            assert_eq!(of_left_out(&kind, count), expected);
+        }
+        check("still_sent", 9_900, "9,900 more still send it");
+        check("still_sent", 1, "1 more still sends it");
+        check("silent", 1, "1 more is not proven to send the new one");
+        check("record_holds_it", 2, "2 more credentials hold it");
+        check("later_kind", 2, "2 more of the kind `later_kind`");
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::key::KeyNames;
 use super::{moment, nullable};
 use crate::clock::Timestamp;
+use crate::codes::codes;
+use crate::keys::fingerprint::Fingerprint;
 use crate::ledger::answer::{AnswerKind, End};
 
 /// An old key, and whether it can go.
@@ -61,10 +63,12 @@ pub struct CanGo {
     pub answer: AnswerKind,
     /// The answer in one sentence.
     pub text: String,
-    /// What makes it a *no*, or what is not proven.
+    /// What makes it a *no*, or what is not proven: of each kind the first hundred.
     pub reasons: Vec<Reason>,
-    /// Of a *no*: what is not proven beside its reasons.
+    /// Of a *no*: what is not proven beside its reasons, in the same way.
     pub doubts: Vec<Reason>,
+    /// Of each kind how many there are, listed or not.
+    pub kinds: Vec<ReasonKind>,
     /// Of a *no*: the credential records that are shown to hold the key.
     pub by_credential: Vec<OfCredential>,
     /// What a *yes* rests on; nothing for another answer.
@@ -103,6 +107,55 @@ pub struct Reason {
     pub accepted: Option<Accepted>,
 }
 
+/// How many things of one kind bar an old key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonKind {
+    /// The code of the kind. A later keyward may have others.
+    pub code: Cow<'static, str>,
+    /// The list that the answer has them in.
+    pub list: ReasonList,
+    /// How many there are.
+    pub total: usize,
+    /// How many bindings they are about; 1 where they are about none.
+    pub senders: usize,
+    /// How many are about a node of a workflow.
+    pub nodes: usize,
+    /// How many are about a node whose key OpenAI refuses.
+    pub refused: usize,
+}
+
+codes! {
+    /// A list of what bars an old key.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum ReasonList {
+        Reasons => "reasons",
+        Doubts => "doubts",
+        Accepted => "accepted",
+    }
+}
+
+/// A page of all that bars the old keys of a set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedReasons {
+    /// In the order of their kinds and numbers.
+    pub reasons: Vec<ListedReason>,
+    /// How many there are on all pages.
+    pub total: usize,
+    /// The cursor of the next page; nothing on the last one.
+    #[serde(deserialize_with = "nullable")]
+    pub next: Option<String>,
+}
+
+/// Something that bars an old key, with that key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedReason {
+    /// The old key.
+    pub key: Fingerprint,
+    /// The list of the answer that it belongs to.
+    pub list: ReasonList,
+    pub reason: Reason,
+}
+
 /// That you accepted something that bars an old key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -135,6 +188,7 @@ pub struct Basis {
     /// When the key was used last; nothing where no use of it is remembered.
     #[serde(with = "moment::nullable")]
     pub quiet_since: Option<Timestamp>,
+    /// What you accepted: of each kind the first hundred.
     pub accepted: Vec<Reason>,
     /// What no observation can decide.
     pub assumes: Vec<String>,
@@ -149,10 +203,32 @@ impl OldKeySummary {
 }
 
 impl CanGo {
-    /// All that bars the key, also what you accepted.
+    /// All that is listed, also what you accepted.
     pub fn all_reasons(&self) -> impl Iterator<Item = &Reason> {
         let accepted = self.basis.iter().flat_map(|basis| &basis.accepted);
         self.reasons.iter().chain(&self.doubts).chain(accepted)
+    }
+
+    /// Of each kind that is not listed in full, how many are left out.
+    pub fn left_out(&self) -> impl Iterator<Item = (&ReasonKind, usize)> {
+        let listed = |kind: &ReasonKind| {
+            let list = match kind.list {
+                ReasonList::Reasons => &self.reasons[..],
+                ReasonList::Doubts => &self.doubts,
+                ReasonList::Accepted => self.basis.as_ref().map_or(&[][..], |basis| &basis.accepted),
+            };
+            list.iter().filter(|reason| reason.code == kind.code).count()
+        };
+        self.kinds
+            .iter()
+            .map(move |kind| (kind, kind.total.saturating_sub(listed(kind))))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    /// Whether all that bars the key is listed.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.left_out().next().is_none()
     }
 
     /// What no observation can decide, of a *yes*.
@@ -161,7 +237,7 @@ impl CanGo {
         self.basis.as_ref().map_or(&[], |basis| &basis.assumes)
     }
 
-    /// Each credential record with all that bars the key because of it, and then what is about none of them.
+    /// Each credential record with all that is listed because of it, and then what is about none of them.
     #[must_use]
     pub fn by_record(&self) -> (Vec<(&OfCredential, Vec<&Reason>)>, Vec<&Reason>) {
         let mut rest: Vec<_> = self.all_reasons().collect();

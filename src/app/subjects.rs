@@ -9,7 +9,7 @@ use crate::admin::viewer::{Recorded, Viewer};
 use crate::admin::views;
 use crate::answers::incident::ListedIncident;
 use crate::answers::key::KeyNames;
-use crate::answers::old_key::{OldKeySummary, Reason};
+use crate::answers::old_key::{CanGo, OldKeySummary, ReasonKind, ReasonList};
 use crate::answers::status::Set;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
@@ -154,6 +154,7 @@ fn of_group(id: &str, group: &[&ListedIncident]) -> Option<Subject> {
         key,
         members,
         reasons: Vec::new(),
+        unnamed: 0,
         left: 0,
         total: 0,
     })
@@ -238,23 +239,30 @@ fn of_rotation(set: &Set, old: &OldKeySummary) -> Subject {
         remedy,
         command: format!("keyward rotation {name}").into(),
         members: Vec::new(),
-        reasons: in_words(&old.can_go.reasons),
+        reasons: in_words(&old.can_go),
+        unnamed: old.can_go.left_out().filter(|(kind, _)| is_named(kind)).map(|(_, count)| count).sum(),
         left: set.progress.total() - set.progress.confirmed - set.progress.acknowledged,
         total: set.progress.total(),
     }
 }
 
 /// What keeps an old key. That many callers are silent is said once: those who are still to come are in the list of the command.
-fn in_words(reasons: &[Reason]) -> Vec<String> {
-    let is_silent = |reason: &&Reason| reason.code == BarKind::Silent.code();
-    let silent = reasons.iter().filter(is_silent).count();
-    let others = reasons.iter().filter(|reason| !is_silent(reason)).map(|reason| mask_keys(&reason.text).into_owned());
-    let silent = match silent {
+fn in_words(can_go: &CanGo) -> Vec<String> {
+    let is_silent = |code: &str| code == BarKind::Silent.code();
+    let silent = can_go.kinds.iter().filter(|kind| kind.list == ReasonList::Reasons && is_silent(&kind.code));
+    let others = can_go.reasons.iter().filter(|reason| !is_silent(&reason.code));
+    let others = others.map(|reason| mask_keys(&reason.text).into_owned());
+    let silent = match silent.map(|kind| kind.total).sum::<usize>() {
         0 => None,
         1 => Some("1 caller is not proven to send the new key yet".to_owned()),
         count => Some(format!("{count} callers are not proven to send the new key yet")),
     };
     others.chain(silent).collect()
+}
+
+/// Whether the reasons of that kind are named one by one.
+fn is_named(kind: &ReasonKind) -> bool {
+    kind.list == ReasonList::Reasons && kind.code != BarKind::Silent.code()
 }
 
 // === Problems ===
@@ -302,6 +310,7 @@ fn of_problem(problem: &Problem) -> Subject {
         command: "keyward status".into(),
         members: Vec::new(),
         reasons: Vec::new(),
+        unnamed: 0,
         left: 0,
         total: 0,
     }

@@ -8,8 +8,6 @@ use super::output::{print_json, print_wrapped, remark};
 use super::prompt::{can_ask, says_yes};
 use super::setup::{ConfigArgument, Setup};
 use super::source::{Received, Source};
-use crate::answers::old_key::Reason;
-use crate::answers::status::Set;
 use crate::config::Environment;
 use crate::ledger::bar_kind::BarKind;
 
@@ -53,10 +51,10 @@ impl AcceptArguments {
 
 /// A credential that no node names has to have been looked into: accepted blindly, it holds the old key too often.
 fn ask_about(source: &Source, doubt: &str) -> anyhow::Result<()> {
-    let status = source.status()?.answer;
-    let Some(found) = find(status.sets(), doubt).filter(|found| found.code == BarKind::RecordWithoutNode.code()) else {
+    let found = source.doubt(doubt)?;
+    if found.code != BarKind::RecordWithoutNode.code() {
         return Ok(());
-    };
+    }
     if !can_ask() {
         bail!("{}: say --yes if you opened it and it holds the new key", found.text);
     }
@@ -65,12 +63,6 @@ fn ask_about(source: &Source, doubt: &str) -> anyhow::Result<()> {
         bail!("nothing was accepted");
     }
     Ok(())
-}
-
-fn find<'s>(sets: &'s [Set], doubt: &str) -> Option<&'s Reason> {
-    let answers = sets.iter().flat_map(|set| &set.old_keys).map(|old| &old.can_go);
-    let mut reasons = answers.flat_map(|can_go| can_go.reasons.iter().chain(&can_go.doubts));
-    reasons.find(|reason| reason.doubt.as_deref() == Some(doubt))
 }
 
 const HELP: &str = "\

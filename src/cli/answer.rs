@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::output::{Line, Tone};
-use crate::answers::headline::{because, who, word};
-use crate::answers::old_key::{CanGo, OldKeySummary, Reason};
+use crate::answers::headline::{because, of_left_out, who, word};
+use crate::answers::old_key::{CanGo, OldKeySummary, Reason, ReasonList};
 use crate::answers::words::{ago, capitalised};
 use crate::clock::Timestamp;
 use crate::ledger::answer::{IF_GONE, OR_ACCEPT};
@@ -66,7 +66,8 @@ fn tell_once(items: &mut [Item]) {
 /// The same of keys that stay, without what is not proven beside that.
 pub(super) fn reasons_of_no(old_keys: &[&OldKeySummary], shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Line> {
     let without_doubts = |old: &&OldKeySummary| {
-        let can_go = CanGo { doubts: Vec::new(), ..old.can_go.clone() };
+        let mut can_go = CanGo { doubts: Vec::new(), ..old.can_go.clone() };
+        can_go.kinds.retain(|kind| kind.list != ReasonList::Doubts);
         OldKeySummary { can_go, ..(*old).clone() }
     };
     let old_keys: Vec<_> = old_keys.iter().map(without_doubts).collect();
@@ -166,49 +167,74 @@ fn items_of(can_go: &CanGo, shown: &BTreeSet<&str>, now: Timestamp) -> Vec<Item>
     let (above, own): (Vec<_>, Vec<_>) =
         rest.into_iter().partition(|reason| is_shown(reason) && reason.accepted.is_none());
     items.extend(of_those_above(&above, now));
-    for reason in own {
-        let accepted = reason.accepted.as_ref().map(|accepted| accepted.reason.clone());
-        let mut item = Item { what: vec![in_local_time(&reason.text, now).into_owned()], accepted, ..Item::default() };
-        item.add(reason, now);
-        items.push(item);
+    for alike in alike(&own) {
+        if alike.len() > MOST_NAMES && alike[0].binding.is_some() {
+            items.push(of_alike(&alike, now));
+        } else {
+            items.extend(alike.iter().map(|reason| of_one(reason, now)));
+        }
     }
+    let left_out = can_go.left_out().map(|(kind, count)| format!("{}: {ALL_OF_THEM}", of_left_out(kind, count)));
+    items.extend(left_out.map(|what| Item { what: vec![what], ..Item::default() }));
     items
+}
+
+fn of_one(reason: &Reason, now: Timestamp) -> Item {
+    let accepted = reason.accepted.as_ref().map(|accepted| accepted.reason.clone());
+    let mut item = Item { what: vec![in_local_time(&reason.text, now).into_owned()], accepted, ..Item::default() };
+    item.add(reason, now);
+    item
 }
 
 /// Senders that stand in the table: what is so of them is told once for those that it is told of alike.
 fn of_those_above(reasons: &[&Reason], now: Timestamp) -> Vec<Item> {
+    alike(reasons).iter().map(|alike| of_alike(alike, now)).collect()
+}
+
+/// Those of one kind that end alike, in the order in which the first of each came.
+fn alike<'r>(reasons: &[&'r Reason]) -> Vec<Vec<&'r Reason>> {
     let mut alike: Vec<Vec<&Reason>> = Vec::new();
     for reason in reasons.iter().copied() {
-        match alike.iter_mut().find(|same| same[0].code == reason.code && same[0].end == reason.end) {
+        let is_alike = |same: &&mut Vec<&Reason>| {
+            let first = same[0];
+            first.code == reason.code && first.end == reason.end && first.accepted == reason.accepted
+        };
+        match alike.iter_mut().find(is_alike) {
             Some(same) => same.push(reason),
             None => alike.push(vec![reason]),
         }
     }
-    let finish = |same: Vec<&Reason>| {
-        let (mut names, mut item) = (Vec::new(), Item::default());
-        for reason in &same {
-            let name = who(reason);
-            if !names.contains(&name) {
-                names.push(name);
-            }
-            item.add(reason, now);
-        }
-        let code = same.first().map_or("", |reason| &*reason.code);
-        let what = match code {
-            "still_sent" => "the old key is still sent by",
-            "silent" => "the old key was the last one, and no later good one is proven, of",
-            "edited" => "the old key was tried out by",
-            _ => "the old key was sent by",
-        };
-        let more = match names.len().saturating_sub(MOST_NAMES) {
-            0 => String::new(),
-            more => format!(" and {more} more (`keyward rotation` lists them)"),
-        };
-        names.truncate(MOST_NAMES);
-        Item { what: vec![format!("{what} {}{more}", names.join("; "))], ..item }
-    };
-    alike.into_iter().map(finish).collect()
+    alike
 }
+
+/// Senders that the same is told of.
+fn of_alike(same: &[&Reason], now: Timestamp) -> Item {
+    let accepted = same.first().and_then(|first| first.accepted.as_ref()).map(|accepted| accepted.reason.clone());
+    let (mut names, mut item) = (Vec::new(), Item { accepted, ..Item::default() });
+    for reason in same {
+        let name = who(reason);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        item.add(reason, now);
+    }
+    let code = same.first().map_or("", |reason| &*reason.code);
+    let what = match code {
+        "still_sent" => "the old key is still sent by",
+        "silent" => "the old key was the last one, and no later good one is proven, of",
+        "edited" => "the old key was tried out by",
+        _ => "the old key was sent by",
+    };
+    let more = match names.len().saturating_sub(MOST_NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more (`keyward rotation` lists them)"),
+    };
+    names.truncate(MOST_NAMES);
+    Item { what: vec![format!("{what} {}{more}", names.join("; "))], ..item }
+}
+
+/// Where all of a kind are told that is cut short.
+const ALL_OF_THEM: &str = "`keyward rotation --json` lists them";
 
 /// How many of those that are alike are named.
 const MOST_NAMES: usize = 6;

@@ -21,8 +21,8 @@ use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
 use crate::keys::set::{Names, RoleKind};
-use crate::ledger::identity::Holder;
-use crate::ledger::look::Look;
+use crate::ledger::identity::{BindingId, Holder};
+use crate::ledger::look::{Look, Users};
 use crate::ledger::standing::{SilenceKind, StandingKind};
 use crate::n8n::Instance;
 use crate::n8n::audit::{Around, Audit, Grounds, KnownKey, Sighting, audit, suspects};
@@ -174,13 +174,13 @@ impl WhatWasSeen {
         self.old_keys.iter().filter(is_of).cloned().collect()
     }
 
-    fn sightings(&self, instance: &str) -> Vec<Sighting> {
+    fn sightings(&self, instance: &str) -> Vec<Sighting<'_>> {
         self.bindings.iter().filter_map(|binding| sighting(binding, instance)).collect()
     }
 }
 
 /// A binding as the API tells of it: nothing where it is another n8n's, or stands for no single caller.
-fn sighting(binding: &Binding, instance: &str) -> Option<Sighting> {
+fn sighting<'b>(binding: &'b Binding, instance: &str) -> Option<Sighting<'b>> {
     let Binding { row, .. } = binding;
     let who = &row.who;
     if who.holder != Holder::Caller || who.instance.as_ref().is_some_and(|own| own != instance) {
@@ -188,17 +188,17 @@ fn sighting(binding: &Binding, instance: &str) -> Option<Sighting> {
     }
     let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
     Some(Sighting {
-        binding: who.binding.as_str().into(),
-        set: who.set.as_str().into(),
-        instance: boxed(&who.instance),
+        binding: BindingId(u64::from_str_radix(&who.binding, 16).ok()?),
+        set: &who.set,
+        instance: who.instance.as_deref(),
         is_single: row.rhythm.is_none(),
         is_acknowledged: row.standing.acknowledged.is_some(),
-        workflow: boxed(&who.workflow_id),
-        node: boxed(&who.node_id),
+        workflow: who.workflow_id.as_deref(),
+        node: who.node_id.as_deref(),
         at: binding.last?,
         key: row.key.names().map(|names| names.to_names()),
         execution: boxed(&binding.execution_id),
-        client: who.client.as_str().into(),
+        client: &who.client,
         client_version: boxed(&binding.client_version),
         standing: standing(row),
     })
@@ -247,6 +247,7 @@ fn look_of(told: AuditedInstance) -> (String, Look) {
         executions: BTreeMap::new(),
         unfinished: Vec::new(),
         clocks_apart: [0, 0],
+        users: Users::default(),
     };
     (audit.instance, look)
 }

@@ -27,8 +27,8 @@ impl Rotation {
         let mut told = None;
         let begun = Instant::now();
         loop {
-            let view = self.view(MOST_ROWS)?;
-            let Some(old) = self.old_of(&view) else {
+            let view = self.keyward.beginning_of_rotation(&self.run.set, MOST_ROWS)?;
+            let Some(old) = self.old_of(&view.answer) else {
                 // Until keyward has read that it was replaced.
                 if begun.elapsed() > UNTIL_KNOWN {
                     bail!("keyward does not know {} as an old key of this set", self.run.old);
@@ -37,14 +37,16 @@ impl Rotation {
                 continue;
             };
             if old.can_go.answer == AnswerKind::Yes {
-                self.remember(&view, old);
-                return Ok(Done::Yes(format!("key {} can go: {}", self.run.old, old.can_go.text)));
+                let text = old.can_go.text.clone();
+                self.remember(&self.keyward.with_all_reasons(view)?.answer);
+                return Ok(Done::Yes(format!("key {} can go: {text}", self.run.old)));
             }
             // What changes with the time alone is not told again.
             let reasons: Vec<_> = old.can_go.all_reasons().map(|reason| reason.text.clone()).collect();
-            if told.as_ref() != Some(&reasons) {
+            let state = (reasons, old.can_go.kinds.clone());
+            if told.as_ref() != Some(&state) {
                 tell(old, self.setup.now());
-                told = Some(reasons);
+                told = Some(state);
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -52,18 +54,14 @@ impl Rotation {
 
     /// Looks anew whether the old key can go, and remembers who has which key by now. Gives when the old one was used last.
     pub(super) fn look_again(&mut self) -> anyhow::Result<Option<Timestamp>> {
-        let view = self.view(MOST_ROWS)?;
-        let old = self.old_of(&view).context("keyward no longer knows the old key")?;
+        let view = self.keyward.beginning_of_rotation(&self.run.set, MOST_ROWS)?;
+        let old = self.old_of(&view.answer).context("keyward no longer knows the old key")?;
         if old.can_go.answer != AnswerKind::Yes {
             bail!("the old key cannot go any more: {}", old.can_go.text);
         }
-        self.remember(&view, old);
-        Ok(old.last_use)
-    }
-
-    /// The set's rotation, with so many of its bindings.
-    fn view(&self, rows: usize) -> anyhow::Result<RotationAnswer> {
-        Ok(self.keyward.beginning_of_rotation(&self.run.set, rows)?.answer)
+        let last_use = old.last_use;
+        self.remember(&self.keyward.with_all_reasons(view)?.answer);
+        Ok(last_use)
     }
 
     /// What keyward says of this rotation's old key.
@@ -82,7 +80,7 @@ impl Rotation {
     }
 
     /// What the report says of this rotation's end: who used the key, and what you accepted.
-    fn remember(&mut self, view: &RotationAnswer, old: &OldKeySummary) {
+    fn remember(&mut self, view: &RotationAnswer) {
         let consumer = |(number, binding): (usize, &RotatingBinding)| Consumer {
             who: binding.row.who.in_words(),
             state: state(&binding.row.standing).to_owned(),
@@ -100,7 +98,7 @@ impl Rotation {
             });
             accepted.collect::<Vec<_>>()
         };
-        for accepted in accepted(&old.can_go) {
+        for accepted in self.old_of(view).map(|old| accepted(&old.can_go)).unwrap_or_default() {
             if !self.run.accepted.contains(&accepted) {
                 self.run.accepted.push(accepted);
             }

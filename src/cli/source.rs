@@ -21,7 +21,7 @@ use crate::answers::audit::Instances;
 use crate::answers::binding::{Bindings, WholeBinding};
 use crate::answers::execution::Execution;
 use crate::answers::incident::Incidents;
-use crate::answers::old_key::Reason;
+use crate::answers::old_key::{ListedReasons, Reason, ReasonList};
 use crate::answers::rotation::Rotation;
 use crate::answers::status::{OpenProblem, Set, Status, Stopped, StoredStatus};
 use crate::app::random_number;
@@ -78,6 +78,10 @@ enum Question<'q> {
     N8n,
     /// The rotation of that set.
     Rotation(&'q str),
+    /// All that bars the old keys of that set.
+    Reasons(&'q str),
+    /// What bars an old key under that number.
+    Doubt(&'q str),
     Bindings,
     Incidents,
     /// What was sent in that execution.
@@ -199,9 +203,39 @@ impl Source {
         Ok(self.ask(Question::N8n, &[])?.answer)
     }
 
-    /// How far the rotation of a set is, with all its bindings.
+    /// How far the rotation of a set is, with all its bindings and all that bars its old keys.
     pub(super) fn rotation(&self, set: &str) -> anyhow::Result<Received<Rotation>> {
-        self.ask_for_all(Question::Rotation(set), &[])
+        self.with_all_reasons(self.ask_for_all(Question::Rotation(set), &[])?)
+    }
+
+    /// The same rotation with all that bars its old keys, where an answer lists the first of each kind.
+    pub(super) fn with_all_reasons(&self, told: Received<Rotation>) -> anyhow::Result<Received<Rotation>> {
+        if told.answer.old_keys.iter().all(|old| old.summary.can_go.is_whole()) {
+            return Ok(told);
+        }
+        let all: Received<ListedReasons> = self.ask_for_all(Question::Reasons(&told.answer.set), &[])?;
+        let mut json = told.json;
+        for old in json.get_mut("old_keys").and_then(Value::as_array_mut).into_iter().flatten() {
+            let key = old["fingerprint"].clone();
+            for (list, place) in LISTS {
+                let is_own = |row: &&Value| row["key"] == key && row["list"] == list.code();
+                let rows = all.json["reasons"].as_array().into_iter().flatten().filter(is_own);
+                let rows: Vec<_> = rows.map(|row| row["reason"].clone()).collect();
+                if let Some(listed) = old.pointer_mut(place).filter(|_| !rows.is_empty()) {
+                    *listed = rows.into();
+                }
+            }
+        }
+        let mut answer = told.answer;
+        for (old, json) in answer.old_keys.iter_mut().zip(json["old_keys"].as_array().into_iter().flatten()) {
+            *old = answers::read(json)?;
+        }
+        Ok(Received { json, answer })
+    }
+
+    /// What bars an old key under that number, if it can be accepted.
+    pub(super) fn doubt(&self, number: &str) -> anyhow::Result<Reason> {
+        Ok(self.ask(Question::Doubt(number), &[])?.answer)
     }
 
     /// The same with so many of its bindings, those to which something is to be done first.
@@ -304,6 +338,8 @@ impl Stored {
             // A store knows nothing of what is configured there.
             Question::N8n => Received::new(&Instances { instances: Vec::new() }),
             Question::Rotation(set) => Received::of(views::rotation(&look, set, &asked)),
+            Question::Reasons(set) => Received::of(views::reasons(&look, set, &asked)),
+            Question::Doubt(number) => Received::of(views::doubt(&look, number)),
             Question::Bindings => Received::of(views::bindings(&look, &asked)),
             Question::Incidents => Received::of(views::incidents(&look, &asked)),
             Question::Execution(id) => Received::new(&views::execution(&look, id)),
@@ -399,6 +435,7 @@ macro_rules! paged {
 paged! {
     Bindings: bindings,
     Incidents: incidents,
+    ListedReasons: reasons,
     Rotation: bindings,
 }
 
@@ -410,6 +447,8 @@ impl Question<'_> {
             Self::Status => "/api/v1/status".to_owned(),
             Self::N8n => "/api/v1/n8n".to_owned(),
             Self::Rotation(set) => format!("/api/v1/sets/{}/rotation", encoded(set)),
+            Self::Reasons(set) => format!("/api/v1/sets/{}/reasons", encoded(set)),
+            Self::Doubt(number) => format!("/api/v1/doubts/{}", encoded(number)),
             Self::Bindings => "/api/v1/bindings".to_owned(),
             Self::Incidents => "/api/v1/incidents".to_owned(),
             Self::Execution(id) => format!("/api/v1/executions/{}", encoded(id)),
@@ -438,6 +477,13 @@ fn said(said: Said) -> anyhow::Result<Value> {
 fn in_words(problem: &Problem) -> anyhow::Error {
     anyhow!("{}", problem.detail())
 }
+
+/// Where the lists of an answer stand in an old key.
+const LISTS: [(ReasonList, &str); 3] = [
+    (ReasonList::Reasons, "/can_go/reasons"),
+    (ReasonList::Doubts, "/can_go/doubts"),
+    (ReasonList::Accepted, "/can_go/basis/accepted"),
+];
 
 /// The most rows that a page may have.
 const LARGEST_PAGE: &str = "10000";

@@ -87,8 +87,10 @@ fn of_status(seen: &Seen<'_>) -> Vec<Line> {
     let shown: BTreeSet<_> = incidents.iter().map(|listed| &*listed.who.binding).collect();
     // The incidents above say what is to be done about their senders.
     let is_told = |reason: &Reason| reason.binding.as_deref().is_some_and(|binding| shown.contains(binding));
-    let says_more =
-        |old: &&&OldKeySummary| !old.can_go.by_credential.is_empty() || !old.can_go.reasons.iter().all(is_told);
+    let says_more = |old: &&&OldKeySummary| {
+        let can_go = &old.can_go;
+        !can_go.by_credential.is_empty() || !can_go.is_whole() || !can_go.reasons.iter().all(is_told)
+    };
     let kept: Vec<_> = kept.iter().filter(says_more).copied().collect();
     if !kept.is_empty() {
         lines.extend([Line::default(), Line::toned(Tone::Title, WHY_NOT)]);

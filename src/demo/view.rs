@@ -180,6 +180,7 @@ mod tests {
     use crate::ledger::identity::Identity;
     use crate::ledger::progress::Progress;
     use crate::ledger::rhythm::Rhythm;
+    use crate::ledger::rotation::OldDrafts;
     use crate::ledger::standing::Silence;
 
     const KEY: &[u8] = b"sk-demo-this-is-no-key-OLD";
@@ -233,10 +234,11 @@ mod tests {
             learned: false,
             current: Vec::new(),
             next: None,
-            rows: Vec::new(),
+            rows: Arc::default(),
             progress: Progress { confirmed: 1, due_later: 4, ..Progress::default() },
             open_incidents: 0,
             old_keys: vec![old],
+            drafts: OldDrafts::default(),
         }
     }
 

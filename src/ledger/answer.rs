@@ -801,7 +801,7 @@ impl Answer {
         }
     }
 
-    /// All that it names, also what you accepted.
+    /// All that it names, also what you accepted, to be changed.
     pub fn all_bars_mut(&mut self) -> impl Iterator<Item = &mut Bar> {
         let (first, second) = match self {
             Self::No { because, but } => (because, Some(but)),
@@ -873,6 +873,9 @@ fn by_turns(mixed: Option<Mixed>) -> &'static str {
     if mixed.is_some() { ", by turns with a newer key" } else { "" }
 }
 
+/// How the end of a bar begins behind which another process sends the old key than the node that sends good ones.
+pub const LOOK_FOR: &str = "look for a worker ";
+
 /// How the bar of a node ends whose key upstream refused when it ran last.
 pub const REFUSED: &str = ", and OpenAI refuses it";
 
@@ -882,8 +885,12 @@ const RUN_IT: &str = "run it with the current key";
 fn end_of(undone: &Undone, binding: Option<&Binding>, may_be_done: bool) -> End {
     let is_mixed = undone.mixed.is_some() || (undone.later && undone.beside_good && undone.kind.is_none());
     let remedy = if is_mixed {
-        "look for a worker with an older environment or a clone of n8n and restart it with the new one, or for an execution \
-         that waits with the old key and stop it; then "
+        &*[
+            LOOK_FOR,
+            "with an older environment or a clone of n8n and restart it with the new one, or for an execution that waits \
+             with the old key and stop it; then ",
+        ]
+        .concat()
     } else {
         ""
     };
@@ -976,7 +983,9 @@ fn senders(count: usize) -> String {
     format!("{count} sender{}", if count == 1 { "" } else { "s" })
 }
 
-fn hash(parts: &[&[u8]]) -> u64 {
+/// A hash of several parts: FNV-1a of 64 bits.
+#[must_use]
+pub fn hash(parts: &[&[u8]]) -> u64 {
     parts.iter().fold(Hash::default(), |hash, part| hash.with(part)).0
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::doubt_kind::DoubtKind;
@@ -35,6 +36,21 @@ pub struct Look {
     /// How far n8n's clock was ahead of this machine's, in milliseconds, in this look and in the one before it. Zero where
     /// they agreed to two minutes ([`Look::SLACK`]), or n8n sent no `Date` (RFC 9110, 6.6.1).
     pub clocks_apart: [i64; 2],
+    /// Who names each record, once that is asked for.
+    pub users: Users,
+}
+
+/// The nodes that name each credential record. They are counted when that is first asked for, since there may be many nodes.
+#[derive(Debug, Default)]
+pub struct Users(OnceLock<HashMap<Box<str>, NamedBy>>);
+
+/// The nodes that name a credential record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedBy {
+    /// How many there are.
+    pub nodes: usize,
+    /// The ids of their workflows.
+    pub workflows: BTreeSet<Box<str>>,
 }
 
 /// The record that a node names.
@@ -156,6 +172,26 @@ impl Look {
         before.saturating_sub(now) > 5 * 60_000
     }
 
+    /// The nodes that name that record; nothing where none does.
+    #[must_use]
+    pub fn users_of(&self, record: &str) -> Option<&NamedBy> {
+        let count = || {
+            let mut users: HashMap<Box<str>, NamedBy> = HashMap::new();
+            for ((workflow, _), named) in &self.nodes {
+                if !users.contains_key(&named.record) {
+                    users.insert(named.record.clone(), NamedBy::default());
+                }
+                let Some(by) = users.get_mut(&named.record) else { continue };
+                by.nodes += 1;
+                if !by.workflows.contains(workflow) {
+                    by.workflows.insert(workflow.clone());
+                }
+            }
+            users
+        };
+        self.users.0.get_or_init(count).get(record)
+    }
+
     /// Why a sender is none of the nodes that n8n lists with a record, where it is none. Without a node, its workflow is all
     /// that is known of it.
     #[must_use]
@@ -168,6 +204,22 @@ impl Look {
         (!is_listed).then(|| if is_of_evaluation(node) { Stray::Evaluation } else { Stray::Node })
     }
 }
+
+/// A copy may be changed before it is asked.
+impl Clone for Users {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// It says nothing that the nodes do not.
+impl PartialEq for Users {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Users {}
 
 /// n8n gives its nodes a UUID, and the judge of an evaluation 21 characters of chance.
 fn is_of_evaluation(node: &str) -> bool {
@@ -210,6 +262,7 @@ mod tests {
             executions: BTreeMap::new(),
             unfinished: Vec::new(),
             clocks_apart: [0, 0],
+            users: Users::default(),
         };
         assert_eq!(look.stray("w", Some("n")), None);
         assert_eq!(look.stray("w", None), None);

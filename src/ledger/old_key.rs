@@ -25,6 +25,7 @@ pub struct OldKey {
 }
 
 /// A previous key, and what was found of it so far.
+#[derive(Debug)]
 pub(super) struct OldDraft {
     pub(super) key: Fingerprint,
     names: Names,
@@ -33,10 +34,12 @@ pub(super) struct OldDraft {
     last_use: Option<Timestamp>,
     /// Each binding that sent it, and when it did last.
     uses: Vec<(BindingId, Timestamp)>,
+    /// What carried it upstream when that was looked for ([`super::in_flight`]).
+    in_flight: Option<u64>,
 }
 
 impl OldDraft {
-    pub(super) fn new(entry: &Entry) -> Self {
+    pub(super) fn new(entry: &Entry, in_flight: Option<u64>) -> Self {
         let (retired, grace_until) = match entry.role {
             Role::Previous { retired, grace_until } => (retired, grace_until),
             Role::Current | Role::Next | Role::Token => {
@@ -51,6 +54,7 @@ impl OldDraft {
             grace_until,
             last_use: None,
             uses: Vec::new(),
+            in_flight,
         }
     }
 
@@ -61,10 +65,10 @@ impl OldDraft {
         self.uses.push((binding, last));
     }
 
-    pub(super) fn finish(self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[GoodKeys]) -> OldKey {
+    pub(super) fn finish(&self, grounds: &Grounds<'_>, current: &[CurrentKey], sets: &[GoodKeys]) -> OldKey {
         let traffic = grounds.hours.of_key(grounds.set, self.key);
         let can_go = self.answer(grounds, current, sets);
-        let Self { names, retired, grace_until, last_use, .. } = self;
+        let Self { names, retired, grace_until, last_use, .. } = *self;
         OldKey { names, retired, grace_until, last_use, traffic, can_go }
     }
 
@@ -86,7 +90,7 @@ impl OldDraft {
             last_use: self.last_use,
             uses: &self.uses,
             is_taken: grounds.is_taken,
-            in_flight: grounds.in_flight.open(self.key),
+            in_flight: self.in_flight.or_else(|| grounds.in_flight.open(self.key)),
             settings: grounds.settings,
             learning: grounds.facts.learning,
             is_refused: grounds.keys.iter().any(|entry| entry.names.fingerprint == self.key && entry.is_refused()),

@@ -11,7 +11,7 @@ use super::bar_kind::BarKind;
 use super::binding::{Binding, Memory};
 use super::identity::BindingId;
 use super::incident::{Incident, IncidentId};
-use super::look::Look;
+use super::look::{Look, NamedBy};
 use super::old_key::OldKey;
 use super::progress::Progress;
 use super::recent::Past;
@@ -205,7 +205,11 @@ impl<'a> Query<'a> {
     pub fn rotation(&self, set: SetIndex) -> Arc<RotationView> {
         let Some(audits) = self.audits() else { return self.unaudited(set) };
         let no_audit = Audit::default();
-        let draw = || Arc::new(self.draw(set, audits.get(set.position()).unwrap_or(&no_audit)));
+        let audit = audits.get(set.position()).unwrap_or(&no_audit);
+        let draw = || {
+            let known = self.unaudited(set);
+            Arc::new(self.with_grounds(set, audit, |grounds| known.audited(grounds)))
+        };
         self.audited.get(set.position()).map_or_else(draw, |drawn| Arc::clone(drawn.get_or_init(draw)))
     }
 
@@ -231,24 +235,24 @@ impl<'a> Query<'a> {
 
     /// The view of a set for which n8n was not looked through. What it says of old keys is not all there is to say.
     fn unaudited(&self, set: SetIndex) -> Arc<RotationView> {
-        let draw = || Arc::new(self.draw(set, &Audit::default()));
+        let draw = || Arc::new(self.with_grounds(set, &Audit::default(), rotation::view));
         self.unaudited.get(set.position()).map_or_else(draw, |drawn| Arc::clone(drawn.get_or_init(draw)))
     }
 
-    fn draw(&self, set: SetIndex, audit: &Audit) -> RotationView {
+    fn with_grounds<T>(&self, set: SetIndex, audit: &Audit, draw: impl FnOnce(&Grounds<'_>) -> T) -> T {
         self.ledger.take_all_sent();
         let (tokens, settings) = (self.tokens(set), self.ledger.rotation_settings());
         let looks: Vec<_> = self.ring.indexes().map(|index| self.ledger.looks_of(index)).collect();
         let is_own = |key| self.keys.iter().any(|entry| entry.set == set && entry.names.fingerprint == key);
         let hours = self.ledger.with_hours(|hours| hours.of_keys(is_own));
-        let mut view = self.ledger.with_senders(|senders| {
+        self.ledger.with_senders(|senders| {
             let of_set = |(index, senders): (SetIndex, _)| SetEvidence {
                 senders,
                 tokens: self.tokens(index),
                 looks: looks.get(index.position()).into_iter().flatten().map(|look| &**look).collect(),
             };
             let evidence: Vec<_> = self.ring.indexes().zip(senders).map(of_set).collect();
-            rotation::view(&Grounds {
+            draw(&Grounds {
                 set,
                 facts: self.ring.set(set),
                 keys: &self.keys,
@@ -263,9 +267,7 @@ impl<'a> Query<'a> {
                 in_flight: &self.ledger.in_flight,
                 now: self.now,
             })
-        });
-        self.name_everybody(&mut view);
-        view
+        })
     }
 
     /// How many exchanges carried one of those keys towards that set, hour by hour; hours without any are left out.
@@ -312,30 +314,36 @@ impl<'a> Query<'a> {
         self.ring.indexes().find_map(|set| {
             let view = self.rotation(set);
             let mut bars = view.old_keys.iter().flat_map(|old| old.can_go.all_bars());
-            bars.find(|bar| bar.number == number && bar.can_accept).cloned().map(|bar| (set, bar))
+            bars.find(|bar| bar.number == number && bar.can_accept).map(|bar| (set, self.named_bar(bar)))
         })
     }
 
-    /// Each binding that an answer speaks of has the name that n8n gives.
-    fn name_everybody(&self, view: &mut RotationView) {
-        let looks = self.ledger.looks();
-        if looks.is_empty() && !self.has_names() {
-            return;
+    /// The same view with the names that n8n gives in all of its answers.
+    #[must_use]
+    pub fn named_rotation(&self, set: SetIndex) -> RotationView {
+        let mut view = RotationView::clone(&self.rotation(set));
+        for bar in view.old_keys.iter_mut().flat_map(|old| old.can_go.all_bars_mut()) {
+            *bar = self.named_bar(bar);
         }
-        for bar in view.old_keys.iter_mut().flat_map(|key| key.can_go.all_bars_mut()) {
-            let binding = bar.binding.and_then(|id| self.binding(id));
-            if let Some((binding, named)) = binding.and_then(|binding| Some((binding, self.named(binding)?))) {
-                bar.who = binding.describe_named(&named);
-            }
-            bar.record = bar.record.take().or_else(|| record_of(binding?, &looks).map(Box::new));
-            if let Some(record) = bar.record.as_ref().filter(|_| bar.kind == BarKind::RecordHoldsIt) {
-                bar.who = format!("credential {}", record.title);
-                let users = users(record, &looks);
-                if !users.is_empty() {
-                    let _ = write!(bar.who, " ({})", self.in_words(&users));
-                }
+        view
+    }
+
+    /// Something that bars an old key, with the names that n8n gives. There may be many, and few are told.
+    #[must_use]
+    pub fn named_bar(&self, bar: &Bar) -> Bar {
+        let (mut bar, looks) = (bar.clone(), self.ledger.looks());
+        let binding = bar.binding.and_then(|id| self.binding(id));
+        if let Some((binding, named)) = binding.and_then(|binding| Some((binding, self.named(binding)?))) {
+            bar.who = binding.describe_named(&named);
+        }
+        bar.record = bar.record.take().or_else(|| record_of(binding?, &looks).map(Box::new));
+        if let Some(record) = bar.record.as_ref().filter(|_| bar.kind == BarKind::RecordHoldsIt) {
+            bar.who = format!("credential {}", record.title);
+            if let Some(users) = users(record, &looks) {
+                let _ = write!(bar.who, " ({})", self.in_words(users));
             }
         }
+        bar
     }
 
     /// For each credential record that senders or n8n's test show to hold the old key: `OpenAI account 2: old key, 6 nodes
@@ -343,10 +351,11 @@ impl<'a> Query<'a> {
     #[must_use]
     pub fn by_credential(&self, old: Fingerprint, bars: &[Bar]) -> Vec<(BarRecord, String)> {
         let looks = self.ledger.looks();
-        let mut records: BTreeMap<&BarRecord, Vec<&Bar>> = BTreeMap::new();
+        let mut records: BTreeMap<BarRecord, Vec<&Bar>> = BTreeMap::new();
         for bar in bars.iter().filter(|bar| bar.is_no) {
-            if let Some(record) = &bar.record {
-                records.entry(&**record).or_default().push(bar);
+            let of_binding = || record_of(self.binding(bar.binding?)?, &looks);
+            if let Some(record) = bar.record.as_deref().cloned().or_else(of_binding) {
+                records.entry(record).or_default().push(bar);
             }
         }
         if records.is_empty() {
@@ -359,28 +368,35 @@ impl<'a> Query<'a> {
             let is_held =
                 bars.iter().any(|bar| bar.binding.is_none()) || self.ledger.with_senders(|sets| sets.iter().any(holds));
             let users = if is_held {
-                users(record, &looks)
+                users(record, &looks).map(|users| self.in_words(users))
             } else {
-                bars.iter().filter_map(|bar| node(bar.binding?)).collect()
+                let nodes: BTreeSet<_> = bars.iter().filter_map(|bar| node(bar.binding?)).collect();
+                let count = nodes.len();
+                let workflows = nodes.into_iter().map(|(workflow, _)| workflow).collect();
+                (count > 0).then(|| self.in_words(&NamedBy { nodes: count, workflows }))
             };
-            let users = if users.is_empty() { "named by no node".to_owned() } else { self.in_words(&users) };
+            let users = users.unwrap_or_else(|| "named by no node".to_owned());
             format!("{}: old key, {users}", record.title)
         };
-        records.into_iter().map(|(record, bars)| (record.clone(), text(record, &bars))).collect()
+        let told = |(record, bars): (BarRecord, Vec<&Bar>)| {
+            let text = text(&record, &bars);
+            (record, text)
+        };
+        records.into_iter().map(told).collect()
     }
 
     /// `6 nodes in FAQ bot, Sub: enrich customer`.
-    fn in_words(&self, nodes: &BTreeSet<NodeIds>) -> String {
+    fn in_words(&self, users: &NamedBy) -> String {
         let name = |id: &str| {
             self.names.find(None, id, None).map_or_else(|| id.to_owned(), |named| named.workflow.name.to_string())
         };
-        let workflows: BTreeSet<_> = nodes.iter().map(|(workflow, _)| name(workflow)).collect();
+        let workflows: BTreeSet<_> = users.workflows.iter().map(|workflow| name(workflow)).collect();
         let shown = workflows.iter().take(MOST_WORKFLOWS).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = match workflows.len().saturating_sub(MOST_WORKFLOWS) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        format!("{} node{} in {shown}{more}", nodes.len(), if nodes.len() == 1 { "" } else { "s" })
+        format!("{} node{} in {shown}{more}", users.nodes, if users.nodes == 1 { "" } else { "s" })
     }
 
     /// Bindings, those that were seen last first.
@@ -412,7 +428,7 @@ impl<'a> Query<'a> {
     }
 
     /// Looks at each binding, what is remembered of it and how it stands: it is locked meanwhile.
-    pub fn each(&self, mut look: impl FnMut(&Arc<Binding>, &Memory, Option<Standing>)) {
+    pub fn each<'s>(&'s self, mut look: impl FnMut(&'s Arc<Binding>, &Memory, Option<Standing>)) {
         let keys = self.set_keys();
         // Drawn before any binding is locked, for it locks each of them.
         self.mixed();
@@ -615,10 +631,8 @@ impl Filter {
 type NodeIds = (Box<str>, Box<str>);
 
 /// The nodes that name a record.
-fn users(record: &BarRecord, looks: &[Arc<Look>]) -> BTreeSet<NodeIds> {
-    let look = looks.iter().find(|look| look.instance == record.name.n8n);
-    let named = look.into_iter().flat_map(|look| &look.nodes).filter(|(_, named)| named.record == record.name.id);
-    named.map(|(node, _)| node.clone()).collect()
+fn users<'l>(record: &BarRecord, looks: &'l [Arc<Look>]) -> Option<&'l NamedBy> {
+    looks.iter().find(|look| look.instance == record.name.n8n)?.users_of(&record.name.id)
 }
 
 fn node_of(binding: &Binding) -> Option<NodeIds> {

@@ -17,6 +17,7 @@ use super::set_keys::{CurrentKey, RotationKeys};
 use super::standing::Standing;
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
+use crate::keys::listing::Entry;
 use crate::keys::set::{Names, Role, SetIndex};
 use crate::verdict::explain::Severity;
 
@@ -35,21 +36,29 @@ pub struct RotationView {
     pub next: Option<Names>,
     /// Every binding of the set that rotates: stale ones first, then silent, then confirmed; within each, those that were
     /// seen last come first.
-    pub rows: Vec<Row>,
+    pub rows: Arc<Vec<Row>>,
     /// How many of them stand how.
     pub progress: Progress,
     /// How many bindings of the set have an open incident, whether they rotate or not.
     pub open_incidents: usize,
     /// The previous keys, the one that was replaced last first.
     pub old_keys: Vec<OldKey>,
+    /// What they were drawn from.
+    pub drafts: OldDrafts,
 }
+
+/// The previous keys with what was found of them, from which another audit draws other answers.
+#[derive(Clone, Debug, Default)]
+pub struct OldDrafts(Arc<[OldDraft]>);
 
 /// Draws the view of a set. Locks each binding for a moment, and takes no more of it than one can count and order by: what
 /// lies elsewhere in memory costs more than all the rest.
 #[must_use]
 pub fn view(grounds: &Grounds<'_>) -> RotationView {
     let keys = RotationKeys::new(grounds.set, grounds.keys, grounds.tokens);
-    let mut draft = Draft::new(grounds.old_keys().map(OldDraft::new).collect());
+    // Looked at first: what ends from now on is found on its binding.
+    let old = |entry: &Entry| OldDraft::new(entry, grounds.in_flight.open(entry.names.fingerprint));
+    let mut draft = Draft::new(grounds.old_keys().map(old).collect());
     draft.rows.reserve(grounds.bindings.len());
     for binding in grounds.bindings {
         let memory = binding.lock();
@@ -98,8 +107,7 @@ impl Draft {
     fn into_view(mut self, grounds: &Grounds<'_>) -> RotationView {
         let current: Vec<_> = grounds.own().filter(|entry| entry.role == Role::Current).map(CurrentKey::of).collect();
         let sets: Vec<_> = grounds.sets().collect();
-        let old_keys: Vec<_> =
-            std::mem::take(&mut self.old).into_iter().map(|old| old.finish(grounds, &current, &sets)).collect();
+        let old_keys: Vec<_> = self.old.iter().map(|old| old.finish(grounds, &current, &sets)).collect();
         self.unsettled.extend(grounds.evidence.iter().flat_map(|set| set.senders.waiting_bindings()));
         mark_mixed(&mut self.rows, &old_keys, &self.unsettled, grounds.now);
         // Each key is made once: what it is made of lies elsewhere in memory.
@@ -111,7 +119,8 @@ impl Draft {
             learned: grounds.facts.learning,
             next: grounds.own().find(|entry| entry.role == Role::Next).map(|entry| entry.names),
             progress: Progress::of(&self.rows),
-            rows: self.rows,
+            rows: Arc::new(self.rows),
+            drafts: OldDrafts(self.old.into()),
             open_incidents: self.open_incidents,
             current,
             old_keys,
@@ -122,6 +131,14 @@ impl Draft {
 // === impl RotationView ===
 
 impl RotationView {
+    /// The same with what another audit says: how the bindings stand does not depend on that, nor what they sent.
+    #[must_use]
+    pub fn audited(&self, grounds: &Grounds<'_>) -> Self {
+        let sets: Vec<_> = grounds.sets().collect();
+        let old_keys = self.drafts.0.iter().map(|old| old.finish(grounds, &self.current, &sets)).collect();
+        Self { old_keys, ..self.clone() }
+    }
+
     /// Whether nothing is left to do: every binding is well or dead, and no old key is still sent or held.
     #[must_use]
     pub fn is_done(&self) -> bool {

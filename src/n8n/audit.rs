@@ -20,7 +20,10 @@
 //! as if it passed here; none can make one look well that is seen with a wrong key.
 
 use crate::n8n::row::{Passage, Row, Standing};
+use std::cell::OnceCell;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -32,6 +35,7 @@ use super::inventory::{Address, Inventory, Kind, Life, Node, OPEN_AI_API, Record
 use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::Names;
+use crate::ledger::identity::BindingId;
 use crate::ledger::look::{AuditDoubt, Look};
 
 /// What an audit is drawn from.
@@ -39,7 +43,7 @@ pub struct Grounds<'a> {
     /// What is configured.
     pub inventory: &'a Inventory,
     /// What keyward saw that may be of this n8n.
-    pub sightings: &'a [Sighting],
+    pub sightings: &'a [Sighting<'a>],
     /// The addresses under which keyward is known to be reached, host and port in lower case. Those at which it was seen
     /// are found by themselves.
     pub hosts: &'a [String],
@@ -74,24 +78,24 @@ pub struct Around<'a> {
 
 /// A binding, as far as an audit looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    pub binding: Box<str>,
-    pub set: Box<str>,
+pub struct Sighting<'a> {
+    pub binding: BindingId,
+    pub set: &'a str,
     /// Which n8n, where its tag says so.
-    pub instance: Option<Box<str>>,
+    pub instance: Option<&'a str>,
     /// Whether all that it sent may be of one execution.
     pub is_single: bool,
     /// Whether a person said that it is dead, and it has not come since.
     pub is_acknowledged: bool,
     /// Its workflow; nothing where it is not known whose it is.
-    pub workflow: Option<Box<str>>,
-    pub node: Option<Box<str>>,
+    pub workflow: Option<&'a str>,
+    pub node: Option<&'a str>,
     /// When its last request started.
     pub at: Timestamp,
     pub key: Option<Names>,
     pub execution: Option<Box<str>>,
     /// The client family: a node may speak by several.
-    pub client: Box<str>,
+    pub client: &'a str,
     /// The client's version, as it said last.
     pub client_version: Option<Box<str>>,
     pub standing: Standing,
@@ -126,7 +130,7 @@ pub struct Audit {
 
 /// The executions by which one can tell whether a workflow that is off ran by itself: the last one of each.
 #[must_use]
-pub fn suspects(inventory: &Inventory, sightings: &[Sighting]) -> Vec<Box<str>> {
+pub fn suspects(inventory: &Inventory, sightings: &[Sighting<'_>]) -> Vec<Box<str>> {
     let seen = Seen::new(sightings);
     let off = inventory.workflows.iter().filter(|workflow| may_be_deactivated(workflow));
     off.filter_map(|workflow| seen.of_workflow(&workflow.id)?.execution.clone()).collect()
@@ -136,54 +140,121 @@ pub fn suspects(inventory: &Inventory, sightings: &[Sighting]) -> Vec<Box<str>> 
 #[must_use]
 pub fn audit(grounds: &Grounds<'_>) -> Audit {
     let survey = Survey::new(grounds);
-    let mut draft = Draft::default();
-    for workflow in &grounds.inventory.workflows {
-        draft.add(&survey, workflow);
+    let mut draft = Draft::of(&survey);
+    let records = draft.by_record.len();
+    let mut findings = draft.findings(&survey);
+    findings.extend(draft.what_is_older());
+    findings.sort_by_key(Finding::urgency);
+    let rows = draft.all_rows(&survey);
+    Audit {
+        at: grounds.at,
+        workflows: grounds.inventory.workflows.len(),
+        doubts: doubt::all(&findings, &rows, grounds.inventory, grounds.around.instance),
+        rows,
+        records,
+        findings,
     }
-    draft.finish(&survey)
+}
+
+/// What of an audit bears on old keys alone: it is asked for again and again, and there may be many nodes.
+#[must_use]
+pub fn clear(grounds: &Grounds<'_>) -> Cleared {
+    let survey = Survey::new(grounds);
+    let mut draft = Draft::of(&survey);
+    let mut findings = draft.findings(&survey);
+    findings.sort_by_key(Finding::urgency);
+    let rows = draft.waiting_rows(&survey);
+    let doubts = doubt::all(&findings, &rows, grounds.inventory, grounds.around.instance);
+    let typed = typed_keys(&findings).map(|(key, node)| (key, node.to_string())).collect();
+    Cleared { at: grounds.at, typed, doubts }
+}
+
+/// What an audit says of old keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// When n8n was looked through.
+    pub at: Timestamp,
+    /// The keys that stand in nodes, each with where it does.
+    pub typed: Vec<(Fingerprint, String)>,
+    /// As [`Audit::doubts`].
+    pub doubts: Vec<AuditDoubt>,
 }
 
 /// What was seen last of whom.
 struct Seen<'a> {
-    by_node: HashMap<(&'a str, &'a str), &'a Sighting>,
-    by_workflow: HashMap<&'a str, &'a Sighting>,
+    by_node: HashMap<(&'a str, &'a str), &'a Sighting<'a>>,
+    sightings: &'a [Sighting<'a>],
+    /// Only what is off is asked for by its workflow.
+    by_workflow: OnceCell<HashMap<&'a str, &'a Sighting<'a>>>,
     untagged: usize,
 }
 
 impl<'a> Seen<'a> {
-    fn new(sightings: &'a [Sighting]) -> Self {
-        let mut seen = Self { by_node: HashMap::new(), by_workflow: HashMap::new(), untagged: 0 };
+    fn new(sightings: &'a [Sighting<'a>]) -> Self {
+        let mut by_node = HashMap::with_capacity(sightings.len());
+        let mut untagged = 0;
         for sighting in sightings {
-            let Some(workflow) = sighting.workflow.as_deref() else {
-                seen.untagged += 1;
-                continue;
-            };
-            let later = |known: &mut &'a Sighting| {
-                if known.at < sighting.at {
-                    *known = sighting;
-                }
-            };
-            seen.by_workflow.entry(workflow).and_modify(later).or_insert(sighting);
-            if let Some(node) = sighting.node.as_deref() {
-                seen.by_node.entry((workflow, node)).and_modify(later).or_insert(sighting);
+            match (sighting.workflow, sighting.node) {
+                (Some(workflow), Some(node)) => note_later(&mut by_node, (workflow, node), sighting),
+                (Some(_), None) => {}
+                (None, _) => untagged += 1,
             }
         }
-        seen
+        Self { by_node, sightings, by_workflow: OnceCell::new(), untagged }
     }
 
-    fn of_node(&self, workflow: &Workflow, node: &Node) -> Option<&'a Sighting> {
+    fn of_node(&self, workflow: &Workflow, node: &Node) -> Option<&'a Sighting<'a>> {
         self.by_node.get(&(workflow.named_by(node), &*node.id)).copied()
     }
 
-    fn of_workflow(&self, id: &str) -> Option<&'a Sighting> {
-        self.by_workflow.get(id).copied()
+    fn of_workflow(&self, id: &str) -> Option<&'a Sighting<'a>> {
+        let by_workflow = self.by_workflow.get_or_init(|| {
+            let mut by_workflow = HashMap::new();
+            for sighting in self.sightings {
+                if let Some(workflow) = sighting.workflow {
+                    note_later(&mut by_workflow, workflow, sighting);
+                }
+            }
+            by_workflow
+        });
+        by_workflow.get(id).copied()
     }
+}
+
+/// Keeps the later one, and of two of one moment that of the first binding.
+fn note_later<'a, K: Eq + Hash>(known: &mut HashMap<K, &'a Sighting<'a>>, key: K, sighting: &'a Sighting<'a>) {
+    let later = |known: &mut &'a Sighting<'a>| {
+        if (known.at, Reverse(known.binding)) < (sighting.at, Reverse(sighting.binding)) {
+            *known = sighting;
+        }
+    };
+    known.entry(key).and_modify(later).or_insert(sighting);
+}
+
+/// A node with its workflow, and the last sighting of it.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    workflow: &'a Workflow,
+    node: &'a Node,
+    seen: Option<&'a Sighting<'a>>,
+}
+
+impl Spot<'_> {
+    fn name(&self) -> NodeName {
+        NodeName { workflow: name_of(self.workflow), id: self.node.id.clone(), name: self.node.name.clone() }
+    }
+}
+
+fn names(spots: &[Spot<'_>]) -> Vec<NodeName> {
+    spots.iter().map(Spot::name).collect()
 }
 
 /// What is known before any node is judged.
 struct Survey<'a> {
     grounds: &'a Grounds<'a>,
     seen: Seen<'a>,
+    /// The nodes of each workflow, in the order of the inventory.
+    spots: Vec<Vec<Spot<'a>>>,
     hosts: HashSet<&'a str>,
     records: BTreeMap<&'a str, RecordState<'a>>,
     newest: HashMap<&'a str, f64>,
@@ -193,7 +264,7 @@ struct Survey<'a> {
 #[derive(Default)]
 struct RecordState<'a> {
     /// The last sighting of any node of it, since node and record were changed.
-    latest: Option<&'a Sighting>,
+    latest: Option<&'a Sighting<'a>>,
     /// Whether one of those took its address from the record.
     leads_here: bool,
     /// Whether any node of it was ever seen whose address is the record's.
@@ -232,42 +303,47 @@ impl RecordState<'_> {
 impl<'a> Survey<'a> {
     fn new(grounds: &'a Grounds<'a>) -> Self {
         let seen = Seen::new(grounds.sightings);
+        let spots = |workflow: &'a Workflow| {
+            let spot = |node| Spot { workflow, node, seen: seen.of_node(workflow, node) };
+            workflow.nodes.iter().map(spot).collect::<Vec<_>>()
+        };
+        let spots: Vec<_> = grounds.inventory.workflows.iter().map(spots).collect();
         let hosts = grounds.hosts.iter().map(String::as_str).collect();
-        let mut survey = Self { grounds, seen, hosts, records: BTreeMap::new(), newest: HashMap::new() };
-        for workflow in &grounds.inventory.workflows {
-            for node in &workflow.nodes {
-                survey.note(workflow, node);
-            }
-        }
-        survey
+        let (records, newest) = (BTreeMap::new(), HashMap::new());
+        let mut survey = Self { grounds, seen, spots: Vec::new(), hosts, records, newest };
+        spots.iter().flatten().for_each(|spot| survey.note(*spot));
+        Self { spots, ..survey }
     }
 
-    fn note(&mut self, workflow: &'a Workflow, node: &'a Node) {
+    fn note(&mut self, spot: Spot<'a>) {
+        let Spot { workflow, node, seen } = spot;
         let newest = self.newest.entry(&node.type_name).or_insert(node.version);
         *newest = newest.max(node.version);
         // Where nothing is published, a person runs the draft.
         if node.is_draft && !matches!(workflow.life, Life::Unpublished | Life::Archived) {
             return;
         }
-        let seen = self.seen.of_node(workflow, node);
         if let (Address::Host(host), Some(sighting)) = (&node.address, seen)
             && is_since(workflow.changed, sighting)
         {
             self.hosts.insert(host);
         }
         let Some(record) = node.chosen() else { return };
-        let facts = self.grounds.inventory.records.get(&*record.id);
-        let changed = facts.and_then(|facts| facts.updated);
-        let tested = self.tested(&record.id, changed);
-        let state = self.records.entry(&record.id).or_default();
-        (state.changed, state.tested) = (changed, tested);
-        let Some(sighting) = seen else { return };
+        if !self.records.contains_key(&*record.id) {
+            let facts = self.grounds.inventory.records.get(&*record.id);
+            let changed = facts.and_then(|facts| facts.updated);
+            let tested = self.tested(&record.id, changed);
+            self.records.insert(&record.id, RecordState { changed, tested, ..RecordState::default() });
+        }
+        let Some((state, sighting)) = self.records.get_mut(&*record.id).zip(seen) else { return };
         let is_of_record = node.address == Address::OfRecord;
         state.was_used = true;
         state.was_seen |= is_of_record;
         if is_since(workflow.changed, sighting) && is_since(state.changed, sighting) {
             state.leads_here |= is_of_record;
-            state.sets.insert(&sighting.set);
+            if !state.sets.contains(sighting.set) {
+                state.sets.insert(sighting.set);
+            }
             if state.latest.is_none_or(|latest| latest.at < sighting.at) {
                 state.latest = Some(sighting);
             }
@@ -284,12 +360,11 @@ impl<'a> Survey<'a> {
     }
 
     /// Whether its key is known to be the right one: by its record, or where it has none by what it sent itself.
-    fn is_key_proven(&self, workflow: &Workflow, node: &Node) -> bool {
-        if let Some(record) = node.chosen() {
+    fn is_key_proven(&self, spot: Spot<'_>) -> bool {
+        if let Some(record) = spot.node.chosen() {
             return self.records.get(&*record.id).is_some_and(RecordState::is_proven);
         }
-        let own = self.seen.of_node(workflow, node);
-        own.is_some_and(|own| is_since(workflow.changed, own) && own.standing == Standing::Well)
+        spot.seen.is_some_and(|own| is_since(spot.workflow.changed, own) && own.standing == Standing::Well)
     }
 
     /// Whether it is an HTTP Request that n8n shows neither the key nor the address of: it may be OpenAI's key, and go to
@@ -308,7 +383,8 @@ impl<'a> Survey<'a> {
     }
 
     /// Whether the node has to do with OpenAI at all. An HTTP Request may call any server.
-    fn concerns(&self, workflow: &Workflow, node: &Node) -> bool {
+    fn concerns(&self, spot: Spot<'_>) -> bool {
+        let node = spot.node;
         match node.kind {
             Kind::OpenAi => true,
             Kind::Agent => node.record.is_some(),
@@ -317,7 +393,7 @@ impl<'a> Survey<'a> {
                 node.address == Address::OpenAi
                     || node.record.as_ref().is_some_and(|record| record.is_open_ai)
                     || self.is_ours(&node.address)
-                    || self.seen.of_node(workflow, node).is_some()
+                    || spot.seen.is_some()
                     || self.is_blind(node)
                     || node.keys.iter().any(|key| key.is_surely_open_ai || self.knows(key.names))
             }
@@ -335,8 +411,8 @@ impl<'a> Survey<'a> {
 
     /// In what way it sends past keyward, if it does. What was seen here since it was changed does not: n8n's environment
     /// may give a node an address, and a name may lead anywhere.
-    fn bypass(&self, workflow: &Workflow, node: &Node) -> Option<Way> {
-        let seen = self.seen.of_node(workflow, node);
+    fn bypass(&self, spot: Spot<'_>) -> Option<Way> {
+        let Spot { workflow, node, seen } = spot;
         if let Some(left) = self.left_by(node) {
             return Some(Way::Disconnected { base_url: left.url.as_str().into(), at: Timestamp::from_millis(left.at) });
         }
@@ -353,7 +429,8 @@ impl<'a> Survey<'a> {
 
     /// How a node goes by a record that keyward led away from here, if none was seen here since.
     fn left_by(&self, node: &Node) -> Option<&'a Left> {
-        let record = node.chosen().filter(|_| node.address == Address::OfRecord)?;
+        let has_left = !self.grounds.around.left.is_empty();
+        let record = node.chosen().filter(|_| has_left && node.address == Address::OfRecord)?;
         self.left(&record.id, self.records.get(&*record.id)?)
     }
 
@@ -377,23 +454,24 @@ impl<'a> Survey<'a> {
         })
     }
 
-    fn passage(&self, workflow: &Workflow, node: &Node) -> Passage {
+    fn passage(&self, spot: Spot<'_>) -> Passage {
+        let Spot { workflow, node, seen } = spot;
         if !workflow.runs(node) {
             return Passage::Off;
         }
-        if self.bypass(workflow, node).is_some() {
+        if self.bypass(spot).is_some() {
             return Passage::Bypasses;
         }
-        if self.seen.of_node(workflow, node).is_some_and(|own| own.standing == Standing::Mixed) {
+        if seen.is_some_and(|own| own.standing == Standing::Mixed) {
             return Passage::Stale;
         }
         let of_record = node.chosen().and_then(|record| self.records.get(&*record.id));
         if let Some(state) = of_record
-            && let Some(passage) = self.passage_of_record(workflow, node, state)
+            && let Some(passage) = self.passage_of_record(spot, state)
         {
             return passage;
         }
-        match self.seen.of_node(workflow, node) {
+        match seen {
             // Without a record, what it was seen with is what stands in the node.
             Some(own) if of_record.is_none() && is_since(workflow.changed, own) => match own.standing {
                 Standing::Stale(_) | Standing::Mixed => Passage::Stale,
@@ -411,8 +489,8 @@ impl<'a> Survey<'a> {
     }
 
     /// What its record tells of it, if that was seen since it was changed.
-    fn passage_of_record(&self, workflow: &Workflow, node: &Node, state: &RecordState<'_>) -> Option<Passage> {
-        let own = self.seen.of_node(workflow, node);
+    fn passage_of_record(&self, spot: Spot<'_>, state: &RecordState<'_>) -> Option<Passage> {
+        let Spot { workflow, node, seen: own } = spot;
         let is_of_record = node.address == Address::OfRecord;
         if let Some(tested) = state.last_test()
             && (is_of_record || self.is_ours(&node.address))
@@ -437,7 +515,7 @@ impl<'a> Survey<'a> {
     }
 
     /// Whether a record that was seen so holds a wrong key. A silent one does where n8n says that it was not changed since.
-    fn is_wrong(&self, latest: &Sighting, state: &RecordState<'_>) -> bool {
+    fn is_wrong(&self, latest: &Sighting<'_>, state: &RecordState<'_>) -> bool {
         let is_previous = || {
             let known = latest.key.and_then(|key| self.grounds.keys.get(&key.fingerprint));
             known.is_some_and(|known| &*known.role == "previous")
@@ -447,111 +525,108 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// An audit that is being drawn.
+/// An audit that is being drawn. Names are made where something is told of a node, and not of each.
 #[derive(Default)]
-struct Draft {
-    rows: Vec<Row>,
+struct Draft<'a> {
+    spots: Vec<(Spot<'a>, Passage)>,
     findings: Vec<Finding>,
     /// The nodes that run with each record.
-    by_record: BTreeMap<Box<str>, (Record, Vec<NodeName>, bool)>,
+    by_record: BTreeMap<&'a str, Users<'a>>,
     /// The nodes that only a person has run, by their records.
-    dormant: BTreeMap<Box<str>, (Record, Vec<NodeName>)>,
+    dormant: BTreeMap<&'a str, (Record, Vec<NodeName>)>,
     /// The nodes for which n8n pays.
     gateway: Vec<NodeName>,
     /// The nodes of each type that are older than the newest one.
-    older: BTreeMap<Box<str>, (f64, Vec<NodeName>)>,
-    /// The client versions by which nodes of each type sent last, by their family.
-    clients: BTreeMap<[Box<str>; 2], Vec<SentBy>>,
+    older: BTreeMap<&'a str, (f64, Vec<Spot<'a>>)>,
+    /// The nodes of each type that were seen with a client version, by the client's family.
+    clients: BTreeMap<[&'a str; 2], Vec<SentBy<'a>>>,
 }
 
-impl Draft {
-    fn add(&mut self, survey: &Survey<'_>, workflow: &Workflow) {
-        let name = WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() };
-        let called_by: Arc<[_]> = workflow.callers.iter().filter_map(|at| name_of(survey, *at)).collect();
-        let (mut disabled, before) = (Vec::new(), self.rows.len());
-        for node in &workflow.nodes {
-            let node_name = NodeName { workflow: name.clone(), id: node.id.clone(), name: node.name.clone() };
-            self.note_keys(survey, workflow, node, &node_name);
-            self.note_beyond(workflow, node, &node_name);
-            if !survey.concerns(workflow, node) {
-                continue;
-            }
-            if node.disabled && !node.is_draft && workflow.life != Life::Archived {
-                disabled.push(node_name.clone());
-            }
-            self.add_node(survey, workflow, node, (node_name, Arc::clone(&called_by)));
+/// The nodes that run with a record.
+struct Users<'a> {
+    record: &'a Record,
+    spots: Vec<Spot<'a>>,
+    /// Whether one of them takes its address from the record.
+    takes_address: bool,
+}
+
+impl<'a> Draft<'a> {
+    fn of(survey: &Survey<'a>) -> Self {
+        let mut draft = Self::default();
+        for (workflow, spots) in survey.grounds.inventory.workflows.iter().zip(&survey.spots) {
+            draft.add(survey, workflow, spots);
         }
-        if !disabled.is_empty() {
-            self.findings.push(Finding::Disabled { workflow: name.clone(), nodes: disabled });
-        }
-        self.note_workflow(survey, workflow, name, self.rows.len() > before);
+        draft
     }
 
-    fn add_node(
-        &mut self,
-        survey: &Survey<'_>,
-        workflow: &Workflow,
-        node: &Node,
-        names: (NodeName, Arc<[WorkflowName]>),
-    ) {
-        let (name, called_by) = names;
-        let passage = survey.passage(workflow, node);
-        let seen = survey.seen.of_node(workflow, node);
+    fn add(&mut self, survey: &Survey<'a>, workflow: &'a Workflow, spots: &[Spot<'a>]) {
+        let (mut disabled, before) = (Vec::new(), self.spots.len());
+        for spot in spots.iter().copied() {
+            self.note_keys(survey, spot);
+            self.note_beyond(spot);
+            if !survey.concerns(spot) {
+                continue;
+            }
+            if spot.node.disabled && !spot.node.is_draft && workflow.life != Life::Archived {
+                disabled.push(spot.name());
+            }
+            self.add_node(survey, spot);
+        }
+        if !disabled.is_empty() {
+            self.findings.push(Finding::Disabled { workflow: name_of(workflow), nodes: disabled });
+        }
+        self.note_workflow(survey, workflow, self.spots.len() > before);
+    }
+
+    fn add_node(&mut self, survey: &Survey<'a>, spot: Spot<'a>) {
+        let Spot { workflow, node, seen } = spot;
+        let passage = survey.passage(spot);
         match passage {
-            Passage::Bypasses => self.findings.extend(survey.bypass(workflow, node).map(|way| {
+            Passage::Bypasses => self.findings.extend(survey.bypass(spot).map(|way| {
                 let put = if matches!(way, Way::Disconnected { .. }) { None } else { survey.address_to_put(node) };
-                Finding::Bypass { node: name.clone(), way, put }
+                Finding::Bypass { node: spot.name(), way, put }
             })),
             Passage::Unclear if !survey.is_blind(node) => {
-                self.findings.push(Finding::UnclearAddress { node: name.clone() });
+                self.findings.push(Finding::UnclearAddress { node: spot.name() });
             }
-            Passage::Stale => self.findings.extend(seen.and_then(|sighting| stale_node(node, &name, sighting))),
-            Passage::Unproven | Passage::NeverSeen | Passage::Unclear => self.note_blind(survey, node, &name),
-            Passage::Off if is_dormant(workflow, node) && !survey.is_key_proven(workflow, node) => {
-                self.note_blind(survey, node, &name);
-                self.note_dormant(survey, node, &name);
+            Passage::Stale => self.findings.extend(seen.and_then(|sighting| stale_node(spot, sighting))),
+            Passage::Unproven | Passage::NeverSeen | Passage::Unclear => self.note_blind(survey, spot),
+            Passage::Off if is_dormant(workflow, node) && !survey.is_key_proven(spot) => {
+                self.note_blind(survey, spot);
+                self.note_dormant(survey, spot);
             }
             Passage::Covered | Passage::Passes | Passage::Off => {}
         }
-        let newest = survey.newest.get(&*node.type_name).copied().unwrap_or(node.version);
-        if passage != Passage::Off && node.version < newest {
-            let (_, nodes) = self.older.entry(node.type_name.clone()).or_insert((newest, Vec::new()));
-            nodes.push(name.clone());
-        }
-        if let Some(seen) = seen.filter(|_| passage != Passage::Off)
-            && let Some(version) = &seen.client_version
-        {
-            let client = [node.type_name.clone(), seen.client.clone()];
-            self.clients.entry(client).or_default().push((version.clone(), name.clone()));
+        if passage != Passage::Off {
+            self.note_age(survey, spot);
         }
         if let (Some(record), true) = (node.chosen(), workflow.runs(node)) {
-            let entry =
-                self.by_record.entry(record.id.clone()).or_insert_with(|| (survey.named(record), Vec::new(), false));
-            entry.1.push(name.clone());
-            entry.2 |= node.address == Address::OfRecord;
+            let none = || Users { record, spots: Vec::new(), takes_address: false };
+            let users = self.by_record.entry(&record.id).or_insert_with(none);
+            users.spots.push(spot);
+            users.takes_address |= node.address == Address::OfRecord;
         }
-        self.rows.push(Row {
-            node: name,
-            type_name: node.type_name.clone(),
-            version: node.version,
-            record: node.record.as_ref().map(|record| survey.named(record)),
-            life: workflow.life,
-            is_draft: node.is_draft,
-            called_by,
-            passage,
-            seen: seen.map(|sighting| sighting.at),
-            key: seen.and_then(|sighting| sighting.key),
-            set: seen.map(|sighting| sighting.set.clone()),
-            binding: seen.map(|sighting| sighting.binding.clone()),
-        });
+        self.spots.push((spot, passage));
+    }
+
+    fn note_age(&mut self, survey: &Survey<'a>, spot: Spot<'a>) {
+        let node = spot.node;
+        let newest = survey.newest.get(&*node.type_name).copied().unwrap_or(node.version);
+        if node.version < newest {
+            self.older.entry(&node.type_name).or_insert((newest, Vec::new())).1.push(spot);
+        }
+        if let Some(seen) = spot.seen
+            && let Some(version) = seen.client_version.as_deref()
+        {
+            self.clients.entry([&node.type_name, seen.client]).or_default().push((version, spot));
+        }
     }
 
     /// Keys that stand in the node, whether it runs or not: everybody who opens the workflow reads them.
-    fn note_keys(&mut self, survey: &Survey<'_>, workflow: &Workflow, node: &Node, name: &NodeName) {
+    fn note_keys(&mut self, survey: &Survey<'_>, spot: Spot<'_>) {
+        let Spot { workflow, node, seen } = spot;
         let is_sent_there = node.kind == Kind::HttpRequest
-            && (node.address == Address::OpenAi
-                || survey.is_ours(&node.address)
-                || survey.seen.of_node(workflow, node).is_some());
+            && (node.address == Address::OpenAi || survey.is_ours(&node.address) || seen.is_some());
         let counts = |key: Names, is_surely_open_ai| is_surely_open_ai || is_sent_there || survey.knows(key);
         let keys: Vec<_> = node.keys.iter().filter(|key| counts(key.names, key.is_surely_open_ai)).collect();
         for key in &keys {
@@ -559,44 +634,46 @@ impl Draft {
             let known = known.map(|known| format!("the {} key of set {}", known.role, known.set));
             let change = workflow.changes.iter().find(|change| change.node == node.id);
             let draft = change.map(|change| change.what);
-            self.findings.push(Finding::TypedKey { node: name.clone(), key: key.names, known, draft });
+            self.findings.push(Finding::TypedKey { node: spot.name(), key: key.names, known, draft });
         }
         if node.kind == Kind::Text && keys.is_empty() && node.keys.is_empty() && workflow.may_run(node) {
-            self.findings.push(Finding::Mentions { node: name.clone() });
+            self.findings.push(Finding::Mentions { node: spot.name() });
         }
     }
 
     /// Nodes that need no record, or whose record stands elsewhere.
-    fn note_beyond(&mut self, workflow: &Workflow, node: &Node, name: &NodeName) {
-        if !workflow.may_run(node) {
+    fn note_beyond(&mut self, spot: Spot<'_>) {
+        let node = spot.node;
+        if !spot.workflow.may_run(node) {
             return;
         }
         if node.is_gateway {
-            self.gateway.push(name.clone());
+            self.gateway.push(spot.name());
         }
         if node.kind == Kind::Agent && node.record.is_none() {
-            self.findings.push(Finding::AsksAgent { node: name.clone() });
+            self.findings.push(Finding::AsksAgent { node: spot.name() });
         }
     }
 
-    fn note_blind(&mut self, survey: &Survey<'_>, node: &Node, name: &NodeName) {
-        if !survey.is_blind(node) {
+    fn note_blind(&mut self, survey: &Survey<'_>, spot: Spot<'_>) {
+        if !survey.is_blind(spot.node) {
             return;
         }
-        self.findings.push(match node.request.generic_auth.clone() {
-            Some(auth) => Finding::GenericAuth { node: name.clone(), auth },
-            None => Finding::UnclearKey { node: name.clone() },
+        self.findings.push(match spot.node.request.generic_auth.clone() {
+            Some(auth) => Finding::GenericAuth { node: spot.name(), auth },
+            None => Finding::UnclearKey { node: spot.name() },
         });
     }
 
-    fn note_dormant(&mut self, survey: &Survey<'_>, node: &Node, name: &NodeName) {
-        if let Some(record) = node.chosen().filter(|record| record.is_open_ai) {
-            let nodes = self.dormant.entry(record.id.clone()).or_insert_with(|| (survey.named(record), Vec::new()));
-            nodes.1.push(name.clone());
+    fn note_dormant(&mut self, survey: &Survey<'_>, spot: Spot<'a>) {
+        if let Some(record) = spot.node.chosen().filter(|record| record.is_open_ai) {
+            let nodes = self.dormant.entry(&record.id).or_insert_with(|| (survey.named(record), Vec::new()));
+            nodes.1.push(spot.name());
         }
     }
 
-    fn note_workflow(&mut self, survey: &Survey<'_>, workflow: &Workflow, name: WorkflowName, has_rows: bool) {
+    fn note_workflow(&mut self, survey: &Survey<'_>, workflow: &Workflow, has_rows: bool) {
+        let name = name_of(workflow);
         if workflow.life.is_live() {
             let calls = workflow.unclear_calls.iter();
             self.findings.extend(calls.map(|node| Finding::UnclearCall { workflow: name.clone(), node: node.clone() }));
@@ -626,58 +703,73 @@ impl Draft {
         }
     }
 
-    fn finish(mut self, survey: &Survey<'_>) -> Audit {
+    /// What was found, but for what is merely older than it might be.
+    fn findings(&mut self, survey: &Survey<'_>) -> Vec<Finding> {
+        let mut findings = std::mem::take(&mut self.findings);
         let dormant = std::mem::take(&mut self.dormant).into_iter();
         let dormant = dormant.filter(|(id, _)| !self.by_record.contains_key(id)).map(|(_, dormant)| dormant);
-        self.findings.extend(dormant.map(|(record, nodes)| Finding::Dormant { record, nodes }));
-        self.findings.extend(survey.records_without_node());
-        self.findings.extend(survey.around());
+        findings.extend(dormant.map(|(record, nodes)| Finding::Dormant { record, nodes }));
+        findings.extend(survey.records_without_node());
+        findings.extend(survey.around());
         let gateway = std::mem::take(&mut self.gateway);
         if !gateway.is_empty() {
-            self.findings.push(Finding::Gateway { nodes: gateway });
+            findings.push(Finding::Gateway { nodes: gateway });
         }
-        let records = std::mem::take(&mut self.by_record);
         let mut of_sets: BTreeMap<&str, Vec<Record>> = BTreeMap::new();
-        let count = records.len();
-        for (id, (record, nodes, takes_address)) in records {
-            let Some(state) = survey.records.get(&*id) else { continue };
-            for set in state.sets.iter().filter(|_| record.is_open_ai) {
-                of_sets.entry(set).or_default().push(record.clone());
+        for (id, users) in &self.by_record {
+            let Some(state) = survey.records.get(id) else { continue };
+            for set in state.sets.iter().filter(|_| users.record.is_open_ai) {
+                of_sets.entry(set).or_default().push(survey.named(users.record));
             }
-            self.findings.extend(survey.judge_record(state, record, nodes, takes_address));
+            findings.extend(survey.judge_record(state, users));
         }
         let several = of_sets.into_iter().filter(|(_, records)| records.len() > 1);
-        self.findings.extend(several.map(|(set, records)| Finding::SeveralRecords { set: set.into(), records }));
-        let older = std::mem::take(&mut self.older).into_iter();
-        self.findings.extend(older.map(|(type_name, (newest, nodes))| Finding::OlderVersion {
-            type_name,
-            newest,
-            nodes,
-        }));
+        findings.extend(several.map(|(set, records)| Finding::SeveralRecords { set: set.into(), records }));
+        findings
+    }
+
+    fn what_is_older(&mut self) -> Vec<Finding> {
+        let older = std::mem::take(&mut self.older).into_iter().map(|(type_name, (newest, spots))| {
+            let (type_name, nodes) = (type_name.into(), names(&spots));
+            Finding::OlderVersion { type_name, newest, nodes }
+        });
         let clients = std::mem::take(&mut self.clients).into_iter();
-        self.findings.extend(clients.filter_map(|([type_name, _family], clients)| older_client(type_name, clients)));
-        self.findings.sort_by_key(Finding::urgency);
-        let doubts = doubt::all(&self.findings, &self.rows, survey.grounds.inventory, survey.grounds.around.instance);
-        Audit {
-            at: survey.grounds.at,
-            workflows: survey.grounds.inventory.workflows.len(),
-            rows: self.rows,
-            records: count,
-            findings: self.findings,
-            doubts,
-        }
+        older.chain(clients.filter_map(|([type_name, _family], clients)| older_client(type_name, clients))).collect()
+    }
+
+    fn all_rows(&self, survey: &Survey<'_>) -> Vec<Row> {
+        self.rows(survey, |_| true)
+    }
+
+    /// Those that are to be seen with the right key yet.
+    fn waiting_rows(&self, survey: &Survey<'_>) -> Vec<Row> {
+        self.rows(survey, doubt::is_waiting)
+    }
+
+    fn rows(&self, survey: &Survey<'_>, is_wanted: impl Fn(Passage) -> bool) -> Vec<Row> {
+        // Those of one workflow stand together, and share their callers.
+        let mut last: Option<(&'a Workflow, Arc<[WorkflowName]>)> = None;
+        let wanted = self.spots.iter().filter(|(_, passage)| is_wanted(*passage));
+        let row = |(spot, passage): &(Spot<'a>, Passage)| {
+            let workflow = spot.workflow;
+            let known = last.take().filter(|(of, _)| std::ptr::eq(*of, workflow));
+            let callers = || workflow.callers.iter().filter_map(|at| survey.grounds.inventory.workflows.get(*at));
+            let (_, called_by) = last.insert(known.unwrap_or_else(|| (workflow, callers().map(name_of).collect())));
+            survey.row(*spot, *passage, Arc::clone(called_by))
+        };
+        wanted.map(row).collect()
     }
 }
 
 /// The version of a client, and a node that sent last by it.
-type SentBy = (Box<str>, NodeName);
+type SentBy<'a> = (&'a str, Spot<'a>);
 
 /// Which nodes of one type sent last by an older client than others of it, if any.
-fn older_client(type_name: Box<str>, clients: Vec<SentBy>) -> Option<Finding> {
-    let newest = clients.iter().map(|(version, _)| version).max_by_key(|version| rank(version))?.clone();
-    let older = clients.into_iter().filter(|(version, _)| rank(version) < rank(&newest));
-    let nodes: Vec<_> = older.map(|(_, node)| node).collect();
-    (!nodes.is_empty()).then_some(Finding::OlderClient { type_name, newest, nodes })
+fn older_client(type_name: &str, clients: Vec<SentBy<'_>>) -> Option<Finding> {
+    let newest = clients.iter().map(|(version, _)| *version).max_by_key(|version| rank(version))?;
+    let older = clients.into_iter().filter(|(version, _)| rank(version) < rank(newest));
+    let nodes: Vec<_> = older.map(|(_, spot)| spot.name()).collect();
+    (!nodes.is_empty()).then(|| Finding::OlderClient { type_name: type_name.into(), newest: newest.into(), nodes })
 }
 
 /// The numbers of a version, in their order: 4.104.0 is newer than 4.21.3.
@@ -687,40 +779,38 @@ fn rank(version: &str) -> Vec<u64> {
 
 impl Survey<'_> {
     /// What is wrong with a record that nodes run with.
-    fn judge_record(
-        &self,
-        state: &RecordState<'_>,
-        record: Record,
-        nodes: Vec<NodeName>,
-        takes_address: bool,
-    ) -> Option<Finding> {
+    fn judge_record(&self, state: &RecordState<'_>, users: &Users<'_>) -> Option<Finding> {
+        let takes_address = users.takes_address;
+        let (record, nodes) = (|| self.named(users.record), || names(&users.spots));
         // Each of its nodes is told of by itself.
-        if takes_address && self.left(&record.id, state).is_some() {
+        if takes_address && self.left(&users.record.id, state).is_some() {
             return None;
         }
         if let Some(tested) = state.last_test() {
             let (key, diagnosis) = (Some(tested.key), "stale_binding".into());
-            return (!tested.is_right).then_some(Finding::StaleRecord {
-                record,
+            return (!tested.is_right).then(|| Finding::StaleRecord {
+                record: record(),
                 key,
                 diagnosis,
                 seen: tested.at,
-                nodes,
+                nodes: nodes(),
             });
         }
         match state.latest {
             Some(latest) if self.is_wrong(latest, state) => Some(Finding::StaleRecord {
-                record,
+                record: record(),
                 key: latest.key,
                 diagnosis: latest.standing.diagnosis().into(),
                 seen: latest.at,
-                nodes,
+                nodes: nodes(),
             }),
             Some(_) if state.leads_here || !takes_address => None,
             _ if takes_address && !state.was_seen => {
-                Some(Finding::NeverSeen { record, nodes, untagged: self.seen.untagged })
+                Some(Finding::NeverSeen { record: record(), nodes: nodes(), untagged: self.seen.untagged })
             }
-            _ if state.was_used => state.changed.map(|changed| Finding::ChangedSince { record, changed, nodes }),
+            _ if state.was_used => {
+                state.changed.map(|changed| Finding::ChangedSince { record: record(), changed, nodes: nodes() })
+            }
             _ => None,
         }
     }
@@ -728,11 +818,9 @@ impl Survey<'_> {
     /// The records for OpenAI that no node names which may run, and whose test has not shown the right key.
     fn records_without_node(&self) -> Vec<Finding> {
         let inventory = self.grounds.inventory;
-        let may_run = |workflow: &'_ Workflow| {
-            let nodes = workflow.nodes.iter().filter(|node| workflow.may_run(node));
-            nodes.filter_map(Node::chosen).map(|record| record.id.clone()).collect::<Vec<_>>()
-        };
-        let used: HashSet<_> = inventory.workflows.iter().flat_map(may_run).collect();
+        let may_run = |spot: &&Spot<'_>| spot.workflow.may_run(spot.node);
+        let chosen = self.spots.iter().flatten().filter(may_run).filter_map(|spot| spot.node.chosen());
+        let used: HashSet<&str> = chosen.map(|record| &*record.id).collect();
         let unused =
             inventory.records.iter().filter(|(id, facts)| &*facts.kind == OPEN_AI_API && !used.contains(&***id));
         let judged = unused.filter_map(|(id, facts)| {
@@ -759,15 +847,16 @@ impl Survey<'_> {
         let others = around.others.iter().flat_map(|(_, other)| &other.workflows);
         let others: HashSet<&str> = others.flat_map(ids_of).collect();
         // A tag that names this n8n means none of the others.
-        let is_listed =
-            |sighting: &Sighting, id: &str| own.contains(id) || (sighting.instance.is_none() && others.contains(id));
+        let is_listed = |sighting: &Sighting<'_>, id: &str| {
+            own.contains(id) || (sighting.instance.is_none() && others.contains(id))
+        };
         // Each with whether it came in one execution alone.
         let mut unlisted: BTreeMap<&str, bool> = BTreeMap::new();
         let is_own =
-            |sighting: &&Sighting| around.set.is_none_or(|set| *set == *sighting.set) && !sighting.is_acknowledged;
+            |sighting: &&Sighting<'_>| around.set.is_none_or(|set| *set == *sighting.set) && !sighting.is_acknowledged;
         for sighting in self.grounds.sightings.iter().filter(is_own) {
-            if let Some(workflow) = sighting.workflow.as_deref().filter(|id| !is_listed(sighting, id)) {
-                let is_like_chat = sighting.is_single && &*sighting.client == "sdk";
+            if let Some(workflow) = sighting.workflow.filter(|id| !is_listed(sighting, id)) {
+                let is_like_chat = sighting.is_single && sighting.client == "sdk";
                 unlisted.entry(workflow).and_modify(|before| *before = false).or_insert(is_like_chat);
             }
         }
@@ -788,16 +877,33 @@ impl Survey<'_> {
             ids_of_nodes(workflow).any(|ids| theirs.contains(&ids)) && self.was_seen_without_name(&workflow.id)
         };
         let shared = self.grounds.inventory.workflows.iter().filter(is_shared);
-        let workflows: Vec<_> =
-            shared.map(|workflow| WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() }).collect();
+        let workflows: Vec<_> = shared.map(name_of).collect();
         (!workflows.is_empty()).then(|| Finding::SameIds { other: name.into(), workflows })
     }
 
     /// Whether requests of a workflow came without the name of an n8n, and none with this one's name later.
     fn was_seen_without_name(&self, workflow: &str) -> bool {
-        let own = self.grounds.sightings.iter().filter(|sighting| sighting.workflow.as_deref() == Some(workflow));
+        let own = self.grounds.sightings.iter().filter(|sighting| sighting.workflow == Some(workflow));
         let last = |named: bool| own.clone().filter(|own| own.instance.is_some() == named).map(|own| own.at).max();
         last(false).is_some_and(|without| last(true).is_none_or(|with| with <= without))
+    }
+
+    fn row(&self, spot: Spot<'_>, passage: Passage, called_by: Arc<[WorkflowName]>) -> Row {
+        let Spot { workflow, node, seen } = spot;
+        Row {
+            node: spot.name(),
+            type_name: node.type_name.clone(),
+            version: node.version,
+            record: node.record.as_ref().map(|record| self.named(record)),
+            life: workflow.life,
+            is_draft: node.is_draft,
+            called_by,
+            passage,
+            seen: seen.map(|sighting| sighting.at),
+            key: seen.and_then(|sighting| sighting.key),
+            set: seen.map(|sighting| sighting.set.into()),
+            binding: seen.map(|sighting| sighting.binding),
+        }
     }
 
     /// The record by the name that it has now.
@@ -816,17 +922,17 @@ impl Audit {
     pub fn faults(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.is_fault())
     }
-
-    /// The keys that stand in nodes, each with where it does.
-    pub fn typed_keys(&self) -> impl Iterator<Item = (Fingerprint, &NodeName)> {
-        self.findings.iter().filter_map(|finding| {
-            let Finding::TypedKey { node, key, .. } = finding else { return None };
-            Some((key.fingerprint, node))
-        })
-    }
 }
 
-fn is_since(changed: Option<Timestamp>, sighting: &Sighting) -> bool {
+/// The keys that stand in nodes, each with where it does.
+fn typed_keys(findings: &[Finding]) -> impl Iterator<Item = (Fingerprint, &NodeName)> {
+    findings.iter().filter_map(|finding| {
+        let Finding::TypedKey { node, key, .. } = finding else { return None };
+        Some((key.fingerprint, node))
+    })
+}
+
+fn is_since(changed: Option<Timestamp>, sighting: &Sighting<'_>) -> bool {
     changed.is_none_or(|at| at <= sighting.at)
 }
 
@@ -886,18 +992,17 @@ fn deactivation(survey: &Survey<'_>, workflow: &Workflow, name: &WorkflowName) -
 }
 
 /// What is wrong with the node itself, rather than with its record or with a key that is typed into it.
-fn stale_node(node: &Node, name: &NodeName, sighting: &Sighting) -> Option<Finding> {
-    let (name, key, standing) = (name.clone(), sighting.key, &sighting.standing);
+fn stale_node(spot: Spot<'_>, sighting: &Sighting<'_>) -> Option<Finding> {
+    let (node, key, standing) = (spot.node, sighting.key, &sighting.standing);
     if *standing == Standing::Mixed {
-        return Some(Finding::Mixed { node: name });
+        return Some(Finding::Mixed { node: spot.name() });
     }
     let is_own = node.chosen().is_none() && node.keys.is_empty();
-    is_own.then(|| Finding::StaleNode { node: name, key, diagnosis: standing.diagnosis().into() })
+    is_own.then(|| Finding::StaleNode { node: spot.name(), key, diagnosis: standing.diagnosis().into() })
 }
 
-fn name_of(survey: &Survey<'_>, position: usize) -> Option<WorkflowName> {
-    let workflow = survey.grounds.inventory.workflows.get(position)?;
-    Some(WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() })
+fn name_of(workflow: &Workflow) -> WorkflowName {
+    WorkflowName { id: workflow.id.clone(), name: workflow.name.clone() }
 }
 
 /// How names end that no public name server knows.

@@ -1,13 +1,12 @@
 //! Pure. What looking through n8n says about whether an old key can go.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Instance;
-use super::audit::{self, Around, Audit, Grounds, KnownKey, Sighting};
+use super::audit::{self, Around, Audit, Cleared, Grounds, KnownKey, Sighting};
 use super::connect::Entrance;
 use super::connections::Left;
 use super::inventory::Inventory;
@@ -50,7 +49,7 @@ pub struct Looked {
 /// the addresses under which keyward is reached.
 #[must_use]
 pub fn of_sets(look: &Query<'_>, instances: &[Looked], hosts: &[String]) -> Vec<rotation_grounds::Audit> {
-    let audits = audits(look, instances, hosts);
+    let audits = each(look, instances, hosts, audit::clear);
     let strangers = strangers(look, instances);
     let of_set = |set: &str| {
         let mut found = of_set(set, &audits, look.now());
@@ -64,6 +63,16 @@ pub fn of_sets(look: &Query<'_>, instances: &[Looked], hosts: &[String]) -> Vec<
 /// Audits each of them; nothing for one that was never looked through.
 #[must_use]
 pub fn audits<'i>(look: &Query<'_>, instances: &'i [Looked], hosts: &[String]) -> Vec<(&'i Looked, Option<Audit>)> {
+    each(look, instances, hosts, audit::audit)
+}
+
+/// Judges each of them in that way; nothing for one that was never looked through.
+fn each<'i, T>(
+    look: &Query<'_>,
+    instances: &'i [Looked],
+    hosts: &[String],
+    judge: fn(&Grounds<'_>) -> T,
+) -> Vec<(&'i Looked, Option<T>)> {
     let keys = known_keys(look);
     let audited = |looked: &'i Looked| {
         let (at, inventory) = looked.found.as_ref()?;
@@ -79,20 +88,19 @@ pub fn audits<'i>(look: &Query<'_>, instances: &'i [Looked], hosts: &[String]) -
             left: &looked.left,
             entrance: looked.entrance.as_ref(),
         };
-        Some(audit::audit(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: *at, around }))
+        Some(judge(&Grounds { inventory, sightings, hosts, keys, modes: &modes, at: *at, around }))
     };
     instances.iter().map(|looked| (looked, audited(looked))).collect()
 }
 
-/// The bindings that an audit of the n8n of that name looks at, those that were seen last first.
-fn sightings(look: &Query<'_>, instance: &str) -> Vec<Sighting> {
-    let mut found = Vec::new();
+/// The bindings that an audit of the n8n of that name looks at.
+fn sightings<'l>(look: &'l Query<'_>, instance: &str) -> Vec<Sighting<'l>> {
+    // There may be many, and a list that grows is copied each time.
+    let mut found = Vec::with_capacity(look.all().len());
     look.each(|binding, memory, standing| {
-        let sighting = sighting(binding, look.set_of(binding), memory, standing, instance);
-        found.extend(sighting.map(|sighting| (memory.last_seen(), binding.id(), sighting)));
+        found.extend(sighting(binding, look.set_of(binding), memory, standing, instance));
     });
-    found.sort_unstable_by_key(|(last, id, _)| (Reverse(*last), *id));
-    found.into_iter().map(|(.., sighting)| sighting).collect()
+    found
 }
 
 /// The other n8n whose credentials may belong to the same set, as far as they were looked through.
@@ -150,12 +158,12 @@ pub fn hosts_in_settings(instances: &[Instance]) -> impl Iterator<Item = String>
     entrances.map(|entrance| entrance.address().origin.authority().to_ascii_lowercase())
 }
 
-fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rotation_grounds::Audit {
+fn of_set(set: &str, audits: &[(&Looked, Option<Cleared>)], now: Timestamp) -> rotation_grounds::Audit {
     let mut found = rotation_grounds::Audit::default();
     // A key is known wherever it stands, also in an n8n whose credentials belong to another set.
     for (looked, audit) in audits {
-        let typed = audit.iter().flat_map(Audit::typed_keys);
-        found.typed.extend(typed.map(|(key, node)| (key, in_which(looked, audits, node.to_string()))));
+        let typed = audit.iter().flat_map(|audit| &audit.typed);
+        found.typed.extend(typed.map(|(key, node)| (*key, in_which(looked, audits, node.clone()))));
     }
     let of_set = audits.iter().filter(|(looked, _)| looked.set.as_deref().is_none_or(|own| own == set));
     let mut oldest: Option<Timestamp> = None;
@@ -183,7 +191,7 @@ fn of_set(set: &str, audits: &[(&Looked, Option<Audit>)], now: Timestamp) -> rot
 }
 
 /// A sentence, with the n8n that it is about where there are several.
-fn in_which(looked: &Looked, audits: &[(&Looked, Option<Audit>)], text: String) -> String {
+fn in_which(looked: &Looked, audits: &[(&Looked, Option<Cleared>)], text: String) -> String {
     if audits.len() > 1 { format!("{text} (n8n `{}`)", looked.name) } else { text }
 }
 
@@ -222,13 +230,13 @@ fn why_not_recent(looked: &Looked, read: Option<Timestamp>, now: Timestamp) -> O
 }
 
 /// A binding, as far as an audit of the n8n of that name looks at it: nothing where it is another's, or of no n8n.
-fn sighting(
-    binding: &Binding,
-    set: &str,
+fn sighting<'l>(
+    binding: &'l Binding,
+    set: &'l str,
     memory: &Memory,
     standing: Option<standing::Standing>,
     instance: &str,
-) -> Option<Sighting> {
+) -> Option<Sighting<'l>> {
     let identity = binding.identity();
     let is_own = identity.instance.is_none_or(|own| own == instance);
     let used = memory.uses.iter().max_by_key(|used| used.last)?;
@@ -238,17 +246,17 @@ fn sighting(
     let latest = memory.latest;
     let key = latest.map_or(used.key, |latest| memory.of_key(latest.key).and_then(|used| used.key));
     Some(Sighting {
-        binding: binding.id().to_hex().into(),
-        set: set.into(),
-        instance: identity.instance.map(Box::from),
+        binding: binding.id(),
+        set,
+        instance: identity.instance,
         is_single: is_single(memory),
         is_acknowledged: memory.acknowledgement().is_some(),
-        workflow: identity.workflow.map(Box::from),
-        node: identity.node.map(Box::from),
+        workflow: identity.workflow,
+        node: identity.node,
         at: latest.map_or(used.last, |latest| latest.at),
         key,
         execution: used.execution.clone(),
-        client: identity.family.code().into(),
+        client: identity.family.code(),
         client_version: memory.client_version.clone(),
         standing: in_words(standing, memory),
     })
@@ -292,9 +300,8 @@ mod tests {
         Timestamp::from_millis(1_795_420_800_000 + minute * 60_000)
     }
 
-    fn looked(name: &str, set: Option<&str>, minute: Option<i64>) -> (Looked, Option<Audit>) {
-        let (rows, findings, doubts) = (Vec::new(), Vec::new(), Vec::new());
-        let audit = |at| Audit { at, workflows: 0, rows, records: 0, findings, doubts };
+    fn looked(name: &str, set: Option<&str>, minute: Option<i64>) -> (Looked, Option<Cleared>) {
+        let cleared = |at| Cleared { at, typed: Vec::new(), doubts: Vec::new() };
         let looked = Looked {
             name: name.into(),
             set: set.map(Box::from),
@@ -307,14 +314,14 @@ mod tests {
             entrance: None,
             found: None,
         };
-        (looked, minute.map(|minute| audit(at(minute))))
+        (looked, minute.map(|minute| cleared(at(minute))))
     }
 
     /// Of an n8n with one workflow of those nodes. None was seen.
-    fn audited(nodes: &serde_json::Value) -> Audit {
+    fn audited(nodes: &serde_json::Value) -> Cleared {
         let inventory = inventory(&[json!({ "id": "a", "name": "a", "active": true, "nodes": nodes })]);
         let (keys, modes) = (HashMap::new(), HashMap::new());
-        audit::audit(&Grounds {
+        audit::clear(&Grounds {
             inventory: &inventory,
             sightings: &[],
             hosts: &[],
@@ -355,7 +362,7 @@ mod tests {
     #[test]
     fn every_n8n_of_a_set_has_to_have_been_looked_through_of_late() {
         #[track_caller]
-        fn check(instances: &[(Looked, Option<Audit>)], expected: Option<i64>, doubts: &[&str]) {
+        fn check(instances: &[(Looked, Option<Cleared>)], expected: Option<i64>, doubts: &[&str]) {
             let audits: Vec<_> = instances.iter().map(|(looked, audit)| (looked, audit.clone())).collect();
             let found = of_set("default", &audits, at(20));
             let texts: Vec<_> = found.doubts.iter().map(|doubt| &*doubt.text).collect();

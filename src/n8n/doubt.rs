@@ -176,7 +176,8 @@ fn unproven(subject: String, nodes: &[NodeName], dates: &Dates<'_>) -> AuditDoub
     AuditDoubt { kind, subject: subject.into(), text, end: UNPROVEN_END.to_owned(), state }
 }
 
-fn is_waiting(passage: Passage) -> bool {
+/// Whether a node is to be seen with the right key yet.
+pub(super) fn is_waiting(passage: Passage) -> bool {
     match passage {
         Passage::Unproven | Passage::Unclear | Passage::NeverSeen => true,
         Passage::Bypasses | Passage::Stale | Passage::Covered | Passage::Passes | Passage::Off => false,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::inventory::{Inventory, Kind, Node, OPEN_AI_API};
 use crate::clock::Timestamp;
-use crate::ledger::look::{Look, NamedRecord, RecordState};
+use crate::ledger::look::{Look, NamedRecord, RecordState, Users};
 
 /// The look by what was found at a moment, with what is still true of the look before. It knows of no executions: those are
 /// asked for by themselves. `apart` is how far n8n's clock was ahead then ([`Look::apart`]).
@@ -22,6 +22,7 @@ pub fn look(inventory: &Inventory, before: Option<&Look>, instance: &str, at: Ti
         executions: BTreeMap::new(),
         unfinished: Vec::new(),
         clocks_apart: [apart, before.map_or(0, |before| before.clocks_apart[0])],
+        users: Users::default(),
     }
 }
 

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::keys::fingerprint::FingerprintKey;
     use crate::keys::set::Names;
-    use crate::ledger::look::RecordState;
+    use crate::ledger::look::{RecordState, Users};
 
     fn at(minutes: i64) -> Timestamp {
         Timestamp::from_millis(minutes * 60_000)
@@ -116,6 +116,7 @@ mod tests {
             executions: BTreeMap::new(),
             unfinished: Vec::new(),
             clocks_apart: [0, 0],
+            users: Users::default(),
         }
     }
 

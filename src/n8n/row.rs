@@ -5,6 +5,7 @@ use super::inventory::{Life, Record};
 use crate::clock::Timestamp;
 use crate::codes::codes;
 use crate::keys::set::Names;
+use crate::ledger::identity::BindingId;
 use crate::verdict::explain::DiagnosisKind;
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub struct Row {
     pub seen: Option<Timestamp>,
     pub key: Option<Names>,
     pub set: Option<Box<str>>,
-    pub binding: Option<Box<str>>,
+    pub binding: Option<BindingId>,
 }
 
 codes! {

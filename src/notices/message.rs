@@ -141,7 +141,8 @@ impl Message<'_> {
         let reasons = &self.thread.subject.reasons;
         let mut said: Vec<_> =
             reasons.iter().take(MOST_REASONS).map(|reason| fitting(reason, ROOM_OF_REASON)).collect();
-        if let Some(more) = reasons.len().checked_sub(MOST_REASONS).filter(|more| *more > 0) {
+        let all = reasons.len() + self.thread.subject.unnamed;
+        if let Some(more) = all.checked_sub(MOST_REASONS).filter(|more| *more > 0) {
             said.push(Cow::Owned(format!("and {more} more")));
         }
         said

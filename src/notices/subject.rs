@@ -38,6 +38,9 @@ pub struct Subject {
     /// Of a rotation: what keeps the old key, in clauses.
     #[serde(skip)]
     pub reasons: Vec<String>,
+    /// Of a rotation: how many more there are of those.
+    #[serde(skip)]
+    pub unnamed: usize,
     /// Of a rotation: how many callers are not done with the old key.
     #[serde(default)]
     pub left: usize,
@@ -98,7 +101,7 @@ impl Subject {
     /// news by itself, but while it changes the rotation does not stand still.
     #[must_use]
     pub fn measure(&self) -> (usize, usize) {
-        (self.left, self.reasons.len())
+        (self.left, self.reasons.len() + self.unnamed)
     }
 }
 

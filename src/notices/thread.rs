@@ -124,6 +124,7 @@ impl Thread {
             (self.over, self.changed) = (Some(now), now);
             self.now.clear();
             (self.subject.left, self.subject.reasons, self.subject.members) = (0, Vec::new(), Vec::new());
+            self.subject.unnamed = 0;
         }
     }
 

@@ -7,6 +7,7 @@ use crate::answers::codebook::meaning_of;
 use crate::answers::key::{KeyNames, PerhapsKey};
 use crate::answers::sender::Sender;
 use crate::answers::who::Who;
+pub use crate::answers::words::thousands;
 use crate::answers::words::{self, short_ago};
 use crate::clock::Timestamp;
 use crate::ledger::standing::{SilenceKind, StandingKind};
@@ -311,20 +312,6 @@ pub fn pager(shown: usize, total: usize, next: Option<&str>) -> Markup {
 #[must_use]
 pub fn empty(text: &str) -> Markup {
     html! { p.empty { (text) } }
-}
-
-/// A number as people read it: `50,000`.
-#[must_use]
-pub fn thousands(count: usize) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// How many characters of a name are shown. The names that keyward keeps are shorter; this bounds a page all the same.

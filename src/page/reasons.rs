@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::parts;
-use crate::answers::headline::{title_of_reasons, who};
-use crate::answers::old_key::{CanGo, OfCredential, OldKeySummary, Reason};
+use crate::answers::headline::{of_left_out, title_of_reasons, who};
+use crate::answers::old_key::{CanGo, OfCredential, OldKeySummary, Reason, ReasonKind};
 use crate::answers::rotation::Rotation;
 use crate::clock::Timestamp;
 use crate::telemetry::local_clock::in_local_time;
@@ -55,6 +55,7 @@ fn of_key(old: &OldKeySummary, known: &Names<'_>, now: Timestamp) -> Markup {
         ul.reasons {
             @for (record, reasons) in &by_record { (of_record(record, reasons, known, now)) }
             @for group in groups.iter().take(MOST_GROUPS) { (of_group(group, can_go, known, now)) }
+            @for (kind, count) in can_go.left_out() { (of_those_left_out(kind, count, known)) }
             @for what in can_go.assumes() { li.aside { "Assumes: " (what) } }
         }
         @if left_out > 0 { p { "And " (left_out) " more: " (parts::command(&format!("keyward rotation {}", known.set))) } }
@@ -70,6 +71,12 @@ fn of_record(record: &OfCredential, reasons: &[&Reason], known: &Names<'_>, now:
             (end(crate::ledger::bar_kind::BarKind::RecordHoldsIt.end(), now))
         }
     }
+}
+
+/// How many of a kind are not listed, and what lists them.
+fn of_those_left_out(kind: &ReasonKind, count: usize, known: &Names<'_>) -> Markup {
+    let command = parts::command(&format!("keyward rotation {} --json", known.set));
+    html! { li { (parts::sentence(&of_left_out(kind, count))) " All of them: " (command) } }
 }
 
 /// Those that bar it alike: what it is, who they are, what ends it.

@@ -123,7 +123,9 @@ fn a_token_that_may_only_read_changes_nothing() {
         let (read, write) = (bearer(READ), proxy.admin_bearer());
         let answer = ask(&proxy, route.method, &target, &[("Authorization", &read)]);
         if route.method == "GET" {
-            assert_eq!(answer.status, 200, "{target}");
+            // There is no doubt with that number, which the token may ask for.
+            let status = if route.path == "/api/v1/doubts/{doubt}" { 404 } else { 200 };
+            assert_eq!(answer.status, status, "{target}");
         } else {
             assert_eq!((answer.status, &*problem(&answer)), (403, "read_only"), "{target}");
         }

@@ -15,7 +15,9 @@ use keyward::answers::execution::Execution;
 use keyward::answers::incident::{Incident, Incidents, ListedIncident};
 use keyward::answers::key::{Key, KeyNames};
 use keyward::answers::link::{Link, PressBegun, PressEnded};
-use keyward::answers::old_key::{Basis, CanGo, OldKey, OldKeyOfSet, OldKeySummary, Reason, Traffic};
+use keyward::answers::old_key::{
+    Basis, CanGo, ListedReason, ListedReasons, OldKey, OldKeyOfSet, OldKeySummary, Reason, ReasonKind, Traffic,
+};
 use keyward::answers::problem::ProblemDetails;
 use keyward::answers::reload::Reload;
 use keyward::answers::rotation::{CurrentKey, RotatingBinding, Rotation};
@@ -37,7 +39,7 @@ use serde_json::{Value, json};
 type Read = fn(&Value) -> Result<Value, String>;
 
 /// Every schema that describes an object, by its place in the document, and the type that is the same.
-const TYPES: [(&str, Read); 53] = [
+const TYPES: [(&str, Read); 56] = [
     ("/paths/~1api~1v1~1sets/get/responses/200/content/application~1json/schema", read::<Sets>),
     ("/paths/~1api~1v1~1n8n/get/responses/200/content/application~1json/schema", read::<Instances>),
     ("Answer", read::<CanGo>),
@@ -78,7 +80,10 @@ const TYPES: [(&str, Read); 53] = [
     ("Problem", read::<ProblemDetails>),
     ("Progress", read::<Progress>),
     ("PublicNames", read::<KeyNames>),
+    ("ListedReason", read::<ListedReason>),
+    ("ListedReasons", read::<ListedReasons>),
     ("Reason", read::<Reason>),
+    ("ReasonKind", read::<ReasonKind>),
     ("Record", read::<audit::Record>),
     ("Reload", read::<Reload>),
     ("RememberedUse", read::<execution::RememberedUse>),
@@ -97,7 +102,7 @@ const TYPES: [(&str, Read); 53] = [
 type Codes = fn() -> Vec<String>;
 
 /// Words in whose place a later keyward may send another, so that the type takes any text: each with what this keyward sends.
-const OPEN: [(&str, Codes); 8] = [
+const OPEN: [(&str, Codes); 9] = [
     ("AuditDoubt/code", doubt_codes),
     ("Finding/code", || texts(&FindingKind::CODES)),
     ("Incident/closed/by", || texts(&Closing::CODES)),
@@ -106,6 +111,7 @@ const OPEN: [(&str, Codes); 8] = [
     ("OpenProblem/code", || texts(&ProblemKind::CODES)),
     ("Problem/type", || problem::Kind::CODES.iter().map(|code| format!("urn:keyward:problem:{code}")).collect()),
     ("Reason/code", || texts(&BarKind::CODES)),
+    ("ReasonKind/code", || texts(&BarKind::CODES)),
 ];
 
 /// Words that the type has and that are never sent there.

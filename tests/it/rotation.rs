@@ -1,10 +1,11 @@
 //! A rotation as people see it on the command line: who is stale, who has changed, whether the old key can go; from the
 //! running keyward, and from its store when it is down.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use crate::process::client::{ask, ask_with};
@@ -74,6 +75,10 @@ impl Scene {
 
     fn stop(&mut self) {
         drop(self.keyward.take().unwrap().stop());
+    }
+
+    fn stop_once(&mut self) {
+        drop(self.keyward.take().map(|keyward| keyward.stop()));
     }
 }
 
@@ -488,6 +493,58 @@ fn a_script_waits_until_the_old_key_can_go_and_a_person_accepts_what_cannot_be_p
     assert_says(&answer, 0, &["YES, with 2 accepted by you", "accepted: it was deleted", "accepted: I looked myself"]);
     assert_says(&scene.run(&["accept", number, "--withdraw"]), 0, &["taken back: "]);
     assert_eq!(scene.run(&["rotation", "default", "--can-go"]).code(), Some(3));
+}
+
+/// A thousand nodes that send the old key are a thousand reasons. An answer lists the first of each kind and counts all; the
+/// others are had page by page, and the answer is the same however many are listed.
+#[test]
+fn of_many_reasons_the_first_are_listed_all_are_counted_and_all_can_be_had() {
+    let upstream = FakeUpstream::accepting();
+    let mut scene = Scene::with(&upstream, AT_ONCE);
+    for number in 0..119 {
+        scene.send(&format!("wf=m{number};node=n1;name=Many%20{number}"), OLD);
+    }
+    let keyward = scene.keyward.as_ref().unwrap();
+    let of_api = |path: &str| -> Value { serde_json::from_slice(&keyward.admin(path).body).unwrap() };
+    let can_go = || of_api("/api/v1/sets/default/rotation")["old_keys"][0]["can_go"].clone();
+    let kind = |can_go: &Value, code: &str| {
+        can_go["kinds"].as_array().unwrap().iter().find(|kind| kind["code"] == code).cloned().unwrap_or_default()
+    };
+    let told = eventually("all of them", || Some(can_go()).filter(|told| kind(told, "still_sent")["total"] == 120));
+    let still_sent = kind(&told, "still_sent");
+    assert_eq!(
+        (&still_sent["senders"], &still_sent["nodes"], &still_sent["list"]),
+        (&json!(120), &json!(120), &json!("reasons"))
+    );
+    assert_eq!((&told["answer"], told["reasons"].as_array().unwrap().len()), (&json!("no"), 100));
+    assert_eq!(kind(&told, "silent")["total"], 1, "no kind is left out for another: {told}");
+    // Page by page, each once.
+    let (mut numbers, mut next) = (BTreeSet::new(), String::new());
+    loop {
+        let page = of_api(&format!("/api/v1/sets/default/reasons?code=still_sent&limit=50{next}"));
+        assert_eq!(page["total"], 120);
+        let rows = page["reasons"].as_array().unwrap();
+        numbers.extend(rows.iter().map(|row| row["reason"]["doubt"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["next"].as_str() else { break };
+        next = format!("&cursor={cursor}");
+    }
+    assert_eq!(numbers.len(), 120);
+    // Programs have all of them, people have how many there are. One that is not listed is found by its number.
+    for is_running in [true, false] {
+        let whole = scene.json(&["rotation", "default"]);
+        let reasons = whole["old_keys"][0]["can_go"]["reasons"].as_array().unwrap();
+        let own: BTreeSet<_> =
+            reasons.iter().filter_map(|reason| reason["doubt"].as_str().map(str::to_owned)).collect();
+        assert_eq!((reasons.len(), &own), (120, &numbers), "running: {is_running}");
+        let said = scene.run(&["rotation", "default", "--can-go"]);
+        assert_says(
+            &said,
+            1,
+            &["NO: 120 nodes still send it", "and 94 more", "20 more still send it: `keyward rotation --json`"],
+        );
+        assert!(said.stdout.lines().count() < 20, "{}", said.stdout);
+        scene.stop_once();
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::caller::Family;
 use crate::keys::set::SetIndex;
 use crate::ledger::doubt_kind::DoubtKind;
 use crate::ledger::identity::{Holder, Identity};
-use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, node_hash};
+use crate::ledger::look::{AuditDoubt, Listed, Look, NamedRecord, Pressed, RecordState, Unfinished, Users, node_hash};
 use crate::ledger::query::Filter;
 use crate::ledger::rotation_grounds::Audit;
 use crate::ledger::seen::Seen;
@@ -125,6 +125,7 @@ impl Story {
             executions: self.executions.clone(),
             unfinished: self.unfinished.clone(),
             clocks_apart: [apart, self.before.as_ref().map_or(0, |look| look.clocks_apart[0])],
+            users: Users::default(),
         };
         self.before = Some(look.clone());
         self.bench.ledger.look_came(&Arc::new(look));
@@ -833,7 +834,7 @@ fn a_no_names_all_that_bars_it_by_credential_and_the_rotation_is_not_done_beside
     let names = story.bench.reloader.ring().names(OLD.as_bytes());
     let typed = vec![(names.fingerprint, "node h of workflow x".to_owned())];
     let query = story.bench.query().with_audits(vec![Audit { at, typed, ..Audit::default() }]);
-    let view = query.rotation(SetIndex::DEFAULT);
+    let view = query.named_rotation(SetIndex::DEFAULT);
     let answer = &view.old_keys[0].can_go;
     let codes: BTreeSet<_> = answer.bars().iter().map(|bar| bar.kind.code()).collect();
     assert_eq!((answer.code(), codes), ("no", BTreeSet::from(["record_holds_it", "still_sent", "typed"])));

@@ -62,20 +62,20 @@ fn with(mut value: Value, name: &str, field: Value) -> Value {
 }
 
 /// A sighting of that node in that minute with a key, well if it is the new one.
-fn seen(workflow: &str, node: &str, minute: i64, key: &str) -> Sighting {
+fn seen(workflow: &'static str, node: &'static str, minute: i64, key: &str) -> Sighting<'static> {
     let standing = if key == NEW { Standing::Well } else { Standing::Stale("stale_binding".into()) };
     Sighting {
-        binding: format!("{workflow}-{node}").into(),
-        set: "default".into(),
+        binding: BindingId(AuditDoubt::state_of([workflow, node])),
+        set: "default",
         instance: None,
         is_single: false,
         is_acknowledged: false,
-        workflow: Some(workflow.into()),
-        node: Some(node.into()),
+        workflow: Some(workflow),
+        node: Some(node),
         at: at(minute),
         key: Some(names(key.as_bytes())),
         execution: Some(format!("{workflow}-{minute}").into()),
-        client: "sdk".into(),
+        client: "sdk",
         client_version: None,
         standing,
     }
@@ -83,7 +83,7 @@ fn seen(workflow: &str, node: &str, minute: i64, key: &str) -> Sighting {
 
 struct Story {
     inventory: Inventory,
-    sightings: Vec<Sighting>,
+    sightings: Vec<Sighting<'static>>,
     hosts: Vec<String>,
     modes: HashMap<Box<str>, Box<str>>,
     lacks: Vec<&'static str>,
@@ -96,7 +96,7 @@ struct Story {
 }
 
 impl Story {
-    fn of(workflows: &[Value], sightings: &[Sighting]) -> Self {
+    fn of(workflows: &[Value], sightings: &[Sighting<'static>]) -> Self {
         Self {
             inventory: inventory(workflows),
             sightings: sightings.to_vec(),
@@ -131,6 +131,16 @@ impl Story {
     }
 
     fn audit(&self) -> Audit {
+        let audit = self.judged(audit);
+        assert_eq!(audit.doubts, self.judged(clear).doubts, "what is told of old keys is the same");
+        audit
+    }
+
+    fn cleared(&self) -> Cleared {
+        self.judged(clear)
+    }
+
+    fn judged<T>(&self, judge: fn(&Grounds<'_>) -> T) -> T {
         let known = |role: &str| KnownKey { set: "default".into(), role: role.into() };
         let key = |key: &str| names(key.as_bytes()).fingerprint;
         let keys = HashMap::from([(key(OLD), known("previous")), (key(NEW), known("current"))]);
@@ -145,7 +155,7 @@ impl Story {
             left,
             entrance: entrance.as_ref(),
         };
-        audit(&Grounds { inventory, sightings, hosts, keys: &keys, modes, at: at(100), around })
+        judge(&Grounds { inventory, sightings, hosts, keys: &keys, modes, at: at(100), around })
     }
 
     /// The doubts by code, each with what it is about.
@@ -206,7 +216,7 @@ fn a_node_that_goes_past_keyward_is_found_in_each_of_its_ways() {
         json!({ "id": "l", "name": "l", "type": "@n8n/n8n-nodes-langchain.lmOpenAi", "typeVersion": 1,
             "parameters": { "options": { "baseURL": url } }, "credentials": { "openAiApi": { "id": "r", "name": "r" } } })
     };
-    let story = |node: Value, more: &[Sighting]| {
+    let story = |node: Value, more: &[Sighting<'static>]| {
         let sightings = [&[seen("a", "n", 5, NEW)], more].concat();
         Story::of(&[workflow("a", &[model("n", "r"), node])], &sightings)
     };
@@ -263,7 +273,7 @@ fn a_record_that_was_never_seen_is_told_once_with_all_its_nodes() {
 
 #[test]
 fn a_key_that_is_typed_is_found_wherever_it_stands() {
-    let story = |node: Value, sightings: &[Sighting]| {
+    let story = |node: Value, sightings: &[Sighting<'static>]| {
         Story::of(&[workflow("a", &[node])], sightings).reached_at("keyward:8080")
     };
     story(request("h", KEYWARD, typed(NEW)), &[seen("a", "h", 5, NEW)])
@@ -387,7 +397,7 @@ fn a_workflow_that_was_switched_off_is_told_by_what_started_it() {
 
 #[test]
 fn who_sent_by_an_older_client_than_others_of_its_type_is_told() {
-    let by = |node: &str, minute, version: &str| Sighting {
+    let by = |node: &'static str, minute, version: &str| Sighting {
         client_version: Some(version.into()),
         ..seen("a", node, minute, NEW)
     };
@@ -402,7 +412,7 @@ fn who_sent_by_an_older_client_than_others_of_its_type_is_told() {
         [format!("1 node of type {type_name} sent last by a client older than 4.104.0, which others here have")]
     );
     // Another family has versions of its own.
-    let other = Sighting { client: "vendor".into(), ..by("o", 7, "1.8.3") };
+    let other = Sighting { client: "vendor", ..by("o", 7, "1.8.3") };
     Story::of(&workflows, &[by("n", 5, "6.49.0"), by("m", 6, "6.49.0"), other])
         .check(&[], &[("n", "passes"), ("m", "passes"), ("o", "passes")]);
 }
@@ -540,7 +550,7 @@ fn what_was_never_published_is_run_from_its_draft() {
 #[test]
 fn a_seasonal_workflow_is_a_doubt_until_it_runs_or_its_record_is_proven() {
     let workflows = [workflow("yearly", &[model("n", "r")])];
-    let story = |sightings: &[Sighting]| Story::of(&workflows, sightings).with_open_ai("r", 3);
+    let story = |sightings: &[Sighting<'static>]| Story::of(&workflows, sightings).with_open_ai("r", 3);
     story(&[]).check_doubts(&[("never_seen", "r")]);
     story(&[seen("yearly", "n", 2, OLD)]).check_doubts(&[("changed_since", "r")]);
     assert_eq!(story(&[seen("yearly", "n", 2, OLD)]).doubt().end, "run one of the nodes, or wait for the next run");
@@ -554,7 +564,8 @@ fn a_seasonal_workflow_is_a_doubt_until_it_runs_or_its_record_is_proven() {
 
 #[test]
 fn generic_authentication_is_a_doubt_where_it_may_lead_to_open_ai_or_here() {
-    let story = |url: &str, sightings: &[Sighting]| Story::of(&[workflow("a", &[header_auth(url)])], sightings);
+    let story =
+        |url: &str, sightings: &[Sighting<'static>]| Story::of(&[workflow("a", &[header_auth(url)])], sightings);
     for url in [
         "={{ $vars.OPENAI_URL }}/chat/completions",
         "={{ $json.url }}",
@@ -600,8 +611,9 @@ fn a_host_is_private_where_no_public_name_server_knows_it() {
 fn a_key_or_an_address_by_expression_is_a_doubt_until_it_is_seen() {
     let key =
         |value: &str| json!({ "headerParameters": { "parameters": [{ "name": "Authorization", "value": value }] } });
-    let story =
-        |node: &Value, sightings: &[Sighting]| Story::of(&[workflow("a", std::slice::from_ref(node))], sightings);
+    let story = |node: &Value, sightings: &[Sighting<'static>]| {
+        Story::of(&[workflow("a", std::slice::from_ref(node))], sightings)
+    };
     for node in [
         request("h", "={{ $vars.OPENAI_URL }}/x", key("=Bearer {{ $env.OPENAI_KEY }}")),
         request("h", "={{ $json.url }}", json!({ "jsonHeaders": "={{ $json.headers }}" })),
@@ -683,8 +695,8 @@ fn what_the_api_key_may_not_do_is_a_doubt_with_its_scope() {
 fn requests_of_workflows_that_n8n_does_not_list_are_a_doubt() {
     let workflows = [workflow("a", &[model("n", "r")])];
     let own = seen("a", "n", 5, NEW);
-    let stranger = |id: &str| seen(id, "s1", 6, NEW);
-    let story = |more: &[Sighting]| Story::of(&workflows, &[std::slice::from_ref(&own), more].concat());
+    let stranger = |id: &'static str| seen(id, "s1", 6, NEW);
+    let story = |more: &[Sighting<'static>]| Story::of(&workflows, &[std::slice::from_ref(&own), more].concat());
     story(&[stranger("SECRET"), stranger("OTHER"), stranger("SECRET")]).check_doubts(&[("unlisted_workflow", "main")]);
     let doubt = story(&[stranger("SECRET"), stranger("OTHER")]).doubt();
     assert_eq!(doubt.text, "requests come from workflows OTHER, SECRET, which n8n's API does not list to this API key");
@@ -697,11 +709,11 @@ fn requests_of_workflows_that_n8n_does_not_list_are_a_doubt() {
     let mut other = story(&[stranger("SECRET")]);
     other.other = Some(inventory(&listed[1..]));
     other.check_doubts(&[]);
-    let named = Sighting { instance: Some("main".into()), ..stranger("SECRET") };
+    let named = Sighting { instance: Some("main"), ..stranger("SECRET") };
     let mut other = story(&[named]);
     other.other = Some(inventory(&listed[1..]));
     other.check_doubts(&[("unlisted_workflow", "main")]);
-    let mut of_set = story(&[Sighting { set: "staging".into(), ..stranger("SECRET") }]);
+    let mut of_set = story(&[Sighting { set: "staging", ..stranger("SECRET") }]);
     of_set.check_doubts(&[("unlisted_workflow", "main")]);
     of_set.set = Some("default");
     of_set.check_doubts(&[]);
@@ -710,8 +722,8 @@ fn requests_of_workflows_that_n8n_does_not_list_are_a_doubt() {
 #[test]
 fn what_came_once_may_be_a_chat_and_is_accepted_as_such() {
     let workflows = [workflow("a", &[model("n", "r")])];
-    let turn = |id: &str| Sighting { is_single: true, ..seen(id, "m", 6, NEW) };
-    let story = |turns: &[&str]| {
+    let turn = |id: &'static str| Sighting { is_single: true, ..seen(id, "m", 6, NEW) };
+    let story = |turns: &[&'static str]| {
         let turns = turns.iter().map(|id| turn(id));
         Story::of(&workflows, &[seen("a", "n", 5, NEW)].into_iter().chain(turns).collect::<Vec<_>>())
     };
@@ -720,7 +732,7 @@ fn what_came_once_may_be_a_chat_and_is_accepted_as_such() {
     assert_eq!(one.state, two.state, "an acceptance is not ended by the next turn");
     assert!(two.text.contains("21FYybvGctNHMY9c, y6RSYp92UDO5Ef81"), "{}", two.text);
     // Nothing but n8n's LangChain nodes sends so, and a workflow that comes again is none of a chat.
-    let vendor = Sighting { client: "vendor".into(), ..turn("x") };
+    let vendor = Sighting { client: "vendor", ..turn("x") };
     Story::of(&workflows, &[seen("a", "n", 5, NEW), vendor]).check_doubts(&[("unlisted_workflow", "main")]);
     story(&["x", "x"]).check_doubts(&[("unlisted_workflow", "main")]);
 }
@@ -728,12 +740,12 @@ fn what_came_once_may_be_a_chat_and_is_accepted_as_such() {
 #[test]
 fn the_same_ids_in_two_n8n_are_a_doubt_until_requests_say_whose_they_are() {
     let workflows = [workflow("a", &[model("n", "r")]), workflow("b", &[model("m", "r")])];
-    let story = |sightings: &[Sighting], other: &[Value]| {
+    let story = |sightings: &[Sighting<'static>], other: &[Value]| {
         let mut story = Story::of(&workflows, sightings);
         story.other = Some(inventory(other));
         story
     };
-    let own = |minute, name: Option<&str>| Sighting { instance: name.map(Box::from), ..seen("a", "n", minute, NEW) };
+    let own = |minute, name: Option<&'static str>| Sighting { instance: name, ..seen("a", "n", minute, NEW) };
     story(&[own(5, None)], &workflows).check_doubts(&[("same_ids", "staging")]);
     assert_eq!(
         story(&[own(5, None)], &workflows).doubt().text,
@@ -752,7 +764,8 @@ fn a_workflow_that_stands_in_a_node_has_its_nodes_among_the_others() {
             "parameters": { "source": "parameter", "workflowJson": workflow } })
     };
     let inner = json!({ "nodes": [model("i", "new")] });
-    let story = |call: Value, sightings: &[Sighting]| Story::of(&[workflow("a", &[model("n", "r"), call])], sightings);
+    let story =
+        |call: Value, sightings: &[Sighting<'static>]| Story::of(&[workflow("a", &[model("n", "r"), call])], sightings);
     let own = seen("a", "n", 5, NEW);
     for written in [call(json!(inner.to_string())), call(inner.clone())] {
         story(written.clone(), std::slice::from_ref(&own)).check_doubts(&[("never_seen", "new")]);
@@ -768,7 +781,7 @@ fn a_workflow_that_stands_in_a_node_has_its_nodes_among_the_others() {
     // One in another, and a key that is typed there.
     let typed_inside = json!({ "nodes": [request("t", "https://api.openai.com/v1/models", typed(OLD))] });
     let nested = call(json!({ "nodes": [call(json!(typed_inside.to_string()))] }));
-    assert_eq!(story(nested, std::slice::from_ref(&own)).audit().typed_keys().count(), 1);
+    assert_eq!(story(nested, std::slice::from_ref(&own)).cleared().typed.len(), 1);
     // What cannot be read is a doubt.
     for written in [json!("={{ $json.workflow }}"), json!("{"), json!(5)] {
         story(call(written), std::slice::from_ref(&own)).check_doubts(&[("unclear_call", "a/Call")]);
@@ -886,7 +899,7 @@ fn any_workflows() -> impl Strategy<Value = Vec<Value>> {
     prop::collection::vec(whole, 0..5)
 }
 
-fn any_sightings() -> impl Strategy<Value = Vec<Sighting>> {
+fn any_sightings() -> impl Strategy<Value = Vec<Sighting<'static>>> {
     let id = || prop::sample::select(vec!["a", "b", "c"]);
     let sighting = (id(), id(), 0..20_i64, any::<bool>())
         .prop_map(|(workflow, node, minute, is_new)| seen(workflow, node, minute, if is_new { NEW } else { OLD }));
@@ -904,7 +917,7 @@ proptest! {
         for row in audit.rows.iter().filter(|row| matches!(row.passage, Passage::Passes | Passage::Covered)) {
             prop_assert!(sightings.iter().any(is_well), "{row:?}");
             if row.passage == Passage::Passes {
-                let own = |seen: &&Sighting| seen.workflow.as_deref() == Some(&row.node.workflow.id) && seen.node.as_deref() == Some(&row.node.id);
+                let own = |seen: &&Sighting| seen.workflow == Some(&row.node.workflow.id) && seen.node == Some(&row.node.id);
                 prop_assert!(sightings.iter().filter(own).any(is_well), "{row:?}");
             }
         }
@@ -929,7 +942,7 @@ fn the_nodes_of_a_record_that_was_disconnected_are_off_keyward_until_it_is_chang
         changed: Some(at(changed).as_millis()),
     };
     let nodes = [model("a", "r"), model("b", "r"), model("c", "other")];
-    let story = |left: Left, sightings: &[Sighting]| Story {
+    let story = |left: Left, sightings: &[Sighting<'static>]| Story {
         left: vec![left],
         ..Story::of(&[workflow("w", &nodes)], sightings).with_record("r", 20)
     };

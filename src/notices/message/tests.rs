@@ -38,6 +38,7 @@ fn subject(kind: SubjectKind, name: &str, members: u64) -> Subject {
         command: "keyward incidents".into(),
         members: (0..members).map(member).collect(),
         reasons: Vec::new(),
+        unnamed: 0,
         left: 0,
         total: 0,
     }

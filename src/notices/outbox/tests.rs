@@ -33,6 +33,7 @@ fn subject(id: &str) -> Subject {
         command: Box::default(),
         members: Vec::new(),
         reasons: Vec::new(),
+        unnamed: 0,
         left: 0,
         total: 0,
     }

@@ -69,6 +69,7 @@ fn subject(kind: SubjectKind, code: &str, members: &[u64]) -> Subject {
         command: "keyward incidents".into(),
         members: if kind == SubjectKind::Rotation { Vec::new() } else { members.iter().map(member).collect() },
         reasons: Vec::new(),
+        unnamed: 0,
         left: members.len(),
         total: members.len(),
     }
