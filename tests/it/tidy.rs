@@ -173,6 +173,13 @@ fn the_places_that_read_a_key_ready_to_be_sent_are_these() {
     );
 }
 
+/// A request does more only while an exchange is followed. An open page that is drawn from the ledger follows none, and costs a request
+/// nothing.
+#[test]
+fn the_places_that_follow_exchanges_are_these() {
+    check_places("tap.follow(", &[("src/admin/events.rs", 1, "GET /api/v1/events, for programs and the page Live")]);
+}
+
 #[test]
 fn the_places_that_start_threads_and_tasks_are_these() {
     check_places(
