@@ -13,9 +13,9 @@ fn main() {
 #[divan::bench(args = ["tag", "path", "organization", "none"])]
 fn attribution(bencher: Bencher<'_, '_>, source: &str) {
     let uri = Uri::from_static(if source == "path" { PATH } else { "/v1/chat/completions" });
-    let headers = headers(source);
+    let lines = headers(source).into();
     bencher.bench_local(|| {
-        let head = Head::new(&Method::POST, black_box(&uri), black_box(&headers));
+        let head = Head::new(&Method::POST, black_box(&uri), black_box(&lines));
         let read = RequestPath::read(head.path);
         black_box(Caller::identify(&head, &read));
     });

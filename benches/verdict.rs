@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderValue, Method, Uri};
 use keyward::clock::Timestamp;
+use keyward::field_lines::{FieldLines, Name};
 use keyward::head::Head;
 use keyward::keys::fingerprint::FingerprintKey;
 use keyward::keys::set::{KeyRing, KeySet, Owner, Retired, Role, SetIndex};
@@ -21,20 +22,22 @@ fn main() {
 /// From the header to the verdict, as on the first request of a connection.
 #[divan::bench(args = ["current", "previous", "remembered", "unknown", "malformed", "missing"])]
 fn verdict(bencher: Bencher<'_, '_>, kind: &str) {
-    let (ring, uri, headers) = (ring(), Uri::from_static("/v1/chat/completions"), headers(kind));
+    let (ring, uri, lines) = (ring(), Uri::from_static("/v1/chat/completions"), lines(kind));
     bencher.bench_local(|| {
-        let head = Head::new(&Method::POST, black_box(&uri), black_box(&headers));
+        let head = Head::new(&Method::POST, black_box(&uri), black_box(&lines));
         judge(&Credential::read(&head.fields), None, &ring, NOW)
     });
 }
 
-fn headers(kind: &str) -> HeaderMap {
+fn lines(kind: &str) -> FieldLines {
     let value = match kind {
-        "missing" => return HeaderMap::new(),
+        "missing" => return FieldLines::default(),
         "malformed" => "Bearer undefined".to_owned(),
         kind => format!("Bearer {}", key(kind)),
     };
-    [(header::AUTHORIZATION, HeaderValue::from_str(&value).expect("text"))].into_iter().collect()
+    let mut lines = FieldLines::default();
+    lines.add(Name::Authorization, HeaderValue::from_str(&value).expect("text"));
+    lines
 }
 
 /// As long as a project key of OpenAI: 164 characters.

@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 
 use self::ambiguity::Ambiguity;
 use self::error_body::refusal_body;
@@ -47,11 +47,12 @@ use self::session::Session;
 use self::upgrade::Upgraded;
 use crate::caller::{Agreement, Caller};
 use crate::early_refusal::EarlyRefusal;
+use crate::field_lines::{FieldLines, Name, Names};
 use crate::head::{self, Head};
-use crate::http1::head_reader::Reason;
 use crate::keys::set::{Bearer, KeyRing, Owner, RoleKind, SetIndex, Word};
 use crate::ledger::identity::Identity;
 use crate::ledger::sighting::{Acted, Exchange, Opening, Sighting};
+use crate::message::{Answer, Request};
 use crate::net::protocol::Protocol;
 use crate::openai::answer::AnswerReader;
 use crate::openai::websocket::{Extension, FrameReader};
@@ -63,10 +64,7 @@ use crate::upstream::request_body::{ClientBody, RequestBody};
 use crate::verdict::Verdict;
 
 /// Carries one exchange up to the head of its answer; its body goes on by itself.
-pub async fn exchange(
-    session: Arc<Session>,
-    request: Request<ClientBody>,
-) -> Result<Response<ResponseBody>, Infallible> {
+pub async fn exchange(session: Arc<Session>, request: Request<ClientBody>) -> Result<Answer<ResponseBody>, Infallible> {
     let Departure { permit, request, asked, sighting } = match prepare(&session, request) {
         ControlFlow::Continue(departure) => departure,
         ControlFlow::Break(answer) => return Ok(answer),
@@ -77,10 +75,10 @@ pub async fn exchange(
     let lent = permit.injected();
     Ok(match forward(&permit, request, protocol, &sighting, worker).await {
         // In a box each, since few exchanges need the room for these.
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
             switch_protocols(answer, asked.as_ref(), sighting, lent, &session)
         }
-        Ok(answer) if lent.is_some() && answer.status() == StatusCode::UNAUTHORIZED => {
+        Ok(answer) if lent.is_some() && answer.status == StatusCode::UNAUTHORIZED => {
             Box::pin(answer_for_our_key(answer, sighting, lent, &session)).await
         }
         Ok(answer) => {
@@ -105,7 +103,7 @@ struct Departure {
 
 /// All that is done before a request goes upstream, or the answer of ours that it gets. None of it waits, so that the future of
 /// its exchange, which is moved as a whole, has no room for it.
-fn prepare(session: &Arc<Session>, request: Request<ClientBody>) -> ControlFlow<Response<ResponseBody>, Departure> {
+fn prepare(session: &Arc<Session>, request: Request<ClientBody>) -> ControlFlow<Answer<ResponseBody>, Departure> {
     if let Some(answer) = answer_outside_the_api(session, &request) {
         return ControlFlow::Break(answer);
     }
@@ -137,7 +135,7 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let worker = &session.worker;
     let shared = &worker.shared;
     let (started, now) = (Instant::now(), shared.clock.now());
-    let head = Head::new(request.method(), request.uri(), request.headers());
+    let head = Head::new(&request.method, &request.uri, &request.lines);
     let path = RequestPath::read(head.path);
     let mut caller = Caller::identify(&head, &path);
     let ring = shared.reloader.ring();
@@ -146,7 +144,7 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let asked = Asked {
         judgement: &judgement,
         head: &head,
-        authority: request.uri().authority().map(Authority::as_str),
+        authority: request.uri.authority().map(Authority::as_str),
         workflow: caller.workflow,
         set_is_unclear: caller.doubts.unknown_set || caller.doubts.agreement == Agreement::SetsDiffer,
         peer: session.peer,
@@ -155,7 +153,7 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let action = policy::decide(&asked, ring.rules(), &ring);
     let (identity, is_preflight) = (Identity::of(&caller, &judgement, session.peer), asked.is_preflight());
     let binding = if is_preflight { Arc::new(shared.ledger.unkept(&identity)) } else { session.binding(&identity) };
-    let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let path_and_query = request.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let target = path.target(path_and_query);
     let shown = path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len()));
     // By whichever name a client calls upstream's API, it is one.
@@ -171,12 +169,12 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
         peer: session.peer,
         note: path.repair.map(Repair::note),
         is_preflight,
-        has_gateway_key: judgement.verdict == Verdict::Missing && head::has_gateway_key(request.headers()),
+        has_gateway_key: judgement.verdict == Verdict::Missing && head::has_gateway_key(&request.lines),
     };
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));
     let target = shared.base_path.iter().fold(target, |target, base| base.put_in(target, path_and_query));
     let way = match action {
-        Action::Forward(permit) => Way::Upstream(permit, Rewrite::new(&head.fields, request.uri(), &target)),
+        Action::Forward(permit) => Way::Upstream(permit, Rewrite::new(&head.fields, &request.uri, &target)),
         Action::Refuse(refusal) => Way::Back(refusal),
     };
     Judged { sighting, way }
@@ -195,14 +193,14 @@ fn declared_set(caller: &mut Caller<'_>, ring: &KeyRing) -> Option<SetIndex> {
 }
 
 /// The answer goes to the client as it is, but for the head's edits. A redirect is never passed on.
-fn pass_on(mut answer: Response<AnswerBody>, sighting: Sighting, session: &Arc<Session>) -> Response<ResponseBody> {
+fn pass_on(mut answer: Answer<AnswerBody>, sighting: Sighting, session: &Arc<Session>) -> Answer<ResponseBody> {
     let worker = &session.worker;
-    let status = answer.status();
+    let status = answer.status;
     sighting.answer_came(status);
     sighting.touch(worker.coarse_clock.millis());
-    if headers::is_redirect(status, answer.headers()) {
+    if headers::is_redirect(status, &answer.lines) {
         sighting.end(Ending::Redirected);
-        let location = answer.headers().get(header::LOCATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let location = answer.lines.first(Name::Location).unwrap_or_default();
         let (host, base_path) = (worker.shared.host.to_str().unwrap_or_default(), worker.shared.base_path.as_ref());
         let redirect = Redirect::read(location, host, sighting.path(), base_path);
         sighting.redirected(redirect);
@@ -211,8 +209,8 @@ fn pass_on(mut answer: Response<AnswerBody>, sighting: Sighting, session: &Arc<S
     }
     note_project(&answer, &sighting, session);
     // Where upstream sends that content all the same, it would be taken for the next answer.
-    let may_be_kept = !(answer.body().is_end_stream() && headers::announces_content(answer.headers()));
-    let carried = headers::edit_answer(answer.headers_mut(), &Marks::from(&*sighting));
+    let may_be_kept = !(answer.body.is_end_stream() && headers::announces_content(&answer.lines));
+    let carried = headers::edit_answer(&mut answer.lines, &Marks::from(&*sighting));
     let reader = AnswerReader::new(status, carried.content, carried.encoding);
     answer.map(|body| {
         let body = UpstreamBody::new(body, may_be_kept, Arc::clone(session), sighting, reader);
@@ -221,25 +219,25 @@ fn pass_on(mut answer: Response<AnswerBody>, sighting: Sighting, session: &Arc<S
 }
 
 /// Looks at an answer to a request that keyward put its key into, before any of it goes out.
-async fn look_at(answer: Response<ResponseBody>, key: &Bearer, session: &Session) -> Response<ResponseBody> {
-    let (head, body) = answer.into_parts();
+async fn look_at(answer: Answer<ResponseBody>, key: &Bearer, session: &Session) -> Answer<ResponseBody> {
+    let Answer { status, reason, lines, body } = answer;
     let mut body = match body {
         ResponseBody::Upstream(body) => body,
-        ours @ (ResponseBody::Ours(_) | ResponseBody::Held(_)) => return Response::from_parts(head, ours),
+        ours @ (ResponseBody::Ours(_) | ResponseBody::Held(_)) => return Answer { status, reason, lines, body: ours },
     };
     let exchange = body.exchange();
-    let mut answer = Response::from_parts(head, ResponseBody::Ours(None));
+    let mut answer = Answer { status, reason, lines, body: ResponseBody::Ours(None) };
     redact_head(&mut answer, key, &exchange);
     if body.lend(key) {
         // What is replaced may be shorter or longer.
-        answer.headers_mut().remove(header::CONTENT_LENGTH);
+        answer.lines.remove(Name::ContentLength);
     }
-    if answer.status().as_u16() < 400 {
-        *answer.body_mut() = ResponseBody::Upstream(body);
+    if status.as_u16() < 400 {
+        answer.body = ResponseBody::Upstream(body);
         return answer;
     }
     match body.hold().await {
-        Ok(clean) => *answer.body_mut() = ResponseBody::Held(Box::new(clean)),
+        Ok(clean) => answer.body = ResponseBody::Held(Box::new(clean)),
         Err(why) => {
             let code = exchange.upstream_code().map(str::to_owned);
             replace(&mut answer, why, code.as_deref(), &session.worker.shared.upstream);
@@ -249,36 +247,40 @@ async fn look_at(answer: Response<ResponseBody>, key: &Bearer, session: &Session
 }
 
 /// The head stays, for what it says of limits and of when to try again.
-fn replace(answer: &mut Response<ResponseBody>, why: KeptBack, code: Option<&str>, upstream: &str) {
-    let status = answer.status();
-    let ours = refusal::replaced(status, why, code, upstream);
-    for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRAILER, header::ETAG] {
-        answer.headers_mut().remove(name);
+fn replace(answer: &mut Answer<ResponseBody>, why: KeptBack, code: Option<&str>, upstream: &str) {
+    let ours = refusal::replaced(answer.status, why, code, upstream);
+    answer.lines.remove_all(SAYS_OF_BODY);
+    for line in ours.lines.iter() {
+        if let Some(value) = ours.lines.first_value(line.name) {
+            answer.lines.set(line.name, value);
+        }
     }
-    let (head, body) = ours.into_parts();
-    answer.headers_mut().extend(head.headers);
-    *answer.body_mut() = body;
+    answer.body = ours.body;
 }
+
+/// What a head says of a body, which another one makes untrue.
+const SAYS_OF_BODY: Names =
+    Names::of(&[Name::ContentType, Name::ContentLength, Name::ContentEncoding, Name::Trailer, Name::Etag]);
 
 /// Notes which project the key belongs to; and where something is not found, whether that is another one than the key had
 /// by which this caller found it before.
-fn note_project(answer: &Response<AnswerBody>, sighting: &Sighting, session: &Session) {
-    let status = answer.status();
+fn note_project(answer: &Answer<AnswerBody>, sighting: &Sighting, session: &Session) {
+    let status = answer.status;
     if status == StatusCode::NOT_FOUND {
-        compare_projects(answer.headers(), sighting, session);
+        compare_projects(&answer.lines, sighting, session);
     } else if status.is_success()
         && let Some(names) = sighting.sent_key()
         && session.is_other_key(names.fingerprint)
-        && let Some(project) = headers::project(answer.headers())
+        && let Some(project) = headers::project(&answer.lines)
     {
         session.worker.shared.ledger.projects.note(names.fingerprint, project);
     }
 }
 
-fn compare_projects(headers: &HeaderMap, sighting: &Sighting, session: &Session) {
+fn compare_projects(lines: &FieldLines, sighting: &Sighting, session: &Session) {
     let shared = &session.worker.shared;
     let projects = &shared.ledger.projects;
-    let (Some(names), Some(new)) = (sighting.sent_key(), headers::project(headers)) else { return };
+    let (Some(names), Some(new)) = (sighting.sent_key(), headers::project(lines)) else { return };
     let before: Vec<_> = if sighting.injected.is_some() {
         let ring = shared.reloader.ring();
         let is_before = |owner: &Owner| owner.set == sighting.judgement.set && owner.role.kind() == RoleKind::Previous;
@@ -295,13 +297,12 @@ fn compare_projects(headers: &HeaderMap, sighting: &Sighting, session: &Session)
 }
 
 /// Replaces what shows the key in the head of an answer.
-fn redact_head(answer: &mut Response<ResponseBody>, key: &Bearer, exchange: &Exchange) {
-    let phrase = answer.extensions().get::<Reason>();
-    let is_phrase = phrase.is_some_and(|phrase| key.is_shown_in(&phrase.0));
+fn redact_head(answer: &mut Answer<ResponseBody>, key: &Bearer, exchange: &Exchange) {
+    let is_phrase = answer.reason.as_deref().is_some_and(|phrase| key.is_shown_in(phrase));
     if is_phrase {
-        answer.extensions_mut().remove::<Reason>();
+        answer.reason = None;
     }
-    if lent_key::redact(answer.headers_mut(), key) || is_phrase {
+    if lent_key::redact(&mut answer.lines, key) || is_phrase {
         exchange.failed_because(&KeptBack::Header);
     }
 }
@@ -309,24 +310,24 @@ fn redact_head(answer: &mut Response<ResponseBody>, key: &Bearer, exchange: &Exc
 /// Upstream speaks another protocol from here on. If it was asked to, the client is told, and both connections
 /// become one behind that answer; not a byte passes before.
 fn switch_protocols(
-    answer: Response<AnswerBody>,
+    answer: Answer<AnswerBody>,
     asked: Option<&HeaderValue>,
     sighting: Sighting,
     lent: Option<&Bearer>,
     session: &Session,
-) -> Response<ResponseBody> {
-    let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(answer.headers(), asked)) else {
+) -> Answer<ResponseBody> {
+    let Some(agreed) = asked.and_then(|asked| headers::agreed_protocols(&answer.lines, asked)) else {
         return answer_failure(&ForwardError::Upgraded, &sighting, session);
     };
-    let (head, body) = answer.into_parts();
+    let Answer { status, reason, lines, body } = answer;
     let Some(switched) = body.switch() else {
         return answer_failure(&ForwardError::Upgraded, &sighting, session);
     };
     let worker = &session.worker;
-    sighting.answer_came(head.status);
-    let mut answer = Response::from_parts(head, ResponseBody::Ours(None));
-    let frames = frame_reader(&agreed, answer.headers());
-    headers::edit_switch(answer.headers_mut(), &Marks::from(&*sighting), agreed);
+    sighting.answer_came(status);
+    let mut answer = Answer { status, reason, lines, body: ResponseBody::Ours(None) };
+    let frames = frame_reader(&agreed, &answer.lines);
+    headers::edit_switch(&mut answer.lines, &Marks::from(&*sighting), agreed);
     if let Some(key) = lent {
         redact_head(&mut answer, key, &sighting);
     }
@@ -336,20 +337,20 @@ fn switch_protocols(
 
 /// Upstream refused the key that keyward put in. Its answer quotes a part of that key, so the client gets ours.
 async fn answer_for_our_key(
-    mut answer: Response<AnswerBody>,
+    mut answer: Answer<AnswerBody>,
     sighting: Sighting,
     lent: Option<&Bearer>,
     session: &Arc<Session>,
-) -> Response<ResponseBody> {
+) -> Answer<ResponseBody> {
     let worker = &session.worker;
-    sighting.answer_came(answer.status());
+    sighting.answer_came(answer.status);
     sighting.touch(worker.coarse_clock.millis());
     // Upstream has said no. That is how it ended, however the rest of its words comes.
     sighting.end(Ending::Completed);
     let exchange = sighting.share();
-    let carried = headers::strip_answer(answer.headers_mut(), true);
-    let reader = AnswerReader::new(answer.status(), carried.content, carried.encoding);
-    let mut body = UpstreamBody::new(answer.into_body(), true, Arc::clone(session), sighting, reader);
+    let carried = headers::strip_answer(&mut answer.lines, true);
+    let reader = AnswerReader::new(answer.status, carried.content, carried.encoding);
+    let mut body = UpstreamBody::new(answer.body, true, Arc::clone(session), sighting, reader);
     if let Some(key) = lent {
         body.lend(key);
     }
@@ -360,7 +361,7 @@ async fn answer_for_our_key(
     let named = directory.as_deref().and_then(|directory| diagnosis::look_up(&exchange, directory));
     let explanation = diagnosis::explain(diagnosis, &exchange, &ring, named);
     let body = refusal_body(diagnosis, &explanation);
-    marked(refusal::unauthorized(body, HeaderMap::new()), &exchange)
+    marked(refusal::unauthorized(body, FieldLines::default()), &exchange)
 }
 
 /// keyward answers itself: why, and what to do about it, for the person who reads n8n's execution.
@@ -369,9 +370,9 @@ fn refuse(
     request: Request<ClientBody>,
     sighting: &Sighting,
     session: &Session,
-) -> Response<ResponseBody> {
+) -> Answer<ResponseBody> {
     sighting.end(Ending::Refused);
-    let head = request.into_parts().0;
+    let lines = request.lines;
     let ring = session.worker.shared.reloader.ring();
     let diagnosis = diagnosis::diagnose(sighting, sighting.outcome(), &ring);
     let registry = &session.worker.shared.names;
@@ -383,43 +384,42 @@ fn refuse(
     let generations = [ring.generation(), registry.generation()];
     let told = session.last_refusal.tell(diagnosis, sighting, generations, explain);
     sighting.explained(told.explanation);
-    marked(refusal::refused(refusal, told.body, head.headers), sighting)
+    marked(refusal::refused(refusal, told.body, lines), sighting)
 }
 
 /// Follows what upstream says in a WebSocket. Of any other protocol nothing is known.
-fn frame_reader(agreed: &HeaderValue, answer: &HeaderMap) -> Option<FrameReader> {
+fn frame_reader(agreed: &HeaderValue, answer: &FieldLines) -> Option<FrameReader> {
     let is_websocket = agreed.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
-    let extensions = answer.get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter().map(HeaderValue::as_bytes);
-    is_websocket.then(|| FrameReader::new(Extension::read(extensions)))
+    is_websocket.then(|| FrameReader::new(Extension::read(answer.all(Name::SecWebSocketExtensions))))
 }
 
-fn answer_failure(error: &ForwardError, sighting: &Sighting, session: &Session) -> Response<ResponseBody> {
+fn answer_failure(error: &ForwardError, sighting: &Sighting, session: &Session) -> Answer<ResponseBody> {
     sighting.end(error.ending());
     sighting.failed_because(error);
     marked(refusal::upstream_failed(error, &session.worker.shared.upstream), sighting)
 }
 
 /// Marks an answer of ours as the answer to that exchange.
-fn marked(mut answer: Response<ResponseBody>, exchange: &Exchange) -> Response<ResponseBody> {
-    exchange.answered_by_us(answer.status());
-    headers::mark(answer.headers_mut(), &Marks::from(exchange));
+fn marked(mut answer: Answer<ResponseBody>, exchange: &Exchange) -> Answer<ResponseBody> {
+    exchange.answered_by_us(answer.status);
+    headers::mark(&mut answer.lines, &Marks::from(exchange));
     answer
 }
 
 /// After such a request it is not known where the next one begins.
-fn refuse_early(why: EarlyRefusal, mut answer: Response<ResponseBody>, session: &Session) -> Response<ResponseBody> {
+fn refuse_early(why: EarlyRefusal, mut answer: Answer<ResponseBody>, session: &Session) -> Answer<ResponseBody> {
     if session.protocol == Protocol::Http1 {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        answer.lines.set(Name::Connection, HeaderValue::from_static("close"));
     }
-    session.worker.rejections.refuse(why, answer.status(), session.peer);
+    session.worker.rejections.refuse(why, answer.status, session.peer);
     answer
 }
 
 /// Requests that are not for the API: the page for people, clients that take keyward for an HTTP proxy, and requests that
 /// others may read otherwise.
-fn answer_outside_the_api(session: &Session, request: &Request<ClientBody>) -> Option<Response<ResponseBody>> {
-    let is_page = request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD);
-    if *request.method() == Method::CONNECT {
+fn answer_outside_the_api(session: &Session, request: &Request<ClientBody>) -> Option<Answer<ResponseBody>> {
+    let is_page = request.uri.path() == "/" && matches!(request.method, Method::GET | Method::HEAD);
+    if request.method == Method::CONNECT {
         // What a client sends behind it may be meant for a tunnel.
         Some(refuse_early(EarlyRefusal::NotAProxy, refusal::not_a_proxy(), session))
     } else if let Some(ambiguity) = Ambiguity::find(request) {

@@ -1,6 +1,8 @@
-//! Pure. What of a request may be looked at, collected in one walk over its headers: no header is looked up again.
+//! Pure. What of a request may be looked at, collected in one walk over its field lines: none is looked up again.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{Method, Uri};
+
+use crate::field_lines::{FieldLine, FieldLines, Name, visible_text};
 
 /// A borrowed view of the request's head.
 #[derive(Clone, Copy, Debug)]
@@ -13,10 +15,10 @@ pub struct Head<'r> {
 }
 
 impl<'r> Head<'r> {
-    /// Reads what keyward looks at, in one walk over the headers.
+    /// Reads what keyward looks at, in one walk over the lines.
     #[must_use]
-    pub fn new(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap) -> Self {
-        Self { method, path: uri.path(), fields: Fields::collect(headers) }
+    pub fn new(method: &'r Method, uri: &'r Uri, lines: &'r FieldLines) -> Self {
+        Self { method, path: uri.path(), fields: Fields::collect(lines) }
     }
 }
 
@@ -26,9 +28,9 @@ pub enum Field<'r> {
     #[default]
     Absent,
     /// Once.
-    One(&'r HeaderValue),
+    One(&'r [u8]),
     /// More than once; this is the first.
-    Repeated(&'r HeaderValue),
+    Repeated(&'r [u8]),
 }
 
 impl<'r> Field<'r> {
@@ -37,17 +39,14 @@ impl<'r> Field<'r> {
     pub fn first(self) -> Option<&'r [u8]> {
         match self {
             Self::Absent => None,
-            Self::One(value) | Self::Repeated(value) => Some(value.as_bytes()),
+            Self::One(value) | Self::Repeated(value) => Some(value),
         }
     }
 
-    /// The first value, if it is visible ASCII.
+    /// The first value, if it is visible ASCII, blanks and tabs.
     #[must_use]
     pub fn text(self) -> Option<&'r str> {
-        match self {
-            Self::Absent => None,
-            Self::One(value) | Self::Repeated(value) => value.to_str().ok(),
-        }
+        visible_text(self.first()?)
     }
 
     /// Whether the header came at all.
@@ -56,7 +55,7 @@ impl<'r> Field<'r> {
         !matches!(self, Self::Absent)
     }
 
-    fn add(&mut self, value: &'r HeaderValue) {
+    fn add(&mut self, value: &'r [u8]) {
         *self = match *self {
             Self::Absent => Self::One(value),
             Self::One(first) | Self::Repeated(first) => Self::Repeated(first),
@@ -103,165 +102,115 @@ pub struct Fields<'r> {
     /// `TE`: what the client makes of an answer's transfer.
     pub te: Field<'r>,
     pub connection: Field<'r>,
-    /// Which headers must not go on, for the code that edits the head in place.
-    pub unforwarded: Unforwarded,
+    /// Whether it asks for another protocol.
+    pub asks_for_upgrade: bool,
 }
 
 /// How a protocol begins that carries a key: browsers cannot set `Authorization` on a WebSocket.
 pub const PROTOCOL_WITH_KEY: &str = "openai-insecure-api-key.";
 
-/// A header that carries a key for Azure's form of the API.
-pub const API_KEY: HeaderName = HeaderName::from_static("api-key");
-
-/// The header that names an organization.
-pub const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
-
-fn carries_key(value: &HeaderValue) -> bool {
-    memchr::memmem::find(value.as_bytes(), PROTOCOL_WITH_KEY.as_bytes()).is_some()
+fn carries_key(value: &[u8]) -> bool {
+    memchr::memmem::find(value, PROTOCOL_WITH_KEY.as_bytes()).is_some()
 }
 
 /// Whether a request carries the credential of a gateway that may stand in front of the API: OpenAI reads none of them.
 #[must_use]
-pub fn has_gateway_key(headers: &HeaderMap) -> bool {
-    GATEWAY_KEYS.iter().any(|name| headers.get(name).is_some_and(|value| !value.is_empty()))
+pub fn has_gateway_key(lines: &FieldLines) -> bool {
+    GATEWAY_KEYS.iter().any(|name| lines.first(*name).is_some_and(|value| !value.is_empty()))
 }
 
 /// Azure API Management, AWS API Gateway (and Kong), Kong, Google's API Gateway, Cloudflare AI Gateway and Access, Portkey,
 /// Helicone, `LiteLLM`.
-static GATEWAY_KEYS: [HeaderName; 9] = [
-    HeaderName::from_static("ocp-apim-subscription-key"),
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("apikey"),
-    HeaderName::from_static("x-goog-api-key"),
-    HeaderName::from_static("cf-aig-authorization"),
-    HeaderName::from_static("cf-access-client-secret"),
-    HeaderName::from_static("x-portkey-api-key"),
-    HeaderName::from_static("helicone-auth"),
-    HeaderName::from_static("x-litellm-api-key"),
+static GATEWAY_KEYS: [Name; 9] = [
+    Name::OcpApimSubscriptionKey,
+    Name::XApiKey,
+    Name::Apikey,
+    Name::XGoogApiKey,
+    Name::CfAigAuthorization,
+    Name::CfAccessClientSecret,
+    Name::XPortkeyApiKey,
+    Name::HeliconeAuth,
+    Name::XLitellmApiKey,
 ];
 
-/// A set of the headers that stand in a request and end at this proxy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unforwarded(u16);
-
-/// The headers that never go on, in the order of [`Unforwarded`]'s bits: the connection's own (RFC 9110, 7.6.1), and ours.
-pub static UNFORWARDED: [HeaderName; 12] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("x-n8n-tag"),
-    HeaderName::from_static("x-n8n-workflow-id"),
-    HeaderName::from_static("x-n8n-execution-id"),
-    HeaderName::from_static("x-n8n-node-id"),
-    HeaderName::from_static("x-n8n-workflow-name"),
+/// The lines that never go on: the connection's own (RFC 9110, 7.6.1), and ours.
+pub const UNFORWARDED: [Name; 12] = [
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::ProxyAuthorization,
+    Name::Te,
+    Name::TransferEncoding,
+    Name::Upgrade,
+    Name::N8nTag,
+    Name::N8nWorkflowId,
+    Name::N8nExecutionId,
+    Name::N8nNodeId,
+    Name::N8nWorkflowName,
 ];
-
-impl Unforwarded {
-    fn add(&mut self, bit: u16) {
-        self.0 |= 1 << bit;
-    }
-
-    /// Whether that header stands in the request.
-    #[must_use]
-    pub fn contains(self, name: &HeaderName) -> bool {
-        self.names().any(|other| other == name)
-    }
-
-    /// The names in the set.
-    pub fn names(self) -> impl Iterator<Item = &'static HeaderName> {
-        UNFORWARDED.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
-    }
-}
 
 impl<'r> Fields<'r> {
-    fn collect(headers: &'r HeaderMap) -> Self {
+    fn collect(lines: &'r FieldLines) -> Self {
         let mut fields = Self::default();
-        for (name, value) in headers {
-            fields.add(name.as_str(), value);
+        for line in lines.iter() {
+            fields.add(line);
         }
         fields
     }
 
-    /// The length parts the names so well that most headers of a request cost one comparison.
-    fn add(&mut self, name: &str, value: &'r HeaderValue) {
-        match (name.len(), name) {
-            (2, "te") => {
-                self.te.add(value);
-                self.unforwarded.add(4);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most names mean nothing here")]
+    fn add(&mut self, FieldLine { name, value, .. }: FieldLine<'r>) {
+        let field = match name {
+            Name::Authorization => &mut self.authorization,
+            Name::ApiKey => &mut self.api_key,
+            Name::SecWebSocketProtocol if carries_key(value) => &mut self.websocket_protocol,
+            Name::N8nTag => &mut self.tag,
+            Name::N8nWorkflowId => &mut self.workflow_id,
+            Name::N8nExecutionId => &mut self.execution_id,
+            Name::N8nNodeId => &mut self.node_id,
+            Name::N8nWorkflowName => &mut self.workflow_name,
+            Name::OpenAiOrganization => &mut self.organization,
+            Name::OpenAiPlatform => &mut self.platform,
+            Name::UserAgent => &mut self.user_agent,
+            Name::Accept => &mut self.accept,
+            Name::StainlessLang => &mut self.stainless_lang,
+            Name::StainlessVersion => &mut self.stainless_version,
+            Name::Host => &mut self.host,
+            Name::Origin => &mut self.origin,
+            Name::Expect => &mut self.expect,
+            Name::Te => &mut self.te,
+            Name::Connection => &mut self.connection,
+            Name::Upgrade => {
+                self.asks_for_upgrade = true;
+                return;
             }
-            (3, "via") | (9, "forwarded" | "x-real-ip") | (15, "x-forwarded-for") => self.is_relayed = true,
-            (4, "host") => self.host.add(value),
-            (6, "accept") => self.accept.add(value),
-            (6, "expect") => self.expect.add(value),
-            (6, "origin") => self.origin.add(value),
-            (7, "api-key") => self.api_key.add(value),
-            (7, "upgrade") => self.unforwarded.add(6),
-            (9, "x-n8n-tag") => {
-                self.tag.add(value);
-                self.unforwarded.add(7);
+            Name::AccessControlRequestMethod => {
+                self.asks_for_page = true;
+                return;
             }
-            (10, "user-agent") => self.user_agent.add(value),
-            (10, "connection") => {
-                self.connection.add(value);
-                self.unforwarded.add(0);
+            Name::Via | Name::Forwarded | Name::XForwardedFor | Name::XRealIp => {
+                self.is_relayed = true;
+                return;
             }
-            (10, "keep-alive") => self.unforwarded.add(1),
-            (13, "authorization") => self.authorization.add(value),
-            (13, "x-n8n-node-id") => {
-                self.node_id.add(value);
-                self.unforwarded.add(10);
-            }
-            (15, "openai-platform") => self.platform.add(value),
-            (29, "access-control-request-method") => self.asks_for_page = true,
-            (16, "x-stainless-lang") => self.stainless_lang.add(value),
-            (16, "proxy-connection") => self.unforwarded.add(2),
-            (17, "transfer-encoding") => self.unforwarded.add(5),
-            (17, "x-n8n-workflow-id") => {
-                self.workflow_id.add(value);
-                self.unforwarded.add(8);
-            }
-            (18, "x-n8n-execution-id") => {
-                self.execution_id.add(value);
-                self.unforwarded.add(9);
-            }
-            (19, "openai-organization") => self.organization.add(value),
-            (19, "proxy-authorization") => self.unforwarded.add(3),
-            (19, "x-n8n-workflow-name") => {
-                self.workflow_name.add(value);
-                self.unforwarded.add(11);
-            }
-            (22, "sec-websocket-protocol") if carries_key(value) => self.websocket_protocol.add(value),
-            (27, "x-stainless-package-version") => self.stainless_version.add(value),
-            _ => {}
-        }
+            _ => return,
+        };
+        field.add(value);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
-    fn every_name_in_the_table_sets_its_own_bit() {
-        for (bit, name) in UNFORWARDED.iter().enumerate() {
-            let mut headers = HeaderMap::new();
-            headers.insert(name.clone(), HeaderValue::from_static("x"));
-            assert_eq!(Fields::collect(&headers).unforwarded, Unforwarded(1 << bit), "{name}");
-            assert_eq!(Fields::collect(&headers).unforwarded.names().collect::<Vec<_>>(), [name]);
-        }
-    }
-
-    #[test]
     fn a_header_that_came_twice_is_repeated() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer a"));
-        headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer b"));
-        let fields = Fields::collect(&headers);
-        assert!(matches!(fields.authorization, Field::Repeated(first) if first == "Bearer a"));
+        let mut lines = FieldLines::default();
+        lines.add(Name::Authorization, HeaderValue::from_static("Bearer a"));
+        lines.add(Name::Authorization, HeaderValue::from_static("Bearer b"));
+        let fields = Fields::collect(&lines);
+        assert!(matches!(fields.authorization, Field::Repeated(first) if first == b"Bearer a"));
         assert!(!fields.api_key.is_present());
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! | step | where | |
 //! |---|---|---|
-//! | its head is read, and where its body ends is decided | [`server::http1`], [`http1`]; in HTTP/2 [`server::http2`] |
+//! | its head is read, and where its body ends is decided; its lines stay where they came | [`server::http1`], [`http1`], [`field_lines`]; in HTTP/2 [`server::http2`] |
 //! | what others could read otherwise is refused | [`exchange::ambiguity`], [`early_refusal`], [`exchange::rejections`] | |
 //! | what of the request may be looked at, found in one walk | [`head`], [`request_path`] | pure |
 //! | who sent it: tag, path, organization tag, client family | [`caller`] | pure |
@@ -65,6 +65,8 @@
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
 //! | [`telemetry`] | the log: events, lines and the bounded writer | `columns` `event` `json` `local_clock` `masked` `palette` `rows` `tap` `writer` |
+//! | [`field_lines`] | the field lines of a head |  |
+//! | [`message`] | a request and an answer, in either version of HTTP |  |
 //! | [`head`] | what of a request may be looked at |  |
 //! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `rules` `secret` `set` `source` `state` `token` |
 //! | [`request_path`] | the path of a request, and its repair |  |
@@ -112,6 +114,10 @@ pub mod tasks;
 pub mod watch;
 
 pub mod telemetry;
+
+pub mod field_lines;
+
+pub mod message;
 
 pub mod head;
 

@@ -192,7 +192,7 @@ impl Asked<'_> {
     fn is_barred_page(&self, rules: &Rules) -> bool {
         match self.head.fields.origin {
             Field::Absent => false,
-            Field::One(origin) => !rules.allows_origin(origin.as_bytes()),
+            Field::One(origin) => !rules.allows_origin(origin),
             Field::Repeated(_) => true,
         }
     }

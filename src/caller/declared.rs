@@ -6,6 +6,7 @@ use std::fmt;
 use percent_encoding::percent_decode;
 
 use crate::codes::codes;
+use crate::field_lines::visible_text;
 use crate::head::{Field, Fields};
 use crate::request_path::{RequestPath, is_blank, is_id, is_placeholder};
 
@@ -160,7 +161,7 @@ pub fn read_path<'r>(path: &RequestPath<'r>) -> Option<Declared<'r>> {
 #[must_use]
 pub fn read_organization(organization: Field<'_>) -> Option<Declared<'_>> {
     let Field::One(value) = organization else { return None };
-    let (workflow, execution) = value.to_str().ok()?.strip_prefix("n8n-")?.rsplit_once('-')?;
+    let (workflow, execution) = visible_text(value)?.strip_prefix("n8n-")?.rsplit_once('-')?;
     let is_number = is_id(execution) && execution.bytes().all(|byte| byte.is_ascii_digit());
     let ids = if is_placeholder(workflow) && (is_number || is_placeholder(execution)) {
         Ids { sender: Some(Sender::Editor), execution: None, node: None }
@@ -261,7 +262,7 @@ impl<'r> Parts<'r> {
 fn read_text(field: Field<'_>) -> Result<Option<&str>, Unreadable> {
     match field {
         Field::Absent => Ok(None),
-        Field::One(value) => value.to_str().map(Some).map_err(|_| Unreadable),
+        Field::One(value) => visible_text(value).map(Some).ok_or(Unreadable),
         Field::Repeated(_) => Err(Unreadable),
     }
 }
@@ -270,7 +271,7 @@ fn read_text(field: Field<'_>) -> Result<Option<&str>, Unreadable> {
 fn read_bytes(field: Field<'_>) -> Result<Option<&[u8]>, Unreadable> {
     match field {
         Field::Absent => Ok(None),
-        Field::One(value) => Ok(Some(value.as_bytes())),
+        Field::One(value) => Ok(Some(value)),
         Field::Repeated(_) => Err(Unreadable),
     }
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::declared::{is_our_organization, read_headers, read_organization, read_tag};
 use super::*;
+use crate::field_lines::{FieldLines, Name};
 use crate::head::{Field, Fields};
 use crate::request_path::is_id;
 
@@ -13,7 +14,7 @@ const NODE: &str = "36e21fd8-c571-420c-bcca-1134b8428099";
 /// A request's head with its owner: a head borrows.
 struct Request {
     uri: Uri,
-    headers: HeaderMap,
+    lines: FieldLines,
 }
 
 impl Request {
@@ -22,16 +23,16 @@ impl Request {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Self { uri: path.parse().unwrap(), headers: map }
+        Self { uri: path.parse().unwrap(), lines: map.into() }
     }
 
     fn caller(&self) -> Caller<'_> {
-        let head = Head::new(&Method::POST, &self.uri, &self.headers);
+        let head = Head::new(&Method::POST, &self.uri, &self.lines);
         Caller::identify(&head, &RequestPath::read(head.path))
     }
 
     fn fields(&self) -> Fields<'_> {
-        Head::new(&Method::POST, &self.uri, &self.headers).fields
+        Head::new(&Method::POST, &self.uri, &self.lines).fields
     }
 }
 
@@ -239,7 +240,7 @@ fn single_headers_that_cannot_be_read_say_nothing() {
 #[test]
 fn a_raw_name_in_a_header_costs_no_more_than_its_odd_letters() {
     let mut request = Request::new("/v1/x", &[("x-n8n-workflow-id", "w")]);
-    request.headers.insert("x-n8n-workflow-name", HeaderValue::from_bytes(b"W\xf6rkflow").unwrap());
+    request.lines.add(Name::N8nWorkflowName, HeaderValue::from_bytes(b"W\xf6rkflow").unwrap());
     assert_eq!(describe(&request.caller()), "by=header wf=w name=W\u{fffd}rkflow");
 }
 
@@ -533,7 +534,7 @@ fn any_value() -> impl Strategy<Value = HeaderValue> {
     ]
 }
 
-fn any_headers() -> impl Strategy<Value = HeaderMap> {
+fn any_lines() -> impl Strategy<Value = FieldLines> {
     let names = prop::sample::select(vec![
         "x-n8n-tag",
         "x-n8n-workflow-id",
@@ -551,15 +552,15 @@ fn any_headers() -> impl Strategy<Value = HeaderMap> {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), value);
         }
-        map
+        map.into()
     })
 }
 
 proptest! {
     #[test]
-    fn identifying_is_total_and_its_text_safe(headers in any_headers(), path in "/[!-~é]{0,20}(/[a-z0-9]{0,3}){0,6}") {
+    fn identifying_is_total_and_its_text_safe(lines in any_lines(), path in "/[!-~é]{0,20}(/[a-z0-9]{0,3}){0,6}") {
         let uri = Uri::from_static("/");
-        let mut head = Head::new(&Method::POST, &uri, &headers);
+        let mut head = Head::new(&Method::POST, &uri, &lines);
         head.path = &path;
         let caller = Caller::identify(&head, &RequestPath::read(&path));
         for id in [caller.set, caller.instance, caller.workflow, caller.execution, caller.node].into_iter().flatten() {
@@ -573,7 +574,7 @@ proptest! {
 
     #[test]
     fn reading_a_source_never_panics(value in any_value()) {
-        let field = Field::One(&value);
+        let field = Field::One(value.as_bytes());
         let fields = Fields {
             workflow_id: field, execution_id: field, node_id: field, workflow_name: field, ..Fields::default()
         };
@@ -585,7 +586,7 @@ proptest! {
         prop_assume!(!crate::request_path::is_placeholder(&workflow) && !crate::request_path::is_blank(&name));
         let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
         let tag = HeaderValue::from_str(&format!("wf={workflow};ex={execution};name={encoded}")).unwrap();
-        let declared = read_tag(Field::One(&tag)).unwrap();
+        let declared = read_tag(Field::One(tag.as_bytes())).unwrap();
         prop_assert_eq!(declared.ids.sender.and_then(Sender::workflow), Some(workflow.as_str()));
         prop_assert_eq!(declared.ids.execution, Some(execution.as_str()));
         prop_assert_eq!(declared.name.as_deref(), Some(name.as_str()));

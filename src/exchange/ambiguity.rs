@@ -1,9 +1,11 @@
 //! What the readers of heads let pass although another reader may read it otherwise. Such a request is refused before it is judged.
 
-use http::{HeaderMap, Method, Request, Uri, Version, header};
+use http::{Method, Uri, Version};
 use http_body::Body;
 
 use crate::early_refusal::EarlyRefusal;
+use crate::field_lines::{FieldLines, Name};
+use crate::message::Request;
 
 /// Why a request may mean one thing here and another thing upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +24,14 @@ impl Ambiguity {
     /// The first that there is.
     #[must_use]
     pub fn find<B: Body>(request: &Request<B>) -> Option<Self> {
-        if is_odd(request.uri(), request.method()) {
+        if is_odd(&request.uri, &request.method) {
             return Some(Self::Target);
         }
-        if !has_one_host(request.headers(), request.version()) {
+        if !has_one_host(&request.lines, request.version) {
             return Some(Self::Host);
         }
         // A body of known length is in no coding, which saves most requests the look-up.
-        let is_encoded = request.body().size_hint().exact().is_none() && !is_in_chunks_alone(request.headers());
+        let is_encoded = request.body.size_hint().exact().is_none() && !is_in_chunks_alone(&request.lines);
         is_encoded.then_some(Self::TransferCoding)
     }
 }
@@ -51,19 +53,21 @@ fn is_odd(target: &Uri, method: &Method) -> bool {
 }
 
 /// Before HTTP/1.1 there need not be one, and since HTTP/2 it stands elsewhere.
-fn has_one_host(headers: &HeaderMap, version: Version) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
+fn has_one_host(lines: &FieldLines, version: Version) -> bool {
+    let mut hosts = lines.all(Name::Host);
     (hosts.next().is_some() || version != Version::HTTP_11) && hosts.next().is_none()
 }
 
-fn is_in_chunks_alone(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+fn is_in_chunks_alone(lines: &FieldLines) -> bool {
+    let mut codings = lines.all(Name::TransferEncoding);
+    let is_chunked = codings.next().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     is_chunked && codings.next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     /// A body whose length is not known.
@@ -83,11 +87,15 @@ mod tests {
 
     #[track_caller]
     fn check(method: &str, target: &str, codings: &[&str], expected: Option<Ambiguity>) {
-        let mut request = Request::builder().method(method).uri(target).header(header::HOST, "keyward");
+        let mut request = http::Request::builder().method(method).uri(target).header(header::HOST, "keyward");
         for coding in codings {
             request = request.header(header::TRANSFER_ENCODING, *coding);
         }
-        assert_eq!(Ambiguity::find(&request.body(Streamed).expect("a request")), expected, "{target} {codings:?}");
+        assert_eq!(
+            Ambiguity::find(&request.body(Streamed).expect("a request").into()),
+            expected,
+            "{target} {codings:?}"
+        );
     }
 
     #[test]
@@ -107,11 +115,15 @@ mod tests {
     fn there_is_one_host_where_there_has_to_be_one() {
         #[track_caller]
         fn check(version: Version, hosts: &[&'static str], expected: Option<Ambiguity>) {
-            let mut request = Request::builder().version(version).uri("/v1/models");
+            let mut request = http::Request::builder().version(version).uri("/v1/models");
             for host in hosts {
                 request = request.header(header::HOST, *host);
             }
-            assert_eq!(Ambiguity::find(&request.body(Streamed).expect("a request")), expected, "{version:?} {hosts:?}");
+            assert_eq!(
+                Ambiguity::find(&request.body(Streamed).expect("a request").into()),
+                expected,
+                "{version:?} {hosts:?}"
+            );
         }
         check(Version::HTTP_11, &["k"], None);
         check(Version::HTTP_11, &[""], None);

@@ -5,18 +5,18 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-use http::request::Parts;
-use http::{Request, Response, header};
 use http_body::Body;
 use tokio::task::coop::unconstrained;
 
 use super::context::WorkerContext;
 use super::forward_error::ForwardError;
+use crate::field_lines::Name;
 use crate::ledger::sighting::Exchange;
+use crate::message::{Answer, Request};
 use crate::net::limits::Limits;
 use crate::net::protocol::Protocol;
 use crate::policy::Permit;
-use crate::upstream::connection::{AnswerBody, AnswerError, Connection};
+use crate::upstream::connection::{AnswerBody, AnswerError, Connection, for_http2};
 use crate::upstream::http1::{Http1Connection, Http1Error};
 use crate::upstream::http2::StreamSlot;
 use crate::upstream::request_body::{BodyCopy, RequestBody};
@@ -33,7 +33,7 @@ pub async fn forward(
     protocol: Protocol,
     exchange: &Exchange,
     worker: &WorkerContext,
-) -> Result<Response<AnswerBody>, ForwardError> {
+) -> Result<Answer<AnswerBody>, ForwardError> {
     let mut spare: Option<Box<Spare>> = None;
     let (mut is_again, mut must_be_new) = (false, false);
     loop {
@@ -78,7 +78,7 @@ pub async fn forward(
 
 /// A request that may be sent once more, kept where it may have to be.
 struct Spare {
-    head: Parts,
+    head: Request<()>,
     body: BodyCopy,
 }
 
@@ -88,24 +88,20 @@ impl Spare {
     /// be told about its body is told once.
     fn keep(request: &mut Request<RequestBody>, connection: &Connection, is_new: bool) -> Option<Self> {
         let is_worth_it = match connection {
-            Connection::Http1(_) => !is_new && request.method().is_idempotent() && request.body().is_end_stream(),
-            Connection::Http2(_) => !request.headers().contains_key(header::EXPECT),
+            Connection::Http1(_) => !is_new && request.method.is_idempotent() && request.body.is_end_stream(),
+            Connection::Http2(_) => !request.lines.contains(Name::Expect),
         };
         if !is_worth_it {
             return None;
         }
-        let body = request.body_mut().keep();
-        let mut head = Request::new(()).into_parts().0;
-        head.method.clone_from(request.method());
-        head.uri.clone_from(request.uri());
-        head.version = request.version();
-        head.headers.clone_from(request.headers());
-        Some(Self { head, body })
+        let body = request.body.keep();
+        Some(Self { head: request.copy_head(), body })
     }
 
     /// Nothing where the body was not kept whole.
     fn into_request(self) -> Option<Box<Request<RequestBody>>> {
-        Some(Box::new(Request::from_parts(self.head, self.body.into_body()?)))
+        let body = self.body.into_body()?;
+        Some(Box::new(self.head.map(|()| body)))
     }
 }
 
@@ -135,7 +131,7 @@ async fn over_http1(
     request: Box<Request<RequestBody>>,
     exchange: &Exchange,
     worker: &WorkerContext,
-) -> Result<Response<AnswerBody>, Failure> {
+) -> Result<Answer<AnswerBody>, Failure> {
     connection.send(request);
     match in_time(exchange, worker, |context| connection.poll_head(context)).await {
         Ok(Ok(answer)) => Ok(answer.map(|()| AnswerBody::Http1(connection))),
@@ -163,12 +159,12 @@ async fn over_http2(
     request: Box<Request<RequestBody>>,
     exchange: &Exchange,
     worker: &WorkerContext,
-) -> Result<Response<AnswerBody>, Failure> {
-    let mut answer = pin!(unconstrained(slot.sender.try_send_request(*request)));
+) -> Result<Answer<AnswerBody>, Failure> {
+    let mut answer = pin!(unconstrained(slot.sender.try_send_request(for_http2(*request))));
     match in_time(exchange, worker, |context| answer.as_mut().poll(context)).await {
-        Ok(Ok(answer)) => Ok(answer.map(|incoming| AnswerBody::Http2(incoming, slot))),
+        Ok(Ok(answer)) => Ok(Answer::from(answer).map(|incoming| AnswerBody::Http2(incoming, slot))),
         Ok(Err(mut error)) => Err(match error.take_message() {
-            Some(unsent) => Failure::NotSent(Box::new(unsent), error.into_error()),
+            Some(unsent) => Failure::NotSent(Box::new(unsent.into()), error.into_error()),
             None if slot.is_flooded() => Failure::Failed(ForwardError::Chatter),
             None => Failure::Failed(blame_http2(error.into_error())),
         }),

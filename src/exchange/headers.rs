@@ -1,9 +1,10 @@
 //! Edits of heads, in place: copying a head costs more than all the rest of judging a request.
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::HeaderValue;
 
-use crate::head::{API_KEY, Field, Fields, ORGANIZATION, PROTOCOL_WITH_KEY, Unforwarded};
+use crate::field_lines::{FieldLines, Name, Names, visible_text};
+use crate::head::{Field, Fields, PROTOCOL_WITH_KEY, UNFORWARDED};
 use crate::keys::set::Bearer;
 use crate::ledger::sighting::{Exchange, ExchangeId};
 use crate::openai::answer::Content;
@@ -12,59 +13,42 @@ use crate::verdict::Verdict;
 
 /// What of a request's head ends here, noted while the head was only borrowed.
 pub struct RequestEdit {
-    unforwarded: Unforwarded,
-    hops: Hops,
+    asks_for_upgrade: bool,
+    names_hops: bool,
     takes_trailers: bool,
-    organization_is_ours: bool,
-}
-
-/// The headers that `Connection` names.
-enum Hops {
-    /// As its only value names them.
-    Named(Vec<HeaderName>),
-    /// It stands there more than once, so all of them are read when the head is edited.
-    InSeveralHeaders,
+    ends_here: Names,
 }
 
 impl RequestEdit {
     /// From what the walk over the head found.
     #[must_use]
     pub fn new(fields: &Fields<'_>, organization_is_ours: bool) -> Self {
-        let hops = match fields.connection {
-            Field::Absent => Hops::Named(Vec::new()),
-            Field::One(value) => Hops::Named(named_by(value)),
-            Field::Repeated(_) => Hops::InSeveralHeaders,
+        let names_hops = match fields.connection {
+            Field::Absent => false,
+            Field::One(value) => !is_common(value),
+            Field::Repeated(_) => true,
         };
         let takes_trailers = fields.te.first().is_some_and(|te| listed(te).any(|coding| is_token(coding, "trailers")));
-        Self { unforwarded: fields.unforwarded, hops, takes_trailers, organization_is_ours }
+        let ends_here = if organization_is_ours { ENDS_HERE.and(Name::OpenAiOrganization) } else { ENDS_HERE };
+        Self { asks_for_upgrade: fields.asks_for_upgrade, names_hops, takes_trailers, ends_here }
     }
 
     /// Removes what belongs to the client's connection or to keyward, and names upstream as the host. Gives the protocols
     /// that upstream is asked to switch to, where the client wants that and can.
-    pub fn apply(self, headers: &mut HeaderMap, host: &HeaderValue, can_switch: bool) -> Option<HeaderValue> {
-        let is_asked = can_switch && self.unforwarded.contains(&header::UPGRADE);
-        let protocols = if is_asked { wanted_protocols(headers) } else { None };
-        let hops = match self.hops {
-            Hops::Named(names) => names,
-            Hops::InSeveralHeaders => named_in(headers),
-        };
-        for name in self.unforwarded.names() {
-            headers.remove(name);
+    pub fn apply(self, lines: &mut FieldLines, host: &HeaderValue, can_switch: bool) -> Option<HeaderValue> {
+        let protocols = if can_switch && self.asks_for_upgrade { wanted_protocols(lines) } else { None };
+        if self.names_hops {
+            remove_hops(lines);
         }
-        for name in &hops {
-            headers.remove(name);
-        }
-        if self.organization_is_ours {
-            headers.remove(&ORGANIZATION);
-        }
-        headers.insert(header::HOST, host.clone());
+        lines.remove_all(self.ends_here);
+        lines.set(Name::Host, host.clone());
         if let Some(protocols) = &protocols {
-            ask_to_switch(headers, protocols.clone());
+            ask_to_switch(lines, protocols.clone());
         }
         if self.takes_trailers {
             // It is said of this connection again (RFC 9110, 10.1.4).
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            headers.append(header::CONNECTION, HeaderValue::from_static("te"));
+            lines.set(Name::Te, HeaderValue::from_static("trailers"));
+            lines.add(Name::Connection, HeaderValue::from_static("te"));
         }
         protocols
     }
@@ -77,23 +61,23 @@ pub fn expects_to_be_told(fields: &Fields<'_>) -> bool {
 }
 
 /// HTTP/2 lets clients part their cookies, HTTP/1.1 does not (RFC 9113, 8.2.3).
-pub fn join_cookies(headers: &mut HeaderMap) {
-    let parts: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+pub fn join_cookies(lines: &mut FieldLines) {
+    let parts: Vec<_> = lines.all(Name::Cookie).collect();
     // What were headers' values joined by text is fit for one.
     if parts.len() > 1
         && let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..]))
     {
-        headers.insert(header::COOKIE, joined);
+        lines.set(Name::Cookie, joined);
     }
 }
 
 /// The protocols that a client wants to switch to (RFC 9110, 7.8), as far as keyward can carry them as bytes. One that wraps
 /// HTTP itself would let a client send requests that are not judged.
-fn wanted_protocols(headers: &HeaderMap) -> Option<HeaderValue> {
-    if !tokens(headers, header::CONNECTION).any(|name| is_token(name, "upgrade")) {
+fn wanted_protocols(lines: &FieldLines) -> Option<HeaderValue> {
+    if !tokens(lines, Name::Connection).any(|name| is_token(name, "upgrade")) {
         return None;
     }
-    let carried: Vec<_> = tokens(headers, header::UPGRADE).filter(|protocol| !wraps_http(protocol)).collect();
+    let carried: Vec<_> = tokens(lines, Name::Upgrade).filter(|protocol| !wraps_http(protocol)).collect();
     // What was part of a header's value still is fit for one.
     HeaderValue::from_bytes(&carried.join(&b", "[..])).ok().filter(|protocols| !protocols.is_empty())
 }
@@ -104,8 +88,8 @@ fn wraps_http(protocol: &[u8]) -> bool {
     ["h2c", "h2", "http", "spdy", "tls", ""].iter().any(|wrapping| is_token(name, wrapping))
 }
 
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    headers.get_all(name).into_iter().flat_map(|value| listed(value.as_bytes()))
+fn tokens(lines: &FieldLines, name: Name) -> impl Iterator<Item = &[u8]> {
+    lines.all(name).flat_map(listed)
 }
 
 /// The elements of a list (RFC 9110, 5.6.1).
@@ -117,42 +101,37 @@ fn is_token(bytes: &[u8], token: &str) -> bool {
     bytes.eq_ignore_ascii_case(token.as_bytes())
 }
 
-fn ask_to_switch(headers: &mut HeaderMap, protocols: HeaderValue) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, protocols);
+fn ask_to_switch(lines: &mut FieldLines, protocols: HeaderValue) {
+    lines.set(Name::Connection, HeaderValue::from_static("upgrade"));
+    lines.set(Name::Upgrade, protocols);
 }
 
 /// What upstream switches to, if it is among what it was asked for.
 #[must_use]
-pub fn agreed_protocols(answer: &HeaderMap, asked: &HeaderValue) -> Option<HeaderValue> {
+pub fn agreed_protocols(answer: &FieldLines, asked: &HeaderValue) -> Option<HeaderValue> {
     let asked: Vec<_> = listed(asked.as_bytes()).collect();
     let was_asked = |protocol: &[u8]| asked.iter().any(|asked| asked.eq_ignore_ascii_case(protocol));
-    let agreed = answer.get(header::UPGRADE).filter(|agreed| !agreed.is_empty())?;
-    tokens(answer, header::UPGRADE).all(was_asked).then(|| agreed.clone())
+    let agreed = answer.first_value(Name::Upgrade).filter(|agreed| !agreed.is_empty())?;
+    tokens(answer, Name::Upgrade).all(was_asked).then_some(agreed)
 }
 
 /// Edits the head by which upstream switches: what it switches to is told on, although it is the connection's own.
-pub fn edit_switch(headers: &mut HeaderMap, marks: &Marks, agreed: HeaderValue) {
-    edit_answer(headers, marks);
-    ask_to_switch(headers, agreed);
+pub fn edit_switch(lines: &mut FieldLines, marks: &Marks, agreed: HeaderValue) {
+    edit_answer(lines, marks);
+    ask_to_switch(lines, agreed);
 }
 
-/// The headers that `Connection` names are the connection's own as well (RFC 9110, 7.6.1), but for those without which
-/// the request would mean something else: no client may strip a credential that way.
-fn named_by(connection: &HeaderValue) -> Vec<HeaderName> {
-    let names = connection.as_bytes();
-    if names.eq_ignore_ascii_case(b"close") || names.eq_ignore_ascii_case(b"keep-alive") {
-        return Vec::new();
-    }
-    listed(names)
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .filter(|name| !END_TO_END.contains(name))
-        .collect()
+/// Whether a `Connection` names no other header, as nearly all of them.
+fn is_common(connection: &[u8]) -> bool {
+    is_token(connection, "close") || is_token(connection, "keep-alive")
 }
 
-/// The same of every `Connection` in a head.
-fn named_in(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect()
+/// Removes the lines that `Connection` names: they are the connection's own as well (RFC 9110, 7.6.1), but for those without
+/// which the request would mean something else: no client may strip a credential that way.
+fn remove_hops(lines: &mut FieldLines) {
+    let hops: Vec<_> = tokens(lines, Name::Connection).map(<[u8]>::to_vec).collect();
+    let is_hop = |text: &[u8]| hops.iter().any(|hop| hop.eq_ignore_ascii_case(text));
+    lines.remove_if(|line| !END_TO_END.contains(line.name) && is_hop(line.text));
 }
 
 /// What an answer tells of its exchange.
@@ -178,22 +157,22 @@ impl From<&Exchange> for Marks {
 
 /// Puts that key in and takes every other credential away, wherever OpenAI would look for one. WebSocket subprotocols
 /// that carry no key stay.
-pub fn replace_credential(headers: &mut HeaderMap, bearer: &Bearer) {
-    headers.insert(header::AUTHORIZATION, bearer.expose_header());
-    headers.remove(&API_KEY);
-    if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
-        let kept: Vec<_> = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(without_key).collect();
-        headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+pub fn replace_credential(lines: &mut FieldLines, bearer: &Bearer) {
+    lines.set(Name::Authorization, bearer.expose_header());
+    lines.remove(Name::ApiKey);
+    if lines.contains(Name::SecWebSocketProtocol) {
+        let kept: Vec<_> = lines.all(Name::SecWebSocketProtocol).filter_map(without_key).collect();
+        lines.remove(Name::SecWebSocketProtocol);
         for value in kept {
-            headers.append(header::SEC_WEBSOCKET_PROTOCOL, value);
+            lines.add(Name::SecWebSocketProtocol, value);
         }
     }
 }
 
 /// A list of subprotocols without the one that carries a key; nothing where no other is left.
-fn without_key(protocols: &HeaderValue) -> Option<HeaderValue> {
+fn without_key(protocols: &[u8]) -> Option<HeaderValue> {
     let others: Vec<_> =
-        listed(protocols.as_bytes()).filter(|protocol| !protocol.starts_with(PROTOCOL_WITH_KEY.as_bytes())).collect();
+        listed(protocols).filter(|protocol| !protocol.starts_with(PROTOCOL_WITH_KEY.as_bytes())).collect();
     // What was part of a header's value still is fit for one.
     HeaderValue::from_bytes(&others.join(&b", "[..])).ok().filter(|value| !value.is_empty())
 }
@@ -201,9 +180,9 @@ fn without_key(protocols: &HeaderValue) -> Option<HeaderValue> {
 /// Removes from upstream's head what belongs to upstream's connection, what speaks of upstream's address rather than
 /// ours, and whatever passes for keyward's own; then puts keyward's own in. The owner of a lent key is not told. Gives
 /// what it says of its body.
-pub fn edit_answer(headers: &mut HeaderMap, marks: &Marks) -> Carried {
-    let carried = strip_answer(headers, marks.is_key_lent);
-    mark(headers, marks);
+pub fn edit_answer(lines: &mut FieldLines, marks: &Marks) -> Carried {
+    let carried = strip_answer(lines, marks.is_key_lent);
+    mark(lines, marks);
     carried
 }
 
@@ -216,27 +195,43 @@ pub struct Carried {
 }
 
 /// The same without keyward's own: for trailers.
-pub fn strip_answer(headers: &mut HeaderMap, is_key_lent: bool) -> Carried {
-    let carried = remove_unwanted(headers);
-    if is_key_lent {
-        headers.remove(&ORGANIZATION);
-        headers.remove(&PROJECT);
+pub fn strip_answer(lines: &mut FieldLines, is_key_lent: bool) -> Carried {
+    let carried = read_carried(lines);
+    if !lines.all(Name::Connection).all(is_common) {
+        remove_hops(lines);
     }
+    if lines.contains(Name::TransferEncoding) {
+        // The chunks overrule a length beside them (RFC 9112, 6.3), which would cut the answer short on its way out.
+        lines.remove(Name::ContentLength);
+    }
+    lines.remove_all(UNWANTED);
+    if is_key_lent {
+        lines.remove_all(OWNER);
+    }
+    remove_foreign_cookies(lines);
     carried
+}
+
+fn read_carried(lines: &FieldLines) -> Carried {
+    let encoding = lines.all(Name::ContentEncoding).fold(Encoding::Identity, |before, value| {
+        // Otherwise it is encoded twice.
+        if before == Encoding::Identity { Encoding::read(Some(value)) } else { Encoding::Unknown }
+    });
+    Carried { content: Content::read(lines.all(Name::ContentType).next_back()), encoding }
 }
 
 /// The project of the key, as upstream tells it in the head of an answer.
 #[must_use]
-pub fn project(headers: &HeaderMap) -> Option<&str> {
-    headers.get(&PROJECT)?.to_str().ok()
+pub fn project(lines: &FieldLines) -> Option<&str> {
+    visible_text(lines.first(Name::OpenAiProject)?)
 }
 
 /// Puts keyward's own headers in, which is all that an answer of keyward's own needs.
-pub fn mark(headers: &mut HeaderMap, marks: &Marks) {
-    headers.insert(ID, hex(marks.id));
-    headers.insert(VERDICT, HeaderValue::from_static(marks.verdict.code()));
+pub fn mark(lines: &mut FieldLines, marks: &Marks) {
+    lines.set(Name::KeywardId, hex(marks.id));
+    lines.set(Name::KeywardVerdict, HeaderValue::from_static(marks.verdict.code()));
     if let Some(note) = marks.note {
-        headers.insert(NOTE, HeaderValue::from_static(note));
+        lines.set(Name::KeywardNote, HeaderValue::from_static(note));
     }
 }
 
@@ -245,67 +240,18 @@ fn hex(id: ExchangeId) -> HeaderValue {
     HeaderValue::from_bytes(&id.digits()).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// One walk finds what is there, and what the body is; most answers have one such header or none.
-fn remove_unwanted(headers: &mut HeaderMap) -> Carried {
-    let mut found = 0_u16;
-    let mut unwelcome = Vec::new();
-    let mut carried = Carried { content: Content::Other, encoding: Encoding::Identity };
-    for (name, value) in headers.iter() {
-        match name.as_str() {
-            "content-type" => carried.content = Content::read(Some(value.as_bytes())),
-            "content-encoding" if carried.encoding == Encoding::Identity => {
-                carried.encoding = Encoding::read(Some(value.as_bytes()));
-            }
-            // It is encoded twice.
-            "content-encoding" => carried.encoding = Encoding::Unknown,
-            "connection" => found |= 1,
-            "keep-alive" => found |= 1 << 1,
-            "proxy-connection" => found |= 1 << 2,
-            "transfer-encoding" => found |= 1 << 3,
-            "upgrade" => found |= 1 << 4,
-            "alt-svc" => found |= 1 << 5,
-            "strict-transport-security" => found |= 1 << 6,
-            "set-cookie" => found |= 1 << 7,
-            other if other.starts_with("x-keyward-") => unwelcome.push(name.clone()),
-            _ => {}
-        }
-    }
-    if found & 1 != 0 {
-        unwelcome.extend(named_in(headers));
-    }
-    if found & (1 << 3) != 0 {
-        // The chunks overrule a length beside them (RFC 9112, 6.3), which would cut the answer short on its way out.
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    for (bit, name) in UNWANTED.iter().enumerate() {
-        if found & (1 << bit) != 0 {
-            headers.remove(name);
-        }
-    }
-    for name in unwelcome {
-        headers.remove(name);
-    }
-    if found & (1 << 7) != 0 {
-        remove_foreign_cookies(headers);
-    }
-    carried
-}
-
 /// A cookie with a domain is upstream's: keyward's own host is not in it, so that a client had to ignore it anyhow (RFC
 /// 6265, 5.3).
-fn remove_foreign_cookies(headers: &mut HeaderMap) {
-    let has_domain = |cookie: &&HeaderValue| {
-        let mut attributes = cookie.as_bytes().split(|byte| *byte == b';').skip(1);
+fn remove_foreign_cookies(lines: &mut FieldLines) {
+    let has_domain = |cookie: &[u8]| {
+        let mut attributes = cookie.split(|byte| *byte == b';').skip(1);
         attributes.any(|attribute| {
             let name = attribute.split(|byte| *byte == b'=').next().unwrap_or_default();
             name.trim_ascii().eq_ignore_ascii_case(b"domain")
         })
     };
-    let cookies: Vec<_> =
-        headers.get_all(header::SET_COOKIE).iter().filter(|cookie| !has_domain(cookie)).cloned().collect();
-    headers.remove(header::SET_COOKIE);
-    for cookie in cookies {
-        headers.append(header::SET_COOKIE, cookie);
+    if lines.contains(Name::SetCookie) {
+        lines.remove_if(|line| line.name == Name::SetCookie && has_domain(line.value));
     }
 }
 
@@ -313,66 +259,79 @@ fn remove_foreign_cookies(headers: &mut HeaderMap) {
 /// credential on the way to another host (seen in n8n 1.100.1 and 2.41.1), so it must not leave the proxy. Some clients
 /// follow these statuses alone, others (follow-redirects, which axios uses) any of its class that says where to.
 #[must_use]
-pub fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
+pub fn is_redirect(status: StatusCode, lines: &FieldLines) -> bool {
     status.is_redirection()
-        && (matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) || headers.contains_key(header::LOCATION))
+        && (matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) || lines.contains(Name::Location))
 }
 
 /// Whether the head speaks of content, be it that there is none behind it: of an answer to HEAD, and by mistake where the
 /// status leaves no room for any (RFC 9110, 6.4.1).
 #[must_use]
-pub fn announces_content(headers: &HeaderMap) -> bool {
-    let length = headers.get(header::CONTENT_LENGTH);
-    length.is_some_and(|length| length.as_bytes() != b"0") || headers.contains_key(header::TRANSFER_ENCODING)
+pub fn announces_content(lines: &FieldLines) -> bool {
+    lines.first(Name::ContentLength).is_some_and(|length| length != b"0") || lines.contains(Name::TransferEncoding)
 }
 
+/// What never goes upstream.
+const ENDS_HERE: Names = Names::of(&UNFORWARDED);
+
 /// The places of a credential, and what says what the message is.
-static END_TO_END: [HeaderName; 6] = [
-    header::AUTHORIZATION,
-    API_KEY,
-    header::SEC_WEBSOCKET_PROTOCOL,
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-];
+const END_TO_END: Names = Names::of(&[
+    Name::Authorization,
+    Name::ApiKey,
+    Name::SecWebSocketProtocol,
+    Name::Host,
+    Name::ContentLength,
+    Name::ContentType,
+]);
 
-/// In the order of the bits in [`remove_unwanted`].
-static UNWANTED: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::ALT_SVC,
-    header::STRICT_TRANSPORT_SECURITY,
-];
+/// What of an answer never goes out.
+const UNWANTED: Names = Names::of(&[
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::TransferEncoding,
+    Name::Upgrade,
+    Name::AltSvc,
+    Name::StrictTransportSecurity,
+    Name::KeywardId,
+    Name::KeywardVerdict,
+    Name::KeywardNote,
+    Name::OtherOfKeyward,
+]);
 
-const PROJECT: HeaderName = HeaderName::from_static("openai-project");
-const ID: HeaderName = HeaderName::from_static("x-keyward-id");
-const VERDICT: HeaderName = HeaderName::from_static("x-keyward-verdict");
-const NOTE: HeaderName = HeaderName::from_static("x-keyward-note");
+/// Whose key it is.
+const OWNER: Names = Names::of(&[Name::OpenAiOrganization, Name::OpenAiProject]);
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderName};
+
     use super::*;
     use crate::head::Head;
     use crate::keys::fingerprint::FingerprintKey;
     use crate::keys::set::{KeyRing, KeySet, Role, SetIndex};
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    fn lines(lines: &[(&'static str, &'static str)]) -> FieldLines {
+        let lines = lines.iter();
+        let map: HeaderMap =
+            lines.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+        map.into()
+    }
+
+    fn read(lines: &FieldLines) -> Vec<(&str, &str)> {
+        let text = |bytes| std::str::from_utf8(bytes).expect("text");
+        lines.iter().map(|line| (text(line.text), text(line.value))).collect()
     }
 
     #[track_caller]
-    fn check(lines: &[(&'static str, &'static str)], expected: &[(&'static str, &'static str)]) {
-        let mut headers = headers(lines);
+    fn check(came: &[(&'static str, &'static str)], expected: &[(&'static str, &'static str)]) {
+        let mut lines = lines(came);
         let uri = http::Uri::from_static("/v1/models");
-        let fields = Head::new(&http::Method::GET, &uri, &headers).fields;
+        let fields = Head::new(&http::Method::GET, &uri, &lines).fields;
         let edit = RequestEdit::new(&fields, false);
-        let asked = edit.apply(&mut headers, &HeaderValue::from_static("api.openai.com"), true);
-        assert_eq!(asked.as_ref(), headers.get(header::UPGRADE));
-        let left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
-        assert_eq!(left, expected);
+        let asked = edit.apply(&mut lines, &HeaderValue::from_static("api.openai.com"), true);
+        assert_eq!(asked, lines.first_value(Name::Upgrade));
+        assert_eq!(read(&lines), expected);
     }
 
     const HOST: (&str, &str) = ("host", "api.openai.com");
@@ -406,7 +365,7 @@ mod tests {
     fn upstream_switches_to_what_it_was_asked_for_and_to_nothing_else() {
         #[track_caller]
         fn check(answered: &'static str, is_agreed: bool) {
-            let answer = headers(&[("upgrade", answered)]);
+            let answer = lines(&[("upgrade", answered)]);
             let asked = HeaderValue::from_static("websocket, foo/2");
             assert_eq!(agreed_protocols(&answer, &asked).is_some(), is_agreed, "{answered}");
         }
@@ -415,7 +374,7 @@ mod tests {
         check("foo/2", true);
         check("foo/1", false);
         check("websocket, h2c", false);
-        assert_eq!(agreed_protocols(&HeaderMap::new(), &HeaderValue::from_static("websocket")), None);
+        assert_eq!(agreed_protocols(&FieldLines::default(), &HeaderValue::from_static("websocket")), None);
     }
 
     #[test]
@@ -435,7 +394,7 @@ mod tests {
 
     #[test]
     fn an_answer_carries_our_marks_and_never_those_of_another() {
-        let mut headers = headers(&[
+        let mut lines = lines(&[
             ("x-keyward-verdict", "current"),
             ("x-keyward-spoof", "1"),
             ("alt-svc", "h3"),
@@ -449,9 +408,8 @@ mod tests {
             note: Some("path: repaired"),
             is_key_lent: true,
         };
-        edit_answer(&mut headers, &marks);
-        let mut left: Vec<_> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        edit_answer(&mut lines, &marks);
+        let mut left = read(&lines);
         left.sort_unstable();
         let expected = [
             ("x-keyward-id", "0000000000000001"),
@@ -467,22 +425,18 @@ mod tests {
         let set = KeySet { name: "default".into(), learning: false, grace: std::time::Duration::ZERO };
         let ring = KeyRing::new(vec![set], std::sync::Arc::new(FingerprintKey::new(&[7; 32])));
         let ring = ring.with_key("sk-ours".parse().expect("a key"), SetIndex::DEFAULT, Role::Current);
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
+        let mut lines = lines(&[
             ("authorization", "Basic OnNrLWE="),
             ("authorization", "Bearer sk-a"),
             ("api-key", "sk-a"),
             ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-a, openai-beta.realtime-v1"),
             ("sec-websocket-protocol", "openai-insecure-api-key.sk-b"),
-        ] {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        replace_credential(&mut headers, ring.bearer(SetIndex::DEFAULT).expect("a current key"));
-        let mut left: Vec<_> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        ]);
+        replace_credential(&mut lines, ring.bearer(SetIndex::DEFAULT).expect("a current key"));
+        let mut left = read(&lines);
         left.sort_unstable();
         let protocols = ("sec-websocket-protocol", "realtime, openai-beta.realtime-v1");
         assert_eq!(left, [("authorization", "Bearer sk-ours"), protocols]);
-        assert!(headers[header::AUTHORIZATION].is_sensitive());
+        assert!(lines.first_value(Name::Authorization).is_some_and(|value| value.is_sensitive()));
     }
 }

@@ -13,9 +13,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use super::error_body::error_event;
+use crate::field_lines::FieldLines;
 use crate::keys::set::Bearer;
 use crate::openai::answer::EventStream;
 use crate::openai::encoding::{BOUND, Encoding};
@@ -38,9 +39,8 @@ pub enum KeptBack {
 }
 
 /// Replaces each value that shows the key. Says whether there was one.
-pub fn redact(headers: &mut HeaderMap, key: &Bearer) -> bool {
-    let shown = headers.values_mut().filter(|value| key.is_shown_in(value.as_bytes()));
-    shown.map(|value| *value = HeaderValue::from_static("[redacted]")).count() > 0
+pub fn redact(lines: &mut FieldLines, key: &Bearer) -> bool {
+    lines.replace_values(|value| key.is_shown_in(value), &HeaderValue::from_static("[redacted]")) > 0
 }
 
 /// Whether an error shows the key; nothing where all of it may go out.

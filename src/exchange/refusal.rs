@@ -1,47 +1,48 @@
 //! Every answer that keyward makes itself, in the shape that OpenAI's clients read.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::ambiguity::Ambiguity;
 use super::error_body::error_body;
 use super::forward_error::ForwardError;
 use super::lent_key::{self, KeptBack};
 use super::response_body::ResponseBody;
+use crate::field_lines::{FieldLines, Name};
+use crate::message::Answer;
 use crate::outcome::Ending;
 use crate::outcome::Redirect;
 use crate::policy::Refusal;
 use crate::telemetry::event::with_causes;
 use crate::verdict::explain::redirect_steps;
 
-/// The answer to a request that the policy refuses. Its head takes the place of the request's headers, so that no map has to be
-/// made.
+/// The answer to a request that the policy refuses. Its head takes the place of the request's lines, whose
+/// room it needs.
 #[must_use]
-pub fn refused(refusal: Refusal, body: Bytes, mut headers: HeaderMap) -> Response<ResponseBody> {
-    headers.clear();
+pub fn refused(refusal: Refusal, body: Bytes, mut lines: FieldLines) -> Answer<ResponseBody> {
+    lines.clear();
     match refusal {
-        Refusal::Credential | Refusal::UnclearSet => unauthorized(body, headers),
+        Refusal::Credential | Refusal::UnclearSet => unauthorized(body, lines),
         // Not for browsers, and not for echoes.
-        Refusal::Origin | Refusal::Echo => answer(StatusCode::FORBIDDEN, body, typed(JSON, headers)),
+        Refusal::Origin | Refusal::Echo => answer(StatusCode::FORBIDDEN, body, typed(JSON, lines)),
         // Not by that name (RFC 9110, 15.5.20).
-        Refusal::Host => answer(StatusCode::MISDIRECTED_REQUEST, body, typed(JSON, headers)),
+        Refusal::Host => answer(StatusCode::MISDIRECTED_REQUEST, body, typed(JSON, lines)),
     }
 }
 
 /// The credential will not do, or the key that keyward put in: 401, which no client tries again, as OpenAI says it.
-/// `headers` are empty.
+/// `lines` are empty.
 #[must_use]
-pub fn unauthorized(body: Bytes, headers: HeaderMap) -> Response<ResponseBody> {
-    let mut headers = typed(JSON, headers);
-    headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
-    answer(StatusCode::UNAUTHORIZED, body, headers)
+pub fn unauthorized(body: Bytes, lines: FieldLines) -> Answer<ResponseBody> {
+    let mut lines = typed(JSON, lines);
+    lines.add(Name::WwwAuthenticate, HeaderValue::from_static(CHALLENGE));
+    answer(StatusCode::UNAUTHORIZED, body, lines)
 }
 
 /// Upstream did not answer: 502, or 504 where it took too long; 408 where the request stood still on its way. Clients try
 /// these again, as they should.
 #[must_use]
-pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<ResponseBody> {
+pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Answer<ResponseBody> {
     let (status, what) = match error {
         ForwardError::Connect(cause) => {
             (StatusCode::BAD_GATEWAY, format!("keyward cannot reach {upstream}: {}", with_causes(cause)))
@@ -75,7 +76,7 @@ pub fn upstream_failed(error: &ForwardError, upstream: &str) -> Response<Respons
 /// Upstream answered with a redirect: 400, which no client tries again. Clients that follow a redirect to another host
 /// leave the credential behind.
 #[must_use]
-pub fn redirected(status: StatusCode, redirect: Redirect, upstream: &str) -> Response<ResponseBody> {
+pub fn redirected(status: StatusCode, redirect: Redirect, upstream: &str) -> Answer<ResponseBody> {
     let message = format!(
         "{upstream} answered with a redirect ({}), which keyward does not pass on: a client that follows it loses its \
          key on the way. {}",
@@ -88,21 +89,21 @@ pub fn redirected(status: StatusCode, redirect: Redirect, upstream: &str) -> Res
 /// An error of upstream's that must not go out: the same status, so that clients try again where they would have, with
 /// upstream's own code where it is known.
 #[must_use]
-pub fn replaced(status: StatusCode, why: KeptBack, code: Option<&str>, upstream: &str) -> Response<ResponseBody> {
+pub fn replaced(status: StatusCode, why: KeptBack, code: Option<&str>, upstream: &str) -> Answer<ResponseBody> {
     let message = format!("{upstream} answered with {}. {}", status.as_u16(), lent_key::told(why));
     openai_error(status, &message, lent_key::ERROR, code.unwrap_or(lent_key::CODE))
 }
 
 /// A request that is none for an origin server, such as CONNECT: 405.
 #[must_use]
-pub fn not_a_proxy() -> Response<ResponseBody> {
+pub fn not_a_proxy() -> Answer<ResponseBody> {
     let message = "keyward stands in for the API's own address: set it as the base URL, not as an HTTP proxy.";
     openai_error(StatusCode::METHOD_NOT_ALLOWED, message, "keyward_refusal", "not_a_proxy")
 }
 
 /// A request that others may read otherwise: 400, or 501 for a coding that keyward does not take off (RFC 9112, 6.1).
 #[must_use]
-pub fn ambiguous(ambiguity: Ambiguity) -> Response<ResponseBody> {
+pub fn ambiguous(ambiguity: Ambiguity) -> Answer<ResponseBody> {
     let (status, message) = match ambiguity {
         Ambiguity::Target => (
             StatusCode::BAD_REQUEST,
@@ -121,51 +122,46 @@ pub fn ambiguous(ambiguity: Ambiguity) -> Response<ResponseBody> {
 
 /// More requests than that peer may have at a time: 503, which clients try again a little later.
 #[must_use]
-pub fn too_many_requests() -> Response<ResponseBody> {
+pub fn too_many_requests() -> Answer<ResponseBody> {
     let message = "keyward carries as many requests as it may for this address (max_connections_per_peer) or in all \
                    (max_connections). Try again when some of them are done.";
     let mut answer = openai_error(StatusCode::SERVICE_UNAVAILABLE, message, "keyward_refusal", "too_many_requests");
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer.lines.add(Name::RetryAfter, HeaderValue::from_static("1"));
     answer
 }
 
 /// A head that is larger than heads may be: 431 (RFC 6585, 5).
 #[must_use]
-pub fn oversized_head() -> Response<ResponseBody> {
+pub fn oversized_head() -> Answer<ResponseBody> {
     let message = "the head of the request is larger than keyward's max_head.";
     openai_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message, "keyward_refusal", "oversized_head")
 }
 
 /// A 500 for a request in which keyward itself failed.
 #[must_use]
-pub fn failed() -> Response<ResponseBody> {
+pub fn failed() -> Answer<ResponseBody> {
     let message = "keyward failed while it carried this request. Its log says where.";
     openai_error(StatusCode::INTERNAL_SERVER_ERROR, message, "keyward_error", "keyward_failed")
 }
 
 /// The page for people who open the Base URL in a browser.
 #[must_use]
-pub fn page(html: Bytes) -> Response<ResponseBody> {
-    answer(StatusCode::OK, html, typed(HeaderValue::from_static("text/html; charset=utf-8"), HeaderMap::new()))
+pub fn page(html: Bytes) -> Answer<ResponseBody> {
+    answer(StatusCode::OK, html, typed(HeaderValue::from_static("text/html; charset=utf-8"), FieldLines::default()))
 }
 
-fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> Response<ResponseBody> {
-    answer(status, error_body(message, r#type, code), typed(JSON, HeaderMap::new()))
+fn openai_error(status: StatusCode, message: &str, r#type: &str, code: &str) -> Answer<ResponseBody> {
+    answer(status, error_body(message, r#type, code), typed(JSON, FieldLines::default()))
 }
 
-/// The headers of an answer with that type of content.
-fn typed(content_type: HeaderValue, mut headers: HeaderMap) -> HeaderMap {
-    // With those of the exchange there are more than the map would make room for at first.
-    headers.reserve(6);
-    headers.insert(header::CONTENT_TYPE, content_type);
-    headers
+/// The field lines of an answer with that type of content.
+fn typed(content_type: HeaderValue, mut lines: FieldLines) -> FieldLines {
+    lines.add(Name::ContentType, content_type);
+    lines
 }
 
-fn answer(status: StatusCode, text: Bytes, headers: HeaderMap) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Ours(Some(text)));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
+fn answer(status: StatusCode, text: Bytes, lines: FieldLines) -> Answer<ResponseBody> {
+    Answer { lines, ..Answer::new(status, ResponseBody::Ours(Some(text))) }
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -16,6 +16,7 @@ use super::context::WorkerContext;
 use super::headers;
 use super::lent_key::{EncodedGuard, EventGuard, KeptBack, judge_error, redact};
 use super::session::Session;
+use crate::field_lines::FieldLines;
 use crate::keys::set::Bearer;
 use crate::ledger::sighting::{Exchange, Sighting};
 use crate::openai::answer::AnswerReader;
@@ -266,10 +267,12 @@ impl UpstreamBody {
 
     fn pass(&mut self, frame: &mut Frame<Bytes>) {
         if let Some(trailers) = frame.trailers_mut() {
-            headers::strip_answer(trailers, self.sighting.injected.is_some());
+            let mut lines = FieldLines::from(std::mem::take(trailers));
+            headers::strip_answer(&mut lines, self.sighting.injected.is_some());
             if let Some(key) = &self.lent {
-                redact(trailers, key);
+                redact(&mut lines, key);
             }
+            *trailers = lines.into_map();
         }
         let Some(data) = frame.data_ref() else { return };
         let now = self.worker().coarse_clock.millis();

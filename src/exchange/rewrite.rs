@@ -1,14 +1,16 @@
 //! Rewrites a request for upstream: its target, its head, and how its body is sent.
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Uri, Version, header};
+use http::{HeaderValue, Uri, Version};
 use http_body::Body;
 
 use super::headers::{self, RequestEdit};
 use super::session::Session;
 use crate::caller::declared;
+use crate::field_lines::Name;
 use crate::head::Fields;
 use crate::ledger::sighting::Sighting;
+use crate::message::Request;
 use crate::policy::Permit;
 use crate::request_path::Target;
 use crate::upstream::request_body::{ClientBody, RequestBody};
@@ -46,23 +48,23 @@ impl Rewrite {
         let clock = session.worker.coarse_clock.clone();
         let mut request = Box::new(request.map(|body| RequestBody::new(body, sighting.share(), clock)));
         if let Some(target) = target {
-            *request.uri_mut() = target;
+            request.uri = target;
         }
         // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body it would not be clear where they begin.
-        let can_switch = request.version() == Version::HTTP_11 && request.body().is_end_stream();
-        let is_http2 = request.version() == Version::HTTP_2;
+        let can_switch = request.version == Version::HTTP_11 && request.body.is_end_stream();
+        let is_http2 = request.version == Version::HTTP_2;
         if is_http2 {
-            headers::join_cookies(request.headers_mut());
+            headers::join_cookies(&mut request.lines);
         }
-        *request.version_mut() = Version::HTTP_11;
-        let asked = edit.apply(request.headers_mut(), &session.worker.shared.host, can_switch);
+        request.version = Version::HTTP_11;
+        let asked = edit.apply(&mut request.lines, &session.worker.shared.host, can_switch);
         if let Some(bearer) = permit.injected() {
-            headers::replace_credential(request.headers_mut(), bearer);
+            headers::replace_credential(&mut request.lines, bearer);
         }
         if waits_for_continue && is_http2 {
             // hyper passes no informational answer on to such a client. The client sends its body before long, told or not, and
             // what upstream answers without it is read at once; so nothing has to wait.
-            request.headers_mut().remove(header::EXPECT);
+            request.lines.remove(Name::Expect);
         } else if waits_for_continue {
             hold_body_until_continue(&mut request);
         }
@@ -98,9 +100,9 @@ fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
 /// Holds the body back until upstream asks for it with 100 (RFC 9110, 10.1.1). Without a body there is nothing to wait for, which
 /// not every upstream knows.
 fn hold_body_until_continue(request: &mut Request<RequestBody>) {
-    if request.body().is_end_stream() {
-        request.headers_mut().remove(header::EXPECT);
+    if request.body.is_end_stream() {
+        request.lines.remove(Name::Expect);
         return;
     }
-    request.body_mut().hold();
+    request.body.hold();
 }

@@ -127,13 +127,13 @@ impl Session {
         let mut memo = lock(&self.memo);
         // A proxy in front may let several clients share a connection: no client may find out by timing what another one sent.
         if let Some(judgement) = memo.judgement
-            && is_same(&memo.authorization, authorization.as_bytes())
+            && is_same(&memo.authorization, authorization)
             && (memo.declared, memo.generation) == (declared, ring.generation())
         {
             return judgement.at(now);
         }
         let judgement = judge();
-        memo.remember(authorization.as_bytes(), declared, ring.generation(), judgement);
+        memo.remember(authorization, declared, ring.generation(), judgement);
         judgement
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::output::Output;
+use crate::field_lines::{FieldLines, Name};
 
 /// Writes one body.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,11 +27,10 @@ pub struct TooShort {
 }
 
 impl BodyWriter {
-    /// In chunks, with the trailers that `headers` announce.
+    /// In chunks, with the trailers that the head announces.
     #[must_use]
-    pub fn chunked(headers: &HeaderMap) -> Self {
-        let listed =
-            headers.get_all(header::TRAILER).iter().flat_map(|names| names.as_bytes().split(|byte| *byte == b','));
+    pub fn chunked(head: &FieldLines) -> Self {
+        let listed = head.all(Name::Trailer).flat_map(|names| names.split(|byte| *byte == b','));
         let names = listed.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
         Self::Chunked(names.filter(may_be_a_trailer).collect())
     }
@@ -129,7 +129,7 @@ mod tests {
         check(BodyWriter::Length(0), &[], Ok(""));
         check(BodyWriter::Length(6), &["hello"], Err(TooShort { missing: 1 }));
         check(
-            BodyWriter::chunked(&HeaderMap::new()),
+            BodyWriter::chunked(&FieldLines::default()),
             &["hello, ", "world"],
             Ok("7\r\nhello, \r\n5\r\nworld\r\n0\r\n\r\n"),
         );
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_last_piece_brings_the_end_along() {
-        let (mut writer, mut output) = (BodyWriter::chunked(&HeaderMap::new()), Output::default());
+        let (mut writer, mut output) = (BodyWriter::chunked(&FieldLines::default()), Output::default());
         writer.write(Bytes::from_static(b"!"), true, &mut output);
         assert_eq!(writer.end(&mut output), Ok(()));
         assert_eq!(output.front(), b"1\r\n!\r\n0\r\n\r\n");
@@ -146,14 +146,14 @@ mod tests {
 
     #[test]
     fn only_trailers_that_were_announced_and_mean_nothing_else_go_out() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::TRAILER, HeaderValue::from_static("X-Sum, authorization"));
+        let mut head = FieldLines::default();
+        head.add(Name::Trailer, HeaderValue::from_static("X-Sum, authorization"));
         let mut trailers = HeaderMap::new();
         for name in ["x-sum", "x-other", "authorization"] {
             trailers.insert(name, HeaderValue::from_static("1"));
         }
         let mut output = Output::default();
-        BodyWriter::chunked(&headers).end_with(&trailers, &mut output).expect("an end");
+        BodyWriter::chunked(&head).end_with(&trailers, &mut output).expect("an end");
         assert_eq!(output.front(), b"0\r\nx-sum: 1\r\n\r\n");
     }
 }

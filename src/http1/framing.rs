@@ -1,7 +1,5 @@
 //! Pure. What a head says of how its body is framed, and of its connection.
 
-use http::HeaderValue;
-
 /// How a body is framed, as the head before it says (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -22,9 +20,11 @@ pub struct ConnectionOptions {
 
 impl ConnectionOptions {
     /// Reads one more `Connection` line.
-    pub fn add(&mut self, value: &HeaderValue) {
-        self.closes |= has_token(value, "close");
-        self.keeps_alive |= has_token(value, "keep-alive");
+    pub fn add(&mut self, value: &[u8]) {
+        // What nearly all of them say is compared once.
+        let only_keeps_alive = value.eq_ignore_ascii_case(b"keep-alive");
+        self.closes |= !only_keeps_alive && has_token(value, "close");
+        self.keeps_alive |= only_keeps_alive || has_token(value, "keep-alive");
     }
 
     /// Whether another message may follow. HTTP/1.1 closes where it says so, HTTP/1.0 goes on where it says so.
@@ -36,16 +36,14 @@ impl ConnectionOptions {
 
 /// Whether a list (RFC 9110, 5.6.1) has that token, which compares without case.
 #[must_use]
-pub fn has_token(list: &HeaderValue, token: &str) -> bool {
-    list.as_bytes()
-        .split(|byte| *byte == b',')
-        .any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+pub fn has_token(list: &[u8], token: &str) -> bool {
+    list.split(|byte| *byte == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Whether chunks are the last coding of a `Transfer-Encoding`, so that the body's end can be found (RFC 9112, 6.1).
 #[must_use]
-pub fn ends_in_chunks(codings: &HeaderValue) -> bool {
-    let last = codings.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+pub fn ends_in_chunks(codings: &[u8]) -> bool {
+    let last = codings.rsplit(|byte| *byte == b',').next().unwrap_or_default();
     last.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
@@ -69,7 +67,7 @@ mod tests {
         fn check(lines: &[&'static str], http_11: bool, http_10: bool) {
             let mut options = ConnectionOptions::default();
             for line in lines {
-                options.add(&HeaderValue::from_static(line));
+                options.add(line.as_bytes());
             }
             assert_eq!((options.persists(true), options.persists(false)), (http_11, http_10), "{lines:?}");
         }
@@ -96,7 +94,7 @@ mod tests {
         for (codings, expected) in
             [("chunked", true), ("gzip, Chunked", true), ("chunked, gzip", false), ("chunked,", false)]
         {
-            assert_eq!(ends_in_chunks(&HeaderValue::from_static(codings)), expected, "{codings}");
+            assert_eq!(ends_in_chunks(codings.as_bytes()), expected, "{codings}");
         }
     }
 }

@@ -6,10 +6,12 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version};
 
 use super::framing::{ConnectionOptions, Framing, ends_in_chunks, has_token, read_length};
+use crate::field_lines::{FieldLines, LinesInPlace, Name};
+use crate::message::{Answer, Request};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -27,15 +29,11 @@ pub struct RequestHead {
 /// The head of an answer.
 #[derive(Debug)]
 pub struct AnswerHead {
-    pub answer: Response<()>,
+    pub answer: Answer<()>,
     pub framing: Framing,
     /// Whether the connection may carry another exchange behind this one.
     pub persists: bool,
 }
-
-/// A reason phrase that is not the usual one of its status, among the extensions of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(pub Bytes);
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,23 +67,21 @@ pub fn read_request(input: &mut Bytes, most: usize) -> Read<RequestHead> {
     if target.len() > MOST_TARGET {
         return Err(HeadError::TargetTooLong);
     }
-    let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_invalid| HeadError::Unreadable)?;
-    let target = input.slice_ref(target.as_bytes());
-    *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_invalid| HeadError::Unreadable)?;
-    *request.version_mut() = version_of(version);
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_invalid| HeadError::Unreadable)?;
+    let uri = Uri::from_maybe_shared(input.slice_ref(target.as_bytes())).map_err(|_invalid| HeadError::Unreadable)?;
     let is_http_11 = version == 1;
-    let mut fields = RequestFields::default();
-    let headers = request.headers_mut();
-    headers.reserve(parsed.headers.len());
+    let (mut fields, mut lines) = (RequestFields::default(), LinesInPlace::new(input, parsed.headers.len()));
     for field in parsed.headers.iter() {
-        let (name, value) = field_of(field, input)?;
-        fields.add(name, value, headers, is_http_11)?;
+        fields.add(field, &mut lines, is_http_11)?;
     }
     let framing = fields.framing()?;
-    let _head = input.split_to(length);
+    let mut lines = lines.within(input.split_to(length));
+    if fields.ends_in_chunks.is_some() {
+        // Chunks overrule a length (RFC 9112, 6.3), so that nothing reads it any more.
+        lines.remove(Name::ContentLength);
+    }
     Ok(Some(RequestHead {
-        request,
+        request: Request { method, uri, version: version_of(version), lines, body: () },
         framing,
         // Beside a length, chunks may have been a way to hide a request from another reader (RFC 9112, 6.1).
         persists: fields.options.persists(is_http_11) && !(fields.ends_in_chunks.is_some() && fields.has_length),
@@ -107,40 +103,40 @@ struct RequestFields {
 }
 
 impl RequestFields {
-    /// Notes what a field says, and keeps it in `headers`.
+    /// Notes what a field says, and keeps it among the lines.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most names mean nothing here")]
     fn add(
         &mut self,
-        name: HeaderName,
-        value: HeaderValue,
-        headers: &mut HeaderMap,
+        field: &httparse::Header<'_>,
+        lines: &mut LinesInPlace,
         is_http_11: bool,
     ) -> Result<(), HeadError> {
+        let (text, value) = (field.name.as_bytes(), field.value);
+        let name = Name::of(text);
         match name {
-            header::TRANSFER_ENCODING => {
+            Name::TransferEncoding => {
                 if !is_http_11 {
                     return Err(HeadError::Unreadable);
                 }
-                self.ends_in_chunks = Some(ends_in_chunks(&value));
-                // Chunks overrule a length (RFC 9112, 6.3), so that nothing reads it any more.
-                headers.remove(header::CONTENT_LENGTH);
+                self.ends_in_chunks = Some(ends_in_chunks(value));
             }
-            header::CONTENT_LENGTH => {
+            Name::ContentLength => {
                 self.has_length = true;
                 if self.ends_in_chunks.is_some() {
                     return Ok(());
                 }
-                let length = read_length(value.as_bytes()).ok_or(HeadError::Unreadable)?;
+                let length = read_length(value).ok_or(HeadError::Unreadable)?;
                 if let Some(before) = self.length.replace(length) {
                     // The same twice is one; two that differ are an attempt to be read in two ways.
                     return if before == length { Ok(()) } else { Err(HeadError::Unreadable) };
                 }
             }
-            header::CONNECTION => self.options.add(&value),
-            header::EXPECT => self.expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
-            header::TE => self.takes_trailers |= has_token(&value, "trailers"),
+            Name::Connection => self.options.add(value),
+            Name::Expect => self.expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
+            Name::Te => self.takes_trailers |= has_token(value, "trailers"),
             _ => {}
         }
-        headers.append(name, value);
+        lines.add(name, text, value);
         Ok(())
     }
 
@@ -167,33 +163,27 @@ pub fn read_answer(input: &mut Bytes, most: usize, method: &Method) -> Read<Answ
     };
     let (Some(code), Some(version)) = (parsed.code, parsed.version) else { return Err(HeadError::Unreadable) };
     let status = StatusCode::from_u16(code).map_err(|_invalid| HeadError::Unreadable)?;
-    let mut answer = Response::new(());
-    *answer.status_mut() = status;
-    *answer.version_mut() = version_of(version);
-    if let Some(reason) = parsed.reason
-        && status.canonical_reason() != Some(reason)
-    {
-        answer.extensions_mut().insert(Reason(Bytes::copy_from_slice(reason.as_bytes())));
-    }
-    let mut options = ConnectionOptions::default();
-    let headers = answer.headers_mut();
-    headers.reserve(parsed.headers.len() + ROOM_FOR_OURS);
+    let usual = status.canonical_reason();
+    let reason =
+        parsed.reason.filter(|reason| usual != Some(reason)).map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+    let (mut options, mut lines) = (ConnectionOptions::default(), LinesInPlace::new(input, parsed.headers.len()));
     for field in parsed.headers.iter() {
-        let (name, value) = field_of(field, input)?;
-        if name == header::CONNECTION {
-            options.add(&value);
+        let name = Name::of(field.name.as_bytes());
+        if name == Name::Connection {
+            options.add(field.value);
         }
-        headers.append(name, value);
+        lines.add(name, field.name.as_bytes(), field.value);
     }
-    let framing = answer_framing(status, headers, version == 1, method)?;
-    let _head = input.split_to(length);
-    Ok(Some(AnswerHead { answer, framing, persists: options.persists(version == 1) && framing != Framing::UntilClose }))
+    let lines = lines.within(input.split_to(length));
+    let framing = answer_framing(status, &lines, version == 1, method)?;
+    let persists = options.persists(version == 1) && framing != Framing::UntilClose;
+    Ok(Some(AnswerHead { answer: Answer { status, reason, lines, body: () }, framing, persists }))
 }
 
 /// RFC 9112, 6.3, for an answer.
 fn answer_framing(
     status: StatusCode,
-    headers: &HeaderMap,
+    lines: &FieldLines,
     is_http_11: bool,
     method: &Method,
 ) -> Result<Framing, HeadError> {
@@ -201,7 +191,7 @@ fn answer_framing(
     if is_bodiless || method == Method::HEAD {
         return Ok(Framing::Length(0));
     }
-    if let Some(codings) = headers.get_all(header::TRANSFER_ENCODING).iter().next_back() {
+    if let Some(codings) = lines.all(Name::TransferEncoding).next_back() {
         return match (is_http_11, ends_in_chunks(codings)) {
             (false, _) => Err(HeadError::Unreadable),
             (true, true) => Ok(Framing::Chunked),
@@ -209,8 +199,8 @@ fn answer_framing(
         };
     }
     let mut length = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        for element in value.as_bytes().split(|byte| *byte == b',') {
+    for value in lines.all(Name::ContentLength) {
+        for element in value.split(|byte| *byte == b',') {
             let one = read_length(element.trim_ascii()).ok_or(HeadError::Unreadable)?;
             if length.replace(one).is_some_and(|other| other != one) {
                 return Err(HeadError::Unreadable);
@@ -228,20 +218,11 @@ pub fn read_trailers(lines: &Bytes) -> Result<HeaderMap, HeadError> {
     };
     let mut trailers = HeaderMap::new();
     for field in fields {
-        let (name, value) = field_of(field, lines)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_invalid| HeadError::Unreadable)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_invalid| HeadError::Unreadable)?;
         trailers.append(name, value);
     }
     Ok(trailers)
-}
-
-fn field_of(field: &httparse::Header<'_>, input: &Bytes) -> Result<(HeaderName, HeaderValue), HeadError> {
-    let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_invalid| HeadError::Unreadable)?;
-    // An empty value of a field points nowhere.
-    let value = if field.value.is_empty() { Bytes::new() } else { input.slice_ref(field.value) };
-    #[expect(unsafe_code, reason = "looking at each byte once more costs a twentieth of a request")]
-    // SAFETY: httparse lets pass what `HeaderValue` takes: tabs, visible ASCII, blanks, and bytes above ASCII. A test holds it.
-    let value = unsafe { HeaderValue::from_maybe_shared_unchecked(value) };
-    Ok((name, value))
 }
 
 fn is_partial<T>(input: &Bytes, most: usize) -> Read<T> {
@@ -273,9 +254,6 @@ const MOST_FIELDS: usize = 100;
 /// How long a target may be, in bytes: as long as `http` takes one.
 const MOST_TARGET: usize = u16::MAX as usize - 1;
 
-/// How many fields keyward adds to an answer.
-const ROOM_FOR_OURS: usize = 4;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,9 +275,12 @@ mod tests {
             assert!(request(&whole[..cut]).expect("no fault").is_none(), "{cut}");
         }
         let (head, rest) = request(whole).expect("a head").expect("all of it");
-        assert_eq!((head.request.method(), head.request.uri().path()), (&Method::POST, "/v1/files"));
+        assert_eq!((&head.request.method, head.request.uri.path()), (&Method::POST, "/v1/files"));
         assert_eq!((head.framing, head.persists, &rest[..]), (Framing::Length(3), true, &b"abc"[..]));
-        assert_eq!(head.request.headers()["x-empty"], "");
+        assert_eq!(
+            head.request.lines.iter().last().map(|line| (line.text, line.value)),
+            Some((&b"X-Empty"[..], &b""[..]))
+        );
     }
 
     #[test]
@@ -329,7 +310,7 @@ mod tests {
         {
             let (head, _) =
                 request(&format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n")).expect("a head").expect("all of it");
-            assert!(!head.request.headers().contains_key(header::CONTENT_LENGTH), "{lines}");
+            assert!(!head.request.lines.contains(Name::ContentLength), "{lines}");
         }
     }
 

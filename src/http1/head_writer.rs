@@ -5,13 +5,13 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
 
 use super::body_writer::BodyWriter;
 use super::framing::{has_token, read_length};
-use super::head_reader::Reason;
+use crate::field_lines::{FieldLines, Name, Names};
+use crate::message::{Answer, Request};
 
 /// How long a body is, as far as that is known before it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,19 +37,16 @@ impl BodyLength {
 
 /// Writes the head of a request in origin form (RFC 9112, 3.2.1), and gives what its body is to be written by.
 pub fn write_request<B>(request: &Request<B>, length: BodyLength, out: &mut Vec<u8>) -> BodyWriter {
-    let headers = request.headers();
-    out.reserve(ROOM + headers.len() * ROOM_FOR_FIELD);
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    for part in [request.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
+    let lines = &request.lines;
+    out.reserve(ROOM + lines.len() * ROOM_FOR_FIELD);
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    for part in [request.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| read_length(length.as_bytes()));
-    for (name, value) in headers {
-        // This side decides on chunks itself.
-        if name != header::TRANSFER_ENCODING && (announced.is_some() || name != header::CONTENT_LENGTH) {
-            write_field(name.as_str(), value.as_bytes(), out);
-        }
-    }
+    let announced = lines.first(Name::ContentLength).and_then(read_length);
+    // This side decides on chunks itself.
+    let left_out = Names::of(&[Name::TransferEncoding]);
+    lines.write(if announced.is_some() { left_out } else { left_out.and(Name::ContentLength) }, out);
     let writer = match (length, announced) {
         (BodyLength::None, _) => BodyWriter::Length(0),
         (_, Some(length)) => BodyWriter::Length(length),
@@ -59,7 +56,7 @@ pub fn write_request<B>(request: &Request<B>, length: BodyLength, out: &mut Vec<
         }
         (BodyLength::Unknown, None) => {
             out.extend_from_slice(CHUNKED);
-            BodyWriter::chunked(headers)
+            BodyWriter::chunked(lines)
         }
     };
     out.extend_from_slice(b"\r\n");
@@ -78,53 +75,47 @@ pub struct Asked {
 /// Writes the head of an answer, and gives what its body is to be written by. `persists` says whether another request may
 /// follow.
 pub fn write_answer<B>(
-    answer: &Response<B>,
+    answer: &Answer<B>,
     asked: &Asked,
     length: BodyLength,
     persists: bool,
     out: &mut Vec<u8>,
 ) -> BodyWriter {
-    let (status, headers) = (answer.status(), answer.headers());
-    out.reserve(ROOM + headers.len() * ROOM_FOR_FIELD);
+    let (status, lines) = (answer.status, &answer.lines);
+    out.reserve(ROOM + lines.len() * ROOM_FOR_FIELD);
     let is_http_11 = asked.version == Version::HTTP_11;
     write_status(answer, is_http_11, out);
     let is_bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let is_head = asked.method == Method::HEAD;
-    let announced = headers.get(header::CONTENT_LENGTH);
-    for (name, value) in headers {
-        let is_left_out = *name == header::TRANSFER_ENCODING
-            || *name == header::CONTENT_LENGTH
-            || (*name == header::TRAILER && (!is_http_11 || is_bodiless || is_head));
-        if !is_left_out {
-            write_field(name.as_str(), value.as_bytes(), out);
-        }
-    }
+    let announced = lines.first(Name::ContentLength);
+    let left_out = Names::of(&[Name::TransferEncoding, Name::ContentLength]);
+    let may_have_trailers = is_http_11 && !is_bodiless && !is_head;
+    lines.write(if may_have_trailers { left_out } else { left_out.and(Name::Trailer) }, out);
     let writer = write_framing(announced, length, is_bodiless, is_head, is_http_11, out).unwrap_or_else(|| {
         out.extend_from_slice(CHUNKED);
-        if asked.takes_trailers { BodyWriter::chunked(headers) } else { BodyWriter::Chunked(Box::default()) }
+        if asked.takes_trailers { BodyWriter::chunked(lines) } else { BodyWriter::Chunked(Box::default()) }
     });
-    if !headers.contains_key(header::DATE) {
+    if !lines.contains(Name::Date) {
         DATE.with_borrow_mut(|date| out.extend_from_slice(date.line()));
     }
-    write_persistence(headers, persists && writer != BodyWriter::UntilClose, is_http_11, out);
+    write_persistence(lines, persists && writer != BodyWriter::UntilClose, is_http_11, out);
     out.extend_from_slice(b"\r\n");
     writer
 }
 
-fn write_status<B>(answer: &Response<B>, is_http_11: bool, out: &mut Vec<u8>) {
-    let status = answer.status();
+fn write_status<B>(answer: &Answer<B>, is_http_11: bool, out: &mut Vec<u8>) {
+    let status = answer.status;
     out.extend_from_slice(if is_http_11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    let own = answer.extensions().get::<Reason>();
     let usual = status.canonical_reason().unwrap_or("<none>");
-    out.extend_from_slice(own.map_or(usual.as_bytes(), |reason| &reason.0));
+    out.extend_from_slice(answer.reason.as_deref().unwrap_or(usual.as_bytes()));
     out.extend_from_slice(b"\r\n");
 }
 
 /// Writes how the body is framed; nothing where it has to go in chunks.
 fn write_framing(
-    announced: Option<&HeaderValue>,
+    announced: Option<&[u8]>,
     length: BodyLength,
     is_bodiless: bool,
     is_head: bool,
@@ -137,7 +128,7 @@ fn write_framing(
     if is_head {
         // What a GET would have (RFC 9110, 9.3.2).
         if let Some(announced) = announced {
-            write_field("content-length", announced.as_bytes(), out);
+            write_field(b"content-length", announced, out);
         } else if let BodyLength::Known(length) = length {
             write_length(length, out);
         }
@@ -146,7 +137,7 @@ fn write_framing(
     let length = match length {
         BodyLength::None => Some(0),
         BodyLength::Known(length) => Some(length),
-        BodyLength::Unknown => announced.and_then(|announced| read_length(announced.as_bytes())),
+        BodyLength::Unknown => announced.and_then(read_length),
     };
     match length {
         Some(length) => {
@@ -158,22 +149,21 @@ fn write_framing(
 }
 
 /// HTTP/1.1 goes on unless it is told otherwise, HTTP/1.0 only where it is told to (RFC 9112, 9.3).
-fn write_persistence(headers: &HeaderMap, persists: bool, is_http_11: bool, out: &mut Vec<u8>) {
+fn write_persistence(lines: &FieldLines, persists: bool, is_http_11: bool, out: &mut Vec<u8>) {
     let word = match (persists, is_http_11) {
         (true, true) => return,
         (true, false) => "keep-alive",
         (false, _) => "close",
     };
-    if !headers.get_all(header::CONNECTION).iter().any(|options| has_token(options, word)) {
-        write_field("connection", word.as_bytes(), out);
+    if !lines.all(Name::Connection).any(|options| has_token(options, word)) {
+        write_field(b"connection", word.as_bytes(), out);
     }
 }
 
 /// The answer to a head that cannot be read, with which the connection ends.
 #[must_use]
 pub fn answer_to_unread(status: StatusCode) -> Bytes {
-    let (mut out, mut answer) = (Vec::new(), Response::new(()));
-    *answer.status_mut() = status;
+    let (mut out, answer) = (Vec::new(), Answer::new(status, ()));
     let asked = Asked { method: Method::GET, version: Version::HTTP_11, takes_trailers: false };
     write_answer(&answer, &asked, BodyLength::None, false, &mut out);
     out.into()
@@ -182,8 +172,8 @@ pub fn answer_to_unread(status: StatusCode) -> Bytes {
 /// The answer that has a client send its body (RFC 9110, 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }
 }

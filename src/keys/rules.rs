@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::clock::Timestamp;
 use crate::codes::codes;
+use crate::field_lines::visible_text;
 use crate::head::Field;
 
 codes! {
@@ -144,7 +144,7 @@ impl Rules {
         }
         let named = match (authority, host) {
             (Some(authority), _) => Some(authority),
-            (None, Field::One(host)) => HeaderValue::to_str(host).ok(),
+            (None, Field::One(host)) => visible_text(host),
             (None, Field::Absent | Field::Repeated(_)) => None,
         };
         named.is_some_and(|named| self.allow_host.iter().any(|allowed| allowed.is(named)))

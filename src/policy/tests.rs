@@ -121,8 +121,8 @@ impl Request {
         for (name, value) in &self.headers {
             headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
         }
-        let uri = Uri::from_static("/v1/models");
-        let head = Head::new(&self.method, &uri, &headers);
+        let (uri, lines) = (Uri::from_static("/v1/models"), headers.into());
+        let head = Head::new(&self.method, &uri, &lines);
         let now = Timestamp::from_millis(self.now);
         // As the exchange finds it: the tag or the path, else the set that lists the workflow.
         let listed = self.workflow.and_then(|workflow| rules.set_of_workflow(workflow));

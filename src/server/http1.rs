@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::StatusCode;
 use http_body::{Body, Frame};
 use tokio::io::AsyncWriteExt;
 use tower::Service;
@@ -28,11 +28,13 @@ use crate::early_refusal::EarlyRefusal;
 use crate::exchange::response_body::{ResponseBody, ResponseBodyError};
 use crate::exchange::session::Session;
 use crate::exchange::upgrade::Upgraded;
+use crate::field_lines::Name;
 use crate::http1::body_writer::{BodyWriter, TooShort};
 use crate::http1::client_io::{ClientIo, Next, NextError};
 use crate::http1::framing::has_token;
 use crate::http1::head_reader::{HeadError, RequestHead};
 use crate::http1::head_writer::{Asked, BodyLength, answer_to_unread, write_answer};
+use crate::message::{Answer, Request};
 use crate::net::lingering_close::linger;
 use crate::net::protocol::Protocol;
 use crate::net::stream::{ClientStream, RewoundStream, Stream};
@@ -177,22 +179,22 @@ impl Http1Client<'_> {
     /// Carries one exchange. Gives how the connection ends, where it does not go on.
     async fn carry<S>(&self, head: RequestHead, service: &mut S) -> Result<Option<End>, ConnectionError>
     where
-        S: Service<Request<ClientBody>, Response = Response<ResponseBody>, Error = Infallible>,
+        S: Service<Request<ClientBody>, Response = Answer<ResponseBody>, Error = Infallible>,
     {
         let body = self.io.body(&head);
         let RequestHead { request, persists, takes_trailers, .. } = head;
-        let asked = Asked { method: request.method().clone(), version: request.version(), takes_trailers };
+        let asked = Asked { method: request.method.clone(), version: request.version, takes_trailers };
         let answer = self.unless_gone(service.call(request.map(|()| ClientBody::Http1(body)))).await?;
-        let is_switch = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let is_switch = answer.status == StatusCode::SWITCHING_PROTOCOLS;
         // keyward closes of its own where it is not known where the next request begins.
         let is_cut = is_closed_by(&answer) || self.io.unread().is_none_or(|rest| rest > MOST_SKIPPED);
         let persists = persists && !is_cut && !self.session.worker.is_draining();
-        let length = BodyLength::of(answer.body());
+        let length = BodyLength::of(&answer.body);
         let writer =
             self.io.write(|output| write_answer(&answer, &asked, length, persists || is_switch, output.front()));
         // A client of HTTP/1.0 may find the end of an answer by that of the connection alone.
         let persists = persists && writer != BodyWriter::UntilClose;
-        self.pass_on(answer.into_body(), writer).await?;
+        self.pass_on(answer.body, writer).await?;
         if is_switch && let Some(upgraded) = self.session.take_upgraded() {
             return Ok(Some(End::Upgraded(upgraded)));
         }
@@ -272,8 +274,8 @@ impl Http1Client<'_> {
 }
 
 /// Whether keyward's own answer ends the connection.
-fn is_closed_by(answer: &Response<ResponseBody>) -> bool {
-    answer.headers().get(header::CONNECTION).is_some_and(|options| has_token(options, "close"))
+fn is_closed_by(answer: &Answer<ResponseBody>) -> bool {
+    answer.lines.first(Name::Connection).is_some_and(|options| has_token(options, "close"))
 }
 
 /// The most of a body that is read over to keep a connection, in bytes. What has not come at once is not waited for.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::Service;
@@ -19,6 +18,7 @@ use super::http2_streams::Http2Streams;
 use super::service::{say_how_it_ended, service};
 use crate::early_refusal::EarlyRefusal;
 use crate::exchange::session::Session;
+use crate::message::Request;
 use crate::net::protocol::Protocol;
 use crate::net::stream::{ClientStream, RewoundStream};
 use crate::net::write_stall::{ActivityWatch, StallWatch, WriteStall};
@@ -84,7 +84,7 @@ fn breaks_rules(error: &hyper::Error) -> bool {
 /// A tower service as hyper takes it. The services here are always ready, so `poll_ready` need not be asked.
 struct OverHttp2<S>(S);
 
-impl<S> Service<Request<Incoming>> for OverHttp2<S>
+impl<S> Service<http::Request<Incoming>> for OverHttp2<S>
 where
     S: tower::Service<Request<ClientBody>> + Clone,
 {
@@ -92,8 +92,8 @@ where
     type Error = S::Error;
     type Future = S::Future;
 
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        self.0.clone().call(request.map(ClientBody::Http2))
+    fn call(&self, request: http::Request<Incoming>) -> S::Future {
+        self.0.clone().call(Request::from(request).map(ClientBody::Http2))
     }
 }
 

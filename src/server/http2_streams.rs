@@ -24,6 +24,7 @@ use crate::early_refusal::EarlyRefusal;
 use crate::exchange::refusal;
 use crate::exchange::response_body::{ResponseBody, ResponseBodyError};
 use crate::locks::lock;
+use crate::message::Answer;
 use crate::net::peer_limit::Peer;
 use crate::net::write_stall::WriteStall;
 
@@ -99,18 +100,18 @@ impl Http2Streams {
     }
 
     /// Begins one. Gives the answer where it goes no further.
-    fn begin(&self, request: &Request<Incoming>, stall: &WriteStall) -> Option<Response<ResponseBody>> {
+    fn begin(&self, request: &Request<Incoming>, stall: &WriteStall) -> Option<Answer<ResponseBody>> {
         let share = PlaceGuard::take(&self.connections.admission, self.peer);
         let has_share = share.is_some();
         *self.starting() = Some(StreamStart { stall: stall.clone(), _share: share });
         if size_of_head(request) > self.connections.worker.limits().max_head {
             let answer = refusal::oversized_head();
-            self.connections.worker.rejections.refuse(EarlyRefusal::OversizedHead, answer.status(), self.peer);
+            self.connections.worker.rejections.refuse(EarlyRefusal::OversizedHead, answer.status, self.peer);
             return Some(answer);
         }
         (!has_share).then(|| {
             let answer = refusal::too_many_requests();
-            self.connections.worker.rejections.turn_away(EarlyRefusal::TooManyRequests, answer.status(), self.peer);
+            self.connections.worker.rejections.turn_away(EarlyRefusal::TooManyRequests, answer.status, self.peer);
             answer
         })
     }
@@ -190,7 +191,7 @@ pub struct StreamService<S> {
 
 impl<S> Service<Request<Incoming>> for StreamService<S>
 where
-    S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Answer<ResponseBody>, Error = Infallible>,
 {
     type Response = Response<StreamBody>;
     type Error = Infallible;
@@ -226,12 +227,12 @@ pin_project! {
     pub struct StreamResponse<F> {
         #[pin]
         answer: Option<F>,
-        refusal: Option<Box<Response<ResponseBody>>>,
+        refusal: Option<Box<Answer<ResponseBody>>>,
         stall: WriteStall,
     }
 }
 
-impl<F: Future<Output = Result<Response<ResponseBody>, Infallible>>> Future for StreamResponse<F> {
+impl<F: Future<Output = Result<Answer<ResponseBody>, Infallible>>> Future for StreamResponse<F> {
     type Output = Result<Response<StreamBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -245,7 +246,7 @@ impl<F: Future<Output = Result<Response<ResponseBody>, Infallible>>> Future for 
             // It is not polled again after its answer.
             (None, None) => return Poll::Pending,
         };
-        Poll::Ready(Ok(answer.map(|body| StreamBody { body, stall: this.stall.clone() })))
+        Poll::Ready(Ok(Response::from(answer).map(|body| StreamBody { body, stall: this.stall.clone() })))
     }
 }
 

@@ -5,19 +5,18 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Request, Response};
-
 use super::panic::CatchPanic;
 use crate::exchange::exchange;
 use crate::exchange::refusal;
 use crate::exchange::response_body::ResponseBody;
 use crate::exchange::session::Session;
+use crate::message::{Answer, Request};
 use crate::upstream::request_body::ClientBody;
 
 /// The exchange, with what every request gets around it: a panic costs it alone.
 pub fn service(
     session: &Arc<Session>,
-) -> impl tower::Service<Request<ClientBody>, Response = Response<ResponseBody>, Error = Infallible, Future: Send + 'static>
+) -> impl tower::Service<Request<ClientBody>, Response = Answer<ResponseBody>, Error = Infallible, Future: Send + 'static>
 + Clone
 + use<> {
     let (session, worker) = (Arc::clone(session), Arc::clone(&session.worker));

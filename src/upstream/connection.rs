@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::http1::{Http1Connection, Http1Error, SwitchedConnection};
 use super::http2::StreamSlot;
 use super::request_body::RequestBody;
+use crate::field_lines::Name;
+use crate::message::Request;
 
 /// What carries one exchange to upstream, in the protocol that upstream agreed on.
 pub enum Connection {
@@ -34,27 +36,33 @@ impl Connection {
     /// Writes the target of the request as that connection's protocol wants it. It may have been written for another before.
     pub fn address(&self, request: &mut Request<RequestBody>, host: &HeaderValue) {
         match self {
-            Self::Http1(_) if request.version() == Version::HTTP_11 => {}
+            Self::Http1(_) if request.version == Version::HTTP_11 => {}
             Self::Http1(_) => {
-                let target = request.uri().path_and_query().cloned();
-                *request.uri_mut() = target.map(Uri::from).unwrap_or_default();
-                *request.version_mut() = Version::HTTP_11;
-                request.headers_mut().insert(header::HOST, host.clone());
-                request.body_mut().cancel_with(None);
+                request.uri = request.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+                request.version = Version::HTTP_11;
+                request.lines.set(Name::Host, host.clone());
+                request.body.cancel_with(None);
             }
             Self::Http2(slot) => {
-                *request.uri_mut() = slot.target(request.uri());
-                *request.version_mut() = Version::HTTP_2;
-                request.headers_mut().remove(header::HOST);
-                request.body_mut().cancel_with(Some(slot.cancellation()));
-                if let Some(is_wanted) = request.body().held_back() {
-                    hyper::ext::on_informational(request, move |answer| {
-                        is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
-                    });
-                }
+                request.uri = slot.target(&request.uri);
+                request.version = Version::HTTP_2;
+                request.lines.remove(Name::Host);
+                request.body.cancel_with(Some(slot.cancellation()));
             }
         }
     }
+}
+
+/// A request as hyper takes it. A body that is held back is let go where upstream asks for it.
+#[must_use]
+pub fn for_http2(request: Request<RequestBody>) -> http::Request<RequestBody> {
+    let mut request = http::Request::from(request);
+    if let Some(is_wanted) = request.body().held_back() {
+        hyper::ext::on_informational(&mut request, move |answer| {
+            is_wanted.fetch_or(answer.status() == StatusCode::CONTINUE, Ordering::Relaxed);
+        });
+    }
+    request
 }
 
 /// The body of upstream's answer, with what it comes over.

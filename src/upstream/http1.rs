@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::frames::MOST_BEFORE_ANSWER;
@@ -21,6 +21,7 @@ use crate::http1::head_reader::{self, AnswerHead, HeadError};
 use crate::http1::head_writer::{self, BodyLength};
 use crate::http1::input::Input;
 use crate::http1::output::Output;
+use crate::message::{Answer, Request};
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::UpstreamStream;
 
@@ -107,25 +108,25 @@ impl Http1Connection {
 
     /// Begins an exchange. Nothing goes out before [`Http1Connection::poll_head`].
     pub fn send(&mut self, request: Box<Request<RequestBody>>) {
-        let length = BodyLength::of(request.body());
-        self.method.clone_from(request.method());
+        let length = BodyLength::of(&request.body);
+        self.method.clone_from(&request.method);
         self.writer = head_writer::write_request(&request, length, self.output.front());
         self.read_before = self.io.read();
         self.sending = (length != BodyLength::None).then_some(request);
     }
 
     /// Waits for the head of the answer, and sends the request meanwhile.
-    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Response<()>, Http1Error>> {
+    pub fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer<()>, Http1Error>> {
         loop {
             self.poll_send(context)?;
             while let Some(head) = self.read_head()? {
                 let AnswerHead { answer, framing, persists } = head;
-                if answer.status() == StatusCode::CONTINUE
+                if answer.status == StatusCode::CONTINUE
                     && let Some(request) = &self.sending
                 {
-                    request.body().release();
+                    request.body.release();
                 }
-                if answer.status().is_informational() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                if answer.status.is_informational() && answer.status != StatusCode::SWITCHING_PROTOCOLS {
                     continue;
                 }
                 (self.reader, self.persists) = (BodyReader::new(framing), persists);
@@ -196,7 +197,7 @@ impl Http1Connection {
                     Poll::Pending => return Ok(()),
                 }
             }
-            let is_over = match Pin::new(request.body_mut()).poll_frame(context) {
+            let is_over = match Pin::new(&mut request.body).poll_frame(context) {
                 Poll::Pending => break,
                 Poll::Ready(None) => {
                     self.writer.end(&mut self.output)?;
@@ -205,7 +206,7 @@ impl Http1Connection {
                 Poll::Ready(Some(frame)) => match frame.map_err(Http1Error::Request)?.into_data() {
                     Ok(data) if data.is_empty() => false,
                     Ok(data) => {
-                        let is_last = request.body().is_end_stream();
+                        let is_last = request.body.is_end_stream();
                         self.writer.write(data, is_last, &mut self.output);
                         is_last && self.writer.end(&mut self.output).map(|()| true)?
                     }

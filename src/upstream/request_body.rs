@@ -10,13 +10,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::cancellation::Cancellation;
-use crate::head::{API_KEY, ORGANIZATION, UNFORWARDED};
+use crate::field_lines::{FieldLines, Name, Names};
+use crate::head::UNFORWARDED;
 use crate::http1::client_io::{IncomingBody, IncomingError};
 use crate::ledger::sighting::Exchange;
 use crate::locks::lock;
@@ -281,12 +282,14 @@ impl Drop for Inner {
 /// Removes from trailers what must not come in by them: credentials, and what ends at this proxy. No others go out
 /// than the head has announced, and none that would change how the message is read (RFC 9110, 6.5.1).
 pub fn edit_trailers(trailers: &mut HeaderMap) {
-    for name in
-        UNFORWARDED.iter().chain([&header::AUTHORIZATION, &header::SEC_WEBSOCKET_PROTOCOL, &API_KEY, &ORGANIZATION])
-    {
-        trailers.remove(name);
-    }
+    let mut lines = FieldLines::from(std::mem::take(trailers));
+    lines.remove_all(Names::of(&UNFORWARDED));
+    lines.remove_all(NOT_IN_TRAILERS);
+    *trailers = lines.into_map();
 }
+
+const NOT_IN_TRAILERS: Names =
+    Names::of(&[Name::Authorization, Name::SecWebSocketProtocol, Name::ApiKey, Name::OpenAiOrganization]);
 
 /// The most that is kept of a body in case that it has to be sent again, in bytes: more than most prompts have.
 const MOST_KEPT: usize = 64 * 1024;

@@ -105,7 +105,7 @@ impl<'r> Credential<'r> {
     fn read_place(field: Field<'r>, read: impl FnOnce(&'r [u8]) -> Self) -> Self {
         match field {
             Field::Absent => Self::Missing,
-            Field::One(value) => read(value.as_bytes()),
+            Field::One(value) => read(value),
             Field::Repeated(_) => Self::Malformed(Malformed::Duplicate),
         }
     }

@@ -158,8 +158,8 @@ fn nothing_of_ours_reaches_upstream_and_everything_else_does() {
         .body("{}")
         .send();
     let expected = format!(
-        "POST /v1/responses?x=1 HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {CURRENT}\r\nopenai-organization: \
-         org-mine\r\nopenai-project: proj_mine\r\nx-custom: été\r\nx-custom: second\r\ncontent-length: 2\r\n\r\n",
+        "POST /v1/responses?x=1 HTTP/1.1\r\nhost: {}\r\nAuthorization: Bearer {CURRENT}\r\nOpenAI-Organization: \
+         org-mine\r\nOpenAI-Project: proj_mine\r\nX-Custom: été\r\nX-Custom: second\r\nContent-Length: 2\r\n\r\n",
         upstream.authority()
     );
     let expected = expected.replace("été", "\u{1}t\u{1}").into_bytes().into_iter();

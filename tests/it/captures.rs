@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use keyward::caller::declared::is_our_organization;
 use keyward::caller::declared::{Attribution, Origin};
 use keyward::caller::{Caller, Doubts, Family};
+use keyward::field_lines::FieldLines;
 use keyward::head::Head;
 use keyward::request_path::{Repair, RequestPath, Target};
 
@@ -20,13 +21,15 @@ struct Capture {
     name: String,
     method: Method,
     target: String,
-    headers: HeaderMap,
+    lines: FieldLines,
 }
 
 impl Capture {
     fn with_header(&self, name: &'static str, value: &str) -> Self {
         let mut tagged = self.clone();
-        tagged.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        let mut map = tagged.lines.into_map();
+        map.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        tagged.lines = map.into();
         tagged
     }
 
@@ -46,7 +49,7 @@ impl Capture {
     #[track_caller]
     fn check(&self, expected: Expected<'_>) {
         let uri: Uri = self.target.parse().unwrap();
-        let head = Head::new(&self.method, &uri, &self.headers);
+        let head = Head::new(&self.method, &uri, &self.lines);
         let caller = Caller::identify(&head, &RequestPath::read(head.path));
         let found = Expected {
             attribution: caller.attribution,
@@ -73,7 +76,7 @@ impl Capture {
 
     fn has_our_organization(&self) -> bool {
         let uri = Uri::from_static("/");
-        is_our_organization(Head::new(&self.method, &uri, &self.headers).fields.organization)
+        is_our_organization(Head::new(&self.method, &uri, &self.lines).fields.organization)
     }
 }
 
@@ -226,7 +229,7 @@ fn what_n8n_runs_beside_its_workflows_is_told() {
     assert_eq!(beyond.len(), 23);
     for capture in beyond {
         let uri: Uri = capture.target.parse().unwrap();
-        let head = Head::new(&capture.method, &uri, &capture.headers);
+        let head = Head::new(&capture.method, &uri, &capture.lines);
         let caller = Caller::identify(&head, &RequestPath::read(head.path));
         let found = (caller.client.family, caller.origin, caller.attribution, caller.doubts.invalid_tag);
         let expected = match &*capture.name {
@@ -265,6 +268,11 @@ impl From<Recording> for Capture {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        Self { name: recording.name, method: recording.method.parse().unwrap(), target: recording.target, headers }
+        Self {
+            name: recording.name,
+            method: recording.method.parse().unwrap(),
+            target: recording.target,
+            lines: headers.into(),
+        }
     }
 }

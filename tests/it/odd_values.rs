@@ -231,9 +231,15 @@ fn trim(value: &[u8]) -> &[u8] {
     value.trim_ascii()
 }
 
-/// The lines of a head: upstream may get its headers in any order.
+/// A line whose name is in lower case.
+fn in_lower_case(line: &[u8]) -> String {
+    let end = line.windows(2).position(|window| window == b": ").unwrap_or(0);
+    [&line[..end].to_ascii_lowercase(), &line[end..]].concat().escape_ascii().to_string()
+}
+
+/// The lines of a head: upstream may get its headers in any order, and what keyward puts in is called in lower case.
 fn sorted_lines(head: &[u8]) -> Vec<String> {
-    let mut lines: Vec<_> = head.split(|byte| *byte == b'\n').map(|line| line.escape_ascii().to_string()).collect();
+    let mut lines: Vec<_> = head.split(|byte| *byte == b'\n').map(in_lower_case).collect();
     lines[1..].sort();
     lines
 }

@@ -269,12 +269,12 @@ fn a_lent_key_replaces_the_credential_and_nothing_else() {
         let received = upstream.received().pop().unwrap();
         let mut expected = format!(
             "POST /v1/responses?x=1&key=a%2F.. HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {CURRENT}\r\n\
-             openai-organization: org-mine\r\nopenai-project: proj_mine\r\n",
+             OpenAI-Organization: org-mine\r\nOpenAI-Project: proj_mine\r\n",
             upstream.authority()
         )
         .into_bytes();
-        expected.extend(b"x-custom: \xe9t\xe9\r\nx-custom: second\r\ncookie: a=b\r\n");
-        expected.extend(format!("content-length: {}\r\n\r\n", body.len()).into_bytes());
+        expected.extend(b"X-Custom: \xe9t\xe9\r\nX-Custom: second\r\nCookie: a=b\r\n");
+        expected.extend(format!("Content-Length: {}\r\n\r\n", body.len()).into_bytes());
         assert_eq!(sorted_lines(&received.head.raw), sorted_lines(&expected));
         assert_eq!(received.body, body);
     }

@@ -4,21 +4,22 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
+use crate::field_lines::FieldLines;
 use crate::head::Head;
 
 const KEY: &str = "sk-proj-0123456789abcdefABCDEF";
 
-fn headers(lines: &[(&'static str, &[u8])]) -> HeaderMap {
+fn head(lines: &[(&'static str, &[u8])]) -> FieldLines {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a value"));
     }
-    headers
+    headers.into()
 }
 
-fn read(headers: &HeaderMap) -> Credential<'_> {
+fn read(lines: &FieldLines) -> Credential<'_> {
     let uri = http::Uri::from_static("/v1/models");
-    let fields = Head::new(&http::Method::GET, &uri, headers).fields;
+    let fields = Head::new(&http::Method::GET, &uri, lines).fields;
     match Credential::read(&fields) {
         Credential::Missing => Credential::Missing,
         Credential::Malformed(kind) => Credential::Malformed(kind),
@@ -31,12 +32,12 @@ fn read(headers: &HeaderMap) -> Credential<'_> {
 #[track_caller]
 fn check_key(lines: &[(&'static str, &[u8])], expected: &str, place: Place) {
     let expected = Presented { value: Cow::Borrowed(expected.as_bytes()), place };
-    assert_eq!(read(&headers(lines)), Credential::Key(expected));
+    assert_eq!(read(&head(lines)), Credential::Key(expected));
 }
 
 #[track_caller]
 fn check_malformed(lines: &[(&'static str, &[u8])], expected: Malformed) {
-    assert_eq!(read(&headers(lines)), Credential::Malformed(expected));
+    assert_eq!(read(&head(lines)), Credential::Malformed(expected));
 }
 
 #[track_caller]
@@ -64,8 +65,8 @@ fn a_key_stands_in_one_of_four_places() {
 
 #[test]
 fn nothing_anywhere_is_missing() {
-    assert_eq!(read(&headers(&[("accept", b"*/*")])), Credential::Missing);
-    assert_eq!(read(&headers(&[("sec-websocket-protocol", b"realtime")])), Credential::Missing);
+    assert_eq!(read(&head(&[("accept", b"*/*")])), Credential::Missing);
+    assert_eq!(read(&head(&[("sec-websocket-protocol", b"realtime")])), Credential::Missing);
 }
 
 #[test]
@@ -156,8 +157,8 @@ fn a_key_is_not_judged_by_its_looks() {
 
 #[test]
 fn debug_shows_no_key() {
-    let headers = headers(&[("api-key", b"sk-canary")]);
-    assert!(!format!("{:?}", read(&headers)).contains("canary"));
+    let lines = head(&[("api-key", b"sk-canary")]);
+    assert!(!format!("{:?}", read(&lines)).contains("canary"));
 }
 
 proptest! {
@@ -165,7 +166,7 @@ proptest! {
     fn any_bytes_are_read(value in proptest::collection::vec(prop_oneof![Just(b' '), 0x20_u8..=0xff], 0..80)) {
         prop_assume!(!value.contains(&0x7f));
         for name in ["authorization", "api-key", "sec-websocket-protocol"] {
-            let _ = read(&headers(&[(name, &value)]));
+            let _ = read(&head(&[(name, &value)]));
         }
     }
 

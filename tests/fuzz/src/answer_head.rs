@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Version};
 use keyward::exchange::headers::strip_answer;
 use keyward::http1::body_reader::BodyReader;
 use keyward::http1::framing::Framing;
-use keyward::http1::head_reader::{AnswerHead, HeadError, Reason, read_answer};
+use keyward::http1::head_reader::{AnswerHead, HeadError, read_answer};
 use keyward::http1::head_writer::{Asked, BodyLength, write_answer};
 
 use crate::pieces::{Pieces, read_head};
@@ -26,7 +26,8 @@ pub fn check(data: &[u8]) {
     }
     if let Ok(Some(head)) = whole {
         assert!(bytes.len() - rest.len() <= choice.most, "longer than it may be");
-        check_framing(&head, &choice.method);
+        let came = if says_http_11(bytes) { Version::HTTP_11 } else { Version::HTTP_10 };
+        check_framing(&head, came, &choice.method);
         check_written(head, &choice);
     }
 }
@@ -61,25 +62,24 @@ impl Choice {
 
     /// All of what was read. Where a head may be too long, it depends on how much of it has come why it is refused.
     fn tell(&self, found: &Found) -> String {
-        let reason = found.as_ref().ok().and_then(Option::as_ref);
-        let reason = reason.and_then(|head| head.answer.extensions().get::<Reason>());
+        let head = found.as_ref().ok().and_then(Option::as_ref);
         match found {
             Err(_) if self.most == SHORT => "refused".to_owned(),
-            Ok(_) | Err(_) => format!("{found:?} {reason:?}"),
+            Ok(_) | Err(_) => format!("{found:?} {:?}", head.map(map_of)),
         }
     }
 }
 
 /// There is one way to read where its body ends, and that is the one.
-fn check_framing(head: &AnswerHead, method: &Method) {
-    let (status, headers) = (head.answer.status(), head.answer.headers());
+fn check_framing(head: &AnswerHead, version: Version, method: &Method) {
+    let (status, headers) = (head.answer.status, map_of(head));
     let codings: Vec<_> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
     let mut lengths: Vec<_> = headers.get_all(header::CONTENT_LENGTH).iter().flat_map(elements).collect();
     lengths.dedup();
     let expected = if is_bodiless(status) || *method == Method::HEAD {
         Framing::Length(0)
     } else if let Some(last) = codings.last() {
-        assert_eq!(head.answer.version(), Version::HTTP_11, "HTTP/1.0 knows no codings of transfer");
+        assert_eq!(version, Version::HTTP_11, "HTTP/1.0 knows no codings of transfer");
         let is_chunked = elements(last).last().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
         if is_chunked { Framing::Chunked } else { Framing::UntilClose }
     } else {
@@ -94,19 +94,19 @@ fn check_framing(head: &AnswerHead, method: &Method) {
         let mut options = headers.get_all(header::CONNECTION).iter().flat_map(elements);
         options.any(|option| option.eq_ignore_ascii_case(word))
     };
-    let is_kept = head.answer.version() == Version::HTTP_11 || says("keep-alive");
+    let is_kept = version == Version::HTTP_11 || says("keep-alive");
     assert_eq!(head.persists, is_kept && !says("close") && expected != Framing::UntilClose, "{head:?}");
 }
 
 /// What a client gets of it has one framing, too: the same, or chunks in place of the end of upstream's connection.
 fn check_written(head: AnswerHead, choice: &Choice) {
     let AnswerHead { mut answer, framing, persists } = head;
-    let status = answer.status();
+    let status = answer.status;
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         // It goes no further.
         return;
     }
-    strip_answer(answer.headers_mut(), false);
+    strip_answer(&mut answer.lines, false);
     let Choice { method, version, takes_trailers, .. } = choice;
     let asked = Asked { method: method.clone(), version: *version, takes_trailers: *takes_trailers };
     let length = match BodyReader::new(framing).left() {
@@ -121,7 +121,8 @@ fn check_written(head: AnswerHead, choice: &Choice) {
     let (again, rest) =
         read_head(std::iter::once(&*written), usize::MAX, |input| read_answer(input, usize::MAX, method));
     let Ok(Some(again)) = again else { panic!("{again:?} in {:?}", String::from_utf8_lossy(&written)) };
-    assert!(rest.is_empty() && again.answer.status() == status && again.answer.version() == *version);
+    assert!(rest.is_empty() && again.answer.status == status);
+    assert_eq!(says_http_11(&written), *version == Version::HTTP_11);
     let expected = match framing {
         Framing::Length(_) => framing,
         Framing::Chunked | Framing::UntilClose if *version == Version::HTTP_11 => Framing::Chunked,
@@ -129,7 +130,7 @@ fn check_written(head: AnswerHead, choice: &Choice) {
     };
     assert_eq!(again.framing, expected, "{}", String::from_utf8_lossy(&written));
     assert_eq!(again.persists, persists && expected != Framing::UntilClose, "{}", String::from_utf8_lossy(&written));
-    check_headers(answer.headers(), again.answer.headers());
+    check_headers(&answer.lines.into_map(), &map_of(&again));
 }
 
 /// Every header that is not of the framing or the connection goes on as it is.
@@ -139,6 +140,18 @@ fn check_headers(came: &HeaderMap, written: &HeaderMap) {
         assert!(came.get_all(name).iter().eq(written.get_all(name)), "{name}");
     }
     assert!(written.keys().all(|name| is_ours(name) || came.contains_key(name)), "{written:?}");
+}
+
+/// The lines of a head, as a library has them.
+fn map_of(head: &AnswerHead) -> HeaderMap {
+    head.answer.lines.clone().into_map()
+}
+
+/// Whether the head says that it is of HTTP/1.1.
+fn says_http_11(head: &[u8]) -> bool {
+    let begin = b"HTTP/1.";
+    let at = head.windows(begin.len()).position(|window| window == begin);
+    at.is_some_and(|at| head.get(at + begin.len()) == Some(&b'1'))
 }
 
 /// How many lines of a head say where its body ends.

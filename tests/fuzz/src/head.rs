@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use keyward::caller::{Agreement, Caller, declared};
 use keyward::exchange::headers::{RequestEdit, replace_credential};
+use keyward::field_lines::{FieldLines, Name, Names};
 use keyward::head::{Head, UNFORWARDED};
 use keyward::http1::body_reader::{BodyReader, Piece};
 use keyward::http1::body_writer::BodyWriter;
@@ -17,6 +18,7 @@ use keyward::http1::head_writer::{BodyLength, write_request};
 use keyward::http1::output::Output;
 use keyward::keys::rules::Policy;
 use keyward::keys::set::SetIndex;
+use keyward::message::Request;
 use keyward::policy::{self, Action, Asked};
 use keyward::request_path::{RequestPath, Target};
 use keyward::upstream::request_body::edit_trailers;
@@ -44,7 +46,8 @@ fn check_cuts(sent: &[u8], number: u8) {
     }
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
         let (head, rest) = read_head(pieces, MAX_HEAD, |input| read_request(input, MAX_HEAD));
-        (format!("{head:?}"), rest)
+        let lines = head.as_ref().ok().and_then(Option::as_ref).map(|head| head.request.lines.clone().into_map());
+        (format!("{head:?} {lines:?}"), rest)
     };
     let whole = read(&mut std::iter::once(sent));
     assert_eq!(read(&mut Pieces::new(sent, number)), whole, "split at {number}");
@@ -98,25 +101,25 @@ impl Trial<'_> {
     fn carry(&self, head: RequestHead, input: &mut Bytes) -> Option<Upstream> {
         let RequestHead { request, framing, .. } = head;
         // keyward answers these itself, unjudged.
-        if *request.method() == Method::CONNECT {
+        if request.method == Method::CONNECT {
             return None;
         }
-        let judged = judge_head(&self.setting, request.method(), request.uri(), request.headers());
+        let judged = judge_head(&self.setting, &request.method, &request.uri, &request.lines);
         self.check_action(&judged, &request);
         self.check_claims(&judged, &request);
         let Action::Forward(permit) = judged.action else { return None };
-        let (mut head, ()) = request.into_parts();
-        let end_to_end = head.headers.clone();
+        let mut head = request;
+        let end_to_end = head.lines.clone().into_map();
         head.uri = judged.target.unwrap_or(head.uri);
         let can_switch = head.version == Version::HTTP_11 && framing == Framing::Length(0);
         head.version = Version::HTTP_11;
-        let asked = judged.edit.apply(&mut head.headers, &HeaderValue::from_static(HOST), can_switch);
+        let asked = judged.edit.apply(&mut head.lines, &HeaderValue::from_static(HOST), can_switch);
         assert!(asked.is_none() || can_switch, "a switch to {asked:?}, where none can be");
         if let Some(bearer) = permit.injected() {
-            replace_credential(&mut head.headers, bearer);
+            replace_credential(&mut head.lines, bearer);
         }
         let lent = permit.injected().map(|_| judged.judgement.set);
-        let (written, body) = send(&Request::from_parts(head, ()), framing, input);
+        let (written, body) = send(&head, framing, input);
         Some(Upstream { written, body, lent, end_to_end })
     }
 
@@ -144,11 +147,11 @@ impl Trial<'_> {
             }
             Verdict::Current | Verdict::Foreign { .. } | Verdict::Unknown(_) | Verdict::Malformed(_) => false,
         };
-        assert!(verdict_admits && *request.method() != Method::TRACE, "{judgement:?}");
+        assert!(verdict_admits && request.method != Method::TRACE, "{judgement:?}");
     }
 
     fn is_admitted_by_address(&self, policy: Policy, request: &Request<()>) -> bool {
-        let headers = request.headers();
+        let headers = request.lines.clone().into_map();
         let is_relayed =
             ["via", "forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
         let is_foreign_page =
@@ -161,17 +164,15 @@ impl Trial<'_> {
 
     /// What a request says of its sender may tighten what is done about it, and never loosen it.
     fn check_claims(&self, judged: &Judged, request: &Request<()>) {
-        let mut headers = request.headers().clone();
-        for name in UNFORWARDED.iter().filter(|name| name.as_str().starts_with("x-n8n-")) {
-            headers.remove(name);
+        let mut lines = request.lines.clone();
+        for name in UNFORWARDED.iter().filter(|name| name.text().starts_with("x-n8n-")) {
+            lines.remove(*name);
         }
-        if declared::is_our_organization(
-            Head::new(request.method(), request.uri(), request.headers()).fields.organization,
-        ) {
-            headers.remove("openai-organization");
+        if declared::is_our_organization(Head::new(&request.method, &request.uri, &request.lines).fields.organization) {
+            lines.remove(Name::OpenAiOrganization);
         }
-        let uri = judged.target.as_ref().unwrap_or(request.uri());
-        let unclaimed = judge_head(&self.setting, request.method(), uri, &headers);
+        let uri = judged.target.as_ref().unwrap_or(&request.uri);
+        let unclaimed = judge_head(&self.setting, &request.method, uri, &lines);
         // Where it was sent in absolute form, its authority is gone by now; no rule here asks for it.
         assert!(
             judged.rank() <= unclaimed.rank(),
@@ -198,8 +199,8 @@ impl Judged {
 }
 
 /// The way of a head, as `exchange` has it.
-fn judge_head(setting: &Setting, method: &Method, uri: &Uri, headers: &HeaderMap) -> Judged {
-    let head = Head::new(method, uri, headers);
+fn judge_head(setting: &Setting, method: &Method, uri: &Uri, lines: &FieldLines) -> Judged {
+    let head = Head::new(method, uri, lines);
     let read = RequestPath::read(head.path);
     let mut caller = Caller::identify(&head, &read);
     let declared_set = declared_set(&mut caller, setting);
@@ -340,8 +341,8 @@ impl<'b> Written<'_, 'b> {
     /// Nothing that ends at this proxy goes on, and what must go on does.
     fn check_hops(&self, came: &HeaderMap) {
         assert_eq!(self.all("host"), [HOST.as_bytes()]);
-        for name in UNFORWARDED.iter().filter(|name| !SAID_AGAIN.contains(name)) {
-            assert!(self.all(name.as_str()).is_empty(), "{name}");
+        for name in UNFORWARDED.iter().filter(|name| !SAID_AGAIN.contains(**name)) {
+            assert!(self.all(name.text()).is_empty(), "{}", name.text());
         }
         self.check_said_again();
         let organizations = self.all("openai-organization");
@@ -351,10 +352,10 @@ impl<'b> Written<'_, 'b> {
         let named: Vec<_> = named.map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase()).collect();
         for name in came.keys().map(header::HeaderName::as_str) {
             let stays = named.iter().any(|named| named == name && name != "close")
-                || UNFORWARDED.iter().any(|other| other == name);
+                || UNFORWARDED.iter().any(|other| other.text() == name);
             let goes_on = ["authorization", "api-key", "content-type"].contains(&name);
             let is_bodys = ["host", "content-length", "openai-organization", "sec-websocket-protocol"].contains(&name)
-                || SAID_AGAIN.iter().any(|again| again == name);
+                || SAID_AGAIN.contains(Name::of(name.as_bytes()));
             if !is_bodys && stays && !goes_on {
                 assert!(self.all(name).is_empty(), "{name} was the connection's own");
             } else if !is_bodys && !stays {
@@ -424,13 +425,12 @@ fn check_trailers(rest: &[u8]) {
     for trailer in trailers {
         let name = trailer.name.to_ascii_lowercase();
         let says_who = ["authorization", "api-key", "openai-organization", "sec-websocket-protocol"];
-        assert!(!says_who.contains(&&*name) && UNFORWARDED.iter().all(|barred| *barred != *name), "{name}");
+        assert!(!says_who.contains(&&*name) && UNFORWARDED.iter().all(|barred| barred.text() != name), "{name}");
     }
 }
 
 /// What may stand in a head again although it ends at this proxy: what keyward says of its own connection.
-const SAID_AGAIN: [header::HeaderName; 4] =
-    [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
+const SAID_AGAIN: Names = Names::of(&[Name::Connection, Name::Te, Name::TransferEncoding, Name::Upgrade]);
 
 /// `n8n-<workflow>-<number>`, as n8n 1.x sends it.
 fn is_our_tag(organization: &[u8]) -> bool {

@@ -1,7 +1,8 @@
 //! Bodies of requests: the first byte chooses the framing, the second how the rest is split.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
+use keyward::field_lines::{FieldLines, Name};
 use keyward::http1::body_reader::{BodyError, BodyReader, Piece};
 use keyward::http1::body_writer::BodyWriter;
 use keyward::http1::framing::Framing;
@@ -171,12 +172,11 @@ fn write(mut writer: BodyWriter, body: &Body, split: u8) -> Vec<u8> {
 }
 
 /// A head that announces those trailers.
-fn announce(trailers: Option<&HeaderMap>) -> HeaderMap {
+fn announce(trailers: Option<&HeaderMap>) -> FieldLines {
     let names = trailers.iter().flat_map(|trailers| trailers.keys());
-    let values = names.map(|name| HeaderValue::from_str(name.as_str()).expect("a name is a value"));
-    values.map(|value| (header::TRAILER, value)).fold(HeaderMap::new(), |mut headers, (name, value)| {
-        headers.append(name, value);
-        headers
+    names.fold(FieldLines::default(), |mut lines, name| {
+        lines.add(Name::Trailer, HeaderValue::from_str(name.as_str()).expect("a name is a value"));
+        lines
     })
 }
 

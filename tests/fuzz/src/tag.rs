@@ -14,8 +14,9 @@ use crate::fields;
 /// Holds the readers of tags to their promises.
 pub fn check(data: &[u8]) {
     let headers = fields::read(data, &NAMES);
+    let lines = headers.clone().into();
     let uri = Uri::from_static("/v1/models");
-    let head = Head::new(&Method::POST, &uri, &headers);
+    let head = Head::new(&Method::POST, &uri, &lines);
     let tag = declared::read_tag(head.fields.tag).ok();
     assert_eq!(tag.as_ref().map(Plain::of), read_slowly(&headers), "{headers:?}");
     let by_headers = declared::read_headers(&head.fields).ok();
@@ -147,6 +148,7 @@ fn check_order(headers: &HeaderMap, head: &Head<'_>) {
     // A header has no white space at its ends, so a turned one cannot be made of every tag.
     let Ok(value) = HeaderValue::from_str(&turned.join(";")) else { return };
     let turned: HeaderMap = [(HeaderName::from_static("x-n8n-tag"), value)].into_iter().collect();
+    let turned = turned.into();
     let turned = Head::new(head.method, &ROOT, &turned).fields.tag;
     assert_eq!(declared::read_tag(head.fields.tag), declared::read_tag(turned));
 }
