@@ -60,9 +60,6 @@ impl Observer for Recorder {
     }
 
     fn exchange_ended(&self, exchange: &Arc<Exchange>, outcome: Outcome) {
-        if let Some(names) = exchange.key_upstream() {
-            self.ledger.in_flight.end(names.fingerprint);
-        }
         let judgement = &exchange.judgement;
         let ring = self.reloader.ring();
         let diagnosis = diagnosis::diagnose(exchange, outcome, &ring);
@@ -74,6 +71,10 @@ impl Observer for Recorder {
                 self.sight(exchange, diagnosis, outcome);
             }
             self.learn(exchange, outcome, &ring);
+        }
+        // Only now: at every moment a use of a key is either in flight or known of its binding.
+        if let Some(names) = exchange.key_upstream() {
+            self.ledger.in_flight.end(names.fingerprint);
         }
         self.problems.note_tag(exchange);
         self.note_problems(exchange, outcome, &ring);

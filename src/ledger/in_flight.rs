@@ -27,16 +27,17 @@ impl InFlight {
         self.place(key).fetch_add(BEGUN + 1, Ordering::Relaxed);
     }
 
-    /// Counts an exchange no longer that [`InFlight::begin`] counted.
+    /// Counts an exchange no longer that [`InFlight::begin`] counted. Those to whom it is not open any more see what was
+    /// noted of it before.
     pub fn end(&self, key: Fingerprint) {
-        self.place(key).fetch_sub(1, Ordering::Relaxed);
+        self.place(key).fetch_sub(1, Ordering::Release);
     }
 
     /// A number for the exchanges that may be open with that key, which is another one as soon as one more begins. Nothing
     /// where none is open.
     #[must_use]
     pub fn open(&self, key: Fingerprint) -> Option<u64> {
-        let counts = self.place(key).load(Ordering::Relaxed);
+        let counts = self.place(key).load(Ordering::Acquire);
         let (open, begun) = (counts & (BEGUN - 1), counts >> 32);
         (open > 0).then_some(self.process ^ begun)
     }
