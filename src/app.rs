@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use arc_swap::ArcSwap;
@@ -641,7 +641,15 @@ fn open_ledger(config: &Config, clock: &Clock) -> anyhow::Result<(Arc<Ledger>, W
 
 /// Takes the state folder for this keyward alone. Where the folder cannot be used, that is told by what needs it.
 fn hold_folder(settings: &state::Settings) -> Result<Option<Hold>, StateError> {
-    match StateFolder::open(settings).and_then(|folder| folder.hold()) {
+    let begun = Instant::now();
+    let hold = loop {
+        match StateFolder::open(settings).and_then(|folder| folder.hold()) {
+            // A command that writes the store holds the folder for a moment.
+            Err(StateError::Held { .. }) if begun.elapsed() < MOMENT => std::thread::sleep(MOMENT / 20),
+            hold => break hold,
+        }
+    };
+    match hold {
         Ok(hold) => Ok(Some(hold)),
         Err(error @ StateError::Held { .. }) => Err(error),
         Err(error) => {
@@ -746,6 +754,9 @@ pub fn random_number() -> anyhow::Result<u64> {
 
 /// How many clients may be on their way from one worker to another.
 const INBOX: usize = 1024;
+
+/// How long a command may hold the state folder.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How often a stopping keyward looks whether its workers are done.
 const LOOK_FOR_THE_END: Duration = Duration::from_millis(10);

@@ -13,6 +13,8 @@ pub mod closed;
 pub mod destination;
 pub mod doubt_kind;
 pub mod evidence;
+pub mod expiries;
+pub mod expiry;
 pub mod hours;
 pub mod identity;
 pub mod in_flight;
@@ -56,6 +58,7 @@ use dashmap::DashMap;
 
 use self::binding::{Accepted, Binding, Gathered, KeyUse, Tally};
 use self::closed::{ClosedIncident, ClosedIncidents};
+use self::expiries::Expiries;
 use self::hours::Hours;
 use self::identity::{BindingId, Identity};
 use self::in_flight::InFlight;
@@ -98,6 +101,8 @@ pub struct Ledger {
     pub in_flight: InFlight,
     /// Which project each key belongs to.
     pub projects: Projects,
+    /// What OpenAI says of keys.
+    pub expiries: Expiries,
     /// The presses of n8n's tests.
     pub presses: Arc<Presses>,
 }
@@ -222,6 +227,7 @@ impl Ledger {
             recent: Recent::default(),
             in_flight: InFlight::default(),
             projects: Projects::default(),
+            expiries: Expiries::default(),
             presses: Arc::default(),
         }
     }
@@ -560,6 +566,7 @@ impl Ledger {
         self.absorb_bindings(remembered.bindings, remembered.closed, remembered.hours);
         self.absorb_evidence(remembered.evidence);
         self.projects.recall(remembered.projects);
+        self.expiries.recall(remembered.expiries);
         self.note_change();
         remembered.history
     }

@@ -77,7 +77,7 @@
 //! | [`policy`] | what is done about a verdict |  |
 //! | [`metrics`] | counters |  |
 //! | [`openai`] | OpenAI's answers, errors, streams and WebSockets | `answer` `encoding` `error` `event` `probe` `websocket` |
-//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bar_kind` `bearing` `binding` `closed` `destination` `doubt_kind` `evidence` `hours` `identity` `in_flight` `incident` `kept_notices` `look` `names` `offline` `old_key` `press` `progress` `projects` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
+//! | [`ledger`] | what is remembered of callers, and what can be asked of it | `answer` `bar_kind` `bearing` `binding` `closed` `destination` `doubt_kind` `evidence` `expiries` `expiry` `hours` `identity` `in_flight` `incident` `kept_notices` `look` `names` `offline` `old_key` `press` `progress` `projects` `proof` `query` `recent` `rhythm` `rotation` `rotation_grounds` `rotation_row` `seen` `senders` `sent` `set_keys` `sighting` `span` `sqlite` `standing` `store` `writer` |
 //! | [`problems`] | what is wrong with upstream, a key, or keyward itself | `faults` `kind` `recalled` `tags` `traffic` |
 //! | [`welcome`] | what a newcomer is told |  |
 //! | [`net`] | sockets, TLS, and how another host is reached | `certificate_error` `client_tls` `coarse_clock` `connect` `egress_proxy` `happy_eyeballs` `limits` `lingering_close` `one_shot` `origin` `peer_limit` `protocol` `server_tls` `socket` `stream` `tunnel` `write_stall` |
@@ -90,7 +90,7 @@
 //! | [`n8n`] | what n8n says is configured | `address` `asked` `audit` `clearance` `client` `connect` `connections` `documents` `doubt` `editor` `executions` `finding` `finding_kind` `inventory` `journal` `lent` `look` `poller` `pressed` `presser` `reconnect` `rewrite` `row` `segment` `segment_journal` `status` `writer` |
 //! | [`answers`] | what the admin API answers, as types that the command line and the page read | `audit` `binding` `codebook` `event` `execution` `headline` `incident` `key` `link` `moment` `notice` `old_key` `problem` `reload` `rotation` `sender` `status` `who` `words` |
 //! | [`notices`] | what keyward tells by itself, and to which receivers | `delivery` `destination` `message` `notifier` `outbox` `status` `subject` `thread` |
-//! | [`rotate`] | what `keyward rotate` does beside asking | `account` `admin_api` `expiry` `journal` `key_file` `redacted` |
+//! | [`rotate`] | what `keyward rotate` does beside asking | `account` `admin_api` `journal` `key_file` `redacted` |
 //! | [`page`] | what the admin listener shows in a browser | `assets` `audit` `execution` `home` `incidents` `keys` `layout` `live` `node` `nodes` `notices` `parts` `reasons` `timeline` `view` `watcher` |
 //! | [`admin`] | the admin listener: page, API and metrics | `access` `api` `call` `connection` `events` `exposition` `guard` `listener` `looks` `page` `parameters` `problem` `problem_response` `reasons` `reload` `response` `routes` `settings` `state` `viewer` `views` `watch` `wrong_tokens` |
 //! | [`config`] | all settings, and every problem with them | `accounts` `change` `env` `instances` `parse` `problem` `proxy_env` `raw` `receivers` `schema` `sets` `units` |

@@ -3,7 +3,6 @@
 
 pub mod account;
 pub mod admin_api;
-pub mod expiry;
 pub mod journal;
 pub mod key_file;
 pub mod redacted;

@@ -11,18 +11,22 @@ use super::response::{Drawn, JSON, Response, in_json, text};
 use super::state::AdminState;
 use super::views;
 use crate::answers::audit::{Audit, Instance, Instances};
+use crate::answers::key::ExpiryNoted;
 use crate::answers::link::{Link, PressBegun, PressEnded};
 use crate::answers::notice::{Muted, Notices, Tests};
 use crate::answers::rotation::Rotation;
 use crate::answers::status::{OpenProblems, Sets};
+use crate::clock::Timestamp;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::Word;
+use crate::ledger::expiry::Expiry;
 use crate::ledger::query::{Query, find};
 use crate::n8n::audit;
 use crate::n8n::clearance;
 use crate::n8n::status;
 use crate::request_path::is_id;
 use crate::server::Stage;
+use crate::telemetry::masked::holds_key;
 
 /// `/healthz`: 200 whenever the process can answer at all, while it drains as well.
 pub fn health(_: &Arc<AdminState>, _: &Call) -> Result<Response, Problem> {
@@ -87,6 +91,27 @@ pub fn checked(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem
         shared.problems.note_check(set, names, word, shared.clock.now());
     }
     in_json(StatusCode::OK, &OpenProblems { problems: admin.problems() })
+}
+
+/// The parameters of [`note_expiry`].
+pub const EXPIRY: [&str; 3] = ["id", "expires", "last_used"];
+
+/// Takes in what OpenAI says of a key. It need be of no set yet: a new key is told of before it is announced.
+pub fn note_expiry(admin: &Arc<AdminState>, call: &Call) -> Result<Response, Problem> {
+    let Ok(key) = call.text().parse::<Fingerprint>() else {
+        return Err(Problem::new(Kind::NotFound, "It takes all 32 hex digits of a key's fingerprint."));
+    };
+    let Some(id) = call.parameters.value("id").filter(|id| is_id(id) && !holds_key(id)) else {
+        return Err(Problem::new(Kind::BadQuery, "`id` is the key's id at OpenAI: key_…"));
+    };
+    let moment = |name: &str| {
+        let wrong = |_| Problem::new(Kind::BadQuery, format!("`{name}` is no moment, as 2026-11-25T22:14:12Z is one."));
+        call.parameters.value(name).map(str::parse::<Timestamp>).transpose().map_err(wrong)
+    };
+    let (expires, last_used) = (moment("expires")?, moment("last_used")?);
+    let shared = &admin.shared;
+    shared.ledger.expiries.note(Expiry { key, id: id.into(), expires, last_used, read: shared.clock.now() });
+    in_json(StatusCode::OK, &ExpiryNoted { stored: shared.store.is_on() })
 }
 
 /// Who is told by itself, what waits, and what did not arrive.

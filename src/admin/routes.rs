@@ -24,6 +24,7 @@
 //! | `GET /api/v1/sets/{set}/rotation` | a token | who has changed to the current key, and whether the old one can go |
 //! | `GET /api/v1/sets/{set}/reasons` | a token | all that bars its old keys, page by page |
 //! | `POST /api/v1/sets/{set}/checked` | a token that may write | says what a check of the current key found |
+//! | `POST /api/v1/keys/{key}/expiry` | a token that may write | says what OpenAI says of a key: when it expires |
 //! | `GET /api/v1/bindings` | a token | the bindings, a page at a time |
 //! | `GET /api/v1/bindings/{binding}` | a token | one of them, with each key that it sent |
 //! | `POST /api/v1/bindings/{binding}/ack` | a token that may write | says that it is dead, or its incident dealt with |
@@ -109,7 +110,7 @@ enum Answer {
 }
 
 /// Every route of the admin listener: the token that it needs, the parameters that it knows, and what answers it.
-pub static ROUTES: [Route; 38] = [
+pub static ROUTES: [Route; 39] = [
     Route { method: "GET", path: "/healthz", needs: Needs::Nothing, parameters: &[], answer: Answer::Now(api::health) },
     Route {
         method: "GET",
@@ -191,6 +192,13 @@ pub static ROUTES: [Route; 38] = [
         needs: WRITE,
         parameters: &api::CHECKED,
         answer: Answer::Now(api::checked),
+    },
+    Route {
+        method: "POST",
+        path: "/api/v1/keys/{key}/expiry",
+        needs: WRITE,
+        parameters: &api::EXPIRY,
+        answer: Answer::Now(api::note_expiry),
     },
     Route {
         method: "GET",

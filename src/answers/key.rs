@@ -54,6 +54,13 @@ pub struct Key {
     pub refused_by_upstream: bool,
 }
 
+/// That keyward took in what OpenAI says of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiryNoted {
+    /// Whether it is kept in a store; otherwise keyward knows it until it stops.
+    pub stored: bool,
+}
+
 /// A key with the name of its set, as `keyward keys list` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyOfSet {

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::keys::reloader::Reloader;
 use crate::keys::set::Role;
 use crate::ledger::Ledger;
+use crate::ledger::expiry::warning;
 use crate::ledger::span::Span;
 use crate::ledger::writer;
 use crate::n8n::asked::Asked;
@@ -16,7 +17,6 @@ use crate::net::server_tls::ServerCertificate;
 use crate::notices::status::{Notices, ReceiverStatus};
 use crate::problems::Problems;
 use crate::problems::kind::ProblemKind;
-use crate::rotate::expiry::{self, Expiries, warning};
 use crate::telemetry::writer::LogCounts;
 
 pub(super) struct Observed {
@@ -56,15 +56,13 @@ impl Observed {
 }
 
 impl Observed {
-    /// The current keys that expire soon, as OpenAI said when a command asked it last. A file that cannot be read tells nothing.
+    /// The current keys that expire soon, as OpenAI said when a command asked it last.
     fn expiring(&self, now: Timestamp) -> Vec<(Box<str>, String)> {
-        let Some(folder) = self.keys.folder() else { return Vec::new() };
-        let known: Expiries = folder.read(expiry::FILE).unwrap_or_default();
         let ring = self.keys.ring();
         let entries = self.keys.entries();
         let current = entries.iter().filter(|entry| entry.role == Role::Current);
         let told = current.filter_map(|entry| {
-            let words = warning(known.of(entry.names.fingerprint)?.at()?, now)?;
+            let words = warning(self.ledger.expiries.of(entry.names.fingerprint)?.expires?, now)?;
             let set = &ring.set(entry.set).name;
             Some((set.as_ref().into(), format!("The current key {} of set `{set}` {words}", entry.names)))
         });

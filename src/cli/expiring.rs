@@ -1,20 +1,28 @@
-//! `keyward keys expiring`: age, expiry and last use of the keys at OpenAI, by the admin keys that the configuration names.
+//! `keyward keys expiring`: age, expiry and last use of the keys at OpenAI, by the admin keys that the configuration names. A
+//! keyward that runs is told of them, so that it warns.
+
+use std::fmt::Write as _;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::output::{Table, Tone, moment, print, print_json};
+use super::client::{Client, Said, something_listens};
+use super::output::{Table, Tone, moment, print, print_json, remark};
 use super::setup::{ConfigArgument, Setup};
+use crate::answers::key::ExpiryNoted;
 use crate::answers::words::short_ago;
 use crate::clock::Timestamp;
 use crate::config::Environment;
 use crate::keys::secret::Secret;
 use crate::keys::set::Names;
+use crate::keys::state::StateError;
+use crate::ledger::expiry::{Expiry, warning};
+use crate::ledger::offline;
 use crate::rotate::account::Account;
 use crate::rotate::admin_api::{AdminApi, ProjectKey};
-use crate::rotate::expiry::{Expiries, Expiry, FILE, warning};
 use crate::rotate::redacted;
 
 /// What `keyward keys expiring` takes. The texts for users stand in attributes: they are no Markdown.
@@ -49,13 +57,13 @@ impl ExpiringArguments {
             let keys = keys.with_context(|| format!("the keys of set `{}` are not known", account.set))?;
             found.extend(of_set(&setup, account, keys)?);
         }
-        note(&setup, &found)?;
         let now = setup.now();
         if self.json {
             print_json(&json!({ "keys": found.iter().map(Found::in_json).collect::<Vec<_>>() }));
         } else {
             tell(&found, now);
         }
+        keep(&setup, &known(&found, now)).context("no keyward will warn of it")?;
         Ok(!found.iter().any(|found| found.held.is_some() && found.warning(now).is_some()))
     }
 
@@ -97,23 +105,58 @@ fn of_set(setup: &Setup, account: &Account, keys: Vec<ProjectKey>) -> anyhow::Re
     Ok(found.collect())
 }
 
-/// What a running keyward warns from: what OpenAI says of the keys that it knows. Two that look like one tell nothing.
-fn note(setup: &Setup, found: &[Found]) -> anyhow::Result<()> {
-    let read = setup.now().as_millis();
-    let folder = setup.folder()?;
-    for one in found {
-        let Some((_, names)) = one.held else { continue };
+/// What OpenAI says of the keys that files of ours hold. Of two that look like one it is not known which one is meant.
+fn known(found: &[Found], read: Timestamp) -> Vec<Expiry> {
+    let expiry = |one: &Found| {
+        let (_, names) = one.held?;
         let alike = found.iter().filter(|other| other.held.is_some_and(|(_, other)| other == names)).count();
-        if alike == 1 {
-            let expiry = Expiry {
-                fingerprint: names.fingerprint.to_hex(),
-                id: one.key.id.to_string(),
-                expires: one.key.expires().map(Timestamp::as_millis),
-                last_used: one.key.last_used().map(Timestamp::as_millis),
-                read,
-            };
-            folder.change(FILE, |expiries: &mut Expiries| expiries.note(expiry))?;
+        let (id, expires, last_used) = (one.key.id.clone(), one.key.expires(), one.key.last_used());
+        (alike == 1).then_some(Expiry { key: names.fingerprint, id, expires, last_used, read })
+    };
+    found.iter().filter_map(expiry).collect()
+}
+
+/// Tells it the keyward that runs. Where none does, it is written into the store that the next one reads.
+fn keep(setup: &Setup, expiries: &[Expiry]) -> anyhow::Result<()> {
+    if expiries.is_empty() {
+        return Ok(());
+    }
+    let config = setup.config();
+    match config.admin.listen.map(|_| Client::new(setup)).transpose() {
+        Ok(Some(keyward)) if keyward.is_answered() => return hand_over(&keyward, expiries),
+        // It would not be true that none runs.
+        Err(error) if something_listens(setup) => return Err(error),
+        // A keyward that was never started has no token.
+        Ok(_) | Err(_) => {}
+    }
+    let folder = setup.folder()?;
+    let _hold = match folder.hold() {
+        Err(StateError::Held { dir }) => bail!(
+            "a keyward runs on the state folder {} and does not answer, so that it cannot be told: is its admin listener on, and \
+             at the address of this configuration (admin.listen)?",
+            dir.display()
+        ),
+        hold => hold?,
+    };
+    let named_by = folder.fingerprint_key()?.name();
+    let kept = offline::write_expiries(&config.store, &config.state.dir, named_by, expiries);
+    if !kept.context("it cannot be kept (store.url)")? {
+        remark("The store is off (store.url), and no keyward runs: none will warn of it.");
+    }
+    Ok(())
+}
+
+/// Tells a keyward that runs what OpenAI says of keys.
+pub(super) fn hand_over(keyward: &Client, expiries: &[Expiry]) -> anyhow::Result<()> {
+    for Expiry { key, id, expires, last_used, read: _ } in expiries {
+        let mut path = format!("/api/v1/keys/{}/expiry?id={}", key.to_hex(), utf8_percent_encode(id, NON_ALPHANUMERIC));
+        for (name, at) in [("expires", expires), ("last_used", last_used)] {
+            if let Some(at) = at {
+                let _ = write!(path, "&{name}={at}");
+            }
         }
+        let Said::Answer(answer) = keyward.post(&path)? else { bail!("the keyward that ran has stopped") };
+        let ExpiryNoted { stored: _ } = keyward.read(&answer)?;
     }
     Ok(())
 }
@@ -176,9 +219,9 @@ impl Found {
 }
 
 const HELP: &str = "\
-Reads the admin key that keys.<set>.admin names, and asks OpenAI's admin API. What it says of the keys
-that a set's files hold is kept in the state folder: a keyward that runs warns a month, a week and a day
-ahead. Let a timer run it once a day.
+Reads the admin key that keys.<set>.admin names, and asks OpenAI's admin API. The keyward that runs is
+told what it says of the keys that a set's files hold, and warns a month, a week and a day ahead; where
+none runs, it is written into the ledger. Let a timer run it once a day.
 
 Ends with 0 if no key that a set holds expires within 30 days, and with 1 otherwise or where OpenAI
 cannot be asked.

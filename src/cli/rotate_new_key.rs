@@ -2,13 +2,16 @@
 
 use anyhow::{Context, bail};
 
+use super::expiring::hand_over;
 use super::output::remark;
 use super::prompt::KeyFrom;
 use super::rotate::{Done, Rotation, read_key};
+use super::source::Source;
+use crate::clock::Timestamp;
 use crate::keys::secret::Secret;
 use crate::keys::state::StateError;
+use crate::ledger::expiry::Expiry;
 use crate::rotate::admin_api::{Deletion, ProjectKey};
-use crate::rotate::expiry::{Expiries, Expiry, FILE};
 use crate::rotate::journal::{Order, PublicKey};
 use crate::rotate::key_file;
 use crate::rotate::redacted;
@@ -78,23 +81,26 @@ impl Rotation {
             }
             if let [only] = matches[..] {
                 new.id = Some(only.id.to_string());
-                new.expires = only.expires().map(crate::clock::Timestamp::as_millis);
+                new.expires = only.expires().map(Timestamp::as_millis);
             }
         }
-        self.note_expiry(&new)?;
+        self.tell_expiry(&new);
         self.run.order = None;
         let told = format!("{new} stands in {}", self.next.display());
         self.run.new = Some(new);
         Ok(Done::Yes(told))
     }
 
-    /// So that a keyward that runs warns of the new key's end.
-    fn note_expiry(&self, new: &PublicKey) -> anyhow::Result<()> {
-        let Some(id) = new.id.clone() else { return Ok(()) };
-        let (fingerprint, expires, read) = (new.fingerprint.clone(), new.expires, self.setup.now().as_millis());
-        let expiry = Expiry { fingerprint, id, expires, last_used: None, read };
-        self.folder.change(FILE, |expiries: &mut Expiries| expiries.note(expiry))?;
-        Ok(())
+    /// So that the keyward that runs warns of the new key's end. Where it cannot be told, the rotation goes on: `keyward keys
+    /// expiring` tells it again.
+    fn tell_expiry(&self, new: &PublicKey) {
+        let (Some(id), Ok(key), Source::Running(keyward)) = (&new.id, new.fingerprint.parse(), &self.keyward) else {
+            return;
+        };
+        let (id, expires, read) = (id.as_str().into(), new.expires.map(Timestamp::from_millis), self.setup.now());
+        if let Err(error) = hand_over(keyward, &[Expiry { key, id, expires, last_used: None, read }]) {
+            remark(format_args!("When the new key expires is not known to keyward: {error:#}."));
+        }
     }
 
     /// Has OpenAI make a key; nothing where it did not say what became of it.
@@ -131,7 +137,7 @@ impl Rotation {
         let mut new = PublicKey::from(self.folder.names(&minted.value)?);
         new.id = Some(minted.id.into());
         new.expires = minted.expires_at.map(|at| at.saturating_mul(1000));
-        self.note_expiry(&new)?;
+        self.tell_expiry(&new);
         self.run.order = None;
         let told = format!("OpenAI made {new}, called {name}; it stands in {}", self.next.display());
         self.run.new = Some(new);

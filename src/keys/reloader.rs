@@ -391,7 +391,7 @@ impl Reloader {
         if !self.has_import.swap(false, Ordering::Relaxed) {
             return;
         }
-        match self.folder.as_ref().map_or(Ok(()), StateFolder::set_history_aside) {
+        match self.folder.as_ref().map_or(Ok(()), |folder| folder.set_aside("history")) {
             Ok(()) => tracing::info!(event = "state", "the store has taken over what history.json remembered"),
             Err(error) => tracing::warn!(event = "state", "{}", with_causes(&error)),
         }

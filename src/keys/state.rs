@@ -106,9 +106,9 @@ impl StateFolder {
         Ok(read_json::<Stored>(&self.history_path())?.map(History::from))
     }
 
-    /// Puts the file aside, once what stands in it is kept elsewhere: `history.json.imported`.
-    pub fn set_history_aside(&self) -> Result<(), StateError> {
-        let path = self.history_path();
+    /// Puts `<name>.json` aside, once what stands in it is kept elsewhere: `<name>.json.imported`.
+    pub fn set_aside(&self, name: &str) -> Result<(), StateError> {
+        let path = self.dir.join(format!("{name}.json"));
         fs::rename(&path, path.with_extension("json.imported")).map_err(io_error(&path, "moved"))
     }
 

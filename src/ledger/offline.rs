@@ -3,11 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::TransactionBehavior;
+
 use super::Ledger;
-use super::sqlite::Sqlite;
-use super::store::{Settings, Store, StoreError};
+use super::expiries;
+use super::expiry::Expiry;
+use super::sqlite::{self, Sqlite, failure};
+use super::store::{Fault, Settings, Store, StoreError};
 use super::writer::Writer;
 use crate::clock::Clock;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
 use crate::keys::state;
@@ -62,6 +67,28 @@ pub fn make_room(ledger: &Ledger, settings: &Settings, state: &Path, sets: Vec<A
     Ok(())
 }
 
+/// Writes what OpenAI says of keys into the store of those settings. Says whether there is one. Only for a command beside which no
+/// keyward serves: one that does would not learn of it, and may be of another version.
+pub fn write_expiries(
+    settings: &Settings,
+    state: &Path,
+    named_by: Fingerprint,
+    news: &[Expiry],
+) -> Result<bool, StoreError> {
+    let Some(path) = settings.file(state) else { return Ok(false) };
+    let mut store = Sqlite::open(&path)?;
+    let mut write = || {
+        let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !sqlite::name(&transaction, named_by)? {
+            return Ok(false);
+        }
+        expiries::write_all(&transaction, news)?;
+        transaction.commit().map(|()| true)
+    };
+    let is_named_by_it = write().map_err(|error| failure(&path, error))?;
+    if is_named_by_it { Ok(true) } else { Err(StoreError { path, fault: Fault::NamedOtherwise, source: None }) }
+}
+
 /// What the store of those settings remembers of the sets' keys. Changes nothing, and makes no file.
 pub fn history(settings: &Settings, state: &Path) -> Result<Kept, StoreError> {
     let Some(path) = settings.file(state) else { return Ok(Kept::InFile) };
@@ -70,4 +97,36 @@ pub fn history(settings: &Settings, state: &Path) -> Result<Kept, StoreError> {
         return Ok(Kept::NamedOtherwise(path));
     }
     Ok(Kept::InStore(store.history()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::keys::fingerprint::FingerprintKey;
+
+    fn key(number: u16) -> Fingerprint {
+        FingerprintKey::new(&[7; 32]).fingerprint(&number.to_be_bytes())
+    }
+
+    fn said(number: u16, expires: i64, read: i64) -> Expiry {
+        let (expires, read) = (Some(Timestamp::from_millis(expires)), Timestamp::from_millis(read));
+        Expiry { key: key(number), id: format!("key_{number}").into(), expires, last_used: None, read }
+    }
+
+    #[test]
+    fn a_store_has_what_openai_said_last_and_no_more_than_there_is_room_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyward.db");
+        let (settings, named_by) = (Settings::default(), FingerprintKey::new(&[7; 32]).name());
+        let write = |named_by, news: &[Expiry]| write_expiries(&settings, folder.path(), named_by, news);
+        let read = || Sqlite::open(&path).expect("a store").load(0).expect("rows").expiries;
+        write(named_by, &[said(1, 5, 10), said(2, 6, 11)]).expect("written");
+        write(named_by, &[said(1, 4, 9), said(2, 7, 12)]).expect("written");
+        assert_eq!(read(), [said(1, 5, 10), said(2, 7, 12)]);
+        let other = write(FingerprintKey::new(&[8; 32]).name(), &[said(3, 5, 20)]).expect_err("another key");
+        assert_eq!(other.fault, Fault::NamedOtherwise);
+        write(named_by, &(10..300).map(|number| said(number, 1, 20)).collect::<Vec<_>>()).expect("written");
+        assert_eq!((read().len(), read().iter().any(|expiry| expiry.key == key(1))), (256, false));
+    }
 }

@@ -23,6 +23,7 @@ use rustix::fs::Access;
 use super::binding::{Accepted, KeyUse, Latest, Memory};
 use super::closed::ClosedIncidents;
 use super::evidence::Stored;
+use super::expiries;
 use super::identity::BindingId;
 use super::incident::{Closed, Closing, Incident, IncidentId, Retrying};
 use super::projects::{self, KeyProjects};
@@ -154,8 +155,18 @@ impl Store for Sqlite {
             let history = self.read_history()?;
             let evidence = read_evidence(&self.connection)?;
             let projects = read_projects(&self.connection)?;
+            let expiries = expiries::read_all(&self.connection)?;
             let unknown = unknown.into_inner();
-            Ok(Remembered { bindings: remembered.in_order, closed, hours, history, evidence, projects, unknown })
+            Ok(Remembered {
+                bindings: remembered.in_order,
+                closed,
+                hours,
+                history,
+                evidence,
+                projects,
+                expiries,
+                unknown,
+            })
         };
         load().map_err(|error| failure(&self.path, error))
     }
@@ -167,7 +178,7 @@ impl Store for Sqlite {
             if !is_news(&transaction, batch)? {
                 return Ok(true);
             }
-            if transaction.prepare_cached(NAME)?.execute([batch.named_by.to_hex()])? == 0 {
+            if !name(&transaction, batch.named_by)? {
                 return Ok(false);
             }
             for change in &batch.bindings {
@@ -231,7 +242,7 @@ const TRIM_INCIDENTS: &str = "DELETE FROM incidents WHERE closed IS NOT NULL AND
 // === Opening ===
 
 /// The shapes that a store has had: each text makes the next one of the one before.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
@@ -239,6 +250,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/5.sql"),
     include_str!("migrations/6.sql"),
     include_str!("migrations/7.sql"),
+    include_str!("migrations/8.sql"),
 ];
 
 /// Tells keyward's files from those of other programs: `kwrd`.
@@ -354,6 +366,11 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 // === Writing ===
+
+/// Says by which fingerprint key keys are known from now on, unless they are known by another one. Says whether they are by this.
+pub(super) fn name(transaction: &Transaction<'_>, key: Fingerprint) -> rusqlite::Result<bool> {
+    Ok(transaction.prepare_cached(NAME)?.execute([key.to_hex()])? > 0)
+}
 
 /// Records the batch. Not news: it was written before.
 fn is_news(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<bool> {
@@ -551,7 +568,8 @@ fn write_rest(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<
             None => remove.execute(params![&**set, row.kind, row.id])?,
         };
     }
-    write_projects(transaction, &batch.projects)
+    write_projects(transaction, &batch.projects)?;
+    expiries::write_all(transaction, &batch.expiries)
 }
 
 /// The first word of a key stands, and those that came last are kept.
@@ -954,6 +972,7 @@ mod tests {
             histories: Vec::new(),
             evidence: Vec::new(),
             projects: Vec::new(),
+            expiries: Vec::new(),
         };
         store.write(&batch(1, 1)).expect("written");
         assert!(is_named_by(&store, Some(key(1))) && !is_named_by(&store, Some(key(2))) && !is_named_by(&store, None));

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::binding::{Binding, Memory};
 use super::evidence::Stored;
+use super::expiry::Expiry;
 use super::hours::Hour;
 use super::identity::{BindingId, Holder, Identity};
 use super::incident::Incident;
@@ -119,6 +120,8 @@ pub struct Remembered {
     pub evidence: Vec<(Box<str>, Stored)>,
     /// Which of upstream's projects each key belongs to.
     pub projects: KeyProjects,
+    /// What OpenAI said of keys.
+    pub expiries: Vec<Expiry>,
     /// Codes that this version does not know: a later keyward wrote them.
     pub unknown: BTreeSet<UnknownInStore>,
 }
@@ -204,6 +207,8 @@ pub struct Batch {
     pub evidence: Vec<(Arc<str>, Stored)>,
     /// Keys with the projects that they belong to, which the store does not have.
     pub projects: KeyProjects,
+    /// What OpenAI said of keys since.
+    pub expiries: Vec<Expiry>,
 }
 
 /// A binding that was seen, acknowledged or closed since the store was told of it.

@@ -319,6 +319,7 @@ fn a_batch_that_comes_again_is_not_counted_twice() {
             histories,
             evidence: Vec::new(),
             projects: Vec::new(),
+            expiries: Vec::new(),
         }
     };
     for (writer, sequence, sum) in [(1, 1, 3), (1, 1, 3), (1, 2, 6), (1, 1, 6), (2, 1, 9), (2, 1, 9)] {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::Ledger;
 use super::binding::{Binding, Gathered, Memory, Unsaved};
 use super::closed::ClosedIncidents;
+use super::expiries;
 use super::hours::Hours;
 use super::identity::BindingId;
 use super::incident::Incident;
@@ -49,6 +50,8 @@ pub struct Writer {
     waiting: Waiting,
     swept: Swept,
     retry: Retry,
+    /// Whether what OpenAI said of keys was read from a file of its own, which goes once the store has it.
+    has_import: bool,
 }
 
 /// What the store has yet to be told, beside what the bindings keep of it themselves.
@@ -116,6 +119,7 @@ impl Writer {
             waiting: Waiting::default(),
             swept: Swept::default(),
             retry: Retry { at: None, pause: FIRST_PAUSE, said: None },
+            has_import: false,
         }
     }
 
@@ -149,9 +153,19 @@ impl Writer {
         if !reloader.has_folder() {
             (self.path, self.store) = (None, None);
         }
+        self.import_expiries(&reloader);
         let ledger = Arc::clone(&self.ledger);
         let thread = thread::Builder::new().name("ledger".into()).spawn(move || self.run(&reloader))?;
         Ok(Running { ledger, thread })
+    }
+
+    /// A file that cannot be read is told, and stays.
+    fn import_expiries(&mut self, reloader: &Reloader) {
+        let Some(folder) = reloader.folder() else { return };
+        match self.ledger.expiries.import(folder) {
+            Ok(are_any) => self.has_import = are_any,
+            Err(error) => tracing::warn!(event = "state", "{}", with_causes(&error)),
+        }
     }
 
     /// Writes what there is now, once. For a ledger that no other thread works on.
@@ -294,6 +308,12 @@ impl Writer {
 
     fn note_success(&mut self, reloader: &Reloader) {
         reloader.set_file_aside();
+        if let Some(folder) = reloader.folder().filter(|_| std::mem::take(&mut self.has_import)) {
+            match folder.set_aside(expiries::FILE) {
+                Ok(()) => tracing::info!(event = "state", "the store has taken over what expiries.json remembered"),
+                Err(error) => tracing::warn!(event = "state", "{}", with_causes(&error)),
+            }
+        }
         if self.retry.said.take().is_some() {
             tracing::info!(event = "store", "the store is written again, and nothing of the ledger is missing in it");
         }
@@ -362,8 +382,9 @@ impl Writer {
     /// Puts the next batch together; nothing where nothing waits. What is in it counts as told.
     fn compose(&mut self, reloader: &Reloader) -> Option<Batch> {
         let evidence = self.ledger.take_evidence(EVIDENCE);
-        let projects = self.ledger.projects.take_news();
-        if self.waiting.is_empty() && evidence.is_empty() && projects.is_empty() {
+        let (projects, expiries) = (self.ledger.projects.take_news(), self.ledger.expiries.take_news());
+        let is_silent = evidence.is_empty() && projects.is_empty() && expiries.is_empty();
+        if is_silent && self.waiting.is_empty() {
             return None;
         }
         let ids: Vec<_> = self.waiting.bindings.keys().take(BATCH).copied().collect();
@@ -380,7 +401,19 @@ impl Writer {
         self.sequence += 1;
         let (writer, sequence, at) = (self.number, self.sequence, self.clock.now());
         let named_by = reloader.ring().named_by();
-        Some(Batch { writer, sequence, at, named_by, bindings, incidents, hours, histories, evidence, projects })
+        Some(Batch {
+            writer,
+            sequence,
+            at,
+            named_by,
+            bindings,
+            incidents,
+            hours,
+            histories,
+            evidence,
+            projects,
+            expiries,
+        })
     }
 
     fn change_of(&self, binding: Arc<Binding>, incidents: &mut Vec<(BindingId, Incident, u64)>) -> Change {
@@ -405,6 +438,7 @@ impl Writer {
         }
         self.ledger.untell_evidence();
         self.ledger.projects.untell();
+        self.ledger.expiries.untell();
         let past = self.ledger.past();
         self.waiting.hours = past.hours.clone();
         let closed =

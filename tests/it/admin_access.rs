@@ -23,6 +23,7 @@ fn requests() -> Vec<(&'static Route, String)> {
             .replace("{set}", "default")
             .replace("{binding}", "0123456789")
             .replace("{execution}", "7")
+            .replace("{key}", "00000000000000000000000000000000")
             .replace("{n8n}", "main")
             .replace("{credential}", "c1")
             .replace("{asset}", &STYLE.name)
@@ -133,6 +134,8 @@ fn a_token_that_may_only_read_changes_nothing() {
         let target = target.replace("/accept", "/accept?reason=it").replace("/mute", "/mute?seconds=0");
         // Nor is any receiver of notices configured, nor a current key with that fingerprint.
         let target = target.replace("/checked", "/checked?word=refused&key=00000000000000000000000000000000");
+        // What is said of a key need be of no set.
+        let target = target.replace("/expiry", "/expiry?id=key_1");
         let is_missing = ["/doubts/", "/notices/test", "/checked"].iter().any(|part| target.contains(part));
         // And nothing here reads a configuration again.
         let expected = match (is_missing, target.ends_with("/reload")) {

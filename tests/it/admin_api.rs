@@ -58,6 +58,7 @@ fn target(proxy: &TestProxy, path: &str) -> String {
         .replace("{set}", "default")
         .replace("{binding}", binding)
         .replace("{execution}", "7")
+        .replace("{key}", "00000000000000000000000000000000")
         .replace("{asset}", &STYLE.name)
 }
 

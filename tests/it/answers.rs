@@ -13,7 +13,7 @@ use keyward::answers::audit::{Instance, Instances};
 use keyward::answers::binding::{Binding, Bindings, WholeBinding};
 use keyward::answers::execution::Execution;
 use keyward::answers::incident::{Incident, Incidents, ListedIncident};
-use keyward::answers::key::{Key, KeyNames};
+use keyward::answers::key::{ExpiryNoted, Key, KeyNames};
 use keyward::answers::link::{Link, PressBegun, PressEnded};
 use keyward::answers::old_key::{
     Basis, CanGo, ListedReason, ListedReasons, OldKey, OldKeyOfSet, OldKeySummary, Reason, ReasonKind, Traffic,
@@ -39,7 +39,7 @@ use serde_json::{Value, json};
 type Read = fn(&Value) -> Result<Value, String>;
 
 /// Every schema that describes an object, by its place in the document, and the type that is the same.
-const TYPES: [(&str, Read); 56] = [
+const TYPES: [(&str, Read); 57] = [
     ("/paths/~1api~1v1~1sets/get/responses/200/content/application~1json/schema", read::<Sets>),
     ("/paths/~1api~1v1~1n8n/get/responses/200/content/application~1json/schema", read::<Instances>),
     ("Answer", read::<CanGo>),
@@ -73,6 +73,7 @@ const TYPES: [(&str, Read); 56] = [
     ("NoticeTests", read::<notice::Tests>),
     ("Notices", read::<notice::Notices>),
     ("Receiver", read::<notice::Receiver>),
+    ("ExpiryNoted", read::<ExpiryNoted>),
     ("PressBegun", read::<PressBegun>),
     ("OpenProblem", read::<OpenProblem>),
     ("OpenProblems", read::<OpenProblems>),

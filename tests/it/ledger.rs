@@ -290,7 +290,7 @@ fn a_store_that_is_removed_is_made_anew_with_all_that_is_known() {
 #[test]
 fn a_store_of_a_later_keyward_or_another_program_is_not_touched() {
     for (change, said) in [
-        ("PRAGMA user_version = 99", "was written by a later keyward (its version is 99, this one knows 7)"),
+        ("PRAGMA user_version = 99", "was written by a later keyward (its version is 99, this one knows 8)"),
         ("PRAGMA application_id = 1", "is a database of another program"),
     ] {
         let (home, upstream) = (Home::new(), FakeUpstream::accepting());

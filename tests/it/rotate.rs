@@ -294,6 +294,8 @@ fn without_an_account_you_make_and_delete_the_keys() {
 #[test]
 fn a_key_of_another_project_or_with_fewer_rights_is_told_before_anything_changes() {
     let scene = Scene::start(Trouble::None);
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
     scene.openai.state.lock().unwrap().new_project = "proj_other".to_owned();
     scene.openai.state.lock().unwrap().new_refused = vec!["/v1/embeddings".to_owned()];
     let refused = scene.rotate(&["--yes", "--all-scopes"]).run();
@@ -400,17 +402,62 @@ fn a_key_that_expires_is_told_of_before_it_does() {
         "{}",
         done.stdout
     );
-    let told = eventually("the problem", || {
-        let told: Value = serde_json::from_str(&scene.keyward.admin("/api/v1/problems").text()).ok()?;
-        told["problems"].as_array()?.iter().find(|problem| problem["code"] == "key_expires").cloned()
-    });
+    let told = scene.problem("key_expires");
     assert_eq!(told["about"], "default");
     assert!(told["text"].as_str().unwrap().contains("expires within 7 days, at "), "{told}");
+    let stored = eventually("it in the ledger", || scene.home.rows::<String>("SELECT id FROM expiries").pop());
+    assert_eq!(stored, "key_old");
     scene.openai.set(Trouble::PartialList);
     let refused = expiring();
     assert_eq!(refused.code(), Some(1));
     assert!(refused.stderr.contains("is not whole"), "{}", refused.stderr);
     scene.assert_no_secret(&done);
+}
+
+#[test]
+fn what_a_command_learned_while_no_keyward_ran_is_known_to_the_next_one() {
+    let mut scene = Scene::start(Trouble::None);
+    let in_days = |days: i64| jiff::Timestamp::now().as_second() + days * 86_400;
+    scene.openai.expires("key_old", in_days(3));
+    scene.stop();
+    assert_eq!(scene.launch(&["keys", "expiring"]).run().code(), Some(1));
+    assert_eq!(scene.home.rows::<String>("SELECT id FROM expiries"), ["key_old"]);
+    scene.start_again();
+    assert!(scene.problem("key_expires")["text"].as_str().unwrap().contains("within 7 days"));
+    scene.openai.expires("key_old", in_days(90));
+    assert_eq!(scene.launch(&["keys", "expiring"]).run().code(), Some(0));
+    eventually("no word of it", || {
+        let told = scene.keyward.admin("/api/v1/problems").text();
+        (!told.contains("key_expires")).then_some(())
+    });
+}
+
+#[test]
+fn a_keyward_that_runs_and_cannot_be_told_has_its_store_to_itself() {
+    let scene = Scene::start(Trouble::None);
+    let launch = scene.launch(&["keys", "expiring"]).env("KEYWARD_ADMIN_LISTEN", "off");
+    let done = launch.run();
+    assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("key_old"), "{}", done.stdout);
+    assert!(done.stderr.contains("no keyward will warn of it: a keyward runs on the state folder"), "{}", done.stderr);
+    assert!(scene.home.rows::<String>("SELECT id FROM expiries").is_empty());
+}
+
+#[test]
+fn what_an_earlier_keyward_kept_in_a_file_is_taken_into_the_ledger() {
+    let mut scene = Scene::start(Trouble::None);
+    let sets = scene.keyward.admin("/api/v1/sets").text();
+    let sets: Value = serde_json::from_str(&sets).unwrap();
+    let key = &sets["sets"][0]["keys"][0]["fingerprint"];
+    scene.stop();
+    let now = jiff::Timestamp::now().as_millisecond();
+    let known = json!({ "fingerprint": key, "id": "key_old", "expires": now + 3_600_000, "read": now });
+    scene.home.write(".local/state/keyward/expiries.json", json!({ "version": "1", "keys": [known] }).to_string());
+    scene.start_again();
+    assert!(scene.problem("key_expires")["text"].as_str().unwrap().contains("within a day"));
+    let file = |name: &str| scene.home.state().join(name).exists();
+    eventually("the file to be put aside", || (!file("expiries.json") && file("expiries.json.imported")).then_some(()));
+    assert_eq!(scene.home.rows::<String>("SELECT id FROM expiries"), ["key_old"]);
 }
 
 /// A keyward, an n8n and an OpenAI.
@@ -442,6 +489,16 @@ impl Scene {
         Self { home, openai, n8n, keyward, has_account }
     }
 
+    fn stop(&mut self) {
+        self.keyward.signal(rustix::process::Signal::TERM);
+        eventually("its end", || self.keyward.has_ended().then_some(()));
+    }
+
+    fn start_again(&mut self) {
+        let listen = self.keyward.listen;
+        self.keyward = self.home.serve().config(&config(&self.openai, &self.n8n, listen, self.has_account)).start();
+    }
+
     fn rotate(&self, arguments: &[&str]) -> Launch {
         self.launch(&[&["rotate"], arguments].concat())
     }
@@ -471,6 +528,14 @@ impl Scene {
             let pressed = &told["instances"][0]["credentials"][0]["pressed"];
             pressed["fingerprint"].is_string().then_some(())
         });
+    }
+
+    /// What is told of a problem of that code.
+    fn problem(&self, code: &str) -> Value {
+        eventually("the problem", || {
+            let told: Value = serde_json::from_str(&self.keyward.admin("/api/v1/problems").text()).ok()?;
+            told["problems"].as_array()?.iter().find(|problem| problem["code"] == code).cloned()
+        })
     }
 
     fn read(&self, name: &str) -> String {
