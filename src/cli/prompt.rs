@@ -74,6 +74,22 @@ pub(super) fn says_yes(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// The one of these words that the person chooses, written out in full; nothing for no answer, or none of them three times.
+pub(super) fn choose<'w>(question: &str, words: &[&'w str]) -> anyhow::Result<Option<&'w str>> {
+    for _ in 0..3 {
+        let _ = write!(io::stderr(), "{question} [{}] ", words.join(" / "));
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
+        let answer = answer.trim();
+        let chosen = words.iter().copied().find(|word| *word == answer);
+        if chosen.is_some() || answer.is_empty() {
+            return Ok(chosen);
+        }
+        remark(format_args!("Answer with one whole word: {}.", words.join(", ")));
+    }
+    Ok(None)
+}
+
 fn read_place(source: &Source) -> anyhow::Result<Secret> {
     source.read().with_context(|| format!("no key can be read from {source}"))
 }

@@ -93,6 +93,8 @@ pub(super) struct Rotation {
     /// The file of the next one.
     pub(super) next: PathBuf,
     pub(super) account: Option<(AdminApi, Account)>,
+    /// Whether this command has looked for the old key among those at OpenAI.
+    pub(super) has_listed: bool,
     upstream: Connector,
     runtime: Runtime,
     pub(super) run: Run,
@@ -198,7 +200,20 @@ impl Rotation {
             let id = format!("{:08x}", app::random_number()? >> 32);
             Run::new(id, set, folder.names(&old)?, setup.now())
         };
-        Ok(Self { arguments, setup, folder, keyward, current, next, account, upstream, runtime, run, _hold: hold })
+        Ok(Self {
+            arguments,
+            setup,
+            folder,
+            keyward,
+            current,
+            next,
+            account,
+            has_listed: false,
+            upstream,
+            runtime,
+            run,
+            _hold: hold,
+        })
     }
 
     /// Does step after step. What is done is not done again.
@@ -273,7 +288,7 @@ impl Rotation {
         Ok(())
     }
 
-    /// Asks once for all that follows, up to the deletion of the old key, which is asked for by itself.
+    /// Asks once for all that follows. That the old key may be deleted has to be said in a word of its own.
     fn begin(&mut self) -> anyhow::Result<()> {
         if self.arguments.yes {
             return Ok(());
@@ -284,11 +299,12 @@ impl Rotation {
         if !can_ask() {
             bail!("nothing was begun: standard input is no terminal, so --yes has to say that it may be");
         }
-        if says_yes(&format!("Replace key {} of set `{}`?", self.run.old, self.run.set))? {
-            Ok(())
-        } else {
-            bail!("nothing was begun")
-        }
+        let replace = format!("Replace key {} of set `{}`", self.run.old, self.run.set);
+        let may_be = match self.deletion_to_ask_for() {
+            None => says_yes(&format!("{replace}?"))?,
+            Some(id) => self.asks_for_both(&replace, id)?,
+        };
+        if may_be { Ok(()) } else { bail!("nothing was begun") }
     }
 
     /// The running keyward takes the new key as good: it reads the file of the next one by itself.
@@ -593,7 +609,11 @@ const HELP: &str = "\
 Eight steps: ready looks whether anything stands against it, new_key puts the new key into its file,
 probe asks OpenAI until it takes that key, next has keyward take both keys, n8n puts the new one into
 n8n's credentials, current makes it the current key, watch waits until the old key can go, and revoke
-asks you, deletes it at OpenAI and sees that it is dead.
+deletes the old key at OpenAI and sees that it is dead.
+
+It asks once, before anything is changed: yes has it delete the old key too, once keyward has proved
+that nothing sends it; keep has it ask again before that. It also asks again where the proof rests on
+anything that you accepted or acknowledged.
 
 Each step is written into the state folder before the next one begins. So it can be stopped at any
 point: --resume goes on, --abort takes it back.

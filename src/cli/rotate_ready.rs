@@ -108,7 +108,7 @@ impl Rotation {
             ),
             Step::Watch => "wait until keyward knows that the old key can go".to_owned(),
             Step::Revoke => match &self.account {
-                Some(_) => "ask you, delete the old key at OpenAI, and see that it is dead".to_owned(),
+                Some(_) => "delete the old key at OpenAI, if you say so, and see that it is dead".to_owned(),
                 None => "tell you which key to delete at OpenAI, and see that it is dead".to_owned(),
             },
         }
@@ -207,6 +207,9 @@ impl Rotation {
     /// Whether the admin key can be used, and the old key be found there. Its id is noted, so that it is deleted by that and nothing
     /// else.
     fn lacks_at_openai(&mut self) -> Option<Obstacle> {
+        if self.has_listed {
+            return None;
+        }
         let keys = match self.ask(async |api, _| api.keys().await)? {
             Ok(keys) => keys,
             Err(error) => {
@@ -221,6 +224,7 @@ impl Rotation {
                 });
             }
         };
+        self.has_listed = true;
         let found = self.match_old(&keys).map(|key| key.id.to_string());
         self.run.old.id = found.as_ref().ok().cloned();
         found.err().map(|text| Obstacle {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::answer::{headlines, reasons};
 use super::client::Said;
 use super::output::{print_wrapped, remark};
 use super::rotate::{Done, Rotation};
-use super::source::Source;
+use super::source::{Received, Source};
 use crate::answers::binding::{KeyUse, WholeBinding};
 use crate::answers::old_key::{CanGo, OldKeySummary};
 use crate::answers::rotation::{RotatingBinding, Rotation as RotationAnswer};
@@ -27,7 +27,7 @@ impl Rotation {
         let mut told = None;
         let begun = Instant::now();
         loop {
-            let view = self.keyward.beginning_of_rotation(&self.run.set, MOST_ROWS)?;
+            let view = self.look()?;
             let Some(old) = self.old_of(&view.answer) else {
                 // Until keyward has read that it was replaced.
                 if begun.elapsed() > UNTIL_KNOWN {
@@ -52,16 +52,9 @@ impl Rotation {
         }
     }
 
-    /// Looks anew whether the old key can go, and remembers who has which key by now. Gives when the old one was used last.
-    pub(super) fn look_again(&mut self) -> anyhow::Result<Option<Timestamp>> {
-        let view = self.keyward.beginning_of_rotation(&self.run.set, MOST_ROWS)?;
-        let old = self.old_of(&view.answer).context("keyward no longer knows the old key")?;
-        if old.can_go.answer != AnswerKind::Yes {
-            bail!("the old key cannot go any more: {}", old.can_go.text);
-        }
-        let last_use = old.last_use;
-        self.remember(&self.keyward.with_all_reasons(view)?.answer);
-        Ok(last_use)
+    /// The set's rotation, with its bindings.
+    pub(super) fn look(&self) -> anyhow::Result<Received<RotationAnswer>> {
+        self.keyward.beginning_of_rotation(&self.run.set, MOST_ROWS)
     }
 
     /// What keyward says of this rotation's old key.
@@ -80,7 +73,7 @@ impl Rotation {
     }
 
     /// What the report says of this rotation's end: who used the key, and what you accepted.
-    fn remember(&mut self, view: &RotationAnswer) {
+    pub(super) fn remember(&mut self, view: &RotationAnswer) {
         let consumer = |(number, binding): (usize, &RotatingBinding)| Consumer {
             who: binding.row.who.in_words(),
             state: state(&binding.row.standing).to_owned(),

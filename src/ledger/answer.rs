@@ -72,6 +72,8 @@ pub struct Basis {
     /// When the key was used last; nothing where no use of it is remembered.
     pub quiet_since: Option<Timestamp>,
     pub accepted: Vec<Bar>,
+    /// How many bindings are taken to be done because you acknowledged them.
+    pub acknowledged: usize,
     /// What no observation can decide, and is taken to be so.
     pub assumes: Vec<&'static str>,
 }
@@ -181,7 +183,7 @@ pub fn answer(grounds: &Grounds<'_>) -> Answer {
     let surveys = grounds.evidence.iter().zip(&cases).map(|(set, case)| Survey::new(set.senders, case)).collect();
     let old = Hash::default().with(grounds.old.fingerprint.to_hex().as_bytes());
     let (bars, subject, ends) = (grounds.known.clone(), Subject::default(), Vec::new());
-    let mut draft = Draft { grounds, old, surveys, bars, subject, ends };
+    let mut draft = Draft { grounds, old, surveys, bars, subject, ends, acknowledged: HashSet::new() };
     draft.add_set_itself();
     draft.add_senders();
     draft.add_records();
@@ -201,6 +203,8 @@ struct Draft<'a> {
     subject: Subject,
     /// What ends the bars of senders of workflows, by all that it is told from.
     ends: Vec<(EndGrounds, End)>,
+    /// Bindings that would bar it, had you not acknowledged them.
+    acknowledged: HashSet<BindingId>,
 }
 
 /// All that it is told from what ends a bar of a sender of a workflow.
@@ -259,6 +263,8 @@ impl Draft<'_> {
             if said.is_none_or(|at| at < undone.last) {
                 let who = who.unwrap_or_else(|| "a binding that is forgotten".to_owned());
                 self.add_sender(&undone, binding.as_deref(), who);
+            } else {
+                self.acknowledged.insert(undone.binding);
             }
         }
         self.add_unsettled();
@@ -538,13 +544,16 @@ impl Draft<'_> {
     /// Until when, later than that, an execution may go on with the key where n8n does not tell, of those that you did not
     /// acknowledge.
     fn may_go_on(&self, later_than: Timestamp) -> Option<Timestamp> {
-        let is_open = |binding: BindingId, last: Timestamp| {
-            let said = (self.grounds.binding_of)(binding).and_then(|binding| binding.lock().acknowledged);
-            said.is_none_or(|at| at < last)
-        };
         let going = self.surveys.iter().flat_map(|survey| &survey.going_on);
-        let going = going.filter(|(binding, last, until)| *until > later_than && is_open(*binding, *last));
+        let going =
+            going.filter(|(binding, last, until)| *until > later_than && !self.is_acknowledged(*binding, *last));
         going.map(|(_, _, until)| *until).max()
+    }
+
+    /// Whether you acknowledged a binding after that use.
+    fn is_acknowledged(&self, binding: BindingId, last: Timestamp) -> bool {
+        let said = (self.grounds.binding_of)(binding).and_then(|binding| binding.lock().acknowledged);
+        said.is_some_and(|at| at >= last)
     }
 
     fn last_use(&self) -> Option<Timestamp> {
@@ -563,6 +572,10 @@ impl Draft<'_> {
             self.bars.iter_mut().filter(needs_key).for_each(|bar| bar.end = End::OfKind(AFTER_ANOTHER_KEY));
         }
         let last = self.last_use();
+        let going_on = self.surveys.iter().flat_map(|survey| &survey.going_on);
+        let going_on = going_on.filter(|(binding, last, _)| self.is_acknowledged(*binding, *last));
+        let going_on: Vec<_> = going_on.map(|(binding, ..)| *binding).collect();
+        self.acknowledged.extend(going_on);
         let mut but = self.bars;
         let accepted: Vec<_> = but.extract_if(.., |bar| bar.accepted.is_some()).collect();
         let mut because = Vec::with_capacity(but.iter().filter(|bar| bar.is_no).count());
@@ -581,6 +594,7 @@ impl Draft<'_> {
             audited: grounds.audit.at,
             quiet_since: last,
             accepted,
+            acknowledged: self.acknowledged.len(),
             assumes: assumes(grounds, senders),
         })
     }
@@ -633,12 +647,18 @@ fn assumes(grounds: &Grounds<'_>, senders: usize) -> Vec<&'static str> {
     };
     let lists_records = grounds.evidence.first().is_some_and(|own| own.looks.iter().any(|look| look.lists_records));
     let all = [
-        (senders > 0 && grounds.settings.shared_address.is_none(), "one process behind each address"),
+        (senders > 0 && grounds.settings.shared_address.is_none(), ONE_PROCESS),
         (carries(ClientKind::Untagged), "for clients without a tag: yes for what runs at least every 8 days"),
-        (lists_records, "Agents, Instance AI and Chat Hub are known by their traffic alone"),
+        (lists_records, BY_TRAFFIC),
     ];
     all.into_iter().filter(|(matters, _)| *matters).map(|(_, text)| text).collect()
 }
+
+/// What every *yes* on requests of n8n's takes to be so.
+pub const ONE_PROCESS: &str = "one process behind each address";
+
+/// What every *yes* takes to be so where n8n has features whose use of a credential its API does not show.
+pub const BY_TRAFFIC: &str = "Agents, Instance AI and Chat Hub are known by their traffic alone";
 
 /// The record that a doubt of an audit is about: its id, and where there are several n8n, the name of its own before that.
 fn record_named(looks: &[&Look], subject: &str) -> Option<BarRecord> {

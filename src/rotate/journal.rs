@@ -59,6 +59,9 @@ pub struct Run {
     /// An order for a key, from just before it went out until its key stands in its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// The deletion of the old key, where you agreed to it at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Agreed>,
     /// Until when keyward itself may have sent the old key: by a probe, or by having n8n test a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probed_old: Option<i64>,
@@ -98,6 +101,14 @@ pub struct PublicKey {
 pub struct Order {
     /// The name that the key has at OpenAI, which no other key has.
     pub name: String,
+    pub at: i64,
+}
+
+/// That a key may be deleted once it is proven that nothing sends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreed {
+    /// The key's id at OpenAI.
+    pub id: String,
     pub at: i64,
 }
 
@@ -193,6 +204,7 @@ impl Run {
             old: old.into(),
             new: None,
             order: None,
+            deletion: None,
             probed_old: None,
             records: Vec::new(),
             accepted: Vec::new(),

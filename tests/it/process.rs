@@ -110,7 +110,7 @@ impl Home {
     fn launch(&self, mut command: Command) -> Launch {
         command.env_clear().env("HOME", self.0.path()).env("KEYWARD_ADMIN_LISTEN", "127.0.0.1:0");
         command.current_dir(self.0.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Launch { command, home: self.0.path().to_owned(), log_file: None, terminal: None, input: None }
+        Launch { command, home: self.0.path().to_owned(), log_file: None, terminal: None, input: None, asked: None }
     }
 }
 
@@ -121,6 +121,7 @@ pub(crate) struct Launch {
     log_file: Option<PathBuf>,
     terminal: Option<File>,
     input: Option<String>,
+    asked: Option<File>,
 }
 
 impl Launch {
@@ -175,11 +176,18 @@ impl Launch {
 
     /// With a terminal to print to.
     pub(crate) fn on_a_terminal(mut self) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap();
-        self.command.stdout(File::options().write(true).open(name.to_str().unwrap()).unwrap());
-        self.terminal = Some(File::from(ours));
+        let (ours, theirs) = terminal();
+        self.command.stdout(theirs);
+        self.terminal = Some(ours);
+        self
+    }
+
+    /// With a terminal to ask at, where those lines are typed already.
+    pub(crate) fn answers(mut self, lines: &str) -> Self {
+        let (mut ours, theirs) = terminal();
+        ours.write_all(lines.as_bytes()).unwrap();
+        self.command.stdin(theirs);
+        self.asked = Some(ours);
         self
     }
 
@@ -227,10 +235,19 @@ impl Launch {
         };
         let stderr = Heard::listen(child.stderr.take().unwrap());
 
-        let (log_file, home) = (self.log_file, self.home);
+        let (log_file, home, asked) = (self.log_file, self.home, self.asked);
         let events = Heard::listen(io::empty());
-        Keyward { child, stdout, stderr, log_file, home, events, listen: NOWHERE, admin: NOWHERE }
+        Keyward { child, stdout, stderr, log_file, home, events, listen: NOWHERE, admin: NOWHERE, _asked: asked }
     }
+}
+
+/// A terminal: our end and that of a program.
+fn terminal() -> (File, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (File::from(ours), theirs)
 }
 
 /// A keyward that runs. It is killed when the test lets go of it.
@@ -241,6 +258,8 @@ pub(crate) struct Keyward {
     log_file: Option<PathBuf>,
     home: PathBuf,
     events: Heard,
+    /// The terminal at which it asks, as long as it runs.
+    _asked: Option<File>,
     /// Where clients connect to.
     pub(crate) listen: SocketAddr,
     /// Where the admin listener is.

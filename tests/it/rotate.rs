@@ -135,10 +135,131 @@ fn a_journal_that_cannot_be_written_costs_no_key_and_it_goes_on_once_it_can() {
     assert_eq!(scene.read("current").trim(), scene.n8n.key_of("c1"));
 }
 
+/// The first question names the deletion, so that one answer is enough where the proof rests on nothing else.
+#[test]
+fn one_answer_has_the_key_replaced_and_the_old_one_deleted() {
+    let scene = Scene::start(Trouble::None);
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    let rotating = scene.rotate(&["--all-scopes", "--report", "report.md"]).answers("yes\nno\n").run_meanwhile();
+    scene.switches(2);
+    let done = rotating.wait();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    assert_eq!(scene.openai.keys().into_keys().collect::<Vec<_>>(), ["key_1"]);
+    assert!(
+        done.stderr.contains("and delete it at OpenAI once nothing sends it? [yes / keep / no]"),
+        "{}",
+        done.stderr
+    );
+    assert!(!done.stderr.contains("for good?"), "{}", done.stderr);
+    let told = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("delete it (key_old) for good") && told.contains("one process behind each address"),
+        "{told}"
+    );
+    assert!(scene.read("report.md").contains("you agreed to the deletion of key_old"));
+    scene.assert_no_secret(&done);
+}
+
+#[test]
+fn who_keeps_the_old_key_is_asked_again_before_it_is_deleted() {
+    for (first, options) in [("keep", &[][..]), ("y", &["--despite", "never_seen", "--because", "it is known"])] {
+        let scene = Scene::start(Trouble::None);
+        scene.uses(OLD, 1);
+        scene.until_record_is_known();
+        let rotating = scene.rotate(&[&["--all-scopes"], options].concat());
+        let rotating = rotating.answers(&format!("{first}\nno\n")).run_meanwhile();
+        scene.switches(2);
+        let done = rotating.wait();
+        assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+        assert!(done.stderr.contains("(key_old) at OpenAI for good? [y/N]"), "{}", done.stderr);
+        assert!(scene.openai.is_alive(OLD), "{first}");
+        let done = scene.rotate(&["--resume"]).answers("y\n").run();
+        assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+        assert!(!scene.openai.is_alive(OLD), "{first}");
+    }
+}
+
+#[test]
+fn what_is_no_whole_word_begins_nothing() {
+    let scene = Scene::start(Trouble::None);
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    for answers in ["no\n", "\n", "y\ny\ny\n"] {
+        let done = scene.rotate(&["--all-scopes"]).answers(answers).run();
+        assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+        assert!(done.stderr.contains("nothing was begun"), "{}", done.stderr);
+    }
+    assert_eq!(scene.openai.keys().len(), 1);
+    assert!(!scene.home.state().join("rotations.json").exists());
+}
+
+/// A proof that rests on what you accepted or acknowledged is another one than you agreed to.
+#[test]
+fn what_is_accepted_after_the_answer_has_it_ask_again() {
+    for way in ["accepted", "acknowledged"] {
+        let scene = Scene::start(Trouble::None);
+        scene.uses(OLD, 1);
+        let untagged = ask(scene.keyward.listen, "/v1/models", &[("Authorization", &format!("Bearer {OLD}"))]);
+        assert_eq!(untagged.status, 200);
+        scene.until_record_is_known();
+        let rotating = scene.rotate(&["--all-scopes"]).answers("yes\nno\n").run_meanwhile();
+        scene.switches(2);
+        eventually("the question", || {
+            let text = scene.keyward.admin("/api/v1/sets/default/rotation").text();
+            let told: Value = serde_json::from_str(&text).unwrap();
+            for reason in told["old_keys"][0]["can_go"]["reasons"].as_array().into_iter().flatten() {
+                let path = match (way, &reason["binding"], &reason["doubt"]) {
+                    ("acknowledged", Value::String(binding), _) => format!("/api/v1/bindings/{binding}/ack"),
+                    ("accepted", Value::String(_), Value::String(doubt)) => {
+                        format!("/api/v1/doubts/{doubt}/accept?reason=gone")
+                    }
+                    _ => continue,
+                };
+                scene.keyward.ask_admin("POST", &path);
+            }
+            rotating.stderr().contains("for good? [y/N]").then_some(())
+        });
+        let done = rotating.wait();
+        assert_eq!(done.code(), Some(1), "{way}: {}{}", done.stdout, done.stderr);
+        assert!(done.stderr.contains(&format!("you {way}")), "{way}: {}", done.stderr);
+        assert!(scene.openai.is_alive(OLD), "{way}");
+    }
+}
+
+#[test]
+fn killed_while_it_waits_the_answer_still_holds_and_only_for_that_key() {
+    let scene = Scene::start(Trouble::None);
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    let rotating = scene.rotate(&["--all-scopes"]).answers("yes\n").run_meanwhile();
+    scene.switches(2);
+    eventually("the wait", || rotating.stderr().contains("Waiting until the old key can go").then_some(()));
+    rotating.signal(rustix::process::Signal::KILL);
+    rotating.wait();
+    let path = scene.home.state().join("rotations.json");
+    let journal = std::fs::read_to_string(&path).unwrap();
+    let mut other: Value = serde_json::from_str(&journal).unwrap();
+    if other["runs"][0]["ended"].is_null() {
+        other["runs"][0]["deletion"]["id"] = "key_other".into();
+        std::fs::write(&path, other.to_string()).unwrap();
+        let done = scene.rotate(&["--resume"]).run();
+        assert_eq!(done.code(), Some(1), "{}{}", done.stdout, done.stderr);
+        assert!(scene.openai.is_alive(OLD));
+        std::fs::write(&path, journal).unwrap();
+        let done = scene.rotate(&["--resume"]).run();
+        assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
+    }
+    assert!(!scene.openai.is_alive(OLD));
+}
+
 #[test]
 fn a_look_at_what_stands_against_it_lists_the_keys_once() {
     let scene = Scene::start(Trouble::None);
-    assert_eq!(scene.rotate(&["--yes", "--all-scopes", "--until", "ready"]).run().code(), Some(0));
+    scene.uses(OLD, 1);
+    scene.until_record_is_known();
+    let done = scene.rotate(&["--all-scopes", "--until", "ready"]).answers("y\n").run();
+    assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
     let lists = scene.openai.admin.received().iter().filter(|asked| asked.head.line.contains("/api_keys?")).count();
     assert_eq!(lists, 1);
     assert!(scene.read(".local/state/keyward/rotations.json").contains("key_old"), "its id is noted");
@@ -519,6 +640,13 @@ impl Scene {
             "id": execution.to_string(), "workflowId": WORKFLOW, "status": "success", "mode": "webhook", "finished": true,
             "startedAt": now, "stoppedAt": now,
         }));
+    }
+
+    /// Once the new key is the current one, the node sends it in an execution of that number.
+    fn switches(&self, execution: u32) {
+        let new = eventually("the new key in n8n", || Some(self.n8n.key_of("c1")).filter(|key| key != OLD));
+        eventually("the switch", || (self.read("current") == format!("{new}\n")).then_some(()));
+        self.uses(&new, execution);
     }
 
     /// Until keyward knows which key n8n's record holds.
