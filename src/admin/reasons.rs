@@ -192,7 +192,7 @@ fn basis_of(basis: &answer::Basis, accepted: Vec<Reason>) -> Basis {
         audited: basis.audited,
         quiet_since: basis.quiet_since,
         accepted,
-        acknowledged: Some(basis.acknowledged),
+        acknowledged: basis.acknowledged,
         assumes: basis.assumes.iter().map(ToString::to_string).collect(),
     }
 }

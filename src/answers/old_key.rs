@@ -190,9 +190,8 @@ pub struct Basis {
     pub quiet_since: Option<Timestamp>,
     /// What you accepted: of each kind the first hundred.
     pub accepted: Vec<Reason>,
-    /// How many bindings are taken to be done because you acknowledged them; nothing where an earlier keyward does not tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acknowledged: Option<usize>,
+    /// How many bindings are taken to be done because you acknowledged them.
+    pub acknowledged: usize,
     /// What no observation can decide.
     pub assumes: Vec<String>,
 }

@@ -68,19 +68,13 @@ pub(super) fn can_ask() -> bool {
 
 /// Whether the person says yes. Everything else is a no, and so is an end of the input.
 pub(super) fn says_yes(question: &str) -> anyhow::Result<bool> {
-    let _ = write!(io::stderr(), "{question} [y/N] ");
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Ok(matches!(&*answer_to(&format!("{question} [y/N] "))?, "y" | "Y" | "yes"))
 }
 
 /// The one of these words that the person chooses, written out in full; nothing for no answer, or none of them three times.
 pub(super) fn choose<'w>(question: &str, words: &[&'w str]) -> anyhow::Result<Option<&'w str>> {
     for _ in 0..3 {
-        let _ = write!(io::stderr(), "{question} [{}] ", words.join(" / "));
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
-        let answer = answer.trim();
+        let answer = answer_to(&format!("{question} [{}] ", words.join(" / ")))?;
         let chosen = words.iter().copied().find(|word| *word == answer);
         if chosen.is_some() || answer.is_empty() {
             return Ok(chosen);
@@ -88,6 +82,13 @@ pub(super) fn choose<'w>(question: &str, words: &[&'w str]) -> anyhow::Result<Op
         remark(format_args!("Answer with one whole word: {}.", words.join(", ")));
     }
     Ok(None)
+}
+
+fn answer_to(question: &str) -> anyhow::Result<String> {
+    let _ = write!(io::stderr(), "{question}");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
+    Ok(answer.trim().to_owned())
 }
 
 fn read_place(source: &Source) -> anyhow::Result<Secret> {

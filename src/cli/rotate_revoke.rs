@@ -100,7 +100,7 @@ impl Rotation {
         let of_command = self.arguments.despite.iter().map(|code| format!("you accepted {code}"));
         let unsaid = can_go.assumes().iter().filter(|what| !TAKEN_FOR_GRANTED.contains(&what.as_str()));
         let unsaid = unsaid.map(|what| format!("it takes for granted: {what}"));
-        let acknowledged = can_go.basis.as_ref().and_then(|basis| basis.acknowledged);
+        let acknowledged = can_go.basis.as_ref().map(|basis| basis.acknowledged);
         let acknowledged = (acknowledged != Some(0) || progress.acknowledged > 0)
             .then(|| "you acknowledged callers as dead or dealt with".to_owned());
         let all = of_run.chain(of_answer).chain(of_command).chain(unsaid).chain(acknowledged);
