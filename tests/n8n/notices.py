@@ -15,7 +15,7 @@ import time
 import keyward
 import openai
 import processes
-from stage import new_key
+from stage import keep, new_key
 
 WORKFLOW = keyward.PROJECT / "config/n8n-notice-workflow.json"
 PATH = "/webhook/keyward-notices"
@@ -73,8 +73,7 @@ class Scene:
         self._secret = secrets.token_hex(20)
         signing = f"whsec_{base64.b64encode(self._secret.encode()).decode()}"
         for name, text in {"url": f"{self._n8n.url}{PATH}", "secret": signing}.items():
-            (folder / name).touch(mode=0o600)
-            (folder / name).write_text(text)
+            keep(folder / name, text)
         upstream = openai.OpenAI([current, self.old])
         cleanup.callback(upstream.stop)
         self._import()

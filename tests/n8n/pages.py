@@ -15,7 +15,7 @@ import openai
 import processes
 import walk
 import workflows
-from stage import TAG_HEADER, new_key
+from stage import keep, new_key, tagged
 
 SCRIPT = keyward.PROJECT / "tests" / "page" / "n8n.mjs"
 
@@ -31,8 +31,7 @@ class Scene:
         cleanup.callback(lambda: self.n8n.stop())
         self.n8n.ready()
         key = folder / "n8n-api-key"
-        key.touch(mode=0o600)
-        key.write_text(self.n8n.make_key("keyward", walk.SCOPES + walk.SCOPES_OF_CREDENTIALS))
+        keep(key, self.n8n.make_key("keyward", walk.SCOPES + walk.SCOPES_OF_CREDENTIALS))
         own = folder / "keyward"
         own.mkdir()
         settings = walk.N8N.format(url=self.n8n.url, key=key) + walk.ROTATION
@@ -52,7 +51,7 @@ class Scene:
 
     def tagged(self, key):
         """What the credential holds: it leads to keyward and tags its node."""
-        return {"apiKey": key, "url": f"{self.keyward.url}/v1", **TAG_HEADER}
+        return tagged(self.major, self.keyward, key)
 
     def open_page(self):
         """Opens the page, and waits until it is live."""

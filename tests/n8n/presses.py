@@ -12,7 +12,7 @@ import n8n
 import openai
 import processes
 import workflows
-from stage import TAG_HEADER, TAGGED_ORGANIZATION, TAGGED_PATH, new_key
+from stage import keep, new_key, tagged
 from walk import N8N
 
 # What an API key has by default, and what a press of a test needs beside that; n8n 1 knows fewer, and looks at none.
@@ -51,15 +51,12 @@ class Scene:
 
     def tagged(self, key):
         """What a record holds that leads to keyward and tags its nodes."""
-        if self.major < 2:
-            return {"apiKey": key, "url": f"={self.keyward.url}{TAGGED_PATH}", "organizationId": TAGGED_ORGANIZATION}
-        return {"apiKey": key, "url": f"{self.keyward.url}/v1", **TAG_HEADER}
+        return tagged(self.major, self.keyward, key)
 
     def give_key(self, number):
         """Has keyward ask n8n with one of the API keys, which makes it look again at once."""
         draft = self._folder / "n8n-api-key-draft"
-        draft.touch(mode=0o600)
-        draft.write_text(self._keys[number])
+        keep(draft, self._keys[number])
         draft.rename(self.key)
 
     def ask(self, path):

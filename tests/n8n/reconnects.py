@@ -4,19 +4,15 @@ one of everything beside them that stands in the way; and all of it is taken bac
 Each step is a function of the scene and of `expect`; its docstring is the name of its check.  They rest on one another.
 """
 
-import json
-import os
-import pty
-import subprocess
 import time
 
+import asked
 import fleet
 import keyward
 import n8n
 import openai
-import processes
 import workflows
-from stage import TAG_HEADER, TAGGED_ORGANIZATION, TAGGED_PATH, new_key
+from stage import TAGGED_PATH, keep, new_key, tagged
 from walk import N8N
 
 SCOPES = ["workflow:list", "workflow:read", "workflow:update"]
@@ -58,14 +54,11 @@ class Scene:
 
     def give(self, name):
         """Has keyward ask n8n with that API key."""
-        self._key.touch(mode=0o600)
-        self._key.write_text(self.keys[name])
+        keep(self._key, self.keys[name])
 
     def tagged(self, key):
         """What a credential holds that leads to keyward and tags its nodes."""
-        if self.major < 2:
-            return {"apiKey": key, "url": f"={self.keyward.url}{TAGGED_PATH}", "organizationId": TAGGED_ORGANIZATION}
-        return {"apiKey": key, "url": f"{self.keyward.url}/v1", **TAG_HEADER}
+        return tagged(self.major, self.keyward, key)
 
     def _stand_in_the_way(self, base):
         """One of everything, by name."""
@@ -98,23 +91,13 @@ class Scene:
 
     def reconnect_asked(self, *arguments, meanwhile):
         """The same at a terminal, where a person says yes; `meanwhile` happens before that.  Gives what is printed and the seconds."""
-        ours, theirs = pty.openpty()
-        try:
-            command = self.keyward._started(("n8n", "reconnect", "--to", "New", *arguments))
-            begun = subprocess.Popen(**command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            asked = ""
-            while "Change that?" not in asked:
-                if not (character := begun.stderr.read(1)):
-                    raise RuntimeError(f"keyward ended without a question: {asked}{begun.stdout.read()}")
-                asked += character
-            meanwhile()
-            began = time.monotonic()
-            os.write(ours, b"y\n")
-            told, said = begun.communicate(timeout=120)
-            return begun.returncode, told, said, time.monotonic() - began
-        finally:
-            os.close(ours)
-            os.close(theirs)
+        question = asked.Asked(self.keyward, "n8n", "reconnect", "--to", "New", *arguments)
+        question.until_asked("Change that?", timeout=60)
+        meanwhile()
+        began = time.monotonic()
+        question.answer("y")
+        code = question.end(timeout=120)
+        return code, question.text(), time.monotonic() - began
 
 
 def steps(major):
@@ -142,12 +125,12 @@ def reconnects_everything_at_one_yes(scene, expect):
         scene.edited = scene.documents()["Edited"]
 
     arguments = ("--from", "Old", "--from", "Old, a copy", "--typed-keys")
-    code, told, said, seconds = scene.reconnect_asked(*arguments, meanwhile=edit)
-    expect.equal(f"the status, which says {told}{said}", code, 1)
+    code, told, seconds = scene.reconnect_asked(*arguments, meanwhile=edit)
+    expect.equal(f"the status, which says {told}", code, 1)
     expect.true(f"it took {seconds:.1f} s", seconds < 60)
     print(f"    {scene.n8n.release.version}: reconnected {told.count('reconnected  ')} workflows in {seconds:.1f} s", flush=True)
     for secret in (scene.old, scene.new, *scene.keys.values()):
-        expect.true("no key is shown", secret not in told + said)
+        expect.true("no key is shown", secret not in told)
     now = scene.documents()
     expect.equal("what was edited", now["Edited"], scene.edited)
     expect.true(f"it says so: {told}", "changed since  Edited" in told)

@@ -5,20 +5,17 @@ Each step is a function of the scene and of `expect`; its docstring is the name 
 """
 
 import json
-import os
-import pty
-import subprocess
-import threading
 import time
 
 import admin_api
+import asked
 import fleet
 import keyward
 import n8n
 import openai
 import processes
 import workflows
-from stage import TAG_HEADER, TAGGED_ORGANIZATION, TAGGED_PATH, new_key
+from stage import TAGGED_PATH, keep, new_key, tagged
 from walk import N8N, ROTATION, SCOPES, SCOPES_OF_CREDENTIALS
 
 WRITES = ["workflow:update", "workflow:activate"]
@@ -38,8 +35,7 @@ class Scene:
         self.n8n.ready()
         scopes = [*SCOPES, *WRITES, *(SCOPES_OF_CREDENTIALS if self.major >= 2 else [])]
         for name, secret in {"n8n-api-key": self.n8n.make_key("keyward", scopes), "admin-key": admin_api.KEY}.items():
-            (folder / name).touch(mode=0o600)
-            (folder / name).write_text(secret)
+            keep(folder / name, secret)
         self.folder = folder / "rotates"
         self.folder.mkdir()
         account = f'project = "{admin_api.PROJECT}", service_account = "{admin_api.ACCOUNT}", url = "{self.admin.url}"'
@@ -73,9 +69,7 @@ admin = {{ {account}, key = {{ file = "{folder}/admin-key" }}, scopes = ["api.re
 
     def tagged(self, key):
         """What a credential holds that leads to keyward and tags its nodes."""
-        if self.major < 2:
-            return {"apiKey": key, "url": f"={self.keyward.url}{TAGGED_PATH}", "organizationId": TAGGED_ORGANIZATION}
-        return {"apiKey": key, "url": f"{self.keyward.url}/v1", **TAG_HEADER}
+        return tagged(self.major, self.keyward, key)
 
     def rotate(self, *arguments):
         return self.keyward.run("rotate", "default", *arguments)
@@ -91,42 +85,6 @@ admin = {{ {account}, key = {{ file = "{folder}/admin-key" }}, scopes = ["api.re
 
     def secrets(self):
         return [self.old, admin_api.KEY, *(key["value"] for key in self.admin.keys.values())]
-
-
-class Asked:
-    """`keyward rotate` at a terminal, where a person answers."""
-
-    def __init__(self, scene, *arguments):
-        self._ours, theirs = pty.openpty()
-        command = scene.keyward._started(("rotate", "default", *arguments))
-        self.child = subprocess.Popen(**command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        os.close(theirs)
-        self.told, self.said = [], []
-        for stream, into in ((self.child.stdout, self.told), (self.child.stderr, self.said)):
-            threading.Thread(target=self._read, args=(stream, into), daemon=True).start()
-
-    def _read(self, stream, into):
-        while character := stream.read(1):
-            into.append(character)
-
-    def until_asked(self, question, timeout):
-        def asked():
-            if self.child.poll() is not None:
-                raise RuntimeError(f"it ended: {self.text()}")
-            return question in "".join(self.said)
-
-        processes.until(asked, timeout=timeout, what=f"the question {question!r}", pause=0.05)
-
-    def answer(self, word):
-        os.write(self._ours, f"{word}\n".encode())
-
-    def end(self, timeout):
-        self.child.wait(timeout)
-        os.close(self._ours)
-        return self.child.returncode
-
-    def text(self):
-        return "".join([*self.told, "\n", *self.said])
 
 
 def steps(major):
@@ -167,20 +125,20 @@ def plans_and_names_what_stands_in_the_way(scene, expect):
 def replaces_the_key_with_one_answer(scene, expect):
     """one yes replaces the key in every record in a minute, and has the old key deleted once it can go"""
     report = scene.folder / "report.json"
-    asked = Asked(scene, "--report", report)
+    person = asked.Asked(scene.keyward, "rotate", "default", "--report", report)
     try:
-        asked.until_asked("Replace key", timeout=60)
+        person.until_asked("Replace key", timeout=60)
         began = time.monotonic()
-        asked.answer("yes")
+        person.answer("yes")
         if scene.major < 2:
-            asked = _by_hand(scene, asked, report)
+            _by_hand(scene, person)
         processes.until(lambda: scene.current != scene.old, timeout=120, what="the switch", pause=0.05)
         seconds = time.monotonic() - began
         expect.equal("what did not end well", scene.run_all(), {})
-        code = asked.end(timeout=240)
+        code = person.end(timeout=240)
     except Exception as error:
-        raise RuntimeError(f"{error}: {asked.text()}{scene.keyward.run('rotation').stdout}") from error
-    expect.equal(f"the status, which says {asked.text()}", code, 0)
+        raise RuntimeError(f"{error}: {person.text()}{scene.keyward.run('rotation').stdout}") from error
+    expect.equal(f"the status, which says {person.text()}", code, 0)
     expect.true("the old key is gone", scene.old not in scene.openai.keys and len(scene.admin.keys) == 1)
     (made,) = scene.admin.keys.values()
     expect.equal("the current key", scene.current, made["value"])
@@ -189,7 +147,7 @@ def replaces_the_key_with_one_answer(scene, expect):
     steps = [event["at"] for event in scene.report["events"]]
     print(f"    {scene.n8n.release.version}: from the yes to the switch {seconds:.1f} s; the steps ended {steps}", flush=True)
     for secret in scene.secrets():
-        expect.true("no key is shown", secret not in asked.text() + json.dumps(scene.report))
+        expect.true("no key is shown", secret not in person.text() + json.dumps(scene.report))
     for path in scene.keyward.state.glob("*.json"):
         expect.true(f"no key is kept in {path.name}", not any(secret in path.read_text() for secret in scene.secrets()))
     expect.equal("who came to the admin API without its key", scene.admin.strangers, [])
@@ -198,15 +156,14 @@ def replaces_the_key_with_one_answer(scene, expect):
     expect.equal("what did not end well with the new key alone", scene.run_all(), {})
 
 
-def _by_hand(scene, asked, report):
+def _by_hand(scene, person):
     """n8n 1: a person puts the new key into each record, and says so."""
     for _ in scene.records:
-        asked.until_asked("Is it there, and saved?", timeout=60)
-        asked.said.clear()
+        person.until_asked("Is it there, and saved?", timeout=60)
+        person.said.clear()
         for record in scene.records:
             scene.n8n.edit_credential(record, scene.tagged((scene.folder / "next-key").read_text().strip()))
-        asked.answer("y")
-    return asked
+        person.answer("y")
 
 
 def tells_what_was_done(scene, expect):

@@ -8,7 +8,7 @@ import fleet
 import keyward
 import n8n
 import openai
-from stage import TAG_HEADER, TAGGED_PATH, new_key
+from stage import TAGGED_PATH, keep, new_key, tagged
 from walk import N8N
 
 SCOPES = ["workflow:list", "workflow:read", "workflow:update", "workflow:activate"]
@@ -38,12 +38,11 @@ class Scene:
         settings = N8N.format(url=self.n8n.url, key=self._key) + "press = false\n"
         self.keyward = keyward.Keyward(binary, self.folder, self.openai.url, self.key, new_key(), settings=settings)
         cleanup.callback(self.keyward.stop)
-        data = {"apiKey": self.key, "url": f"{self.keyward.url}/v1", **TAG_HEADER}
+        data = tagged(self.major, self.keyward, self.key)
         records = [self.n8n.create_credential(name, data) for name in ("One", "Two")]
         self.fleet = fleet.Fleet(self.n8n, records, f"={self.keyward.url}{TAGGED_PATH}")
         for name, own in self.own.items():
-            (self.folder / name).touch(mode=0o600)
-            (self.folder / name).write_text(own)
+            keep(self.folder / name, own)
 
     @property
     def major(self):
@@ -51,8 +50,7 @@ class Scene:
 
     def give(self, name):
         """Has keyward ask n8n with that API key."""
-        self._key.touch(mode=0o600)
-        self._key.write_text(self.keys[name])
+        keep(self._key, self.keys[name])
 
     def segment(self):
         groups = [part for group in GROUPS for part in ("--group", group)]

@@ -13,7 +13,7 @@ import n8n
 import openai
 import processes
 import workflows
-from stage import TAG_HEADER, TAGGED_ORGANIZATION, TAGGED_PATH, new_key
+from stage import TAG_HEADER, TAGGED_ORGANIZATION, TAGGED_PATH, keep, new_key
 from walk import N8N
 
 SCOPES = ["workflow:list", "workflow:read", "execution:list", "execution:read", "credential:list"]
@@ -48,8 +48,7 @@ class Rotation:
     def give_scopes(self, scopes):
         """Has keyward ask n8n with a key that may do no more, which makes it look again at once."""
         draft = self._folder / "n8n-api-key-draft"
-        draft.touch(mode=0o600)
-        draft.write_text(self._n8n.make_key(f"{self._folder.name} {len(scopes)}", scopes))
+        keep(draft, self._n8n.make_key(f"{self._folder.name} {len(scopes)}", scopes))
         draft.rename(self._api_key)
 
     def tagged(self, key, url=None):

@@ -83,8 +83,7 @@ class Stage:
         """A second set, and its key."""
         file, key = self.folder / "staging-key", new_key()
         self.keys.append(key)
-        file.touch(mode=0o600)
-        file.write_text(key)
+        keep(file, key)
         return f'[keys.staging]\npolicy = "enforce"\ncurrent = {{ file = "{file}" }}'
 
     def _new_token(self, proxy):
@@ -169,6 +168,19 @@ class Stage:
         exchanges = self.proxies[through].news(lines)
         self._read, received = len(self.openai.journal), self.openai.journal[self._read :]
         return exchanges, received
+
+
+def tagged(major, keyward, key):
+    """What a credential of that n8n holds that leads to keyward and tags its nodes."""
+    if major < 2:
+        return {"apiKey": key, "url": f"={keyward.url}{TAGGED_PATH}", "organizationId": TAGGED_ORGANIZATION}
+    return {"apiKey": key, "url": f"{keyward.url}/v1", **TAG_HEADER}
+
+
+def keep(path, secret):
+    """Puts a secret into a file that its owner alone may read."""
+    path.touch(mode=0o600)
+    path.write_text(secret)
 
 
 def new_key():

@@ -15,7 +15,7 @@ import n8n
 import openai
 import processes
 import workflows
-from stage import TAG_HEADER, TAGGED_ORGANIZATION, TAGGED_PATH, new_key
+from stage import TAGGED_PATH, keep, new_key, tagged
 
 # All that an API key needs for everything here; n8n 1 knows fewer, and looks at none.
 SCOPES = ["workflow:list", "workflow:read", "execution:list", "execution:read"]
@@ -50,8 +50,7 @@ class Walk:
         scopes = SCOPES + (SCOPES_OF_CREDENTIALS if self.major >= 2 else [])
         self.api_key = self.n8n.make_key("keyward", scopes)
         key = folder / "n8n-api-key"
-        key.touch(mode=0o600)
-        key.write_text(self.api_key)
+        keep(key, self.api_key)
         own = folder / "walk"
         own.mkdir()
         self._settings = N8N.format(url=self.n8n.url, key=key) + ROTATION
@@ -76,10 +75,7 @@ class Walk:
 
     def tagged(self, key):
         """What a credential holds that leads to keyward and tags its nodes."""
-        if self.major < 2:
-            url = f"={self.keyward.url}{TAGGED_PATH}"
-            return {"apiKey": key, "url": url, "organizationId": TAGGED_ORGANIZATION}
-        return {"apiKey": key, "url": f"{self.keyward.url}/v1", **TAG_HEADER}
+        return tagged(self.major, self.keyward, key)
 
     def of_nodes(self, count):
         """The next lines of nodes, until so many nodes were seen.  What else comes meanwhile, as a press may, counts for none."""
