@@ -571,12 +571,8 @@ impl Ledger {
         remembered.history
     }
 
-    /// Takes in what a store remembers of those sets alone. Nothing was recorded of them here.
-    fn absorb_sets(&self, mut remembered: Remembered, sets: &[Arc<str>]) {
-        let is_meant = |name: &str| sets.iter().any(|set| **set == *name);
-        remembered.bindings.retain(|binding| is_meant(&binding.set));
-        remembered.hours.retain(|(set, _)| is_meant(set));
-        remembered.evidence.retain(|(set, _)| is_meant(set));
+    /// Takes in what a store remembers of some sets alone. Nothing was recorded of them here.
+    fn absorb_sets(&self, remembered: Remembered) {
         let bindings = self.absorb_bindings(remembered.bindings, remembered.closed, remembered.hours);
         let with_rows = self.absorb_rows(remembered.evidence, &bindings);
         for binding in bindings.values().filter(|binding| !with_rows.contains(&binding.set().position())) {

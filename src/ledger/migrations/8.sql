@@ -6,3 +6,6 @@ CREATE TABLE expiries (
   last_used INTEGER,
   read INTEGER NOT NULL         -- when OpenAI said so
 ) STRICT, WITHOUT ROWID;
+
+-- A set that comes while keyward runs is read alone.
+CREATE INDEX bindings_of_set ON bindings (set_name);
