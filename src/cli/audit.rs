@@ -19,7 +19,7 @@ use crate::answers::old_key::{OldKeyOfSet, OldKeySummary};
 use crate::answers::status::Set;
 use crate::clock::Timestamp;
 use crate::config::Environment;
-use crate::keys::fingerprint::{Fingerprint, FingerprintKey, Hint};
+use crate::keys::fingerprint::{Fingerprint, FingerprintKey};
 use crate::keys::set::{Names, RoleKind};
 use crate::ledger::identity::{BindingId, Holder};
 use crate::ledger::look::{Look, Users};
@@ -298,7 +298,7 @@ impl<'a> Found<'a> {
 
 /// What is configured, and the scopes that the API key lacks for all of it.
 async fn take_inventory(client: &Client, key: &FingerprintKey) -> Result<(Inventory, Vec<&'static str>), ClientError> {
-    let names_of = |value: &[u8]| Names { fingerprint: key.fingerprint(value), hint: Hint::of(value) };
+    let names_of = |value: &[u8]| Names::of(key, value);
     let mut builder = Builder::new(&names_of);
     client.workflows(|workflow: Workflow| builder.add(&workflow)).await?;
     let mut lacks = Vec::new();

@@ -11,8 +11,9 @@ use super::reconnected::{self, Outcome, Told};
 use super::records::{Records, Side, ask};
 use super::setup::{ConfigArgument, Setup};
 use super::source::Source;
+use crate::clock::Timestamp;
 use crate::config::Environment;
-use crate::keys::fingerprint::{FingerprintKey, Hint};
+use crate::keys::fingerprint::FingerprintKey;
 use crate::keys::set::Names;
 use crate::keys::state::StateFolder;
 use crate::ledger::standing::StandingKind;
@@ -105,10 +106,8 @@ impl ReconnectArguments {
             ask("Change that?")?;
         }
         let _held = journal::hold(&folder)?;
-        refuse_beside_unfinished(&folder)?;
         let is_open = plan.left.iter().any(|left| left.reason.is_open());
-        let (journal, run) = Journal::begin(&folder, (side.address(), to.clone()), setup.now(), plan.tasks.clone())?;
-        let is_done = carry_out(&side, &folder, &journal, &run, &told)?;
+        let is_done = begin(&side, &folder, &told, setup.now(), plan.tasks)?;
         Ok(is_done && !is_open)
     }
 
@@ -121,7 +120,7 @@ impl ReconnectArguments {
         let from = if self.from.is_empty() { None } else { Some(records.select_used(&self.from)?) };
         let chosen = if self.workflow.is_empty() { None } else { Some(select(&workflows, &self.workflow)?) };
         let key = folder.fingerprint_key()?;
-        let names_of = |value: &[u8]| Names { fingerprint: key.fingerprint(value), hint: Hint::of(value) };
+        let names_of = |value: &[u8]| Names::of(&key, value);
         let choice = Choice {
             to: &to,
             from: from.as_ref(),
@@ -194,8 +193,21 @@ pub(super) fn fault(side: &Side, plan: &Plan) -> anyhow::Result<Option<String>> 
     Ok(None)
 }
 
+/// Begins a run with those tasks, and says whether all of it is done.
+pub(super) fn begin(
+    side: &Side,
+    folder: &StateFolder,
+    told: &Told<'_>,
+    now: Timestamp,
+    tasks: Vec<Task>,
+) -> anyhow::Result<bool> {
+    refuse_beside_unfinished(folder)?;
+    let (journal, run) = Journal::begin(folder, (side.address(), told.to.clone()), now, tasks)?;
+    carry_out(side, folder, &journal, &run, told)
+}
+
 /// Does what a run has not done yet, and says whether all of it is done.
-pub(super) fn carry_out(
+fn carry_out(
     side: &Side,
     folder: &StateFolder,
     journal: &Journal<'_>,

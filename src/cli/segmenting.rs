@@ -14,7 +14,7 @@ use super::client::Client;
 use super::connect::entrance;
 use super::connecting::{until_known, why_lost};
 use super::output::{print, print_wrapped, remark};
-use super::reconnect::{carry_out, fault, refuse_beside_unfinished};
+use super::reconnect::{begin, fault, refuse_beside_unfinished};
 use super::reconnected::{self, Told as ToldNodes, counted};
 use super::records::{Records, Side, ask};
 use super::reload;
@@ -27,7 +27,7 @@ use crate::check::fault_of_key;
 use crate::clock::Timestamp;
 use crate::config::{self, Environment};
 use crate::keys::access::Token;
-use crate::keys::fingerprint::{Fingerprint, Hint};
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::rules::Policy;
 use crate::keys::set::Names;
 use crate::keys::source;
@@ -36,7 +36,7 @@ use crate::n8n::client::ClientError;
 use crate::n8n::connect::{self, CREDENTIAL_TYPE, Entrance, Marks, OPENAI};
 use crate::n8n::connections::{self, Connection, Written};
 use crate::n8n::documents::CredentialRecord;
-use crate::n8n::journal::{self, Journal};
+use crate::n8n::journal;
 use crate::n8n::reconnect::{Choice, Plan, Target};
 use crate::n8n::segment::{By, Group};
 use crate::n8n::segment_journal::{self, Begun};
@@ -422,7 +422,7 @@ impl<'a> Segmenting<'a> {
     ) -> anyhow::Result<Plan> {
         let members: BTreeSet<_> = group.members.iter().map(|member| member.id.clone()).collect();
         let key = self.folder.fingerprint_key()?;
-        let names_of = |value: &[u8]| Names { fingerprint: key.fingerprint(value), hint: Hint::of(value) };
+        let names_of = |value: &[u8]| Names::of(&key, value);
         let choice = Choice {
             to,
             from: self.from.as_ref(),
@@ -448,11 +448,8 @@ impl<'a> Segmenting<'a> {
                 print_wrapped(&reconnected::plan_in_words(&plan, to));
                 continue;
             }
-            refuse_beside_unfinished(&self.folder)?;
             let told = ToldNodes { to, instance: &self.side.instance.name, json: false };
-            let beginning = (self.side.address(), to.clone());
-            let (journal, run) = Journal::begin(&self.folder, beginning, self.setup.now(), plan.tasks)?;
-            is_whole &= carry_out(&self.side, &self.folder, &journal, &run, &told)?;
+            is_whole &= begin(&self.side, &self.folder, &told, self.setup.now(), plan.tasks)?;
         }
         Ok(is_whole)
     }

@@ -122,6 +122,14 @@ pub struct Names {
     pub hint: Option<Hint>,
 }
 
+impl Names {
+    /// Those of a value.
+    #[must_use]
+    pub fn of(key: &FingerprintKey, value: &[u8]) -> Self {
+        Self { fingerprint: key.fingerprint(value), hint: Hint::of(value) }
+    }
+}
+
 /// As people recognise it: `sk-proj-…AbCd (1bf3ef9e)`, or the fingerprint alone.
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -519,7 +527,7 @@ impl KeyRing {
     /// The public names of a value.
     #[must_use]
     pub fn names(&self, value: &[u8]) -> Names {
-        Names { fingerprint: self.fingerprint_key.fingerprint(value), hint: Hint::of(value) }
+        Names::of(&self.fingerprint_key, value)
     }
 
     /// Finds out whose key `value` is. A known key costs a fast hash and a constant-time comparison; only a value that

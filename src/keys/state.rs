@@ -97,8 +97,7 @@ impl StateFolder {
 
     /// The public names of a secret.
     pub fn names(&self, secret: &Secret) -> Result<Names, StateError> {
-        let value = secret.expose();
-        Ok(Names { fingerprint: self.fingerprint_key()?.fingerprint(value), hint: Hint::of(value) })
+        Ok(Names::of(&self.fingerprint_key()?, secret.expose()))
     }
 
     /// The history, if it has a file of its own.
