@@ -54,9 +54,7 @@ pub struct Recorder {
 
 impl Observer for Recorder {
     fn exchange_began(&self, exchange: &Exchange) {
-        if let Some(names) = exchange.key_upstream() {
-            self.ledger.in_flight.begin(names.fingerprint);
-        }
+        exchange.keys_in_use().for_each(|key| self.ledger.in_flight.begin(key));
     }
 
     fn exchange_ended(&self, exchange: &Arc<Exchange>, outcome: Outcome) {
@@ -73,8 +71,8 @@ impl Observer for Recorder {
             self.learn(exchange, outcome, &ring);
         }
         // Only now: at every moment a use of a key is either in flight or known of its binding.
-        if let Some(names) = exchange.key_upstream() {
-            self.ledger.in_flight.end(names.fingerprint);
+        if pressed.is_none() {
+            exchange.keys_in_use().for_each(|key| self.ledger.in_flight.end(key));
         }
         self.problems.note_tag(exchange);
         self.note_problems(exchange, outcome, &ring);
@@ -100,6 +98,27 @@ impl Observer for Recorder {
     }
 }
 
+/// A use that is held back: in flight until it is remembered, or known to be of keyward's own doing.
+struct HeldUse {
+    ledger: Arc<Ledger>,
+    exchange: Arc<Exchange>,
+}
+
+impl HeldUse {
+    fn remember(self, diagnosis: Diagnosis, outcome: Outcome) {
+        self.ledger.sight(&self.exchange.binding, &seen(&self.exchange, diagnosis, outcome));
+    }
+}
+
+impl Drop for HeldUse {
+    fn drop(&mut self) {
+        // What could not be remembered stays in flight.
+        if !std::thread::panicking() {
+            self.exchange.keys_in_use().for_each(|key| self.ledger.in_flight.end(key));
+        }
+    }
+}
+
 impl Recorder {
     fn sight(&self, exchange: &Exchange, diagnosis: Diagnosis, outcome: Outcome) {
         if exchange.is_preflight {
@@ -122,8 +141,8 @@ impl Recorder {
             return None;
         }
         presses.hold(exchange, || {
-            let (ledger, exchange) = (Arc::clone(&self.ledger), Arc::clone(exchange));
-            Box::new(move || ledger.sight(&exchange.binding, &seen(&exchange, diagnosis, outcome)))
+            let held = HeldUse { ledger: Arc::clone(&self.ledger), exchange: Arc::clone(exchange) };
+            Box::new(move || held.remember(diagnosis, outcome))
         })
     }
 

@@ -16,6 +16,22 @@ pub struct History {
     pub sets: BTreeMap<String, SetHistory>,
 }
 
+impl History {
+    /// What upstream said of keys, what it said last at the end, to whichever set; of one moment, that it refuses a key.
+    #[must_use]
+    pub fn words(&self) -> Vec<(Fingerprint, Word)> {
+        let mut heard: Vec<_> = self.sets.values().flat_map(|set| &set.heard).collect();
+        heard.sort_by_key(|heard| (heard.at, heard.word == Word::Refused));
+        heard.into_iter().map(|heard| (heard.key, heard.word)).collect()
+    }
+
+    /// What it said last of one key.
+    #[must_use]
+    pub fn word(&self, key: Fingerprint) -> Option<Word> {
+        self.words().into_iter().rev().find(|(other, _)| *other == key).map(|(_, word)| word)
+    }
+}
+
 /// The memory of one set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetHistory {
@@ -132,6 +148,12 @@ impl SetHistory {
         self.heard.push(Heard { key, word, at: now, never_accepted });
         self.bound();
         true
+    }
+
+    /// Notes that upstream says the same of a key again, though another set heard otherwise since. Says whether it said so before.
+    pub fn hear_again(&mut self, key: Fingerprint, now: Timestamp) -> bool {
+        let known = self.heard.iter_mut().find(|heard| heard.key == key);
+        known.map(|heard| heard.at = now).is_some()
     }
 
     /// Forgets that upstream refuses a key, where that is all that it ever said of it. Says whether that is news.

@@ -276,7 +276,10 @@ impl Reloader {
         let mut memory = self.memory();
         let ring = self.ring.load_full();
         let history = memory.history.sets.entry(ring.set(set).name.to_string()).or_default();
-        if history.hear(key, word, self.clock.now()) {
+        let now = self.clock.now();
+        // Another set that has the key may have heard another word since.
+        let is_news = history.hear(key, word, now) || (ring.word(key) != Some(word) && history.hear_again(key, now));
+        if is_news {
             // Under the lock, as in `reload`.
             self.ring.store(Arc::new(ring.hearing(key, word)));
             self.changed.store(true, Ordering::Release);
@@ -297,8 +300,10 @@ impl Reloader {
         let ring = self.ring.load_full();
         let history = memory.history.sets.entry(ring.set(set).name.to_string()).or_default();
         if history.forget_refusal(key) {
+            let left = memory.history.word(key);
+            let next = left.map_or_else(|| ring.without_word(key), |word| ring.hearing(key, word));
             // Under the lock, as in `reload`.
-            self.ring.store(Arc::new(ring.without_word(key)));
+            self.ring.store(Arc::new(next));
             self.changed.store(true, Ordering::Release);
         }
     }
@@ -526,7 +531,8 @@ fn make_ring(
         let memory = history.sets.entry(set.name.to_string()).or_default();
         ring = keys.put_into(ring, index, memory, set, now);
     }
-    ring
+    // Of a key that several sets have, it is what upstream said last, to whichever of them.
+    history.words().into_iter().fold(ring, |ring, (key, word)| ring.with_word(key, word))
 }
 
 /// The values of one set's keys, as far as their sources gave them.
@@ -596,9 +602,6 @@ impl Keys {
                 Role::Previous { retired: Retired { after: None, by: now }, grace_until: now.after(set.grace) };
             ring = ring.with_key(secret, index, remembered.map_or(unheard, |(_, role)| role));
         }
-        for heard in &memory.heard {
-            ring = ring.with_word(heard.key, heard.word);
-        }
         for (key, role) in memory.previous_roles(set.grace) {
             ring = ring.with_remembered(key, Owner { set: index, role, learned: false });
         }
@@ -663,6 +666,38 @@ mod tests {
         assert_eq!(role(&reloader, "sk-new"), Some(Role::Current));
         assert_eq!(role(&reloader, "sk-old"), Some(retired(Some(2_000), 9_000)));
         assert_eq!(role(&reloader, "sk-other"), None);
+    }
+
+    #[test]
+    fn of_a_key_that_two_sets_share_the_last_word_counts_whichever_set_heard_it() {
+        let bench = Bench::new();
+        let grace = Duration::from_millis(500);
+        let (shared, other) = (bench.key("key", "sk-shared"), bench.key("other", "sk-0"));
+        let set = |name: &str, current: &Source| SetSettings {
+            name: name.into(),
+            current: Some(current.clone()),
+            next: None,
+            previous: vec![],
+            grace,
+        };
+        let sets = vec![set("a", &shared), set("b", &shared), set("c", &other)];
+        let clock = Clock::Chosen(Arc::clone(&bench.now));
+        let state = state::Settings { dir: bench.path("state") };
+        let settings = Settings { sets, takes_vendors: false };
+        let (reloader, _) = Reloader::open(&settings, &state, Kept::InFile, |_| None, clock).expect("a reloader");
+        let [a, b] = ["a", "b"].map(|name| reloader.ring().find_set(name).expect("a set"));
+        let key = reloader.ring().names(b"sk-shared").fingerprint;
+        for (set, said) in
+            [(a, Word::Accepted), (b, Word::Accepted), (a, Word::Refused), (b, Word::Accepted), (b, Word::Refused)]
+        {
+            let now = bench.now.fetch_add(1_000, Ordering::Relaxed);
+            reloader.hear(set, key, said);
+            assert_eq!(reloader.ring().word(key), Some(said));
+            // Another set's key has the ring made anew.
+            bench.key("other", &format!("sk-{now}"));
+            assert!(matches!(reloader.reload(), Reload::Changed(_)));
+            assert_eq!(reloader.ring().word(key), Some(said));
+        }
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Draft<'_> {
             self.push_kind(BarKind::NoGoodUse).resting_on(&[keys.as_bytes()]);
         }
         if let Some(open) = grounds.in_flight {
-            self.push(BarKind::InFlight, "", "an exchange that carries it upstream is still open")
+            self.push(BarKind::InFlight, "", "a request that carries it is still open")
                 .resting_on(&[&open.to_be_bytes()]);
         }
         if let Some(cramped) = grounds.evidence.iter().filter_map(|set| set.senders.cramped).max() {

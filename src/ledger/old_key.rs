@@ -90,7 +90,7 @@ impl OldDraft {
             last_use: self.last_use,
             uses: &self.uses,
             is_taken: grounds.is_taken,
-            in_flight: self.in_flight.or_else(|| grounds.in_flight.open(self.key)),
+            in_flight: grounds.in_flight.open(self.key).or(self.in_flight),
             settings: grounds.settings,
             learning: grounds.facts.learning,
             is_refused: grounds.keys.iter().any(|entry| entry.names.fingerprint == self.key && entry.is_refused()),

@@ -17,6 +17,7 @@ use crate::caller::declared::{Attribution, Origin};
 use crate::caller::{Caller, Doubts, Family};
 use crate::clock::Timestamp;
 use crate::codes::listed;
+use crate::keys::fingerprint::Fingerprint;
 use crate::keys::set::Names;
 use crate::openai::error::ErrorReading;
 use crate::outcome::{Ending, Outcome, Proof, Redirect, UpstreamError};
@@ -405,6 +406,15 @@ impl Exchange {
     #[must_use]
     pub fn key_upstream(&self) -> Option<Names> {
         self.sent_key().filter(|_| self.refusal.is_none())
+    }
+
+    /// The keys that are in use while the exchange is open: the one that upstream sees, and the client's own where keyward put
+    /// another in its place.
+    pub fn keys_in_use(&self) -> impl Iterator<Item = Fingerprint> {
+        let upstream = self.key_upstream().map(|names| names.fingerprint);
+        let own =
+            self.judgement.key.map(|names| names.fingerprint).filter(|own| upstream.is_some_and(|key| key != *own));
+        upstream.into_iter().chain(own)
     }
 
     /// Notes that the client gets an answer of ours with that status.

@@ -64,7 +64,7 @@ pub fn previous(path: &Path) -> PathBuf {
 /// Whether a file can be put where that one is, or would be, without touching it: in its folder one as long as a key is made and
 /// removed.
 pub fn try_folder(path: &Path) -> Result<(), KeyFileError> {
-    let draft = draft(path);
+    let draft = trial(path);
     let written =
         open_private(&draft).and_then(|mut file| file.write_all(&[b'\n'; ROOM]).and_then(|()| file.sync_all()));
     written.and(fs::remove_file(&draft)).map_err(failed(path, "written"))
@@ -109,9 +109,20 @@ fn open_private(path: &Path) -> io::Result<File> {
 }
 
 /// Always the same one, so that what a kill leaves of it is written over or removed, and no key lies about: one command at a time
-/// writes the files of a set.
+/// writes the files of a set. No person has a file of that name.
 fn draft(path: &Path) -> PathBuf {
-    path.with_added_extension("new")
+    beside(path, "draft")
+}
+
+/// One that holds no key, and may be there beside a draft that does.
+fn trial(path: &Path) -> PathBuf {
+    beside(path, "trial")
+}
+
+/// In the same folder, so that a rename is one step.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.keyward-{what}"))
 }
 
 fn line(key: &Secret) -> Zeroizing<Vec<u8>> {
@@ -177,6 +188,11 @@ mod tests {
         let path = folder.path().join("key");
         write(&path, &secret("sk-next")).expect("written");
         assert_eq!(mode(&path), 0o600);
+        let of_a_person = path.with_added_extension("new");
+        fs::write(&of_a_person, "sk-prepared").expect("a file");
+        try_folder(&path).expect("a folder that can be written");
+        write(&path, &secret("sk-again")).expect("written");
+        assert_eq!(fs::read_to_string(of_a_person).expect("it is there"), "sk-prepared");
         fs::write(draft(&path), "sk-half").expect("what a kill left");
         remove(&path).expect("removed");
         assert!(!draft(&path).exists(), "no key lies about");

@@ -250,9 +250,13 @@ fn a_test_that_a_program_tells_of_is_no_use_of_a_key_and_any_other_is() {
     let proxy = builder.n8n("main", n8n.origin(), API_KEY).without_presses().start();
     assert_eq!(tell(&proxy, "r", "")["begun"], true);
     assert_eq!(tell(&proxy, "other", "")["begun"], false, "one at a time");
+    let is_in_flight = || proxy.admin("/api/v1/sets/default/rotation").text().contains("\"in_flight\"");
+    assert!(!is_in_flight());
     test_by_hand(proxy.address(), OUTDATED);
     assert_eq!(tell(&proxy, "other", "?said=ok")["key"], Value::Null, "it is not that one");
+    assert!(is_in_flight(), "what is held back is known of no binding yet");
     let ended = tell(&proxy, "r", "?said=ok");
+    assert!(!is_in_flight());
     assert_eq!(ended["verdict"], "outdated");
     let key = ended["key"].clone();
     assert_eq!(proxy.lines_of(1)[0]["pressed"], "r");
