@@ -1,4 +1,5 @@
-//! How many exchanges are open that carry a key, or whose client sent one in place of which keyward put another: so that an old key is not said to be unused while one still runs.
+//! How many exchanges are open that carry a key, or whose client sent one and keyward put another in its place: so that an old
+//! key is not said to be unused while one still runs.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
