@@ -15,7 +15,7 @@ fn attribution(bencher: Bencher<'_, '_>, source: &str) {
     let uri = Uri::from_static(if source == "path" { PATH } else { "/v1/chat/completions" });
     let lines = headers(source).into();
     bencher.bench_local(|| {
-        let head = Head::new(&Method::POST, black_box(&uri), black_box(&lines));
+        let head = Head::new(&Method::POST, black_box(uri.path()), black_box(&lines));
         let read = RequestPath::read(head.path);
         black_box(Caller::identify(&head, &read));
     });

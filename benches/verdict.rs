@@ -24,7 +24,7 @@ fn main() {
 fn verdict(bencher: Bencher<'_, '_>, kind: &str) {
     let (ring, uri, lines) = (ring(), Uri::from_static("/v1/chat/completions"), lines(kind));
     bencher.bench_local(|| {
-        let head = Head::new(&Method::POST, black_box(&uri), black_box(&lines));
+        let head = Head::new(&Method::POST, black_box(uri.path()), black_box(&lines));
         judge(&Credential::read(&head.fields), None, &ring, NOW)
     });
 }

@@ -32,7 +32,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode};
 
 use self::ambiguity::Ambiguity;
@@ -135,7 +134,7 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let worker = &session.worker;
     let shared = &worker.shared;
     let (started, now) = (Instant::now(), shared.clock.now());
-    let head = Head::new(&request.method, &request.uri, &request.lines);
+    let head = Head::new(&request.method, request.target.path(), &request.lines);
     let path = RequestPath::read(head.path);
     let mut caller = Caller::identify(&head, &path);
     let ring = shared.reloader.ring();
@@ -144,7 +143,7 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let asked = Asked {
         judgement: &judgement,
         head: &head,
-        authority: request.uri.authority().map(Authority::as_str),
+        authority: request.target.authority(),
         workflow: caller.workflow,
         set_is_unclear: caller.doubts.unknown_set || caller.doubts.agreement == Agreement::SetsDiffer,
         peer: session.peer,
@@ -153,7 +152,7 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let action = policy::decide(&asked, ring.rules(), &ring);
     let (identity, is_preflight) = (Identity::of(&caller, &judgement, session.peer), asked.is_preflight());
     let binding = if is_preflight { Arc::new(shared.ledger.unkept(&identity)) } else { session.binding(&identity) };
-    let path_and_query = request.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let path_and_query = request.target.path_and_query();
     let target = path.target(path_and_query);
     let shown = path_of(&target, path_and_query, path_and_query.len().saturating_sub(head.path.len()));
     // By whichever name a client calls upstream's API, it is one.
@@ -174,7 +173,7 @@ fn judge(session: &Session, request: &Request<ClientBody>) -> Judged {
     let sighting = Sighting::open(&opening, &caller, binding, Arc::clone(&worker.observer));
     let target = shared.base_path.iter().fold(target, |target, base| base.put_in(target, path_and_query));
     let way = match action {
-        Action::Forward(permit) => Way::Upstream(permit, Rewrite::new(&head.fields, &request.uri, &target)),
+        Action::Forward(permit) => Way::Upstream(permit, Rewrite::new(&head.fields, &request.target, &target)),
         Action::Refuse(refusal) => Way::Back(refusal),
     };
     Judged { sighting, way }
@@ -418,7 +417,7 @@ fn refuse_early(why: EarlyRefusal, mut answer: Answer<ResponseBody>, session: &S
 /// Requests that are not for the API: the page for people, clients that take keyward for an HTTP proxy, and requests that
 /// others may read otherwise.
 fn answer_outside_the_api(session: &Session, request: &Request<ClientBody>) -> Option<Answer<ResponseBody>> {
-    let is_page = request.uri.path() == "/" && matches!(request.method, Method::GET | Method::HEAD);
+    let is_page = request.target.is_root() && matches!(request.method, Method::GET | Method::HEAD);
     if request.method == Method::CONNECT {
         // What a client sends behind it may be meant for a tunnel.
         Some(refuse_early(EarlyRefusal::NotAProxy, refusal::not_a_proxy(), session))

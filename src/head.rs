@@ -1,6 +1,6 @@
 //! Pure. What of a request may be looked at, collected in one walk over its field lines: none is looked up again.
 
-use http::{Method, Uri};
+use http::Method;
 
 use crate::field_lines::{FieldLine, FieldLines, Name, visible_text};
 
@@ -17,8 +17,8 @@ pub struct Head<'r> {
 impl<'r> Head<'r> {
     /// Reads what keyward looks at, in one walk over the lines.
     #[must_use]
-    pub fn new(method: &'r Method, uri: &'r Uri, lines: &'r FieldLines) -> Self {
-        Self { method, path: uri.path(), fields: Fields::collect(lines) }
+    pub fn new(method: &'r Method, path: &'r str, lines: &'r FieldLines) -> Self {
+        Self { method, path, fields: Fields::collect(lines) }
     }
 }
 

@@ -66,6 +66,7 @@
 //! | [`watch`] | when one of some files may have changed |  |
 //! | [`telemetry`] | the log: events, lines and the bounded writer | `columns` `event` `json` `local_clock` `masked` `palette` `rows` `tap` `writer` |
 //! | [`field_lines`] | the field lines of a head |  |
+//! | [`request_target`] | the target of a request |  |
 //! | [`message`] | a request and an answer, in either version of HTTP |  |
 //! | [`head`] | what of a request may be looked at |  |
 //! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `rules` `secret` `set` `source` `state` `token` |
@@ -116,6 +117,8 @@ pub mod watch;
 pub mod telemetry;
 
 pub mod field_lines;
+
+pub mod request_target;
 
 pub mod message;
 

@@ -1,15 +1,16 @@
 //! Pure. A request and an answer, in whichever version of HTTP they came.
 
 use bytes::Bytes;
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Version};
 
 use crate::field_lines::FieldLines;
+use crate::request_target::RequestTarget;
 
 /// A request, with its body or what takes the place of one.
 #[derive(Clone, Debug)]
 pub struct Request<B> {
     pub method: Method,
-    pub uri: Uri,
+    pub target: RequestTarget,
     pub version: Version,
     pub lines: FieldLines,
     pub body: B,
@@ -28,15 +29,15 @@ pub struct Answer<B> {
 impl<B> Request<B> {
     /// The same with another body.
     pub fn map<C>(self, change: impl FnOnce(B) -> C) -> Request<C> {
-        let Self { method, uri, version, lines, body } = self;
-        Request { method, uri, version, lines, body: change(body) }
+        let Self { method, target, version, lines, body } = self;
+        Request { method, target, version, lines, body: change(body) }
     }
 
     /// Its head alone, once more.
     #[must_use]
     pub fn copy_head(&self) -> Request<()> {
-        let Self { method, uri, version, lines, .. } = self;
-        Request { method: method.clone(), uri: uri.clone(), version: *version, lines: lines.clone(), body: () }
+        let Self { method, target, version, lines, .. } = self;
+        Request { method: method.clone(), target: target.clone(), version: *version, lines: lines.clone(), body: () }
     }
 }
 
@@ -57,15 +58,15 @@ impl<B> Answer<B> {
 impl<B> From<http::Request<B>> for Request<B> {
     fn from(request: http::Request<B>) -> Self {
         let (head, body) = request.into_parts();
-        Self { method: head.method, uri: head.uri, version: head.version, lines: head.headers.into(), body }
+        Self { method: head.method, target: head.uri.into(), version: head.version, lines: head.headers.into(), body }
     }
 }
 
 impl<B> From<Request<B>> for http::Request<B> {
     fn from(request: Request<B>) -> Self {
-        let Request { method, uri, version, lines, body } = request;
+        let Request { method, target, version, lines, body } = request;
         let mut request = Self::new(body);
-        (*request.method_mut(), *request.uri_mut(), *request.version_mut()) = (method, uri, version);
+        (*request.method_mut(), *request.uri_mut(), *request.version_mut()) = (method, target.into_uri(), version);
         *request.headers_mut() = lines.into_map();
         request
     }

@@ -27,12 +27,12 @@ impl Request {
     }
 
     fn caller(&self) -> Caller<'_> {
-        let head = Head::new(&Method::POST, &self.uri, &self.lines);
+        let head = Head::new(&Method::POST, self.uri.path(), &self.lines);
         Caller::identify(&head, &RequestPath::read(head.path))
     }
 
     fn fields(&self) -> Fields<'_> {
-        Head::new(&Method::POST, &self.uri, &self.lines).fields
+        Head::new(&Method::POST, self.uri.path(), &self.lines).fields
     }
 }
 
@@ -560,7 +560,7 @@ proptest! {
     #[test]
     fn identifying_is_total_and_its_text_safe(lines in any_lines(), path in "/[!-~é]{0,20}(/[a-z0-9]{0,3}){0,6}") {
         let uri = Uri::from_static("/");
-        let mut head = Head::new(&Method::POST, &uri, &lines);
+        let mut head = Head::new(&Method::POST, uri.path(), &lines);
         head.path = &path;
         let caller = Caller::identify(&head, &RequestPath::read(&path));
         for id in [caller.set, caller.instance, caller.workflow, caller.execution, caller.node].into_iter().flatten() {

@@ -1,11 +1,12 @@
 //! What the readers of heads let pass although another reader may read it otherwise. Such a request is refused before it is judged.
 
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 use http_body::Body;
 
 use crate::early_refusal::EarlyRefusal;
 use crate::field_lines::{FieldLines, Name};
 use crate::message::Request;
+use crate::request_target::RequestTarget;
 
 /// Why a request may mean one thing here and another thing upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ impl Ambiguity {
     /// The first that there is.
     #[must_use]
     pub fn find<B: Body>(request: &Request<B>) -> Option<Self> {
-        if is_odd(&request.uri, &request.method) {
+        if is_odd(&request.target, &request.method) {
             return Some(Self::Target);
         }
         if !has_one_host(&request.lines, request.version) {
@@ -46,7 +47,8 @@ impl From<Ambiguity> for EarlyRefusal {
     }
 }
 
-fn is_odd(target: &Uri, method: &Method) -> bool {
+fn is_odd(target: &RequestTarget, method: &Method) -> bool {
+    let RequestTarget::Other(target) = target else { return false };
     let has_no_path = method != Method::CONNECT && !target.path().starts_with(['/', '*']);
     let names_a_user = target.authority().is_some_and(|authority| authority.as_str().contains('@'));
     has_no_path || names_a_user || !target.path_and_query().is_none_or(|text| text.as_str().is_ascii())

@@ -326,8 +326,7 @@ mod tests {
     #[track_caller]
     fn check(came: &[(&'static str, &'static str)], expected: &[(&'static str, &'static str)]) {
         let mut lines = lines(came);
-        let uri = http::Uri::from_static("/v1/models");
-        let fields = Head::new(&http::Method::GET, &uri, &lines).fields;
+        let fields = Head::new(&http::Method::GET, "/v1/models", &lines).fields;
         let edit = RequestEdit::new(&fields, false);
         let asked = edit.apply(&mut lines, &HeaderValue::from_static("api.openai.com"), true);
         assert_eq!(asked, lines.first_value(Name::Upgrade));

@@ -1,7 +1,7 @@
 //! Rewrites a request for upstream: its target, its head, and how its body is sent.
 
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Uri, Version};
+use bytes::Bytes;
+use http::{HeaderValue, Version};
 use http_body::Body;
 
 use super::headers::{self, RequestEdit};
@@ -13,11 +13,12 @@ use crate::ledger::sighting::Sighting;
 use crate::message::Request;
 use crate::policy::Permit;
 use crate::request_path::Target;
+use crate::request_target::RequestTarget;
 use crate::upstream::request_body::{ClientBody, RequestBody};
 
 /// What has to change in a request before it goes upstream.
 pub struct Rewrite {
-    target: Option<Uri>,
+    target: Option<RequestTarget>,
     edit: RequestEdit,
     /// Whether the client sends its body only when it is told to.
     waits_for_continue: bool,
@@ -26,10 +27,10 @@ pub struct Rewrite {
 impl Rewrite {
     /// What has to change, noted while the head is only borrowed.
     #[must_use]
-    pub fn new(fields: &Fields<'_>, came: &Uri, target: &Target<'_>) -> Self {
+    pub fn new(fields: &Fields<'_>, came: &RequestTarget, target: &Target<'_>) -> Self {
         let is_ours = declared::is_our_organization(fields.organization);
         Self {
-            target: new_uri(came, target),
+            target: new_target(came, target),
             edit: RequestEdit::new(fields, is_ours),
             waits_for_continue: headers::expects_to_be_told(fields),
         }
@@ -48,7 +49,7 @@ impl Rewrite {
         let clock = session.worker.coarse_clock.clone();
         let mut request = Box::new(request.map(|body| RequestBody::new(body, sighting.share(), clock)));
         if let Some(target) = target {
-            request.uri = target;
+            request.target = target;
         }
         // HTTP/1.0 knows of no other protocols (RFC 9110, 7.8), and behind a body it would not be clear where they begin.
         let can_switch = request.version == Version::HTTP_11 && request.body.is_end_stream();
@@ -84,17 +85,20 @@ pub fn path_of<'a>(target: &'a Target<'_>, came: &'a str, query: usize) -> &'a s
 }
 
 /// The target in origin form, where it is not what came already (RFC 9112, 3.2.1).
-fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
-    let text = match target {
-        Target::AsItCame if came.authority().is_none() => return None,
-        Target::AsItCame => came.path_and_query().map_or("/", PathAndQuery::as_str),
-        Target::Suffix(suffix) => suffix,
-        Target::Repaired(text) => text,
-    };
-    // An absolute target may have a query and no path (RFC 9112, 3.2.1). Apart from that, a part of a URI that was parsed
-    // already always parses.
+#[must_use]
+pub fn new_target(came: &RequestTarget, target: &Target<'_>) -> Option<RequestTarget> {
+    match target {
+        Target::AsItCame if came.authority().is_none() => None,
+        Target::AsItCame => Some(in_origin_form(came.path_and_query())),
+        Target::Suffix(suffix) => Some(came.cut_to(suffix)),
+        Target::Repaired(text) => Some(in_origin_form(text)),
+    }
+}
+
+/// An absolute target may have a query and no path (RFC 9112, 3.2.1).
+fn in_origin_form(text: &str) -> RequestTarget {
     let slash = if text.starts_with('/') { "" } else { "/" };
-    Some(Uri::from_maybe_shared(bytes::Bytes::from([slash, text].concat())).unwrap_or_default())
+    RequestTarget::read_part(Bytes::from([slash, text].concat()))
 }
 
 /// Holds the body back until upstream asks for it with 100 (RFC 9110, 10.1.1). Without a body there is nothing to wait for, which

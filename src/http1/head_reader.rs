@@ -7,11 +7,12 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Version};
 
 use super::framing::{ConnectionOptions, Framing, ends_in_chunks, has_token, read_length};
 use crate::field_lines::{FieldLines, LinesInPlace, Name};
 use crate::message::{Answer, Request};
+use crate::request_target::RequestTarget;
 
 /// The head of a request.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ pub fn read_request(input: &mut Bytes, most: usize) -> Read<RequestHead> {
         return Err(HeadError::TargetTooLong);
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(|_invalid| HeadError::Unreadable)?;
-    let uri = Uri::from_maybe_shared(input.slice_ref(target.as_bytes())).map_err(|_invalid| HeadError::Unreadable)?;
+    let target = RequestTarget::read(input.slice_ref(target.as_bytes())).map_err(|_invalid| HeadError::Unreadable)?;
     let is_http_11 = version == 1;
     let (mut fields, mut lines) = (RequestFields::default(), LinesInPlace::new(input, parsed.headers.len()));
     for field in parsed.headers.iter() {
@@ -81,7 +82,7 @@ pub fn read_request(input: &mut Bytes, most: usize) -> Read<RequestHead> {
         lines.remove(Name::ContentLength);
     }
     Ok(Some(RequestHead {
-        request: Request { method, uri, version: version_of(version), lines, body: () },
+        request: Request { method, target, version: version_of(version), lines, body: () },
         framing,
         // Beside a length, chunks may have been a way to hide a request from another reader (RFC 9112, 6.1).
         persists: fields.options.persists(is_http_11) && !(fields.ends_in_chunks.is_some() && fields.has_length),
@@ -275,7 +276,7 @@ mod tests {
             assert!(request(&whole[..cut]).expect("no fault").is_none(), "{cut}");
         }
         let (head, rest) = request(whole).expect("a head").expect("all of it");
-        assert_eq!((&head.request.method, head.request.uri.path()), (&Method::POST, "/v1/files"));
+        assert_eq!((&head.request.method, head.request.target.path()), (&Method::POST, "/v1/files"));
         assert_eq!((head.framing, head.persists, &rest[..]), (Framing::Length(3), true, &b"abc"[..]));
         assert_eq!(
             head.request.lines.iter().last().map(|line| (line.text, line.value)),

@@ -39,9 +39,8 @@ impl BodyLength {
 pub fn write_request<B>(request: &Request<B>, length: BodyLength, out: &mut Vec<u8>) -> BodyWriter {
     let lines = &request.lines;
     out.reserve(ROOM + lines.len() * ROOM_FOR_FIELD);
-    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-    for part in [request.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
+    for part in [request.method.as_str().as_bytes(), b" ", request.target.as_bytes(), b" HTTP/1.1\r\n"] {
+        out.extend_from_slice(part);
     }
     let announced = lines.first(Name::ContentLength).and_then(read_length);
     // This side decides on chunks itself.

@@ -122,7 +122,7 @@ impl Request {
             headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
         }
         let (uri, lines) = (Uri::from_static("/v1/models"), headers.into());
-        let head = Head::new(&self.method, &uri, &lines);
+        let head = Head::new(&self.method, uri.path(), &lines);
         let now = Timestamp::from_millis(self.now);
         // As the exchange finds it: the tag or the path, else the set that lists the workflow.
         let listed = self.workflow.and_then(|workflow| rules.set_of_workflow(workflow));

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Uri, Version};
+use http::{HeaderValue, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -14,6 +14,7 @@ use super::http2::StreamSlot;
 use super::request_body::RequestBody;
 use crate::field_lines::Name;
 use crate::message::Request;
+use crate::request_target::RequestTarget;
 
 /// What carries one exchange to upstream, in the protocol that upstream agreed on.
 pub enum Connection {
@@ -38,13 +39,13 @@ impl Connection {
         match self {
             Self::Http1(_) if request.version == Version::HTTP_11 => {}
             Self::Http1(_) => {
-                request.uri = request.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+                request.target = RequestTarget::read_part(Bytes::copy_from_slice(request.target.as_bytes()));
                 request.version = Version::HTTP_11;
                 request.lines.set(Name::Host, host.clone());
                 request.body.cancel_with(None);
             }
             Self::Http2(slot) => {
-                request.uri = slot.target(&request.uri);
+                request.target = slot.target(&request.target).into();
                 request.version = Version::HTTP_2;
                 request.lines.remove(Name::Host);
                 request.body.cancel_with(Some(slot.cancellation()));

@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, Scheme};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
@@ -25,6 +25,7 @@ use crate::locks::lock;
 use crate::net::coarse_clock::CoarseClock;
 use crate::net::connect::{ConnectError, Connector, Deadline, UpstreamStream};
 use crate::net::limits::Limits;
+use crate::request_target::RequestTarget;
 
 /// A connection that carries exchanges side by side.
 pub struct Http2Connection {
@@ -188,11 +189,11 @@ impl Origin {
     }
 
     /// The target, as every request in HTTP/2 names it (RFC 9113, 8.3.1).
-    fn with(&self, target: &Uri) -> Uri {
+    fn with(&self, target: &RequestTarget) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority.clone_from(&self.authority);
-        parts.path_and_query = Some(target.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+        parts.path_and_query = Some(target.to_path_and_query());
         // The settings refuse an upstream whose authority fits in no URI.
         Uri::from_parts(parts).unwrap_or_default()
     }
@@ -201,7 +202,7 @@ impl Origin {
 impl StreamSlot {
     /// The target, as a request in HTTP/2 names it.
     #[must_use]
-    pub fn target(&self, target: &Uri) -> Uri {
+    pub fn target(&self, target: &RequestTarget) -> Uri {
         self.origin.with(target)
     }
 

@@ -49,7 +49,7 @@ impl Capture {
     #[track_caller]
     fn check(&self, expected: Expected<'_>) {
         let uri: Uri = self.target.parse().unwrap();
-        let head = Head::new(&self.method, &uri, &self.lines);
+        let head = Head::new(&self.method, uri.path(), &self.lines);
         let caller = Caller::identify(&head, &RequestPath::read(head.path));
         let found = Expected {
             attribution: caller.attribution,
@@ -76,7 +76,7 @@ impl Capture {
 
     fn has_our_organization(&self) -> bool {
         let uri = Uri::from_static("/");
-        is_our_organization(Head::new(&self.method, &uri, &self.lines).fields.organization)
+        is_our_organization(Head::new(&self.method, uri.path(), &self.lines).fields.organization)
     }
 }
 
@@ -229,7 +229,7 @@ fn what_n8n_runs_beside_its_workflows_is_told() {
     assert_eq!(beyond.len(), 23);
     for capture in beyond {
         let uri: Uri = capture.target.parse().unwrap();
-        let head = Head::new(&capture.method, &uri, &capture.lines);
+        let head = Head::new(&capture.method, uri.path(), &capture.lines);
         let caller = Caller::identify(&head, &RequestPath::read(head.path));
         let found = (caller.client.family, caller.origin, caller.attribution, caller.doubts.invalid_tag);
         let expected = match &*capture.name {

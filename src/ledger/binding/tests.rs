@@ -360,7 +360,7 @@ fn bound(path: &str, tag: Option<&'static str>, agent: &'static str) -> Binding 
     headers.extend(tag.map(|tag| (http::HeaderName::from_static("x-n8n-tag"), http::HeaderValue::from_static(tag))));
     let lines = headers.into();
     let uri: http::Uri = path.parse().expect("a path");
-    let head = crate::head::Head::new(&http::Method::POST, &uri, &lines);
+    let head = crate::head::Head::new(&http::Method::POST, uri.path(), &lines);
     let caller = Caller::identify(&head, &crate::request_path::RequestPath::read(head.path));
     let judgement = Judgement {
         verdict: Verdict::Current,

@@ -18,8 +18,7 @@ fn head(lines: &[(&'static str, &[u8])]) -> FieldLines {
 }
 
 fn read(lines: &FieldLines) -> Credential<'_> {
-    let uri = http::Uri::from_static("/v1/models");
-    let fields = Head::new(&http::Method::GET, &uri, lines).fields;
+    let fields = Head::new(&http::Method::GET, "/v1/models", lines).fields;
     match Credential::read(&fields) {
         Credential::Missing => Credential::Missing,
         Credential::Malformed(kind) => Credential::Malformed(kind),

@@ -21,7 +21,7 @@ pub fn check(data: &[u8]) {
     let headers = fields::read(data, &NAMES);
     let lines = headers.clone().into();
     let uri = Uri::from_static("/v1/models");
-    let head = Head::new(&Method::POST, &uri, &lines);
+    let head = Head::new(&Method::POST, uri.path(), &lines);
     let credential = Credential::read(&head.fields);
     let judgement = judge(&credential, None, &RING, NOW);
     check_places(&headers, &credential);
@@ -88,7 +88,7 @@ fn judge_headers(headers: Vec<(HeaderName, HeaderValue)>) -> Judgement {
     let headers: HeaderMap = headers.into_iter().collect();
     let lines = headers.into();
     let uri = Uri::from_static("/v1/models");
-    judge(&Credential::read(&Head::new(&Method::POST, &uri, &lines).fields), None, &RING, NOW)
+    judge(&Credential::read(&Head::new(&Method::POST, uri.path(), &lines).fields), None, &RING, NOW)
 }
 
 /// Nothing that is told of a key holds the key. What is told of any key of its kind may well hold a short one.

@@ -4,10 +4,10 @@
 //! if they may, through the writers that keyward has. What those wrote is read again here.
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use keyward::caller::{Agreement, Caller, declared};
 use keyward::exchange::headers::{RequestEdit, replace_credential};
+use keyward::exchange::rewrite::new_target;
 use keyward::field_lines::{FieldLines, Name, Names};
 use keyward::head::{Head, UNFORWARDED};
 use keyward::http1::body_reader::{BodyReader, Piece};
@@ -20,7 +20,8 @@ use keyward::keys::rules::Policy;
 use keyward::keys::set::SetIndex;
 use keyward::message::Request;
 use keyward::policy::{self, Action, Asked};
-use keyward::request_path::{RequestPath, Target};
+use keyward::request_path::RequestPath;
+use keyward::request_target::RequestTarget;
 use keyward::upstream::request_body::edit_trailers;
 use keyward::verdict::credential::{Credential, Malformed};
 use keyward::verdict::{Judgement, Outdated, Verdict, judge};
@@ -74,7 +75,7 @@ struct Judged {
     /// The set's own, or the exception for the workflow that the request claims to come from.
     policy: Policy,
     action: Action,
-    target: Option<Uri>,
+    target: Option<RequestTarget>,
     edit: RequestEdit,
 }
 
@@ -104,13 +105,13 @@ impl Trial<'_> {
         if request.method == Method::CONNECT {
             return None;
         }
-        let judged = judge_head(&self.setting, &request.method, &request.uri, &request.lines);
+        let judged = judge_head(&self.setting, &request.method, &request.target, &request.lines);
         self.check_action(&judged, &request);
         self.check_claims(&judged, &request);
         let Action::Forward(permit) = judged.action else { return None };
         let mut head = request;
         let end_to_end = head.lines.clone().into_map();
-        head.uri = judged.target.unwrap_or(head.uri);
+        head.target = judged.target.unwrap_or(head.target);
         let can_switch = head.version == Version::HTTP_11 && framing == Framing::Length(0);
         head.version = Version::HTTP_11;
         let asked = judged.edit.apply(&mut head.lines, &HeaderValue::from_static(HOST), can_switch);
@@ -168,11 +169,13 @@ impl Trial<'_> {
         for name in UNFORWARDED.iter().filter(|name| name.text().starts_with("x-n8n-")) {
             lines.remove(*name);
         }
-        if declared::is_our_organization(Head::new(&request.method, &request.uri, &request.lines).fields.organization) {
+        if declared::is_our_organization(
+            Head::new(&request.method, request.target.path(), &request.lines).fields.organization,
+        ) {
             lines.remove(Name::OpenAiOrganization);
         }
-        let uri = judged.target.as_ref().unwrap_or(&request.uri);
-        let unclaimed = judge_head(&self.setting, &request.method, uri, &lines);
+        let target = judged.target.as_ref().unwrap_or(&request.target);
+        let unclaimed = judge_head(&self.setting, &request.method, target, &lines);
         // Where it was sent in absolute form, its authority is gone by now; no rule here asks for it.
         assert!(
             judged.rank() <= unclaimed.rank(),
@@ -199,8 +202,8 @@ impl Judged {
 }
 
 /// The way of a head, as `exchange` has it.
-fn judge_head(setting: &Setting, method: &Method, uri: &Uri, lines: &FieldLines) -> Judged {
-    let head = Head::new(method, uri, lines);
+fn judge_head(setting: &Setting, method: &Method, target: &RequestTarget, lines: &FieldLines) -> Judged {
+    let head = Head::new(method, target.path(), lines);
     let read = RequestPath::read(head.path);
     let mut caller = Caller::identify(&head, &read);
     let declared_set = declared_set(&mut caller, setting);
@@ -208,7 +211,7 @@ fn judge_head(setting: &Setting, method: &Method, uri: &Uri, lines: &FieldLines)
     let asked = Asked {
         judgement: &judgement,
         head: &head,
-        authority: uri.authority().map(Authority::as_str),
+        authority: target.authority(),
         workflow: caller.workflow,
         set_is_unclear: caller.doubts.unknown_set || caller.doubts.agreement == Agreement::SetsDiffer,
         peer: setting.peer,
@@ -216,10 +219,10 @@ fn judge_head(setting: &Setting, method: &Method, uri: &Uri, lines: &FieldLines)
     };
     let action = policy::decide(&asked, &setting.rules, &RING);
     let policy = setting.rules.of_set(judgement.set.position()).policy_for(caller.workflow);
-    let target = read.target(uri.path_and_query().map_or("/", PathAndQuery::as_str));
+    let new_target = new_target(target, &read.target(target.path_and_query()));
     let is_ours = declared::is_our_organization(head.fields.organization);
     let edit = RequestEdit::new(&head.fields, is_ours);
-    Judged { judgement, policy, action, target: new_uri(uri, &target), edit }
+    Judged { judgement, policy, action, target: new_target, edit }
 }
 
 fn declared_set(caller: &mut Caller<'_>, setting: &Setting) -> Option<SetIndex> {
@@ -231,17 +234,6 @@ fn declared_set(caller: &mut Caller<'_>, setting: &Setting) -> Option<SetIndex> 
         caller.doubts.agreement = Agreement::SetsDiffer;
     }
     declared.or(listed)
-}
-
-fn new_uri(came: &Uri, target: &Target<'_>) -> Option<Uri> {
-    let text = match target {
-        Target::AsItCame if came.authority().is_none() => return None,
-        Target::AsItCame => came.path_and_query().map_or("/", PathAndQuery::as_str),
-        Target::Suffix(suffix) => suffix,
-        Target::Repaired(text) => text,
-    };
-    let slash = if text.starts_with('/') { "" } else { "/" };
-    Some([slash, text].concat().parse().expect("a part of a URI that was parsed already always parses"))
 }
 
 /// Sends a request as far as its body comes. Gives what was written, and what was read of the body.
