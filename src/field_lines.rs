@@ -8,6 +8,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::spares::Spares;
+
 /// Declares the names that mean something to keyward: in lower case, the shortest first.
 macro_rules! names {
     ($($name:ident = $text:literal,)*) => {
@@ -102,13 +104,12 @@ impl Name {
     /// Of a line that is called `text`, which has to be a token (RFC 9110, 5.6.2).
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
-        // Nearly every line is told by its length and its first bytes, which are compared at once.
         let first = first_bytes(text);
-        let alike = FIRSTS[text.len().min(LONGEST + 1)]..FIRSTS[(text.len() + 1).min(LONGEST + 1)];
-        for at in alike {
-            if FIRST_BYTES[at] == first && is_same(Self::ALL[at].text().as_bytes(), text) {
-                return Self::ALL[at];
-            }
+        if let Some(name) = SLOTS[slot(first, text.len(), MULTIPLIER)]
+            && FIRST_BYTES[name as usize] == first
+            && is_rest_same(name.text().as_bytes(), text)
+        {
+            return name;
         }
         let is_ours =
             first == first_bytes(OURS) && text.get(..OURS.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(OURS));
@@ -126,38 +127,78 @@ const OURS: &[u8] = b"x-keyward-";
 /// How long the longest name with a text of its own is, in bytes.
 const LONGEST: usize = Name::ALL[Name::ALL.len() - 1].text().len();
 
-/// The position of the first name that has at least so many bytes.
-const FIRSTS: [usize; LONGEST + 2] = {
-    let (mut firsts, mut length, mut at) = ([0; LONGEST + 2], 0, 0);
-    while length < firsts.len() {
-        while at < Name::ALL.len() && Name::ALL[at].text().len() < length {
-            at += 1;
-        }
-        firsts[length] = at;
-        length += 1;
+/// The eight bytes at `at`, in lower case.
+const fn eight_bytes(text: &[u8], at: usize) -> u64 {
+    let (_, rest) = text.split_at(at);
+    match rest.first_chunk() {
+        // It turns no other byte of a token into a letter, a digit or a hyphen.
+        Some(bytes) => u64::from_le_bytes(*bytes) | u64::from_le_bytes([b' '; 8]),
+        None => 0,
     }
-    firsts
-};
+}
 
 /// The first eight bytes of a name, or all that there are, in lower case.
 const fn first_bytes(text: &[u8]) -> u64 {
-    let (mut bytes, mut at) = (0, 0);
-    if let Some(first) = text.first_chunk() {
-        bytes = u64::from_le_bytes(*first);
-    } else {
-        while at < text.len() {
-            bytes |= (text[at] as u64) << (8 * at);
-            at += 1;
-        }
+    if text.len() >= 8 {
+        return eight_bytes(text, 0);
     }
-    // It turns no other byte of a token into a letter, a digit or a hyphen.
-    bytes | u64::from_le_bytes([b' '; 8])
+    let (mut bytes, mut at) = (0, 0);
+    while at < text.len() {
+        bytes |= ((text[at] | b' ') as u64) << (8 * at);
+        at += 1;
+    }
+    bytes
 }
 
-/// Whether a name, and one of the same length, differ in case alone.
-fn is_same(name: &[u8], text: &[u8]) -> bool {
-    let last = text.len().saturating_sub(8);
-    (8..last).step_by(8).chain([last]).all(|at| first_bytes(&name[at..]) == first_bytes(&text[at..]))
+/// Whether a name is `text` in lower case, which has the same first bytes.
+fn is_rest_same(name: &[u8], text: &[u8]) -> bool {
+    let length = name.len();
+    let is_same = |at| eight_bytes(name, at) == eight_bytes(text, at);
+    length == text.len()
+        && match length {
+            0..=8 => true,
+            9..=16 => is_same(length - 8),
+            17..=24 => is_same(8) && is_same(length - 8),
+            _ => is_same(8) && is_same(16) && is_same(length - 8),
+        }
+}
+
+/// Where a name stands in [`SLOTS`], by its first bytes and its length.
+const fn slot(first: u64, length: usize, multiplier: u64) -> usize {
+    // The upper bits of a product hang on all bits of its factors.
+    ((first ^ length as u64).wrapping_mul(multiplier) >> (64 - SLOT_BITS)) as usize
+}
+
+const SLOT_BITS: u32 = 9;
+
+/// The names by their slots: no two have the same one.
+static SLOTS: Slots = match slots(MULTIPLIER) {
+    Some(slots) => slots,
+    None => [None; _],
+};
+
+type Slots = [Option<Name>; 1 << SLOT_BITS];
+
+/// One by which each name has a slot of its own, as the first of a row of odd numbers.
+const MULTIPLIER: u64 = {
+    let mut multiplier: u64 = 0x9e37_79b9_7f4a_7c15;
+    while slots(multiplier).is_none() {
+        multiplier = multiplier.wrapping_mul(0xd134_2543_de82_ef95) | 1;
+    }
+    multiplier
+};
+
+const fn slots(multiplier: u64) -> Option<Slots> {
+    let (mut slots, mut at): (Slots, _) = ([None; _], 0);
+    while at < FIRST_BYTES.len() {
+        let slot = slot(FIRST_BYTES[at], Name::ALL[at].text().len(), multiplier);
+        if slots[slot].is_some() {
+            return None;
+        }
+        slots[slot] = Some(Name::ALL[at]);
+        at += 1;
+    }
+    Some(slots)
 }
 
 /// In the order of [`Name`].
@@ -169,6 +210,9 @@ const FIRST_BYTES: [u64; Name::ALL.len()] = {
     }
     all
 };
+
+// All bytes of a name are looked at.
+const _: () = assert!(LONGEST <= 32);
 
 /// A set of names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -219,6 +263,18 @@ pub struct FieldLines {
     others: Vec<(HeaderName, HeaderValue)>,
     /// At least those that are there.
     names: Names,
+}
+
+impl Drop for FieldLines {
+    fn drop(&mut self) {
+        Spares::put(&PLACES, std::mem::take(&mut self.lines));
+        Spares::put(&OTHERS, std::mem::take(&mut self.others));
+    }
+}
+
+thread_local! {
+    static PLACES: Spares<Place> = const { Spares::new() };
+    static OTHERS: Spares<(HeaderName, HeaderValue)> = const { Spares::new() };
 }
 
 /// Where a line stands.
@@ -284,7 +340,9 @@ impl LinesInPlace {
     /// Of a head that begins with `head`, with `most` lines.
     #[must_use]
     pub fn new(head: &[u8], most: usize) -> Self {
-        Self { begin: head.as_ptr().addr(), lines: Vec::with_capacity(most + ROOM_FOR_OURS), names: Names::default() }
+        let mut lines = Spares::take(&PLACES);
+        lines.reserve(most + ROOM_FOR_OURS);
+        Self { begin: head.as_ptr().addr(), lines, names: Names::default() }
     }
 
     /// Adds a line whose name and value are parts of the head. Both have to be fit for one (RFC 9110, 5.1 and 5.5).
@@ -410,7 +468,8 @@ impl FieldLines {
     fn keep(&mut self, name: HeaderName, value: HeaderValue) -> At {
         // There are never so many.
         let at = u32::try_from(self.others.len()).unwrap_or(u32::MAX);
-        if self.others.is_empty() {
+        if self.others.capacity() == 0 {
+            self.others = Spares::take(&OTHERS);
             self.others.reserve(ROOM_FOR_OURS);
         }
         self.others.push((name, value));
@@ -488,7 +547,8 @@ impl FieldLines {
 /// The value, if it is visible ASCII, blanks and tabs.
 #[must_use]
 pub fn visible_text(value: &[u8]) -> Option<&str> {
-    let is_visible = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    // Each byte is looked at, which takes the processor less than to stop at the first odd one.
+    let is_visible = value.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~' | b'\t'));
     std::str::from_utf8(value).ok().filter(|_| is_visible)
 }
 

@@ -61,6 +61,7 @@
 //! | [`codes`] | enums with a list and stable codes, each declared once |  |
 //! | [`locks`] | locks that outlive a panic |  |
 //! | [`splitmix`] | numbers that look random |  |
+//! | [`spares`] | vectors kept for their room |  |
 //! | [`clock`] | wall-clock time, which tests may set |  |
 //! | [`tasks`] | threads with a runtime of their own |  |
 //! | [`watch`] | when one of some files may have changed |  |
@@ -107,6 +108,8 @@ pub mod codes;
 pub mod locks;
 
 pub mod splitmix;
+
+pub mod spares;
 
 pub mod clock;
 

@@ -51,10 +51,15 @@ pub fn ends_in_chunks(codings: &[u8]) -> bool {
 /// a negative one, is none.
 #[must_use]
 pub fn read_length(digits: &[u8]) -> Option<u64> {
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    // Text of digits alone is ASCII.
-    let digits = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
-    digits.parse().ok().filter(|length| i64::try_from(*length).is_ok())
+    if digits.is_empty() {
+        return None;
+    }
+    let mut length: i64 = 0;
+    for digit in digits {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+        length = length.checked_mul(10)?.checked_add(digit)?;
+    }
+    length.try_into().ok()
 }
 
 #[cfg(test)]

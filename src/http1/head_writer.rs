@@ -10,6 +10,7 @@ use http_body::Body;
 
 use super::body_writer::BodyWriter;
 use super::framing::{has_token, read_length};
+use super::output::SMALL;
 use crate::field_lines::{FieldLines, Name, Names};
 use crate::message::{Answer, Request};
 
@@ -33,12 +34,20 @@ impl BodyLength {
             None => Self::Unknown,
         }
     }
+
+    /// How much of it stands behind its head in one buffer, as far as that is known, in bytes.
+    fn room(self) -> usize {
+        match self {
+            Self::Known(length) => usize::try_from(length).ok().filter(|length| *length <= SMALL).unwrap_or(0),
+            Self::None | Self::Unknown => 0,
+        }
+    }
 }
 
 /// Writes the head of a request in origin form (RFC 9112, 3.2.1), and gives what its body is to be written by.
 pub fn write_request<B>(request: &Request<B>, length: BodyLength, out: &mut Vec<u8>) -> BodyWriter {
     let lines = &request.lines;
-    out.reserve(ROOM + lines.len() * ROOM_FOR_FIELD);
+    out.reserve(ROOM + lines.len() * ROOM_FOR_FIELD + length.room());
     for part in [request.method.as_str().as_bytes(), b" ", request.target.as_bytes(), b" HTTP/1.1\r\n"] {
         out.extend_from_slice(part);
     }
@@ -81,7 +90,7 @@ pub fn write_answer<B>(
     out: &mut Vec<u8>,
 ) -> BodyWriter {
     let (status, lines) = (answer.status, &answer.lines);
-    out.reserve(ROOM + lines.len() * ROOM_FOR_FIELD);
+    out.reserve(ROOM + lines.len() * ROOM_FOR_FIELD + length.room());
     let is_http_11 = asked.version == Version::HTTP_11;
     write_status(answer, is_http_11, out);
     let is_bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

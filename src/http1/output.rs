@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
+use crate::spares::Spares;
+
 /// What waits to be written, in three parts: what was put together, a large piece as it came, and what ends that.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -23,14 +25,18 @@ pub struct Output {
 impl Output {
     /// Where a head, or a few bytes, are put together. Only where [`Output::has_room`].
     pub fn front(&mut self) -> &mut Vec<u8> {
+        if self.front.capacity() == 0 {
+            self.front = Spares::take(&FRONTS);
+        }
         &mut self.front
     }
 
     /// Adds a piece and what ends it. A small one is copied, so that others may follow it. Only where [`Output::has_room`].
     pub fn push(&mut self, piece: Bytes, back: &'static [u8]) {
         if piece.len() <= SMALL {
-            self.front.extend_from_slice(&piece);
-            self.front.extend_from_slice(back);
+            let front = self.front();
+            front.extend_from_slice(&piece);
+            front.extend_from_slice(back);
         } else {
             (self.piece, self.back) = (piece, back);
         }
@@ -83,7 +89,8 @@ impl Output {
         self.at += of_front;
         if self.at == self.front.len() {
             // Whatever comes next may be long in coming.
-            (self.front, self.at) = (Vec::new(), 0);
+            Spares::put(&FRONTS, std::mem::take(&mut self.front));
+            self.at = 0;
         }
         written -= of_front;
         let of_piece = written.min(self.piece.len());
@@ -95,8 +102,10 @@ impl Output {
     }
 }
 
+thread_local!(static FRONTS: Spares<u8> = const { Spares::new() });
+
 /// What is copied for less than a list of slices costs, in bytes.
-const SMALL: usize = 4096;
+pub const SMALL: usize = 4096;
 
 /// How much is put together before it is written, in bytes.
 const ENOUGH: usize = 16 * 1024;
