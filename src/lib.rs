@@ -60,6 +60,7 @@
 //! | [`allocator`] | the allocator, and memory given back |  |
 //! | [`codes`] | enums with a list and stable codes, each declared once |  |
 //! | [`locks`] | locks that outlive a panic |  |
+//! | [`confined`] | what one thread alone touches |  |
 //! | [`splitmix`] | numbers that look random |  |
 //! | [`spares`] | vectors kept for their room |  |
 //! | [`clock`] | wall-clock time, which tests may set |  |
@@ -106,6 +107,8 @@ pub mod allocator;
 pub mod codes;
 
 pub mod locks;
+
+pub mod confined;
 
 pub mod splitmix;
 

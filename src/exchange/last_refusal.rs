@@ -1,21 +1,21 @@
 //! The last refusal of a connection, in words that are made once: a client that is refused often sends the same again.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::error_body::refusal_body;
 use crate::caller::Family;
 use crate::caller::declared::Origin;
+use crate::confined::Confined;
 use crate::ledger::sighting::Exchange;
-use crate::locks::lock;
 use crate::policy::Refusal;
 use crate::verdict::Judgement;
 use crate::verdict::explain::{Diagnosis, Explanation};
 
 /// The last refusal of the connection, if there was one.
 #[derive(Default)]
-pub struct LastRefusal(Mutex<Option<(Cause, RefusalText)>>);
+pub struct LastRefusal(Confined<Option<(Cause, RefusalText)>>);
 
 /// A refusal in words, made once for requests that are refused alike one after the other.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl LastRefusal {
         generations: [u64; 2],
         explain: impl FnOnce() -> Explanation,
     ) -> RefusalText {
-        let mut last = lock(&self.0);
+        let mut last = self.0.get();
         if let Some((_, text)) = last.as_ref().filter(|(cause, _)| cause.is_of(diagnosis, exchange, generations)) {
             return text.clone();
         }

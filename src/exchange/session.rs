@@ -10,6 +10,7 @@ use super::context::WorkerContext;
 use super::last_refusal::LastRefusal;
 use super::upgrade::Upgraded;
 use crate::clock::Timestamp;
+use crate::confined::Confined;
 use crate::head::{Field, Fields};
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::secret::is_same;
@@ -31,8 +32,8 @@ pub struct Session {
     pub protocol: Protocol,
     /// What it was told when it was refused last.
     pub last_refusal: LastRefusal,
-    last_binding: Mutex<Option<Arc<Binding>>>,
-    memo: Mutex<Memo>,
+    last_binding: Confined<Option<Arc<Binding>>>,
+    memo: Confined<Memo>,
     upgraded: Mutex<Option<Box<Upgraded>>>,
     has_stalled: AtomicBool,
     last_key: AtomicU64,
@@ -62,8 +63,8 @@ impl Session {
             peer,
             protocol,
             last_refusal: LastRefusal::default(),
-            last_binding: Mutex::default(),
-            memo: Mutex::default(),
+            last_binding: Confined::default(),
+            memo: Confined::default(),
             upgraded: Mutex::default(),
             has_stalled: AtomicBool::default(),
             last_key: AtomicU64::default(),
@@ -106,7 +107,7 @@ impl Session {
     /// The binding of `identity`: mostly that of the connection's last request, which is found without a look-up.
     #[must_use]
     pub fn binding(&self, identity: &Identity<'_>) -> Arc<Binding> {
-        let mut last = lock(&self.last_binding);
+        let mut last = self.last_binding.get();
         if let Some(binding) = last.as_ref().filter(|binding| binding.is(identity)) {
             return Arc::clone(binding);
         }
@@ -124,7 +125,7 @@ impl Session {
         if !only_place {
             return judge();
         }
-        let mut memo = lock(&self.memo);
+        let mut memo = self.memo.get();
         // A proxy in front may let several clients share a connection: no client may find out by timing what another one sent.
         if let Some(judgement) = memo.judgement
             && is_same(&memo.authorization, authorization)

@@ -1,12 +1,13 @@
 //! A client's end of a connection in HTTP/1.1, shared by the task of the connection and the body of the request that is under
 //! way: the task reads heads and writes answers, the body reads itself, when upstream asks for it.
 //!
-//! Both are polled by the same task, but for a body that goes upstream in HTTP/2. Only one of them reads at a time: the body
-//! until its end, then the task.
+//! Both are polled by the same task, but for a body that goes upstream in HTTP/2, whose task runs on the same thread. Only one
+//! of them reads at a time: the body until its end, then the task.
 
+use std::cell::RefMut;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -18,12 +19,12 @@ use super::head_reader::{HeadError, RequestHead, read_request};
 use super::head_writer::CONTINUE;
 use super::input::Input;
 use super::output::Output;
-use crate::locks::lock;
+use crate::confined::Confined;
 use crate::net::stream::ClientStream;
 use crate::net::write_stall::WriteStall;
 
 /// A client's end of a connection.
-pub struct ClientIo(Mutex<State>);
+pub struct ClientIo(Confined<State>);
 
 struct State {
     /// Until the connection's HTTP/1.1 is over.
@@ -88,7 +89,7 @@ impl ClientIo {
     /// Before the first byte was read. `stall` notes whether the client takes what is written.
     #[must_use]
     pub fn new(stream: ClientStream, stall: WriteStall) -> Self {
-        Self(Mutex::new(State {
+        Self(Confined::new(State {
             stream: Some(stream),
             input: Input::default(),
             output: Output::default(),
@@ -101,8 +102,8 @@ impl ClientIo {
         }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+    fn state(&self) -> RefMut<'_, State> {
+        self.0.get()
     }
 
     /// Waits for the next request, whose head may be `most` bytes long. Pending also where the client has begun with a part of
@@ -293,7 +294,7 @@ struct Coming {
 
 impl Coming {
     /// What it is read from, as long as its request is under way.
-    fn state(&self) -> Option<MutexGuard<'_, State>> {
+    fn state(&self) -> Option<RefMut<'_, State>> {
         let state = self.io.state();
         (state.requests == self.request && state.body_use == BodyUse::Wanted).then_some(state)
     }
