@@ -200,6 +200,7 @@ impl Server {
         let gateways = gateways();
         refuse_to_start(&check::reasons_not_to_start(config, &troubles, &gateways))?;
         let reloader = reloader.with_rules(config.rules.clone());
+        reloader.know_sets(&ledger.sets());
         let standing = Standing { listen: bound.listen, admin: bound.admin_address, handed_over: bound.handed_over };
         if hello == Hello::Said {
             standing.say_welcome(config, &reloader, &log);
@@ -570,13 +571,13 @@ fn share(
     clock: Clock,
     page: Bytes,
 ) -> anyhow::Result<Shared> {
-    let store = config.store.file(&config.state.dir);
+    let (store, sets) = (config.store.file(&config.state.dir), reloader.ring().sets().len());
     Ok(Shared {
         reloader: Arc::new(reloader),
         ledger,
         names: Arc::new(Registry::new(n8n::remembered(&config.n8n, store.as_deref()))),
         store: status,
-        problems: Arc::new(Problems::new(config.keys.sets.len())),
+        problems: Arc::new(Problems::new(sets)),
         clock,
         host: HeaderValue::from_str(&config.proxy.upstream.authority()).context("proxy.upstream")?,
         base_path: config.proxy.base_path.clone(),

@@ -46,7 +46,7 @@ pub mod store;
 pub mod writer;
 
 use self::store::Bounds;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -250,14 +250,19 @@ impl Ledger {
         self.note_change();
     }
 
-    /// Makes room for those sets, by position. The ones of before stand first among them, as they stood.
-    pub fn make_room(&self, sets: Vec<Arc<str>>) {
+    /// Makes room for those sets, by position. The ones of before have to stand first among them, as they stood: else nothing is
+    /// done, which is said.
+    #[must_use]
+    pub fn make_room(&self, sets: Vec<Arc<str>>) -> bool {
         let mut senders = self.senders();
-        let count = sets.len().max(senders.len());
-        senders.resize_with(count, Senders::default);
-        self.sets.store(Arc::new(sets));
+        let may = sets.starts_with(&self.sets.load());
+        if may {
+            senders.resize_with(sets.len(), Senders::default);
+            self.sets.store(Arc::new(sets));
+        }
         drop(senders);
         self.note_change();
+        may
     }
 
     /// What you said about rotations.
@@ -555,6 +560,7 @@ impl Ledger {
     /// Takes in what a store remembers, and gives what it remembers of the sets' keys. What is of a set that is no longer
     /// there stays where it is.
     fn absorb(&self, remembered: Remembered) -> History {
+        self.know_sets(&remembered);
         for UnknownInStore { what, code, instead } in remembered.unknown {
             tracing::warn!(
                 event = "store",
@@ -571,14 +577,17 @@ impl Ledger {
         remembered.history
     }
 
-    /// Takes in what a store remembers of some sets alone. Nothing was recorded of them here.
-    fn absorb_sets(&self, remembered: Remembered) {
-        let bindings = self.absorb_bindings(remembered.bindings, remembered.closed, remembered.hours);
-        let with_rows = self.absorb_rows(remembered.evidence, &bindings);
-        for binding in bindings.values().filter(|binding| !with_rows.contains(&binding.set().position())) {
-            self.seed_evidence(binding);
+    /// Makes room for the sets that are configured no longer, and that a store remembers: what it knows of who sent which key there may
+    /// bar a key of another set. [`Reloader::know_sets`] is to be told of them.
+    fn know_sets(&self, remembered: &Remembered) {
+        let mut sets = Vec::clone(&self.sets.load());
+        let of_bindings = remembered.bindings.iter().map(|binding| &*binding.set);
+        for name in of_bindings.chain(remembered.evidence.iter().map(|(set, _)| &**set)) {
+            if !sets.iter().any(|set| **set == *name) {
+                sets.push(name.into());
+            }
         }
-        self.note_change();
+        let _ = self.make_room(sets);
     }
 
     fn absorb_bindings(
@@ -586,7 +595,7 @@ impl Ledger {
         bindings: Vec<RememberedBinding>,
         closed: Vec<(BindingId, Incident)>,
         hours: Vec<(Box<str>, StoredHour)>,
-    ) -> HashMap<BindingId, Arc<Binding>> {
+    ) {
         let mut by_id = HashMap::new();
         for stored in bindings {
             let Some(set) = self.find_set(&stored.set) else { continue };
@@ -608,42 +617,28 @@ impl Ledger {
                 past.hours.add(stored.hour(set), stored.exchanges);
             }
         }
-        by_id
     }
 
-    /// Takes in the evidence that a store remembers.
+    /// Takes in the evidence that a store remembers. A row that cannot be read is told, since it may be the one that matters.
     fn absorb_evidence(&self, rows: Vec<(Box<str>, evidence::Stored)>) {
         let bindings: HashMap<_, _> = self.bindings().into_iter().map(|binding| (binding.id(), binding)).collect();
-        let is_of_before = rows.is_empty();
-        self.absorb_rows(rows, &bindings);
-        if is_of_before {
+        if rows.is_empty() {
             for binding in bindings.values() {
                 self.seed_evidence(binding);
             }
         }
-    }
-
-    /// Takes in rows of evidence, and gives the positions of their sets. A row that cannot be read is told, since it may be the
-    /// one that matters.
-    fn absorb_rows(
-        &self,
-        rows: Vec<(Box<str>, evidence::Stored)>,
-        bindings: &HashMap<BindingId, Arc<Binding>>,
-    ) -> BTreeSet<usize> {
         let mut by_set: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for (set, row) in rows {
             if let Some(set) = self.find_set(&set) {
                 by_set.entry(set.position()).or_default().push(row);
             }
         }
-        let positions = by_set.keys().copied().collect();
         for (position, rows) in by_set {
-            let unread = self.senders().get_mut(position).map(|senders| senders.absorb(rows, bindings));
+            let unread = self.senders().get_mut(position).map(|senders| senders.absorb(rows, &bindings));
             for row in unread.into_iter().flatten() {
                 tracing::warn!(event = "store", "evidence of the store cannot be read, and is left out: {row}");
             }
         }
-        positions
     }
 
     /// What a binding of an earlier keyward's store remembers becomes evidence.

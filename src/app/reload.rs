@@ -13,7 +13,6 @@ use crate::check::{self, Gravity};
 use crate::config::{Change, Config, Problems, Taken};
 use crate::exchange::context::Shared;
 use crate::keys::reloader::Trouble;
-use crate::ledger::offline;
 use crate::metrics::LATER_SETS;
 use crate::n8n;
 use crate::n8n::client::{Bounds, Client};
@@ -169,10 +168,9 @@ fn take_sets(config: &Config, changeable: &Changeable<'_>) -> Result<(), Vec<Str
     let shared = changeable.shared;
     let sets = shared.reloader.positions(&config.keys);
     shared.problems.make_room(sets.len());
-    let made = offline::make_room(&shared.ledger, &config.store, &config.state.dir, sets);
-    made.map_err(|error| {
-        vec![format!("what the store remembers of new sets cannot be read: {}", with_causes(&error))]
-    })?;
+    if !shared.ledger.make_room(sets) {
+        return Err(vec!["keys: the store was read only now, and knows of other sets: reload once more".into()]);
+    }
     shared.reloader.adopt(&config.keys, &config.rules).map_err(|troubles| told(&troubles))?;
     let (rotation, n8n) = config.rotation();
     shared.ledger.configure(rotation, n8n);

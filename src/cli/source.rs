@@ -165,6 +165,7 @@ impl Source {
             return Err(NothingToAsk(config.admin.listen.map(reachable)).into());
         };
         let reloader = setup.reloader()?;
+        reloader.know_sets(&offline.ledger.sets());
         Ok(Self::Stored(Box::new(Stored { setup, offline, reloader })))
     }
 

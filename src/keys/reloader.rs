@@ -160,7 +160,7 @@ impl Reloader {
     /// With what is done about requests: the rules of a set stand where the set stands in the settings.
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
-        let ring = self.ring().ruled_by(Arc::new(rules));
+        let ring = self.ring().ruled_by(rules);
         Self { ring: ArcSwap::from_pointee(ring), ..self }
     }
 
@@ -389,6 +389,17 @@ impl Reloader {
         }
         self.changed.store(true, Ordering::Release);
         self.reload()
+    }
+
+    /// Learns which sets the ledger knows, by their positions: those behind the ring's are configured no longer. What was recorded of
+    /// them is evidence still.
+    pub fn know_sets(&self, sets: &[Arc<str>]) {
+        let _changing = self.memory();
+        let ring = self.ring.load_full();
+        if let Some(gone) = sets.get(ring.sets().len()..).filter(|gone| !gone.is_empty()) {
+            self.ring.store(Arc::new(ring.with_gone(gone.iter().cloned())));
+            self.changed.store(true, Ordering::Release);
+        }
     }
 
     /// Puts the history's own file aside, once the store has what stood in it.

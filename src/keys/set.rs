@@ -11,7 +11,7 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::fingerprint::{Fingerprint, FingerprintKey, Hint, KeyKind};
-use super::rules::Rules;
+use super::rules::{Rules, SetRules};
 use super::secret::Secret;
 use crate::clock::Timestamp;
 use crate::codes::codes;
@@ -348,10 +348,25 @@ impl KeyRing {
         Self { generation: self.generation + 1, gone, rules, takes_vendors: self.takes_vendors, ..empty }
     }
 
-    /// The next generation, by whose rules requests are decided: those of a set stand at its position.
+    /// The next generation, by whose rules requests are decided: those of a set stand at its position. Sets behind those are
+    /// configured no longer, and have the rules of such.
     #[must_use]
-    pub fn ruled_by(&self, rules: Arc<Rules>) -> Self {
-        Self { rules, ..self.next_generation() }
+    pub fn ruled_by(&self, mut rules: Rules) -> Self {
+        let count = self.sets.len().max(rules.sets.len());
+        rules.sets.resize_with(count, SetRules::closed);
+        Self { rules: Arc::new(rules), ..self.next_generation() }
+    }
+
+    /// The next generation, with sets behind those of this one that are configured no longer.
+    #[must_use]
+    pub fn with_gone(&self, names: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let mut next = self.next_generation();
+        for name in names {
+            next.gone.extend(SetIndex::nth(next.sets.len()));
+            next.sets.push(KeySet { name, learning: false, grace: Duration::ZERO });
+            next.bearers.push(None);
+        }
+        next.ruled_by(Rules::clone(&self.rules))
     }
 
     /// The next generation, with what `set` has learned replaced by `learned`.

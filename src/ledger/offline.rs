@@ -48,25 +48,6 @@ impl Offline {
     }
 }
 
-/// Makes room for those sets in a ledger that is in use, by position. What the store remembers of sets that were unknown until now
-/// is taken in: without it, an old key might seem to be sent by nothing. Where it cannot be read, nothing is changed.
-pub fn make_room(ledger: &Ledger, settings: &Settings, state: &Path, sets: Vec<Arc<str>>) -> Result<(), StoreError> {
-    let new: Vec<_> = sets.iter().filter(|set| ledger.find_set(set).is_none()).cloned().collect();
-    let path = settings.file(state).filter(|_| !new.is_empty());
-    let store = path.map(|path| Sqlite::open_to_read(&path)).transpose()?.flatten();
-    let mut remembered = None;
-    if let Some(mut store) = store
-        && store.is_named_by(state::fingerprint_key_name(state))?
-    {
-        remembered = Some(store.load_sets(&new, ledger.bounds.total)?);
-    }
-    ledger.make_room(sets);
-    if let Some(remembered) = remembered {
-        ledger.absorb_sets(remembered);
-    }
-    Ok(())
-}
-
 /// Writes what OpenAI says of keys into the store of those settings. Says whether there is one. Only for a command beside which no
 /// keyward serves: one that does would not learn of it, and may be of another version.
 pub fn write_expiries(
@@ -128,46 +109,5 @@ mod tests {
         assert_eq!(other.fault, Fault::NamedOtherwise);
         write(named_by, &(10..300).map(|number| said(number, 1, 20)).collect::<Vec<_>>()).expect("written");
         assert_eq!((read().len(), read().iter().any(|expiry| expiry.key == key(1))), (256, false));
-    }
-
-    /// A store in which every so many bindings, each with a use, an incident, an hour and evidence, are of set `small`, the others
-    /// of `large`.
-    fn filled(path: &Path, count: i64, every: i64) -> Sqlite {
-        let mut store = Sqlite::open(path).expect("a store");
-        let transaction = store.connection.transaction().expect("a transaction");
-        for number in 0..count {
-            let set = if number % every == 0 { "small" } else { "large" };
-            let of_it = rusqlite::params![number, set];
-            for row in ROWS {
-                transaction.prepare_cached(row).expect("a table").execute(of_it).expect("a row");
-            }
-        }
-        transaction.commit().expect("written");
-        store
-    }
-
-    const ROWS: [&str; 5] = [
-        "INSERT INTO bindings VALUES (?1, ?2, 'caller', NULL, 'w' || ?1, 'node', 'sdk', '127.0.0.1', '', 'A workflow', ?1, \
-         zeroblob(120), ?1, '', 'current', 'ok', 'success', 'fine', 4, NULL, NULL, NULL, NULL, 3, x'', '1.0')",
-        "INSERT INTO uses SELECT ?1, '0123456789abcdef0123456789abcdef', 'sk-', 'abcd', 1, 2, 3, 'current', 'ok', 'success', \
-         'fine', '7', 'accepted' WHERE ?2 IS NOT NULL",
-        "INSERT INTO incidents SELECT ?1, ?1, 1, 2, 1, 'stale_binding', 'error', '', NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-         WHERE ?2 IS NOT NULL",
-        "INSERT INTO hours VALUES (?1 * 3600000, ?2, '', 'current', 'success', 1)",
-        "INSERT INTO evidence VALUES (?2, 'uses', printf('%016x', ?1), '[]')",
-    ];
-
-    #[test]
-    fn of_a_set_that_comes_only_its_own_is_read() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut store = filled(&folder.path().join("keyward.db"), 12, 4);
-        let small = store.load_sets(&[Arc::from("small"), Arc::from("none")], 100).expect("read");
-        let of_all: Vec<_> = small.bindings.iter().map(|binding| (binding.id.0, &*binding.set)).collect();
-        assert_eq!(of_all, [(8, "small"), (4, "small"), (0, "small")]);
-        assert!(small.bindings.iter().all(|one| one.memory.uses.len() == 1 && one.memory.incident.is_some()));
-        assert_eq!((small.hours.len(), small.evidence.len()), (3, 3));
-        assert!(small.evidence.iter().all(|(set, _)| &**set == "small"));
-        let all = store.load(100).expect("read");
-        assert_eq!((all.bindings.len(), all.hours.len(), all.evidence.len()), (12, 12, 12));
     }
 }

@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -151,15 +150,9 @@ impl Store for Sqlite {
             let history = self.read_history()?;
             let projects = read_projects(&self.connection)?;
             let expiries = expiries::read_all(&self.connection)?;
-            Ok(Remembered { history, projects, expiries, ..read_part(&self.connection, Part::ALL, bindings)? })
+            Ok(Remembered { history, projects, expiries, ..read_rows(&self.connection, bindings)? })
         };
         load().map_err(|error| failure(&self.path, error))
-    }
-
-    fn load_sets(&mut self, sets: &[Arc<str>], bindings: usize) -> Result<Remembered, StoreError> {
-        let names = serde_json::json!(sets.iter().map(|set| &**set).collect::<Vec<_>>()).to_string();
-        let part = Part { sets: Some(&names), of_set: OF_SETS, of_binding: OF_BINDINGS };
-        read_part(&self.connection, part, bindings).map_err(|error| failure(&self.path, error))
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -581,31 +574,13 @@ const TRIM_PROJECTS: &str =
 
 // === Reading ===
 
-/// What is read: all, or what is of some sets. `:sets` has their names in JSON.
-#[derive(Clone, Copy)]
-struct Part<'s> {
-    sets: Option<&'s str>,
-    /// Which rows of a table with the names of sets.
-    of_set: &'static str,
-    /// Which rows of a table with the numbers of bindings.
-    of_binding: &'static str,
-}
-
-impl Part<'_> {
-    const ALL: Self = Self { sets: None, of_set: ":sets IS NULL", of_binding: ":sets IS NULL" };
-}
-
-const OF_SETS: &str = "set_name IN (SELECT value FROM json_each(:sets))";
-
-const OF_BINDINGS: &str = "binding IN (SELECT id FROM bindings WHERE set_name IN (SELECT value FROM json_each(:sets)))";
-
-fn read_part(connection: &Connection, part: Part<'_>, most: usize) -> rusqlite::Result<Remembered> {
+fn read_rows(connection: &Connection, most: usize) -> rusqlite::Result<Remembered> {
     let unknown = Unknown::default();
-    let mut bindings = read_bindings(connection, part, most, &unknown)?;
-    read_uses(connection, part, &mut bindings, &unknown)?;
-    let closed = read_incidents(connection, part, &mut bindings, &unknown)?;
-    let hours = read_hours(connection, part, &unknown)?;
-    let evidence = read_evidence(connection, part)?;
+    let mut bindings = read_bindings(connection, most, &unknown)?;
+    read_uses(connection, &mut bindings, &unknown)?;
+    let closed = read_incidents(connection, &mut bindings, &unknown)?;
+    let hours = read_hours(connection, &unknown)?;
+    let evidence = read_evidence(connection)?;
     let (bindings, unknown) = (bindings.in_order, unknown.into_inner());
     Ok(Remembered { bindings, closed, hours, evidence, unknown, ..Remembered::default() })
 }
@@ -623,16 +598,9 @@ impl Bindings {
     }
 }
 
-fn read_bindings(
-    connection: &Connection,
-    part: Part<'_>,
-    most: usize,
-    unknown: &Unknown,
-) -> rusqlite::Result<Bindings> {
-    let query = format!("SELECT * FROM bindings WHERE {} ORDER BY seen DESC LIMIT :most", part.of_set);
-    let mut statement = connection.prepare(&query)?;
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let mut rows = statement.query(named_params! { ":sets": part.sets, ":most": most })?;
+fn read_bindings(connection: &Connection, most: usize, unknown: &Unknown) -> rusqlite::Result<Bindings> {
+    let mut statement = connection.prepare("SELECT * FROM bindings ORDER BY seen DESC LIMIT ?1")?;
+    let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
     let mut bindings = Bindings { in_order: Vec::new(), by_id: HashMap::new() };
     while let Some(row) = rows.next()? {
         let Some(binding) = read_binding(&mut Columns::of(row, unknown))? else { continue };
@@ -686,14 +654,9 @@ fn read_binding(columns: &mut Columns<'_>) -> rusqlite::Result<Option<Remembered
     }))
 }
 
-fn read_uses(
-    connection: &Connection,
-    part: Part<'_>,
-    bindings: &mut Bindings,
-    unknown: &Unknown,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(&format!("SELECT * FROM uses WHERE {}", part.of_binding))?;
-    let mut rows = statement.query(named_params! { ":sets": part.sets })?;
+fn read_uses(connection: &Connection, bindings: &mut Bindings, unknown: &Unknown) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT * FROM uses")?;
+    let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of(row, unknown);
         let Some(memory) = bindings.memory(columns.next()?) else { continue };
@@ -716,14 +679,12 @@ fn read_use(columns: &mut Columns<'_>) -> rusqlite::Result<Option<KeyUse>> {
 /// Puts open incidents where they belong, and gives back those that are over.
 fn read_incidents(
     connection: &Connection,
-    part: Part<'_>,
     bindings: &mut Bindings,
     unknown: &Unknown,
 ) -> rusqlite::Result<Vec<(BindingId, Incident)>> {
     let mut closed = Vec::new();
-    let query = format!("SELECT * FROM incidents WHERE {} ORDER BY closed", part.of_binding);
-    let mut statement = connection.prepare(&query)?;
-    let mut rows = statement.query(named_params! { ":sets": part.sets })?;
+    let mut statement = connection.prepare("SELECT * FROM incidents ORDER BY closed")?;
+    let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of(row, unknown);
         let (id, binding): (i64, i64) = (columns.next()?, columns.next()?);
@@ -759,15 +720,10 @@ fn read_incident(id: i64, columns: &mut Columns<'_>) -> rusqlite::Result<Option<
     }))
 }
 
-fn read_hours(
-    connection: &Connection,
-    part: Part<'_>,
-    unknown: &Unknown,
-) -> rusqlite::Result<Vec<(Box<str>, StoredHour)>> {
-    let query = format!("SELECT * FROM hours WHERE {} ORDER BY hour DESC LIMIT :most", part.of_set);
-    let mut statement = connection.prepare(&query)?;
+fn read_hours(connection: &Connection, unknown: &Unknown) -> rusqlite::Result<Vec<(Box<str>, StoredHour)>> {
+    let mut statement = connection.prepare("SELECT * FROM hours ORDER BY hour DESC LIMIT ?1")?;
     let most = i64::try_from(super::hours::ROWS).unwrap_or(i64::MAX);
-    let rows = statement.query_map(named_params! { ":sets": part.sets, ":most": most }, |row| {
+    let rows = statement.query_map([most], |row| {
         let mut columns = Columns::of(row, unknown);
         let (begin, set) = (columns.moment()?.unwrap_or(Timestamp::from_millis(0)), columns.next()?);
         let key = columns.key()?;
@@ -778,9 +734,9 @@ fn read_hours(
     rows.filter_map(Result::transpose).collect()
 }
 
-fn read_evidence(connection: &Connection, part: Part<'_>) -> rusqlite::Result<Vec<(Box<str>, Stored)>> {
-    let mut statement = connection.prepare(&format!("SELECT * FROM evidence WHERE {}", part.of_set))?;
-    let rows = statement.query_map(named_params! { ":sets": part.sets }, |row| {
+fn read_evidence(connection: &Connection) -> rusqlite::Result<Vec<(Box<str>, Stored)>> {
+    let mut statement = connection.prepare("SELECT * FROM evidence")?;
+    let rows = statement.query_map([], |row| {
         let unknown = Unknown::default();
         let mut columns = Columns::of(row, &unknown);
         let set = columns.next()?;

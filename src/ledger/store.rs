@@ -92,9 +92,6 @@ pub trait Store: Send {
     /// Reads all that is remembered; of the bindings, at most so many, those that were seen last.
     fn load(&mut self, bindings: usize) -> Result<Remembered, StoreError>;
 
-    /// Reads what is remembered of those sets alone: their bindings with all that is their own, hours and evidence.
-    fn load_sets(&mut self, sets: &[Arc<str>], bindings: usize) -> Result<Remembered, StoreError>;
-
     /// Writes a batch as a whole or not at all, and once, however often it comes. One whose keys are named otherwise is
     /// refused.
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;

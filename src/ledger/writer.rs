@@ -267,6 +267,7 @@ impl Writer {
         }
         let connected = self.connect(Some(reloader.ring().named_by()));
         if let Some(history) = self.recalled.take() {
+            reloader.know_sets(&self.ledger.sets());
             let _ = reloader.recall(history);
         }
         connected?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::credential::{Place, Presented};
 use super::*;
 use crate::keys::fingerprint::FingerprintKey;
+use crate::keys::rules::Rules;
 use crate::keys::set::KeySet;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -71,7 +72,7 @@ fn a_replaced_token_ends_at_its_moment_also_for_a_judgement_that_was_remembered(
     }
     assert!(!judge(&key("kw_token"), None, &ring, NOW).is_replaced_token());
     // A revocation holds at once, whatever the clock says later.
-    let revoked = ring.ruled_by(Arc::default()).with_revoked(token, Timestamp::from_millis(NOW.as_millis() + 1));
+    let revoked = ring.ruled_by(Rules::default()).with_revoked(token, Timestamp::from_millis(NOW.as_millis() + 1));
     let judged = judge(&key("kw_replaced-token-of-default"), None, &revoked, before);
     assert_eq!((judged.verdict.code(), judged.is_replaced_token()), ("outdated", false));
     assert!(!judge(&key("sk-too-old"), None, &ring, NOW).is_replaced_token());

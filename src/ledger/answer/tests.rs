@@ -864,6 +864,33 @@ fn evidence_outlives_a_restart() {
 }
 
 #[test]
+fn what_a_set_knew_that_is_configured_no_longer_is_evidence_after_a_restart() {
+    let mut story = Story::new(quick());
+    let sets = || vec![Arc::from("default"), Arc::from("marketing")];
+    assert!(story.bench.ledger.make_room(sets()));
+    story.bench.reloader.know_sets(&sets());
+    two_nodes(&mut story, 1, OLD);
+    let key = Some(story.bench.reloader.ring().names(OLD.as_bytes()).fingerprint);
+    let marketing = SetIndex::nth(1).expect("a set");
+    let script = Identity::untagged(marketing, Family::Sdk, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), key);
+    story.sight(&script, None, OLD, 50);
+    story.rotate();
+    two_nodes(&mut story, 3, NEW);
+    story.check(&["silent"]);
+    story.bench.flush();
+    // The settings have the one set alone.
+    story.bench.crash();
+    assert_eq!(**story.bench.ledger.sets(), sets());
+    story.bench.reloader.know_sets(&story.bench.ledger.sets());
+    assert_eq!(story.bench.query().sets().count(), 1);
+    story.check(&["silent"]);
+    // One that comes later stands behind it, and not in its place.
+    assert!(!story.bench.ledger.make_room(vec![Arc::from("default"), Arc::from("staging")]));
+    let later = ["default", "marketing", "staging"].map(Arc::from);
+    assert!(story.bench.ledger.make_room(later.to_vec()));
+}
+
+#[test]
 fn a_key_of_two_sets_goes_when_both_are_done_and_a_clock_that_went_back_is_a_doubt() {
     let mut story = Story::new(quick());
     two_nodes(&mut story, 1, OLD);
