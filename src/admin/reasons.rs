@@ -176,7 +176,7 @@ pub fn reason_of(look: &Query<'_>, bar: &Bar) -> Reason {
         credential_id: record.map(|record| record.name.id.to_string()),
         workflow_name,
         end: bar.end.clone(),
-        doubt: bar.can_accept.then(|| format!("{:08x}", bar.number)),
+        doubt: bar.can_accept.then(|| format!("{:08x}", bar.shown_number())),
         accepted: bar.accepted.as_deref().map(accepted),
     }
 }

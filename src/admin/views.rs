@@ -209,7 +209,8 @@ pub fn doubt(look: &Query<'_>, number: &str) -> Result<Reason, Problem> {
 }
 
 fn no_such_doubt() -> Problem {
-    let text = "No doubt that can be accepted has this number now: `keyward rotation` shows those that there are.";
+    let text = "No doubt that can be accepted has this number now. A number changes with what its doubt rests on, such as \
+                another use of the old key: `keyward rotation` shows those that there are.";
     Problem::new(Kind::NotFound, text)
 }
 

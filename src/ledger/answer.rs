@@ -6,7 +6,7 @@
 //! | `not_seen` (shown as *not proven*) | nothing of that is known, but something is not proven |
 //! | `yes` | all is proven, or accepted by you |
 //!
-//! A bar is named by a number. You can accept it, with a reason: that holds until what it rests on changes.
+//! A bar is named by a number, which changes with what it rests on. You can accept it, with a reason: that holds as long.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::{self, Write as _};
@@ -81,7 +81,7 @@ pub struct Basis {
 /// Something that bars an old key from going.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bar {
-    /// Its number, by which it is accepted: the same as long as it is about the same.
+    /// What its acceptance is kept under: the same as long as it is about the same.
     pub number: u32,
     /// What kind of bar it is.
     pub kind: BarKind,
@@ -762,6 +762,14 @@ impl Bar {
     #[must_use]
     pub fn state(&self) -> u64 {
         self.state
+    }
+
+    /// The number that people accept it by. It is another one as soon as what it rests on changes, so that you accept what you have
+    /// read, and nothing that came to be since.
+    #[must_use]
+    pub fn shown_number(&self) -> u32 {
+        let [upper, lower] = [self.state >> 32, self.state & u64::from(u32::MAX)];
+        self.number ^ u32::try_from(upper ^ lower).unwrap_or_default()
     }
 
     fn of(&mut self, undone: &Undone, who: String) -> &mut Self {

@@ -314,7 +314,7 @@ impl<'a> Query<'a> {
         self.ring.indexes().find_map(|set| {
             let view = self.rotation(set);
             let mut bars = view.old_keys.iter().flat_map(|old| old.can_go.all_bars());
-            bars.find(|bar| bar.number == number && bar.can_accept).map(|bar| (set, self.named_bar(bar)))
+            bars.find(|bar| bar.shown_number() == number && bar.can_accept).map(|bar| (set, self.named_bar(bar)))
         })
     }
 

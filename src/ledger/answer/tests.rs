@@ -585,6 +585,25 @@ fn what_you_accept_holds_until_it_changes_and_over_a_restart() {
     story.check(&["still_sent"]);
 }
 
+#[test]
+fn the_number_of_what_was_read_accepts_nothing_that_came_to_be_since() {
+    let mut story = Story::new(quick());
+    two_nodes(&mut story, 1, OLD);
+    story.ask("m", 3, OLD, 7);
+    story.rotate();
+    two_nodes(&mut story, 4, NEW);
+    story.look();
+    let audit = || Audit { at: story.before.as_ref().map(|look| look.at), ..Audit::default() };
+    let bar = story.answer().bars()[0].clone();
+    let digits = format!("{:08x}", bar.shown_number());
+    let found = story.bench.query().with_audits(vec![audit()]).bar(&digits);
+    assert_eq!(found.map(|(_, found)| found.number), Some(bar.number));
+    story.ask("m", 6, OLD, 7);
+    story.look();
+    let audit = || Audit { at: story.before.as_ref().map(|look| look.at), ..Audit::default() };
+    assert!(story.bench.query().with_audits(vec![audit()]).bar(&digits).is_none());
+}
+
 /// What makes a doubt, and what changes that on which it rests.
 type Doubt = (&'static str, fn(&mut Story), fn(&mut Story));
 
