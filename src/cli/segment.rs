@@ -1,7 +1,5 @@
 //! `keyward n8n segment`: into which groups the nodes could be parted, each with a credential record of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use anyhow::bail;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -13,6 +11,8 @@ use super::records::Side;
 use super::segmenting::{Making, Segmenting};
 use super::setup::{ConfigArgument, Setup};
 use crate::config::Environment;
+use crate::keys::SetSettings;
+use crate::keys::source::Source;
 use crate::n8n::segment::{Asked, By, Group, Known, Member, Segments};
 use crate::n8n::segment_journal::{self, Begun};
 
@@ -60,7 +60,9 @@ impl SegmentArguments {
         let folder = setup.folder()?;
         // The parser takes no other value.
         let by = By::from_code(&self.by).unwrap_or(By::Workflow);
-        let begun = segment_journal::begun(&folder, &side.address(), by)?;
+        let all = segment_journal::begun(&folder)?;
+        let is_own = |begun: &&Begun| begun.n8n == side.address() && begun.by == by.code();
+        let begun: Vec<_> = all.iter().filter(is_own).cloned().collect();
         let mut workflows = Vec::new();
         let from = if self.from.is_empty() && self.dry_run {
             side.block_on(side.client.workflows(|workflow: Value| workflows.push(workflow)))?;
@@ -69,7 +71,7 @@ impl SegmentArguments {
             let records = side.records_and(|workflow| workflows.push(workflow))?;
             (!self.from.is_empty()).then(|| records.select_used(&self.from)).transpose()?
         };
-        let asked = Asked { by, from: from.as_ref(), known: &known(&setup, &begun) };
+        let asked = Asked { by, from: from.as_ref(), known: &known(&setup, &all, &begun) };
         let segments = self.chosen(Segments::new(&workflows, &asked))?;
         if self.json {
             print_json(&in_json(&segments, &side.instance.name));
@@ -95,12 +97,29 @@ impl SegmentArguments {
     }
 }
 
-/// The sets of groups that were begun, and those that are something else.
-fn known(setup: &Setup, begun: &[Begun]) -> Known {
-    let groups: BTreeMap<_, _> = begun.iter().map(|begun| (begun.group.clone(), begun.set.clone())).collect();
-    let is_other = |set: &&str| !groups.values().any(|own| own == set);
-    let sets: BTreeSet<_> = setup.set_names().into_iter().filter(is_other).map(str::to_owned).collect();
-    Known { groups, sets }
+/// What is there already: the sets of the groups that were begun, those of other groups, all others, and the files of their keys.
+fn known(setup: &Setup, all: &[Begun], own: &[Begun]) -> Known {
+    let mut known = Known::default();
+    for begun in own {
+        let (by, name) = match &begun.id {
+            Some(id) => (&mut known.groups, id),
+            None => (&mut known.groups_by_name, &begun.group),
+        };
+        by.insert(name.clone(), begun.set.clone());
+    }
+    let is_own = |set: &str| own.iter().any(|begun| begun.set == set);
+    let others = setup.config().keys.sets.iter().filter(|set| !is_own(&set.name));
+    known.taken.extend(others.clone().map(|set| set.name.to_string()));
+    known.taken.extend(others.flat_map(SetSettings::sources).filter_map(file_name));
+    known.taken.extend(all.iter().map(|begun| begun.set.clone()).filter(|set| !is_own(set)));
+    known
+}
+
+/// What a group may not be called, or it would have that file for its keys.
+fn file_name(source: &Source) -> Option<String> {
+    let Source::File(path) = source else { return None };
+    let name = path.file_name()?.to_str()?;
+    Some(name.strip_suffix(".next").unwrap_or(name).to_owned())
 }
 
 fn in_words(segments: &Segments) -> Vec<Line> {

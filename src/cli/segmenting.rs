@@ -30,8 +30,8 @@ use crate::keys::access::Token;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::rules::Policy;
 use crate::keys::set::Names;
-use crate::keys::source;
 use crate::keys::state::StateFolder;
+use crate::keys::{self, source};
 use crate::n8n::client::ClientError;
 use crate::n8n::connect::{self, CREDENTIAL_TYPE, Entrance, Marks, OPENAI};
 use crate::n8n::connections::{self, Connection, Written};
@@ -114,12 +114,14 @@ impl<'a> Segmenting<'a> {
                 n8n: self.side.address(),
                 by: by.code().to_owned(),
                 group: group.name.clone(),
+                id: Some(group.id.clone()),
                 set: group.set.clone(),
                 token: None,
                 credential: None,
             };
-            let known = begun.iter().find(|begun| begun.group == group.name).cloned();
-            let own = known.unwrap_or_else(fresh);
+            let known = begun.iter().find(|begun| begun.set == group.set).cloned();
+            // It may have been renamed.
+            let own = Begun { group: group.name.clone(), id: Some(group.id.clone()), ..known.unwrap_or_else(fresh) };
             segment_journal::keep(&self.folder, &own)?;
             self.groups.push((group.clone(), own));
         }
@@ -286,7 +288,10 @@ impl<'a> Segmenting<'a> {
         // One of that name is taken where the test below shows that it is the group's: n8n's answer may have been lost.
         let record = match (own, &named[..]) {
             (Some(one), _) | (None, &[one]) => one.clone(),
-            (None, []) => self.make(group, &mut begun)?,
+            (None, []) => {
+                self.refuse_unlisted(group, &begun)?;
+                self.make(group, &mut begun)?
+            }
             (None, _) => bail!("n8n has several credentials of the name {}: rename all but one", group.record),
         };
         let test = until_known(|| self.test(&record))?;
@@ -303,6 +308,21 @@ impl<'a> Segmenting<'a> {
         self.keep(group, &begun, &record, test.key())?;
         print(format_args!("{}: credential {} ({}) leads to keyward", group.name, record.name, record.id));
         Ok(Target { id: record.id, name: record.name })
+    }
+
+    /// The nodes of a group that is done hold its token: making another one would end it under them.
+    fn refuse_unlisted(&self, group: &Group, begun: &Begun) -> anyhow::Result<()> {
+        let Some(credential) = &begun.credential else { return Ok(()) };
+        let tokens = self.folder.access()?.tokens;
+        let is_own = |token: &&Token| begun.token.as_ref() == Some(&token.fingerprint.to_hex()) && token.is_current();
+        ensure!(
+            !tokens.iter().any(|token| is_own(&token)),
+            "n8n does not list credential {} ({credential}), which was made for the group: this API key may not see it, or it was \
+             deleted. If it was deleted, `keyward token revoke {}` and the same command again make another one",
+            group.record,
+            group.token
+        );
+        Ok(())
     }
 
     fn test(&self, record: &CredentialRecord) -> Result<Test, ClientError> {
@@ -323,14 +343,17 @@ impl<'a> Segmenting<'a> {
         Ok((!tokens.iter().any(is_own)).then(|| "it holds another key".to_owned()))
     }
 
-    /// Has n8n make the record. The token is noted before n8n gets it: where its answer is lost, the record is known by it.
+    /// Has n8n make the record. The token is noted before it is one and before n8n gets it: where this is stopped in between, or n8n's
+    /// answer is lost, the token and the record are known by it.
     fn make(&self, group: &Group, begun: &mut Begun) -> anyhow::Result<CredentialRecord> {
         if let Some(before) = begun.token.take() {
             token::end(&self.setup, before.parse().context("segments.json is damaged: a token has no fingerprint")?)?;
         }
-        let (secret, names, _) = token::issue(&self.setup, &group.set, Some(&group.token))?;
+        let secret = keys::token::make()?;
+        let names = self.folder.names(&secret)?;
         (begun.token, begun.credential) = (Some(names.fingerprint.to_hex()), None);
         segment_journal::keep(&self.folder, begun)?;
+        token::admit(&self.setup, &secret, &group.set, Some(&group.token))?;
         let data = connect::with_key(connect::connected(&self.entrance, &self.marks(group)), &secret)?;
         let made = self.side.make(&group.record, data, group.project());
         if made.as_ref().is_err_and(ClientError::is_refusal) {

@@ -112,15 +112,21 @@ fn print_once(secret: &Secret) {
 
 /// A new token of that set, which is kept by its fingerprint alone; and what the set's policy is.
 pub(super) fn issue(setup: &Setup, set: &str, name: Option<&str>) -> anyhow::Result<(Secret, Names, Policy)> {
+    let secret = token::make()?;
+    let (names, policy) = admit(setup, &secret, set, name)?;
+    Ok((secret, names, policy))
+}
+
+/// The same with a token that was made before.
+pub(super) fn admit(setup: &Setup, secret: &Secret, set: &str, name: Option<&str>) -> anyhow::Result<(Names, Policy)> {
     let Some(policy) = setup.policy(set) else {
         bail!(
             "there is no key set of that name; the configuration has: {} (--config names another one)",
             setup.set_names().join(", ")
         );
     };
-    let secret = token::make()?;
     let folder = setup.folder()?;
-    let names = folder.names(&secret)?;
+    let names = folder.names(secret)?;
     let is_taken = |access: &Access| {
         name.is_some() && access.tokens.iter().any(|token| token.name.as_deref() == name && token.is_current())
     };
@@ -142,7 +148,7 @@ pub(super) fn issue(setup: &Setup, set: &str, name: Option<&str>) -> anyhow::Res
     if !made {
         bail!("there is a token of that name already: revoke it first, or choose another name");
     }
-    Ok((secret, names, policy))
+    Ok((names, policy))
 }
 
 /// Ends the token of that fingerprint, if it has not ended.

@@ -31,19 +31,23 @@ pub struct Asked<'a> {
     pub known: &'a Known,
 }
 
-/// The key sets that are there already, so that a group gets the same one each time and never that of something else.
+/// What is there already, so that a group gets the same key set each time and never that of something else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The set of each group that was begun, by the group's name.
+    /// The set of each group that was begun, by the group's id.
     pub groups: BTreeMap<String, String>,
-    /// Sets that are no group's.
-    pub sets: BTreeSet<String>,
+    /// The same by the group's name, of groups that an earlier keyward began: it kept no ids.
+    pub groups_by_name: BTreeMap<String, String>,
+    /// What no other group may be called: other sets, and files in which keys stand.
+    pub taken: BTreeSet<String>,
 }
 
 /// A group of workflows, and what it would have of its own. All of its names are made from one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// What n8n calls it.
+    /// The id of the project, the tag or the workflow: it stays when that is renamed.
+    pub id: String,
+    /// What n8n calls it. Several may be called alike.
     pub name: String,
     /// The key set.
     pub set: String,
@@ -82,7 +86,7 @@ impl Segments {
     #[must_use]
     pub fn new(workflows: &[Value], asked: &Asked<'_>) -> Self {
         let mut segments = Self::default();
-        let mut groups = BTreeMap::<String, Vec<Member>>::new();
+        let mut groups = BTreeMap::<Own, Vec<Member>>::new();
         for document in workflows {
             let workflow = documents::Workflow::deserialize(document).unwrap_or_default();
             let mut users = users_of(&workflow);
@@ -150,17 +154,25 @@ fn owner_of(document: &Value) -> Option<&Value> {
     document["shared"].as_array().into_iter().flatten().find(|shared| shared["role"] == "workflow:owner")
 }
 
-/// What the group of a workflow is called, or why it has none.
-fn group_of(document: &Value, member: &Member, by: By) -> Result<String, &'static str> {
+/// A group's name and id: in the order of the names, so that they are listed in it.
+type Own = (String, String);
+
+/// The group of a workflow, or why it has none.
+fn group_of(document: &Value, member: &Member, by: By) -> Result<Own, &'static str> {
     let name = |value: &Value| {
         let text = value["name"].as_str().filter(|name| !name.is_empty());
         text.map(|name| mask_and_cap(name, documents::LONGEST_NAME).into_owned())
     };
+    let with_id = |value: &Value, id: &Value| {
+        let name = name(value)?;
+        Some((name.clone(), id.as_str().map_or(name, str::to_owned)))
+    };
     match by {
-        By::Workflow => Ok(member.name.clone()),
+        By::Workflow => Ok((member.name.clone(), member.id.clone())),
         By::Tag => {
-            let mut names = document["tags"].as_array().into_iter().flatten().filter_map(name);
-            match (names.next(), names.next()) {
+            let tags = document["tags"].as_array().into_iter().flatten();
+            let mut tags = tags.filter_map(|tag| with_id(tag, &tag["id"]));
+            match (tags.next(), tags.next()) {
                 (Some(only), None) => Ok(only),
                 (None, _) => Err("it has no tag"),
                 (Some(_), Some(_)) => Err("it has several tags"),
@@ -168,16 +180,21 @@ fn group_of(document: &Value, member: &Member, by: By) -> Result<String, &'stati
         }
         By::Project => {
             let own = owner_of(document).ok_or("n8n does not say in which project it lies")?;
-            name(&own["project"])
-                .or_else(|| own["projectId"].as_str().map(str::to_owned))
-                .ok_or("its project has no name")
+            let unnamed = || own["projectId"].as_str().map(|id| (id.to_owned(), id.to_owned()));
+            with_id(&own["project"], &own["projectId"]).or_else(unnamed).ok_or("its project has no name")
         }
     }
 }
 
 /// Each group with names that no other has.
-fn named(groups: BTreeMap<String, Vec<Member>>, known: &Known) -> Vec<Group> {
-    let mut taken: BTreeSet<String> = known.sets.iter().chain(known.groups.values()).cloned().collect();
+fn named(groups: BTreeMap<Own, Vec<Member>>, known: &Known) -> Vec<Group> {
+    let begun = known.groups.values().chain(known.groups_by_name.values());
+    let mut taken: BTreeSet<String> = known.taken.iter().chain(begun).cloned().collect();
+    let is_only = |name: &String| groups.keys().filter(|(other, _)| other == name).count() == 1;
+    let of_before = |(name, id): &Own| {
+        known.groups.get(id).or_else(|| known.groups_by_name.get(name).filter(|_| is_only(name))).cloned()
+    };
+    let begun: Vec<_> = groups.keys().map(of_before).collect();
     let mut free = |name: &str| {
         let plain = plain(name);
         let numbered = (2..).map(|number| format!("{plain}-{number}"));
@@ -186,11 +203,11 @@ fn named(groups: BTreeMap<String, Vec<Member>>, known: &Known) -> Vec<Group> {
         taken.insert(free.clone());
         free
     };
-    let group = |(name, members): (String, Vec<Member>)| {
-        let set = known.groups.get(&name).cloned().unwrap_or_else(|| free(&name));
-        Group { token: format!("n8n-{set}"), record: format!("OpenAI, {set}"), name, set, members }
+    let group = |(((name, id), members), begun): ((Own, Vec<Member>), Option<String>)| {
+        let set = begun.unwrap_or_else(|| free(&name));
+        Group { token: format!("n8n-{set}"), record: format!("OpenAI, {set}"), id, name, set, members }
     };
-    groups.into_iter().map(group).collect()
+    groups.into_iter().zip(begun).map(group).collect()
 }
 
 /// A name that may stand in the configuration, in a tag and in a variable: letters, digits and hyphens.
@@ -231,7 +248,11 @@ mod tests {
     }
 
     fn project(name: &str) -> Value {
-        json!({ "shared": [{ "role": "workflow:editor", "project": { "name": "Guests" } }, { "role": "workflow:owner", "projectId": "p1", "project": { "name": name } }] })
+        project_of("p1", name)
+    }
+
+    fn project_of(id: &str, name: &str) -> Value {
+        json!({ "shared": [{ "role": "workflow:editor", "project": { "name": "Guests" } }, { "role": "workflow:owner", "projectId": id, "project": { "name": name } }] })
     }
 
     #[test]
@@ -261,13 +282,33 @@ mod tests {
     fn a_group_keeps_the_set_that_it_was_begun_with_and_takes_none_that_is_there() {
         let all = [workflow("1", &project("Sales")), workflow("2", &project("Support"))];
         let known = Known {
-            groups: BTreeMap::from([("Support".to_owned(), "helpdesk".to_owned())]),
-            sets: BTreeSet::from(["sales".to_owned()]),
+            groups_by_name: BTreeMap::from([("Support".to_owned(), "helpdesk".to_owned())]),
+            taken: BTreeSet::from(["sales".to_owned()]),
+            ..Known::default()
         };
         let from = BTreeSet::from(["s".to_owned()]);
         let segments = Segments::new(&all, &Asked { by: By::Project, from: Some(&from), known: &known });
         let told: Vec<_> = segments.groups.iter().map(|group| (&*group.set, group.nodes(), group.project())).collect();
         assert_eq!(told, [("sales-2", 1, Some("p1")), ("helpdesk", 1, Some("p1"))]);
+    }
+
+    #[test]
+    fn groups_of_one_name_are_several_and_one_that_is_renamed_keeps_its_set() {
+        let all = [workflow("1", &project_of("p1", "Sales")), workflow("2", &project_of("p2", "Sales"))];
+        let sets = |all: &[Value], known: &Known| {
+            let segments = Segments::new(all, &Asked { by: By::Project, from: None, known });
+            segments.groups.into_iter().map(|group| (group.id, group.set)).collect::<Vec<_>>()
+        };
+        let of = |id: &str, set: &str| (id.to_owned(), set.to_owned());
+        assert_eq!(sets(&all, &Known::default()), [of("p1", "sales"), of("p2", "sales-2")]);
+        let known = Known { groups: BTreeMap::from([of("p1", "sales"), of("p2", "sales-2")]), ..Known::default() };
+        let renamed = [workflow("1", &project_of("p1", "Support")), workflow("2", &project_of("p2", "Sales"))];
+        assert_eq!(sets(&renamed, &known), [of("p2", "sales-2"), of("p1", "sales")]);
+        // Which of the two an earlier keyward meant is not known.
+        let known = Known { groups_by_name: BTreeMap::from([of("Sales", "sales")]), ..Known::default() };
+        assert_eq!(sets(&all, &known), [of("p1", "sales-2"), of("p2", "sales-3")]);
+        let same = [workflow("3", &json!({ "name": "Copy" })), workflow("4", &json!({ "name": "Copy" }))];
+        assert_eq!(grouped(&same, By::Workflow).groups.len(), 2);
     }
 
     #[test]

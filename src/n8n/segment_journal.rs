@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::segment::By;
 use crate::keys::state::{StateError, StateFolder};
 
 /// A group that was begun.
@@ -11,10 +10,13 @@ use crate::keys::state::{StateError, StateFolder};
 pub struct Begun {
     /// The n8n that it is of: the address of its editor.
     pub n8n: String,
-    /// By what it was grouped, as a code of [`By`].
+    /// By what it was grouped, as a code of [`super::segment::By`].
     pub by: String,
     /// What n8n calls it.
     pub group: String,
+    /// The id of the project, the tag or the workflow. An earlier keyward kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Its key set.
     pub set: String,
     /// The fingerprint of its token, from just before n8n is given it.
@@ -26,16 +28,15 @@ pub struct Begun {
 }
 
 impl Begun {
+    /// Each has a set of its own.
     fn is_same(&self, other: &Self) -> bool {
-        self.n8n == other.n8n && self.by == other.by && self.group == other.group
+        self.n8n == other.n8n && self.by == other.by && self.set == other.set
     }
 }
 
-/// The groups of an n8n that were begun.
-pub fn begun(folder: &StateFolder, n8n: &str, by: By) -> Result<Vec<Begun>, StateError> {
-    let mut kept: Kept = folder.read(FILE)?;
-    kept.groups.retain(|group| group.n8n == n8n && group.by == by.code());
-    Ok(kept.groups)
+/// All groups that were begun.
+pub fn begun(folder: &StateFolder) -> Result<Vec<Begun>, StateError> {
+    Ok(folder.read::<Kept>(FILE)?.groups)
 }
 
 /// Keeps a group, in place of what was kept of it.

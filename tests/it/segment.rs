@@ -46,6 +46,29 @@ fn groups_are_proposed_with_what_each_would_have_and_nothing_is_changed() {
 }
 
 #[test]
+fn no_group_takes_the_key_file_of_another_set_nor_the_names_of_another_group() {
+    let scene = Scene::start(Release::second());
+    let mut workflow = published("w3", "Sales", &[node("Write", "old")]);
+    workflow.project = Some(("p3", "Current"));
+    scene.n8n.has(workflow);
+    let sets = |by: &str| -> Vec<String> {
+        let told = scene.segment(&["--by", by, "--dry-run", "--json"]);
+        let told: Value = serde_json::from_str(&told.stdout).unwrap();
+        told["groups"].as_array().unwrap().iter().map(|group| group["set"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        sets("project"),
+        ["current-2", "sales", "support"],
+        "the key of the set `default` is in the file `current`"
+    );
+    assert_eq!(sets("workflow"), ["report", "sales", "weekly"]);
+    // Begun by project, the names are that group's, and no workflow gets them.
+    assert_eq!(scene.segment(&["--by", "project", "--group", "Sales"]).code(), Some(1));
+    assert_eq!(sets("workflow"), ["report", "sales-2", "weekly"]);
+    assert_eq!(sets("project"), ["current-2", "sales", "support"]);
+}
+
+#[test]
 fn each_group_gets_its_set_its_credential_and_its_nodes_and_none_of_it_twice() {
     let scene = Scene::start(Release::second());
     let refused = scene.segment(&["--by", "project", "--write-config", "--yes"]);
@@ -132,9 +155,15 @@ fn a_credential_whose_answer_was_lost_is_known_by_its_token_and_not_made_again()
     assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
     assert_eq!(scene.n8n.made().len(), 1);
     assert_eq!(scene.n8n.workflow("w1").live_records(), [("Write", "made1"), ("Read", "made1")]);
-    // One that was deleted is made anew, and the token that stood in it ends.
+    // Whether one was deleted, or this API key may not see it, cannot be told: its token is not ended.
     let token = scene.n8n.made()[0]["data"]["apiKey"].as_str().unwrap().to_owned();
     scene.n8n.deletes_made();
+    let refused = scene.segment(&arguments);
+    let said = "n8n does not list credential OpenAI, sales (made1), which was made for the group";
+    assert!(refused.code() == Some(1) && refused.stderr.contains(said), "{}", refused.stderr);
+    assert_eq!(ask_with(scene.keyward.listen, &token).verdict(), "token");
+    // Once you have said that it was, another one is made.
+    assert_eq!(scene.launch(&["token", "revoke", "n8n-sales"]).run().code(), Some(0));
     let anew = scene.segment(&arguments);
     assert_eq!((anew.code(), scene.n8n.made().len()), (Some(0), 1), "{}{}", anew.stdout, anew.stderr);
     assert_eq!(ask_with(scene.keyward.listen, &token).verdict(), "unknown", "{}", scene.keyward.log());
