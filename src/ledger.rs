@@ -578,7 +578,7 @@ impl Ledger {
     }
 
     /// Makes room for the sets that are configured no longer, and that a store remembers: what it knows of who sent which key there may
-    /// bar a key of another set. [`Reloader::know_sets`] is to be told of them.
+    /// bar a key of another set. The ring learns of them by [`crate::keys::reloader::Reloader::know_sets`].
     fn know_sets(&self, remembered: &Remembered) {
         let mut sets = Vec::clone(&self.sets.load());
         let of_bindings = remembered.bindings.iter().map(|binding| &*binding.set);
