@@ -50,6 +50,7 @@ use crate::check::{self, Finding, Gravity};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::exchange::context::{Parts, Shared, WorkerContext};
+use crate::keys::command;
 use crate::keys::reloader::{Reloader, Trouble};
 use crate::keys::state::{self, Hold, StateError, StateFolder};
 use crate::ledger::Ledger;
@@ -190,6 +191,7 @@ impl Server {
         let hold = hold_folder(&config.state)?;
         let (ledger, mut writer) = open_ledger(config, &clock)?;
         let history = writer.open(state::fingerprint_key_name(&config.state.dir));
+        command::run_all(config.keys.commands());
         let (reloader, troubles) =
             Reloader::open(&config.keys, &config.state, history, check::fault_of_key, clock.clone())?;
         let clock_of_doors = if hello == Hello::Left { Clock::System } else { clock.clone() };

@@ -208,6 +208,9 @@ fn read_keys(set: &SetSettings, takes_vendors: bool, findings: &mut Vec<Finding>
             continue;
         }
         match source.read_upstream_key(fault_of_key, takes_vendors) {
+            Err(error @ SourceError::NotRun) => {
+                findings.push(Finding::sound(&about, format!("{source} gives the key, and was not tried: {error}.")));
+            }
             // It was pasted wrongly.
             Err(SourceError::NoKey { what }) => {
                 findings.push(Finding::problem(&about, format!("{source} holds {what}.")));
@@ -221,6 +224,7 @@ fn read_keys(set: &SetSettings, takes_vendors: bool, findings: &mut Vec<Finding>
             }
         }
         findings.extend(readable_by_all(&about, source));
+        findings.extend(set_at_the_start(&about, source));
     }
     keys
 }
@@ -241,6 +245,13 @@ pub fn fault_of_key(value: &[u8]) -> Option<&'static str> {
         return Some("a token of keyward's, which stands for a key and is none");
     }
     find_fault(value).map(|kind| malformed_words(kind).phrase)
+}
+
+/// A credential of systemd's is copied when a unit starts, and stays as it is (systemd.exec(5), `LoadCredential=`).
+fn set_at_the_start(about: &str, source: &Source) -> Option<Finding> {
+    let Source::File(path) = source else { return None };
+    let text = || format!("systemd sets {} when the unit starts: another key in it takes a restart.", path.display());
+    path.starts_with("/run/credentials").then(|| Finding::warning(about, text()))
 }
 
 fn readable_by_all(about: &str, source: &Source) -> Option<Finding> {

@@ -2,6 +2,7 @@
 //! state folder remembers of them.
 
 pub mod access;
+pub mod command;
 pub mod fingerprint;
 pub mod history;
 pub mod learned;
@@ -16,6 +17,7 @@ pub mod token;
 
 use std::time::Duration;
 
+use self::command::Command;
 use self::source::Source;
 
 /// The settings under `[keys]`.
@@ -42,10 +44,39 @@ pub struct SetSettings {
     pub grace: Duration,
 }
 
+impl Settings {
+    /// The commands that give keys.
+    pub fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.sets.iter().flat_map(SetSettings::commands)
+    }
+
+    /// Has the commands that are the same as before give what they gave last, until they are run again.
+    pub fn share_commands(&mut self, before: &Self) {
+        let sources = self.sets.iter_mut().flat_map(SetSettings::sources_mut);
+        for source in sources {
+            if let Source::Command(command) = source {
+                before.commands().for_each(|known| command.share(known));
+            }
+        }
+    }
+}
+
 impl SetSettings {
     /// Every place that holds a key of it.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.current.iter().chain(&self.next).chain(&self.previous)
+    }
+
+    fn sources_mut(&mut self) -> impl Iterator<Item = &mut Source> {
+        self.current.iter_mut().chain(&mut self.next).chain(&mut self.previous)
+    }
+
+    /// The commands among them.
+    pub fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.sources().filter_map(|source| match source {
+            Source::Command(command) => Some(command),
+            Source::File(_) | Source::Env(_) => None,
+        })
     }
 
     /// A set with nothing declared but its name: it learns.

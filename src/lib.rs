@@ -71,7 +71,7 @@
 //! | [`request_target`] | the target of a request |  |
 //! | [`message`] | a request and an answer, in either version of HTTP |  |
 //! | [`head`] | what of a request may be looked at |  |
-//! | [`keys`] | the key ring, and where keys come from | `access` `fingerprint` `history` `learned` `listing` `reloader` `rules` `secret` `set` `source` `state` `token` |
+//! | [`keys`] | the key ring, and where keys come from | `access` `command` `fingerprint` `history` `learned` `listing` `reloader` `rules` `secret` `set` `source` `state` `token` |
 //! | [`request_path`] | the path of a request, and its repair |  |
 //! | [`caller`] | who sent a request | `declared` `inferred` `names` `registry` |
 //! | [`outcome`] | what upstream answered, and how the exchange ended |  |

@@ -123,6 +123,8 @@ impl From<SourceError> for Fault {
             | SourceError::NoFile
             | SourceError::Unset
             | SourceError::NotText
+            | SourceError::NotRun
+            | SourceError::Command(_)
             | SourceError::NoKey { .. }) => Self::Source(other),
         }
     }

@@ -12,6 +12,7 @@ use crate::check::gateways::gateways;
 use crate::check::{self, Gravity};
 use crate::config::{Change, Config, Problems, Taken};
 use crate::exchange::context::Shared;
+use crate::keys::command;
 use crate::keys::reloader::Trouble;
 use crate::metrics::LATER_SETS;
 use crate::n8n;
@@ -101,11 +102,13 @@ impl<'r> Reloading<'r> {
 
     /// Reads the configuration and finds all that speaks against it; gives it, and the names of what it changes.
     fn judge(&self, changeable: &Changeable<'_>) -> Result<(Config, Vec<String>), Refused> {
-        let config = (self.reread)().map_err(|problems| Refused {
+        let mut config = (self.reread)().map_err(|problems| Refused {
             changed: Vec::new(),
             needs_restart: Vec::new(),
             problems: problems.iter().map(|problem| unindented(&problem.to_string())).collect(),
         })?;
+        config.keys.share_commands(&self.config.keys);
+        command::run_all(config.keys.commands().filter(|command| command.is_fresh()));
         let differences = config.changes_since(&self.config);
         let of = |taken| {
             let names = differences.iter().filter(move |change: &&Change| change.taken == taken);

@@ -126,6 +126,7 @@ impl Upkeep {
 impl Readings {
     /// Reads all of it again on request, and says what is wrong whether it was told or not.
     pub(super) fn look_again(&self) {
+        self.reloader.want_commands_again();
         let faults = self.read();
         for what in Reloaded::ALL {
             complain(what, &faults.0[what.position()]);

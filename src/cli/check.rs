@@ -14,6 +14,7 @@ use crate::check::{self, Finding, Gravity};
 use crate::clock::Clock;
 use crate::codes::Coded;
 use crate::config::{Config, Environment};
+use crate::keys::command;
 use crate::keys::fingerprint::Fingerprint;
 use crate::keys::history::History;
 use crate::keys::reloader::{Kept, Reloader};
@@ -83,6 +84,9 @@ struct Checked {
 fn examine(config: &Config, online: bool) -> anyhow::Result<Examined> {
     let clock = Clock::System;
     let mut checked = Vec::new();
+    if online {
+        command::run_all(config.keys.commands());
+    }
     let mut findings = check::examine(config, &check::gateways::gateways(), clock.now());
     findings.extend(check::few_descriptors(&config.proxy.limits, getrlimit(Resource::Nofile).current));
     let kept = offline::history(&config.store, &config.state.dir).unwrap_or_else(|error| {

@@ -580,6 +580,10 @@ fn file_of(source: Option<&source::Source>, set: &str, role: &str) -> anyhow::Re
             "keys.{set}.{role} is the environment variable {name}, which no command can change for a keyward that runs: name \
              a file there, {role} = {{ file = \"…\" }}"
         ),
+        Some(source::Source::Command(command)) => bail!(
+            "keys.{set}.{role} is the output of {command}, which this cannot change: put the new key where that takes it from, or name \
+             a file there, {role} = {{ file = \"…\" }}"
+        ),
         None => bail!(
             "keys.{set}.{role} is not set: a rotation needs a file for it, {role} = {{ file = \"…\" }}, in a folder that this \
              user may write to. Then `keyward reload`"

@@ -195,7 +195,7 @@ impl<'a> Segmenting<'a> {
         let current = self.setup.config().keys.sets.iter().filter_map(|set| set.current.as_ref());
         let mut folders = current.filter_map(|place| match place {
             source::Source::File(path) => path.parent().map(Path::to_owned),
-            source::Source::Env(_) => None,
+            source::Source::Env(_) | source::Source::Command(_) => None,
         });
         folders
             .next()

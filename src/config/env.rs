@@ -412,7 +412,7 @@ fn key_holders<'a>(environment: &'a Environment, file: &'a [Given]) -> BTreeSet<
     });
     let of_file = of_file.filter_map(|source| match source {
         Source::Env(name) => Some(&**name),
-        Source::File(_) => None,
+        Source::File(_) | Source::Command(_) => None,
     });
     let of_environment = environment.variables.iter().filter_map(|(name, value)| match split_set_variable(name)? {
         (_, SetVariable::Envs(_)) => Some(value.split(',').map(str::trim)),

@@ -264,6 +264,39 @@ pub(super) fn each<T>(text: &str, read: impl Fn(&str) -> Result<T, Unfit>) -> Re
     text.split(',').map(|item| read(item.trim())).collect()
 }
 
+/// What is run, and with which arguments.
+pub(super) fn command(texts: &[Box<str>]) -> Result<(PathBuf, Vec<Box<str>>), Unfit> {
+    let Some((program, arguments)) = texts.split_first() else {
+        return Err(Unfit::Because("The command is empty: name a program by its absolute path, and its arguments."));
+    };
+    if !program.starts_with('/') {
+        return Err(Unfit::Because("The program has to be an absolute path: nothing is looked for along PATH."));
+    }
+    if texts.iter().any(|text| text.contains('\0')) {
+        return Err(Unfit::Because("The command has a NUL in it."));
+    }
+    Ok((PathBuf::from(&**program), arguments.to_vec()))
+}
+
+/// How soon a command is run again. More often than keys are read, it would give nothing more.
+pub(super) fn every(text: &str) -> Result<Duration, Unfit> {
+    let bad = Unfit::Because("`every` is from 5s to 1d.");
+    span(text).ok().filter(|span| (Duration::from_secs(5)..=Duration::from_hours(24)).contains(span)).ok_or(bad)
+}
+
+/// How long a command may take: keyward waits for it at its start.
+pub(super) fn command_timeout(text: &str) -> Result<Duration, Unfit> {
+    let bad = Unfit::Because("`timeout` is from 1s to 60s.");
+    span(text).ok().filter(|span| (Duration::from_secs(1)..=Duration::from_mins(1)).contains(span)).ok_or(bad)
+}
+
+/// The names of variables that a command gets.
+pub(super) fn variables(names: Vec<Box<str>>) -> Result<Vec<Box<str>>, Unfit> {
+    let is_good = |name: &str| matches!(env_source(name), Ok(Source::Env(_)));
+    let bad = Unfit::Because("`pass` names environment variables: letters, digits and _, not a value.");
+    if names.iter().all(|name| is_good(name)) { Ok(names) } else { Err(bad) }
+}
+
 /// Whether a set may be called so: `[a-z0-9][a-z0-9_-]{0,31}`. A name travels in paths and tags.
 pub(super) fn is_set_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

@@ -1,6 +1,8 @@
 //! Pure. The config file as it was written: which values it gives, where each stands, and what in it is no setting.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -9,6 +11,7 @@ use super::accounts::AccountText;
 use super::parse::{self, Unfit};
 use super::problem::{Place, Problem, Problems, may_be_quoted, nearest};
 use super::schema::{self, InstanceField, Reading, ReceiverField, Role, Rule, SETTINGS, SetField, Setting};
+use crate::keys::command::{Command, Settings};
 use crate::keys::source::Source;
 use crate::request_path::{is_id, is_placeholder};
 
@@ -315,11 +318,11 @@ impl Reader<'_> {
 
 fn set_values(field: SetField, value: &DeValue<'_>) -> Result<Vec<SetValue>, Unfit> {
     let value = match field {
-        SetField::Keys(Role::Current) => SetValue::Current(source(value)?),
-        SetField::Keys(Role::Next) => SetValue::Next(source(value)?),
+        SetField::Keys(Role::Current) => SetValue::Current(key_source(value)?),
+        SetField::Keys(Role::Next) => SetValue::Next(key_source(value)?),
         SetField::Keys(Role::Previous) => {
             let list = value.as_array().ok_or_else(|| no_source(value))?;
-            SetValue::Previous(list.iter().map(|value| source(value.get_ref())).collect::<Result<_, _>>()?)
+            SetValue::Previous(list.iter().map(|value| key_source(value.get_ref())).collect::<Result<_, _>>()?)
         }
         SetField::Rule(rule @ Rule::AllowFrom) => SetValue::Rule(rule, list_text(value).ok_or(Unfit::NotAllowed)?),
         SetField::Rule(rule) => SetValue::Rule(rule, scalar_text(value).ok_or(Unfit::NotAllowed)?),
@@ -394,7 +397,49 @@ fn workflow((id, value): (&Key<'_>, &Spanned<DeValue<'_>>)) -> Result<SetValue, 
     Ok(SetValue::Workflow(id.into(), policy.transpose()?))
 }
 
-/// The place of a key. No sentence quotes the value: it may be the key itself.
+/// The place of a set's key, which may be the output of a command.
+fn key_source(value: &DeValue<'_>) -> Result<Source, Unfit> {
+    match value.as_table().filter(|table| table.contains_key("command")) {
+        Some(table) => command(table).map(Source::Command),
+        None => source(value),
+    }
+}
+
+fn command(table: &DeTable<'_>) -> Result<Command, Unfit> {
+    let mut settings = Settings {
+        program: PathBuf::new(),
+        arguments: Vec::new(),
+        every: Duration::from_mins(1),
+        timeout: Duration::from_secs(10),
+        pass: Vec::new(),
+    };
+    for (key, value) in table {
+        let value = value.get_ref();
+        let text = || scalar_text(value).ok_or(Unfit::NotAllowed);
+        match key.get_ref().as_ref() {
+            "command" => (settings.program, settings.arguments) = parse::command(&texts(value)?)?,
+            "every" => settings.every = parse::every(&text()?)?,
+            "timeout" => settings.timeout = parse::command_timeout(&text()?)?,
+            "pass" => settings.pass = parse::variables(texts(value)?)?,
+            _ => {
+                return Err(Unfit::Because(
+                    "A command has `command`, `every`, `timeout` and `pass`, and nothing else.",
+                ));
+            }
+        }
+    }
+    Ok(Command::new(settings))
+}
+
+/// A list of texts.
+fn texts(value: &DeValue<'_>) -> Result<Vec<Box<str>>, Unfit> {
+    let list =
+        value.as_array().ok_or(Unfit::Because("`command` and `pass` are lists of texts: no shell reads them."))?;
+    let texts: Option<Vec<_>> = list.iter().map(|value| value.get_ref().as_str().map(Box::from)).collect();
+    texts.ok_or(Unfit::Because("`command` and `pass` are lists of texts: no shell reads them."))
+}
+
+/// The place of a secret. No sentence quotes the value: it may be the secret itself.
 fn source(value: &DeValue<'_>) -> Result<Source, Unfit> {
     let mut entries = value.as_table().ok_or_else(|| no_source(value))?.iter();
     let (Some((key, value)), None) = (entries.next(), entries.next()) else {
@@ -403,6 +448,9 @@ fn source(value: &DeValue<'_>) -> Result<Source, Unfit> {
     match (key.get_ref().as_ref(), value.get_ref().as_str()) {
         ("file", Some(path)) => parse::file_source(path),
         ("env", Some(name)) => parse::env_source(name),
+        ("command", _) => {
+            Err(Unfit::Because("A command gives keys of sets alone: name a file or an environment variable."))
+        }
         (other, _) => Err(match nearest(other, ["file", "env"]) {
             Some("file") if other != "file" => Unfit::Because("Did you mean `file`?"),
             Some("env") if other != "env" => Unfit::Because("Did you mean `env`?"),
@@ -452,7 +500,7 @@ fn is_field(name: &str) -> bool {
 
 /// Whether it looks like the place of a key, and not like a set.
 fn is_source(table: &DeTable<'_>) -> bool {
-    table.contains_key("file") || table.contains_key("env")
+    ["file", "env", "command"].iter().any(|place| table.contains_key(*place))
 }
 
 /// Whether it is a table with values in it: not one of the sets or instances, whose name here stands for any.

@@ -174,14 +174,14 @@ pub static SETTINGS: [Setting; 66] = [
         key: "keys.<set>.current",
         default: None,
         sentence: "Where the set's current key stands.",
-        allowed: SOURCE,
+        allowed: KEY_SOURCE,
         reading: Reading::OfSet(SetField::Keys(Role::Current)),
     },
     Setting {
         key: "keys.<set>.next",
         default: None,
         sentence: "Where the announced next key stands, once a rotation has begun.",
-        allowed: SOURCE,
+        allowed: KEY_SOURCE,
         reading: Reading::OfSet(SetField::Keys(Role::Next)),
     },
     Setting {
@@ -891,6 +891,7 @@ const POLICY: &str = "observe, enforce or inject";
 const NETWORKS: &str = "a list of addresses and ranges, such as [\"10.1.2.0/24\", \"fd00::7\"]";
 const MOMENT: &str = "a date and time with its offset, such as 2026-12-31T18:00:00Z";
 const SOURCE: &str = "{ file = \"…\" } or { env = \"…\" }";
+const KEY_SOURCE: &str = "{ file = \"…\" }, { env = \"…\" } or { command = [\"/…\", …] }";
 const SOURCES: &str = "a list such as [{ file = \"…\" }, { env = \"…\" }]";
 
 /// A field as people name it: `keys.default.current`.

@@ -446,7 +446,7 @@ current = "sk-canary"
 
       keyward.toml:8: keys.default.current
           A secret has no place in the config file: name the file or the environment variable that holds it.
-          Allowed: { file = "…" } or { env = "…" }.
+          Allowed: { file = "…" }, { env = "…" } or { command = ["/…", …] }.
 
       environment KEYWARD_PROXY_LISTNE: unknown variable
           There is no such setting: did you mean `KEYWARD_PROXY_LISTEN`?
@@ -535,7 +535,7 @@ current = {}
 
       keyward.toml:8: keys.staging.next
           Name one place: either a file or an environment variable.
-          Allowed: { file = "…" } or { env = "…" }.
+          Allowed: { file = "…" }, { env = "…" } or { command = ["/…", …] }.
 
       keyward.toml:9: keys.staging.previous
           A variable's name has letters, digits and _ and does not begin with a digit.
@@ -549,7 +549,7 @@ current = {}
 
       keyward.toml:14: keys.fourth.current
           Name one place: either a file or an environment variable.
-          Allowed: { file = "…" } or { env = "…" }.
+          Allowed: { file = "…" }, { env = "…" } or { command = ["/…", …] }.
     "#);
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::access::{Access, Token};
+use super::command::Command;
 use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::history::{History, SetHistory};
 use super::listing::{self, Entry};
@@ -349,9 +350,14 @@ impl Reloader {
         let sources = settings.sets.iter().flat_map(SetSettings::sources);
         let files = sources.filter_map(|source| match source {
             Source::File(path) => Some(path.clone()),
-            Source::Env(_) => None,
+            Source::Env(_) | Source::Command(_) => None,
         });
         files.chain(self.folder.iter().map(StateFolder::access_path)).collect()
+    }
+
+    /// Has the commands that give keys run again soon.
+    pub fn want_commands_again(&self) {
+        self.memory().settings.commands().for_each(Command::want_again);
     }
 
     /// Notes that the current keys are still the same, and writes the history if it changed or `look_again` says so. Does

@@ -1,4 +1,4 @@
-//! Where a key's value is read from: a file or an environment variable, never the configuration itself.
+//! Where a key's value is read from: a file, an environment variable or a command, never the configuration itself.
 
 use std::fmt;
 use std::io;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::command::{Command, CommandError};
 use super::fingerprint::KeyKind;
 use super::secret::{ParseSecretError, Secret};
 
@@ -16,6 +17,8 @@ pub enum Source {
     File(PathBuf),
     /// The environment variable of that name.
     Env(Box<str>),
+    /// The output of a command, as it was run last.
+    Command(Command),
 }
 
 impl Source {
@@ -67,6 +70,7 @@ impl Source {
                 std::env::VarError::NotPresent => SourceError::Unset,
                 std::env::VarError::NotUnicode(_) => SourceError::NotText,
             })?,
+            Self::Command(command) => return command.given().ok_or(SourceError::NotRun)?.map_err(SourceError::Command),
         };
         Ok(Zeroizing::new(text))
     }
@@ -80,6 +84,7 @@ impl fmt::Display for Source {
         match self {
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Command(command) => command.fmt(f),
         }
     }
 }
@@ -99,6 +104,11 @@ pub enum SourceError {
     /// The variable holds something that is no text.
     #[error("it holds no text")]
     NotText,
+    /// Commands are run where keys are used, and not by each command that reads the configuration.
+    #[error("it is run by `keyward serve` and `keyward check --online` alone")]
+    NotRun,
+    #[error(transparent)]
+    Command(CommandError),
     /// What it holds can be no key of any upstream.
     #[error("it holds {what}")]
     NoKey { what: &'static str },

@@ -144,7 +144,7 @@ impl Poller {
         let work = async {
             let mut watch = Watch::new(match &self.instance.api_key {
                 Source::File(path) => vec![path.clone()],
-                Source::Env(_) => Vec::new(),
+                Source::Env(_) | Source::Command(_) => Vec::new(),
             });
             loop {
                 let next = Instant::now() + self.refresh().await;

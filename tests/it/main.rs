@@ -123,6 +123,9 @@ mod tidy;
 /// What stands where a key should, and is none: one list for requests, key files and `keyward check`.
 mod non_keys;
 
+/// Keys that commands give.
+mod key_commands;
+
 /// New keys are taken without a restart, and no request fails meanwhile.
 mod reload;
 
