@@ -60,6 +60,7 @@ fn one_command_replaces_a_key_and_ends_the_old_one() {
 fn what_openai_made_and_did_not_tell_of_is_found_by_its_name_and_deleted() {
     for trouble in [Trouble::CutOffAfterMint, Trouble::ErrorAfterMint, Trouble::ConflictAfterMint] {
         let scene = Scene::start(trouble);
+        scene.until_record_is_known();
         let done = scene.rotate(&["--yes", "--all-scopes", "--until", "new_key"]).run();
         assert_eq!(done.code(), Some(0), "{}{}", done.stdout, done.stderr);
         let keys = scene.openai.keys();
