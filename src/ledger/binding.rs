@@ -438,6 +438,7 @@ impl Memory {
             && incident.key.is_some_and(|key| ring.is_good(binding.set, key.fingerprint));
         let is_silent = binding.is_untagged() && now > incident.last.after(incident::silence(self.visits.rhythm()));
         let by = match (is_good_again, is_silent) {
+            _ if !ring.is_configured(binding.set) => Closing::SetRemoved,
             (true, _) => Closing::KeyIsGoodAgain,
             (false, true) => Closing::Silence,
             (false, false) => return false,

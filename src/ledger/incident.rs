@@ -88,6 +88,8 @@ codes! {
         Acknowledged => "acknowledged",
         /// An untagged binding was silent for too long.
         Silence => "silence",
+        /// Its set is configured no longer, so that nothing is of it any more.
+        SetRemoved => "set_removed",
     }
 }
 

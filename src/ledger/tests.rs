@@ -566,6 +566,24 @@ fn an_untagged_binding_does_not_flap_and_closes_by_silence_acknowledgement_or_it
 }
 
 #[test]
+fn an_incident_ends_when_its_set_is_configured_no_longer() {
+    let mut bench = Bench::new("sk-a");
+    let sets = [Arc::from("default"), Arc::from("gone")];
+    assert!(bench.ledger.make_room(sets.to_vec()));
+    let of_gone = Identity { set: SetIndex::nth(1).expect("a set"), ..workflow("w") };
+    let binding = bench.ledger.binding(&of_gone);
+    bench.ledger.sight(&binding, &bench.judged(Some("sk-unknown"), 401, bench.now(), true));
+    bench.flush();
+    assert!(binding.memory().incident.is_some());
+    bench.reloader.know_sets(&sets);
+    bench.flush();
+    assert!(binding.memory().incident.is_none());
+    let closed = bench.query().incidents(&Filter { open: Some(false), ..Filter::default() });
+    let ends: Vec<_> = closed.iter().filter_map(|one| one.incident.closed.as_ref()).map(|end| end.by.code()).collect();
+    assert_eq!(ends, [Closing::SetRemoved.code()]);
+}
+
+#[test]
 fn a_year_leaves_behind_what_its_last_ninety_days_left() {
     let mut bench = Bench::new("sk-0");
     for day in 0..365_u32 {
