@@ -6,11 +6,11 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 use zeroize::Zeroizing;
 
@@ -146,19 +146,10 @@ impl fmt::Display for Command {
 }
 
 fn output(settings: &Settings) -> Result<Zeroizing<String>, CommandError> {
-    let deadline = Instant::now() + settings.timeout;
     let mut child = start(settings).map_err(|error| CommandError::NotStarted(error.to_string()))?;
-    let written = child.stdout.take().map(read_aside);
-    let ended = wait(&mut child, written.as_ref(), deadline);
-    let (status, output) = ended.inspect_err(|_| end(&mut child)).map_err(|error| match error {
-        RecvTimeoutError::Timeout => CommandError::TimedOut(settings.timeout),
-        RecvTimeoutError::Disconnected => CommandError::Unread("its pipe broke".to_owned()),
-    })?;
+    let (status, output) = wait(&mut child, settings.timeout).inspect_err(|_| end(&mut child))?;
     if !status.success() {
         return Err(CommandError::Failed(status));
-    }
-    if output.len() > MOST {
-        return Err(CommandError::TooLong);
     }
     let text = std::str::from_utf8(&output).map_err(|_not_text| CommandError::NotText)?;
     Ok(Zeroizing::new(text.to_owned()))
@@ -179,37 +170,37 @@ fn start(settings: &Settings) -> io::Result<Child> {
         .spawn()
 }
 
-type Output = Zeroizing<Vec<u8>>;
-
-/// Reads a pipe to its end, and keeps one byte more than there may be.
-fn read_aside(mut pipe: impl Read + Send + 'static) -> Receiver<Output> {
-    let (done, output) = channel();
-    thread::spawn(move || {
-        let (mut kept, mut piece) = (Zeroizing::new(Vec::with_capacity(MOST + 1)), Zeroizing::new([0; 1024]));
-        while let Ok(count @ 1..) = pipe.read(&mut piece[..]) {
-            let left = MOST + 1 - kept.len();
-            kept.extend_from_slice(&piece[..count.min(left)]);
-        }
-        let _ = done.send(kept);
-    });
-    output
-}
-
-/// Waits for the end of its output and of itself, until then.
-fn wait(
-    child: &mut Child,
-    output: Option<&Receiver<Output>>,
-    deadline: Instant,
-) -> Result<(ExitStatus, Output), RecvTimeoutError> {
-    let left = || deadline.saturating_duration_since(Instant::now());
-    let output = output.ok_or(RecvTimeoutError::Disconnected)?.recv_timeout(left())?;
+/// Reads its output to the end and waits for its own. The pipe is closed then, also where something that it started holds the
+/// other end open.
+fn wait(child: &mut Child, timeout: Duration) -> Result<(ExitStatus, Zeroizing<Vec<u8>>), CommandError> {
+    let deadline = Instant::now() + timeout;
+    let unread = |error: io::Error| CommandError::Unread(error.to_string());
+    let mut pipe = child.stdout.take();
+    if let Some(pipe) = &pipe {
+        fcntl_setfl(pipe, OFlags::NONBLOCK).map_err(|error| unread(error.into()))?;
+    }
+    let (mut kept, mut piece) = (Zeroizing::new(Vec::with_capacity(MOST)), Zeroizing::new([0; 1024]));
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok((status, output)),
-            Ok(None) if left().is_zero() => return Err(RecvTimeoutError::Timeout),
-            Ok(None) => thread::sleep(LOOK_AGAIN),
-            Err(_) => return Err(RecvTimeoutError::Disconnected),
+        match pipe.as_mut().map(|pipe| pipe.read(&mut piece[..])) {
+            Some(Ok(count @ 1..)) if kept.len() + count > MOST => return Err(CommandError::TooLong),
+            Some(Ok(count @ 1..)) => {
+                kept.extend_from_slice(&piece[..count]);
+                continue;
+            }
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Some(Err(error)) => return Err(unread(error)),
+            Some(Ok(0)) => pipe = None,
+            None => {
+                if let Some(status) = child.try_wait().map_err(unread)? {
+                    return Ok((status, kept));
+                }
+            }
         }
+        if Instant::now() >= deadline {
+            return Err(CommandError::TimedOut(timeout));
+        }
+        thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -256,6 +247,7 @@ mod tests {
     fn what_goes_wrong_is_named_and_what_it_says_is_not_told() {
         let refused = given(&shell("echo sk-canary; echo sk-canary >&2; exit 3"));
         assert_eq!(refused, Err("it ended with exit status: 3: run it by hand to see what it says".to_owned()));
+        assert_eq!(given(&shell("yes")), Err("its output is longer than 65536 bytes".to_owned()));
         assert_eq!(given(&shell("yes | head -c 70000")), Err("its output is longer than 65536 bytes".to_owned()));
         assert_eq!(given(&shell("printf '\\377'")), Err("its output is no text".to_owned()));
         let gone = Command::new(Settings { program: "/nowhere/op".into(), ..Settings::clone(&shell("").settings) });
@@ -278,6 +270,22 @@ mod tests {
             thread::sleep(LOOK_AGAIN);
         }
         assert!(gone());
+    }
+
+    #[test]
+    fn a_child_that_keeps_the_output_open_keeps_nothing_of_keyward() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("pipe");
+        let command = shell(&format!(
+            "exec 3>&1; readlink /proc/$$/fd/3 > {}; exec 3>&-; setsid sleep 3 & echo sk-a",
+            file.display()
+        ));
+        let settings = Settings { timeout: Duration::from_millis(400), ..Settings::clone(&command.settings) };
+        assert_eq!(given(&Command::new(settings)), Err("it did not end within 400ms, and was killed".to_owned()));
+        let pipe = std::fs::read_to_string(file).expect("its output");
+        let open = std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten();
+        let links: Vec<_> = open.filter_map(|one| std::fs::read_link(one.path()).ok()).collect();
+        assert!(pipe.starts_with("pipe:") && !links.iter().any(|link| *link == *pipe.trim()), "{pipe}");
     }
 
     /// Its parent is gone, and the one that took its place may not have looked yet.

@@ -188,7 +188,7 @@ fn the_places_that_start_threads_and_tasks_are_these() {
             ("src/admin/listener.rs", 1, "each connection to the admin listener"),
             ("src/cli/open.rs", 1, "the browser, which is no thread and no task of keyward's"),
             ("src/demo/upstream.rs", 1, "each connection to what stands in for OpenAI in the demo"),
-            ("src/keys/command.rs", 4, "a command that gives a key, who waits for it, and who reads what it writes"),
+            ("src/keys/command.rs", 3, "a command that gives a key, and the threads that wait for it"),
             ("src/ledger/writer.rs", 1, "the ledger's own thread, which waits for a disk"),
             ("src/server/http2_streams.rs", 1, "each stream of an HTTP/2 connection"),
             ("src/server/lifecycle.rs", 4, "a worker's clock (another while it drains), inbox and memory"),
